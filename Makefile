@@ -1,0 +1,29 @@
+# The commands of this repository. Each sets up what it needs; nothing must be prepared.
+.PHONY: help setup demo test lint types protos lock clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:  ## Make .venv with everything in it: .venv/bin/rrl
+	@deploy/local/setup.sh
+
+demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (about 15 minutes)
+	@.venv/bin/rrl demo
+
+test: setup  ## Run the tests
+	@.venv/bin/python -m pytest
+
+lint: setup  ## Ruff
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+types: setup  ## Mypy, strict
+	@.venv/bin/mypy
+
+protos: setup  ## Make the stubs from the .proto files
+	@protos/generate.sh
+
+lock:  ## Resolve the dependencies anew into locks/
+	@deploy/local/lock.sh
+
+clean:  ## Remove the environment and caches (never runs)
+	rm -rf .venv .setup .setup.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,122 @@
+"""The vocabulary of the project: what every other module speaks of.
+
+Conventions: B is a batch, N the environments of one vector environment, A the actions. Frames are
+uint8 [H, W]; an observation is a stack of them, uint8 [H, W, stack], oldest frame first. Clocks are
+named: `env_frames` are emulator frames, `actor_steps` and `teacher_steps` are decisions (several
+frames each), `learner_updates` are gradient steps. Returns are undiscounted sums of raw rewards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import jax
+
+Array = NDArray[Any] | "jax.Array" if TYPE_CHECKING else Any
+"""A numpy or JAX array; shapes stand in docstrings."""
+
+Params = Mapping[str, Any]
+"""A tree of parameters: nested mappings with float32 arrays as leaves, flax names."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnvironmentSpec:
+    """What an agent must know of an environment.
+
+    Attributes:
+        name: The game or task, e.g. "pong".
+        frame_shape: Height and width of one frame in pixels.
+        stack_size: Frames in one observation.
+        num_actions: Number of discrete actions A.
+        frames_per_step: Emulator frames that one decision lasts.
+        max_episode_steps: Decisions after which an episode is cut off (not a termination).
+    """
+
+    name: str
+    frame_shape: tuple[int, int]
+    stack_size: int
+    num_actions: int
+    frames_per_step: int
+    max_episode_steps: int
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """[H, W, stack]."""
+        return (*self.frame_shape, self.stack_size)
+
+
+class Batch(NamedTuple):
+    """One batch of n-step transitions, ready for the update.
+
+    Attributes:
+        observation: uint8 [B, H, W, stack], the state acted in.
+        action: int32 [B].
+        n_step_return: float32 [B], discounted sum of the clipped rewards up to the bootstrap.
+        discount: float32 [B], factor of the bootstrap value: gamma ** steps, 0 after a termination.
+        next_observation: uint8 [B, H, W, stack], the state bootstrapped from.
+        teacher_q: float32 [B, A], the teacher's action values in `observation`; 0 when unanswered.
+        has_teacher: float32 [B], 1 where the teacher answered, else 0.
+        importance_weight: float32 [B], 1 everywhere for uniform replay.
+    """
+
+    observation: Array
+    action: Array
+    n_step_return: Array
+    discount: Array
+    next_observation: Array
+    teacher_q: Array
+    has_teacher: Array
+    importance_weight: Array
+
+
+class Stage(enum.IntEnum):
+    """The phases of a run, in order; numbers as on the wire. A run never goes back."""
+
+    COLLECT = 1
+    OFFLINE = 2
+    ONLINE = 3
+    FINAL_EVALUATION = 4
+    FINISHED = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands: the clocks and returns that schedules read.
+
+    Attributes:
+        stage: Phase of the run.
+        teacher_steps: Decisions the teacher has played into its table.
+        offline_updates: Gradient steps of the offline stage.
+        online_updates: Gradient steps of the online stage.
+        actor_steps: Decisions the students have played into their table.
+        weaning_weight: Weight of the distillation term, in [0, 1]; once 0 it stays 0.
+        student_return: Mean return of the newest evaluation, None before the first.
+        teacher_return: Mean return of the teacher under the evaluation protocol.
+        random_return: Mean return of the uniformly random policy.
+        weights_version: Grows with each publication of weights; 0 before the first.
+        evaluations: Evaluations taken in so far.
+    """
+
+    teacher_return: float
+    random_return: float
+    stage: Stage = Stage.COLLECT
+    teacher_steps: int = 0
+    offline_updates: int = 0
+    online_updates: int = 0
+    actor_steps: int = 0
+    weaning_weight: float = 1.0
+    student_return: float | None = None
+    weights_version: int = 0
+    evaluations: int = 0
+
+    @property
+    def learner_updates(self) -> int:
+        """Gradient steps of all stages."""
+        return self.offline_updates + self.online_updates
