@@ -11,16 +11,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import jax
-
-Array = NDArray[Any] | "jax.Array" if TYPE_CHECKING else Any
-"""A numpy or JAX array; shapes stand in docstrings."""
+Array: TypeAlias = Any
+"""A numpy or a JAX array, whichever side of a jitted function one is on; docstrings give shapes."""
 
 Params = Mapping[str, Any]
 """A tree of parameters: nested mappings with float32 arrays as leaves, flax names."""
@@ -98,14 +92,14 @@ class Progress:
         actor_steps: Decisions the students have played into their table.
         weaning_weight: Weight of the distillation term, in [0, 1]; once 0 it stays 0.
         student_return: Mean return of the newest evaluation, None before the first.
-        teacher_return: Mean return of the teacher under the evaluation protocol.
+        teacher_return: Mean return of the teacher under the evaluation protocol, None until known.
         random_return: Mean return of the uniformly random policy.
         weights_version: Grows with each publication of weights; 0 before the first.
         evaluations: Evaluations taken in so far.
     """
 
-    teacher_return: float
     random_return: float
+    teacher_return: float | None = None
     stage: Stage = Stage.COLLECT
     teacher_steps: int = 0
     offline_updates: int = 0

@@ -55,6 +55,28 @@ STAGE_FINISHED: Stage.ValueType  # 5
 """Nothing is left to do."""
 global___Stage = Stage
 
+class _WeightsPurpose:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _WeightsPurposeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_WeightsPurpose.ValueType], builtins.type):  # noqa: F821
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    WEIGHTS_PURPOSE_UNSPECIFIED: _WeightsPurpose.ValueType  # 0
+    WEIGHTS_PURPOSE_ACT: _WeightsPurpose.ValueType  # 1
+    """The newest, to act with."""
+    WEIGHTS_PURPOSE_EVALUATE: _WeightsPurpose.ValueType  # 2
+    """The newest that are due for evaluation; stays the same until the next are due."""
+
+class WeightsPurpose(_WeightsPurpose, metaclass=_WeightsPurposeEnumTypeWrapper):
+    """Which weights a caller wants."""
+
+WEIGHTS_PURPOSE_UNSPECIFIED: WeightsPurpose.ValueType  # 0
+WEIGHTS_PURPOSE_ACT: WeightsPurpose.ValueType  # 1
+"""The newest, to act with."""
+WEIGHTS_PURPOSE_EVALUATE: WeightsPurpose.ValueType  # 2
+"""The newest that are due for evaluation; stays the same until the next are due."""
+global___WeightsPurpose = WeightsPurpose
+
 class Progress(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -83,6 +105,7 @@ class Progress(google.protobuf.message.Message):
     student_return: builtins.float
     """Mean return of the newest evaluation; absent before the first."""
     teacher_return: builtins.float
+    """Mean return of the teacher; absent until it is measured, where its card gives none."""
     random_return: builtins.float
     weights_version: builtins.int
     """Grows with each publication of weights."""
@@ -98,14 +121,17 @@ class Progress(google.protobuf.message.Message):
         actor_steps: builtins.int = ...,
         weaning_weight: builtins.float = ...,
         student_return: builtins.float | None = ...,
-        teacher_return: builtins.float = ...,
+        teacher_return: builtins.float | None = ...,
         random_return: builtins.float = ...,
         weights_version: builtins.int = ...,
         evaluations: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "student_return", b"student_return"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "offline_updates", b"offline_updates", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    def HasField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "offline_updates", b"offline_updates", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing_extensions.Literal["_student_return", b"_student_return"]) -> typing_extensions.Literal["student_return"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing_extensions.Literal["_teacher_return", b"_teacher_return"]) -> typing_extensions.Literal["teacher_return"] | None: ...
 
 global___Progress = Progress
 
@@ -113,14 +139,17 @@ class GetWeightsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     KNOWN_VERSION_FIELD_NUMBER: builtins.int
+    PURPOSE_FIELD_NUMBER: builtins.int
     known_version: builtins.int
     """Version the caller holds; 0 for none."""
+    purpose: global___WeightsPurpose.ValueType
     def __init__(
         self,
         *,
         known_version: builtins.int = ...,
+        purpose: global___WeightsPurpose.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["known_version", b"known_version"]) -> None: ...
+    def ClearField(self, field_name: typing_extensions.Literal["known_version", b"known_version", "purpose", b"purpose"]) -> None: ...
 
 global___GetWeightsRequest = GetWeightsRequest
 
@@ -129,18 +158,27 @@ class GetWeightsResponse(google.protobuf.message.Message):
 
     PROGRESS_FIELD_NUMBER: builtins.int
     WEIGHTS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    FINAL_FIELD_NUMBER: builtins.int
     @property
-    def progress(self) -> global___Progress: ...
+    def progress(self) -> global___Progress:
+        """Where the run stands now."""
     weights: builtins.bytes
-    """safetensors buffer; empty when known_version is the newest."""
+    """safetensors buffer; empty when known_version is the version offered, or none is due."""
+    version: builtins.int
+    """Version offered; 0 when none is."""
+    final: builtins.bool
+    """Purpose EVALUATE: no further weights will come, this evaluation ends the run."""
     def __init__(
         self,
         *,
         progress: global___Progress | None = ...,
         weights: builtins.bytes = ...,
+        version: builtins.int = ...,
+        final: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["progress", b"progress", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing_extensions.Literal["final", b"final", "progress", b"progress", "version", b"version", "weights", b"weights"]) -> None: ...
 
 global___GetWeightsResponse = GetWeightsResponse
 
@@ -177,7 +215,8 @@ class GetProgressResponse(google.protobuf.message.Message):
     ACTOR_STEPS_TARGET_FIELD_NUMBER: builtins.int
     UPDATES_PER_SECOND_FIELD_NUMBER: builtins.int
     LOSSES_FIELD_NUMBER: builtins.int
-    UNANSWERED_QUERIES_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
     @property
     def progress(self) -> global___Progress: ...
     teacher_steps_target: builtins.int
@@ -189,8 +228,10 @@ class GetProgressResponse(google.protobuf.message.Message):
     @property
     def losses(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """Mean losses since the last report, by term name, unweighted."""
-    unanswered_queries: builtins.int
-    """State writes of teacher-less rows: students' states stored without an answer."""
+    seconds: builtins.float
+    """Seconds of all sessions of this run so far."""
+    failure: builtins.str
+    """Set when the learner can't go on: what happened, for whoever is watching."""
     def __init__(
         self,
         *,
@@ -200,10 +241,11 @@ class GetProgressResponse(google.protobuf.message.Message):
         actor_steps_target: builtins.int = ...,
         updates_per_second: builtins.float = ...,
         losses: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
-        unanswered_queries: builtins.int = ...,
+        seconds: builtins.float = ...,
+        failure: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["actor_steps_target", b"actor_steps_target", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "teacher_steps_target", b"teacher_steps_target", "unanswered_queries", b"unanswered_queries", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def ClearField(self, field_name: typing_extensions.Literal["actor_steps_target", b"actor_steps_target", "failure", b"failure", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
 
 global___GetProgressResponse = GetProgressResponse
 
@@ -213,8 +255,7 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
     WEIGHTS_VERSION_FIELD_NUMBER: builtins.int
     EPISODE_RETURNS_FIELD_NUMBER: builtins.int
     EPISODE_STEPS_FIELD_NUMBER: builtins.int
-    LEARNER_UPDATES_FIELD_NUMBER: builtins.int
-    ACTOR_STEPS_FIELD_NUMBER: builtins.int
+    EPSILON_FIELD_NUMBER: builtins.int
     weights_version: builtins.int
     """Weights that played; 0 when the teacher did."""
     @property
@@ -223,19 +264,17 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
     @property
     def episode_steps(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Agent steps of each of these episodes."""
-    learner_updates: builtins.int
-    """Clocks of the run when the weights were published."""
-    actor_steps: builtins.int
+    epsilon: builtins.float
+    """Probability of a random action while playing."""
     def __init__(
         self,
         *,
         weights_version: builtins.int = ...,
         episode_returns: collections.abc.Iterable[builtins.float] | None = ...,
         episode_steps: collections.abc.Iterable[builtins.int] | None = ...,
-        learner_updates: builtins.int = ...,
-        actor_steps: builtins.int = ...,
+        epsilon: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["actor_steps", b"actor_steps", "episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "learner_updates", b"learner_updates", "weights_version", b"weights_version"]) -> None: ...
+    def ClearField(self, field_name: typing_extensions.Literal["episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "epsilon", b"epsilon", "weights_version", b"weights_version"]) -> None: ...
 
 global___ReportEvaluationRequest = ReportEvaluationRequest
 

@@ -51,7 +51,8 @@ class LearnerServicer(object):
     def ReportEvaluation(self, request, context):
         """The evaluator's result; the answer carries the progress after it was taken in.
 
-        INVALID_ARGUMENT  no episodes, or returns that are not finite
+        INVALID_ARGUMENT     no episodes, or returns that are not finite
+        FAILED_PRECONDITION  the weights that played are not known (any more)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,7 +27,8 @@ class LearnerStub:
     ]
     """The evaluator's result; the answer carries the progress after it was taken in.
 
-    INVALID_ARGUMENT  no episodes, or returns that are not finite
+    INVALID_ARGUMENT     no episodes, or returns that are not finite
+    FAILED_PRECONDITION  the weights that played are not known (any more)
     """
 
 class LearnerServicer(metaclass=abc.ABCMeta):
@@ -53,7 +54,8 @@ class LearnerServicer(metaclass=abc.ABCMeta):
     ) -> protos.rrl.learner.v1.learner_pb2.ReportEvaluationResponse:
         """The evaluator's result; the answer carries the progress after it was taken in.
 
-        INVALID_ARGUMENT  no episodes, or returns that are not finite
+        INVALID_ARGUMENT     no episodes, or returns that are not finite
+        FAILED_PRECONDITION  the weights that played are not known (any more)
         """
 
 def add_LearnerServicer_to_server(servicer: LearnerServicer, server: grpc.Server) -> None: ...

@@ -1,0 +1,97 @@
+"""One door to every kind of teacher: a bundled name, a teacher's directory, a Dopamine agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rrl_agents.checkpoints.import_dopamine import (
+    OBSERVATION_SHAPE,
+    ImportedAgent,
+    import_dopamine_dqn,
+)
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import CARD_FILE, load_teacher_directory
+
+BUNDLED_DIRECTORY = Path(__file__).resolve().parents[1] / "teachers"
+"""Where the teachers that come with this package lie, one directory each."""
+
+BUNDLED_PREFIX = "bundled:"
+UNKNOWN_GAME = "unknown"
+
+__all__ = ["Teacher", "TeacherCard", "bundled_teachers", "load_teacher"]
+
+
+def bundled_teachers() -> tuple[str, ...]:
+    """Names of the teachers that come with this package."""
+    return tuple(sorted(card.parent.name for card in BUNDLED_DIRECTORY.glob(f"*/{CARD_FILE}")))
+
+
+def load_teacher(
+    path_or_name: str | Path, checkpoint_number: int | None = None, game: str | None = None
+) -> Teacher:
+    """Load a frozen policy, whatever its form.
+
+    Args:
+        path_or_name: A bundled name ("pong_dqn" or "bundled:pong_dqn"; write "./pong_dqn" for a
+            path of that name), a directory with a `card.json`, or a Dopamine JAX agent: its
+            directory, its `checkpoints` directory, or one `ckpt.N` file.
+        checkpoint_number: Which Dopamine checkpoint, the newest complete one when None.
+        game: Game of a Dopamine agent, which its checkpoint does not say. For teachers with a card
+            it must agree with the card.
+
+    Returns:
+        The teacher, checked: shapes fit the card and all parameters are finite.
+
+    Raises:
+        ValueError: When nothing is there (the message lists what was looked for), or it is
+            damaged, unsafe or of an unsupported kind.
+    """
+    directory = _card_directory(str(path_or_name))
+    if directory is None:
+        return _dopamine_teacher(Path(path_or_name), checkpoint_number, game)
+    if checkpoint_number is not None:
+        raise ValueError(
+            f"{path_or_name} is a teacher with a card, which has one set of parameters; leave out "
+            f"the checkpoint number {checkpoint_number}"
+        )
+    teacher = load_teacher_directory(directory)
+    if game is not None and game != teacher.card.game:
+        raise ValueError(f"{path_or_name} plays {teacher.card.game}, not {game}")
+    return teacher
+
+
+def _card_directory(path_or_name: str) -> Path | None:
+    """Where the card lies, None when this is left to the Dopamine importer."""
+    name = path_or_name.removeprefix(BUNDLED_PREFIX)
+    if name in bundled_teachers():
+        return BUNDLED_DIRECTORY / name
+    path = Path(path_or_name)
+    if not path_or_name.startswith(BUNDLED_PREFIX) and path.exists():
+        return path if (path / CARD_FILE).is_file() else None
+    raise ValueError(
+        f"no teacher {path_or_name!r}: looked for a bundled one ({', '.join(bundled_teachers())}), "
+        f"a directory with {CARD_FILE}, and a Dopamine agent's directory or ckpt.N file at "
+        f"{path.absolute()}"
+    )
+
+
+def _dopamine_teacher(path: Path, number: int | None, game: str | None) -> Teacher:
+    agent = import_dopamine_dqn(path, number)
+    return Teacher(params=agent.online_params, card=_card_of(agent, path, game))
+
+
+def _card_of(agent: ImportedAgent, path: Path, game: str | None) -> TeacherCard:
+    notes = "".join(f"; {note}" for note in agent.notes)
+    return TeacherCard(
+        name=f"{path.resolve().name}, Dopamine checkpoint {agent.number}",
+        game=UNKNOWN_GAME if game is None else game,
+        network=agent.network,
+        num_actions=agent.num_actions,
+        observation_shape=OBSERVATION_SHAPE,
+        made=(
+            f"imported from a Dopamine JAX DQN checkpoint, iteration {agent.number}, after "
+            f"{agent.training_steps} training steps{notes}"
+        ),
+        parameters_sha256=params_hash(params_to_bytes(agent.online_params)),
+    )

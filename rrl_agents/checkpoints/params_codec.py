@@ -1,0 +1,164 @@
+"""A tree of parameters as safetensors bytes: on disk in a teacher's directory, and on the wire.
+
+Flat names join the tree's keys with a slash and leave out the leading `params` of flax: the leaf
+`{"params": {"Conv_0": {"kernel": x}}}` is called `Conv_0/kernel`. All leaves are float32. Equal
+trees give equal bytes, so a hash of the bytes names the parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from rrl_agents.types import Params
+
+MAX_PARAMS_BYTES = 1 << 30
+"""Default bound of encoded parameters, 1 GiB: 60 times the Nature DQN, far below a server's RAM."""
+
+MAX_TREE_DEPTH = 16
+"""Bound of the keys in one flat name: the tree is walked recursively."""
+
+ROOT = "params"
+"""The one top-level collection of a flax tree of parameters."""
+
+
+def flatten_params(params: Params) -> dict[str, NDArray[np.float32]]:
+    """Name every leaf of a tree.
+
+    Args:
+        params: `{"params": {...}}`, nested mappings with float32 arrays (numpy or JAX) as leaves.
+
+    Returns:
+        Flat name -> float32 array in C order, names sorted.
+
+    Raises:
+        ValueError: When the tree has another root, a key no flat name can hold, an empty branch,
+            or a leaf that is not float32; the message names the leaf.
+    """
+    if set(params) != {ROOT}:
+        raise ValueError(f"parameters have the top-level keys {sorted(params)}; need only '{ROOT}'")
+    flat: dict[str, NDArray[np.float32]] = {}
+    _collect(params[ROOT], (), flat)
+    return dict(sorted(flat.items()))
+
+
+def unflatten_params(flat: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+    """Rebuild the tree of `flatten_params`.
+
+    Args:
+        flat: Flat name -> float32 array.
+
+    Returns:
+        `{"params": {...}}`, nested dicts.
+
+    Raises:
+        ValueError: When a name has an empty part or too many, or is both a leaf and a branch.
+    """
+    root: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *branches, last = _split(name)
+        node = root
+        for part in branches:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"parameter {name!r} lies below {part!r}, which is an array")
+        if last in node:
+            raise ValueError(f"parameter {name!r} is an array and a branch at once")
+        node[last] = leaf
+    return {ROOT: root}
+
+
+def params_to_bytes(params: Params) -> bytes:
+    """Encode a tree of parameters.
+
+    Args:
+        params: `{"params": {...}}` with float32 leaves.
+
+    Returns:
+        A safetensors file's content.
+
+    Raises:
+        ValueError: As `flatten_params`.
+    """
+    return safetensors.numpy.save(dict(flatten_params(params)))
+
+
+def params_from_bytes(data: bytes, max_bytes: int = MAX_PARAMS_BYTES) -> dict[str, Any]:
+    """Decode what `params_to_bytes` wrote; nothing in `data` is trusted.
+
+    Args:
+        data: Content of a safetensors file.
+        max_bytes: Most bytes that are looked at.
+
+    Returns:
+        `{"params": {...}}`, nested dicts with float32 numpy arrays as leaves.
+
+    Raises:
+        ValueError: When `data` is too large, no whole safetensors content, holds another type than
+            float32, or names that make no tree.
+    """
+    if len(data) > max_bytes:
+        raise ValueError(f"encoded parameters have {len(data)} bytes; at most {max_bytes} are read")
+    try:
+        flat = safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"not whole safetensors content ({error}); copy the parameters again from their source"
+        ) from error
+    except KeyError as error:
+        raise ValueError(f"parameters hold the type {error}; only F32 is accepted") from error
+    for name, leaf in flat.items():
+        _check_float32(name, leaf)
+    return unflatten_params(flat)
+
+
+def params_hash(encoded: bytes) -> str:
+    """Name encoded parameters by their content.
+
+    Args:
+        encoded: What `params_to_bytes` gave.
+
+    Returns:
+        SHA-256 in lower-case hex, 64 characters.
+    """
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def _collect(node: object, path: tuple[str, ...], flat: dict[str, NDArray[np.float32]]) -> None:
+    name = "/".join(path)
+    if not isinstance(node, Mapping):
+        flat[name] = _leaf(name, node)
+        return
+    if not node:
+        raise ValueError(f"parameters have an empty branch {name!r}; leave it out")
+    for key, child in node.items():
+        if not isinstance(key, str) or "/" in key:
+            raise ValueError(f"parameter key {key!r} below {name!r} must be a string without '/'")
+        _split("/".join((*path, key)))
+        _collect(child, (*path, key), flat)
+
+
+def _leaf(name: str, value: object) -> NDArray[np.float32]:
+    array = np.asarray(value)
+    _check_float32(name, array)
+    return np.asarray(array, dtype=np.float32, order="C")
+
+
+def _check_float32(name: str, array: NDArray[Any]) -> None:
+    if array.dtype != np.float32:
+        raise ValueError(f"parameter {name!r} is {array.dtype}; only float32 is accepted")
+
+
+def _split(name: str) -> list[str]:
+    parts = name.split("/")
+    if not all(parts) or len(parts) > MAX_TREE_DEPTH:
+        raise ValueError(
+            f"parameter name {name!r} must be 1 to {MAX_TREE_DEPTH} non-empty parts joined by '/'"
+        )
+    return parts

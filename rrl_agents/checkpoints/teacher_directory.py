@@ -1,0 +1,161 @@
+"""A teacher on disk: a directory with `params.safetensors` and `card.json`, checked on reading.
+
+The card is written last, so a directory with a card is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rrl_agents.checkpoints.params_codec import (
+    MAX_PARAMS_BYTES,
+    flatten_params,
+    params_from_bytes,
+    params_hash,
+    params_to_bytes,
+)
+from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_agents.networks.registry import make_network
+from rrl_agents.types import Params
+
+PARAMS_FILE = "params.safetensors"
+CARD_FILE = "card.json"
+MAX_CARD_BYTES = 1 << 20
+"""Bound of a card's size; real ones have about 2 kB."""
+
+
+def save_teacher(path: Path, params: Params, card: TeacherCard) -> None:
+    """Write a teacher's directory; nothing that exists is overwritten.
+
+    Args:
+        path: Directory to write into, made if missing.
+        params: Tree of float32 arrays.
+        card: Its card; hash and shapes must fit the parameters.
+
+    Raises:
+        ValueError: When the directory holds a teacher already, or card and parameters disagree.
+        OSError: When the disk refuses.
+    """
+    encoded = params_to_bytes(params)
+    _check_hash(encoded, card, str(path))
+    check_params(params, card)
+    path.mkdir(parents=True, exist_ok=True)
+    _refuse_existing(path)
+    _write_new(path / PARAMS_FILE, encoded)
+    _write_new(path / CARD_FILE, card.to_json().encode())
+
+
+def load_teacher_directory(path: Path) -> Teacher:
+    """Read a teacher's directory and verify hash, sizes and shapes against its card.
+
+    Args:
+        path: Directory with `params.safetensors` and `card.json`.
+
+    Returns:
+        The teacher, parameters as float32 numpy arrays.
+
+    Raises:
+        ValueError: When a file is missing, too large or damaged, or the two disagree.
+    """
+    card = _read_card(path / CARD_FILE)
+    encoded = _read_bounded(path / PARAMS_FILE, MAX_PARAMS_BYTES)
+    _check_hash(encoded, card, str(path))
+    params = params_from_bytes(encoded)
+    check_params(params, card)
+    return Teacher(params=params, card=card)
+
+
+def check_params(params: Params, card: TeacherCard) -> None:
+    """Compare a tree of parameters with what the card's network needs.
+
+    Args:
+        params: Tree of float32 arrays.
+        card: The card.
+
+    Raises:
+        ValueError: When a leaf is missing, superfluous or misshapen, or holds a number that is not
+            finite; the message names it.
+    """
+    found = flatten_params(params)
+    wanted = _expected_shapes(card)
+    if found.keys() != wanted.keys():
+        raise ValueError(
+            f"parameters of {card.name!r} do not fit {card.network.name}: missing "
+            f"{sorted(wanted.keys() - found.keys())}, superfluous "
+            f"{sorted(found.keys() - wanted.keys())}"
+        )
+    for name, leaf in found.items():
+        if leaf.shape != wanted[name]:
+            raise ValueError(
+                f"parameter {name} of {card.name!r} has shape {leaf.shape}, the card's network "
+                f"needs {wanted[name]}"
+            )
+        if not np.isfinite(leaf).all():
+            raise ValueError(f"parameter {name} of {card.name!r} holds numbers that are not finite")
+
+
+def _expected_shapes(card: TeacherCard) -> dict[str, tuple[int, ...]]:
+    """Flat name -> shape, found by abstract evaluation: nothing is computed or allocated."""
+    network = make_network(card.network, card.num_actions)
+    # A broadcast zero: the right shape and type without the memory.
+    observation = np.broadcast_to(
+        np.zeros((), card.observation_dtype), (1, *card.observation_shape)
+    )
+    tree: Any = jax.eval_shape(network.init, jax.random.key(0), observation)["params"]
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(step.key for step in path): leaf.shape for path, leaf in leaves}
+
+
+def _check_hash(encoded: bytes, card: TeacherCard, where: str) -> None:
+    found = params_hash(encoded)
+    if found != card.parameters_sha256:
+        raise ValueError(
+            f"{where}: parameters have SHA-256 {found}, the card says {card.parameters_sha256}; "
+            "copy the teacher again from its source"
+        )
+
+
+def _read_card(path: Path) -> TeacherCard:
+    try:
+        return TeacherCard.from_json(_read_bounded(path, MAX_CARD_BYTES).decode())
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
+
+
+def _read_bounded(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); a teacher's directory holds {PARAMS_FILE} "
+            f"and {CARD_FILE}"
+        ) from error
+    if len(data) > max_bytes:
+        raise ValueError(f"{path}: larger than {max_bytes} bytes; this is no teacher's file")
+    return data
+
+
+def _refuse_existing(path: Path) -> None:
+    for name in (PARAMS_FILE, CARD_FILE):
+        if (path / name).exists():
+            raise ValueError(f"{path} already holds {name}; choose another directory")
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write whole or not at all: a reader never sees half a file under the final name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)

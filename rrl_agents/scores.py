@@ -1,0 +1,63 @@
+"""Normalised scores, and how sure a mean is.
+
+Returns are undiscounted sums of raw rewards per episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BOOTSTRAP_RESAMPLES = 10_000
+"""Resamples behind an interval; its ends then move by about 1% of its width between seeds."""
+
+
+def normalised_score(mean_return: float, random_return: float, teacher_return: float) -> float:
+    """Teacher-normalised score: 0 is the random policy, 1 the teacher (Agarwal et al., 2022).
+
+    Args:
+        mean_return: Mean return of the player.
+        random_return: Mean return of the uniformly random policy.
+        teacher_return: Mean return of the teacher, under the same protocol.
+
+    Raises:
+        ValueError: When teacher and random policy are equally good: nothing to normalise by.
+    """
+    if teacher_return == random_return:
+        raise ValueError(
+            f"teacher and random policy both return {teacher_return}: a score between them cannot "
+            "be given; use a teacher that plays better than chance"
+        )
+    return (mean_return - random_return) / (teacher_return - random_return)
+
+
+def mean_and_interval(
+    returns: Sequence[float], *, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of the returns of one game with its percentile-bootstrap interval (Efron, 1979).
+
+    For one game and one run this is rliable's stratified bootstrap (Agarwal et al., 2021,
+    arXiv:2108.13264): there is one stratum.
+
+    Args:
+        returns: Return of each episode, at least one.
+        confidence: Probability mass of the interval, in (0, 1).
+        seed: Of the resampling; the same returns and seed give the same interval.
+
+    Returns:
+        Mean, lower and upper end of the interval, in units of return.
+
+    Raises:
+        ValueError: When there are no returns, or the confidence is out of range.
+    """
+    if len(returns) == 0:
+        raise ValueError("there are no returns to average; play at least one episode")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence is {confidence}; use a number between 0 and 1")
+    values = np.asarray(returns, dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(len(values), size=(BOOTSTRAP_RESAMPLES, len(values)))
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1.0 - tail])
+    return float(values.mean()), float(low), float(high)

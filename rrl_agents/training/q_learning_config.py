@@ -1,0 +1,64 @@
+"""Settings every method shares: Q-learning from replay, with Dopamine's clocks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rrl_agents.training.train_state import AdamConfig
+
+_COUNTS = (
+    "n_step",
+    "batch_size",
+    "update_period",
+    "target_update_steps",
+    "min_replay_size",
+    "epsilon_decay_steps",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QLearningConfig:
+    """Q-learning from replay (Mnih et al., 2015); defaults are the paper's common settings.
+
+    Attributes:
+        n_step: Rewards summed before bootstrapping, at least 1.
+        discount: Gamma, per decision, in [0, 1).
+        batch_size: Transitions in one update.
+        update_period: Decisions (`actor_steps`) per online update.
+        target_update_steps: Decisions between copies to the target network; a multiple of
+            `update_period`. Offline an update counts as `update_period` decisions.
+        min_replay_size: Decisions in replay before online updates begin.
+        final_epsilon: Exploration rate after its decay, in [0, 1].
+        epsilon_decay_steps: Decisions the decay from 1 lasts; it begins at `min_replay_size`.
+        adam: The optimiser beside its learning rate.
+    """
+
+    n_step: int = 1
+    discount: float = 0.99
+    batch_size: int = 32
+    update_period: int = 4
+    target_update_steps: int = 8_000
+    min_replay_size: int = 20_000
+    final_epsilon: float = 0.01
+    epsilon_decay_steps: int = 50_000
+    adam: AdamConfig = AdamConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse numbers without a meaning."""
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
+        if not 0.0 <= self.discount < 1.0:
+            raise ValueError(f"discount is {self.discount}; use at least 0 and below 1")
+        if not 0.0 <= self.final_epsilon <= 1.0:
+            raise ValueError(f"final_epsilon is {self.final_epsilon}; use 0 to 1")
+        if self.target_update_steps % self.update_period != 0:
+            raise ValueError(
+                f"target_update_steps is {self.target_update_steps}; use a multiple of "
+                f"update_period, {self.update_period}"
+            )
+
+    @property
+    def target_update_period(self) -> int:
+        """Updates between copies to the target network."""
+        return self.target_update_steps // self.update_period

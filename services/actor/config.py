@@ -1,0 +1,60 @@
+"""Settings of one actor process."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.registry import MethodConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ActorConfig:
+    """One actor: its environments, its peers, its pace.
+
+    Attributes:
+        environment: What is played.
+        method: Decides behaviour and which states the teacher is asked about.
+        network: The student's architecture.
+        num_envs: Environments stepped together.
+        index: Number of this actor, from 0; keeps the seeds of actors apart.
+        seed: Seed of the run.
+        learner_address: "host:port" of the learner.
+        replay_address: "host:port" of the replay server.
+        teacher_address: "host:port" of the teacher service; None for a method without one.
+        weights_period_seconds: Time between two looks for new weights.
+        teacher_timeout_seconds: Deadline of a query; a state whose answer is later goes without.
+        max_pending_steps: Steps whose queries may be under way at once.
+        collect_epsilon: Probability of a random action while the teacher plays into its table, so
+            that its data holds more than one way to play.
+    """
+
+    environment: EnvironmentConfig
+    method: MethodConfig
+    network: NetworkConfig
+    num_envs: int
+    index: int
+    seed: int
+    learner_address: str
+    replay_address: str
+    teacher_address: str | None
+    weights_period_seconds: float = 1.0
+    teacher_timeout_seconds: float = 5.0
+    max_pending_steps: int = 16
+    collect_epsilon: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no actor can work with."""
+        if self.num_envs < 1 or self.index < 0 or self.max_pending_steps < 0:
+            raise ValueError(
+                f"num_envs {self.num_envs} must be at least 1, index {self.index} and "
+                f"max_pending_steps {self.max_pending_steps} at least 0"
+            )
+        if self.weights_period_seconds <= 0 or self.teacher_timeout_seconds <= 0:
+            raise ValueError(
+                f"weights_period_seconds {self.weights_period_seconds} and "
+                f"teacher_timeout_seconds {self.teacher_timeout_seconds} must be above 0"
+            )
+        if not 0.0 <= self.collect_epsilon <= 1.0:
+            raise ValueError(f"collect_epsilon must lie in [0, 1], got {self.collect_epsilon}")

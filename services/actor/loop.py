@@ -1,0 +1,235 @@
+"""An actor: plays environments with the policy the phase of the run asks for, into replay.
+
+    learner ── weights, progress ──▶ WeightPoller ─▶ policy ─▶ Play ─▶ replay (Reverb)
+    teacher ◀── states ── Annotator ◀──────────────────┘ ▲
+       └──────── action values ──────────────────────────┘
+
+COLLECT: the teacher chooses, into its own table. ONLINE: the student chooses, epsilon-greedily,
+into its table, and the teacher is asked about each state for as long as its opinion counts. In
+between the actor waits. A teacher that is away stops COLLECT until it is back (there is no play
+without it) and costs ONLINE nothing but labels; a learner that is away costs nothing but news.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.behaviour.epsilon_greedy import make_policy
+from rrl_agents.environments.registry import make_environment
+from rrl_agents.networks.registry import make_network
+from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.types import Stage
+from services.actor.annotator import Annotator, Labels
+from services.actor.config import ActorConfig
+from services.actor.play import Play, Policy
+from services.actor.weight_poller import ActingView, WeightPoller
+from services.learner.weight_client import Purpose, WeightClient
+from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.item_layout import ItemLayout
+from services.replay.writer import (
+    STUDENT_TABLE,
+    TEACHER_TABLE,
+    ReplayWriter,
+    WriterStopped,
+)
+from services.shared.errors import UserError
+from services.teacher.client import (
+    TeacherClient,
+    TeacherError,
+    TeacherRejected,
+    TeacherUnavailable,
+)
+from services.teacher.codec import TeacherDescription
+
+_WAIT_SECONDS = 0.2
+_STARTUP_SECONDS = 120.0
+
+# Emulator seeds are int32, and the environments of one actor take consecutive ones.
+_LARGEST_ENVIRONMENT_SEED = 2**31 - 2**16
+
+
+class Actor:
+    """Plays until the run is finished or it is told to stop.
+
+    Args:
+        config: Environments and peers.
+    """
+
+    def __init__(self, config: ActorConfig) -> None:
+        self._config = config
+        self._recipe = make_recipe(config.method)
+        self._environment = make_environment(config.environment, config.num_envs)
+        spec = self._environment.spec
+        self._layout = ItemLayout(
+            frame_shape=spec.frame_shape,
+            stack_size=spec.stack_size,
+            n_step=self._recipe.q_learning.n_step,
+            num_actions=spec.num_actions,
+        )
+        self._teacher = (
+            TeacherClient(config.teacher_address, timeout_seconds=config.teacher_timeout_seconds)
+            if config.teacher_address is not None
+            else None
+        )
+        self._policy = make_policy(make_network(config.network, spec.num_actions))
+        self._random = np.random.default_rng(config.seed)
+        self._learner = WeightClient(config.learner_address, Purpose.ACT)
+        self._poller: WeightPoller | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Play until the run is finished or `stop` is set.
+
+        Raises:
+            UserError: the teacher plays another game.
+        """
+        if not self._peers_are_there(stop):
+            return
+        self._poller = WeightPoller(
+            self._learner, period_seconds=self._config.weights_period_seconds
+        )
+        try:
+            while not stop.is_set():
+                stage = self._stage()
+                if stage in (Stage.COLLECT, Stage.ONLINE):
+                    self._play(stage, stop)
+                elif stage in (Stage.FINAL_EVALUATION, Stage.FINISHED):
+                    return
+                else:
+                    stop.wait(_WAIT_SECONDS)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._poller is not None:
+            self._poller.close()
+        self._learner.close()
+        if self._teacher is not None:
+            self._teacher.close()
+        self._environment.close()
+
+    def _stage(self) -> Stage | None:
+        view = self._poller.latest if self._poller is not None else None
+        return view.progress.stage if view is not None else None
+
+    def _play(self, stage: Stage, stop: threading.Event) -> None:
+        """Play one phase to its end, into its table."""
+
+        def should_stop() -> bool:
+            return stop.is_set() or self._stage() is not stage
+
+        seeds = self._seeds()
+        self._random = np.random.default_rng(seeds[0])
+        writer = ReplayWriter(
+            self._config.replay_address,
+            TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE,
+            self._layout,
+            self._config.num_envs,
+            should_stop=should_stop,
+        )
+        with contextlib.closing(writer):
+            play = Play(
+                self._environment,
+                writer,
+                Annotator(),
+                seed=seeds[1],
+                max_pending=self._config.max_pending_steps,
+            )
+            policy = self._teacher_acts if stage is Stage.COLLECT else self._student_acts
+            # A phase that ends while a write waits for the rate limiter: there is no more to write.
+            with contextlib.suppress(WriterStopped):
+                while not should_stop():
+                    self._step(play, policy, stop)
+                play.finish()
+
+    def _step(self, play: Play, policy: Policy, stop: threading.Event) -> None:
+        try:
+            play.step(policy)
+        except TeacherRejected as error:
+            raise UserError(f"the teacher refuses this game's states: {error}") from error
+        except TeacherError as error:
+            # Only a teacher that was to act gets here; nothing was stepped or stored.
+            logging.getLogger(__name__).warning("no teacher to play: %s; retrying", error)
+            stop.wait(1.0)
+
+    def _teacher_acts(self, observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+        """The teacher's greedy actions, but for a few random ones; its answer is the label."""
+        if self._teacher is None:
+            raise UserError("the teacher's table needs a teacher: give --teacher-address")
+        values = self._teacher.evaluate(observations).action_values
+        actions = values.argmax(axis=1)
+        explores = self._random.random(len(actions)) < self._config.collect_epsilon
+        random_actions = self._random.integers(0, self._layout.num_actions, len(actions))
+        return np.where(explores, random_actions, actions), values
+
+    def _student_acts(self, observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+        """The student's epsilon-greedy actions; the query about its states is sent first."""
+        view = self._view()
+        query = None
+        if self._teacher is not None and self._recipe.needs_teacher(view.progress):
+            query = self._teacher.evaluate_future(observations)
+        actions, _ = self._policy(
+            view.params,
+            observations,
+            jax.random.key(self._random.integers(2**32)),
+            self._recipe.epsilon(view.progress.actor_steps),
+        )
+        return np.asarray(actions, np.int64), query
+
+    def _view(self) -> ActingView:
+        view = self._poller.latest if self._poller is not None else None
+        assert view is not None, "acting starts after the first weights"
+        return view
+
+    def _peers_are_there(self, stop: threading.Event) -> bool:
+        """Wait for replay and teacher; False when stopped meanwhile.
+
+        Raises:
+            UserError: one does not come, or the teacher is of another game.
+        """
+        end = time.monotonic() + _STARTUP_SECONDS
+        while not stop.is_set():
+            try:
+                table_counts(self._config.replay_address, timeout_seconds=1.0)
+                if self._teacher is not None:
+                    self._check_game(self._teacher.wait_until_ready(1.0))
+                return True
+            except (ReplayTimeout, TeacherUnavailable) as error:
+                if time.monotonic() > end:
+                    raise UserError(str(error)) from error
+        return False
+
+    def _check_game(self, described: TeacherDescription) -> None:
+        spec = self._environment.spec
+        if described.num_actions != spec.num_actions:
+            raise UserError(
+                f"the teacher ({described.name}) answers {described.num_actions} actions, "
+                f"{spec.name} has {spec.num_actions}; choose a teacher of this game"
+            )
+        if described.observation_shape != spec.observation_shape:
+            raise UserError(
+                f"the teacher ({described.name}) sees observations {described.observation_shape}, "
+                f"{spec.name} shows {spec.observation_shape}; choose a teacher of this game"
+            )
+
+    def _seeds(self) -> tuple[int, int]:
+        """Seeds of a stretch's actions and of its environments.
+
+        The run's clock enters, so that a resumed actor does not play the same games again.
+        """
+        progress = self._view().progress
+        clock = progress.teacher_steps + progress.actor_steps
+        sequence = np.random.SeedSequence([self._config.seed, self._config.index, clock])
+        actions, environments = sequence.generate_state(2)
+        return int(actions), int(environments) % _LARGEST_ENVIRONMENT_SEED
+
+
+def build_actor(config: ActorConfig) -> Actor:
+    """One actor, not yet playing."""
+    return Actor(config)

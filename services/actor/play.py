@@ -1,0 +1,115 @@
+"""One stretch of play: N environments into one replay table, labels arriving behind the acting.
+
+    observations ─▶ policy ─▶ actions ─▶ environment.step ─┐
+         └──▶ query of the teacher (future) ───────────────┴▶ pending ─▶ rows into replay, in order
+
+A row is written when its query is answered or has run out of time, so writing lags acting by at
+most `max_pending` steps.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.environments.interface import Step, VectorEnvironment
+from services.actor.annotator import Annotator, Labels, is_settled
+from services.replay.item_layout import StepRow
+from services.replay.writer import ReplayWriter
+
+
+class Policy(Protocol):
+    """Chooses actions for N states."""
+
+    def __call__(self, observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+        """Actions int64 [N], and the teacher's labels of the states."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _PlayedStep:
+    """What one step of N environments leaves to be written once its labels are there."""
+
+    frames: NDArray[np.uint8]
+    actions: NDArray[np.int64]
+    step: Step
+    labels: Labels
+
+
+class Play:
+    """Plays into one table until told to stop.
+
+    Args:
+        environment: N environments; reset here.
+        writer: Where transitions go.
+        annotator: Waits for labels under way.
+        seed: Of the environments' first episodes.
+        max_pending: Steps whose labels may be under way at once.
+    """
+
+    def __init__(
+        self,
+        environment: VectorEnvironment,
+        writer: ReplayWriter,
+        annotator: Annotator,
+        *,
+        seed: int,
+        max_pending: int,
+    ) -> None:
+        self._environment = environment
+        self._writer = writer
+        self._annotator = annotator
+        self._max_pending = max_pending
+        self._pending: collections.deque[_PlayedStep] = collections.deque()
+        self._observations = environment.reset(seed)
+        self._mid_episode = np.zeros(environment.num_envs, bool)
+
+    def step(self, policy: Policy) -> None:
+        """Act once in every environment, and write what has its labels."""
+        actions, labels = policy(self._observations)
+        step = self._environment.step(actions)
+        self._pending.append(
+            _PlayedStep(
+                frames=self._observations[..., -1], actions=actions, step=step, labels=labels
+            )
+        )
+        self._observations = step.observation
+        while self._pending and (
+            len(self._pending) > self._max_pending or is_settled(self._pending[0].labels)
+        ):
+            self._write(self._pending.popleft())
+
+    def finish(self) -> None:
+        """Write what is pending and close the episodes under way where they stand.
+
+        An episode that is broken off is stored like one cut off by the step limit: its last
+        transitions bootstrap from the newest observation.
+        """
+        while self._pending:
+            self._write(self._pending.popleft())
+        for env in np.flatnonzero(self._mid_episode):
+            self._writer.end_episode(int(env), self._observations[env, ..., -1])
+        self._mid_episode[:] = False
+
+    def _write(self, played: _PlayedStep) -> None:
+        teacher_q = self._annotator.values(played.labels)
+        step = played.step
+        for env in np.flatnonzero(~step.episode_start):
+            self._writer.append(
+                int(env),
+                StepRow(
+                    frame=played.frames[env],
+                    action=int(played.actions[env]),
+                    reward=float(step.reward[env]),
+                    terminated=bool(step.terminated[env]),
+                    teacher_q=teacher_q[env] if teacher_q is not None else None,
+                ),
+            )
+            if step.terminated[env]:
+                self._writer.end_episode(int(env), None)
+            elif step.truncated[env]:
+                self._writer.end_episode(int(env), step.observation[env, ..., -1])
+            self._mid_episode[env] = not (step.terminated[env] or step.truncated[env])

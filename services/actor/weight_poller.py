@@ -1,0 +1,73 @@
+"""The newest weights and progress, fetched beside acting by a thread of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+
+from rrl_agents.types import Params, Progress
+from services.learner.weight_client import LearnerUnavailable, WeightClient
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ActingView:
+    """What an actor goes by.
+
+    Attributes:
+        progress: Where the run stands, at most one poll old.
+        version: Version of the weights.
+        params: Newest weights the actor has.
+    """
+
+    progress: Progress
+    version: int
+    params: Params
+
+
+class WeightPoller:
+    """Keeps an `ActingView` up to date until closed; a learner that is away is waited for.
+
+    Args:
+        client: Learner to ask.
+        period_seconds: Time between two questions.
+    """
+
+    def __init__(self, client: WeightClient, *, period_seconds: float) -> None:
+        self._client = client
+        self._period_seconds = period_seconds
+        self._latest: ActingView | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="weight-poller", daemon=True)
+        self._thread.start()
+
+    @property
+    def latest(self) -> ActingView | None:
+        """Newest view, None before the first answer."""
+        return self._latest
+
+    def close(self) -> None:
+        """Stop asking."""
+        self._closed.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        away = False
+        while not self._closed.wait(self._period_seconds if self._latest is not None else 0.1):
+            try:
+                self._refresh()
+                away = False
+            except LearnerUnavailable as error:
+                if not away:
+                    logging.getLogger(__name__).warning("%s; asking again", error)
+                away = True
+
+    def _refresh(self) -> None:
+        latest = self._latest
+        update = self._client.fetch(latest.version if latest is not None else 0)
+        if update.params is not None:
+            self._latest = ActingView(
+                progress=update.progress, version=update.version, params=update.params
+            )
+        elif latest is not None:
+            self._latest = dataclasses.replace(latest, progress=update.progress)

@@ -1,0 +1,38 @@
+"""`rrl demo`: the main job in a quarter of an hour, from the bundled Pong teacher to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.cli.train import is_finished, train
+from services.launcher.experiment import describe, resolve
+from services.launcher.presets import DEMO, PRESETS
+
+BASELINE = Path(__file__).parents[1] / "launcher" / "baselines" / "pong_demo_tabula_rasa.json"
+"""A tabula-rasa run of the demo's budget; the file holds the command that made it."""
+
+
+def demo(*, runs: Path = Path("runs")) -> None:
+    """Reincarnate the bundled Pong teacher into a smaller student with QDagger.
+
+    Starts the teacher service, replay, two actors, the learner and the evaluator as processes of
+    their own, shows their progress, and ends with a report. A demo that was stopped is gone on
+    with; after a finished one, a new one begins.
+
+    Args:
+        runs: Folder under which the demo's runs lie.
+    """
+    config = PRESETS["qdagger"][DEMO]
+    run = _next_run(runs)
+    for name, value in describe(resolve(config)).items():
+        print(f"{name:<16} {value}")
+    print(flush=True)
+    train(config, run, baseline=BASELINE if BASELINE.exists() else None)
+
+
+def _next_run(runs: Path) -> Path:
+    """The newest demo if it is not finished, else the one after."""
+    number = 1
+    while is_finished(runs / f"pong-demo-{number}"):
+        number += 1
+    return runs / f"pong-demo-{number}"

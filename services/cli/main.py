@@ -1,0 +1,152 @@
+"""The `rrl` command: finds the subcommand, imports only what it needs, and turns errors into lines.
+
+Exit codes: 0 done, 2 bad input or a missing prerequisite (one line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from services.shared.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        module: Where its function lies; imported when it is called.
+        function: Its name there. One that ends in `_main` parses the remaining arguments itself;
+            of any other the parameters are the flags.
+        summary: One line for `rrl --help`.
+        extra: What to install for it.
+    """
+
+    module: str
+    function: str
+    summary: str
+    extra: str = "train"
+
+
+COMMANDS = {
+    "demo": Command(
+        module="services.cli.demo",
+        function="demo",
+        summary="Reincarnate the bundled Pong teacher, start to report, on this machine",
+    ),
+    "train": Command(
+        module="services.cli.train",
+        function="train_main",
+        summary="Train a student: rrl train METHOD --run DIR; resumes a run that was stopped",
+    ),
+    "report": Command(
+        module="services.cli.report",
+        function="report",
+        summary="Build the report of a run anew",
+    ),
+    "teacher serve": Command(
+        module="services.cli.teacher",
+        function="serve",
+        summary="Serve a teacher's action values over gRPC",
+        extra="teacher",
+    ),
+    "teacher query": Command(
+        module="services.cli.teacher",
+        function="query",
+        summary="Action values of recorded states, from a checkpoint or a running service",
+        extra="teacher",
+    ),
+    "replay": Command(
+        module="services.cli.roles",
+        function="replay_main",
+        summary="Run one role by itself: the replay server",
+    ),
+    "learner": Command(
+        module="services.cli.roles",
+        function="learner_main",
+        summary="Run one role by itself: the learner",
+    ),
+    "actor": Command(
+        module="services.cli.roles",
+        function="actor_main",
+        summary="Run one role by itself: an actor",
+    ),
+    "evaluator": Command(
+        module="services.cli.roles",
+        function="evaluator_main",
+        summary="Run one role by itself: the evaluator",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `rrl`; ends the process with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code.
+    """
+    name = " ".join(arguments[:2])
+    if name not in COMMANDS:
+        name = arguments[0] if arguments else ""
+    if name not in COMMANDS:
+        return _help(arguments)
+    command = COMMANDS[name]
+    try:
+        _load(command, name)(arguments[len(name.split()) :])
+    except UserError as error:
+        print(f"rrl {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _load(command: Command, name: str) -> Callable[[list[str]], None]:
+    try:
+        function = getattr(importlib.import_module(command.module), command.function)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0] in ("services", "rrl_agents"):
+            raise
+        raise UserError(
+            f"this command needs the package {error.name}: pip install 'rrl[{command.extra}]'"
+        ) from error
+    if command.function.endswith("_main"):
+        parses_itself: Callable[[list[str]], None] = function
+        return parses_itself
+    return _with_flags(function, name)
+
+
+def _with_flags(function: Callable[..., None], name: str) -> Callable[[list[str]], None]:
+    """A function whose parameters are the flags."""
+    import tyro
+
+    def call(arguments: list[str]) -> None:
+        tyro.cli(function, prog=f"rrl {name}", args=arguments)
+
+    return call
+
+
+def _help(arguments: list[str]) -> int:
+    asked = not arguments or arguments[0] in ("-h", "--help", "help")
+    prefix = arguments[0] if arguments and not asked else ""
+    listed = {name: c for name, c in COMMANDS.items() if name.split()[0] == prefix} or COMMANDS
+    stream = sys.stdout if asked or listed is not COMMANDS else sys.stderr
+    if prefix and listed is COMMANDS:
+        print(f"rrl: there is no command {prefix!r}", file=stream)
+    print("usage: rrl COMMAND [flags]; rrl COMMAND --help tells about one\n", file=stream)
+    width = max(len(name) for name in listed)
+    for name, command in listed.items():
+        print(f"  {name:<{width}}  {command.summary}", file=stream)
+    return 0 if asked or "--help" in arguments or "-h" in arguments else 2
+
+
+if __name__ == "__main__":
+    main()

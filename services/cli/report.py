@@ -1,0 +1,51 @@
+"""`rrl report`: builds the report of a run anew, or keeps the run as a baseline."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from services.evaluator.report import REPORT_FOLDER, write_report
+from services.evaluator.report import export_baseline as baseline_of
+
+
+def report(
+    run: Positional[Path],
+    *,
+    baseline: Path | None = None,
+    export_baseline: Path | None = None,
+    command: str = "not recorded",
+) -> None:
+    """Build the report of a run anew from its records.
+
+    Args:
+        run: Folder of the run.
+        baseline: A baseline file to draw beside the run.
+        export_baseline: Write the finished run into this file, as a baseline for other reports;
+            an existing file is replaced.
+        command: The command that made the run, to be kept in the exported baseline.
+
+    Raises:
+        UserError: The folder is no run, or has nothing to report yet.
+    """
+    if export_baseline is not None:
+        _write_whole(export_baseline, baseline_of(run, command))
+        print(f"baseline: {export_baseline}")
+    summary = write_report(run, baseline=baseline)
+    low, high = summary.student_return_interval
+    print(
+        f"student {summary.student_return:.2f} (95% interval {low:.2f} to {high:.2f}, "
+        f"{summary.student_episodes} episodes), teacher {summary.teacher_return:.2f}, "
+        f"random {summary.random_return:.2f}: "
+        f"teacher-normalised {summary.teacher_normalised_score:.2f}"
+    )
+    print(f"report: {run / REPORT_FOLDER}")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes a file that is either the old or the new one, whatever happens in between."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,109 @@
+"""`rrl train METHOD`: one run on this machine, all roles as processes of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from rrl_agents.types import Stage
+from services.cli.experiment_flags import Settings, parse, required
+from services.evaluator.report import write_report
+from services.evaluator.summary import Summary
+from services.launcher.experiment import VIDEO_FILE, Experiment, ExperimentConfig, resolve
+from services.launcher.launch import Outcome, launch_run
+from services.launcher.progress_display import ProgressDisplay
+from services.learner.checkpointing import newest_commit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a student on this machine, each role a process of its own.
+
+    A run lives in one folder; the same command goes on where it was stopped or killed.
+
+    Attributes:
+        experiment: What is run.
+        run: Folder of the run.
+        baseline: Curve of another run to draw beside; `rrl report --export-baseline` makes one.
+    """
+
+    experiment: Settings
+    run: Path = required()
+    baseline: Path | None = None
+
+
+def train_main(arguments: list[str]) -> None:
+    """Run `rrl train`.
+
+    Raises:
+        UserError: bad input, or the run failed.
+    """
+    own = parse(Train, arguments, "rrl train")
+    train(own.experiment, own.run, baseline=own.baseline)
+
+
+def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) -> Summary | None:
+    """Start or go on with a run, and write its report when it is finished.
+
+    Returns:
+        The outcome; None when the run was stopped before its end.
+
+    Raises:
+        UserError: bad input, or a role failed.
+    """
+    experiment = resolve(config)
+    if is_finished(run):
+        print(f"{run} is finished already", flush=True)
+        return report(experiment, run, baseline)
+    with ProgressDisplay(sys.stdout) as display:
+        outcome = launch_run(experiment, run, display)
+    if outcome is Outcome.STOPPED:
+        print(f"stopped; the same command goes on with {run}", flush=True)
+        return None
+    return report(experiment, run, baseline)
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run's newest commit is its last."""
+    commit = newest_commit(run)
+    return commit is not None and commit.record.progress.stage is Stage.FINISHED
+
+
+def report(experiment: Experiment, run: Path, baseline: Path | None) -> Summary:
+    """Write a finished run's report and say where it is."""
+    video = run / VIDEO_FILE
+    summary = write_report(
+        run,
+        teacher_return=experiment.teacher_return,
+        random_return=experiment.random_return,
+        student_gif=video if video.exists() else None,
+        baseline=baseline,
+    )
+    low, high = summary.student_return_interval
+    lines = [
+        f"student  {summary.student_return:7.2f}  (95% interval {low:.2f} to {high:.2f}, "
+        f"{summary.student_episodes} episodes)",
+        f"teacher  {summary.teacher_return:7.2f}",
+        f"random   {summary.random_return:7.2f}",
+        f"teacher-normalised score {summary.teacher_normalised_score:.2f} "
+        "(0 = random, 1 = teacher)",
+    ]
+    if summary.baseline is not None:
+        lines.append(
+            f"{summary.baseline.method} at the same budget: "
+            f"{summary.baseline.teacher_normalised_score:.2f}"
+        )
+    print("\n".join(["", *lines, "", *_contents(run)]), flush=True)
+    return summary
+
+
+def _contents(run: Path) -> list[str]:
+    files = {
+        "report": run / "report" / "README.md",
+        "curve": run / "report" / "learning_curve.png",
+        "video": run / "report" / "student.gif",
+        "numbers": run / "report" / "summary.json",
+        "TensorBoard": run / "metrics",
+    }
+    return [f"{name + ':':<13}{path}" for name, path in files.items() if path.exists()]

@@ -1,0 +1,62 @@
+"""Settings of the evaluator process."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.registry import NetworkConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol:
+    """How students and teachers are scored.
+
+    Attributes:
+        episodes: Episodes of each evaluation during the run.
+        final_episodes: Episodes of the last one, which the run's result is read from.
+        teacher_episodes: Episodes of the teacher, where its card has no score.
+        epsilon: Probability of a random action; 0.001 is Dopamine's.
+        num_envs: Environments stepped together; each plays its share of the episodes to the end,
+            so that short episodes are not counted more often than long ones.
+    """
+
+    episodes: int = 10
+    final_episodes: int = 20
+    teacher_episodes: int = 20
+    epsilon: float = 0.001
+    num_envs: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no evaluation can have."""
+        for field in ("episodes", "final_episodes", "teacher_episodes", "num_envs"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        if not 0.0 <= self.epsilon <= 1.0:
+            raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluatorConfig:
+    """One evaluator: its environments, its peers, what it leaves behind.
+
+    Attributes:
+        environment: What is played; never the environments that training data comes from.
+        network: The student's architecture.
+        protocol: Episodes and exploration.
+        seed: Seed of the run.
+        learner_address: "host:port" of the learner.
+        teacher_address: "host:port" of the teacher service; None where nobody needs scoring.
+        video: GIF of the final student's first episode; None for none.
+        poll_seconds: Time between two looks for weights due.
+    """
+
+    environment: EnvironmentConfig
+    network: NetworkConfig
+    protocol: EvaluationProtocol
+    seed: int
+    learner_address: str
+    teacher_address: str | None
+    video: Path | None = None
+    poll_seconds: float = 1.0

@@ -1,0 +1,97 @@
+"""Whole episodes on N environments, a fixed number on each.
+
+Counting the first episodes to finish would favour short ones; here every environment plays its
+share to the end, however long that takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.environments.interface import VectorEnvironment
+
+ActionValues = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8 [N, H, W, stack] to float32 [N, A]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlayedEpisodes:
+    """What came out.
+
+    Attributes:
+        returns: Undiscounted, unclipped return of each episode.
+        steps: Agent steps of each.
+        first_episode_frames: uint8 [H, W] each, newest frame of every step of environment 0's
+            first episode.
+    """
+
+    returns: tuple[float, ...]
+    steps: tuple[int, ...]
+    first_episode_frames: Sequence[NDArray[np.uint8]]
+
+
+def shares(episodes: int, num_envs: int) -> NDArray[np.int64]:
+    """Episodes of each environment, int64 [N], as even as can be; they sum to `episodes`."""
+    return np.asarray([episodes // num_envs + (i < episodes % num_envs) for i in range(num_envs)])
+
+
+def play_episodes(
+    environment: VectorEnvironment,
+    action_values: ActionValues,
+    *,
+    episodes: int,
+    epsilon: float,
+    seed: int,
+    should_stop: Callable[[], bool],
+) -> PlayedEpisodes | None:
+    """Play epsilon-greedily until every environment has finished its share.
+
+    Args:
+        environment: N environments.
+        action_values: What to act on.
+        episodes: Number of episodes in all.
+        epsilon: Probability of a uniformly random action.
+        seed: Of the episodes and of the random actions.
+        should_stop: Looked at before every step.
+
+    Returns:
+        The episodes, environment by environment; None when stopped before the end.
+    """
+    num_envs, num_actions = environment.num_envs, environment.spec.num_actions
+    left = shares(episodes, num_envs)
+    random = np.random.default_rng(seed)
+    observations = environment.reset(seed)
+    running_return, running_steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
+    finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
+    frames = [observations[0, ..., -1]]
+    while left.any():
+        if should_stop():
+            return None
+        explores = random.random(num_envs) < epsilon
+        actions = np.where(
+            explores,
+            random.integers(0, num_actions, num_envs),
+            action_values(observations).argmax(axis=1),
+        )
+        step = environment.step(actions)
+        observations = step.observation
+        # The call after an end only resets: no reward, no step.
+        running_return += step.reward * ~step.episode_start
+        running_steps += ~step.episode_start
+        if not finished[0]:
+            frames.append(observations[0, ..., -1])
+        for env in np.flatnonzero(step.terminated | step.truncated):
+            if left[env]:
+                finished[env].append((float(running_return[env]), int(running_steps[env])))
+                left[env] -= 1
+            running_return[env], running_steps[env] = 0.0, 0
+    played = [episode for of_one in finished for episode in of_one]
+    return PlayedEpisodes(
+        returns=tuple(episode[0] for episode in played),
+        steps=tuple(episode[1] for episode in played),
+        first_episode_frames=frames,
+    )

@@ -1,0 +1,200 @@
+"""The evaluator: plays the weights that are due, and the teacher where nobody knows its score.
+
+    learner ── weights due ──▶ episodes ──▶ returns ──▶ learner (weaning, report)
+    teacher ◀── states ─────── episodes                 once, if its card has no score
+
+Its environments and seeds are its own. When newer weights end the run, an evaluation under way is
+dropped for the final one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.environments.registry import make_environment
+from rrl_agents.networks.registry import action_values, make_network
+from rrl_agents.types import Progress, Stage
+from services.evaluator.config import EvaluatorConfig
+from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes
+from services.evaluator.video import record_gif
+from services.learner.codec import EvaluationReport, progress_from_proto
+from services.learner.progress_client import EvaluationRefused, ProgressClient
+from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient, WeightUpdate
+from services.teacher.client import TeacherClient, TeacherUnavailable
+
+_EVALUATION_SEED = 1_000_003
+"""Keeps evaluation apart from the seeds that actors derive."""
+_FINISHED_CHECK_SECONDS = 1.0
+_FRAMES_PER_SECOND = 15.0
+"""One frame per agent step: Atari's 60 Hz over 4 frames a step."""
+
+
+class Evaluator:
+    """Evaluates until the run is finished or it is told to stop.
+
+    Args:
+        config: Environments, protocol and peers.
+    """
+
+    def __init__(self, config: EvaluatorConfig) -> None:
+        self._config = config
+        protocol = config.protocol
+        self._environment = make_environment(config.environment, protocol.num_envs)
+        network = make_network(config.network, self._environment.spec.num_actions)
+        self._student = jax.jit(lambda params, states: action_values(network, params, states))
+        self._weights = WeightClient(config.learner_address, Purpose.EVALUATE)
+        self._results = ProgressClient(config.learner_address)
+        self._known_version = 0
+        self._log = logging.getLogger(__name__)
+
+    def run(self, stop: threading.Event) -> None:
+        """Evaluate until the run is finished or `stop` is set."""
+        with contextlib.closing(self._weights), contextlib.closing(self._results):
+            while not stop.is_set():
+                update = self._fetch()
+                if update is not None:
+                    if update.progress.stage is Stage.FINISHED:
+                        return
+                    if self.evaluate_what_is_due(update, stop):
+                        continue
+                stop.wait(self._config.poll_seconds)
+
+    def evaluate_what_is_due(self, update: WeightUpdate, stop: threading.Event) -> bool:
+        """Play the teacher if its return is wanted, else the weights of an answer, if any.
+
+        Returns:
+            Whether anything was played.
+        """
+        if update.progress.teacher_return is None:
+            return self._evaluate_teacher(stop)
+        if update.params is None:
+            return False
+        self._evaluate_student(update, stop)
+        return True
+
+    def _evaluate_teacher(self, stop: threading.Event) -> bool:
+        address = self._config.teacher_address
+        if address is None:
+            return False
+        with TeacherClient(address) as teacher:
+            try:
+                teacher.wait_until_ready(self._config.poll_seconds)
+            except TeacherUnavailable:
+                return False
+            self._log.info("playing the teacher: its card has no score")
+            played = self._play(
+                lambda states: teacher.evaluate(states).action_values,
+                episodes=self._config.protocol.teacher_episodes,
+                index=0,
+                stop=stop,
+            )
+        return played is not None and self._report(played, version=0, stop=stop)
+
+    def _evaluate_student(self, update: WeightUpdate, stop: threading.Event) -> None:
+        params = jax.device_put(update.params)
+
+        def student(states: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return np.asarray(self._student(params, states))
+
+        protocol = self._config.protocol
+        played = self._play(
+            student,
+            episodes=protocol.final_episodes if update.final else protocol.episodes,
+            index=update.version,
+            stop=stop,
+            superseded=None if update.final else _Supersession(self._results),
+        )
+        self._known_version = update.version
+        if played is None:
+            return
+        if update.final and self._config.video is not None:
+            self._config.video.parent.mkdir(parents=True, exist_ok=True)
+            record_gif(played.first_episode_frames, self._config.video, _FRAMES_PER_SECOND)
+        self._report(played, version=update.version, stop=stop)
+
+    def _play(
+        self,
+        values: ActionValues,
+        *,
+        episodes: int,
+        index: int,
+        stop: threading.Event,
+        superseded: _Supersession | None = None,
+    ) -> PlayedEpisodes | None:
+        seed = int(
+            np.random.SeedSequence([self._config.seed, _EVALUATION_SEED, index]).generate_state(1)[
+                0
+            ]
+        )
+        return play_episodes(
+            self._environment,
+            values,
+            episodes=episodes,
+            epsilon=self._config.protocol.epsilon,
+            seed=seed % 2**30,
+            should_stop=lambda: stop.is_set() or (superseded is not None and superseded.check()),
+        )
+
+    def _report(self, played: PlayedEpisodes, *, version: int, stop: threading.Event) -> bool:
+        """Hand the result in, waiting for a learner that is away."""
+        report = EvaluationReport(
+            weights_version=version,
+            episode_returns=played.returns,
+            episode_steps=played.steps,
+            epsilon=self._config.protocol.epsilon,
+        )
+        while not stop.is_set():
+            try:
+                progress: Progress = self._results.report(report)
+            except EvaluationRefused as error:
+                self._log.warning("evaluation of weights %d not taken: %s", version, error)
+                return False
+            except LearnerUnavailable as error:
+                self._log.warning("%s; reporting again", error)
+                stop.wait(self._config.poll_seconds)
+                continue
+            self._log.info(
+                "weights %d: mean return %.2f over %d episodes, weaning weight now %.3f",
+                version,
+                report.mean_return,
+                len(report.episode_returns),
+                progress.weaning_weight,
+            )
+            return True
+        return False
+
+    def _fetch(self) -> WeightUpdate | None:
+        try:
+            return self._weights.fetch(self._known_version)
+        except LearnerUnavailable:
+            return None
+
+
+class _Supersession:
+    """Whether the run has come to its final weights meanwhile; asked now and then."""
+
+    def __init__(self, run: ProgressClient) -> None:
+        self._run = run
+        self._checked_at = time.monotonic()
+
+    def check(self) -> bool:
+        if time.monotonic() - self._checked_at < _FINISHED_CHECK_SECONDS:
+            return False
+        self._checked_at = time.monotonic()
+        try:
+            stage = progress_from_proto(self._run.progress().progress).stage
+        except LearnerUnavailable:
+            return False
+        return stage >= Stage.FINAL_EVALUATION
+
+
+def build_evaluator(config: EvaluatorConfig) -> Evaluator:
+    """One evaluator, not yet playing."""
+    return Evaluator(config)

@@ -1,0 +1,201 @@
+"""The report of a run: a folder a user can open, read, and hand on.
+
+    RUN/config.json, RUN/metrics/evaluations.jsonl, RUN/metrics/student.gif
+        -> RUN/report/{README.md, learning_curve.png, summary.json, student.gif}
+
+The folder is built beside the old one and takes its place only when it is complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rrl_agents.environments.game_names import name_key
+from services.evaluator.baseline import Baseline, encode_baseline, read_baseline
+from services.evaluator.learning_curve import LearningCurve, curve_point, draw_learning_curve
+from services.evaluator.report_text import caption, readme, title
+from services.evaluator.summary import RunDescription, Summary, describe_run, summarise
+from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
+from services.shared.errors import UserError
+
+CONFIG_FILE = "config.json"
+RECORDS_FILE = "metrics/evaluations.jsonl"
+RECORDED_VIDEO_FILE = "metrics/student.gif"
+REPORT_FOLDER = "report"
+VIDEO_FILE = "student.gif"
+
+_MAX_CONFIG_BYTES = 1024 * 1024
+
+
+def write_report(
+    run: Path,
+    *,
+    teacher_return: float | None = None,
+    random_return: float | None = None,
+    student_gif: Path | None = None,
+    baseline: Path | None = None,
+) -> Summary:
+    """Builds `report/` of a run anew.
+
+    Args:
+        run: The run's folder.
+        teacher_return: Mean return of the teacher; None takes it from the teacher's evaluations,
+            and without any from config.json.
+        random_return: Mean return of the random policy; None takes it from config.json.
+        student_gif: A video of the student, copied into the report; None takes the one that the
+            evaluator left in the run, or else an older report's.
+        baseline: A baseline file (see `services.evaluator.baseline`) to draw and compare with.
+
+    Returns:
+        The content of its summary.json.
+
+    Raises:
+        UserError: The folder is no run, there is no evaluation of the student yet, a return is not
+            known, or the baseline is unreadable or of another game.
+    """
+    description, students, teachers = _read_run(run)
+    known_teacher = _first_known(teacher_return, _pooled_mean(teachers), description.teacher_return)
+    known_random = _first_known(random_return, description.random_return)
+    if known_teacher is None or known_random is None:
+        missing = "teacher" if known_teacher is None else "random policy"
+        raise UserError(
+            f"the mean return of the {missing} is not known; give teacher.mean_return and "
+            f"random_return in {run / CONFIG_FILE}, or let the evaluator play the teacher"
+        )
+    beside = _read_baseline_of(description.game, baseline)
+    try:
+        summary = summarise(description, students, (known_teacher, known_random), beside)
+    except ValueError as error:
+        raise UserError(f"no score can be given: {error}") from error
+    curve = _curve(description, students, summary, beside)
+    _replace_folder(run, description, summary, curve, student_gif)
+    return summary
+
+
+def export_baseline(run: Path, command: str) -> str:
+    """Turns a finished run into the text of a baseline file.
+
+    Args:
+        run: The run's folder.
+        command: The command that made the run, for whoever wants to make it again.
+
+    Returns:
+        JSON for `services.evaluator.baseline.read_baseline`.
+
+    Raises:
+        UserError: The folder is no run, or its final evaluation has not been played.
+    """
+    description, students, _ = _read_run(run)
+    if not students[-1].final:
+        raise UserError(f"{run} is not finished: let it reach its final evaluation first")
+    return encode_baseline(
+        Baseline(
+            command=command,
+            method=description.method,
+            game=description.game,
+            frames_per_step=description.frames_per_step,
+            points=tuple(curve_point(record, description.frames_per_step) for record in students),
+        )
+    )
+
+
+def _read_run(
+    run: Path,
+) -> tuple[RunDescription, tuple[EvaluationRecord, ...], tuple[EvaluationRecord, ...]]:
+    """Returns what ran, and the evaluations of student and teacher."""
+    description = describe_run(_read_config(run))
+    records = current_records(read_records(run / RECORDS_FILE))
+    students = tuple(record for record in records if record.player == "student")
+    if not students:
+        raise UserError(f"{run} has no evaluation of its student yet; resume the run, then report")
+    return description, students, tuple(r for r in records if r.player == "teacher")
+
+
+def _read_config(run: Path) -> Mapping[str, Any]:
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise UserError(f"{path} is larger than the {_MAX_CONFIG_BYTES:,} bytes of a config")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error}); restore it") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} must hold a JSON object; restore it")
+    return config
+
+
+def _first_known(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _pooled_mean(records: Sequence[EvaluationRecord]) -> float | None:
+    returns = [value for record in records for value in record.episode_returns]
+    return float(np.mean(returns)) if returns else None
+
+
+def _find_video(run: Path) -> Path | None:
+    candidates = (run / RECORDED_VIDEO_FILE, run / REPORT_FOLDER / VIDEO_FILE)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_baseline_of(game: str, path: Path | None) -> Baseline | None:
+    if path is None:
+        return None
+    baseline = read_baseline(path)
+    if name_key(baseline.game) != name_key(game):
+        raise UserError(f"{path} is a baseline of {baseline.game}, the run plays {game}")
+    return baseline
+
+
+def _curve(
+    description: RunDescription,
+    students: Sequence[EvaluationRecord],
+    summary: Summary,
+    baseline: Baseline | None,
+) -> LearningCurve:
+    points = tuple(curve_point(record, description.frames_per_step) for record in students)
+    return LearningCurve(
+        title=title(summary),
+        caption=caption(summary, points, () if baseline is None else baseline.points),
+        student_label=summary.method,
+        student=points,
+        baseline_label="" if baseline is None else f"{baseline.method} beside",
+        baseline=() if baseline is None else baseline.points,
+        teacher_return=summary.teacher_return,
+        random_return=summary.random_return,
+    )
+
+
+def _replace_folder(
+    run: Path,
+    description: RunDescription,
+    summary: Summary,
+    curve: LearningCurve,
+    student_gif: Path | None,
+) -> None:
+    """Builds the new folder, then swaps it in by renaming."""
+    report = run / REPORT_FOLDER
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=run) as scratch:
+        new = Path(scratch, "new")
+        new.mkdir()
+        video = _find_video(run) if student_gif is None else student_gif
+        if video is not None:
+            shutil.copyfile(video, new / VIDEO_FILE)
+        draw_learning_curve(curve, new / "learning_curve.png")
+        text = json.dumps(dataclasses.asdict(summary), indent=1, allow_nan=False)
+        (new / "summary.json").write_text(text + "\n", encoding="utf-8")
+        text = readme(description, summary, has_video=(new / VIDEO_FILE).exists())
+        (new / "README.md").write_text(text, encoding="utf-8")
+        if report.exists():
+            report.rename(Path(scratch, "old"))
+        new.rename(report)

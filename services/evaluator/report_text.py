@@ -1,0 +1,116 @@
+"""The words of a report: title, caption and README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.evaluator.learning_curve import CurvePoint
+from services.evaluator.summary import RunDescription, Summary
+
+
+def title(summary: Summary) -> str:
+    """Returns the line above the learning curve."""
+    score = f"{summary.teacher_normalised_score:.2f}"
+    state = "" if summary.finished else ", not finished"
+    return f"{summary.method} on {summary.game}: teacher-normalised score {score}{state}"
+
+
+def caption(
+    summary: Summary, points: Sequence[CurvePoint], baseline: Sequence[CurvePoint] = ()
+) -> str:
+    """Returns the lines below the learning curve: what a point and a band are.
+
+    Args:
+        summary: The outcome of the run.
+        points: The run's curve.
+        baseline: The curve beside it.
+    """
+    what = f"Points: mean over {_episodes(points)} episodes"
+    if baseline:
+        what += f" ({_episodes(baseline)} beside)"
+    epsilon = f"epsilon {summary.epsilon:g}"
+    lines = [f"{what}, {epsilon}; the diamond over {points[-1].episodes}. Bands: 95% bootstrap."]
+    if summary.offline_updates:
+        steps = f"{summary.teacher_steps:,} of the teacher's steps"
+        lines.append(f"Offline: {summary.offline_updates:,} gradient updates on {steps}.")
+    else:
+        lines.append("No offline updates.")
+    lines[-1] += f" Online: {summary.online_updates:,} updates, {summary.frames:,} frames."
+    return "\n".join(lines)
+
+
+def readme(description: RunDescription, summary: Summary, *, has_video: bool) -> str:
+    """Returns the report's README.md.
+
+    Args:
+        description: What ran.
+        summary: What came out.
+        has_video: Whether the report holds a video.
+    """
+    state = "final evaluation" if summary.finished else "newest evaluation, the run is not finished"
+    rows = [_row("student", summary.student_return, summary.teacher_normalised_score)]
+    if summary.baseline is not None:
+        beside = summary.baseline
+        score = beside.teacher_normalised_score
+        rows.append(_row(f"{beside.method}, beside", beside.student_return, score))
+    rows += [
+        _row(f"teacher {summary.teacher}".rstrip(), summary.teacher_return, 1.0),
+        _row("random policy", summary.random_return, 0.0),
+    ]
+    low, high = summary.student_return_interval
+    parts = [
+        f"# {summary.method} on {summary.game}",
+        f"The student's {state}: {summary.student_return:.2f} ± {summary.student_return_std:.2f} "
+        f"(standard deviation) over {summary.student_episodes} episodes with epsilon "
+        f"{summary.epsilon:g}; 95% interval of the mean {low:.2f} to {high:.2f}.",
+        "\n".join(["| player | mean return | teacher-normalised |", "|---|---|---|", *rows]),
+        "Teacher-normalised is (return - random) / (teacher - random).",
+        "## What it took",
+        "\n".join(_costs(description, summary)),
+        "## Files",
+        "\n".join(_files(has_video=has_video)),
+    ]
+    if summary.baseline is not None:
+        parts.insert(4, f"The run beside was made with: `{summary.baseline.command}`")
+    return "\n\n".join(parts) + "\n"
+
+
+def _episodes(points: Sequence[CurvePoint]) -> str:
+    counts = [point.episodes for point in points]
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def _row(name: str, mean_return: float, score: float) -> str:
+    return f"| {name} | {mean_return:.2f} | {score:.2f} |"
+
+
+def _costs(description: RunDescription, summary: Summary) -> list[str]:
+    minutes, seconds = divmod(round(summary.wall_seconds), 60)
+    lines = [
+        f"- teacher's steps in the replay: {summary.teacher_steps:,}",
+        f"- offline updates: {summary.offline_updates:,}",
+        f"- online updates: {summary.online_updates:,}",
+        f"- the student's own play: {summary.actor_steps:,} steps, {summary.frames:,} frames",
+        f"- weight of the distillation at the end: {summary.weaning_weight:.2f}",
+        f"- time: {minutes} min {seconds} s",
+    ]
+    if description.budgets:
+        budgets = ", ".join(f"{name} {value:,}" for name, value in description.budgets.items())
+        lines.append(f"- budgets: {budgets}")
+    return lines
+
+
+def _files(*, has_video: bool) -> list[str]:
+    lines = [
+        "- `learning_curve.png`: the student against the teacher and the random policy",
+        "- `summary.json`: the numbers above",
+    ]
+    if has_video:
+        lines.append("- `student.gif`: the student at play")
+    return [
+        *lines,
+        "- `../config.json`: the whole configuration",
+        "- `../metrics/evaluations.jsonl`: every episode of every evaluation",
+        "- `../metrics/`: losses and rates; see them with `tensorboard --logdir` and this folder",
+        "- `../checkpoints/`: the student",
+    ]

@@ -1,0 +1,216 @@
+"""What came out of a run, in numbers: the content of `report/summary.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rrl_agents.scores import mean_and_interval, normalised_score
+from services.evaluator.baseline import Baseline
+from services.learner.evaluation_records import EvaluationRecord
+from services.shared.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunDescription:
+    """What ran, read from a run's `config.json`.
+
+    Attributes:
+        method: Name of the recipe, e.g. "qdagger".
+        game: Name of the game, e.g. "pong".
+        frames_per_step: Environment frames that one decision lasts.
+        teacher_name: Name of the teacher; empty where none is named.
+        teacher_return: The teacher's known mean return; None where it is only measured.
+        random_return: Mean return of the random policy; None where the config does not say.
+        budgets: What the run may spend, by name; whatever the config holds.
+    """
+
+    method: str
+    game: str
+    frames_per_step: int = 4
+    teacher_name: str = ""
+    teacher_return: float | None = None
+    random_return: float | None = None
+    budgets: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineOutcome:
+    """The outcome of the run beside; fields as in `Summary`."""
+
+    method: str
+    command: str
+    student_return: float
+    student_return_interval: tuple[float, float]
+    student_episodes: int
+    teacher_normalised_score: float
+    frames: int
+    offline_updates: int
+    online_updates: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The outcome of a run.
+
+    Attributes:
+        method: Name of the recipe.
+        game: Name of the game.
+        teacher: Name of the teacher; empty where none is named.
+        finished: Whether the student is the finished one; if not, its newest evaluation counts.
+        student_return: Mean undiscounted, unclipped return.
+        student_return_std: Standard deviation over the episodes (population).
+        student_return_interval: 95% bootstrap interval of the mean.
+        student_episodes: Episodes behind these numbers.
+        teacher_return: Mean return of the teacher.
+        random_return: Mean return of the random policy.
+        teacher_normalised_score: (student - random) / (teacher - random).
+        epsilon: Exploration rate of the evaluation.
+        frames: Environment frames of the student's own play.
+        actor_steps: Its decisions.
+        teacher_steps: The teacher's decisions in the replay.
+        offline_updates: Gradient steps on the teacher's data.
+        online_updates: Gradient steps on the student's data.
+        weaning_weight: Weight of the distillation term at the end.
+        wall_seconds: Time at work.
+        baseline: The run beside it, None without one.
+    """
+
+    method: str
+    game: str
+    teacher: str
+    finished: bool
+    student_return: float
+    student_return_std: float
+    student_return_interval: tuple[float, float]
+    student_episodes: int
+    teacher_return: float
+    random_return: float
+    teacher_normalised_score: float
+    epsilon: float
+    frames: int
+    actor_steps: int
+    teacher_steps: int
+    offline_updates: int
+    online_updates: int
+    weaning_weight: float
+    wall_seconds: float
+    baseline: BaselineOutcome | None = None
+
+
+def describe_run(config: Mapping[str, Any]) -> RunDescription:
+    """Reads what a report needs from a resolved experiment.
+
+    Read are `method`, `environment.game` (`environment.name` where that is not "atari": other
+    environments are one game), and where they are there `environment.frames_per_step`,
+    `teacher.name`, `teacher.mean_return`, `random_return` and `budgets` (whole numbers by name).
+
+    Args:
+        config: The content of `config.json`.
+
+    Returns:
+        The description.
+
+    Raises:
+        UserError: The method or the game is missing, or a field has another type.
+    """
+    environment, teacher = _object(config, "environment"), _object(config, "teacher")
+    method = config.get("method")
+    is_atari = environment.get("name", "atari") == "atari"
+    game = environment.get("game" if is_atari else "name")
+    if not isinstance(method, str) or not isinstance(game, str):
+        raise UserError(
+            f"config.json names method {method!r} and game {game!r}; both must be text: "
+            "is this the folder of a run?"
+        )
+    return RunDescription(
+        method=method,
+        game=game,
+        frames_per_step=int(_number(environment, "frames_per_step") or 4),
+        teacher_name=str(teacher.get("name") or ""),
+        teacher_return=_number(teacher, "mean_return"),
+        random_return=_number(config, "random_return"),
+        budgets={k: v for k, v in _object(config, "budgets").items() if isinstance(v, int)},
+    )
+
+
+def summarise(
+    description: RunDescription,
+    students: Sequence[EvaluationRecord],
+    references: tuple[float, float],
+    baseline: Baseline | None = None,
+) -> Summary:
+    """Puts the outcome of a run together.
+
+    Args:
+        description: What ran.
+        students: The student's evaluations in the order of the run, at least one; the last counts.
+        references: Mean return of the teacher and of the random policy.
+        baseline: The run beside it.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ValueError: Teacher and random return are equal.
+    """
+    last, (teacher_return, random_return) = students[-1], references
+    mean, low, high = mean_and_interval(last.episode_returns)
+    return Summary(
+        method=description.method,
+        game=description.game,
+        teacher=description.teacher_name,
+        finished=last.final,
+        student_return=mean,
+        student_return_std=float(np.std(last.episode_returns)),
+        student_return_interval=(low, high),
+        student_episodes=len(last.episode_returns),
+        teacher_return=teacher_return,
+        random_return=random_return,
+        teacher_normalised_score=normalised_score(mean, random_return, teacher_return),
+        epsilon=last.epsilon,
+        frames=last.actor_steps * description.frames_per_step,
+        actor_steps=last.actor_steps,
+        teacher_steps=last.teacher_steps,
+        offline_updates=last.offline_updates,
+        online_updates=last.online_updates,
+        weaning_weight=last.weaning_weight,
+        wall_seconds=last.seconds_since_start,
+        baseline=None if baseline is None else _outcome(baseline, teacher_return, random_return),
+    )
+
+
+def _outcome(baseline: Baseline, teacher_return: float, random_return: float) -> BaselineOutcome:
+    last = baseline.points[-1]
+    return BaselineOutcome(
+        method=baseline.method,
+        command=baseline.command,
+        student_return=last.mean_return,
+        student_return_interval=(last.low, last.high),
+        student_episodes=last.episodes,
+        teacher_normalised_score=normalised_score(last.mean_return, random_return, teacher_return),
+        frames=last.frames,
+        offline_updates=last.offline_updates,
+        online_updates=last.online_updates,
+    )
+
+
+def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"config.json has {name} {value!r}, must be an object")
+    return value
+
+
+def _number(data: Mapping[str, Any], name: str) -> float | None:
+    value = data.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not np.isfinite(value):
+        raise UserError(f"config.json has {name} {value!r}, must be a finite number")
+    return float(value)

@@ -1,0 +1,342 @@
+"""An experiment: what a user chooses, resolved into the settings of every role.
+
+`ExperimentConfig` is what the command line fills in. `resolve` looks at the teacher and the
+environment, checks that they fit, and gives an `Experiment`, from which each role's own config is
+taken; only the addresses are added where processes are started.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
+from rrl_agents.types import EnvironmentSpec, Progress
+from services.actor.config import ActorConfig
+from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
+from services.learner.checkpointing import newest_commit
+from services.learner.config import LearnerConfig
+from services.learner.stages import StageTargets
+from services.replay.config import ReplayConfig, samples_per_insert
+from services.replay.item_layout import ItemLayout
+from services.shared.errors import UserError
+from services.teacher.config import TeacherConfig
+
+VIDEO_FILE = "metrics/student.gif"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherChoice:
+    """Whom the student learns from, and is measured against.
+
+    Attributes:
+        checkpoint: Bundled name, teacher directory, or Dopamine checkpoint directory.
+        checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
+        mean_return: Its mean return; None takes the card's score, and has the evaluator play the
+            teacher where the card has none.
+    """
+
+    checkpoint: str = "pong_dqn"
+    checkpoint_number: int | None = None
+    mean_return: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One run: a method, a student, a teacher and budgets.
+
+    Attributes:
+        method: How the teacher is used.
+        environment: What is played.
+        network: The student's architecture.
+        teacher: Whom it learns from.
+        teacher_steps: Agent steps the teacher plays into its table first; 0 where the method has
+            no offline phase.
+        online_steps: Agent steps the students play, all actors together.
+        evaluation: How students are scored.
+        offline_evaluation_period: Updates between two evaluations in the offline phase.
+        online_evaluation_period: Updates between two evaluations in the online phase.
+        num_actors: Actor processes.
+        envs_per_actor: Environments that one actor steps together.
+        replay_capacity: Transitions that each table holds.
+        checkpoint_period_seconds: Time between two commits; what a kill can cost.
+        publish_period_updates: Updates between two publications of weights to the actors.
+        seed: Of weights, behaviour and evaluation.
+    """
+
+    method: MethodConfig
+    environment: EnvironmentConfig = EnvironmentConfig()
+    network: NetworkConfig = NetworkConfig()
+    teacher: TeacherChoice = TeacherChoice()
+    teacher_steps: int = 1_000_000
+    online_steps: int = 2_500_000
+    evaluation: EvaluationProtocol = EvaluationProtocol()
+    offline_evaluation_period: int = 100_000
+    online_evaluation_period: int = 62_500
+    num_actors: int = 2
+    envs_per_actor: int = 8
+    replay_capacity: int = 1_000_000
+    checkpoint_period_seconds: float = 300.0
+    publish_period_updates: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse counts without a meaning; the parts refuse the rest."""
+        for field in ("teacher_steps", "seed"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} must not be negative, got {getattr(self, field)}")
+        for field in ("num_actors", "envs_per_actor", "online_steps", "replay_capacity"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A config with everything looked up that it only names.
+
+    Attributes:
+        config: What the user chose.
+        spec: Shapes of its environment.
+        card: Of the teacher.
+        random_return: Mean return of the random policy.
+    """
+
+    config: ExperimentConfig
+    spec: EnvironmentSpec
+    card: TeacherCard
+    random_return: float
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method's parts."""
+        return make_recipe(self.config.method)
+
+    @property
+    def teacher_return(self) -> float | None:
+        """The teacher's known mean return; None has the evaluator play it."""
+        if self.config.teacher.mean_return is not None:
+            return self.config.teacher.mean_return
+        return self.card.score.mean_return if self.card.score is not None else None
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a teacher service is needed at all."""
+        beginning = Progress(random_return=self.random_return)
+        return (
+            self.teacher_return is None
+            or self.config.teacher_steps > 0
+            or self.recipe.needs_teacher(beginning)
+        )
+
+    @property
+    def targets(self) -> StageTargets:
+        """How far each phase goes; the replay ratio turns agent steps into updates."""
+        q_learning, recipe = self.recipe.q_learning, self.recipe
+        learned_from = max(0, self.config.online_steps - q_learning.min_replay_size)
+        return StageTargets(
+            teacher_steps=self.config.teacher_steps,
+            offline_updates=recipe.offline_updates,
+            online_updates=learned_from // q_learning.update_period,
+        )
+
+    def to_json(self) -> str:
+        """The resolved experiment, as it stands in a run's config.json."""
+        config = dataclasses.asdict(self.config)
+        settings = config.pop("method")
+        content = {
+            "method": self.recipe.name,
+            "settings": settings,
+            **config,
+            "environment": {
+                **config["environment"],
+                "frames_per_step": self.spec.frames_per_step,
+            },
+            "teacher": {
+                **config["teacher"],
+                "name": self.card.name,
+                "mean_return": self.teacher_return,
+                "parameters_sha256": self.card.parameters_sha256,
+            },
+            "random_return": self.random_return,
+            "budgets": dataclasses.asdict(self.targets)
+            | {"online_steps": self.config.online_steps},
+        }
+        return json.dumps(content, indent=1)
+
+    def teacher_config(self, *, port: int) -> TeacherConfig:
+        """Settings of the teacher service."""
+        teacher = self.config.teacher
+        return TeacherConfig(
+            checkpoint=teacher.checkpoint,
+            checkpoint_number=teacher.checkpoint_number,
+            port=port,
+            metrics_port=0,
+        )
+
+    def replay_config(self, run: Path, *, port: int) -> ReplayConfig:
+        """Settings of the replay server; restores the run's newest commit."""
+        q_learning = self.recipe.q_learning
+        commit = newest_commit(run)
+        return ReplayConfig(
+            layout=ItemLayout(
+                frame_shape=self.spec.frame_shape,
+                stack_size=self.spec.stack_size,
+                n_step=q_learning.n_step,
+                num_actions=self.spec.num_actions,
+            ),
+            checkpoint_root=run / "replay",
+            teacher_capacity=self.config.replay_capacity,
+            student_capacity=self.config.replay_capacity,
+            min_student_size=q_learning.min_replay_size,
+            samples_per_insert=samples_per_insert(
+                batch_size=q_learning.batch_size, update_period=q_learning.update_period
+            ),
+            port=port,
+            restore_from=commit.replay if commit is not None else None,
+        )
+
+    def learner_config(self, run: Path, *, replay_address: str, port: int) -> LearnerConfig:
+        """Settings of the learner."""
+        config = self.config
+        return LearnerConfig(
+            run=run,
+            method=config.method,
+            network=config.network,
+            spec=self.spec,
+            targets=self.targets,
+            random_return=self.random_return,
+            teacher_return=self.teacher_return,
+            seed=config.seed,
+            replay_address=replay_address,
+            port=port,
+            publish_period_updates=config.publish_period_updates,
+            offline_evaluation_period=config.offline_evaluation_period,
+            online_evaluation_period=config.online_evaluation_period,
+            checkpoint_period_seconds=config.checkpoint_period_seconds,
+        )
+
+    def evaluator_config(
+        self, run: Path, *, learner_address: str, teacher_address: str | None
+    ) -> EvaluatorConfig:
+        """Settings of the evaluator."""
+        return EvaluatorConfig(
+            environment=self.config.environment,
+            network=self.config.network,
+            protocol=self.config.evaluation,
+            seed=self.config.seed,
+            learner_address=learner_address,
+            teacher_address=teacher_address,
+            video=run / VIDEO_FILE,
+        )
+
+    def actor_config(
+        self,
+        index: int,
+        *,
+        learner_address: str,
+        replay_address: str,
+        teacher_address: str | None,
+    ) -> ActorConfig:
+        """Settings of one actor."""
+        return ActorConfig(
+            environment=self.config.environment,
+            method=self.config.method,
+            network=self.config.network,
+            num_envs=self.config.envs_per_actor,
+            index=index,
+            seed=self.config.seed,
+            learner_address=learner_address,
+            replay_address=replay_address,
+            teacher_address=teacher_address,
+        )
+
+    def process_environment(self, role: str) -> dict[str, str]:
+        """Environment variables of a role's process when all share one machine.
+
+        Actors and the evaluator run small batches, which threads only slow down; they stay off the
+        GPU, which learner and teacher share.
+        """
+        variables = {"TF_CPP_MIN_LOG_LEVEL": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}
+        if role in ("actor", "evaluator"):
+            variables |= {
+                "JAX_PLATFORMS": "cpu",
+                "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+            }
+        return variables
+
+
+def resolve(config: ExperimentConfig) -> Experiment:
+    """Look everything up that a config names, and check that it fits together.
+
+    Raises:
+        UserError: teacher or game missing, or of different actions or observations.
+    """
+    try:
+        card = load_teacher(config.teacher.checkpoint, config.teacher.checkpoint_number).card
+        environment = make_environment(config.environment, 1)
+        spec = environment.spec
+        environment.close()
+        experiment = Experiment(
+            config=config, spec=spec, card=card, random_return=random_return(config.environment)
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    _check_teacher_fits(card, spec)
+    _check_scale(experiment)
+    _check_budgets(experiment)
+    return experiment
+
+
+def _check_teacher_fits(card: TeacherCard, spec: EnvironmentSpec) -> None:
+    if card.num_actions != spec.num_actions:
+        raise UserError(
+            f"teacher {card.name} ({card.game}) has {card.num_actions} actions, {spec.name} has "
+            f"{spec.num_actions}: choose a teacher of this game"
+        )
+    if tuple(card.observation_shape) != spec.observation_shape:
+        raise UserError(
+            f"teacher {card.name} sees observations {tuple(card.observation_shape)}, {spec.name} "
+            f"shows {spec.observation_shape}: choose a teacher of this game"
+        )
+
+
+def _check_scale(experiment: Experiment) -> None:
+    """Scores are measured between random and teacher: they must differ."""
+    if experiment.teacher_return == experiment.random_return:
+        raise UserError(
+            f"teacher and random policy both score {experiment.random_return}: there is no scale "
+            "to measure a student on; choose another teacher"
+        )
+
+
+def _check_budgets(experiment: Experiment) -> None:
+    try:
+        targets = experiment.targets
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if targets.online_updates == 0:
+        raise UserError(
+            f"online_steps {experiment.config.online_steps} leave nothing to learn from after "
+            f"min_replay_size {experiment.recipe.q_learning.min_replay_size}: raise the former"
+        )
+
+
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """The facts a user wants to see before a run starts."""
+    config, targets = experiment.config, experiment.targets
+    return {
+        "method": experiment.recipe.name,
+        "game": experiment.spec.name,
+        "teacher": f"{experiment.card.name}, mean return {experiment.teacher_return}",
+        "student": f"{config.network.name} {config.network.features}",
+        "teacher steps": targets.teacher_steps,
+        "offline updates": targets.offline_updates,
+        "online steps": config.online_steps,
+    }

@@ -1,0 +1,179 @@
+"""Runs a program on this machine and shows its progress until it ends.
+
+Launchpad owns the processes: when one fails, all are stopped, and the run goes on from its last
+commit when it is started again. Progress is asked of the learner; the roles' own output goes to
+files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import io
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from protos.rrl.learner.v1 import learner_pb2
+from services.launcher.experiment import Experiment
+from services.launcher.progress_display import ProgressDisplay
+from services.launcher.run_directory import LAUNCHER_LOCK, open_run
+from services.learner.progress_client import ProgressClient
+from services.learner.weight_client import LearnerUnavailable
+from services.shared.errors import UserError
+from services.shared.locks import LEARNER_LOCK, locked
+
+_POLL_SECONDS = 1.0
+_TERMINATION_NOTICE_SECONDS = 60
+"""From SIGTERM to SIGKILL: the learner's last commit must fit."""
+
+_LEARNER_GONE_SECONDS = 30.0
+"""How long an orphaned learner of a launcher that was killed may still be committing."""
+
+
+class Outcome(enum.Enum):
+    """How a session of a run ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> Outcome:
+    """Start or go on with a run, until it is finished or stopped.
+
+    Args:
+        experiment: What to run.
+        run: Its folder; made if absent, gone on with if it is this experiment's.
+        display: Shows progress.
+
+    Raises:
+        UserError: the folder is another experiment's or in use, or a role failed; the message says
+            where its output is.
+    """
+    resumed = open_run(run, experiment)
+    with locked(run / LAUNCHER_LOCK), contextlib.ExitStack() as stack:
+        # Launchpad reports what it does with print; the display has the terminal.
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        # Roles whose launcher was killed end by themselves; their learner may be committing.
+        with locked(run / LEARNER_LOCK, wait_seconds=_LEARNER_GONE_SECONDS):
+            pass
+        display.note(f"{'going on with' if resumed else 'starting'} {run}")
+        logs = _session_folder(run)
+        manager, learner_address = _start(experiment, run, logs)
+        watched = stack.enter_context(contextlib.closing(ProgressClient(learner_address)))
+        end = _Waiter(manager)
+        finished = _watch(watched, end, display)
+        if finished:
+            manager.stop_and_wait()
+        end.join()
+        if end.failure is not None and not finished:
+            raise UserError(_failure_message(end.failure, logs, run))
+        return Outcome.FINISHED if finished else Outcome.STOPPED
+
+
+def _session_folder(run: Path) -> Path:
+    """A new folder for the output of this session's processes; earlier ones are kept."""
+    sessions = run / "logs"
+    sessions.mkdir(exist_ok=True)
+    number = 1 + max((int(path.name) for path in sessions.glob("[0-9]*")), default=0)
+    folder = sessions / f"{number:03d}"
+    folder.mkdir()
+    return folder
+
+
+def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, str]:
+    """Start the processes; returns Launchpad's manager of them and the learner's address."""
+    # Launchpad reads these when it is imported and when it starts a process.
+    os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import launchpad as lp
+    from absl import flags
+    from launchpad.nodes.python.local_multi_processing import PythonProcess
+
+    from services.launcher.program import make_program
+
+    if not flags.FLAGS.is_parsed():
+        # Launchpad 0.5.2 looks this one up when flags are handed to processes, and forgot it.
+        flags.DEFINE_multi_string("lp_dummy_config", [], "Stands in for a missing definition.")
+        flags.FLAGS(["rrl", f"--lp_termination_notice_secs={_TERMINATION_NOTICE_SECONDS}"])
+    program, learner_address = make_program(experiment, run.absolute())
+    resources = {
+        role: PythonProcess(
+            # Roles end by themselves; it is the launcher that loses patience.
+            args={"lp_termination_notice_secs": -1},
+            env=dict(experiment.process_environment(role)),
+        )
+        for role in program.groups
+    }
+    manager = lp.launch(
+        program, launch_type="local_mp", terminal="output_to_files", local_resources=resources
+    )
+    return manager, learner_address.resolve()
+
+
+class _Waiter:
+    """Waits for all processes to end, and keeps the first failure."""
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._wait, name="launchpad-wait", daemon=True)
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether no process is left."""
+        return not self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait until no process is left."""
+        while self._thread.is_alive():
+            self._thread.join(timeout=0.2)
+
+    def _wait(self) -> None:
+        while True:
+            try:
+                self._manager.wait()
+                return
+            except RuntimeError as error:
+                # Raised once, at the first failure; the others are being stopped.
+                self.failure = self.failure or error
+
+
+def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> bool:
+    """Show progress until the run is finished (True) or its processes have ended (False)."""
+    seen = False
+    while not end.over:
+        try:
+            response = learner.progress()
+        except LearnerUnavailable:
+            if not seen:
+                display.note("waiting for the learner")
+                seen = True
+        else:
+            seen = True
+            display.update(response)
+            if response.progress.stage == learner_pb2.STAGE_FINISHED:
+                return True
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _failure_message(failure: BaseException, logs: Path, run: Path) -> str:
+    """One line: what was said last by the role that failed, and how to go on."""
+    return (
+        f"a process of the run failed ({failure}){_last_words(logs)}; all output is in {logs}. "
+        f"Start again with --run {run} to go on from the last checkpoint"
+    )
+
+
+def _last_words(logs: Path) -> str:
+    """The first role that ended with an error of ours, and its message."""
+    for file in sorted(path for path in logs.rglob("*") if path.is_file()):
+        lines = file.read_text(errors="replace").splitlines()[-200:]
+        for line in reversed(lines):
+            if "Error: " in line and not line.startswith(" "):
+                return f": {file.relative_to(logs)}: {line.split('Error: ', 1)[1]}"
+    return ""

@@ -1,0 +1,143 @@
+"""The topology of a run on one machine: which processes there are and how they are joined.
+
+    teacher ◀── actors ──▶ replay ◀── learner ◀── evaluator
+                   └──────── weights, progress ──────┘
+
+Each role is started by the same constructor as in a container; Launchpad only hands out addresses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import launchpad as lp
+
+from services.launcher.experiment import Experiment
+from services.shared.locks import LEARNER_LOCK, is_locked
+
+ROLES_BESIDE_ACTORS = ("teacher", "replay", "learner", "evaluator")
+
+_LEARNER_COMMIT_SECONDS = 50.0
+_PR_SET_PDEATHSIG = 1
+
+
+def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, lp.Address]:
+    """The program of a run.
+
+    Returns:
+        The program, and the learner's address for whoever wants to watch.
+    """
+    program = lp.Program("rrl")
+    replay, learner = lp.Address("replay"), lp.Address("learner")
+    teacher = lp.Address("teacher") if experiment.uses_teacher else None
+    if teacher is not None:
+        _add(program, "teacher", _run_teacher, experiment, teacher, owns=teacher)
+    _add(program, "replay", _run_replay, experiment, run, replay, owns=replay)
+    _add(program, "learner", _run_learner, experiment, run, replay, learner, owns=learner)
+    _add(program, "evaluator", _run_evaluator, experiment, run, learner, teacher)
+    for index in range(experiment.config.num_actors):
+        _add(program, "actor", _run_actor, experiment, index, learner, replay, teacher)
+    return program, learner
+
+
+def _add(
+    program: lp.Program,
+    role: str,
+    function: Callable[..., None],
+    *arguments: Any,
+    owns: lp.Address | None = None,
+) -> None:
+    node = lp.PyNode(function, *arguments)
+    if owns is not None:
+        node.allocate_address(owns)
+    with program.group(role):
+        program.add_node(node)
+
+
+def _begin(role: str) -> threading.Event:
+    """What every role's process does first; returns the event that ends it."""
+    # A launcher that is killed outright must not leave its roles behind.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    from services.shared.logging import setup_logging
+
+    setup_logging(role)
+    stop: threading.Event = lp.stop_event()
+    return stop
+
+
+def _port(address: lp.Address) -> int:
+    return int(address.resolve().rpartition(":")[2])
+
+
+def _run_teacher(experiment: Experiment, address: lp.Address) -> None:
+    from services.teacher.server import build_teacher
+
+    stop = _begin("teacher")
+    server = build_teacher(experiment.teacher_config(port=_port(address)))
+    server.start()
+    stop.wait()
+    server.stop()
+
+
+def _run_replay(experiment: Experiment, run: Path, address: lp.Address) -> None:
+    from services.replay.server import build_replay
+
+    stop = _begin("replay")
+    server = build_replay(experiment.replay_config(run, port=_port(address)))
+    server.start()
+    stop.wait()
+    # The learner's last commit needs the tables: everybody is told to stop at the same moment.
+    waited = threading.Event()
+    for _ in range(int(_LEARNER_COMMIT_SECONDS / 0.2)):
+        if not is_locked(run / LEARNER_LOCK):
+            break
+        waited.wait(0.2)
+    server.stop()
+
+
+def _run_learner(
+    experiment: Experiment, run: Path, replay: lp.Address, address: lp.Address
+) -> None:
+    from services.learner.loop import build_learner
+
+    stop = _begin("learner")
+    config = experiment.learner_config(run, replay_address=replay.resolve(), port=_port(address))
+    build_learner(config).run(stop)
+
+
+def _run_evaluator(
+    experiment: Experiment, run: Path, learner: lp.Address, teacher: lp.Address | None
+) -> None:
+    from services.evaluator.loop import build_evaluator
+
+    stop = _begin("evaluator")
+    config = experiment.evaluator_config(
+        run,
+        learner_address=learner.resolve(),
+        teacher_address=teacher.resolve() if teacher is not None else None,
+    )
+    build_evaluator(config).run(stop)
+
+
+def _run_actor(
+    experiment: Experiment,
+    index: int,
+    learner: lp.Address,
+    replay: lp.Address,
+    teacher: lp.Address | None,
+) -> None:
+    from services.actor.loop import build_actor
+
+    stop = _begin(f"actor-{index}")
+    config = experiment.actor_config(
+        index,
+        learner_address=learner.resolve(),
+        replay_address=replay.resolve(),
+        teacher_address=teacher.resolve() if teacher is not None else None,
+    )
+    build_actor(config).run(stop)

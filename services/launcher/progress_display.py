@@ -1,0 +1,253 @@
+"""Live progress of a run in the terminal of the launching process.
+
+On a terminal it is one panel that is drawn anew in place; elsewhere plain ASCII lines, one every
+few seconds and one whenever the phase changes or an evaluation arrives. What is shown comes from
+the learner's GetProgress answers alone; a field that was not set is left out.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rrl_agents.types import Stage
+from services.launcher.progress_estimates import (
+    PhaseProgress,
+    Sample,
+    extend_samples,
+    format_duration,
+    normalised_score,
+    rate_per_second,
+    seconds_left,
+)
+
+if TYPE_CHECKING:
+    from protos.rrl.learner.v1.learner_pb2 import GetProgressResponse, Progress
+
+PLAIN_INTERVAL_SECONDS = 5.0
+"""Time between two plain lines of one phase."""
+
+_STAGE_NAMES = {
+    Stage.COLLECT: "collect",
+    Stage.OFFLINE: "offline",
+    Stage.ONLINE: "online",
+    Stage.FINAL_EVALUATION: "final evaluation",
+    Stage.FINISHED: "finished",
+}
+
+
+class ProgressDisplay:
+    """Shows where a run stands; use it as a context manager."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        interactive: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepares the display; nothing is drawn yet.
+
+        Args:
+            stream: Where to draw; None for standard output.
+            interactive: Whether to draw a panel in place; None asks the stream if it is a terminal.
+            clock: Seconds that never go back.
+        """
+        self._stream = sys.stdout if stream is None else stream
+        console = Console(file=self._stream, force_terminal=True if interactive else None)
+        if interactive is None:
+            interactive = console.is_terminal and not console.is_dumb_terminal
+        # Drawn on update only: a drawing thread would not survive the launcher's forks.
+        self._live = Live(console=console, auto_refresh=False) if interactive else None
+        self._clock = clock
+        self._samples: tuple[Sample, ...] = ()
+        # Stage, number of evaluations and failure last shown.
+        self._news: tuple[int, int, str] = (-1, 0, "")
+        self._printed_at: float | None = None
+        self._closed = False
+
+    def update(self, response: GetProgressResponse) -> None:
+        """Shows an answer of the learner.
+
+        Args:
+            response: The newest answer.
+        """
+        now = self._clock()
+        progress = response.progress
+        if progress.stage != self._news[0]:
+            self._samples = ()
+        news = (progress.stage, progress.evaluations, response.failure)
+        is_news, self._news = news != self._news, news
+        phase = current_phase(response)
+        if phase is not None:
+            self._samples = extend_samples(self._samples, Sample(now, phase.done))
+        rate = rate_per_second(self._samples)
+        if self._live is not None:
+            self._live.start()
+            self._live.update(_panel(response, rate), refresh=True)
+        elif is_news or self._is_due(now):
+            self._printed_at = now
+            self._print(plain_line(response, rate))
+
+    def note(self, text: str) -> None:
+        """Shows a line of text that stays: above the panel, or among the lines.
+
+        Args:
+            text: What happened, e.g. "waiting for the teacher to start".
+        """
+        if self._live is not None:
+            self._live.console.print(Text(text))
+        else:
+            self._print(text)
+
+    def close(self) -> None:
+        """Leaves the last state on the screen and gives the terminal back."""
+        if self._live is not None and not self._closed:
+            self._live.stop()
+        self._closed = True
+
+    def __enter__(self) -> ProgressDisplay:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the display."""
+        self.close()
+
+    def _is_due(self, now: float) -> bool:
+        return self._printed_at is None or now - self._printed_at >= PLAIN_INTERVAL_SECONDS
+
+    def _print(self, line: str) -> None:
+        # The stream may be a log of any encoding, and losses and failures carry foreign words.
+        printable = "".join(letter if letter.isprintable() else " " for letter in line)
+        ascii_only = printable.encode("ascii", "backslashreplace").decode("ascii")
+        print(ascii_only, file=self._stream, flush=True)
+
+
+def phases(response: GetProgressResponse) -> tuple[PhaseProgress, ...]:
+    """Returns the phases of this run in order; those with no target are left out."""
+    progress = response.progress
+    every = (
+        PhaseProgress(
+            name="collect",
+            unit="steps",
+            done=progress.teacher_steps,
+            target=response.teacher_steps_target,
+        ),
+        PhaseProgress(
+            name="offline",
+            unit="updates",
+            done=progress.offline_updates,
+            target=response.offline_updates_target,
+        ),
+        PhaseProgress(
+            name="online",
+            unit="steps",
+            done=progress.actor_steps,
+            target=response.actor_steps_target,
+        ),
+    )
+    return tuple(phase for phase in every if phase.target > 0)
+
+
+def current_phase(response: GetProgressResponse) -> PhaseProgress | None:
+    """Returns the counted phase the run is in; None before the first and after the last."""
+    name = stage_name(response.progress.stage)
+    return next((phase for phase in phases(response) if phase.name == name), None)
+
+
+def stage_name(stage: int) -> str:
+    """Returns what the user reads for a stage of the wire; one never heard of is "starting"."""
+    return _STAGE_NAMES[Stage(stage)] if stage in set(Stage) else "starting"
+
+
+def plain_line(response: GetProgressResponse, rate: float | None) -> str:
+    """Puts an answer in one line of ASCII.
+
+    Args:
+        response: The learner's answer.
+        rate: Units of the current phase per second; None where it is not known yet.
+    """
+    phase = current_phase(response)
+    parts = [stage_name(response.progress.stage)]
+    if phase is not None:
+        parts[0] += f" {phase.done:,}/{phase.target:,} {phase.unit} ({phase.fraction:.0%})"
+        parts.append(_speed(phase, rate))
+    return " | ".join(part for part in [*parts, *_facts(response)] if part)
+
+
+def _speed(phase: PhaseProgress, rate: float | None) -> str:
+    """Rate and time left of a phase, as far as they are known."""
+    if rate is None:
+        return ""
+    left = seconds_left(phase, rate)
+    ending = "" if left is None else f", {format_duration(left)} left"
+    return f"{rate:,.1f} {phase.unit}/s{ending}"
+
+
+def _facts(response: GetProgressResponse) -> list[str]:
+    """What there is to say in every phase."""
+    progress = response.progress
+    facts = []
+    if response.updates_per_second > 0:
+        facts.append(f"{response.updates_per_second:.1f} updates/s")
+    if stage_name(progress.stage) not in ("starting", "collect"):
+        facts.append(f"lambda {progress.weaning_weight:.2f}")
+    facts.append(_scores(progress))
+    if response.losses:
+        facts.append("loss " + " ".join(f"{k} {v:.4g}" for k, v in sorted(response.losses.items())))
+    if response.seconds > 0:
+        facts.append(f"{format_duration(response.seconds)} at work")
+    if response.failure:
+        facts.append(f"FAILED: {response.failure}")
+    return [fact for fact in facts if fact]
+
+
+def _scores(progress: Progress) -> str:
+    """The newest returns, and how near the student is to the teacher."""
+    teacher = progress.teacher_return if progress.HasField("teacher_return") else None
+    student = progress.student_return if progress.HasField("student_return") else None
+    scores = [] if student is None else [f"student {student:.2f}"]
+    if teacher is not None:
+        random = progress.random_return
+        share = None if student is None else normalised_score(student, random, teacher)
+        if share is not None:
+            scores[0] += f" (teacher-normalised {share:.2f})"
+        scores += [f"teacher {teacher:.2f}", f"random {random:.2f}"]
+    return ", ".join(scores)
+
+
+def _panel(response: GetProgressResponse, rate: float | None) -> RenderableType:
+    current = current_phase(response)
+    bars = Table.grid(padding=(0, 2))
+    for phase in phases(response):
+        style = "bold" if phase == current else "dim"
+        bars.add_row(
+            Text(phase.name, style=style),
+            ProgressBar(
+                total=1.0,
+                completed=phase.fraction,
+                width=24,
+                complete_style="cyan",
+                finished_style="green",
+            ),
+            Text(f"{phase.fraction:4.0%}", style=style),
+            Text(f"{phase.done:,} / {phase.target:,} {phase.unit}", style=style),
+        )
+    speed = [] if current is None else [_speed(current, rate)]
+    facts = [Text(fact) for fact in [*speed, *_facts(response)] if fact]
+    return Panel(Group(bars, *facts), title=stage_name(response.progress.stage), title_align="left")

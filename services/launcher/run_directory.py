@@ -1,0 +1,70 @@
+"""A run's folder: whose it is, and who works in it.
+
+RUN/config.json     the resolved experiment, written once
+RUN/checkpoints/    commits (services.learner.checkpointing)
+RUN/replay/         Reverb's working folder
+RUN/metrics/        TensorBoard events, evaluations.jsonl
+RUN/logs/           what the roles printed, a folder per session
+RUN/report/         the result
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.launcher.experiment import Experiment
+from services.shared.errors import UserError
+
+CONFIG_FILE = "config.json"
+LAUNCHER_LOCK = ".launcher.lock"
+
+
+def open_run(run: Path, experiment: Experiment) -> bool:
+    """Make a run's folder, or check that it is this experiment's.
+
+    Returns:
+        Whether the run was there already.
+
+    Raises:
+        UserError: the folder holds something else; nothing in it is touched.
+    """
+    config = run / CONFIG_FILE
+    content = experiment.to_json()
+    if config.exists():
+        _check_same(config, content)
+        return True
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UserError(f"{run} exists and is not a run: choose another --run, or empty it")
+    run.mkdir(parents=True, exist_ok=True)
+    temporary = run / f".{CONFIG_FILE}.{os.getpid()}"
+    temporary.write_text(content)
+    temporary.rename(config)
+    return False
+
+
+def _check_same(config: Path, content: str) -> None:
+    try:
+        found = json.loads(config.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{config} is not readable as JSON ({error}): choose another --run"
+        ) from error
+    wanted = json.loads(content)
+    if found == wanted:
+        return
+    different = sorted(_differences(found, wanted, ""))
+    raise UserError(
+        f"{config.parent} belongs to another experiment (differs in {', '.join(different[:5])}): "
+        "choose another --run, or give the same settings to go on with it"
+    )
+
+
+def _differences(found: object, wanted: object, where: str) -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in found.keys() | wanted.keys():
+            yield from _differences(found.get(key), wanted.get(key), f"{where}.{key}".strip("."))
+    elif found != wanted:
+        yield where

@@ -1,0 +1,123 @@
+"""Progress and evaluations between our types and the wire."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import cast
+
+from protos.rrl.learner.v1 import learner_pb2
+from rrl_agents.types import Progress, Stage
+
+MAX_MESSAGE_BYTES = 256 * 2**20
+"""Largest message of the learner service: weights of 64 million float32 parameters."""
+
+MAX_EPISODES = 100_000
+"""Most episodes of one evaluation report."""
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """What an evaluator played.
+
+    Attributes:
+        weights_version: Weights that played; 0 when the teacher did.
+        episode_returns: Undiscounted, unclipped return of each finished episode.
+        episode_steps: Agent steps of each of them.
+        epsilon: Probability of a random action while playing.
+    """
+
+    weights_version: int
+    episode_returns: tuple[float, ...]
+    episode_steps: tuple[int, ...]
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no evaluator could have played."""
+        if not 0 < len(self.episode_returns) <= MAX_EPISODES:
+            raise ValueError(
+                f"an evaluation has 1 to {MAX_EPISODES} episodes, got {len(self.episode_returns)}"
+            )
+        if len(self.episode_steps) != len(self.episode_returns):
+            raise ValueError(
+                f"{len(self.episode_returns)} returns but {len(self.episode_steps)} step counts"
+            )
+        if not all(math.isfinite(r) for r in self.episode_returns):
+            raise ValueError("episode returns must be finite")
+        if not 0.0 <= self.epsilon <= 1.0:
+            raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
+
+    @property
+    def mean_return(self) -> float:
+        """Mean over the episodes."""
+        return math.fsum(self.episode_returns) / len(self.episode_returns)
+
+
+def progress_to_proto(progress: Progress) -> learner_pb2.Progress:
+    """Our record as a message; absent returns stay absent."""
+    message = learner_pb2.Progress(
+        stage=cast("learner_pb2.Stage.ValueType", int(progress.stage)),
+        teacher_steps=progress.teacher_steps,
+        offline_updates=progress.offline_updates,
+        online_updates=progress.online_updates,
+        actor_steps=progress.actor_steps,
+        weaning_weight=progress.weaning_weight,
+        random_return=progress.random_return,
+        weights_version=progress.weights_version,
+        evaluations=progress.evaluations,
+    )
+    if progress.student_return is not None:
+        message.student_return = progress.student_return
+    if progress.teacher_return is not None:
+        message.teacher_return = progress.teacher_return
+    return message
+
+
+def progress_from_proto(message: learner_pb2.Progress) -> Progress:
+    """A message as our record.
+
+    Raises:
+        ValueError: the stage is not one we know.
+    """
+    return Progress(
+        stage=Stage(message.stage),
+        teacher_steps=message.teacher_steps,
+        offline_updates=message.offline_updates,
+        online_updates=message.online_updates,
+        actor_steps=message.actor_steps,
+        weaning_weight=message.weaning_weight,
+        student_return=message.student_return if message.HasField("student_return") else None,
+        teacher_return=message.teacher_return if message.HasField("teacher_return") else None,
+        random_return=message.random_return,
+        weights_version=message.weights_version,
+        evaluations=message.evaluations,
+    )
+
+
+def report_to_proto(report: EvaluationReport) -> learner_pb2.ReportEvaluationRequest:
+    """An evaluation as a request."""
+    return learner_pb2.ReportEvaluationRequest(
+        weights_version=report.weights_version,
+        episode_returns=report.episode_returns,
+        episode_steps=report.episode_steps,
+        epsilon=report.epsilon,
+    )
+
+
+def report_from_proto(request: learner_pb2.ReportEvaluationRequest) -> EvaluationReport:
+    """A request as an evaluation.
+
+    Raises:
+        ValueError: no episodes, too many, unequal lengths, or returns that are not finite.
+    """
+    return EvaluationReport(
+        weights_version=request.weights_version,
+        episode_returns=tuple(request.episode_returns),
+        episode_steps=tuple(request.episode_steps),
+        epsilon=request.epsilon,
+    )

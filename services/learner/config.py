@@ -1,0 +1,64 @@
+"""Settings of the learner process."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.registry import MethodConfig
+from rrl_agents.types import EnvironmentSpec
+from services.learner.stages import StageTargets
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnerConfig:
+    """The learner: its method, its data, its pace.
+
+    Attributes:
+        run: Run directory; holds commits and metrics.
+        method: Decides losses, data and schedules.
+        network: The student's architecture.
+        spec: Shapes of the environment.
+        targets: How far each phase goes.
+        random_return: Mean return of the random policy.
+        teacher_return: Mean return of the teacher; None has the evaluator measure it.
+        seed: Seed of the run; decides the initial weights.
+        replay_address: "host:port" of the replay server.
+        host: Interface to serve weights on.
+        port: Port to serve weights on; 0 picks a free one.
+        publish_period_updates: Updates between two publications of weights to actors.
+        offline_evaluation_period: Updates between two evaluations in the offline phase.
+        online_evaluation_period: Updates between two evaluations in the online phase.
+        checkpoint_period_seconds: Time between two commits; what a kill can cost.
+        log_period_updates: Updates between two points in TensorBoard.
+    """
+
+    run: Path
+    method: MethodConfig
+    network: NetworkConfig
+    spec: EnvironmentSpec
+    targets: StageTargets
+    random_return: float
+    teacher_return: float | None
+    seed: int
+    replay_address: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    publish_period_updates: int = 100
+    offline_evaluation_period: int = 100_000
+    online_evaluation_period: int = 62_500
+    checkpoint_period_seconds: float = 300.0
+    log_period_updates: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse periods that never come."""
+        for field in (
+            "publish_period_updates",
+            "offline_evaluation_period",
+            "online_evaluation_period",
+            "checkpoint_period_seconds",
+            "log_period_updates",
+        ):
+            if getattr(self, field) <= 0:
+                raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")

@@ -1,0 +1,237 @@
+"""What the evaluator found out, one JSON line per evaluation, in a file that survives a kill.
+
+`metrics/evaluations.jsonl` of a run is append-only: each record is one line, flushed and synced
+before `append_record` returns. A line without its line end was cut off by a kill: it is no record,
+readers skip it and the next append removes it. Anything else that is not a record is an error.
+
+A run that resumes from a checkpoint plays a stretch again. The records of the lost stretch stay in
+the file; `current_records` leaves them out.
+
+Units: returns are undiscounted sums of raw rewards; steps are decisions, updates gradient steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NoReturn, cast
+
+from rrl_agents.types import Stage
+from services.shared.errors import UserError
+
+STAGES = tuple(stage.name.lower() for stage in Stage)
+"""Names a record's stage may have, in the order of a run."""
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Larger record files are refused; a record is some hundred bytes, a run has some hundred."""
+
+_CLOCKS = ("weights_version", "teacher_steps", "offline_updates", "online_updates", "actor_steps")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """One evaluation: who played, where the run stood, and every finished episode.
+
+    Attributes:
+        player: "student" or "teacher".
+        weights_version: Version of the student's weights that played; 0 for the teacher.
+        stage: Phase of the run, one of `STAGES`.
+        teacher_steps: Decisions in the teacher's table when the weights were published.
+        offline_updates: Offline gradient steps behind the weights.
+        online_updates: Online gradient steps behind the weights.
+        actor_steps: The students' decisions when the weights were published.
+        weaning_weight: Weight of the distillation term with this result taken in, in [0, 1].
+        episode_returns: Undiscounted, unclipped return of each finished episode.
+        episode_steps: Decisions of each of these episodes.
+        epsilon: Exploration rate of the player, in [0, 1].
+        seconds_since_start: Wall-clock seconds the run had been at work, all restarts together.
+        final: Whether this is the evaluation of the finished student.
+    """
+
+    player: Literal["student", "teacher"]
+    weights_version: int
+    stage: str
+    teacher_steps: int
+    offline_updates: int
+    online_updates: int
+    actor_steps: int
+    weaning_weight: float
+    episode_returns: tuple[float, ...]
+    episode_steps: tuple[int, ...]
+    epsilon: float
+    seconds_since_start: float
+    final: bool
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range.
+
+        Raises:
+            ValueError: Naming the field, its value and what is allowed.
+        """
+        if self.player not in ("student", "teacher"):
+            raise ValueError(f'player is "{self.player}", must be "student" or "teacher"')
+        if self.stage not in STAGES:
+            raise ValueError(f'stage is "{self.stage}", must be one of {", ".join(STAGES)}')
+        for name in _CLOCKS:
+            _require_within(name, getattr(self, name), 0, math.inf)
+        for name in ("weaning_weight", "epsilon"):
+            _require_within(name, getattr(self, name), 0.0, 1.0)
+        _require_within("seconds_since_start", self.seconds_since_start, 0.0, math.inf)
+        if not self.episode_returns or len(self.episode_returns) != len(self.episode_steps):
+            raise ValueError(
+                f"{len(self.episode_returns)} episode_returns and {len(self.episode_steps)} "
+                "episode_steps; give one of each per finished episode, at least one"
+            )
+        if not all(map(math.isfinite, self.episode_returns)):
+            raise ValueError(f"episode_returns must be finite, found {self.episode_returns}")
+        for steps in self.episode_steps:
+            _require_within("episode_steps", steps, 1, math.inf)
+
+    @property
+    def learner_updates(self) -> int:
+        """Gradient steps of both stages behind the weights."""
+        return self.offline_updates + self.online_updates
+
+
+def encode_record(record: EvaluationRecord) -> str:
+    """Returns the record as one line of JSON, without the line end."""
+    return json.dumps(dataclasses.asdict(record), allow_nan=False)
+
+
+def decode_record(line: str) -> EvaluationRecord:
+    """Reads one line of JSON back.
+
+    Args:
+        line: What `encode_record` made.
+
+    Returns:
+        The record; equal to the one encoded.
+
+    Raises:
+        ValueError: The line is no JSON object, or a field is missing, unknown or of another type.
+    """
+    fields = json.loads(line, parse_constant=_refuse_constant)
+    if not isinstance(fields, dict):
+        raise ValueError("not a JSON object")
+    known = {field.name: field.type for field in dataclasses.fields(EvaluationRecord)}
+    if fields.keys() != known.keys():
+        differing = ", ".join(sorted(fields.keys() ^ known.keys()))
+        raise ValueError(f"fields missing or unknown: {differing}")
+    typed = {name: _typed(name, value, str(known[name])) for name, value in fields.items()}
+    return EvaluationRecord(**cast("dict[str, Any]", typed))
+
+
+def append_record(path: Path, record: EvaluationRecord) -> None:
+    """Adds one record; it is on disk when this returns.
+
+    Args:
+        path: The file, made with its folder when absent. One process appends at a time.
+        record: What to add.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = encode_record(record) + "\n"
+    with path.open("a+b") as file:
+        _drop_torn_line(file.fileno())
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(path: Path) -> tuple[EvaluationRecord, ...]:
+    """Reads all records, oldest first; a last line cut off by a kill is left out.
+
+    Args:
+        path: The file; one that does not exist holds no records.
+
+    Returns:
+        The records in file order, those of lost stretches included (see `current_records`).
+
+    Raises:
+        UserError: The file is too large, or a complete line is no record.
+    """
+    if not path.exists():
+        return ()
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise UserError(f"{path} has {size:,} bytes, more than the {MAX_FILE_BYTES:,} allowed")
+    *complete, _torn = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(complete, start=1):
+        try:
+            records.append(decode_record(line.decode()))
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path}, line {number} is no evaluation record ({error}); "
+                "restore the file, or remove that line"
+            ) from error
+    return tuple(records)
+
+
+def current_records(records: Iterable[EvaluationRecord]) -> tuple[EvaluationRecord, ...]:
+    """Leaves out student records that a resumed run has gone back behind.
+
+    Args:
+        records: In file order.
+
+    Returns:
+        The teacher's records, and the student's with clocks that never run backwards.
+    """
+    kept: list[EvaluationRecord] = []
+    for record in records:
+        if record.player == "student":
+            kept = [old for old in kept if old.player == "teacher" or not _is_later(old, record)]
+        kept.append(record)
+    return tuple(kept)
+
+
+def _is_later(one: EvaluationRecord, other: EvaluationRecord) -> bool:
+    """Whether `one` was made from a later state of the run than `other`."""
+    ahead = (one.learner_updates, one.actor_steps, one.final)
+    return ahead > (other.learner_updates, other.actor_steps, other.final)
+
+
+def _drop_torn_line(descriptor: int) -> None:
+    """Cuts the file off behind its last line end, so that the next line starts a line."""
+    size = os.fstat(descriptor).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - 4096)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            end = start + found + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(descriptor, end)
+
+
+def _require_within(name: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{name} is {value}, must be finite and in [{low}, {high}]")
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a finite number")
+
+
+def _typed(name: str, value: object, annotation: str) -> object:
+    """Checks one JSON value against a field's annotation; lists become tuples."""
+    if annotation.startswith("tuple"):
+        if not isinstance(value, list):
+            raise ValueError(f"{name} is {value!r}, must be a list")
+        element = annotation[len("tuple[") :].split(",")[0]
+        return tuple(_typed(name, item, element) for item in value)
+    allowed: Mapping[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "bool": (bool,),
+    }
+    types = allowed.get(annotation, (str,))
+    # bool is a subclass of int in Python, and 1 is not true on the wire.
+    if not isinstance(value, types) or (isinstance(value, bool) and annotation != "bool"):
+        raise ValueError(f"{name} is {value!r}, must be {annotation}")
+    return float(cast("float", value)) if annotation == "float" else value

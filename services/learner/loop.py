@@ -1,0 +1,361 @@
+"""The learner: samples, updates, publishes weights, and takes a run through its phases.
+
+    replay ── batches ──▶ update_step ── weights ──▶ Offer ──▶ actors, evaluator
+                              │ commit                            │ returns
+                              ▼                                   ▼
+                        RUN/checkpoints ◀──── RunClock ◀── take_evaluation
+
+One thread trains; gRPC threads read weights and hand in evaluations, and meet it only in `RunClock`
+and `Offer`. A commit is made between two updates, so weights, clocks and replay are of one moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+
+import jax
+import numpy as np
+
+from protos.rrl.learner.v1 import learner_pb2
+from rrl_agents.networks.registry import initial_params, make_network
+from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.training.train_state import TrainState, initial_train_state, sync_target
+from rrl_agents.training.update_step import UpdateMetrics, make_update_step
+from rrl_agents.types import Progress, Stage
+from services.learner.checkpointing import (
+    RunRecord,
+    newest_commit,
+    restore_state,
+    write_commit,
+)
+from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.config import LearnerConfig
+from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.metrics_log import MetricsLog
+from services.learner.run_clock import RunClock
+from services.learner.stages import next_stage
+from services.learner.weight_server import UnknownWeights, WeightServer
+from services.learner.weight_store import Offer, Snapshot
+from services.replay.checkpoint import checkpoint_replay, link_checkpoint
+from services.replay.item_layout import ItemLayout
+from services.replay.reader import (
+    STUDENT_TABLE,
+    TEACHER_TABLE,
+    ReplayReader,
+    ReplayTimeout,
+    table_counts,
+)
+from services.shared.errors import UserError
+from services.shared.locks import LEARNER_LOCK, locked
+
+EVALUATIONS_FILE = "metrics/evaluations.jsonl"
+
+_COUNT_PERIOD_SECONDS = 1.0
+_SAMPLE_TIMEOUT_SECONDS = 1.0
+_IDLE_SECONDS = 0.2
+_REPLAY_STARTUP_SECONDS = 120.0
+_FAREWELL_SECONDS = 10.0
+"""How long a finished learner still answers, so that everybody hears that it is over."""
+_LOCK_WAIT_SECONDS = 30.0
+
+
+class Learner:
+    """Trains one run to its end.
+
+    Args:
+        config: Method, data, targets and peers.
+    """
+
+    def __init__(self, config: LearnerConfig) -> None:
+        self._config = config
+        self._log = logging.getLogger(__name__)
+        self._recipe = make_recipe(config.method)
+        network = make_network(config.network, config.spec.num_actions)
+        self._update = make_update_step(network, self._recipe.terms, self._recipe.q_learning.adam)
+        params = initial_params(network, jax.random.key(config.seed), config.spec.observation_shape)
+        self._state: TrainState = initial_train_state(params, self._recipe.q_learning.adam)
+        self._clock = RunClock(
+            Progress(random_return=config.random_return, teacher_return=config.teacher_return),
+            self._recipe.weaning_weight,
+        )
+        self._restore()
+        self.acting = Offer()
+        self.evaluation = Offer()
+        self._due: dict[int, Snapshot] = {}
+        self._reader = ReplayReader(
+            config.replay_address,
+            ItemLayout(
+                frame_shape=config.spec.frame_shape,
+                stack_size=config.spec.stack_size,
+                n_step=self._recipe.q_learning.n_step,
+                num_actions=config.spec.num_actions,
+            ),
+            self._recipe.q_learning.discount,
+            self._recipe.q_learning.batch_size,
+            seed=config.seed,
+        )
+        self._metrics = MetricsLog(
+            config.run / "metrics",
+            period_updates=config.log_period_updates,
+            resumed_at=self.progress.learner_updates or None,
+        )
+        self._server = WeightServer(self, host=config.host, port=config.port)
+        self._counted_at = self._committed_at = -math.inf
+        self._final_evaluation_done = False
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        return self._clock.progress
+
+    def run(self, stop: threading.Event) -> None:
+        """Train until the run is finished or `stop` is set; commit before leaving.
+
+        Raises:
+            UserError: another learner works on this run, or replay is another experiment's.
+            FloatingPointError: a loss is not finite; the last commit is from before.
+        """
+        with locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
+            self._server.start()
+            try:
+                if self._replay_is_there(stop):
+                    self._train_until(stop)
+                    self.commit()
+            finally:
+                self._reader.close()
+                self._metrics.close()
+            if self.progress.stage is Stage.FINISHED:
+                self._log.info("finished after %d updates", self.progress.learner_updates)
+                stop.wait(_FAREWELL_SECONDS)
+            self._server.stop()
+
+    def _train_until(self, stop: threading.Event) -> None:
+        self._publish()
+        if self.progress.learner_updates > 0:
+            # An evaluation that was under way when the last session ended is lost.
+            self._offer_for_evaluation()
+        self._committed_at = time.monotonic()
+        while not stop.is_set() and self.progress.stage is not Stage.FINISHED:
+            self.step(stop)
+
+    def step(self, stop: threading.Event) -> None:
+        """One update, or one look at whether there is something to do; commits when it is time."""
+        self._count()
+        self._advance_stage()
+        if self.progress.stage in (Stage.OFFLINE, Stage.ONLINE):
+            self._train()
+        else:
+            stop.wait(_IDLE_SECONDS)
+        if time.monotonic() - self._committed_at >= self._config.checkpoint_period_seconds:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write weights, optimiser, clocks and replay as one commit.
+
+        A commit that fails is logged and costs nothing: the one before stays.
+        """
+        started = time.monotonic()
+        try:
+            working = checkpoint_replay(self._config.replay_address)
+            commit = write_commit(
+                self._config.run,
+                self._state,
+                RunRecord(progress=self.progress, seconds=self._clock.seconds),
+                link_replay=lambda folder: link_checkpoint(working, folder),
+            )
+        except (OSError, RuntimeError) as error:
+            self._log.error("no checkpoint written: %s", error)
+        else:
+            self._log.info("%s written in %.1f s", commit.path, time.monotonic() - started)
+        self._committed_at = time.monotonic()
+
+    def report_progress(self) -> learner_pb2.GetProgressResponse:
+        """Progress with targets, rates and losses."""
+        targets = self._config.targets
+        return learner_pb2.GetProgressResponse(
+            progress=progress_to_proto(self.progress),
+            teacher_steps_target=targets.teacher_steps,
+            offline_updates_target=targets.offline_updates,
+            actor_steps_target=self._recipe.q_learning.min_replay_size
+            + targets.online_updates * self._recipe.q_learning.update_period,
+            updates_per_second=self._metrics.updates_per_second,
+            losses=self._metrics.losses,
+            seconds=self._clock.seconds,
+        )
+
+    def take_evaluation(self, report: EvaluationReport) -> Progress:
+        """Take returns in: progress, weaning, and a line in the run's records.
+
+        Raises:
+            UnknownWeights: it speaks of weights that were not due in this session.
+        """
+        if report.weights_version == 0:
+            played, final = self.progress, False
+        elif report.weights_version in self._due:
+            snapshot = self._due.pop(report.weights_version)
+            played, final = snapshot.progress, snapshot.final
+        else:
+            raise UnknownWeights(
+                f"weights {report.weights_version} are not due for evaluation; "
+                "ask for those that are"
+            )
+        progress = self._clock.take_return(
+            report.mean_return, of_teacher=report.weights_version == 0
+        )
+        append_record(
+            self._config.run / EVALUATIONS_FILE,
+            _record(report, played, self._clock.seconds, progress.weaning_weight, final),
+        )
+        # Set last: the run may finish as soon as it is.
+        self._final_evaluation_done |= final
+        return progress
+
+    def _restore(self) -> None:
+        commit = newest_commit(self._config.run)
+        if commit is None:
+            return
+        self._state = restore_state(commit, self._state)
+        self._clock.restore(commit.record.progress, commit.record.seconds)
+        self._log.info(
+            "going on from %s: %s, %d updates",
+            commit.path,
+            self.progress.stage.name,
+            self.progress.learner_updates,
+        )
+
+    def _replay_is_there(self, stop: threading.Event) -> bool:
+        """Wait for the replay server; False when stopped meanwhile.
+
+        Raises:
+            UserError: it does not come.
+        """
+        end = time.monotonic() + _REPLAY_STARTUP_SECONDS
+        while not stop.is_set():
+            try:
+                table_counts(self._config.replay_address, timeout_seconds=1.0)
+                return True
+            except ReplayTimeout as error:
+                if time.monotonic() > end:
+                    raise UserError(f"{error}; is the replay server running?") from error
+        return False
+
+    def _count(self) -> None:
+        """Read the data clocks off replay, which counts each item once."""
+        if time.monotonic() - self._counted_at < _COUNT_PERIOD_SECONDS:
+            return
+        counts = table_counts(self._config.replay_address)
+        self._clock.count(
+            teacher_steps=counts[TEACHER_TABLE].inserted,
+            actor_steps=counts[STUDENT_TABLE].inserted,
+        )
+        self._counted_at = time.monotonic()
+
+    def _advance_stage(self) -> None:
+        stage = next_stage(
+            self.progress,
+            self._config.targets,
+            last_evaluation_done=self._final_evaluation_done,
+        )
+        if stage is self.progress.stage:
+            return
+        self._log.info("%s is over: %s", self.progress.stage.name, stage.name)
+        if stage is Stage.ONLINE and self._recipe.syncs_target_before_online:
+            self._state = sync_target(self._state)
+        self._clock.enter(stage)
+        self._publish()
+        if stage in (Stage.ONLINE, Stage.FINAL_EVALUATION):
+            self._offer_for_evaluation()
+
+    def _train(self) -> None:
+        """One update, if replay gives a batch soon enough."""
+        before = self.progress
+        try:
+            batch = self._reader.sample_mixed(
+                self._recipe.teacher_share(before.stage), _SAMPLE_TIMEOUT_SECONDS
+            )
+        except ReplayTimeout:
+            return
+        weights = self._recipe.term_weights(before)
+        learning_rate = self._recipe.learning_rate(before)
+        self._state, metrics = self._update(
+            self._state,
+            batch,
+            {name: np.float32(weight) for name, weight in weights.items()},
+            np.float32(learning_rate),
+            np.int32(self._recipe.target_update_period(before.stage)),
+        )
+        self._clock.count_update()
+        self._after_update(metrics, answered=float(np.mean(batch.has_teacher)))
+
+    def _after_update(self, metrics: UpdateMetrics, *, answered: float) -> None:
+        progress = self.progress
+        self._metrics.add(
+            progress,
+            metrics,
+            answered=answered,
+            learning_rate=self._recipe.learning_rate(progress),
+        )
+        if progress.learner_updates % self._config.publish_period_updates == 0:
+            self._publish()
+        if progress.stage is Stage.OFFLINE:
+            due = progress.offline_updates % self._config.offline_evaluation_period == 0
+        else:
+            due = progress.online_updates % self._config.online_evaluation_period == 0
+        if due:
+            self._offer_for_evaluation()
+
+    def _publish(self) -> None:
+        self.acting.publish(self._snapshot())
+        self._clock.publish(self.acting_version)
+
+    @property
+    def acting_version(self) -> int:
+        """Version of the present weights: 1 before the first update."""
+        return self.progress.learner_updates + 1
+
+    def _offer_for_evaluation(self) -> None:
+        snapshot = self._snapshot()
+        self._due[snapshot.version] = snapshot
+        self.evaluation.publish(snapshot)
+
+    def _snapshot(self) -> Snapshot:
+        # The state's buffers are given away to the next update: this is the copy that stays.
+        return Snapshot(
+            version=self.acting_version,
+            params=jax.device_get(self._state.params),
+            progress=self.progress,
+            final=self.progress.stage is Stage.FINAL_EVALUATION,
+        )
+
+
+def _record(
+    report: EvaluationReport,
+    played: Progress,
+    seconds: float,
+    weaning_weight: float,
+    final: bool,
+) -> EvaluationRecord:
+    """The line of an evaluation; `played` are the clocks of the weights that played."""
+    return EvaluationRecord(
+        player="teacher" if report.weights_version == 0 else "student",
+        weights_version=report.weights_version,
+        stage=played.stage.name.lower(),
+        teacher_steps=played.teacher_steps,
+        offline_updates=played.offline_updates,
+        online_updates=played.online_updates,
+        actor_steps=played.actor_steps,
+        weaning_weight=weaning_weight,
+        episode_returns=report.episode_returns,
+        episode_steps=report.episode_steps,
+        epsilon=report.epsilon,
+        seconds_since_start=seconds,
+        final=final,
+    )
+
+
+def build_learner(config: LearnerConfig) -> Learner:
+    """The learner of a run, restored from its newest commit if there is one."""
+    return Learner(config)

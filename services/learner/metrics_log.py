@@ -1,0 +1,114 @@
+"""What an update reports, averaged over a stretch of updates and written to TensorBoard.
+
+The device is not waited for at every update: numbers are fetched once per stretch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rrl_agents.training.update_step import UpdateMetrics
+from rrl_agents.types import Progress
+from services.learner.tensorboard import ScalarWriter
+
+
+class MetricsLog:
+    """Averages and writes metrics.
+
+    Args:
+        folder: Where event files go.
+        period_updates: Updates per stretch.
+        resumed_at: Updates at which a resumed run goes on; None for a fresh one.
+    """
+
+    def __init__(self, folder: Path, *, period_updates: int, resumed_at: int | None) -> None:
+        self._writer = ScalarWriter(folder, resumed_step=resumed_at)
+        self._period_updates = period_updates
+        self._stretch: list[UpdateMetrics] = []
+        self._answered: list[float] = []
+        self._began = time.monotonic()
+        self._losses: Mapping[str, float] = {}
+        self._updates_per_second = 0.0
+
+    @property
+    def losses(self) -> Mapping[str, float]:
+        """Mean of each term's unweighted loss over the last stretch."""
+        return self._losses
+
+    @property
+    def updates_per_second(self) -> float:
+        """Rate over the last stretch."""
+        return self._updates_per_second
+
+    def add(
+        self,
+        progress: Progress,
+        metrics: UpdateMetrics,
+        *,
+        answered: float,
+        learning_rate: float,
+    ) -> None:
+        """Take one update in; writes when the stretch is full.
+
+        Args:
+            progress: Clocks after the update.
+            metrics: Of the update.
+            answered: Share of its rows that the teacher has answered, in [0, 1].
+            learning_rate: Of the update.
+
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        self._stretch.append(metrics)
+        self._answered.append(answered)
+        if len(self._stretch) < self._period_updates:
+            return
+        stretch = jax.device_get(self._stretch)
+        losses = {
+            name: float(np.mean([m.term_losses[name] for m in stretch]))
+            for name in stretch[0].term_losses
+        }
+        if not all(math.isfinite(loss) for loss in losses.values()):
+            raise FloatingPointError(
+                f"losses {losses} are not finite after {progress.learner_updates} updates: lower "
+                "the learning rate and go on from the last checkpoint"
+            )
+        now = time.monotonic()
+        self._updates_per_second = len(stretch) / max(now - self._began, 1e-9)
+        self._losses = losses
+        self._writer.write(
+            progress.learner_updates,
+            {
+                **{f"loss/{name}": loss for name, loss in losses.items()},
+                "loss/total": float(np.mean([m.loss for m in stretch])),
+                "learner/mean_best_value": float(np.mean([m.mean_best_value for m in stretch])),
+                "learner/learning_rate": learning_rate,
+                "learner/updates_per_second": self._updates_per_second,
+                "learner/weaning_weight": progress.weaning_weight,
+                "replay/answered_share": float(np.mean(self._answered)),
+                "replay/actor_steps": progress.actor_steps,
+                "replay/teacher_steps": progress.teacher_steps,
+                **_scores(progress),
+            },
+        )
+        self._stretch, self._answered, self._began = [], [], now
+
+    def close(self) -> None:
+        """Write what is left to disk."""
+        self._writer.close()
+
+
+def _scores(progress: Progress) -> dict[str, float]:
+    """Returns that are known."""
+    known = {
+        "score/student_return": progress.student_return,
+        "score/teacher_return": progress.teacher_return,
+        "score/random_return": progress.random_return,
+    }
+    return {tag: value for tag, value in known.items() if value is not None}

@@ -1,0 +1,76 @@
+"""Client face of the learner for evaluators and for whoever watches a run."""
+
+from __future__ import annotations
+
+import grpc
+
+from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
+from rrl_agents.types import Progress
+from services.learner.codec import (
+    CHANNEL_OPTIONS,
+    EvaluationReport,
+    progress_from_proto,
+    report_to_proto,
+)
+from services.learner.weight_client import LearnerUnavailable
+
+
+class EvaluationRefused(Exception):
+    """The learner does not take this evaluation, and never will: play the weights due now."""
+
+
+class ProgressClient:
+    """Reads a learner's progress and hands it evaluations.
+
+    Args:
+        address: Learner, "host:port".
+        timeout_seconds: Longest wait for one answer.
+    """
+
+    def __init__(self, address: str, *, timeout_seconds: float = 10.0) -> None:
+        self._channel = grpc.insecure_channel(address, options=list(CHANNEL_OPTIONS))
+        self._stub = learner_pb2_grpc.LearnerStub(self._channel)
+        self._timeout_seconds = timeout_seconds
+        self._address = address
+
+    def progress(self) -> learner_pb2.GetProgressResponse:
+        """Clocks, targets, rates and losses.
+
+        Raises:
+            LearnerUnavailable: no answer in time.
+        """
+        try:
+            return self._stub.GetProgress(
+                learner_pb2.GetProgressRequest(), timeout=self._timeout_seconds
+            )
+        except grpc.RpcError as error:
+            raise LearnerUnavailable(
+                f"learner at {self._address} did not answer: {error.code().name}"
+            ) from error
+
+    def report(self, report: EvaluationReport) -> Progress:
+        """Hand in an evaluation.
+
+        Returns:
+            Progress after it was taken in.
+
+        Raises:
+            EvaluationRefused: the learner does not know these weights, or refuses the numbers.
+            LearnerUnavailable: no answer in time.
+        """
+        try:
+            response = self._stub.ReportEvaluation(
+                report_to_proto(report), timeout=self._timeout_seconds
+            )
+        except grpc.RpcError as error:
+            refused = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+            if error.code() in refused:
+                raise EvaluationRefused(error.details()) from error
+            raise LearnerUnavailable(
+                f"learner at {self._address} did not answer: {error.code().name}"
+            ) from error
+        return progress_from_proto(response.progress)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()

@@ -1,0 +1,111 @@
+"""Replay's part of a commit: Reverb's own checkpoints, tied to the learner's.
+
+    learner --checkpoint_replay--> server writes RUN/replay/<time>/      (working, the latest only)
+    learner --link_checkpoint----> RUN/checkpoints/<n>.tmp/replay/       (then renamed: the commit)
+    server  <--restore_from------- RUN/checkpoints/<n>/replay/           (exactly this one)
+
+A checkpoint in RUN/replay that no commit took over is newer than the learner's weights and must
+never be loaded: the server removes what lies there when it starts. Table sizes, contents, counts
+and the rate limiter's state all survive (seen with Reverb 0.7.3); so does the tables' configuration
+at the time of writing, which wins over that of the restarted server (`server` compares the two).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import reverb
+
+from services.shared.errors import UserError
+
+_DATA_FILES = ("chunks.tfrecord", "tables.tfrecord")
+_DONE_FILE = "DONE"
+_WORKING_CHECKPOINT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+[+-][0-9:]+")
+
+
+def checkpoint_replay(address: str) -> Path:
+    """Have the server write a checkpoint; it answers requests again afterwards.
+
+    Args:
+        address: "host:port" of the replay server.
+
+    Returns:
+        The checkpoint's folder, as the server sees it; replaced by the next call.
+
+    Raises:
+        RuntimeError: the server is gone or could not write.
+    """
+    return Path(reverb.Client(address).checkpoint())
+
+
+def link_checkpoint(src: Path, dst: Path) -> None:
+    """Keep a checkpoint under another folder, by hard links where the file system allows.
+
+    Args:
+        src: Folder given by `checkpoint_replay`.
+        dst: Folder to make; must not exist.
+
+    Raises:
+        UserError: `src` is no complete checkpoint, e.g. since the server runs on another machine.
+        FileExistsError: `dst` exists.
+    """
+    check_checkpoint(src)
+    dst.mkdir(parents=True)
+    for name in (*_DATA_FILES, _DONE_FILE):
+        try:
+            (dst / name).hardlink_to(src / name)
+        except OSError:
+            # Another file system, or one without hard links.
+            shutil.copy2(src / name, dst / name)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Look whether a folder holds a complete checkpoint: Reverb would start empty without a word.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not path.is_dir():
+        raise UserError(
+            f"there is no replay checkpoint at {path}; choose another commit of the run"
+        )
+    if not (path / _DONE_FILE).is_file():
+        raise UserError(f"replay checkpoint {path} is incomplete; choose another commit of the run")
+    for name in _DATA_FILES:
+        file = path / name
+        if not file.is_file() or (name == "tables.tfrecord" and file.stat().st_size == 0):
+            raise UserError(
+                f"replay checkpoint {path} lacks {name}; choose another commit of the run"
+            )
+
+
+def empty_checkpoint_root(root: Path, restore_from: Path | None) -> None:
+    """Remove uncommitted checkpoints, so that only `restore_from` can be loaded.
+
+    Args:
+        root: Reverb's working folder; made if it is missing.
+        restore_from: The checkpoint about to be loaded, if any.
+
+    Raises:
+        UserError: the folder holds something else, or `restore_from` itself; nothing is removed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    if restore_from is not None and root.resolve() in (
+        restore_from.resolve(),
+        *restore_from.resolve().parents,
+    ):
+        raise UserError(
+            f"{restore_from} lies in the working folder {root}, which is emptied at the start; "
+            "restore from a commit instead"
+        )
+    entries = sorted(root.iterdir())
+    for entry in entries:
+        if not (entry.is_dir() and _WORKING_CHECKPOINT.fullmatch(entry.name)):
+            raise UserError(
+                f"{root} holds {entry.name}, which is no replay checkpoint; "
+                "choose a folder that is empty or missing"
+            )
+    for entry in entries:
+        shutil.rmtree(entry)

@@ -1,0 +1,79 @@
+"""Settings of the replay service."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from services.replay.item_layout import ItemLayout
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplayConfig:
+    """What the replay server needs.
+
+    Attributes:
+        layout: Shapes of the items.
+        checkpoint_root: Folder for Reverb's own, uncommitted checkpoints; emptied at the start.
+        teacher_capacity: Items the teacher's table holds before the oldest goes.
+        student_capacity: Items the student's table holds before the oldest goes.
+        min_teacher_size: Items in the teacher's table before it may be sampled.
+        min_student_size: Items in the student's table before it may be sampled.
+        samples_per_insert: The replay ratio: items sampled per item inserted into the student's
+            table; see `samples_per_insert`.
+        error_buffer: Samples by which either side may run ahead of the ratio; see
+            `tables.student_rate_limiter` for the inequality. 512 are 16 batches of 32.
+        port: TCP port to listen on; 0 picks a free one.
+        restore_from: A committed checkpoint to start from; None starts empty.
+    """
+
+    layout: ItemLayout
+    checkpoint_root: Path
+    teacher_capacity: int = 1_000_000
+    student_capacity: int = 1_000_000
+    min_teacher_size: int = 1
+    min_student_size: int = 20_000
+    samples_per_insert: float = 8.0
+    error_buffer: float = 512.0
+    port: int = 0
+    restore_from: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges and what must fit together."""
+        _check_size("teacher", self.min_teacher_size, self.teacher_capacity)
+        _check_size("student", self.min_student_size, self.student_capacity)
+        if not self.samples_per_insert > 0:
+            raise ValueError(f"samples_per_insert is {self.samples_per_insert}; it must be above 0")
+        smallest = max(1.0, self.samples_per_insert)
+        if not self.error_buffer >= smallest:
+            raise ValueError(
+                f"error_buffer is {self.error_buffer}; below max(1, samples_per_insert) = "
+                f"{smallest} neither side could move: raise it, e.g. to 16 batches"
+            )
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port is {self.port}; a port is a number from 0 (any) to 65535")
+
+
+def samples_per_insert(*, batch_size: int, update_period: int) -> float:
+    """The replay ratio of Q-learning with one update per so many steps: 32 per 4 steps is 8.
+
+    Args:
+        batch_size: Items in the batch of one update that come from the student's table.
+        update_period: Agent steps per update.
+
+    Raises:
+        ValueError: a number below 1.
+    """
+    if batch_size < 1 or update_period < 1:
+        raise ValueError(
+            f"batch_size is {batch_size} and update_period {update_period}; both must be at least 1"
+        )
+    return batch_size / update_period
+
+
+def _check_size(table: str, min_size: int, capacity: int) -> None:
+    if not 1 <= min_size <= capacity:
+        raise ValueError(
+            f"min_{table}_size is {min_size}; it must lie in [1, {table}_capacity = {capacity}], "
+            "or the table would never be sampled"
+        )

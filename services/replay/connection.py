@@ -1,0 +1,121 @@
+"""Finding the replay server and asking it how its tables stand; shared by writer and reader."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import socket
+import time
+from typing import Any
+
+import reverb
+
+from services.replay.item_layout import ItemLayout
+from services.replay.tables import table_signature
+from services.shared.addresses import parse_address
+from services.shared.errors import UserError
+
+_KNOCK_SECONDS = 0.2
+
+
+class ReplayTimeout(Exception):
+    """The replay server did not answer, or its rate limiter gave nothing, in the time allowed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableCounts:
+    """How a table stands.
+
+    Attributes:
+        size: Items in the table now.
+        inserted: Items ever inserted; goes on counting where a restored checkpoint stood.
+        sampled: Items ever sampled, those that readers have fetched ahead included; likewise.
+    """
+
+    size: int
+    inserted: int
+    sampled: int
+
+
+def table_counts(address: str, *, timeout_seconds: float = 10.0) -> dict[str, TableCounts]:
+    """The counts of all tables by name.
+
+    Raises:
+        ReplayTimeout: no answer in time.
+    """
+    return {
+        name: TableCounts(
+            size=int(info.current_size),
+            inserted=int(info.rate_limiter_info.insert_stats.completed),
+            sampled=int(info.rate_limiter_info.sample_stats.completed),
+        )
+        for name, info in server_info(reverb.Client(address), address, timeout_seconds).items()
+    }
+
+
+def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: float) -> Any:
+    """A `reverb.Client` of a server that was seen to have this table in this layout.
+
+    Waits for the server to come up.
+
+    Raises:
+        ReplayTimeout: no answer in time.
+        UserError: no such table, or one whose items have other shapes.
+    """
+    _wait_until_listening(address, timeout_seconds)
+    client = reverb.Client(address)
+    tables = server_info(client, address, timeout_seconds)
+    if table not in tables:
+        raise UserError(
+            f"the replay server at {address} has no table {table!r}, only {sorted(tables)}; "
+            "point to the replay server of this experiment"
+        )
+    check_signature(table, tables[table].signature, layout)
+    return client
+
+
+def _wait_until_listening(address: str, timeout_seconds: float) -> None:
+    """Knock until somebody opens: gRPC itself, once refused, may pause for 20 s between tries."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            with socket.create_connection(parse_address(address), timeout=_KNOCK_SECONDS):
+                return
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise ReplayTimeout(
+                    f"no replay server listens at {address} after {timeout_seconds:g} s ({error})"
+                ) from error
+            time.sleep(_KNOCK_SECONDS)
+
+
+def check_signature(table: str, signature: Any, layout: ItemLayout) -> None:
+    """Compare the shapes that a table holds with those that are wanted.
+
+    Raises:
+        UserError: they differ.
+    """
+    wanted = table_signature(layout)
+    found = signature if isinstance(signature, dict) else {}
+    for column in sorted({*wanted, *found}):
+        if found.get(column) != wanted.get(column):
+            raise UserError(
+                f"replay table {table!r} holds {column} as {found.get(column)}, this experiment "
+                f"wants {wanted.get(column)}; use the run directory of the same environment, "
+                "frame stack and n-step"
+            )
+
+
+def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, Any]:
+    """Reverb's `TableInfo` by table.
+
+    Raises:
+        ReplayTimeout: no answer in time; Reverb counts whole seconds, at least one.
+    """
+    try:
+        infos: dict[str, Any] = client.server_info(max(1, math.ceil(timeout_seconds)))
+    except reverb.errors.DeadlineExceededError as error:
+        raise ReplayTimeout(
+            f"no replay server answered at {address} within {timeout_seconds:g} s"
+        ) from error
+    return infos

@@ -1,0 +1,204 @@
+"""How a transition lies in replay: what one row and one item hold, and how a batch is decoded.
+
+An episode of T steps is written as rows, one per step, each with the newest frame of its
+observation only; observations share their frames. Padding rows (`valid` 0, everything else 0)
+stand around it, so that the item of every step is a slice of the same shape:
+
+    stack-1 zero rows | rows of steps 0 .. T-1 | n zero rows                        (terminated)
+    stack-1 zero rows | rows of steps 0 .. T-1 | final frame T | n-1 zero rows      (cut off)
+
+The zero rows before the first step are Dopamine's zero-padding of the first observations. The item
+of step t is complete when n more rows have been written. Its columns:
+
+    frame        uint8 [stack+n, H, W]   frames t-(stack-1) .. t+n
+    action       int32 []                action of step t
+    reward       float32 [n]             clipped rewards of steps t .. t+n-1
+    terminated   uint8 [n]               1 where that step's action ended the episode by the rules
+    valid        uint8 [n]               1 for a real step, 0 for padding; ones come first
+    teacher_q    float32 [A]             the teacher's action values in step t's observation
+    has_teacher  uint8 []                1 if the teacher answered
+
+Pure numpy; how rows travel is left to `writer` and `reader`. Axes: B batch, A actions, H and W
+pixels, frames oldest first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.types import Batch
+
+Columns = Mapping[str, NDArray[Any]]
+"""Arrays by column name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemLayout:
+    """The shapes of an item.
+
+    Attributes:
+        frame_shape: Height and width of one frame in pixels.
+        stack_size: Frames in one observation.
+        n_step: Steps n from a state to the one bootstrapped from.
+        num_actions: Number of discrete actions A.
+    """
+
+    frame_shape: tuple[int, int]
+    stack_size: int
+    n_step: int
+    num_actions: int
+
+    def __post_init__(self) -> None:
+        """Check every size."""
+        sizes = {
+            "frame height": self.frame_shape[0],
+            "frame width": self.frame_shape[1],
+            "stack_size": self.stack_size,
+            "n_step": self.n_step,
+            "num_actions": self.num_actions,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} is {size}; it must be at least 1")
+
+    @property
+    def window(self) -> int:
+        """Frames of one item: stack + n."""
+        return self.stack_size + self.n_step
+
+    def item_columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each column of an item, in the order they travel (alphabetical)."""
+        return {
+            "action": ((), np.dtype(np.int32)),
+            "frame": ((self.window, *self.frame_shape), np.dtype(np.uint8)),
+            "has_teacher": ((), np.dtype(np.uint8)),
+            "reward": ((self.n_step,), np.dtype(np.float32)),
+            "teacher_q": ((self.num_actions,), np.dtype(np.float32)),
+            "terminated": ((self.n_step,), np.dtype(np.uint8)),
+            "valid": ((self.n_step,), np.dtype(np.uint8)),
+        }
+
+    def row(self, step: StepRow) -> dict[str, NDArray[Any]]:
+        """The row of a real step; the reward is clipped to [-1, 1] here, and nowhere else.
+
+        Raises:
+            ValueError: a shape, dtype or action that does not fit the layout.
+        """
+        self._check_frame(step.frame)
+        if not 0 <= step.action < self.num_actions:
+            raise ValueError(f"action {step.action} is not in [0, {self.num_actions})")
+        row = self.padding_row()
+        row["frame"] = step.frame
+        row["action"] = np.asarray(step.action, np.int32)
+        row["reward"] = np.asarray(np.clip(step.reward, -1.0, 1.0), np.float32)
+        row["terminated"] = np.asarray(step.terminated, np.uint8)
+        row["valid"] = np.asarray(1, np.uint8)
+        if step.teacher_q is not None:
+            if step.teacher_q.shape != (self.num_actions,):
+                raise ValueError(
+                    f"teacher_q has shape {step.teacher_q.shape}, the layout ({self.num_actions},)"
+                )
+            row["teacher_q"] = step.teacher_q.astype(np.float32, copy=False)
+            row["has_teacher"] = np.asarray(1, np.uint8)
+        return row
+
+    def padding_row(self, frame: NDArray[np.uint8] | None = None) -> dict[str, NDArray[Any]]:
+        """A row that is no step: all zero, save for the final frame of an episode cut off.
+
+        Raises:
+            ValueError: a frame that does not fit the layout.
+        """
+        if frame is None:
+            frame = np.zeros(self.frame_shape, np.uint8)
+        self._check_frame(frame)
+        return {
+            "action": np.asarray(0, np.int32),
+            "frame": frame,
+            "has_teacher": np.asarray(0, np.uint8),
+            "reward": np.asarray(0, np.float32),
+            "teacher_q": np.zeros(self.num_actions, np.float32),
+            "terminated": np.asarray(0, np.uint8),
+            "valid": np.asarray(0, np.uint8),
+        }
+
+    def _check_frame(self, frame: NDArray[np.uint8]) -> None:
+        if frame.shape != self.frame_shape or frame.dtype != np.uint8:
+            raise ValueError(
+                f"frame is {frame.dtype} {frame.shape}, the layout uint8 {self.frame_shape}"
+            )
+
+
+class StepRow(NamedTuple):
+    """One real step as the actor hands it in.
+
+    Attributes:
+        frame: uint8 [H, W], the newest frame of the observation acted in.
+        action: The action taken, in [0, A).
+        reward: Raw reward of the action; clipped when stored.
+        terminated: The action ended the episode by the game's rules.
+        teacher_q: float32 [A], the teacher's action values; None if it did not answer.
+    """
+
+    frame: NDArray[np.uint8]
+    action: int
+    reward: float
+    terminated: bool
+    teacher_q: NDArray[np.float32] | None
+
+
+def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch:
+    """Turn sampled items into n-step transitions.
+
+    With k real steps among the n of an item: `n_step_return = sum_{i<k} discount^i r_i`, the
+    bootstrap is from the state k steps on with factor `discount^k`, and 0 after a termination. An
+    episode that was cut off bootstraps from its final frame with fewer than n steps: exact.
+
+    Args:
+        columns: The columns of `ItemLayout.item_columns`, each with a leading axis B.
+        layout: The layout they were written with.
+        discount: gamma, in [0, 1], per step.
+
+    Returns:
+        The batch. `observation` and, where all windows are full, `next_observation` are transposed
+        views of `columns["frame"]`: handing them to the device is the only copy.
+    """
+    frames = columns["frame"]
+    valid = columns["valid"] != 0
+    steps = valid.sum(axis=1)
+    powers = np.power(discount, np.arange(layout.n_step)).astype(np.float32)
+    ended = np.logical_and(columns["terminated"], valid).any(axis=1)
+    bootstrap_factor = np.power(discount, steps) * ~ended
+    return Batch(
+        observation=_stack_last(frames[:, : layout.stack_size]),
+        action=columns["action"],
+        n_step_return=np.where(valid, columns["reward"], np.float32(0)) @ powers,
+        discount=bootstrap_factor.astype(np.float32),
+        next_observation=_stack_last(_bootstrap_frames(frames, steps, layout)),
+        teacher_q=columns["teacher_q"],
+        has_teacher=columns["has_teacher"].astype(np.float32),
+        importance_weight=np.ones(len(frames), np.float32),
+    )
+
+
+def _bootstrap_frames(
+    frames: NDArray[np.uint8], steps: NDArray[np.int64], layout: ItemLayout
+) -> NDArray[np.uint8]:
+    """uint8 [B, stack, H, W]: frames k .. k+stack of each row; a view where every k is n."""
+    n_step, stack_size = layout.n_step, layout.stack_size
+    stacks = frames[:, n_step:]
+    short_rows = np.flatnonzero(steps < n_step)
+    if short_rows.size:
+        stacks = stacks.copy()
+        for row in short_rows:
+            stacks[row] = frames[row, steps[row] : steps[row] + stack_size]
+    return stacks
+
+
+def _stack_last(stacks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[B, stack, H, W] seen as [B, H, W, stack]."""
+    return np.moveaxis(stacks, 1, -1)

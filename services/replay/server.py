@@ -1,0 +1,125 @@
+"""The replay server: Reverb with the teacher's and the student's table.
+
+    writers --items--> [rate limiter] table [rate limiter] --samples--> readers
+    learner --checkpoint--> checkpoint_root/<time>/
+
+Errors: a port in use, a missing or damaged checkpoint, or one of another experiment end `start`
+with a `UserError`; on the wire, Reverb itself refuses items of other shapes and unknown tables.
+It listens on all interfaces, unencrypted and unauthenticated, as Reverb does: keep the port inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reverb
+
+from services.replay.checkpoint import check_checkpoint, empty_checkpoint_root
+from services.replay.config import ReplayConfig
+from services.replay.connection import check_signature, server_info
+from services.replay.tables import build_tables
+from services.shared.addresses import check_port_is_free, free_port
+from services.shared.errors import UserError
+
+_INFO_TIMEOUT_SECONDS = 60.0
+
+
+def build_replay(config: ReplayConfig) -> ReplayServer:
+    """The replay server, not yet started."""
+    return ReplayServer(config)
+
+
+class ReplayServer:
+    """One Reverb server in this process."""
+
+    def __init__(self, config: ReplayConfig) -> None:
+        """Remember the settings; `start` does the work."""
+        self._config = config
+        self._server: Any = None
+
+    @property
+    def address(self) -> str:
+        """Where clients on this machine find it, "host:port".
+
+        Raises:
+            RuntimeError: the server is not running.
+        """
+        if self._server is None:
+            raise RuntimeError("the replay server is not running; call start first")
+        return f"localhost:{self._server.port}"
+
+    def start(self) -> int:
+        """Load the checkpoint, if any, and serve.
+
+        Returns:
+            The port.
+
+        Raises:
+            UserError: the port is in use; the checkpoint is missing, damaged or of another
+                experiment; the working folder holds something else.
+        """
+        config = self._config
+        # Reverb would share a port in use with whoever has it, and start empty without the
+        # checkpoint: both are looked at first, before anything is removed.
+        check_port_is_free("0.0.0.0", config.port, purpose="the replay server", flag="port")
+        if config.restore_from is not None:
+            check_checkpoint(config.restore_from)
+        empty_checkpoint_root(config.checkpoint_root, config.restore_from)
+        self._server = self._load(config.port or free_port())
+        try:
+            self._check_restored_tables()
+        except BaseException:
+            self.stop()
+            raise
+        return int(self._server.port)
+
+    def stop(self) -> None:
+        """Stop serving; blocked clients are released."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def _load(self, port: int) -> Any:
+        restore_from = self._config.restore_from
+        checkpointer = reverb.checkpointers.DefaultCheckpointer(
+            str(self._config.checkpoint_root.resolve()),
+            fallback_checkpoint_path=restore_from and str(restore_from.resolve()),
+        )
+        try:
+            return reverb.Server(build_tables(self._config), port=port, checkpointer=checkpointer)
+        except RuntimeError as error:
+            raise UserError(
+                f"replay checkpoint {restore_from} cannot be loaded ({error}); "
+                "choose another commit of the run"
+                if restore_from is not None
+                else f"the replay server cannot start on port {port}: {error}"
+            ) from error
+
+    def _check_restored_tables(self) -> None:
+        """A checkpoint brings its tables' configuration along, which must be the one asked for.
+
+        Raises:
+            UserError: it is not.
+        """
+        found = server_info(reverb.Client(self.address), self.address, _INFO_TIMEOUT_SECONDS)
+        for wanted in (table.info for table in build_tables(self._config)):
+            table = found[wanted.name]
+            check_signature(wanted.name, table.signature, self._config.layout)
+            for setting, value in _settings(wanted).items():
+                if _settings(table)[setting] != value:
+                    raise UserError(
+                        f"replay checkpoint {self._config.restore_from} was made with {setting} "
+                        f"{_settings(table)[setting]:g} in table {wanted.name!r}, now it is "
+                        f"{value:g}; go on with the settings of that run"
+                    )
+
+
+def _settings(info: Any) -> dict[str, float]:
+    limiter = info.rate_limiter_info
+    return {
+        "capacity": info.max_size,
+        "min_size": limiter.min_size_to_sample,
+        "samples_per_insert": limiter.samples_per_insert,
+        "lower error bound": limiter.min_diff,
+        "upper error bound": limiter.max_diff,
+    }

@@ -1,0 +1,75 @@
+"""The two tables of replay: the teacher's data and the student's own.
+
+Both are sampled uniformly and drop their oldest item when full. The teacher's is filled before it
+is learned from and may be read without limit; the student's holds the replay ratio, so that a
+result does not depend on how fast actors and learner happened to be.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reverb
+import tensorflow as tf
+
+from services.replay.config import ReplayConfig
+from services.replay.item_layout import ItemLayout
+
+TEACHER_TABLE = "teacher"
+STUDENT_TABLE = "student"
+
+
+def build_tables(config: ReplayConfig) -> list[Any]:
+    """The teacher's and the student's `reverb.Table`, in this order."""
+    teacher_limiter = reverb.rate_limiters.MinSize(config.min_teacher_size)
+    return [
+        _uniform_fifo_table(TEACHER_TABLE, config.teacher_capacity, teacher_limiter, config.layout),
+        _uniform_fifo_table(
+            STUDENT_TABLE, config.student_capacity, student_rate_limiter(config), config.layout
+        ),
+    ]
+
+
+def student_rate_limiter(config: ReplayConfig) -> Any:
+    """The limiter that holds the replay ratio in the student's table.
+
+    With I items ever inserted and S ever sampled, `error = I * samples_per_insert - S`. Nothing is
+    sampled before `min_student_size` items are there; from then on
+
+        |error - min_student_size * samples_per_insert| <= error_buffer
+
+    holds up to one item: inserting waits at the upper end (the learner is behind), sampling at the
+    lower (the actors are behind). So after I inserts
+
+        S = (I - min_student_size) * samples_per_insert  +-  error_buffer,
+
+    at every moment of the run, not only on average: the buffer does not add up. It must be at least
+    `max(1, samples_per_insert)`, or the smallest possible move of either side would overstep both
+    ends. It should exceed what the reader fetches ahead (`ReplayReader.samples_ahead`,
+    3 batches by default), which counts as sampled before it is learned from, and the jitter of both
+    sides (an evaluation, a compilation): the default of 512 samples is 16 batches, or 64 steps at a
+    ratio of 8, which is 0.3% of a run's first 20,000 steps and less of any longer one.
+    """
+    return reverb.rate_limiters.SampleToInsertRatio(
+        samples_per_insert=config.samples_per_insert,
+        min_size_to_sample=config.min_student_size,
+        error_buffer=float(config.error_buffer),
+    )
+
+
+def table_signature(layout: ItemLayout) -> dict[str, Any]:
+    """The items' `tf.TensorSpec`s: Reverb refuses items of any other shape or dtype."""
+    return {
+        name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in layout.item_columns().items()
+    }
+
+
+def _uniform_fifo_table(name: str, capacity: int, rate_limiter: Any, layout: ItemLayout) -> Any:
+    return reverb.Table(
+        name=name,
+        sampler=reverb.selectors.Uniform(),
+        remover=reverb.selectors.Fifo(),
+        max_size=capacity,
+        rate_limiter=rate_limiter,
+        signature=table_signature(layout),
+    )

@@ -1,0 +1,254 @@
+"""Writing episodes into a replay table; the actor's side.
+
+    actor --append, end_episode--> ReplayWriter --rows, items--> Reverb table
+      ^                              |
+      +------ WriterStopped ---------+  asked to stop while waiting for the rate limiter or server
+
+One Reverb writer per environment, in `item_layout`. An item is created when its window of n further
+rows is complete, so the last n steps of an episode that is never ended (the process stops) have no
+items. Few items are in flight at a time: when the table's rate limiter holds inserts back, `append`
+waits, and with it the actor. A server that went away is waited for likewise and, when it comes back
+at the same address, written to again (gRPC lets up to half a minute pass before it notices).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import reverb
+from numpy.typing import NDArray
+
+from services.replay.connection import ReplayTimeout, connect
+from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.tables import STUDENT_TABLE, TEACHER_TABLE
+
+__all__ = [
+    "STUDENT_TABLE",
+    "TEACHER_TABLE",
+    "ItemLayout",
+    "ReplayTimeout",
+    "ReplayWriter",
+    "StepRow",
+    "WriterOptions",
+    "WriterStopped",
+]
+
+
+class WriterStopped(Exception):
+    """`should_stop` became true while a write was waiting; its rows may not be in the table."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WriterOptions:
+    """How to write; the defaults are measured.
+
+    Attributes:
+        chunk_length: Rows compressed together. Neighbouring items share whole chunks, so short
+            ones cost bookkeeping (memory, CPU) and long ones send frames that the sampler throws
+            away; with 7 frames per item, 8 was cheapest of 1, 2, 4, 8 and 16 in CPU of both sides.
+        max_pending_items: Items per environment that the server has not confirmed; must exceed
+            `chunk_length`, or chunks would be cut short.
+        poll_seconds: Time between two looks at `should_stop` while waiting.
+        connect_timeout_seconds: Time for the server to come up.
+    """
+
+    chunk_length: int = 8
+    max_pending_items: int = 16
+    poll_seconds: float = 0.25
+    connect_timeout_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 1 <= self.chunk_length < self.max_pending_items:
+            raise ValueError(
+                f"chunk_length is {self.chunk_length}; it must lie in [1, max_pending_items), "
+                f"max_pending_items being {self.max_pending_items}"
+            )
+        if not self.poll_seconds > 0:
+            raise ValueError(f"poll_seconds is {self.poll_seconds}; it must be above 0")
+
+
+class ReplayWriter:
+    """Writes the episodes of N environments, each step by step."""
+
+    def __init__(
+        self,
+        address: str,
+        table: str,
+        layout: ItemLayout,
+        num_envs: int,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        options: WriterOptions | None = None,
+    ) -> None:
+        """Connect; waits for the server to come up.
+
+        Args:
+            address: "host:port" of the replay server.
+            table: `TEACHER_TABLE` or `STUDENT_TABLE`.
+            layout: Shapes of the items.
+            num_envs: Environments N, each with episodes of its own.
+            should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
+            options: How to write; None for the defaults.
+
+        Raises:
+            ValueError: fewer than one environment.
+            ReplayTimeout: no server in time.
+            UserError: the server has no such table, or one of other shapes.
+        """
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
+        self._options = options or WriterOptions()
+        self._table = table
+        self._should_stop = should_stop
+        client = connect(
+            address, table, layout, timeout_seconds=self._options.connect_timeout_seconds
+        )
+        self._episodes = [
+            _EpisodeWriter(client, table, layout, self._options.chunk_length)
+            for _ in range(num_envs)
+        ]
+
+    def append(self, env: int, row: StepRow) -> None:
+        """Write one real step; the first after an end starts a new episode.
+
+        Args:
+            env: Environment, in [0, num_envs).
+            row: The step.
+
+        Raises:
+            ValueError: a row that does not fit the layout, or the episode has terminated.
+            WriterStopped: asked to stop while waiting.
+        """
+        self._episodes[env].append(row)
+        self._wait(env, self._options.max_pending_items)
+
+    def end_episode(self, env: int, final_frame: NDArray[np.uint8] | None) -> None:
+        """End the episode, so that its last steps get their items.
+
+        Args:
+            env: Environment, in [0, num_envs).
+            final_frame: None if the last step terminated. Else uint8 [H, W], the newest frame of
+                the state it led to: the episode was cut off and bootstraps from there.
+
+        Raises:
+            ValueError: no open episode, or `final_frame` disagrees with the last row's
+                `terminated`.
+            WriterStopped: asked to stop while waiting.
+        """
+        self._episodes[env].end(final_frame)
+        self._wait(env, self._options.max_pending_items)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until the server has every item created so far.
+
+        Returns:
+            False if it has not within the time.
+
+        Raises:
+            WriterStopped: asked to stop while waiting.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        return all(self._wait(env, 0, deadline) for env in range(len(self._episodes)))
+
+    def close(self) -> None:
+        """Drop what is not confirmed, without waiting; `flush` first to keep it."""
+        for episode in self._episodes:
+            episode.close()
+
+    def _wait(self, env: int, max_pending: int, deadline: float = float("inf")) -> bool:
+        """Wait until at most `max_pending` items are unconfirmed; False at the deadline."""
+        while True:
+            patience = max(0.001, min(self._options.poll_seconds, deadline - time.monotonic()))
+            if self._episodes[env].flush(max_pending, patience):
+                return True
+            if self._should_stop():
+                raise WriterStopped(
+                    f"stopped while waiting to write to replay table {self._table!r}"
+                )
+            if time.monotonic() >= deadline:
+                return False
+
+
+class _EpisodeWriter:
+    """Lays the episodes of one environment out as rows and items."""
+
+    def __init__(self, client: Any, table: str, layout: ItemLayout, chunk_length: int) -> None:
+        self._table = table
+        self._layout = layout
+        rows_kept = layout.window + chunk_length
+        self._writer = client.trajectory_writer(num_keep_alive_refs=rows_kept)
+        for column in layout.item_columns():
+            self._writer.configure(
+                (column,), num_keep_alive_refs=rows_kept, max_chunk_length=chunk_length
+            )
+        # Whether each of the newest n+1 rows is a real step: the oldest's window is complete.
+        self._is_step: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
+        self._in_episode = False
+        self._terminated = False
+
+    def append(self, step: StepRow) -> None:
+        if self._terminated:
+            raise ValueError("the episode has terminated; call end_episode before the next step")
+        row = self._layout.row(step)
+        if not self._in_episode:
+            self._append_padding(self._layout.stack_size - 1)
+            self._in_episode = True
+        self._append_row(row, is_step=True)
+        self._terminated = step.terminated
+
+    def end(self, final_frame: NDArray[np.uint8] | None) -> None:
+        if not self._in_episode:
+            raise ValueError("there is no episode to end; append its steps first")
+        if self._terminated != (final_frame is None):
+            raise ValueError(
+                f"the last step has terminated={self._terminated}: a final frame belongs to an "
+                "episode that was cut off, and only to one"
+            )
+        if final_frame is not None:
+            self._append_row(self._layout.padding_row(final_frame), is_step=False)
+        self._append_padding(self._layout.n_step - (final_frame is not None))
+        self._in_episode = self._terminated = False
+
+    def flush(self, max_pending: int, timeout_seconds: float) -> bool:
+        try:
+            self._writer.flush(max_pending, timeout_ms=max(1, round(1000 * timeout_seconds)))
+        except reverb.errors.DeadlineExceededError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _append_padding(self, count: int) -> None:
+        for _ in range(count):
+            self._append_row(self._layout.padding_row(), is_step=False)
+
+    def _append_row(self, row: dict[str, NDArray[Any]], *, is_step: bool) -> None:
+        self._writer.append(row)
+        self._is_step.append(is_step)
+        if len(self._is_step) == self._is_step.maxlen and self._is_step[0]:
+            self._create_item()
+
+    def _create_item(self) -> None:
+        """The item of the step n rows back."""
+        rows = self._writer.history
+        step = -(self._layout.n_step + 1)
+        self._writer.create_item(
+            table=self._table,
+            priority=1.0,
+            trajectory={
+                "action": rows["action"][step],
+                "frame": rows["frame"][-self._layout.window :],
+                "has_teacher": rows["has_teacher"][step],
+                "reward": rows["reward"][step:-1],
+                "teacher_q": rows["teacher_q"][step],
+                "terminated": rows["terminated"][step:-1],
+                "valid": rows["valid"][step:-1],
+            },
+        )

@@ -1,0 +1,53 @@
+"""Locks on files, which the system frees when the process that holds one ends, however it does."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.shared.errors import UserError
+
+LEARNER_LOCK = ".learner.lock"
+"""Held in a run's folder by its learner: two learners would write one run."""
+
+_POLL_SECONDS = 0.1
+
+
+@contextlib.contextmanager
+def locked(file: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold a file's lock.
+
+    Args:
+        file: Made if absent, in a folder that exists; its content does not matter.
+        wait_seconds: How long to wait for a holder to let go.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    end = time.monotonic() + wait_seconds
+    with file.open("a") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= end:
+                    raise UserError(
+                        f"{file.parent} is in use by another process: wait for it, or stop it"
+                    ) from error
+            time.sleep(_POLL_SECONDS)
+        yield
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock now."""
+    try:
+        with locked(file):
+            return False
+    except FileNotFoundError:
+        return False
+    except UserError:
+        return True

@@ -1,0 +1,229 @@
+"""What every method of the registry keeps, whatever its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.reincarnation.registry import METHODS, make_recipe
+from rrl_agents.reincarnation.terms import n_step_q_learning
+from rrl_agents.training.objective import TransitionRow
+from rrl_agents.training.train_state import TrainState, initial_train_state
+from rrl_agents.training.update_step import UpdateStep, make_update_step
+from rrl_agents.types import Batch, Progress, Stage
+
+NETWORK = make_network(NetworkConfig(name="mlp", features=(16,)), 3)
+BEGINNING = Progress(random_return=-20.0, teacher_return=20.0)
+
+every_method = pytest.mark.parametrize("method", sorted(METHODS))
+
+
+def _recipe(method: str) -> Recipe:
+    return make_recipe(METHODS[method].config_class())
+
+
+def _update_step(recipe: Recipe) -> UpdateStep:
+    return make_update_step(NETWORK, recipe.terms, recipe.q_learning.adam)
+
+
+def _state(recipe: Recipe) -> TrainState:
+    params = initial_params(NETWORK, jax.random.key(0), (10, 5, 1))
+    return initial_train_state(params, recipe.q_learning.adam)
+
+
+def _batch(*, answered: float = 1.0) -> Batch:
+    generator = np.random.default_rng(0)
+    frames = generator.integers(0, 256, (2, 8, 10, 5, 1), dtype=np.uint8)
+    return Batch(
+        observation=frames[0],
+        action=generator.integers(0, 3, 8, dtype=np.int32),
+        n_step_return=generator.normal(size=8).astype(np.float32),
+        discount=np.full(8, 0.97, np.float32),
+        next_observation=frames[1],
+        teacher_q=generator.normal(size=(8, 3)).astype(np.float32) * answered,
+        has_teacher=np.full(8, answered, np.float32),
+        importance_weight=np.ones(8, np.float32),
+    )
+
+
+def _states_of_a_run() -> Iterator[Progress]:
+    for stage, student_return, actor_steps in itertools.product(
+        Stage, (None, -30.0, 0.0, 30.0), (0, 10**5, 10**8)
+    ):
+        yield dataclasses.replace(
+            BEGINNING, stage=stage, student_return=student_return, actor_steps=actor_steps
+        )
+
+
+def _run(recipe: Recipe, step: UpdateStep, state: TrainState, batch: Batch) -> TrainState:
+    weights = recipe.term_weights(BEGINNING)
+    return step(state, batch, weights, recipe.learning_rate(BEGINNING), 100)[0]
+
+
+@every_method
+def test_it_is_built_under_its_own_name(method: str) -> None:
+    assert _recipe(method).name == method
+
+
+@every_method
+def test_schedules_stay_finite_and_in_range_over_a_whole_run(method: str) -> None:
+    recipe = _recipe(method)
+    for progress in _states_of_a_run():
+        weaned = dataclasses.replace(progress, weaning_weight=recipe.weaning_weight(progress))
+        assert 0.0 <= weaned.weaning_weight <= 1.0
+        assert all(0.0 <= term.weight(weaned) <= 1.0 for term in recipe.terms)
+        assert all(np.isfinite(weight) for weight in recipe.term_weights(weaned).values())
+        assert 0.0 < recipe.learning_rate(weaned) < 1.0
+        assert 0.0 <= recipe.epsilon(weaned.actor_steps) <= 1.0
+        assert 0.0 <= recipe.teacher_share(weaned.stage) <= 1.0
+        assert recipe.target_update_period(weaned.stage) >= 1
+
+
+@every_method
+def test_the_finished_student_needs_no_teacher(method: str) -> None:
+    recipe = _recipe(method)
+    progress = dataclasses.replace(
+        BEGINNING, stage=Stage.ONLINE, actor_steps=10**8, student_return=0.0
+    )
+    weaned = dataclasses.replace(progress, weaning_weight=recipe.weaning_weight(progress))
+    assert not recipe.needs_teacher(weaned)
+    for term in recipe.terms:
+        assert not term.needs_teacher or term.weight(weaned) == 0.0
+
+
+@every_method
+def test_one_update_moves_every_parameter_group(method: str) -> None:
+    recipe = _recipe(method)
+    state = _state(recipe)
+    before = jax.tree.map(np.array, state.params)
+    after = _run(recipe, _update_step(recipe), state, _batch()).params
+    moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != b).any()), after, before)
+    assert all(jax.tree.leaves(moved)), moved
+
+
+@every_method
+def test_a_changed_weight_compiles_nothing(method: str) -> None:
+    recipe = _recipe(method)
+    step: Any = _update_step(recipe)
+    state = _state(recipe)
+    for i in range(3):
+        weights = {term.name: 1.0 / (i + 1) for term in recipe.terms}
+        state, _ = step(state, _batch(), weights, 1e-4, 100)
+    assert step._cache_size() == 1
+
+
+@every_method
+def test_without_any_answer_it_is_plain_q_learning(method: str) -> None:
+    recipe = _recipe(method)
+    batch = _batch(answered=0.0)
+    actual = _run(recipe, _update_step(recipe), _state(recipe), batch)
+    plain = make_update_step(NETWORK, (n_step_q_learning(),), recipe.q_learning.adam)
+    rate = recipe.learning_rate(BEGINNING)
+    expected, _ = plain(_state(recipe), batch, {"td": 1.0}, rate, 100)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        actual.params,
+        expected.params,
+    )
+
+
+@every_method
+def test_a_saved_and_loaded_state_gives_the_same_next_update(method: str) -> None:
+    recipe = _recipe(method)
+    step = _update_step(recipe)
+    state = _run(recipe, step, _state(recipe), _batch())
+    leaves, structure = jax.tree.flatten(state)
+    file = io.BytesIO()
+    np.savez(file, *leaves)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as saved:
+        loaded = jax.tree.unflatten(structure, [saved[f"arr_{i}"] for i in range(len(leaves))])
+    expected = _run(recipe, step, state, _batch())
+    actual = _run(recipe, step, loaded, _batch())
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+# For each field of a config another value than its default.
+OTHER_VALUES: dict[str, Any] = {
+    "temperature": 0.5,
+    "distillation_coefficient": 1.0,
+    "offline_updates": 7,
+    "wean_steps": 10,
+    "taught_learning_rate": 2e-4,
+    "weaned_learning_rate": 2e-5,
+    "learning_rate": 2e-5,
+    "n_step": 5,
+    "discount": 0.5,
+    "batch_size": 64,
+    "update_period": 2,
+    "target_update_steps": 400,
+    "min_replay_size": 100,
+    "final_epsilon": 0.5,
+    "epsilon_decay_steps": 10,
+}
+
+
+@every_method
+def test_every_setting_changes_the_recipe(method: str) -> None:
+    config = METHODS[method].config_class()
+    default = _behaviour(make_recipe(config))
+    for field in dataclasses.fields(config):
+        if field.name == "q_learning":
+            for changed in _changed_q_learning(config.q_learning):
+                other = dataclasses.replace(config, q_learning=changed)
+                assert _behaviour(make_recipe(other)) != default, changed
+        else:
+            other = dataclasses.replace(config, **{field.name: OTHER_VALUES[field.name]})
+            assert _behaviour(make_recipe(other)) != default, field.name
+
+
+def _changed_q_learning(config: Any) -> Iterator[Any]:
+    for field in dataclasses.fields(config):
+        if field.name == "adam":
+            yield dataclasses.replace(config, adam=dataclasses.replace(config.adam, epsilon=1e-8))
+        else:
+            yield dataclasses.replace(config, **{field.name: OTHER_VALUES[field.name]})
+
+
+def _behaviour(recipe: Recipe) -> list[Any]:
+    """What a recipe does, in numbers: schedules at some points of a run, the losses of one transition."""
+    row = TransitionRow(
+        q_tm1=jnp.float32([0.1, 0.2]),
+        a_tm1=jnp.int32(1),
+        n_step_return=jnp.float32(1.0),
+        discount=jnp.float32(0.9),
+        q_target_t=jnp.float32([0.3, 0.1]),
+        teacher_q=jnp.float32([0.5, 0.4]),
+    )
+    weights = recipe.term_weights(BEGINNING)
+    seen: list[Any] = [
+        [weights[term.name] * float(term.loss(row)) for term in recipe.terms],
+        recipe.offline_updates,
+        recipe.n_step,
+        recipe.discount,
+        recipe.q_learning.batch_size,
+        recipe.q_learning.update_period,
+        recipe.q_learning.adam,
+        [recipe.epsilon(steps) for steps in (0, 10_000, 50_000, 10**6)],
+        [recipe.target_update_period(stage) for stage in Stage],
+    ]
+    for progress in _states_of_a_run():
+        weaned = dataclasses.replace(progress, weaning_weight=recipe.weaning_weight(progress))
+        seen.append((weaned.weaning_weight, recipe.learning_rate(weaned)))
+    return seen
+
+
+@pytest.mark.parametrize("config", [object(), None])
+def test_a_config_of_no_method_is_refused(config: Any) -> None:
+    with pytest.raises(ValueError, match="sets up no method"):
+        make_recipe(config)

@@ -1,0 +1,147 @@
+"""An agent in an environment of its own: another Python, the newest protobuf and grpcio."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache" / "external-agent"
+INSTALLED = ("ale-py", "gymnasium", "grpcio", "protobuf", "numpy")
+BASE_PACKAGES = {"rrl", "grpcio", "protobuf", "numpy", "typing-extensions"}
+ENVIRONMENT_PACKAGES = {"ale-py", "gymnasium", "cloudpickle", "farama-notifications"}
+STEPS = 300
+
+
+def other_python() -> str | None:
+    """An interpreter from 3.11 on, found by running candidates; a name on PATH proves nothing."""
+    names = [f"python3.{minor}" for minor in range(14, 10, -1)] + ["python3"]
+    homes = sorted(Path.home().glob(".pyenv/versions/*/bin/python"), reverse=True)
+    found = [path for name in names if (path := shutil.which(name))]
+    for candidate in [*map(str, homes), *found]:
+        program = "import sys; print(sys.version_info >= (3, 11))"
+        try:
+            done = subprocess.run(
+                [candidate, "-I", "-c", program], capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.stdout.strip() == "True":
+            return candidate
+    return None
+
+
+def find_uv() -> str | None:
+    own = ROOT / ".setup" / "bin" / "uv"
+    return str(own) if own.is_file() else shutil.which("uv")
+
+
+def run(*command: str, timeout: float = 180) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def agent_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of the agent's environment; kept between runs, our package made anew."""
+    uv, python = find_uv(), other_python()
+    if uv is None:
+        pytest.skip("no uv to make a virtual environment with; run `make setup`")
+    interpreter = CACHE / "bin" / "python"
+    if not interpreter.is_file():
+        # Without one here, uv fetches an interpreter.
+        made = subprocess.run(
+            [uv, "venv", "--quiet", "--clear", "--python", python or "3.12", str(CACHE)],
+            capture_output=True,
+            text=True,
+        )
+        if made.returncode != 0 and python is None:
+            pytest.skip(f"no Python from 3.11 on, and uv could not get one: {made.stderr}")
+        assert made.returncode == 0, made.stderr
+    # From a copy: a build in the checkout leaves files there that a later build would pick up.
+    source = tmp_path_factory.mktemp("source")
+    for package in ("services", "protos", "rrl_agents"):
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pyc*"))
+    for file in (ROOT / "pyproject.toml", *ROOT.glob("README*")):
+        shutil.copy(file, source)
+    install = (uv, "pip", "install", "--quiet", "--python", str(interpreter))
+    run(*install, "--reinstall-package", "rrl", str(source), *INSTALLED)
+    return str(interpreter)
+
+
+@pytest.fixture
+def teacher_address() -> Iterator[str]:
+    """The bundled teacher, served by a process of this environment."""
+    service = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from services.cli.teacher import serve; serve('pong_dqn', port=0, metrics_port=None)",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert service.stdout is not None
+        ready = re.search(r"ready at (\S+):\s", service.stdout.readline())
+        assert ready, "the teacher did not start"
+        yield ready[1]
+    finally:
+        service.terminate()
+        service.wait(20)
+
+
+def test_the_agents_environment_holds_the_bare_install_on_another_python(agent_python: str) -> None:
+    program = (
+        "import sys, importlib.metadata as m; print(sys.version_info[:2]);"
+        "print(*sorted({d.name.lower().replace('_', '-') for d in m.distributions()}))"
+    )
+    version, packages = run(agent_python, "-I", "-c", program).splitlines()
+    assert version != "(3, 10)"
+    assert set(packages.split()) - {"pip"} == BASE_PACKAGES | ENVIRONMENT_PACKAGES
+
+
+def test_the_stubs_and_the_client_import_without_a_warning(agent_python: str) -> None:
+    program = (
+        "import protos.rrl.learner.v1.learner_pb2_grpc, services.teacher.client as client;"
+        "print(client.__file__)"
+    )
+    place = run(agent_python, "-I", "-W", "error", "-c", program).strip()
+    assert "site-packages" in place
+
+
+def test_an_agent_plays_pong_by_the_teachers_action_values(
+    agent_python: str, teacher_address: str, tmp_path: Path
+) -> None:
+    example = shutil.copy(ROOT / "examples" / "play_with_teacher.py", tmp_path)
+    command = (agent_python, example, "--address", teacher_address, "--max-steps", str(STEPS))
+    lines = run(*command).splitlines()
+    assert lines[0].startswith("playing pong by pong_dqn")
+    assert f"{STEPS} steps, 0 episodes" in lines[-2]
+    so_far = float(re.search(r"\[(.*)\]", lines[-1])[1])  # type: ignore[index]
+    # The first points of Pong fall after about 60 steps and then every 40 or so: someone scored,
+    # and nobody can have more than 20 points before the game is over.
+    assert -20 <= so_far <= 20
+
+
+def test_an_agent_without_a_teacher_ends_with_one_line(agent_python: str, tmp_path: Path) -> None:
+    example = shutil.copy(ROOT / "examples" / "play_with_teacher.py", tmp_path)
+    done = subprocess.run(
+        [agent_python, example, "--address", "127.0.0.1:1", "--timeout-seconds", "0.5"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "GRPC_VERBOSITY": "ERROR"},
+    )
+    assert done.returncode == 2
+    assert "no teacher was ready at 127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr

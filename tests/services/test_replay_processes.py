@@ -1,0 +1,119 @@
+"""Replay across processes, over gRPC: in one process Reverb takes a short cut past the network."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.replay.checkpoint import checkpoint_replay, link_checkpoint
+from services.replay.config import ReplayConfig
+from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, ReplayTimeout
+from services.replay.reader import table_counts as counts_of
+from services.replay.server import build_replay
+from services.replay.writer import ReplayWriter, WriterStopped
+from services.shared.addresses import free_port
+
+LAYOUT = ItemLayout(frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6)
+
+
+def serve(config: ReplayConfig) -> None:
+    server = build_replay(config)
+    server.start()
+    signal.pause()
+    server.stop()
+
+
+def start(config: ReplayConfig) -> BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(config,))
+    process.start()
+    return process
+
+
+def kill(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ReplayConfig:
+    return ReplayConfig(
+        layout=LAYOUT,
+        checkpoint_root=tmp_path / "replay",
+        port=free_port(),
+        min_student_size=1000,
+    )
+
+
+@pytest.fixture
+def processes(config: ReplayConfig) -> Iterator[list[BaseProcess]]:
+    running = [start(config)]
+    yield running
+    for process in running:
+        kill(process)
+
+
+def step(number: int) -> StepRow:
+    frame = np.full(LAYOUT.frame_shape, number % 256, np.uint8)
+    return StepRow(frame, number % 6, 0.0, False, np.arange(6, dtype=np.float32))
+
+
+def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart(
+    config: ReplayConfig, processes: list[BaseProcess], tmp_path: Path
+) -> None:
+    address = f"localhost:{config.port}"
+    stop = threading.Event()
+    writer = ReplayWriter(address, TEACHER_TABLE, LAYOUT, 1, should_stop=stop.is_set)
+    for number in range(40):
+        writer.append(0, step(number))
+    assert writer.flush(timeout_seconds=20)
+    # Of 40 steps the last 3 wait for their windows.
+    assert counts_of(address)[TEACHER_TABLE].inserted == 37
+    reader = ReplayReader(address, LAYOUT, 0.99, 32)
+    batch = reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    newest = batch.observation[:, 0, 0, -1]
+    assert newest.max() <= 36
+    np.testing.assert_array_equal(batch.action, newest % 6)
+    np.testing.assert_array_equal(batch.next_observation[:, 5, 5, -1], newest + 3)
+    with pytest.raises(ReplayTimeout):
+        reader.sample(STUDENT_TABLE, timeout_seconds=0.2)
+    started = time.monotonic()
+    reader.close()
+    assert time.monotonic() - started < 2
+
+    link_checkpoint(checkpoint_replay(address), tmp_path / "commit")
+    kill(processes.pop())
+    # Nobody answers: the writer waits, until it is asked to stop.
+    stop.set()
+    with pytest.raises(WriterStopped):
+        for number in range(40, 80):
+            writer.append(0, step(number))
+    started = time.monotonic()
+    writer.close()
+    assert time.monotonic() - started < 2
+
+    # Another port, as gRPC waits half a minute before it tries a lost address again.
+    config = dataclasses.replace(config, restore_from=tmp_path / "commit", port=free_port())
+    restored = build_replay(config)
+    restored.start()
+    address = restored.address
+    writer = ReplayWriter(address, TEACHER_TABLE, LAYOUT, 1)
+    for number in range(13):
+        writer.append(0, step(number))
+    assert writer.flush(timeout_seconds=20)
+    writer.close()
+    # 37 from the commit, then 10 whose windows are complete.
+    assert counts_of(address)[TEACHER_TABLE].inserted == 47
+    reader = ReplayReader(address, LAYOUT, 0.99, 32)
+    assert len(reader.sample(TEACHER_TABLE, timeout_seconds=20).action) == 32
+    reader.close()
+    restored.stop()

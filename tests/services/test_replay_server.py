@@ -1,0 +1,260 @@
+"""The replay ratio, waiting, checkpoints and start-up errors, on a real Reverb server."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.replay.checkpoint import checkpoint_replay, link_checkpoint
+from services.replay.config import ReplayConfig
+from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.reader import (
+    STUDENT_TABLE,
+    TEACHER_TABLE,
+    ReplayReader,
+    ReplayTimeout,
+    TableCounts,
+    table_counts,
+)
+from services.replay.server import ReplayServer, build_replay
+from services.replay.writer import ReplayWriter, WriterOptions, WriterStopped
+from services.shared.addresses import free_port
+from services.shared.errors import UserError
+
+LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
+EMPTY = TableCounts(size=0, inserted=0, sampled=0)
+
+
+def config(tmp_path: Path) -> ReplayConfig:
+    return ReplayConfig(
+        layout=LAYOUT,
+        checkpoint_root=tmp_path / "replay",
+        min_student_size=20,
+        samples_per_insert=4.0,
+        error_buffer=40.0,
+        teacher_capacity=1000,
+        student_capacity=1000,
+    )
+
+
+def started(settings: ReplayConfig) -> ReplayServer:
+    server = build_replay(settings)
+    server.start()
+    return server
+
+
+def make_writer(server: ReplayServer, table: str, stop: threading.Event) -> ReplayWriter:
+    options = WriterOptions(poll_seconds=0.05)
+    return ReplayWriter(server.address, table, LAYOUT, 1, should_stop=stop.is_set, options=options)
+
+
+def step(number: int) -> StepRow:
+    frame = np.full(LAYOUT.frame_shape, number % 256, np.uint8)
+    return StepRow(frame, number % 2, 0.0, False, None)
+
+
+def write_steps(server: ReplayServer, table: str, count: int) -> None:
+    """One episode, cut off."""
+    writer = make_writer(server, table, threading.Event())
+    for number in range(count):
+        writer.append(0, step(number))
+    writer.end_episode(0, step(count).frame)
+    assert writer.flush(timeout_seconds=20)
+    writer.close()
+
+
+def wait_until_steady(server: ReplayServer) -> TableCounts:
+    """The student's counts once they no longer change."""
+    counts = EMPTY
+    for _ in range(100):
+        time.sleep(0.3)
+        newest = table_counts(server.address)[STUDENT_TABLE]
+        if newest == counts and newest != EMPTY:
+            return counts
+        counts = newest
+    raise AssertionError(f"the counts never came to rest: {counts}")
+
+
+def test_a_fast_writer_waits_and_samples_keep_to_the_ratio(tmp_path: Path) -> None:
+    server = started(config(tmp_path))
+    stop, stopped = threading.Event(), threading.Event()
+    writer = make_writer(server, STUDENT_TABLE, stop)
+
+    def write_for_ever() -> None:
+        number = 0
+        try:
+            while True:
+                writer.append(0, step(number))
+                number += 1
+        except WriterStopped:
+            stopped.set()
+
+    thread = threading.Thread(target=write_for_ever)
+    thread.start()
+    # Error = 4 I - S may reach 4 * 20 + 40 = 120: with nothing sampled, 30 inserts, one item more.
+    counts = wait_until_steady(server)
+    assert 30 <= counts.inserted <= 31
+    assert counts.sampled == 0
+
+    reader = ReplayReader(server.address, LAYOUT, 0.99, 8)
+    for _ in range(40):
+        reader.sample(STUDENT_TABLE, timeout_seconds=20)
+        now = table_counts(server.address)[STUDENT_TABLE]
+        assert abs(4 * now.inserted - now.sampled - 80) <= 40 + 4
+    # What is sampled and not yet in a batch is bounded: 3 batches of 8.
+    assert 320 <= wait_until_steady(server).sampled <= 320 + 24
+
+    stop.set()
+    assert stopped.wait(5)
+    thread.join()
+    # No more inserts: the reader drains its share, down to error 40 and what it fetched ahead.
+    with pytest.raises(ReplayTimeout):
+        while True:
+            reader.sample(STUDENT_TABLE, timeout_seconds=0.5)
+    last = table_counts(server.address)[STUDENT_TABLE]
+    assert 4 * last.inserted - last.sampled == 40
+    reader.close()
+    writer.close()
+    server.stop()
+
+
+def test_a_restart_restores_exactly_the_commit_and_not_what_came_after(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    server = started(settings)
+    write_steps(server, TEACHER_TABLE, 7)
+    write_steps(server, STUDENT_TABLE, 25)
+    reader = ReplayReader(server.address, LAYOUT, 0.99, 4)
+    for _ in range(5):
+        reader.sample(STUDENT_TABLE, timeout_seconds=20)
+    reader.close()
+    committed = table_counts(server.address)
+    assert committed[STUDENT_TABLE].inserted == 25
+    assert committed[STUDENT_TABLE].sampled >= 20
+    commit = tmp_path / "checkpoints" / "1" / "replay"
+    link_checkpoint(checkpoint_replay(server.address), commit)
+    # Newer, and never committed: it lies in the working folder and must not be loaded.
+    write_steps(server, TEACHER_TABLE, 50)
+    uncommitted = checkpoint_replay(server.address)
+    server.stop()
+    assert uncommitted.is_dir()
+
+    restored = started(dataclasses.replace(settings, restore_from=commit))
+    assert table_counts(restored.address) == committed
+    assert not uncommitted.exists()
+    reader = ReplayReader(restored.address, LAYOUT, 0.99, 8)
+    frames = [reader.sample(TEACHER_TABLE, 20).observation[:, 0, 0, -1] for _ in range(20)]
+    # The teacher's 7 steps and nothing else; 160 draws miss one with probability 1e-10.
+    assert set(np.concatenate(frames).tolist()) == set(range(7))
+    reader.close()
+    # The rate limiter goes on where it stood: error 4 * 25 - S, inserts wait above 120.
+    stop = threading.Event()
+    writer = make_writer(restored, STUDENT_TABLE, stop)
+    sampled = committed[STUDENT_TABLE].sampled
+    for number in range((120 + sampled) // 4 - 25):
+        writer.append(0, step(number))
+    before = table_counts(restored.address)[STUDENT_TABLE].inserted
+    assert before >= 25
+    stop.set()
+    with pytest.raises(WriterStopped):
+        for number in range(100):
+            writer.append(0, step(number))
+    after = table_counts(restored.address)[STUDENT_TABLE]
+    assert 4 * (after.inserted - 1) - after.sampled <= 120
+    assert after.inserted > 25
+    writer.close()
+    restored.stop()
+
+
+def test_starting_afresh_drops_uncommitted_checkpoints(tmp_path: Path) -> None:
+    server = started(config(tmp_path))
+    write_steps(server, TEACHER_TABLE, 5)
+    checkpoint_replay(server.address)
+    server.stop()
+    fresh = started(config(tmp_path))
+    assert table_counts(fresh.address) == {TEACHER_TABLE: EMPTY, STUDENT_TABLE: EMPTY}
+    fresh.stop()
+
+
+@pytest.fixture
+def commit(tmp_path: Path) -> Path:
+    server = started(config(tmp_path))
+    write_steps(server, TEACHER_TABLE, 30)
+    link_checkpoint(checkpoint_replay(server.address), tmp_path / "commit")
+    server.stop()
+    return tmp_path / "commit"
+
+
+@pytest.mark.parametrize("file", ["chunks.tfrecord", "tables.tfrecord"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
+def test_a_damaged_checkpoint_is_refused_in_one_line(
+    tmp_path: Path, commit: Path, file: str, damage: str
+) -> None:
+    content = bytearray((commit / file).read_bytes())
+    middle = len(content) // 2
+    content[middle] ^= 0xFF
+    damaged = {"truncated": content[:middle], "flipped": content, "emptied": b""}[damage]
+    (commit / file).write_bytes(bytes(damaged))
+    with pytest.raises(UserError, match="choose another commit") as error:
+        started(dataclasses.replace(config(tmp_path), restore_from=commit))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_checkpoint_is_refused_and_nothing_is_removed(tmp_path: Path) -> None:
+    server = started(config(tmp_path))
+    working = checkpoint_replay(server.address)
+    server.stop()
+    with pytest.raises(UserError, match="no replay checkpoint at"):
+        started(dataclasses.replace(config(tmp_path), restore_from=tmp_path / "nowhere"))
+    assert working.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student_capacity": 999}, "capacity 1000 in table 'student', now it is 999"),
+        ({"samples_per_insert": 2.0}, "samples_per_insert 4 in table 'student'"),
+        ({"min_teacher_size": 2}, "min_size 1 in table 'teacher', now it is 2"),
+        ({"layout": dataclasses.replace(LAYOUT, n_step=1)}, "holds frame as"),
+    ],
+)
+def test_a_checkpoint_of_another_experiment_is_refused(
+    tmp_path: Path, commit: Path, changes: dict[str, object], message: str
+) -> None:
+    settings = dataclasses.replace(config(tmp_path), restore_from=commit)
+    with pytest.raises(UserError, match=message):
+        started(dataclasses.replace(settings, **changes))
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    server = started(dataclasses.replace(config(tmp_path), port=free_port()))
+    port = int(server.address.rpartition(":")[2])
+    with pytest.raises(UserError, match=f"{port}.*in use"):
+        started(dataclasses.replace(config(tmp_path / "other"), port=port))
+    server.stop()
+    # Free again at once.
+    started(dataclasses.replace(config(tmp_path), port=port)).stop()
+
+
+def test_an_absent_server_is_reported_with_its_address() -> None:
+    address = f"localhost:{free_port()}"
+    with pytest.raises(ReplayTimeout, match=address):
+        table_counts(address, timeout_seconds=1)
+
+
+def test_no_tensorflow_runtime_is_started_by_writing_and_reading(tmp_path: Path) -> None:
+    """TensorFlow is imported by Reverb but must neither take threads nor a GPU."""
+    from tensorflow.python.eager import context
+
+    server = started(config(tmp_path))
+    write_steps(server, TEACHER_TABLE, 10)
+    reader = ReplayReader(server.address, LAYOUT, 0.99, 4)
+    reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    reader.close()
+    server.stop()
+    tensorflow_context = context.context_safe()
+    assert tensorflow_context is None or not tensorflow_context._initialized

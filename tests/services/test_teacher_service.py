@@ -1,0 +1,439 @@
+"""The teacher's real server over real sockets, with a policy computed in the head.
+
+Action a of an observation is worth (a + 1) times the sum of its six pixels.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from numpy.typing import NDArray
+
+from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.errors import UserError
+from services.shared.health import is_serving, wait_until_serving
+from services.teacher.client import (
+    TeacherClient,
+    TeacherFailed,
+    TeacherOverloaded,
+    TeacherRejected,
+    TeacherTimeout,
+    TeacherUnavailable,
+)
+from services.teacher.config import BatchingConfig, TeacherConfig
+from services.teacher.policy import PolicyInfo
+from services.teacher.server import SERVICE_NAME, TeacherServer
+
+BUCKETS = (1, 4, 8)
+MAX_BATCH_ROWS = 16
+MAX_QUEUE_ROWS = 32
+
+
+class PixelSums:
+    """Computes while its gate is open; remembers the first pixel of every row it was given."""
+
+    info = PolicyInfo(
+        game="sums",
+        name="pixel sums",
+        version="v1",
+        num_actions=2,
+        observation_shape=(2, 3),
+        observation_dtype="uint8",
+    )
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.computed: list[int] = []
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        self.computed += observations[:, 0, 0].tolist()
+        self.entered.set()
+        assert self.gate.wait(60)
+        if (observations[:, 0, 0] == 255).any():
+            raise RuntimeError("a poisoned row")
+        sums = observations.sum(axis=(1, 2), dtype=np.float32)
+        return np.stack([sums, 2 * sums], axis=1)
+
+
+def observations(first: int, count: int) -> NDArray[np.uint8]:
+    """`count` observations whose first pixels are first, first + 1, ..., the others 1."""
+    made = np.ones((count, 2, 3), np.uint8)
+    made[:, 0, 0] = np.arange(first, first + count)
+    return made
+
+
+def expected(first: int, count: int) -> NDArray[np.float32]:
+    # One pixel of the given value and five ones.
+    sums = np.arange(first, first + count, dtype=np.float32) + 5
+    return np.stack([sums, 2 * sums], axis=1)
+
+
+def make_server(policy: PixelSums, **changes: Any) -> TeacherServer:
+    batching = BatchingConfig(
+        buckets=BUCKETS, max_batch_rows=MAX_BATCH_ROWS, max_queue_rows=MAX_QUEUE_ROWS
+    )
+    settings: dict[str, Any] = {
+        "checkpoint": "in memory",
+        "port": 0,
+        "metrics_port": 0,
+        "batching": batching,
+    }
+    return TeacherServer(TeacherConfig(**(settings | changes)), policy)
+
+
+@pytest.fixture
+def policy() -> Iterator[PixelSums]:
+    made = PixelSums()
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def server(policy: PixelSums) -> Iterator[TeacherServer]:
+    made = make_server(policy)
+    made.start()
+    made.wait_until_ready(30)
+    policy.entered.clear()
+    policy.computed.clear()
+    yield made
+    policy.gate.set()
+    made.stop(5.0)
+
+
+@pytest.fixture
+def client(server: TeacherServer) -> Iterator[TeacherClient]:
+    with TeacherClient(server.address) as made:
+        yield made
+
+
+@pytest.fixture
+def stub(server: TeacherServer) -> Iterator[teacher_pb2_grpc.TeacherStub]:
+    with grpc.insecure_channel(server.address) as channel:
+        yield teacher_pb2_grpc.TeacherStub(channel)
+
+
+def occupy(policy: PixelSums, client: TeacherClient) -> Any:
+    """Keep the device busy with one row until the gate is opened."""
+    policy.gate.clear()
+    policy.entered.clear()
+    future = client.evaluate_future(observations(200, 1), 60)
+    assert policy.entered.wait(10)
+    return future
+
+
+def queued_rows(server: TeacherServer) -> float:
+    return metric(server, "rrl_teacher_queue_rows")
+
+
+def metric(server: TeacherServer, name: str) -> float:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    page = opener.open(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5).read()
+    (line,) = [line for line in page.decode().splitlines() if line.startswith(name + " ")]
+    return float(line.split()[1])
+
+
+def wait_for_queued_rows(server: TeacherServer, rows: int) -> None:
+    end = time.monotonic() + 10
+    while queued_rows(server) != rows:
+        assert time.monotonic() < end, f"{queued_rows(server)} rows are queued, not {rows}"
+        time.sleep(0.01)
+
+
+def test_a_batch_of_any_size_is_answered_row_by_row(client: TeacherClient) -> None:
+    # 100 rows are sent in pieces of at most 16, and computed in batches of at most 8.
+    answer = client.evaluate(observations(0, 100))
+    np.testing.assert_array_equal(answer.action_values, expected(0, 100))
+    assert answer.action_values.dtype == np.float32
+    assert answer.teacher_version == "v1"
+
+
+def test_describe_says_what_is_served(client: TeacherClient) -> None:
+    about = client.describe()
+    assert (about.game, about.name, about.num_actions) == ("sums", "pixel sums", 2)
+    assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
+    assert (about.teacher_version, about.max_batch_rows) == ("v1", MAX_BATCH_ROWS)
+
+
+def test_concurrent_requests_get_exactly_the_rows_of_separate_ones(
+    server: TeacherServer, policy: PixelSums, client: TeacherClient
+) -> None:
+    busy = occupy(policy, client)
+    futures = [client.evaluate_future(observations(10 * i, 1 + i), 30) for i in range(5)]
+    # 1 + 2 + 3 + 4 + 5 rows.
+    wait_for_queued_rows(server, 15)
+    policy.gate.set()
+    for i, future in enumerate(futures):
+        np.testing.assert_array_equal(future.result().action_values, expected(10 * i, 1 + i))
+    np.testing.assert_array_equal(busy.result().action_values, expected(200, 1))
+
+
+def test_many_clients_at_once_get_their_own_answers(server: TeacherServer) -> None:
+    # 8 clients with at most 4 rows each never overfill the queue of 32.
+    def play(first: int) -> None:
+        with TeacherClient(server.address) as mine:
+            for count in (1, 4, 2, 3, 4):
+                values = mine.evaluate(observations(first, count), timeout_seconds=30)
+                np.testing.assert_array_equal(values.action_values, expected(first, count))
+
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        list(threads.map(play, range(0, 160, 20)))
+
+
+def test_a_full_queue_refuses_and_goes_on_afterwards(
+    server: TeacherServer, policy: PixelSums, client: TeacherClient
+) -> None:
+    occupy(policy, client)
+    waiting = [client.evaluate_future(observations(0, 16), 60) for _ in range(2)]
+    wait_for_queued_rows(server, 32)
+    with pytest.raises(TeacherOverloaded, match="32 of 32 rows.*try again later"):
+        client.evaluate(observations(0, 1))
+    policy.gate.set()
+    for future in waiting:
+        np.testing.assert_array_equal(future.result().action_values, expected(0, 16))
+    np.testing.assert_array_equal(client.evaluate(observations(7, 1)).action_values, expected(7, 1))
+
+
+def test_a_query_past_its_deadline_fails_in_time_and_is_never_computed(
+    server: TeacherServer, policy: PixelSums, client: TeacherClient
+) -> None:
+    occupy(policy, client)
+    start = time.monotonic()
+    with pytest.raises(TeacherTimeout, match="allow more time"):
+        client.evaluate(observations(100, 4), timeout_seconds=0.2)
+    assert time.monotonic() - start < 5
+    in_time = client.evaluate_future(observations(0, 1), 60)
+    wait_for_queued_rows(server, 5)
+    policy.gate.set()
+    np.testing.assert_array_equal(in_time.result().action_values, expected(0, 1))
+    assert not set(range(100, 104)) & set(policy.computed)
+
+
+def test_a_cancelled_query_is_never_computed(
+    server: TeacherServer, policy: PixelSums, client: TeacherClient
+) -> None:
+    occupy(policy, client)
+    given_up = client.evaluate_future(observations(100, 4), 60)
+    wait_for_queued_rows(server, 4)
+    given_up.cancel()
+    with pytest.raises(TeacherFailed, match="cancelled"):
+        given_up.result()
+    end = time.monotonic() + 10
+    while metric(server, 'rrl_teacher_requests_total{code="CANCELLED"}') < 1:
+        assert time.monotonic() < end
+    policy.gate.set()
+    client.evaluate(observations(0, 1))
+    assert not set(range(100, 104)) & set(policy.computed)
+
+
+def test_a_future_reports_when_it_is_done(client: TeacherClient) -> None:
+    done = threading.Event()
+    future = client.evaluate_future(observations(3, 2))
+    future.add_done_callback(lambda it: done.set() if it is future and it.done() else None)
+    assert done.wait(10)
+    np.testing.assert_array_equal(future.result().action_values, expected(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("batch", "reason"),
+    [
+        (np.zeros((1, 3, 2), np.uint8), r"\(3, 2\); this teacher takes \(2, 3\)"),
+        (np.zeros((1, 2, 3), np.float32), "'float32'; this teacher takes uint8"),
+        (np.zeros((0, 2, 3), np.uint8), "at least one row"),
+        (np.zeros((1, 2, 3), np.int32), "int32"),
+    ],
+)
+def test_a_wrong_query_is_rejected_with_what_would_be_right(
+    client: TeacherClient, batch: NDArray[Any], reason: str
+) -> None:
+    with pytest.raises(TeacherRejected, match=reason):
+        client.evaluate(batch)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_rows": 0, "observations": b""},
+        {"batch_rows": 17, "observations": bytes(17 * 6)},
+        {"batch_rows": 3},
+        {"observations": bytes(11)},
+        {"observation_dtype": "object"},
+        {"observation_dtype": ""},
+        {"observation_shape": [6]},
+        {"batch_rows": 2**32 - 1},
+    ],
+)
+def test_a_request_that_contradicts_itself_or_the_limits_is_an_invalid_argument(
+    stub: teacher_pb2_grpc.TeacherStub, changes: dict[str, Any]
+) -> None:
+    fields: dict[str, Any] = {
+        "batch_rows": 2,
+        "observation_shape": [2, 3],
+        "observation_dtype": "uint8",
+        "observations": bytes(12),
+    }
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Evaluate(teacher_pb2.EvaluateRequest(**(fields | changes)), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_message_far_beyond_the_limit_is_refused_unread(client: TeacherClient) -> None:
+    # The limit is 4 x 16 rows of 6 bytes + 64 KiB; 20,000 rows are 120,000 bytes.
+    with pytest.raises(TeacherRejected, match="send fewer rows"):
+        client.evaluate_future(np.zeros((20_000, 2, 3), np.uint8)).result()
+
+
+def test_an_error_in_the_policy_fails_its_query_and_not_the_next(client: TeacherClient) -> None:
+    with pytest.raises(TeacherFailed, match="see the teacher's log"):
+        client.evaluate(observations(255, 1))
+    np.testing.assert_array_equal(client.evaluate(observations(1, 1)).action_values, expected(1, 1))
+
+
+def test_nothing_is_served_before_the_warm_up_is_over(policy: PixelSums) -> None:
+    policy.gate.clear()
+    server = make_server(policy)
+    server.start()
+    try:
+        assert policy.entered.wait(10)
+        for name in ("", SERVICE_NAME):
+            with grpc.insecure_channel(server.address) as channel:
+                check = health_pb2_grpc.HealthStub(channel).Check
+                status = check(health_pb2.HealthCheckRequest(service=name), timeout=5).status
+            assert status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(UserError, match="not serving within"):
+            wait_until_serving(server.address, 0.3)
+        with pytest.raises(TimeoutError):
+            server.wait_until_ready(0.01)
+        with TeacherClient(server.address) as client:
+            with pytest.raises(TeacherUnavailable, match="warming up"):
+                client.evaluate(observations(0, 1))
+            with pytest.raises(TeacherUnavailable, match="within 0.3 s"):
+                client.wait_until_ready(0.3)
+            policy.gate.set()
+            client.wait_until_ready(30)
+            assert is_serving(server.address, SERVICE_NAME, timeout_seconds=5)
+            np.testing.assert_array_equal(
+                client.evaluate(observations(4, 1)).action_values, expected(4, 1)
+            )
+    finally:
+        policy.gate.set()
+        server.stop(5.0)
+
+
+def test_stopping_during_the_warm_up_ends_cleanly(policy: PixelSums) -> None:
+    policy.gate.clear()
+    server = make_server(policy)
+    server.start()
+    assert policy.entered.wait(10)
+    threading.Timer(0.1, policy.gate.set).start()
+    server.stop(5.0)
+    assert server.wait(0)
+    # The warm-up was at its first size; the two others were not begun.
+    assert len(policy.computed) == 4
+
+
+def test_a_stop_answers_what_is_queued_and_refuses_what_is_new(
+    server: TeacherServer, policy: PixelSums, client: TeacherClient
+) -> None:
+    busy = occupy(policy, client)
+    queued = client.evaluate_future(observations(0, 12), 60)
+    wait_for_queued_rows(server, 12)
+    stopping = threading.Thread(target=server.stop, args=(30.0,))
+    stopping.start()
+    end = time.monotonic() + 10
+    while is_serving(server.address, timeout_seconds=1):
+        assert time.monotonic() < end
+    with pytest.raises(TeacherUnavailable, match="draining"):
+        client.evaluate(observations(0, 1))
+    policy.gate.set()
+    np.testing.assert_array_equal(queued.result().action_values, expected(0, 12))
+    np.testing.assert_array_equal(busy.result().action_values, expected(200, 1))
+    stopping.join(10)
+    assert server.wait(0)
+
+
+def test_a_health_watcher_does_not_hold_up_the_stop(server: TeacherServer) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        start = time.monotonic()
+        server.stop(60.0)
+        assert time.monotonic() - start < 10
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_reflection_lists_the_services(server: TeacherServer) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        question = reflection_pb2.ServerReflectionRequest(list_services="")
+        (answer,) = stub.ServerReflectionInfo(iter([question]), timeout=10)
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"rrl.teacher.v1.Teacher", "grpc.health.v1.Health"} <= names
+
+
+def test_metrics_rise_with_the_requests(
+    server: TeacherServer, policy: PixelSums, client: TeacherClient
+) -> None:
+    client.evaluate(observations(0, 6))
+    client.evaluate(observations(0, 1))
+    with pytest.raises(TeacherRejected):
+        client.evaluate(np.zeros((1, 9), np.uint8))
+    assert metric(server, 'rrl_teacher_requests_total{code="OK"}') == 2
+    assert metric(server, 'rrl_teacher_requests_total{code="INVALID_ARGUMENT"}') == 1
+    assert metric(server, "rrl_teacher_request_latency_seconds_count") == 3
+    assert metric(server, "rrl_teacher_batch_rows_sum") == 7
+    # Real and padding rows together are what the policy was given.
+    padding = metric(server, "rrl_teacher_padding_rows_total")
+    assert 7 + padding == len(policy.computed)
+    assert metric(server, "rrl_teacher_device_seconds_count") >= 2
+    assert queued_rows(server) == 0
+
+
+def test_a_port_in_use_is_one_line_and_leaves_the_other_server_alone(
+    server: TeacherServer, client: TeacherClient
+) -> None:
+    port = int(server.address.rpartition(":")[2])
+    second = make_server(PixelSums(), port=port)
+    with pytest.raises(UserError, match=f"{port}.*--port"):
+        second.start()
+    third = make_server(PixelSums(), metrics_port=server.metrics_port)
+    with pytest.raises(UserError, match=f"{server.metrics_port}.*--metrics-port"):
+        third.start()
+    np.testing.assert_array_equal(client.evaluate(observations(2, 1)).action_values, expected(2, 1))
+
+
+def test_nobody_at_the_address_is_unavailable(server: TeacherServer) -> None:
+    address = server.address
+    server.stop(1.0)
+    with TeacherClient(address) as client, pytest.raises(TeacherUnavailable, match=address):
+        client.evaluate(observations(0, 1))
+
+
+def test_a_client_finds_a_teacher_that_starts_later_on_the_same_address(
+    server: TeacherServer, client: TeacherClient
+) -> None:
+    port = int(server.address.rpartition(":")[2])
+    client.evaluate(observations(0, 1))
+    server.stop(1.0)
+    with pytest.raises(TeacherUnavailable):
+        client.evaluate(observations(0, 1))
+    successor = make_server(PixelSums(), port=port)
+    successor.start()
+    try:
+        client.wait_until_ready(20)
+        np.testing.assert_array_equal(
+            client.evaluate(observations(1, 1)).action_values, expected(1, 1)
+        )
+    finally:
+        successor.stop(1.0)

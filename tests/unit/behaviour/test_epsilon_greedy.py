@@ -1,0 +1,57 @@
+"""Epsilon-greedy actions by their probabilities."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rrl_agents.behaviour.epsilon_greedy import epsilon_greedy, make_policy
+from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+
+
+def test_without_exploration_the_first_best_action_is_taken() -> None:
+    values = jnp.float32([1.0, 3.0, 3.0])
+    with jax.numpy_rank_promotion("raise"):
+        for seed in range(5):
+            assert epsilon_greedy(jax.random.key(seed), values, 0.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "best_share"),
+    # The best of four actions: (1 - epsilon) + epsilon / 4.
+    [(1.0, 0.25), (0.4, 0.7)],
+)
+def test_exploration_is_uniform_over_all_actions(epsilon: float, best_share: float) -> None:
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    values = jnp.float32([0.0, 0.0, 9.0, 0.0])
+    actions = jax.jit(jax.vmap(lambda key: epsilon_greedy(key, values, epsilon)))(keys)
+    shares = np.bincount(np.asarray(actions), minlength=4) / len(actions)
+    # Standard deviation of a share at most 0.5 / sqrt(20,000) = 0.0035; allow four of them.
+    assert shares[2] == pytest.approx(best_share, abs=0.014)
+    np.testing.assert_allclose(shares[[0, 1, 3]], (1 - best_share) / 3, atol=0.014)
+
+
+def test_the_policy_acts_by_its_network_in_every_environment() -> None:
+    network = make_network(NetworkConfig(name="mlp", features=(8,)), 3)
+    params = initial_params(network, jax.random.key(0), (10, 5, 1))
+    observation = np.random.default_rng(0).integers(0, 256, (6, 10, 5, 1), dtype=np.uint8)
+    policy = make_policy(network)
+    actions, values = policy(params, observation, jax.random.key(1), 0.0)
+    np.testing.assert_allclose(values, network.apply(params, observation), rtol=1e-5)
+    np.testing.assert_array_equal(actions, np.argmax(values, axis=1))
+    assert actions.dtype == jnp.int32
+
+
+def test_environments_explore_independently_and_keys_decide() -> None:
+    network = make_network(NetworkConfig(name="mlp", features=()), 4)
+    params = initial_params(network, jax.random.key(0), (2, 2, 1))
+    observation = np.zeros((64, 2, 2, 1), np.uint8)
+    policy = make_policy(network)
+    first, _ = policy(params, observation, jax.random.key(1), 1.0)
+    again, _ = policy(params, observation, jax.random.key(1), 1.0)
+    other, _ = policy(params, observation, jax.random.key(2), 1.0)
+    assert len(set(np.asarray(first).tolist())) == 4
+    np.testing.assert_array_equal(first, again)
+    assert (np.asarray(first) != np.asarray(other)).any()

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import collections
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.core
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rrl_agents.checkpoints.import_dopamine import import_dopamine_dqn
+from rrl_agents.checkpoints.safe_unpickling import load_safely
+from rrl_agents.networks.registry import NetworkConfig, make_network
+
+GENERATIONS = (
+    "dopamine4.0.2_flax0.3_numpy",
+    "dopamine4.0.5_flax0.6_devicearray",
+    "dopamine4.0.6_flax0.6.11_jaxarray",
+)
+Layers = dict[str, dict[str, Any]]
+
+
+def prelinen(layers: Layers) -> Layers:
+    """Flax before linen counted layers of all kinds together: Dense_0, 1 are Dense_3, 4."""
+    names = {"Dense_0": "Dense_3", "Dense_1": "Dense_4"}
+    return {names.get(name, name): layer for name, layer in layers.items()}
+
+
+def bundle_of(layers: Any) -> dict[str, Any]:
+    return {
+        "state": np.zeros((1, 84, 84, 4)),
+        "training_steps": 1234,
+        "online_params": layers,
+        "target_params": layers,
+    }
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_every_generation_gives_the_q_values_its_own_agent_gave(
+    shared: Path, generation: str
+) -> None:
+    agent = import_dopamine_dqn(shared / "fixtures" / generation / "1")
+    assert agent.number == 1
+    assert agent.num_actions == 6
+    assert agent.network == NetworkConfig(features=(8, 8, 8), hidden_units=16, padding="SAME")
+    expected = np.load(shared / "fixtures" / generation / "expected_q.npz", allow_pickle=False)
+    apply = jax.jit(make_network(agent.network, agent.num_actions).apply)
+    for params, key in (
+        (agent.online_params, "q_values"),
+        (agent.target_params, "target_q_values"),
+    ):
+        found = np.asarray(apply(params, expected["states"]))
+        np.testing.assert_allclose(found, expected[key], rtol=1e-4)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layers: layers,
+        lambda layers: {"params": layers},
+        lambda layers: flax.core.freeze({"params": layers}),
+        lambda layers: collections.OrderedDict(reversed(list(prelinen(layers).items()))),
+        prelinen,
+        lambda layers: flax.core.freeze({"params": jax.tree.map(jnp.asarray, layers)}),
+    ],
+)
+def test_each_way_to_hold_a_generations_parameters_gives_the_same_leaves(
+    shared: Path, write_agent: Callable[..., Path], change: Any, protocol: int
+) -> None:
+    source = shared / "fixtures" / GENERATIONS[0] / "1/checkpoints/ckpt.1"
+    layers = load_safely(source)["online_params"]["params"]
+    agent = import_dopamine_dqn(write_agent(bundle_of(change(layers)), protocol=protocol))
+    found = agent.online_params["params"]
+    assert list(found) == ["Conv_0", "Conv_1", "Conv_2", "Dense_0", "Dense_1"]
+    for name, layer in found.items():
+        assert set(layer) == {"kernel", "bias"}
+        np.testing.assert_array_equal(layer["kernel"], layers[name]["kernel"])
+        np.testing.assert_array_equal(layer["bias"], layers[name]["bias"])
+        assert layer["kernel"].dtype == np.float32
+    assert (agent.training_steps, agent.number) == (1234, 7)
+
+
+def test_sizes_are_read_from_the_shapes(
+    small_layers: Layers, write_agent: Callable[..., Path]
+) -> None:
+    agent = import_dopamine_dqn(write_agent(bundle_of(small_layers)))
+    assert agent.network == NetworkConfig(features=(2, 3, 4), hidden_units=5, padding="SAME")
+    assert agent.notes == ()
+
+
+def test_a_network_padded_valid_is_recognised_by_its_7_by_7_cells(
+    small_layers: Layers, write_agent: Callable[..., Path]
+) -> None:
+    # (84 - 8) / 4 + 1 = 20, (20 - 4) / 2 + 1 = 9, 9 - 3 + 1 = 7: Dense_0 has 7 * 7 * 4 inputs.
+    small_layers["Dense_0"]["kernel"] = np.zeros((196, 5), np.float32)
+    agent = import_dopamine_dqn(write_agent(bundle_of(small_layers)))
+    assert agent.network.padding == "VALID"
+
+
+def test_big_endian_doubles_become_float32_and_the_card_can_say_so(
+    small_layers: Layers, write_agent: Callable[..., Path]
+) -> None:
+    foreign = jax.tree.map(lambda leaf: leaf.astype(">f8"), prelinen(small_layers))
+    agent = import_dopamine_dqn(write_agent(bundle_of(foreign)))
+    np.testing.assert_array_equal(
+        agent.online_params["params"]["Dense_1"]["bias"], small_layers["Dense_1"]["bias"]
+    )
+    assert agent.notes == (
+        "layers renamed from the names of flax before linen",
+        "parameters converted from float64 to float32",
+    )
+
+
+def test_a_bundle_without_a_target_network_is_accepted(
+    small_layers: Layers, write_agent: Callable[..., Path]
+) -> None:
+    bundle = bundle_of(small_layers)
+    del bundle["target_params"]
+    assert import_dopamine_dqn(write_agent(bundle)).target_params is None
+
+
+@pytest.mark.parametrize(
+    ("path", "leaf", "message"),
+    [
+        (("Conv_1", "kernel"), None, "online_params/Conv_1/kernel is missing"),
+        (("Dense_1", "bias"), None, "online_params/Dense_1/bias is missing"),
+        (
+            ("Conv_1", "kernel"),
+            np.zeros((4, 4, 9, 3), np.float32),
+            r"Conv_1/kernel has shape \(4, 4, 9, 3\); its network needs \(4, 4, 2, 3\)",
+        ),
+        (
+            ("Dense_0", "kernel"),
+            np.zeros((483, 5), np.float32),
+            r"Dense_0/kernel has shape \(483, 5\); its network needs \(484, 5\)",
+        ),
+        (("Conv_2", "bias"), np.zeros((4, 1), np.float32), r"Conv_2/bias has shape \(4, 1\)"),
+        (("Conv_2", "bias"), np.zeros(4, np.int32), "Conv_2/bias is no array of floating-point"),
+        (("Conv_2", "bias"), [0.0] * 4, "Conv_2/bias is no array of floating-point"),
+        (
+            ("Dense_1", "bias"),
+            np.full(6, np.nan, np.float32),
+            "Dense_1/bias holds numbers that are not finite",
+        ),
+        (("Dense_1", "scale"), np.zeros(6, np.float32), r"Dense_1 holds \['scale'\]"),
+    ],
+)
+def test_the_error_names_the_missing_or_misshapen_leaf(
+    small_layers: Layers,
+    write_agent: Callable[..., Path],
+    path: tuple[str, str],
+    leaf: Any,
+    message: str,
+) -> None:
+    broken = copy.deepcopy(small_layers)
+    broken[path[0]].pop(path[1], None)
+    if leaf is not None:
+        broken[path[0]][path[1]] = leaf
+    agent = write_agent(bundle_of(broken))
+    with pytest.raises(ValueError, match=message) as caught:
+        import_dopamine_dqn(agent)
+    assert str(agent / "checkpoints/ckpt.7") in str(caught.value)
+
+
+def test_a_missing_layer_is_named_by_what_is_there(
+    small_layers: Layers, write_agent: Callable[..., Path]
+) -> None:
+    del small_layers["Conv_2"]
+    with pytest.raises(ValueError, match=r"has the layers \['Conv_0', 'Conv_1', 'Dense_0'"):
+        import_dopamine_dqn(write_agent(bundle_of(small_layers)))
+
+
+@pytest.mark.parametrize(
+    ("bundle", "message"),
+    [
+        ([1, 2], "no online_params in it, only list"),
+        ({"state": None}, r"no online_params in it, only \['state'\]"),
+        ({"online_params": 3}, "online_params is a int"),
+        ({"online_params": {"params": 3}}, "online_params/params is a int"),
+        ({"online_params": {"encoder": {}}}, "online_params holds 'encoder'"),
+        ({"online_params": {"Conv_0": 3}}, "Nature DQN has"),
+        ({"online_params": {f"Conv_{i}": {} for i in range(5)}}, "Dopamine's Nature DQN has"),
+    ],
+)
+def test_a_pickle_of_something_else_is_refused(
+    write_agent: Callable[..., Path], bundle: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        import_dopamine_dqn(write_agent(bundle))
+
+
+def test_a_target_network_of_other_sizes_is_refused(
+    small_layers: Layers, write_agent: Callable[..., Path]
+) -> None:
+    bundle = bundle_of(small_layers)
+    other = copy.deepcopy(small_layers)
+    other["Dense_1"] = {"kernel": np.zeros((5, 4), np.float32), "bias": np.zeros(4, np.float32)}
+    bundle["target_params"] = other
+    with pytest.raises(ValueError, match="different shapes"):
+        import_dopamine_dqn(write_agent(bundle))
+
+
+@pytest.mark.parametrize("steps", [np.int64(9), np.array(9), jnp.int32(9), 9])
+def test_training_steps_may_be_a_scalar_of_any_library(
+    small_layers: Layers, write_agent: Callable[..., Path], steps: Any
+) -> None:
+    agent = import_dopamine_dqn(write_agent(bundle_of(small_layers) | {"training_steps": steps}))
+    assert agent.training_steps == 9
+
+
+@pytest.mark.parametrize("steps", [-1, 2.5, "many", [1]])
+def test_training_steps_that_are_no_count_are_refused(
+    small_layers: Layers, write_agent: Callable[..., Path], steps: Any
+) -> None:
+    bundle = bundle_of(small_layers) | {"training_steps": steps}
+    with pytest.raises(ValueError, match="training_steps"):
+        import_dopamine_dqn(write_agent(bundle))
+
+
+def test_a_truncated_checkpoint_says_to_copy_it_again(
+    small_layers: Layers, write_agent: Callable[..., Path]
+) -> None:
+    file = write_agent(bundle_of(small_layers)) / "checkpoints/ckpt.7"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"ckpt\.7: truncated or damaged .* copy it again"):
+        import_dopamine_dqn(file)
+
+
+def test_a_tensorflow_agent_is_recognised_and_declined(shared: Path) -> None:
+    with pytest.raises(ValueError, match="a TensorFlow Dopamine agent .* not supported yet"):
+        import_dopamine_dqn(shared / "fixtures/dopamine2.0.5_tf1/1")

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
+from rrl_agents.networks.registry import NetworkConfig
+
+Params = dict[str, Any]
+
+
+def card_of(params: Params) -> TeacherCard:
+    """A card of the small Nature DQN in conftest."""
+    return TeacherCard(
+        name="small",
+        game="pong",
+        network=NetworkConfig(features=(2, 3, 4), hidden_units=5),
+        num_actions=6,
+        observation_shape=(84, 84, 4),
+        made="by hand",
+        parameters_sha256=params_hash(params_to_bytes(params)),
+    )
+
+
+@pytest.fixture
+def params(small_layers: dict[str, Any]) -> Params:
+    return {"params": small_layers}
+
+
+def test_a_saved_teacher_comes_back_equal(tmp_path: Path, params: Params) -> None:
+    save_teacher(tmp_path / "new" / "teacher", params, card_of(params))
+    loaded = load_teacher_directory(tmp_path / "new" / "teacher")
+    assert loaded.card == card_of(params)
+    assert params_to_bytes(loaded.params) == params_to_bytes(params)
+    names = sorted(file.name for file in (tmp_path / "new" / "teacher").iterdir())
+    assert names == ["card.json", "params.safetensors"]
+
+
+@pytest.mark.parametrize("there", ["card.json", "params.safetensors"])
+def test_nothing_is_overwritten(tmp_path: Path, params: Params, there: str) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(ValueError, match=f"already holds {there}; choose another directory"):
+        save_teacher(tmp_path, params, card_of(params))
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(there, "mine")]
+
+
+def test_a_failed_write_leaves_no_card_and_no_half_file(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        save_teacher(tmp_path, params, card_of(params))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flipped_byte_is_found_by_the_hash(tmp_path: Path, params: Params) -> None:
+    save_teacher(tmp_path, params, card_of(params))
+    file = tmp_path / "params.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="SHA-256 .* copy the teacher again"):
+        load_teacher_directory(tmp_path)
+
+
+def test_an_oversized_or_missing_file_is_an_error(tmp_path: Path, params: Params) -> None:
+    with pytest.raises(ValueError, match=r"card\.json: cannot be read"):
+        load_teacher_directory(tmp_path)
+    save_teacher(tmp_path, params, card_of(params))
+    (tmp_path / "params.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"params\.safetensors: cannot be read"):
+        load_teacher_directory(tmp_path)
+    (tmp_path / "card.json").write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(ValueError, match=r"card\.json: larger than 1048576 bytes"):
+        load_teacher_directory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layer", "leaf", "value", "message"),
+    [
+        ("Dense_1", "bias", np.zeros(7, np.float32), r"Dense_1/bias .* shape \(7,\).*\(6,\)"),
+        ("Conv_0", "scale", np.zeros(1, np.float32), r"superfluous \['Conv_0/scale'\]"),
+        ("Conv_0", "bias", None, r"missing \['Conv_0/bias'\]"),
+        ("Conv_0", "bias", np.full(2, np.inf, np.float32), "Conv_0/bias .* not finite"),
+    ],
+)
+def test_parameters_that_do_not_fit_the_card_are_refused_on_both_ways(
+    tmp_path: Path, params: Params, layer: str, leaf: str, value: Any, message: str
+) -> None:
+    params["params"][layer].pop(leaf, None)
+    if value is not None:
+        params["params"][layer][leaf] = value
+    with pytest.raises(ValueError, match=message):
+        save_teacher(tmp_path / "saved", params, card_of(params))
+    assert not (tmp_path / "saved").exists()
+    (tmp_path / "params.safetensors").write_bytes(params_to_bytes(params))
+    (tmp_path / "card.json").write_text(card_of(params).to_json())
+    with pytest.raises(ValueError, match=message):
+        load_teacher_directory(tmp_path)
+
+
+def test_a_bad_card_is_an_error_with_its_path(tmp_path: Path, params: Params) -> None:
+    save_teacher(tmp_path, params, card_of(params))
+    card = json.loads((tmp_path / "card.json").read_text()) | {"num_actions": "six"}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"card\.json: teacher card: field num_actions is 'six'"):
+        load_teacher_directory(tmp_path)
+    (tmp_path / "card.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"card\.json: "):
+        load_teacher_directory(tmp_path)
+
+
+def test_a_teacher_of_a_tiny_environment_is_kept_too(tmp_path: Path) -> None:
+    # 10 x 5 pixels of 1 frame are 50 inputs; one hidden layer of 3; 2 actions.
+    params = {
+        "params": {
+            "Dense_0": {"kernel": np.zeros((50, 3), np.float32), "bias": np.zeros(3, np.float32)},
+            "Dense_1": {"kernel": np.zeros((3, 2), np.float32), "bias": np.zeros(2, np.float32)},
+        }
+    }
+    card = dataclasses.replace(
+        card_of(params),
+        network=NetworkConfig(name="mlp", features=(3,)),
+        num_actions=2,
+        observation_shape=(10, 5, 1),
+    )
+    save_teacher(tmp_path / "tiny", params, card)
+    assert load_teacher_directory(tmp_path / "tiny").card == card

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+
+from services.evaluator.video import record_gif
+
+
+def grey_frames(count: int, height: int = 8, width: int = 12) -> list[NDArray[np.uint8]]:
+    """Frame k is grey of value 2k, all over."""
+    return [np.full((height, width), 2 * index, np.uint8) for index in range(count)]
+
+
+def read_back(path: Path) -> list[NDArray[np.uint8]]:
+    with Image.open(path) as image:
+        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+
+
+def test_grey_frames_come_back_twice_as_large_with_their_own_values(tmp_path: Path) -> None:
+    path = tmp_path / "play.gif"
+    assert record_gif(grey_frames(5), path, 15.0) == 5
+    frames = read_back(path)
+    assert len(frames) == 5
+    for index, frame in enumerate(frames):
+        assert frame.shape == (16, 24, 3)
+        assert np.all(frame == 2 * index)
+
+
+def test_colours_come_back_as_they_were(tmp_path: Path) -> None:
+    colours = np.array([[200, 30, 40], [10, 120, 250], [90, 180, 20]], np.uint8)
+    frames = [np.tile(colour, (6, 6, 1)) for colour in colours]
+    record_gif(frames, tmp_path / "play.gif", 10.0)
+    for frame, colour in zip(read_back(tmp_path / "play.gif"), colours, strict=True):
+        # A palette of 256 holds three colours exactly, but for the quantiser's own rounding.
+        assert np.abs(frame.astype(int) - colour).max() <= 4
+
+
+def test_it_plays_at_natural_speed_and_for_ever(tmp_path: Path) -> None:
+    record_gif(grey_frames(4), tmp_path / "play.gif", 20.0)
+    with Image.open(tmp_path / "play.gif") as image:
+        assert image.info["duration"] == 50  # 1000 ms / 20
+        assert image.info["loop"] == 0
+
+
+def test_a_long_episode_is_cut_to_a_minute(tmp_path: Path) -> None:
+    frames = [grey_frames(2)[index % 2] for index in range(200)]
+    # 60 s at 2 frames a second are 120 frames.
+    assert record_gif(frames, tmp_path / "play.gif", 2.0) == 120
+    assert len(read_back(tmp_path / "play.gif")) == 120
+
+
+def test_a_file_never_exceeds_its_bound(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 30), dtype=np.uint8)
+    shown = record_gif(list(noise), tmp_path / "play.gif", 15.0, max_bytes=60_000)
+    assert 2 <= shown < 40
+    assert (tmp_path / "play.gif").stat().st_size <= 60_000
+    assert len(read_back(tmp_path / "play.gif")) == shown
+
+
+def test_a_bound_below_two_frames_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "play.gif"
+    record_gif(grey_frames(3), path, 15.0)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="max_bytes is 10"):
+        record_gif(grey_frames(3), path, 15.0, max_bytes=10)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("frames", "rate", "message"),
+    [
+        ([], 15.0, "at least one frame"),
+        ([np.zeros((4, 4), np.float32)], 15.0, "must be uint8"),
+        ([np.zeros((4, 4, 4), np.uint8)], 15.0, "must be"),
+        ([np.zeros((0, 4), np.uint8)], 15.0, "must be"),
+        ([np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8)], 15.0, "of shape"),
+        (grey_frames(2), 0.0, "frames_per_second"),
+        (grey_frames(2), float("nan"), "frames_per_second"),
+    ],
+)
+def test_frames_that_make_no_video_are_refused(
+    tmp_path: Path, frames: list[NDArray[np.uint8]], rate: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        record_gif(frames, tmp_path / "play.gif", rate)

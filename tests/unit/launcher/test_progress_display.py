@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from protos.rrl.learner.v1.learner_pb2 import GetProgressResponse, Progress, Stage
+from services.launcher.progress_display import ProgressDisplay, current_phase, phases
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def answer(stage: Stage.ValueType, **progress: Any) -> GetProgressResponse:
+    return GetProgressResponse(
+        progress=Progress(
+            stage=stage, teacher_return=-4.0, random_return=-20.0, weaning_weight=0.5, **progress
+        ),
+        teacher_steps_target=1_000,
+        offline_updates_target=2_000,
+        actor_steps_target=4_000,
+    )
+
+
+def plain(clock: Clock) -> tuple[ProgressDisplay, io.StringIO]:
+    stream = io.StringIO()
+    return ProgressDisplay(stream, clock=clock), stream
+
+
+def test_a_plain_line_holds_phase_rate_time_left_lambda_and_scores() -> None:
+    clock = Clock()
+    display, stream = plain(clock)
+    display.update(
+        answer(Stage.STAGE_ONLINE, actor_steps=1_000, student_return=-12.0, evaluations=1)
+    )
+    clock.seconds = 10.0
+    display.update(
+        answer(Stage.STAGE_ONLINE, actor_steps=2_000, student_return=-12.0, evaluations=1)
+    )
+    # 1,000 steps in 10 s; the 2,000 left take 20 s; (-12 + 20) / (-4 + 20) = 0.5.
+    assert stream.getvalue().splitlines()[-1] == (
+        "online 2,000/4,000 steps (50%) | 100.0 steps/s, 20 s left | lambda 0.50 | "
+        "student -12.00 (teacher-normalised 0.50), teacher -4.00, random -20.00"
+    )
+
+
+def test_lines_come_every_five_seconds_and_at_once_for_news() -> None:
+    clock = Clock()
+    display, stream = plain(clock)
+
+    def lines_after(seconds: float, response: GetProgressResponse) -> int:
+        clock.seconds = seconds
+        display.update(response)
+        return len(stream.getvalue().splitlines())
+
+    assert lines_after(0.0, answer(Stage.STAGE_COLLECT)) == 1
+    assert lines_after(2.0, answer(Stage.STAGE_COLLECT, teacher_steps=100)) == 1
+    assert lines_after(5.0, answer(Stage.STAGE_COLLECT, teacher_steps=200)) == 2
+    assert lines_after(6.0, answer(Stage.STAGE_OFFLINE)) == 3  # another phase
+    assert lines_after(7.0, answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)) == 4
+    assert lines_after(8.0, answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)) == 4
+    failed = answer(Stage.STAGE_OFFLINE, evaluations=1)
+    failed.failure = "the teacher is gone"
+    assert lines_after(8.5, failed) == 5
+    assert "FAILED: the teacher is gone" in stream.getvalue()
+
+
+def test_the_rate_of_one_phase_does_not_leak_into_the_next() -> None:
+    clock = Clock()
+    display, stream = plain(clock)
+    display.update(answer(Stage.STAGE_COLLECT, teacher_steps=0))
+    clock.seconds = 1.0
+    display.update(answer(Stage.STAGE_OFFLINE, offline_updates=0))
+    assert "left" not in stream.getvalue()
+
+
+def test_an_answer_without_any_field_is_shown() -> None:
+    display, stream = plain(Clock())
+    display.update(GetProgressResponse())
+    assert stream.getvalue() == "starting\n"
+
+
+def test_a_stage_never_heard_of_is_shown() -> None:
+    display, stream = plain(Clock())
+    response = GetProgressResponse()
+    response.progress.stage = 77  # type: ignore[assignment]
+    display.update(response)
+    assert stream.getvalue() == "starting\n"
+
+
+def test_no_score_is_given_before_teacher_and_student_are_measured() -> None:
+    display, stream = plain(Clock())
+    display.update(
+        GetProgressResponse(progress=Progress(stage=Stage.STAGE_ONLINE, random_return=-20.0))
+    )
+    assert stream.getvalue() == "online | lambda 0.00\n"
+
+
+def test_a_student_without_a_teacher_beside_is_shown_alone() -> None:
+    display, stream = plain(Clock())
+    display.update(
+        GetProgressResponse(progress=Progress(stage=Stage.STAGE_FINISHED, student_return=3.0))
+    )
+    assert stream.getvalue() == "finished | lambda 0.00 | student 3.00\n"
+
+
+def test_plain_output_has_no_control_characters_whatever_is_noted() -> None:
+    display, stream = plain(Clock())
+    with display:
+        display.note("waiting for\x1b[31m teacher\r\nλ")
+        display.update(answer(Stage.STAGE_OFFLINE, offline_updates=3))
+    assert re.fullmatch(r"[\x20-\x7e\n]*", stream.getvalue())
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_phases_that_a_run_has_not_are_left_out() -> None:
+    response = GetProgressResponse(
+        progress=Progress(stage=Stage.STAGE_ONLINE), actor_steps_target=10
+    )
+    assert [phase.name for phase in phases(response)] == ["online"]
+    current = current_phase(response)
+    assert current is not None
+    assert current.target == 10
+    assert current_phase(answer(Stage.STAGE_FINAL_EVALUATION)) is None
+
+
+def test_a_terminal_gets_one_panel_with_every_phase_and_notes_above_it() -> None:
+    stream = io.StringIO()
+    clock = Clock()
+    with ProgressDisplay(stream, interactive=True, clock=clock) as display:
+        display.note("waiting for processes to start [teacher]")
+        display.update(GetProgressResponse())
+        clock.seconds = 2.0
+        display.update(answer(Stage.STAGE_OFFLINE, teacher_steps=1_000, offline_updates=500))
+        display.note("evaluator: 3 of 5 episodes")
+    out = stream.getvalue()
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out)
+    for part in ("collect", "100%", "500 / 2,000 updates", "25%", "lambda 0.50", "teacher -4.00"):
+        assert part in text
+    assert "start [teacher]" in text
+    assert "3 of 5 episodes" in text
+    # The cursor is hidden while the panel is alive, and given back.
+    assert out.count("\x1b[?25l") == out.count("\x1b[?25h") > 0
+
+
+def test_a_stream_that_is_no_terminal_gets_plain_lines() -> None:
+    display, stream = plain(Clock())
+    with display:
+        display.update(answer(Stage.STAGE_OFFLINE))
+    assert "\x1b" not in stream.getvalue()

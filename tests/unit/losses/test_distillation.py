@@ -1,0 +1,69 @@
+"""The distillation loss by hand, and against scipy and distrax."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from rrl_agents.losses.distillation import distillation_loss
+
+
+@pytest.mark.parametrize("jitted", [True, False])
+def test_the_loss_is_the_hand_worked_one(jitted: bool) -> None:
+    # Teacher: q / tau = (ln 3, 0), so 3/4 and 1/4. Student: equal values, so 1/2 and 1/2.
+    # KL = 3/4 ln(3/4 : 1/2) + 1/4 ln(1/4 : 1/2) = 3/4 ln 1.5 - 1/4 ln 2.
+    expected = 0.75 * math.log(1.5) - 0.25 * math.log(2.0)
+    loss_fn = (
+        jax.jit(distillation_loss, static_argnames="temperature") if jitted else (distillation_loss)
+    )
+    with jax.numpy_rank_promotion("raise"):
+        loss = loss_fn(
+            jnp.float32([7.0, 7.0]), jnp.float32([0.1 * math.log(3.0), 0.0]), temperature=0.1
+        )
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_loss_equals_scipy() -> None:
+    generator = np.random.default_rng(0)
+    student, teacher = generator.normal(size=(2, 32, 6)).astype(np.float32)
+    ours = jax.vmap(lambda s, t: distillation_loss(s, t, 0.5))(student, teacher)
+    p, q = special.softmax(teacher / 0.5, axis=1), special.softmax(student / 0.5, axis=1)
+    np.testing.assert_allclose(ours, special.rel_entr(p, q).sum(axis=1), rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_the_difference_of_the_policies_over_the_temperature() -> None:
+    # d KL(p || softmax(s / tau)) / d s = (softmax(s / tau) - p) / tau; p = (3/4, 1/4), tau = 1.
+    student_gradient, teacher_gradient = jax.grad(distillation_loss, argnums=(0, 1))(
+        jnp.float32([0.0, 0.0]), jnp.float32([math.log(3.0), 0.0]), 1.0
+    )
+    np.testing.assert_allclose(student_gradient, [-0.25, 0.25], atol=1e-6)
+    np.testing.assert_array_equal(teacher_gradient, [0.0, 0.0])
+
+
+def test_agreement_costs_nothing_whatever_the_offset() -> None:
+    q = jnp.float32([0.3, -0.2, 1.0])
+    assert distillation_loss(q + 5.0, q, 0.1) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_large_values_stay_finite() -> None:
+    # A confident, wrong student: KL = (1e4 - 0) / 0.1 nats, far beyond exp's range.
+    loss = distillation_loss(jnp.float32([1e4, 0.0]), jnp.float32([0.0, 1e4]), 0.1)
+    assert loss == pytest.approx(1e5, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_of_zero_or_less_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="use a number above 0"):
+        distillation_loss(jnp.zeros(2), jnp.zeros(2), temperature)
+
+
+def test_values_of_two_different_action_sets_are_refused() -> None:
+    arrays: tuple[Any, Any] = (jnp.zeros(2), jnp.zeros(3))
+    with pytest.raises(AssertionError):
+        distillation_loss(*arrays, 1.0)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from services.replay.item_layout import ItemLayout, StepRow, decode_batch
+
+LAYOUT = ItemLayout(frame_shape=(2, 3), stack_size=4, n_step=3, num_actions=2)
+
+
+def item(
+    layout: ItemLayout, reward: list[float], terminated: list[int], valid: list[int]
+) -> dict[str, NDArray[Any]]:
+    """A batch of one item whose frame i is filled with i."""
+    numbers = np.arange(layout.window, dtype=np.uint8)
+    frames = np.broadcast_to(numbers[:, None, None], (layout.window, *layout.frame_shape))
+    columns = {
+        "action": np.int32(1),
+        "frame": frames,
+        "has_teacher": np.uint8(1),
+        "reward": np.asarray(reward, np.float32),
+        "teacher_q": np.zeros(layout.num_actions, np.float32),
+        "terminated": np.asarray(terminated, np.uint8),
+        "valid": np.asarray(valid, np.uint8),
+    }
+    return {name: np.asarray(column)[None] for name, column in columns.items()}
+
+
+def test_a_full_window_bootstraps_three_steps_on() -> None:
+    batch = decode_batch(item(LAYOUT, [1.0, 0.5, -1.0], [0, 0, 0], [1, 1, 1]), LAYOUT, 0.5)
+    # 1 + 0.5 * 0.5 - 0.25 * 1 = 1.0; the bootstrap counts 0.5 ** 3.
+    np.testing.assert_allclose(batch.n_step_return, [1.0])
+    np.testing.assert_allclose(batch.discount, [0.125])
+    assert batch.observation.shape == batch.next_observation.shape == (1, 2, 3, 4)
+    assert batch.observation[0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert batch.next_observation[0, 1, 2].tolist() == [3, 4, 5, 6]
+
+
+def test_a_termination_in_the_window_leaves_no_bootstrap() -> None:
+    batch = decode_batch(item(LAYOUT, [1.0, 1.0, 0.0], [0, 1, 0], [1, 1, 0]), LAYOUT, 0.5)
+    np.testing.assert_allclose(batch.n_step_return, [1.5])
+    np.testing.assert_allclose(batch.discount, [0.0])
+
+
+def test_an_episode_cut_off_bootstraps_from_its_final_frame_after_fewer_steps() -> None:
+    batch = decode_batch(item(LAYOUT, [1.0, 1.0, 0.0], [0, 0, 0], [1, 1, 0]), LAYOUT, 0.5)
+    # Two real steps: the return is 1 + 0.5, the bootstrap counts 0.5 ** 2 from frames 2..5.
+    np.testing.assert_allclose(batch.n_step_return, [1.5])
+    np.testing.assert_allclose(batch.discount, [0.25])
+    assert batch.next_observation[0, 0, 0].tolist() == [2, 3, 4, 5]
+
+
+def test_full_windows_are_decoded_without_copying_frames() -> None:
+    columns = item(LAYOUT, [0.0] * 3, [0] * 3, [1] * 3)
+    batch = decode_batch(columns, LAYOUT, 0.99)
+    assert np.shares_memory(batch.observation, columns["frame"])
+    assert np.shares_memory(batch.next_observation, columns["frame"])
+
+
+def test_dtypes_are_those_of_the_vocabulary() -> None:
+    batch = decode_batch(item(LAYOUT, [0.0] * 3, [0] * 3, [1, 1, 0]), LAYOUT, 0.99)
+    dtypes = [column.dtype for column in batch]
+    u8, i32, f32 = np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.float32)
+    assert dtypes == [u8, i32, f32, f32, u8, f32, f32, f32]
+
+
+def test_values_other_than_one_in_a_flag_do_not_reach_beyond_the_window() -> None:
+    columns = item(LAYOUT, [1.0] * 3, [0] * 3, [255, 255, 255])
+    batch = decode_batch(columns, LAYOUT, 1.0)
+    np.testing.assert_allclose(batch.n_step_return, [3.0])
+    assert batch.next_observation[0, 0, 0].tolist() == [3, 4, 5, 6]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_decoding_equals_the_definition_step_by_step(data: st.DataObject) -> None:
+    stack, n_step = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
+    layout = ItemLayout(frame_shape=(2, 2), stack_size=stack, n_step=n_step, num_actions=3)
+    size, gamma = data.draw(st.integers(1, 6)), data.draw(st.sampled_from([0.0, 0.5, 0.99, 1.0]))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    steps = random.integers(1, n_step + 1, size)
+    columns: dict[str, NDArray[Any]] = {
+        "action": random.integers(0, 3, size, np.int32),
+        "frame": random.integers(0, 255, (size, layout.window, 2, 2), np.uint8),
+        "has_teacher": random.integers(0, 2, size, np.uint8),
+        "reward": random.uniform(-1, 1, (size, n_step)).astype(np.float32),
+        "teacher_q": random.normal(size=(size, 3)).astype(np.float32),
+        # A termination ends the real steps, so it stands on the last of them or nowhere.
+        "terminated": np.zeros((size, n_step), np.uint8),
+        "valid": (np.arange(n_step) < steps[:, None]).astype(np.uint8),
+    }
+    ended = random.integers(0, 2, size).astype(bool)
+    columns["terminated"][np.arange(size), steps - 1] = ended
+    batch = decode_batch(columns, layout, gamma)
+    for row in range(size):
+        expected_return, factor = 0.0, 1.0
+        for i in range(steps[row]):
+            expected_return += factor * float(columns["reward"][row, i])
+            factor *= gamma
+        frames = columns["frame"][row]
+        now = np.stack([frames[i] for i in range(stack)], axis=-1)
+        later = np.stack([frames[steps[row] + i] for i in range(stack)], axis=-1)
+        np.testing.assert_allclose(batch.n_step_return[row], expected_return, atol=1e-6)
+        np.testing.assert_allclose(batch.discount[row], 0.0 if ended[row] else factor, atol=1e-6)
+        np.testing.assert_array_equal(batch.observation[row], now)
+        np.testing.assert_array_equal(batch.next_observation[row], later)
+        np.testing.assert_array_equal(batch.teacher_q[row], columns["teacher_q"][row])
+        assert batch.has_teacher[row] == columns["has_teacher"][row]
+        assert batch.importance_weight[row] == 1
+
+
+def step(**changes: Any) -> StepRow:
+    values: dict[str, Any] = {
+        "frame": np.zeros((2, 3), np.uint8),
+        "action": 0,
+        "reward": 0.0,
+        "terminated": False,
+        "teacher_q": None,
+    }
+    return StepRow(**{**values, **changes})
+
+
+@pytest.mark.parametrize(("raw", "stored"), [(7.0, 1.0), (-3.0, -1.0), (0.25, 0.25)])
+def test_rewards_are_clipped_when_stored(raw: float, stored: float) -> None:
+    assert LAYOUT.row(step(reward=raw))["reward"] == np.float32(stored)
+
+
+def test_an_unanswered_row_is_marked_and_holds_zeros() -> None:
+    row = LAYOUT.row(step())
+    assert row["has_teacher"] == 0
+    assert row["teacher_q"].tolist() == [0.0, 0.0]
+    answered = LAYOUT.row(step(teacher_q=np.asarray([1.0, 2.0], np.float32)))
+    assert answered["has_teacher"] == 1
+    assert answered["teacher_q"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frame": np.zeros((3, 2), np.uint8)}, "layout uint8"),
+        ({"frame": np.zeros((2, 3), np.float32)}, "float32"),
+        ({"action": 2}, r"action 2 is not in \[0, 2\)"),
+        ({"teacher_q": np.zeros(3, np.float32)}, "teacher_q"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LAYOUT.row(step(**changes))
+
+
+@pytest.mark.parametrize("field", ["stack_size", "n_step", "num_actions"])
+def test_sizes_below_one_are_refused(field: str) -> None:
+    sizes: dict[str, Any] = {"stack_size": 4, "n_step": 3, "num_actions": 2, field: 0}
+    with pytest.raises(ValueError, match=f"{field} is 0"):
+        ItemLayout(frame_shape=(2, 3), **sizes)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.replay.checkpoint import check_checkpoint, empty_checkpoint_root, link_checkpoint
+from services.shared.errors import UserError
+
+
+def make_checkpoint(path: Path) -> Path:
+    path.mkdir(parents=True)
+    (path / "chunks.tfrecord").write_bytes(b"chunks")
+    (path / "tables.tfrecord").write_bytes(b"tables")
+    (path / "DONE").touch()
+    return path
+
+
+def test_linking_keeps_the_data_when_the_working_checkpoint_goes(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "work" / "2026-01-01T00:00:00.1+00:00")
+    link_checkpoint(source, tmp_path / "commit" / "replay")
+    assert os.path.samefile(source / "chunks.tfrecord", tmp_path / "commit/replay/chunks.tfrecord")
+    empty_checkpoint_root(tmp_path / "work", None)
+    assert not source.exists()
+    assert (tmp_path / "commit/replay/chunks.tfrecord").read_bytes() == b"chunks"
+    check_checkpoint(tmp_path / "commit/replay")
+
+
+def test_without_hard_links_the_files_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    source = make_checkpoint(tmp_path / "source")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    link_checkpoint(source, tmp_path / "copy")
+    assert (tmp_path / "copy/tables.tfrecord").read_bytes() == b"tables"
+    check_checkpoint(tmp_path / "copy")
+
+
+def test_linking_never_writes_over_another_commit(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source")
+    (tmp_path / "commit").mkdir()
+    with pytest.raises(FileExistsError):
+        link_checkpoint(source, tmp_path / "commit")
+
+
+@pytest.mark.parametrize("missing", ["DONE", "chunks.tfrecord", "tables.tfrecord"])
+def test_an_incomplete_checkpoint_is_refused(tmp_path: Path, missing: str) -> None:
+    source = make_checkpoint(tmp_path / "source")
+    (source / missing).unlink()
+    with pytest.raises(UserError, match="choose another commit"):
+        check_checkpoint(source)
+    with pytest.raises(UserError, match="choose another commit"):
+        link_checkpoint(source, tmp_path / "commit")
+
+
+def test_a_working_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    working = make_checkpoint(tmp_path / "2026-01-01T00:00:00.1+00:00")
+    (tmp_path / "thesis.tex").write_text("important")
+    with pytest.raises(UserError, match="holds thesis.tex"):
+        empty_checkpoint_root(tmp_path, None)
+    assert (tmp_path / "thesis.tex").exists()
+    assert working.exists()
+
+
+def test_restoring_from_the_folder_about_to_be_emptied_is_refused(tmp_path: Path) -> None:
+    working = make_checkpoint(tmp_path / "2026-01-01T00:00:00.1+00:00")
+    with pytest.raises(UserError, match="restore from a commit"):
+        empty_checkpoint_root(tmp_path, working)
+    assert working.exists()

@@ -1,0 +1,132 @@
+"""Schedules by hand, by their laws, and against Dopamine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl_agents.schedules.exploration_epsilon import linear_decay
+from rrl_agents.schedules.learning_rate import constant, following_weaning
+from rrl_agents.schedules.weaning import until_matching_teacher, weaning_weight
+from rrl_agents.types import Progress, Stage
+
+ONLINE = Progress(random_return=-20.0, teacher_return=20.0, stage=Stage.ONLINE)
+
+progresses = st.builds(
+    Progress,
+    random_return=st.floats(-100, 0),
+    teacher_return=st.floats(1, 100),
+    stage=st.sampled_from(Stage),
+    actor_steps=st.integers(0, 200),
+    weaning_weight=st.floats(0, 1),
+    student_return=st.none() | st.floats(-1e6, 1e6),
+)
+
+
+@pytest.mark.parametrize(
+    ("student_return", "expected"),
+    # Score (G + 20) / 40; what is missing to 1, within [0, 1].
+    [(None, 1.0), (-20.0, 1.0), (-24.0, 1.0), (0.0, 0.5), (10.0, 0.25), (20.0, 0.0), (21.0, 0.0)],
+)
+def test_online_the_weight_is_what_the_student_lacks(
+    student_return: float | None, expected: float
+) -> None:
+    progress = dataclasses.replace(ONLINE, student_return=student_return)
+    assert until_matching_teacher(100)(progress) == pytest.approx(expected)
+
+
+def test_offline_the_weight_is_one_whatever_the_score() -> None:
+    progress = dataclasses.replace(ONLINE, stage=Stage.OFFLINE, student_return=15.0)
+    assert until_matching_teacher(100)(progress) == 1.0
+
+
+@pytest.mark.parametrize(("actor_steps", "expected"), [(99, 0.5), (100, 0.0), (101, 0.0)])
+def test_weaning_ends_at_its_last_step(actor_steps: int, expected: float) -> None:
+    progress = dataclasses.replace(ONLINE, actor_steps=actor_steps, student_return=0.0)
+    assert until_matching_teacher(100)(progress) == expected
+
+
+def test_the_weight_is_one_until_the_teachers_return_is_known() -> None:
+    progress = dataclasses.replace(ONLINE, teacher_return=None, student_return=0.0)
+    assert until_matching_teacher(100)(progress) == 1.0
+
+
+@given(progresses, st.integers(0, 200))
+def test_the_weight_stays_in_its_interval_and_zero_stays_zero(
+    progress: Progress, wean_steps: int
+) -> None:
+    weight = until_matching_teacher(wean_steps)(progress)
+    assert 0.0 <= weight <= 1.0
+    if progress.weaning_weight == 0.0:
+        assert weight == 0.0
+
+
+@given(st.lists(st.floats(-1, 2), min_size=1), st.integers(0, 20))
+def test_over_a_whole_run_the_teacher_never_comes_back(scores: list[float], wean: int) -> None:
+    progress, weights = ONLINE, []
+    for step, score in enumerate(scores):
+        progress = dataclasses.replace(progress, actor_steps=step)
+        progress = dataclasses.replace(
+            progress, weaning_weight=weaning_weight(progress, score, wean)
+        )
+        weights.append(progress.weaning_weight)
+    if 0.0 in weights:
+        assert not any(weights[weights.index(0.0) :])
+
+
+@pytest.mark.parametrize(
+    ("actor_steps", "expected"),
+    # Warm-up 10, decay over 100 to 0.1: half way, at step 60, 0.1 + 0.9 / 2.
+    [(0, 1.0), (10, 1.0), (60, 0.55), (110, 0.1), (10**9, 0.1)],
+)
+def test_epsilon_falls_along_a_line(actor_steps: int, expected: float) -> None:
+    epsilon = linear_decay(final_epsilon=0.1, decay_steps=100, warmup_steps=10)
+    assert epsilon(actor_steps) == pytest.approx(expected)
+
+
+def test_epsilon_equals_dopamines() -> None:
+    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    epsilon = linear_decay(final_epsilon=0.01, decay_steps=50_000, warmup_steps=20_000)
+    for step in range(0, 90_000, 7_919):
+        theirs = dqn_agent.linearly_decaying_epsilon(50_000, step, 20_000, 0.01)
+        assert epsilon(step) == pytest.approx(float(theirs), abs=1e-6)
+
+
+@given(st.floats(0, 1), st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 3000))
+def test_epsilon_never_rises_and_stays_between_its_ends(
+    final: float, decay: int, warmup: int, step: int
+) -> None:
+    epsilon = linear_decay(final_epsilon=final, decay_steps=decay, warmup_steps=warmup)
+    assert final <= epsilon(step + 1) <= epsilon(step) <= 1.0
+
+
+def test_impossible_epsilon_schedules_are_refused() -> None:
+    with pytest.raises(ValueError, match="use 0 to 1"):
+        linear_decay(final_epsilon=1.1, decay_steps=1)
+    with pytest.raises(ValueError, match="at least 1 and 0"):
+        linear_decay(final_epsilon=0.1, decay_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    # 0.25 * 1e-4 + 0.75 * 1e-5 = 3.25e-5
+    [(1.0, 1e-4), (0.0, 1e-5), (0.25, 3.25e-5)],
+)
+def test_the_learning_rate_follows_the_weaning_weight(weight: float, expected: float) -> None:
+    schedule = following_weaning(taught=1e-4, weaned=1e-5)
+    progress = dataclasses.replace(ONLINE, weaning_weight=weight)
+    assert schedule(progress) == pytest.approx(expected)
+
+
+@given(progresses)
+def test_a_constant_learning_rate_is_constant(progress: Progress) -> None:
+    assert constant(6.25e-5)(progress) == pytest.approx(6.25e-5)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-4])
+def test_a_learning_rate_that_learns_nothing_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="use a number above 0"):
+        following_weaning(taught=1e-4, weaned=rate)

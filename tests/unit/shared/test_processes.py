@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from services.shared.errors import UserError
+from services.shared.metrics import MetricsServer
+from services.shared.shutdown import install_shutdown_event
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_sets_the_event_and_ends_nothing(signum: int) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        event = install_shutdown_event()
+        assert not event.is_set()
+        os.kill(os.getpid(), signum)
+        assert event.wait(5)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_log_lines_name_the_role_and_go_to_stderr() -> None:
+    program = (
+        "import logging; from services.shared.logging import setup_logging;"
+        "setup_logging('actor-1%s'); logging.getLogger('services.x').info('hello %d', 3);"
+        "logging.getLogger('library').info('unheard')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == ""
+    assert done.stderr.strip().endswith("INFO actor-1%s: hello 3")
+    assert "unheard" not in done.stderr
+
+
+def test_metrics_are_read_over_http_until_closed_and_a_taken_port_is_an_error() -> None:
+    registry = CollectorRegistry()
+    Counter("rrl_test_things_total", "Things.", registry=registry).inc(3)
+    server = MetricsServer(registry)
+    url = f"http://127.0.0.1:{server.port}/metrics"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    assert b"rrl_test_things_total 3.0" in opener.open(url, timeout=5).read()
+    with pytest.raises(UserError, match="--metrics-port"):
+        MetricsServer(registry, port=server.port)
+    server.close()
+    with pytest.raises(OSError):
+        opener.open(url, timeout=5)

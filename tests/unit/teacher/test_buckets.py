@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import functools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.teacher.buckets import BucketPlan
+
+
+def test_where_time_grows_with_rows_forty_rows_run_as_thirty_two_and_eight() -> None:
+    # One second per row: 32 + 8 costs 40 s, a padded 64 costs 64 s.
+    plan = BucketPlan({1: 1.0, 8: 8.0, 32: 32.0, 64: 64.0})
+    assert plan.next_bucket(40) == 32
+    assert plan.next_bucket(8) == 8
+    # 33 = 32 + 1 costs 33 s.
+    assert plan.next_bucket(33) == 32
+    assert plan.next_bucket(1) == 1
+
+
+def test_where_a_call_costs_the_same_at_any_size_one_padded_call_is_run() -> None:
+    plan = BucketPlan({1: 1.0, 8: 1.0, 32: 1.1})
+    # 9 rows: 8 + 1 costs 2.0 s, one padded 32 costs 1.1 s.
+    assert plan.next_bucket(9) == 32
+    assert plan.next_bucket(5) == 8
+
+
+def test_more_rows_than_the_largest_size_run_a_full_one_first() -> None:
+    plan = BucketPlan({1: 1.0, 4: 2.0})
+    assert plan.next_bucket(1000) == 4
+    assert plan.largest == 4
+
+
+@given(
+    st.dictionaries(st.integers(1, 40), st.floats(0.01, 10.0), min_size=1, max_size=4),
+    st.integers(1, 40),
+)
+def test_following_the_plan_costs_no_more_than_any_decomposition(
+    seconds_by_bucket: dict[int, float], rows: int
+) -> None:
+    rows = min(rows, max(seconds_by_bucket))
+
+    @functools.cache
+    def cheapest(left: int) -> float:
+        if left <= 0:
+            return 0.0
+        return min(seconds + cheapest(left - size) for size, seconds in seconds_by_bucket.items())
+
+    plan = BucketPlan(seconds_by_bucket)
+    spent, left = 0.0, rows
+    while left > 0:
+        size = plan.next_bucket(left)
+        spent += seconds_by_bucket[size]
+        left -= size
+    assert spent == pytest.approx(cheapest(rows))
+
+
+@pytest.mark.parametrize("bad", [{}, {0: 1.0}, {4: 0.0}])
+def test_sizes_and_times_out_of_range_are_refused(bad: dict[int, float]) -> None:
+    with pytest.raises(ValueError):
+        BucketPlan(bad)

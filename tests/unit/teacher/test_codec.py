@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from protos.rrl.teacher.v1 import teacher_pb2
+from services.teacher import codec
+from services.teacher.codec import InvalidRequest, TeacherDescription
+
+DESCRIPTION = TeacherDescription(
+    game="pong",
+    name="tiny",
+    num_actions=2,
+    observation_shape=(2, 3),
+    observation_dtype="uint8",
+    teacher_version="abc",
+    max_batch_rows=4,
+    action_meanings=("NOOP", "FIRE"),
+)
+
+
+def request(**changes: Any) -> teacher_pb2.EvaluateRequest:
+    fields: dict[str, Any] = {
+        "batch_rows": 2,
+        "observation_shape": [2, 3],
+        "observation_dtype": "uint8",
+        "observations": bytes(12),
+    }
+    return teacher_pb2.EvaluateRequest(**(fields | changes))
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 4), st.just(2), st.just(3))))
+def test_observations_arrive_as_they_were_sent(observations: np.ndarray) -> None:
+    message = codec.encode_observations(observations)
+    wire = teacher_pb2.EvaluateRequest.FromString(message.SerializeToString())
+    np.testing.assert_array_equal(codec.decode_observations(wire, DESCRIPTION), observations)
+
+
+def test_float_observations_of_a_big_endian_strided_view_arrive_as_they_were_sent() -> None:
+    description = dataclasses.replace(DESCRIPTION, observation_dtype="float32")
+    observations = np.arange(24, dtype=">f4").reshape(4, 3, 2).transpose(0, 2, 1)
+    message = codec.encode_observations(observations)
+    np.testing.assert_array_equal(codec.decode_observations(message, description), observations)
+
+
+def test_bytes_are_row_major_and_little_endian() -> None:
+    message = codec.encode_observations(np.array([[1.0, 2.0]], np.float32))
+    # IEEE 754: 1.0 is 0x3f800000, 2.0 is 0x40000000.
+    assert message.observations == b"\x00\x00\x80\x3f\x00\x00\x00\x40"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"batch_rows": 0, "observations": b""}, "0 rows asked; send 1 to 4"),
+        ({"batch_rows": 5, "observations": bytes(30)}, "5 rows asked; send 1 to 4"),
+        ({"observation_shape": [3, 2]}, r"shape \(3, 2\); this teacher takes \(2, 3\)"),
+        ({"observation_shape": []}, r"takes \(2, 3\)"),
+        ({"observation_dtype": "float32"}, "'float32'; this teacher takes uint8"),
+        ({"observation_dtype": "O"}, "'O'"),
+        ({"observations": bytes(11)}, "11 bytes of observations; 2 rows are 12"),
+        ({"observations": bytes(13)}, "13 bytes"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused_with_what_would(
+    changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        codec.decode_observations(request(**changes), DESCRIPTION)
+
+
+@pytest.mark.parametrize(
+    "observations",
+    [
+        np.zeros((0, 2, 3), np.uint8),
+        np.zeros(3, np.uint8),
+        np.zeros((1, 2, 3), np.int64),
+        np.zeros((1, 1), object),
+    ],
+)
+def test_what_has_no_place_on_the_wire_is_not_sent(observations: np.ndarray) -> None:
+    with pytest.raises(ValueError):
+        codec.encode_observations(observations)
+
+
+@given(hnp.arrays(np.float32, (3, 2), elements=st.floats(-1e6, 1e6, width=32)))
+def test_action_values_arrive_as_they_were_sent(values: np.ndarray) -> None:
+    message = codec.encode_action_values(values, "abc")
+    wire = teacher_pb2.EvaluateResponse.FromString(message.SerializeToString())
+    np.testing.assert_array_equal(codec.decode_action_values(wire, 3), values)
+    assert wire.teacher_version == "abc"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_rows": 2},
+        {"num_actions": 0, "action_values": b""},
+        {"num_actions": 3},
+        {"action_values": bytes(23)},
+        {"action_values": np.full(6, np.nan, "<f4").tobytes()},
+    ],
+)
+def test_an_answer_that_does_not_fit_the_question_is_refused(changes: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"batch_rows": 3, "num_actions": 2, "action_values": bytes(24)}
+    with pytest.raises(ValueError):
+        codec.decode_action_values(teacher_pb2.EvaluateResponse(**(fields | changes)), 3)
+
+
+def test_a_description_arrives_as_it_was_sent() -> None:
+    wire = codec.encode_description(DESCRIPTION).SerializeToString()
+    message = teacher_pb2.DescribeResponse.FromString(wire)
+    assert codec.decode_description(message) == DESCRIPTION
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_actions": 0},
+        {"max_batch_rows": 0},
+        {"observation_shape": ()},
+        {"observation_shape": (2, 0)},
+        {"observation_dtype": "object"},
+        {"action_meanings": ("NOOP",)},
+    ],
+)
+def test_a_description_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        dataclasses.replace(DESCRIPTION, **changes)

@@ -1,0 +1,54 @@
+"""Scores and intervals by hand, and against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rrl_agents.scores import mean_and_interval, normalised_score
+
+
+@pytest.mark.parametrize(
+    ("mean_return", "expected"),
+    # Random -20, teacher 20, so 40 points are a score of 1.
+    [(-20.0, 0.0), (20.0, 1.0), (0.0, 0.5), (-24.0, -0.1), (30.0, 1.25)],
+)
+def test_scores_are_linear_between_random_and_teacher(mean_return: float, expected: float) -> None:
+    assert normalised_score(mean_return, -20.0, 20.0) == pytest.approx(expected)
+
+
+def test_a_teacher_no_better_than_chance_is_refused() -> None:
+    with pytest.raises(ValueError, match="both return 3.0"):
+        normalised_score(1.0, 3.0, 3.0)
+
+
+def test_the_interval_is_scipys_percentile_bootstrap() -> None:
+    returns = np.random.default_rng(0).normal(10.0, 4.0, size=20)
+    theirs = stats.bootstrap(
+        (returns,), np.mean, method="percentile", n_resamples=20_000, random_state=1
+    ).confidence_interval
+    mean, low, high = mean_and_interval(returns.tolist())
+    assert mean == pytest.approx(returns.mean())
+    # Two bootstraps differ by their resampling: some percent of the interval's width.
+    assert low == pytest.approx(theirs.low, abs=0.05 * (theirs.high - theirs.low))
+    assert high == pytest.approx(theirs.high, abs=0.05 * (theirs.high - theirs.low))
+
+
+def test_equal_returns_leave_no_doubt() -> None:
+    assert mean_and_interval([3.0, 3.0, 3.0]) == (3.0, 3.0, 3.0)
+
+
+def test_the_same_returns_give_the_same_interval() -> None:
+    assert mean_and_interval([1.0, 2.0, 4.0]) == mean_and_interval([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("returns", "confidence", "message"),
+    [([], 0.95, "at least one episode"), ([1.0], 1.0, "between 0 and 1")],
+)
+def test_nothing_to_average_is_refused(
+    returns: list[float], confidence: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        mean_and_interval(returns, confidence=confidence)
