@@ -196,7 +196,7 @@ def _changed_q_learning(config: Any) -> Iterator[Any]:
 
 
 def _behaviour(recipe: Recipe) -> list[Any]:
-    """What a recipe does, in numbers: schedules at some points of a run, the losses of one transition."""
+    """What a recipe does, in numbers: schedules over a run, losses of one transition."""
     row = TransitionRow(
         q_tm1=jnp.float32([0.1, 0.2]),
         a_tm1=jnp.int32(1),

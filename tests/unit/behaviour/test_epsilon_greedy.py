@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rrl_agents.behaviour.epsilon_greedy import epsilon_greedy, make_policy
-from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from rrl_agents.networks.registry import NetworkConfig, action_values, initial_params, make_network
 
 
 def test_without_exploration_the_first_best_action_is_taken() -> None:
@@ -39,7 +39,9 @@ def test_the_policy_acts_by_its_network_in_every_environment() -> None:
     observation = np.random.default_rng(0).integers(0, 256, (6, 10, 5, 1), dtype=np.uint8)
     policy = make_policy(network)
     actions, values = policy(params, observation, jax.random.key(1), 0.0)
-    np.testing.assert_allclose(values, network.apply(params, observation), rtol=1e-5)
+    np.testing.assert_allclose(
+        values, action_values(network, params, jnp.asarray(observation)), rtol=1e-5
+    )
     np.testing.assert_array_equal(actions, np.argmax(values, axis=1))
     assert actions.dtype == jnp.int32
 

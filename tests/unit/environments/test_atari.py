@@ -26,7 +26,7 @@ class RawGame:
         self.ale = ale_py.ALEInterface()
         self.ale.setInt("random_seed", seed)
         self.ale.setFloat("repeat_action_probability", sticky_action_probability)
-        self.ale.loadROM(roms.get_rom_path(game))
+        self.ale.loadROM(str(roms.get_rom_path(game)))
         self.observation_space = np.empty(self.ale.getScreenDims())
         self.actions = self.ale.getMinimalActionSet()
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from rrl_agents.schedules.weaning import until_matching_teacher
+from rrl_agents.types import Progress, Stage
+from services.learner.run_clock import RunClock
+
+
+def clock() -> RunClock:
+    # random 0, teacher 10: a student's return of 4 is a score of 0.4.
+    return RunClock(
+        Progress(random_return=0.0, teacher_return=10.0), until_matching_teacher(wean_steps=100)
+    )
+
+
+def test_updates_count_in_the_phase_they_are_made_in() -> None:
+    run = clock()
+    run.enter(Stage.OFFLINE)
+    run.count_update()
+    run.count_update()
+    run.enter(Stage.ONLINE)
+    run.count_update()
+    assert (run.progress.offline_updates, run.progress.online_updates) == (2, 1)
+    assert run.progress.learner_updates == 3
+
+
+def test_an_evaluation_weans_the_student_by_what_it_has_reached() -> None:
+    run = clock()
+    run.enter(Stage.ONLINE)
+    assert run.progress.weaning_weight == 1.0
+    after = run.take_return(4.0, of_teacher=False)
+    # 1 - (4 - 0) / (10 - 0)
+    assert after.weaning_weight == pytest.approx(0.6)
+    assert (after.student_return, after.evaluations) == (4.0, 1)
+
+
+def test_an_offline_evaluation_counts_when_the_online_phase_begins() -> None:
+    run = clock()
+    run.enter(Stage.OFFLINE)
+    assert run.take_return(5.0, of_teacher=False).weaning_weight == 1.0
+    run.enter(Stage.ONLINE)
+    assert run.progress.weaning_weight == pytest.approx(0.5)
+
+
+def test_a_weaned_student_stays_weaned() -> None:
+    run = clock()
+    run.enter(Stage.ONLINE)
+    assert run.take_return(12.0, of_teacher=False).weaning_weight == 0.0
+    assert run.take_return(1.0, of_teacher=False).weaning_weight == 0.0
+
+
+def test_weaning_ends_with_the_students_steps() -> None:
+    run = clock()
+    run.enter(Stage.ONLINE)
+    run.count(teacher_steps=7, actor_steps=99)
+    assert run.progress.weaning_weight == 1.0
+    run.count(teacher_steps=7, actor_steps=100)
+    assert run.progress.weaning_weight == 0.0
+
+
+def test_the_teachers_own_return_is_no_evaluation_of_the_student() -> None:
+    run = RunClock(Progress(random_return=0.0), until_matching_teacher(wean_steps=100))
+    after = run.take_return(8.0, of_teacher=True)
+    assert (after.teacher_return, after.student_return, after.evaluations) == (8.0, None, 0)
+
+
+def test_seconds_go_on_where_the_last_session_ended() -> None:
+    run = clock()
+    run.restore(run.progress, 50.0)
+    assert 50.0 <= run.seconds < 60.0
