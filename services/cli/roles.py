@@ -40,12 +40,14 @@ class Learner:
         experiment: What is run.
         run: Folder of the run.
         replay_address: HOST:PORT of the replay server.
+        host: Address to serve weights on; 0.0.0.0 lets other machines ask.
         port: Port to serve weights on.
     """
 
     experiment: Settings
     run: Path = required()
     replay_address: str = required()
+    host: str = "127.0.0.1"
     port: int = 50053
 
 
@@ -111,7 +113,7 @@ def learner_main(arguments: list[str]) -> None:
     open_run(own.run, experiment)
     replay_address = str(parse_address(own.replay_address))
     config = experiment.learner_config(own.run, replay_address=replay_address, port=own.port)
-    build_learner(config).run(stop)
+    build_learner(dataclasses.replace(config, host=own.host)).run(stop)
 
 
 def actor_main(arguments: list[str]) -> None:

@@ -170,14 +170,14 @@ class Experiment:
         }
         return json.dumps(content, indent=1)
 
-    def teacher_config(self, *, port: int) -> TeacherConfig:
+    def teacher_config(self, *, port: int, metrics_port: int) -> TeacherConfig:
         """Settings of the teacher service."""
         teacher = self.config.teacher
         return TeacherConfig(
             checkpoint=teacher.checkpoint,
             checkpoint_number=teacher.checkpoint_number,
             port=port,
-            metrics_port=0,
+            metrics_port=metrics_port,
         )
 
     def replay_config(self, run: Path, *, port: int) -> ReplayConfig:

@@ -61,8 +61,9 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
             pass
         display.note(f"{'going on with' if resumed else 'starting'} {run}")
         logs = _session_folder(run)
-        manager, learner_address = _start(experiment, run, logs)
-        watched = stack.enter_context(contextlib.closing(ProgressClient(learner_address)))
+        manager, addresses = _start(experiment, run, logs)
+        display.note(", ".join(f"{name} at {address}" for name, address in addresses.items()))
+        watched = stack.enter_context(contextlib.closing(ProgressClient(addresses["learner"])))
         end = _Waiter(manager)
         finished = _watch(watched, end, display)
         if finished:
@@ -83,8 +84,8 @@ def _session_folder(run: Path) -> Path:
     return folder
 
 
-def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, str]:
-    """Start the processes; returns Launchpad's manager of them and the learner's address."""
+def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, dict[str, str]]:
+    """Start the processes; returns Launchpad's manager of them and their addresses by name."""
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -98,7 +99,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, str]:
         # Launchpad 0.5.2 looks this one up when flags are handed to processes, and forgot it.
         flags.DEFINE_multi_string("lp_dummy_config", [], "Stands in for a missing definition.")
         flags.FLAGS(["rrl", f"--lp_termination_notice_secs={_TERMINATION_NOTICE_SECONDS}"])
-    program, learner_address = make_program(experiment, run.absolute())
+    program, addresses = make_program(experiment, run.absolute())
     resources = {
         role: PythonProcess(
             # Roles end by themselves; it is the launcher that loses patience.
@@ -110,7 +111,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, str]:
     manager = lp.launch(
         program, launch_type="local_mp", terminal="output_to_files", local_resources=resources
     )
-    return manager, learner_address.resolve()
+    return manager, {name: address.resolve() for name, address in addresses.items()}
 
 
 class _Waiter:

@@ -19,6 +19,10 @@ _DEMO_OFFLINE_UPDATES = 10_000
 _DEMO_ONLINE_STEPS = 34_000
 _DEMO_MIN_REPLAY_SIZE = 2_000
 
+# As many updates as QDagger's two phases together, and more steps of play than teacher and student
+# take there: what the same budget buys without a teacher.
+_DEMO_TABULA_RASA_STEPS = 74_000
+
 _DEMO_STUDENT = NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID")
 """A quarter of the teacher's work per state, so that two CPU cores do 60 updates a second."""
 
@@ -32,12 +36,14 @@ def _demo_q_learning(n_step: int) -> QLearningConfig:
     )
 
 
-def _demo(method: QDaggerConfig | TabulaRasaConfig, *, teacher_steps: int) -> ExperimentConfig:
+def _demo(
+    method: QDaggerConfig | TabulaRasaConfig, *, teacher_steps: int, online_steps: int
+) -> ExperimentConfig:
     return ExperimentConfig(
         method=method,
         network=_DEMO_STUDENT,
         teacher_steps=teacher_steps,
-        online_steps=_DEMO_ONLINE_STEPS,
+        online_steps=online_steps,
         evaluation=EvaluationProtocol(episodes=4, final_episodes=10, num_envs=10),
         offline_evaluation_period=4_000,
         online_evaluation_period=4_000,
@@ -61,6 +67,7 @@ PRESETS: Mapping[str, Mapping[str, ExperimentConfig]] = {
                 weaned_learning_rate=3e-5,
             ),
             teacher_steps=_DEMO_TEACHER_STEPS,
+            online_steps=_DEMO_ONLINE_STEPS,
         ),
     },
     "tabula_rasa": {
@@ -68,6 +75,7 @@ PRESETS: Mapping[str, Mapping[str, ExperimentConfig]] = {
         DEMO: _demo(
             TabulaRasaConfig(q_learning=_demo_q_learning(n_step=3), learning_rate=3e-4),
             teacher_steps=0,
+            online_steps=_DEMO_TABULA_RASA_STEPS,
         ),
     },
 }

@@ -20,29 +20,33 @@ import launchpad as lp
 from services.launcher.experiment import Experiment
 from services.shared.locks import LEARNER_LOCK, is_locked
 
-ROLES_BESIDE_ACTORS = ("teacher", "replay", "learner", "evaluator")
-
 _LEARNER_COMMIT_SECONDS = 50.0
 _PR_SET_PDEATHSIG = 1
 
 
-def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, lp.Address]:
+def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, dict[str, lp.Address]]:
     """The program of a run.
 
     Returns:
-        The program, and the learner's address for whoever wants to watch.
+        The program, and by name the addresses that somebody outside may want: "learner", and with
+        a teacher "teacher" and "metrics" (the teacher's Prometheus page).
     """
     program = lp.Program("rrl")
     replay, learner = lp.Address("replay"), lp.Address("learner")
-    teacher = lp.Address("teacher") if experiment.uses_teacher else None
-    if teacher is not None:
-        _add(program, "teacher", _run_teacher, experiment, teacher, owns=teacher)
-    _add(program, "replay", _run_replay, experiment, run, replay, owns=replay)
-    _add(program, "learner", _run_learner, experiment, run, replay, learner, owns=learner)
+    addresses = {"learner": learner}
+    teacher = None
+    if experiment.uses_teacher:
+        teacher, metrics = lp.Address("teacher"), lp.Address("metrics")
+        _add(
+            program, "teacher", _run_teacher, experiment, teacher, metrics, owns=(teacher, metrics)
+        )
+        addresses |= {"teacher": teacher, "metrics": metrics}
+    _add(program, "replay", _run_replay, experiment, run, replay, owns=(replay,))
+    _add(program, "learner", _run_learner, experiment, run, replay, learner, owns=(learner,))
     _add(program, "evaluator", _run_evaluator, experiment, run, learner, teacher)
     for index in range(experiment.config.num_actors):
         _add(program, "actor", _run_actor, experiment, index, learner, replay, teacher)
-    return program, learner
+    return program, addresses
 
 
 def _add(
@@ -50,11 +54,11 @@ def _add(
     role: str,
     function: Callable[..., None],
     *arguments: Any,
-    owns: lp.Address | None = None,
+    owns: tuple[lp.Address, ...] = (),
 ) -> None:
     node = lp.PyNode(function, *arguments)
-    if owns is not None:
-        node.allocate_address(owns)
+    for address in owns:
+        node.allocate_address(address)
     with program.group(role):
         program.add_node(node)
 
@@ -74,11 +78,13 @@ def _port(address: lp.Address) -> int:
     return int(address.resolve().rpartition(":")[2])
 
 
-def _run_teacher(experiment: Experiment, address: lp.Address) -> None:
+def _run_teacher(experiment: Experiment, address: lp.Address, metrics: lp.Address) -> None:
     from services.teacher.server import build_teacher
 
     stop = _begin("teacher")
-    server = build_teacher(experiment.teacher_config(port=_port(address)))
+    server = build_teacher(
+        experiment.teacher_config(port=_port(address), metrics_port=_port(metrics))
+    )
     server.start()
     stop.wait()
     server.stop()

@@ -25,6 +25,9 @@ from services.learner.codec import (
 )
 from services.learner.weight_store import Offer
 from services.shared.errors import UserError
+from services.shared.health import SyncHealth
+
+SERVICE_NAME = learner_pb2.DESCRIPTOR.services_by_name["Learner"].full_name
 
 
 class UnknownWeights(Exception):
@@ -102,6 +105,7 @@ class WeightServer:
             options=[*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)],
         )
         learner_pb2_grpc.add_LearnerServicer_to_server(_Servicer(run), self._server)
+        self._health = SyncHealth(self._server, [SERVICE_NAME])
         self._address = f"{host}:{port}"
 
     def start(self) -> int:
@@ -121,8 +125,10 @@ class WeightServer:
                 "stop what holds it or choose another with --port"
             ) from error
         self._server.start()
+        self._health.set_serving(True)
         return int(port)
 
     def stop(self, grace_seconds: float = 2.0) -> None:
         """Let running calls finish, then stop."""
+        self._health.set_serving(False)
         self._server.stop(grace_seconds).wait()

@@ -31,6 +31,8 @@ class TeacherServicer(object):
 
     def Describe(self, request, context):
         """What is served: fixed for the life of the process.
+
+        UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -16,7 +16,10 @@ class TeacherStub:
         protos.rrl.teacher.v1.teacher_pb2.DescribeRequest,
         protos.rrl.teacher.v1.teacher_pb2.DescribeResponse,
     ]
-    """What is served: fixed for the life of the process."""
+    """What is served: fixed for the life of the process.
+
+    UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
+    """
     Evaluate: grpc.UnaryUnaryMultiCallable[
         protos.rrl.teacher.v1.teacher_pb2.EvaluateRequest,
         protos.rrl.teacher.v1.teacher_pb2.EvaluateResponse,
@@ -36,7 +39,10 @@ class TeacherServicer(metaclass=abc.ABCMeta):
         request: protos.rrl.teacher.v1.teacher_pb2.DescribeRequest,
         context: grpc.ServicerContext,
     ) -> protos.rrl.teacher.v1.teacher_pb2.DescribeResponse:
-        """What is served: fixed for the life of the process."""
+        """What is served: fixed for the life of the process.
+
+        UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
+        """
     @abc.abstractmethod
     def Evaluate(
         self,

@@ -1,0 +1,153 @@
+"""Runs of `rrl train` as a user starts them: processes, files, signals and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.learner.checkpointing import Commit, newest_commit
+
+RRL = Path(sys.executable).parent / "rrl"
+
+PATIENCE_SECONDS = 200.0
+"""For anything that takes seconds on an idle machine; below the time limit of a test."""
+
+
+def processes_of(run: Path) -> list[psutil.Process]:
+    """The role processes of a run that are alive: the launcher tells each where its log goes."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            logs = process.environ().get("LAUNCHPAD_LOGGING_DIR", "")
+            # The launcher itself sets the variable too late for /proc to show it.
+            if Path(logs).is_relative_to(run) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+class CatchRun:
+    """A run of Catch in a folder; `start` may be called again and again."""
+
+    def __init__(self, folder: Path, method: str, flags: tuple[str, ...]) -> None:
+        self.folder = folder / "run"
+        self._command = [str(RRL), "train", method, "--run", str(self.folder), *flags]
+        self._output = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session = 0
+
+    def start(self) -> None:
+        """Start `rrl train` as the leader of a process group, as a shell does."""
+        self._session += 1
+        with open(self._file("out"), "wb") as out, open(self._file("err"), "wb") as err:
+            self._process = subprocess.Popen(
+                self._command, stdout=out, stderr=err, start_new_session=True
+            )
+
+    def _file(self, stream: str) -> Path:
+        return self._output / f"{self._session}.{stream}"
+
+    @property
+    def launcher(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "start first"
+        return self._process
+
+    @property
+    def out(self) -> str:
+        """What this session printed."""
+        return self._file("out").read_text()
+
+    @property
+    def err(self) -> str:
+        """What this session complained of."""
+        return self._file("err").read_text()
+
+    @property
+    def commit(self) -> Commit | None:
+        return newest_commit(self.folder)
+
+    def log(self, role: str) -> str:
+        """This session's log of a role."""
+        return (self._logs / role / "0").read_text()
+
+    @property
+    def roles(self) -> set[str]:
+        """Roles that this session started."""
+        return {path.name for path in self._logs.iterdir()}
+
+    @property
+    def _logs(self) -> Path:
+        return max((self.folder / "logs").iterdir())
+
+    def process(self, role: str) -> psutil.Process:
+        """The process of a role in this session: its output goes to the role's log."""
+        log = self._logs / role / "0"
+        (found,) = (
+            process
+            for process in processes_of(self.folder)
+            if Path(f"/proc/{process.pid}/fd/1").resolve() == log.resolve()
+        )
+        return found
+
+    def address(self, role: str) -> str:
+        """Where a role listens; it must be listening already."""
+        ports = {
+            connection.laddr.port
+            for connection in self.process(role).net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        (port,) = ports
+        return f"localhost:{port}"
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition of the running session."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert self.launcher.poll() is None, f"ended meanwhile:\n{self.out}\n{self.err}"
+            assert time.monotonic() < end, f"waited too long:\n{self.out}\n{self.err}"
+            time.sleep(0.05)
+
+    def wait(self) -> int:
+        """Wait for the end of the session; returns the exit code."""
+        return self.launcher.wait(PATIENCE_SECONDS)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Signal the launcher and its roles, as Ctrl-C in a terminal does."""
+        os.killpg(self.launcher.pid, number)
+
+    def wait_until_alone(self) -> None:
+        """Wait a little for all role processes to be gone."""
+        end = time.monotonic() + 20
+        while left := processes_of(self.folder):
+            assert time.monotonic() < end, f"still running: {left}"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def catch_run(tmp_path: Path) -> Iterator[Callable[..., CatchRun]]:
+    """Makes runs: `catch_run(method, *flags)`; what is left of them at the end is killed."""
+    runs: list[CatchRun] = []
+
+    def make(method: str, *flags: str) -> CatchRun:
+        folder = tmp_path / str(len(runs))
+        folder.mkdir()
+        student = ("--environment.name", "catch", "--network.name", "mlp", "--network.features")
+        runs.append(CatchRun(folder, method, (*student, "32", *flags)))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        for process in processes_of(run.folder):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        with contextlib.suppress(AssertionError):
+            run.launcher.kill()
+            run.launcher.wait()

@@ -1,0 +1,361 @@
+"""A real actor and a real evaluator against real servers, on Catch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protos.rrl.learner.v1 import learner_pb2
+from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.training.q_learning_config import QLearningConfig
+from rrl_agents.types import Params, Progress, Stage
+from services.actor.config import ActorConfig
+from services.actor.loop import build_actor
+from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
+from services.evaluator.loop import build_evaluator
+from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.weight_server import UnknownWeights, WeightServer
+from services.learner.weight_store import Offer, Snapshot
+from services.replay.config import ReplayConfig
+from services.replay.item_layout import ItemLayout
+from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
+from services.replay.server import build_replay
+from services.shared.errors import UserError
+from services.teacher.client import TeacherClient
+from services.teacher.config import BatchingConfig, TeacherConfig
+from services.teacher.server import TeacherServer, build_teacher
+
+CATCH = EnvironmentConfig(name="catch")
+STUDENT = NetworkConfig(name="mlp", features=(2,))
+LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+
+
+class Run:
+    """A run whose clocks the test moves; a finished teacher's return ends nothing by itself."""
+
+    def __init__(self, **progress: Any) -> None:
+        self.acting = Offer()
+        self.evaluation = Offer()
+        self.progress = Progress(random_return=-0.6, **progress)
+        self.reports: list[EvaluationReport] = []
+        self.refuses: set[int] = set()
+
+    def move(self, **changes: Any) -> None:
+        self.progress = dataclasses.replace(self.progress, **changes)
+
+    def offer(self, version: int, params: Params, *, final: bool = False) -> None:
+        snapshot = Snapshot(version=version, params=params, progress=self.progress, final=final)
+        self.acting.publish(snapshot)
+        self.evaluation.publish(snapshot)
+
+    def report_progress(self) -> learner_pb2.GetProgressResponse:
+        return learner_pb2.GetProgressResponse(progress=progress_to_proto(self.progress))
+
+    def take_evaluation(self, report: EvaluationReport) -> Progress:
+        if report.weights_version in self.refuses:
+            raise UnknownWeights("not due")
+        self.reports.append(report)
+        if report.weights_version == 0:
+            self.move(teacher_return=report.mean_return)
+        return self.progress
+
+
+@contextlib.contextmanager
+def serving(run: Run) -> Iterator[str]:
+    server = WeightServer(run, host="127.0.0.1", port=0)
+    port = server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(0.0)
+
+
+@contextlib.contextmanager
+def running(role: Any) -> Iterator[threading.Thread]:
+    """The role's `run` on a thread, told to stop at the end."""
+    stop = threading.Event()
+    thread = threading.Thread(target=role.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
+    config = TeacherConfig(
+        checkpoint=str(catch_teacher),
+        port=0,
+        metrics_port=None,
+        batching=BatchingConfig(buckets=(4,)),
+    )
+    server = build_teacher(config)
+    server.start()
+    server.wait_until_ready(60)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def perfect(catch_teacher: Path) -> Params:
+    return load_teacher(str(catch_teacher)).params
+
+
+@pytest.fixture
+def motionless(perfect: Params) -> Params:
+    """Always stays: the paddle keeps to the column in the middle."""
+    layers = perfect["params"]
+    bias = np.asarray([0, 100, 0], np.float32)
+    return {"params": {**layers, "Dense_1": {**layers["Dense_1"], "bias": bias}}}
+
+
+def evaluator_config(learner: str, **changes: Any) -> EvaluatorConfig:
+    settings: dict[str, Any] = {
+        "environment": CATCH,
+        "network": STUDENT,
+        "protocol": EvaluationProtocol(
+            episodes=10, final_episodes=30, teacher_episodes=20, epsilon=0.0, num_envs=4
+        ),
+        "seed": 1,
+        "learner_address": learner,
+        "teacher_address": None,
+        "poll_seconds": 0.05,
+    }
+    return EvaluatorConfig(**(settings | changes))
+
+
+def test_the_evaluator_reports_the_weights_due_and_ends_with_the_run(
+    perfect: Params, motionless: Params, tmp_path: Path
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    video = tmp_path / "films" / "student.gif"
+    with (
+        serving(run) as address,
+        running(build_evaluator(evaluator_config(address, video=video))) as thread,
+    ):
+        run.offer(7, motionless)
+        wait_for(lambda: len(run.reports) == 1)
+        assert not video.exists()
+        run.move(stage=Stage.FINAL_EVALUATION)
+        run.offer(8, perfect, final=True)
+        wait_for(lambda: len(run.reports) == 2)
+        run.move(stage=Stage.FINISHED)
+        thread.join(20)
+        assert not thread.is_alive()
+    first, last = run.reports
+    assert (first.weights_version, last.weights_version) == (7, 8)
+    assert len(first.episode_returns) == 10
+    assert set(first.episode_returns) <= {-1.0, 1.0}
+    assert -1.0 in first.episode_returns
+    assert last.episode_returns == (1.0,) * 30
+    assert last.episode_steps == (9,) * 30
+    assert last.epsilon == 0.0
+    assert video.read_bytes().startswith(b"GIF8")
+
+
+def test_the_evaluator_plays_a_teacher_whose_return_nobody_knows(
+    teacher: TeacherServer, motionless: Params
+) -> None:
+    run = Run()
+    with serving(run) as address:
+        config = evaluator_config(address, teacher_address=teacher.address)
+        with running(build_evaluator(config)):
+            run.offer(3, motionless)
+            wait_for(lambda: len(run.reports) == 2)
+    # The teacher comes first: no student's score means anything without it.
+    first, second = run.reports
+    assert (first.weights_version, second.weights_version) == (0, 3)
+    assert first.episode_returns == (1.0,) * 20
+    assert run.progress.teacher_return == 1.0
+
+
+def test_an_evaluation_under_way_is_dropped_for_the_final_one(
+    perfect: Params, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    endless = EvaluationProtocol(
+        episodes=10_000_000, final_episodes=5, teacher_episodes=1, epsilon=0.0, num_envs=4
+    )
+    with (
+        serving(run) as address,
+        running(build_evaluator(evaluator_config(address, protocol=endless))),
+    ):
+        run.offer(7, motionless)
+        time.sleep(0.5)
+        run.move(stage=Stage.FINAL_EVALUATION)
+        run.offer(8, perfect, final=True)
+        wait_for(lambda: len(run.reports) == 1)
+    assert run.reports[0].weights_version == 8
+    assert run.reports[0].episode_returns == (1.0,) * 5
+
+
+def test_weights_that_turn_out_to_be_the_final_ones_are_played_again_as_such(
+    perfect: Params,
+) -> None:
+    # The last update of a run may be one after which an evaluation is due anyhow.
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    with serving(run) as address, running(build_evaluator(evaluator_config(address))):
+        run.offer(8, perfect)
+        wait_for(lambda: len(run.reports) == 1)
+        run.move(stage=Stage.FINAL_EVALUATION)
+        run.offer(8, perfect, final=True)
+        wait_for(lambda: len(run.reports) == 2, seconds=10)
+        time.sleep(0.5)
+    assert [len(report.episode_returns) for report in run.reports] == [10, 30]
+
+
+def test_a_refused_evaluation_is_dropped_and_the_evaluator_goes_on(perfect: Params) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    run.refuses = {7}
+    with serving(run) as address, running(build_evaluator(evaluator_config(address))):
+        run.offer(7, perfect)
+        time.sleep(0.5)
+        run.offer(8, perfect)
+        wait_for(lambda: len(run.reports) == 1)
+    assert run.reports[0].weights_version == 8
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Iterator[str]:
+    server = build_replay(
+        ReplayConfig(
+            layout=LAYOUT,
+            checkpoint_root=tmp_path / "replay",
+            min_student_size=1,
+            error_buffer=1e9,
+        )
+    )
+    server.start()
+    yield server.address
+    server.stop()
+
+
+def actor_config(**addresses: str | None) -> ActorConfig:
+    return ActorConfig(
+        environment=CATCH,
+        method=QDaggerConfig(q_learning=QLearningConfig(n_step=1, min_replay_size=1)),
+        network=STUDENT,
+        num_envs=4,
+        index=0,
+        seed=0,
+        weights_period_seconds=0.05,
+        collect_epsilon=0.0,
+        **addresses,  # type: ignore[arg-type]
+    )
+
+
+def test_an_actor_plays_the_teacher_first_then_the_student_until_the_run_is_over(
+    teacher: TeacherServer, replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0)
+    with serving(run) as address:
+        config = actor_config(
+            learner_address=address, replay_address=replay, teacher_address=teacher.address
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)) as thread:
+            wait_for(lambda: table_counts(replay)[TEACHER_TABLE].inserted >= 400)
+            assert table_counts(replay)[STUDENT_TABLE].inserted == 0
+            run.move(stage=Stage.OFFLINE)
+            time.sleep(0.5)
+            collected = table_counts(replay)[TEACHER_TABLE].inserted
+            # Long past the decay of epsilon, to 0.01.
+            run.move(stage=Stage.ONLINE, actor_steps=10**6)
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 400)
+            run.move(stage=Stage.FINISHED)
+            thread.join(20)
+            assert not thread.is_alive()
+        assert table_counts(replay)[TEACHER_TABLE].inserted == collected
+    reader = ReplayReader(replay, LAYOUT, 0.99, 256)
+    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    own = reader.sample(STUDENT_TABLE, timeout_seconds=20)
+    reader.close()
+    # The teacher catches everything, and its table holds its greedy actions with its values.
+    assert taught.n_step_return.min() == 0.0
+    assert taught.has_teacher.all()
+    np.testing.assert_array_equal(taught.action, taught.teacher_q.argmax(axis=1))
+    # The student stays, in all but about 1 of 150 steps; the teacher labels its states too.
+    assert np.mean(own.action == 1) > 0.9
+    assert own.has_teacher.all()
+    with TeacherClient(teacher.address) as client:
+        values = client.evaluate(own.observation).action_values
+    np.testing.assert_allclose(own.teacher_q, values, rtol=1e-6)
+
+
+def test_a_weaned_actor_asks_no_more(
+    teacher: TeacherServer, replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE, weaning_weight=0.0)
+    with serving(run) as address:
+        config = actor_config(
+            learner_address=address, replay_address=replay, teacher_address=teacher.address
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)):
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+    reader = ReplayReader(replay, LAYOUT, 0.99, 64)
+    assert not reader.sample(STUDENT_TABLE, timeout_seconds=20).has_teacher.any()
+    reader.close()
+
+
+def test_an_actor_whose_teacher_dies_goes_on_without_labels(
+    teacher: TeacherServer, replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    with serving(run) as address:
+        config = actor_config(
+            learner_address=address, replay_address=replay, teacher_address=teacher.address
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)):
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+            teacher.stop(1.0)
+            before = table_counts(replay)[STUDENT_TABLE].inserted
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 200)
+
+
+def test_an_actor_refuses_a_teacher_of_another_game(
+    replay: str, tmp_path: Path, motionless: Params
+) -> None:
+    teacher = build_teacher(
+        TeacherConfig(
+            checkpoint="pong_dqn",
+            port=0,
+            metrics_port=None,
+            batching=BatchingConfig(buckets=(1,)),
+        )
+    )
+    teacher.start()
+    teacher.wait_until_ready(60)
+    run = Run(teacher_return=1.0)
+    try:
+        with serving(run) as address:
+            config = actor_config(
+                learner_address=address, replay_address=replay, teacher_address=teacher.address
+            )
+            with pytest.raises(UserError, match="answers 6 actions, catch has 3"):
+                build_actor(config).run(threading.Event())
+    finally:
+        teacher.stop()
+    assert table_counts(replay)[TEACHER_TABLE].inserted == 0

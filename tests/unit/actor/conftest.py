@@ -1,0 +1,62 @@
+"""A real teacher service for the actor's parts, whose policy answers when its gate is open."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.teacher.client import TeacherClient
+from services.teacher.config import BatchingConfig, TeacherConfig
+from services.teacher.policy import PolicyInfo
+from services.teacher.server import TeacherServer
+
+
+class GatedPolicy:
+    """Values (e, c, e + c) for a newest frame with pixels (e, c); waits while the gate is shut."""
+
+    info = PolicyInfo(
+        game="counting",
+        name="pixel reader",
+        version="v1",
+        num_actions=3,
+        observation_shape=(1, 2, 2),
+        observation_dtype="uint8",
+    )
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        assert self.gate.wait(60)
+        first, second = observations[:, 0, :, -1].astype(np.float32).T
+        return np.stack([first, second, first + second], axis=1)
+
+
+@pytest.fixture
+def teacher_policy() -> Iterator[GatedPolicy]:
+    made = GatedPolicy()
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def teacher(teacher_policy: GatedPolicy) -> Iterator[TeacherClient]:
+    config = TeacherConfig(
+        checkpoint="in memory",
+        port=0,
+        metrics_port=None,
+        batching=BatchingConfig(buckets=(1, 4)),
+    )
+    server = TeacherServer(config, teacher_policy)
+    server.start()
+    server.wait_until_ready(30)
+    with TeacherClient(server.address) as client:
+        yield client
+        teacher_policy.gate.set()
+    server.stop(5.0)

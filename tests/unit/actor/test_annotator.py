@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.actor.annotator import Annotator, is_settled
+from services.teacher.client import TeacherClient, TeacherRejected
+
+# Newest frame (3, 7): the teacher of these tests answers (3, 7, 10).
+STATE = np.asarray([[[[0, 3], [0, 7]]]], np.uint8)
+
+
+def test_labels_that_are_there_or_were_never_asked_for_need_no_waiting() -> None:
+    annotator = Annotator()
+    values = np.ones((2, 3), np.float32)
+    assert is_settled(values)
+    assert is_settled(None)
+    assert annotator.values(values) is values
+    assert annotator.values(None) is None
+    assert annotator.unanswered_queries == 0
+
+
+def test_an_answer_under_way_is_waited_for(teacher: TeacherClient, teacher_policy: Any) -> None:
+    teacher_policy.gate.clear()
+    future = teacher.evaluate_future(STATE, 30)
+    assert not is_settled(future)
+    teacher_policy.gate.set()
+    np.testing.assert_array_equal(Annotator().values(future), [[3, 7, 10]])
+    assert is_settled(future)
+
+
+def test_a_late_answer_is_given_up_at_its_deadline_and_counted(
+    teacher: TeacherClient, teacher_policy: Any
+) -> None:
+    annotator = Annotator()
+    teacher_policy.gate.clear()
+    started = time.monotonic()
+    futures = [teacher.evaluate_future(STATE, 0.2) for _ in range(3)]
+    assert [annotator.values(future) for future in futures] == [None, None, None]
+    assert time.monotonic() - started < 5
+    assert annotator.unanswered_queries == 3
+
+
+def test_an_absent_teacher_is_one_line_in_the_log_not_one_per_query(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    annotator = Annotator()
+    with TeacherClient("127.0.0.1:1") as nobody, caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            assert annotator.values(nobody.evaluate_future(STATE, 5)) is None
+    assert annotator.unanswered_queries == 5
+    assert len(caplog.records) == 1
+
+
+def test_states_of_another_game_end_the_play(teacher: TeacherClient) -> None:
+    annotator = Annotator()
+    with pytest.raises(TeacherRejected, match="observation"):
+        annotator.values(teacher.evaluate_future(np.zeros((1, 5, 5, 1), np.uint8), 30))
+    assert annotator.unanswered_queries == 0

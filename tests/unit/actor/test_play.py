@@ -1,0 +1,299 @@
+"""What `Play` writes, read back from a real replay server.
+
+The environment numbers its observations: the newest frame of observation c of environment e is
+(e, c), its reward is c / 100, the policy's action is (e + c) % 3, the teacher's values are
+(e, c, e + c). A stored transition can thus be checked against the definition, whatever its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rrl_agents.environments.atari import AtariEnvironment
+from rrl_agents.environments.catch import CatchEnvironment
+from rrl_agents.environments.interface import Step, VectorEnvironment
+from rrl_agents.types import Batch, EnvironmentSpec
+from services.actor.annotator import Annotator, Labels
+from services.actor.play import Play
+from services.replay.config import ReplayConfig
+from services.replay.item_layout import ItemLayout
+from services.replay.reader import STUDENT_TABLE, ReplayReader, table_counts
+from services.replay.server import build_replay
+from services.replay.writer import ReplayWriter
+from services.teacher.client import TeacherClient
+
+GAMMA = 0.5
+NUM_ENVS = 3
+TERMINATES_AFTER, CUT_OFF_AFTER = 3, 5
+SPEC = EnvironmentSpec(
+    name="counting",
+    frame_shape=(1, 2),
+    stack_size=2,
+    num_actions=3,
+    frames_per_step=1,
+    max_episode_steps=CUT_OFF_AFTER,
+)
+LAYOUT = ItemLayout(frame_shape=(1, 2), stack_size=2, n_step=1, num_actions=3)
+
+
+class Counting:
+    """Environment 0 terminates after 3 steps, 1 is cut off after 5, 2 goes on for ever."""
+
+    spec = SPEC
+    num_envs = NUM_ENVS
+
+    def reset(self, seed: int) -> NDArray[np.uint8]:
+        self._clock = 0
+        return self._observations()
+
+    def step(self, action: NDArray[np.int64]) -> Step:
+        reward = np.full(NUM_ENVS, self._clock / 100, np.float32)
+        self._clock += 1
+        age = np.asarray([episode_age(env, self._clock) for env in range(NUM_ENVS)])
+        return Step(
+            observation=self._observations(),
+            reward=reward,
+            terminated=age == (TERMINATES_AFTER, -1, -1),
+            truncated=age == (-1, CUT_OFF_AFTER, -1),
+            episode_start=age == 0,
+        )
+
+    def close(self) -> None:
+        pass
+
+    def _observations(self) -> NDArray[np.uint8]:
+        return np.asarray([stack(env, self._clock) for env in range(NUM_ENVS)], np.uint8)
+
+
+def episode_age(env: int, clock: int) -> int:
+    """Steps since the episode of observation `clock` began; one call between episodes resets."""
+    return clock % (TERMINATES_AFTER + 1, CUT_OFF_AFTER + 1, 256)[env]
+
+
+def stack(env: int, clock: int) -> NDArray[np.uint8]:
+    """uint8 [1, 2, 2]: frames (env, clock - 1), or zeros at a start, and (env, clock)."""
+    before = (env, clock - 1) if episode_age(env, clock) > 0 else (0, 0)
+    return np.asarray([before, (env, clock)], np.uint8).T[np.newaxis]
+
+
+class Transition(NamedTuple):
+    action: int
+    reward: float
+    discount: float
+    observation: list[int]
+    next_observation: list[int]
+    teacher_q: list[float]
+    has_teacher: float
+
+
+def transitions_by_definition(steps: int, labelled: set[int]) -> dict[tuple[int, int], Transition]:
+    """By environment and clock of the state acted in; `labelled` are the clocks with an answer."""
+    found = {}
+    for env in range(NUM_ENVS):
+        for clock in range(steps):
+            ended = episode_age(env, clock) == (TERMINATES_AFTER, CUT_OFF_AFTER, -1)[env]
+            if ended:
+                continue
+            terminates = env == 0 and episode_age(env, clock + 1) == TERMINATES_AFTER
+            answered = clock in labelled
+            found[env, clock] = Transition(
+                action=(env + clock) % 3,
+                reward=pytest.approx(clock / 100),
+                discount=0.0 if terminates else GAMMA,
+                observation=stack(env, clock).ravel().tolist(),
+                next_observation=[] if terminates else stack(env, clock + 1).ravel().tolist(),
+                teacher_q=[env, clock, env + clock] if answered else [0, 0, 0],
+                has_teacher=float(answered),
+            )
+    return found
+
+
+def transitions_from_replay(address: str) -> dict[tuple[int, int], Transition]:
+    """All that the table holds: enough batches to meet every item, all but surely."""
+    found = {}
+    for batch in batches(address, LAYOUT):
+        for row in range(32):
+            newest = tuple(batch.observation[row, 0, :, -1].tolist())
+            discount = float(batch.discount[row])
+            found[newest] = Transition(
+                action=int(batch.action[row]),
+                reward=float(batch.n_step_return[row]),
+                discount=discount,
+                observation=batch.observation[row].ravel().tolist(),
+                next_observation=batch.next_observation[row].ravel().tolist() if discount else [],
+                teacher_q=batch.teacher_q[row].tolist(),
+                has_teacher=float(batch.has_teacher[row]),
+            )
+    return found
+
+
+def batches(address: str, layout: ItemLayout) -> Iterator[Batch]:
+    reader = ReplayReader(address, layout, GAMMA, 32)
+    for _ in range(12 * table_counts(address)[STUDENT_TABLE].size // 32 + 2):
+        yield reader.sample(STUDENT_TABLE, timeout_seconds=20)
+    reader.close()
+
+
+def act(observations: NDArray[np.uint8], labels: Labels) -> tuple[NDArray[np.int64], Labels]:
+    env, clock = observations[:, 0, :, -1].astype(np.int64).T
+    return (env + clock) % 3, labels
+
+
+def numbers(observations: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the teacher would answer."""
+    env, clock = observations[:, 0, :, -1].astype(np.float32).T
+    return np.stack([env, clock, env + clock], axis=1)
+
+
+class Table:
+    """One replay server and the plays into it."""
+
+    def __init__(self, folder: Path, layout: ItemLayout) -> None:
+        self._layout = layout
+        self._server = build_replay(
+            ReplayConfig(
+                layout=layout, checkpoint_root=folder, min_student_size=1, error_buffer=1e6
+            )
+        )
+        self._server.start()
+        self.address = self._server.address
+        self.annotator = Annotator()
+        self.writer: ReplayWriter | None = None
+
+    def play(self, environment: VectorEnvironment, *, max_pending: int = 8) -> Play:
+        num_envs = environment.num_envs
+        self.writer = ReplayWriter(self.address, STUDENT_TABLE, self._layout, num_envs)
+        return Play(environment, self.writer, self.annotator, seed=0, max_pending=max_pending)
+
+    def inserted(self) -> int:
+        assert self.writer is not None
+        assert self.writer.flush(timeout_seconds=20)
+        return table_counts(self.address)[STUDENT_TABLE].inserted
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self._server.stop()
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Table]:
+    made = Table(tmp_path / "replay", LAYOUT)
+    yield made
+    made.close()
+
+
+# After 3 steps environment 0 has just terminated, after 4 just been reset, after 5 environment 1
+# has just been cut off, after 6 just been reset; after 16 episodes of both have come and gone.
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 6, 16])
+def test_a_stretch_of_any_length_stores_every_step_once_and_no_reset(
+    table: Table, steps: int
+) -> None:
+    play = table.play(Counting())
+    for _ in range(steps):
+        play.step(lambda observations: act(observations, numbers(observations)))
+    play.finish()
+    expected = transitions_by_definition(steps, labelled=set(range(steps)))
+    # One item per step: none for padding, none across the start of an episode.
+    assert table.inserted() == len(expected)
+    assert transitions_from_replay(table.address) == expected
+
+
+def test_late_answers_find_their_states(
+    table: Table, teacher: TeacherClient, teacher_policy: Any
+) -> None:
+    play = table.play(Counting(), max_pending=8)
+    clock = 0
+
+    def three_kinds_of_labels(observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+        future = teacher.evaluate_future(observations, 30)
+        return act(observations, (future, numbers(observations), None)[clock % 3])
+
+    teacher_policy.gate.clear()
+    for clock in range(8):
+        play.step(three_kinds_of_labels)
+    # Acting went on; what is settled waits behind what is not, or rows would change places.
+    assert table.inserted() == 0
+    teacher_policy.gate.set()
+    for clock in range(8, 20):
+        play.step(three_kinds_of_labels)
+    play.finish()
+    expected = transitions_by_definition(20, {clock for clock in range(20) if clock % 3 != 2})
+    assert table.inserted() == len(expected)
+    assert transitions_from_replay(table.address) == expected
+    assert table.annotator.unanswered_queries == 0
+
+
+def test_states_without_an_answer_are_stored_without_a_label_and_counted(
+    table: Table, teacher: TeacherClient, teacher_policy: Any
+) -> None:
+    # The teacher hangs for 6 steps. From the third on, each step waits for the oldest's deadline.
+    play = table.play(Counting(), max_pending=2)
+    teacher_policy.gate.clear()
+    for _ in range(6):
+        play.step(lambda states: act(states, teacher.evaluate_future(states, 0.2)))
+    assert table.annotator.unanswered_queries >= 4
+    while table.annotator.unanswered_queries < 6:
+        play.step(lambda states: act(states, None))
+    lost = 6
+    teacher_policy.gate.set()
+    unasked = play_until_clock(play, 10)
+    for _ in range(4):
+        play.step(lambda states: act(states, teacher.evaluate_future(states, 30)))
+    play.finish()
+    assert table.annotator.unanswered_queries == lost
+    expected = transitions_by_definition(unasked + 4, labelled=set(range(unasked, unasked + 4)))
+    assert table.inserted() == len(expected)
+    assert transitions_from_replay(table.address) == expected
+
+
+def play_until_clock(play: Play, clock: int) -> int:
+    """Step without labels until the observation to act in has this number."""
+    seen = -1
+
+    def policy(observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+        nonlocal seen
+        seen = int(observations[0, 0, 1, -1])
+        return act(observations, None)
+
+    while seen < clock - 1:
+        play.step(policy)
+    return seen + 1
+
+
+def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: Path) -> None:
+    layout = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+    table = Table(tmp_path / "replay", layout)
+    play = table.play(CatchEnvironment(4))
+    # Nine steps and a reset, five times.
+    for _ in range(50):
+        play.step(lambda states: (np.ones(len(states), np.int64), None))
+    play.finish()
+    assert table.inserted() == 4 * 5 * 9
+    for batch in batches(table.address, layout):
+        # The ball, above the paddle's row in every state acted in, lands with the ninth step.
+        lands = batch.observation[:, 8, :, 0].max(axis=1) == 255
+        np.testing.assert_array_equal(batch.discount, np.where(lands, 0.0, GAMMA))
+        np.testing.assert_array_equal(np.abs(batch.n_step_return), lands)
+        # The paddle stands still in column 2 of 5.
+        caught = batch.observation[:, 8, 2, 0] == 255
+        np.testing.assert_array_equal(batch.n_step_return == 1, caught)
+    table.close()
+
+
+def test_an_atari_frame_stays_what_it_was_while_its_step_is_pending() -> None:
+    # `Play` keeps views of up to `max_pending` past observations.
+    environment = AtariEnvironment("pong", 2)
+    observations = [environment.reset(0)]
+    copies = [observations[0].copy()]
+    for _ in range(40):
+        observations.append(environment.step(np.asarray([2, 3])).observation)
+        copies.append(observations[-1].copy())
+    environment.close()
+    np.testing.assert_array_equal(observations, copies)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rrl_agents.environments import catch
+from rrl_agents.environments.catch import CatchEnvironment
+from rrl_agents.environments.interface import Step
+from rrl_agents.types import EnvironmentSpec
+from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes, shares
+
+NEVER: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+class FixedLengths:
+    """Environment i plays episodes of `lengths[i]` steps with a reward of 1 each, then resets."""
+
+    def __init__(self, lengths: tuple[int, ...], *, cut_off: bool = False) -> None:
+        self._lengths = np.asarray(lengths)
+        self._cut_off = cut_off
+        self._steps = np.zeros(len(lengths), np.int64)
+        self.calls = 0
+        self.spec = EnvironmentSpec(
+            name="fixed lengths",
+            frame_shape=(1, 1),
+            stack_size=1,
+            num_actions=2,
+            frames_per_step=1,
+            max_episode_steps=max(lengths),
+        )
+
+    @property
+    def num_envs(self) -> int:
+        return len(self._lengths)
+
+    def reset(self, seed: int) -> NDArray[np.uint8]:
+        self._steps[:] = 0
+        return self._observations()
+
+    def step(self, action: NDArray[np.int64]) -> Step:
+        self.calls += 1
+        starts = self._steps == self._lengths
+        self._steps = np.where(starts, 0, self._steps + 1)
+        ended = self._steps == self._lengths
+        nowhere = np.zeros_like(ended)
+        return Step(
+            observation=self._observations(),
+            # A reward on the call that only resets belongs to no episode.
+            reward=np.ones(self.num_envs, np.float32),
+            terminated=nowhere if self._cut_off else ended,
+            truncated=ended if self._cut_off else nowhere,
+            episode_start=starts,
+        )
+
+    def close(self) -> None:
+        pass
+
+    def _observations(self) -> NDArray[np.uint8]:
+        return self._steps.astype(np.uint8).reshape(-1, 1, 1, 1)
+
+
+def perfect(observations: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Towards the column of the ball: value 1 for that move, 0 for the others."""
+    ball = observations[:, :-1, :, -1].max(axis=1).argmax(axis=1)
+    paddle = observations[:, -1, :, -1].argmax(axis=1)
+    return np.eye(3, dtype=np.float32)[np.sign(ball - paddle) + 1]
+
+
+def always_left(observations: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.tile(np.asarray([1, 0, 0], np.float32), (len(observations), 1))
+
+
+def play_catch(
+    values: ActionValues, *, episodes: int, epsilon: float, seed: int = 0, num_envs: int = 20
+) -> PlayedEpisodes:
+    played = play_episodes(
+        CatchEnvironment(num_envs),
+        values,
+        episodes=episodes,
+        epsilon=epsilon,
+        seed=seed,
+        should_stop=NEVER,
+    )
+    assert played is not None
+    return played
+
+
+@given(st.integers(0, 10_000), st.integers(1, 300))
+def test_shares_are_as_even_as_can_be_and_sum_to_the_episodes(episodes: int, num_envs: int) -> None:
+    of_each = shares(episodes, num_envs)
+    assert of_each.shape == (num_envs,)
+    assert of_each.sum() == episodes
+    assert of_each.max() - of_each.min() <= 1
+    # Environment 0, whose first episode is filmed, always plays.
+    assert of_each[0] == of_each.max()
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_short_episodes_are_not_counted_more_often_than_long_ones(cut_off: bool) -> None:
+    environment = FixedLengths((1, 7), cut_off=cut_off)
+    played = play_episodes(
+        environment,
+        lambda observations: np.zeros((len(observations), 2), np.float32),
+        episodes=5,
+        epsilon=0.0,
+        seed=0,
+        should_stop=NEVER,
+    )
+    assert played is not None
+    # Shares 3 and 2. The first five episodes to finish would have been 1, 1, 1, 1, 7.
+    assert played.returns == (1.0, 1.0, 1.0, 7.0, 7.0)
+    assert played.steps == (1, 1, 1, 7, 7)
+    # Environment 1 decides the end: 7 steps, one call that resets, 7 steps.
+    assert environment.calls == 15
+
+
+def test_the_perfect_policy_catches_every_ball() -> None:
+    played = play_catch(perfect, episodes=100, epsilon=0.0)
+    assert played.returns == (1.0,) * 100
+    assert played.steps == (catch.ROWS - 1,) * 100
+
+
+def test_epsilon_1_plays_the_random_policy() -> None:
+    played = play_catch(perfect, episodes=2000, epsilon=1.0, num_envs=100)
+    # Returns are +1 with probability 1/5, else -1: mean -0.6, standard deviation 0.8.
+    assert abs(np.mean(played.returns) + 0.6) < 5 * 0.8 / np.sqrt(2000)
+
+
+def test_without_exploration_the_seed_decides_everything() -> None:
+    once, again, otherwise = (
+        play_catch(always_left, episodes=60, epsilon=0.0, seed=seed) for seed in (3, 3, 4)
+    )
+    assert once.returns == again.returns
+    assert once.returns != otherwise.returns
+    np.testing.assert_array_equal(once.first_episode_frames, again.first_episode_frames)
+
+
+def test_an_evaluation_stops_when_told_and_gives_nothing() -> None:
+    environment = FixedLengths((100,))
+    looks = iter([False, False, False, True])
+    played = play_episodes(
+        environment,
+        lambda observations: np.zeros((len(observations), 2), np.float32),
+        episodes=1,
+        epsilon=0.0,
+        seed=0,
+        should_stop=lambda: next(looks),
+    )
+    assert played is None
+    assert environment.calls == 3
+
+
+def test_the_film_is_the_whole_first_episode_of_environment_0() -> None:
+    played = play_episodes(
+        FixedLengths((4, 9)),
+        lambda observations: np.zeros((len(observations), 2), np.float32),
+        episodes=4,
+        epsilon=0.0,
+        seed=0,
+        should_stop=NEVER,
+    )
+    assert played is not None
+    # The first observation and one after each of the 4 steps; a pixel holds the step's number.
+    assert [int(frame[0, 0]) for frame in played.first_episode_frames] == [0, 1, 2, 3, 4]
