@@ -89,12 +89,12 @@ class Actor:
         Raises:
             UserError: the teacher plays another game.
         """
-        if not self._peers_are_there(stop):
-            return
-        self._poller = WeightPoller(
-            self._learner, period_seconds=self._config.weights_period_seconds
-        )
         try:
+            if not self._peers_are_there(stop):
+                return
+            self._poller = WeightPoller(
+                self._learner, period_seconds=self._config.weights_period_seconds
+            )
             while not stop.is_set():
                 stage = self._stage()
                 if stage in (Stage.COLLECT, Stage.ONLINE):
@@ -191,7 +191,7 @@ class Actor:
         """Wait for replay and teacher; False when stopped meanwhile.
 
         Raises:
-            UserError: one does not come, or the teacher is of another game.
+            UserError: one does not come, or the teacher is of another game, or none at all.
         """
         end = time.monotonic() + _STARTUP_SECONDS
         while not stop.is_set():
@@ -203,6 +203,8 @@ class Actor:
             except (ReplayTimeout, TeacherUnavailable) as error:
                 if time.monotonic() > end:
                     raise UserError(str(error)) from error
+            except TeacherError as error:
+                raise UserError(str(error)) from error
         return False
 
     def _check_game(self, described: TeacherDescription) -> None:

@@ -52,6 +52,7 @@ class Evaluator:
         self._weights = WeightClient(config.learner_address, Purpose.EVALUATE)
         self._results = ProgressClient(config.learner_address)
         self._known_version = 0
+        self._final_played = False
         self._log = logging.getLogger(__name__)
 
     def run(self, stop: threading.Event) -> None:
@@ -111,7 +112,7 @@ class Evaluator:
             stop=stop,
             superseded=None if update.final else _Supersession(self._results),
         )
-        self._known_version = update.version
+        self._known_version, self._final_played = update.version, update.final
         if played is None:
             return
         if update.final and self._config.video is not None:
@@ -172,9 +173,13 @@ class Evaluator:
 
     def _fetch(self) -> WeightUpdate | None:
         try:
-            return self._weights.fetch(self._known_version)
+            update = self._weights.fetch(self._known_version)
+            if update.final and update.params is None and not self._final_played:
+                # The last weights were due, and known, before the run declared them final.
+                update = self._weights.fetch(0)
         except LearnerUnavailable:
             return None
+        return update
 
 
 class _Supersession:

@@ -213,14 +213,14 @@ def test_an_evaluation_under_way_is_dropped_for_the_final_one(
 def test_weights_that_turn_out_to_be_the_final_ones_are_played_again_as_such(
     perfect: Params,
 ) -> None:
-    # The last update of a run may be one after which an evaluation is due anyhow.
+    # An evaluation may be due anyhow after the last update. Final weights are played once only.
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)
     with serving(run) as address, running(build_evaluator(evaluator_config(address))):
         run.offer(8, perfect)
         wait_for(lambda: len(run.reports) == 1)
         run.move(stage=Stage.FINAL_EVALUATION)
         run.offer(8, perfect, final=True)
-        wait_for(lambda: len(run.reports) == 2, seconds=10)
+        wait_for(lambda: len(run.reports) == 2)
         time.sleep(0.5)
     assert [len(report.episode_returns) for report in run.reports] == [10, 30]
 

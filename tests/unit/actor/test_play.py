@@ -209,19 +209,19 @@ def test_late_answers_find_their_states(
     table: Table, teacher: TeacherClient, teacher_policy: Any
 ) -> None:
     play = table.play(Counting(), max_pending=8)
-    clock = 0
 
     def three_kinds_of_labels(observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+        clock = int(observations[0, 0, 1, -1])
         future = teacher.evaluate_future(observations, 30)
         return act(observations, (future, numbers(observations), None)[clock % 3])
 
     teacher_policy.gate.clear()
-    for clock in range(8):
+    for _ in range(8):
         play.step(three_kinds_of_labels)
     # Acting went on; what is settled waits behind what is not, or rows would change places.
     assert table.inserted() == 0
     teacher_policy.gate.set()
-    for clock in range(8, 20):
+    for _ in range(8, 20):
         play.step(three_kinds_of_labels)
     play.finish()
     expected = transitions_by_definition(20, {clock for clock in range(20) if clock % 3 != 2})

@@ -18,7 +18,7 @@ from services.learner.codec import (
 )
 
 COUNTS = st.integers(0, 2**63)
-RETURNS = st.floats(-1e6, 1e6, width=32)
+RETURNS = st.floats(-1e6, 1e6)
 
 
 @given(
@@ -32,7 +32,7 @@ RETURNS = st.floats(-1e6, 1e6, width=32)
         offline_updates=COUNTS,
         online_updates=COUNTS,
         actor_steps=COUNTS,
-        weaning_weight=st.floats(0, 1, width=32),
+        weaning_weight=st.floats(0, 1),
         weights_version=COUNTS,
         evaluations=COUNTS,
     )
@@ -42,7 +42,7 @@ def test_progress_survives_the_wire(progress: Progress) -> None:
     assert progress_from_proto(learner_pb2.Progress.FromString(encoded)) == progress
 
 
-@given(st.lists(st.tuples(RETURNS, COUNTS), min_size=1), st.floats(0, 1, width=32), COUNTS)
+@given(st.lists(st.tuples(RETURNS, COUNTS), min_size=1), st.floats(0, 1), COUNTS)
 def test_a_report_survives_the_wire(
     episodes: list[tuple[float, int]], epsilon: float, version: int
 ) -> None:
