@@ -33,11 +33,11 @@ from services.learner.checkpointing import (
 )
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.config import LearnerConfig
-from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.evaluation_desk import EvaluationDesk
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import next_stage
-from services.learner.weight_server import UnknownWeights, WeightServer
+from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.item_layout import ItemLayout
@@ -50,8 +50,6 @@ from services.replay.reader import (
 )
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
-
-EVALUATIONS_FILE = "metrics/evaluations.jsonl"
 
 _COUNT_PERIOD_SECONDS = 1.0
 _SAMPLE_TIMEOUT_SECONDS = 1.0
@@ -83,8 +81,8 @@ class Learner:
         )
         self._restore()
         self.acting = Offer()
-        self.evaluation = Offer()
-        self._due: dict[int, Snapshot] = {}
+        self._desk = EvaluationDesk(config.run, self._clock)
+        self.evaluation = self._desk.offer
         self._reader = ReplayReader(
             config.replay_address,
             ItemLayout(
@@ -104,7 +102,6 @@ class Learner:
         )
         self._server = WeightServer(self, host=config.host, port=config.port)
         self._counted_at = self._committed_at = -math.inf
-        self._final_evaluation_done = False
 
     @property
     def progress(self) -> Progress:
@@ -136,7 +133,7 @@ class Learner:
         self._publish()
         if self.progress.learner_updates > 0:
             # An evaluation that was under way when the last session ended is lost.
-            self._offer_for_evaluation()
+            self._desk.ask_for(self._snapshot())
         self._committed_at = time.monotonic()
         while not stop.is_set() and self.progress.stage is not Stage.FINISHED:
             self.step(stop)
@@ -190,28 +187,9 @@ class Learner:
         """Take returns in: progress, weaning, and a line in the run's records.
 
         Raises:
-            UnknownWeights: it speaks of weights that were not due in this session.
+            UnknownWeights: they are of weights that were not due in this session.
         """
-        if report.weights_version == 0:
-            played, final = self.progress, False
-        elif report.weights_version in self._due:
-            snapshot = self._due.pop(report.weights_version)
-            played, final = snapshot.progress, snapshot.final
-        else:
-            raise UnknownWeights(
-                f"weights {report.weights_version} are not due for evaluation; "
-                "ask for those that are"
-            )
-        progress = self._clock.take_return(
-            report.mean_return, of_teacher=report.weights_version == 0
-        )
-        append_record(
-            self._config.run / EVALUATIONS_FILE,
-            _record(report, played, self._clock.seconds, progress.weaning_weight, final),
-        )
-        # Set last: the run may finish as soon as it is.
-        self._final_evaluation_done |= final
-        return progress
+        return self._desk.take(report)
 
     def _restore(self) -> None:
         commit = newest_commit(self._config.run)
@@ -257,7 +235,7 @@ class Learner:
         stage = next_stage(
             self.progress,
             self._config.targets,
-            last_evaluation_done=self._final_evaluation_done,
+            last_evaluation_done=self._desk.final_is_done,
         )
         if stage is self.progress.stage:
             return
@@ -267,7 +245,7 @@ class Learner:
         self._clock.enter(stage)
         self._publish()
         if stage in (Stage.ONLINE, Stage.FINAL_EVALUATION):
-            self._offer_for_evaluation()
+            self._desk.ask_for(self._snapshot())
 
     def _train(self) -> None:
         """One update, if replay gives a batch soon enough."""
@@ -305,7 +283,7 @@ class Learner:
         else:
             due = progress.online_updates % self._config.online_evaluation_period == 0
         if due:
-            self._offer_for_evaluation()
+            self._desk.ask_for(self._snapshot())
 
     def _publish(self) -> None:
         self.acting.publish(self._snapshot())
@@ -316,11 +294,6 @@ class Learner:
         """Version of the present weights: 1 before the first update."""
         return self.progress.learner_updates + 1
 
-    def _offer_for_evaluation(self) -> None:
-        snapshot = self._snapshot()
-        self._due[snapshot.version] = snapshot
-        self.evaluation.publish(snapshot)
-
     def _snapshot(self) -> Snapshot:
         # The state's buffers are given away to the next update: this is the copy that stays.
         return Snapshot(
@@ -329,31 +302,6 @@ class Learner:
             progress=self.progress,
             final=self.progress.stage is Stage.FINAL_EVALUATION,
         )
-
-
-def _record(
-    report: EvaluationReport,
-    played: Progress,
-    seconds: float,
-    weaning_weight: float,
-    final: bool,
-) -> EvaluationRecord:
-    """The line of an evaluation; `played` are the clocks of the weights that played."""
-    return EvaluationRecord(
-        player="teacher" if report.weights_version == 0 else "student",
-        weights_version=report.weights_version,
-        stage=played.stage.name.lower(),
-        teacher_steps=played.teacher_steps,
-        offline_updates=played.offline_updates,
-        online_updates=played.online_updates,
-        actor_steps=played.actor_steps,
-        weaning_weight=weaning_weight,
-        episode_returns=report.episode_returns,
-        episode_steps=report.episode_steps,
-        epsilon=report.epsilon,
-        seconds_since_start=seconds,
-        final=final,
-    )
 
 
 def build_learner(config: LearnerConfig) -> Learner:

@@ -23,15 +23,12 @@ from services.learner.codec import (
     progress_to_proto,
     report_from_proto,
 )
+from services.learner.evaluation_desk import UnknownWeights
 from services.learner.weight_store import Offer
 from services.shared.errors import UserError
 from services.shared.health import SyncHealth
 
 SERVICE_NAME = learner_pb2.DESCRIPTOR.services_by_name["Learner"].full_name
-
-
-class UnknownWeights(Exception):
-    """An evaluation names weights that are not, or no longer, on offer."""
 
 
 class RunView(Protocol):

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rrl_agents.checkpoints.teacher_directory import CARD_FILE
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
+from rrl_agents.training.q_learning_config import QLearningConfig
+from services.launcher.experiment import ExperimentConfig, TeacherChoice, describe, resolve
+from services.shared.errors import UserError
+
+CATCH = EnvironmentConfig(name="catch")
+
+
+def config(checkpoint: Path | str, **changes: Any) -> ExperimentConfig:
+    return dataclasses.replace(
+        ExperimentConfig(
+            method=QDaggerConfig(),
+            environment=CATCH,
+            network=NetworkConfig(name="mlp", features=(32,)),
+            teacher=TeacherChoice(checkpoint=str(checkpoint)),
+        ),
+        **changes,
+    )
+
+
+def test_budgets_follow_from_the_replay_ratio(catch_teacher: Path) -> None:
+    targets = resolve(config(catch_teacher)).targets
+    assert targets.teacher_steps == 1_000_000
+    assert targets.offline_updates == 1_000_000
+    # 2.5M decisions, of which the first 20,000 fill replay; one update per 4.
+    assert targets.online_updates == 620_000
+
+
+def test_config_json_holds_what_was_chosen_and_what_was_found_out(catch_teacher: Path) -> None:
+    experiment = resolve(config(catch_teacher, seed=7))
+    content = json.loads(experiment.to_json())
+    card = json.loads((catch_teacher / CARD_FILE).read_text())
+    assert content["method"] == "qdagger"
+    assert content["settings"]["q_learning"]["n_step"] == 3
+    assert content["seed"] == 7
+    assert content["environment"]["frames_per_step"] == 1
+    assert content["teacher"]["checkpoint"] == str(catch_teacher)
+    assert content["teacher"]["mean_return"] == 1.0
+    assert content["teacher"]["parameters_sha256"] == card["parameters_sha256"]
+    # 2/5 - 1: a paddle that does not look is under the ball once in five.
+    assert content["random_return"] == pytest.approx(-0.6)
+    assert content["budgets"]["online_updates"] == 620_000
+    # Every setting of an experiment is there: two that differ must not pass for one.
+    names = {field.name for field in dataclasses.fields(ExperimentConfig)}
+    assert names <= content.keys()
+
+
+def test_roles_are_told_the_same(catch_teacher: Path, tmp_path: Path) -> None:
+    experiment = resolve(config(catch_teacher))
+    replay = experiment.replay_config(tmp_path, port=1)
+    learner = experiment.learner_config(tmp_path, replay_address="localhost:1", port=2)
+    actor = experiment.actor_config(
+        1, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
+    )
+    # 32 samples per update, one update per 4 decisions.
+    assert replay.samples_per_insert == 8.0
+    assert replay.min_student_size == 20_000
+    assert replay.layout.n_step == 3
+    assert replay.layout.frame_shape == learner.spec.frame_shape == (10, 5)
+    assert replay.restore_from is None
+    assert learner.method == actor.method
+    assert learner.network == actor.network
+    assert (learner.teacher_return, learner.random_return) == (1.0, pytest.approx(-0.6))
+
+
+def test_a_return_given_by_hand_goes_before_the_cards(catch_teacher: Path) -> None:
+    choice = TeacherChoice(checkpoint=str(catch_teacher), mean_return=0.25)
+    assert resolve(config(catch_teacher, teacher=choice)).teacher_return == 0.25
+    # Zero is a return, not the lack of one.
+    choice = TeacherChoice(checkpoint=str(catch_teacher), mean_return=0.0)
+    assert resolve(config(catch_teacher, teacher=choice)).teacher_return == 0.0
+
+
+def test_a_teacher_service_runs_only_where_it_is_asked(catch_teacher: Path) -> None:
+    plain = config(catch_teacher, method=TabulaRasaConfig(), teacher_steps=0)
+    assert not resolve(plain).uses_teacher
+    assert resolve(config(catch_teacher)).uses_teacher
+    collects = dataclasses.replace(plain, teacher_steps=10)
+    assert resolve(collects).uses_teacher
+
+
+def test_what_is_shown_before_a_run_names_teacher_and_game(catch_teacher: Path) -> None:
+    shown = describe(resolve(config(catch_teacher)))
+    assert (shown["method"], shown["game"]) == ("qdagger", "catch")
+    assert shown["teacher"] == "catch_by_hand, mean return 1.0"
+
+
+def test_a_teacher_of_another_game_is_refused(catch_teacher: Path) -> None:
+    breakout = config("pong_dqn", environment=EnvironmentConfig(game="breakout"))
+    with pytest.raises(UserError, match=r"6 actions, breakout has 4: choose a teacher of this"):
+        resolve(breakout)
+    stacked = config(catch_teacher, environment=EnvironmentConfig(name="catch", stack_size=2))
+    with pytest.raises(UserError, match=r"\(10, 5, 1\).*\(10, 5, 2\).*choose a teacher of this"):
+        resolve(stacked)
+
+
+def test_a_teacher_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no teacher"):
+        resolve(config(tmp_path / "none"))
+
+
+def test_a_teacher_as_good_as_chance_gives_no_scale(catch_teacher: Path) -> None:
+    choice = TeacherChoice(checkpoint=str(catch_teacher), mean_return=2 / 5 - 1)
+    with pytest.raises(UserError, match="no scale"):
+        resolve(config(catch_teacher, teacher=choice))
+
+
+def test_budgets_that_leave_nothing_to_learn_from_are_refused(catch_teacher: Path) -> None:
+    with pytest.raises(UserError, match=r"online_steps 20000 .* min_replay_size 20000"):
+        resolve(config(catch_teacher, online_steps=20_000))
+    with pytest.raises(UserError, match="offline updates need data of the teacher"):
+        resolve(config(catch_teacher, teacher_steps=0))
+    small = QDaggerConfig(q_learning=QLearningConfig(n_step=3, min_replay_size=16))
+    assert resolve(config(catch_teacher, method=small, online_steps=20)).targets.online_updates == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_actors": 0},
+        {"envs_per_actor": 0},
+        {"online_steps": 0},
+        {"replay_capacity": 0},
+        {"teacher_steps": -1},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_counts_without_a_meaning_are_refused_by_name(changes: dict[str, int]) -> None:
+    ((name, value),) = changes.items()
+    with pytest.raises(ValueError, match=rf"{name} must .*{value}"):
+        config("pong_dqn", **changes)

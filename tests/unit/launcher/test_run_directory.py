@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from services.launcher.experiment import Experiment, ExperimentConfig, TeacherChoice, resolve
+from services.launcher.run_directory import CONFIG_FILE, open_run
+from services.shared.errors import UserError
+
+
+@pytest.fixture
+def config(catch_teacher: Path) -> ExperimentConfig:
+    return ExperimentConfig(
+        method=QDaggerConfig(),
+        environment=EnvironmentConfig(name="catch"),
+        network=NetworkConfig(name="mlp", features=(32,)),
+        teacher=TeacherChoice(checkpoint=str(catch_teacher)),
+    )
+
+
+@pytest.fixture
+def experiment(config: ExperimentConfig) -> Experiment:
+    return resolve(config)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_folder_is_made_with_its_config_and_found_again(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    run = tmp_path / "some" / "where"
+    assert open_run(run, experiment) is False
+    assert contents(run).keys() == {CONFIG_FILE}
+    assert json.loads((run / CONFIG_FILE).read_text()) == json.loads(experiment.to_json())
+    before = contents(run)
+    assert open_run(run, experiment) is True
+    assert contents(run) == before
+
+
+def test_an_empty_folder_is_taken(experiment: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert open_run(tmp_path / "run", experiment) is False
+
+
+def test_a_folder_of_something_else_is_left_alone(experiment: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="is not a run: choose another --run"):
+        open_run(tmp_path, experiment)
+    with pytest.raises(UserError, match="is not a run: choose another --run"):
+        open_run(tmp_path / "thesis.txt", experiment)
+    assert contents(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_changed_settings_are_refused_by_name_and_nothing_is_written(
+    experiment: Experiment, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    open_run(tmp_path, experiment)
+    before = contents(tmp_path)
+    changes = {
+        "seed": dataclasses.replace(config, seed=1),
+        "settings.temperature": dataclasses.replace(config, method=QDaggerConfig(temperature=0.2)),
+        "network.features": dataclasses.replace(
+            config, network=NetworkConfig(name="mlp", features=(64,))
+        ),
+        "online_steps": dataclasses.replace(config, online_steps=1_000_000),
+        "teacher.mean_return": dataclasses.replace(
+            config, teacher=dataclasses.replace(config.teacher, mean_return=0.5)
+        ),
+    }
+    for name, changed in changes.items():
+        with pytest.raises(UserError, match="belongs to another experiment") as refused:
+            open_run(tmp_path, resolve(changed))
+        assert name in str(refused.value)
+        assert "choose another --run" in str(refused.value)
+    assert contents(tmp_path) == before
+
+
+def test_a_config_that_is_no_json_is_refused(experiment: Experiment, tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text('{"method": "qdag')
+    with pytest.raises(UserError, match="not readable as JSON"):
+        open_run(tmp_path, experiment)
