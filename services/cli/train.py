@@ -8,11 +8,13 @@ from pathlib import Path
 
 from rrl_agents.types import Stage
 from services.cli.experiment_flags import Settings, parse, required
+from services.evaluator.baseline import read_baseline
 from services.evaluator.report import write_report
 from services.evaluator.summary import Summary
 from services.launcher.experiment import VIDEO_FILE, Experiment, ExperimentConfig, resolve
 from services.launcher.launch import Outcome, launch_run
 from services.launcher.progress_display import ProgressDisplay
+from services.launcher.run_directory import open_run
 from services.learner.checkpointing import newest_commit
 
 
@@ -53,7 +55,11 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
         UserError: bad input, or a role failed.
     """
     experiment = resolve(config)
+    if baseline is not None:
+        # Looked at now: an unreadable file is not to be found out after hours of training.
+        read_baseline(baseline)
     if is_finished(run):
+        open_run(run, experiment)
         print(f"{run} is finished already", flush=True)
         return report(experiment, run, baseline)
     with ProgressDisplay(sys.stdout) as display:

@@ -67,7 +67,8 @@ def play_episodes(
     observations = environment.reset(seed)
     running_return, running_steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
     finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
-    frames = [observations[0, ..., -1]]
+    # Copies: a view would keep the whole batch of observations alive, gigabytes over an episode.
+    frames = [observations[0, ..., -1].copy()]
     while left.any():
         if should_stop():
             return None
@@ -83,7 +84,7 @@ def play_episodes(
         running_return += step.reward * ~step.episode_start
         running_steps += ~step.episode_start
         if not finished[0]:
-            frames.append(observations[0, ..., -1])
+            frames.append(observations[0, ..., -1].copy())
         for env in np.flatnonzero(step.terminated | step.truncated):
             if left[env]:
                 finished[env].append((float(running_return[env]), int(running_steps[env])))

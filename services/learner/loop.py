@@ -116,8 +116,8 @@ class Learner:
             FloatingPointError: a loss is not finite; the last commit is from before.
         """
         with locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
-            self._server.start()
             try:
+                self._server.start()
                 if self._replay_is_there(stop):
                     self._train_until(stop)
                     self.commit()

@@ -25,7 +25,8 @@ from services.actor.loop import build_actor
 from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
 from services.evaluator.loop import build_evaluator
 from services.learner.codec import EvaluationReport, progress_to_proto
-from services.learner.weight_server import UnknownWeights, WeightServer
+from services.learner.evaluation_desk import UnknownWeights
+from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout

@@ -29,7 +29,9 @@ def test_an_answer_under_way_is_waited_for(teacher: TeacherClient, teacher_polic
     future = teacher.evaluate_future(STATE, 30)
     assert not is_settled(future)
     teacher_policy.gate.set()
-    np.testing.assert_array_equal(Annotator().values(future), [[3, 7, 10]])
+    values = Annotator().values(future)
+    assert values is not None
+    np.testing.assert_array_equal(values, [[3, 7, 10]])
     assert is_settled(future)
 
 

@@ -1,0 +1,205 @@
+"""What the learner's loop costs: its updates per second against the bare jitted update.
+
+The replay server runs as a process of its own and holds a few thousand transitions of Pong, played
+at random. The loop is `Learner.step` in the offline phase: sampling, decoding, the update, clocks
+and metrics. The bare update repeats on one batch that is on the device already. Both take turns, so
+that a slower minute of the machine meets both. On a CPU the replay server shares the cores: the
+ratio holds its cost too.
+
+Ratios (higher is better):
+    learner_over_bare_update           updates/s of the loop over the bare update, for the small
+                                       student of the demo
+    learner_over_bare_update_nature    the same for the full Nature DQN
+
+    python benchmarks/learner_updates.py --quick --json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from harness import parse_flags, print_outcome, replay_service
+from numpy.typing import NDArray
+
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
+from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.training.train_state import initial_train_state
+from rrl_agents.training.update_step import make_update_step
+from rrl_agents.types import Batch, EnvironmentSpec, Stage
+from services.actor.annotator import Annotator, Labels
+from services.actor.play import Play
+from services.launcher.presets import DEMO, PRESETS
+from services.learner.config import LearnerConfig
+from services.learner.loop import Learner, build_learner
+from services.learner.stages import StageTargets
+from services.replay.item_layout import ItemLayout
+from services.replay.reader import TEACHER_TABLE, ReplayReader
+from services.replay.writer import ReplayWriter
+
+NUM_ENVS = 8
+STEPS_PER_ENV = 400
+METHOD = QDaggerConfig()
+NETWORKS: Mapping[str, NetworkConfig] = {
+    "": PRESETS["qdagger"][DEMO].network,
+    "_nature": NetworkConfig(),
+}
+RATIOS = {
+    f"learner_over_bare_update{suffix}": (f"learner_updates_per_s{suffix}", f"bare_per_s{suffix}")
+    for suffix in NETWORKS
+}
+NEVER = 10**9
+
+
+def main() -> None:
+    """Measure and print."""
+    flags = parse_flags(__doc__)
+    repeats, updates = (3, 20) if flags.quick else (7, 200)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        replay_service(Path(folder, "replay"), "qdagger") as address,
+    ):
+        spec = _fill(address)
+        students = {
+            suffix: _Student(Path(folder, f"run{suffix}"), network, spec, address, updates)
+            for suffix, network in NETWORKS.items()
+        }
+        rounds = [
+            {
+                name + suffix: value
+                for suffix, student in students.items()
+                for name, value in student.measure().items()
+            }
+            for _ in range(repeats)
+        ]
+    print_outcome(rounds, RATIOS, flags)
+
+
+class _Student:
+    """One architecture: a learner in its offline phase, and the bare update beside it."""
+
+    def __init__(
+        self, run: Path, network: NetworkConfig, spec: EnvironmentSpec, address: str, updates: int
+    ) -> None:
+        self._updates = updates
+        self._learner = _offline_learner(run, network, spec, address, log_period=updates)
+        self._stop = threading.Event()
+        self._bare_update = _bare_update(network, spec, _one_batch(address, spec))
+        self._learn()
+        self._repeat_bare()
+
+    def measure(self) -> dict[str, float]:
+        return {
+            "bare_per_s": self._rate(self._repeat_bare),
+            "learner_updates_per_s": self._rate(self._learn),
+        }
+
+    def _rate(self, work: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        work()
+        return self._updates / (time.perf_counter() - start)
+
+    def _learn(self) -> None:
+        # The log's period is this many updates: at its end the device is waited for.
+        end = self._learner.progress.offline_updates + self._updates
+        while self._learner.progress.offline_updates < end:
+            self._learner.step(self._stop)
+
+    def _repeat_bare(self) -> None:
+        for _ in range(self._updates):
+            done = self._bare_update()
+        done.block_until_ready()
+
+
+def _offline_learner(
+    run: Path, network: NetworkConfig, spec: EnvironmentSpec, address: str, *, log_period: int
+) -> Learner:
+    return build_learner(
+        LearnerConfig(
+            run=run,
+            method=METHOD,
+            network=network,
+            spec=spec,
+            targets=StageTargets(teacher_steps=1, offline_updates=NEVER, online_updates=1),
+            random_return=-20.7,
+            teacher_return=20.0,
+            seed=0,
+            replay_address=address,
+            offline_evaluation_period=NEVER,
+            checkpoint_period_seconds=NEVER,
+            log_period_updates=log_period,
+        )
+    )
+
+
+def _bare_update(
+    network_config: NetworkConfig, spec: EnvironmentSpec, batch: Batch
+) -> Callable[[], jax.Array]:
+    """The update on a batch that is on the device; each call goes on from the last one's state."""
+    recipe = make_recipe(METHOD)
+    network = make_network(network_config, spec.num_actions)
+    update = make_update_step(network, recipe.terms, recipe.q_learning.adam)
+    params = initial_params(network, jax.random.key(0), spec.observation_shape)
+    state = initial_train_state(params, recipe.q_learning.adam)
+    on_device: Batch = jax.device_put(batch)
+    weights = {term.name: np.float32(term.coefficient) for term in recipe.terms}
+    learning_rate = np.float32(METHOD.taught_learning_rate)
+    period = np.int32(recipe.target_update_period(Stage.OFFLINE))
+
+    def once() -> jax.Array:
+        nonlocal state
+        state, metrics = update(state, on_device, weights, learning_rate, period)
+        return metrics.loss
+
+    return once
+
+
+def _one_batch(address: str, spec: EnvironmentSpec) -> Batch:
+    q_learning = METHOD.q_learning
+    reader = ReplayReader(address, _layout(spec), q_learning.discount, q_learning.batch_size)
+    with contextlib.closing(reader):
+        batch = reader.sample(TEACHER_TABLE, timeout_seconds=30)
+    # Rows in memory as the network wants them: the loop's transposition is the loop's cost.
+    return Batch(*(np.ascontiguousarray(column) for column in batch))
+
+
+def _fill(address: str) -> EnvironmentSpec:
+    """Random play of Pong into the teacher's table, with labels as random as the actions."""
+    environment = make_environment(EnvironmentConfig(game="pong"), NUM_ENVS)
+    spec, random = environment.spec, np.random.default_rng(0)
+
+    def policy(observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+        values = random.random((len(observations), spec.num_actions), np.float32)
+        return values.argmax(axis=1), values
+
+    with (
+        contextlib.closing(environment),
+        contextlib.closing(ReplayWriter(address, TEACHER_TABLE, _layout(spec), NUM_ENVS)) as writer,
+    ):
+        play = Play(environment, writer, Annotator(), seed=0, max_pending=0)
+        for _ in range(STEPS_PER_ENV):
+            play.step(policy)
+        play.finish()
+        writer.flush(timeout_seconds=30)
+    return spec
+
+
+def _layout(spec: EnvironmentSpec) -> ItemLayout:
+    return ItemLayout(
+        frame_shape=spec.frame_shape,
+        stack_size=spec.stack_size,
+        n_step=METHOD.q_learning.n_step,
+        num_actions=spec.num_actions,
+    )
+
+
+if __name__ == "__main__":
+    main()

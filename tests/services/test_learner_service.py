@@ -1,0 +1,345 @@
+"""The learner with a real replay server: commits to the bit, weights and returns over gRPC."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import jax
+import numpy as np
+import pytest
+
+from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
+from rrl_agents.environments import catch
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.training.q_learning_config import QLearningConfig
+from rrl_agents.training.train_state import TrainState
+from rrl_agents.types import Batch, Stage
+from services.learner.checkpointing import newest_commit
+from services.learner.codec import EvaluationReport
+from services.learner.config import LearnerConfig
+from services.learner.evaluation_records import read_records
+from services.learner.loop import Learner, build_learner
+from services.learner.progress_client import EvaluationRefused, ProgressClient
+from services.learner.stages import StageTargets
+from services.learner.weight_client import Purpose, WeightClient
+from services.replay.config import ReplayConfig, samples_per_insert
+from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
+from services.replay.server import ReplayServer, build_replay
+from services.replay.writer import ReplayWriter
+from services.shared.addresses import free_port
+from services.shared.errors import UserError
+from services.shared.locks import LEARNER_LOCK, is_locked, locked
+
+LAYOUT = ItemLayout(
+    frame_shape=(catch.ROWS, catch.COLUMNS), stack_size=1, n_step=3, num_actions=catch.NUM_ACTIONS
+)
+METHOD = QDaggerConfig(
+    q_learning=QLearningConfig(
+        n_step=3, min_replay_size=32, target_update_steps=8, epsilon_decay_steps=100
+    ),
+    offline_updates=6,
+    wean_steps=1_000_000,
+)
+EPISODES = 10
+STEPS = EPISODES * (catch.ROWS - 1)
+"""Decisions of one table; an episode of one ball lasts 9. The student's table takes 32 + 512 / 8 of
+them before any is sampled."""
+
+
+def start_replay(run: Path, restore_from: Path | None = None) -> ReplayServer:
+    server = build_replay(
+        ReplayConfig(
+            layout=LAYOUT,
+            checkpoint_root=run / "replay",
+            teacher_capacity=1000,
+            student_capacity=1000,
+            min_student_size=32,
+            samples_per_insert=samples_per_insert(batch_size=32, update_period=4),
+            restore_from=restore_from,
+        )
+    )
+    server.start()
+    return server
+
+
+def fill(address: str, table: str) -> None:
+    """Play whole episodes; every row is labelled."""
+    environment = catch.CatchEnvironment(1)
+    random = np.random.default_rng(0)
+    writer = ReplayWriter(address, table, LAYOUT, 1)
+    observation = environment.reset(seed=0)
+    for _ in range(EPISODES):
+        terminated = False
+        while not terminated:
+            action = int(random.integers(catch.NUM_ACTIONS))
+            step = environment.step(np.asarray([action], np.int64))
+            terminated = bool(step.terminated[0])
+            values = random.normal(size=catch.NUM_ACTIONS).astype(np.float32)
+            row = StepRow(
+                observation[0, ..., -1], action, float(step.reward[0]), terminated, values
+            )
+            writer.append(0, row)
+            observation = step.observation
+        writer.end_episode(0, None)
+        observation = environment.step(np.zeros(1, np.int64)).observation
+    assert writer.flush(timeout_seconds=20)
+    writer.close()
+
+
+def config_of(run: Path, replay_address: str) -> LearnerConfig:
+    return LearnerConfig(
+        run=run,
+        method=METHOD,
+        network=NetworkConfig(name="mlp", features=(16,)),
+        spec=catch.CatchEnvironment(1).spec,
+        targets=StageTargets(teacher_steps=STEPS, offline_updates=6, online_updates=40),
+        random_return=-0.6,
+        teacher_return=1.0,
+        seed=3,
+        replay_address=replay_address,
+        port=free_port(),
+        publish_period_updates=1,
+        offline_evaluation_period=3,
+        online_evaluation_period=5,
+    )
+
+
+@dataclasses.dataclass
+class Workplace:
+    """One run with its replay server, and a learner that works in it."""
+
+    run: Path
+    replay: ReplayServer
+    learner: Learner
+    config: LearnerConfig
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    run = tmp_path / "run"
+    run.mkdir()
+    replay = start_replay(run)
+    config = config_of(run, replay.address)
+    place = Workplace(run=run, replay=replay, learner=build_learner(config), config=config)
+    yield place
+    close(place.learner)
+    place.replay.stop()
+
+
+def close(learner: Learner) -> None:
+    """End it without a word, as a kill does: nothing is committed."""
+    learner._reader.close()
+    learner._metrics.close()
+
+
+def state_of(learner: Learner) -> TrainState:
+    state: TrainState = jax.device_get(learner._state)
+    return state
+
+
+def work(learner: Learner, updates: int) -> None:
+    """Step until so many updates are done."""
+    stop = threading.Event()
+    for _ in range(10 * updates + 100):
+        if learner.progress.learner_updates >= updates:
+            return
+        learner.step(stop)
+    raise AssertionError(f"still at {learner.progress}")
+
+
+def assert_equal_trees(one: Any, other: Any) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for mine, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def transitions(address: str, table: str) -> set[tuple[bytes, ...]]:
+    """All transitions of a table: its 10 x 9 are drawn often enough to see each."""
+    reader = ReplayReader(address, LAYOUT, 0.99, 32)
+    seen = set()
+    # One of 90 is missed by 96 x 32 uniform draws with probability (1 - 1/90)^3072 = 1e-15.
+    for _ in range(96):
+        batch: Batch = reader.sample(table, timeout_seconds=20)
+        columns = [np.asarray(column) for column in batch]
+        seen |= {tuple(column[i].tobytes() for column in columns) for i in range(32)}
+    reader.close()
+    return seen
+
+
+def test_a_commit_brings_everything_back_to_the_bit(workplace: Workplace) -> None:
+    learner, replay = workplace.learner, workplace.replay
+    fill(replay.address, TEACHER_TABLE)
+    fill(replay.address, STUDENT_TABLE)
+    work(learner, 6 + 10)
+    learner.commit()
+    counts = table_counts(replay.address)
+    committed, progress = state_of(learner), learner.progress
+    assert progress.stage is Stage.ONLINE
+    assert (progress.offline_updates, progress.online_updates) == (6, 10)
+    # The teacher's table may be read without limit: all of it can be seen.
+    contents = transitions(replay.address, TEACHER_TABLE)
+    assert len(contents) == STEPS
+    assert counts[TEACHER_TABLE].inserted == counts[STUDENT_TABLE].inserted == STEPS
+    close(learner)
+    replay.stop()
+
+    commit = newest_commit(workplace.run)
+    assert commit is not None and commit.replay is not None
+    workplace.replay = start_replay(workplace.run, restore_from=commit.replay)
+    address = workplace.replay.address
+    restored = table_counts(address)
+    for table in (TEACHER_TABLE, STUDENT_TABLE):
+        assert (restored[table].size, restored[table].inserted) == (STEPS, STEPS)
+    # What the reader had fetched ahead counts as sampled, and may go on until the commit is made.
+    assert 10 * 32 <= restored[STUDENT_TABLE].sampled <= counts[STUDENT_TABLE].sampled
+    assert transitions(address, TEACHER_TABLE) == contents
+    workplace.learner = build_learner(config_of(workplace.run, address))
+    assert_equal_trees(state_of(workplace.learner), committed)
+    assert workplace.learner.progress == progress
+    assert commit.record.progress == progress
+    # Not only alike: it goes on learning from there.
+    work(workplace.learner, 6 + 12)
+    assert int(state_of(workplace.learner).learner_updates) == 18
+
+
+def test_the_target_network_is_synced_when_the_student_begins_to_play(
+    workplace: Workplace,
+) -> None:
+    learner = workplace.learner
+    fill(workplace.replay.address, TEACHER_TABLE)
+    # 8 decisions are 2 updates: the target stands where the online network was after update 4.
+    work(learner, 5)
+    before = state_of(learner)
+    kernel = "params", "Dense_0", "kernel"
+    assert not np.array_equal(leaf(before.params, kernel), leaf(before.target_params, kernel))
+    work(learner, 6)
+    learner.step(threading.Event())
+    assert learner.progress.stage is Stage.ONLINE
+    after = state_of(learner)
+    # The student's table is empty: no update has followed.
+    assert int(after.learner_updates) == 6
+    assert_equal_trees(after.target_params, after.params)
+
+
+def leaf(params: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        params = params[key]
+    return params
+
+
+def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
+    learner, run = workplace.learner, workplace.run
+    address = f"localhost:{workplace.config.port}"
+    stop = threading.Event()
+    ended: list[BaseException | None] = []
+
+    def work_in_a_thread() -> None:
+        try:
+            learner.run(stop)
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work_in_a_thread)
+    thread.start()
+    evaluations = WeightClient(address, Purpose.EVALUATE)
+    acting = WeightClient(address, Purpose.ACT)
+    results = ProgressClient(address)
+    try:
+        fill(workplace.replay.address, TEACHER_TABLE)
+        due = wait_for(lambda: evaluations.fetch(0), lambda got: got.progress.stage is Stage.ONLINE)
+        # The offline stage is over, and the student's table is empty: nothing moves.
+        newest = wait_for(lambda: acting.fetch(0), lambda got: got.version == 7)
+        assert_equal_trees(newest.params, dict(state_of(learner).params))
+        assert acting.fetch(newest.version).params is None
+        assert due.version == 7 and not due.final
+        assert_equal_trees(due.params, newest.params)
+
+        # Nobody played these weights, and these returns are none.
+        report = EvaluationReport(
+            weights_version=7, episode_returns=(1.0, -1.0), episode_steps=(9, 9), epsilon=0.001
+        )
+        with pytest.raises(EvaluationRefused, match="weights 99 are not due"):
+            results.report(dataclasses.replace(report, weights_version=99))
+        assert refused_by_the_server(address, [float("nan")]) is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused_by_the_server(address, []) is grpc.StatusCode.INVALID_ARGUMENT
+        assert results.progress().progress.weaning_weight == 1.0
+
+        # Mean 0: (0 + 0.6) / (1 + 0.6) = 0.375 of the way, so lambda is 0.625.
+        progress = results.report(report)
+        assert progress.student_return == 0.0
+        assert progress.weaning_weight == pytest.approx(0.625)
+        assert acting.fetch(7).progress.weaning_weight == pytest.approx(0.625)
+        with pytest.raises(EvaluationRefused, match="weights 7 are not due"):
+            results.report(report)
+        (record,) = read_records(run / "metrics" / "evaluations.jsonl")
+        assert (record.weights_version, record.episode_returns) == (7, (1.0, -1.0))
+        assert record.stage == "online"
+
+        # Meanwhile nobody else may work on this run, or listen on its port.
+        assert is_locked(run / LEARNER_LOCK)
+        with (
+            pytest.raises(UserError, match="in use by another process"),
+            locked(run / LEARNER_LOCK),
+        ):
+            pass
+        other = run.parent / "other"
+        other.mkdir()
+        second = build_learner(dataclasses.replace(workplace.config, run=other))
+        with pytest.raises(UserError, match=f"{workplace.config.port}.*in use"):
+            second.run(threading.Event())
+        close(second)
+    finally:
+        stop.set()
+        thread.join(60)
+        for client in (evaluations, acting, results):
+            client.close()
+    assert ended == [None]
+    # It stopped in order: with a commit, and the run free for the next.
+    assert newest_commit(run) is not None
+    assert not is_locked(run / LEARNER_LOCK)
+
+
+def wait_for(ask: Any, is_it: Any) -> Any:
+    """Ask until the answer is the wanted one."""
+    pause = threading.Event()
+    for _ in range(600):
+        try:
+            if is_it(answer := ask()):
+                return answer
+        except Exception as error:
+            if "did not answer" not in str(error):
+                raise
+        pause.wait(0.1)
+    raise AssertionError("waited for a minute")
+
+
+def refused_by_the_server(address: str, returns: list[float]) -> grpc.StatusCode:
+    """The status of a report that no client of ours would send."""
+    with grpc.insecure_channel(address) as channel:
+        stub = learner_pb2_grpc.LearnerStub(channel)
+        request = learner_pb2.ReportEvaluationRequest(
+            weights_version=7, episode_returns=returns, episode_steps=[9] * len(returns)
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ReportEvaluation(request, timeout=10)
+        return cast("grpc.StatusCode", refused.value.code())
+
+
+def test_a_second_learner_of_a_run_is_refused(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.learner.loop._LOCK_WAIT_SECONDS", 0.2)
+    with (
+        locked(workplace.run / LEARNER_LOCK),
+        pytest.raises(UserError, match="in use by another process: wait for it, or stop it"),
+    ):
+        workplace.learner.run(threading.Event())
