@@ -49,7 +49,8 @@ from services.teacher.client import (
 from services.teacher.codec import TeacherDescription
 
 _WAIT_SECONDS = 0.2
-_STARTUP_SECONDS = 120.0
+_FLUSH_SECONDS = 5.0
+_STARTUP_SECONDS = 300.0
 
 # Emulator seeds are int32, and the environments of one actor take consecutive ones.
 _LARGEST_ENVIRONMENT_SEED = 2**31 - 2**16
@@ -147,6 +148,7 @@ class Actor:
                 while not should_stop():
                     self._step(play, policy, stop)
                 play.finish()
+                writer.flush(_FLUSH_SECONDS)
 
     def _step(self, play: Play, policy: Policy, stop: threading.Event) -> None:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -99,6 +100,8 @@ def run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         return _help(arguments)
     command = COMMANDS[name]
+    # TensorFlow, which Reverb brings along, reports every library of a GPU it does not find.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         _load(command, name)(arguments[len(name.split()) :])
     except UserError as error:

@@ -59,8 +59,8 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
         # Roles whose launcher was killed end by themselves; their learner may be committing.
         with locked(run / LEARNER_LOCK, wait_seconds=_LEARNER_GONE_SECONDS):
             pass
-        display.note(f"{'going on with' if resumed else 'starting'} {run}")
         logs = _session_folder(run)
+        display.note(f"{'going on with' if resumed else 'starting'} {run}")
         manager, addresses = _start(experiment, run, logs)
         display.note(", ".join(f"{name} at {address}" for name, address in addresses.items()))
         watched = stack.enter_context(contextlib.closing(ProgressClient(addresses["learner"])))

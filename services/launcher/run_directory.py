@@ -36,13 +36,18 @@ def open_run(run: Path, experiment: Experiment) -> bool:
     if config.exists():
         _check_same(config, content)
         return True
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
         raise UserError(f"{run} exists and is not a run: choose another --run, or empty it")
     run.mkdir(parents=True, exist_ok=True)
     temporary = run / f".{CONFIG_FILE}.{os.getpid()}"
     temporary.write_text(content)
     temporary.rename(config)
     return False
+
+
+def _is_foreign(path: Path) -> bool:
+    # Another role of the same run may be writing the config at this moment.
+    return not path.name.startswith(f".{CONFIG_FILE}.")
 
 
 def _check_same(config: Path, content: str) -> None:

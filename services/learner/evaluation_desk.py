@@ -7,10 +7,11 @@ becomes progress (weaning reads it) and a line in the run's records.
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
-from rrl_agents.types import Progress
+from rrl_agents.types import Progress, Stage
 from services.learner.codec import EvaluationReport
-from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.evaluation_records import EvaluationRecord, append_record, read_records
 from services.learner.run_clock import RunClock
 from services.learner.weight_store import Offer, Snapshot
 
@@ -36,11 +37,23 @@ class EvaluationDesk:
         self._due: dict[int, Snapshot] = {}
         self._final_is_done = False
         self.offer = Offer()
+        self._recall_final()
 
     @property
     def final_is_done(self) -> bool:
         """Whether the evaluation of the final weights has been taken in."""
         return self._final_is_done
+
+    def _recall_final(self) -> None:
+        """Take the run's last result from its records, if it came after the last commit."""
+        progress = self._clock.progress
+        if progress.stage is not Stage.FINAL_EVALUATION:
+            return
+        for record in read_records(self._records):
+            if record.final and record.learner_updates == progress.learner_updates:
+                self._clock.take_return(fmean(record.episode_returns), of_teacher=False)
+                self._final_is_done = True
+                return
 
     def ask_for(self, snapshot: Snapshot) -> None:
         """Have weights evaluated; older ones that are being played are still taken."""

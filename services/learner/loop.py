@@ -54,7 +54,7 @@ from services.shared.locks import LEARNER_LOCK, locked
 _COUNT_PERIOD_SECONDS = 1.0
 _SAMPLE_TIMEOUT_SECONDS = 1.0
 _IDLE_SECONDS = 0.2
-_REPLAY_STARTUP_SECONDS = 120.0
+_REPLAY_STARTUP_SECONDS = 300.0
 _FAREWELL_SECONDS = 10.0
 """How long a finished learner still answers, so that everybody hears that it is over."""
 _LOCK_WAIT_SECONDS = 30.0
@@ -131,7 +131,7 @@ class Learner:
 
     def _train_until(self, stop: threading.Event) -> None:
         self._publish()
-        if self.progress.learner_updates > 0:
+        if not self._advance_stage() and self.progress.learner_updates > 0:
             # An evaluation that was under way when the last session ended is lost.
             self._desk.ask_for(self._snapshot())
         self._committed_at = time.monotonic()
@@ -231,21 +231,25 @@ class Learner:
         )
         self._counted_at = time.monotonic()
 
-    def _advance_stage(self) -> None:
+    def _advance_stage(self) -> bool:
+        """Enter the phase that the clocks ask for; returns whether that is a new one."""
         stage = next_stage(
             self.progress,
             self._config.targets,
             last_evaluation_done=self._desk.final_is_done,
         )
         if stage is self.progress.stage:
-            return
+            return False
         self._log.info("%s is over: %s", self.progress.stage.name, stage.name)
         if stage is Stage.ONLINE and self._recipe.syncs_target_before_online:
             self._state = sync_target(self._state)
         self._clock.enter(stage)
+        # What a phase has brought is worth keeping at once.
+        self._committed_at = -math.inf
         self._publish()
         if stage in (Stage.ONLINE, Stage.FINAL_EVALUATION):
             self._desk.ask_for(self._snapshot())
+        return True
 
     def _train(self) -> None:
         """One update, if replay gives a batch soon enough."""
@@ -278,12 +282,18 @@ class Learner:
         )
         if progress.learner_updates % self._config.publish_period_updates == 0:
             self._publish()
-        if progress.stage is Stage.OFFLINE:
-            due = progress.offline_updates % self._config.offline_evaluation_period == 0
-        else:
-            due = progress.online_updates % self._config.online_evaluation_period == 0
-        if due:
+        if self._evaluation_is_due(progress):
             self._desk.ask_for(self._snapshot())
+
+    def _evaluation_is_due(self, progress: Progress) -> bool:
+        """Whether a period of the phase is complete; its end is evaluated when the next begins."""
+        if progress.stage is Stage.OFFLINE:
+            done, target = progress.offline_updates, self._config.targets.offline_updates
+            period = self._config.offline_evaluation_period
+        else:
+            done, target = progress.online_updates, self._config.targets.online_updates
+            period = self._config.online_evaluation_period
+        return done % period == 0 and done < target
 
     def _publish(self) -> None:
         self.acting.publish(self._snapshot())

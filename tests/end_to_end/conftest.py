@@ -75,8 +75,9 @@ class CatchRun:
         return newest_commit(self.folder)
 
     def log(self, role: str) -> str:
-        """This session's log of a role."""
-        return (self._logs / role / "0").read_text()
+        """This session's log of a role, empty until it is there."""
+        file = self._logs / role / "0"
+        return file.read_text() if file.exists() else ""
 
     @property
     def roles(self) -> set[str]:

@@ -80,9 +80,10 @@ def test_a_student_learns_from_its_teacher_until_it_plays_as_well(
     assert run.roles == {"teacher", "replay", "learner", "evaluator", "actor"}
     lines = run.out.splitlines()
     phases = ["collect", "offline", "online", "final evaluation", "finished"]
-    # The display looks once a second; the last phases always last longer.
+    # The display looks once a second, and a phase of Catch may be over in less.
     shown = [phase for phase in phases if any(line.startswith(phase) for line in lines)]
-    assert shown[-3:] == phases[-3:]
+    assert shown[-1] == "finished"
+    assert {"offline", "online"} & set(shown)
     assert lines[0] == f"starting {run.folder}"
     assert any(line.split() == ["report:", str(report / "README.md")] for line in lines[-6:])
     assert run.err == ""

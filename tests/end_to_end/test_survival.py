@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MIN_REPLAY_SIZE = 200
 OFFLINE_UPDATES = 200
-ONLINE_STEPS = 24_200
+ONLINE_STEPS = 14_200
 
 CLOCKS = ("stage", "teacher_steps", "offline_updates", "online_updates", "evaluations")
 
@@ -58,6 +58,7 @@ def has_committed_online_after(run: CatchRun, number: int) -> bool:
         commit is not None
         and commit.number > number
         and commit.record.progress.stage is Stage.ONLINE
+        and commit.record.progress.online_updates > 0
     )
 
 
