@@ -6,13 +6,16 @@ told the same, and the addresses of its peers. On one machine `rrl train` starts
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from services.cli.experiment_flags import Settings, parse, required
 from services.launcher.experiment import resolve
 from services.launcher.run_directory import open_run
 from services.shared.addresses import parse_address
+from services.shared.errors import UserError
 from services.shared.logging import setup_logging
 from services.shared.shutdown import install_shutdown_event
 
@@ -96,7 +99,9 @@ def replay_main(arguments: list[str]) -> None:
     setup_logging("replay")
     experiment = resolve(own.experiment)
     open_run(own.run, experiment)
-    server = build_replay(experiment.replay_config(own.run, port=own.port))
+    with _user_values():
+        config = experiment.replay_config(own.run, port=own.port)
+    server = build_replay(config)
     print(f"replay ready at port {server.start()}", flush=True)
     stop.wait()
     server.stop()
@@ -123,12 +128,13 @@ def actor_main(arguments: list[str]) -> None:
     own = parse(Actor, arguments, "rrl actor")
     stop = install_shutdown_event()
     setup_logging(f"actor-{own.index}")
-    config = resolve(own.experiment).actor_config(
-        own.index,
-        learner_address=str(parse_address(own.learner_address)),
-        replay_address=str(parse_address(own.replay_address)),
-        teacher_address=_optional_address(own.teacher_address),
-    )
+    with _user_values():
+        config = resolve(own.experiment).actor_config(
+            own.index,
+            learner_address=str(parse_address(own.learner_address)),
+            replay_address=str(parse_address(own.replay_address)),
+            teacher_address=_optional_address(own.teacher_address),
+        )
     build_actor(config).run(stop)
 
 
@@ -145,6 +151,15 @@ def evaluator_main(arguments: list[str]) -> None:
         teacher_address=_optional_address(own.teacher_address),
     )
     build_evaluator(config).run(stop)
+
+
+@contextlib.contextmanager
+def _user_values() -> Iterator[None]:
+    """Turn a config's complaint about a value of the command line into one line."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _optional_address(text: str | None) -> str | None:

@@ -27,6 +27,19 @@ MAX_STATES_BYTES = 8 * 2**30
 _READY_POLL_SECONDS = 0.2
 _QUERY_TIMEOUT_SECONDS = 60.0
 
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    # Encrypted, or of a compression that is not known.
+    RuntimeError,
+    # A header may announce more rows than follow.
+    MemoryError,
+)
+"""What reading a damaged or foreign .npz file raises."""
+
 
 def serve(
     checkpoint: str,
@@ -146,7 +159,7 @@ def read_states(path: Path) -> NDArray[np.uint8]:
         raise UserError(f"there is no file {path}; check --states") from error
     except KeyError as error:
         raise UserError(f"{wanted}; it has no `states`") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{wanted}; reading it failed ({error})") from error
     if states.dtype != np.uint8 or states.ndim < 2 or len(states) < 1:
         raise UserError(f"{wanted}; its `states` are {states.dtype} {states.shape}")

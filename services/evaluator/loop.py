@@ -45,9 +45,8 @@ class Evaluator:
 
     def __init__(self, config: EvaluatorConfig) -> None:
         self._config = config
-        protocol = config.protocol
-        self._environment = make_environment(config.environment, protocol.num_envs)
-        network = make_network(config.network, self._environment.spec.num_actions)
+        with contextlib.closing(make_environment(config.environment, 1)) as environment:
+            network = make_network(config.network, environment.spec.num_actions)
         self._student = jax.jit(lambda params, states: action_values(network, params, states))
         self._weights = WeightClient(config.learner_address, Purpose.EVALUATE)
         self._results = ProgressClient(config.learner_address)
@@ -129,19 +128,22 @@ class Evaluator:
         stop: threading.Event,
         superseded: _Supersession | None = None,
     ) -> PlayedEpisodes | None:
-        seed = int(
-            np.random.SeedSequence([self._config.seed, _EVALUATION_SEED, index]).generate_state(1)[
-                0
-            ]
-        )
-        return play_episodes(
-            self._environment,
-            values,
-            episodes=episodes,
-            epsilon=self._config.protocol.epsilon,
-            seed=seed % 2**30,
-            should_stop=lambda: stop.is_set() or (superseded is not None and superseded.check()),
-        )
+        entropy = [self._config.seed, _EVALUATION_SEED, index]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0]) % 2**30
+        # No more environments than episodes: the others would play for nothing.
+        num_envs = min(self._config.protocol.num_envs, episodes)
+        environment = make_environment(self._config.environment, num_envs)
+        with contextlib.closing(environment):
+            return play_episodes(
+                environment,
+                values,
+                episodes=episodes,
+                epsilon=self._config.protocol.epsilon,
+                seed=seed,
+                should_stop=lambda: (
+                    stop.is_set() or (superseded is not None and superseded.check())
+                ),
+            )
 
     def _report(self, played: PlayedEpisodes, *, version: int, stop: threading.Event) -> bool:
         """Hand the result in, waiting for a learner that is away."""

@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME, load_teacher
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.recipe import Recipe
@@ -30,6 +31,13 @@ from services.shared.errors import UserError
 from services.teacher.config import TeacherConfig
 
 VIDEO_FILE = "metrics/student.gif"
+
+_PERIODS = (
+    "offline_evaluation_period",
+    "online_evaluation_period",
+    "checkpoint_period_seconds",
+    "publish_period_updates",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +103,9 @@ class ExperimentConfig:
         for field in ("num_actors", "envs_per_actor", "online_steps", "replay_capacity"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        for field in _PERIODS:
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -286,7 +297,7 @@ def resolve(config: ExperimentConfig) -> Experiment:
         experiment = Experiment(
             config=config, spec=spec, card=card, random_return=random_return(config.environment)
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
     _check_teacher_fits(card, spec)
     _check_scale(experiment)
@@ -304,6 +315,11 @@ def _check_teacher_fits(card: TeacherCard, spec: EnvironmentSpec) -> None:
         raise UserError(
             f"teacher {card.name} sees observations {tuple(card.observation_shape)}, {spec.name} "
             f"shows {spec.observation_shape}: choose a teacher of this game"
+        )
+    # Many games have as many actions as another; a teacher that says its game is held to it.
+    if card.game != UNKNOWN_GAME and name_key(card.game) != name_key(spec.name):
+        raise UserError(
+            f"teacher {card.name} plays {card.game}, not {spec.name}: choose a teacher of this game"
         )
 
 
@@ -325,6 +341,17 @@ def _check_budgets(experiment: Experiment) -> None:
         raise UserError(
             f"online_steps {experiment.config.online_steps} leave nothing to learn from after "
             f"min_replay_size {experiment.recipe.q_learning.min_replay_size}: raise the former"
+        )
+    _check_capacity(experiment)
+
+
+def _check_capacity(experiment: Experiment) -> None:
+    capacity = experiment.config.replay_capacity
+    min_replay_size = experiment.recipe.q_learning.min_replay_size
+    if capacity < min_replay_size:
+        raise UserError(
+            f"replay_capacity {capacity} is less than min_replay_size {min_replay_size}: replay "
+            "would never be learned from; raise the former"
         )
 
 

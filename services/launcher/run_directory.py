@@ -29,10 +29,19 @@ def open_run(run: Path, experiment: Experiment) -> bool:
         Whether the run was there already.
 
     Raises:
-        UserError: the folder holds something else; nothing in it is touched.
+        UserError: the folder holds something else, and nothing in it is touched; or it cannot be
+            made or written.
     """
+    try:
+        return _open(run, experiment.to_json())
+    except OSError as error:
+        raise UserError(
+            f"{run} cannot be used ({error.strerror or error}): choose another --run"
+        ) from error
+
+
+def _open(run: Path, content: str) -> bool:
     config = run / CONFIG_FILE
-    content = experiment.to_json()
     if config.exists():
         _check_same(config, content)
         return True

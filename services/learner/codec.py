@@ -53,6 +53,8 @@ class EvaluationReport:
             )
         if not all(math.isfinite(r) for r in self.episode_returns):
             raise ValueError("episode returns must be finite")
+        if min(self.episode_steps) < 1:
+            raise ValueError(f"an episode has at least 1 step, got {min(self.episode_steps)}")
         if not 0.0 <= self.epsilon <= 1.0:
             raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
 
@@ -117,7 +119,8 @@ def report_from_proto(request: learner_pb2.ReportEvaluationRequest) -> Evaluatio
     """A request as an evaluation.
 
     Raises:
-        ValueError: no episodes, too many, unequal lengths, or returns that are not finite.
+        ValueError: no episodes, too many, unequal lengths, empty episodes, or returns that are not
+            finite.
     """
     return EvaluationReport(
         weights_version=request.weights_version,

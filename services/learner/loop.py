@@ -58,6 +58,9 @@ _REPLAY_STARTUP_SECONDS = 300.0
 _FAREWELL_SECONDS = 10.0
 """How long a finished learner still answers, so that everybody hears that it is over."""
 _LOCK_WAIT_SECONDS = 30.0
+_REPLAY_LOST = (
+    "start the replay server and then the learner again, so that both go on from one checkpoint"
+)
 
 
 class Learner:
@@ -112,8 +115,9 @@ class Learner:
         """Train until the run is finished or `stop` is set; commit before leaving.
 
         Raises:
-            UserError: another learner works on this run, or replay is another experiment's.
-            FloatingPointError: a loss is not finite; the last commit is from before.
+            UserError: another learner works on this run, or replay is another experiment's or
+                gone, or the teacher turned out to be as good as chance.
+            FloatingPointError: a loss or a weight is not finite; the last commit is from before.
         """
         with locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
             try:
@@ -153,8 +157,12 @@ class Learner:
         """Write weights, optimiser, clocks and replay as one commit.
 
         A commit that fails is logged and costs nothing: the one before stays.
+
+        Raises:
+            FloatingPointError: the weights are not finite; the commit before stays, too.
         """
         started = time.monotonic()
+        self._check_weights_are_finite()
         try:
             working = checkpoint_replay(self._config.replay_address)
             commit = write_commit(
@@ -163,11 +171,20 @@ class Learner:
                 RunRecord(progress=self.progress, seconds=self._clock.seconds),
                 link_replay=lambda folder: link_checkpoint(working, folder),
             )
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ReplayTimeout) as error:
             self._log.error("no checkpoint written: %s", error)
         else:
             self._log.info("%s written in %.1f s", commit.path, time.monotonic() - started)
         self._committed_at = time.monotonic()
+
+    def _check_weights_are_finite(self) -> None:
+        # Losses are looked at once per stretch of updates: a commit may come before that.
+        params = jax.device_get(self._state.params)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+            raise FloatingPointError(
+                f"the weights are not finite after {self.progress.learner_updates} updates: start "
+                "another run with a lower learning rate"
+            )
 
     def report_progress(self) -> learner_pb2.GetProgressResponse:
         """Progress with targets, rates and losses."""
@@ -224,7 +241,10 @@ class Learner:
         """Read the data clocks off replay, which counts each item once."""
         if time.monotonic() - self._counted_at < _COUNT_PERIOD_SECONDS:
             return
-        counts = table_counts(self._config.replay_address)
+        try:
+            counts = table_counts(self._config.replay_address)
+        except ReplayTimeout as error:
+            raise UserError(f"{error}; {_REPLAY_LOST}") from error
         self._clock.count(
             teacher_steps=counts[TEACHER_TABLE].inserted,
             actor_steps=counts[STUDENT_TABLE].inserted,
@@ -240,6 +260,7 @@ class Learner:
         )
         if stage is self.progress.stage:
             return False
+        self._check_scale()
         self._log.info("%s is over: %s", self.progress.stage.name, stage.name)
         if stage is Stage.ONLINE and self._recipe.syncs_target_before_online:
             self._state = sync_target(self._state)
@@ -251,6 +272,19 @@ class Learner:
             self._desk.ask_for(self._snapshot())
         return True
 
+    def _check_scale(self) -> None:
+        """Refuse a measured teacher as good as chance: weaning and scores would divide by 0.
+
+        Raises:
+            UserError: teacher and random policy have the same return.
+        """
+        progress = self.progress
+        if progress.teacher_return == progress.random_return:
+            raise UserError(
+                f"teacher and random policy both return {progress.random_return}: there is no "
+                "scale to measure a student on; choose another teacher and another run"
+            )
+
     def _train(self) -> None:
         """One update, if replay gives a batch soon enough."""
         before = self.progress
@@ -260,6 +294,8 @@ class Learner:
             )
         except ReplayTimeout:
             return
+        except RuntimeError as error:
+            raise UserError(f"{error}; {_REPLAY_LOST}") from error
         weights = self._recipe.term_weights(before)
         learning_rate = self._recipe.learning_rate(before)
         self._state, metrics = self._update(

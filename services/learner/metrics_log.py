@@ -76,8 +76,8 @@ class MetricsLog:
         }
         if not all(math.isfinite(loss) for loss in losses.values()):
             raise FloatingPointError(
-                f"losses {losses} are not finite after {progress.learner_updates} updates: lower "
-                "the learning rate and go on from the last checkpoint"
+                f"losses {losses} are not finite after {progress.learner_updates} updates: start "
+                "another run with a lower learning rate"
             )
         now = time.monotonic()
         self._updates_per_second = len(stretch) / max(now - self._began, 1e-9)

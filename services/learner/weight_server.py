@@ -18,17 +18,21 @@ import grpc
 from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.types import Progress
 from services.learner.codec import (
-    CHANNEL_OPTIONS,
+    MAX_MESSAGE_BYTES,
     EvaluationReport,
     progress_to_proto,
     report_from_proto,
 )
 from services.learner.evaluation_desk import UnknownWeights
 from services.learner.weight_store import Offer
+from services.shared.addresses import format_address
 from services.shared.errors import UserError
 from services.shared.health import SyncHealth
 
 SERVICE_NAME = learner_pb2.DESCRIPTOR.services_by_name["Learner"].full_name
+
+_MAX_REQUEST_BYTES = 4 * 2**20
+"""Requests are small: the largest, an evaluation of `codec.MAX_EPISODES` episodes, has 1.3 MB."""
 
 
 class RunView(Protocol):
@@ -98,12 +102,16 @@ class WeightServer:
     def __init__(self, run: RunView, *, host: str, port: int) -> None:
         self._server = grpc.server(
             futures.ThreadPoolExecutor(max_workers=16, thread_name_prefix="learner-grpc"),
-            # Two servers must not share a port silently.
-            options=[*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)],
+            options=[
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
+                # Two servers must not share a port silently.
+                ("grpc.so_reuseport", 0),
+            ],
         )
         learner_pb2_grpc.add_LearnerServicer_to_server(_Servicer(run), self._server)
         self._health = SyncHealth(self._server, [SERVICE_NAME])
-        self._address = f"{host}:{port}"
+        self._address = format_address(host, port)
 
     def start(self) -> int:
         """Listen.

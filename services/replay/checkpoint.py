@@ -18,10 +18,12 @@ from pathlib import Path
 
 import reverb
 
+from services.replay.connection import table_counts
 from services.shared.errors import UserError
 
 _DATA_FILES = ("chunks.tfrecord", "tables.tfrecord")
 _DONE_FILE = "DONE"
+_ANSWER_SECONDS = 10.0
 _WORKING_CHECKPOINT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+[+-][0-9:]+")
 
 
@@ -35,8 +37,11 @@ def checkpoint_replay(address: str) -> Path:
         The checkpoint's folder, as the server sees it; replaced by the next call.
 
     Raises:
-        RuntimeError: the server is gone or could not write.
+        ReplayTimeout: the server does not answer.
+        RuntimeError: the server could not write.
     """
+    # Asked first: the call itself has no deadline, and waits without end for a server that is gone.
+    table_counts(address, timeout_seconds=_ANSWER_SECONDS)
     return Path(reverb.Client(address).checkpoint())
 
 

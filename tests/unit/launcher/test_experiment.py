@@ -102,6 +102,10 @@ def test_a_teacher_of_another_game_is_refused(catch_teacher: Path) -> None:
     breakout = config("pong_dqn", environment=EnvironmentConfig(game="breakout"))
     with pytest.raises(UserError, match=r"6 actions, breakout has 4: choose a teacher of this"):
         resolve(breakout)
+    # Qbert has six actions, too.
+    qbert = config("pong_dqn", environment=EnvironmentConfig(game="qbert"))
+    with pytest.raises(UserError, match=r"plays pong, not qbert: choose a teacher of this"):
+        resolve(qbert)
     stacked = config(catch_teacher, environment=EnvironmentConfig(name="catch", stack_size=2))
     with pytest.raises(UserError, match=r"\(10, 5, 1\).*\(10, 5, 2\).*choose a teacher of this"):
         resolve(stacked)
@@ -123,6 +127,8 @@ def test_budgets_that_leave_nothing_to_learn_from_are_refused(catch_teacher: Pat
         resolve(config(catch_teacher, online_steps=20_000))
     with pytest.raises(UserError, match="offline updates need data of the teacher"):
         resolve(config(catch_teacher, teacher_steps=0))
+    with pytest.raises(UserError, match="replay_capacity 100 is less than min_replay_size 20000"):
+        resolve(config(catch_teacher, replay_capacity=100))
     small = QDaggerConfig(q_learning=QLearningConfig(n_step=3, min_replay_size=16))
     assert resolve(config(catch_teacher, method=small, online_steps=20)).targets.online_updates == 1
 
@@ -134,6 +140,9 @@ def test_budgets_that_leave_nothing_to_learn_from_are_refused(catch_teacher: Pat
         {"envs_per_actor": 0},
         {"online_steps": 0},
         {"replay_capacity": 0},
+        {"offline_evaluation_period": 0},
+        {"checkpoint_period_seconds": 0},
+        {"publish_period_updates": 0},
         {"teacher_steps": -1},
         {"seed": -1},
     ],

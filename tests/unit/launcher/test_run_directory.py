@@ -87,6 +87,12 @@ def test_changed_settings_are_refused_by_name_and_nothing_is_written(
     assert contents(tmp_path) == before
 
 
+def test_a_folder_that_cannot_be_made_is_refused(experiment: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be used .*choose another --run"):
+        open_run(tmp_path / "file" / "run", experiment)
+
+
 def test_a_config_that_is_no_json_is_refused(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text('{"method": "qdag')
     with pytest.raises(UserError, match="not readable as JSON"):

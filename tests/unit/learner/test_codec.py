@@ -18,6 +18,7 @@ from services.learner.codec import (
 )
 
 COUNTS = st.integers(0, 2**63)
+STEPS = st.integers(1, 2**40)
 RETURNS = st.floats(-1e6, 1e6)
 
 
@@ -42,7 +43,7 @@ def test_progress_survives_the_wire(progress: Progress) -> None:
     assert progress_from_proto(learner_pb2.Progress.FromString(encoded)) == progress
 
 
-@given(st.lists(st.tuples(RETURNS, COUNTS), min_size=1), st.floats(0, 1), COUNTS)
+@given(st.lists(st.tuples(RETURNS, STEPS), min_size=1), st.floats(0, 1), COUNTS)
 def test_a_report_survives_the_wire(
     episodes: list[tuple[float, int]], epsilon: float, version: int
 ) -> None:
@@ -72,6 +73,7 @@ REPORT = EvaluationReport(
     [
         ({"episode_returns": (), "episode_steps": ()}, "got 0"),
         ({"episode_steps": (1,)}, "2 returns but 1 step counts"),
+        ({"episode_steps": (10, 0)}, "at least 1 step, got 0"),
         ({"episode_returns": (1.0, float("nan"))}, "must be finite"),
         ({"epsilon": 1.5}, "must lie in"),
     ],
