@@ -14,7 +14,8 @@ uv_version=0.13.8
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-fingerprint() { cat "$lock" pyproject.toml deploy/local/setup.sh | cksum; }
+# The folder counts, too: scripts in an environment carry its path.
+fingerprint() { { pwd; cat "$lock" pyproject.toml deploy/local/setup.sh; } | cksum; }
 
 is_cpython_310() {
   "$1" -c 'import sys, ssl, venv, ctypes

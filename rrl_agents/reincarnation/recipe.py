@@ -50,16 +50,6 @@ class Recipe:
         if not names or len(set(names)) != len(names):
             raise ValueError(f"terms are named {names}; a recipe needs one or more, all different")
 
-    @property
-    def n_step(self) -> int:
-        """Rewards summed before bootstrapping."""
-        return self.q_learning.n_step
-
-    @property
-    def discount(self) -> float:
-        """Gamma, per decision."""
-        return self.q_learning.discount
-
     def term_weights(self, progress: Progress) -> dict[str, float]:
         """Factor of each term in the loss: its schedule times its coefficient."""
         return {term.name: term.coefficient * term.weight(progress) for term in self.terms}

@@ -8,6 +8,7 @@ import threading
 
 from rrl_agents.types import Params, Progress
 from services.learner.weight_client import LearnerUnavailable, WeightClient
+from services.shared.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,13 +38,20 @@ class WeightPoller:
         self._client = client
         self._period_seconds = period_seconds
         self._latest: ActingView | None = None
+        self._failure: Exception | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="weight-poller", daemon=True)
         self._thread.start()
 
     @property
     def latest(self) -> ActingView | None:
-        """Newest view, None before the first answer."""
+        """Newest view, None before the first answer.
+
+        Raises:
+            UserError: what answers is no learner of this kind; asking again is pointless.
+        """
+        if self._failure is not None:
+            raise UserError(f"cannot go by the learner's answers: {self._failure}")
         return self._latest
 
     def close(self) -> None:
@@ -61,6 +69,9 @@ class WeightPoller:
                 if not away:
                     logging.getLogger(__name__).warning("%s; asking again", error)
                 away = True
+            except ValueError as error:
+                self._failure = error
+                return
 
     def _refresh(self) -> None:
         latest = self._latest

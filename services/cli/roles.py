@@ -16,6 +16,7 @@ from services.launcher.experiment import resolve
 from services.launcher.run_directory import open_run
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
+from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.logging import setup_logging
 from services.shared.shutdown import install_shutdown_event
 
@@ -104,6 +105,8 @@ def replay_main(arguments: list[str]) -> None:
     server = build_replay(config)
     print(f"replay ready at port {server.start()}", flush=True)
     stop.wait()
+    # Whoever stops a run stops all roles at once: the learner's last commit needs the tables.
+    wait_until_free(own.run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
     server.stop()
 
 

@@ -27,7 +27,8 @@ from services.evaluator.video import record_gif
 from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.progress_client import EvaluationRefused, ProgressClient
 from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient, WeightUpdate
-from services.teacher.client import TeacherClient, TeacherUnavailable
+from services.shared.errors import UserError
+from services.teacher.client import TeacherClient, TeacherError, TeacherRejected
 
 _EVALUATION_SEED = 1_000_003
 """Keeps evaluation apart from the seeds that actors derive."""
@@ -82,19 +83,25 @@ class Evaluator:
     def _evaluate_teacher(self, stop: threading.Event) -> bool:
         address = self._config.teacher_address
         if address is None:
-            return False
+            raise UserError(
+                "nobody knows the teacher's return, and the evaluator has no teacher to play: give "
+                "--teacher-address, or --teacher.mean-return to all roles"
+            )
         with TeacherClient(address) as teacher:
             try:
                 teacher.wait_until_ready(self._config.poll_seconds)
-            except TeacherUnavailable:
+                self._log.info("playing the teacher: its card has no score")
+                played = self._play(
+                    lambda states: teacher.evaluate(states).action_values,
+                    episodes=self._config.protocol.teacher_episodes,
+                    index=0,
+                    stop=stop,
+                )
+            except TeacherRejected as error:
+                raise UserError(f"the teacher refuses this game's states: {error}") from error
+            except TeacherError as error:
+                self._log.warning("the teacher cannot be played now: %s", error)
                 return False
-            self._log.info("playing the teacher: its card has no score")
-            played = self._play(
-                lambda states: teacher.evaluate(states).action_values,
-                episodes=self._config.protocol.teacher_episodes,
-                index=0,
-                stop=stop,
-            )
         return played is not None and self._report(played, version=0, stop=stop)
 
     def _evaluate_student(self, update: WeightUpdate, stop: threading.Event) -> None:

@@ -65,8 +65,8 @@ class ExperimentConfig:
         environment: What is played.
         network: The student's architecture.
         teacher: Whom it learns from.
-        teacher_steps: Agent steps the teacher plays into its table first; 0 where the method has
-            no offline phase.
+        teacher_steps: Agent steps the teacher plays into its table first; not played where there
+            are no offline updates.
         online_steps: Agent steps the students play, all actors together.
         evaluation: How students are scored.
         offline_evaluation_period: Updates between two evaluations in the offline phase.
@@ -142,7 +142,7 @@ class Experiment:
         beginning = Progress(random_return=self.random_return)
         return (
             self.teacher_return is None
-            or self.config.teacher_steps > 0
+            or self.targets.teacher_steps > 0
             or self.recipe.needs_teacher(beginning)
         )
 
@@ -152,7 +152,8 @@ class Experiment:
         q_learning, recipe = self.recipe.q_learning, self.recipe
         learned_from = max(0, self.config.online_steps - q_learning.min_replay_size)
         return StageTargets(
-            teacher_steps=self.config.teacher_steps,
+            # Data nobody would learn from is not played.
+            teacher_steps=self.config.teacher_steps if recipe.offline_updates > 0 else 0,
             offline_updates=recipe.offline_updates,
             online_updates=learned_from // q_learning.update_period,
         )
@@ -209,6 +210,8 @@ class Experiment:
             samples_per_insert=samples_per_insert(
                 batch_size=q_learning.batch_size, update_period=q_learning.update_period
             ),
+            # Sixteen batches: enough for what is fetched ahead, small beside any run.
+            error_buffer=16.0 * q_learning.batch_size,
             port=port,
             restore_from=commit.replay if commit is not None else None,
         )
@@ -324,11 +327,13 @@ def _check_teacher_fits(card: TeacherCard, spec: EnvironmentSpec) -> None:
 
 
 def _check_scale(experiment: Experiment) -> None:
-    """Scores are measured between random and teacher: they must differ."""
-    if experiment.teacher_return == experiment.random_return:
+    """Scores are measured from random to teacher: the teacher must be the better one."""
+    known = experiment.teacher_return
+    if known is not None and known <= experiment.random_return:
         raise UserError(
-            f"teacher and random policy both score {experiment.random_return}: there is no scale "
-            "to measure a student on; choose another teacher"
+            f"the teacher returns {known}, no more than the random policy's "
+            f"{experiment.random_return}: there is no scale to measure a student on; choose "
+            "another teacher"
         )
 
 

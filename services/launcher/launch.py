@@ -78,7 +78,9 @@ def _session_folder(run: Path) -> Path:
     """A new folder for the output of this session's processes; earlier ones are kept."""
     sessions = run / "logs"
     sessions.mkdir(exist_ok=True)
-    number = 1 + max((int(path.name) for path in sessions.glob("[0-9]*")), default=0)
+    number = 1 + max(
+        (int(path.name) for path in sessions.iterdir() if path.name.isdecimal()), default=0
+    )
     folder = sessions / f"{number:03d}"
     folder.mkdir()
     return folder

@@ -18,9 +18,8 @@ from typing import Any
 import launchpad as lp
 
 from services.launcher.experiment import Experiment
-from services.shared.locks import LEARNER_LOCK, is_locked
+from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
 
-_LEARNER_COMMIT_SECONDS = 50.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -98,11 +97,7 @@ def _run_replay(experiment: Experiment, run: Path, address: lp.Address) -> None:
     server.start()
     stop.wait()
     # The learner's last commit needs the tables: everybody is told to stop at the same moment.
-    waited = threading.Event()
-    for _ in range(int(_LEARNER_COMMIT_SECONDS / 0.2)):
-        if not is_locked(run / LEARNER_LOCK):
-            break
-        waited.wait(0.2)
+    wait_until_free(run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
     server.stop()
 
 

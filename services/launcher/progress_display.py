@@ -70,8 +70,8 @@ class ProgressDisplay:
         self._live = Live(console=console, auto_refresh=False) if interactive else None
         self._clock = clock
         self._samples: tuple[Sample, ...] = ()
-        # Stage, number of evaluations and failure last shown.
-        self._news: tuple[int, int, str] = (-1, 0, "")
+        # Stage and number of evaluations last shown.
+        self._news: tuple[int, int] = (-1, 0)
         self._printed_at: float | None = None
         self._closed = False
 
@@ -85,7 +85,7 @@ class ProgressDisplay:
         progress = response.progress
         if progress.stage != self._news[0]:
             self._samples = ()
-        news = (progress.stage, progress.evaluations, response.failure)
+        news = (progress.stage, progress.evaluations)
         is_news, self._news = news != self._news, news
         phase = current_phase(response)
         if phase is not None:
@@ -212,8 +212,6 @@ def _facts(response: GetProgressResponse) -> list[str]:
         facts.append("loss " + " ".join(f"{k} {v:.4g}" for k, v in sorted(response.losses.items())))
     if response.seconds > 0:
         facts.append(f"{format_duration(response.seconds)} at work")
-    if response.failure:
-        facts.append(f"FAILED: {response.failure}")
     return [fact for fact in facts if fact]
 
 

@@ -75,7 +75,7 @@ def commits_folder(run: Path) -> Path:
 
 def newest_commit(run: Path) -> Commit | None:
     """The newest commit that reads well, None when there is none; writes nothing."""
-    for path in sorted(commits_folder(run).glob("[0-9]*"), reverse=True):
+    for path in reversed(_numbered(commits_folder(run))):
         try:
             return Commit(path=path, number=int(path.name), record=_read_record(path))
         except (OSError, ValueError) as error:
@@ -101,7 +101,7 @@ def write_commit(
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    number = 1 + max((int(path.name) for path in folder.glob("[0-9]*")), default=0)
+    number = 1 + max((int(path.name) for path in _numbered(folder)), default=0)
     temporary = (folder / f"{_TEMPORARY_PREFIX}{number:08d}").absolute()
     temporary.mkdir()
     with ocp.StandardCheckpointer() as checkpointer:
@@ -111,9 +111,14 @@ def write_commit(
     (temporary / RECORD_FILE).write_text(json.dumps(_record_to_json(record), indent=1))
     path = folder / f"{number:08d}"
     temporary.rename(path)
-    for old in sorted(folder.glob("[0-9]*"))[:-KEPT_COMMITS]:
+    for old in _numbered(folder)[:-KEPT_COMMITS]:
         shutil.rmtree(old, ignore_errors=True)
     return Commit(path=path, number=number, record=record)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Its commits, oldest first; whatever else somebody put there is left alone."""
+    return sorted(path for path in folder.glob("*") if path.name.isdecimal())
 
 
 def restore_state(commit: Commit, template: Any) -> Any:

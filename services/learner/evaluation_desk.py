@@ -34,7 +34,8 @@ class EvaluationDesk:
     def __init__(self, run: Path, clock: RunClock) -> None:
         self._records = run / EVALUATIONS_FILE
         self._clock = clock
-        self._due: dict[int, Snapshot] = {}
+        # Version -> the clocks of these weights, and whether they are the last.
+        self._due: dict[int, tuple[Progress, bool]] = {}
         self._final_is_done = False
         self.offer = Offer()
         self._recall_final()
@@ -57,7 +58,7 @@ class EvaluationDesk:
 
     def ask_for(self, snapshot: Snapshot) -> None:
         """Have weights evaluated; older ones that are being played are still taken."""
-        self._due[snapshot.version] = snapshot
+        self._due[snapshot.version] = (snapshot.progress, snapshot.final)
         self.offer.publish(snapshot)
 
     def take(self, report: EvaluationReport) -> Progress:
@@ -73,14 +74,14 @@ class EvaluationDesk:
         if of_teacher:
             played, final = self._clock.progress, False
         elif report.weights_version in self._due:
-            snapshot = self._due.pop(report.weights_version)
-            played, final = snapshot.progress, snapshot.final
+            played, final = self._due[report.weights_version]
         else:
             raise UnknownWeights(
                 f"weights {report.weights_version} are not due for evaluation; "
                 "ask for those that are"
             )
         progress = self._clock.take_return(report.mean_return, of_teacher=of_teacher)
+        # Where the disk is full, weaning has still heard of it, and the same report may come again.
         append_record(
             self._records,
             EvaluationRecord(
@@ -100,6 +101,7 @@ class EvaluationDesk:
                 final=final,
             ),
         )
+        self._due.pop(report.weights_version, None)
         # Set last: the run may finish as soon as it is.
         self._final_is_done |= final
         return progress

@@ -105,6 +105,7 @@ class Learner:
         )
         self._server = WeightServer(self, host=config.host, port=config.port)
         self._counted_at = self._committed_at = -math.inf
+        self._committed_progress: Progress | None = None
 
     @property
     def progress(self) -> Progress:
@@ -121,10 +122,12 @@ class Learner:
         """
         with locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
             try:
+                self._check_nobody_went_on()
                 self._server.start()
                 if self._replay_is_there(stop):
                     self._train_until(stop)
-                    self.commit()
+                    if self.progress != self._committed_progress:
+                        self.commit()
             finally:
                 self._reader.close()
                 self._metrics.close()
@@ -174,6 +177,7 @@ class Learner:
         except (OSError, RuntimeError, ReplayTimeout) as error:
             self._log.error("no checkpoint written: %s", error)
         else:
+            self._committed_progress = commit.record.progress
             self._log.info("%s written in %.1f s", commit.path, time.monotonic() - started)
         self._committed_at = time.monotonic()
 
@@ -208,8 +212,22 @@ class Learner:
         """
         return self._desk.take(report)
 
+    def _check_nobody_went_on(self) -> None:
+        """Refuse to go on from an older commit than the run's newest.
+
+        Raises:
+            UserError: another learner committed between our reading the run and having its lock.
+        """
+        newest = newest_commit(self._config.run)
+        if (newest.path if newest is not None else None) != self._restored_from:
+            raise UserError(
+                f"another learner worked on {self._config.run} meanwhile: start again to go on "
+                "from where it stopped"
+            )
+
     def _restore(self) -> None:
         commit = newest_commit(self._config.run)
+        self._restored_from = commit.path if commit is not None else None
         if commit is None:
             return
         self._state = restore_state(commit, self._state)
@@ -273,16 +291,20 @@ class Learner:
         return True
 
     def _check_scale(self) -> None:
-        """Refuse a measured teacher as good as chance: weaning and scores would divide by 0.
+        """Refuse a measured teacher no better than chance: scores would have no meaning.
 
         Raises:
-            UserError: teacher and random policy have the same return.
+            UserError: the teacher's return is not above the random policy's.
         """
         progress = self.progress
-        if progress.teacher_return == progress.random_return:
+        if (
+            progress.teacher_return is not None
+            and progress.teacher_return <= progress.random_return
+        ):
             raise UserError(
-                f"teacher and random policy both return {progress.random_return}: there is no "
-                "scale to measure a student on; choose another teacher and another run"
+                f"the teacher returns {progress.teacher_return}, no more than the random policy's "
+                f"{progress.random_return}: there is no scale to measure a student on; choose "
+                "another teacher and another run"
             )
 
     def _train(self) -> None:

@@ -63,6 +63,7 @@ class WeightClient:
 
         Raises:
             LearnerUnavailable: no answer in time.
+            ValueError: no learner answers there, or the weights are malformed.
         """
         request = learner_pb2.GetWeightsRequest(
             known_version=known_version,
@@ -71,6 +72,8 @@ class WeightClient:
         try:
             response = self._stub.GetWeights(request, timeout=self._timeout_seconds)
         except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                raise ValueError(f"what listens at {self._address} is no learner") from error
             raise LearnerUnavailable(
                 f"learner at {self._address} did not answer: {error.code().name}"
             ) from error

@@ -43,12 +43,6 @@ class Offer:
         with self._lock:
             self._snapshot, self._encoded = snapshot, b""
 
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """What is on offer, None before the first publication."""
-        with self._lock:
-            return self._snapshot
-
     def weights_unless(self, known_version: int) -> tuple[Snapshot | None, bytes]:
         """The snapshot on offer and its bytes, which are empty when the caller has them."""
         with self._lock:

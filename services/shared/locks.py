@@ -13,6 +13,9 @@ from services.shared.errors import UserError
 LEARNER_LOCK = ".learner.lock"
 """Held in a run's folder by its learner: two learners would write one run."""
 
+LEARNER_COMMIT_SECONDS = 50.0
+"""How long replay, told to stop, waits for a learner that was told the same to commit."""
+
 _POLL_SECONDS = 0.1
 
 
@@ -40,6 +43,16 @@ def locked(file: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
                     ) from error
             time.sleep(_POLL_SECONDS)
         yield
+
+
+def wait_until_free(file: Path, *, timeout_seconds: float) -> bool:
+    """Wait for a lock's holder to let go; returns whether it did."""
+    end = time.monotonic() + timeout_seconds
+    while is_locked(file):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def is_locked(file: Path) -> bool:

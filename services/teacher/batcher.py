@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import threading
 import time
@@ -245,11 +246,11 @@ class Batcher:
 
 
 def _succeed(work: _Work) -> None:
-    # False when the caller cancelled meanwhile; then nobody wants the values.
-    if not work.future.done() and work.future.set_running_or_notify_cancel():
+    # Whoever settles a future first wins: the caller may cancel, and closing may fail it meanwhile.
+    with contextlib.suppress(concurrent.futures.InvalidStateError):
         work.future.set_result(work.values)
 
 
 def _fail(work: _Work, error: Exception) -> None:
-    if not work.future.done() and work.future.set_running_or_notify_cancel():
+    with contextlib.suppress(concurrent.futures.InvalidStateError):
         work.future.set_exception(error)

@@ -209,8 +209,8 @@ def _behaviour(recipe: Recipe) -> list[Any]:
     seen: list[Any] = [
         [weights[term.name] * float(term.loss(row)) for term in recipe.terms],
         recipe.offline_updates,
-        recipe.n_step,
-        recipe.discount,
+        recipe.q_learning.n_step,
+        recipe.q_learning.discount,
         recipe.q_learning.batch_size,
         recipe.q_learning.update_period,
         recipe.q_learning.adam,

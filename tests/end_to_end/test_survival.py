@@ -162,3 +162,28 @@ def test_a_run_goes_on_after_every_way_of_dying_and_comes_to_its_end(run: CatchR
     assert end.offline_updates == OFFLINE_UPDATES
     assert end.online_updates == (ONLINE_STEPS - MIN_REPLAY_SIZE) // 4
     assert (run.folder / "report" / "README.md").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("role", ["teacher", "replay", "actor", "evaluator", "launcher"])
+def test_a_run_goes_on_after_the_death_of_any_process(run: CatchRun, role: str) -> None:
+    run.start()
+    run.wait_until(lambda: has_committed_online_after(run, 0))
+    if role == "launcher":
+        # Nobody is left to stop the roles: they notice by themselves, and the learner commits.
+        run.launcher.kill()
+        run.wait()
+    else:
+        run.process(role).kill()
+        assert run.wait() == 2
+        (line,) = run.err.splitlines()
+        assert f"--run {run.folder} to go on from the last checkpoint" in line
+    run.wait_until_alone()
+    committed = newest(run)
+
+    run.start()
+    assert_goes_on_from(run, committed)
+    run.signal_group(signal.SIGINT)
+    assert run.wait() in (0, 130)
+    run.wait_until_alone()

@@ -88,8 +88,10 @@ def test_a_teacher_service_runs_only_where_it_is_asked(catch_teacher: Path) -> N
     plain = config(catch_teacher, method=TabulaRasaConfig(), teacher_steps=0)
     assert not resolve(plain).uses_teacher
     assert resolve(config(catch_teacher)).uses_teacher
-    collects = dataclasses.replace(plain, teacher_steps=10)
-    assert resolve(collects).uses_teacher
+    # Data that nobody would learn from is not played.
+    unused = resolve(dataclasses.replace(plain, teacher_steps=10))
+    assert not unused.uses_teacher
+    assert unused.targets.teacher_steps == 0
 
 
 def test_what_is_shown_before_a_run_names_teacher_and_game(catch_teacher: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_all_methods_of_the_paper_share(method: str) -> None:
 def test_qdagger_dqn_has_the_papers_numbers() -> None:
     config, recipe = paper("qdagger")
     assert isinstance(config.method, QDaggerConfig)
-    assert recipe.n_step == 3
+    assert recipe.q_learning.n_step == 3
     assert config.method.temperature == 0.1
     assert config.method.distillation_coefficient == 3.0
     assert config.method.wean_steps == 1_500_000  # 6M frames of 4 per decision
@@ -79,7 +79,7 @@ def test_qdagger_dqn_has_the_papers_numbers() -> None:
 def test_tabula_rasa_has_the_papers_numbers() -> None:
     config, recipe = paper("tabula_rasa")
     assert isinstance(config.method, TabulaRasaConfig)
-    assert recipe.n_step == 1
+    assert recipe.q_learning.n_step == 1
     assert config.method.learning_rate == 6.25e-5
     assert recipe.offline_updates == 0
     assert config.teacher_steps == 0

@@ -66,10 +66,6 @@ def test_lines_come_every_five_seconds_and_at_once_for_news() -> None:
     assert lines_after(6.0, answer(Stage.STAGE_OFFLINE)) == 3  # another phase
     assert lines_after(7.0, answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)) == 4
     assert lines_after(8.0, answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)) == 4
-    failed = answer(Stage.STAGE_OFFLINE, evaluations=1)
-    failed.failure = "the teacher is gone"
-    assert lines_after(8.5, failed) == 5
-    assert "FAILED: the teacher is gone" in stream.getvalue()
 
 
 def test_the_rate_of_one_phase_does_not_leak_into_the_next() -> None:

@@ -44,7 +44,7 @@ def test_qdagger_has_the_clocks_of_the_paper() -> None:
     assert recipe.epsilon(20_000) == 1.0
     assert recipe.epsilon(45_000) == pytest.approx(0.505)
     assert recipe.epsilon(70_000) == pytest.approx(0.01)
-    assert recipe.n_step == 3 and recipe.discount == 0.99
+    assert recipe.q_learning.n_step == 3 and recipe.q_learning.discount == 0.99
     assert recipe.syncs_target_before_online
 
 
@@ -52,7 +52,7 @@ def test_tabula_rasa_is_one_step_q_learning_without_a_teacher() -> None:
     recipe = tabula_rasa(TabulaRasaConfig())
     assert recipe.term_weights(ONLINE) == {"td": 1.0}
     assert recipe.learning_rate(ONLINE) == pytest.approx(6.25e-5)
-    assert recipe.n_step == 1
+    assert recipe.q_learning.n_step == 1
     assert recipe.offline_updates == 0
     assert recipe.weaning_weight(ONLINE) == 0.0
     assert not recipe.needs_teacher(ONLINE)

@@ -216,7 +216,6 @@ class GetProgressResponse(google.protobuf.message.Message):
     UPDATES_PER_SECOND_FIELD_NUMBER: builtins.int
     LOSSES_FIELD_NUMBER: builtins.int
     SECONDS_FIELD_NUMBER: builtins.int
-    FAILURE_FIELD_NUMBER: builtins.int
     @property
     def progress(self) -> global___Progress: ...
     teacher_steps_target: builtins.int
@@ -230,8 +229,6 @@ class GetProgressResponse(google.protobuf.message.Message):
         """Mean losses since the last report, by term name, unweighted."""
     seconds: builtins.float
     """Seconds of all sessions of this run so far."""
-    failure: builtins.str
-    """Set when the learner can't go on: what happened, for whoever is watching."""
     def __init__(
         self,
         *,
@@ -242,10 +239,9 @@ class GetProgressResponse(google.protobuf.message.Message):
         updates_per_second: builtins.float = ...,
         losses: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
         seconds: builtins.float = ...,
-        failure: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["actor_steps_target", b"actor_steps_target", "failure", b"failure", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def ClearField(self, field_name: typing_extensions.Literal["actor_steps_target", b"actor_steps_target", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
 
 global___GetProgressResponse = GetProgressResponse
 
