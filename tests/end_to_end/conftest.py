@@ -99,14 +99,17 @@ class CatchRun:
         return found
 
     def address(self, role: str) -> str:
-        """Where a role listens; it must be listening already."""
-        ports = {
+        """Where a role listens; waits until it does."""
+        self.wait_until(lambda: len(self._ports(role)) > 0)
+        (port,) = self._ports(role)
+        return f"localhost:{port}"
+
+    def _ports(self, role: str) -> set[int]:
+        return {
             connection.laddr.port
             for connection in self.process(role).net_connections(kind="tcp")
             if connection.status == psutil.CONN_LISTEN
         }
-        (port,) = ports
-        return f"localhost:{port}"
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition of the running session."""
@@ -141,7 +144,7 @@ def catch_run(tmp_path: Path) -> Iterator[Callable[..., CatchRun]]:
         folder = tmp_path / str(len(runs))
         folder.mkdir()
         student = ("--environment.name", "catch", "--network.name", "mlp", "--network.features")
-        runs.append(CatchRun(folder, method, (*student, "32", *flags)))
+        runs.append(CatchRun(folder, method, (*student, "64", *flags)))
         return runs[-1]
 
     yield make

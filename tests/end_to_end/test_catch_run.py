@@ -36,11 +36,12 @@ def test_a_student_learns_from_its_teacher_until_it_plays_as_well(
         f"--teacher.checkpoint={catch_teacher}",
         "--teacher-steps=1500",
         "--online-steps=6200",
-        "--offline-evaluation-period=1000",
+        "--evaluation.final-episodes=50",
+        "--offline-evaluation-period=500",
         "--online-evaluation-period=500",
         "--method.offline-updates=1000",
-        "--method.taught-learning-rate=0.005",
-        "--method.weaned-learning-rate=0.0005",
+        "--method.taught-learning-rate=0.003",
+        "--method.weaned-learning-rate=0.0003",
         "--method.wean-steps=4000",
     )
     run.start()
@@ -72,7 +73,7 @@ def test_a_student_learns_from_its_teacher_until_it_plays_as_well(
     assert records[-1].final
     assert {record.player for record in records} == {"student"}
     # The protocol's own numbers of episodes.
-    assert len(records[-1].episode_returns) == 20
+    assert len(records[-1].episode_returns) == 50
     assert {len(record.episode_returns) for record in records[:-1]} <= {10}
     assert run.commit is not None
     assert run.commit.record.progress.stage is Stage.FINISHED

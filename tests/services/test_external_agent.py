@@ -97,7 +97,7 @@ def teacher_address() -> Iterator[str]:
         yield ready[1]
     finally:
         service.terminate()
-        service.wait(20)
+        service.communicate(timeout=20)
 
 
 def test_the_agents_environment_holds_the_bare_install_on_another_python(agent_python: str) -> None:

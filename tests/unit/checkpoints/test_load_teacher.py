@@ -30,7 +30,8 @@ def test_the_bundled_card_says_what_was_scored_and_how() -> None:
     assert card.score is not None
     assert card.score.mean_return == pytest.approx(np.mean(card.score.returns))
     assert card.score.std_return == pytest.approx(np.std(card.score.returns))
-    assert "first 20 to finish of ten environments" in card.score.note
+    assert card.score.episodes == len(card.score.returns) == 30
+    assert "each playing two whole episodes" in card.score.note
     assert "double DQN" in card.made
 
 
