@@ -360,13 +360,18 @@ def _check_capacity(experiment: Experiment) -> None:
         )
 
 
+def _known_return(experiment: Experiment) -> str:
+    known = experiment.teacher_return
+    return "to be scored first" if known is None else f"mean return {known:.2f}"
+
+
 def describe(experiment: Experiment) -> dict[str, Any]:
     """The facts a user wants to see before a run starts."""
     config, targets = experiment.config, experiment.targets
     return {
         "method": experiment.recipe.name,
         "game": experiment.spec.name,
-        "teacher": f"{experiment.card.name}, mean return {experiment.teacher_return}",
+        "teacher": f"{experiment.card.name}, {_known_return(experiment)}",
         "student": f"{config.network.name} {config.network.features}",
         "teacher steps": targets.teacher_steps,
         "offline updates": targets.offline_updates,
