@@ -1,4 +1,4 @@
-"""`rrl demo`: the main job within a quarter of an hour, from the bundled Pong teacher to a report."""
+"""`rrl demo`: the main job in minutes, from the bundled Pong teacher to a report."""
 
 from __future__ import annotations
 

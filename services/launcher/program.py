@@ -69,7 +69,16 @@ def _begin(role: str) -> threading.Event:
     from services.shared.logging import setup_logging
 
     setup_logging(role)
-    stop: threading.Event = lp.stop_event()
+    asked: threading.Event = lp.stop_event()
+    stop = threading.Event()
+
+    def pass_on() -> None:
+        asked.wait()
+        stop.set()
+
+    # Launchpad sets its event in signal handlers, which run in the main thread: a role that waited
+    # on that event there could be interrupted while it holds the event's lock, and never go on.
+    threading.Thread(target=pass_on, name="stop", daemon=True).start()
     return stop
 
 

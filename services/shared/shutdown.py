@@ -24,7 +24,8 @@ def install_shutdown_event() -> threading.Event:
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         del signum, frame
-        event.set()
+        # Not here: this thread may be inside `event.wait`, holding the lock that `set` takes.
+        threading.Thread(target=event.set, name="shutdown", daemon=True).start()
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
