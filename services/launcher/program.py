@@ -64,6 +64,10 @@ def _add(
 
 def _begin(role: str) -> threading.Event:
     """What every role's process does first; returns the event that ends it."""
+    # Ctrl-C reaches every process of the terminal, and the launcher answers it with SIGTERM to its
+    # roles. Launchpad's handler of the one must not be interrupted by that of the other: both take
+    # the same lock, in the same thread.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A launcher that is killed outright must not leave its roles behind.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     from services.shared.logging import setup_logging
@@ -87,9 +91,9 @@ def _port(address: lp.Address) -> int:
 
 
 def _run_teacher(experiment: Experiment, address: lp.Address, metrics: lp.Address) -> None:
+    stop = _begin("teacher")
     from services.teacher.server import build_teacher
 
-    stop = _begin("teacher")
     server = build_teacher(
         experiment.teacher_config(port=_port(address), metrics_port=_port(metrics))
     )
@@ -99,9 +103,9 @@ def _run_teacher(experiment: Experiment, address: lp.Address, metrics: lp.Addres
 
 
 def _run_replay(experiment: Experiment, run: Path, address: lp.Address) -> None:
+    stop = _begin("replay")
     from services.replay.server import build_replay
 
-    stop = _begin("replay")
     server = build_replay(experiment.replay_config(run, port=_port(address)))
     server.start()
     stop.wait()
@@ -113,9 +117,9 @@ def _run_replay(experiment: Experiment, run: Path, address: lp.Address) -> None:
 def _run_learner(
     experiment: Experiment, run: Path, replay: lp.Address, address: lp.Address
 ) -> None:
+    stop = _begin("learner")
     from services.learner.loop import build_learner
 
-    stop = _begin("learner")
     config = experiment.learner_config(run, replay_address=replay.resolve(), port=_port(address))
     build_learner(config).run(stop)
 
@@ -123,9 +127,9 @@ def _run_learner(
 def _run_evaluator(
     experiment: Experiment, run: Path, learner: lp.Address, teacher: lp.Address | None
 ) -> None:
+    stop = _begin("evaluator")
     from services.evaluator.loop import build_evaluator
 
-    stop = _begin("evaluator")
     config = experiment.evaluator_config(
         run,
         learner_address=learner.resolve(),
@@ -141,9 +145,9 @@ def _run_actor(
     replay: lp.Address,
     teacher: lp.Address | None,
 ) -> None:
+    stop = _begin(f"actor-{index}")
     from services.actor.loop import build_actor
 
-    stop = _begin(f"actor-{index}")
     config = experiment.actor_config(
         index,
         learner_address=learner.resolve(),
