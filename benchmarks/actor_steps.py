@@ -62,7 +62,7 @@ RATIOS = {
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    repeats, seconds = (3, 2.0) if flags.quick else (7, 5.0)
+    repeats, seconds = (2, 1.5) if flags.quick else (7, 5.0)
     experiment = resolve(EXPERIMENT)
     # As the launcher starts actors; read when JAX first computes.
     os.environ.update(experiment.process_environment("actor"))
