@@ -27,7 +27,7 @@ def demo(*, runs: Path = Path("runs")) -> None:
     for name, value in describe(resolve(config)).items():
         print(f"{name:<16} {value}")
     print(flush=True)
-    train(config, run, baseline=BASELINE if BASELINE.exists() else None)
+    train(config, run, baseline=BASELINE)
 
 
 def _next_run(runs: Path) -> Path:
