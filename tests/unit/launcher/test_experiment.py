@@ -97,7 +97,7 @@ def test_a_teacher_service_runs_only_where_it_is_asked(catch_teacher: Path) -> N
 def test_what_is_shown_before_a_run_names_teacher_and_game(catch_teacher: Path) -> None:
     shown = describe(resolve(config(catch_teacher)))
     assert (shown["method"], shown["game"]) == ("qdagger", "catch")
-    assert shown["teacher"] == "catch_by_hand, mean return 1.0"
+    assert shown["teacher"] == "catch_by_hand, mean return 1.00"
 
 
 def test_a_teacher_of_another_game_is_refused(catch_teacher: Path) -> None:
