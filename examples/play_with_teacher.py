@@ -6,8 +6,10 @@ environment (`pip install ale-py gymnasium`), on any Python from 3.10 on. Start 
     rrl teacher serve --checkpoint pong_dqn
     python play_with_teacher.py --address 127.0.0.1:50051 --episodes 1
 
-The environment follows Dopamine's protocol, the one the teacher was trained in: sticky actions,
-frame skip 4, gray 84x84 frames, stacks of 4, minimal action set, no end at the loss of a life.
+On the teacher's own machine the observations go through shared memory, from others over gRPC; the
+agent need not know. The environment follows Dopamine's protocol, the one the teacher was trained
+in: sticky actions, frame skip 4, gray 84x84 frames, stacks of 4, minimal action set, no end at the
+loss of a life.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from typing import Any
 import numpy as np
 from ale_py import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
 from services.teacher.client import TeacherClient, TeacherError
+from services.teacher.teacher_policy import TeacherPolicy
 
 MAX_FRAMES_PER_EPISODE = 108_000
 
@@ -44,7 +46,11 @@ def main() -> int:
 
 def _parse_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the teacher")
+    parser.add_argument(
+        "--address",
+        default="127.0.0.1:50051",
+        help="HOST:PORT of the teacher; several with commas for replicas",
+    )
     parser.add_argument("--game", help="game to play; by default the one the teacher says")
     parser.add_argument("--environments", type=int, default=1, help="games played side by side")
     parser.add_argument("--episodes", type=int, default=1, help="stop after this many episodes")
@@ -61,22 +67,16 @@ def _play(teacher: TeacherClient, flags: argparse.Namespace) -> None:
     if about.game not in ("unknown", game):
         raise ValueError(f"this teacher plays {about.game}, not {game}; leave --game away")
     environments = _make_environments(game, flags.environments)
-    num_actions = int(environments.single_action_space.n)
-    if num_actions != about.num_actions:
-        raise ValueError(
-            f"the teacher values {about.num_actions} actions, {game} has {num_actions}; "
-            "--game must be the teacher's game"
-        )
+    policy = TeacherPolicy(teacher, flags.epsilon, np.random.default_rng(flags.seed))
+    policy.check_environment(environments)
     print(f"playing {game} by {about.name}, version {about.teacher_version}", flush=True)
-    rng = np.random.default_rng(flags.seed)
     stacks, _ = environments.reset(seed=flags.seed)
     returns: list[float] = []
     returns_so_far = np.zeros(flags.environments)
     steps = 0
     while len(returns) < flags.episodes and steps != flags.max_steps:
-        values = teacher.evaluate(_observations(stacks)).action_values
-        actions = _epsilon_greedy(values, flags.epsilon, rng)
-        stacks, rewards, terminated, truncated, _ = environments.step(actions)
+        # The emulators give the frames of a stack first; the policy turns them for the teacher.
+        stacks, rewards, terminated, truncated, _ = environments.step(policy(stacks))
         steps += 1
         returns_so_far += rewards
         for i in np.flatnonzero(terminated | truncated):
@@ -100,20 +100,6 @@ def _make_environments(game: str, count: int) -> Any:
         max_num_frames_per_episode=MAX_FRAMES_PER_EPISODE,
         autoreset_mode=AutoresetMode.NEXT_STEP,
     )
-
-
-def _observations(stacks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[N, stack, H, W], as the emulators give them, to the teacher's [N, H, W, stack]."""
-    return np.moveaxis(stacks, 1, -1)
-
-
-def _epsilon_greedy(
-    values: NDArray[np.float32], epsilon: float, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """The best action of each row, int64 [N], or with probability `epsilon` any."""
-    greedy = values.argmax(axis=1)
-    explored = rng.integers(values.shape[1], size=len(values))
-    return np.where(rng.random(len(values)) < epsilon, explored, greedy)
 
 
 if __name__ == "__main__":

@@ -49,15 +49,21 @@ COMMANDS = {
         summary="Build the report of a run anew",
     ),
     "teacher serve": Command(
-        module="services.cli.teacher",
+        module="services.cli.teacher_serve",
         function="serve",
-        summary="Serve a teacher's action values over gRPC",
+        summary="Serve teachers' action values over gRPC",
         extra="teacher",
     ),
     "teacher query": Command(
-        module="services.cli.teacher",
+        module="services.cli.teacher_query",
         function="query",
         summary="Action values of recorded states, from a checkpoint or a running service",
+        extra="teacher",
+    ),
+    "teacher top": Command(
+        module="services.cli.teacher_top",
+        function="top",
+        summary="Watch a running teacher service in the terminal",
         extra="teacher",
     ),
     "replay": Command(

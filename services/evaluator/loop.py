@@ -28,7 +28,7 @@ from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.progress_client import EvaluationRefused, ProgressClient
 from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient, WeightUpdate
 from services.shared.errors import UserError
-from services.teacher.client import TeacherClient, TeacherError, TeacherRejected
+from services.teacher.client import Lane, TeacherClient, TeacherError, TeacherRejected
 
 _EVALUATION_SEED = 1_000_003
 """Keeps evaluation apart from the seeds that actors derive."""
@@ -87,7 +87,7 @@ class Evaluator:
                 "nobody knows the teacher's return, and the evaluator has no teacher to play: give "
                 "--teacher-address, or --teacher.mean-return to all roles"
             )
-        with TeacherClient(address) as teacher:
+        with TeacherClient(address, lane=Lane.EVALUATION) as teacher:
             try:
                 teacher.wait_until_ready(self._config.poll_seconds)
                 self._log.info("playing the teacher: its card has no score")

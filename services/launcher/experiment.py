@@ -28,7 +28,7 @@ from services.learner.stages import StageTargets
 from services.replay.config import ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
 from services.shared.errors import UserError
-from services.teacher.config import TeacherConfig
+from services.teacher.config import TeacherConfig, one_model
 
 VIDEO_FILE = "metrics/student.gif"
 
@@ -186,8 +186,7 @@ class Experiment:
         """Settings of the teacher service."""
         teacher = self.config.teacher
         return TeacherConfig(
-            checkpoint=teacher.checkpoint,
-            checkpoint_number=teacher.checkpoint_number,
+            models=one_model(teacher.checkpoint, checkpoint_number=teacher.checkpoint_number),
             port=port,
             metrics_port=metrics_port,
         )

@@ -1,144 +1,131 @@
-"""Client of the teacher service; needs grpcio, protobuf and numpy only.
+"""Synchronous client of the teacher service; needs grpcio, protobuf and numpy only.
 
     with TeacherClient("127.0.0.1:50051") as teacher:
         answer = teacher.evaluate(observations)          # uint8 [B, 84, 84, 4]
         actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
 
-Every call has a deadline, and every failure is a `TeacherError` of one of these kinds:
-
-    TeacherRejected     the request is wrong (shape, dtype, rows): mend it, do not repeat it
-    TeacherOverloaded   the teacher's queue is full: send less, or later, or go without
-    TeacherTimeout      no answer before the deadline: allow more, or go without
-    TeacherUnavailable  nobody there, warming up or draining: wait, or check the address
-    TeacherFailed       anything else, e.g. an answer that does not fit the question
+Every call has a deadline, and every failure is a `TeacherError` of one of the kinds that
+`services.teacher.client_errors` lists. Queries go over shared memory where the teacher runs on the
+same host and offers it, else over one long-lived stream for each replica. What a broken connection
+leaves unanswered is asked again until its deadline.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import grpc
-import numpy as np
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import codec
+from services.teacher import client_channel, client_errors, client_same_host, client_unary
+from services.teacher.batching.query import Lane
+from services.teacher.client_answers import (
+    PIECES_UNDER_WAY,
+    FailedFuture,
+    TeacherAnswer,
+    TeacherFuture,
+    VersionsDiffer,
+    changed_during_call,
+    cut,
+    decode_description,
+    encode_query,
+    join,
+    piece_rows,
+)
+from services.teacher.client_errors import (
+    TeacherError,
+    TeacherFailed,
+    TeacherNotFound,
+    TeacherOverloaded,
+    TeacherRejected,
+    TeacherTimeout,
+    TeacherUnauthenticated,
+    TeacherUnavailable,
+)
+from services.teacher.client_same_host import SameHostPath, SecondAttempts
+from services.teacher.client_security import ClientSecurity, make_channel
+from services.teacher.client_settings import (
+    DEFAULT_TIMEOUT_SECONDS,
+    ClientSettings,
+    Transport,
+)
+from services.teacher.client_sharing import Sharing
+from services.teacher.client_stream import StreamPool
 from services.teacher.codec import TeacherDescription
 
-DEFAULT_TIMEOUT_SECONDS = 10.0
+__all__ = [
+    "ClientSecurity",
+    "Lane",
+    "TeacherAnswer",
+    "TeacherClient",
+    "TeacherDescription",
+    "TeacherError",
+    "TeacherFailed",
+    "TeacherFuture",
+    "TeacherNotFound",
+    "TeacherOverloaded",
+    "TeacherRejected",
+    "TeacherTimeout",
+    "TeacherUnauthenticated",
+    "TeacherUnavailable",
+    "Transport",
+]
 
-_REQUESTS_IN_FLIGHT = 2
 _POLL_SECONDS = 0.1
-# gRPC waits up to two minutes between attempts to connect; a restarted teacher is back sooner.
-_CHANNEL_OPTIONS = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    # A machine that vanished while a call is under way is noticed, not waited for.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
-
-
-class TeacherError(Exception):
-    """The teacher gave no answer; the subclass says why, the message what to do."""
-
-
-class TeacherRejected(TeacherError, ValueError):
-    """The request itself is wrong; repeating it is pointless."""
-
-
-class TeacherOverloaded(TeacherError):
-    """The teacher's queue is full."""
-
-
-class TeacherTimeout(TeacherError):
-    """No answer came before the deadline."""
-
-
-class TeacherUnavailable(TeacherError):
-    """Nobody answers at the address, or the teacher is warming up or draining."""
-
-
-class TeacherFailed(TeacherError):
-    """The teacher broke, is no teacher, or its answer does not fit the request."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherAnswer:
-    """Action values of a batch.
-
-    Attributes:
-        action_values: float32 [B, A].
-        teacher_version: Content hash of the parameters that computed them.
-    """
-
-    action_values: NDArray[np.float32]
-    teacher_version: str
-
-
-class TeacherFuture:
-    """An answer under way; safe to use from any thread."""
-
-    def __init__(self, call: Any, rows: int, address: str) -> None:
-        """Wrap a gRPC call future; made by `TeacherClient.evaluate_future`."""
-        self._call = call
-        self._rows = rows
-        self._address = address
-
-    def done(self) -> bool:
-        """Whether `result` would return or raise at once."""
-        return bool(self._call.done())
-
-    def cancel(self) -> None:
-        """Give the query up; the teacher does not compute what it has not begun."""
-        self._call.cancel()
-
-    def add_done_callback(self, callback: Callable[[TeacherFuture], object]) -> None:
-        """Call `callback(self)` when done, on a gRPC thread (at once if done already)."""
-        self._call.add_done_callback(lambda _: callback(self))
-
-    def result(self) -> TeacherAnswer:
-        """Wait for the answer, at most until the call's deadline.
-
-        Raises:
-            TeacherError: One of the kinds of this module.
-        """
-        try:
-            message: teacher_pb2.EvaluateResponse = self._call.result()
-        except grpc.FutureCancelledError as error:
-            raise TeacherFailed("the query was cancelled on this side") from error
-        except grpc.RpcError as error:
-            raise _typed_error(error, self._address) from error
-        try:
-            values = codec.decode_action_values(message, self._rows)
-        except ValueError as error:
-            raise TeacherFailed(f"{self._address}: {error}; is it an rrl teacher?") from error
-        return TeacherAnswer(action_values=values, teacher_version=message.teacher_version)
 
 
 class TeacherClient:
-    """Asks one teacher; safe to share between threads. A context manager."""
+    """Asks one teacher, or its replicas; safe to share between threads. A context manager."""
 
-    def __init__(self, address: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        addresses: str | Sequence[str],
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        model: str = "",
+        version: str = "",
+        lane: Lane = Lane.ACTING,
+        transport: Transport = "auto",
+        security: ClientSecurity | None = None,
+    ) -> None:
         """Prepare to connect; nothing is sent yet.
 
         Args:
-            address: "host:port" of the teacher.
+            addresses: "host:port", "unix:/path" or "dns:///name:port" of the teacher; several
+                "host:port", with commas or as a sequence, for replicas of one teacher.
             timeout_seconds: Deadline of every call that names none, above 0.
+            model: Name of the model; empty for the server's first.
+            version: Version number or hash that must answer; empty for the newest.
+            lane: What the queries are for.
+            transport: How they travel. With "same_host" it is an error when there is no shared
+                memory; "unary" has gRPC itself repeat and balance every query, and costs most.
+            security: What to trust and show; None for plaintext without a token.
+
+        Raises:
+            ValueError: An argument is out of range, or a file of `security` cannot be used.
         """
-        if not timeout_seconds > 0:
-            raise ValueError(f"timeout_seconds is {timeout_seconds}; it must be above 0")
-        self._address = address
-        self._timeout_seconds = timeout_seconds
-        self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        self._stub = teacher_pb2_grpc.TeacherStub(self._channel)
+        self._settings = settings = ClientSettings(
+            addresses=client_channel.parse_addresses(addresses),
+            timeout_seconds=timeout_seconds,
+            model=model,
+            version=version,
+            lane=lane,
+            transport=transport,
+            security=security,
+        )
+        self._name = settings.name
+        connections = _SHARED.join(settings.shared_by, lambda: _Connections(settings))
+        self._is_closed = False
+        self._stub = connections.stub
+        self._streams = connections.streams
+        self._same_host = connections.same_host
         self._description: TeacherDescription | None = None
+        self._described_at_break = 0
 
     def __enter__(self) -> TeacherClient:
         """The client itself."""
@@ -150,29 +137,39 @@ class TeacherClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way end as cancelled."""
-        self._channel.close()
+        """Leave the connections; queries under way fail when this was the last client on them."""
+        if not self._is_closed:
+            self._is_closed = True
+            connections = _SHARED.leave(self._settings.shared_by)
+            if connections is not None:
+                connections.close()
 
     def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
-        """Ask what is served.
+        """Ask what is served; connects to the same-host path where the teacher offers it.
 
         Raises:
-            TeacherError: One of the kinds of this module.
+            TeacherError: One of the kinds of `client_errors`.
         """
-        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        timeout = self._settings.timeout(timeout_seconds)
+        request = teacher_pb2.DescribeRequest(
+            model=self._settings.model, version=self._settings.version
+        )
+        break_count = self._streams.break_count
         try:
-            message = self._stub.Describe(teacher_pb2.DescribeRequest(), timeout=timeout)
+            message = self._stub.Describe(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise _typed_error(error, self._address) from error
-        try:
-            self._description = codec.decode_description(message)
-        except ValueError as error:
-            raise TeacherFailed(f"{self._address}: {error}; is it an rrl teacher?") from error
-        return self._description
+            raise client_errors.error_of_call(error, self._name) from error
+        described = decode_description(message, self._name)
+        self._streams.seen()
+        self._streams.note_presence()
+        if self._same_host is not None:
+            self._same_host.offer(described)
+        self._description, self._described_at_break = described, break_count
+        return described
 
     def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
         """Block until the teacher is there and warmed up.
@@ -185,13 +182,12 @@ class TeacherClient:
         while True:
             left = end - time.monotonic()
             try:
-                return self.describe(timeout_seconds=max(min(left, self._timeout_seconds), 0.01))
+                return self.describe(
+                    timeout_seconds=max(min(left, self._settings.timeout_seconds), 0.01)
+                )
             except (TeacherUnavailable, TeacherTimeout) as error:
                 if left <= _POLL_SECONDS:
-                    raise TeacherUnavailable(
-                        f"no teacher was ready at {self._address} within {timeout_seconds:g} s; "
-                        "start it with `rrl teacher serve`, or check the address"
-                    ) from error
+                    raise client_errors.not_ready(self._name, timeout_seconds) from error
             time.sleep(_POLL_SECONDS)
 
     def evaluate(
@@ -199,82 +195,152 @@ class TeacherClient:
     ) -> TeacherAnswer:
         """Action values of a batch of any size, sent in pieces that the teacher takes.
 
+        All rows come from the same parameters: when new ones arrive on the server in the middle,
+        the batch is asked again, once.
+
         Args:
             observations: [B, *observation_shape], B >= 1, in the dtype that `describe` states.
             timeout_seconds: Deadline of each piece; the client's when None.
 
         Raises:
-            TeacherError: One of the kinds of this module; then no rows are returned at all.
+            TeacherError: One of the kinds of `client_errors`; then no rows are returned at all.
         """
-        description = self._description or self.describe(timeout_seconds=timeout_seconds)
-        size = description.max_batch_rows
-        pending: collections.deque[TeacherFuture] = collections.deque()
-        answers: list[TeacherAnswer] = []
-        # One piece travels while the one before it is computed.
-        for start in range(0, max(len(observations), 1), size):
-            if len(pending) == _REQUESTS_IN_FLIGHT:
-                answers.append(pending.popleft().result())
-            piece = observations[start : start + size]
-            pending.append(self.evaluate_future(piece, timeout_seconds))
-        answers.extend(future.result() for future in pending)
-        return self._join(answers)
+        timeout = self._settings.timeout(timeout_seconds)
+        pieces = cut(observations, self._piece_rows(timeout))
+        try:
+            return join(self._evaluate_pieces(pieces, timeout, self._settings.version))
+        except VersionsDiffer as error:
+            # Shared memory belongs to a connection made for one version: no pinning there.
+            is_pinnable = self._settings.transport != "same_host"
+            version = error.newest if is_pinnable else self._settings.version
+            try:
+                return join(self._evaluate_pieces(pieces, timeout, version))
+            except (VersionsDiffer, TeacherNotFound):
+                raise changed_during_call(self._name, error) from error
 
     def evaluate_future(
         self, observations: NDArray[Any], timeout_seconds: float | None = None
     ) -> TeacherFuture:
-        """Send one request and return at once; for callers that go on meanwhile.
+        """Send one request and return; for callers that go on meanwhile.
+
+        It returns at once unless so many queries wait for the teacher already that it has to hold
+        the caller up, at most until the deadline.
 
         Args:
             observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`.
             timeout_seconds: Deadline; the client's when None.
 
         Raises:
-            TeacherRejected: The array cannot be sent at all. What only the teacher can judge
-                comes from the future's `result`.
+            TeacherRejected: The array cannot be sent at all. Every other error comes from the
+                future's `result`.
         """
-        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        deadline = time.monotonic() + self._settings.timeout(timeout_seconds)
         try:
-            request = codec.encode_observations(observations)
-        except ValueError as error:
-            raise TeacherRejected(str(error)) from error
-        call = self._stub.Evaluate.future(request, timeout=timeout)
-        return TeacherFuture(call, len(observations), self._address)
+            return self._send(observations, deadline, self._settings.version, is_awaited=False)
+        except TeacherOverloaded as error:
+            return FailedFuture(error)
 
-    def _join(self, answers: list[TeacherAnswer]) -> TeacherAnswer:
-        versions = {answer.teacher_version for answer in answers}
-        if len(versions) > 1:
-            raise TeacherFailed(
-                f"the teacher at {self._address} changed during the call "
-                f"({' and '.join(sorted(versions))}); ask again"
-            )
-        return TeacherAnswer(
-            action_values=np.concatenate([answer.action_values for answer in answers]),
-            teacher_version=versions.pop(),
+    def _piece_rows(self, timeout: float) -> int:
+        """Rows of one message, by the teacher's newest description."""
+        known = self._description
+        if known is None or self._described_at_break != self._streams.break_count:
+            try:
+                known = self.describe(timeout_seconds=timeout)
+            except (TeacherUnavailable, TeacherTimeout):
+                # It answered once and may be back before the deadline.
+                if known is None:
+                    raise
+        connection = None if self._same_host is None else self._same_host.connection
+        return client_same_host.piece_rows(connection, piece_rows(known))
+
+    def _evaluate_pieces(
+        self, pieces: Sequence[NDArray[Any]], timeout: float, version: str
+    ) -> list[TeacherAnswer]:
+        pending: collections.deque[TeacherFuture] = collections.deque()
+        answers: list[TeacherAnswer] = []
+        try:
+            for piece in pieces:
+                if len(pending) == PIECES_UNDER_WAY:
+                    answers.append(pending.popleft().result())
+                deadline = time.monotonic() + timeout
+                pending.append(self._send(piece, deadline, version, is_awaited=True))
+            while pending:
+                answers.append(pending.popleft().result())
+        finally:
+            # After an error nobody wants the others.
+            for future in pending:
+                future.cancel()
+        return answers
+
+    def _send(
+        self,
+        observations: NDArray[Any],
+        deadline: float,
+        version: str,
+        *,
+        is_awaited: bool,
+        attempt: int = 1,
+    ) -> TeacherFuture:
+        def by_grpc(kept: NDArray[Any]) -> TeacherFuture:
+            return self._send_by_grpc(kept, deadline, version)
+
+        def again(kept: NDArray[Any]) -> TeacherFuture:
+            return self._send(kept, deadline, version, is_awaited=True, attempt=attempt + 1)
+
+        # A connection asks for the version it was made for.
+        if self._same_host is None or version != self._settings.version:
+            return by_grpc(observations)
+        may_repeat = is_awaited and attempt < client_channel.LARGEST_ATTEMPTS
+        attempts = SecondAttempts(
+            made=attempt,
+            when_lost=by_grpc if self._settings.transport == "auto" else None,
+            when_full=again if may_repeat else None,
         )
+        future = self._same_host.submit(
+            observations, deadline, self._settings.lane, attempts, is_awaited=is_awaited
+        )
+        return by_grpc(observations) if future is None else future
+
+    def _send_by_grpc(
+        self, observations: NDArray[Any], deadline: float, version: str
+    ) -> TeacherFuture:
+        settings = self._settings
+        if settings.transport == "same_host":
+            return FailedFuture(client_errors.no_shared_memory(self._name))
+        request = encode_query(observations, settings.model, version, settings.lane)
+        if settings.transport == "unary":
+            return client_unary.ask(self._stub, request, deadline, self._name)
+        return self._streams.submit(request, len(observations), deadline)
 
 
-def _typed_error(error: grpc.RpcError, address: str) -> TeacherError:
-    """The kind of a failed call; every message names the teacher and says what to do."""
-    code: grpc.StatusCode = error.code()
-    details = error.details() or "no details"
-    if code == grpc.StatusCode.INVALID_ARGUMENT:
-        return TeacherRejected(f"teacher at {address}: {details}")
-    if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        # gRPC's own refusal of a message far beyond max_batch_rows; it is never read.
-        return TeacherRejected(f"teacher at {address}: {details}; send fewer rows in one request")
-    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return TeacherOverloaded(
-            f"teacher at {address} is full ({details}); send less at once, or try again later"
+class _Connections:
+    """What clients share: a channel over all replicas, one for each stream, and shared memory."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        addresses = settings.addresses
+
+        def make(target: str) -> grpc.Channel:
+            options = client_channel.channel_options(target, addresses)
+            return make_channel(target, settings.security, options)
+
+        self._balanced = make(client_channel.balanced_target(addresses))
+        self._replicas = (
+            [(addresses[0], self._balanced)] * client_channel.count_replicas(addresses[0])
+            if len(addresses) == 1
+            else [(address, make(address)) for address in addresses]
         )
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return TeacherTimeout(
-            f"teacher at {address} did not answer in time; allow more time, or ask for fewer rows"
-        )
-    if code == grpc.StatusCode.UNAVAILABLE:
-        return TeacherUnavailable(
-            f"teacher at {address} is unavailable ({details}); check the address, or wait until "
-            "it is ready"
-        )
-    if code == grpc.StatusCode.UNIMPLEMENTED:
-        return TeacherFailed(f"{address} answers, but serves no rrl.teacher.v1.Teacher")
-    return TeacherFailed(f"teacher at {address} failed: {code.name}: {details}")
+        self.stub = teacher_pb2_grpc.TeacherStub(self._balanced)
+        self.streams = StreamPool(self._replicas, settings.name)
+        self.same_host = SameHostPath(settings, self.stub) if settings.may_use_same_host else None
+
+    def close(self) -> None:
+        """Close them all; closing one twice does nothing."""
+        if self.same_host is not None:
+            self.same_host.close()
+        self.streams.close()
+        for _, channel in self._replicas:
+            channel.close()
+        self._balanced.close()
+
+
+_SHARED: Sharing[_Connections] = Sharing()

@@ -8,28 +8,48 @@ A the actions; bytes are row-major and little-endian.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2
+from services.teacher.batching.query import Lane, Refusal
 
 OBSERVATION_DTYPES = ("uint8", "float32")
 """Element types an observation may have on the wire."""
+
+MOST_REASON_CHARS = 500
+"""Length of what a refusal may say: it quotes the request, and gRPC drops trailers over 8 KiB."""
+
+_ACTION_VALUE = np.dtype("<f4")
 
 
 class InvalidRequest(ValueError):
     """A request does not fit what is served; the message says what would."""
 
 
-_ACTION_VALUE = np.dtype("<f4")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SameHostAddress:
+    """Where clients on the same host find the faster path.
+
+    Attributes:
+        socket_path: Path of a Unix socket (SOCK_SEQPACKET).
+        host_id: Identifies the host and its boot.
+        ticket: What the client shows first.
+    """
+
+    socket_path: str
+    host_id: str
+    ticket: bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherDescription:
-    """What a teacher serves, fixed for the life of its process.
+    """What one version of a model takes and gives, and the limits of its service.
 
     Attributes:
         game: Game or task, e.g. "pong".
@@ -40,6 +60,11 @@ class TeacherDescription:
         teacher_version: Content hash of the parameters.
         max_batch_rows: Most observations in one request.
         action_meanings: Names of the actions in the order of the values; empty when unknown.
+        model: Name of the model on its server.
+        model_version: Counts the versions of the model on its server, from 1.
+        backend: What computes, e.g. "jax cpu".
+        max_message_bytes: Largest message the server reads.
+        same_host: Where clients on the same host find the faster path; None where there is none.
     """
 
     game: str
@@ -50,6 +75,11 @@ class TeacherDescription:
     teacher_version: str
     max_batch_rows: int
     action_meanings: tuple[str, ...] = ()
+    model: str = ""
+    model_version: int = 1
+    backend: str = ""
+    max_message_bytes: int = 4 * 2**20
+    same_host: SameHostAddress | None = None
 
     def __post_init__(self) -> None:
         """Check what a foreign server might get wrong."""
@@ -72,7 +102,7 @@ class TeacherDescription:
                 f"{len(self.action_meanings)} action names for {self.num_actions} actions"
             )
 
-    @property
+    @functools.cached_property
     def row_bytes(self) -> int:
         """Bytes of one observation."""
         return math.prod(self.observation_shape) * np.dtype(self.observation_dtype).itemsize
@@ -80,7 +110,11 @@ class TeacherDescription:
 
 def encode_description(description: TeacherDescription) -> teacher_pb2.DescribeResponse:
     """The message of a description."""
-    return teacher_pb2.DescribeResponse(**dataclasses.asdict(description))
+    fields = dataclasses.asdict(description)
+    same_host = fields.pop("same_host")
+    if same_host is not None:
+        fields["same_host"] = teacher_pb2.SameHost(**same_host)
+    return teacher_pb2.DescribeResponse(**fields)
 
 
 def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescription:
@@ -98,14 +132,66 @@ def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescript
         teacher_version=message.teacher_version,
         max_batch_rows=message.max_batch_rows,
         action_meanings=tuple(message.action_meanings),
+        model=message.model,
+        model_version=message.model_version,
+        backend=message.backend,
+        max_message_bytes=message.max_message_bytes,
+        same_host=_decode_same_host(message),
     )
 
 
-def encode_observations(observations: NDArray[Any]) -> teacher_pb2.EvaluateRequest:
+def _decode_same_host(message: teacher_pb2.DescribeResponse) -> SameHostAddress | None:
+    if not message.HasField("same_host"):
+        return None
+    found = message.same_host
+    return SameHostAddress(
+        socket_path=found.socket_path, host_id=found.host_id, ticket=found.ticket
+    )
+
+
+def encode_models(descriptions: Iterable[TeacherDescription]) -> teacher_pb2.ListModelsResponse:
+    """The list of models.
+
+    Args:
+        descriptions: Every model in every version, ordered by name and version.
+    """
+    found = list(descriptions)
+    newest = {about.model: about.model_version for about in found}
+    return teacher_pb2.ListModelsResponse(
+        models=[
+            teacher_pb2.ModelStatus(
+                model=about.model,
+                model_version=about.model_version,
+                teacher_version=about.teacher_version,
+                newest=about.model_version == newest[about.model],
+                game=about.game,
+                backend=about.backend,
+            )
+            for about in found
+        ]
+    )
+
+
+def encode_failure(refusal: Refusal) -> teacher_pb2.Failure:
+    """The answer to a query of a stream that is refused."""
+    after = refusal.retry_after_seconds
+    return teacher_pb2.Failure(
+        code=int(refusal.code),
+        message=str(refusal)[:MOST_REASON_CHARS],
+        retry_after_ms=0 if after is None else max(1, min(round(1000 * after), 2**32 - 1)),
+    )
+
+
+def encode_observations(
+    observations: NDArray[Any], model: str = "", version: str = "", lane: Lane = Lane.ACTING
+) -> teacher_pb2.EvaluateRequest:
     """The request for the action values of a batch.
 
     Args:
         observations: [B, ...] with B >= 1, uint8 or float32.
+        model: Name of the model; empty for the server's first.
+        version: Number or hash of the version that must answer; empty for the newest.
+        lane: What it is for.
 
     Raises:
         ValueError: No rows, no axes beside the batch's, or an element type not on the wire.
@@ -122,6 +208,9 @@ def encode_observations(observations: NDArray[Any]) -> teacher_pb2.EvaluateReque
         observation_shape=observations.shape[1:],
         observation_dtype=dtype,
         observations=observations.astype(_little_endian(dtype), copy=False).tobytes(),
+        model=model,
+        version=version,
+        lane=int(lane),  # type: ignore[arg-type]
     )
 
 
@@ -150,23 +239,37 @@ def decode_observations(
             f"observations are {message.observation_dtype!r}; "
             f"this teacher takes {description.observation_dtype}"
         )
-    if len(message.observations) != rows * description.row_bytes:
+    # Each look at the field makes new bytes of it.
+    elements = message.observations
+    if len(elements) != rows * description.row_bytes:
         raise InvalidRequest(
-            f"{len(message.observations)} bytes of observations; "
-            f"{rows} rows are {rows * description.row_bytes}"
+            f"{len(elements)} bytes of observations; {rows} rows are {rows * description.row_bytes}"
         )
-    dtype = _little_endian(description.observation_dtype)
-    return np.frombuffer(message.observations, dtype).reshape(rows, *shape)
+    return np.frombuffer(elements, _little_endian(message.observation_dtype)).reshape(rows, *shape)
+
+
+def decode_lane(message: teacher_pb2.EvaluateRequest) -> Lane:
+    """What a request is for.
+
+    Raises:
+        InvalidRequest: A lane that does not exist.
+    """
+    try:
+        return Lane(message.lane)
+    except ValueError as error:
+        known = ", ".join(f"{lane.value} ({lane.name})" for lane in Lane)
+        raise InvalidRequest(f"lane is {message.lane}; known are {known}") from error
 
 
 def encode_action_values(
-    action_values: NDArray[np.float32], teacher_version: str
+    action_values: NDArray[np.float32], teacher_version: str, model_version: int = 1
 ) -> teacher_pb2.EvaluateResponse:
     """The answer to one request.
 
     Args:
         action_values: float32 [B, A].
-        teacher_version: Version that computed them.
+        teacher_version: Hash of the parameters that computed them.
+        model_version: Number of the model's version that computed them.
     """
     rows, actions = action_values.shape
     return teacher_pb2.EvaluateResponse(
@@ -174,6 +277,7 @@ def encode_action_values(
         num_actions=actions,
         action_values=action_values.astype(_ACTION_VALUE, copy=False).tobytes(),
         teacher_version=teacher_version,
+        model_version=model_version,
     )
 
 
@@ -202,5 +306,6 @@ def decode_action_values(
     return values.astype(np.float32)
 
 
+@functools.cache
 def _little_endian(dtype: str) -> np.dtype[Any]:
     return np.dtype(dtype).newbyteorder("<")

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+
+from services.teacher.security import SecurityConfig
 
 DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Compiled batch sizes. Eight programs take a few seconds to compile; with powers of two the
 waste of any number of rows stays small, whatever the device."""
+
+BACKENDS = ("auto", "jax", "onnx")
+DTYPES = ("float32", "bfloat16")
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,13 +26,17 @@ class BatchingConfig:
         max_batch_rows: Most rows in one request; a larger one is refused.
         max_queue_rows: Most rows waiting at once; beyond it requests are refused. 4,096 Atari
             states are 116 MB and about two seconds of work for two CPU cores.
+        max_queue_bytes: Most bytes of observations waiting at once.
         longest_wait_seconds: Deadline of requests whose caller set none or a later one.
+        stream_credit_rows: Rows one stream may have under way; at least `max_batch_rows`.
     """
 
     buckets: tuple[int, ...] = DEFAULT_BUCKETS
     max_batch_rows: int = 512
     max_queue_rows: int = 4096
+    max_queue_bytes: int = 256 * 2**20
     longest_wait_seconds: float = 60.0
+    stream_credit_rows: int = 1024
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -40,9 +52,41 @@ class BatchingConfig:
                 f"{self.max_queue_rows}; need 1 <= max_batch_rows <= max_queue_rows, or the "
                 "largest request could never be taken"
             )
+        if self.stream_credit_rows < self.max_batch_rows:
+            raise ValueError(
+                f"stream_credit_rows is {self.stream_credit_rows}; give at least max_batch_rows "
+                f"({self.max_batch_rows}), or the largest request could never be sent"
+            )
+        if self.max_queue_bytes < 1:
+            raise ValueError(f"max_queue_bytes is {self.max_queue_bytes}; it must be above 0")
         if not self.longest_wait_seconds > 0:
             raise ValueError(
                 f"longest_wait_seconds is {self.longest_wait_seconds}; it must be above 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One checkpoint to serve.
+
+    Attributes:
+        name: Name on the server; several checkpoints of one name become its versions 1, 2, ...
+        checkpoint: Bundled name, teacher directory or Dopamine checkpoint directory.
+        checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
+        game: Game of a Dopamine checkpoint, which does not say it; None where the card does.
+    """
+
+    name: str
+    checkpoint: str
+    checkpoint_number: int | None = None
+    game: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the name: it is part of URLs, metrics and health names."""
+        if _MODEL_NAME.fullmatch(self.name) is None:
+            raise ValueError(
+                f"model name {self.name!r}; give 1 to 64 letters, digits, '_', '-' or '.', "
+                "beginning with a letter or digit"
             )
 
 
@@ -51,28 +95,78 @@ class TeacherConfig:
     """One teacher service.
 
     Attributes:
-        checkpoint: Bundled name, teacher directory or Dopamine checkpoint directory.
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
-        game: Game of a Dopamine checkpoint, which does not say it; None where the card does.
+        models: What is served; the first one answers requests that name no model.
         host: Address to listen on; loopback unless other machines are to ask.
         port: TCP port of the service; 0 takes a free one.
+        unix_socket: Path of a Unix socket that also serves gRPC; None for none.
+        same_host: Whether clients on this host are offered shared memory.
+        front_ends: Processes that read and write gRPC for this one; 0 does it here. Worth it where
+            the device outruns one Python process.
         metrics_port: TCP port of the Prometheus page, on the same host; 0 takes a free one, None
             serves none.
         batching: How queued rows become batches.
+        backend: "jax", "onnx", or "auto": whichever is faster here.
+        dtype: What JAX computes in, "float32" or "bfloat16".
+        security: Encryption and tokens.
+        kept_versions: Versions of a reloaded model that stay for requests that pin them.
+        reload_seconds: How often checkpoints are looked at for new weights; None only on SIGHUP.
+        lame_duck_seconds: How long after a stop signal requests are still taken, while health says
+            NOT_SERVING already, so that balancers can turn away first.
     """
 
-    checkpoint: str
-    checkpoint_number: int | None = None
-    game: str | None = None
+    models: tuple[ModelConfig, ...]
     host: str = "127.0.0.1"
     port: int = 50051
+    unix_socket: str | None = None
+    same_host: bool = True
+    front_ends: int = 0
     metrics_port: int | None = 9101
     batching: BatchingConfig = dataclasses.field(default_factory=BatchingConfig)
+    backend: str = "auto"
+    dtype: str = "float32"
+    security: SecurityConfig = dataclasses.field(default_factory=SecurityConfig)
+    kept_versions: int = 2
+    reload_seconds: float | None = None
+    lame_duck_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        if not self.models:
+            raise ValueError("no model given; name at least one checkpoint")
         for name, port in (("port", self.port), ("metrics_port", self.metrics_port)):
             if port is not None and not 0 <= port <= 65535:
                 raise ValueError(f"{name} is {port}; give 0 (any free one) to 65535")
         if self.metrics_port is not None and self.metrics_port == self.port != 0:
             raise ValueError(f"port and metrics_port are both {self.port}; give each its own")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend is {self.backend!r}; known are {', '.join(BACKENDS)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype is {self.dtype!r}; known are {', '.join(DTYPES)}")
+        if not 0 <= self.front_ends <= 64:
+            raise ValueError(f"front_ends is {self.front_ends}; give 0 to 64")
+        if self.front_ends and not self.same_host:
+            raise ValueError("front ends reach the device by the same-host path; leave it on")
+        if self.front_ends > 1 and self.unix_socket is not None:
+            raise ValueError("a Unix socket cannot be shared; give at most one front end with it")
+        if self.kept_versions < 1:
+            raise ValueError(f"kept_versions is {self.kept_versions}; give at least 1")
+        if self.reload_seconds is not None and not self.reload_seconds > 0:
+            raise ValueError(f"reload_seconds is {self.reload_seconds}; it must be above 0")
+        if not self.lame_duck_seconds >= 0:
+            raise ValueError(f"lame_duck_seconds is {self.lame_duck_seconds}; it must be >= 0")
+
+    @property
+    def unix_addresses(self) -> tuple[str, ...]:
+        """Address of the Unix socket that serves gRPC, if there is one."""
+        return () if self.unix_socket is None else (f"unix:{self.unix_socket}",)
+
+
+def one_model(
+    checkpoint: str, *, checkpoint_number: int | None = None, game: str | None = None
+) -> tuple[ModelConfig, ...]:
+    """The `models` of a service of a single checkpoint, named "teacher"."""
+    return (
+        ModelConfig(
+            name="teacher", checkpoint=checkpoint, checkpoint_number=checkpoint_number, game=game
+        ),
+    )

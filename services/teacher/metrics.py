@@ -1,73 +1,295 @@
-"""What a teacher service counts, for Prometheus."""
+"""What a teacher service counts, for Prometheus.
+
+Counting one query must cost next to nothing beside answering it, so the hot counts are plain
+numbers behind one lock per model, taken once per batch; Prometheus's own objects are made of them
+when somebody asks for the page.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import bisect
+import dataclasses
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-REQUEST_CODES = (
-    "OK",
-    "INVALID_ARGUMENT",
-    "RESOURCE_EXHAUSTED",
-    "DEADLINE_EXCEEDED",
-    "UNAVAILABLE",
-    "CANCELLED",
-    "INTERNAL",
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
-"""All values of the label `code`: gRPC's names of how an Evaluate ended."""
+from prometheus_client.registry import Collector
 
-_LATENCY_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-_ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+from services.teacher.batching.query import Lane, Query, RefusalCode
+
+CODES = ("OK", *(code.name for code in RefusalCode))
+"""All values of the label `code`: gRPC's names of how a query ended."""
+
+REJECTIONS = ("full", "too_late", "credit", "invalid")
+"""All values of the label `reason` of rejected queries."""
+
+SECONDS_BOUNDS = (
+    *(
+        0.00005,
+        0.0001,
+        0.0002,
+        0.0005,
+        0.001,
+        0.002,
+        0.003,
+        0.005,
+        0.0075,
+        0.01,
+        0.015,
+        0.02,
+        0.03,
+        0.05,
+        0.075,
+    ),
+    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+)
+ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-class TeacherMetrics:
-    """Counters and histograms of one service; every method may be called from any thread."""
+class Tally:
+    """A histogram of plain numbers; the owner holds the lock."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register on `registry`, which must hold no other teacher's metrics."""
-        requests = Counter(
-            "rrl_teacher_requests_total",
-            "Evaluate requests by result.",
-            ["code"],
-            registry=registry,
-        )
-        # Made now, so that a rate over a code that has not happened yet is 0 and not missing.
-        self._requests = {code: requests.labels(code=code) for code in REQUEST_CODES}
-        self._latency = Histogram(
-            "rrl_teacher_request_latency_seconds",
-            "Seconds from the arrival of an Evaluate to its result.",
-            buckets=_LATENCY_BOUNDS,
-            registry=registry,
-        )
-        self._batch_rows = Histogram(
-            "rrl_teacher_batch_rows",
-            "Real rows in one batch on the device.",
-            buckets=_ROW_BOUNDS,
-            registry=registry,
-        )
-        self._padding_rows = Counter(
-            "rrl_teacher_padding_rows_total", "Padding rows computed.", registry=registry
-        )
-        self._device_seconds = Histogram(
-            "rrl_teacher_device_seconds",
-            "Seconds of one batch on the device, transfers included.",
-            buckets=_LATENCY_BOUNDS,
-            registry=registry,
-        )
-        self._queue_rows = Gauge(
-            "rrl_teacher_queue_rows", "Rows waiting for the device.", registry=registry
-        )
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
 
-    def request_ended(self, code: str, seconds: float) -> None:
-        """Count an Evaluate that ended with `code`, one of `REQUEST_CODES`."""
-        self._requests[code].inc()
-        self._latency.observe(seconds)
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect.bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Add what was counted to a family of Prometheus's."""
+        buckets, total = [], 0
+        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), float(total)))
+        family.add_metric(labels, buckets, self._sum)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VersionLine:
+    """One served version of a model, for `rrl_teacher_info`.
+
+    Attributes:
+        model: Name on the server.
+        version: Its number.
+        parameters: Hash of the parameters.
+        backend: What computes.
+        game: Game or task.
+    """
+
+    model: str
+    version: int
+    parameters: str
+    backend: str
+    game: str
+
+
+class ModelTallies:
+    """What is counted of one model; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.ended = {(lane, code): 0 for lane in Lane for code in CODES}
+        self.rejections = {(lane, reason): 0 for lane in Lane for reason in REJECTIONS}
+        self.rows = dict.fromkeys(Lane, 0)
+        self.wait = {lane: Tally(SECONDS_BOUNDS) for lane in Lane}
+        self.latency = {lane: Tally(SECONDS_BOUNDS) for lane in Lane}
+        self.batch_rows = Tally(ROW_BOUNDS)
+        self.forward = Tally(SECONDS_BOUNDS)
+        self.padding_rows = 0
+
+    def refused(self, lane: Lane, code: RefusalCode, reason: str | None = None) -> None:
+        """Count a query that was refused at once, with one of `REJECTIONS` where one fits."""
+        with self._lock:
+            self.ended[lane, code.name] += 1
+            if reason is not None:
+                self.rejections[lane, reason] += 1
+
+    def taken(self, queries: Iterable[Query], now: float) -> None:
+        """Count the waits of queries whose first rows are on their way to the device."""
+        with self._lock:
+            for query in queries:
+                self.wait[query.lane].observe(now - query.queued_at)
+
+    def settled(self, queries: Iterable[Query], now: float) -> None:
+        """Count queries that are answered or refused after having been queued."""
+        with self._lock:
+            for query in queries:
+                self.latency[query.lane].observe(now - query.queued_at)
+                if query.refusal is None:
+                    self.ended[query.lane, "OK"] += 1
+                    self.rows[query.lane] += len(query.observations)
+                else:
+                    self.ended[query.lane, query.refusal.code.name] += 1
 
     def batch_ended(self, rows: int, padding_rows: int, seconds: float) -> None:
         """Count a batch of `rows` real and `padding_rows` further rows on the device."""
-        self._batch_rows.observe(rows)
-        self._padding_rows.inc(padding_rows)
-        self._device_seconds.observe(seconds)
+        with self._lock:
+            self.batch_rows.observe(rows)
+            self.padding_rows += padding_rows
+            self.forward.observe(seconds)
 
-    def queue_is(self, rows: int) -> None:
-        """Note the rows waiting now."""
-        self._queue_rows.set(rows)
+
+class TeacherMetrics(Collector):
+    """All counts of one service; made into a page when asked."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register on `registry`, which must hold no other teacher's metrics."""
+        self._started = time.time()
+        self._models: dict[str, ModelTallies] = {}
+        self._reloads: Counter[tuple[str, str]] = Counter()
+        self._streams = 0
+        self._lock = threading.Lock()
+        self.serving = False
+        self.versions: Callable[[], Sequence[VersionLine]] = lambda: ()
+        """Asked for the versions served now."""
+        self.queue_rows: Callable[[], dict[str, Sequence[int]]] = dict
+        """Asked for the rows that wait, by model and lane."""
+        self.queue_bytes: Callable[[], int] = int
+        """Asked for the bytes that wait."""
+        self.same_host_clients: Callable[[], int] = int
+        """Asked for the clients on the same-host path."""
+        self.compilations: Callable[[], int] = int
+        """Asked for the compilations since readiness."""
+        registry.register(self)
+
+    def model(self, name: str) -> ModelTallies:
+        """The counts of a model, new ones at the first time."""
+        with self._lock:
+            return self._models.setdefault(name, ModelTallies())
+
+    def reloaded(self, model: str, result: str) -> None:
+        """Count a reload; `result` is "ok" or "failed"."""
+        with self._lock:
+            self._reloads[model, result] += 1
+
+    def streams_changed(self, change: int) -> None:
+        """Count a stream that came (1) or went (-1)."""
+        with self._lock:
+            self._streams += change
+
+    def collect(self) -> Iterator[Metric]:
+        """The page's content."""
+        yield _gauge("rrl_teacher_serving", "Whether health says SERVING.", float(self.serving))
+        yield _gauge(
+            "rrl_teacher_start_time_seconds", "When the service began, Unix time.", self._started
+        )
+        yield _gauge(
+            "rrl_teacher_queue_bytes", "Bytes of observations waiting.", self.queue_bytes()
+        )
+        compiled = CounterMetricFamily(
+            "rrl_teacher_compilations_after_ready", "Compilations after readiness; must stay 0."
+        )
+        compiled.add_metric((), self.compilations())
+        yield compiled
+        yield self._info()
+        yield self._connections_now()
+        yield self._reloads_so_far()
+        with self._lock:
+            models = dict(self._models)
+        yield from _of_models(models)
+        yield from _of_lanes(models)
+        yield self._queues()
+
+    def _info(self) -> Metric:
+        labels = ("model", "version", "parameters", "backend", "game")
+        family = GaugeMetricFamily("rrl_teacher_info", "Versions that are served.", labels=labels)
+        for line in self.versions():
+            values = (line.model, str(line.version), line.parameters, line.backend, line.game)
+            family.add_metric(values, 1)
+        return family
+
+    def _connections_now(self) -> Metric:
+        family = GaugeMetricFamily(
+            "rrl_teacher_connections", "Streams and same-host clients.", labels=("transport",)
+        )
+        family.add_metric(("stream",), self._streams)
+        family.add_metric(("same_host",), self.same_host_clients())
+        return family
+
+    def _reloads_so_far(self) -> Metric:
+        family = CounterMetricFamily(
+            "rrl_teacher_reloads", "Reloads of weights.", labels=("model", "result")
+        )
+        for labels, count in self._reloads.items():
+            family.add_metric(labels, count)
+        return family
+
+    def _queues(self) -> Metric:
+        family = GaugeMetricFamily(
+            "rrl_teacher_queue_rows", "Rows waiting for the device.", labels=("model", "lane")
+        )
+        for model, rows in self.queue_rows().items():
+            for lane in Lane:
+                family.add_metric((model, lane.name.lower()), rows[lane])
+        return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _of_models(models: dict[str, ModelTallies]) -> Iterator[Metric]:
+    rows = HistogramMetricFamily(
+        "rrl_teacher_batch_rows", "Real rows in one batch on the device.", labels=("model",)
+    )
+    forward = HistogramMetricFamily(
+        "rrl_teacher_forward_seconds",
+        "Seconds of one batch on the device, transfers included.",
+        labels=("model",),
+    )
+    padding = CounterMetricFamily(
+        "rrl_teacher_padding_rows", "Padding rows computed.", labels=("model",)
+    )
+    for name, tallies in models.items():
+        tallies.batch_rows.add_to(rows, (name,))
+        tallies.forward.add_to(forward, (name,))
+        padding.add_metric((name,), tallies.padding_rows)
+    yield from (rows, forward, padding)
+
+
+def _of_lanes(models: dict[str, ModelTallies]) -> Iterator[Metric]:
+    labels = ("model", "lane")
+    queries = CounterMetricFamily(
+        "rrl_teacher_queries", "Queries by how they ended.", labels=(*labels, "code")
+    )
+    rejected = CounterMetricFamily(
+        "rrl_teacher_rejected", "Queries that were not queued.", labels=(*labels, "reason")
+    )
+    rows = CounterMetricFamily("rrl_teacher_rows", "Rows answered.", labels=labels)
+    expired = CounterMetricFamily(
+        "rrl_teacher_expired", "Queries whose deadline passed in the queue.", labels=labels
+    )
+    cancelled = CounterMetricFamily(
+        "rrl_teacher_cancelled", "Queries given up by their client.", labels=labels
+    )
+    wait = HistogramMetricFamily(
+        "rrl_teacher_wait_seconds", "Seconds from a query's arrival to its turn.", labels=labels
+    )
+    latency = HistogramMetricFamily(
+        "rrl_teacher_latency_seconds", "Seconds from a query's arrival to its end.", labels=labels
+    )
+    for name, tallies in models.items():
+        for lane in Lane:
+            at = (name, lane.name.lower())
+            for code in CODES:
+                queries.add_metric((*at, code), tallies.ended[lane, code])
+            for reason in REJECTIONS:
+                rejected.add_metric((*at, reason), tallies.rejections[lane, reason])
+            rows.add_metric(at, tallies.rows[lane])
+            expired.add_metric(at, tallies.ended[lane, "DEADLINE_EXCEEDED"])
+            cancelled.add_metric(at, tallies.ended[lane, "CANCELLED"])
+            tallies.wait[lane].add_to(wait, at)
+            tallies.latency[lane].add_to(latency, at)
+    yield from (queries, rejected, rows, expired, cancelled, wait, latency)

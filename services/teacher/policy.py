@@ -1,26 +1,32 @@
-"""One frozen policy: observations in, action values out, in batches of fixed sizes.
+"""One frozen policy: observations in, action values out.
 
-The parameters never change, so neither do the answers: the version is the parameters' hash.
+The parameters never change, so neither do the answers: the version is the parameters' hash. What
+computes is one of `backends`; they bring the heavy libraries, this module does without, so that
+clients and front-end processes start quickly.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import time
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.load_teacher import Teacher, load_teacher
-from rrl_agents.networks.registry import make_network
 from services.shared.errors import UserError
-from services.teacher.config import TeacherConfig
+from services.teacher.config import DEFAULT_BUCKETS, ModelConfig
+
+if TYPE_CHECKING:
+    from rrl_agents.checkpoints.teacher_card import TeacherCard
 
 _VERSION_DIGITS = 16
-_TIMED_CALLS = 3
+
+_TIMED_ROUNDS = 4
+_FEWEST_TIMED_CALLS = 2
+_TIMED_ROWS = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,19 @@ class PolicyInfo:
     action_meanings: tuple[str, ...] = ()
 
 
+def info_of_card(card: TeacherCard) -> PolicyInfo:
+    """What a teacher's card says of its policy."""
+    return PolicyInfo(
+        game=card.game,
+        name=card.name,
+        version=card.parameters_sha256[:_VERSION_DIGITS],
+        num_actions=card.num_actions,
+        observation_shape=tuple(card.observation_shape),
+        observation_dtype=card.observation_dtype,
+        action_meanings=tuple(card.action_meanings),
+    )
+
+
 class Policy(Protocol):
     """Anything that can be served."""
 
@@ -53,86 +72,112 @@ class Policy(Protocol):
     def info(self) -> PolicyInfo:
         """What it takes and gives."""
 
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        """Action values float32 [B, A] of [B, *observation_shape]; compiles once per B."""
-
-
-class FrozenPolicy:
-    """A teacher's network with its parameters on the device."""
-
-    def __init__(self, teacher: Teacher) -> None:
-        """Put the parameters on JAX's default device.
-
-        Args:
-            teacher: Parameters and card of the teacher.
-        """
-        card = teacher.card
-        self._info = PolicyInfo(
-            game=card.game,
-            name=card.name,
-            version=card.parameters_sha256[:_VERSION_DIGITS],
-            num_actions=card.num_actions,
-            observation_shape=tuple(card.observation_shape),
-            observation_dtype=card.observation_dtype,
-            action_meanings=tuple(card.action_meanings),
-        )
-        self._params = jax.device_put(teacher.params)
-        self._forward = jax.jit(make_network(card.network, card.num_actions).apply)
+    @property
+    def backend(self) -> str:
+        """What computes: "jax cpu", "jax gpu" or "onnxruntime cpu"."""
 
     @property
-    def info(self) -> PolicyInfo:
-        """What it takes and gives."""
-        return self._info
+    def any_batch_size(self) -> bool:
+        """Whether a batch size not seen before costs nothing extra, so padding is no use."""
+
+    @property
+    def callers(self) -> int:
+        """Calls of `evaluate` side by side that get the most done."""
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        """Action values float32 [B, A] of [B, *observation_shape]; compiles once per B."""
-        return np.asarray(self._forward(self._params, observations), np.float32)
+        """Action values float32 [B, A] of [B, *observation_shape]."""
 
 
-def load_policy(config: TeacherConfig) -> FrozenPolicy:
+def load_policy(
+    model: ModelConfig,
+    *,
+    backend: str = "auto",
+    dtype: str = "float32",
+    buckets: Iterable[int] = DEFAULT_BUCKETS,
+    threads: int | None = None,
+) -> Policy:
     """Load the policy a config names.
 
+    Args:
+        model: Which checkpoint.
+        backend: "jax", "onnx" or "auto", as in `backends.choice.choose_policy`.
+        dtype: What JAX computes in, "float32" or "bfloat16".
+        buckets: Batch sizes it will be asked for, in rows; "auto" compares at the largest.
+        threads: Threads that share a batch in ONNX Runtime; all usable cores when None.
+
     Raises:
-        UserError: There is no such checkpoint, or it cannot be read; says what to do.
+        UserError: There is no such checkpoint, it cannot be read, or the backend is not to be had;
+            says what to do.
     """
+    from rrl_agents.checkpoints.load_teacher import load_teacher
+    from services.teacher.backends.choice import choose_policy
+
     try:
-        return FrozenPolicy(load_teacher(config.checkpoint, config.checkpoint_number, config.game))
+        return choose_policy(
+            load_teacher(model.checkpoint, model.checkpoint_number, model.game),
+            backend=backend,
+            dtype=dtype,
+            largest_batch=max(buckets),
+            threads=threads,
+        )
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
 
 
 def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
-    """Compile every batch size and time it.
+    """Compile every batch size and time it, as it is going to be called: side by side.
+
+    Args:
+        policy: What answers.
+        buckets: Batch sizes in rows, each at least 1.
 
     Returns:
-        Batch size in rows -> seconds of one call, the median of a few.
+        Batch size in rows -> seconds of one call among `policy.callers`: the least of a few rounds,
+        as whatever else the machine does only adds to it.
     """
     info = policy.info
-    seconds_by_bucket = {}
+    batches = {}
     for rows in buckets:
-        observations = np.zeros((rows, *info.observation_shape), info.observation_dtype)
-        policy.evaluate(observations)
-        seconds_by_bucket[rows] = float(
-            np.median([_timed_call(policy, observations) for _ in range(_TIMED_CALLS)])
-        )
-    return seconds_by_bucket
+        batches[rows] = np.zeros((rows, *info.observation_shape), info.observation_dtype)
+        policy.evaluate(batches[rows])
+    with concurrent.futures.ThreadPoolExecutor(policy.callers) as threads:
+        # Sizes take turns, so that a busy moment does not meet all rounds of one.
+        rounds = [
+            {rows: _timed_round(policy, batch, threads) for rows, batch in batches.items()}
+            for _ in range(_TIMED_ROUNDS)
+        ]
+    return {rows: min(timed[rows] for timed in rounds) for rows in batches}
 
 
-def _timed_call(policy: Policy, observations: NDArray[Any]) -> float:
+def _timed_round(
+    policy: Policy, batch: NDArray[Any], threads: concurrent.futures.Executor
+) -> float:
+    """Median seconds of a call while all callers call at once, a few times each."""
+    # Small batches are short and decide the latency: they can be, and are worth being, timed often.
+    calls = max(_FEWEST_TIMED_CALLS, _TIMED_ROWS // len(batch))
+
+    def call(_: int) -> list[float]:
+        return [_timed_call(policy, batch) for _ in range(calls)]
+
+    times = threads.map(call, range(policy.callers))
+    return float(np.median([seconds for found in times for seconds in found]))
+
+
+def _timed_call(policy: Policy, batch: NDArray[Any]) -> float:
     start = time.perf_counter()
-    policy.evaluate(observations)
+    policy.evaluate(batch)
     return time.perf_counter() - start
 
 
 def evaluate_in_pieces(
     policy: Policy, observations: NDArray[Any], *, rows_per_call: int = 128
 ) -> NDArray[np.float32]:
-    """Action values of any number of states, the last piece padded: one compilation.
+    """Action values of any number of states; where sizes are compiled, one size only.
 
     Args:
         policy: What answers.
         observations: [N, *observation_shape], N >= 1.
-        rows_per_call: Batch size to compile.
+        rows_per_call: Rows of one batch.
 
     Returns:
         float32 [N, A].
@@ -141,6 +186,9 @@ def evaluate_in_pieces(
     padded = np.zeros((rows_per_call, *observations.shape[1:]), observations.dtype)
     for start in range(0, len(observations), rows_per_call):
         piece = observations[start : start + rows_per_call]
-        padded[: len(piece)] = piece
-        values[start : start + len(piece)] = policy.evaluate(padded)[: len(piece)]
+        rows = len(piece)
+        if rows < rows_per_call and not policy.any_batch_size:
+            padded[:rows] = piece
+            piece = padded
+        values[start : start + rows] = policy.evaluate(piece)[:rows]
     return values

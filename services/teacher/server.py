@@ -1,99 +1,118 @@
 """The teacher service as a process-independent object: build, start, wait, stop.
 
-    policy ──▶ TeacherServer ── gRPC: rrl.teacher.v1.Teacher, health, reflection
-                    └────────── HTTP: Prometheus metrics
+    policies ──▶ engine ──┬── gRPC (TCP, Unix socket): rrl.teacher.v1.Teacher, health, reflection
+                          ├── same-host path: shared memory and a Unix socket
+                          └── HTTP: Prometheus metrics
 
 Life: `start` binds the port and returns; health says NOT_SERVING while every batch size is compiled
-and timed, then SERVING; `stop` says NOT_SERVING again, refuses what is new with UNAVAILABLE,
-answers what is queued, and closes. gRPC's event loop runs in a thread of its own, the policy in
-another, so the object works in a main program as well as in somebody else's process.
+and timed, then SERVING; `stop` says NOT_SERVING again, still answers for the lame-duck time,
+refuses what is new with UNAVAILABLE, answers what is queued, and closes. gRPC's event loop runs in
+a thread of its own, the policies in others, so the object works in a main program as well as in
+somebody else's process.
 """
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import itertools
 import logging
+import math
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Sequence
 
-import grpc
-from grpc_reflection.v1alpha import reflection
+import numpy as np
 from prometheus_client import CollectorRegistry
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.addresses import check_port_is_free, format_address
+from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
-from services.shared.health import AsyncHealth
 from services.shared.metrics import MetricsServer
-from services.teacher.batcher import Batcher, Stopped
-from services.teacher.buckets import BucketPlan
-from services.teacher.codec import TeacherDescription
-from services.teacher.config import TeacherConfig
+from services.teacher.backends.compilations import compilations
+from services.teacher.batching.buckets import BucketPlan
+from services.teacher.codec import SameHostAddress, TeacherDescription
+from services.teacher.config import ModelConfig, TeacherConfig
+from services.teacher.engine import LocalEngine
+from services.teacher.front_ends.door import FrontEndDoor
+from services.teacher.grpc_server import SERVICE_NAME, GrpcServer
+from services.teacher.loop_thread import LoopThread
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.policy import Policy, load_policy, warm_up
-from services.teacher.servicer import TeacherServicer
+from services.teacher.reloading import Reloader
+from services.teacher.same_host.listener import SameHostConfig, SameHostListener, available
+from services.teacher.security import SecurityConfig, check_exposure
 
-SERVICE_NAME = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
+__all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
 
 _LOG = logging.getLogger(__name__)
-_GRPC_GRACE_SECONDS = 0.5
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
 # A request with somewhat too many rows is still read, to answer INVALID_ARGUMENT with the limit;
 # beyond this gRPC itself refuses the message, unread, with RESOURCE_EXHAUSTED.
 _READABLE_EXCESS = 4
 
-_Result = TypeVar("_Result")
+
+class Stopped(Exception):
+    """The service was stopped before it was ready."""
 
 
 class TeacherServer:
-    """One policy behind a gRPC port."""
+    """Policies behind a gRPC port."""
 
-    def __init__(self, config: TeacherConfig, policy: Policy) -> None:
+    def __init__(
+        self,
+        config: TeacherConfig,
+        policies: Sequence[Policy],
+        load: Callable[[ModelConfig, str], Policy] | None = None,
+    ) -> None:
         """Prepare; nothing listens yet.
 
         Args:
-            config: Ports and limits.
-            policy: What is served.
+            config: Models, ports and limits.
+            policies: One for each of the config's models.
+            load: Loads new weights of a model for a backend; None never reloads.
         """
-        info = policy.info
         self._config = config
-        self._policy = policy
-        self._description = TeacherDescription(
-            game=info.game,
-            name=info.name,
-            num_actions=info.num_actions,
-            observation_shape=info.observation_shape,
-            observation_dtype=info.observation_dtype,
-            teacher_version=info.version,
-            max_batch_rows=config.batching.max_batch_rows,
-            action_meanings=info.action_meanings,
-        )
+        self._policies = policies
+        self._load = load
         self._registry = CollectorRegistry()
         self._metrics = TeacherMetrics(self._registry)
         self._metrics_server: MetricsServer | None = None
-        self._loop = asyncio.new_event_loop()
-        self._loop_thread = threading.Thread(
-            target=self._loop.run_forever, name="teacher-grpc", daemon=True
+        self._max_message_bytes = _max_message_bytes(policies, config.batching.max_batch_rows)
+        self._engine = LocalEngine(
+            config.batching,
+            self._metrics,
+            max_message_bytes=self._max_message_bytes,
+            kept_versions=config.kept_versions,
+            device_threads=max(policy.callers for policy in policies),
         )
+        self._loop = LoopThread("teacher-grpc")
+        self._grpc = GrpcServer(
+            config,
+            self._engine,
+            self._metrics,
+            self._loop,
+            max_message_bytes=self._max_message_bytes,
+        )
+        self._port = 0
+        self._front_ends: FrontEndDoor | None = None
+        self._same_host: SameHostListener | None = None
+        self._reloader: Reloader | None = None
         self._warm_up_thread = threading.Thread(
             target=self._warm_up, name="teacher-warm-up", daemon=True
         )
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._stopping = threading.Lock()
         self._stopped = threading.Event()
-        self._batcher: Batcher | None = None
-        self._server: grpc.aio.Server
-        self._health: AsyncHealth
-        self._servicer: TeacherServicer
-        self._port = 0
 
     @property
     def description(self) -> TeacherDescription:
-        """What is served."""
-        return self._description
+        """What is served by default; after readiness."""
+        return self._engine.describe()
+
+    @property
+    def descriptions(self) -> Sequence[TeacherDescription]:
+        """Every model in every version; after readiness."""
+        return self._engine.descriptions()
 
     @property
     def address(self) -> str:
@@ -112,17 +131,19 @@ class TeacherServer:
             The TCP port of the service.
 
         Raises:
-            UserError: A port is taken or the host is not ours; then nothing is left running.
+            UserError: A port is taken, the host is not ours, or a credential is unusable; then
+                nothing is left running.
         """
         config = self._config
+        keep_large_buffers()
         try:
+            check_exposure(config.security, config.host)
             check_port_is_free(config.host, config.port, purpose="the teacher", flag="--port")
             if config.metrics_port is not None:
                 self._metrics_server = MetricsServer(
                     self._registry, host=config.host, port=config.metrics_port
                 )
-            self._loop_thread.start()
-            self._port = self._in_loop(self._start_grpc())
+            self._port = self._listen()
         except UserError:
             self.stop(0.0)
             raise
@@ -147,6 +168,11 @@ class TeacherServer:
                 "fewer buckets"
             ) from error
 
+    def reload(self) -> None:
+        """Look for new weights of every model soon; safe in a signal handler."""
+        if self._reloader is not None:
+            self._reloader.look_now()
+
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Block until stopped; False when the time ran out first."""
         return self._stopped.wait(timeout_seconds)
@@ -155,107 +181,131 @@ class TeacherServer:
         """Drain and close; a second call waits for the first.
 
         Args:
-            grace_seconds: How long queued requests may take to be answered.
+            grace_seconds: How long queued requests may take to be answered, after the lame-duck
+                time.
         """
         with self._stopping:
             if self._stopped.is_set():
                 return
+            serving = self._ready.done() and not self._ready.cancelled()
             self._ready.cancel()
             if self._warm_up_thread.is_alive():
                 self._warm_up_thread.join()
-            if self._port:
-                self._in_loop(self._stop_grpc(grace_seconds))
-            if self._batcher is not None:
-                self._batcher.close(0.0)
-            if self._loop_thread.is_alive():
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._loop_thread.join()
+            self._metrics.serving = False
+            if self._front_ends is not None:
+                self._front_ends.close(grace_seconds)
+            self._grpc.set_serving(False)
+            if self._reloader is not None:
+                self._reloader.stop()
+            if serving and grace_seconds > 0 and self._front_ends is None:
+                time.sleep(self._config.lame_duck_seconds)
+            end = time.monotonic() + grace_seconds
+            self._engine.refuse()
+            self._grpc.stop(grace_seconds)
+            self._engine.close(max(end - time.monotonic(), 0.0))
             self._loop.close()
+            if self._same_host is not None:
+                self._same_host.close()
             if self._metrics_server is not None:
                 self._metrics_server.close()
             self._stopped.set()
 
-    def _in_loop(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    async def _start_grpc(self) -> int:
-        batching = self._config.batching
-        self._server = grpc.aio.server(
-            options=_server_options(self._description),
-            # Every waiting request has at least one row; some room for health and reflection.
-            maximum_concurrent_rpcs=2 * batching.max_queue_rows + 64,
-        )
-        self._servicer = TeacherServicer(
-            self._description, self._metrics, batching.longest_wait_seconds
-        )
-        teacher_pb2_grpc.add_TeacherServicer_to_server(
-            self._servicer,
-            self._server,  # type: ignore[arg-type]
-        )
-        self._health = AsyncHealth(self._server, [SERVICE_NAME])
-        await self._health.set_serving(False)
-        names = (SERVICE_NAME, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
-        address = format_address(self._config.host, self._config.port)
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise UserError(f"the teacher cannot listen on {address}; choose another") from error
-        await self._server.start()
-        return port
+    def _listen(self) -> int:
+        config = self._config
+        addresses = (format_address(config.host, config.port), *config.unix_addresses)
+        if not config.front_ends:
+            return self._grpc.start(addresses, config.security)
+        self._front_ends = FrontEndDoor(config)
+        # This process is asked by its front ends alone, through a directory that is private.
+        self._grpc.start([self._front_ends.device_address], SecurityConfig())
+        return self._front_ends.port
 
     def _warm_up(self) -> None:
-        # A stop in the middle ends the warm-up after the batch size it is at.
-        buckets = itertools.takewhile(
-            lambda _: not self._ready.cancelled(), self._config.batching.buckets
-        )
         try:
-            seconds_by_bucket = warm_up(self._policy, buckets)
-            if not self._ready.set_running_or_notify_cancel():
-                return
-            self._in_loop(self._begin_serving(BucketPlan(seconds_by_bucket)))
+            for model, policy in zip(self._config.models, self._policies, strict=True):
+                # A stop in the middle ends the warm-up after the batch size it is at.
+                buckets = itertools.takewhile(
+                    lambda _: not self._ready.cancelled(), self._config.batching.buckets
+                )
+                seconds = warm_up(policy, buckets)
+                if self._ready.cancelled():
+                    return
+                plan = BucketPlan(seconds, any_batch_size=policy.any_batch_size)
+                self._engine.add_version(model.name, policy, plan)
+                _log_plan(model.name, policy, seconds)
+            if self._ready.set_running_or_notify_cancel():
+                self._begin_serving()
         except Exception as error:
             _LOG.error("warming up failed: %s", error)
             if not self._ready.cancelled():
                 self._ready.set_exception(error)
         else:
-            self._ready.set_result(None)
+            if not self._ready.cancelled():
+                self._ready.set_result(None)
 
-    async def _begin_serving(self, plan: BucketPlan) -> None:
-        self._batcher = Batcher(
-            self._policy,
-            plan,
-            max_queue_rows=self._config.batching.max_queue_rows,
-            metrics=self._metrics,
-        )
-        self._servicer.serve_from(self._batcher)
-        await self._health.set_serving(True)
-
-    async def _stop_grpc(self, grace_seconds: float) -> None:
-        await self._health.set_serving(False)
-        await self._servicer.drain(grace_seconds)
-        # Evaluates are answered; what may be left are health watchers, who never end by themselves.
-        await self._server.stop(_GRPC_GRACE_SECONDS)
+    def _begin_serving(self) -> None:
+        address = None
+        if self._config.same_host and available():
+            config = _same_host_config(self._config)
+            listener = SameHostListener(self._engine, config)
+            self._metrics.same_host_clients = lambda: listener.connections
+            address = SameHostAddress(
+                socket_path=listener.socket_path, host_id=listener.host_id, ticket=listener.ticket
+            )
+            self._same_host = listener
+        before = compilations()
+        self._metrics.compilations = lambda: compilations() - before
+        self._engine.open(address)
+        self._grpc.set_serving(True)
+        if self._front_ends is not None:
+            self._front_ends.open(self._max_message_bytes)
+        self._metrics.serving = True
+        if self._load is not None:
+            self._reloader = Reloader(
+                self._engine,
+                self._config.models,
+                self._load,
+                metrics=self._metrics,
+                buckets=self._config.batching.buckets,
+                period_seconds=self._config.reload_seconds,
+            )
+            self._reloader.start()
 
 
 def build_teacher(config: TeacherConfig) -> TeacherServer:
-    """Load the policy and make its server; nothing listens yet.
+    """Load the policies and make their server; nothing listens yet.
 
     Raises:
-        UserError: The checkpoint is missing or unreadable.
+        UserError: A checkpoint is missing or unreadable.
     """
-    return TeacherServer(config, load_policy(config))
+
+    def load(model: ModelConfig, backend: str) -> Policy:
+        return load_policy(
+            model, backend=backend, dtype=config.dtype, buckets=config.batching.buckets
+        )
+
+    policies = [load(model, config.backend) for model in config.models]
+    return TeacherServer(config, policies, load)
 
 
-def _server_options(description: TeacherDescription) -> list[tuple[str, int]]:
-    largest_request = description.row_bytes * description.max_batch_rows
-    return [
-        (
-            "grpc.max_receive_message_length",
-            _READABLE_EXCESS * largest_request + _MESSAGE_OVERHEAD_BYTES,
-        ),
-        # Linux would let two servers share the port and each get some of the callers.
-        ("grpc.so_reuseport", 0),
-        # Clients check idle-looking connections every 30 s while a call is under way.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ]
+def _same_host_config(config: TeacherConfig) -> SameHostConfig:
+    batching = config.batching
+    # A front end is one client with the queries of many.
+    rows = batching.max_queue_rows if config.front_ends else batching.max_batch_rows
+    return SameHostConfig(
+        rows_per_connection=max(rows, SameHostConfig.rows_per_connection),
+        longest_timeout_seconds=batching.longest_wait_seconds,
+    )
+
+
+def _max_message_bytes(policies: Sequence[Policy], max_batch_rows: int) -> int:
+    row_bytes = max(
+        math.prod(policy.info.observation_shape) * np.dtype(policy.info.observation_dtype).itemsize
+        for policy in policies
+    )
+    return _READABLE_EXCESS * row_bytes * max_batch_rows + _MESSAGE_OVERHEAD_BYTES
+
+
+def _log_plan(model: str, policy: Policy, seconds_by_bucket: dict[int, float]) -> None:
+    times = ", ".join(f"{rows}: {1e3 * s:.2f}" for rows, s in seconds_by_bucket.items())
+    _LOG.info("%s on %s: ms by batch size %s", model, policy.backend, times)

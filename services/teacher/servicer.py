@@ -1,137 +1,172 @@
-"""The Teacher's two calls on the event loop: check, queue, wait, answer.
+"""The gRPC face of an engine; lives in one event loop.
 
-    Evaluate ──▶ check ──▶ batcher ──▶ answer
-       │           │          │ RESOURCE_EXHAUSTED: the queue is full
-       │           │          │ DEADLINE_EXCEEDED: the caller's deadline passed before its turn
-       │           │ INVALID_ARGUMENT: rows, shape, dtype or bytes differ from what is served
-       │ UNAVAILABLE: warming up or draining
-
-An error inside the policy answers INTERNAL and is logged; the service goes on.
+The engine hands settled queries to the loop once per batch, however many there are.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import time
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NoReturn, Protocol
 
 import grpc
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher import codec
-from services.teacher.batcher import Batcher, DeadlinePassed, QueueFull, Stopped
+from services.teacher.batching.query import Engine, Query, Refusal
 from services.teacher.codec import TeacherDescription
 from services.teacher.metrics import TeacherMetrics
-
-_LOG = logging.getLogger(__name__)
-_POLL_SECONDS = 0.01
+from services.teacher.requests import RequestReader
+from services.teacher.stream import Stream, StreamMisuse
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+"""Trailing metadata by which a server tells gRPC's own retries when to come again."""
 
-class _Refusal(Exception):
-    """A request ends without an answer."""
+_POLL_SECONDS = 0.01
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
-    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
+
+class ListedEngine(Engine, Protocol):
+    """An engine that also knows all its models."""
+
+    def descriptions(self) -> Sequence[TeacherDescription]:
+        """Every model in every version."""
+
+
+class LoopSink:
+    """Hands settled queries to the event loop; a query's mark is what takes it there."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def settled(self, queries: Sequence[Query]) -> None:
+        """Wake the loop once for all of them."""
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._deliver, queries)
+
+    def _deliver(self, queries: Sequence[Query]) -> None:
+        for query in queries:
+            query.mark(query)
 
 
 class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
-    """Answers Describe and Evaluate; lives in one event loop."""
+    """Answers all calls of the contract."""
 
     def __init__(
-        self, description: TeacherDescription, metrics: TeacherMetrics, longest_wait_seconds: float
+        self,
+        engine: ListedEngine,
+        metrics: TeacherMetrics,
+        *,
+        longest_wait_seconds: float,
+        stream_credit_rows: int,
     ) -> None:
-        """Refuse everything until `serve_from` is called.
+        """Serve an engine; call it in the event loop.
 
         Args:
-            description: What is served.
-            metrics: What requests are counted in.
+            engine: What answers; refuses by itself while it cannot.
+            metrics: What streams and refused requests are counted in.
             longest_wait_seconds: Deadline of requests without one or with a later one.
+            stream_credit_rows: Rows one stream may have under way.
         """
-        self._description = description
+        self._engine = engine
         self._metrics = metrics
-        self._longest_wait_seconds = longest_wait_seconds
-        self._batcher: Batcher | None = None
-        self._refusing = "warming up"
+        self._reader = RequestReader(engine, metrics, longest_wait_seconds)
+        self._stream_credit_rows = stream_credit_rows
+        self._loop = asyncio.get_running_loop()
+        self._sink = LoopSink(self._loop)
         self._in_flight = 0
-
-    def serve_from(self, batcher: Batcher) -> None:
-        """Answer from now on; the batcher's clock must be `time.monotonic`."""
-        self._batcher = batcher
+        self._streams: set[Stream] = set()
+        self._draining = False
 
     async def drain(self, grace_seconds: float) -> None:
-        """Refuse what is new and wait until what is under way is answered, or the time is over."""
-        self._refusing = "draining"
-        self._batcher = None
+        """Send streams elsewhere; wait until what is under way is answered, or time is over.
+
+        The engine must refuse new queries already.
+        """
+        self._draining = True
         end = time.monotonic() + grace_seconds
-        while self._in_flight and time.monotonic() < end:
+        for stream in self._streams:
+            stream.drain()
+        while (self._in_flight or self._streams) and time.monotonic() < end:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def Describe(  # type: ignore[override]
         self, request: teacher_pb2.DescribeRequest, context: Context
     ) -> teacher_pb2.DescribeResponse:
-        """What is served; UNAVAILABLE while Evaluate would be too."""
-        if self._batcher is None:
-            await self._abort(context, self._unavailable())
-        return codec.encode_description(self._description)
+        """What a model takes and gives; UNAVAILABLE while Evaluate would be too."""
+        try:
+            return codec.encode_description(self._engine.describe(request.model, request.version))
+        except Refusal as refusal:
+            await _abort(context, refusal)
+
+    async def ListModels(  # type: ignore[override]
+        self, request: teacher_pb2.ListModelsRequest, context: Context
+    ) -> teacher_pb2.ListModelsResponse:
+        """Every model in every version."""
+        try:
+            return codec.encode_models(self._engine.descriptions())
+        except Refusal as refusal:
+            await _abort(context, refusal)
 
     async def Evaluate(  # type: ignore[override]
         self, request: teacher_pb2.EvaluateRequest, context: Context
     ) -> teacher_pb2.EvaluateResponse:
         """Action values of a batch of observations."""
-        start = time.monotonic()
-        code = grpc.StatusCode.INTERNAL
         self._in_flight += 1
         try:
-            response = await self._answer(request, start + self._seconds_left(context))
-            code = grpc.StatusCode.OK
-            return response
-        except _Refusal as refusal:
-            code = refusal.code
-            await self._abort(context, refusal)
-        except asyncio.CancelledError:
-            # gRPC cancels the call when the caller gives up or its deadline passes.
-            late = self._seconds_left(context) <= 0
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
+            query = self._reader.read(request, context.time_remaining(), self._sink)
+            await self._settled(query, request)
+            if query.refusal is not None:
+                raise query.refusal
+            return codec.encode_action_values(query.values, query.parameters_hash, query.version)
+        except Refusal as refusal:
+            await _abort(context, refusal)
         finally:
             self._in_flight -= 1
-            self._metrics.request_ended(code.name, time.monotonic() - start)
 
-    async def _answer(
-        self, request: teacher_pb2.EvaluateRequest, deadline: float
-    ) -> teacher_pb2.EvaluateResponse:
-        if self._batcher is None:
-            raise self._unavailable()
+    async def EvaluateStream(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[teacher_pb2.QueryFrame], context: Context
+    ) -> None:
+        """Many queries over one stream."""
+        stream = Stream(self._reader, self._engine, self._sink, self._stream_credit_rows)
+        if self._draining:
+            stream.drain()
+        self._streams.add(stream)
+        self._metrics.streams_changed(1)
         try:
-            observations = codec.decode_observations(request, self._description)
-            future = self._batcher.submit(observations, deadline)
-            values = await asyncio.wrap_future(future)
-        except QueueFull as error:
-            raise _Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from error
-        except DeadlinePassed as error:
-            raise _Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, str(error)) from error
-        except Stopped as error:
-            raise _Refusal(grpc.StatusCode.UNAVAILABLE, str(error)) from error
-        except codec.InvalidRequest as error:
-            raise _Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-        except Exception as error:
-            _LOG.exception("the policy failed on a batch")
-            reason = "the policy failed; see the teacher's log"
-            raise _Refusal(grpc.StatusCode.INTERNAL, reason) from error
-        return codec.encode_action_values(values, self._description.teacher_version)
+            await stream.run(context)
+        except StreamMisuse as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            self._streams.discard(stream)
+            self._metrics.streams_changed(-1)
 
-    def _seconds_left(self, context: Context) -> float:
-        left = context.time_remaining()
-        longest = self._longest_wait_seconds
-        return longest if left is None else min(left, longest)
+    async def _settled(self, query: Query, request: teacher_pb2.EvaluateRequest) -> None:
+        done: asyncio.Future[None] = self._loop.create_future()
 
-    def _unavailable(self) -> _Refusal:
-        return _Refusal(grpc.StatusCode.UNAVAILABLE, f"the teacher is {self._refusing}")
+        def settle(_: Query) -> None:
+            if not done.done():
+                done.set_result(None)
 
-    async def _abort(self, context: Context, refusal: _Refusal) -> NoReturn:
-        await context.abort(refusal.code, str(refusal))
-        raise AssertionError("abort always raises")
+        query.mark = settle
+        self._engine.submit(query, request.model, request.version)
+        try:
+            await done
+        except asyncio.CancelledError:
+            # gRPC cancels the call when the caller gives up or its deadline passes.
+            query.cancelled = True
+            raise
+
+
+async def _abort(context: Context, refusal: Refusal) -> NoReturn:
+    metadata: tuple[tuple[str, str], ...] = ()
+    if refusal.retry_after_seconds is not None:
+        metadata = ((PUSHBACK_KEY, str(max(1, round(1000 * refusal.retry_after_seconds)))),)
+    reason = str(refusal)[: codec.MOST_REASON_CHARS]
+    await context.abort(_STATUS[int(refusal.code)], reason, metadata)
+    raise AssertionError("abort always raises")

@@ -77,14 +77,15 @@ def agent_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(interpreter)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def teacher_address() -> Iterator[str]:
     """The bundled teacher, served by a process of this environment."""
     service = subprocess.Popen(
         [
             sys.executable,
             "-c",
-            "from services.cli.teacher import serve; serve('pong_dqn', port=0, metrics_port=None)",
+            "from services.cli.teacher_serve import Listening, serve;"
+            "serve('pong_dqn', listening=Listening(port=0, metrics_port=None))",
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -113,6 +114,7 @@ def test_the_agents_environment_holds_the_bare_install_on_another_python(agent_p
 def test_the_stubs_and_the_client_import_without_a_warning(agent_python: str) -> None:
     program = (
         "import protos.rrl.learner.v1.learner_pb2_grpc, services.teacher.client as client;"
+        "import services.teacher.async_client, services.teacher.teacher_policy;"
         "print(client.__file__)"
     )
     place = run(agent_python, "-I", "-W", "error", "-c", program).strip()
@@ -131,6 +133,65 @@ def test_an_agent_plays_pong_by_the_teachers_action_values(
     # The first points of Pong fall after about 60 steps and then every 40 or so: someone scored,
     # and nobody can have more than 20 points before the game is over.
     assert -20 <= so_far <= 20
+
+
+ALL_WAYS = """
+import asyncio, sys
+import google.protobuf, grpc, numpy as np
+from services.teacher.async_client import AsyncTeacherClient
+from services.teacher.client import TeacherClient, TeacherRejected
+from services.teacher.teacher_policy import TeacherPolicy
+
+states = np.random.default_rng(0).integers(0, 256, (40, 84, 84, 4), dtype=np.uint8)
+answers = {}
+
+def ask(transport):
+    with TeacherClient(sys.argv[1], transport=transport, timeout_seconds=60) as teacher:
+        teacher.wait_until_ready(30)
+        futures = [teacher.evaluate_future(states[i:i + 1]) for i in range(8)]
+        answers["sync", transport] = teacher.evaluate(states).action_values
+        answers["futures", transport] = np.concatenate([f.result().action_values for f in futures])
+        answers["policy", transport] = TeacherPolicy(teacher).action_values(
+            np.moveaxis(states, -1, 1)
+        )
+        try:
+            teacher.evaluate(states.astype(np.float32))
+        except TeacherRejected:
+            answers["rejected", transport] = answers["sync", transport]
+
+async def ask_in_a_loop(transport):
+    async with AsyncTeacherClient(sys.argv[1], transport=transport, timeout_seconds=60) as teacher:
+        await teacher.wait_until_ready(30)
+        answers["async", transport] = (await teacher.evaluate(states)).action_values
+        parts = await asyncio.gather(*(teacher.evaluate(states[i:i + 5]) for i in range(0, 40, 5)))
+        answers["gathered", transport] = np.concatenate([part.action_values for part in parts])
+
+for transport in ("auto", "stream", "unary", "same_host"):
+    ask(transport)
+    asyncio.run(ask_in_a_loop(transport))
+first = answers["sync", "stream"]
+assert first.shape == (40, 6) and np.isfinite(first).all()
+for way, values in answers.items():
+    # Batches of other sizes are computed in another order of sums.
+    np.testing.assert_allclose(values, first[: len(values)], rtol=1e-3, atol=1e-4, err_msg=str(way))
+print(len(answers), "ways agree, protobuf", google.protobuf.__version__)
+"""
+
+
+def test_every_client_and_transport_gives_the_agent_the_same_answers(
+    agent_python: str, teacher_address: str
+) -> None:
+    # 4 transports x (sync, futures, policy, rejected, async, gathered).
+    told = run(agent_python, "-I", "-W", "error", "-c", ALL_WAYS, teacher_address).split()
+    assert told[0] == "24"
+    assert int(told[-1].split(".")[0]) >= 4
+
+
+def test_the_same_clients_work_with_the_training_environments_protobuf(
+    teacher_address: str,
+) -> None:
+    told = run(sys.executable, "-c", ALL_WAYS, teacher_address).split()
+    assert told[0] == "24"
 
 
 def test_an_agent_without_a_teacher_ends_with_one_line(agent_python: str, tmp_path: Path) -> None:

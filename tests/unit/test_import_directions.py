@@ -43,7 +43,7 @@ SERVICE_LEVELS = {
 
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
-    "teacher": {"client", "codec"},
+    "teacher": {"client", "async_client", "teacher_policy", "client_security", "codec"},
     "replay": {"writer", "reader", "connection", "item_layout", "checkpoint"},
     "learner": {"weight_client", "progress_client", "codec", "evaluation_records"},
 }
@@ -162,4 +162,4 @@ def test_nothing_imports_tests(folder: str) -> None:
 def test_examples_use_only_the_teachers_client() -> None:
     ours = ("services", "rrl_agents", "protos")
     used = {found.module for found in _imports("examples") if found.parts[0] in ours}
-    assert used <= {"services.teacher.client"}
+    assert used <= {"services.teacher.client", "services.teacher.teacher_policy"}

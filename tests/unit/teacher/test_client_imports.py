@@ -1,15 +1,49 @@
+"""The client must fit beside anything: what importing it brings in is counted here."""
+
 from __future__ import annotations
 
 import subprocess
 import sys
 
-HEAVY = "jax flax tensorflow reverb launchpad prometheus_client services.teacher.server"
+import pytest
+
+HEAVY = (
+    "jax flax tensorflow reverb launchpad onnx onnxruntime prometheus_client uvloop rich tyro "
+    "gymnasium ale_py services.teacher.server services.teacher.engine services.teacher.policy"
+)
+
+OURS = {
+    "services.teacher.async_client",
+    "services.teacher.async_same_host",
+    "services.teacher.async_stream",
+    "services.teacher.batching.query",
+    "services.teacher.codec",
+    "services.teacher.credentials",
+    "services.teacher.token_channel",
+    "services.teacher.teacher_policy",
+}
 
 
-def test_the_client_brings_in_nothing_but_grpc_protobuf_and_numpy() -> None:
+@pytest.mark.parametrize("face", ["client", "async_client", "teacher_policy"])
+def test_a_client_brings_in_nothing_but_grpc_protobuf_and_numpy(face: str) -> None:
     program = (
-        "import sys, services.teacher.client;"
+        f"import sys, services.teacher.{face};"
         f"print(sorted(set({HEAVY!r}.split()) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_client_uses_none_of_the_servers_modules() -> None:
+    program = (
+        "import sys, services.teacher.client, services.teacher.async_client,"
+        " services.teacher.teacher_policy;"
+        "print(*(name for name in sys.modules if name.startswith('services.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    used = {name for name in done.stdout.split() if name.count(".") >= 2}
+    packages = {"services.teacher.batching", "services.teacher.same_host"}
+    shared_memory = {name for name in used if name.startswith("services.teacher.same_host.")}
+    assert not {name for name in shared_memory if name.endswith((".listener", ".session"))}
+    clients = {name for name in used if name.startswith("services.teacher.client")}
+    assert used - clients - shared_memory - packages - OURS == set(), done.stderr

@@ -19,10 +19,20 @@ class TeacherStub(object):
                 request_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.DescribeResponse.FromString,
                 )
+        self.ListModels = channel.unary_unary(
+                '/rrl.teacher.v1.Teacher/ListModels',
+                request_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.ListModelsResponse.FromString,
+                )
         self.Evaluate = channel.unary_unary(
                 '/rrl.teacher.v1.Teacher/Evaluate',
                 request_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.EvaluateRequest.SerializeToString,
                 response_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.EvaluateResponse.FromString,
+                )
+        self.EvaluateStream = channel.stream_stream(
+                '/rrl.teacher.v1.Teacher/EvaluateStream',
+                request_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.QueryFrame.SerializeToString,
+                response_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.AnswerFrame.FromString,
                 )
 
 
@@ -30,21 +40,47 @@ class TeacherServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Describe(self, request, context):
-        """What is served: fixed for the life of the process.
+        """What one model takes and gives, and the limits of the service.
 
+        NOT_FOUND    no such model, or not in that version
         UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Evaluate(self, request, context):
-        """Action values of a batch of observations. Stateless; rows are independent.
+    def ListModels(self, request, context):
+        """Every model of the server in every version it can answer with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
-        INVALID_ARGUMENT    wrong dtype, shape or number of bytes, or more rows than max_batch_rows
-        RESOURCE_EXHAUSTED  the queue is full: try again later, or drop the query
-        DEADLINE_EXCEEDED   the answer would have come after the caller's deadline
-        UNAVAILABLE         warming up or draining
+    def Evaluate(self, request, context):
+        """Action values of a batch of observations. Stateless; rows are independent, and all rows of a
+        request are answered by the same parameters.
+
+        INVALID_ARGUMENT     wrong dtype, shape or number of bytes, or more rows than max_batch_rows
+        NOT_FOUND            no such model
+        FAILED_PRECONDITION  the version asked for is not served (any more)
+        RESOURCE_EXHAUSTED   the queue is full, or the predicted wait passes the deadline; the trailing
+        metadata "grpc-retry-pushback-ms" says when to try again
+        DEADLINE_EXCEEDED    the answer would have come after the caller's deadline
+        UNAVAILABLE          warming up or draining
+        UNAUTHENTICATED      the server wants a bearer token and got none or another
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvaluateStream(self, request_iterator, context):
+        """Many queries over one long-lived stream; answers come in any order, matched by their tags.
+
+        The server's first frame carries the initial credit: rows that may be under way at once. Every
+        later frame gives back credit for what is settled. A query beyond the credit is refused with
+        RESOURCE_EXHAUSTED; all other queries of the stream are unaffected. Refusals are answers of
+        their query, never the end of the stream. After the client has half-closed, what is under way
+        is answered and the stream ends with OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -58,10 +94,20 @@ def add_TeacherServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.DescribeRequest.FromString,
                     response_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.DescribeResponse.SerializeToString,
             ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.ListModelsRequest.FromString,
+                    response_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.ListModelsResponse.SerializeToString,
+            ),
             'Evaluate': grpc.unary_unary_rpc_method_handler(
                     servicer.Evaluate,
                     request_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.EvaluateRequest.FromString,
                     response_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.EvaluateResponse.SerializeToString,
+            ),
+            'EvaluateStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EvaluateStream,
+                    request_deserializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.QueryFrame.FromString,
+                    response_serializer=protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.AnswerFrame.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +137,23 @@ class Teacher(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/rrl.teacher.v1.Teacher/ListModels',
+            protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.ListModelsRequest.SerializeToString,
+            protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.ListModelsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def Evaluate(request,
             target,
             options=(),
@@ -104,5 +167,22 @@ class Teacher(object):
         return grpc.experimental.unary_unary(request, target, '/rrl.teacher.v1.Teacher/Evaluate',
             protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.EvaluateRequest.SerializeToString,
             protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.EvaluateResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def EvaluateStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(request_iterator, target, '/rrl.teacher.v1.Teacher/EvaluateStream',
+            protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.QueryFrame.SerializeToString,
+            protos_dot_rrl_dot_teacher_dot_v1_dot_teacher__pb2.AnswerFrame.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

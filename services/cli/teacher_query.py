@@ -1,8 +1,7 @@
-"""`rrl teacher serve` and `rrl teacher query`: the parameters are the flags."""
+"""`rrl teacher query`: the parameters are the flags."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import zipfile
@@ -14,17 +13,13 @@ from numpy.typing import NDArray
 
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
-from services.shared.logging import setup_logging
-from services.shared.shutdown import install_shutdown_event
 from services.teacher.client import TeacherClient, TeacherError
-from services.teacher.config import BatchingConfig, TeacherConfig
+from services.teacher.config import ModelConfig
 from services.teacher.policy import evaluate_in_pieces, load_policy
-from services.teacher.server import build_teacher
 
 MAX_STATES_BYTES = 8 * 2**30
 """Largest `states` array read: 300,000 Atari states. A small file may unpack to anything."""
 
-_READY_POLL_SECONDS = 0.2
 _QUERY_TIMEOUT_SECONDS = 60.0
 
 _UNREADABLE = (
@@ -39,64 +34,6 @@ _UNREADABLE = (
     MemoryError,
 )
 """What reading a damaged or foreign .npz file raises."""
-
-
-def serve(
-    checkpoint: str,
-    *,
-    checkpoint_number: int | None = None,
-    game: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 50051,
-    metrics_port: int | None = 9101,
-    max_batch_rows: int = 512,
-    max_queue_rows: int = 4096,
-    grace_seconds: float = 10.0,
-) -> None:
-    """Serve a teacher's action values over gRPC until SIGTERM or Ctrl-C.
-
-    Args:
-        checkpoint: Bundled name (pong_dqn), teacher directory, or Dopamine checkpoint directory.
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
-        game: Game of a Dopamine checkpoint, which does not say it itself.
-        host: Address to listen on; 0.0.0.0 lets other machines ask.
-        port: TCP port; 0 takes a free one.
-        metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
-        max_batch_rows: Most states in one request.
-        max_queue_rows: Most states waiting; beyond it requests are refused.
-        grace_seconds: How long queued requests may take to be answered after SIGTERM.
-    """
-    shutdown = install_shutdown_event()
-    setup_logging("teacher")
-    try:
-        config = TeacherConfig(
-            checkpoint=checkpoint,
-            checkpoint_number=checkpoint_number,
-            game=game,
-            host=host,
-            port=port,
-            metrics_port=metrics_port,
-            batching=BatchingConfig(max_batch_rows=max_batch_rows, max_queue_rows=max_queue_rows),
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    server = build_teacher(config)
-    server.start()
-    try:
-        while not shutdown.is_set():
-            with contextlib.suppress(TimeoutError):
-                server.wait_until_ready(_READY_POLL_SECONDS)
-                break
-        if not shutdown.is_set():
-            about = server.description
-            print(
-                f"teacher ready at {server.address}: {about.game}, {about.num_actions} actions, "
-                f"version {about.teacher_version}, metrics port {server.metrics_port}",
-                flush=True,
-            )
-        shutdown.wait()
-    finally:
-        server.stop(grace_seconds)
 
 
 def query(
@@ -179,7 +116,8 @@ def _ask(address: str, observations: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _compute(
     checkpoint: str, number: int | None, observations: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    policy = load_policy(TeacherConfig(checkpoint=checkpoint, checkpoint_number=number))
+    model = ModelConfig(name="teacher", checkpoint=checkpoint, checkpoint_number=number)
+    policy = load_policy(model, backend="jax")
     _check_fit(observations, policy.info.observation_shape)
     return evaluate_in_pieces(policy, observations)
 

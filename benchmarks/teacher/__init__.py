@@ -1,0 +1,1 @@
+"""What the teacher service costs, against the bare forward: loads, soak and devices."""

@@ -1,0 +1,152 @@
+"""What a GPU can do and how much of it the service gets out: batch sizes, types, front ends.
+
+The network is the Nature DQN's with random weights: speed does not depend on them. First the bare
+forward, in this process, by batch size in float32 and bfloat16, and how far bfloat16's answers are
+from float32's; then the service in bfloat16 with 0, 1, 2 and 4 front ends, asked by several client
+processes over TCP streams and the same-host path.
+
+    python -m benchmarks.teacher.device --quick --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.teacher.closed_loop import load_process
+from benchmarks.teacher.load import Load, run_load
+from benchmarks.teacher.service import Service, teacher_service
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import save_teacher
+from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from services.teacher.backends.jax_policy import JaxPolicy
+from services.teacher.client_settings import Transport
+
+OBSERVATION_SHAPE = (84, 84, 4)
+BATCH_SIZES = (1, 8, 32, 64, 128, 256, 512, 1024)
+FRONT_ENDS = (0, 1, 2, 4)
+LOAD_PROCESSES = 4
+
+_TRANSPORTS: tuple[Transport, ...] = ("stream", "same_host")
+_CLIENTS_PER_PROCESS, _ROWS = 16, 32
+_NUM_ACTIONS = 18
+_CPU_BATCH_SIZES = (1, 8, 32)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="under two minutes, noisier")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object of states/s")
+    parser.add_argument("--cpu", action="store_true", help="do all the same on the CPU, to try it")
+    flags = parser.parse_args()
+    # The service's process has its share of the device's memory, too.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if flags.cpu:
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
+    device = jax.devices()[0]
+    if device.platform == "cpu" and not flags.cpu:
+        print("no GPU here: nothing is measured")
+        sys.exit(0)
+    print(f"device: {device.device_kind}")
+    seconds = 1.0 if flags.quick else 3.0
+    teacher = _random_teacher()
+    found = _bare_rates(teacher, _CPU_BATCH_SIZES if flags.cpu else BATCH_SIZES, seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        save_teacher(Path(folder) / "teacher", teacher.params, teacher.card)
+        for front_ends in FRONT_ENDS[:2] if flags.cpu else FRONT_ENDS:
+            found |= _served_rates(str(Path(folder) / "teacher"), front_ends, seconds)
+    if flags.json:
+        print(json.dumps(found))
+
+
+def _random_teacher() -> Teacher:
+    config = NetworkConfig()
+    network = make_network(config, _NUM_ACTIONS)
+    params = jax.device_get(initial_params(network, jax.random.key(0), OBSERVATION_SHAPE))
+    card = TeacherCard(
+        name="random weights",
+        game="unknown",
+        network=config,
+        num_actions=_NUM_ACTIONS,
+        observation_shape=OBSERVATION_SHAPE,
+        made="random weights, for measurements of speed",
+        parameters_sha256=params_hash(params_to_bytes(params)),
+    )
+    return Teacher(params=params, card=card)
+
+
+def _bare_rates(teacher: Teacher, sizes: Sequence[int], seconds: float) -> dict[str, float]:
+    shape = (max(sizes), *OBSERVATION_SHAPE)
+    states = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    policies = {dtype: JaxPolicy(teacher, dtype=dtype) for dtype in ("float32", "bfloat16")}
+    found = {}
+    for rows in sizes:
+        for dtype, policy in policies.items():
+            rate = _rate(policy, states[:rows], seconds)
+            found[f"bare {dtype} {rows}"] = round(rate, 1)
+            print(f"bare {dtype:<9} batch {rows:>5}: {rate:10.0f} states/s")
+    wide, narrow = (policy.evaluate(states[: sizes[-1]]) for policy in policies.values())
+    # Relative to the largest value: single ones may be near zero.
+    error = float(np.abs(wide - narrow).max() / np.abs(wide).max())
+    print(f"bfloat16 differs from float32 by at most {error:.1e} of the largest value")
+    return found | {"bfloat16 relative error": error}
+
+
+def _rate(policy: JaxPolicy, states: NDArray[np.uint8], seconds: float) -> float:
+    policy.evaluate(states)
+    calls, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        policy.evaluate(states)
+        calls += 1
+    return len(states) * calls / spent
+
+
+def _served_rates(checkpoint: str, front_ends: int, seconds: float) -> dict[str, float]:
+    flags = ["--backend", "jax", "--dtype", "bfloat16"]
+    if front_ends:
+        flags += ["--front-ends", str(front_ends)]
+    found = {}
+    with teacher_service(checkpoint, *flags) as service:
+        for transport in _TRANSPORTS:
+            rate, cpu = _served_rate(service, transport, seconds)
+            found[f"served {transport} front ends {front_ends}"] = round(rate, 1)
+            print(
+                f"served over {transport:<9} with {front_ends} front ends: {rate:10.0f} states/s, "
+                f"server CPU {cpu:.0f} us per state"
+            )
+    return found
+
+
+def _served_rate(service: Service, transport: Transport, seconds: float) -> tuple[float, float]:
+    """States per second of several client processes together, and server CPU us per state."""
+    load = Load(
+        address=service.address, transport=transport, clients=_CLIENTS_PER_PROCESS, rows=_ROWS
+    )
+    with load_process(LOAD_PROCESSES) as processes:
+        jobs = [
+            processes.submit(run_load, load, service.pid, seconds) for _ in range(LOAD_PROCESSES)
+        ]
+        outcomes = [job.result() for job in jobs]
+    rate = sum(outcome.states_per_second for outcome in outcomes)
+    # Each process sees the whole server's time, over its own states alone.
+    server_seconds = np.mean(
+        [outcome.server_us_per_state * outcome.states_per_second for outcome in outcomes]
+    )
+    return rate, float(server_seconds / rate)
+
+
+if __name__ == "__main__":
+    main()

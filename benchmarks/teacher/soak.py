@@ -1,0 +1,86 @@
+"""Whether the service's memory stays as it is: resident memory every tenth of 100,000 requests.
+
+The requests carry one state each and come over one transport after the other, each with a service
+of its own. For every tenth the clients connect anew, and memory is read after they have left, so
+that what connections leave behind is counted too.
+
+    python -m benchmarks.teacher.soak --quick --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+
+from benchmarks.teacher.closed_loop import load_process
+from benchmarks.teacher.load import random_states, run_in_uvloop
+from benchmarks.teacher.service import CHECKPOINT, teacher_service
+from benchmarks.teacher.usage import resident_bytes
+from services.teacher.async_client import AsyncTeacherClient
+from services.teacher.client_settings import Transport
+
+TRANSPORTS: tuple[Transport, ...] = ("stream", "same_host", "unary")
+PARTS = 10
+
+_CLIENTS = 64
+_REQUESTS = 100_000
+_QUICK_REQUESTS = 20_000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_REQUESTS} requests")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    flags = parser.parse_args()
+    requests = _QUICK_REQUESTS if flags.quick else _REQUESTS
+    growth = {transport: _soak(transport, requests) for transport in TRANSPORTS}
+    if flags.json:
+        print(json.dumps(growth))
+
+
+def run_requests(address: str, transport: Transport, requests: int) -> None:
+    """Ask `requests` queries of one state, by clients that are made for it, in this process.
+
+    Raises:
+        TeacherError: A query failed.
+    """
+    run_in_uvloop(_ask(address, transport, requests))
+
+
+async def _ask(address: str, transport: Transport, requests: int) -> None:
+    states = random_states(_CLIENTS, 1)
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(AsyncTeacherClient(address, transport=transport))
+            for _ in range(_CLIENTS)
+        ]
+        left = iter(range(requests))
+
+        async def ask(index: int) -> None:
+            # One iterator for all: each takes the next request as soon as it is answered.
+            for _ in left:
+                await clients[index].evaluate(states[index])
+
+        await asyncio.gather(*(ask(index) for index in range(_CLIENTS)))
+
+
+def _soak(transport: Transport, requests: int) -> dict[str, float]:
+    """Print memory after each part; MiB after the first, and how many came until the last."""
+    resident: list[float] = []
+    with teacher_service(CHECKPOINT) as service, load_process() as process:
+        print(f"{transport}: {resident_bytes(service.pid) / 2**20:.1f} MiB when ready")
+        for part in range(1, PARTS + 1):
+            job = process.submit(run_requests, service.address, transport, requests // PARTS)
+            job.result()
+            resident.append(resident_bytes(service.pid) / 2**20)
+            print(f"{transport}: {resident[-1]:.1f} MiB after {part * requests // PARTS} requests")
+    growth = resident[-1] - resident[0]
+    print(f"{transport}: {growth:+.1f} MiB from the first tenth to the last")
+    return {"first_mib": round(resident[0], 1), "growth_mib": round(growth, 1)}
+
+
+if __name__ == "__main__":
+    main()

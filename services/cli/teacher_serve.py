@@ -1,0 +1,179 @@
+"""`rrl teacher serve`: the parameters, and those of the groups, are the flags."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+
+import tyro
+
+from services.shared.allocator import keep_large_buffers
+from services.shared.errors import UserError
+from services.shared.logging import setup_logging
+from services.shared.shutdown import install_shutdown_event
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.security import SecurityConfig
+from services.teacher.server import TeacherServer, build_teacher
+
+_READY_POLL_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where the service listens.
+
+    Attributes:
+        host: Address to listen on; 0.0.0.0 lets other machines ask.
+        port: TCP port; 0 takes a free one.
+        unix_socket: Path of a Unix socket that serves gRPC, too.
+        same_host: Offer clients on this host shared memory; they take it by themselves.
+        front_ends: Processes that read and write gRPC for this one; worth it where a GPU outruns
+            one Python process.
+        metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    unix_socket: str | None = None
+    same_host: bool = True
+    front_ends: int = 0
+    metrics_port: int | None = 9101
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Computing:
+    """What computes, and in which batches.
+
+    Attributes:
+        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
+        dtype: float32, or bfloat16 (jax only; for GPUs).
+        max_batch_rows: Most states in one request.
+        max_queue_rows: Most states waiting; beyond it requests are refused.
+        max_queue_mib: Most memory of waiting states, in MiB; beyond it requests are refused.
+    """
+
+    backend: str = "auto"
+    dtype: str = "float32"
+    max_batch_rows: int = 512
+    max_queue_rows: int = 4096
+    max_queue_mib: int = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Life:
+    """How weights are renewed and the service ends.
+
+    Attributes:
+        reload_seconds: How often to look for new weights of every checkpoint; by default only when
+            SIGHUP comes.
+        kept_versions: Versions of a reloaded model that stay for requests that pin them.
+        lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
+            NOT_SERVING already.
+        grace_seconds: How long queued requests may take to be answered then.
+    """
+
+    reload_seconds: float | None = None
+    kept_versions: int = 2
+    lame_duck_seconds: float = 0.0
+    grace_seconds: float = 10.0
+
+
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
+def serve(
+    checkpoint: str | None = None,
+    *,
+    checkpoint_number: int | None = None,
+    game: str | None = None,
+    model: tuple[str, ...] = (),
+    listening: Listening = Listening(),  # noqa: B008 - frozen
+    computing: Computing = Computing(),  # noqa: B008
+    life: Life = Life(),  # noqa: B008
+    security: SecurityConfig = SecurityConfig(),  # noqa: B008
+) -> None:
+    """Serve the action values of teachers over gRPC until SIGTERM or Ctrl-C.
+
+    Args:
+        checkpoint: Bundled name (pong_dqn), teacher directory, or Dopamine checkpoint directory.
+        checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
+        game: Game of a Dopamine checkpoint, which does not say it itself.
+        model: More models, as NAME=CHECKPOINT; of several with one name the last is the newest.
+        listening: Where it listens.
+        computing: What computes, and in which batches.
+        life: How weights are renewed and the service ends.
+        security: Encryption and tokens.
+    """
+    shutdown = install_shutdown_event()
+    setup_logging("teacher")
+    # Before the threads of the numeric libraries make heaps of their own.
+    keep_large_buffers()
+    models = _models(checkpoint, checkpoint_number, game, model)
+    try:
+        config = TeacherConfig(
+            models=models,
+            **dataclasses.asdict(listening),
+            batching=BatchingConfig(
+                max_batch_rows=computing.max_batch_rows,
+                max_queue_rows=computing.max_queue_rows,
+                max_queue_bytes=computing.max_queue_mib * 2**20,
+                stream_credit_rows=max(1024, computing.max_batch_rows),
+            ),
+            backend=computing.backend,
+            dtype=computing.dtype,
+            security=security,
+            kept_versions=life.kept_versions,
+            reload_seconds=life.reload_seconds,
+            lame_duck_seconds=life.lame_duck_seconds,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    server = build_teacher(config)
+    signal.signal(signal.SIGHUP, lambda *_: server.reload())
+    server.start()
+    try:
+        while not shutdown.is_set():
+            with contextlib.suppress(TimeoutError):
+                server.wait_until_ready(_READY_POLL_SECONDS)
+                break
+        if not shutdown.is_set():
+            _say_ready(server)
+        shutdown.wait()
+    finally:
+        server.stop(life.grace_seconds)
+
+
+def _models(
+    checkpoint: str | None, number: int | None, game: str | None, more: tuple[str, ...]
+) -> tuple[ModelConfig, ...]:
+    models = []
+    try:
+        if checkpoint is not None:
+            models.append(
+                ModelConfig(
+                    name="teacher", checkpoint=checkpoint, checkpoint_number=number, game=game
+                )
+            )
+        for given in more:
+            name, equals, path = given.partition("=")
+            if not equals or not path:
+                raise ValueError(f"--model {given}: give NAME=CHECKPOINT")
+            models.append(ModelConfig(name=name, checkpoint=path))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not models:
+        raise UserError(
+            "nothing to serve; give --checkpoint (pong_dqn is bundled), or --model NAME=CHECKPOINT"
+        )
+    return tuple(models)
+
+
+def _say_ready(server: TeacherServer) -> None:
+    about = server.description
+    others = len(server.descriptions) - 1
+    more = f", and {others} more" if others else ""
+    print(
+        f"teacher ready at {server.address}: {about.game}, {about.num_actions} actions, "
+        f"version {about.teacher_version} on {about.backend}{more}, "
+        f"metrics port {server.metrics_port}",
+        flush=True,
+    )

@@ -1,0 +1,110 @@
+"""Settings of the C library's allocator for processes that pass large messages through.
+
+glibc gives large freed blocks back to the kernel at once, so every message of 0.9 MB is paged in
+anew, zeroed page by page. Measured on a gRPC server on 2 cores: keeping them saves 20 % of its CPU
+time per message of 0.9 MB (8 in flight), 40 % at 3.6 MB (4 in flight).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+
+KEPT_BYTES = 256 * 2**20
+"""Freed memory above this goes back to the kernel."""
+
+CHECK_SECONDS = 10.0
+"""How long more than that may stay."""
+
+# Parameters of mallopt(3), from glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+
+# The largest that glibc takes on 64 bits (HEAP_MAX_SIZE / 2).
+_LARGEST_MMAP_THRESHOLD = 32 * 2**20
+
+# One heap: heaps of many threads would each keep as much. Measured with a gRPC server on 2 cores no
+# slower than several: small blocks come from a cache per thread.
+_SETTINGS = (
+    (_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
+    (_M_TRIM_THRESHOLD, KEPT_BYTES),
+    (_M_ARENA_MAX, 1),
+)
+
+_LOCK = threading.Lock()
+_bounding: threading.Thread | None = None
+
+
+class _MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` of glibc, see mallinfo2(3); `fordblks` is the free bytes of all heaps."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def keep_large_buffers(*, check_seconds: float = CHECK_SECONDS) -> bool:
+    """Reuse freed blocks of up to 32 MB instead of giving them back to the kernel.
+
+    Call it first in a process, before threads have heaps of their own; again does no harm. The
+    process keeps up to `KEPT_BYTES` of what it has freed; a daemon thread looks after that, because
+    glibc by itself gives nothing back below a block that is still in use. Does nothing where the C
+    library is not glibc 2.33 or later, or the environment (MALLOC_..., GLIBC_TUNABLES) says how to
+    allocate.
+
+    Args:
+        check_seconds: Time between two looks at what is free, above 0.
+
+    Returns:
+        Whether it is so now.
+    """
+    library = _glibc()
+    if library is None or _is_set_by_environment():
+        return False
+    if not all([library.mallopt(parameter, value) == 1 for parameter, value in _SETTINGS]):
+        return False
+    _start_bounding(library, check_seconds)
+    return True
+
+
+def _start_bounding(library: ctypes.CDLL, check_seconds: float) -> None:
+    """One thread per process, however many services are in it; a forked child needs its own."""
+    global _bounding
+    with _LOCK:
+        if _bounding is not None and _bounding.is_alive():
+            return
+        _bounding = threading.Thread(
+            target=_bound_free_memory, args=(library, check_seconds), name="allocator", daemon=True
+        )
+        _bounding.start()
+
+
+def _bound_free_memory(library: ctypes.CDLL, check_seconds: float) -> None:
+    while True:
+        time.sleep(check_seconds)
+        if library.mallinfo2().fordblks > KEPT_BYTES:
+            library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library with the functions used here; None where it has not all of them."""
+    library = ctypes.CDLL(None)
+    try:
+        library.mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
+        library.mallinfo2.restype = _MallocInfo
+        library.malloc_trim.argtypes = (ctypes.c_size_t,)
+    except AttributeError:
+        return None
+    return library
+
+
+def _is_set_by_environment() -> bool:
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return "glibc.malloc" in tunables or any(name.startswith("MALLOC_") for name in os.environ)

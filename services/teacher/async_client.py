@@ -1,0 +1,321 @@
+"""The asyncio client of the teacher service; needs grpcio, protobuf and numpy only.
+
+    async with AsyncTeacherClient("127.0.0.1:50051") as teacher:
+        answer = await teacher.evaluate(observations)    # uint8 [B, 84, 84, 4]
+        actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
+
+Same arguments, transports, errors and deadlines as `services.teacher.client`; one client lives in
+the event loop that first used it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from collections.abc import Hashable, Sequence
+from types import TracebackType
+from typing import Any
+
+import grpc
+import grpc.aio
+from numpy.typing import NDArray
+
+from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.teacher import client_channel, client_errors, client_same_host
+from services.teacher.async_same_host import AsyncSameHostPath
+from services.teacher.async_stream import AsyncStreamPool
+from services.teacher.batching.query import Lane
+from services.teacher.client_answers import (
+    PIECES_UNDER_WAY,
+    TeacherAnswer,
+    VersionsDiffer,
+    changed_during_call,
+    cut,
+    decode_answer,
+    decode_description,
+    encode_query,
+    join,
+    piece_rows,
+)
+from services.teacher.client_errors import TeacherNotFound, TeacherTimeout, TeacherUnavailable
+from services.teacher.client_same_host import SecondAttempts
+from services.teacher.client_security import ClientSecurity, make_async_channel
+from services.teacher.client_settings import DEFAULT_TIMEOUT_SECONDS, ClientSettings, Transport
+from services.teacher.client_sharing import Sharing
+from services.teacher.codec import TeacherDescription
+
+_POLL_SECONDS = 0.1
+
+
+class AsyncTeacherClient:
+    """Asks one teacher, or its replicas, from an event loop. An async context manager."""
+
+    def __init__(
+        self,
+        addresses: str | Sequence[str],
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        model: str = "",
+        version: str = "",
+        lane: Lane = Lane.ACTING,
+        transport: Transport = "auto",
+        security: ClientSecurity | None = None,
+    ) -> None:
+        """Prepare to connect; nothing is sent yet.
+
+        Arguments and errors are those of `TeacherClient`.
+        """
+        self._settings = ClientSettings(
+            addresses=client_channel.parse_addresses(addresses),
+            timeout_seconds=timeout_seconds,
+            model=model,
+            version=version,
+            lane=lane,
+            transport=transport,
+            security=security,
+        )
+        self._name = self._settings.name
+        self._connected: _Connections | None = None
+        self._is_closed = False
+        self._description: TeacherDescription | None = None
+        self._described_at_break = 0
+
+    async def __aenter__(self) -> AsyncTeacherClient:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave the connections; queries under way fail when this was the last client on them."""
+        if self._connected is not None and not self._is_closed:
+            self._is_closed = True
+            connections = _SHARED.leave(self._shared_by())
+            if connections is not None:
+                await connections.close()
+
+    async def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
+        """Ask what is served; connects to the same-host path where the teacher offers it.
+
+        Raises:
+            TeacherError: One of the kinds of `client_errors`.
+        """
+        connections = self._connections()
+        settings = self._settings
+        request = teacher_pb2.DescribeRequest(model=settings.model, version=settings.version)
+        break_count = connections.streams.break_count
+        try:
+            message = await connections.stub.Describe(
+                request, timeout=settings.timeout(timeout_seconds)
+            )
+        except grpc.RpcError as error:
+            raise client_errors.error_of_call(error, self._name) from error
+        described = decode_description(message, self._name)
+        connections.streams.seen()
+        connections.streams.note_presence()
+        if connections.same_host is not None:
+            connections.same_host.offer(described)
+        self._description, self._described_at_break = described, break_count
+        return described
+
+    async def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
+        """Wait until the teacher is there and warmed up.
+
+        Raises:
+            TeacherUnavailable: It was not within `timeout_seconds`.
+            TeacherError: It is there, but wrong.
+        """
+        end = time.monotonic() + timeout_seconds
+        while True:
+            left = end - time.monotonic()
+            patience = max(min(left, self._settings.timeout_seconds), 0.01)
+            try:
+                return await self.describe(timeout_seconds=patience)
+            except (TeacherUnavailable, TeacherTimeout) as error:
+                if left <= _POLL_SECONDS:
+                    raise client_errors.not_ready(self._name, timeout_seconds) from error
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def evaluate(
+        self, observations: NDArray[Any], *, timeout_seconds: float | None = None
+    ) -> TeacherAnswer:
+        """Action values of a batch of any size, sent in pieces that the teacher takes.
+
+        All rows come from the same parameters: when new ones arrive on the server in the middle,
+        the batch is asked again, once.
+
+        Args:
+            observations: [B, *observation_shape], B >= 1, in the dtype that `describe` states;
+                not to change until the answer is there.
+            timeout_seconds: Deadline of each piece; the client's when None.
+
+        Raises:
+            TeacherError: One of the kinds of `client_errors`; then no rows are returned at all.
+        """
+        timeout = self._settings.timeout(timeout_seconds)
+        pieces = cut(observations, await self._piece_rows(timeout))
+        try:
+            return join(await self._evaluate_pieces(pieces, timeout, self._settings.version))
+        except VersionsDiffer as error:
+            # Shared memory belongs to a connection made for one version: no pinning there.
+            is_pinnable = self._settings.transport != "same_host"
+            version = error.newest if is_pinnable else self._settings.version
+            try:
+                return join(await self._evaluate_pieces(pieces, timeout, version))
+            except (VersionsDiffer, TeacherNotFound):
+                raise changed_during_call(self._name, error) from error
+
+    def evaluate_future(
+        self, observations: NDArray[Any], timeout_seconds: float | None = None
+    ) -> asyncio.Future[TeacherAnswer]:
+        """Send one request; for callers that go on meanwhile. Call it in the event loop.
+
+        Cancelling the future gives the query up.
+
+        Args:
+            observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`.
+            timeout_seconds: Deadline; the client's when None.
+
+        Raises:
+            TeacherRejected: The array cannot be sent at all. Every other error comes from the
+                future.
+        """
+        deadline = time.monotonic() + self._settings.timeout(timeout_seconds)
+        return self._send(observations, deadline, self._settings.version, is_awaited=False)
+
+    def _connections(self) -> _Connections:
+        if self._connected is None:
+            self._connected = _SHARED.join(self._shared_by(), lambda: _Connections(self._settings))
+        return self._connected
+
+    def _shared_by(self) -> Hashable:
+        return asyncio.get_running_loop(), self._settings.shared_by
+
+    async def _piece_rows(self, timeout: float) -> int:
+        """Rows of one message, by the teacher's newest description."""
+        connections, known = self._connections(), self._description
+        if known is None or self._described_at_break != connections.streams.break_count:
+            try:
+                known = await self.describe(timeout_seconds=timeout)
+            except (TeacherUnavailable, TeacherTimeout):
+                # It answered once and may be back before the deadline.
+                if known is None:
+                    raise
+        same_host = connections.same_host
+        shared = None if same_host is None else same_host.connection
+        return client_same_host.piece_rows(shared, piece_rows(known))
+
+    async def _evaluate_pieces(
+        self, pieces: Sequence[NDArray[Any]], timeout: float, version: str
+    ) -> list[TeacherAnswer]:
+        pending: collections.deque[asyncio.Future[TeacherAnswer]] = collections.deque()
+        answers: list[TeacherAnswer] = []
+        try:
+            for piece in pieces:
+                if len(pending) == PIECES_UNDER_WAY:
+                    answers.append(await pending.popleft())
+                deadline = time.monotonic() + timeout
+                pending.append(self._send(piece, deadline, version, is_awaited=True))
+            while pending:
+                answers.append(await pending.popleft())
+        finally:
+            # After an error nobody wants the others.
+            for future in pending:
+                future.cancel()
+        return answers
+
+    def _send(
+        self,
+        observations: NDArray[Any],
+        deadline: float,
+        version: str,
+        *,
+        is_awaited: bool,
+        attempt: int = 1,
+    ) -> asyncio.Future[TeacherAnswer]:
+        def by_grpc(kept: NDArray[Any]) -> asyncio.Future[TeacherAnswer]:
+            return self._send_by_grpc(kept, deadline, version)
+
+        def again(kept: NDArray[Any]) -> asyncio.Future[TeacherAnswer]:
+            return self._send(kept, deadline, version, is_awaited=True, attempt=attempt + 1)
+
+        same_host = self._connections().same_host
+        # A connection asks for the version it was made for.
+        if same_host is None or version != self._settings.version:
+            return by_grpc(observations)
+        may_repeat = is_awaited and attempt < client_channel.LARGEST_ATTEMPTS
+        attempts = SecondAttempts(
+            made=attempt,
+            when_lost=by_grpc if self._settings.transport == "auto" else None,
+            when_full=again if may_repeat else None,
+        )
+        future = same_host.submit(
+            observations, deadline, self._settings.lane, attempts, is_awaited=is_awaited
+        )
+        return by_grpc(observations) if future is None else future
+
+    def _send_by_grpc(
+        self, observations: NDArray[Any], deadline: float, version: str
+    ) -> asyncio.Future[TeacherAnswer]:
+        settings, connections = self._settings, self._connections()
+        if settings.transport == "same_host":
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(client_errors.no_shared_memory(self._name))
+            return failed
+        request = encode_query(observations, settings.model, version, settings.lane)
+        if settings.transport == "unary":
+            return asyncio.ensure_future(self._ask_unary(request, deadline))
+        return connections.streams.submit(request, len(observations), deadline)
+
+    async def _ask_unary(
+        self, request: teacher_pb2.EvaluateRequest, deadline: float
+    ) -> TeacherAnswer:
+        timeout = max(deadline - time.monotonic(), 0.0)
+        try:
+            message = await self._connections().stub.Evaluate(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise client_errors.error_of_call(error, self._name) from error
+        return decode_answer(message, request.batch_rows, self._name)
+
+
+class _Connections:
+    """What is bound to an event loop: made at the first call."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        addresses = settings.addresses
+
+        def make(target: str) -> grpc.aio.Channel:
+            options = client_channel.channel_options(target, addresses)
+            return make_async_channel(target, settings.security, options)
+
+        self._balanced = make(client_channel.balanced_target(addresses))
+        self._replicas = (
+            [(addresses[0], self._balanced)] * client_channel.count_replicas(addresses[0])
+            if len(addresses) == 1
+            else [(address, make(address)) for address in addresses]
+        )
+        self.stub: Any = teacher_pb2_grpc.TeacherStub(self._balanced)  # type: ignore[arg-type]
+        self.streams = AsyncStreamPool(self._replicas, settings.name)
+        self.same_host = (
+            AsyncSameHostPath(settings, self.stub) if settings.may_use_same_host else None
+        )
+
+    async def close(self) -> None:
+        """Close them all; closing one twice does nothing."""
+        if self.same_host is not None:
+            self.same_host.close()
+        await self.streams.close()
+        for _, channel in self._replicas:
+            await channel.close(None)
+        await self._balanced.close(None)
+
+
+_SHARED: Sharing[_Connections] = Sharing()

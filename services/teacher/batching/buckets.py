@@ -1,0 +1,101 @@
+"""Which batch size to run for the rows that wait.
+
+Padding up to the next compiled size is not always cheapest: on a CPU time grows with the padded
+rows, so 40 rows may be better run as 32 + 8 than as one 64; on a GPU one call is. Nor is the
+largest size always best: where it costs as much per row as a smaller one, it only makes everybody
+wait longer. The times measured at warm-up decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+_WORTH_WAITING = 0.95
+"""A size is kept if it costs at most this share of running its rows in smaller sizes."""
+
+_ALWAYS_WORTH_ROWS = 32
+"""Sizes up to this are kept anyway: a batch also costs what is not in the times of the forward, and
+these make nobody wait for long."""
+
+
+class BucketPlan:
+    """The cheapest way to run any number of rows."""
+
+    def __init__(
+        self, seconds_by_bucket: Mapping[int, float], *, any_batch_size: bool = False
+    ) -> None:
+        """Plan from measurements.
+
+        Args:
+            seconds_by_bucket: Batch size in rows (>= 1) -> seconds of one call (> 0).
+            any_batch_size: Sizes between the measured ones may be run as they are, unpadded.
+
+        Raises:
+            ValueError: No sizes, or a size or time out of range.
+        """
+        if not seconds_by_bucket or min(seconds_by_bucket) < 1:
+            raise ValueError(f"buckets are {sorted(seconds_by_bucket)}; give sizes from 1 on")
+        if not min(seconds_by_bucket.values()) > 0:
+            raise ValueError(f"times are {dict(seconds_by_bucket)}; all must be above 0 s")
+        worth = _sizes_worth_having(seconds_by_bucket)
+        self._largest = max(worth)
+        self._any_batch_size = any_batch_size
+        self._next, cost = _cheapest_first_buckets(worth, self._largest)
+        if any_batch_size:
+            sizes, seconds = zip(*sorted(worth.items()), strict=True)
+            between = np.interp(range(self._largest + 1), (0, *sizes), (0.0, *seconds))
+            cost = [float(value) for value in between]
+        self._cost = cost
+
+    @property
+    def largest(self) -> int:
+        """The largest batch size that is ever run, in rows."""
+        return self._largest
+
+    def next_bucket(self, waiting_rows: int) -> int:
+        """The batch size to run now when `waiting_rows` (>= 1) wait.
+
+        Of more rows than the largest size holds, a full one of that size is run first.
+        """
+        rows = min(waiting_rows, self._largest)
+        return rows if self._any_batch_size else self._next[rows]
+
+    def seconds(self, rows: int) -> float:
+        """Seconds to run `rows` (>= 0) rows in the planned way, as measured at warm-up."""
+        full, rest = divmod(rows, self._largest)
+        return full * self._cost[self._largest] + self._cost[rest]
+
+
+def _sizes_worth_having(seconds_by_bucket: Mapping[int, float]) -> dict[int, float]:
+    """Drop the sizes that save hardly anything over running their rows in smaller ones."""
+    worth: dict[int, float] = {}
+    for size, seconds in sorted(seconds_by_bucket.items()):
+        if (
+            size <= _ALWAYS_WORTH_ROWS
+            or not worth
+            or seconds <= _WORTH_WAITING * _cheapest_first_buckets(worth, size)[1][size]
+        ):
+            worth[size] = seconds
+    return worth
+
+
+def _cheapest_first_buckets(
+    seconds_by_bucket: Mapping[int, float], largest: int
+) -> tuple[list[int], list[float]]:
+    """For each number of rows the first size of its cheapest decomposition, and its cost.
+
+    cost(n) = min over sizes b of seconds(b) + cost(max(n - b, 0)), cost(0) = 0. Among equals the
+    largest size goes first: fewer calls, and the oldest rows get their answers together.
+    """
+    cost = [0.0]
+    first = [0]
+    for rows in range(1, largest + 1):
+        seconds, size = min(
+            (seconds + cost[max(rows - size, 0)], -size)
+            for size, seconds in seconds_by_bucket.items()
+        )
+        cost.append(seconds)
+        first.append(-size)
+    return first, cost

@@ -1,0 +1,163 @@
+"""One query on its way through the service, and the ways it can be refused.
+
+    front end ── Query ──▶ engine ──▶ lane ──▶ device thread
+        ▲                    │ Refusal: raised at once     │
+        └── Sink.settled ◀───┴── values or a Refusal ──────┘
+
+A front end (unary RPC, stream, same-host socket) makes the query, owns its memory and is told once,
+through its sink, that it is settled. Nothing here knows gRPC.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Lane(enum.IntEnum):
+    """What a query is for; lower numbers come first. The numbers are the wire's.
+
+    Somebody waits for ACTING. LABELLING is bulk work (a dataset, replay), EVALUATION can wait.
+    """
+
+    ACTING = 0
+    LABELLING = 1
+    EVALUATION = 2
+
+
+class RefusalCode(enum.IntEnum):
+    """Why a query has no answer; names and numbers are gRPC's status codes."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+class Refusal(Exception):
+    """A query is not answered; the message says what the caller can do.
+
+    Attributes:
+        code: Why.
+        retry_after_seconds: When the same query may find room; None where repeating is pointless
+            or nobody can say.
+    """
+
+    def __init__(
+        self, code: RefusalCode, reason: str, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Sink(Protocol):
+    """Where settled queries are handed back."""
+
+    def settled(self, queries: Sequence[Query]) -> None:
+        """Take queries that have just been answered or refused.
+
+        Called from the device's or the timer's thread, once per batch for all queries of this
+        sink; it must return at once and raise nothing.
+        """
+
+
+class Query:
+    """Rows to evaluate, and afterwards their values.
+
+    Attributes:
+        observations: [B, *observation_shape], B >= 1; must not change until settled.
+        values: float32 [B, A], C-contiguous, filled by the device thread before it is settled.
+        deadline: When the answer becomes worthless, in seconds of `time.monotonic`.
+        lane: What it is for.
+        sink: Who is told.
+        mark: The front end's own, e.g. a tag; untouched here.
+        refusal: Set when settled without values.
+        version: Number of the model's version that answered.
+        parameters_hash: Hash of the parameters that answered.
+        cancelled: Set by the front end when nobody wants the answer any more: rows not yet begun
+            are not computed. A cancelled query is settled too (CANCELLED).
+        batches: Batches under way that hold rows of it; the batcher's.
+        taken: Rows computed or being computed; the batcher's.
+        queued_at: `time.monotonic` at submission; the batcher's.
+        tallies: What it is counted in; the batcher's.
+    """
+
+    __slots__ = (
+        "batches",
+        "cancelled",
+        "deadline",
+        "lane",
+        "mark",
+        "observations",
+        "parameters_hash",
+        "queued_at",
+        "refusal",
+        "sink",
+        "taken",
+        "tallies",
+        "values",
+        "version",
+    )
+
+    def __init__(
+        self,
+        observations: NDArray[Any],
+        values: NDArray[np.float32],
+        *,
+        deadline: float,
+        lane: Lane,
+        sink: Sink,
+        mark: Any = None,
+    ) -> None:
+        self.observations = observations
+        self.values = values
+        self.deadline = deadline
+        self.lane = lane
+        self.sink = sink
+        self.mark = mark
+        self.refusal: Refusal | None = None
+        self.version = 0
+        self.parameters_hash = ""
+        self.cancelled = False
+        self.batches = 0
+        self.taken = 0
+        self.queued_at = 0.0
+        self.tallies: Any = None
+
+    @property
+    def rows_left(self) -> int:
+        """Rows not yet begun."""
+        return len(self.observations) - self.taken
+
+
+class Engine(Protocol):
+    """What front ends ask: the models of this process, or of the device process behind it."""
+
+    def describe(self, model: str = "", version: str = "") -> Any:
+        """The `codec.TeacherDescription` of a model.
+
+        Args:
+            model: Its name; empty for the only or first one.
+            version: Number or hash; empty for the newest.
+
+        Raises:
+            Refusal: NOT_FOUND, or UNAVAILABLE while it warms up or the service drains.
+        """
+
+    def submit(self, query: Query, model: str = "", version: str = "") -> None:
+        """Queue a query; its sink is told when it is settled.
+
+        Raises:
+            Refusal: NOT_FOUND, FAILED_PRECONDITION (the pinned version is not served),
+                RESOURCE_EXHAUSTED (no room, or the predicted wait passes the deadline),
+                UNAVAILABLE. Then the sink is not told.
+        """

@@ -1,0 +1,152 @@
+"""How clients of the teacher connect: targets of one or several replicas, retries, keep-alive.
+
+gRPC itself spreads unary calls over the replicas and repeats them, by the service config below. The
+streams are spread and repeated by `client_dispatch`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from services.teacher.client_errors import TeacherUnavailable
+
+LARGEST_ATTEMPTS = 5
+"""How often a query is sent at most; gRPC allows no more."""
+
+FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 2.0
+BACKOFF_FACTOR = 2.0
+
+_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
+# A request is kept until it is answered, in case it has to be sent again; a teacher's largest
+# message is of this order.
+_RETRY_BUFFER_BYTES = 64 * 2**20
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": "rrl.teacher.v1.Teacher", "method": "Evaluate"}],
+            "retryPolicy": {
+                "maxAttempts": LARGEST_ATTEMPTS,
+                "initialBackoff": f"{FIRST_BACKOFF_SECONDS}s",
+                "maxBackoff": f"{LONGEST_BACKOFF_SECONDS}s",
+                "backoffMultiplier": BACKOFF_FACTOR,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ],
+    # A teacher that is away or full for long is not asked five times for every query.
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
+}
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
+    # gRPC waits up to two minutes between attempts to connect; a restarted teacher is back sooner.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A machine that vanished while a call is under way is noticed, not waited for.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+def backoff_seconds(attempts: int, retry_after_seconds: float | None = None) -> float:
+    """How long to wait before asking again.
+
+    Args:
+        attempts: How often it was asked, at least 1.
+        retry_after_seconds: What the teacher says; believed the first time, then less and less.
+    """
+    first = FIRST_BACKOFF_SECONDS if retry_after_seconds is None else retry_after_seconds
+    longest = max(LONGEST_BACKOFF_SECONDS, first)
+    # The bounded exponent keeps the power finite, however long a teacher is away.
+    return min(first * BACKOFF_FACTOR ** min(attempts - 1, 30), longest)
+
+
+def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
+    """The replicas' addresses.
+
+    Args:
+        addresses: One address, several with commas between them, or a sequence of them.
+
+    Raises:
+        ValueError: There is none, or one without a port.
+    """
+    given = addresses.split(",") if isinstance(addresses, str) else [*addresses]
+    found = tuple(dict.fromkeys(address.strip() for address in given))
+    if not found or not all(found):
+        raise ValueError(f"addresses are {addresses!r}; give HOST:PORT, or several of them")
+    for address in found:
+        has_scheme = address.startswith(_SCHEMES)
+        port = address.rpartition(":")[2]
+        if not has_scheme and not (port.isascii() and port.isdigit()):
+            raise ValueError(f"{address!r} is no address; write HOST:PORT, e.g. 127.0.0.1:50051")
+    return found
+
+
+def channel_options(target: str, addresses: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """The channel arguments for a target.
+
+    A target of several replicas has no name of its own that a certificate could carry: there each
+    replica's certificate must be good for the first one's.
+    """
+    if target in addresses:
+        return CHANNEL_OPTIONS
+    return (*CHANNEL_OPTIONS, ("grpc.default_authority", addresses[0]))
+
+
+def balanced_target(addresses: Sequence[str]) -> str:
+    """The one gRPC target that stands for all replicas.
+
+    Several addresses must be HOST:PORT, all of one IP version; names among them are looked up once,
+    here. Names that move belong into a single "dns:///NAME:PORT", which gRPC looks up again.
+
+    Raises:
+        ValueError: The addresses do not go together.
+        TeacherUnavailable: A name among several is unknown.
+    """
+    if len(addresses) == 1:
+        return addresses[0]
+    resolved = [_resolve(address) for address in addresses]
+    families = {family for family, _ in resolved}
+    if len(families) > 1:
+        raise ValueError(
+            f"{', '.join(addresses)} are of different kinds; give all replicas as IPv4 or all as "
+            "IPv6 addresses, or one dns:///NAME:PORT"
+        )
+    scheme = "ipv6" if socket.AF_INET6 in families else "ipv4"
+    return f"{scheme}:{','.join(address for _, address in resolved)}"
+
+
+def count_replicas(address: str) -> int:
+    """How many servers stand behind an address: those its DNS name resolves to now, at least 1."""
+    if not address.startswith("dns:"):
+        return 1
+    host, _, port = address.removeprefix("dns:").rpartition("/")[2].rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        # gRPC looks the name up itself, again and again, and says what is wrong with it.
+        return 1
+    return len({target for *_, target in found})
+
+
+def _resolve(address: str) -> tuple[socket.AddressFamily, str]:
+    if address.startswith(_SCHEMES):
+        raise ValueError(f"{address!r} cannot be one of several replicas; give HOST:PORT for each")
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TeacherUnavailable(
+            f"the name in {address!r} cannot be looked up ({error}); check the address"
+        ) from error
+    family, _, _, _, target = found[0]
+    ip = str(target[0])
+    return family, f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}"

@@ -1,0 +1,178 @@
+"""How a client proves itself to a teacher service, and the service to it; needs grpcio only.
+
+    security = ClientSecurity(root_certificates=Path("ca.pem"), token_file=Path("token"))
+    channel = make_channel("teacher.example:50051", security)
+
+The token travels as the metadata "authorization: Bearer TOKEN" of every call, and only where nobody
+can read it on the way: over TLS, or without TLS on this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from services.teacher.credentials import (
+    Watched,
+    check_token,
+    is_loopback,
+    read_authorities,
+    read_key_pair,
+    read_tokens,
+)
+from services.teacher.token_channel import (
+    AsyncTokenChannel,
+    TokenChannel,
+    TokenMetadata,
+    bearer_metadata,
+)
+
+Options = Sequence[tuple[str, Any]]
+"""Channel arguments of gRPC."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClientSecurity:
+    """What a client trusts and shows; with nothing set, plaintext without a token.
+
+    Attributes:
+        tls: Encrypt; implied by each of the next three and by `server_name_override`. Alone it
+            trusts the public authorities that gRPC brings along.
+        root_certificates: PEM certificates of the authorities that may have signed the server's.
+        certificate: PEM chain to show to a server that asks for one (mTLS).
+        private_key: PEM key of `certificate`, without a passphrase.
+        token: Bearer token, at least 16 characters.
+        token_file: File whose first line is the token, read again when it changes; instead of
+            `token`.
+        server_name_override: Name expected in the server's certificate, where it is not the one
+            in the address.
+    """
+
+    tls: bool = False
+    root_certificates: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    token: str | None = dataclasses.field(default=None, repr=False)
+    token_file: Path | None = None
+    server_name_override: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that what belongs together is there."""
+        if (self.certificate is None) != (self.private_key is None):
+            missing = "certificate" if self.certificate is None else "private_key"
+            raise ValueError(f"{missing} is not set; give certificate and private_key together")
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("both token and token_file are set; give one")
+        if self.token is not None:
+            check_token(self.token, "token")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        implied = (self.root_certificates, self.certificate, self.server_name_override)
+        return self.tls or any(setting is not None for setting in implied)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether calls carry a token."""
+        return self.token is not None or self.token_file is not None
+
+
+def make_channel(
+    target: str, security: ClientSecurity | None = None, options: Options = ()
+) -> grpc.Channel:
+    """A channel for blocking calls and futures.
+
+    Args:
+        target: gRPC target: "host:port", "dns:///name:port", "ipv4:...,...", "unix:/path".
+        security: What to trust and show; None for plaintext without a token.
+        options: Channel arguments.
+
+    Raises:
+        ValueError: A file cannot be used, or a token would travel unencrypted over a network.
+    """
+    security = security or ClientSecurity()
+    metadata, options = _token_metadata(security), _options(security, target, options)
+    credentials = _channel_credentials(security)
+    channel = (
+        grpc.insecure_channel(target, options)
+        if credentials is None
+        else grpc.secure_channel(target, credentials, options)
+    )
+    return channel if metadata is None else TokenChannel(channel, metadata)
+
+
+def make_async_channel(
+    target: str, security: ClientSecurity | None = None, options: Options = ()
+) -> grpc.aio.Channel:
+    """A channel for asyncio; arguments and errors as of `make_channel`."""
+    security = security or ClientSecurity()
+    metadata, options = _token_metadata(security), _options(security, target, options)
+    credentials = _channel_credentials(security)
+    channel = (
+        grpc.aio.insecure_channel(target, options)
+        if credentials is None
+        else grpc.aio.secure_channel(target, credentials, options)
+    )
+    return channel if metadata is None else AsyncTokenChannel(channel, metadata)
+
+
+def is_local_target(target: str) -> bool:
+    """Whether every address of a gRPC target is on this machine, told without looking names up."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    for scheme in ("dns:///", "ipv4:", "ipv6:", "dns:"):
+        if target.startswith(scheme):
+            target = target[len(scheme) :]
+            break
+    return all(is_loopback(_host(address)) for address in target.split(","))
+
+
+def _host(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    is_port = colon and port.isdigit() and (":" not in host or host.endswith("]"))
+    return host if is_port else address
+
+
+def _options(security: ClientSecurity, target: str, options: Options) -> list[tuple[str, Any]]:
+    """The channel arguments that the settings ask for, with the caller's."""
+    made = [*options]
+    if security.server_name_override is not None:
+        made.append(("grpc.ssl_target_name_override", security.server_name_override))
+    if security.has_token and not security.uses_tls:
+        if not is_local_target(target):
+            raise ValueError(
+                f"a token would travel unencrypted to {target}; give root_certificates (or tls) "
+                "for TLS, or go without the token"
+            )
+        # gRPC obeys http_proxy even for this machine: the token would go to the proxy.
+        made.append(("grpc.enable_http_proxy", 0))
+    return made
+
+
+def _channel_credentials(security: ClientSecurity) -> grpc.ChannelCredentials | None:
+    if not security.uses_tls:
+        return None
+    roots = security.root_certificates
+    chain, key = None, None
+    if security.certificate is not None and security.private_key is not None:
+        chain, key = read_key_pair(security.certificate, security.private_key)
+    return grpc.ssl_channel_credentials(
+        None if roots is None else read_authorities(roots), private_key=key, certificate_chain=chain
+    )
+
+
+def _token_metadata(security: ClientSecurity) -> TokenMetadata | None:
+    """Gives the metadata of the next call; None where there is no token."""
+    if security.token is not None:
+        constant = bearer_metadata(security.token)
+        return lambda: constant
+    file = security.token_file
+    if file is None:
+        return None
+    return Watched((file,), lambda: bearer_metadata(read_tokens(file)[0])).current

@@ -1,0 +1,254 @@
+"""The models of this process: who answers which query.
+
+    name ──▶ versions, newest last ──▶ channel of the batcher
+
+A query that pins nothing goes to the newest version at the moment it comes; one that pins a version
+goes to that one as long as it is kept. A new version takes over between two batches: it is compiled
+before it is added, queries that wait for the old one are still answered by the old one, and no
+answer holds rows of two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Sequence
+
+from services.teacher.batching.batcher import Batcher, Channel
+from services.teacher.batching.buckets import BucketPlan
+from services.teacher.batching.query import Query, Refusal, RefusalCode
+from services.teacher.codec import SameHostAddress, TeacherDescription
+from services.teacher.config import BatchingConfig
+from services.teacher.metrics import TeacherMetrics, VersionLine
+from services.teacher.policy import Policy
+
+_LOG = logging.getLogger(__name__)
+_RETIRE_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Version:
+    description: TeacherDescription
+    channel: Channel
+    plan: BucketPlan
+
+    def offering(self, same_host: SameHostAddress | None) -> _Version:
+        description = dataclasses.replace(self.description, same_host=same_host)
+        return dataclasses.replace(self, description=description)
+
+    def is_called(self, version: str) -> bool:
+        return version in (
+            str(self.description.model_version),
+            self.description.teacher_version,
+        )
+
+
+class LocalEngine:
+    """Answers queries with the models of this process; safe to use from any thread."""
+
+    def __init__(
+        self,
+        batching: BatchingConfig,
+        metrics: TeacherMetrics,
+        *,
+        max_message_bytes: int,
+        kept_versions: int,
+        device_threads: int = 1,
+    ) -> None:
+        """Without models; refuse everything until `open`.
+
+        Args:
+            batching: Limits of requests and the queue.
+            max_message_bytes: Largest message of the wire, for descriptions.
+            metrics: What is counted in; gets its views of the engine here.
+            kept_versions: Versions of a model that stay when newer ones come.
+            device_threads: Batches computed side by side.
+        """
+        self._batching = batching
+        self._metrics = metrics
+        self._max_message_bytes = max_message_bytes
+        self._kept_versions = kept_versions
+        self._batcher = Batcher(
+            max_queue_rows=batching.max_queue_rows,
+            max_queue_bytes=batching.max_queue_bytes,
+            device_threads=device_threads,
+        )
+        self._models: dict[str, tuple[_Version, ...]] = {}
+        self._first = ""
+        self._refusing: str | None = "warming up"
+        self._changing = threading.Lock()
+        self._same_host: SameHostAddress | None = None
+        metrics.versions = self._version_lines
+        metrics.queue_rows = self._queue_rows
+        metrics.queue_bytes = lambda: self._batcher.queued_bytes
+
+    def add_version(self, model: str, policy: Policy, plan: BucketPlan) -> TeacherDescription:
+        """Answer with a warm policy from now on; the oldest version beyond those kept retires.
+
+        Args:
+            model: Name on the server; new ones are added.
+            policy: Compiled for every size of the plan.
+            plan: Its batch sizes.
+
+        Returns:
+            What is said of it.
+        """
+        with self._changing:
+            versions = self._models.get(model, ())
+            number = versions[-1].description.model_version + 1 if versions else 1
+            channel = Channel(policy, plan, self._metrics.model(model), version=number)
+            description = self._describe_policy(model, number, policy)
+            self._batcher.add(channel)
+            self._first = self._first or model
+            kept = (*versions, _Version(description, channel, plan))
+            self._models[model] = kept[-self._kept_versions :]
+            retired = kept[: -self._kept_versions]
+        for version in retired:
+            if not self._batcher.remove(version.channel, _RETIRE_SECONDS):
+                _LOG.warning(
+                    "version %d of %s still has queries", version.description.model_version, model
+                )
+        return description
+
+    def newest(self, model: str) -> tuple[TeacherDescription, BucketPlan]:
+        """What the newest version of a model is, and its plan.
+
+        Raises:
+            Refusal: NOT_FOUND.
+        """
+        version = self._find(model, "")
+        return version.description, version.plan
+
+    def open(self, same_host: SameHostAddress | None = None) -> None:
+        """Answer from now on.
+
+        Args:
+            same_host: Where clients on the same host are sent; None where there is no such path.
+        """
+        with self._changing:
+            self._same_host = same_host
+            self._models = {
+                model: tuple(version.offering(same_host) for version in versions)
+                for model, versions in self._models.items()
+            }
+        self._refusing = None
+
+    def refuse(self) -> None:
+        """Refuse what is new with UNAVAILABLE; what waits is still answered."""
+        self._refusing = "draining"
+
+    def close(self, grace_seconds: float) -> None:
+        """Refuse what is new, answer what waits, and end the device thread.
+
+        Args:
+            grace_seconds: After this, what still waits is refused.
+        """
+        self.refuse()
+        self._batcher.close(grace_seconds)
+
+    def describe(self, model: str = "", version: str = "") -> TeacherDescription:
+        """What a model takes and gives (`Engine.describe`).
+
+        Raises:
+            Refusal: NOT_FOUND, FAILED_PRECONDITION or UNAVAILABLE.
+        """
+        self._check_open()
+        return self._find(model, version).description
+
+    def descriptions(self) -> Sequence[TeacherDescription]:
+        """Every model in every version, ordered by name and version.
+
+        Raises:
+            Refusal: UNAVAILABLE.
+        """
+        self._check_open()
+        return [
+            version.description
+            for _, versions in sorted(self._models.items())
+            for version in versions
+        ]
+
+    def model_names(self) -> list[str]:
+        """All names, the first one is the default."""
+        return list(self._models)
+
+    def submit(self, query: Query, model: str = "", version: str = "") -> None:
+        """Queue a query (`Engine.submit`).
+
+        Raises:
+            Refusal: NOT_FOUND, FAILED_PRECONDITION, RESOURCE_EXHAUSTED or UNAVAILABLE.
+        """
+        if self._refusing is not None:
+            self._check_open()
+        try:
+            self._batcher.submit(query, self._find(model, version).channel)
+        except Refusal as refusal:
+            # Replaced between being found and being asked: its successor answers.
+            if version or refusal.code is not RefusalCode.FAILED_PRECONDITION:
+                raise
+            self._batcher.submit(query, self._find(model, version).channel)
+
+    def _check_open(self) -> None:
+        if self._refusing is not None:
+            raise Refusal(RefusalCode.UNAVAILABLE, f"the teacher is {self._refusing}")
+
+    def _find(self, model: str, version: str) -> _Version:
+        versions = self._models.get(model or self._first)
+        if versions is None:
+            raise Refusal(
+                RefusalCode.NOT_FOUND,
+                f"no model {model!r} here; there are {', '.join(sorted(self._models))}",
+            )
+        if not version:
+            return versions[-1]
+        for found in reversed(versions):
+            if found.is_called(version):
+                return found
+        served = ", ".join(
+            f"{found.description.model_version} ({found.description.teacher_version})"
+            for found in versions
+        )
+        raise Refusal(
+            RefusalCode.FAILED_PRECONDITION,
+            f"version {version!r} of {model or self._first!r} is not served; served are {served}",
+        )
+
+    def _describe_policy(self, model: str, number: int, policy: Policy) -> TeacherDescription:
+        info = policy.info
+        return TeacherDescription(
+            game=info.game,
+            name=info.name,
+            num_actions=info.num_actions,
+            observation_shape=info.observation_shape,
+            observation_dtype=info.observation_dtype,
+            teacher_version=info.version,
+            max_batch_rows=self._batching.max_batch_rows,
+            action_meanings=info.action_meanings,
+            model=model,
+            model_version=number,
+            backend=policy.backend,
+            max_message_bytes=self._max_message_bytes,
+            same_host=self._same_host,
+        )
+
+    def _version_lines(self) -> list[VersionLine]:
+        return [
+            VersionLine(
+                model=about.model,
+                version=about.model_version,
+                parameters=about.teacher_version,
+                backend=about.backend,
+                game=about.game,
+            )
+            for versions in self._models.values()
+            for about in (version.description for version in versions)
+        ]
+
+    def _queue_rows(self) -> dict[str, Sequence[int]]:
+        return {
+            model: [
+                sum(rows) for rows in zip(*(v.channel.queues.rows for v in versions), strict=True)
+            ]
+            for model, versions in self._models.items()
+        }

@@ -1,0 +1,149 @@
+"""New weights of served models: noticed, loaded, checked, warmed up and swapped in.
+
+A checkpoint that cannot be read, or takes other observations than its model, changes nothing: the
+version that serves goes on, and the log says what is wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from services.teacher.batching.buckets import BucketPlan
+from services.teacher.codec import TeacherDescription
+from services.teacher.config import ModelConfig
+from services.teacher.engine import LocalEngine
+from services.teacher.metrics import TeacherMetrics
+from services.teacher.policy import Policy
+
+_LOG = logging.getLogger(__name__)
+_MOST_FILES = 10_000
+
+Fingerprint = frozenset[tuple[str, int, int]]
+"""Name, size and time of change of every file of a checkpoint."""
+
+
+class Reloader:
+    """Watches the checkpoints of a service; one thread."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        models: Sequence[ModelConfig],
+        load: Callable[[ModelConfig, str], Policy],
+        *,
+        metrics: TeacherMetrics,
+        buckets: Sequence[int],
+        period_seconds: float | None,
+    ) -> None:
+        """Remember the checkpoints as they are now; `start` begins to watch.
+
+        Args:
+            engine: Where new versions go.
+            models: What is served; of several checkpoints of one name the last is watched.
+            load: Loads a model for a backend ("jax", "onnx" or "auto").
+            metrics: What reloads are counted in.
+            buckets: Batch sizes to compile.
+            period_seconds: How often to look; None only when asked.
+        """
+        self._engine = engine
+        self._models = {model.name: model for model in models}
+        self._load = load
+        self._metrics = metrics
+        self._buckets = buckets
+        self._period_seconds = period_seconds
+        self._seen = {name: fingerprint(model) for name, model in self._models.items()}
+        # Not an event: a handler may interrupt another one that holds the event's lock.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="teacher-reloader", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def look_now(self) -> None:
+        """Have every checkpoint read again soon, changed or not; safe in a signal handler."""
+        self._seen = dict.fromkeys(self._models, frozenset())
+        self._wake.put(None)
+
+    def stop(self) -> None:
+        """End the thread, after the reload it is at."""
+        self._stopping = True
+        self._wake.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wait()
+            for name, model in self._models.items():
+                now = fingerprint(model)
+                if not self._stopping and now != self._seen[name]:
+                    self._seen[name] = now
+                    self._reload(model)
+
+    def _wait(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._wake.get(timeout=self._period_seconds)
+            # One look answers all who asked for one.
+            while True:
+                self._wake.get_nowait()
+
+    def _reload(self, model: ModelConfig) -> None:
+        try:
+            description, plan = self._engine.newest(model.name)
+            policy = self._load(model, "onnx" if "onnx" in description.backend else "jax")
+            if policy.info.version == description.teacher_version:
+                return
+            _check_fits(policy, description)
+            added = self._engine.add_version(model.name, policy, self._warm(policy, plan))
+        except Exception as error:
+            self._metrics.reloaded(model.name, "failed")
+            _LOG.error("%s: not reloaded, the old weights go on: %s", model.name, error)
+        else:
+            self._metrics.reloaded(model.name, "ok")
+            _LOG.info(
+                "%s: version %d (%s) serves now",
+                model.name,
+                added.model_version,
+                added.teacher_version,
+            )
+
+    def _warm(self, policy: Policy, plan: BucketPlan) -> BucketPlan:
+        """The plan of the version before, whose times were taken on a quieter machine."""
+        for rows in self._buckets:
+            info = policy.info
+            policy.evaluate(np.zeros((rows, *info.observation_shape), info.observation_dtype))
+        return plan
+
+
+def fingerprint(model: ModelConfig) -> Fingerprint:
+    """What tells that the files of a checkpoint have changed; empty where it is no path."""
+    path = Path(model.checkpoint)
+    files = path.rglob("*") if path.is_dir() else iter([path])
+    found = []
+    for _, file in zip(range(_MOST_FILES), files, strict=False):
+        try:
+            state = file.stat()
+        except OSError:
+            continue
+        found.append((file.name, state.st_size, state.st_mtime_ns))
+    return frozenset(found)
+
+
+def _check_fits(policy: Policy, description: TeacherDescription) -> None:
+    new = policy.info
+    old = (description.num_actions, description.observation_shape, description.observation_dtype)
+    if (new.num_actions, new.observation_shape, new.observation_dtype) != old:
+        raise ValueError(
+            f"it takes {new.observation_dtype} {new.observation_shape} and has {new.num_actions} "
+            f"actions; clients of this model send {old[2]} {old[1]} for {old[0]} actions. Serve it "
+            "under a name of its own"
+        )

@@ -1,0 +1,205 @@
+"""Who may ask a teacher service: TLS, client certificates (mTLS) and bearer tokens, as configured.
+
+    connection ── TLS handshake ──▶ call ── TokenInterceptor ──▶ servicer
+                      │                          └ UNAUTHENTICATED: no token, or not one of ours
+                      └ refused: no certificate of the client authority (mTLS)
+
+Health (grpc.health.v1) needs no token, so that probes carry no secret; everything else does,
+reflection included. Certificates and tokens may be replaced while the service runs: the next
+connection sees new certificates, the next call new tokens. A stream that is open was let in when it
+began and stays until it ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import grpc
+
+from services.shared.errors import UserError
+from services.teacher.credentials import (
+    Value,
+    Watched,
+    is_loopback,
+    read_authorities,
+    read_key_pair,
+    read_tokens,
+)
+
+_HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_REFUSED = (
+    "this service wants a bearer token and got none that is valid; send the metadata "
+    "'authorization: Bearer TOKEN' (our client: token or token_file)"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SecurityConfig:
+    """How a service guards itself; with nothing set, by its address alone.
+
+    Attributes:
+        certificate: PEM chain of the server, its own certificate first; turns TLS on.
+        private_key: PEM key of the certificate, without a passphrase.
+        client_ca: PEM certificates of authorities; clients must then show a certificate that one
+            of them signed (mTLS).
+        token_file: Bearer tokens, one per line, any of which lets a call in.
+    """
+
+    certificate: Path | None = None
+    private_key: Path | None = None
+    client_ca: Path | None = None
+    token_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check that what belongs together is there."""
+        if (self.certificate is None) != (self.private_key is None):
+            missing = "certificate" if self.certificate is None else "private_key"
+            raise ValueError(f"{missing} is not set; TLS needs both certificate and private_key")
+        if self.client_ca is not None and not self.uses_tls:
+            raise ValueError(
+                f"client_ca is {self.client_ca} without TLS; client certificates are shown in its "
+                "handshake: set certificate and private_key too"
+            )
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.certificate is not None
+
+
+def check_exposure(config: SecurityConfig, host: str) -> None:
+    """Refuse to let tokens travel unencrypted over a network.
+
+    Args:
+        config: How the service guards itself.
+        host: Where it listens: a name, an address, or "unix:PATH".
+
+    Raises:
+        UserError: Tokens are asked for, there is no TLS, and `host` is not this machine alone.
+    """
+    stays_here = host.startswith(("unix:", "unix-abstract:")) or is_loopback(host)
+    if config.token_file is None or config.uses_tls or stays_here:
+        return
+    raise UserError(
+        f"a token would travel unencrypted to {host or 'every address'}, for anybody on the way to "
+        "read; set a certificate and private key (TLS), or listen on 127.0.0.1"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Certificates:
+    """PEM texts of one moment."""
+
+    chain: bytes
+    key: bytes = dataclasses.field(repr=False)
+    client_ca: bytes | None
+
+    def grpc_configuration(self) -> grpc.ServerCertificateConfiguration:
+        """A fresh one each time: gRPC takes it away."""
+        made: grpc.ServerCertificateConfiguration = grpc.ssl_server_certificate_configuration(
+            [(self.key, self.chain)], root_certificates=self.client_ca
+        )
+        return made
+
+
+def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
+    """What to give `add_secure_port`.
+
+    New connections see replaced certificate files; one that does not fit its key is passed over
+    with a warning in the log, so the order of writing does not matter.
+
+    Returns:
+        The credentials; None where the service is to listen without TLS.
+
+    Raises:
+        UserError: A file is missing or not PEM, or the key is not the certificate's.
+    """
+    if config.certificate is None or config.private_key is None:
+        return None
+    paths = (config.certificate, config.private_key)
+    authorities = config.client_ca
+
+    def read() -> _Certificates:
+        chain, key = read_key_pair(*paths)
+        client_ca = None if authorities is None else read_authorities(authorities)
+        return _Certificates(chain=chain, key=key, client_ca=client_ca)
+
+    watched = _watch((*paths, authorities) if authorities is not None else paths, read)
+    served = watched.current()
+
+    def on_connection() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal served
+        newest = watched.current()
+        if newest is served:
+            return None
+        served = newest
+        return newest.grpc_configuration()
+
+    return grpc.dynamic_ssl_server_credentials(
+        served.grpc_configuration(),
+        on_connection,  # type: ignore[arg-type]  # None is allowed, says gRPC.
+        require_client_authentication=authorities is not None,
+    )
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets calls through that carry one of the tokens in a file; for `grpc.aio.server`."""
+
+    def __init__(self, token_file: Path) -> None:
+        """Read the tokens; the file is read anew when it changes.
+
+        Args:
+            token_file: One token per line, each at least 16 characters. Replace it by renaming a
+                complete new file onto it.
+
+        Raises:
+            UserError: The file is missing or holds no usable tokens.
+        """
+        self._digests = _watch((token_file,), lambda: tuple(map(_digest, read_tokens(token_file))))
+        # On the wire all kinds of methods are alike; this kind refuses before any message is read.
+        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
+        method = handler_call_details.method
+        if method.startswith(_HEALTH_PREFIX) or self._is_valid(handler_call_details):
+            return await continuation(handler_call_details)
+        return self._refusal
+
+    def _is_valid(self, details: grpc.HandlerCallDetails) -> bool:
+        metadata = details.invocation_metadata or ()
+        shown = [value for key, value in metadata if key == "authorization"]
+        if len(shown) != 1:
+            return False
+        scheme, _, token = str(shown[0]).partition(" ")
+        presented = _digest(token.strip())
+        # All are compared, and digests have one length: the time taken says nothing about a token.
+        matches = [hmac.compare_digest(presented, digest) for digest in self._digests.current()]
+        return scheme.lower() == "bearer" and any(matches)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+async def _refuse(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, _REFUSED)
+    raise AssertionError("abort raises")
+
+
+def _watch(paths: tuple[Path, ...], read: Callable[[], Value]) -> Watched[Value]:
+    try:
+        return Watched(paths, read)
+    except ValueError as error:
+        raise UserError(str(error)) from error

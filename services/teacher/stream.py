@@ -1,0 +1,159 @@
+"""One bidirectional stream of tagged queries, on the server's side.
+
+A task reads frames and submits their queries; the stream's own call writes what is settled, as many
+answers in a frame as there are. Credit bounds what a client can have here: rows are given back in
+the frame that carries their answer, so a client that reads slowly also sends slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from protos.rrl.teacher.v1 import teacher_pb2
+from services.teacher import codec
+from services.teacher.batching.query import Engine, Query, Refusal, RefusalCode, Sink
+from services.teacher.requests import RequestReader
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_MOST_FREE_QUERIES = 1024
+"""Queries without rows (all refused) that a client may have unread answers of."""
+
+
+_MOST_CREDIT_ROWS = 2**32 - 1
+"""What the field of a frame holds; only a client that lies about its rows comes near."""
+
+
+class StreamMisuse(Exception):
+    """The client broke the stream's rules; the stream ends with INVALID_ARGUMENT."""
+
+
+class Stream:
+    """Queries under way on one stream; lives in one event loop."""
+
+    def __init__(self, reader: RequestReader, engine: Engine, sink: Sink, credit_rows: int) -> None:
+        """Begin without queries.
+
+        Args:
+            reader: Makes queries of requests.
+            engine: What answers them.
+            sink: Hands settled queries to their mark in the event loop.
+            credit_rows: Rows that may be under way at once.
+        """
+        self._reader = reader
+        self._engine = engine
+        self._sink = sink
+        self._credit_rows = credit_rows
+        self._under_way: dict[int, Query] = {}
+        self._frame = teacher_pb2.AnswerFrame(credit_rows=credit_rows)
+        # What is not granted counts as out; the first frame grants it.
+        self._rows_out = credit_rows
+        self._reading = True
+        self._draining = False
+        self._changed = asyncio.Event()
+        self._read_on = asyncio.Event()
+        self._read_on.set()
+
+    def drain(self) -> None:
+        """Tell the client to send new queries elsewhere, and end when all are answered."""
+        self._draining = True
+        self._frame.draining = True
+        self._changed.set()
+
+    async def run(self, context: Context) -> None:
+        """Read and answer; returns when nothing more comes and all is answered.
+
+        Raises:
+            StreamMisuse: The client broke the rules.
+        """
+        await self._write(context)
+        reading = asyncio.create_task(self._read(context))
+        try:
+            while self._reading or self._under_way or self._changed.is_set():
+                await self._changed.wait()
+                self._changed.clear()
+                if reading.done():
+                    reading.result()
+                await self._write(context)
+                if self._draining and not self._under_way and not self._frame.answers:
+                    break
+        finally:
+            reading.cancel()
+            for query in self._under_way.values():
+                query.cancelled = True
+
+    async def _write(self, context: Context) -> None:
+        frame = self._frame
+        if not (frame.answers or frame.credit_rows or frame.draining):
+            return
+        self._frame = teacher_pb2.AnswerFrame()
+        await context.write(frame)
+        self._rows_out -= frame.credit_rows
+        self._read_on.set()
+
+    async def _read(self, context: Context) -> None:
+        try:
+            while (frame := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                if frame is None:
+                    raise StreamMisuse("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
+                for message in frame.queries:
+                    self._take(message)
+                for tag in frame.cancelled_tags:
+                    if tag in self._under_way:
+                        self._under_way[tag].cancelled = True
+                if len(self._frame.answers) > _MOST_FREE_QUERIES:
+                    self._read_on.clear()
+                    await self._read_on.wait()
+        finally:
+            self._reading = False
+            self._changed.set()
+
+    def _take(self, message: teacher_pb2.Query) -> None:
+        tag, request = message.tag, message.request
+        if tag in self._under_way:
+            # Two answers to one tag: there is no telling them apart.
+            raise StreamMisuse(f"tag {tag} is under way already; give each query its own")
+        rows = request.batch_rows
+        try:
+            query = self._reader.read(request, message.timeout_ms / 1000 or None, self._sink)
+            if self._rows_out + rows > self._credit_rows:
+                self._reader.refused(request, RefusalCode.RESOURCE_EXHAUSTED, "credit")
+                raise Refusal(
+                    RefusalCode.RESOURCE_EXHAUSTED,
+                    f"{self._rows_out} of {self._credit_rows} rows of this stream are under way; "
+                    "wait for credit",
+                )
+            query.mark = lambda settled: self._settled(tag, settled)
+            self._engine.submit(query, request.model, request.version)
+        except Refusal as refusal:
+            self._add(teacher_pb2.Answer(tag=tag, failure=codec.encode_failure(refusal)))
+            self._rows_out += self._give_back(rows)
+        else:
+            self._under_way[tag] = query
+            self._rows_out += rows
+
+    def _settled(self, tag: int, query: Query) -> None:
+        del self._under_way[tag]
+        answer = teacher_pb2.Answer(tag=tag)
+        if query.refusal is None:
+            response = codec.encode_action_values(
+                query.values, query.parameters_hash, query.version
+            )
+            answer.response.CopyFrom(response)
+        else:
+            answer.failure.CopyFrom(codec.encode_failure(query.refusal))
+        self._add(answer)
+        self._give_back(len(query.observations))
+
+    def _give_back(self, rows: int) -> int:
+        """Put credit into the next frame; the rows that it has room for."""
+        given = min(rows, _MOST_CREDIT_ROWS - self._frame.credit_rows)
+        self._frame.credit_rows += given
+        return given
+
+    def _add(self, answer: teacher_pb2.Answer) -> None:
+        self._frame.answers.append(answer)
+        self._changed.set()

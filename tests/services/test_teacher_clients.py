@@ -1,0 +1,721 @@
+"""Every client over every transport, against the real server over real sockets.
+
+Action a of an observation is worth (a + 1) times the sum of its six pixels, plus 1000 in version
+"v2" of the parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import dataclasses
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import trustme
+from numpy.typing import NDArray
+
+from services.shared.addresses import free_port
+from services.teacher.async_client import AsyncTeacherClient
+from services.teacher.batching.query import Lane
+from services.teacher.client import (
+    ClientSecurity,
+    TeacherAnswer,
+    TeacherClient,
+    TeacherDescription,
+    TeacherFailed,
+    TeacherNotFound,
+    TeacherOverloaded,
+    TeacherRejected,
+    TeacherTimeout,
+    TeacherUnauthenticated,
+    TeacherUnavailable,
+)
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policy import PolicyInfo
+from services.teacher.security import SecurityConfig
+from services.teacher.server import TeacherServer
+from services.teacher.teacher_policy import TeacherPolicy
+
+MAX_BATCH_ROWS = 16
+MAX_QUEUE_ROWS = 64
+TRANSPORTS = ("stream", "unary", "same_host")
+RELOAD_BONUS = 1000.0
+
+_Result = TypeVar("_Result")
+
+
+class PixelSums:
+    """Computes while its gate is open; remembers the first pixel of every row it was given."""
+
+    backend = "test"
+    any_batch_size = False
+    callers = 1
+    callers = 1
+
+    def __init__(self, version: str = "v1") -> None:
+        self.info = PolicyInfo(
+            game="sums",
+            name="pixel sums",
+            version=version,
+            num_actions=2,
+            observation_shape=(2, 3),
+            observation_dtype="uint8",
+        )
+        self._bonus = RELOAD_BONUS if version == "v2" else 0.0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.computed: list[int] = []
+        self.after_batch: Callable[[], None] = lambda: None
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        self.computed += observations[:, 0, 0].tolist()
+        self.entered.set()
+        assert self.gate.wait(60)
+        sums = observations.sum(axis=(1, 2), dtype=np.float32)
+        self.after_batch()
+        return np.stack([sums, 2 * sums], axis=1) + np.float32(self._bonus)
+
+
+def observations(first: int, count: int) -> NDArray[np.uint8]:
+    """`count` observations whose first pixels are first, first + 1, ..., the others 1."""
+    made = np.ones((count, 2, 3), np.uint8)
+    made[:, 0, 0] = np.arange(first, first + count)
+    return made
+
+
+def expected(first: int, count: int) -> NDArray[np.float32]:
+    # One pixel of the given value and five ones.
+    sums = np.arange(first, first + count, dtype=np.float32) + 5
+    return np.stack([sums, 2 * sums], axis=1)
+
+
+class Served:
+    """A server that was started, and its policy."""
+
+    def __init__(self, port: int = 0, **changes: Any) -> None:
+        self.policy = PixelSums()
+        self.reloaded = PixelSums("v2")
+        settings: dict[str, Any] = {
+            "models": (ModelConfig(name="sums", checkpoint=__file__),),
+            "port": port,
+            "metrics_port": None,
+            "batching": BatchingConfig(
+                buckets=(1, 4, 8),
+                max_batch_rows=MAX_BATCH_ROWS,
+                max_queue_rows=MAX_QUEUE_ROWS,
+                stream_credit_rows=2 * MAX_QUEUE_ROWS,
+            ),
+        }
+        self.server = TeacherServer(
+            TeacherConfig(**(settings | changes)), [self.policy], lambda *_: self.reloaded
+        )
+        self.server.start()
+        self.server.wait_until_ready(30)
+        self.policy.entered.clear()
+        self.policy.computed.clear()
+
+    @property
+    def address(self) -> str:
+        return self.server.address
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def reload(self) -> None:
+        """Have version v2 serve, and wait until it does."""
+        self.server.reload()
+        wait_until(lambda: self.server.description.teacher_version == "v2")
+
+    def stop(self) -> None:
+        self.policy.gate.set()
+        self.server.stop(5.0)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+class FromThread:
+    """An `AsyncTeacherClient` in a loop of its own thread, with a synchronous face for tests."""
+
+    def __init__(self, addresses: Any, **settings: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._client = AsyncTeacherClient(addresses, **settings)
+
+    def _run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+
+    def describe(self) -> TeacherDescription:
+        return self._run(self._client.describe())
+
+    def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
+        return self._run(self._client.wait_until_ready(timeout_seconds))
+
+    def evaluate(
+        self, observations: NDArray[Any], *, timeout_seconds: float | None = None
+    ) -> TeacherAnswer:
+        return self._run(self._client.evaluate(observations, timeout_seconds=timeout_seconds))
+
+    def evaluate_future(
+        self, observations: NDArray[Any], timeout_seconds: float | None = None
+    ) -> FutureFromThread:
+        async def send() -> asyncio.Future[TeacherAnswer]:
+            return self._client.evaluate_future(observations, timeout_seconds)
+
+        return FutureFromThread(self._run(send()), self._loop)
+
+    def close(self) -> None:
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> FromThread:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class FutureFromThread:
+    def __init__(
+        self, inner: asyncio.Future[TeacherAnswer], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._inner = inner
+        self._loop = loop
+
+    def done(self) -> bool:
+        return self._inner.done()
+
+    def cancel(self) -> None:
+        self._loop.call_soon_threadsafe(self._inner.cancel)
+
+    def result(self) -> TeacherAnswer:
+        async def wait() -> TeacherAnswer:
+            return await self._inner
+
+        try:
+            return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(60)
+        except concurrent.futures.CancelledError as error:
+            raise TeacherFailed("cancelled") from error
+
+
+Client = TeacherClient | FromThread
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(params=[(kind, way) for kind in (TeacherClient, FromThread) for way in TRANSPORTS])
+def client(served: Served, request: pytest.FixtureRequest) -> Iterator[Client]:
+    kind, transport = request.param
+    with kind(served.address, transport=transport) as made:
+        made.wait_until_ready(10)
+        yield made
+
+
+@pytest.fixture(params=[TeacherClient, FromThread])
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def occupy(served: Served, client: Client) -> Any:
+    """Keep the device busy with one row until the gate is opened."""
+    served.policy.gate.clear()
+    served.policy.entered.clear()
+    future = client.evaluate_future(observations(200, 1), 60)
+    assert served.policy.entered.wait(10)
+    return future
+
+
+def test_a_batch_of_any_size_is_answered_row_by_row(client: Client) -> None:
+    # 100 rows are sent in pieces of at most 16, and computed in batches of at most 8.
+    answer = client.evaluate(observations(0, 100))
+    np.testing.assert_array_equal(answer.action_values, expected(0, 100))
+    assert answer.action_values.dtype == np.float32
+    assert (answer.teacher_version, answer.model_version) == ("v1", 1)
+
+
+def test_describe_says_what_is_served(client: Client) -> None:
+    about = client.describe()
+    assert (about.model, about.game, about.num_actions) == ("sums", "sums", 2)
+    assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
+
+
+def test_pipelined_queries_get_their_own_answers(client: Client) -> None:
+    futures = [client.evaluate_future(observations(i, 1 + i % 3), 30) for i in range(30)]
+    for i, future in enumerate(futures):
+        np.testing.assert_array_equal(future.result().action_values, expected(i, 1 + i % 3))
+        assert future.done()
+
+
+def test_threads_that_share_a_client_get_their_own_answers(client: Client) -> None:
+    def play(first: int) -> None:
+        for count in (1, 4, 2, 20):
+            values = client.evaluate(observations(first, count), timeout_seconds=30)
+            np.testing.assert_array_equal(values.action_values, expected(first, count))
+
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        list(threads.map(play, range(0, 120, 20)))
+
+
+@pytest.mark.parametrize(
+    ("batch", "reason"),
+    [
+        (np.zeros((1, 3, 2), np.uint8), r"\(3, 2\); this teacher takes .*\(2, 3\)"),
+        (np.zeros((1, 2, 3), np.float32), "float32.*this teacher takes uint8"),
+        (np.zeros((0, 2, 3), np.uint8), "row"),
+        (np.zeros((1, 2, 3), np.int32), "int32"),
+    ],
+)
+def test_a_wrong_query_is_rejected_with_what_would_be_right(
+    client: Client, batch: NDArray[Any], reason: str
+) -> None:
+    with pytest.raises(TeacherRejected, match=reason):
+        client.evaluate(batch)
+    with pytest.raises(TeacherRejected, match=reason):
+        client.evaluate_future(batch).result()
+    client.evaluate(observations(0, 1))
+
+
+def test_a_query_past_its_deadline_fails_in_time_and_is_never_computed(
+    served: Served, client: Client
+) -> None:
+    busy = occupy(served, client)
+    start = time.monotonic()
+    with pytest.raises(TeacherTimeout, match="allow more time"):
+        client.evaluate(observations(100, 4), timeout_seconds=0.2)
+    assert 0.15 < time.monotonic() - start < 5
+    served.policy.gate.set()
+    np.testing.assert_array_equal(busy.result().action_values, expected(200, 1))
+    client.evaluate(observations(0, 1))
+    assert not set(range(100, 104)) & set(served.policy.computed)
+
+
+def test_a_cancelled_query_is_never_computed(served: Served, client: Client) -> None:
+    busy = occupy(served, client)
+    given_up = client.evaluate_future(observations(100, 4), 60)
+    time.sleep(0.1)
+    given_up.cancel()
+    with pytest.raises(TeacherFailed, match="cancelled"):
+        given_up.result()
+    time.sleep(0.2)
+    served.policy.gate.set()
+    busy.result()
+    client.evaluate(observations(0, 1))
+    assert not set(range(100, 104)) & set(served.policy.computed)
+
+
+def test_a_full_teacher_is_asked_again_until_it_has_room(served: Served, client: Client) -> None:
+    futures = [occupy(served, client)]
+    futures += [client.evaluate_future(observations(0, 16), 60) for _ in range(4)]
+    time.sleep(0.2)
+    threading.Timer(0.03, served.policy.gate.set).start()
+    # 64 of 64 rows are queued: this one has to come again.
+    answer = client.evaluate(observations(7, 2), timeout_seconds=20)
+    np.testing.assert_array_equal(answer.action_values, expected(7, 2))
+    for future in futures:
+        future.result()
+
+
+def test_a_teacher_that_stays_full_is_overloaded_and_says_when_to_come_again(
+    served: Served, client: Client
+) -> None:
+    occupy(served, client)
+    waiting = [client.evaluate_future(observations(0, 16), 60) for _ in range(4)]
+    time.sleep(0.2)
+    with pytest.raises((TeacherOverloaded, TeacherTimeout)) as caught:
+        client.evaluate(observations(0, 1), timeout_seconds=0.3)
+    if isinstance(caught.value, TeacherOverloaded):
+        assert caught.value.retry_after_seconds is None or caught.value.retry_after_seconds > 0
+    served.policy.gate.set()
+    for future in waiting:
+        future.result()
+
+
+def test_new_weights_answer_new_queries(served: Served, client: Client) -> None:
+    client.evaluate(observations(0, 1))
+    served.reload()
+    answer = client.evaluate(observations(0, 40))
+    np.testing.assert_array_equal(answer.action_values, expected(0, 40) + RELOAD_BONUS)
+    assert (answer.teacher_version, answer.model_version) == ("v2", 2)
+
+
+def test_a_batch_is_answered_by_one_version_though_new_weights_come_in_its_middle(
+    served: Served, client: Client
+) -> None:
+    served.policy.after_batch = lambda: (
+        served.reload() if len(served.policy.computed) > 30 else None
+    )
+    answer = client.evaluate(observations(0, 200), timeout_seconds=30)
+    assert answer.teacher_version == "v2"
+    np.testing.assert_array_equal(answer.action_values, expected(0, 200) + RELOAD_BONUS)
+
+
+def test_a_pinned_version_answers_after_newer_weights_came(served: Served, kind: Any) -> None:
+    for transport in TRANSPORTS:
+        with kind(served.address, version="v1", transport=transport) as client:
+            client.wait_until_ready(10)
+            if served.server.description.teacher_version == "v1":
+                served.reload()
+            assert client.evaluate(observations(0, 20)).teacher_version == "v1"
+
+
+@pytest.mark.parametrize("wanted", [{"model": "chess"}, {"version": "v9"}])
+def test_an_unknown_model_or_version_is_not_found(
+    served: Served, kind: Any, wanted: dict[str, str]
+) -> None:
+    with kind(served.address, **wanted) as client:
+        with pytest.raises(TeacherNotFound, match=f"{served.address}.*{[*wanted.values()][0]}"):
+            client.describe()
+        with pytest.raises(TeacherNotFound):
+            client.evaluate_future(observations(0, 1)).result()
+
+
+def test_a_future_calls_back_once_it_is_done(served: Served) -> None:
+    for transport in TRANSPORTS:
+        with TeacherClient(served.address, transport=transport) as client:
+            client.describe()
+            busy = occupy(served, client)
+            called: list[bool] = []
+            done = threading.Event()
+            busy.add_done_callback(lambda it, called=called: called.append(it.done()))
+            busy.add_done_callback(lambda _, done=done: done.set())
+            assert not busy.done()
+            assert called == []
+            served.policy.gate.set()
+            assert done.wait(10)
+            assert called == [True]
+            busy.add_done_callback(lambda _, called=called: called.append(True))
+            assert called == [True, True]
+
+
+def test_a_callback_that_fails_does_not_end_the_client(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("my own fault")
+
+    for transport in TRANSPORTS:
+        with TeacherClient(served.address, transport=transport) as client:
+            client.describe()
+            future = client.evaluate_future(observations(0, 1))
+            with contextlib.suppress(RuntimeError):
+                future.add_done_callback(fail)
+            future.result()
+            client.evaluate(observations(0, 1))
+
+
+def test_a_failed_future_calls_back_too(served: Served) -> None:
+    with TeacherClient(served.address, transport="stream") as client:
+        done = threading.Event()
+        occupy(served, client)
+        client.evaluate_future(observations(0, 1), 0.1).add_done_callback(lambda _: done.set())
+        assert done.wait(5)
+
+
+def test_shared_memory_is_found_without_asking_for_it(served: Served, kind: Any) -> None:
+    with kind(served.address) as client:
+        # The first query asks the teacher where its memory is, in the background.
+        client.evaluate_future(observations(0, 1)).result()
+        wait_until(lambda: same_host_clients(served) == 1)
+        client.evaluate(observations(3, 5))
+
+
+def test_without_shared_memory_the_client_uses_its_stream(kind: Any) -> None:
+    served = Served(same_host=False)
+    try:
+        with kind(served.address) as client:
+            answer = client.evaluate(observations(3, 40))
+            np.testing.assert_array_equal(answer.action_values, expected(3, 40))
+        with kind(served.address, transport="same_host") as client:
+            client.describe()
+            with pytest.raises(TeacherUnavailable, match="shares no memory"):
+                client.evaluate(observations(0, 1))
+            with pytest.raises(TeacherUnavailable, match="shares no memory"):
+                client.evaluate_future(observations(0, 1)).result()
+    finally:
+        served.stop()
+
+
+def same_host_clients(served: Served) -> int:
+    listener = served.server._same_host
+    return 0 if listener is None else listener.connections
+
+
+@pytest.mark.parametrize("transport", ["auto", "stream", "unary"])
+def test_a_client_outlives_the_restart_of_its_teacher(kind: Any, transport: str) -> None:
+    port = free_port()
+    served = Served(port)
+    with kind(served.address, transport=transport, timeout_seconds=20) as client:
+        client.evaluate(observations(0, 1))
+        served.stop()
+        restarted: list[Served] = []
+        starter = threading.Timer(0.3, lambda: restarted.append(Served(port)))
+        starter.start()
+        try:
+            # Asked while nobody is there, answered by the successor.
+            client.wait_until_ready(20)
+            answer = client.evaluate(observations(1, 40), timeout_seconds=20)
+            np.testing.assert_array_equal(answer.action_values, expected(1, 40))
+            if transport == "auto":
+                # Back on shared memory by itself.
+                wait_until(
+                    lambda: (
+                        client.evaluate(observations(0, 1)) is not None
+                        and same_host_clients(restarted[0]) == 1
+                    )
+                )
+        finally:
+            starter.join()
+            restarted[0].stop()
+
+
+@pytest.mark.parametrize("transport", ["auto", "stream"])
+def test_queries_under_way_when_the_teacher_stops_are_answered_by_its_successor(
+    kind: Any, transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    served = Served(port)
+    with kind(served.address, transport=transport, timeout_seconds=30) as client:
+        client.evaluate(observations(0, 1))
+        busy = occupy(served, client)
+        waiting = [client.evaluate_future(observations(i, 2), 30) for i in range(8)]
+        time.sleep(0.1)
+        # No grace: what is queued is dropped.
+        stopping = threading.Thread(target=served.server.stop, args=(0.0,))
+        stopping.start()
+        threading.Timer(0.3, served.policy.gate.set).start()
+        stopping.join(20)
+        successor = Served(port)
+        try:
+            for i, future in enumerate(waiting):
+                np.testing.assert_array_equal(future.result().action_values, expected(i, 2))
+            with contextlib.suppress(TeacherFailed):
+                np.testing.assert_array_equal(busy.result().action_values, expected(200, 1))
+            client.evaluate(observations(0, 1))
+            # The way from shared memory to gRPC is worth one line, however many queries take it.
+            lost = [record for record in caplog.records if "was lost" in record.message]
+            assert len(lost) == (transport == "auto")
+        finally:
+            successor.stop()
+
+
+def test_nobody_at_the_address_is_unavailable(kind: Any) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    for transport in ("auto", "stream", "unary"):
+        with kind(address, transport=transport, timeout_seconds=1.0) as client:
+            with pytest.raises(TeacherUnavailable, match=address):
+                client.evaluate(observations(0, 1))
+            with pytest.raises(TeacherUnavailable, match=f"{address}.*within 0.2 s"):
+                client.wait_until_ready(0.2)
+
+
+def test_a_teacher_that_was_never_there_costs_no_time(kind: Any) -> None:
+    with kind(f"127.0.0.1:{free_port()}") as client:
+        start = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(TeacherUnavailable):
+                client.evaluate_future(observations(0, 1)).result()
+        assert time.monotonic() - start < 2.0
+
+
+def test_a_teacher_that_went_away_soon_costs_nothing_but_the_answers(kind: Any) -> None:
+    served = Served()
+    with kind(served.address, transport="stream", timeout_seconds=2.2) as client:
+        client.evaluate(observations(0, 1))
+        served.stop()
+        time.sleep(0.1)
+        with pytest.raises(TeacherUnavailable):
+            client.evaluate_future(observations(0, 1)).result()
+        start = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(TeacherUnavailable, match="away for"):
+                client.evaluate_future(observations(0, 1)).result()
+        assert time.monotonic() - start < 1.0
+
+
+def test_closing_fails_what_is_under_way(served: Served, kind: Any) -> None:
+    for transport in ("stream", "same_host"):
+        client = kind(served.address, transport=transport)
+        client.wait_until_ready(10)
+        future = occupy(served, client)
+        threading.Timer(0.2, client.close).start()
+        with pytest.raises((TeacherFailed, TeacherUnavailable)):
+            future.result()
+        served.policy.gate.set()
+
+
+def test_a_client_that_is_closed_leaves_no_threads_or_files(served: Served) -> None:
+    def use() -> None:
+        for transport in TRANSPORTS:
+            with TeacherClient(served.address, transport=transport) as client:
+                client.wait_until_ready(10)
+                client.evaluate(observations(0, 20))
+
+    def ours() -> int:
+        return sum("teacher-" in thread.name for thread in threading.enumerate())
+
+    use()
+    time.sleep(0.3)
+    gc.collect()
+    threads, files = ours(), len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        use()
+    gc.collect()
+    wait_until(lambda: ours() <= threads)
+    # gRPC keeps a few descriptors of its own for later.
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files + 6)
+
+
+def test_many_asyncio_clients_share_a_loop(served: Served) -> None:
+    async def play(first: int) -> None:
+        async with AsyncTeacherClient(served.address) as client:
+            for _ in range(3):
+                answer = await client.evaluate(observations(first, 2))
+                np.testing.assert_array_equal(answer.action_values, expected(first, 2))
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(play(i) for i in range(16)))
+
+    asyncio.run(all_of_them())
+
+
+SERVER = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_teacher_clients as here
+served = here.Served(int(sys.argv[1]), same_host=False)
+print("ready", flush=True)
+served.server.wait()
+"""
+
+
+@contextlib.contextmanager
+def replica_processes(count: int) -> Iterator[tuple[list[str], list[subprocess.Popen[str]]]]:
+    """Servers in processes of their own, so that one can be killed."""
+    program = SERVER.format(folder=str(Path(__file__).parent))
+    ports = [free_port() for _ in range(count)]
+    root = Path(__file__).parents[2]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(port)], cwd=root, stdout=subprocess.PIPE, text=True
+        )
+        for port in ports
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        yield [f"127.0.0.1:{port}" for port in ports], processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=20)
+
+
+def test_queries_are_spread_over_replicas_and_survive_the_death_of_one() -> None:
+    with replica_processes(2) as (addresses, processes):
+        clients = [
+            kind(addresses, transport=transport, timeout_seconds=20)
+            for kind in (TeacherClient, FromThread)
+            for transport in ("stream", "unary")
+        ]
+        for client in clients:
+            client.evaluate(observations(0, 1))
+            # A connection to each.
+            client.wait_until_ready(10)
+        futures = [
+            (i, client.evaluate_future(observations(i, 3))) for i in range(40) for client in clients
+        ]
+        processes[0].send_signal(signal.SIGKILL)
+        for i, future in futures:
+            np.testing.assert_array_equal(future.result().action_values, expected(i, 3))
+        for client in clients:
+            answer = client.evaluate(observations(1, 40))
+            np.testing.assert_array_equal(answer.action_values, expected(1, 40))
+            client.close()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[list[Served], ClientSecurity]]:
+    """Two replicas that want TLS and a token, and what a client needs to be let in."""
+    authority = trustme.CA()
+    pair = authority.issue_cert("127.0.0.1")
+    files = {name: tmp_path / name for name in ("certificate", "key", "authority", "token")}
+    pair.private_key_pem.write_to_path(files["key"])
+    for blob in pair.cert_chain_pems:
+        blob.write_to_path(files["certificate"], append=True)
+    authority.cert_pem.write_to_path(files["authority"])
+    files["token"].write_text("a-token-of-some-length\n")
+    security = SecurityConfig(
+        certificate=files["certificate"], private_key=files["key"], token_file=files["token"]
+    )
+    replicas = [Served(security=security) for _ in range(2)]
+    yield (
+        replicas,
+        ClientSecurity(root_certificates=files["authority"], token_file=files["token"]),
+    )
+    for replica in replicas:
+        replica.stop()
+
+
+def test_clients_are_let_in_by_certificate_and_token_over_every_transport(
+    guarded: tuple[list[Served], ClientSecurity], kind: Any
+) -> None:
+    replicas, security = guarded
+    both = [replica.address for replica in replicas]
+    for addresses, transport in [
+        *((both[:1], transport) for transport in TRANSPORTS),
+        (both, "stream"),
+        (both, "unary"),
+    ]:
+        with kind(addresses, transport=transport, security=security) as client:
+            client.wait_until_ready(10)
+            answer = client.evaluate(observations(0, 40))
+            np.testing.assert_array_equal(answer.action_values, expected(0, 40))
+
+
+def test_a_client_without_the_token_is_told_so_at_once(
+    guarded: tuple[list[Served], ClientSecurity], kind: Any
+) -> None:
+    replicas, security = guarded
+    stranger = dataclasses.replace(security, token_file=None, token="another-token-of-length")
+    for transport in ("auto", "stream", "unary"):
+        with kind(replicas[0].address, transport=transport, security=stranger) as client:
+            with pytest.raises(TeacherUnauthenticated, match="ClientSecurity"):
+                client.describe()
+            with pytest.raises(TeacherUnauthenticated, match="ClientSecurity"):
+                client.evaluate_future(observations(0, 1)).result()
+
+
+def test_the_policy_chooses_the_teachers_actions(served: Served) -> None:
+    with TeacherClient(served.address, lane=Lane.EVALUATION) as client:
+        policy = TeacherPolicy(client)
+        # Twice the sum is worth more than the sum.
+        np.testing.assert_array_equal(policy(observations(0, 5)), np.ones(5, np.int64))
+        assert policy(observations(0, 1)[0]) == 1
+        np.testing.assert_array_equal(policy.action_values(observations(4, 2)), expected(4, 2))

@@ -1,0 +1,317 @@
+"""Several models and versions behind one port, and the lame-duck time before the end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import NDArray
+
+from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.teacher.client import (
+    TeacherClient,
+    TeacherNotFound,
+    TeacherTimeout,
+    TeacherUnavailable,
+    Transport,
+)
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policy import PolicyInfo
+from services.teacher.same_host.listener import available
+from services.teacher.server import SERVICE_NAME, TeacherServer
+
+LAME_DUCK_SECONDS = 0.6
+TRANSPORTS: tuple[Transport, ...] = (
+    ("unary", "stream", "same_host") if available() else ("unary", "stream")
+)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class Sums:
+    """Action a of an observation is worth (a + 1) times its sum, and an addend of the version's."""
+
+    backend = "test"
+    any_batch_size = True
+    callers = 1
+
+    def __init__(self, game: str, version: str, addend: int, *, pixels: int, actions: int) -> None:
+        self._addend = addend
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.info = PolicyInfo(
+            game=game,
+            name=f"{game} {version}",
+            version=version,
+            num_actions=actions,
+            observation_shape=(pixels,),
+            observation_dtype="uint8",
+        )
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        self.entered.set()
+        assert self.gate.wait(60)
+        sums = observations.sum(axis=1, dtype=np.float32) + self._addend
+        return np.stack([(a + 1) * sums for a in range(self.info.num_actions)], axis=1)
+
+
+@pytest.fixture
+def policies() -> Iterator[list[Sums]]:
+    """Two versions of "pong" with 2 pixels and 2 actions, one of "catch" with 3 and 1."""
+    made = [
+        Sums("pong", "aaaa", 0, pixels=2, actions=2),
+        Sums("catch", "bbbb", 500, pixels=3, actions=1),
+        Sums("pong", "cccc", 100, pixels=2, actions=2),
+    ]
+    yield made
+    for policy in made:
+        policy.gate.set()
+
+
+@pytest.fixture
+def server(policies: list[Sums]) -> Iterator[TeacherServer]:
+    config = TeacherConfig(
+        models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),
+        port=0,
+        metrics_port=None,
+        batching=BatchingConfig(buckets=(1, 8)),
+        lame_duck_seconds=LAME_DUCK_SECONDS,
+    )
+    made = TeacherServer(config, policies)
+    made.start()
+    made.wait_until_ready(30)
+    for policy in policies:
+        policy.entered.clear()
+    yield made
+    for policy in policies:
+        policy.gate.set()
+    # Without grace there is no lame-duck time.
+    made.stop(0.0)
+
+
+@pytest.fixture
+def channel(server: TeacherServer) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.address) as made:
+        yield made
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("model", "version", "pixels", "expected", "answered"),
+    [
+        # Two pixels of 5 and the addend; the first model named is the default, its newest answers.
+        ("", "", 2, [110, 220], ("cccc", 2)),
+        ("pong", "", 2, [110, 220], ("cccc", 2)),
+        ("pong", "1", 2, [10, 20], ("aaaa", 1)),
+        ("pong", "aaaa", 2, [10, 20], ("aaaa", 1)),
+        ("", "2", 2, [110, 220], ("cccc", 2)),
+        ("catch", "", 3, [515], ("bbbb", 1)),
+        ("catch", "bbbb", 3, [515], ("bbbb", 1)),
+    ],
+)
+def test_name_and_version_say_who_answers(
+    server: TeacherServer,
+    transport: Transport,
+    model: str,
+    version: str,
+    pixels: int,
+    expected: list[float],
+    answered: tuple[str, int],
+) -> None:
+    with TeacherClient(server.address, model=model, version=version, transport=transport) as client:
+        about = client.describe()
+        assert (about.teacher_version, about.model_version) == answered
+        assert about.observation_shape == (pixels,)
+        answer = client.evaluate(np.full((3, pixels), 5, np.uint8))
+    assert answer.action_values.tolist() == [expected] * 3
+    assert (answer.teacher_version, answer.model_version) == answered
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("model", "version", "reason"),
+    [
+        ("breakout", "", "no model 'breakout' here; there are catch, pong"),
+        ("pong", "3", r"version '3' of 'pong' is not served; served are 1 \(aaaa\), 2 \(cccc\)"),
+        ("catch", "aaaa", "version 'aaaa' of 'catch' is not served"),
+    ],
+)
+def test_who_is_not_there_is_not_found(
+    server: TeacherServer, transport: Transport, model: str, version: str, reason: str
+) -> None:
+    with (
+        TeacherClient(server.address, model=model, version=version, transport=transport) as client,
+        pytest.raises(TeacherNotFound, match=reason),
+    ):
+        client.evaluate(np.zeros((1, 2), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"model": "breakout"}, grpc.StatusCode.NOT_FOUND),
+        ({"model": "pong", "version": "3"}, grpc.StatusCode.FAILED_PRECONDITION),
+    ],
+)
+def test_the_contracts_codes_tell_an_unknown_model_from_a_version_that_is_gone(
+    channel: grpc.Channel, asked: dict[str, Any], code: grpc.StatusCode
+) -> None:
+    stub = teacher_pb2_grpc.TeacherStub(channel)
+    calls: list[Any] = [
+        lambda: stub.Describe(teacher_pb2.DescribeRequest(**asked), timeout=5),
+        lambda: stub.Evaluate(teacher_pb2.EvaluateRequest(**asked), timeout=5),
+    ]
+    for call in calls:
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        assert caught.value.code() == code
+
+
+def test_the_list_names_every_version_of_every_model(channel: grpc.Channel) -> None:
+    stub = teacher_pb2_grpc.TeacherStub(channel)
+    listed = stub.ListModels(teacher_pb2.ListModelsRequest(), timeout=5).models
+    assert [
+        (m.model, m.model_version, m.teacher_version, m.newest, m.game, m.backend) for m in listed
+    ] == [
+        ("catch", 1, "bbbb", True, "catch", "test"),
+        ("pong", 1, "aaaa", False, "pong", "test"),
+        ("pong", 2, "cccc", True, "pong", "test"),
+    ]
+
+
+def test_models_of_other_shapes_share_the_device_and_not_their_batches(
+    server: TeacherServer, policies: list[Sums]
+) -> None:
+    first, catch, _ = policies
+    first.gate.clear()
+    with (
+        TeacherClient(server.address, model="pong", version="1") as older,
+        TeacherClient(server.address, model="pong") as newer,
+        TeacherClient(server.address, model="catch") as other,
+    ):
+        # All wait behind the first, and are then answered each by its own.
+        busy = older.evaluate_future(np.ones((1, 2), np.uint8), 20)
+        assert first.entered.wait(10)
+        waiting = [
+            (
+                older.evaluate_future(np.full((2, 2), i, np.uint8), 20),
+                newer.evaluate_future(np.full((2, 2), i, np.uint8), 20),
+                other.evaluate_future(np.full((2, 3), i, np.uint8), 20),
+            )
+            for i in range(10)
+        ]
+        first.gate.set()
+        assert busy.result().action_values.tolist() == [[2, 4]]
+        for i, (by_old, by_new, by_other) in enumerate(waiting):
+            assert by_old.result().action_values.tolist() == [[2 * i, 4 * i]] * 2
+            assert by_new.result().action_values.tolist() == [[2 * i + 100, 4 * i + 200]] * 2
+            assert by_other.result().action_values.tolist() == [[3 * i + 500]] * 2
+    assert catch.entered.is_set()
+
+
+class Watch:
+    """What health's Watch says of one name, as it says it."""
+
+    def __init__(self, channel: grpc.Channel, name: str) -> None:
+        self._said: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._call = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service=name)
+        )
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def next(self) -> int:
+        return self._said.get(timeout=10)
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    def _run(self) -> None:
+        try:
+            for answer in self._call:
+                self._said.put(answer.status)
+        except grpc.RpcError:
+            return
+
+
+NAMES = ("", SERVICE_NAME, f"{SERVICE_NAME}/pong", f"{SERVICE_NAME}/catch")
+
+
+def test_health_knows_every_model_by_name_and_no_other(channel: grpc.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+    for name in NAMES:
+        assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        health.Check(health_pb2.HealthCheckRequest(service=f"{SERVICE_NAME}/breakout"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    watch = Watch(channel, f"{SERVICE_NAME}/breakout")
+    assert watch.next() == SERVICE_UNKNOWN
+    watch.cancel()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
+    server: TeacherServer, channel: grpc.Channel, transport: Transport
+) -> None:
+    watches = [Watch(channel, name) for name in NAMES]
+    assert [watch.next() for watch in watches] == [SERVING] * len(NAMES)
+    observations = np.full((1, 2), 5, np.uint8)
+    with TeacherClient(server.address, transport=transport, timeout_seconds=5) as client:
+        client.evaluate(observations)
+        stopping = threading.Thread(target=server.stop, args=(10.0,))
+        begun = time.monotonic()
+        stopping.start()
+        assert [watch.next() for watch in watches] == [NOT_SERVING] * len(NAMES)
+        assert time.monotonic() - begun < LAME_DUCK_SECONDS
+        answers = 0
+        try:
+            while time.monotonic() - begun < 10:
+                answer = client.evaluate(observations, timeout_seconds=1)
+                assert answer.action_values.tolist() == [[110, 220]]
+                answers += 1
+                last = time.monotonic()
+                time.sleep(0.01)
+        except (TeacherUnavailable, TeacherTimeout):
+            # gRPC's own retries of a unary call go on until the deadline.
+            pass
+        assert answers > 3
+        assert last - begun > LAME_DUCK_SECONDS / 2
+    with pytest.raises(grpc.RpcError) as caught:
+        teacher_pb2_grpc.TeacherStub(channel).Evaluate(teacher_pb2.EvaluateRequest(), timeout=5)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    stopping.join(10)
+    assert not stopping.is_alive()
+    for watch in watches:
+        watch.cancel()
+
+
+def test_a_health_status_is_not_serving_until_all_models_are_warm(policies: list[Sums]) -> None:
+    policies[2].gate.clear()
+    config = TeacherConfig(
+        models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),
+        port=0,
+        metrics_port=None,
+        batching=BatchingConfig(buckets=(1, 8)),
+    )
+    server = TeacherServer(config, policies)
+    server.start()
+    try:
+        assert policies[2].entered.wait(10)
+        with grpc.insecure_channel(server.address) as channel:
+            watches = [Watch(channel, name) for name in NAMES]
+            assert [watch.next() for watch in watches] == [NOT_SERVING] * len(NAMES)
+            policies[2].gate.set()
+            assert [watch.next() for watch in watches] == [SERVING] * len(NAMES)
+            for watch in watches:
+                watch.cancel()
+    finally:
+        policies[2].gate.set()
+        server.stop(1.0)

@@ -1,0 +1,465 @@
+"""TLS, client certificates and bearer tokens on a real server, with real certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from numpy.typing import NDArray
+
+from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.errors import UserError
+from services.teacher.client import TeacherClient, TeacherUnauthenticated
+from services.teacher.client_security import ClientSecurity, make_async_channel, make_channel
+from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.policy import PolicyInfo
+from services.teacher.security import SecurityConfig
+from services.teacher.server import TeacherServer
+
+TOKEN = "0123456789abcdef"
+OTHER_TOKEN = "fedcba9876543210"
+TIMEOUT_SECONDS = 20.0
+GAME = "sums"
+
+
+class PixelSums:
+    """Action a of an observation is worth (a + 1) times the sum of its two pixels."""
+
+    backend = "test"
+    any_batch_size = True
+    callers = 1
+    info = PolicyInfo(
+        game="sums",
+        name="pixel sums",
+        version="v1",
+        num_actions=2,
+        observation_shape=(2,),
+        observation_dtype="uint8",
+    )
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        sums = observations.sum(axis=1, dtype=np.float32)
+        return np.stack([sums, 2 * sums], axis=1)
+
+
+def query(tag: int) -> teacher_pb2.QueryFrame:
+    """A frame that asks for one observation of pixels 3 and 4: values 7 and 14."""
+    request = teacher_pb2.EvaluateRequest(
+        batch_rows=1, observation_shape=[2], observation_dtype="uint8", observations=bytes([3, 4])
+    )
+    return teacher_pb2.QueryFrame(queries=[teacher_pb2.Query(tag=tag, request=request)])
+
+
+@contextlib.contextmanager
+def serving(security: SecurityConfig) -> Iterator[str]:
+    """A server; gives its "localhost:port"."""
+    config = TeacherConfig(
+        models=one_model("in memory"),
+        port=0,
+        metrics_port=None,
+        batching=BatchingConfig(buckets=(1,)),
+        security=security,
+    )
+    server = TeacherServer(config, [PixelSums()])
+    try:
+        port = server.start()
+        server.wait_until_ready(TIMEOUT_SECONDS)
+        yield f"localhost:{port}"
+    finally:
+        server.stop()
+
+
+class Authority:
+    """A certificate authority with a folder to write its certificates into."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.ca = trustme.CA()
+        self.folder = folder
+        self.roots = folder / f"{name}.pem"
+        self.ca.cert_pem.write_to_path(self.roots)
+
+    def issue(self, name: str, *names: str, **settings: Any) -> tuple[Path, Path]:
+        """Write a certificate for `names` and its key."""
+        made = self.ca.issue_cert(*(names or ("localhost",)), **settings)
+        chain, key = self.folder / f"{name}.cert.pem", self.folder / f"{name}.key.pem"
+        replace(chain, b"".join(pem.bytes() for pem in made.cert_chain_pems))
+        replace(key, made.private_key_pem.bytes())
+        return chain, key
+
+
+def replace(path: Path, content: bytes) -> Path:
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    os.replace(new, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), "ca")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that the other side does not know."""
+    return Authority(tmp_path_factory.mktemp("stranger"), "ca")
+
+
+@pytest.fixture(scope="module")
+def tls_address(authority: Authority) -> Iterator[str]:
+    certificate, key = authority.issue("tls")
+    with serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def mtls_address(authority: Authority) -> Iterator[str]:
+    certificate, key = authority.issue("mtls")
+    config = SecurityConfig(certificate=certificate, private_key=key, client_ca=authority.roots)
+    with serving(config) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def token_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    file = replace(tmp_path_factory.mktemp("token") / "tokens", TOKEN.encode())
+    with serving(SecurityConfig(token_file=file)) as address:
+        yield address
+
+
+def describe(channel: grpc.Channel) -> str:
+    stub = teacher_pb2_grpc.TeacherStub(channel)
+    return str(stub.Describe(teacher_pb2.DescribeRequest(), timeout=TIMEOUT_SECONDS).game)
+
+
+def describe_by_future(channel: grpc.Channel) -> str:
+    stub = teacher_pb2_grpc.TeacherStub(channel)
+    call = stub.Describe.future(teacher_pb2.DescribeRequest(), timeout=TIMEOUT_SECONDS)
+    return str(call.result().game)
+
+
+def describe_with_call(channel: grpc.Channel) -> str:
+    stub = teacher_pb2_grpc.TeacherStub(channel)
+    request = teacher_pb2.DescribeRequest()
+    answer, _ = stub.Describe.with_call(request, timeout=TIMEOUT_SECONDS)
+    return str(answer.game)
+
+
+def stream(channel: grpc.Channel) -> str:
+    """Ask in a stream that stays open until an answer, or a refusal, has come."""
+    settled = threading.Event()
+
+    def frames() -> Iterator[teacher_pb2.QueryFrame]:
+        yield query(tag=7)
+        settled.wait(TIMEOUT_SECONDS)
+
+    stub = teacher_pb2_grpc.TeacherStub(channel)
+    try:
+        call = stub.EvaluateStream(frames(), timeout=TIMEOUT_SECONDS)
+        answers = next(frame.answers for frame in call if frame.answers)
+        return GAME if answers[0].tag == 7 else "another's answer"
+    finally:
+        settled.set()
+
+
+def silent_stream(channel: grpc.Channel) -> str:
+    """Open a stream, send nothing, and wait to be refused."""
+    settled = threading.Event()
+
+    def frames() -> Iterator[teacher_pb2.QueryFrame]:
+        settled.wait(TIMEOUT_SECONDS)
+        yield from ()
+
+    stub = teacher_pb2_grpc.TeacherStub(channel)
+    try:
+        next(stub.EvaluateStream(frames(), timeout=TIMEOUT_SECONDS))
+    finally:
+        settled.set()
+    return "answered"
+
+
+def reflect(channel: grpc.Channel) -> set[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    answer = next(stub.ServerReflectionInfo(iter([asked]), timeout=TIMEOUT_SECONDS))
+    return {service.name for service in answer.list_services_response.service}
+
+
+def check_health(channel: grpc.Channel) -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+    return int(answer.status)
+
+
+def watch_health(channel: grpc.Channel) -> int:
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=5)
+    status = int(next(watch).status)
+    watch.cancel()
+    return status
+
+
+def code_of(
+    address: str,
+    security: ClientSecurity | None,
+    ask: Callable[[grpc.Channel], object] = describe,
+) -> grpc.StatusCode:
+    """How a call ends."""
+    with make_channel(address, security) as channel:
+        try:
+            ask(channel)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
+
+
+def test_a_client_that_trusts_the_authority_is_served(
+    tls_address: str, authority: Authority
+) -> None:
+    security = ClientSecurity(root_certificates=authority.roots)
+    with make_channel(tls_address, security) as channel:
+        assert describe(channel) == GAME
+        assert stream(channel) == GAME
+
+
+def test_a_client_that_trusts_another_authority_does_not_speak(
+    tls_address: str, stranger: Authority
+) -> None:
+    security = ClientSecurity(root_certificates=stranger.roots)
+    assert code_of(tls_address, security) == grpc.StatusCode.UNAVAILABLE
+    # The public authorities did not sign it either.
+    assert code_of(tls_address, ClientSecurity(tls=True)) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_plaintext_does_not_get_into_tls(tls_address: str) -> None:
+    assert code_of(tls_address, None) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_an_expired_certificate_is_not_trusted(authority: Authority) -> None:
+    # trustme's certificates begin in the year 2000.
+    expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    certificate, key = authority.issue("expired", not_after=expired)
+    with serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
+        security = ClientSecurity(root_certificates=authority.roots)
+        assert code_of(address, security) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_certificate_for_another_name_needs_the_override(authority: Authority) -> None:
+    certificate, key = authority.issue("named", "teacher.example")
+    with serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
+        plain = ClientSecurity(root_certificates=authority.roots)
+        assert code_of(address, plain) == grpc.StatusCode.UNAVAILABLE
+        named = ClientSecurity(
+            root_certificates=authority.roots, server_name_override="teacher.example"
+        )
+        assert code_of(address, named) == grpc.StatusCode.OK
+
+
+def test_mtls_serves_only_who_shows_a_certificate_of_the_client_authority(
+    mtls_address: str, authority: Authority, stranger: Authority
+) -> None:
+    certificate, key = authority.issue("client", "client.example")
+    known = ClientSecurity(
+        root_certificates=authority.roots, certificate=certificate, private_key=key
+    )
+    assert code_of(mtls_address, known) == grpc.StatusCode.OK
+
+    without = ClientSecurity(root_certificates=authority.roots)
+    assert code_of(mtls_address, without) == grpc.StatusCode.UNAVAILABLE
+
+    certificate, key = stranger.issue("client", "client.example")
+    unknown = ClientSecurity(
+        root_certificates=authority.roots, certificate=certificate, private_key=key
+    )
+    assert code_of(mtls_address, unknown) == grpc.StatusCode.UNAVAILABLE
+
+
+ASKING = [describe, describe_by_future, describe_with_call, stream]
+
+
+@pytest.mark.parametrize("ask", ASKING)
+def test_the_right_token_is_let_in(token_address: str, ask: Callable[..., object]) -> None:
+    with make_channel(token_address, ClientSecurity(token=TOKEN)) as channel:
+        assert ask(channel) == GAME
+
+
+@pytest.mark.parametrize("security", [None, ClientSecurity(token=OTHER_TOKEN)])
+@pytest.mark.parametrize("ask", [*ASKING, silent_stream, reflect])
+def test_no_token_and_a_wrong_one_are_refused_by_every_kind_of_method(
+    token_address: str, security: ClientSecurity | None, ask: Callable[..., object]
+) -> None:
+    assert code_of(token_address, security, ask) == grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("ask", [check_health, watch_health])
+def test_health_needs_no_token(token_address: str, ask: Callable[..., object]) -> None:
+    with make_channel(token_address) as channel:
+        assert ask(channel) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_answers_with_the_token(token_address: str) -> None:
+    with make_channel(token_address, ClientSecurity(token=TOKEN)) as channel:
+        assert "rrl.teacher.v1.Teacher" in reflect(channel)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        TOKEN,
+        f"Basic {TOKEN}",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        "Bearer ",
+        "",
+        f"Bearer {TOKEN}, Bearer {TOKEN}",
+    ],
+)
+def test_headers_that_are_nearly_right_are_refused(token_address: str, value: str) -> None:
+    with grpc.insecure_channel(token_address) as channel:
+        stub = teacher_pb2_grpc.TeacherStub(channel)
+        with pytest.raises(grpc.RpcError) as raised:
+            stub.Describe(
+                teacher_pb2.DescribeRequest(),
+                metadata=(("authorization", value),),
+                timeout=TIMEOUT_SECONDS,
+            )
+        assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_tokens_change_over_without_a_restart(tmp_path: Path) -> None:
+    served, shown = tmp_path / "served", replace(tmp_path / "shown", TOKEN.encode())
+    replace(served, TOKEN.encode())
+    with (
+        serving(SecurityConfig(token_file=served)) as address,
+        make_channel(address, ClientSecurity(token_file=shown)) as channel,
+    ):
+        assert describe(channel) == GAME
+        # Both are valid while clients change over, then the old one goes.
+        replace(served, f"{TOKEN}\n{OTHER_TOKEN}\n".encode())
+        assert describe(channel) == GAME
+        replace(shown, OTHER_TOKEN.encode())
+        assert describe(channel) == GAME
+        replace(served, OTHER_TOKEN.encode())
+        assert describe(channel) == GAME
+        old = ClientSecurity(token=TOKEN)
+        assert code_of(address, old) == grpc.StatusCode.UNAUTHENTICATED
+        # A file that went wrong shuts nobody out.
+        replace(served, b"")
+        assert describe(channel) == GAME
+
+
+def test_certificates_change_over_without_a_restart(
+    tmp_path: Path, authority: Authority, stranger: Authority
+) -> None:
+    served = Authority(tmp_path, "unused")
+    served.ca = authority.ca
+    certificate, key = served.issue("server")
+    old = ClientSecurity(root_certificates=authority.roots)
+    new = ClientSecurity(root_certificates=stranger.roots)
+    with (
+        serving(SecurityConfig(certificate=certificate, private_key=key)) as address,
+        make_channel(address, old) as open_before,
+    ):
+        assert describe(open_before) == GAME
+        # Half of a rotation: a key without its certificate changes nothing.
+        replace(key, b"not written yet")
+        assert code_of(address, old) == grpc.StatusCode.OK
+        served.ca = stranger.ca
+        served.issue("server")
+        assert code_of(address, new) == grpc.StatusCode.OK
+        assert code_of(address, old) == grpc.StatusCode.UNAVAILABLE
+        # Who was connected stays so.
+        assert describe(open_before) == GAME
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_asyncio_channels_carry_the_token_too(
+    tmp_path: Path, authority: Authority, encrypted: bool
+) -> None:
+    certificate, key = authority.issue("async") if encrypted else (None, None)
+    file = replace(tmp_path / "tokens", TOKEN.encode())
+    roots = authority.roots if encrypted else None
+
+    async def ask(address: str, token: str | None) -> tuple[str, int, int]:
+        security = ClientSecurity(root_certificates=roots, token=token)
+        async with make_async_channel(address, security) as channel:
+            health = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS
+            )
+            stub = teacher_pb2_grpc.TeacherStub(channel)
+            call = stub.EvaluateStream(timeout=TIMEOUT_SECONDS)
+            # As the contract has it: nothing is sent before the credit has come. (asyncio's gRPC
+            # reports a write that meets a refusal as INTERNAL.)
+            assert (await call.read()).credit_rows > 0
+            await call.write(query(tag=7))
+            tag = (await call.read()).answers[0].tag
+            await call.done_writing()
+            answer = await stub.Describe(teacher_pb2.DescribeRequest(), timeout=TIMEOUT_SECONDS)
+            return answer.game, tag, health.status
+
+    config = SecurityConfig(certificate=certificate, private_key=key, token_file=file)
+    with serving(config) as address:
+        serving_status = health_pb2.HealthCheckResponse.SERVING
+        assert asyncio.run(ask(address, TOKEN)) == (GAME, 7, serving_status)
+        for wrong in (None, OTHER_TOKEN):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                asyncio.run(ask(address, wrong))
+            assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_proxy_of_the_environment_does_not_see_the_token(
+    token_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody listens there: a call that went by way of the proxy would fail.
+    for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert code_of(token_address, None, check_health) == grpc.StatusCode.UNAVAILABLE
+    assert code_of(token_address, ClientSecurity(token=TOKEN)) == grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("transport", ["unary", "stream", "same_host"])
+def test_our_client_gets_in_by_every_transport_with_token_and_tls(
+    tmp_path: Path, authority: Authority, transport: Literal["unary", "stream", "same_host"]
+) -> None:
+    certificate, key = authority.issue("all")
+    tokens = replace(tmp_path / "tokens", TOKEN.encode())
+    config = SecurityConfig(certificate=certificate, private_key=key, token_file=tokens)
+    with serving(config) as address:
+        security = ClientSecurity(root_certificates=authority.roots, token=TOKEN)
+        with TeacherClient(address, transport=transport, security=security) as client:
+            answer = client.evaluate(np.asarray([[3, 4]], np.uint8))
+            # 3 + 4, and twice that.
+            assert answer.action_values.tolist() == [[7.0, 14.0]]
+        security = ClientSecurity(root_certificates=authority.roots, token=OTHER_TOKEN)
+        with (
+            TeacherClient(address, transport=transport, security=security) as client,
+            pytest.raises(TeacherUnauthenticated),
+        ):
+            client.evaluate(np.asarray([[3, 4]], np.uint8))
+
+
+def test_a_server_that_would_expose_tokens_does_not_start(tmp_path: Path) -> None:
+    tokens = replace(tmp_path / "tokens", TOKEN.encode())
+    config = TeacherConfig(
+        models=one_model("in memory"),
+        host="0.0.0.0",
+        port=0,
+        metrics_port=None,
+        security=SecurityConfig(token_file=tokens),
+    )
+    with pytest.raises(UserError, match="would travel unencrypted"):
+        TeacherServer(config, [PixelSums()]).start()

@@ -1,0 +1,148 @@
+"""Lanes: shares of rows among lanes, turns within one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.teacher.batching.lanes import (
+    LANE_SHARES,
+    ROWS_PER_TURN,
+    FairShares,
+    LaneQueues,
+)
+from services.teacher.batching.query import Lane, Query
+
+
+class Nobody:
+    def settled(self, queries: Sequence[Query]) -> None: ...
+
+
+def query(rows: int, lane: Lane = Lane.ACTING) -> Query:
+    return Query(
+        np.zeros((rows, 1), np.uint8),
+        np.zeros((rows, 1), np.float32),
+        deadline=1e9,
+        lane=lane,
+        sink=Nobody(),
+    )
+
+
+def alive(_: Query) -> bool:
+    return False
+
+
+def test_lanes_with_endless_work_get_their_shares() -> None:
+    shares = FairShares()
+    served = dict.fromkeys(Lane, 0)
+    for _ in range(2100):
+        lane = shares.next_lane([1, 1, 1])
+        assert lane is not None
+        shares.charge(lane, 1)
+        served[lane] += 1
+    # 16 : 4 : 1 of 2,100 rows.
+    # But for the turns at the beginning, which go to the larger shares first.
+    for lane, fair in ((Lane.ACTING, 1600), (Lane.LABELLING, 400), (Lane.EVALUATION, 100)):
+        assert abs(served[lane] - fair) <= 4 * ROWS_PER_TURN
+    assert served[Lane.EVALUATION] > 0
+
+
+def test_an_idle_time_is_not_saved_up() -> None:
+    shares = FairShares()
+    for _ in range(1000):
+        assert shares.next_lane([1, 0, 0]) is Lane.ACTING
+        shares.charge(Lane.ACTING, 16)
+    shares.awake(Lane.EVALUATION)
+    turns = []
+    for _ in range(34):
+        lane = shares.next_lane([1, 0, 1])
+        assert lane is not None
+        shares.charge(lane, 1)
+        turns.append(lane)
+    # Never twice before acting has had 16 rows, not a thousand in a row.
+    assert turns.count(Lane.EVALUATION) <= 2
+
+
+def test_nothing_waiting_is_nobodys_turn() -> None:
+    assert FairShares().next_lane([0, 0, 0]) is None
+
+
+@given(
+    waiting=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=50, max_size=200),
+    rows=st.integers(1, 128),
+)
+def test_a_lane_with_work_is_served_within_the_shares_of_the_others(
+    waiting: list[list[bool]], rows: int
+) -> None:
+    shares = FairShares()
+    without = dict.fromkeys(Lane, 0.0)
+    before = [False] * 3
+    for busy in waiting:
+        for lane in Lane:
+            if busy[lane] and not before[lane]:
+                shares.awake(lane)
+                without[lane] = 0
+        before = busy
+        lane = shares.next_lane([int(b) for b in busy])
+        if lane is None:
+            continue
+        shares.charge(lane, rows)
+        for other in Lane:
+            if busy[other]:
+                without[other] = 0 if other is lane else without[other] + rows
+            # While it waits, every other lane gets at most what its share is beside a batch and two
+            # turns of this lane's, and two turns and a batch more.
+            fair = sum(
+                (rows + 2 * ROWS_PER_TURN) * LANE_SHARES[o] / LANE_SHARES[other]
+                + rows
+                + 2 * ROWS_PER_TURN
+                for o in Lane
+            )
+            assert without[other] <= fair
+
+
+@given(sizes=st.lists(st.integers(1, 100), min_size=1, max_size=12), room=st.integers(1, 64))
+def test_every_row_is_taken_once_in_order(sizes: list[int], room: int) -> None:
+    queues = LaneQueues()
+    queries = [query(size) for size in sizes]
+    for made in queries:
+        queues.add(made)
+    seen: dict[int, int] = {id(made): 0 for made in queries}
+    while len(queues):
+        taken = queues.take(Lane.ACTING, room, alive)
+        assert sum(piece.rows for piece in taken.pieces) <= room
+        for piece in taken.pieces:
+            assert piece.start == seen[id(piece.query)] < piece.stop
+            seen[id(piece.query)] = piece.stop
+    assert [seen[id(made)] for made in queries] == sizes
+    assert queues.rows == [0, 0, 0]
+
+
+def test_a_query_alone_fills_the_room_in_one_piece() -> None:
+    queues = LaneQueues()
+    queues.add(query(100))
+    (piece,) = queues.take(Lane.ACTING, 80, alive).pieces
+    assert (piece.start, piece.stop) == (0, 80)
+    assert queues.rows[Lane.ACTING] == 20
+
+
+def test_a_turn_is_bounded_when_others_wait() -> None:
+    queues = LaneQueues()
+    large, small = query(100), query(1)
+    queues.add(large)
+    queues.add(small)
+    taken = queues.take(Lane.ACTING, ROWS_PER_TURN + 1, alive).pieces
+    assert [(piece.query, piece.rows) for piece in taken] == [(large, ROWS_PER_TURN), (small, 1)]
+
+
+def test_what_is_dropped_leaves_no_rows_behind() -> None:
+    queues = LaneQueues()
+    dead, living = query(5), query(7, Lane.LABELLING)
+    queues.add(dead)
+    queues.add(living)
+    assert queues.drop(lambda asked: asked is dead) == [dead]
+    assert queues.rows == [0, 7, 0]
+    assert (len(queues), queues.earliest_deadline()) == (1, 1e9)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from services.teacher import client_channel
+from services.teacher.client_channel import (
+    CHANNEL_OPTIONS,
+    LONGEST_BACKOFF_SECONDS,
+    backoff_seconds,
+    balanced_target,
+    channel_options,
+    count_replicas,
+    parse_addresses,
+)
+from services.teacher.client_errors import TeacherUnavailable
+from services.teacher.client_settings import ClientSettings
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("127.0.0.1:50051", ("127.0.0.1:50051",)),
+        ("a:1, b:2", ("a:1", "b:2")),
+        (["a:1", "b:2", "a:1"], ("a:1", "b:2")),
+        ("unix:/run/teacher", ("unix:/run/teacher",)),
+        ("dns:///teacher:50051", ("dns:///teacher:50051",)),
+        ("[::1]:50051", ("[::1]:50051",)),
+    ],
+)
+def test_addresses_come_alone_with_commas_or_as_a_sequence(
+    given: str | list[str], found: tuple[str, ...]
+) -> None:
+    assert parse_addresses(given) == found
+
+
+@pytest.mark.parametrize("given", ["", "a:1,,b:2", [], "teacher", "teacher:grpc", "teacher:"])
+def test_what_is_no_address_is_refused(given: str | list[str]) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        parse_addresses(given)
+
+
+def test_one_address_is_its_own_target() -> None:
+    assert balanced_target(["dns:///teacher:50051"]) == "dns:///teacher:50051"
+
+
+def test_replicas_are_one_target_that_grpc_balances_over() -> None:
+    assert balanced_target(["127.0.0.1:1", "127.0.0.2:2"]) == "ipv4:127.0.0.1:1,127.0.0.2:2"
+    assert balanced_target(["[::1]:1", "[::2]:2"]) == "ipv6:[::1]:1,[::2]:2"
+
+
+@pytest.mark.parametrize(
+    "addresses", [["127.0.0.1:1", "[::1]:1"], ["127.0.0.1:1", "unix:/run/teacher"]]
+)
+def test_replicas_of_different_kinds_are_refused(addresses: list[str]) -> None:
+    with pytest.raises(ValueError, match="replicas"):
+        balanced_target(addresses)
+
+
+def test_an_unknown_name_among_replicas_is_named() -> None:
+    with pytest.raises(TeacherUnavailable, match="no.such.name.invalid:1"):
+        balanced_target(["no.such.name.invalid:1", "127.0.0.1:1"])
+
+
+def test_a_plain_address_is_one_replica_and_a_name_as_many_as_it_has_addresses() -> None:
+    assert count_replicas("127.0.0.1:50051") == 1
+    assert count_replicas("dns:///127.0.0.1:50051") == 1
+    assert count_replicas("dns:///no.such.name.invalid:50051") == 1
+
+
+def test_waiting_times_double_up_to_a_limit() -> None:
+    # 0.1, 0.2, 0.4 ... 2 s; a teacher's own 0.02 s: 0.02, 0.04; its 30 s are kept.
+    assert [backoff_seconds(attempts) for attempts in (1, 2, 3)] == [0.1, 0.2, 0.4]
+    assert backoff_seconds(10**6) == LONGEST_BACKOFF_SECONDS == 2.0
+    assert [backoff_seconds(attempts, 0.02) for attempts in (1, 2)] == [0.02, 0.04]
+    assert backoff_seconds(3, 30.0) == 30.0
+
+
+def test_replicas_are_known_by_the_name_of_the_first() -> None:
+    addresses = ["teacher-a:1", "teacher-b:2"]
+    options = dict(channel_options("ipv4:10.0.0.1:1,10.0.0.2:2", addresses))
+    assert options["grpc.default_authority"] == "teacher-a:1"
+    assert channel_options("teacher-b:2", addresses) == CHANNEL_OPTIONS
+
+
+def test_grpc_repeats_evaluate_alone_and_balances_over_replicas() -> None:
+    config = json.loads(dict(CHANNEL_OPTIONS)["grpc.service_config"])
+    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+    (method,) = config["methodConfig"]
+    assert method["name"] == [{"service": "rrl.teacher.v1.Teacher", "method": "Evaluate"}]
+    codes = method["retryPolicy"]["retryableStatusCodes"]
+    assert codes == ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+    # 512 Atari states are 14 MB: they must fit the buffer that a repetition is sent from.
+    assert dict(CHANNEL_OPTIONS)["grpc.per_rpc_retry_buffer_size"] > 512 * 84 * 84 * 4
+    assert client_channel.LARGEST_ATTEMPTS == method["retryPolicy"]["maxAttempts"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"timeout_seconds": 0.0}, "timeout_seconds is 0.0"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds is nan"),
+        ({"transport": "carrier pigeon"}, "carrier pigeon.*auto, stream, unary, same_host"),
+        ({"transport": "same_host", "addresses": ("a:1", "b:2")}, "2 replicas"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        ClientSettings(**({"addresses": ("a:1",)} | changes))  # type: ignore[arg-type]
+
+
+def test_shared_memory_is_for_one_teacher_not_for_replicas() -> None:
+    assert ClientSettings(addresses=("a:1",)).may_use_same_host
+    assert not ClientSettings(addresses=("a:1", "b:2")).may_use_same_host
+    assert not ClientSettings(addresses=("a:1",), transport="stream").may_use_same_host

@@ -1,0 +1,414 @@
+"""`rrl teacher top`: numbers from pages, and a real metrics server that comes and goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from rich.console import Console
+
+from services.cli.teacher_top import top
+from services.shared.addresses import Address
+from services.shared.errors import UserError
+from services.shared.metrics import MetricsServer
+from services.teacher.batching.query import Lane, Query, RefusalCode
+from services.teacher.metrics import TeacherMetrics
+from services.teacher.top import TeacherTop, print_once, render, watch
+from services.teacher.top_rates import difference, quantile
+from services.teacher.top_snapshot import Histogram, ServedVersion, Snapshot, fetch, parse
+
+ADDRESS = Address("127.0.0.1", 9101)
+
+PAGE = """\
+# TYPE rrl_teacher_serving gauge
+rrl_teacher_serving 1
+# TYPE rrl_teacher_start_time_seconds gauge
+rrl_teacher_start_time_seconds 1000
+# TYPE rrl_teacher_queue_bytes gauge
+rrl_teacher_queue_bytes 84672
+# TYPE rrl_teacher_compilations_after_ready counter
+rrl_teacher_compilations_after_ready_total 2
+# TYPE rrl_teacher_info gauge
+rrl_teacher_info{model="pong",version="1",parameters="aaa",backend="jax cpu",game="pong"} 1
+rrl_teacher_info{model="pong",version="2",parameters="bbb",backend="jax cpu",game="pong"} 1
+# TYPE rrl_teacher_connections gauge
+rrl_teacher_connections{transport="stream"} 3
+rrl_teacher_connections{transport="same_host"} 1
+# TYPE rrl_teacher_reloads counter
+rrl_teacher_reloads_total{model="pong",result="ok"} 5
+rrl_teacher_reloads_total{model="pong",result="failed"} 1
+# TYPE rrl_teacher_batch_rows histogram
+rrl_teacher_batch_rows_bucket{model="pong",le="8.0"} 10
+rrl_teacher_batch_rows_bucket{model="pong",le="+Inf"} 10
+rrl_teacher_batch_rows_count{model="pong"} 10
+rrl_teacher_batch_rows_sum{model="pong"} 60
+# TYPE rrl_teacher_forward_seconds histogram
+rrl_teacher_forward_seconds_bucket{model="pong",le="0.01"} 10
+rrl_teacher_forward_seconds_bucket{model="pong",le="+Inf"} 10
+rrl_teacher_forward_seconds_count{model="pong"} 10
+rrl_teacher_forward_seconds_sum{model="pong"} 0.05
+# TYPE rrl_teacher_padding_rows counter
+rrl_teacher_padding_rows_total{model="pong"} 20
+# TYPE rrl_teacher_queries counter
+rrl_teacher_queries_total{model="pong",lane="acting",code="OK"} 40
+rrl_teacher_queries_total{model="pong",lane="acting",code="DEADLINE_EXCEEDED"} 4
+# TYPE rrl_teacher_rejected counter
+rrl_teacher_rejected_total{model="pong",lane="acting",reason="full"} 3
+rrl_teacher_rejected_total{model="pong",lane="acting",reason="too_late"} 2
+# TYPE rrl_teacher_rows counter
+rrl_teacher_rows_total{model="pong",lane="acting"} 60
+# TYPE rrl_teacher_expired counter
+rrl_teacher_expired_total{model="pong",lane="acting"} 4
+# TYPE rrl_teacher_wait_seconds histogram
+rrl_teacher_wait_seconds_bucket{model="pong",lane="acting",le="0.001"} 30
+rrl_teacher_wait_seconds_bucket{model="pong",lane="acting",le="0.002"} 40
+rrl_teacher_wait_seconds_bucket{model="pong",lane="acting",le="+Inf"} 40
+rrl_teacher_wait_seconds_count{model="pong",lane="acting"} 40
+rrl_teacher_wait_seconds_sum{model="pong",lane="acting"} 0.03
+# TYPE rrl_teacher_queue_rows gauge
+rrl_teacher_queue_rows{model="pong",lane="acting"} 12
+rrl_teacher_queue_rows{model="pong",lane="labelling"} 0
+"""
+
+
+def snapshot(*changes: tuple[str, str], taken: float = 0.0) -> Snapshot:
+    """The page with pieces of text replaced, as taken at a time."""
+    text = PAGE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return parse(text, ADDRESS, taken)
+
+
+def drawn(renderable: object) -> str:
+    console = Console(file=io.StringIO(), width=100, no_color=True)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_page_is_read_into_its_numbers() -> None:
+    read = snapshot(taken=7.0)
+    assert (read.taken, read.started, read.serving) == (7.0, 1000.0, True)
+    assert (read.queue_bytes, read.compilations) == (84672.0, 2.0)
+    assert read.connections == {"stream": 3, "same_host": 1}
+    first = ServedVersion(
+        model="pong", version="1", parameters="aaa", backend="jax cpu", game="pong"
+    )
+    assert read.versions == (first, dataclasses.replace(first, version="2", parameters="bbb"))
+    model = read.models["pong"]
+    assert model.batch_rows == Histogram((8.0, float("inf")), (10.0, 10.0), 60.0)
+    assert (model.padding_rows, model.reloads_failed) == (20.0, 1.0)
+    lane = model.lanes["acting"]
+    # Answered are only those that ended with OK; refusals count whatever their reason: 3 + 2.
+    assert (lane.queries, lane.rows, lane.rejected, lane.expired) == (40.0, 60.0, 5.0, 4.0)
+    assert lane.queue_rows == 12.0
+    assert model.lanes["labelling"].queries == 0.0
+
+
+def test_rates_are_differences_per_second() -> None:
+    before = snapshot(taken=10.0)
+    acting, pong = 'model="pong",lane="acting"', 'model="pong"'
+    after = snapshot(
+        ('code="OK"} 40', 'code="OK"} 140'),
+        (f"rows_total{{{acting}}} 60", f"rows_total{{{acting}}} 460"),
+        ('reason="full"} 3', 'reason="full"} 13'),
+        (f"expired_total{{{acting}}} 4", f"expired_total{{{acting}}} 5"),
+        (f'batch_rows_bucket{{{pong},le="8.0"}} 10', f'batch_rows_bucket{{{pong},le="8.0"}} 60'),
+        (f'batch_rows_bucket{{{pong},le="+Inf"}} 10', f'batch_rows_bucket{{{pong},le="+Inf"}} 60'),
+        (f"batch_rows_sum{{{pong}}} 60", f"batch_rows_sum{{{pong}}} 360"),
+        (f"padding_rows_total{{{pong}}} 20", f"padding_rows_total{{{pong}}} 120"),
+        (f'seconds_bucket{{{pong},le="0.01"}} 10', f'seconds_bucket{{{pong},le="0.01"}} 60'),
+        (f'seconds_bucket{{{pong},le="+Inf"}} 10', f'seconds_bucket{{{pong},le="+Inf"}} 60'),
+        taken=12.0,
+    )
+    rates = difference(before, after)
+    model, lane = rates.models["pong"], rates.models["pong"].lanes["acting"]
+    assert not rates.restarted
+    # In 2 s: 100 queries with 400 rows, 10 refused, 1 expired.
+    assert (lane.queries_per_second, lane.rows_per_second) == (50.0, 200.0)
+    assert (lane.rejected_per_second, lane.expired_per_second) == (5.0, 0.5)
+    # 50 batches with 300 real and 100 padding rows: 6 rows each, a quarter wasted.
+    assert (model.batches_per_second, model.mean_batch_rows) == (25.0, 6.0)
+    assert model.padding_share == 0.25
+    # All 50 in one bucket from 0 to 0.01 s: the median is taken at its middle.
+    assert model.forward_p50_seconds == pytest.approx(0.005)
+    # Nothing waited anew.
+    assert lane.wait_p50_seconds is None
+
+
+def test_after_a_restart_all_that_was_counted_since_is_new() -> None:
+    before = snapshot(taken=10.0)
+    after = snapshot(("start_time_seconds 1000", "start_time_seconds 1500"), taken=14.0)
+    rates = difference(before, after)
+    assert rates.restarted
+    # 40 queries and 60 rows in 4 s, though the counters stand where they stood.
+    assert rates.models["pong"].lanes["acting"].queries_per_second == 10.0
+    assert rates.models["pong"].lanes["acting"].rows_per_second == 15.0
+
+
+def test_a_counter_that_went_back_began_again_from_zero() -> None:
+    before = snapshot(taken=0.0)
+    after = snapshot(('code="OK"} 40', 'code="OK"} 6'), taken=2.0)
+    assert difference(before, after).models["pong"].lanes["acting"].queries_per_second == 3.0
+
+
+def test_rates_need_time_between_the_snapshots() -> None:
+    with pytest.raises(ValueError, match="need above 0"):
+        difference(snapshot(taken=1.0), snapshot(taken=1.0))
+
+
+INFINITY = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("counts", "q", "expected"),
+    [
+        # Rank 5 of 10 in (1, 2], which holds the ranks 2 to 8: 1 + (5 - 2) / 6.
+        ((2, 8, 10, 10), 0.5, 1.5),
+        # Rank 1 of 10 in the first bucket, (0, 1], which holds 2.
+        ((2, 8, 10, 10), 0.1, 0.5),
+        # Rank 9.9 of 10 in (2, 4], which holds the ranks 8 to 10: 2 + 2 x 1.9 / 2.
+        ((2, 8, 10, 10), 0.99, 3.9),
+        # Beyond the last finite bound there is nothing to interpolate to.
+        ((0, 0, 1, 10), 0.5, 4.0),
+        ((0, 0, 0, 0), 0.5, None),
+    ],
+)
+def test_quantiles_follow_prometheus_rule(
+    counts: tuple[float, ...], q: float, expected: float | None
+) -> None:
+    histogram = Histogram((1.0, 2.0, 4.0, INFINITY), counts)
+    result = quantile(histogram, q)
+    assert result == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_histogram_without_finite_buckets_has_no_quantile() -> None:
+    assert quantile(Histogram((INFINITY,), (3.0,)), 0.5) is None
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=50), st.floats(0.01, 1))
+def test_a_quantile_lies_in_the_bucket_of_the_value_with_that_rank(
+    values: list[float], q: float
+) -> None:
+    bounds = (1.0, 2.0, 4.0, INFINITY)
+    counts = tuple(float(sum(value <= bound for value in values)) for bound in bounds)
+    estimate = quantile(Histogram(bounds, counts), q)
+    ranked = sorted(values)
+    # The smallest value with at least q of all values at or below it.
+    exact = next(v for i, v in enumerate(ranked, 1) if i >= q * len(values))
+    upper = next(bound for bound in bounds if exact <= bound)
+    lower = max((bound for bound in (0.0, *bounds) if bound < upper), default=0.0)
+    assert estimate is not None
+    assert lower <= estimate <= (lower if upper == INFINITY else upper)
+
+
+@pytest.mark.parametrize("page", ["", "<html>hello</html>", "up 1\n", "rrl_teacher_serving 1\n"])
+def test_other_pages_are_not_taken_for_a_teachers(page: str) -> None:
+    with pytest.raises(UserError, match="no teacher's metrics page .*--metrics"):
+        parse(page, ADDRESS, 0.0)
+
+
+@given(st.text(), st.integers(0, len(PAGE)), st.integers(0, len(PAGE)))
+def test_a_damaged_page_is_drawn_or_refused(noise: str, start: int, end: int) -> None:
+    try:
+        damaged = parse(PAGE[:start] + noise + PAGE[end:], ADDRESS, 1.0)
+    except UserError:
+        return
+    drawn(render(difference(snapshot(), damaged), ADDRESS, uptime_seconds=1.0))
+
+
+@pytest.mark.parametrize("number", ["NaN", "-1", "+Inf", "-Inf", "1e308"])
+def test_numbers_that_make_no_sense_are_drawn_all_the_same(number: str) -> None:
+    names = "(?!.*start_time)rrl_.*"
+    page = re.sub(rf"(?m)^({names}) \S+$", rf"\1 {number}", PAGE)
+    strange = parse(page, ADDRESS, 1.0)
+    assert "acting" in drawn(render(difference(snapshot(), strange), ADDRESS, uptime_seconds=0.0))
+    # From one such page to the next.
+    rates = difference(strange, dataclasses.replace(strange, taken=2.0))
+    assert "acting" in drawn(render(rates, ADDRESS, uptime_seconds=0.0))
+
+
+class Nobody:
+    """Wants no answers."""
+
+    def settled(self, queries: Sequence[Query]) -> None:
+        """Do nothing."""
+
+
+def test_the_services_own_page_is_understood() -> None:
+    registry = CollectorRegistry()
+    metrics = TeacherMetrics(registry)
+    counts = metrics.model("pong")
+
+    def page(taken: float) -> Snapshot:
+        return parse(generate_latest(registry).decode(), ADDRESS, taken)
+
+    before = page(0.0)
+    queries = [
+        Query(
+            np.zeros((rows, 1), np.uint8),
+            np.zeros((rows, 2), np.float32),
+            deadline=1e9,
+            lane=Lane.LABELLING,
+            sink=Nobody(),
+        )
+        for rows in (1, 5)
+    ]
+    counts.taken(queries, now=0.1)
+    counts.batch_ended(rows=6, padding_rows=2, seconds=0.02)
+    counts.settled(queries, now=0.3)
+    counts.refused(Lane.ACTING, RefusalCode.RESOURCE_EXHAUSTED, "full")
+    rates = difference(before, page(2.0)).models["pong"]
+
+    assert set(rates.lanes) == {"acting", "labelling", "evaluation"}
+    # In 2 s: two queries of 1 + 5 rows in one batch with 2 more of padding, and one refused.
+    labelling = rates.lanes["labelling"]
+    assert (labelling.queries_per_second, labelling.rows_per_second) == (1.0, 3.0)
+    assert (rates.batches_per_second, rates.mean_batch_rows) == (0.5, 6.0)
+    assert rates.padding_share == 0.25
+    assert rates.lanes["acting"].rejected_per_second == 0.5
+    # Within the buckets' width of what was measured: 0.1, 0.3 and 0.02 s.
+    assert labelling.wait_p50_seconds == pytest.approx(0.1, rel=0.5)
+    assert labelling.latency_p99_seconds == pytest.approx(0.3, rel=0.8)
+    assert rates.forward_p50_seconds == pytest.approx(0.02, rel=0.5)
+
+
+def test_the_view_shows_where_it_looks_and_what_is_wrong() -> None:
+    rates = difference(snapshot(), snapshot(taken=1.0))
+    text = drawn(render(rates, ADDRESS, uptime_seconds=3725.0))
+    # 3725 s are an hour, two minutes and five seconds.
+    assert "teacher at 127.0.0.1:9101: SERVING, up 1:02:05" in text
+    assert "compilations after ready 2" in text
+    assert "version 1 (aaa), 2 (bbb) | jax cpu" in text
+    assert "1 reloads failed" in text
+    assert "acting" in text and "labelling" in text
+
+
+def test_names_from_the_page_do_not_command_the_terminal() -> None:
+    evil = '\\n\x1b[31m[red]"'.replace('"', "")
+    page = PAGE.replace('model="pong"', f'model="{evil}"')
+    rates = difference(snapshot(), parse(page, ADDRESS, 1.0))
+    text = drawn(render(rates, ADDRESS, uptime_seconds=0.0))
+    assert "\x1b" not in text
+    assert "??[31m[red]" in text
+
+
+@pytest.fixture
+def teacher() -> Iterator[MetricsServer]:
+    """A metrics server with a gauge that makes it a teacher's."""
+    server = serve_page()
+    yield server
+    server.close()
+
+
+def serve_page(port: int = 0, name: str = "rrl_teacher_start_time_seconds") -> MetricsServer:
+    """A page of one number, another one for another port."""
+    registry = CollectorRegistry()
+    Gauge(name, "When it began.", registry=registry).set(1000 + port)
+    return MetricsServer(registry, port=port)
+
+
+def test_a_service_that_goes_away_is_waited_for(teacher: MetricsServer) -> None:
+    port = teacher.port
+    view = TeacherTop(Address("127.0.0.1", port))
+    assert "teacher at" in drawn(view.step())
+    teacher.close()
+    assert f"waiting for 127.0.0.1:{port} to come back" in drawn(view.step())
+    again = serve_page(port)
+    try:
+        assert "(restarted)" in drawn(view.step())
+        assert "(restarted)" not in drawn(view.step())
+    finally:
+        again.close()
+
+
+def test_where_nobody_is_the_user_is_told_what_to_do() -> None:
+    with socket.socket() as taken:
+        # Bound, not listening: nobody else gets the port, nobody answers.
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(UserError, match="no metrics page .*rrl teacher serve"):
+            TeacherTop(Address("127.0.0.1", taken.getsockname()[1]))
+
+
+def test_another_services_page_is_named_as_such() -> None:
+    server = serve_page(name="something")
+    try:
+        with pytest.raises(UserError, match="no rrl_teacher_start_time_seconds"):
+            TeacherTop(Address("127.0.0.1", server.port))
+    finally:
+        server.close()
+
+
+def test_what_speaks_no_http_is_named_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(1024)
+                peer.sendall(b"\x00\x00\x12\x04 not http\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(UserError, match="does not speak HTTP"):
+            fetch(Address("127.0.0.1", listener.getsockname()[1]))
+        thread.join()
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(UserError, match="no metrics page"),
+    ):
+        fetch(Address("127.0.0.1", listener.getsockname()[1]), timeout_seconds=0.05)
+
+
+def test_one_interval_is_printed_as_plain_text(teacher: MetricsServer) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    address = Address("127.0.0.1", teacher.port)
+    print_once(address, console, interval_seconds=0.01, stop=threading.Event())
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert text.startswith(f"teacher at 127.0.0.1:{teacher.port}: NOT SERVING")
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_view_is_drawn_until_it_is_told_to_stop(
+    teacher: MetricsServer, is_terminal: bool
+) -> None:
+    stop = threading.Event()
+    file = io.StringIO()
+    console = Console(file=file, width=100, height=30, force_terminal=is_terminal)
+    address = Address("127.0.0.1", teacher.port)
+    threading.Timer(0.2, stop.set).start()
+    watch(address, console, interval_seconds=0.02, stop=stop)
+    assert file.getvalue().count("NOT SERVING") >= 2
+    # A terminal is given back as it was: out of the alternate screen, with its cursor.
+    assert ("\x1b[?1049l" in file.getvalue()) == is_terminal
+
+
+def test_the_command_prints_one_interval_and_ends(teacher: MetricsServer) -> None:
+    program = "import tyro; from services.cli.teacher_top import top; tyro.cli(top)"
+    flags = ["--metrics", f"localhost:{teacher.port}", "--once", "--interval", "0.1"]
+    done = subprocess.run([sys.executable, "-c", program, *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"teacher at localhost:{teacher.port}: NOT SERVING")
+
+
+@pytest.mark.parametrize("interval", [0.0, -1.0, float("nan"), 4000.0])
+def test_an_interval_out_of_range_is_refused(interval: float) -> None:
+    with pytest.raises(UserError, match="--interval is"):
+        top(interval=interval)
