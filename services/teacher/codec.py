@@ -271,14 +271,25 @@ def encode_action_values(
         teacher_version: Hash of the parameters that computed them.
         model_version: Number of the model's version that computed them.
     """
-    rows, actions = action_values.shape
-    return teacher_pb2.EvaluateResponse(
-        batch_rows=rows,
-        num_actions=actions,
-        action_values=action_values.astype(_ACTION_VALUE, copy=False).tobytes(),
-        teacher_version=teacher_version,
-        model_version=model_version,
-    )
+    response = teacher_pb2.EvaluateResponse()
+    fill_action_values(response, action_values, teacher_version, model_version)
+    return response
+
+
+def fill_action_values(
+    response: teacher_pb2.EvaluateResponse,
+    action_values: NDArray[np.float32],
+    teacher_version: str,
+    model_version: int,
+) -> None:
+    """Write the answer to one request where it belongs, e.g. into a frame, which saves a copy.
+
+    Arguments beside the message are those of `encode_action_values`.
+    """
+    response.batch_rows, response.num_actions = action_values.shape
+    response.action_values = action_values.astype(_ACTION_VALUE, copy=False).tobytes()
+    response.teacher_version = teacher_version
+    response.model_version = model_version
 
 
 def decode_action_values(

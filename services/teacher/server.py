@@ -137,8 +137,7 @@ class TeacherServer:
         config = self._config
         keep_large_buffers()
         try:
-            check_exposure(config.security, config.host)
-            check_port_is_free(config.host, config.port, purpose="the teacher", flag="--port")
+            _check_doors(config)
             if config.metrics_port is not None:
                 self._metrics_server = MetricsServer(
                     self._registry, host=config.host, port=config.metrics_port
@@ -276,8 +275,10 @@ def build_teacher(config: TeacherConfig) -> TeacherServer:
     """Load the policies and make their server; nothing listens yet.
 
     Raises:
-        UserError: A checkpoint is missing or unreadable.
+        UserError: A checkpoint is missing or unreadable, or the service could not listen anyway.
     """
+    # Before seconds go into comparing backends.
+    _check_doors(config)
 
     def load(model: ModelConfig, backend: str) -> Policy:
         return load_policy(
@@ -296,6 +297,15 @@ def _same_host_config(config: TeacherConfig) -> SameHostConfig:
         rows_per_connection=max(rows, SameHostConfig.rows_per_connection),
         longest_timeout_seconds=batching.longest_wait_seconds,
     )
+
+
+def _check_doors(config: TeacherConfig) -> None:
+    check_exposure(config.security, config.host)
+    check_port_is_free(config.host, config.port, purpose="the teacher", flag="--port")
+    if config.metrics_port is not None:
+        check_port_is_free(
+            config.host, config.metrics_port, purpose="the metrics page", flag="--metrics-port"
+        )
 
 
 def _max_message_bytes(policies: Sequence[Policy], max_batch_rows: int) -> int:

@@ -137,15 +137,14 @@ class Stream:
 
     def _settled(self, tag: int, query: Query) -> None:
         del self._under_way[tag]
-        answer = teacher_pb2.Answer(tag=tag)
+        answer = self._frame.answers.add(tag=tag)
         if query.refusal is None:
-            response = codec.encode_action_values(
-                query.values, query.parameters_hash, query.version
+            codec.fill_action_values(
+                answer.response, query.values, query.parameters_hash, query.version
             )
-            answer.response.CopyFrom(response)
         else:
             answer.failure.CopyFrom(codec.encode_failure(query.refusal))
-        self._add(answer)
+        self._changed.set()
         self._give_back(len(query.observations))
 
     def _give_back(self, rows: int) -> int:

@@ -34,7 +34,7 @@ from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, t
 from services.replay.server import build_replay
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient
-from services.teacher.config import BatchingConfig, TeacherConfig
+from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
 
 CATCH = EnvironmentConfig(name="catch")
@@ -106,7 +106,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 @pytest.fixture
 def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        checkpoint=str(catch_teacher),
+        models=one_model(str(catch_teacher)),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(4,)),
@@ -341,7 +341,7 @@ def test_an_actor_refuses_a_teacher_of_another_game(
 ) -> None:
     teacher = build_teacher(
         TeacherConfig(
-            checkpoint="pong_dqn",
+            models=one_model("pong_dqn"),
             port=0,
             metrics_port=None,
             batching=BatchingConfig(buckets=(1,)),

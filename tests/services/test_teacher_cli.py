@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.cli.teacher import query, read_states
+from services.cli.teacher_query import query, read_states
 from services.shared.errors import UserError
 from services.shared.health import is_serving
 from services.teacher.client import TeacherClient, TeacherError

@@ -42,6 +42,8 @@ _LAST_BATCH_SECONDS = 10.0
 _SHORTEST_RETRY_SECONDS = 0.02
 _SLOWDOWN_SMOOTHING = 0.1
 _MOST_SLOWDOWN = 4.0
+_FEWEST_ROWS_TO_SPLIT = 16
+"""A batch of so few rows is not shared out to idle device threads."""
 
 
 class Channel:
@@ -114,9 +116,10 @@ class Batcher:
         self._busy_until: dict[int, float] = {}
         self._timer_due = float("inf")
         self._closed = False
-        lock = threading.Lock()
-        self._changed = threading.Condition(lock)
-        self._timer_moved = threading.Condition(lock)
+        self._worst_wait = 0.0
+        self._lock = threading.Lock()
+        self._idle: list[threading.Condition] = []
+        self._timer_moved = threading.Condition(self._lock)
         self._devices = [
             threading.Thread(target=self._run, name=f"teacher-device-{index}", daemon=True)
             for index in range(device_threads)
@@ -132,8 +135,8 @@ class Batcher:
 
     def add(self, channel: Channel) -> None:
         """Serve a channel from now on."""
-        with self._changed:
-            self._channels.append(channel)
+        with self._lock:
+            self._set_channels([*self._channels, channel])
 
     def remove(self, channel: Channel, timeout_seconds: float) -> bool:
         """Stop serving a channel that gets no new queries, once those that wait are settled.
@@ -143,10 +146,10 @@ class Batcher:
         """
         end = time.monotonic() + timeout_seconds
         while time.monotonic() < end:
-            with self._changed:
+            with self._lock:
                 if not len(channel.queues):
                     channel.retired = True
-                    self._channels.remove(channel)
+                    self._set_channels([other for other in self._channels if other is not channel])
                     return True
             time.sleep(0.01)
         return False
@@ -161,7 +164,7 @@ class Batcher:
         now = time.monotonic()
         dead: list[Query] = []
         try:
-            with self._changed:
+            with self._lock:
                 if self._closed:
                     raise Refusal(RefusalCode.UNAVAILABLE, "the teacher is draining")
                 if channel.retired:
@@ -173,12 +176,13 @@ class Batcher:
                     dead = self._drop_dead(now)
                 self._admit(query, channel, now)
         finally:
-            _settle(dead)
+            if dead:
+                _settle(dead)
 
     def _admit(self, query: Query, channel: Channel, now: float) -> None:
         rows = len(query.observations)
-        wait = self._predicted_wait(query, channel, now)
         if not self._has_room(query):
+            wait = self._predicted_wait(query, channel, now)
             channel.tallies.refused(query.lane, RefusalCode.RESOURCE_EXHAUSTED, "full")
             raise Refusal(
                 RefusalCode.RESOURCE_EXHAUSTED,
@@ -186,14 +190,8 @@ class Batcher:
                 f"{self._max_bytes >> 20} MiB) are waiting, no room for {rows} more",
                 retry_after_seconds=max(wait, _SHORTEST_RETRY_SECONDS),
             )
-        if now + wait > query.deadline:
-            channel.tallies.refused(query.lane, RefusalCode.RESOURCE_EXHAUSTED, "too_late")
-            raise Refusal(
-                RefusalCode.RESOURCE_EXHAUSTED,
-                f"the answer would take about {1e3 * wait:.0f} ms, the deadline is in "
-                f"{1e3 * max(query.deadline - now, 0):.0f} ms",
-                retry_after_seconds=now + wait - query.deadline,
-            )
+        if query.deadline - now < self._worst_wait:
+            self._check_in_time(query, channel, now)
         query.queued_at = now
         query.tallies = channel.tallies
         if not channel.queues.rows[query.lane]:
@@ -202,10 +200,21 @@ class Batcher:
         self._rows += rows
         self._lane_rows[query.lane] += rows
         self._bytes += query.observations.nbytes
-        self._changed.notify()
+        self._wake_device()
         if query.deadline < self._timer_due:
             self._timer_due = query.deadline
             self._timer_moved.notify()
+
+    def _check_in_time(self, query: Query, channel: Channel, now: float) -> None:
+        wait = self._predicted_wait(query, channel, now)
+        if now + wait > query.deadline:
+            channel.tallies.refused(query.lane, RefusalCode.RESOURCE_EXHAUSTED, "too_late")
+            raise Refusal(
+                RefusalCode.RESOURCE_EXHAUSTED,
+                f"the answer would take about {1e3 * wait:.0f} ms, the deadline is in "
+                f"{1e3 * max(query.deadline - now, 0):.0f} ms",
+                retry_after_seconds=now + wait - query.deadline,
+            )
 
     def close(self, grace_seconds: float) -> None:
         """Take nothing more, compute what is queued, and end the threads.
@@ -213,13 +222,14 @@ class Batcher:
         Args:
             grace_seconds: After this, whatever still waits is refused with UNAVAILABLE.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            while self._idle:
+                self._wake_device()
         end = time.monotonic() + grace_seconds
         for device in self._devices:
             device.join(max(end - time.monotonic(), 0.0))
-        with self._changed:
+        with self._lock:
             left = [
                 query
                 for channel in self._channels
@@ -233,7 +243,8 @@ class Batcher:
     # Device threads.
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
+        mine = threading.Condition(self._lock)
+        while (batch := self._next_batch(mine)) is not None:
             channel, pieces, bucket = batch
             # What waits for the next batch must not hold on to the last one's memory.
             del batch
@@ -249,20 +260,23 @@ class Batcher:
             self._batch_ended(channel, pieces)
             del channel, pieces
 
-    def _next_batch(self) -> tuple[Channel, list[Piece], int] | None:
+    def _next_batch(self, mine: threading.Condition) -> tuple[Channel, list[Piece], int] | None:
         """Wait for rows; the pieces to run now with their batch size, or None at the end."""
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._rows:
                     if self._closed:
                         return None
-                    self._changed.wait()
+                    self._idle.append(mine)
+                    mine.wait()
                 channel, pieces, bucket, dead = self._take_batch()
                 dead = _off_device(dead)
                 if self._rows:
                     # A submission wakes one thread; this one leaves work for another.
-                    self._changed.notify()
+                    self._wake_device()
             _settle(dead)
+            # While this waits, nothing here must hold on to a query's memory.
+            del dead
             if pieces:
                 return channel, pieces, bucket
 
@@ -274,7 +288,11 @@ class Batcher:
         if len(self._channels) > 1:
             channel = min(self._channels, key=lambda other: other.queues.oldest_since(lane))
         # The lane that leads sets the size; what would be padding is given to the others.
-        bucket = channel.plan.next_bucket(channel.queues.rows[lane])
+        rows = channel.queues.rows[lane]
+        idle = len(self._devices) - len(self._busy_until)
+        if idle > 1:
+            rows = min(rows, max(-(-rows // idle), _FEWEST_ROWS_TO_SPLIT))
+        bucket = channel.plan.next_bucket(rows)
         pieces: list[Piece] = []
         dead: list[Query] = []
         room = bucket
@@ -315,7 +333,7 @@ class Batcher:
 
     def _batch_ended(self, channel: Channel, pieces: Sequence[Piece]) -> None:
         queries = [piece.query for piece in pieces]
-        with self._changed:
+        with self._lock:
             self._busy_until.pop(threading.get_ident())
             for query in queries:
                 query.batches -= 1
@@ -337,7 +355,7 @@ class Batcher:
 
     def _expire(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 # Closing refuses what is left; until then late queries are told they are late.
                 if self._closed and not self._rows:
                     return
@@ -352,8 +370,19 @@ class Batcher:
                     default=float("inf"),
                 )
             _settle(dead)
+            del dead
 
     # Under the lock.
+
+    def _set_channels(self, channels: list[Channel]) -> None:
+        self._channels = channels
+        drains = (channel.plan.seconds(self._max_rows) for channel in channels)
+        self._worst_wait = _MOST_SLOWDOWN * sum(drains)
+
+    def _wake_device(self) -> None:
+        """Wake the thread that was idle last, whose caches are warm."""
+        if self._idle:
+            self._idle.pop().notify()
 
     def _has_room(self, query: Query) -> bool:
         return (

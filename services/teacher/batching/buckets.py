@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-_WORTH_WAITING = 0.95
+_WORTH_WAITING = 0.9
 """A size is kept if it costs at most this share of running its rows in smaller sizes."""
 
 _ALWAYS_WORTH_ROWS = 32

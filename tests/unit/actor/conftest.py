@@ -11,13 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from services.teacher.client import TeacherClient
-from services.teacher.config import BatchingConfig, TeacherConfig
+from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 
 
 class GatedPolicy:
     """Values (e, c, e + c) for a newest frame with pixels (e, c); waits while the gate is shut."""
+
+    backend = "test"
+    any_batch_size = False
+    callers = 1
 
     info = PolicyInfo(
         game="counting",
@@ -48,12 +52,12 @@ def teacher_policy() -> Iterator[GatedPolicy]:
 @pytest.fixture
 def teacher(teacher_policy: GatedPolicy) -> Iterator[TeacherClient]:
     config = TeacherConfig(
-        checkpoint="in memory",
+        models=one_model("in memory"),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 4)),
     )
-    server = TeacherServer(config, teacher_policy)
+    server = TeacherServer(config, [teacher_policy])
     server.start()
     server.wait_until_ready(30)
     with TeacherClient(server.address) as client:

@@ -10,8 +10,8 @@ from services.teacher.batching.buckets import BucketPlan
 
 
 def test_where_time_grows_with_rows_forty_rows_run_as_thirty_two_and_eight() -> None:
-    # 32 + 8 costs 34 s, a padded 64 costs 48 s.
-    plan = BucketPlan({1: 1.5, 8: 8.0, 32: 26.0, 64: 48.0})
+    # 32 + 8 costs 34 s, a padded 64 costs 44 s.
+    plan = BucketPlan({1: 1.5, 8: 8.0, 32: 26.0, 64: 44.0})
     assert plan.next_bucket(40) == 32
     assert plan.next_bucket(8) == 8
     # 33 = 32 + 1 costs 27.5 s.
@@ -19,7 +19,7 @@ def test_where_time_grows_with_rows_forty_rows_run_as_thirty_two_and_eight() -> 
     assert plan.next_bucket(1) == 1
     assert plan.seconds(40) == pytest.approx(34.0)
     # 200 = 3 x 64 + 8.
-    assert plan.seconds(200) == pytest.approx(3 * 48 + 8)
+    assert plan.seconds(200) == pytest.approx(3 * 44 + 8)
 
 
 def test_a_size_that_saves_nothing_over_smaller_ones_is_never_run() -> None:
@@ -76,8 +76,8 @@ def test_following_the_plan_costs_hardly_more_than_any_decomposition(
         left -= size
     if rows <= plan.largest:
         assert spent == pytest.approx(plan.seconds(rows))
-        # Larger sizes that save less than a twentieth are left out.
-        assert spent <= cheapest(rows) / 0.95 + 1e-9
+        # Larger sizes that save less than a tenth are left out.
+        assert spent <= cheapest(rows) / 0.9 + 1e-9
 
 
 @pytest.mark.parametrize("bad", [{}, {0: 1.0}, {4: 0.0}])
