@@ -42,8 +42,8 @@ _LAST_BATCH_SECONDS = 10.0
 _SHORTEST_RETRY_SECONDS = 0.02
 _SLOWDOWN_SMOOTHING = 0.1
 _MOST_SLOWDOWN = 4.0
-_FEWEST_ROWS_TO_SPLIT = 16
-"""A batch of so few rows is not shared out to idle device threads."""
+_FEWEST_ROWS_BESIDE = 16
+"""Rows that are worth a batch beside another one."""
 
 
 class Channel:
@@ -264,16 +264,15 @@ class Batcher:
         """Wait for rows; the pieces to run now with their batch size, or None at the end."""
         while True:
             with self._lock:
-                while not self._rows:
-                    if self._closed:
+                while not self._is_worth_a_batch():
+                    if self._closed and not self._rows:
                         return None
                     self._idle.append(mine)
                     mine.wait()
                 channel, pieces, bucket, dead = self._take_batch()
                 dead = _off_device(dead)
-                if self._rows:
-                    # A submission wakes one thread; this one leaves work for another.
-                    self._wake_device()
+                # A submission wakes one thread; this one may leave work for another.
+                self._wake_device()
             _settle(dead)
             # While this waits, nothing here must hold on to a query's memory.
             del dead
@@ -291,7 +290,7 @@ class Batcher:
         rows = channel.queues.rows[lane]
         idle = len(self._devices) - len(self._busy_until)
         if idle > 1:
-            rows = min(rows, max(-(-rows // idle), _FEWEST_ROWS_TO_SPLIT))
+            rows = min(rows, max(-(-rows // idle), _FEWEST_ROWS_BESIDE))
         bucket = channel.plan.next_bucket(rows)
         pieces: list[Piece] = []
         dead: list[Query] = []
@@ -381,8 +380,16 @@ class Batcher:
 
     def _wake_device(self) -> None:
         """Wake the thread that was idle last, whose caches are warm."""
-        if self._idle:
+        if self._idle and (self._closed or self._is_worth_a_batch()):
             self._idle.pop().notify()
+
+    def _is_worth_a_batch(self) -> bool:
+        """Whether rows wait, and enough of them to compute beside a batch that is under way.
+
+        Few rows are better off in the next batch of the device thread that is at work: two small
+        batches side by side slow each other down.
+        """
+        return self._rows >= (_FEWEST_ROWS_BESIDE if self._busy_until else 1)
 
     def _has_room(self, query: Query) -> bool:
         return (
@@ -391,7 +398,7 @@ class Batcher:
         )
 
     def _predicted_wait(self, query: Query, channel: Channel, now: float) -> float:
-        """Seconds until the answer if nothing more important comes; rather too few than too many."""
+        """Seconds until the answer if nothing more important comes; rather too few than many."""
         devices = len(self._devices)
         wait = 0.0
         if len(self._busy_until) == devices:
