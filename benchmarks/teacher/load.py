@@ -24,7 +24,7 @@ from benchmarks.teacher.usage import cpu_seconds
 from services.shared.allocator import keep_large_buffers
 from services.teacher.async_client import AsyncTeacherClient
 from services.teacher.client import TeacherClient
-from services.teacher.client_settings import Transport
+from services.teacher.clients.settings import Transport
 
 Clients = Literal["asyncio", "unshared", "threads"]
 """How the clients live: in one event loop, there without sharing any connection, or in threads."""

@@ -19,7 +19,7 @@ from benchmarks.teacher.load import random_states, run_in_uvloop
 from benchmarks.teacher.service import CHECKPOINT, teacher_service
 from benchmarks.teacher.usage import resident_bytes
 from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client_settings import Transport
+from services.teacher.clients.settings import Transport
 
 TRANSPORTS: tuple[Transport, ...] = ("stream", "same_host", "unary")
 PARTS = 10

@@ -7,7 +7,7 @@ from rich.console import Console
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.shared.shutdown import install_shutdown_event
-from services.teacher.top import print_once, watch
+from services.teacher.top.view import print_once, watch
 
 SHORTEST_INTERVAL_SECONDS = 0.1
 LONGEST_INTERVAL_SECONDS = 3600.0

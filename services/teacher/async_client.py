@@ -22,11 +22,11 @@ import grpc.aio
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import client_channel, client_errors, client_same_host
-from services.teacher.async_same_host import AsyncSameHostPath
-from services.teacher.async_stream import AsyncStreamPool
 from services.teacher.batching.query import Lane
-from services.teacher.client_answers import (
+from services.teacher.clients import channel as client_channel
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients import same_host as client_same_host
+from services.teacher.clients.answers import (
     PIECES_UNDER_WAY,
     TeacherAnswer,
     VersionsDiffer,
@@ -38,11 +38,13 @@ from services.teacher.client_answers import (
     join,
     piece_rows,
 )
-from services.teacher.client_errors import TeacherNotFound, TeacherTimeout, TeacherUnavailable
-from services.teacher.client_same_host import SecondAttempts
-from services.teacher.client_security import ClientSecurity, make_async_channel
-from services.teacher.client_settings import DEFAULT_TIMEOUT_SECONDS, ClientSettings, Transport
-from services.teacher.client_sharing import Sharing
+from services.teacher.clients.async_same_host import AsyncSameHostPath
+from services.teacher.clients.async_stream import AsyncStreamPool
+from services.teacher.clients.errors import TeacherNotFound, TeacherTimeout, TeacherUnavailable
+from services.teacher.clients.same_host import SecondAttempts
+from services.teacher.clients.security import ClientSecurity, make_async_channel
+from services.teacher.clients.settings import DEFAULT_TIMEOUT_SECONDS, ClientSettings, Transport
+from services.teacher.clients.sharing import Sharing
 from services.teacher.codec import TeacherDescription
 
 _POLL_SECONDS = 0.1

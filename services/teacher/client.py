@@ -5,7 +5,7 @@
         actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
 
 Every call has a deadline, and every failure is a `TeacherError` of one of the kinds that
-`services.teacher.client_errors` lists. Queries go over shared memory where the teacher runs on the
+`services.teacher.clients.errors` lists. Queries go over shared memory where the teacher runs on the
 same host and offers it, else over one long-lived stream for each replica. What a broken connection
 leaves unanswered is asked again until its deadline.
 """
@@ -22,9 +22,12 @@ import grpc
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import client_channel, client_errors, client_same_host, client_unary
 from services.teacher.batching.query import Lane
-from services.teacher.client_answers import (
+from services.teacher.clients import channel as client_channel
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients import same_host as client_same_host
+from services.teacher.clients import unary as client_unary
+from services.teacher.clients.answers import (
     PIECES_UNDER_WAY,
     FailedFuture,
     TeacherAnswer,
@@ -37,7 +40,7 @@ from services.teacher.client_answers import (
     join,
     piece_rows,
 )
-from services.teacher.client_errors import (
+from services.teacher.clients.errors import (
     TeacherError,
     TeacherFailed,
     TeacherNotFound,
@@ -47,15 +50,15 @@ from services.teacher.client_errors import (
     TeacherUnauthenticated,
     TeacherUnavailable,
 )
-from services.teacher.client_same_host import SameHostPath, SecondAttempts
-from services.teacher.client_security import ClientSecurity, make_channel
-from services.teacher.client_settings import (
+from services.teacher.clients.same_host import SameHostPath, SecondAttempts
+from services.teacher.clients.security import ClientSecurity, make_channel
+from services.teacher.clients.settings import (
     DEFAULT_TIMEOUT_SECONDS,
     ClientSettings,
     Transport,
 )
-from services.teacher.client_sharing import Sharing
-from services.teacher.client_stream import StreamPool
+from services.teacher.clients.sharing import Sharing
+from services.teacher.clients.stream import StreamPool
 from services.teacher.codec import TeacherDescription
 
 __all__ = [

@@ -34,11 +34,11 @@ from services.teacher.codec import SameHostAddress, TeacherDescription
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.engine import LocalEngine
 from services.teacher.front_ends.door import FrontEndDoor
-from services.teacher.grpc_server import SERVICE_NAME, GrpcServer
-from services.teacher.loop_thread import LoopThread
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.policy import Policy, load_policy, warm_up
 from services.teacher.reloading import Reloader
+from services.teacher.rpc.grpc_server import SERVICE_NAME, GrpcServer
+from services.teacher.rpc.loop_thread import LoopThread
 from services.teacher.same_host.listener import SameHostConfig, SameHostListener, available
 from services.teacher.security import SecurityConfig, check_exposure
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.teacher.client_answers import TeacherAnswer
+from services.teacher.clients.answers import TeacherAnswer
 from services.teacher.codec import TeacherDescription
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient, TeacherUnauthenticated
-from services.teacher.client_security import ClientSecurity, make_async_channel, make_channel
+from services.teacher.clients.security import ClientSecurity, make_async_channel, make_channel
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.security import SecurityConfig

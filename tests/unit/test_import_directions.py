@@ -43,7 +43,7 @@ SERVICE_LEVELS = {
 
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
-    "teacher": {"client", "async_client", "teacher_policy", "client_security", "codec"},
+    "teacher": {"client", "async_client", "teacher_policy", "codec"},
     "replay": {"writer", "reader", "connection", "item_layout", "checkpoint"},
     "learner": {"weight_client", "progress_client", "codec", "evaluation_records"},
 }

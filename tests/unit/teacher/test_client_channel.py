@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from services.teacher import client_channel
-from services.teacher.client_channel import (
+from services.teacher.clients import channel as client_channel
+from services.teacher.clients.channel import (
     CHANNEL_OPTIONS,
     LONGEST_BACKOFF_SECONDS,
     backoff_seconds,
@@ -14,8 +14,8 @@ from services.teacher.client_channel import (
     count_replicas,
     parse_addresses,
 )
-from services.teacher.client_errors import TeacherUnavailable
-from services.teacher.client_settings import ClientSettings
+from services.teacher.clients.errors import TeacherUnavailable
+from services.teacher.clients.settings import ClientSettings
 
 
 @pytest.mark.parametrize(

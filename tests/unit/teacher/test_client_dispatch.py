@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from protos.rrl.teacher.v1 import teacher_pb2
 from services.teacher.batching.query import RefusalCode
-from services.teacher.client_dispatch import (
+from services.teacher.clients.dispatch import (
     FRAME_BYTES,
     PATIENCE_SECONDS,
     Dispatcher,
     Replica,
     StreamQuery,
 )
-from services.teacher.client_errors import (
+from services.teacher.clients.errors import (
     TeacherFailed,
     TeacherOverloaded,
     TeacherRejected,

@@ -6,15 +6,15 @@ import grpc
 import numpy as np
 import pytest
 
-from services.teacher import client_errors
-from services.teacher.client_answers import (
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients.answers import (
     TeacherAnswer,
     VersionsDiffer,
     cut,
     join,
     piece_rows,
 )
-from services.teacher.client_errors import (
+from services.teacher.clients.errors import (
     TeacherError,
     TeacherFailed,
     TeacherNotFound,

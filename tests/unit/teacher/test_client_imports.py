@@ -14,12 +14,10 @@ HEAVY = (
 
 OURS = {
     "services.teacher.async_client",
-    "services.teacher.async_same_host",
-    "services.teacher.async_stream",
     "services.teacher.batching.query",
+    "services.teacher.client",
     "services.teacher.codec",
     "services.teacher.credentials",
-    "services.teacher.token_channel",
     "services.teacher.teacher_policy",
 }
 
@@ -42,8 +40,8 @@ def test_a_client_uses_none_of_the_servers_modules() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     used = {name for name in done.stdout.split() if name.count(".") >= 2}
-    packages = {"services.teacher.batching", "services.teacher.same_host"}
+    packages = {f"services.teacher.{name}" for name in ("batching", "clients", "same_host")}
     shared_memory = {name for name in used if name.startswith("services.teacher.same_host.")}
     assert not {name for name in shared_memory if name.endswith((".listener", ".session"))}
-    clients = {name for name in used if name.startswith("services.teacher.client")}
+    clients = {name for name in used if name.startswith("services.teacher.clients.")}
     assert used - clients - shared_memory - packages - OURS == set(), done.stderr

@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from services.teacher.client_answers import TeacherAnswer
+from services.teacher.clients.answers import TeacherAnswer
 from services.teacher.codec import TeacherDescription
 from services.teacher.teacher_policy import TeacherPolicy
 

@@ -11,7 +11,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from services.shared.errors import UserError
-from services.teacher.client_security import ClientSecurity, is_local_target, make_channel
+from services.teacher.clients.security import ClientSecurity, is_local_target, make_channel
 from services.teacher.credentials import (
     MAX_FILE_BYTES,
     Watched,

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Literal, get_args
 
 from services.teacher.batching.query import Lane
-from services.teacher.client_security import ClientSecurity
+from services.teacher.clients.security import ClientSecurity
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 

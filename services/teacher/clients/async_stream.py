@@ -18,12 +18,12 @@ import grpc
 import grpc.aio
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import client_errors
-from services.teacher.client_answers import TeacherAnswer, decode_answer
-from services.teacher.client_channel import backoff_seconds
-from services.teacher.client_dispatch import Dispatcher, Replica, StreamQuery
-from services.teacher.client_errors import TeacherError
-from services.teacher.client_stream import TICK_SECONDS
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients.answers import TeacherAnswer, decode_answer
+from services.teacher.clients.channel import backoff_seconds
+from services.teacher.clients.dispatch import Dispatcher, Replica, StreamQuery
+from services.teacher.clients.errors import TeacherError
+from services.teacher.clients.stream import TICK_SECONDS
 
 WAITING_ROWS = 4096
 """Rows that may wait for credit; one more query is refused. A loop cannot hold its callers up."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from protos.rrl.teacher.v1 import teacher_pb2
 from services.teacher import codec
 from services.teacher.batching.query import Lane
-from services.teacher.client_errors import TeacherError, TeacherFailed, TeacherRejected
+from services.teacher.clients.errors import TeacherError, TeacherFailed, TeacherRejected
 from services.teacher.codec import TeacherDescription
 
 PIECES_UNDER_WAY = 4

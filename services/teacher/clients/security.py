@@ -17,6 +17,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from services.teacher.clients.token_channel import (
+    AsyncTokenChannel,
+    TokenChannel,
+    TokenMetadata,
+    bearer_metadata,
+)
 from services.teacher.credentials import (
     Watched,
     check_token,
@@ -24,12 +30,6 @@ from services.teacher.credentials import (
     read_authorities,
     read_key_pair,
     read_tokens,
-)
-from services.teacher.token_channel import (
-    AsyncTokenChannel,
-    TokenChannel,
-    TokenMetadata,
-    bearer_metadata,
 )
 
 Options = Sequence[tuple[str, Any]]

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import client_errors
-from services.teacher.client_answers import (
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients.answers import (
     TeacherAnswer,
     TeacherFuture,
     call_back,

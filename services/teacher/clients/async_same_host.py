@@ -16,10 +16,11 @@ import grpc
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2
-from services.teacher import client_errors, codec
+from services.teacher import codec
 from services.teacher.batching.query import Lane, Refusal, RefusalCode
-from services.teacher.client_answers import TeacherAnswer
-from services.teacher.client_same_host import (
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients.answers import TeacherAnswer
+from services.teacher.clients.same_host import (
     DESCRIBE_SECONDS,
     RETURN_SECONDS,
     SecondAttempts,
@@ -31,7 +32,7 @@ from services.teacher.client_same_host import (
     usable_address,
     wait_when_full,
 )
-from services.teacher.client_settings import ClientSettings
+from services.teacher.clients.settings import ClientSettings
 from services.teacher.codec import TeacherDescription
 from services.teacher.same_host.connection import SameHostConnection
 from services.teacher.same_host.future import SameHostAnswer, SameHostFuture

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from services.teacher.client_errors import TeacherUnavailable
+from services.teacher.clients.errors import TeacherUnavailable
 
 LARGEST_ATTEMPTS = 5
 """How often a query is sent at most; gRPC allows no more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from services.teacher.top_snapshot import Histogram, LaneCounts, ModelCounts, Snapshot
+from services.teacher.top.snapshot import Histogram, LaneCounts, ModelCounts, Snapshot
 
 _NO_LANE = LaneCounts()
 _NO_MODEL = ModelCounts()

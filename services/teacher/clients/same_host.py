@@ -17,17 +17,18 @@ from typing import Any, Generic, TypeVar
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import client_errors, codec
+from services.teacher import codec
 from services.teacher.batching.query import Lane, Refusal, RefusalCode
-from services.teacher.client_answers import (
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients.answers import (
     PIECES_UNDER_WAY,
     TeacherAnswer,
     TeacherFuture,
     call_back,
 )
-from services.teacher.client_channel import backoff_seconds
-from services.teacher.client_errors import TeacherError, TeacherRejected
-from services.teacher.client_settings import ClientSettings
+from services.teacher.clients.channel import backoff_seconds
+from services.teacher.clients.errors import TeacherError, TeacherRejected
+from services.teacher.clients.settings import ClientSettings
 from services.teacher.codec import SameHostAddress, TeacherDescription
 from services.teacher.same_host import host, region
 from services.teacher.same_host.connection import Reservation, SameHostConnection

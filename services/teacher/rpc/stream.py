@@ -15,7 +15,7 @@ import grpc
 from protos.rrl.teacher.v1 import teacher_pb2
 from services.teacher import codec
 from services.teacher.batching.query import Engine, Query, Refusal, RefusalCode, Sink
-from services.teacher.requests import RequestReader
+from services.teacher.rpc.requests import RequestReader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -1,7 +1,7 @@
 """`rrl teacher top`: what a running service does, in the terminal.
 
-    page ── top_snapshot ──▶ Snapshot ┐
-    page ── top_snapshot ──▶ Snapshot ┴─ top_rates ──▶ Rates ── here ──▶ terminal
+    page ── snapshot ──▶ Snapshot ┐
+    page ── snapshot ──▶ Snapshot ┴─ rates ──▶ Rates ── here ──▶ terminal
 
 On a terminal it is one screen drawn anew in place; elsewhere a block of text every interval.
 """
@@ -19,8 +19,8 @@ from rich.text import Text
 
 from services.shared.addresses import Address
 from services.shared.errors import UserError
-from services.teacher.top_rates import LaneRates, ModelRates, Rates, difference
-from services.teacher.top_snapshot import ServedVersion, Snapshot, fetch, parse
+from services.teacher.top.rates import LaneRates, ModelRates, Rates, difference
+from services.teacher.top.snapshot import ServedVersion, Snapshot, fetch, parse
 
 _NOTHING = "-"
 _WHOLE_FROM = 100.0

@@ -22,10 +22,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from protos.rrl.teacher.v1 import teacher_pb2
-from services.teacher import client_errors
 from services.teacher.batching.query import RefusalCode
-from services.teacher.client_channel import LARGEST_ATTEMPTS, backoff_seconds
-from services.teacher.client_errors import TeacherError, TeacherRejected, TeacherUnavailable
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients.channel import LARGEST_ATTEMPTS, backoff_seconds
+from services.teacher.clients.errors import TeacherError, TeacherRejected, TeacherUnavailable
 
 PATIENCE_SECONDS = 2.0
 """How long a teacher may be away until new queries fail at once."""

@@ -168,6 +168,10 @@ def parse(text: str, address: Address, taken: float) -> Snapshot:
     connections: dict[str, float] = collections.defaultdict(float)
     for sample in samples["rrl_teacher_connections"]:
         connections[sample.labels.get("transport", "")] += sample.value
+    try:
+        models = _models(samples)
+    except ValueError as error:
+        raise _not_a_teacher(address, str(error)) from error
     return Snapshot(
         taken=taken,
         started=_sum(samples[_STARTED]),
@@ -176,7 +180,7 @@ def parse(text: str, address: Address, taken: float) -> Snapshot:
         compilations=_sum(samples["rrl_teacher_compilations_after_ready_total"]),
         connections=dict(connections),
         versions=tuple(_version(sample) for sample in samples["rrl_teacher_info"]),
-        models=_models(samples),
+        models=models,
     )
 
 

@@ -18,8 +18,8 @@ from services.teacher import codec
 from services.teacher.batching.query import Engine, Query, Refusal
 from services.teacher.codec import TeacherDescription
 from services.teacher.metrics import TeacherMetrics
-from services.teacher.requests import RequestReader
-from services.teacher.stream import Stream, StreamMisuse
+from services.teacher.rpc.requests import RequestReader
+from services.teacher.rpc.stream import Stream, StreamMisuse
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

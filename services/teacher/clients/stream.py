@@ -23,16 +23,16 @@ from typing import Any
 import grpc
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import client_errors
-from services.teacher.client_answers import (
+from services.teacher.clients import errors as client_errors
+from services.teacher.clients.answers import (
     TeacherAnswer,
     TeacherFuture,
     call_back,
     decode_answer,
 )
-from services.teacher.client_channel import backoff_seconds
-from services.teacher.client_dispatch import Dispatcher, Replica, StreamQuery
-from services.teacher.client_errors import TeacherError
+from services.teacher.clients.channel import backoff_seconds
+from services.teacher.clients.dispatch import Dispatcher, Replica, StreamQuery
+from services.teacher.clients.errors import TeacherError
 
 TICK_SECONDS = 0.05
 """How often deadlines and repetitions are looked at."""

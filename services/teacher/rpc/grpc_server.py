@@ -11,11 +11,11 @@ from protos.rrl.teacher.v1 import teacher_pb2
 from services.shared.errors import UserError
 from services.shared.health import AsyncHealth
 from services.teacher.config import TeacherConfig
-from services.teacher.handlers import teacher_handlers
-from services.teacher.loop_thread import LoopThread
 from services.teacher.metrics import TeacherMetrics
+from services.teacher.rpc.handlers import teacher_handlers
+from services.teacher.rpc.loop_thread import LoopThread
+from services.teacher.rpc.servicer import ListedEngine, TeacherServicer
 from services.teacher.security import SecurityConfig, TokenInterceptor, server_credentials
-from services.teacher.servicer import ListedEngine, TeacherServicer
 
 SERVICE_NAME = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
 

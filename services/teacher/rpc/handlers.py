@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from protos.rrl.teacher.v1 import teacher_pb2
-from services.teacher.servicer import Context, TeacherServicer
+from services.teacher.rpc.servicer import Context, TeacherServicer
 
 _SERVICE = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
 _MessageT = TypeVar("_MessageT", bound=Message)
