@@ -103,10 +103,6 @@ def serve(
         life: How weights are renewed and the service ends.
         security: Encryption and tokens.
     """
-    shutdown = install_shutdown_event()
-    setup_logging("teacher")
-    # Before the threads of the numeric libraries make heaps of their own.
-    keep_large_buffers()
     models = _models(checkpoint, checkpoint_number, game, model)
     try:
         config = TeacherConfig(
@@ -127,6 +123,10 @@ def serve(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    shutdown = install_shutdown_event()
+    setup_logging("teacher")
+    # Before the threads of the numeric libraries make heaps of their own.
+    keep_large_buffers()
     server = build_teacher(config)
     signal.signal(signal.SIGHUP, lambda *_: server.reload())
     server.start()

@@ -26,6 +26,7 @@ MOST_REASON_CHARS = 500
 """Length of what a refusal may say: it quotes the request, and gRPC drops trailers over 8 KiB."""
 
 _ACTION_VALUE = np.dtype("<f4")
+_MOST_QUOTED_CHARS = 32
 
 
 class InvalidRequest(ValueError):
@@ -225,18 +226,25 @@ def decode_observations(
     Raises:
         InvalidRequest: Rows, shape, dtype or number of bytes differ from what is served.
     """
-    rows, shape = message.batch_rows, tuple(message.observation_shape)
+    rows, shape = message.batch_rows, description.observation_shape
     if not 1 <= rows <= description.max_batch_rows:
         raise InvalidRequest(
             f"{rows} rows asked; send 1 to {description.max_batch_rows} in one request"
         )
-    if shape != description.observation_shape:
+    # Messages may be large: what does not fit is not spelt out in full.
+    dimensions = len(message.observation_shape)
+    if dimensions != len(shape):
         raise InvalidRequest(
-            f"observations have shape {shape}; this teacher takes {description.observation_shape}"
+            f"observations have {dimensions} dimensions; this teacher takes the shape {shape}"
+        )
+    if tuple(message.observation_shape) != shape:
+        raise InvalidRequest(
+            f"observations have shape {tuple(message.observation_shape)}; this teacher takes "
+            f"{shape}"
         )
     if message.observation_dtype != description.observation_dtype:
         raise InvalidRequest(
-            f"observations are {message.observation_dtype!r}; "
+            f"observations are {message.observation_dtype[:_MOST_QUOTED_CHARS]!r}; "
             f"this teacher takes {description.observation_dtype}"
         )
     # Each look at the field makes new bytes of it.

@@ -169,10 +169,6 @@ class LocalEngine:
             for version in versions
         ]
 
-    def model_names(self) -> list[str]:
-        """All names, the first one is the default."""
-        return list(self._models)
-
     def submit(self, query: Query, model: str = "", version: str = "") -> None:
         """Queue a query (`Engine.submit`).
 
@@ -241,7 +237,7 @@ class LocalEngine:
                 backend=about.backend,
                 game=about.game,
             )
-            for versions in self._models.values()
+            for versions in list(self._models.values())
             for about in (version.description for version in versions)
         ]
 
@@ -250,5 +246,5 @@ class LocalEngine:
             model: [
                 sum(rows) for rows in zip(*(v.channel.queues.rows for v in versions), strict=True)
             ]
-            for model, versions in self._models.items()
+            for model, versions in list(self._models.items())
         }

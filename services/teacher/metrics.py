@@ -222,7 +222,9 @@ class TeacherMetrics(Collector):
         family = CounterMetricFamily(
             "rrl_teacher_reloads", "Reloads of weights.", labels=("model", "result")
         )
-        for labels, count in self._reloads.items():
+        with self._lock:
+            reloads = dict(self._reloads)
+        for labels, count in reloads.items():
             family.add_metric(labels, count)
         return family
 

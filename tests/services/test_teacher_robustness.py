@@ -449,6 +449,24 @@ def test_thousands_of_empty_queries_are_all_refused(stub: teacher_pb2_grpc.Teach
     }
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        teacher_pb2.QueryFrame(queries=[teacher_pb2.Query()] * 100_000),
+        teacher_pb2.QueryFrame(cancelled_tags=[0] * 100_000),
+    ],
+    ids=["queries", "cancelled tags"],
+)
+def test_a_frame_of_more_than_any_credit_needs_ends_its_stream(
+    stub: teacher_pb2_grpc.TeacherStub, frame: teacher_pb2.QueryFrame
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.EvaluateStream(iter([frame]), timeout=20))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "send at most" in str(caught.value.details())
+    check_it_answers(stub)
+
+
 class Mute:
     """A stream that sends what it is told to and reads nothing by itself."""
 

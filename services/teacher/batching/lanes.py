@@ -131,9 +131,12 @@ class LaneQueues:
         """Take out, and return, all dead queries."""
         dead: list[Query] = []
         for lane, queue in zip(Lane, self._queues, strict=True):
-            found = [query for query in queue if is_dead(query)]
+            found: list[Query] = []
+            alive: list[Query] = []
+            for query in queue:
+                # Asked once: one that is cancelled meanwhile must end up on one of the two sides.
+                (found if is_dead(query) else alive).append(query)
             if found:
-                alive = [query for query in queue if not is_dead(query)]
                 queue.clear()
                 queue.extend(alive)
                 self.rows[lane] -= sum(query.rows_left for query in found)

@@ -22,6 +22,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _MOST_FREE_QUERIES = 1024
 """Queries without rows (all refused) that a client may have unread answers of."""
 
+_MOST_QUERIES = 4096
+_MOST_CANCELLED = 65_536
+"""In one frame: reading more would hold up everybody else for longer than a tenth of a second."""
 
 _MOST_CREDIT_ROWS = 2**32 - 1
 """What the field of a frame holds; only a client that lies about its rows comes near."""
@@ -99,6 +102,7 @@ class Stream:
             while (frame := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 if frame is None:
                     raise StreamMisuse("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
+                self._check_size(frame)
                 for message in frame.queries:
                     self._take(message)
                 for tag in frame.cancelled_tags:
@@ -110,6 +114,16 @@ class Stream:
         finally:
             self._reading = False
             self._changed.set()
+
+    def _check_size(self, frame: teacher_pb2.QueryFrame) -> None:
+        """Credit bounds rows, not queries that have none."""
+        queries, cancelled = len(frame.queries), len(frame.cancelled_tags)
+        most = max(self._credit_rows, _MOST_QUERIES)
+        if queries > most or cancelled > _MOST_CANCELLED:
+            raise StreamMisuse(
+                f"a frame of {queries} queries and {cancelled} cancelled tags; send at most "
+                f"{most} and {_MOST_CANCELLED}"
+            )
 
     def _take(self, message: teacher_pb2.Query) -> None:
         tag, request = message.tag, message.request

@@ -61,7 +61,7 @@ def test_bytes_are_row_major_and_little_endian() -> None:
         ({"batch_rows": 0, "observations": b""}, "0 rows asked; send 1 to 4"),
         ({"batch_rows": 5, "observations": bytes(30)}, "5 rows asked; send 1 to 4"),
         ({"observation_shape": [3, 2]}, r"shape \(3, 2\); this teacher takes \(2, 3\)"),
-        ({"observation_shape": []}, r"takes \(2, 3\)"),
+        ({"observation_shape": []}, r"0 dimensions; this teacher takes the shape \(2, 3\)"),
         ({"observation_dtype": "float32"}, "'float32'; this teacher takes uint8"),
         ({"observation_dtype": "O"}, "'O'"),
         ({"observations": bytes(11)}, "11 bytes of observations; 2 rows are 12"),
@@ -73,6 +73,15 @@ def test_a_request_that_does_not_fit_is_refused_with_what_would(
 ) -> None:
     with pytest.raises(InvalidRequest, match=reason):
         codec.decode_observations(request(**changes), DESCRIPTION)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"observation_shape": [1] * 100_000}, {"observation_dtype": "O" * 100_000}]
+)
+def test_a_refusal_does_not_spell_out_what_is_huge(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        codec.decode_observations(request(**changes), DESCRIPTION)
+    assert len(str(caught.value)) < codec.MOST_REASON_CHARS
 
 
 @pytest.mark.parametrize(

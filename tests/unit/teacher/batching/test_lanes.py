@@ -146,3 +146,21 @@ def test_what_is_dropped_leaves_no_rows_behind() -> None:
     assert queues.drop(lambda asked: asked is dead) == [dead]
     assert queues.rows == [0, 7, 0]
     assert (len(queues), queues.earliest_deadline()) == (1, 1e9)
+
+
+def test_a_query_cancelled_while_the_dead_are_looked_for_is_not_lost() -> None:
+    queues = LaneQueues()
+    cancelled_meanwhile, late = query(7), query(5)
+    queues.add(cancelled_meanwhile)
+    queues.add(late)
+
+    def is_dead(asked: Query) -> bool:
+        found = asked is late or asked.cancelled
+        # As its client's thread may do at any moment, here right after the question.
+        cancelled_meanwhile.cancelled = True
+        return found
+
+    assert queues.drop(is_dead) == [late]
+    assert (queues.rows, len(queues)) == ([7, 0, 0], 1)
+    assert queues.drop(is_dead) == [cancelled_meanwhile]
+    assert (queues.rows, len(queues)) == ([0, 0, 0], 0)
