@@ -127,6 +127,8 @@ def serve(
     setup_logging("teacher")
     # Before the threads of the numeric libraries make heaps of their own.
     keep_large_buffers()
+    # Until there is something to reload, SIGHUP must not end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = build_teacher(config)
     signal.signal(signal.SIGHUP, lambda *_: server.reload())
     server.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 
 from services.teacher.security import SecurityConfig
 
@@ -150,6 +151,12 @@ class TeacherConfig:
             raise ValueError("a Unix socket cannot be shared; give at most one front end with it")
         if self.kept_versions < 1:
             raise ValueError(f"kept_versions is {self.kept_versions}; give at least 1")
+        for name, count in Counter(model.name for model in self.models).items():
+            if count > self.kept_versions:
+                raise ValueError(
+                    f"{count} checkpoints are named {name!r} and kept_versions is "
+                    f"{self.kept_versions}, so the first would retire at once; keep {count}"
+                )
         if self.reload_seconds is not None and not self.reload_seconds > 0:
             raise ValueError(f"reload_seconds is {self.reload_seconds}; it must be above 0")
         if not self.lame_duck_seconds >= 0:

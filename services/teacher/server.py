@@ -48,7 +48,7 @@ _LOG = logging.getLogger(__name__)
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
 # A request with somewhat too many rows is still read, to answer INVALID_ARGUMENT with the limit;
 # beyond this gRPC itself refuses the message, unread, with RESOURCE_EXHAUSTED.
-_READABLE_EXCESS = 4
+_READABLE_EXCESS = 2
 
 
 class Stopped(Exception):
@@ -188,6 +188,8 @@ class TeacherServer:
                 return
             serving = self._ready.done() and not self._ready.cancelled()
             self._ready.cancel()
+            if self._front_ends is not None:
+                self._front_ends.give_up()
             if self._warm_up_thread.is_alive():
                 self._warm_up_thread.join()
             self._metrics.serving = False

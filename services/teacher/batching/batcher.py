@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.teacher.batching.buckets import BucketPlan
-from services.teacher.batching.lanes import FairShares, LaneQueues, Piece
+from services.teacher.batching.lanes import LANE_ROOM, FairShares, LaneQueues, Piece
 from services.teacher.batching.query import Lane, Query, Refusal, RefusalCode
 from services.teacher.metrics import ModelTallies
 from services.teacher.policy import Policy
@@ -40,6 +40,8 @@ _LOG = logging.getLogger(__name__)
 _LAST_BATCH_SECONDS = 10.0
 """How long an end waits for the batch that is on the device; it cannot be called back."""
 _SHORTEST_RETRY_SECONDS = 0.02
+_LOOK_SECONDS = 0.001
+"""The whole queue is looked through at most this often."""
 _SLOWDOWN_SMOOTHING = 0.1
 _MOST_SLOWDOWN = 4.0
 _FEWEST_ROWS_BESIDE = 16
@@ -115,6 +117,7 @@ class Batcher:
         self._shares = FairShares()
         self._busy_until: dict[int, float] = {}
         self._timer_due = float("inf")
+        self._look_again_at = 0.0
         self._closed = False
         self._worst_wait = 0.0
         self._lock = threading.Lock()
@@ -172,8 +175,10 @@ class Batcher:
                         RefusalCode.FAILED_PRECONDITION,
                         f"version {channel.version} has been replaced; ask for the newest",
                     )
-                if not self._has_room(query):
+                # Not for every query of a flood: looking through the queue takes a while.
+                if not self._has_room(query) and now >= self._look_again_at:
                     dead = self._drop_dead(now)
+                    self._look_again_at = now + _LOOK_SECONDS
                 self._admit(query, channel, now)
         finally:
             if dead:
@@ -194,7 +199,7 @@ class Batcher:
             self._check_in_time(query, channel, now)
         query.queued_at = now
         query.tallies = channel.tallies
-        if not channel.queues.rows[query.lane]:
+        if not self._lane_rows[query.lane]:
             self._shares.awake(query.lane)
         channel.queues.add(query)
         self._rows += rows
@@ -266,6 +271,8 @@ class Batcher:
             with self._lock:
                 while not self._is_worth_a_batch():
                     if self._closed and not self._rows:
+                        # Nobody else wakes one that found too few rows for a batch of its own.
+                        self._wake_device()
                         return None
                     self._idle.append(mine)
                     mine.wait()
@@ -306,9 +313,11 @@ class Batcher:
             pieces += taken.pieces
             dead += taken.dead
             follower = self._shares.next_lane(channel.queues.rows)
-        # The dead may have been most of them.
-        bucket = channel.plan.next_bucket(bucket - room) if pieces else 0
         if pieces:
+            # The dead may have been most of them. What the plan would begin with may hold only some
+            # of those left, which are one batch already.
+            smaller = channel.plan.next_bucket(bucket - room)
+            bucket = smaller if smaller >= bucket - room else bucket
             seconds = channel.slowdown * channel.plan.seconds(bucket)
             self._busy_until[threading.get_ident()] = now + seconds
         for piece in pieces:
@@ -364,10 +373,11 @@ class Batcher:
                     self._timer_moved.wait(left)
                     continue
                 dead = self._drop_dead(now)
-                self._timer_due = min(
+                earliest = min(
                     (channel.queues.earliest_deadline() for channel in self._channels),
                     default=float("inf"),
                 )
+                self._timer_due = max(earliest, now + _LOOK_SECONDS)
             _settle(dead)
             del dead
 
@@ -392,9 +402,13 @@ class Batcher:
         return self._rows >= (_FEWEST_ROWS_BESIDE if self._busy_until else 1)
 
     def _has_room(self, query: Query) -> bool:
+        """Whether the queue takes it: the lower its lane, the earlier it is full."""
+        if not self._rows:
+            return True
+        share = LANE_ROOM[query.lane]
         return (
-            self._rows + len(query.observations) <= self._max_rows
-            and self._bytes + query.observations.nbytes <= self._max_bytes
+            self._rows + len(query.observations) <= share * self._max_rows
+            and self._bytes + query.observations.nbytes <= share * self._max_bytes
         )
 
     def _predicted_wait(self, query: Query, channel: Channel, now: float) -> float:

@@ -17,6 +17,9 @@ from services.teacher.batching.query import Lane, Query
 LANE_SHARES = {Lane.ACTING: 16, Lane.LABELLING: 4, Lane.EVALUATION: 1}
 """Rows that each lane gets in turn when all have more work than time."""
 
+LANE_ROOM = {Lane.ACTING: 1.0, Lane.LABELLING: 0.75, Lane.EVALUATION: 0.5}
+"""Share of the queue up to which each lane is taken in: a flood of what can wait leaves room."""
+
 ROWS_PER_TURN = 32
 """Rows a query may take before the next query of its lane has its turn."""
 

@@ -1,6 +1,6 @@
 """An asyncio client's use of the same-host path: the loop itself reads the socket.
 
-Finding, leaving and returning are as in `client_same_host`. Queries submitted in one turn of the
+Finding, leaving and returning are as in `same_host`. Queries submitted in one turn of the
 loop are sent together; one that finds no free rows goes over gRPC, since a loop cannot wait.
 """
 

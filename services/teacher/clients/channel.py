@@ -1,7 +1,7 @@
 """How clients of the teacher connect: targets of one or several replicas, retries, keep-alive.
 
 gRPC itself spreads unary calls over the replicas and repeats them, by the service config below. The
-streams are spread and repeated by `client_dispatch`.
+streams are spread and repeated by `dispatch`.
 """
 
 from __future__ import annotations

@@ -61,6 +61,11 @@ class FrontEndDoor:
         self._processes = FrontEnds(task, config.front_ends)
         self._processes.wait_until_serving(_START_SECONDS)
 
+    def give_up(self) -> None:
+        """End a wait for the processes to serve; safe from another thread."""
+        if self._processes is not None:
+            self._processes.give_up()
+
     def close(self, grace_seconds: float) -> None:
         """End the processes, after the queries they have under way, and free the port."""
         if self._processes is not None:

@@ -24,6 +24,9 @@ from services.teacher.same_host.future import SameHostFuture
 
 _LOG = logging.getLogger(__name__)
 _ASK_SECONDS = 0.25
+_FULL_RETRY_SECONDS = 0.02
+# The event loop waits for it; the device process answers at once or is in trouble.
+_CONNECT_SECONDS = 0.5
 _ASK_TIMEOUT_SECONDS = 2.0
 
 _Key = tuple[str, str]
@@ -120,13 +123,18 @@ class RemoteEngine:
                 RefusalCode.RESOURCE_EXHAUSTED,
                 f"{rows} rows; {granted} rows of shared memory were left for this front end",
             )
-        future = connection.submit(
-            query.observations,
-            max(query.deadline - time.monotonic(), 1e-3),
-            query.lane,
-            wait=False,
-            flush=False,
-        )
+        try:
+            future = connection.submit(
+                query.observations,
+                max(query.deadline - time.monotonic(), 1e-3),
+                query.lane,
+                wait=False,
+                flush=False,
+            )
+        except Refusal as refusal:
+            if refusal.code is RefusalCode.RESOURCE_EXHAUSTED:
+                refusal.retry_after_seconds = _FULL_RETRY_SECONDS
+            raise
         # All queries of this turn of the loop go in one packet.
         if not self._unsent:
             self._loop.call_soon(self._flush)
@@ -159,6 +167,7 @@ class RemoteEngine:
                 version=key[1],
                 rows=self._rows,
                 is_watched=True,
+                connect_timeout_seconds=_CONNECT_SECONDS,
             )
             self._connections[key] = connection
             self._loop.add_reader(connection.fileno(), self._read, key)

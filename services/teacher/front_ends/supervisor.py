@@ -31,6 +31,7 @@ class FrontEnds:
         self._context = multiprocessing.get_context("spawn")
         self._task = task
         self._stopping = False
+        self._is_given_up = False
         self._processes = [self._start() for _ in range(count)]
         self._serving = [False] * count
         self._watcher = threading.Thread(target=self._watch, name="front-ends", daemon=True)
@@ -43,13 +44,17 @@ class FrontEnds:
             UserError: They do not within `timeout_seconds`.
         """
         end = time.monotonic() + timeout_seconds
-        while not all(self._serving):
+        while not all(self._serving) and not self._is_given_up:
             if time.monotonic() > end:
                 raise UserError(
                     f"{self._serving.count(False)} front ends did not serve within "
                     f"{timeout_seconds:g} s; their log lines say why"
                 )
             time.sleep(_WATCH_SECONDS / 4)
+
+    def give_up(self) -> None:
+        """End a wait for them to serve."""
+        self._is_given_up = True
 
     def stop(self, grace_seconds: float) -> None:
         """Have them drain and end; those that do not in time are killed.

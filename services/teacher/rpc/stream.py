@@ -19,6 +19,9 @@ from services.teacher.rpc.requests import RequestReader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_CREDIT_RETRY_SECONDS = 0.02
+"""About a batch: then some credit has come back."""
+
 _MOST_FREE_QUERIES = 1024
 """Queries without rows (all refused) that a client may have unread answers of."""
 
@@ -139,6 +142,7 @@ class Stream:
                     RefusalCode.RESOURCE_EXHAUSTED,
                     f"{self._rows_out} of {self._credit_rows} rows of this stream are under way; "
                     "wait for credit",
+                    retry_after_seconds=_CREDIT_RETRY_SECONDS,
                 )
             query.mark = lambda settled: self._settled(tag, settled)
             self._engine.submit(query, request.model, request.version)

@@ -24,9 +24,9 @@ from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
 from services.teacher.batching.query import Lane, Query, RefusalCode
 from services.teacher.metrics import TeacherMetrics
-from services.teacher.top.view import TeacherTop, print_once, render, watch
 from services.teacher.top.rates import difference, quantile
 from services.teacher.top.snapshot import Histogram, ServedVersion, Snapshot, fetch, parse
+from services.teacher.top.view import TeacherTop, print_once, render, watch
 
 ADDRESS = Address("127.0.0.1", 9101)
 

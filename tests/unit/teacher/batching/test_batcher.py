@@ -393,7 +393,11 @@ def test_closing_refuses_what_still_waits_after_the_grace(
     assert policy.batches == [[200]]
 
 
-def test_many_threads_lose_and_mix_nothing(batcher: Batcher, channel: Channel) -> None:
+@pytest.mark.parametrize("device_threads", [1, 3])
+def test_many_threads_lose_and_mix_nothing(policy: PixelSums, device_threads: int) -> None:
+    batcher = Batcher(max_queue_rows=400, max_queue_bytes=10_000, device_threads=device_threads)
+    channel = Channel(policy, FAST, ModelTallies())
+    batcher.add(channel)
     failures: list[object] = []
 
     def play(first: int) -> None:
@@ -411,4 +415,55 @@ def test_many_threads_lose_and_mix_nothing(batcher: Batcher, channel: Channel) -
         thread.start()
     for thread in threads:
         thread.join(SOON)
+    batcher.close(5.0)
     assert not failures
+    assert sum(map(len, policy.batches)) == 8 * sum(1 + turn % 5 for turn in range(30))
+
+
+def test_a_flood_of_what_can_wait_leaves_room_for_acting(
+    batcher: Batcher, channel: Channel, policy: PixelSums, sink: Waiting
+) -> None:
+    occupy(batcher, channel, policy, sink)
+    # Half of 40 rows for evaluation, three quarters with labelling, all with acting.
+    for first, lane, rooms in ((0, Lane.EVALUATION, 20), (50, Lane.LABELLING, 10)):
+        for index in range(rooms):
+            batcher.submit(ask(sink, first + index, 1, lane=lane), channel)
+        with pytest.raises(Refusal, match="no room"):
+            batcher.submit(ask(sink, 99, 1, lane=lane), channel)
+    for index in range(10):
+        batcher.submit(ask(sink, 100 + index, 1), channel)
+    with pytest.raises(Refusal, match="no room"):
+        batcher.submit(ask(sink, 99, 1), channel)
+
+
+def test_what_is_left_of_a_batch_with_cancelled_queries_runs_as_one(
+    batcher: Batcher, policy: PixelSums, sink: Waiting
+) -> None:
+    # Of 6 rows the plan would run 4 first and then 2; but 8 were to be taken, and 2 are dead.
+    channel = Channel(policy, BucketPlan({1: 1e-6, 2: 1.5e-6, 4: 2e-6, 8: 3.9e-6}), ModelTallies())
+    assert channel.plan.next_bucket(6) == 4
+    batcher.add(channel)
+    occupy(batcher, channel, policy, sink)
+    queries = [ask(sink, first, 1) for first in range(8)]
+    for query in queries:
+        batcher.submit(query, channel)
+    queries[0].cancelled = queries[1].cancelled = True
+    policy.gate.set()
+    for query in queries[2:]:
+        sink.wait_for(query.mark)
+        np.testing.assert_array_equal(query.values, expected(query.mark, 1))
+        assert query.refusal is None
+
+
+def test_closing_ends_idle_device_threads_at_once(policy: PixelSums, sink: Waiting) -> None:
+    batcher = Batcher(max_queue_rows=40, max_queue_bytes=10_000, device_threads=3)
+    channel = Channel(policy, FAST, ModelTallies())
+    batcher.add(channel)
+    occupy(batcher, channel, policy, sink)
+    # Too few rows for a batch beside the one under way; they expire while the service closes.
+    batcher.submit(ask(sink, 0, 2, seconds=0.1), channel)
+    threading.Timer(0.4, policy.gate.set).start()
+    start = time.monotonic()
+    batcher.close(5.0)
+    assert time.monotonic() - start < 3
+    assert not [thread for thread in threading.enumerate() if "teacher-device" in thread.name]
