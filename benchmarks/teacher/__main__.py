@@ -90,7 +90,9 @@ def _is_wanted(cell: Cell, only: Sequence[str]) -> bool:
 def _bare_forwards(service: Service) -> list[BareForward]:
     model = ModelConfig(name="teacher", checkpoint=CHECKPOINT)
     jax = load_policy(model, backend="jax")
-    served = jax if service.backend.startswith("jax") else load_policy(model, backend="onnx")
+    served = (
+        jax if service.backend.startswith("jax") else load_policy(model, backend="onnx", callers=1)
+    )
     return [
         BareForward(name, policy, _CALIBRATION_SECONDS)
         for name, policy in zip(LIMITS, (jax, served), strict=True)

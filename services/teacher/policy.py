@@ -94,7 +94,7 @@ def load_policy(
     backend: str = "auto",
     dtype: str = "float32",
     buckets: Iterable[int] = DEFAULT_BUCKETS,
-    threads: int | None = None,
+    callers: int | None = None,
 ) -> Policy:
     """Load the policy a config names.
 
@@ -103,7 +103,8 @@ def load_policy(
         backend: "jax", "onnx" or "auto", as in `backends.choice.choose_policy`.
         dtype: What JAX computes in, "float32" or "bfloat16".
         buckets: Batch sizes it will be asked for, in rows; "auto" compares at the largest.
-        threads: Threads that share a batch in ONNX Runtime; all usable cores when None.
+        callers: Calls side by side that ONNX Runtime is set up for; None for what gets the most
+            done, 1 where there is only ever one: then all cores share each batch.
 
     Raises:
         UserError: There is no such checkpoint, it cannot be read, or the backend is not to be had;
@@ -118,7 +119,7 @@ def load_policy(
             backend=backend,
             dtype=dtype,
             largest_batch=max(buckets),
-            threads=threads,
+            callers=callers,
         )
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error

@@ -303,7 +303,7 @@ def test_a_request_that_contradicts_itself_or_the_limits_is_an_invalid_argument(
 
 
 def test_a_message_far_beyond_the_limit_is_refused_unread(client: TeacherClient) -> None:
-    # The limit is 4 x 16 rows of 6 bytes + 64 KiB; 20,000 rows are 120,000 bytes.
+    # The limit is 2 x 16 rows of 6 bytes + 64 KiB; 20,000 rows are 120,000 bytes.
     with pytest.raises(TeacherRejected, match="send fewer rows"):
         client.evaluate_future(np.zeros((20_000, 2, 3), np.uint8)).result()
 

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import time
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.shared.errors import UserError
 from services.teacher.backends.jax_policy import JaxPolicy
-from services.teacher.policy import Policy
+from services.teacher.policy import Policy, warm_up
 
 _LOG = logging.getLogger(__name__)
 
 _COMPARED_ROWS = (1, 8, 32)
-_ROUNDS = 5
-_FEWEST_ROWS_PER_ROUND = 8
 
 
 def choose_policy(
-    teacher: Teacher, *, backend: str, dtype: str, largest_batch: int, threads: int | None = None
+    teacher: Teacher, *, backend: str, dtype: str, largest_batch: int, callers: int | None = None
 ) -> Policy:
     """Put a teacher on the backend asked for.
 
@@ -35,7 +30,7 @@ def choose_policy(
             bfloat16, or where ONNX Runtime is not installed, and else what is faster here.
         dtype: What JAX computes in; ONNX Runtime computes in float32 only.
         largest_batch: Rows of the largest batch to expect.
-        threads: Threads of ONNX Runtime; all usable cores when None.
+        callers: Calls side by side that ONNX Runtime is set up for, as in `policy.load_policy`.
 
     Raises:
         UserError: ONNX Runtime was asked for and is not installed, or is to compute in bfloat16.
@@ -46,11 +41,11 @@ def choose_policy(
     if backend == "jax":
         return JaxPolicy(teacher, dtype=dtype)
     if backend == "onnx":
-        return _onnx_policy(teacher, dtype, threads)
+        return _onnx_policy(teacher, dtype, callers)
     if jax.default_backend() != "cpu" or dtype != "float32" or not has_onnx():
         return JaxPolicy(teacher, dtype=dtype)
     sizes = sorted({*(rows for rows in _COMPARED_ROWS if rows < largest_batch), largest_batch})
-    return fastest([JaxPolicy(teacher), _onnx_policy(teacher, dtype, threads)], sizes)
+    return fastest([JaxPolicy(teacher), _onnx_policy(teacher, dtype, callers)], sizes)
 
 
 def has_onnx() -> bool:
@@ -65,7 +60,11 @@ def fastest(policies: Sequence[Policy], sizes: Sequence[int]) -> Policy:
         policies: Candidates that take the same observations.
         sizes: Batch sizes to compare at, in rows.
     """
-    seconds_per_row = np.array([_seconds_per_row(policies, rows) for rows in sizes])
+    # As the service calls them, side by side if need be; a row's share of that.
+    timed = [(policy, warm_up(policy, sizes)) for policy in policies]
+    seconds_per_row = np.array(
+        [[seconds[rows] / rows / policy.callers for policy, seconds in timed] for rows in sizes]
+    )
     table = "; ".join(
         f"{policy.backend} {', '.join(f'{1e6 * value:.0f}' for value in column)}"
         for policy, column in zip(policies, seconds_per_row.T, strict=True)
@@ -75,26 +74,7 @@ def fastest(policies: Sequence[Policy], sizes: Sequence[int]) -> Policy:
     return chosen
 
 
-def _seconds_per_row(policies: Sequence[Policy], rows: int) -> list[float]:
-    """Median of a few rounds for each policy; they take turns, so that noise meets all."""
-    info = policies[0].info
-    observations = np.zeros((rows, *info.observation_shape), info.observation_dtype)
-    calls = max(1, _FEWEST_ROWS_PER_ROUND // rows)
-    for policy in policies:
-        policy.evaluate(observations)
-    rounds = [[_timed(policy, observations, calls) for policy in policies] for _ in range(_ROUNDS)]
-    medians: list[float] = np.median(rounds, axis=0).tolist()
-    return [seconds / rows for seconds in medians]
-
-
-def _timed(policy: Policy, observations: NDArray[Any], calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        policy.evaluate(observations)
-    return (time.perf_counter() - start) / calls
-
-
-def _onnx_policy(teacher: Teacher, dtype: str, threads: int | None) -> Policy:
+def _onnx_policy(teacher: Teacher, dtype: str, callers: int | None) -> Policy:
     if dtype != "float32":
         raise UserError(
             f"ONNX Runtime computes in float32, not {dtype}; choose the backend 'jax' for that"
@@ -106,4 +86,4 @@ def _onnx_policy(teacher: Teacher, dtype: str, threads: int | None) -> Policy:
         )
     from services.teacher.backends.onnx_policy import OnnxPolicy
 
-    return OnnxPolicy(teacher, threads=threads)
+    return OnnxPolicy(teacher, callers=callers)

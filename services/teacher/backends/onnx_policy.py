@@ -42,18 +42,23 @@ class OnnxPolicy:
     any_batch_size = True
     backend = "onnxruntime cpu"
 
-    def __init__(self, teacher: Teacher, *, threads: int | None = None) -> None:
+    def __init__(
+        self, teacher: Teacher, *, threads: int | None = None, callers: int | None = None
+    ) -> None:
         """Export the network and prepare the session.
 
         Args:
             teacher: Parameters and card of the teacher.
             threads: Cores to use, at least 1; those this process may use when None.
+            callers: Calls side by side to expect, at least 1; None for what gets the most done.
 
         Raises:
-            ValueError: When the number of threads is not positive, or the parameters do not fit.
+            ValueError: When threads or callers are not positive, or the parameters do not fit.
         """
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}; give at least 1")
+        if callers is not None and callers < 1:
+            raise ValueError(f"callers is {callers}; give at least 1")
         card = teacher.card
         self._info = info_of_card(card)
         model = export_onnx(
@@ -64,7 +69,7 @@ class OnnxPolicy:
             observation_dtype=card.observation_dtype,
         )
         cores = usable_cores() if threads is None else threads
-        self.callers = min(cores, _MOST_CALLERS)
+        self.callers = min(cores, _MOST_CALLERS if callers is None else callers)
         self._alone = _session(model, cores)
         self._side_by_side = (
             self._alone if self.callers == 1 else _session(model, cores // self.callers)

@@ -186,6 +186,7 @@ class _Slowed:
     info = property(lambda self: self._policy.info)
     backend = property(lambda self: f"slow {self._policy.backend}")
     any_batch_size = property(lambda self: self._policy.any_batch_size)
+    callers = property(lambda self: self._policy.callers)
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         time.sleep(self._seconds)
@@ -230,7 +231,7 @@ def test_what_only_jax_can_do_is_done_by_jax(
 def test_a_backend_that_is_named_is_taken() -> None:
     model = ModelConfig(name="pong", checkpoint="pong_dqn")
     assert isinstance(load_policy(model, backend="jax"), JaxPolicy)
-    assert isinstance(load_policy(model, backend="onnx", threads=1), OnnxPolicy)
+    assert isinstance(load_policy(model, backend="onnx", callers=1), OnnxPolicy)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_a_backend_that_is_named_is_taken() -> None:
         ({"checkpoint": "no-such-teacher"}, {}, "no teacher 'no-such-teacher'"),
         ({}, {"backend": "torch"}, "backend is 'torch'; choose"),
         ({}, {"backend": "jax", "dtype": "float16"}, "dtype is 'float16'; choose"),
-        ({}, {"backend": "onnx", "threads": 0}, "threads is 0; give at least 1"),
+        ({}, {"backend": "onnx", "callers": 0}, "callers is 0; give at least 1"),
     ],
 )
 def test_what_cannot_be_loaded_is_an_error_for_the_user(
