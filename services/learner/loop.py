@@ -167,6 +167,9 @@ class Learner:
         started = time.monotonic()
         self._check_weights_are_finite()
         try:
+            # Actors go on meanwhile: the clocks of a commit are those of its replay but for what
+            # comes in between these two lines.
+            self._count_now()
             working = checkpoint_replay(self._config.replay_address)
             commit = write_commit(
                 self._config.run,
@@ -260,9 +263,12 @@ class Learner:
         if time.monotonic() - self._counted_at < _COUNT_PERIOD_SECONDS:
             return
         try:
-            counts = table_counts(self._config.replay_address)
+            self._count_now()
         except ReplayTimeout as error:
             raise UserError(f"{error}; {_REPLAY_LOST}") from error
+
+    def _count_now(self) -> None:
+        counts = table_counts(self._config.replay_address)
         self._clock.count(
             teacher_steps=counts[TEACHER_TABLE].inserted,
             actor_steps=counts[STUDENT_TABLE].inserted,

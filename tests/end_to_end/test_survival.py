@@ -28,6 +28,9 @@ MIN_REPLAY_SIZE = 200
 OFFLINE_UPDATES = 200
 ONLINE_STEPS = 14_200
 
+MOST_STEPS_IN_BETWEEN = 100
+"""A few hundredths of a second of two actors, at some 2,000 steps/s."""
+
 CLOCKS = ("stage", "teacher_steps", "offline_updates", "online_updates", "evaluations")
 
 
@@ -88,7 +91,9 @@ def assert_goes_on_from(run: CatchRun, commit: Commit) -> None:
 
     run.wait_until(lambda: "Started replay server" in run.log("replay"))
     counts = table_counts(run.address("replay"), timeout_seconds=60)
-    assert counts[TEACHER_TABLE].inserted == record.progress.teacher_steps
+    # Actors went on between the count and the replay checkpoint of the commit.
+    later = counts[TEACHER_TABLE].inserted - record.progress.teacher_steps
+    assert 0 <= later <= MOST_STEPS_IN_BETWEEN
     student = counts[STUDENT_TABLE]
     assert student.inserted >= record.progress.actor_steps
     assert student.sampled >= 32 * record.progress.online_updates
