@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+from typing import Annotated
 
 import tyro
 
@@ -85,7 +86,7 @@ def serve(
     *,
     checkpoint_number: int | None = None,
     game: str | None = None,
-    model: tuple[str, ...] = (),
+    model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     listening: Listening = Listening(),  # noqa: B008 - frozen
     computing: Computing = Computing(),  # noqa: B008
     life: Life = Life(),  # noqa: B008
@@ -97,7 +98,8 @@ def serve(
         checkpoint: Bundled name (pong_dqn), teacher directory, or Dopamine checkpoint directory.
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
         game: Game of a Dopamine checkpoint, which does not say it itself.
-        model: More models, as NAME=CHECKPOINT; of several with one name the last is the newest.
+        model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
+            last is the newest.
         listening: Where it listens.
         computing: What computes, and in which batches.
         life: How weights are renewed and the service ends.

@@ -153,6 +153,17 @@ def test_a_folder_that_is_no_run_is_left_as_it_is(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_every_model_flag_counts(wrong: int, capsys: Capture) -> None:
+    models = ["a=pong_dqn", "b=pong_dqn"]
+    models[wrong] = f"{models[wrong][0]}=no-such-teacher"
+    flags = ["--port", "0", "--metrics-port", "None", "--backend", "jax"]
+    given = [word for model in models for word in ("--model", model)]
+    # The wrong one is found wherever it stands: neither takes the other's place.
+    assert run(["teacher", "serve", *given, *flags]) == 2
+    assert "no teacher 'no-such-teacher'" in capsys.readouterr().err
+
+
 def test_a_port_in_use(catch_teacher: Path, capsys: Capture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
