@@ -65,6 +65,26 @@ class JsonFields:
         """Take a number; true and false are none."""
         return self._take(name, _as_number, "a number")
 
+    def truth(self, name: str) -> bool:
+        """Take true or false."""
+        return self._take(name, _as_truth, "true or false")
+
+    def optional_whole(self, name: str) -> int | None:
+        """Take a whole number or null."""
+        return None if self.is_null(name) else self.whole(name)
+
+    def optional_number(self, name: str) -> float | None:
+        """Take a number or null."""
+        return None if self.is_null(name) else self.number(name)
+
+    def children(self, name: str) -> tuple[JsonFields, ...]:
+        """Take a list of objects."""
+        objects = self._take(name, _list_of(_as_object), "a list of objects")
+        return tuple(
+            JsonFields(value, self._where, f"{self._path(name)}[{index}]")
+            for index, value in enumerate(objects)
+        )
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Take a list of strings."""
         return self._take(name, _list_of(_as_text), "a list of strings")
@@ -126,6 +146,12 @@ def _as_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
     return float(value)
+
+
+def _as_truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
 
 
 def _as_object(value: object) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rrl_agents.checkpoints.card_facts import Compute
+from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.import_dopamine import (
     OBSERVATION_SHAPE,
     ImportedAgent,
@@ -16,7 +18,9 @@ from rrl_agents.checkpoints.teacher_directory import CARD_FILE, load_teacher_dir
 BUNDLED_DIRECTORY = Path(__file__).resolve().parents[1] / "teachers"
 """Where the teachers that come with this package lie, one directory each."""
 
-BUNDLED_PREFIX = "bundled:"
+_FRAMES_PER_STEP = 4
+"""Of Dopamine's Atari agents; their clock counts decisions."""
+
 UNKNOWN_GAME = "unknown"
 
 __all__ = ["Teacher", "TeacherCard", "bundled_teachers", "load_teacher"]
@@ -33,9 +37,9 @@ def load_teacher(
     """Load a frozen policy, whatever its form.
 
     Args:
-        path_or_name: A bundled name ("pong_dqn" or "bundled:pong_dqn"; write "./pong_dqn" for a
-            path of that name), a directory with a `card.json`, or a Dopamine JAX agent: its
-            directory, its `checkpoints` directory, or one `ckpt.N` file.
+        path_or_name: A bundled name ("pong_dqn"; "./pong_dqn" is a path), a directory with a
+            `card.json`, or a Dopamine agent: its directory, its `checkpoints` directory, or one
+            `ckpt.N` file.
         checkpoint_number: Which Dopamine checkpoint, the newest complete one when None.
         game: Game of a Dopamine agent, which its checkpoint does not say. For teachers with a card
             it must agree with the card.
@@ -63,11 +67,10 @@ def load_teacher(
 
 def _card_directory(path_or_name: str) -> Path | None:
     """Where the card lies, None when this is left to the Dopamine importer."""
-    name = path_or_name.removeprefix(BUNDLED_PREFIX)
-    if name in bundled_teachers():
-        return BUNDLED_DIRECTORY / name
+    if path_or_name in bundled_teachers():
+        return BUNDLED_DIRECTORY / path_or_name
     path = Path(path_or_name)
-    if not path_or_name.startswith(BUNDLED_PREFIX) and path.exists():
+    if path.exists():
         return path if (path / CARD_FILE).is_file() else None
     raise ValueError(
         f"no teacher {path_or_name!r}: looked for a bundled one ({', '.join(bundled_teachers())}), "
@@ -78,6 +81,7 @@ def _card_directory(path_or_name: str) -> Path | None:
 
 def _dopamine_teacher(path: Path, number: int | None, game: str | None) -> Teacher:
     agent = import_dopamine_dqn(path, number)
+    game = fetched_game(path) if game is None else game
     return Teacher(params=agent.online_params, card=_card_of(agent, path, game))
 
 
@@ -93,5 +97,6 @@ def _card_of(agent: ImportedAgent, path: Path, game: str | None) -> TeacherCard:
             f"imported from a Dopamine JAX DQN checkpoint, iteration {agent.number}, after "
             f"{agent.training_steps} training steps{notes}"
         ),
+        compute=Compute(environment_frames=_FRAMES_PER_STEP * agent.training_steps),
         parameters_sha256=params_hash(params_to_bytes(agent.online_params)),
     )

@@ -1,8 +1,8 @@
-"""What a teacher is: the game it plays, its network, its score, and how it was made.
+"""What a teacher is: the game it plays, its network, its score, what it cost, whom it came from.
 
-A card travels beside the parameters as `card.json`. Scores are undiscounted sums of raw rewards,
-the same unit everywhere in the project. Reading is strict: an unknown or missing field, or one of
-the wrong type, is an error that names the field.
+A card travels beside the parameters as `card.json`. It holds the cards of its parents whole, so a
+line of agents can be told from its last member alone. Reading is strict: an unknown or missing
+field, or one of the wrong type, is an error that names the field.
 """
 
 from __future__ import annotations
@@ -12,9 +12,21 @@ import json
 import math
 import re
 
+from rrl_agents.checkpoints.card_facts import (
+    Compute,
+    EvaluationScore,
+    PlayProtocol,
+    check_finite,
+    compute_from_fields,
+    protocol_from_fields,
+    score_from_fields,
+)
 from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.checkpoints.network_fields import network_from_fields
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.types import Params
+
+__all__ = ["Compute", "EvaluationScore", "Parent", "PlayProtocol", "Teacher", "TeacherCard"]
 
 OBSERVATION_DTYPES = ("uint8", "float32")
 """Element types an observation may have, as numpy writes them."""
@@ -23,44 +35,14 @@ MAX_OBSERVATION_ELEMENTS = 1 << 24
 """Bound of one observation's size: cards come from files, and services allocate by it."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationScore:
-    """How well a teacher played.
+OUTPUTS = ("q_values", "logits")
+"""What a policy's scores may be: expected returns, or the logits of its action probabilities."""
 
-    Attributes:
-        mean_return: Mean over the episodes of the undiscounted raw return.
-        std_return: Population standard deviation over the same episodes, at least 0.
-        episodes: Number of episodes, at least 1.
-        epsilon: Probability of a uniformly random action while playing, in [0, 1].
-        sticky_actions: Probability that the game repeats the last action, in [0, 1].
-        returns: Return of each episode; empty when only the mean is known.
-        note: What a reader must know of how the episodes were chosen.
-    """
+MAX_GENERATIONS = 32
+"""Bound of nested parents: a card is read recursively."""
 
-    mean_return: float
-    std_return: float
-    episodes: int
-    epsilon: float
-    sticky_actions: float
-    returns: tuple[float, ...] = ()
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse scores that no evaluation can give."""
-        _check_finite("mean_return", self.mean_return)
-        _check_finite("std_return", self.std_return)
-        if self.std_return < 0:
-            raise ValueError(f"std_return is {self.std_return}; it must be at least 0")
-        if self.episodes < 1:
-            raise ValueError(f"episodes is {self.episodes}; it must be at least 1")
-        if self.returns and len(self.returns) != self.episodes:
-            raise ValueError(
-                f"returns holds {len(self.returns)} numbers for {self.episodes} episodes"
-            )
-        for field in ("epsilon", "sticky_actions"):
-            _check_probability(field, getattr(self, field))
-        for value in self.returns:
-            _check_finite("returns", value)
+RELATIONS = ("teacher", "data", "initial weights")
+"""What an agent may have from a parent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,21 +52,31 @@ class TeacherCard:
     Attributes:
         name: Human-readable name.
         game: Game or task it was trained on, e.g. "pong"; "unknown" when nobody said.
-        network: Architecture of its network.
+        network: Architecture of its network; None where something else computes, as an ONNX file.
         num_actions: Number of actions A.
         observation_shape: Shape of one observation, e.g. (84, 84, 4).
         observation_dtype: Type of one element, one of `OBSERVATION_DTYPES`.
         observation_order: How the last axis is to be read.
         action_meanings: Names of the actions in the order of the values; empty when unknown.
+        output: What its scores are, one of `OUTPUTS`.
+        temperature: Divides logits before the softmax, above 0; None for Q-values, which each
+            method softens as it sees fit.
+        algorithm: How it learned, e.g. "QDagger"; "unknown" when nobody said.
+        protocol: Rules of play of its training and score, None when unknown.
         score: Its evaluation, None when it was never scored.
         random_return: Mean return of the uniformly random policy on the game, None when unknown.
-        made: How it was trained or where it comes from.
-        parameters_sha256: Hash of the encoded parameters (`params_codec.params_hash`).
+        made: How it was trained or where it comes from, in words.
+        compute: What its own training cost, None when unknown.
+        command: The command that made it; empty when unknown.
+        code_version: Version of the code that made it; empty when unknown.
+        parents: The agents it was made from.
+        parameters_sha256: Hash of the encoded parameters (`params_codec.params_hash`); of an ONNX
+            file its own, of a Python policy that of its entry point and version.
     """
 
     name: str
     game: str
-    network: NetworkConfig
+    network: NetworkConfig | None
     num_actions: int
     observation_shape: tuple[int, ...]
     made: str
@@ -92,8 +84,16 @@ class TeacherCard:
     observation_dtype: str = "uint8"
     observation_order: str = "frame stack, oldest frame first"
     action_meanings: tuple[str, ...] = ()
+    output: str = "q_values"
+    temperature: float | None = None
+    algorithm: str = "unknown"
+    protocol: PlayProtocol | None = None
     score: EvaluationScore | None = None
     random_return: float | None = None
+    compute: Compute | None = None
+    command: str = ""
+    code_version: str = ""
+    parents: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a card that no teacher can have."""
@@ -119,7 +119,8 @@ class TeacherCard:
                 f"parameters_sha256 is {self.parameters_sha256!r}; it must be 64 hex digits"
             )
         if self.random_return is not None:
-            _check_finite("random_return", self.random_return)
+            check_finite("random_return", self.random_return)
+        _check_output(self.output, self.temperature)
 
     def to_json(self) -> str:
         """Write the card as indented JSON that `from_json` reads back."""
@@ -139,25 +140,25 @@ class TeacherCard:
             ValueError: When the text is no JSON object, or a field is unknown, missing, of the
                 wrong type or out of range; the message names it.
         """
-        fields = JsonFields.parse(text, "teacher card")
-        card = cls(
-            name=fields.text("name"),
-            game=fields.text("game"),
-            network=_network(fields.child("network")),
-            num_actions=fields.whole("num_actions"),
-            observation_shape=fields.wholes("observation_shape"),
-            observation_dtype=fields.text("observation_dtype"),
-            observation_order=fields.text("observation_order"),
-            action_meanings=fields.texts("action_meanings"),
-            score=None if fields.is_null("score") else _score(fields.child("score")),
-            random_return=(
-                None if fields.is_null("random_return") else fields.number("random_return")
-            ),
-            made=fields.text("made"),
-            parameters_sha256=fields.text("parameters_sha256"),
-        )
-        fields.finish()
-        return card
+        return _card(JsonFields.parse(text, "teacher card"), MAX_GENERATIONS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parent:
+    """An agent that another one was made from.
+
+    Attributes:
+        relations: What the child has from it, of `RELATIONS`; at least one.
+        card: Its card, with its own parents.
+    """
+
+    relations: tuple[str, ...]
+    card: TeacherCard
+
+    def __post_init__(self) -> None:
+        """Refuse relations that mean nothing."""
+        if not self.relations or not set(self.relations) <= set(RELATIONS):
+            raise ValueError(f"relations are {self.relations}; choose from {RELATIONS}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,29 +174,57 @@ class Teacher:
     card: TeacherCard
 
 
-def _network(fields: JsonFields) -> NetworkConfig:
-    config = NetworkConfig(
+def _card(fields: JsonFields, generations: int) -> TeacherCard:
+    if generations == 0:
+        raise ValueError(f"teacher card: more than {MAX_GENERATIONS} generations of parents")
+    card = TeacherCard(
         name=fields.text("name"),
-        features=fields.wholes("features"),
-        hidden_units=fields.whole("hidden_units"),
-        padding=fields.text("padding"),
+        game=fields.text("game"),
+        network=(
+            None if fields.is_null("network") else network_from_fields(fields.child("network"))
+        ),
+        num_actions=fields.whole("num_actions"),
+        observation_shape=fields.wholes("observation_shape"),
+        observation_dtype=fields.text("observation_dtype"),
+        observation_order=fields.text("observation_order"),
+        action_meanings=fields.texts("action_meanings"),
+        output=fields.text("output"),
+        temperature=fields.optional_number("temperature"),
+        algorithm=fields.text("algorithm"),
+        protocol=(
+            None if fields.is_null("protocol") else protocol_from_fields(fields.child("protocol"))
+        ),
+        score=None if fields.is_null("score") else score_from_fields(fields.child("score")),
+        random_return=fields.optional_number("random_return"),
+        made=fields.text("made"),
+        compute=None if fields.is_null("compute") else compute_from_fields(fields.child("compute")),
+        command=fields.text("command"),
+        code_version=fields.text("code_version"),
+        parents=tuple(_parent(parent, generations - 1) for parent in fields.children("parents")),
+        parameters_sha256=fields.text("parameters_sha256"),
     )
     fields.finish()
-    return config
+    return card
 
 
-def _score(fields: JsonFields) -> EvaluationScore:
-    score = EvaluationScore(
-        mean_return=fields.number("mean_return"),
-        std_return=fields.number("std_return"),
-        episodes=fields.whole("episodes"),
-        epsilon=fields.number("epsilon"),
-        sticky_actions=fields.number("sticky_actions"),
-        returns=fields.numbers("returns"),
-        note=fields.text("note"),
+def _parent(fields: JsonFields, generations: int) -> Parent:
+    parent = Parent(
+        relations=fields.texts("relations"), card=_card(fields.child("card"), generations)
     )
     fields.finish()
-    return score
+    return parent
+
+
+def _check_output(output: str, temperature: float | None) -> None:
+    if output not in OUTPUTS:
+        raise ValueError(f"output is {output!r}; choose one of {OUTPUTS}")
+    if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature is {temperature}; it must be finite and above 0")
+    if output == "q_values" and temperature is not None:
+        raise ValueError(
+            f"temperature is {temperature} for Q-values, which each method softens as it sees fit; "
+            "leave it out"
+        )
 
 
 def _check_observation_shape(shape: tuple[int, ...]) -> None:
@@ -204,13 +233,3 @@ def _check_observation_shape(shape: tuple[int, ...]) -> None:
             f"observation_shape is {shape}; need sizes of at least 1 and at most "
             f"{MAX_OBSERVATION_ELEMENTS} elements"
         )
-
-
-def _check_finite(field: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"{field} is {value}; it must be finite")
-
-
-def _check_probability(field: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{field} is {value}; it must lie in [0, 1]")

@@ -62,12 +62,31 @@ def load_teacher_directory(path: Path) -> Teacher:
     Raises:
         ValueError: When a file is missing, too large or damaged, or the two disagree.
     """
-    card = _read_card(path / CARD_FILE)
+    card = read_card(path / CARD_FILE)
     encoded = _read_bounded(path / PARAMS_FILE, MAX_PARAMS_BYTES)
     _check_hash(encoded, card, str(path))
     params = params_from_bytes(encoded)
     check_params(params, card)
     return Teacher(params=params, card=card)
+
+
+def read_card(path: Path) -> TeacherCard:
+    """Read a card by itself; whether the parameters fit it is not looked at.
+
+    Args:
+        path: The `card.json`.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: When it cannot be read, is too large, or is no card; the message has the path.
+    """
+    try:
+        return TeacherCard.from_json(_read_bounded(path, MAX_CARD_BYTES).decode())
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
 
 
 def check_params(params: Params, card: TeacherCard) -> None:
@@ -118,14 +137,6 @@ def _check_hash(encoded: bytes, card: TeacherCard, where: str) -> None:
             f"{where}: parameters have SHA-256 {found}, the card says {card.parameters_sha256}; "
             "copy the teacher again from its source"
         )
-
-
-def _read_card(path: Path) -> TeacherCard:
-    try:
-        return TeacherCard.from_json(_read_bounded(path, MAX_CARD_BYTES).decode())
-    except ValueError as error:
-        message = str(error)
-        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
 
 
 def _read_bounded(path: Path, max_bytes: int) -> bytes:

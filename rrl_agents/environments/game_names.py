@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from ale_py import roms
+from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
 
 
 def rom_name(game: str) -> str:
@@ -17,12 +17,27 @@ def rom_name(game: str) -> str:
     Raises:
         ValueError: When there is no such game; names the nearest ones.
     """
+    # Here, as the rest is used where no emulator is installed.
+    from ale_py import roms
+
     roms_by_key = {name_key(rom): rom for rom in roms.get_all_rom_ids()}
     rom = roms_by_key.get(name_key(game))
     if rom is None:
         nearest = nearest_names(game, roms_by_key.values())
         raise ValueError(f"no Atari game is called {game!r}; the nearest names are {nearest}")
     return rom
+
+
+def paper_name(game: str) -> str:
+    """A game's name in CamelCase, as papers and public buckets write it.
+
+    Args:
+        game: An Atari game or another task, in either spelling.
+    """
+    for name in ATARI_RANDOM_RETURNS:
+        if name_key(name) == name_key(game):
+            return name
+    return "".join(part[:1].upper() + part[1:] for part in game.split("_"))
 
 
 def name_key(game: str) -> str:

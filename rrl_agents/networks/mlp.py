@@ -6,21 +6,25 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.heads import read_out
+from rrl_agents.networks.outputs import Outputs
+
 
 class Mlp(nn.Module):
-    """Flattened frames through ReLU layers to one linear output per action.
+    """Flattened frames through ReLU layers to a head.
 
-    Submodules are Dense_0 .. Dense_k, the last one giving the action values.
+    With the head "values", submodules are Dense_0 .. Dense_k, the last one giving the action
+    values.
 
     Attributes:
+        config: The architecture.
         num_actions: Actions A.
-        features: Units of each hidden layer, first to last.
     """
 
+    config: NetworkConfig
     num_actions: int
-    features: tuple[int, ...]
 
-    @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:
         """Compute action values.
 
@@ -30,7 +34,16 @@ class Mlp(nn.Module):
         Returns:
             float32 [B, A].
         """
+        return self.outputs(observation).q_values
+
+    @nn.compact
+    def outputs(self, observation: jax.Array) -> Outputs:
+        """Compute all that the head answers; arguments as for a call."""
         x = observation.reshape((observation.shape[0], -1)).astype(jnp.float32) / 255.0
-        for units in self.features:
-            x = nn.relu(nn.Dense(units)(x))
-        return nn.Dense(self.num_actions)(x)
+        return read_out(
+            x,
+            self.config,
+            hidden_units=self.config.features,
+            num_actions=self.num_actions,
+            kernel_init=nn.linear.default_kernel_init,
+        )

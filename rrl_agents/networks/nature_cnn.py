@@ -6,9 +6,15 @@ every caller (actors, learner, teacher service) feeds the same bytes.
 
 from __future__ import annotations
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.heads import read_out
+from rrl_agents.networks.outputs import Outputs
 
 KERNEL_SIZES = (8, 4, 3)
 """Side of the square kernel of each convolution, pixels."""
@@ -18,24 +24,20 @@ STRIDES = (4, 2, 1)
 
 
 class NatureCnn(nn.Module):
-    """Three convolutions, one hidden layer, one linear output per action.
+    """Three convolutions, one hidden layer, and a head.
 
     Submodules are named by call order as in Dopamine's checkpoints: Conv_0, Conv_1, Conv_2, then
-    Dense_0 (hidden) and Dense_1 (action values).
+    with the head "values" Dense_0 (hidden) and Dense_1 (action values). With every head, dueling
+    or noisy, parameters and initial values are those of Dopamine's network of that kind.
 
     Attributes:
+        config: The architecture.
         num_actions: Actions A.
-        features: Output channels of the three convolutions.
-        hidden_units: Units of the hidden layer.
-        padding: "SAME" (Dopamine) or "VALID" (the paper, about 2.5 times cheaper).
     """
 
+    config: NetworkConfig
     num_actions: int
-    features: tuple[int, ...]
-    hidden_units: int
-    padding: str
 
-    @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:
         """Compute action values.
 
@@ -45,17 +47,34 @@ class NatureCnn(nn.Module):
         Returns:
             float32 [B, A].
         """
-        initializer = nn.initializers.xavier_uniform()
+        return self.outputs(observation).q_values
+
+    @nn.compact
+    def outputs(self, observation: jax.Array) -> Outputs:
+        """Compute all that the head answers; arguments as for a call."""
+        config = self.config
+        kernel_init = _kernel_init(config)
         x = observation.astype(jnp.float32) / 255.0
-        for features, kernel, stride in zip(self.features, KERNEL_SIZES, STRIDES, strict=True):
+        for features, kernel, stride in zip(config.features, KERNEL_SIZES, STRIDES, strict=True):
             x = nn.Conv(
                 features,
                 kernel_size=(kernel, kernel),
                 strides=(stride, stride),
-                padding=self.padding,
-                kernel_init=initializer,
+                padding=config.padding,
+                kernel_init=kernel_init,
             )(x)
             x = nn.relu(x)
-        x = x.reshape((x.shape[0], -1))
-        hidden = nn.relu(nn.Dense(self.hidden_units, kernel_init=initializer)(x))
-        return nn.Dense(self.num_actions, kernel_init=initializer)(hidden)
+        return read_out(
+            x.reshape((x.shape[0], -1)),
+            config,
+            hidden_units=(config.hidden_units,),
+            num_actions=self.num_actions,
+            kernel_init=kernel_init,
+        )
+
+
+def _kernel_init(config: NetworkConfig) -> nn.initializers.Initializer:
+    """Dopamine's: its distributional agents start smaller than DQN and the full Rainbow."""
+    if config.head == "values" or config.dueling or config.noisy:
+        return nn.initializers.xavier_uniform()
+    return nn.initializers.variance_scaling(1 / math.sqrt(3), "fan_in", "uniform")

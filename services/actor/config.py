@@ -28,6 +28,8 @@ class ActorConfig:
         max_pending_steps: Steps whose queries may be under way at once.
         collect_epsilon: Probability of a random action while the teacher plays into its table, so
             that its data holds more than one way to play.
+        teacher_plays: Whether the teacher's table is filled by play; False where it is filled from
+            recorded data, and the actor waits meanwhile.
     """
 
     environment: EnvironmentConfig
@@ -43,6 +45,7 @@ class ActorConfig:
     teacher_timeout_seconds: float = 5.0
     max_pending_steps: int = 16
     collect_epsilon: float = 0.01
+    teacher_plays: bool = True
 
     def __post_init__(self) -> None:
         """Refuse numbers that no actor can work with."""

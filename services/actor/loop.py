@@ -4,10 +4,11 @@
     teacher ◀── states ── Annotator ◀──────────────────┘ ▲
        └──────── action values ──────────────────────────┘
 
-COLLECT: the teacher chooses, into its own table. ONLINE: the student chooses, epsilon-greedily,
-into its table, and the teacher is asked about each state for as long as its opinion counts. In
-between the actor waits. A teacher that is away stops COLLECT until it is back (there is no play
-without it) and costs ONLINE nothing but labels; a learner that is away costs nothing but news.
+COLLECT: the teacher chooses, into its own table; where recorded data fills that table, the actor
+waits. ONLINE: the student chooses, epsilon-greedily, into its table, and the teacher is asked about
+each state for as long as its opinion counts. In between the actor waits. A teacher that is away
+stops COLLECT until it is back (there is no play without it) and costs ONLINE nothing but labels; a
+learner that is away costs nothing but news.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class Actor:
             )
             while not stop.is_set():
                 stage = self._stage()
-                if stage in (Stage.COLLECT, Stage.ONLINE):
+                if stage is Stage.ONLINE or (
+                    stage is Stage.COLLECT and self._config.teacher_plays
+                ):
                     self._play(stage, stop)
                 elif stage in (Stage.FINAL_EVALUATION, Stage.FINISHED):
                     return

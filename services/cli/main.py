@@ -60,6 +60,41 @@ COMMANDS = {
         summary="Action values of recorded states, from a checkpoint or a running service",
         extra="teacher",
     ),
+    "teacher list": Command(
+        module="services.cli.teacher_list",
+        function="list_teachers",
+        summary="The teachers there are: bundled, fetched, exported; by name",
+        extra="teacher",
+    ),
+    "teacher fetch": Command(
+        module="services.cli.teacher_fetch",
+        function="fetch",
+        summary="Download a public agent, and its replay data, from its bucket",
+        extra="teacher",
+    ),
+    "teacher inspect": Command(
+        module="services.cli.teacher_inspect",
+        function="inspect",
+        summary="Tell what a checkpoint is, or what is wrong with it",
+        extra="teacher",
+    ),
+    "teacher label": Command(
+        module="services.cli.teacher_label",
+        function="label",
+        summary="Write a teacher's scores of recorded data beside it, once",
+        extra="teacher",
+    ),
+    "teacher export": Command(
+        module="services.cli.teacher_export",
+        function="export",
+        summary="Make the student of a run the next teacher",
+    ),
+    "lineage": Command(
+        module="services.cli.lineage",
+        function="lineage",
+        summary="The family tree of an agent, and what the whole line cost",
+        extra="teacher",
+    ),
     "teacher top": Command(
         module="services.cli.teacher_top",
         function="top",
@@ -70,6 +105,11 @@ COMMANDS = {
         module="services.cli.roles",
         function="replay_main",
         summary="Run one role by itself: the replay server",
+    ),
+    "importer": Command(
+        module="services.cli.roles",
+        function="importer_main",
+        summary="Run one role by itself: the importer of recorded data",
     ),
     "learner": Command(
         module="services.cli.roles",

@@ -13,18 +13,16 @@ at the same address, written to again (gRPC lets up to half a minute pass before
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import reverb
 from numpy.typing import NDArray
 
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.item_stream import ItemStream
 from services.replay.tables import STUDENT_TABLE, TEACHER_TABLE
 
 __all__ = [
@@ -110,7 +108,7 @@ class ReplayWriter:
             address, table, layout, timeout_seconds=self._options.connect_timeout_seconds
         )
         self._episodes = [
-            _EpisodeWriter(client, table, layout, self._options.chunk_length)
+            _EpisodeWriter(ItemStream(client, table, layout, self._options.chunk_length), layout)
             for _ in range(num_envs)
         ]
 
@@ -178,17 +176,9 @@ class ReplayWriter:
 class _EpisodeWriter:
     """Lays the episodes of one environment out as rows and items."""
 
-    def __init__(self, client: Any, table: str, layout: ItemLayout, chunk_length: int) -> None:
-        self._table = table
+    def __init__(self, stream: ItemStream, layout: ItemLayout) -> None:
+        self._stream = stream
         self._layout = layout
-        rows_kept = layout.window + chunk_length
-        self._writer = client.trajectory_writer(num_keep_alive_refs=rows_kept)
-        for column in layout.item_columns():
-            self._writer.configure(
-                (column,), num_keep_alive_refs=rows_kept, max_chunk_length=chunk_length
-            )
-        # Whether each of the newest n+1 rows is a real step: the oldest's window is complete.
-        self._is_step: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
         self._in_episode = False
         self._terminated = False
 
@@ -197,9 +187,9 @@ class _EpisodeWriter:
             raise ValueError("the episode has terminated; call end_episode before the next step")
         row = self._layout.row(step)
         if not self._in_episode:
-            self._append_padding(self._layout.stack_size - 1)
+            self._stream.append_padding(self._layout.stack_size - 1)
             self._in_episode = True
-        self._append_row(row, is_step=True)
+        self._stream.append(row, begins_item=True)
         self._terminated = step.terminated
 
     def end(self, final_frame: NDArray[np.uint8] | None) -> None:
@@ -211,44 +201,12 @@ class _EpisodeWriter:
                 "episode that was cut off, and only to one"
             )
         if final_frame is not None:
-            self._append_row(self._layout.padding_row(final_frame), is_step=False)
-        self._append_padding(self._layout.n_step - (final_frame is not None))
+            self._stream.append(self._layout.padding_row(final_frame), begins_item=False)
+        self._stream.append_padding(self._layout.n_step - (final_frame is not None))
         self._in_episode = self._terminated = False
 
     def flush(self, max_pending: int, timeout_seconds: float) -> bool:
-        try:
-            self._writer.flush(max_pending, timeout_ms=max(1, round(1000 * timeout_seconds)))
-        except reverb.errors.DeadlineExceededError:
-            return False
-        return True
+        return self._stream.flush(max_pending, timeout_seconds)
 
     def close(self) -> None:
-        self._writer.close()
-
-    def _append_padding(self, count: int) -> None:
-        for _ in range(count):
-            self._append_row(self._layout.padding_row(), is_step=False)
-
-    def _append_row(self, row: dict[str, NDArray[Any]], *, is_step: bool) -> None:
-        self._writer.append(row)
-        self._is_step.append(is_step)
-        if len(self._is_step) == self._is_step.maxlen and self._is_step[0]:
-            self._create_item()
-
-    def _create_item(self) -> None:
-        """The item of the step n rows back."""
-        rows = self._writer.history
-        step = -(self._layout.n_step + 1)
-        self._writer.create_item(
-            table=self._table,
-            priority=1.0,
-            trajectory={
-                "action": rows["action"][step],
-                "frame": rows["frame"][-self._layout.window :],
-                "has_teacher": rows["has_teacher"][step],
-                "reward": rows["reward"][step:-1],
-                "teacher_q": rows["teacher_q"][step],
-                "terminated": rows["terminated"][step:-1],
-                "valid": rows["valid"][step:-1],
-            },
-        )
+        self._stream.close()

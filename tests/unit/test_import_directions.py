@@ -32,17 +32,19 @@ RRL_AGENTS_LEVELS = {
 
 SERVICE_LEVELS = {
     "shared": 0,
-    "teacher": 1,
-    "replay": 2,
-    "learner": 3,
-    "actor": 4,
-    "evaluator": 4,
-    "launcher": 5,
-    "cli": 6,
+    "library": 1,
+    "teacher": 2,
+    "replay": 3,
+    "learner": 4,
+    "actor": 5,
+    "evaluator": 5,
+    "launcher": 6,
+    "cli": 7,
 }
 
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
+    "library": {"catalogue"},
     "teacher": {"client", "async_client", "teacher_policy", "codec"},
     "replay": {"writer", "reader", "connection", "item_layout", "checkpoint"},
     "learner": {"weight_client", "progress_client", "codec", "evaluation_records"},

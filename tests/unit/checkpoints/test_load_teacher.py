@@ -25,7 +25,7 @@ def test_the_bundled_pong_teacher_gives_the_recorded_q_values(shared: Path) -> N
 
 
 def test_the_bundled_card_says_what_was_scored_and_how() -> None:
-    card = load_teacher("bundled:pong_dqn").card
+    card = load_teacher("pong_dqn").card
     assert (card.game, card.num_actions, card.observation_shape) == ("pong", 6, (84, 84, 4))
     assert card.score is not None
     assert card.score.mean_return == pytest.approx(np.mean(card.score.returns))
@@ -70,7 +70,7 @@ def test_the_game_of_a_dopamine_agent_is_unknown_unless_given(
     assert "checkpoint 4" in load_teacher(agent / "checkpoints/ckpt.4").card.name
 
 
-@pytest.mark.parametrize("missing", ["pong_dnq", "bundled:other", "./pong_dqn"])
+@pytest.mark.parametrize("missing", ["pong_dnq", "./pong_dqn"])
 def test_a_missing_teacher_is_an_error_that_says_what_was_looked_for(missing: str) -> None:
     with pytest.raises(ValueError, match=r"bundled one \(pong_dqn\), a directory .* Dopamine"):
         load_teacher(missing)

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from rrl_agents.checkpoints.teacher_card import EvaluationScore, TeacherCard
+from rrl_agents.checkpoints.teacher_card import (
+    MAX_GENERATIONS,
+    Compute,
+    EvaluationScore,
+    Parent,
+    PlayProtocol,
+    TeacherCard,
+)
 from rrl_agents.networks.registry import NetworkConfig
 
 SCORE = EvaluationScore(
@@ -15,8 +22,20 @@ SCORE = EvaluationScore(
     episodes=2,
     epsilon=0.001,
     sticky_actions=0.25,
+    interval=(1.0, 2.0),
     returns=(1.0, 2.0),
     note="two by hand",
+)
+PARENT = TeacherCard(
+    name="what it learned from",
+    game="pong",
+    network=None,
+    num_actions=2,
+    observation_shape=(84, 84, 4),
+    output="logits",
+    temperature=0.5,
+    made="elsewhere",
+    parameters_sha256="0b" * 32,
 )
 CARD = TeacherCard(
     name="a teacher",
@@ -28,6 +47,20 @@ CARD = TeacherCard(
     score=SCORE,
     random_return=-20.7,
     made="by hand",
+    algorithm="QDagger",
+    protocol=PlayProtocol(
+        frames_per_step=4, stack_size=4, max_episode_steps=27_000, sticky_actions=0.25
+    ),
+    compute=Compute(
+        environment_frames=400,
+        teacher_frames=100,
+        gradient_updates=25,
+        hardware_seconds=1.5,
+        hardware="two cores",
+    ),
+    command="rrl train qdagger",
+    code_version="0.1.0",
+    parents=(Parent(relations=("teacher", "data"), card=PARENT),),
     parameters_sha256="0a" * 32,
 )
 
@@ -38,13 +71,19 @@ def changed(path: str, value: Any) -> str:
     *branches, last = path.split(".")
     node = document
     for branch in branches:
-        node = node[branch]
+        node = node[int(branch) if branch.isdigit() else branch]
     node[last] = value
     return json.dumps(document)
 
 
 @pytest.mark.parametrize(
-    "card", [CARD, dataclasses.replace(CARD, score=None, random_return=None, action_meanings=())]
+    "card",
+    [
+        CARD,
+        PARENT,
+        dataclasses.replace(CARD, score=None, random_return=None, action_meanings=()),
+        dataclasses.replace(CARD, protocol=None, compute=Compute(), parents=()),
+    ],
 )
 def test_a_card_comes_back_equal(card: TeacherCard) -> None:
     assert TeacherCard.from_json(card.to_json()) == card
@@ -67,7 +106,6 @@ def test_whole_numbers_are_accepted_where_a_number_is_meant() -> None:
         ("observation_shape", [84, 84.0, 4]),
         ("observation_shape", "84"),
         ("action_meanings", [1, 2]),
-        ("network", None),
         ("network", "nature_cnn"),
         ("network.features", [[8]]),
         ("network.hidden_units", None),
@@ -77,6 +115,15 @@ def test_whole_numbers_are_accepted_where_a_number_is_meant() -> None:
         ("score.returns", [1, None]),
         ("score.mean_return", 10**400),
         ("random_return", False),
+        ("output", None),
+        ("temperature", "warm"),
+        ("protocol", 1),
+        ("protocol.reward_clipping", 1),
+        ("compute.gradient_updates", 2.5),
+        ("compute.hardware_seconds", "long"),
+        ("score.interval", 1),
+        ("parents", {}),
+        ("parents", [1]),
     ],
 )
 def test_a_field_of_the_wrong_type_is_named(path: str, value: Any) -> None:
@@ -84,7 +131,9 @@ def test_a_field_of_the_wrong_type_is_named(path: str, value: Any) -> None:
         TeacherCard.from_json(changed(path, value))
 
 
-@pytest.mark.parametrize("path", ["colour", "network.colour", "score.colour"])
+@pytest.mark.parametrize(
+    "path", ["colour", "network.colour", "score.colour", "protocol.colour", "compute.colour"]
+)
 def test_an_unknown_field_is_named(path: str) -> None:
     with pytest.raises(ValueError, match=f"unknown field {path}"):
         TeacherCard.from_json(changed(path, 1))
@@ -117,6 +166,21 @@ def test_a_missing_field_is_named() -> None:
         ("score.episodes", 3, "returns holds 2 numbers for 3 episodes"),
         ("score.epsilon", 1.5, "epsilon is 1.5"),
         ("score.sticky_actions", -0.25, "sticky_actions is -0.25"),
+        ("score.interval", [2, 1], "interval is"),
+        ("score.interval", [1], "interval holds 1 numbers"),
+        ("score.interval", [float("nan"), 1], "interval is"),
+        ("output", "values", "output is 'values'"),
+        ("temperature", 1.0, "temperature is 1.0 for Q-values"),
+        ("parents.0.card.temperature", 0.0, "temperature is 0.0"),
+        ("parents.0.card.temperature", float("inf"), "temperature is inf"),
+        ("parents.0.relations", [], "relations are"),
+        ("parents.0.relations", ["cousin"], "relations are"),
+        ("parents.0.card.num_actions", 0, "num_actions is 0"),
+        ("protocol.frames_per_step", 0, "frames_per_step is 0"),
+        ("protocol.sticky_actions", 2, "sticky_actions is 2"),
+        ("compute.environment_frames", -1, "environment_frames is -1"),
+        ("compute.teacher_frames", 10**19, "teacher_frames is"),
+        ("compute.hardware_seconds", float("nan"), "hardware_seconds is nan"),
     ],
 )
 def test_a_value_out_of_range_is_refused(path: str, value: Any, message: str) -> None:
@@ -128,3 +192,22 @@ def test_a_value_out_of_range_is_refused(path: str, value: Any, message: str) ->
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="teacher card"):
         TeacherCard.from_json(text)
+
+
+def test_a_field_of_a_parent_is_named_with_its_place() -> None:
+    with pytest.raises(ValueError, match=r"field parents\[0\]\.card\.name is 3"):
+        TeacherCard.from_json(changed("parents.0.card.name", 3))
+
+
+def line_of(generations: int) -> TeacherCard:
+    card = PARENT
+    for _ in range(generations - 1):
+        card = dataclasses.replace(CARD, parents=(Parent(relations=("teacher",), card=card),))
+    return card
+
+
+def test_a_long_line_of_parents_comes_back_and_a_longer_one_is_refused() -> None:
+    longest = line_of(MAX_GENERATIONS)
+    assert TeacherCard.from_json(longest.to_json()) == longest
+    with pytest.raises(ValueError, match=f"more than {MAX_GENERATIONS} generations"):
+        TeacherCard.from_json(line_of(MAX_GENERATIONS + 1).to_json())

@@ -1,0 +1,47 @@
+"""Where a fetched agent came from: `source.json` in its directory, which knows the game.
+
+Written by the fetcher, last of all; a Dopamine checkpoint itself does not say its game.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+SOURCE_FILE = "source.json"
+MAX_SOURCE_BYTES = 1 << 20
+
+
+def fetched_game(path: Path) -> str | None:
+    """The game of a fetched agent.
+
+    Args:
+        path: The agent's directory, its `checkpoints` directory, or a file in that.
+
+    Returns:
+        The game, None where no source is known.
+
+    Raises:
+        ValueError: There is a source that cannot be read; says what to do.
+    """
+    directories = (path, *list(path.parents)[:2])
+    for directory in directories:
+        source = directory / SOURCE_FILE
+        if source.is_file():
+            return _game(source)
+    return None
+
+
+def _game(source: Path) -> str:
+    try:
+        with source.open("rb") as file:
+            content = json.loads(file.read(MAX_SOURCE_BYTES))
+        game = content["game"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{source}: says no game ({error}); fetch the agent again, or delete the file and give "
+            "the game yourself"
+        ) from error
+    if not isinstance(game, str) or not game.isalnum() or len(game) > 100:
+        raise ValueError(f"{source}: the game is no name; fetch the agent again")
+    return game

@@ -1,0 +1,151 @@
+"""The line an agent comes from, and what the whole of it cost.
+
+A paper that builds on prior work must report that work's computation, too (Agarwal et al., 2022,
+section 6). A card holds its ancestors' cards, so the sum can be taken from the card alone. An
+ancestor is known by its parameters: one that appears twice, as teacher and as initial weights or
+through two descendants, is counted once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from rrl_agents.checkpoints.card_facts import Compute
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Member:
+    """One agent of a line.
+
+    Attributes:
+        card: Its card, as it appears nearest to the agent asked about.
+        generation: 1 without parents, else one more than its youngest parent's.
+        compute: What its own training cost; a number that one of its appearances lacks is taken
+            from another, and the larger of two that differ.
+    """
+
+    card: TeacherCard
+    generation: int
+    compute: Compute
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Total:
+    """A sum over a line.
+
+    Attributes:
+        known: Sum of the costs that are known.
+        unknown: Number of agents whose cost nobody knows; above 0, `known` is a lower bound.
+    """
+
+    known: float
+    unknown: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LineCost:
+    """What a whole line cost, each agent counted once; fields as in `Compute`.
+
+    Attributes:
+        environment_frames: Frames that the agents played themselves.
+        teacher_frames: Frames played for them by their teachers. Recorded frames ("data") of a
+            parent that counts its own play are in `environment_frames` already, and left out.
+        gradient_updates: Gradient steps.
+        hardware_seconds: Wall-clock seconds, whatever they ran on.
+    """
+
+    environment_frames: Total
+    teacher_frames: Total
+    gradient_updates: Total
+    hardware_seconds: Total
+
+
+def family(card: TeacherCard) -> tuple[Member, ...]:
+    """Everybody an agent comes from, and itself.
+
+    Args:
+        card: The agent's card.
+
+    Returns:
+        Each agent once, parents before their children, the agent last.
+    """
+    generations: dict[str, int] = {}
+    _generation(card, generations)
+    nearest: dict[str, TeacherCard] = {}
+    appearances: dict[str, list[Compute]] = {}
+    for found in _appearances(card):
+        nearest.setdefault(found.parameters_sha256, found)
+        appearances.setdefault(found.parameters_sha256, []).append(found.compute or Compute())
+    members = [
+        Member(card=found, generation=generations[key], compute=_merged(appearances[key]))
+        for key, found in nearest.items()
+    ]
+    # Nearest first, so the reverse has elders first among those of one generation; the sort is
+    # stable. The agent itself is last, whatever a card that repeats its parameters claims.
+    return (*sorted(members[:0:-1], key=lambda member: member.generation), members[0])
+
+
+def line_cost(members: Iterable[Member]) -> LineCost:
+    """What a line cost.
+
+    Args:
+        members: From `family`.
+
+    Returns:
+        The sums.
+    """
+    line = tuple(members)
+    return LineCost(
+        environment_frames=_total(line, lambda member: member.compute.environment_frames),
+        teacher_frames=_total(line, lambda member: _frames_played_for(member, line)),
+        gradient_updates=_total(line, lambda member: member.compute.gradient_updates),
+        hardware_seconds=_total(line, lambda member: member.compute.hardware_seconds),
+    )
+
+
+def _appearances(card: TeacherCard) -> Iterator[TeacherCard]:
+    """The agent and its ancestors, generation by generation."""
+    level = [card]
+    while level:
+        yield from level
+        level = [parent.card for child in level for parent in child.parents]
+
+
+def _generation(card: TeacherCard, found: dict[str, int]) -> int:
+    own = 1 + max((_generation(parent.card, found) for parent in card.parents), default=0)
+    key = card.parameters_sha256
+    found[key] = max(own, found.get(key, 0))
+    return own
+
+
+def _merged(appearances: list[Compute]) -> Compute:
+    return Compute(
+        environment_frames=_largest(one.environment_frames for one in appearances),
+        teacher_frames=_largest(one.teacher_frames for one in appearances),
+        gradient_updates=_largest(one.gradient_updates for one in appearances),
+        hardware_seconds=_largest(one.hardware_seconds for one in appearances),
+        hardware=next((one.hardware for one in appearances if one.hardware), ""),
+    )
+
+
+def _largest(values: Iterable[Number | None]) -> Number | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _frames_played_for(member: Member, line: tuple[Member, ...]) -> int | None:
+    played = {one.card.parameters_sha256: one.compute.environment_frames for one in line}
+    recorded = (parent.card for parent in member.card.parents if "data" in parent.relations)
+    if any(played[card.parameters_sha256] is not None for card in recorded):
+        return 0
+    return member.compute.teacher_frames
+
+
+def _total(members: tuple[Member, ...], cost: Callable[[Member], float | None]) -> Total:
+    costs = [cost(member) for member in members]
+    known = [value for value in costs if value is not None]
+    return Total(known=sum(known), unknown=len(costs) - len(known))

@@ -1,0 +1,35 @@
+"""The "network" object of a teacher's card, read strictly: a card may come from anywhere."""
+
+from __future__ import annotations
+
+from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.networks.config import NetworkConfig
+
+
+def network_from_fields(fields: JsonFields) -> NetworkConfig:
+    """Read a network's architecture; every field of `NetworkConfig` must be there and no other.
+
+    Args:
+        fields: The JSON object, all of which is taken.
+
+    Returns:
+        The architecture, within the bounds of `NetworkConfig`; nothing has been allocated for it.
+
+    Raises:
+        ValueError: When a field is unknown, missing, of the wrong type or out of range; the message
+            names it.
+    """
+    config = NetworkConfig(
+        name=fields.text("name"),
+        features=fields.wholes("features"),
+        hidden_units=fields.whole("hidden_units"),
+        padding=fields.text("padding"),
+        head=fields.text("head"),
+        num_atoms=fields.whole("num_atoms"),
+        value_bound=fields.number("value_bound"),
+        dueling=fields.truth("dueling"),
+        noisy=fields.truth("noisy"),
+        quantile_embedding_dim=fields.whole("quantile_embedding_dim"),
+    )
+    fields.finish()
+    return config

@@ -1,0 +1,111 @@
+"""What an action-value network is made of: settings that a run or a teacher's card writes down.
+
+A card comes from anywhere, and its numbers size memory: each has an upper bound here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+NAMES = ("nature_cnn", "mlp")
+"""Networks that `registry.make_network` builds."""
+
+HEADS = ("values", "categorical", "quantile", "implicit_quantile")
+"""What a network may estimate of the return: its mean, or its distribution in one of three ways."""
+
+CONVOLUTIONS = 3
+"""Convolutions of "nature_cnn"."""
+
+MAX_UNITS = 65_536
+"""Upper bound of one layer's width."""
+
+MAX_LAYERS = 16
+"""Upper bound of the number of hidden layers of the "mlp" network."""
+
+MAX_ATOMS = 1_024
+"""Upper bound of the atoms of one action's distribution, and of IQN's cosine features."""
+
+MAX_VALUE_BOUND = 1e6
+"""Upper bound of the largest return on a categorical support."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Architecture of an action-value network.
+
+    Attributes:
+        name: One of `NAMES`.
+        features: Channels of the three convolutions of "nature_cnn"; units of the hidden layers of
+            "mlp", any number of them.
+        hidden_units: Units of the layer after the convolutions; "mlp" has none and ignores it.
+        padding: "SAME" (Dopamine's) or "VALID" (Mnih et al., 2015); "mlp" ignores it.
+        head: One of `HEADS`: "values" (DQN), "categorical" (C51, Rainbow), "quantile" (QR-DQN) or
+            "implicit_quantile" (IQN).
+        num_atoms: Atoms N of each action's return distribution: 51 in C51, 200 in QR-DQN; for
+            "implicit_quantile" how many quantiles the action values are averaged over, 32 in
+            Dopamine. "values" ignores it.
+        value_bound: Largest return on the support of "categorical", which is
+            linspace(-value_bound, value_bound, num_atoms), in clipped rewards; ignored elsewhere.
+        dueling: Whether the hidden layer feeds an advantage per action and one value, instead of a
+            value per action (Wang et al., 2016).
+        noisy: Whether the layers after the convolutions have noisy weights (Fortunato et al., 2018)
+            instead of plain ones.
+        quantile_embedding_dim: Cosine features of a quantile level that "implicit_quantile" has, 64
+            in Dopamine; ignored elsewhere.
+    """
+
+    name: str = "nature_cnn"
+    features: tuple[int, ...] = (32, 64, 64)
+    hidden_units: int = 512
+    padding: str = "SAME"
+    head: str = "values"
+    num_atoms: int = 51
+    value_bound: float = 10.0
+    dueling: bool = False
+    noisy: bool = False
+    quantile_embedding_dim: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from."""
+        if self.name not in NAMES:
+            raise ValueError(f"network {self.name!r} is unknown; choose one of {sorted(NAMES)}")
+        if self.padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding is {self.padding!r}; choose 'SAME' or 'VALID'")
+        if self.head not in HEADS:
+            raise ValueError(f"head is {self.head!r}; choose one of {sorted(HEADS)}")
+        _check_features(self.name, self.features)
+        check_whole("hidden_units", self.hidden_units, MAX_UNITS)
+        check_whole("num_atoms", self.num_atoms, MAX_ATOMS)
+        check_whole("quantile_embedding_dim", self.quantile_embedding_dim, MAX_ATOMS)
+        if not (math.isfinite(self.value_bound) and 0 < self.value_bound <= MAX_VALUE_BOUND):
+            raise ValueError(
+                f"value_bound is {self.value_bound}; use a number above 0, at most "
+                f"{MAX_VALUE_BOUND:g}"
+            )
+
+    @property
+    def atoms_per_action(self) -> int:
+        """Outputs of the last layer for one action."""
+        return self.num_atoms if self.head in ("categorical", "quantile") else 1
+
+
+def check_whole(field: str, number: int, largest: int) -> None:
+    """Refuse a size that is no whole number from 1 to `largest`.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= largest:
+        raise ValueError(f"{field} holds {number!r}; use a whole number from 1 to {largest}")
+
+
+def _check_features(name: str, features: tuple[int, ...]) -> None:
+    if name == "nature_cnn" and len(features) != CONVOLUTIONS:
+        raise ValueError(
+            f"features is {features}; nature_cnn needs {CONVOLUTIONS} numbers, one per convolution"
+        )
+    if len(features) > MAX_LAYERS:
+        raise ValueError(f"features names {len(features)} layers; at most {MAX_LAYERS} are allowed")
+    for units in features:
+        check_whole("features", units, MAX_UNITS)

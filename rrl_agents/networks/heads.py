@@ -1,0 +1,99 @@
+"""From features to action values: the layers after a network's convolutions, for every head.
+
+The functions make layers of the module whose compact method calls them, in Dopamine's order, so
+that parameters have the names of its checkpoints: IQN's embedding is Dense_0, hidden layers follow,
+then the advantages (or all values), then the value of a dueling network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.noisy import NoisyNetwork
+from rrl_agents.networks.outputs import (
+    Outputs,
+    categorical_outputs,
+    quantile_midpoints,
+    quantile_outputs,
+    value_outputs,
+)
+
+
+def read_out(
+    x: jax.Array,
+    config: NetworkConfig,
+    *,
+    hidden_units: Sequence[int],
+    num_actions: int,
+    kernel_init: nn.initializers.Initializer,
+) -> Outputs:
+    """Hidden layers and head over a state's features; call it in a compact method.
+
+    Args:
+        x: float [B, F], features of each state.
+        config: Head, atoms, dueling and noisy.
+        hidden_units: Units of each hidden layer, first to last.
+        num_actions: Actions A.
+        kernel_init: Initial weights of plain linear layers.
+
+    Returns:
+        What the head answers.
+    """
+    if config.head == "implicit_quantile":
+        x = _mixed_with_quantiles(x, config, kernel_init)
+    for units in hidden_units:
+        x = nn.relu(_linear(x, units, config, kernel_init))
+    atoms = _atoms(x, config, num_actions, kernel_init)
+    if config.head == "implicit_quantile":
+        # [B, N, A, 1]: quantiles were rows so far.
+        return quantile_outputs(jnp.squeeze(atoms, axis=-1).transpose(0, 2, 1))
+    if config.head == "quantile":
+        return quantile_outputs(atoms)
+    if config.head == "categorical":
+        return categorical_outputs(atoms, config.value_bound)
+    return value_outputs(atoms)
+
+
+def quantile_cosines(config: NetworkConfig) -> jax.Array:
+    """Cosine features of the quantile levels of IQN.
+
+    Returns:
+        float32 [N, E]: cos(pi * i * level) for i = 1 .. E, as Dopamine has it (Dabney et al.,
+        2018b, equation 4, counts from 0).
+    """
+    order = jnp.arange(1, config.quantile_embedding_dim + 1, dtype=jnp.float32)
+    return jnp.cos(jnp.pi * order.reshape(1, -1) * quantile_midpoints(config.num_atoms)[:, None])
+
+
+def _mixed_with_quantiles(
+    x: jax.Array, config: NetworkConfig, kernel_init: nn.initializers.Initializer
+) -> jax.Array:
+    """Features times an embedding of each quantile level, [B, N, F]."""
+    embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init)(quantile_cosines(config))
+    return x[:, None, :] * nn.relu(embedding)[None, :, :]
+
+
+def _atoms(
+    x: jax.Array, config: NetworkConfig, num_actions: int, kernel_init: nn.initializers.Initializer
+) -> jax.Array:
+    """The last layer, [..., A, atoms per action]; dueling ones join their streams atom by atom."""
+    atoms = config.atoms_per_action
+    outputs = _linear(x, num_actions * atoms, config, kernel_init)
+    outputs = outputs.reshape(*x.shape[:-1], num_actions, atoms)
+    if not config.dueling:
+        return outputs
+    value = _linear(x, atoms, config, kernel_init).reshape(*x.shape[:-1], 1, atoms)
+    return value + outputs - jnp.mean(outputs, axis=-2, keepdims=True)
+
+
+def _linear(
+    x: jax.Array, units: int, config: NetworkConfig, kernel_init: nn.initializers.Initializer
+) -> jax.Array:
+    if config.noisy:
+        return NoisyNetwork(units)(x)
+    return nn.Dense(units, kernel_init=kernel_init)(x)

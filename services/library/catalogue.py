@@ -1,0 +1,133 @@
+"""Teachers by name: bundled with this package, fetched from a public bucket, exported from a run.
+
+A name is `<Game>/<agent>`, e.g. `Pong/dqn-bundled`, `Breakout/dqn400-run1` or `Pong/my-student`. It
+stands wherever a path may; `./Pong/...` is always a path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rrl_agents.checkpoints.fetched_source import SOURCE_FILE
+from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY
+from rrl_agents.checkpoints.teacher_directory import CARD_FILE
+from rrl_agents.environments.game_names import name_key, paper_name
+from services.library.places import cache_directory, exported_directory, fetched_directory
+from services.shared.errors import UserError
+
+__all__ = [
+    "Entry",
+    "cache_directory",
+    "check_name",
+    "entries",
+    "exported_directory",
+    "fetched_directory",
+    "locate",
+]
+
+BUNDLED, FETCHED, EXPORTED = "bundled", "fetched", "exported"
+
+_NAME_PART = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}"
+_NAME = re.compile(rf"({_NAME_PART})/({_NAME_PART})")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One teacher of the catalogue.
+
+    Attributes:
+        name: `<Game>/<agent>`.
+        kind: "bundled", "fetched" or "exported".
+        path: Its directory.
+    """
+
+    name: str
+    kind: str
+    path: Path
+
+
+def entries() -> list[Entry]:
+    """Every teacher there is, by name; nothing in their files is looked at."""
+    return sorted([*_bundled(), *_fetched(), *_exported()], key=lambda entry: entry.name.lower())
+
+
+def locate(name_or_path: str) -> str:
+    """What a name stands for.
+
+    Args:
+        name_or_path: A name of the catalogue, in any spelling of the game; or anything else that a
+            teacher may be given as, which is handed back as it is.
+
+    Returns:
+        The path of the named teacher's directory, or the argument.
+
+    Raises:
+        UserError: It has the form of a name of a known game, there is no such teacher, and no such
+            path either; says which names are near.
+    """
+    match = _NAME.fullmatch(name_or_path)
+    if match is None:
+        return name_or_path
+    found = entries()
+    for entry in found:
+        game, agent = entry.name.split("/")
+        if name_key(game) == name_key(match[1]) and agent == match[2]:
+            return str(entry.path)
+    if Path(name_or_path).exists():
+        return name_or_path
+    raise UserError(_no_such_name(name_or_path, [entry.name for entry in found]))
+
+
+def check_name(part: str) -> str:
+    """Refuse what cannot be half of a name: anything that could lead out of its folder.
+
+    Args:
+        part: A game, or an agent's own name.
+
+    Returns:
+        The same.
+
+    Raises:
+        UserError: It is too long, or of other characters.
+    """
+    if re.fullmatch(_NAME_PART, part) is None:
+        raise UserError(
+            f"{part[:120]!r} is no name; give 1 to 100 letters, digits, '_', '.', '+' or '-', "
+            "beginning with a letter or digit"
+        )
+    return part
+
+
+def _bundled() -> Iterator[Entry]:
+    for card in BUNDLED_DIRECTORY.glob(f"*/{CARD_FILE}"):
+        game, _, agent = card.parent.name.partition("_")
+        yield Entry(name=f"{paper_name(game)}/{agent}-bundled", kind=BUNDLED, path=card.parent)
+
+
+def _fetched() -> Iterator[Entry]:
+    yield from _named(fetched_directory(), SOURCE_FILE, FETCHED)
+
+
+def _exported() -> Iterator[Entry]:
+    yield from _named(exported_directory(), CARD_FILE, EXPORTED)
+
+
+def _named(root: Path, marker: str, kind: str) -> Iterator[Entry]:
+    """Directories two levels down that are whole: their marker is written last."""
+    for path in root.glob(f"*/*/{marker}"):
+        name = "/".join(path.parent.relative_to(root).parts)
+        if _NAME.fullmatch(name):
+            yield Entry(name=name, kind=kind, path=path.parent)
+
+
+def _no_such_name(asked: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(asked, names, n=3, cutoff=0.3)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    return (
+        f"no teacher is called {asked}, and there is no such path{hint}. `rrl teacher list` shows "
+        "the names, `rrl teacher fetch` gets a public agent"
+    )

@@ -1,0 +1,98 @@
+"""Rows one after the other into a Reverb table, and items over the newest of them.
+
+What actors and the import of recorded data have in common. An item is a window of the last
+stack + n rows; the one of a step is created when n more rows have been appended (`item_layout`).
+Items reach the table in the order of their steps.
+"""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import reverb
+from numpy.typing import NDArray
+
+from services.replay.item_layout import ItemLayout
+
+
+class ItemStream:
+    """One Reverb writer: rows in, items out.
+
+    Args:
+        client: Of the replay server.
+        table: Where items go.
+        layout: Shapes of rows and items.
+        chunk_length: Rows compressed together.
+    """
+
+    def __init__(self, client: Any, table: str, layout: ItemLayout, chunk_length: int) -> None:
+        self._table = table
+        self._layout = layout
+        rows_kept = layout.window + chunk_length
+        self._writer = client.trajectory_writer(num_keep_alive_refs=rows_kept)
+        for column in layout.item_columns():
+            self._writer.configure(
+                (column,), num_keep_alive_refs=rows_kept, max_chunk_length=chunk_length
+            )
+        # Whether each of the newest n+1 rows begins an item: the oldest's window is complete.
+        self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
+        self._items = 0
+
+    @property
+    def items(self) -> int:
+        """Items created so far, confirmed by the server or not."""
+        return self._items
+
+    def append(self, row: dict[str, NDArray[Any]], *, begins_item: bool) -> None:
+        """Append a row.
+
+        Args:
+            row: As `ItemLayout.row` or `padding_row` makes it.
+            begins_item: Whether the item of this row is wanted; the stack - 1 rows before it must
+                have been appended.
+        """
+        self._writer.append(row)
+        self._begins_item.append(begins_item)
+        if len(self._begins_item) == self._begins_item.maxlen and self._begins_item[0]:
+            self._create_item()
+
+    def append_padding(self, count: int) -> None:
+        """Append rows of zeros, which begin no item."""
+        for _ in range(count):
+            self.append(self._layout.padding_row(), begins_item=False)
+
+    def flush(self, max_pending: int, timeout_seconds: float) -> bool:
+        """Wait until the server has confirmed all but so many items.
+
+        Returns:
+            False if it has not within the time.
+        """
+        try:
+            self._writer.flush(max_pending, timeout_ms=max(1, round(1000 * timeout_seconds)))
+        except reverb.errors.DeadlineExceededError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Drop what is not confirmed, without waiting."""
+        self._writer.close()
+
+    def _create_item(self) -> None:
+        """The item of the row n rows back."""
+        rows = self._writer.history
+        step = -(self._layout.n_step + 1)
+        self._writer.create_item(
+            table=self._table,
+            priority=1.0,
+            trajectory={
+                "action": rows["action"][step],
+                "frame": rows["frame"][-self._layout.window :],
+                "has_teacher": rows["has_teacher"][step],
+                "reward": rows["reward"][step:-1],
+                "teacher_q": rows["teacher_q"][step],
+                "terminated": rows["terminated"][step:-1],
+                "valid": rows["valid"][step:-1],
+            },
+        )
+        self._items += 1

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, load_teacher
+from services.library import catalogue
+from services.shared.errors import UserError
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder with the original checkpoints, where there is one."""
+    path = Path(__file__).parents[4] / "shared"
+    if not path.is_dir():
+        pytest.skip("no ../shared with Dopamine's own checkpoints here")
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RRL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def put_fetched(cache: Path, name: str) -> Path:
+    path = cache / "checkpoints" / name
+    path.mkdir(parents=True)
+    (path / "source.json").write_text(json.dumps({"game": name.split("/")[0]}))
+    return path
+
+
+def put_exported(cache: Path, name: str) -> Path:
+    path = cache / "exported" / name
+    shutil.copytree(BUNDLED_DIRECTORY / "pong_dqn", path)
+    return path
+
+
+def test_bundled_fetched_and_exported_teachers_are_listed_by_name(cache: Path) -> None:
+    put_fetched(cache, "Breakout/dqn400-run1")
+    put_exported(cache, "Pong/mine")
+    assert [(entry.name, entry.kind) for entry in catalogue.entries()] == [
+        ("Breakout/dqn400-run1", "fetched"),
+        ("Pong/dqn-bundled", "bundled"),
+        ("Pong/mine", "exported"),
+    ]
+
+
+def test_a_directory_without_its_last_file_is_not_listed(cache: Path) -> None:
+    (put_fetched(cache, "Breakout/dqn400-run1") / "source.json").unlink()
+    (put_exported(cache, "Pong/mine") / "card.json").unlink()
+    assert [entry.kind for entry in catalogue.entries()] == ["bundled"]
+
+
+@pytest.mark.parametrize("name", ["Pong/mine", "pong/mine", "PONG/mine"])
+def test_a_name_leads_to_its_directory_in_any_spelling_of_the_game(cache: Path, name: str) -> None:
+    path = put_exported(cache, "Pong/mine")
+    assert catalogue.locate(name) == str(path)
+
+
+def test_the_bundled_name_is_loaded_like_a_path(cache: Path) -> None:
+    located = catalogue.locate("Pong/dqn-bundled")
+    assert load_teacher(located).card == load_teacher("pong_dqn").card
+
+
+@pytest.mark.parametrize(
+    "given", ["pong_dqn", "./Pong/mine", "/some/where/else", "package.module:make", "a/b/c", ""]
+)
+def test_what_has_not_the_form_of_a_name_stays_as_it_is(cache: Path, given: str) -> None:
+    assert catalogue.locate(given) == given
+
+
+def test_a_path_of_two_parts_stays_a_path(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs/teacher").mkdir(parents=True)
+    assert catalogue.locate("runs/teacher") == "runs/teacher"
+
+
+def test_an_unknown_name_names_the_nearest(cache: Path) -> None:
+    put_fetched(cache, "Breakout/dqn400-run1")
+    with pytest.raises(UserError, match=r"near it: Breakout/dqn400-run1.*rrl teacher list"):
+        catalogue.locate("Breakout/dqn400-run2")
+
+
+@pytest.mark.parametrize("part", ["", "..", ".hidden", "a/b", "a\\b", "a b", "x" * 101, "a\n"])
+def test_path_tricks_are_no_names(part: str) -> None:
+    with pytest.raises(UserError, match="is no name"):
+        catalogue.check_name(part)
+
+
+def test_a_fetched_agent_knows_its_game(cache: Path, shared: Path) -> None:
+    path = put_fetched(cache, "Pong/dqn400-run1")
+    fixture = shared / "fixtures/dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints"
+    shutil.copytree(fixture, path / "checkpoints")
+    assert load_teacher(catalogue.locate("Pong/dqn400-run1")).card.game == "Pong"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"game": 3}', '{"game": "../.."}', "[" * 9999]
+)
+def test_a_source_that_says_no_game_is_an_error(cache: Path, shared: Path, content: str) -> None:
+    path = put_fetched(cache, "Pong/dqn400-run1")
+    shutil.copytree(
+        shared / "fixtures/dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints", path / "checkpoints"
+    )
+    (path / "source.json").write_text(content)
+    with pytest.raises(ValueError, match=r"source\.json"):
+        load_teacher(catalogue.locate("Pong/dqn400-run1"))
