@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rrl_agents.checkpoints.lineage import Total, family, line_cost
 from rrl_agents.checkpoints.teacher_card import Compute, EvaluationScore, PlayProtocol, TeacherCard
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.scores import normalised_score
 
 _UNKNOWN = "unknown"
 _HASH_DIGITS = 12
@@ -35,8 +36,8 @@ def card_markdown(card: TeacherCard) -> str:
         *_scores(card),
         "## What it cost",
         _table(("", "this agent", "its whole line"), _costs(card)),
-        "Frames are the emulator's. Time is wall-clock time of the whole run, all its processes "
-        "together, on the hardware named; the line's is the sum over its agents' hardware.",
+        "Frames are the emulator's. Time is the wall-clock time of the run, whose processes all "
+        "share the hardware named; a line's is the sum over its agents, whatever they ran on.",
         "## How it was made",
         _code(card.command),
         f"Code version: {_text(card.code_version) or _UNKNOWN}",
@@ -72,6 +73,23 @@ def describe_protocol(protocol: PlayProtocol | None) -> str:
     )
 
 
+def describe_score(score: EvaluationScore | None) -> str:
+    """A score in one line."""
+    mean, interval, episodes, epsilon, sticky_actions = _score(score)
+    if score is None:
+        return mean
+    note = f"; {score.note}" if score.note else ""
+    return (
+        f"{mean} over {episodes} episodes, 95% interval {interval}, epsilon {epsilon}, sticky "
+        f"actions {sticky_actions}{note}"
+    )
+
+
+def one_line(text: str) -> str:
+    """A card's text without line ends and without what would steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def _facts(card: TeacherCard) -> Iterator[tuple[str, str]]:
     yield "game", _text(card.game)
     yield "algorithm", _text(card.algorithm)
@@ -94,10 +112,25 @@ def _scores(card: TeacherCard) -> Iterator[str]:
     random = _UNKNOWN if card.random_return is None else f"{card.random_return:.2f}"
     rows.append(("random policy", random, "", "", "", ""))
     yield _table(header, rows)
-    yield "Returns are undiscounted sums of unclipped rewards."
+    yield " ".join(("Returns are undiscounted sums of unclipped rewards.", *_normalised(card)))
     for player, score in (("This agent", card.score), *((t.name, t.score) for t in teachers)):
         if score is not None and score.note:
-            yield f"{_text(player)}: {_text(score.note)}."
+            yield f"{_text(player)}: {_text(score.note).rstrip('.')}."
+
+
+def _normalised(card: TeacherCard) -> Iterator[str]:
+    """How far from the random policy to each teacher it came, where all three are known."""
+    own, random = card.score, card.random_return
+    if own is None or random is None:
+        return
+    for parent in card.parents:
+        teacher = parent.card.score
+        if "teacher" in parent.relations and teacher is not None and teacher.mean_return != random:
+            score = normalised_score(own.mean_return, random, teacher.mean_return)
+            yield (
+                f"Between the random policy (0) and {_text(parent.card.name)} (1), this agent is "
+                f"at {score:.2f}."
+            )
 
 
 def _score(score: EvaluationScore | None) -> tuple[str, str, str, str, str]:
@@ -127,7 +160,7 @@ def _costs(card: TeacherCard) -> Iterator[tuple[str, str, str]]:
 
 def _parents(card: TeacherCard) -> str:
     if not card.parents:
-        return "None: it was made from no other agent that it names."
+        return "It names none."
     header = ("what it has from it", "name", "algorithm", "mean return", "SHA-256")
     rows = [
         (
@@ -147,7 +180,7 @@ def _count(value: int | None) -> str:
 
 
 def _sum(total: Total) -> str:
-    return f"{_at_least(total)}{total.known:,}"
+    return _at_least(total, f"{total.known:,}")
 
 
 def _time(seconds: float | None) -> str:
@@ -159,21 +192,23 @@ def _time(seconds: float | None) -> str:
 
 
 def _time_sum(total: Total) -> str:
-    return f"{_at_least(total)}{_time(total.known)}"
+    return _at_least(total, _time(total.known))
 
 
-def _at_least(total: Total) -> str:
-    return "at least " if total.unknown else ""
+def _at_least(total: Total, known: str) -> str:
+    if not total.unknown:
+        return known
+    return f"at least {known}" if total.known else _UNKNOWN
 
 
 def _text(text: str) -> str:
     """One line without markup."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return _MARKUP.sub(r"\\\1", one_line(text))
 
 
 def _code(command: str) -> str:
     # An indented block has no fence that the text could end.
-    return f"    {' '.join(command.split())}" if command else "The command is not known."
+    return f"    {one_line(command)}" if command else "The command is not known."
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

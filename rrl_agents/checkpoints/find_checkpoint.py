@@ -102,11 +102,6 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
     return _checkpoint(directory, number)
 
 
-def has_tensorflow_files(checkpoint: DopamineCheckpoint) -> bool:
-    """Whether the agent's weights lie in TensorFlow files beside the pickle."""
-    return checkpoint.tensorflow_prefix is not None
-
-
 def checkpoints_directory(path: Path) -> Path:
     """Where an agent's checkpoints lie: its directory `checkpoints`, or the given one itself."""
     inner = path / CHECKPOINTS_DIRECTORY
@@ -175,7 +170,9 @@ def _numbers(names: list[str], stem: str, ending: str = "") -> frozenset[int]:
 def _nothing_usable(directory: Path, number: int | None, numbers: CheckpointNumbers) -> str:
     wanted = "a complete checkpoint" if number is None else f"checkpoint {number}"
     if not numbers.written and not numbers.sentinels:
-        entries = sorted(entry.name for entry in directory.iterdir())
+        names = sorted(entry.name for entry in directory.iterdir())
+        # File names may hold control characters, which would act on a terminal.
+        entries = [name if name.isprintable() else ascii(name) for name in names]
         shown = ", ".join(entries[:_SHOWN]) or "nothing"
         more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
         return (

@@ -9,7 +9,7 @@ from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.import_dopamine import (
     OBSERVATION_SHAPE,
     ImportedAgent,
-    import_dopamine_dqn,
+    import_dopamine_agent,
 )
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
@@ -80,23 +80,26 @@ def _card_directory(path_or_name: str) -> Path | None:
 
 
 def _dopamine_teacher(path: Path, number: int | None, game: str | None) -> Teacher:
-    agent = import_dopamine_dqn(path, number)
+    agent = import_dopamine_agent(path, number)
     game = fetched_game(path) if game is None else game
     return Teacher(params=agent.online_params, card=_card_of(agent, path, game))
 
 
 def _card_of(agent: ImportedAgent, path: Path, game: str | None) -> TeacherCard:
     notes = "".join(f"; {note}" for note in agent.notes)
+    steps = agent.training_steps
+    trained = "an unknown number of" if steps is None else str(steps)
     return TeacherCard(
         name=f"{path.resolve().name}, Dopamine checkpoint {agent.number}",
         game=UNKNOWN_GAME if game is None else game,
         network=agent.network,
         num_actions=agent.num_actions,
         observation_shape=OBSERVATION_SHAPE,
+        algorithm=agent.algorithm,
         made=(
-            f"imported from a Dopamine JAX DQN checkpoint, iteration {agent.number}, after "
-            f"{agent.training_steps} training steps{notes}"
+            f"imported from a Dopamine {agent.framework} {agent.algorithm} checkpoint, iteration "
+            f"{agent.number}, after {trained} training steps{notes}"
         ),
-        compute=Compute(environment_frames=_FRAMES_PER_STEP * agent.training_steps),
+        compute=Compute(environment_frames=None if steps is None else _FRAMES_PER_STEP * steps),
         parameters_sha256=params_hash(params_to_bytes(agent.online_params)),
     )

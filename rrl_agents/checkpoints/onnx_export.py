@@ -7,14 +7,16 @@ the layer after the convolutions has its rows reordered, so that nothing is tran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, checker, helper, numpy_helper
+from onnx import TensorProto, checker, helper
 
+from rrl_agents.checkpoints.onnx_graph import Graph
+from rrl_agents.checkpoints.onnx_heads import Features, write_read_out
 from rrl_agents.checkpoints.params_codec import flatten_params
 from rrl_agents.networks.nature_cnn import KERNEL_SIZES, STRIDES
 from rrl_agents.networks.registry import NetworkConfig
@@ -65,8 +67,9 @@ def export_onnx(
         )
     if len(observation_shape) != 3:
         raise ValueError(f"observation_shape is {observation_shape}; it must be (H, W, stack)")
-    graph = _Graph(flatten_params(params), is_float=observation_dtype == "float32")
-    _WRITERS[network.name](graph, network, num_actions, observation_shape)
+    graph = Graph(flatten_params(params), is_float=observation_dtype == "float32")
+    features = _WRITERS[network.name](graph, network, observation_shape)
+    write_read_out(graph, network, features, num_actions, OUTPUT_NAME)
     graph.check_all_used()
     model = helper.make_model(
         helper.make_graph(
@@ -84,70 +87,14 @@ def export_onnx(
     return cast(bytes, model.SerializeToString())
 
 
-class _Graph:
-    """Nodes and weights written so far; each method appends and returns its output's name."""
-
-    def __init__(self, leaves: Mapping[str, NDArray[np.float32]], *, is_float: bool) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-        self._unused = dict(leaves)
-        self._is_float = is_float
-
-    def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        return name
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def parameter(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        leaf = self._unused.pop(name, None)
-        if leaf is None or leaf.shape != shape:
-            found = "missing" if leaf is None else f"of shape {leaf.shape}"
-            raise ValueError(f"parameter {name} is {found}; the network needs it as {shape}")
-        return leaf
-
-    def check_all_used(self) -> None:
-        if self._unused:
-            raise ValueError(f"the network has no parameters {sorted(self._unused)}")
-
-    def as_float(self, name: str) -> str:
-        return name if self._is_float else self.add("Cast", [name], "floats", to=TensorProto.FLOAT)
-
-    def flatten(self, name: str, size: int) -> str:
-        shape = self.constant("flat_shape", np.array([-1, size], np.int64))
-        return self.add("Reshape", [name, shape], "flat")
-
-    def dense(
-        self, name: str, layer: str, kernel: NDArray[np.float32], output: str | None = None
-    ) -> str:
-        """A linear layer; without an `output` of its own a ReLU follows."""
-        weights = self.constant(f"{layer}/kernel", kernel)
-        bias = self.constant(f"{layer}/bias", self.parameter(f"{layer}/bias", (kernel.shape[1],)))
-        linear = self.add("Gemm", [name, weights, bias], output or f"{layer}/linear")
-        return linear if output else self.add("Relu", [linear], f"{layer}/relu")
-
-    def convolution(
-        self, name: str, layer: str, kernel: NDArray[np.float32], **attributes: Any
-    ) -> str:
-        """A convolution of [B, C, H, W] by a kernel [out, in, height, width], and a ReLU."""
-        weights = self.constant(f"{layer}/kernel", kernel)
-        bias = self.constant(f"{layer}/bias", self.parameter(f"{layer}/bias", (kernel.shape[0],)))
-        linear = self.add("Conv", [name, weights, bias], f"{layer}/linear", **attributes)
-        return self.add("Relu", [linear], f"{layer}/relu")
-
-
-def _write_nature_cnn(
-    graph: _Graph, network: NetworkConfig, num_actions: int, shape: tuple[int, ...]
-) -> None:
+def _write_nature_cnn(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
     height, width, channels = shape
     x = graph.as_float(graph.add("Transpose", [INPUT_NAME], "channels_first", perm=[0, 3, 1, 2]))
     scale = _PIXEL_SCALE
     layers = zip(network.features, KERNEL_SIZES, STRIDES, strict=True)
-    for index, (features, side, stride) in enumerate(layers):
+    for index, (outputs, side, stride) in enumerate(layers):
         layer = f"Conv_{index}"
-        kernel = graph.parameter(f"{layer}/kernel", (side, side, channels, features)) * scale
+        kernel = graph.parameter(f"{layer}/kernel", (side, side, channels, outputs)) * scale
         height, *rows = _window(height, side, stride, network.padding)
         width, *columns = _window(width, side, stride, network.padding)
         x = graph.convolution(
@@ -158,33 +105,29 @@ def _write_nature_cnn(
             strides=[stride, stride],
             pads=[rows[0], columns[0], rows[1], columns[1]],
         )
-        channels, scale = features, np.float32(1)
-    inputs, units = height * width * channels, network.hidden_units
-    kernel = graph.parameter("Dense_0/kernel", (inputs, units))
-    # flax flattens [H, W, C], ONNX [C, H, W].
-    kernel = kernel.reshape(height, width, channels, units).transpose(2, 0, 1, 3)
-    x = graph.dense(graph.flatten(x, inputs), "Dense_0", kernel.reshape(inputs, units))
-    graph.dense(x, "Dense_1", graph.parameter("Dense_1/kernel", (units, num_actions)), OUTPUT_NAME)
+        channels, scale = outputs, np.float32(1)
+    maps = (height, width, channels)
+    size = height * width * channels
+    flat = graph.reshape(x, (-1, size), "flat")
+    return Features(name=flat, size=size, order=lambda rows: _channels_first(rows, maps), scale=1.0)
 
 
-def _write_mlp(
-    graph: _Graph, network: NetworkConfig, num_actions: int, shape: tuple[int, ...]
-) -> None:
-    inputs = int(np.prod(shape))
-    x = graph.as_float(graph.flatten(INPUT_NAME, inputs))
-    scale = _PIXEL_SCALE
-    for index, units in enumerate((*network.features, num_actions)):
-        layer = f"Dense_{index}"
-        kernel = graph.parameter(f"{layer}/kernel", (inputs, units)) * scale
-        is_last = index == len(network.features)
-        x = graph.dense(x, layer, kernel, OUTPUT_NAME if is_last else None)
-        inputs, scale = units, np.float32(1)
+def _write_mlp(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
+    size = int(np.prod(shape))
+    flat = graph.as_float(graph.reshape(INPUT_NAME, (-1, size), "flat"))
+    return Features(name=flat, size=size, order=lambda rows: rows, scale=1 / 255)
 
 
-_WRITERS: Mapping[str, Callable[[_Graph, NetworkConfig, int, tuple[int, ...]], None]] = {
+_WRITERS: Mapping[str, Callable[[Graph, NetworkConfig, tuple[int, ...]], Features]] = {
     "nature_cnn": _write_nature_cnn,
     "mlp": _write_mlp,
 }
+
+
+def _channels_first(rows: NDArray[np.float32], maps: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Rows in the order in which ONNX flattens maps, [C, H, W]; flax has [H, W, C]."""
+    columns = rows.shape[1]
+    return rows.reshape(*maps, columns).transpose(2, 0, 1, 3).reshape(-1, columns)
 
 
 def _window(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int, int]:

@@ -208,8 +208,12 @@ def _latin_1_bytes(text: object, encoding: object) -> bytes:
     return text.encode("latin-1")
 
 
-def _ordered_dict(*pairs: Any) -> dict[Any, Any]:
-    return dict(*pairs)
+def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+    # Python 3 sets the items afterwards; Python 2's OrderedDict came with them.
+    items = [(name, value) for name, value in pairs]
+    if not all(isinstance(name, str) for name, _ in items):
+        raise RefusedError("refused: an ordered dict whose keys are not text")
+    return dict(items)
 
 
 def _checked_dict(value: object) -> dict[Any, Any]:

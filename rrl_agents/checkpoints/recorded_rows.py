@@ -55,6 +55,11 @@ class RowChunk:
         """R."""
         return len(self.action)
 
+    def since(self, row: int) -> RowChunk:
+        """The rows from number `row` on, which must be one of these."""
+        start = row - self.first_row
+        return RowChunk(first_row=row, **{name: getattr(self, name)[start:] for name in _COLUMNS})
+
 
 _COLUMNS = ("frame", "action", "reward", "terminal", "is_state", "cut_after")
 
@@ -98,8 +103,17 @@ class RecordedRows(Protocol):
         """
         ...
 
+    @property
+    def num_actions(self) -> int:
+        """How many actions there must be: the largest recorded one, plus 1."""
+        ...
+
     def count_transitions(self, n_step: int) -> int:
         """How many rows begin a transition of `n_step` steps; see `transition_starts`."""
+        ...
+
+    def transition_rows(self, n_step: int) -> NDArray[np.int64]:
+        """The rows that begin a transition of `n_step` steps, int64, in the order of time."""
         ...
 
 

@@ -18,7 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rrl_agents.checkpoints import pickled_stand_ins as stand_ins
+from rrl_agents.checkpoints.pickled_sizes import SizedStack
 
 MAX_PICKLE_BYTES = 2 << 30
 """Default bound of a file, 2 GiB: 30 times the 65 MB of a full-size DQN with both Adam moments."""
@@ -75,6 +78,8 @@ _OPCODES = frozenset(
 )
 """What Python 3 writes for plain data; no persistent ids, extension codes, INST or OBJ."""
 
+_KEY_TYPES = (str, bytes, int, float, np.generic, type(None))
+
 _MEMO_OPCODES = frozenset(("BINPUT", "LONG_BINPUT", "MEMOIZE"))
 
 _NUMPY_CORES = ("numpy.core", "numpy._core")
@@ -126,6 +131,19 @@ def load_safely(path: Path, max_bytes: int = MAX_PICKLE_BYTES) -> Any:
         raise ValueError(f"{path}: {error}") from error
 
 
+def is_text_pickle(path: Path) -> bool:
+    """Whether a file is no pickle of protocol 2 to 5: Python 2 wrote protocol 0, which is text.
+
+    Raises:
+        ValueError: When the file can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(1) != pickle.PROTO
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
 def loads_safely(data: bytes, max_bytes: int = MAX_PICKLE_BYTES) -> Any:
     """Read one pickle; see `load_safely`.
 
@@ -175,6 +193,7 @@ def _shown(module: str, name: str) -> str:
 def _check_opcodes(data: bytes) -> None:
     """Walk the pickle without executing it; raises ValueError at the first odd opcode."""
     position = memoized = 0
+    stack = SizedStack()
     try:
         for opcode, argument, offset in pickletools.genops(data):
             position = len(data) if offset is None else offset
@@ -188,6 +207,7 @@ def _check_opcodes(data: bytes) -> None:
             if opcode.name == "LONG_BINPUT" and int(argument or 0) > memoized:
                 raise ValueError(f"memo index {argument} after {memoized} entries")
             memoized += opcode.name in _MEMO_OPCODES
+            stack.follow(opcode.name, argument)
     except stand_ins.RefusedError:
         raise
     except Exception as error:
@@ -220,10 +240,22 @@ class _Plain:
     def _convert(self, value: Any, depth: int) -> Any:
         value = stand_ins.opened(value)
         if isinstance(value, dict):
-            return {
-                self.convert(key, depth): self.convert(part, depth) for key, part in value.items()
-            }
+            return {_checked_key(key): self.convert(part, depth) for key, part in value.items()}
         if isinstance(value, (list, tuple)):
             kind: Callable[[Any], Any] = type(value)
             return kind(self.convert(part, depth) for part in value)
         return value
+
+
+def _checked_key(key: Any) -> Any:
+    """A key that can be hashed and compared quickly; its size has been checked before."""
+    parts = key if isinstance(key, tuple) else (key,)
+    for part in parts:
+        if isinstance(part, tuple):
+            _checked_key(part)
+        elif not isinstance(part, _KEY_TYPES):
+            raise ValueError(
+                f"a dict has a key with a {type(part).__name__} in it; only text and numbers are "
+                "read as keys. This is no Dopamine agent's checkpoint"
+            )
+    return key

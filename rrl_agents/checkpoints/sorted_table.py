@@ -55,9 +55,13 @@ def read_table(table: bytes) -> Iterator[tuple[bytes, bytes]]:
         )
     _, position = _read_place(footer, 0)  # The place of the meta block, which is empty.
     place, _ = _read_place(footer, position)
-    entries, last = 0, None
+    entries, last, free = 0, None, 0
     for _, encoded in _block_entries(_read_block(table, *place)):
-        for key, value in _block_entries(_read_block(table, *_read_place(encoded, 0)[0])):
+        (offset, size), _ = _read_place(encoded, 0)
+        if offset < free:
+            raise ValueError(f"the block at byte {offset} begins within another, before {free}")
+        free = offset + size + _TRAILER_BYTES
+        for key, value in _block_entries(_read_block(table, offset, size)):
             entries += 1
             if entries > MAX_ENTRIES:
                 raise ValueError(f"more than {MAX_ENTRIES} entries; no agent has that many")

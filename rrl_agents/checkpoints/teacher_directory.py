@@ -1,6 +1,7 @@
 """A teacher on disk: a directory with `params.safetensors` and `card.json`, checked on reading.
 
-The card is written last, so a directory with a card is whole.
+README.md says the same as the card, for people; nothing reads it. The card is written last, so a
+directory with a card is whole.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rrl_agents.checkpoints.card_markdown import card_markdown
 from rrl_agents.checkpoints.params_codec import (
     MAX_PARAMS_BYTES,
     flatten_params,
@@ -20,11 +22,12 @@ from rrl_agents.checkpoints.params_codec import (
     params_to_bytes,
 )
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
-from rrl_agents.networks.registry import make_network
+from rrl_agents.networks.registry import NetworkConfig, make_network
 from rrl_agents.types import Params
 
 PARAMS_FILE = "params.safetensors"
 CARD_FILE = "card.json"
+README_FILE = "README.md"
 MAX_CARD_BYTES = 1 << 20
 """Bound of a card's size; real ones have about 2 kB."""
 
@@ -44,10 +47,17 @@ def save_teacher(path: Path, params: Params, card: TeacherCard) -> None:
     encoded = params_to_bytes(params)
     _check_hash(encoded, card, str(path))
     check_params(params, card)
+    text = card.to_json().encode()
+    if len(text) > MAX_CARD_BYTES:
+        raise ValueError(
+            f"the card of {card.name!r} with all its parents has {len(text)} bytes, and would not "
+            f"be read again: at most {MAX_CARD_BYTES}; leave out the `returns` of old scores"
+        )
     path.mkdir(parents=True, exist_ok=True)
     _refuse_existing(path)
     _write_new(path / PARAMS_FILE, encoded)
-    _write_new(path / CARD_FILE, card.to_json().encode())
+    _write_new(path / README_FILE, card_markdown(card).encode())
+    _write_new(path / CARD_FILE, text)
 
 
 def load_teacher_directory(path: Path) -> Teacher:
@@ -98,13 +108,14 @@ def check_params(params: Params, card: TeacherCard) -> None:
 
     Raises:
         ValueError: When a leaf is missing, superfluous or misshapen, or holds a number that is not
-            finite; the message names it.
+            finite; the message names it. Or when the card has no network that could hold them.
     """
+    network = _network_of(card)
     found = flatten_params(params)
-    wanted = _expected_shapes(card)
+    wanted = _expected_shapes(network, card)
     if found.keys() != wanted.keys():
         raise ValueError(
-            f"parameters of {card.name!r} do not fit {card.network.name}: missing "
+            f"parameters of {card.name!r} do not fit {network.name}: missing "
             f"{sorted(wanted.keys() - found.keys())}, superfluous "
             f"{sorted(found.keys() - wanted.keys())}"
         )
@@ -118,9 +129,19 @@ def check_params(params: Params, card: TeacherCard) -> None:
             raise ValueError(f"parameter {name} of {card.name!r} holds numbers that are not finite")
 
 
-def _expected_shapes(card: TeacherCard) -> dict[str, tuple[int, ...]]:
+def _network_of(card: TeacherCard) -> NetworkConfig:
+    if card.network is None:
+        raise ValueError(
+            f"{card.name!r} is computed by something that is no network of ours, and has no "
+            "parameters to keep in a teacher's directory; give its ONNX file or its entry point "
+            "instead"
+        )
+    return card.network
+
+
+def _expected_shapes(config: NetworkConfig, card: TeacherCard) -> dict[str, tuple[int, ...]]:
     """Flat name -> shape, found by abstract evaluation: nothing is computed or allocated."""
-    network = make_network(card.network, card.num_actions)
+    network = make_network(config, card.num_actions)
     # A broadcast zero: the right shape and type without the memory.
     observation = np.broadcast_to(
         np.zeros((), card.observation_dtype), (1, *card.observation_shape)
@@ -154,7 +175,7 @@ def _read_bounded(path: Path, max_bytes: int) -> bytes:
 
 
 def _refuse_existing(path: Path) -> None:
-    for name in (PARAMS_FILE, CARD_FILE):
+    for name in (PARAMS_FILE, README_FILE, CARD_FILE):
         if (path / name).exists():
             raise ValueError(f"{path} already holds {name}; choose another directory")
 

@@ -41,7 +41,15 @@ MAX_TENSORS_BYTES = 2 << 30
 """Bound of all that is read at once, 2 GiB: 30 times a full-size agent with its optimiser."""
 
 _DECODED = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64}
-_LISTED = {4: "uint8", 5: "int16", 6: "int8", 7: "string", 10: "bool", 14: "bfloat16", 19: "float16"}
+_LISTED = {
+    4: "uint8",
+    5: "int16",
+    6: "int8",
+    7: "string",
+    10: "bool",
+    14: "bfloat16",
+    19: "float16",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +120,12 @@ def read_tensor_bundle(
         for name, tensor in index.tensors.items()
         if (tensor.is_readable if wanted is None else wanted(name))
     }
+    for name, tensor in chosen.items():
+        if not tensor.is_readable:
+            raise ValueError(
+                f"{index.file}: {name} is of {tensor.dtype} or stored in parts, which is not read; "
+                "save it whole as float32"
+            )
     total = sum(tensor.size for tensor in chosen.values())
     if total > MAX_TENSORS_BYTES:
         raise ValueError(
@@ -253,11 +267,6 @@ def _check_places(file: Path, length: int, tensors: Mapping[str, StoredTensor]) 
 
 
 def _decode(file: Path, name: str, tensor: StoredTensor, content: bytes) -> NDArray[Any]:
-    if not tensor.is_readable:
-        raise ValueError(
-            f"{file}: {name} is of {tensor.dtype} or stored in parts, which is not read; save it "
-            "whole as float32"
-        )
     if masked_crc32c(content) != tensor.masked_crc32c:
         raise ValueError(
             f"{file}: the checksum of {name} (bytes {tensor.offset} to "

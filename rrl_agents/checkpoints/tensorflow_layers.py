@@ -18,7 +18,7 @@ Slots of optimisers (`Online/Conv/weights/RMSProp`) are not read.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,13 @@ _VARIABLE = re.compile(
     re.IGNORECASE,
 )
 # Sorted by this, then by number, layers stand in the order of the computation.
-_ORDER = {"conv": 0, "conv2d": 0, "dense": 1, "fully_connected": 2}
+_CONVOLUTION, _DENSE, _FULLY_CONNECTED = range(3)
+_ORDER = {
+    "conv": _CONVOLUTION,
+    "conv2d": _CONVOLUTION,
+    "dense": _DENSE,
+    "fully_connected": _FULLY_CONNECTED,
+}
 _SHOWN = 12
 
 
@@ -46,7 +52,7 @@ class _Layer(NamedTuple):
 
 
 _Network = dict[_Layer, dict[str, str]]
-"""Layer -> "kernel" or "bias" -> the variable's name."""
+"""Layer -> the variable's name -> "kernel" or "bias"."""
 
 
 def tensorflow_layers(prefix: Path) -> dict[str, Any]:
@@ -63,10 +69,66 @@ def tensorflow_layers(prefix: Path) -> dict[str, Any]:
         ValueError: When the files are missing, cut off or damaged, hold no network or several, or a
             layer lacks a variable.
     """
-    online, target = _networks(prefix, list_tensor_bundle(prefix))
+    online, target = _online_and_target(prefix, list_tensor_bundle(prefix))
     names = {name for network in (online, target) for leaves in network.values() for name in leaves}
     arrays = read_tensor_bundle(prefix, names.__contains__)
     return {
         "online": _linen_tree(online, arrays),
         "target": _linen_tree(target, arrays) if target else None,
     }
+
+
+def _online_and_target(prefix: Path, names: Iterable[str]) -> tuple[_Network, _Network]:
+    """The two networks among the variables; the target's may be empty."""
+    scopes = _networks_by_scope(names)
+    found: dict[str, list[str]] = {"online": [], "target": [], "other": []}
+    for scope in scopes:
+        parts = scope.lower().split("/")
+        role = next((role for role in ("online", "target") if role in parts), "other")
+        found[role].append(scope)
+    # Without a scope of that name, a lone network is the one.
+    online, target = found["online"] or found["other"], found["target"]
+    if len(online) != 1 or len(target) > 1:
+        listed = sorted(scope or "(none)" for scope in scopes)[:_SHOWN]
+        raise ValueError(
+            f"{prefix}: holds networks in the scopes {listed}; expected one in Online and at most "
+            f"one in Target. Its first variables: {sorted(names)[:_SHOWN]}"
+        )
+    for scope in (*online, *target):
+        _check_leaves(prefix, scopes[scope])
+    return scopes[online[0]], scopes[target[0]] if target else {}
+
+
+def _networks_by_scope(names: Iterable[str]) -> dict[str, _Network]:
+    scopes: dict[str, _Network] = {}
+    for name in names:
+        match = _VARIABLE.fullmatch(name)
+        if match is not None:
+            kind, number = match["kind"].lower(), int(match["number"] or 0)
+            layer = _Layer(_ORDER[kind], number, name.rpartition("/")[0])
+            leaves = scopes.setdefault(match["scope"] or "", {}).setdefault(layer, {})
+            leaves[name] = _LEAVES[match["leaf"].lower()]
+    return scopes
+
+
+def _check_leaves(prefix: Path, network: _Network) -> None:
+    for layer, leaves in network.items():
+        if sorted(leaves.values()) != ["bias", "kernel"]:
+            raise ValueError(
+                f"{prefix}: layer {layer.name} has the variables {sorted(leaves)}; expected a "
+                "kernel (weights) and a bias (biases)"
+            )
+
+
+def _linen_tree(
+    network: _Network, arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, dict[str, NDArray[Any]]]:
+    tree: dict[str, dict[str, NDArray[Any]]] = {}
+    counts = {"Conv": 0, "Dense": 0}
+    for layer in sorted(network):
+        kind = "Conv" if layer.order == _CONVOLUTION else "Dense"
+        tree[f"{kind}_{counts[kind]}"] = {
+            leaf: arrays[name] for name, leaf in network[layer].items()
+        }
+        counts[kind] += 1
+    return tree

@@ -1,4 +1,4 @@
-"""Losses that pull the student's action values towards the teacher's, for one state."""
+"""Losses that pull the student's policy towards the teacher's, for one state."""
 
 from __future__ import annotations
 
@@ -7,28 +7,41 @@ import jax
 import jax.numpy as jnp
 
 
-def distillation_loss(student_q: jax.Array, teacher_q: jax.Array, temperature: float) -> jax.Array:
+def distillation_loss(
+    student_q: jax.Array,
+    teacher_q: jax.Array,
+    temperature: float,
+    teacher_temperature: float | None = None,
+) -> jax.Array:
     """KL divergence from the student's softened policy to the teacher's.
 
-    KL(softmax(q_T / tau) || softmax(q_S / tau)), the distillation term of QDagger (Agarwal et al.,
-    2022, arXiv:2206.01626, section 4.1). It is 0 where both policies agree.
+    KL(softmax(q_T / tau_T) || softmax(q_S / tau)), the distillation term of QDagger (Agarwal et
+    al., 2022, arXiv:2206.01626, section 4.1), there with tau_T = tau. It is 0 where both policies
+    agree.
 
     Args:
         student_q: float32 [A], action values of the network being trained.
-        teacher_q: float32 [A], same unit and action order; no gradient flows into it.
-        temperature: Above 0, divides both; low values approach the teacher's greedy action.
+        teacher_q: float32 [A], the teacher's scores in the same action order: action values of the
+            same unit, or the logits of its policy; no gradient flows into it.
+        temperature: Above 0, divides the student's values, and the teacher's unless they have a
+            temperature of their own; low values approach the greedy action.
+        teacher_temperature: Above 0, divides the teacher's scores; None for the same as the
+            student's, which suits action values. Logits have that of the policy they are of.
 
     Returns:
         float32 [], in nats.
 
     Raises:
-        ValueError: When the temperature is not positive.
+        ValueError: When a temperature is not positive.
     """
-    if temperature <= 0.0:
-        raise ValueError(f"temperature is {temperature}; use a number above 0")
+    teacher_divisor = temperature if teacher_temperature is None else teacher_temperature
+    if temperature <= 0.0 or teacher_divisor <= 0.0:
+        raise ValueError(
+            f"temperature is {temperature}, the teacher's {teacher_divisor}; use a number above 0"
+        )
     chex.assert_rank([student_q, teacher_q], 1)
     chex.assert_type([student_q, teacher_q], float)
     chex.assert_equal_shape([student_q, teacher_q])
-    log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_q) / temperature)
+    log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_q) / teacher_divisor)
     log_student = jax.nn.log_softmax(student_q / temperature)
     return jnp.sum(jnp.exp(log_teacher) * (log_teacher - log_student))

@@ -85,6 +85,11 @@ class NetworkConfig:
             )
 
     @property
+    def dense_units(self) -> tuple[int, ...]:
+        """Units of each hidden linear layer, first to last."""
+        return (self.hidden_units,) if self.name == "nature_cnn" else self.features
+
+    @property
     def atoms_per_action(self) -> int:
         """Outputs of the last layer for one action."""
         return self.num_atoms if self.head in ("categorical", "quantile") else 1

@@ -7,8 +7,6 @@ then the advantages (or all values), then the value of a dueling network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,19 +23,13 @@ from rrl_agents.networks.outputs import (
 
 
 def read_out(
-    x: jax.Array,
-    config: NetworkConfig,
-    *,
-    hidden_units: Sequence[int],
-    num_actions: int,
-    kernel_init: nn.initializers.Initializer,
+    x: jax.Array, config: NetworkConfig, num_actions: int, kernel_init: nn.initializers.Initializer
 ) -> Outputs:
     """Hidden layers and head over a state's features; call it in a compact method.
 
     Args:
         x: float [B, F], features of each state.
-        config: Head, atoms, dueling and noisy.
-        hidden_units: Units of each hidden layer, first to last.
+        config: The architecture.
         num_actions: Actions A.
         kernel_init: Initial weights of plain linear layers.
 
@@ -46,7 +38,7 @@ def read_out(
     """
     if config.head == "implicit_quantile":
         x = _mixed_with_quantiles(x, config, kernel_init)
-    for units in hidden_units:
+    for units in config.dense_units:
         x = nn.relu(_linear(x, units, config, kernel_init))
     atoms = _atoms(x, config, num_actions, kernel_init)
     if config.head == "implicit_quantile":

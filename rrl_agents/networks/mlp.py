@@ -40,10 +40,4 @@ class Mlp(nn.Module):
     def outputs(self, observation: jax.Array) -> Outputs:
         """Compute all that the head answers; arguments as for a call."""
         x = observation.reshape((observation.shape[0], -1)).astype(jnp.float32) / 255.0
-        return read_out(
-            x,
-            self.config,
-            hidden_units=self.config.features,
-            num_actions=self.num_actions,
-            kernel_init=nn.linear.default_kernel_init,
-        )
+        return read_out(x, self.config, self.num_actions, nn.linear.default_kernel_init)

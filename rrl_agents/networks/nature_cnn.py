@@ -64,13 +64,8 @@ class NatureCnn(nn.Module):
                 kernel_init=kernel_init,
             )(x)
             x = nn.relu(x)
-        return read_out(
-            x.reshape((x.shape[0], -1)),
-            config,
-            hidden_units=(config.hidden_units,),
-            num_actions=self.num_actions,
-            kernel_init=kernel_init,
-        )
+        x = x.reshape((x.shape[0], -1))
+        return read_out(x, config, self.num_actions, kernel_init)
 
 
 def _kernel_init(config: NetworkConfig) -> nn.initializers.Initializer:

@@ -1,4 +1,4 @@
-"""A linear layer with noisy weights (Fortunato et al., 2018, arXiv:1706.10295), played by its means.
+"""A linear layer with noisy weights (Fortunato et al., 2018, arXiv:1706.10295), without its noise.
 
 A frozen policy has no noise, as in Dopamine's `eval_mode`. The scales of the noise are parameters
 all the same: a checkpoint has them, and whoever learns from where it ended needs them.

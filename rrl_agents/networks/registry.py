@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from rrl_agents.networks.config import MAX_UNITS, NetworkConfig, check_whole
 from rrl_agents.networks.mlp import Mlp
 from rrl_agents.networks.nature_cnn import NatureCnn
+from rrl_agents.networks.size import check_size
 from rrl_agents.types import Params
 
 __all__ = ["NETWORKS", "NetworkConfig", "action_values", "initial_params", "make_network"]
@@ -29,12 +30,15 @@ def make_network(config: NetworkConfig, num_actions: int) -> nn.Module:
 
     Returns:
         A module with `.init(key, observation)` and `.apply(params, observation)`, observation
-        uint8 [B, H, W, stack], values float32 [B, A].
+        uint8 [B, H, W, stack], values float32 [B, A]; `.apply(..., method="outputs")` gives all
+        that the head answers (`rrl_agents.networks.outputs`).
 
     Raises:
-        ValueError: When the number of actions is not positive.
+        ValueError: When the number of actions is not positive, or the last layer would have more
+            than `MAX_UNITS` outputs.
     """
     check_whole("num_actions", num_actions, MAX_UNITS)
+    check_whole("num_actions * num_atoms", num_actions * config.atoms_per_action, MAX_UNITS)
     return NETWORKS[config.name](config, num_actions)
 
 
@@ -47,7 +51,11 @@ def initial_params(
         network: From `make_network`.
         key: JAX random key.
         observation_shape: (H, W, stack).
+
+    Raises:
+        ValueError: When the network is too large to be meant (`size.check_size`).
     """
+    check_size(network, observation_shape)
     observation = jnp.zeros((1, *observation_shape), dtype=jnp.uint8)
     return cast(Params, jax.jit(network.init)(key, observation))
 

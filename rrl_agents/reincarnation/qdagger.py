@@ -21,7 +21,9 @@ class QDaggerConfig:
 
     Attributes:
         q_learning: Settings shared by all methods, with 3-step returns.
-        temperature: Softens teacher and student in the distillation term, above 0.
+        temperature: Softens student and teacher in the distillation term, above 0.
+        teacher_temperature: Softens the teacher instead, above 0: that of its policy where it
+            gives logits (then it comes from the teacher's card); None for the same as the student.
         distillation_coefficient: Factor of that term beside lambda, at least 0.
         offline_updates: Gradient steps on the teacher's data, at least 0.
         wean_steps: Decisions of the students after which lambda is 0; 1.5M are 6M frames.
@@ -31,6 +33,7 @@ class QDaggerConfig:
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
     temperature: float = 0.1
+    teacher_temperature: float | None = None
     distillation_coefficient: float = 3.0
     offline_updates: int = 1_000_000
     wean_steps: int = 1_500_000
@@ -41,6 +44,10 @@ class QDaggerConfig:
         """Refuse numbers without a meaning; the parts refuse the rest."""
         if self.temperature <= 0.0:
             raise ValueError(f"temperature is {self.temperature}; use a number above 0")
+        if self.teacher_temperature is not None and self.teacher_temperature <= 0.0:
+            raise ValueError(
+                f"teacher_temperature is {self.teacher_temperature}; use a number above 0"
+            )
         for name in ("offline_updates", "wean_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; use 0 or more")
@@ -55,6 +62,7 @@ def qdagger(config: QDaggerConfig) -> Recipe:
             n_step_q_learning(),
             distillation_from_teacher(
                 temperature=config.temperature,
+                teacher_temperature=config.teacher_temperature,
                 coefficient=config.distillation_coefficient,
                 weight=lambda progress: progress.weaning_weight,
             ),

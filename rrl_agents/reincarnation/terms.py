@@ -21,18 +21,25 @@ def n_step_q_learning() -> Term:
 
 
 def distillation_from_teacher(
-    *, temperature: float, coefficient: float, weight: Callable[[Progress], float]
+    *,
+    temperature: float,
+    coefficient: float,
+    weight: Callable[[Progress], float],
+    teacher_temperature: float | None = None,
 ) -> Term:
     """The distillation term, "distillation", over the rows the teacher has answered.
 
     Args:
-        temperature: Above 0, softens both policies.
+        temperature: Above 0, softens the student's policy, and the teacher's.
         coefficient: Fixed factor beside the schedule.
         weight: Schedule, `Progress -> [0, 1]`.
+        teacher_temperature: Above 0, softens the teacher's policy instead; None for the same.
     """
     return Term(
         name="distillation",
-        loss=lambda row: distillation.distillation_loss(row.q_tm1, row.teacher_q, temperature),
+        loss=lambda row: distillation.distillation_loss(
+            row.q_tm1, row.teacher_q, temperature, teacher_temperature
+        ),
         weight=weight,
         coefficient=coefficient,
         needs_teacher=True,

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.behaviour.epsilon_greedy import make_policy
+from rrl_agents.behaviour.teacher_actions import teacher_actions
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import make_network
 from rrl_agents.reincarnation.registry import make_recipe
@@ -80,6 +81,7 @@ class Actor:
             if config.teacher_address is not None
             else None
         )
+        self._taught_by: TeacherDescription | None = None
         self._policy = make_policy(make_network(config.network, spec.num_actions))
         self._random = np.random.default_rng(config.seed)
         self._learner = WeightClient(config.learner_address, Purpose.ACT)
@@ -99,9 +101,7 @@ class Actor:
             )
             while not stop.is_set():
                 stage = self._stage()
-                if stage is Stage.ONLINE or (
-                    stage is Stage.COLLECT and self._config.teacher_plays
-                ):
+                if stage is Stage.ONLINE or (stage is Stage.COLLECT and self._config.teacher_plays):
                     self._play(stage, stop)
                 elif stage in (Stage.FINAL_EVALUATION, Stage.FINISHED):
                     return
@@ -164,11 +164,16 @@ class Actor:
             stop.wait(1.0)
 
     def _teacher_acts(self, observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
-        """The teacher's greedy actions, but for a few random ones; its answer is the label."""
-        if self._teacher is None:
+        """The teacher's actions, but for a few random ones; its answer is the label."""
+        if self._teacher is None or self._taught_by is None:
             raise UserError("the teacher's table needs a teacher: give --teacher-address")
         values = self._teacher.evaluate(observations).action_values
-        actions = values.argmax(axis=1)
+        actions = teacher_actions(
+            values,
+            output=self._taught_by.output,
+            temperature=self._taught_by.temperature,
+            random=self._random,
+        )
         explores = self._random.random(len(actions)) < self._config.collect_epsilon
         random_actions = self._random.integers(0, self._layout.num_actions, len(actions))
         return np.where(explores, random_actions, actions), values
@@ -203,7 +208,9 @@ class Actor:
             try:
                 table_counts(self._config.replay_address, timeout_seconds=1.0)
                 if self._teacher is not None:
-                    self._check_game(self._teacher.wait_until_ready(1.0))
+                    described = self._teacher.wait_until_ready(1.0)
+                    self._check_game(described)
+                    self._taught_by = described
                 return True
             except (ReplayTimeout, TeacherUnavailable) as error:
                 if time.monotonic() > end:
@@ -219,10 +226,12 @@ class Actor:
                 f"the teacher ({described.name}) answers {described.num_actions} actions, "
                 f"{spec.name} has {spec.num_actions}; choose a teacher of this game"
             )
-        if described.observation_shape != spec.observation_shape:
+        seen = (described.observation_dtype, described.observation_shape)
+        if seen != ("uint8", spec.observation_shape):
             raise UserError(
-                f"the teacher ({described.name}) sees observations {described.observation_shape}, "
-                f"{spec.name} shows {spec.observation_shape}; choose a teacher of this game"
+                f"the teacher ({described.name}) sees {described.observation_dtype} observations "
+                f"{described.observation_shape}, {spec.name} shows uint8 {spec.observation_shape}; "
+                "choose a teacher of this game"
             )
 
     def _seeds(self) -> tuple[int, int]:

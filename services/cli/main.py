@@ -150,11 +150,16 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         _load(command, name)(arguments[len(name.split()) :])
+        sys.stdout.flush()
     except UserError as error:
         print(f"rrl {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `| head` does; the interpreter's last flush is theirs.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return 0
 
 

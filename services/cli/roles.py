@@ -1,4 +1,4 @@
-"""`rrl replay|learner|actor|evaluator`: one role by itself, for containers and clusters.
+"""`rrl replay|importer|learner|actor|evaluator`: one role by itself, for containers and clusters.
 
 Each takes the method, preset and settings that `rrl train` takes, so that all roles of a run are
 told the same, and the addresses of its peers. On one machine `rrl train` starts them all.
@@ -34,6 +34,26 @@ class Replay:
     experiment: Settings
     run: Path = required()
     port: int = 50052
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Importer:
+    """Fill the teacher's table of a run from recorded data (--teacher.data).
+
+    Every state is labelled by the teacher. Ends when the table holds all, or on SIGTERM; started
+    again, it goes on.
+
+    Attributes:
+        experiment: What is run.
+        run: Folder of the run; the labels go there.
+        replay_address: HOST:PORT of the replay server.
+        teacher_address: HOST:PORT of the teacher service.
+    """
+
+    experiment: Settings
+    run: Path = required()
+    replay_address: str = required()
+    teacher_address: str = required()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +128,23 @@ def replay_main(arguments: list[str]) -> None:
     # Whoever stops a run stops all roles at once: the learner's last commit needs the tables.
     wait_until_free(own.run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
     server.stop()
+
+
+def importer_main(arguments: list[str]) -> None:
+    """Run the importer of recorded data."""
+    from services.replay.preload import build_preloader
+
+    own = parse(Importer, arguments, "rrl importer")
+    stop = install_shutdown_event()
+    setup_logging("importer")
+    experiment = resolve(own.experiment)
+    open_run(own.run, experiment)
+    config = experiment.importer_config(
+        own.run,
+        replay_address=str(parse_address(own.replay_address)),
+        teacher_address=str(parse_address(own.teacher_address)),
+    )
+    build_preloader(config).run(stop)
 
 
 def learner_main(arguments: list[str]) -> None:

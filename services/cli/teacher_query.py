@@ -6,7 +6,9 @@ import os
 import sys
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient, TeacherError
+from services.teacher.codec import OBSERVATION_DTYPES
 from services.teacher.config import ModelConfig
 from services.teacher.policy import evaluate_in_pieces, load_policy
 
@@ -21,6 +24,9 @@ MAX_STATES_BYTES = 8 * 2**30
 """Largest `states` array read: 300,000 Atari states. A small file may unpack to anything."""
 
 _QUERY_TIMEOUT_SECONDS = 60.0
+
+_NamedScores: TypeAlias = Mapping[str, NDArray[np.float32]]
+"""float32 [N, A] under what they are: "q_values" or "logits"."""
 
 _UNREADABLE = (
     OSError,
@@ -42,6 +48,8 @@ def query(
     out: Path,
     checkpoint: str | None = None,
     checkpoint_number: int | None = None,
+    game: str | None = None,
+    output: Literal["q_values", "logits"] | None = None,
     address: str | None = None,
 ) -> None:
     """Write a teacher's action values of recorded states.
@@ -49,10 +57,14 @@ def query(
     Give either --checkpoint (computed here) or --address (asked of a running service).
 
     Args:
-        states: .npz file with `states`, uint8 [N, 84, 84, 4], oldest frame first.
-        out: .npz file to write, with `q_values`, float32 [N, A].
-        checkpoint: Bundled name, teacher directory, or Dopamine checkpoint directory.
+        states: .npz file with `states`, [N, ...] of the teacher's shape and type; for Atari uint8
+            [N, 84, 84, 4], oldest frame first.
+        out: .npz file to write, with `q_values`, or `logits` of a teacher of those, float32 [N, A].
+        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
+            file, or a Python policy as module:factory.
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
+        game: Game of a teacher that does not say it itself.
+        output: What its scores are, where it does not say so.
         address: HOST:PORT of a teacher service.
     """
     if (checkpoint is None) == (address is None):
@@ -60,28 +72,41 @@ def query(
         raise UserError(f"{given} of --checkpoint and --address given; give exactly one")
     if checkpoint_number is not None and checkpoint is None:
         raise UserError("--checkpoint-number needs --checkpoint; a service has only one")
+    if (game is not None or output is not None) and checkpoint is None:
+        raise UserError("--game and --output need --checkpoint; a service says them itself")
     if not out.resolve().parent.is_dir():
         raise UserError(f"--out: there is no directory {out.resolve().parent}; make it first")
     observations = read_states(states)
     if address is not None:
-        q_values = _ask(address, observations)
+        named = _ask(address, observations)
     else:
         assert checkpoint is not None
-        q_values = _compute(checkpoint, checkpoint_number, observations)
-    _write_atomically(out, q_values)
-    print(f"wrote q_values {q_values.shape} to {out}", file=sys.stderr)
+        model = ModelConfig(
+            name="teacher",
+            checkpoint=checkpoint,
+            checkpoint_number=checkpoint_number,
+            game=game,
+            output=output,
+        )
+        named = _compute(model, observations)
+    _write_atomically(out, named)
+    for name, scores in named.items():
+        print(f"wrote {name} {scores.shape} to {out}", file=sys.stderr)
 
 
-def read_states(path: Path) -> NDArray[np.uint8]:
+def read_states(path: Path) -> NDArray[Any]:
     """Read `states` of an .npz file; nothing in it is unpickled.
 
     Returns:
-        uint8 [N, ...], N >= 1.
+        uint8 or float32 [N, ...], N >= 1.
 
     Raises:
-        UserError: No such file, no .npz, no `states`, or not uint8 rows; says what to do.
+        UserError: No such file, no .npz, no `states`, or no rows of those types; says what to do.
     """
-    wanted = f"{path}: want an .npz file with `states`, uint8 [N, 84, 84, 4]"
+    wanted = (
+        f"{path}: want an .npz file with `states`, [N, ...] of the teacher's shape and type (uint8 "
+        "or float32), for Atari uint8 [N, 84, 84, 4]"
+    )
     try:
         with zipfile.ZipFile(path) as archive:
             size = archive.getinfo("states.npy").file_size
@@ -91,51 +116,57 @@ def read_states(path: Path) -> NDArray[np.uint8]:
                 "split the file"
             )
         with np.load(path, allow_pickle=False) as arrays:
-            states: NDArray[np.uint8] = arrays["states"]
+            states: NDArray[Any] = arrays["states"]
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}; check --states") from error
     except KeyError as error:
         raise UserError(f"{wanted}; it has no `states`") from error
     except _UNREADABLE as error:
         raise UserError(f"{wanted}; reading it failed ({error})") from error
-    if states.dtype != np.uint8 or states.ndim < 2 or len(states) < 1:
+    known = [np.dtype(name) for name in OBSERVATION_DTYPES]
+    if states.dtype not in known or states.ndim < 2 or len(states) < 1:
         raise UserError(f"{wanted}; its `states` are {states.dtype} {states.shape}")
     return states
 
 
-def _ask(address: str, observations: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _ask(address: str, observations: NDArray[Any]) -> _NamedScores:
     target = str(parse_address(address))
     try:
         with TeacherClient(target, timeout_seconds=_QUERY_TIMEOUT_SECONDS) as teacher:
-            _check_fit(observations, teacher.describe().observation_shape)
-            return teacher.evaluate(observations).action_values
+            about = teacher.describe()
+            _check_fit(observations, about.observation_dtype, about.observation_shape)
+            return {about.output: teacher.evaluate(observations).action_values}
     except TeacherError as error:
         raise UserError(str(error)) from error
 
 
-def _compute(
-    checkpoint: str, number: int | None, observations: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    model = ModelConfig(name="teacher", checkpoint=checkpoint, checkpoint_number=number)
+def _compute(model: ModelConfig, observations: NDArray[Any]) -> _NamedScores:
     policy = load_policy(model, backend="jax")
-    _check_fit(observations, policy.info.observation_shape)
-    return evaluate_in_pieces(policy, observations)
-
-
-def _check_fit(observations: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
-    if observations.shape[1:] != shape:
+    info = policy.info
+    _check_fit(observations, info.observation_dtype, info.observation_shape)
+    try:
+        return {info.output: evaluate_in_pieces(policy, observations)}
+    # Somebody else's policy may raise anything; ours do not.
+    except Exception as error:
         raise UserError(
-            f"`states` have shape {observations.shape}; this teacher takes [N, "
-            f"{', '.join(map(str, shape))}]"
+            f"{model.checkpoint} failed on these states ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _check_fit(observations: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
+    if observations.dtype.name != dtype or observations.shape[1:] != shape:
+        raise UserError(
+            f"`states` are {observations.dtype} {observations.shape}; this teacher takes {dtype} "
+            f"[N, {', '.join(map(str, shape))}]"
         )
 
 
-def _write_atomically(out: Path, q_values: NDArray[np.float32]) -> None:
+def _write_atomically(out: Path, named: _NamedScores) -> None:
     """Write under a temporary name, then rename: an older file is replaced whole or not at all."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, q_values=q_values)
+            np.savez(file, **named)
         os.replace(temporary, out)
     except OSError as error:
         raise UserError(f"--out: cannot write {out} ({error.strerror})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -13,7 +13,7 @@ from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.logging import setup_logging
 from services.shared.shutdown import install_shutdown_event
-from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig, one_model
 from services.teacher.security import SecurityConfig
 from services.teacher.server import TeacherServer, build_teacher
 
@@ -86,6 +86,8 @@ def serve(
     *,
     checkpoint_number: int | None = None,
     game: str | None = None,
+    output: Literal["q_values", "logits"] | None = None,
+    temperature: float | None = None,
     model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     listening: Listening = Listening(),  # noqa: B008 - frozen
     computing: Computing = Computing(),  # noqa: B008
@@ -95,9 +97,12 @@ def serve(
     """Serve the action values of teachers over gRPC until SIGTERM or Ctrl-C.
 
     Args:
-        checkpoint: Bundled name (pong_dqn), teacher directory, or Dopamine checkpoint directory.
+        checkpoint: Name of the catalogue (Pong/dqn-bundled), teacher directory, Dopamine
+            checkpoint directory, ONNX file, or a Python policy as module:factory.
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
-        game: Game of a Dopamine checkpoint, which does not say it itself.
+        game: Game of a teacher that does not say it itself, as Dopamine checkpoints.
+        output: What its scores are, where it does not say so, as many ONNX files.
+        temperature: Divides its logits before the softmax; by default what it says itself, else 1.
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
         listening: Where it listens.
@@ -105,7 +110,8 @@ def serve(
         life: How weights are renewed and the service ends.
         security: Encryption and tokens.
     """
-    models = _models(checkpoint, checkpoint_number, game, model)
+    only = _only_model(checkpoint, checkpoint_number, game, output, temperature)
+    models = _models(only, model)
     try:
         config = TeacherConfig(
             models=models,
@@ -146,17 +152,37 @@ def serve(
         server.stop(life.grace_seconds)
 
 
-def _models(
-    checkpoint: str | None, number: int | None, game: str | None, more: tuple[str, ...]
+def _only_model(
+    checkpoint: str | None,
+    number: int | None,
+    game: str | None,
+    output: str | None,
+    temperature: float | None,
 ) -> tuple[ModelConfig, ...]:
-    models = []
+    """The model of --checkpoint, whom the flags beside it are about."""
+    if checkpoint is not None:
+        return one_model(
+            checkpoint,
+            checkpoint_number=number,
+            game=game,
+            output=output,
+            temperature=temperature,
+        )
+    about = {
+        "--checkpoint-number": number,
+        "--game": game,
+        "--output": output,
+        "--temperature": temperature,
+    }
+    given = [flag for flag, value in about.items() if value is not None]
+    if given:
+        raise UserError(f"{given[0]} is about the teacher of --checkpoint, and there is none")
+    return ()
+
+
+def _models(only: tuple[ModelConfig, ...], more: tuple[str, ...]) -> tuple[ModelConfig, ...]:
+    models = [*only]
     try:
-        if checkpoint is not None:
-            models.append(
-                ModelConfig(
-                    name="teacher", checkpoint=checkpoint, checkpoint_number=number, game=game
-                )
-            )
         for given in more:
             name, equals, path = given.partition("=")
             if not equals or not path:
@@ -166,7 +192,8 @@ def _models(
         raise UserError(str(error)) from error
     if not models:
         raise UserError(
-            "nothing to serve; give --checkpoint (pong_dqn is bundled), or --model NAME=CHECKPOINT"
+            "nothing to serve; give --checkpoint (Pong/dqn-bundled is bundled), or --model "
+            "NAME=CHECKPOINT"
         )
     return tuple(models)
 

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_agents.behaviour.teacher_actions import action_preferences
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import action_values, make_network
 from rrl_agents.types import Progress, Stage
@@ -32,6 +33,8 @@ from services.teacher.client import Lane, TeacherClient, TeacherError, TeacherRe
 
 _EVALUATION_SEED = 1_000_003
 """Keeps evaluation apart from the seeds that actors derive."""
+_TEACHER_INDEX = 0
+"""The teacher's among the versions of the weights, which count from 1."""
 _FINISHED_CHECK_SECONDS = 1.0
 _FRAMES_PER_SECOND = 15.0
 """One frame per agent step: Atari's 60 Hz over 4 frames a step."""
@@ -89,12 +92,18 @@ class Evaluator:
             )
         with TeacherClient(address, lane=Lane.EVALUATION) as teacher:
             try:
-                teacher.wait_until_ready(self._config.poll_seconds)
+                described = teacher.wait_until_ready(self._config.poll_seconds)
+                random = np.random.default_rng(self._entropy(_TEACHER_INDEX, 1))
                 self._log.info("playing the teacher: its card has no score")
                 played = self._play(
-                    lambda states: teacher.evaluate(states).action_values,
+                    lambda states: action_preferences(
+                        teacher.evaluate(states).action_values,
+                        output=described.output,
+                        temperature=described.temperature,
+                        random=random,
+                    ),
                     episodes=self._config.protocol.teacher_episodes,
-                    index=0,
+                    index=_TEACHER_INDEX,
                     stop=stop,
                 )
             except TeacherRejected as error:
@@ -135,8 +144,8 @@ class Evaluator:
         stop: threading.Event,
         superseded: _Supersession | None = None,
     ) -> PlayedEpisodes | None:
-        entropy = [self._config.seed, _EVALUATION_SEED, index]
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0]) % 2**30
+        sequence = np.random.SeedSequence(self._entropy(index))
+        seed = int(sequence.generate_state(1)[0]) % 2**30
         # No more environments than episodes: the others would play for nothing.
         num_envs = min(self._config.protocol.num_envs, episodes)
         environment = make_environment(self._config.environment, num_envs)
@@ -151,6 +160,9 @@ class Evaluator:
                     stop.is_set() or (superseded is not None and superseded.check())
                 ),
             )
+
+    def _entropy(self, *indices: int) -> list[int]:
+        return [self._config.seed, _EVALUATION_SEED, *indices]
 
     def _report(self, played: PlayedEpisodes, *, version: int, stop: threading.Event) -> bool:
         """Hand the result in, waiting for a learner that is away."""

@@ -12,11 +12,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME, load_teacher
+from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
 from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
 from rrl_agents.types import EnvironmentSpec, Progress
@@ -25,9 +26,12 @@ from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
 from services.learner.checkpointing import newest_commit
 from services.learner.config import LearnerConfig
 from services.learner.stages import StageTargets
-from services.replay.config import ReplayConfig, samples_per_insert
+from services.library.catalogue import locate
+from services.replay.config import PreloadConfig, ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
+from services.replay.recorded_data import RecordedData, look_at
 from services.shared.errors import UserError
+from services.teacher.cards import load_card
 from services.teacher.config import TeacherConfig, one_model
 
 VIDEO_FILE = "metrics/student.gif"
@@ -45,15 +49,27 @@ class TeacherChoice:
     """Whom the student learns from, and is measured against.
 
     Attributes:
-        checkpoint: Bundled name, teacher directory, or Dopamine checkpoint directory.
+        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
+            file, or a Python policy as `module:factory`.
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
+        game: Game of a teacher that does not say it.
+        output: What its scores are, "q_values" or "logits", where it does not say so.
+        temperature: Divides its logits before the softmax; None for what it says itself.
         mean_return: Its mean return; None takes the card's score, and has the evaluator play the
             teacher where the card has none.
+        data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
+            teacher's table from; None has the teacher play.
+        data_number: Which checkpoint of the data; the newest when None.
     """
 
     checkpoint: str = "pong_dqn"
     checkpoint_number: int | None = None
+    game: str | None = None
+    output: str | None = None
+    temperature: float | None = None
     mean_return: float | None = None
+    data: str | None = None
+    data_number: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +82,8 @@ class ExperimentConfig:
         network: The student's architecture.
         teacher: Whom it learns from.
         teacher_steps: Agent steps the teacher plays into its table first; not played where there
-            are no offline updates.
+            are no offline updates. With recorded data, the most that are taken of it, the newest;
+            all of it goes in where this and `replay_capacity` allow.
         online_steps: Agent steps the students play, all actors together.
         evaluation: How students are scored.
         offline_evaluation_period: Updates between two evaluations in the offline phase.
@@ -117,12 +134,14 @@ class Experiment:
         spec: Shapes of its environment.
         card: Of the teacher.
         random_return: Mean return of the random policy.
+        data: What the teacher's table is filled from; None has the teacher play.
     """
 
     config: ExperimentConfig
     spec: EnvironmentSpec
     card: TeacherCard
     random_return: float
+    data: RecordedData | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -152,11 +171,20 @@ class Experiment:
         q_learning, recipe = self.recipe.q_learning, self.recipe
         learned_from = max(0, self.config.online_steps - q_learning.min_replay_size)
         return StageTargets(
-            # Data nobody would learn from is not played.
-            teacher_steps=self.config.teacher_steps if recipe.offline_updates > 0 else 0,
+            teacher_steps=self._teacher_steps,
             offline_updates=recipe.offline_updates,
             online_updates=learned_from // q_learning.update_period,
         )
+
+    @property
+    def _teacher_steps(self) -> int:
+        """What the teacher's table is to hold."""
+        if self.recipe.offline_updates == 0:
+            # Data nobody would learn from is neither played nor read.
+            return 0
+        if self.data is None:
+            return self.config.teacher_steps
+        return min(self.config.teacher_steps, self.data.transitions, self.config.replay_capacity)
 
     def to_json(self) -> str:
         """The resolved experiment, as it stands in a run's config.json."""
@@ -175,6 +203,7 @@ class Experiment:
                 "name": self.card.name,
                 "mean_return": self.teacher_return,
                 "parameters_sha256": self.card.parameters_sha256,
+                "data_fingerprint": self.data.fingerprint if self.data is not None else None,
             },
             "random_return": self.random_return,
             "budgets": dataclasses.asdict(self.targets)
@@ -186,9 +215,25 @@ class Experiment:
         """Settings of the teacher service."""
         teacher = self.config.teacher
         return TeacherConfig(
-            models=one_model(teacher.checkpoint, checkpoint_number=teacher.checkpoint_number),
+            models=one_model(
+                teacher.checkpoint,
+                checkpoint_number=teacher.checkpoint_number,
+                game=teacher.game,
+                output=teacher.output,
+                temperature=teacher.temperature,
+            ),
             port=port,
             metrics_port=metrics_port,
+        )
+
+    @property
+    def layout(self) -> ItemLayout:
+        """Shapes of what replay holds."""
+        return ItemLayout(
+            frame_shape=self.spec.frame_shape,
+            stack_size=self.spec.stack_size,
+            n_step=self.recipe.q_learning.n_step,
+            num_actions=self.spec.num_actions,
         )
 
     def replay_config(self, run: Path, *, port: int) -> ReplayConfig:
@@ -196,12 +241,7 @@ class Experiment:
         q_learning = self.recipe.q_learning
         commit = newest_commit(run)
         return ReplayConfig(
-            layout=ItemLayout(
-                frame_shape=self.spec.frame_shape,
-                stack_size=self.spec.stack_size,
-                n_step=q_learning.n_step,
-                num_actions=self.spec.num_actions,
-            ),
+            layout=self.layout,
             checkpoint_root=run / "replay",
             teacher_capacity=self.config.replay_capacity,
             student_capacity=self.config.replay_capacity,
@@ -213,6 +253,29 @@ class Experiment:
             error_buffer=16.0 * q_learning.batch_size,
             port=port,
             restore_from=commit.replay if commit is not None else None,
+        )
+
+    def importer_config(
+        self, run: Path, *, replay_address: str, teacher_address: str
+    ) -> PreloadConfig:
+        """Settings of the importer.
+
+        Raises:
+            UserError: this run has no recorded data to import.
+        """
+        if self.data is None or self.targets.teacher_steps == 0:
+            raise UserError(
+                "there is nothing to import: give --teacher.data, with a method that has offline "
+                "updates"
+            )
+        return PreloadConfig(
+            data=self.data,
+            transitions=self.targets.teacher_steps,
+            layout=self.layout,
+            run=run,
+            teacher=self.card,
+            replay_address=replay_address,
+            teacher_address=teacher_address,
         )
 
     def learner_config(self, run: Path, *, replay_address: str, port: int) -> LearnerConfig:
@@ -268,16 +331,17 @@ class Experiment:
             learner_address=learner_address,
             replay_address=replay_address,
             teacher_address=teacher_address,
+            teacher_plays=self.data is None,
         )
 
     def process_environment(self, role: str) -> dict[str, str]:
         """Environment variables of a role's process when all share one machine.
 
-        Actors and the evaluator run small batches, which threads only slow down; they stay off the
-        GPU, which learner and teacher share.
+        Actors and the evaluator run small batches, which threads only slow down; they and the
+        importer stay off the GPU, which learner and teacher share.
         """
         variables = {"TF_CPP_MIN_LOG_LEVEL": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}
-        if role in ("actor", "evaluator"):
+        if role in ("actor", "evaluator", "importer"):
             variables |= {
                 "JAX_PLATFORMS": "cpu",
                 "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
@@ -289,22 +353,52 @@ def resolve(config: ExperimentConfig) -> Experiment:
     """Look everything up that a config names, and check that it fits together.
 
     Raises:
-        UserError: teacher or game missing, or of different actions or observations.
+        UserError: teacher, game or recorded data missing, or of different actions or observations.
     """
     try:
-        card = load_teacher(config.teacher.checkpoint, config.teacher.checkpoint_number).card
+        card = _teacher_card(config.teacher)
         environment = make_environment(config.environment, 1)
         spec = environment.spec
         environment.close()
         experiment = Experiment(
-            config=config, spec=spec, card=card, random_return=random_return(config.environment)
+            config=_with_teacher_temperature(config, card),
+            spec=spec,
+            card=card,
+            random_return=random_return(config.environment),
         )
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
     _check_teacher_fits(card, spec)
     _check_scale(experiment)
     _check_budgets(experiment)
-    return experiment
+    return dataclasses.replace(experiment, data=_recorded_data(experiment))
+
+
+def _recorded_data(experiment: Experiment) -> RecordedData | None:
+    """The data that the teacher's table is to be filled from."""
+    teacher = experiment.config.teacher
+    if teacher.data is None or experiment.targets.teacher_steps == 0:
+        return None
+    return look_at(locate(teacher.data), teacher.data_number, experiment.layout)
+
+
+def _teacher_card(teacher: TeacherChoice) -> TeacherCard:
+    return load_card(
+        teacher.checkpoint,
+        checkpoint_number=teacher.checkpoint_number,
+        game=teacher.game,
+        output=teacher.output,
+        temperature=teacher.temperature,
+    )
+
+
+def _with_teacher_temperature(config: ExperimentConfig, card: TeacherCard) -> ExperimentConfig:
+    """Logits are softened as their policy has it, unless the user says otherwise."""
+    method = config.method
+    if not isinstance(method, QDaggerConfig) or method.teacher_temperature is not None:
+        return config
+    told = dataclasses.replace(method, teacher_temperature=card.temperature)
+    return dataclasses.replace(config, method=told)
 
 
 def _check_teacher_fits(card: TeacherCard, spec: EnvironmentSpec) -> None:
@@ -317,6 +411,11 @@ def _check_teacher_fits(card: TeacherCard, spec: EnvironmentSpec) -> None:
         raise UserError(
             f"teacher {card.name} sees observations {tuple(card.observation_shape)}, {spec.name} "
             f"shows {spec.observation_shape}: choose a teacher of this game"
+        )
+    if card.observation_dtype != "uint8":
+        raise UserError(
+            f"teacher {card.name} sees {card.observation_dtype}, {spec.name} shows uint8: choose a "
+            "teacher that takes the pixels as they are"
         )
     # Many games have as many actions as another; a teacher that says its game is held to it.
     if card.game != UNKNOWN_GAME and name_key(card.game) != name_key(spec.name):
@@ -373,6 +472,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "teacher": f"{experiment.card.name}, {_known_return(experiment)}",
         "student": f"{config.network.name} {config.network.features}",
         "teacher steps": targets.teacher_steps,
+        **({"teacher data": experiment.data.path} if experiment.data is not None else {}),
         "offline updates": targets.offline_updates,
         "online steps": config.online_steps,
     }

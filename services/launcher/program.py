@@ -1,7 +1,8 @@
 """The topology of a run on one machine: which processes there are and how they are joined.
 
     teacher ◀── actors ──▶ replay ◀── learner ◀── evaluator
-                   └──────── weights, progress ──────┘
+       ▲           └─────── ▲ ─ weights, progress ───┘
+       └───── importer ─────┘   (where recorded data is given)
 
 Each role is started by the same constructor as in a container; Launchpad only hands out addresses.
 """
@@ -41,6 +42,8 @@ def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, dict[st
         )
         addresses |= {"teacher": teacher, "metrics": metrics}
     _add(program, "replay", _run_replay, experiment, run, replay, owns=(replay,))
+    if experiment.data is not None:
+        _add(program, "importer", _run_importer, experiment, run, replay, teacher)
     _add(program, "learner", _run_learner, experiment, run, replay, learner, owns=(learner,))
     _add(program, "evaluator", _run_evaluator, experiment, run, learner, teacher)
     for index in range(experiment.config.num_actors):
@@ -112,6 +115,18 @@ def _run_replay(experiment: Experiment, run: Path, address: lp.Address) -> None:
     # The learner's last commit needs the tables: everybody is told to stop at the same moment.
     wait_until_free(run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
     server.stop()
+
+
+def _run_importer(
+    experiment: Experiment, run: Path, replay: lp.Address, teacher: lp.Address
+) -> None:
+    stop = _begin("importer")
+    from services.replay.preload import build_preloader
+
+    config = experiment.importer_config(
+        run, replay_address=replay.resolve(), teacher_address=teacher.resolve()
+    )
+    build_preloader(config).run(stop)
 
 
 def _run_learner(

@@ -1,6 +1,7 @@
 """A run's folder: whose it is, and who works in it.
 
 RUN/config.json     the resolved experiment, written once
+RUN/provenance.json the student's parents, and each session's command, code and hardware
 RUN/checkpoints/    commits (services.learner.checkpointing)
 RUN/replay/         Reverb's working folder
 RUN/metrics/        TensorBoard events, evaluations.jsonl
@@ -15,7 +16,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from rrl_agents.types import Stage
 from services.launcher.experiment import Experiment
+from services.launcher.provenance import parents_of, record_session
+from services.learner.checkpointing import newest_commit
 from services.shared.errors import UserError
 
 CONFIG_FILE = "config.json"
@@ -23,7 +27,7 @@ LAUNCHER_LOCK = ".launcher.lock"
 
 
 def open_run(run: Path, experiment: Experiment) -> bool:
-    """Make a run's folder, or check that it is this experiment's.
+    """Make a run's folder, or check that it is this experiment's, and note who works on it.
 
     Returns:
         Whether the run was there already.
@@ -33,11 +37,20 @@ def open_run(run: Path, experiment: Experiment) -> bool:
             made or written.
     """
     try:
-        return _open(run, experiment.to_json())
+        was_there = _open(run, experiment.to_json())
+        if not is_finished(run):
+            record_session(run, parents_of(experiment))
+        return was_there
     except OSError as error:
         raise UserError(
             f"{run} cannot be used ({error.strerror or error}): choose another --run"
         ) from error
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run's newest commit is its last."""
+    commit = newest_commit(run)
+    return commit is not None and commit.record.progress.stage is Stage.FINISHED
 
 
 def _open(run: Path, content: str) -> bool:
@@ -46,6 +59,9 @@ def _open(run: Path, content: str) -> bool:
         _check_same(config, content)
         return True
     if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
+        if config.exists():
+            # Another role of the same run has written it at this moment.
+            return _open(run, content)
         raise UserError(f"{run} exists and is not a run: choose another --run, or empty it")
     run.mkdir(parents=True, exist_ok=True)
     temporary = run / f".{CONFIG_FILE}.{os.getpid()}"

@@ -1,11 +1,13 @@
-"""Settings of the replay service."""
+"""Settings of the replay service and of the importer."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.replay.item_layout import ItemLayout
+from services.replay.recorded_data import RecordedData
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,41 @@ class ReplayConfig:
             )
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port is {self.port}; a port is a number from 0 (any) to 65535")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreloadConfig:
+    """What the importer needs.
+
+    Attributes:
+        data: Where the transitions come from.
+        transitions: How many go into the table: the newest ones of the data.
+        layout: Shapes of the items.
+        run: Folder of the run; the labels are kept in it.
+        teacher: Whose scores are wanted.
+        replay_address: "host:port" of the replay server.
+        teacher_address: "host:port" of the teacher service.
+        teacher_timeout_seconds: Deadline of a query, after which it is sent again. Several large
+            ones are under way at once, so it is longer than an actor's.
+    """
+
+    data: RecordedData
+    transitions: int
+    layout: ItemLayout
+    run: Path
+    teacher: TeacherCard
+    replay_address: str
+    teacher_address: str
+    teacher_timeout_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no importer can work with."""
+        if self.transitions < 1:
+            raise ValueError(f"transitions is {self.transitions}; it must be at least 1")
+        if not self.teacher_timeout_seconds > 0:
+            raise ValueError(
+                f"teacher_timeout_seconds is {self.teacher_timeout_seconds}; it must be above 0"
+            )
 
 
 def samples_per_insert(*, batch_size: int, update_period: int) -> float:

@@ -1,6 +1,6 @@
 """Writing recorded rows into a replay table, in the order of time.
 
-    RowChunk, scores --append--> RecordedWriter --rows, items--> Reverb table
+    LabelledChunk --append--> RecordedWriter --rows, items--> Reverb table
 
 Recorded data brings its own padding before episodes; behind a terminal row n zero rows are put in,
 so that the items of an episode's last steps never show the next episode (`item_layout`). Which rows
@@ -9,22 +9,22 @@ begin an item is the caller's to say.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.recorded_rows import RowChunk
 from services.replay.connection import connect
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.item_stream import ItemStream
+from services.replay.labelling import LabelledChunk
 from services.replay.writer import WriterOptions, WriterStopped
 
 _ROWS_BETWEEN_FLUSHES = 8
 """A flush is a call into Reverb: one per row would cost as much as the row."""
 
-IMPORT_OPTIONS = WriterOptions(max_pending_items=128)
+IMPORT_OPTIONS = WriterOptions(max_pending_items=40)
 """Nobody waits for a single item here, so more may be under way than where actors play."""
 
 
@@ -64,33 +64,21 @@ class RecordedWriter:
         """Items created so far, confirmed by the server or not."""
         return self._stream.items
 
-    def append(
-        self, chunk: RowChunk, scores: NDArray[np.float32], begins_item: NDArray[np.bool_]
-    ) -> None:
+    def append(self, labelled: LabelledChunk, begins_item: NDArray[np.bool_]) -> None:
         """Write a chunk's rows; an item is created once the n rows after its own are written.
 
         Args:
-            chunk: R rows, which follow those of the chunk before.
-            scores: float32 [R, A], the teacher's; read only where an item begins.
+            labelled: R rows, which follow those of the chunk before, with the teacher's scores.
             begins_item: bool [R], whose items are wanted.
 
         Raises:
             ValueError: a frame or an action that does not fit the layout.
             WriterStopped: asked to stop while waiting.
         """
-        for index in range(len(chunk.action)):
-            begins = bool(begins_item[index])
-            row = self._layout.row(
-                StepRow(
-                    frame=chunk.frame[index],
-                    action=int(chunk.action[index]),
-                    reward=float(chunk.reward[index]),
-                    terminated=bool(chunk.terminal[index]),
-                    teacher_q=scores[index] if begins else None,
-                )
-            )
-            self._stream.append(row, begins_item=begins)
-            if chunk.terminal[index]:
+        terminal = labelled.rows.terminal
+        for index in range(len(terminal)):
+            self._stream.append(self._row(labelled, index), begins_item=bool(begins_item[index]))
+            if terminal[index]:
                 self._stream.append_padding(self._layout.n_step)
             if index % _ROWS_BETWEEN_FLUSHES == 0:
                 self._wait(self._options.max_pending_items)
@@ -106,6 +94,18 @@ class RecordedWriter:
     def close(self) -> None:
         """Drop what is not confirmed, without waiting."""
         self._stream.close()
+
+    def _row(self, labelled: LabelledChunk, index: int) -> dict[str, NDArray[Any]]:
+        rows = labelled.rows
+        return self._layout.row(
+            StepRow(
+                frame=rows.frame[index],
+                action=int(rows.action[index]),
+                reward=float(rows.reward[index]),
+                terminated=bool(rows.terminal[index]),
+                teacher_q=labelled.scores[index] if labelled.has_scores[index] else None,
+            )
+        )
 
     def _wait(self, max_pending: int) -> None:
         while not self._stream.flush(max_pending, self._options.poll_seconds):

@@ -22,6 +22,9 @@ from services.teacher.batching.query import Lane, Refusal
 OBSERVATION_DTYPES = ("uint8", "float32")
 """Element types an observation may have on the wire."""
 
+OUTPUTS = ("q_values", "logits")
+"""What action values may be: expected returns, or the logits of a policy."""
+
 MOST_REASON_CHARS = 500
 """Length of what a refusal may say: it quotes the request, and gRPC drops trailers over 8 KiB."""
 
@@ -66,6 +69,8 @@ class TeacherDescription:
         backend: What computes, e.g. "jax cpu".
         max_message_bytes: Largest message the server reads.
         same_host: Where clients on the same host find the faster path; None where there is none.
+        output: What its action values are, one of `OUTPUTS`.
+        temperature: Divides logits before the softmax, above 0; None for Q-values.
     """
 
     game: str
@@ -81,6 +86,8 @@ class TeacherDescription:
     backend: str = ""
     max_message_bytes: int = 4 * 2**20
     same_host: SameHostAddress | None = None
+    output: str = "q_values"
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         """Check what a foreign server might get wrong."""
@@ -102,6 +109,13 @@ class TeacherDescription:
             raise ValueError(
                 f"{len(self.action_meanings)} action names for {self.num_actions} actions"
             )
+        if self.output not in OUTPUTS:
+            raise ValueError(
+                f"output {self.output[:_MOST_QUOTED_CHARS]!r} announced; "
+                f"known are {', '.join(OUTPUTS)}"
+            )
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature {self.temperature} announced; it must be above 0")
 
     @functools.cached_property
     def row_bytes(self) -> int:
@@ -138,6 +152,8 @@ def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescript
         backend=message.backend,
         max_message_bytes=message.max_message_bytes,
         same_host=_decode_same_host(message),
+        output=message.output,
+        temperature=message.temperature if message.HasField("temperature") else None,
     )
 
 

@@ -68,19 +68,24 @@ class BatchingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """One checkpoint to serve.
+    """One teacher to serve, of any kind.
 
     Attributes:
         name: Name on the server; several checkpoints of one name become its versions 1, 2, ...
-        checkpoint: Bundled name, teacher directory or Dopamine checkpoint directory.
+        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
+            file, or a Python policy as `module:factory`.
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
-        game: Game of a Dopamine checkpoint, which does not say it; None where the card does.
+        game: Game of a teacher that does not say it, as Dopamine checkpoints; None where it does.
+        output: What its scores are, "q_values" or "logits"; None for what it says itself.
+        temperature: Divides its logits before the softmax, above 0; None for what it says itself.
     """
 
     name: str
     checkpoint: str
     checkpoint_number: int | None = None
     game: str | None = None
+    output: str | None = None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         """Check the name: it is part of URLs, metrics and health names."""
@@ -106,7 +111,8 @@ class TeacherConfig:
         metrics_port: TCP port of the Prometheus page, on the same host; 0 takes a free one, None
             serves none.
         batching: How queued rows become batches.
-        backend: "jax", "onnx", or "auto": whichever is faster here.
+        backend: "jax", "onnx", or "auto": whichever is faster here. It chooses for our own
+            networks; ONNX files and Python policies bring what computes them.
         dtype: What JAX computes in, "float32" or "bfloat16".
         security: Encryption and tokens.
         kept_versions: Versions of a reloaded model that stay for requests that pin them.
@@ -169,11 +175,21 @@ class TeacherConfig:
 
 
 def one_model(
-    checkpoint: str, *, checkpoint_number: int | None = None, game: str | None = None
+    checkpoint: str,
+    *,
+    checkpoint_number: int | None = None,
+    game: str | None = None,
+    output: str | None = None,
+    temperature: float | None = None,
 ) -> tuple[ModelConfig, ...]:
-    """The `models` of a service of a single checkpoint, named "teacher"."""
+    """The `models` of a service of a single teacher, named "teacher"."""
     return (
         ModelConfig(
-            name="teacher", checkpoint=checkpoint, checkpoint_number=checkpoint_number, game=game
+            name="teacher",
+            checkpoint=checkpoint,
+            checkpoint_number=checkpoint_number,
+            game=game,
+            output=output,
+            temperature=temperature,
         ),
     )

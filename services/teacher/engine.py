@@ -226,6 +226,8 @@ class LocalEngine:
             backend=policy.backend,
             max_message_bytes=self._max_message_bytes,
             same_host=self._same_host,
+            output=info.output,
+            temperature=info.temperature,
         )
 
     def _version_lines(self) -> list[VersionLine]:

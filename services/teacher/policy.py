@@ -21,12 +21,16 @@ from services.teacher.config import DEFAULT_BUCKETS, ModelConfig
 
 if TYPE_CHECKING:
     from rrl_agents.checkpoints.teacher_card import TeacherCard
+    from rrl_agents.networks.registry import NetworkConfig
 
 _VERSION_DIGITS = 16
 
 _TIMED_ROUNDS = 4
 _FEWEST_TIMED_CALLS = 2
 _TIMED_ROWS = 16
+# Other people's policies may take seconds: then a few calls must do.
+_TIMED_SECONDS_PER_SIZE = 1.0
+_TIMED_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class PolicyInfo:
         observation_shape: Shape of one observation.
         observation_dtype: "uint8" or "float32".
         action_meanings: Names of the actions, empty when unknown.
+        output: What its action values are: "q_values" or "logits".
+        temperature: Divides logits before the softmax, above 0; None for Q-values.
     """
 
     game: str
@@ -50,6 +56,8 @@ class PolicyInfo:
     observation_shape: tuple[int, ...]
     observation_dtype: str
     action_meanings: tuple[str, ...] = ()
+    output: str = "q_values"
+    temperature: float | None = None
 
 
 def info_of_card(card: TeacherCard) -> PolicyInfo:
@@ -62,7 +70,20 @@ def info_of_card(card: TeacherCard) -> PolicyInfo:
         observation_shape=tuple(card.observation_shape),
         observation_dtype=card.observation_dtype,
         action_meanings=tuple(card.action_meanings),
+        output=card.output,
+        temperature=card.temperature,
     )
+
+
+def network_of_card(card: TeacherCard) -> NetworkConfig:
+    """The network of a teacher with parameters of ours.
+
+    Raises:
+        ValueError: Something else computes it.
+    """
+    if card.network is None:
+        raise ValueError(f"{card.name} ({card.made}) is no network of ours; serve its own file")
+    return card.network
 
 
 class Policy(Protocol):
@@ -74,7 +95,7 @@ class Policy(Protocol):
 
     @property
     def backend(self) -> str:
-        """What computes: "jax cpu", "jax gpu" or "onnxruntime cpu"."""
+        """What computes: "jax cpu", "jax gpu", "onnxruntime cpu" or "python"."""
 
     @property
     def any_batch_size(self) -> bool:
@@ -96,26 +117,28 @@ def load_policy(
     buckets: Iterable[int] = DEFAULT_BUCKETS,
     callers: int | None = None,
 ) -> Policy:
-    """Load the policy a config names.
+    """Load the policy a config names, whatever its kind.
 
     Args:
-        model: Which checkpoint.
-        backend: "jax", "onnx" or "auto", as in `backends.choice.choose_policy`.
+        model: Which teacher.
+        backend: What computes our own networks: "jax", "onnx" or "auto", as in
+            `backends.choice.choose_policy`. ONNX files and Python policies bring what computes
+            them.
         dtype: What JAX computes in, "float32" or "bfloat16".
         buckets: Batch sizes it will be asked for, in rows; "auto" compares at the largest.
         callers: Calls side by side that ONNX Runtime is set up for; None for what gets the most
             done, 1 where there is only ever one: then all cores share each batch.
 
     Raises:
-        UserError: There is no such checkpoint, it cannot be read, or the backend is not to be had;
-            says what to do.
+        UserError: There is no such teacher, it cannot be read or breaks its promises, or the
+            backend is not to be had; says what to do.
     """
-    from rrl_agents.checkpoints.load_teacher import load_teacher
-    from services.teacher.backends.choice import choose_policy
+    from services.library.catalogue import locate
+    from services.teacher.backends.loading import policy_of
 
     try:
-        return choose_policy(
-            load_teacher(model.checkpoint, model.checkpoint_number, model.game),
+        return policy_of(
+            dataclasses.replace(model, checkpoint=locate(model.checkpoint)),
             backend=backend,
             dtype=dtype,
             largest_batch=max(buckets),
@@ -143,10 +166,12 @@ def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
         policy.evaluate(batches[rows])
     with concurrent.futures.ThreadPoolExecutor(policy.callers) as threads:
         # Sizes take turns, so that a busy moment does not meet all rounds of one.
-        rounds = [
-            {rows: _timed_round(policy, batch, threads) for rows, batch in batches.items()}
-            for _ in range(_TIMED_ROUNDS)
-        ]
+        rounds: list[dict[int, float]] = []
+        end = time.perf_counter() + _TIMED_SECONDS
+        while len(rounds) < _TIMED_ROUNDS and (not rounds or time.perf_counter() < end):
+            rounds.append(
+                {rows: _timed_round(policy, batch, threads) for rows, batch in batches.items()}
+            )
     return {rows: min(timed[rows] for timed in rounds) for rows in batches}
 
 
@@ -158,7 +183,10 @@ def _timed_round(
     calls = max(_FEWEST_TIMED_CALLS, _TIMED_ROWS // len(batch))
 
     def call(_: int) -> list[float]:
-        return [_timed_call(policy, batch) for _ in range(calls)]
+        seconds: list[float] = []
+        while len(seconds) < calls and sum(seconds) < _TIMED_SECONDS_PER_SIZE:
+            seconds.append(_timed_call(policy, batch))
+        return seconds
 
     times = threads.map(call, range(policy.callers))
     return float(np.median([seconds for found in times for seconds in found]))

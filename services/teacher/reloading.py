@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from services.library.catalogue import locate
+from services.shared.errors import UserError
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.codec import TeacherDescription
 from services.teacher.config import ModelConfig
@@ -58,7 +60,9 @@ class Reloader:
         self._metrics = metrics
         self._buckets = buckets
         self._period_seconds = period_seconds
-        self._seen = {name: fingerprint(model) for name, model in self._models.items()}
+        self._seen: dict[str, Fingerprint | None] = {
+            name: fingerprint(model) for name, model in self._models.items()
+        }
         # Not an event: a handler may interrupt another one that holds the event's lock.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
@@ -70,7 +74,8 @@ class Reloader:
 
     def look_now(self) -> None:
         """Have every checkpoint read again soon, changed or not; safe in a signal handler."""
-        self._seen = dict.fromkeys(self._models, frozenset())
+        # Other than any fingerprint, even than that of what has no files.
+        self._seen = dict.fromkeys(self._models)
         self._wake.put(None)
 
     def stop(self) -> None:
@@ -125,8 +130,14 @@ class Reloader:
 
 
 def fingerprint(model: ModelConfig) -> Fingerprint:
-    """What tells that the files of a checkpoint have changed; empty where it is no path."""
-    path = Path(model.checkpoint)
+    """What tells that the files of a checkpoint have changed; empty where there are none.
+
+    A Python policy has no files to look at: it is made anew when somebody asks for that.
+    """
+    try:
+        path = Path(locate(model.checkpoint))
+    except UserError:
+        return frozenset()
     files = path.rglob("*") if path.is_dir() else iter([path])
     found = []
     for _, file in zip(range(_MOST_FILES), files, strict=False):
@@ -140,6 +151,12 @@ def fingerprint(model: ModelConfig) -> Fingerprint:
 
 def _check_fits(policy: Policy, description: TeacherDescription) -> None:
     new = policy.info
+    if (new.output, new.temperature) != (description.output, description.temperature):
+        raise ValueError(
+            f"its scores are {new.output}, temperature {new.temperature}; clients of this model "
+            f"take them for {description.output}, temperature {description.temperature}. Serve it "
+            "under a name of its own"
+        )
     old = (description.num_actions, description.observation_shape, description.observation_dtype)
     if (new.num_actions, new.observation_shape, new.observation_dtype) != old:
         raise ValueError(

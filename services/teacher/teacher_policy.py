@@ -5,7 +5,9 @@
         policy.check_environment(environment)
         actions = policy(observations)          # int64 [B] for a batch, an int for one observation
 
-Needs numpy and a client only. B is the observations of a batch, A the actions.
+A teacher of Q-values acts greedily, a teacher of logits draws from its policy,
+softmax(logits / temperature). Needs numpy and a client only. B is the observations of a batch, A
+the actions.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_agents.behaviour.teacher_actions import teacher_actions
 from services.teacher.clients.answers import TeacherAnswer
 from services.teacher.codec import TeacherDescription
 
@@ -30,9 +33,10 @@ class AsksTeacher(Protocol):
 
 
 class TeacherPolicy:
-    """Acts by a teacher's action values: the best action, or with probability epsilon any.
+    """Acts as a teacher does, or with probability epsilon takes any action.
 
-    Of equal values the first action wins, as `numpy.argmax` has it.
+    By Q-values the best action is taken, of equal ones the first, as `numpy.argmax` has it; by
+    logits an action is drawn from softmax(logits / temperature).
 
     Observations may also come with the frames of a stack first, as gymnasium's wrappers and
     `ale_py.AtariVectorEnv` give them: a teacher of (84, 84, 4) takes (4, 84, 84) as well. They are
@@ -51,11 +55,11 @@ class TeacherPolicy:
         Args:
             client: Asks the teacher; stays the caller's to close.
             epsilon: Probability of a random action, in [0, 1].
-            rng: Where random actions come from; needed when epsilon is above 0, so that runs can
-                be repeated.
+            rng: Where random actions come from; needed when epsilon is above 0 or the teacher's
+                actions are drawn from logits, so that runs can be repeated.
 
         Raises:
-            ValueError: epsilon is out of range, or there is no rng for it.
+            ValueError: epsilon is out of range, or there is no rng for it or for the draws.
             TeacherError: The teacher cannot be described.
         """
         if not 0 <= epsilon <= 1:
@@ -68,6 +72,11 @@ class TeacherPolicy:
         self._epsilon = epsilon
         self._rng = rng
         self._about = client.describe()
+        if rng is None and self._about.output != "q_values":
+            raise ValueError(
+                f"this teacher ({self._about.name}) gives {self._about.output}, from which actions "
+                "are drawn, but rng is not set; give numpy.random.default_rng(seed)"
+            )
 
     @property
     def about(self) -> TeacherDescription:
@@ -132,12 +141,20 @@ class TeacherPolicy:
             )
 
     def _choose(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
-        greedy: NDArray[np.int64] = values.argmax(axis=1).astype(np.int64)
-        if self._rng is None or self._epsilon == 0:
+        if self._rng is None:
+            greedy: NDArray[np.int64] = values.argmax(axis=1)
             return greedy
-        explores = self._rng.random(len(greedy)) < self._epsilon
+        taught = teacher_actions(
+            values,
+            output=self._about.output,
+            temperature=self._about.temperature,
+            random=self._rng,
+        )
+        if self._epsilon == 0:
+            return taught
+        explores = self._rng.random(len(taught)) < self._epsilon
         chosen: NDArray[np.int64] = np.where(
-            explores, self._rng.integers(values.shape[1], size=len(greedy)), greedy
+            explores, self._rng.integers(values.shape[1], size=len(taught)), taught
         )
         return chosen
 

@@ -156,6 +156,7 @@ def test_a_saved_and_loaded_state_gives_the_same_next_update(method: str) -> Non
 # For each field of a config another value than its default.
 OTHER_VALUES: dict[str, Any] = {
     "temperature": 0.5,
+    "teacher_temperature": 0.5,
     "distillation_coefficient": 1.0,
     "offline_updates": 7,
     "wean_steps": 10,

@@ -119,6 +119,23 @@ def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
 
 
 @pytest.fixture
+def undecided(catch_teacher: Path) -> Iterator[TeacherServer]:
+    """The same scores as logits, at a temperature that leaves no preference."""
+    config = TeacherConfig(
+        models=one_model(str(catch_teacher), output="logits", temperature=1e6),
+        port=0,
+        metrics_port=None,
+        batching=BatchingConfig(buckets=(4,)),
+        backend="jax",
+    )
+    server = build_teacher(config)
+    server.start()
+    server.wait_until_ready(60)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
 def perfect(catch_teacher: Path) -> Params:
     return load_teacher(str(catch_teacher)).params
 
@@ -189,6 +206,18 @@ def test_the_evaluator_plays_a_teacher_whose_return_nobody_knows(
     assert (first.weights_version, second.weights_version) == (0, 3)
     assert first.episode_returns == (1.0,) * 20
     assert run.progress.teacher_return == 1.0
+
+
+def test_the_evaluator_draws_the_actions_of_a_teacher_of_logits(
+    undecided: TeacherServer,
+) -> None:
+    run = Run()
+    with serving(run) as address:
+        config = evaluator_config(address, teacher_address=undecided.address)
+        with running(build_evaluator(config)):
+            wait_for(lambda: len(run.reports) == 1)
+    # At random the ball is caught in 2 of 5 episodes: 20 in a row would be 1e-8.
+    assert set(run.reports[0].episode_returns) == {-1.0, 1.0}
 
 
 def test_an_evaluation_under_way_is_dropped_for_the_final_one(
@@ -302,6 +331,28 @@ def test_an_actor_plays_the_teacher_first_then_the_student_until_the_run_is_over
     with TeacherClient(teacher.address) as client:
         values = client.evaluate(own.observation).action_values
     np.testing.assert_allclose(own.teacher_q, values, rtol=1e-6)
+
+
+def test_the_actions_of_a_teacher_of_logits_are_drawn_and_its_logits_stored(
+    undecided: TeacherServer, replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0)
+    with serving(run) as address:
+        config = actor_config(
+            learner_address=address, replay_address=replay, teacher_address=undecided.address
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)):
+            wait_for(lambda: table_counts(replay)[TEACHER_TABLE].inserted >= 400)
+    reader = ReplayReader(replay, LAYOUT, 0.99, 256)
+    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    reader.close()
+    # Each of three actions a third of the time, whatever the logits; standard error 0.03.
+    follows = taught.action == np.asarray(taught.teacher_q).argmax(axis=1)
+    assert abs(np.mean(follows) - 1 / 3) < 0.12
+    with TeacherClient(undecided.address) as client:
+        logits = client.evaluate(taught.observation).action_values
+    np.testing.assert_allclose(taught.teacher_q, logits, rtol=1e-6)
 
 
 def test_a_weaned_actor_asks_no_more(

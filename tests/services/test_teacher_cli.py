@@ -128,6 +128,8 @@ def test_exactly_one_of_checkpoint_and_address_is_needed(states: Path, tmp_path:
         query(states=states, out=out, checkpoint="pong_dqn", address="127.0.0.1:1")
     with pytest.raises(UserError, match="needs --checkpoint"):
         query(states=states, out=out, address="127.0.0.1:1", checkpoint_number=3)
+    with pytest.raises(UserError, match="--game and --output need --checkpoint"):
+        query(states=states, out=out, address="127.0.0.1:1", game="pong")
     assert not out.exists()
 
 
@@ -167,14 +169,16 @@ def test_files_that_hold_no_states_are_refused_with_what_is_wanted(tmp_path: Pat
     np.savez(objects, states=np.array([{}], object))
     other = tmp_path / "other.npz"
     np.savez(other, observations=np.zeros((1, 84, 84, 4), np.uint8))
-    floats = tmp_path / "floats.npz"
-    np.savez(floats, states=np.zeros((1, 84, 84, 4), np.float32))
+    doubles = tmp_path / "doubles.npz"
+    np.savez(doubles, states=np.zeros((1, 84, 84, 4)))
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, states=np.zeros((1, 84, 84, 4), ">f4"))
     empty = tmp_path / "empty.npz"
     np.savez(empty, states=np.zeros((0, 84, 84, 4), np.uint8))
     cut = tmp_path / "cut.npz"
     np.savez(cut, states=np.zeros((4, 84, 84, 4), np.uint8))
     cut.write_bytes(cut.read_bytes()[:1000])
-    for path in (text, objects, other, floats, empty, cut, tmp_path):
+    for path in (text, objects, other, doubles, foreign, empty, cut, tmp_path):
         with pytest.raises(UserError, match=r"want an .npz file with `states`"):
             read_states(path)
 
@@ -214,11 +218,23 @@ def test_a_port_in_use_ends_the_second_teacher_with_one_line(address: str) -> No
     assert done.stdout == ""
 
 
-def test_flags_out_of_range_end_with_one_line() -> None:
-    flags = ("--checkpoint", "pong_dqn", "--max-batch-rows", "0")
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--checkpoint", "pong_dqn", "--max-batch-rows", "0"), "max_batch_rows is 0"),
+        (
+            ("--model", "a=pong_dqn", "--game", "pong"),
+            "--game is about the teacher of --checkpoint",
+        ),
+        (("--checkpoint", "pong_dqn", "--temperature", "2"), "temperature is 2.0 for Q-values"),
+        (("--checkpoint", "nothing.onnx"), "no ONNX file"),
+        (("--checkpoint", "no_such_package:make"), "no module 'no_such_package'"),
+    ],
+)
+def test_flags_that_make_no_sense_end_with_one_line(flags: tuple[str, ...], reason: str) -> None:
     done = subprocess.run(
         [*RRL, "teacher", "serve", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert "max_batch_rows is 0" in done.stderr
+    assert reason in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

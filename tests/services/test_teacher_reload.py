@@ -217,6 +217,9 @@ def test_under_load_no_request_fails_and_every_answer_is_of_the_version_it_names
     factors = {short_hash(teacher): factor for factor, teacher in enumerate(teachers, 1)}
     clients = [Asking(server.address, name, factors) for name in TRANSPORTS for _ in range(2)]
     try:
+        wait_until(
+            lambda: all(client.failure or client.answers for client in clients), "everybody asks"
+        )
         for version, teacher in enumerate(teachers[1:], 2):
             before = [client.answers for client in clients]
             directory.write(teacher)

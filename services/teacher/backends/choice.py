@@ -53,6 +53,24 @@ def has_onnx() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
+def check_has_onnx(what: str, else_do: str = "") -> None:
+    """Check that ONNX and ONNX Runtime are installed.
+
+    Args:
+        what: What needs them, for the message.
+        else_do: What to do instead of installing them.
+
+    Raises:
+        UserError: They are not.
+    """
+    if not has_onnx():
+        advice = f", {else_do}" if else_do else ""
+        raise UserError(
+            f"{what} needs onnx and onnxruntime: install them with "
+            f"`pip install 'rrl[teacher]'`{advice}"
+        )
+
+
 def fastest(policies: Sequence[Policy], sizes: Sequence[int]) -> Policy:
     """The policy with the lowest sum over batch sizes of seconds per row; logs what it measured.
 
@@ -79,11 +97,7 @@ def _onnx_policy(teacher: Teacher, dtype: str, callers: int | None) -> Policy:
         raise UserError(
             f"ONNX Runtime computes in float32, not {dtype}; choose the backend 'jax' for that"
         )
-    if not has_onnx():
-        raise UserError(
-            "the backend 'onnx' needs onnx and onnxruntime: install them with "
-            "`pip install 'rrl[teacher]'`, or choose the backend 'jax'"
-        )
+    check_has_onnx("the backend 'onnx'", "or choose the backend 'jax'")
     from services.teacher.backends.onnx_policy import OnnxPolicy
 
     return OnnxPolicy(teacher, callers=callers)

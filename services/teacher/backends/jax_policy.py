@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
 from rrl_agents.types import Params
-from services.teacher.policy import PolicyInfo, info_of_card
+from services.teacher.policy import PolicyInfo, info_of_card, network_of_card
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -42,7 +42,7 @@ class JaxPolicy:
                 memory traffic at about three decimal digits. Answers are float32 either way.
 
         Raises:
-            ValueError: When the dtype is another.
+            ValueError: When the dtype is another, or the card has no network.
         """
         if dtype not in _DTYPES:
             raise ValueError(f"dtype is {dtype!r}; choose one of {sorted(_DTYPES)}")
@@ -51,7 +51,7 @@ class JaxPolicy:
         self._params: Params = jax.device_put(
             jax.tree.map(lambda leaf: np.asarray(leaf).astype(_DTYPES[dtype]), teacher.params)
         )
-        self._forward = _forward(card.network, card.num_actions, dtype)
+        self._forward = _forward(network_of_card(card), card.num_actions, dtype)
 
     @property
     def info(self) -> PolicyInfo:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rrl_agents.checkpoints.import_dopamine import import_dopamine_dqn
+from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.safe_unpickling import load_safely
 from rrl_agents.networks.registry import NetworkConfig, make_network
 
@@ -43,7 +44,7 @@ def bundle_of(layers: Any) -> dict[str, Any]:
 def test_every_generation_gives_the_q_values_its_own_agent_gave(
     shared: Path, generation: str
 ) -> None:
-    agent = import_dopamine_dqn(shared / "fixtures" / generation / "1")
+    agent = import_dopamine_agent(shared / "fixtures" / generation / "1")
     assert agent.number == 1
     assert agent.num_actions == 6
     assert agent.network == NetworkConfig(features=(8, 8, 8), hidden_units=16, padding="SAME")
@@ -74,7 +75,7 @@ def test_each_way_to_hold_a_generations_parameters_gives_the_same_leaves(
 ) -> None:
     source = shared / "fixtures" / GENERATIONS[0] / "1/checkpoints/ckpt.1"
     layers = load_safely(source)["online_params"]["params"]
-    agent = import_dopamine_dqn(write_agent(bundle_of(change(layers)), protocol=protocol))
+    agent = import_dopamine_agent(write_agent(bundle_of(change(layers)), protocol=protocol))
     found = agent.online_params["params"]
     assert list(found) == ["Conv_0", "Conv_1", "Conv_2", "Dense_0", "Dense_1"]
     for name, layer in found.items():
@@ -88,7 +89,7 @@ def test_each_way_to_hold_a_generations_parameters_gives_the_same_leaves(
 def test_sizes_are_read_from_the_shapes(
     small_layers: Layers, write_agent: Callable[..., Path]
 ) -> None:
-    agent = import_dopamine_dqn(write_agent(bundle_of(small_layers)))
+    agent = import_dopamine_agent(write_agent(bundle_of(small_layers)))
     assert agent.network == NetworkConfig(features=(2, 3, 4), hidden_units=5, padding="SAME")
     assert agent.notes == ()
 
@@ -98,7 +99,7 @@ def test_a_network_padded_valid_is_recognised_by_its_7_by_7_cells(
 ) -> None:
     # (84 - 8) / 4 + 1 = 20, (20 - 4) / 2 + 1 = 9, 9 - 3 + 1 = 7: Dense_0 has 7 * 7 * 4 inputs.
     small_layers["Dense_0"]["kernel"] = np.zeros((196, 5), np.float32)
-    agent = import_dopamine_dqn(write_agent(bundle_of(small_layers)))
+    agent = import_dopamine_agent(write_agent(bundle_of(small_layers)))
     assert agent.network.padding == "VALID"
 
 
@@ -106,7 +107,7 @@ def test_big_endian_doubles_become_float32_and_the_card_can_say_so(
     small_layers: Layers, write_agent: Callable[..., Path]
 ) -> None:
     foreign = jax.tree.map(lambda leaf: leaf.astype(">f8"), prelinen(small_layers))
-    agent = import_dopamine_dqn(write_agent(bundle_of(foreign)))
+    agent = import_dopamine_agent(write_agent(bundle_of(foreign)))
     np.testing.assert_array_equal(
         agent.online_params["params"]["Dense_1"]["bias"], small_layers["Dense_1"]["bias"]
     )
@@ -121,7 +122,7 @@ def test_a_bundle_without_a_target_network_is_accepted(
 ) -> None:
     bundle = bundle_of(small_layers)
     del bundle["target_params"]
-    assert import_dopamine_dqn(write_agent(bundle)).target_params is None
+    assert import_dopamine_agent(write_agent(bundle)).target_params is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_the_error_names_the_missing_or_misshapen_leaf(
         broken[path[0]][path[1]] = leaf
     agent = write_agent(bundle_of(broken))
     with pytest.raises(ValueError, match=message) as caught:
-        import_dopamine_dqn(agent)
+        import_dopamine_agent(agent)
     assert str(agent / "checkpoints/ckpt.7") in str(caught.value)
 
 
@@ -172,7 +173,7 @@ def test_a_missing_layer_is_named_by_what_is_there(
 ) -> None:
     del small_layers["Conv_2"]
     with pytest.raises(ValueError, match=r"has the layers \['Conv_0', 'Conv_1', 'Dense_0'"):
-        import_dopamine_dqn(write_agent(bundle_of(small_layers)))
+        import_dopamine_agent(write_agent(bundle_of(small_layers)))
 
 
 @pytest.mark.parametrize(
@@ -183,15 +184,20 @@ def test_a_missing_layer_is_named_by_what_is_there(
         ({"online_params": 3}, "online_params is a int"),
         ({"online_params": {"params": 3}}, "online_params/params is a int"),
         ({"online_params": {"encoder": {}}}, "online_params holds 'encoder'"),
-        ({"online_params": {"Conv_0": 3}}, "Nature DQN has"),
-        ({"online_params": {f"Conv_{i}": {} for i in range(5)}}, "Dopamine's Nature DQN has"),
+        ({"online_params": {"Conv_0": 3}}, "online_params/Conv_0 is a int"),
+        ({"online_params": {f"Conv_{i}": {} for i in range(5)}}, "Conv_0/kernel is missing"),
+        ({"online_params": {f"Conv_{i}": {} for i in range(99)}}, "holds 99 layers"),
+        ({"online_params": {}}, "holds 0 layers"),
+        ({"online_params": {"Stack_0": {}}}, "online_params holds 'Stack_0'; expected"),
+        ({"online_params": {"Conv_00": {}}}, "online_params holds 'Conv_00'"),
+        ({"online_params": {7: {}}}, "online_params holds 'a int'"),
     ],
 )
 def test_a_pickle_of_something_else_is_refused(
     write_agent: Callable[..., Path], bundle: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        import_dopamine_dqn(write_agent(bundle))
+        import_dopamine_agent(write_agent(bundle))
 
 
 def test_a_target_network_of_other_sizes_is_refused(
@@ -202,14 +208,14 @@ def test_a_target_network_of_other_sizes_is_refused(
     other["Dense_1"] = {"kernel": np.zeros((5, 4), np.float32), "bias": np.zeros(4, np.float32)}
     bundle["target_params"] = other
     with pytest.raises(ValueError, match="different shapes"):
-        import_dopamine_dqn(write_agent(bundle))
+        import_dopamine_agent(write_agent(bundle))
 
 
 @pytest.mark.parametrize("steps", [np.int64(9), np.array(9), jnp.int32(9), 9])
 def test_training_steps_may_be_a_scalar_of_any_library(
     small_layers: Layers, write_agent: Callable[..., Path], steps: Any
 ) -> None:
-    agent = import_dopamine_dqn(write_agent(bundle_of(small_layers) | {"training_steps": steps}))
+    agent = import_dopamine_agent(write_agent(bundle_of(small_layers) | {"training_steps": steps}))
     assert agent.training_steps == 9
 
 
@@ -219,7 +225,7 @@ def test_training_steps_that_are_no_count_are_refused(
 ) -> None:
     bundle = bundle_of(small_layers) | {"training_steps": steps}
     with pytest.raises(ValueError, match="training_steps"):
-        import_dopamine_dqn(write_agent(bundle))
+        import_dopamine_agent(write_agent(bundle))
 
 
 def test_a_truncated_checkpoint_says_to_copy_it_again(
@@ -228,9 +234,45 @@ def test_a_truncated_checkpoint_says_to_copy_it_again(
     file = write_agent(bundle_of(small_layers)) / "checkpoints/ckpt.7"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"ckpt\.7: truncated or damaged .* copy it again"):
-        import_dopamine_dqn(file)
+        import_dopamine_agent(file)
 
 
-def test_a_tensorflow_agent_is_recognised_and_declined(shared: Path) -> None:
-    with pytest.raises(ValueError, match="a TensorFlow Dopamine agent .* not supported yet"):
-        import_dopamine_dqn(shared / "fixtures/dopamine2.0.5_tf1/1")
+@pytest.fixture
+def tensorflow_agent(shared: Path, tmp_path: Path) -> Path:
+    """The files of a TensorFlow agent without its replay, to change at will."""
+    source = shared / "fixtures/dopamine2.0.5_tf1/1/checkpoints"
+    for file in (*source.glob("tf_ckpt-199.*"), source / "ckpt.199"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def test_a_tensorflow_agent_has_its_clock_from_the_pickle_beside_it(tensorflow_agent: Path) -> None:
+    clock = load_safely(tensorflow_agent / "ckpt.199")["training_steps"]
+    agent = import_dopamine_agent(tensorflow_agent)
+    assert (agent.framework, agent.training_steps) == ("TensorFlow", clock)
+    (tensorflow_agent / "ckpt.199").unlink()
+    assert import_dopamine_agent(tensorflow_agent).training_steps is None
+
+
+def test_a_pickle_of_python_2_beside_a_tensorflow_agent_is_left_alone(
+    tensorflow_agent: Path,
+) -> None:
+    # Protocol 0, and hostile: run, it would print.
+    (tensorflow_agent / "ckpt.199").write_bytes(b"cos\nsystem\n(S'echo run'\ntR.")
+    assert import_dopamine_agent(tensorflow_agent).training_steps is None
+
+
+def test_a_pickle_that_wants_to_run_something_spoils_a_tensorflow_agent(
+    tensorflow_agent: Path,
+) -> None:
+    (tensorflow_agent / "ckpt.199").write_bytes(b"\x80\x03cos\nsystem\n.")
+    with pytest.raises(ValueError, match="refused: the pickle asks for os.system"):
+        import_dopamine_agent(tensorflow_agent)
+
+
+def test_a_bundle_with_both_kinds_of_parameters_is_the_jax_agent_it_says(
+    tensorflow_agent: Path, small_layers: Layers
+) -> None:
+    (tensorflow_agent / "ckpt.199").write_bytes(pickle.dumps(bundle_of(small_layers)))
+    agent = import_dopamine_agent(tensorflow_agent)
+    assert (agent.framework, agent.training_steps) == ("JAX", 1234)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def _assert_equal_to_flax(
         observation_dtype=dtype,
     )
     expected = action_values(make_network(network, num_actions), params, jnp.asarray(observations))
-    # Values are about 1. Sums of up to 8,000 float32 products in another order differ by some
-    # units of the last place (6e-8 each).
+    # Values are about 1, those of 51 atoms from -10 to 10 a little more. Sums of up to 8,000 float32
+    # products in another order differ by some units of the last place (6e-8 each).
     np.testing.assert_allclose(_run(model, observations), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -121,6 +122,45 @@ def test_a_perceptron_of_any_shape_equals_flax(
 ) -> None:
     network = NetworkConfig(name="mlp", features=features)
     _assert_equal_to_flax(network, shape, num_actions=num_actions, rows=rows, dtype=dtype)
+
+
+@pytest.mark.parametrize(("dueling", "noisy"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize(
+    ("head", "num_atoms"),
+    [("values", 1), ("categorical", 51), ("quantile", 20), ("implicit_quantile", 8)],
+)
+def test_every_head_equals_flax_whatever_follows_the_convolutions(
+    head: str, num_atoms: int, dueling: bool, noisy: bool
+) -> None:
+    network = dataclasses.replace(
+        SMALL_CNN, head=head, num_atoms=num_atoms, dueling=dueling, noisy=noisy
+    )
+    _assert_equal_to_flax(network, (40, 36, 2))
+
+
+@pytest.mark.parametrize("features", [(), (6,), (6, 5)])
+@pytest.mark.parametrize("head", ["categorical", "quantile", "implicit_quantile"])
+def test_every_head_equals_flax_on_a_perceptron_of_any_depth(
+    head: str, features: tuple[int, ...]
+) -> None:
+    network = NetworkConfig(
+        name="mlp", features=features, head=head, num_atoms=7, value_bound=3.0, dueling=True
+    )
+    _assert_equal_to_flax(network, (3, 2, 2), num_actions=4, rows=3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"head": "categorical", "dueling": True, "noisy": True},
+        {"head": "quantile", "num_atoms": 200},
+        {"head": "implicit_quantile", "num_atoms": 32},
+    ],
+)
+def test_a_distributional_agent_of_full_size_equals_flax_on_atari_frames(
+    settings: dict[str, Any],
+) -> None:
+    _assert_equal_to_flax(NetworkConfig(**settings), (84, 84, 4), num_actions=6, rows=3)
 
 
 def test_a_nature_cnn_takes_float_observations_too() -> None:

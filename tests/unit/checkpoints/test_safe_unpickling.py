@@ -217,6 +217,72 @@ def test_a_list_that_contains_itself_is_refused() -> None:
     assert_refused(pickle.dumps(endless), "contain themselves")
 
 
+def _nested_pairs(levels: int) -> Any:
+    pair: Any = ("a", "b")
+    for _ in range(levels):
+        pair = (pair, pair)
+    return pair
+
+
+def _with_key(pushes_key: bytes) -> bytes:
+    """The dict {key: None} by SETITEM, in protocol 4."""
+    return b"\x80\x04}" + pushes_key + b"Ns."
+
+
+@pytest.mark.parametrize("by", [b"s", b"u"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_key_whose_hash_would_take_days_is_refused_unhashed(protocol: int, by: bytes) -> None:
+    # 2 ** 40 leaves. Python's pickler would not write it: it hashes, too.
+    nest = pickle.dumps(_nested_pairs(40), protocol=protocol)
+    header, key = nest[:2], nest[2:-1]
+    item = key + b"N" + by if by == b"s" else b"(" + key + b"N" + by
+    data = (header + b"}" + item + b".") if protocol < 4 else b"\x80\x03}" + item + b"."
+    if protocol >= 4:
+        # Without the frame's header, which must come first.
+        data = b"\x80\x04}" + (item.replace(key, key[9:], 1)) + b"."
+    assert_refused(data, "a key that is neither text nor a small number")
+
+
+@pytest.mark.parametrize(
+    "pushes_key",
+    [
+        b"\x8a\x09" + (5 * (2**61 - 1)).to_bytes(9, "little"),  # one hash for all such numbers
+        b"G?\xf0\x00\x00\x00\x00\x00\x00",
+        b"\x8c\x09optax.any\x8c\x05State\x93)\x81",
+        b"\x8c\x08_codecs\x8c\x06encode\x93\x8c\x01a\x8c\x06latin1\x86R",
+        b"(" + b"K\x01" * 100 + b"t",
+    ],
+)
+def test_a_key_of_an_odd_kind_is_refused(pushes_key: bytes) -> None:
+    assert_refused(_with_key(pushes_key), "a key that is neither text nor a small number")
+
+
+def test_a_key_that_is_a_container_or_a_callable_is_refused() -> None:
+    assert_refused(_with_key(b"]"), "damaged")
+    assert_refused(_with_key(b"\x8c\x05numpy\x8c\x05dtype\x93"), "refused|neither|only text")
+
+
+def test_small_tuples_of_text_and_numbers_are_fine_as_keys() -> None:
+    value = {("params", ("Dense_0", 1)): 1, 2: 3, None: 4, True: 5}
+    for protocol in PROTOCOLS:
+        assert loads_safely(pickle.dumps(value, protocol=protocol)) == value
+
+
+def test_an_ordered_dict_of_python_2_comes_with_its_items() -> None:
+    name = b"\x80\x02ccollections\nOrderedDict\n"
+    pair = b"](X\x01\x00\x00\x00aK\x01e"
+    assert loads_safely(name + b"]" + pair + b"a\x85R.") == {"a": 1}
+    number = b"](K\x01K\x01e"
+    assert_refused(name + b"]" + number + b"a\x85R.", "whose keys are not text")
+
+
+def test_the_stack_of_a_pickle_is_followed_as_python_does() -> None:
+    # POP may take a value or a mark, POP_MARK all down to one; both leave "a": 1.
+    assert loads_safely(b"\x80\x04N0(0(NN1}\x8c\x01aK\x01s.") == {"a": 1}
+    for underflow in (b"\x80\x04s.", b"\x80\x04t.", b"\x80\x04}N\x85s.", b"\x80\x04h\x07."):
+        assert_refused(underflow, "damaged")
+
+
 def test_shared_parts_are_converted_once_however_often_they_are_named() -> None:
     laughs: Any = [1]
     for _ in range(40):  # Spelt out it would hold 2 ** 40 numbers.

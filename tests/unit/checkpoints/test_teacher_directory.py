@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rrl_agents.checkpoints.card_markdown import card_markdown
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
@@ -40,15 +41,38 @@ def test_a_saved_teacher_comes_back_equal(tmp_path: Path, params: Params) -> Non
     assert loaded.card == card_of(params)
     assert params_to_bytes(loaded.params) == params_to_bytes(params)
     names = sorted(file.name for file in (tmp_path / "new" / "teacher").iterdir())
-    assert names == ["card.json", "params.safetensors"]
+    assert names == ["README.md", "card.json", "params.safetensors"]
+    readme = (tmp_path / "new" / "teacher" / "README.md").read_text()
+    assert readme == card_markdown(card_of(params))
 
 
-@pytest.mark.parametrize("there", ["card.json", "params.safetensors"])
+@pytest.mark.parametrize("there", ["card.json", "params.safetensors", "README.md"])
 def test_nothing_is_overwritten(tmp_path: Path, params: Params, there: str) -> None:
     (tmp_path / there).write_text("mine")
     with pytest.raises(ValueError, match=f"already holds {there}; choose another directory"):
         save_teacher(tmp_path, params, card_of(params))
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(there, "mine")]
+
+
+def test_a_policy_that_is_no_network_of_ours_has_nothing_to_keep_here(
+    tmp_path: Path, params: Params
+) -> None:
+    foreign = dataclasses.replace(card_of(params), network=None)
+    with pytest.raises(ValueError, match="'small' is computed by something that is no network"):
+        save_teacher(tmp_path / "saved", params, foreign)
+    assert not (tmp_path / "saved").exists()
+    save_teacher(tmp_path / "saved", params, card_of(params))
+    (tmp_path / "saved" / "card.json").write_text(foreign.to_json())
+    with pytest.raises(ValueError, match="'small' is computed by something that is no network"):
+        load_teacher_directory(tmp_path / "saved")
+
+
+def test_a_card_too_large_to_be_read_again_is_not_written(tmp_path: Path, params: Params) -> None:
+    # At most 2**20 bytes are read.
+    wordy = dataclasses.replace(card_of(params), made="x" * 2**20)
+    with pytest.raises(ValueError, match="would not be read again: at most 1048576"):
+        save_teacher(tmp_path / "saved", params, wordy)
+    assert not (tmp_path / "saved").exists()
 
 
 def test_a_failed_write_leaves_no_card_and_no_half_file(

@@ -58,6 +58,65 @@ def test_config_json_holds_what_was_chosen_and_what_was_found_out(catch_teacher:
     assert names <= content.keys()
 
 
+def test_the_temperature_of_a_teacher_of_logits_stands_in_config_json(catch_teacher: Path) -> None:
+    def settings_of(method: Any, **told: Any) -> Any:
+        choice = TeacherChoice(checkpoint=str(catch_teacher), **told)
+        experiment = resolve(config(catch_teacher, teacher=choice, method=method))
+        content = json.loads(experiment.to_json())
+        actor = experiment.actor_config(
+            0, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
+        )
+        assert actor.method == experiment.config.method
+        return (
+            content["settings"],
+            content["teacher"],
+            experiment.teacher_config(port=0, metrics_port=0).models[0],
+        )
+
+    # Q-values are softened like the student's.
+    settings, _, _ = settings_of(QDaggerConfig())
+    assert (settings["temperature"], settings["teacher_temperature"]) == (0.1, None)
+    settings, teacher, served = settings_of(QDaggerConfig(), output="logits", temperature=2.0)
+    assert (settings["temperature"], settings["teacher_temperature"]) == (0.1, 2.0)
+    assert (teacher["output"], teacher["temperature"]) == ("logits", 2.0)
+    assert (served.output, served.temperature) == ("logits", 2.0)
+    settings, _, _ = settings_of(QDaggerConfig(), output="logits")
+    assert settings["teacher_temperature"] == 1.0
+    # What the user says goes first.
+    settings, _, _ = settings_of(QDaggerConfig(teacher_temperature=0.5), output="logits")
+    assert settings["teacher_temperature"] == 0.5
+    settings, _, _ = settings_of(TabulaRasaConfig(), output="logits")
+    assert "teacher_temperature" not in settings
+
+
+def test_a_python_policy_can_be_the_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "catching.py").write_text(
+        """
+class Still:
+    name, game, version = "still", "catch", "1"
+    num_actions, observation_shape, observation_dtype = 3, (10, 5, 1), "uint8"
+    output, temperature = "logits", 0.5
+    def evaluate(self, observations): raise NotImplementedError
+
+class Floats(Still):
+    observation_dtype = "float32"
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    experiment = resolve(config("catching:Still"))
+    assert experiment.card.name == "still"
+    assert experiment.config.method.teacher_temperature == 0.5  # type: ignore[union-attr]
+    # Nobody knows its score: the evaluator is to play it.
+    assert experiment.teacher_return is None
+    with pytest.raises(UserError, match="still sees float32, catch shows uint8"):
+        resolve(config("catching:Floats"))
+    other = EnvironmentConfig(name="catch", stack_size=2)
+    with pytest.raises(UserError, match=r"still sees observations \(10, 5, 1\)"):
+        resolve(config("catching:Still", environment=other))
+
+
 def test_roles_are_told_the_same(catch_teacher: Path, tmp_path: Path) -> None:
     experiment = resolve(config(catch_teacher))
     replay = experiment.replay_config(tmp_path, port=1)

@@ -4,13 +4,17 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.types import Progress, Stage
 from services.launcher.experiment import Experiment, ExperimentConfig, TeacherChoice, resolve
-from services.launcher.run_directory import CONFIG_FILE, open_run
+from services.launcher.provenance import PROVENANCE_FILE, read_provenance
+from services.launcher.run_directory import CONFIG_FILE, is_finished, open_run
+from services.learner.checkpointing import RunRecord, write_commit
 from services.shared.errors import UserError
 
 
@@ -42,11 +46,36 @@ def test_a_folder_is_made_with_its_config_and_found_again(
 ) -> None:
     run = tmp_path / "some" / "where"
     assert open_run(run, experiment) is False
-    assert contents(run).keys() == {CONFIG_FILE}
+    assert contents(run).keys() == {CONFIG_FILE, PROVENANCE_FILE, ".provenance.lock"}
     assert json.loads((run / CONFIG_FILE).read_text()) == json.loads(experiment.to_json())
     before = contents(run)
     assert open_run(run, experiment) is True
-    assert contents(run) == before
+    after = contents(run)
+    assert after.keys() == before.keys()
+    assert after[CONFIG_FILE] == before[CONFIG_FILE]
+
+
+def test_each_session_is_noted_until_the_run_is_finished(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    def sessions() -> int:
+        noted = read_provenance(tmp_path)
+        assert noted is not None
+        return len(noted.sessions)
+
+    open_run(tmp_path, experiment)
+    open_run(tmp_path, experiment)
+    assert sessions() == 2
+    stopped, finished = (
+        Progress(random_return=-0.6),
+        Progress(random_return=-0.6, stage=Stage.FINISHED),
+    )
+    for progress, noted in ((stopped, 3), (finished, 3)):
+        record = RunRecord(progress=progress, seconds=1.0)
+        write_commit(tmp_path, {"weights": np.zeros(1)}, record, link_replay=None)
+        assert is_finished(tmp_path) is (progress is finished)
+        open_run(tmp_path, experiment)
+        assert sessions() == noted
 
 
 def test_an_empty_folder_is_taken(experiment: Experiment, tmp_path: Path) -> None:

@@ -46,6 +46,23 @@ def test_the_gradient_is_the_difference_of_the_policies_over_the_temperature() -
     np.testing.assert_array_equal(teacher_gradient, [0.0, 0.0])
 
 
+def test_logits_are_softened_by_a_temperature_of_their_own() -> None:
+    # Teacher: logits / 2 = (ln 3, 0), so 3/4 and 1/4. Student: q / 0.1 = (ln 9, 0): 9/10 and 1/10.
+    # KL = 3/4 ln(0.75 / 0.9) + 1/4 ln(0.25 / 0.1).
+    expected = 0.75 * math.log(0.75 / 0.9) + 0.25 * math.log(2.5)
+    loss = distillation_loss(
+        jnp.float32([0.1 * math.log(9.0), 0.0]), jnp.float32([2 * math.log(3.0), 0.0]), 0.1, 2.0
+    )
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_a_temperature_of_its_own_the_teacher_is_softened_like_the_student() -> None:
+    student, teacher = jnp.float32([0.3, -0.2, 1.0]), jnp.float32([0.0, 0.4, 0.1])
+    np.testing.assert_array_equal(
+        distillation_loss(student, teacher, 0.1), distillation_loss(student, teacher, 0.1, 0.1)
+    )
+
+
 def test_agreement_costs_nothing_whatever_the_offset() -> None:
     q = jnp.float32([0.3, -0.2, 1.0])
     assert distillation_loss(q + 5.0, q, 0.1) == pytest.approx(0.0, abs=1e-5)
@@ -61,6 +78,8 @@ def test_large_values_stay_finite() -> None:
 def test_a_temperature_of_zero_or_less_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="use a number above 0"):
         distillation_loss(jnp.zeros(2), jnp.zeros(2), temperature)
+    with pytest.raises(ValueError, match="use a number above 0"):
+        distillation_loss(jnp.zeros(2), jnp.zeros(2), 0.1, temperature)
 
 
 def test_values_of_two_different_action_sets_are_refused() -> None:

@@ -40,8 +40,10 @@ def test_nature_cnn_starts_from_dopamines_initial_parameters() -> None:
 
 def test_nature_cnn_has_the_layers_of_a_dopamine_checkpoint() -> None:
     # SAME padding keeps ceil(side / stride): 84 -> 21 -> 11 -> 11, so 11 * 11 * 64 = 7744 inputs.
-    params = make_network(NetworkConfig(), 6).init(
-        jax.random.PRNGKey(0), _observations((1, 84, 84, 4))
+    params = jax.eval_shape(
+        make_network(NetworkConfig(), 6).init,
+        jax.random.PRNGKey(0),
+        _observations((1, 84, 84, 4)),
     )["params"]
     shapes = {name: leaves["kernel"].shape for name, leaves in params.items()}
     assert shapes == {
@@ -56,7 +58,9 @@ def test_nature_cnn_has_the_layers_of_a_dopamine_checkpoint() -> None:
 def test_valid_padding_gives_the_papers_seven_by_seven_maps() -> None:
     # VALID: (84-8)/4+1 = 20, (20-4)/2+1 = 9, (9-3)/1+1 = 7; 7 * 7 * 32 = 1568 inputs.
     config = NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID")
-    params = make_network(config, 6).init(jax.random.PRNGKey(0), _observations((1, 84, 84, 4)))
+    params = jax.eval_shape(
+        make_network(config, 6).init, jax.random.PRNGKey(0), _observations((1, 84, 84, 4))
+    )
     assert params["params"]["Dense_0"]["kernel"].shape == (1568, 256)
 
 

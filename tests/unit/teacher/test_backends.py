@@ -23,6 +23,7 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.networks.registry import NetworkConfig
 from services.shared.errors import UserError
+from services.teacher import policy as policy_module
 from services.teacher.backends.choice import choose_policy, fastest
 from services.teacher.backends.compilations import compilations
 from services.teacher.backends.jax_policy import JaxPolicy
@@ -36,7 +37,8 @@ from services.teacher.policy import (
 )
 
 pytest.importorskip("onnxruntime")
-from services.teacher.backends.onnx_policy import OnnxPolicy, usable_cores  # noqa: E402
+from services.teacher.backends.onnx_policy import OnnxPolicy  # noqa: E402
+from services.teacher.backends.onnx_sessions import usable_cores  # noqa: E402
 
 SHARED = Path(__file__).parents[3] / "../shared"
 SHAPE = (10, 5, 2)
@@ -260,6 +262,25 @@ def test_the_warm_up_compiles_and_times_every_size(teacher: Teacher) -> None:
     for rows in (1, 4, 11):
         policy.evaluate(_observations(rows))
     assert compilations() == before
+
+
+def test_a_slow_policy_is_timed_by_a_few_calls(
+    teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_module, "_TIMED_SECONDS_PER_SIZE", 0.02)
+    monkeypatch.setattr(policy_module, "_TIMED_SECONDS", 0.01)
+    called: list[int] = []
+
+    class Slow(JaxPolicy):
+        def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+            called.append(len(observations))
+            time.sleep(0.03)
+            return super().evaluate(observations)
+
+    seconds = warm_up(Slow(teacher), (1, 4))
+    # Once to compile, and one round of one call each.
+    assert called == [1, 4, 1, 4]
+    assert min(seconds.values()) >= 0.03
 
 
 @pytest.mark.parametrize("policy_class", [JaxPolicy, OnnxPolicy])

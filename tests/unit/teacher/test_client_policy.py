@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,13 @@ class Corner:
         flat = observations.reshape(len(observations), -1).astype(np.float32)
         values = np.stack([flat[:, 0], flat[:, 1], np.full(len(flat), 5, np.float32)], axis=1)
         return TeacherAnswer(action_values=values, teacher_version="v1")
+
+
+class Doubtful(Corner):
+    """Corner's numbers, given out as logits of temperature 1/2."""
+
+    def describe(self) -> TeacherDescription:
+        return dataclasses.replace(super().describe(), output="logits", temperature=0.5)
 
 
 class Environment:
@@ -111,6 +119,30 @@ def test_epsilon_is_the_share_of_random_actions_and_repeats_with_its_seed() -> N
     assert set(actions.tolist()) == {0, 1, 2}
     again = TeacherPolicy(Corner(), 0.3, np.random.default_rng(1))
     np.testing.assert_array_equal(again(batch), actions)
+
+
+def test_a_teacher_of_logits_is_drawn_from() -> None:
+    # Logits (4, 6, 5) / (1/2) = (8, 12, 10): probabilities in proportion to e^-4, 1, e^-2.
+    batch = np.stack([state(4, 6)] * 20_000)
+    actions = TeacherPolicy(Doubtful(), rng=np.random.default_rng(1))(batch)
+    shares = np.bincount(actions, minlength=3) / len(batch)
+    # e^-4 = 0.01832 and e^-2 = 0.13534 sum with 1 to 1.15366; standard error below 0.0024.
+    np.testing.assert_allclose(shares, [0.01588, 0.86681, 0.11731], atol=0.012)
+    again = TeacherPolicy(Doubtful(), rng=np.random.default_rng(1))
+    np.testing.assert_array_equal(again(batch), actions)
+
+
+def test_a_teacher_of_logits_explores_by_epsilon_too() -> None:
+    # The draw is 1 almost surely: (0, 40, 10).
+    batch = np.stack([state(0, 20)] * 20_000)
+    actions = TeacherPolicy(Doubtful(), 0.3, np.random.default_rng(1))(batch)
+    # 0.3 x 2/3 of the actions are another; standard error 0.0028.
+    assert abs((actions != 1).mean() - 0.2) < 0.014
+
+
+def test_a_teacher_of_logits_needs_a_generator() -> None:
+    with pytest.raises(ValueError, match="gives logits.*rng is not set"):
+        TeacherPolicy(Doubtful())
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, 1.5, float("nan")])

@@ -122,10 +122,15 @@ def test_an_answer_that_does_not_fit_the_question_is_refused(changes: dict[str, 
         codec.decode_action_values(teacher_pb2.EvaluateResponse(**(fields | changes)), 3)
 
 
-def test_a_description_arrives_as_it_was_sent() -> None:
-    wire = codec.encode_description(DESCRIPTION).SerializeToString()
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"output": "logits"}, {"output": "logits", "temperature": 0.7}],
+)
+def test_a_description_arrives_as_it_was_sent(changes: dict[str, Any]) -> None:
+    sent = dataclasses.replace(DESCRIPTION, **changes)
+    wire = codec.encode_description(sent).SerializeToString()
     message = teacher_pb2.DescribeResponse.FromString(wire)
-    assert codec.decode_description(message) == DESCRIPTION
+    assert codec.decode_description(message) == sent
 
 
 @pytest.mark.parametrize(
@@ -137,6 +142,11 @@ def test_a_description_arrives_as_it_was_sent() -> None:
         {"observation_shape": (2, 0)},
         {"observation_dtype": "object"},
         {"action_meanings": ("NOOP",)},
+        {"output": ""},
+        {"output": "probabilities"},
+        {"temperature": 0.0},
+        {"temperature": float("inf")},
+        {"temperature": float("nan")},
     ],
 )
 def test_a_description_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/rrl/teacher/v1/teacher.proto\x12\x0errl.teacher.v1\"1\n\x0f\x44\x65scribeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xc2\x02\n\x10\x44\x65scribeResponse\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x19\n\x11observation_shape\x18\x03 \x03(\r\x12\x19\n\x11observation_dtype\x18\x04 \x01(\t\x12\x17\n\x0fteacher_version\x18\x05 \x01(\t\x12\x16\n\x0emax_batch_rows\x18\x06 \x01(\r\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x17\n\x0f\x61\x63tion_meanings\x18\x08 \x03(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x15\n\rmodel_version\x18\n \x01(\x04\x12\x0f\n\x07\x62\x61\x63kend\x18\x0b \x01(\t\x12\x19\n\x11max_message_bytes\x18\x0c \x01(\x04\x12+\n\tsame_host\x18\r \x01(\x0b\x32\x18.rrl.teacher.v1.SameHost\"@\n\x08SameHost\x12\x13\n\x0bsocket_path\x18\x01 \x01(\t\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x0e\n\x06ticket\x18\x03 \x01(\x0c\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.rrl.teacher.v1.ModelStatus\"{\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x04\x12\x17\n\x0fteacher_version\x18\x03 \x01(\t\x12\x0e\n\x06newest\x18\x04 \x01(\x08\x12\x0c\n\x04game\x18\x05 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\"\xb5\x01\n\x0f\x45valuateRequest\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x19\n\x11observation_shape\x18\x02 \x03(\r\x12\x19\n\x11observation_dtype\x18\x03 \x01(\t\x12\x14\n\x0cobservations\x18\x04 \x01(\x0c\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\"\n\x04lane\x18\x07 \x01(\x0e\x32\x14.rrl.teacher.v1.Lane\"\x82\x01\n\x10\x45valuateResponse\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x15\n\raction_values\x18\x03 \x01(\x0c\x12\x17\n\x0fteacher_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\"L\n\nQueryFrame\x12&\n\x07queries\x18\x01 \x03(\x0b\x32\x15.rrl.teacher.v1.Query\x12\x16\n\x0e\x63\x61ncelled_tags\x18\x02 \x03(\x04\"Z\n\x05Query\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x30\n\x07request\x18\x03 \x01(\x0b\x32\x1f.rrl.teacher.v1.EvaluateRequest\"]\n\x0b\x41nswerFrame\x12\'\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x16.rrl.teacher.v1.Answer\x12\x13\n\x0b\x63redit_rows\x18\x02 \x01(\r\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\"\x81\x01\n\x06\x41nswer\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .rrl.teacher.v1.EvaluateResponseH\x00\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.rrl.teacher.v1.FailureH\x00\x42\x08\n\x06result\"@\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*@\n\x04Lane\x12\x0f\n\x0bLANE_ACTING\x10\x00\x12\x12\n\x0eLANE_LABELLING\x10\x01\x12\x13\n\x0fLANE_EVALUATION\x10\x02\x32\xcb\x02\n\x07Teacher\x12M\n\x08\x44\x65scribe\x12\x1f.rrl.teacher.v1.DescribeRequest\x1a .rrl.teacher.v1.DescribeResponse\x12S\n\nListModels\x12!.rrl.teacher.v1.ListModelsRequest\x1a\".rrl.teacher.v1.ListModelsResponse\x12M\n\x08\x45valuate\x12\x1f.rrl.teacher.v1.EvaluateRequest\x1a .rrl.teacher.v1.EvaluateResponse\x12M\n\x0e\x45valuateStream\x12\x1a.rrl.teacher.v1.QueryFrame\x1a\x1b.rrl.teacher.v1.AnswerFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/rrl/teacher/v1/teacher.proto\x12\x0errl.teacher.v1\"1\n\x0f\x44\x65scribeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xfc\x02\n\x10\x44\x65scribeResponse\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x19\n\x11observation_shape\x18\x03 \x03(\r\x12\x19\n\x11observation_dtype\x18\x04 \x01(\t\x12\x17\n\x0fteacher_version\x18\x05 \x01(\t\x12\x16\n\x0emax_batch_rows\x18\x06 \x01(\r\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x17\n\x0f\x61\x63tion_meanings\x18\x08 \x03(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x15\n\rmodel_version\x18\n \x01(\x04\x12\x0f\n\x07\x62\x61\x63kend\x18\x0b \x01(\t\x12\x19\n\x11max_message_bytes\x18\x0c \x01(\x04\x12+\n\tsame_host\x18\r \x01(\x0b\x32\x18.rrl.teacher.v1.SameHost\x12\x0e\n\x06output\x18\x0e \x01(\t\x12\x18\n\x0btemperature\x18\x0f \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_temperature\"@\n\x08SameHost\x12\x13\n\x0bsocket_path\x18\x01 \x01(\t\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x0e\n\x06ticket\x18\x03 \x01(\x0c\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.rrl.teacher.v1.ModelStatus\"{\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x04\x12\x17\n\x0fteacher_version\x18\x03 \x01(\t\x12\x0e\n\x06newest\x18\x04 \x01(\x08\x12\x0c\n\x04game\x18\x05 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\"\xb5\x01\n\x0f\x45valuateRequest\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x19\n\x11observation_shape\x18\x02 \x03(\r\x12\x19\n\x11observation_dtype\x18\x03 \x01(\t\x12\x14\n\x0cobservations\x18\x04 \x01(\x0c\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\"\n\x04lane\x18\x07 \x01(\x0e\x32\x14.rrl.teacher.v1.Lane\"\x82\x01\n\x10\x45valuateResponse\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x15\n\raction_values\x18\x03 \x01(\x0c\x12\x17\n\x0fteacher_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\"L\n\nQueryFrame\x12&\n\x07queries\x18\x01 \x03(\x0b\x32\x15.rrl.teacher.v1.Query\x12\x16\n\x0e\x63\x61ncelled_tags\x18\x02 \x03(\x04\"Z\n\x05Query\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x30\n\x07request\x18\x03 \x01(\x0b\x32\x1f.rrl.teacher.v1.EvaluateRequest\"]\n\x0b\x41nswerFrame\x12\'\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x16.rrl.teacher.v1.Answer\x12\x13\n\x0b\x63redit_rows\x18\x02 \x01(\r\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\"\x81\x01\n\x06\x41nswer\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .rrl.teacher.v1.EvaluateResponseH\x00\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.rrl.teacher.v1.FailureH\x00\x42\x08\n\x06result\"@\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*@\n\x04Lane\x12\x0f\n\x0bLANE_ACTING\x10\x00\x12\x12\n\x0eLANE_LABELLING\x10\x01\x12\x13\n\x0fLANE_EVALUATION\x10\x02\x32\xcb\x02\n\x07Teacher\x12M\n\x08\x44\x65scribe\x12\x1f.rrl.teacher.v1.DescribeRequest\x1a .rrl.teacher.v1.DescribeResponse\x12S\n\nListModels\x12!.rrl.teacher.v1.ListModelsRequest\x1a\".rrl.teacher.v1.ListModelsResponse\x12M\n\x08\x45valuate\x12\x1f.rrl.teacher.v1.EvaluateRequest\x1a .rrl.teacher.v1.EvaluateResponse\x12M\n\x0e\x45valuateStream\x12\x1a.rrl.teacher.v1.QueryFrame\x1a\x1b.rrl.teacher.v1.AnswerFrame(\x01\x30\x01\x62\x06proto3')
 
 _LANE = DESCRIPTOR.enum_types_by_name['Lane']
 Lane = enum_type_wrapper.EnumTypeWrapper(_LANE)
@@ -132,34 +132,34 @@ _TEACHER = DESCRIPTOR.services_by_name['Teacher']
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
-  _LANE._serialized_start=1490
-  _LANE._serialized_end=1554
+  _LANE._serialized_start=1548
+  _LANE._serialized_end=1612
   _DESCRIBEREQUEST._serialized_start=55
   _DESCRIBEREQUEST._serialized_end=104
   _DESCRIBERESPONSE._serialized_start=107
-  _DESCRIBERESPONSE._serialized_end=429
-  _SAMEHOST._serialized_start=431
-  _SAMEHOST._serialized_end=495
-  _LISTMODELSREQUEST._serialized_start=497
-  _LISTMODELSREQUEST._serialized_end=516
-  _LISTMODELSRESPONSE._serialized_start=518
-  _LISTMODELSRESPONSE._serialized_end=583
-  _MODELSTATUS._serialized_start=585
-  _MODELSTATUS._serialized_end=708
-  _EVALUATEREQUEST._serialized_start=711
-  _EVALUATEREQUEST._serialized_end=892
-  _EVALUATERESPONSE._serialized_start=895
-  _EVALUATERESPONSE._serialized_end=1025
-  _QUERYFRAME._serialized_start=1027
-  _QUERYFRAME._serialized_end=1103
-  _QUERY._serialized_start=1105
-  _QUERY._serialized_end=1195
-  _ANSWERFRAME._serialized_start=1197
-  _ANSWERFRAME._serialized_end=1290
-  _ANSWER._serialized_start=1293
-  _ANSWER._serialized_end=1422
-  _FAILURE._serialized_start=1424
-  _FAILURE._serialized_end=1488
-  _TEACHER._serialized_start=1557
-  _TEACHER._serialized_end=1888
+  _DESCRIBERESPONSE._serialized_end=487
+  _SAMEHOST._serialized_start=489
+  _SAMEHOST._serialized_end=553
+  _LISTMODELSREQUEST._serialized_start=555
+  _LISTMODELSREQUEST._serialized_end=574
+  _LISTMODELSRESPONSE._serialized_start=576
+  _LISTMODELSRESPONSE._serialized_end=641
+  _MODELSTATUS._serialized_start=643
+  _MODELSTATUS._serialized_end=766
+  _EVALUATEREQUEST._serialized_start=769
+  _EVALUATEREQUEST._serialized_end=950
+  _EVALUATERESPONSE._serialized_start=953
+  _EVALUATERESPONSE._serialized_end=1083
+  _QUERYFRAME._serialized_start=1085
+  _QUERYFRAME._serialized_end=1161
+  _QUERY._serialized_start=1163
+  _QUERY._serialized_end=1253
+  _ANSWERFRAME._serialized_start=1255
+  _ANSWERFRAME._serialized_end=1348
+  _ANSWER._serialized_start=1351
+  _ANSWER._serialized_end=1480
+  _FAILURE._serialized_start=1482
+  _FAILURE._serialized_end=1546
+  _TEACHER._serialized_start=1615
+  _TEACHER._serialized_end=1946
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,75 @@
+"""One labelling pass in a process that has imported what `rrl teacher label` imports, and no more.
+
+    python -m benchmarks.label_pass DATA ADDRESS LABELS
+
+prints a `Pass` as JSON. `benchmarks.label_replay` runs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from services.cli.teacher_label import label_rows
+from services.shared.allocator import keep_large_buffers
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What a pass took.
+
+    Attributes:
+        transitions: States that got their scores.
+        seconds: From opening the data to the last synced label.
+        cpu_seconds: CPU time of the process meanwhile.
+        resident_bytes: Its resident memory before.
+        peak_bytes: Its largest resident memory.
+    """
+
+    transitions: int
+    seconds: float
+    cpu_seconds: float
+    resident_bytes: int
+    peak_bytes: int
+
+
+def run_pass(data: Path, address: str, labels: Path) -> Pass:
+    """Make one in a process of its own.
+
+    Args:
+        data: The replay buffer.
+        address: "host:port" of the teacher service.
+        labels: Folder to write.
+    """
+    command = (sys.executable, "-m", "benchmarks.label_pass", str(data), address, str(labels))
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return Pass(**json.loads(done.stdout))
+
+
+def _pass(data: Path, address: str, labels: Path) -> Pass:
+    keep_large_buffers()
+    resident = _peak_bytes()
+    cpu_before, start = time.process_time(), time.perf_counter()
+    rows = open_dopamine_replay(data)
+    label_rows(rows, address, lambda _: labels)
+    return Pass(
+        transitions=rows.count_transitions(n_step=1),
+        seconds=time.perf_counter() - start,
+        cpu_seconds=time.process_time() - cpu_before,
+        resident_bytes=resident,
+        peak_bytes=_peak_bytes(),
+    )
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(dataclasses.asdict(_pass(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))))

@@ -1,0 +1,5 @@
+"""A policy of one's own as a teacher: `rrl teacher serve --checkpoint own_policy:make_teacher`."""
+
+from own_policy.teacher import make_teacher
+
+__all__ = ["make_teacher"]

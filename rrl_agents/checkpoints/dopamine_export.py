@@ -1,0 +1,145 @@
+"""Our Params -> a checkpoint that Dopamine's own JaxDQNAgent loads, and can train on from.
+
+    DIR/checkpoints/ckpt.N                          the pickled bundle
+    DIR/checkpoints/sentinel_checkpoint_complete.N  written last: the checkpoint is whole
+    DIR/load.gin                                    bindings that an agent needs to load it
+
+The layout is that of dopamine-rl 4 (`JaxDQNAgent.bundle_and_checkpoint`, `Checkpointer`, and what
+`Runner` adds). The replay buffer is left out: empty, it would still be gigabytes to load, as
+Dopamine takes over the arrays as they are. `unbundle` says True without it when the agent allows a
+partial reload, which `load.gin` sets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from rrl_agents.checkpoints.find_checkpoint import CHECKPOINTS_DIRECTORY
+from rrl_agents.checkpoints.import_dopamine import OBSERVATION_SHAPE
+from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import check_params
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.types import Params
+
+GIN_FILE = "load.gin"
+
+DOPAMINE_NETWORK = NetworkConfig()
+"""What `dopamine.jax.networks.NatureDQNNetwork` is; its sizes are fixed."""
+
+_SHAPES = ("name", "features", "hidden_units", "padding", "head", "dueling", "noisy")
+# The oldest protocol that Dopamine's checkpoints of today have, too: readable from Python 3.4 on.
+_PICKLE_PROTOCOL = 4
+
+_GIN = """\
+# The checkpoint beside this file has no replay buffer: an agent that loads it must allow that, and
+# fills a new one.
+JaxDQNAgent.allow_partial_reload = True
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """What an agent needs beside its online network to train on.
+
+    Attributes:
+        target_params: Of the target network, same tree as the online network's.
+        adam_count: Updates that Adam has made, at least 0.
+        adam_mean: Adam's mean of gradients, same tree.
+        adam_variance: Adam's mean of squared gradients, same tree.
+        agent_steps: Decisions the agent has made, Dopamine's `training_steps`.
+    """
+
+    target_params: Params
+    adam_count: int
+    adam_mean: Params
+    adam_variance: Params
+    agent_steps: int
+
+
+def check_dopamine_has(card: TeacherCard) -> None:
+    """Refuse an agent that Dopamine's JaxDQNAgent has no network for.
+
+    Args:
+        card: Of the agent.
+
+    Raises:
+        ValueError: It has another network, or sees something else; says what would do.
+    """
+    network = card.network
+    if network is None:
+        raise ValueError(f"{card.name!r} has no network of ours that could go to Dopamine")
+    differing = [
+        f"{field} {getattr(network, field)!r}, not {getattr(DOPAMINE_NETWORK, field)!r}"
+        for field in _SHAPES
+        if getattr(network, field) != getattr(DOPAMINE_NETWORK, field)
+    ]
+    if (card.observation_shape, card.observation_dtype) != (OBSERVATION_SHAPE, "uint8"):
+        differing.append(
+            f"observations {card.observation_dtype} {card.observation_shape}, not uint8 "
+            f"{OBSERVATION_SHAPE}"
+        )
+    if differing:
+        raise ValueError(
+            f"Dopamine's JaxDQNAgent has no network like that of {card.name!r}, which has "
+            f"{'; '.join(differing)}. Only students trained with the Nature CNN's full sizes, "
+            "padding SAME, can be written for Dopamine; safetensors and ONNX take any"
+        )
+
+
+def write_dopamine_agent(
+    path: Path, teacher: Teacher, training: TrainingState, *, number: int
+) -> None:
+    """Write a checkpoint for Dopamine's JaxDQNAgent.
+
+    Args:
+        path: The agent's directory; must not exist.
+        teacher: The agent.
+        training: What it goes on from.
+        number: The checkpoint's number, Dopamine's iteration, at least 0; its Runner would go on
+            with the next.
+
+    Raises:
+        ValueError: Dopamine has no such network, or the parameters do not fit the card.
+        OSError: When the disk refuses, or the directory is there.
+    """
+    card = teacher.card
+    check_dopamine_has(card)
+    for params in (teacher.params, training.target_params):
+        check_params(params, card)
+    bundle = {
+        # The frames seen last; an agent starts its next episode with zeros anyway.
+        "state": np.zeros(OBSERVATION_SHAPE),
+        "training_steps": training.agent_steps,
+        "online_params": _plain(teacher.params),
+        "target_params": _plain(training.target_params),
+        # What optax.adam makes: Adam's moments, and the learning rate, which has no state.
+        "optimizer_state": (
+            optax.ScaleByAdamState(
+                count=np.asarray(training.adam_count, np.int32),
+                mu=_plain(training.adam_mean),
+                nu=_plain(training.adam_variance),
+            ),
+            optax.EmptyState(),
+        ),
+        "current_iteration": number,
+        "logs": {},
+    }
+    checkpoints = path / CHECKPOINTS_DIRECTORY
+    checkpoints.mkdir(parents=True)
+    (path / GIN_FILE).write_text(_GIN)
+    with (checkpoints / f"ckpt.{number}").open("xb") as file:
+        pickle.dump(bundle, file, protocol=_PICKLE_PROTOCOL)
+    (checkpoints / f"sentinel_checkpoint_complete.{number}").write_text("done")
+
+
+def _plain(params: Params) -> dict[str, Any]:
+    """The tree as dicts of numpy arrays: what every version of flax and jax takes."""
+    plain: dict[str, Any] = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(params))
+    return plain

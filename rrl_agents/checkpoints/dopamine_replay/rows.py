@@ -1,0 +1,164 @@
+"""A replay buffer that Dopamine saved, as recorded rows.
+
+    rows = open_dopamine_replay(Path("agent/1"))
+    for chunk in rows.chunks():
+        ...
+
+The frames of a million rows are 7 GB unpacked. They are read forward, a chunk at a time: from the
+cursor, where the oldest row is, to the end of the file, and then from its beginning to the cursor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.checkpoints.dopamine_replay.files import ReplayFiles, find_replay
+from rrl_agents.checkpoints.dopamine_replay.markers import (
+    Cursor,
+    Markers,
+    read_cursor,
+    read_markers,
+)
+from rrl_agents.checkpoints.dopamine_replay.npy_column import NpyColumn
+from rrl_agents.checkpoints.recorded_rows import ROWS_PER_CHUNK, RowChunk, transition_starts
+
+_MOST_CHUNK_BYTES = 32 << 20
+
+
+def open_dopamine_replay(path: Path, number: int | None = None) -> DopamineReplay:
+    """Open a saved buffer; all of it but the frames is read and checked now.
+
+    Args:
+        path: An agent's directory, or its `checkpoints` directory.
+        number: Which iteration's buffer; the newest whole one when None.
+
+    Raises:
+        ValueError: It is not there, not whole, damaged, or its files do not belong together; the
+            message names the file.
+    """
+    files = find_replay(path, number)
+    with _open_frames(files) as frames:
+        capacity, height, width = frames.shape
+    cursor = read_cursor(files, capacity)
+    return DopamineReplay(files, cursor, read_markers(files, cursor), (height, width))
+
+
+class DopamineReplay:
+    """A saved buffer (`RecordedRows`); see `open_dopamine_replay`."""
+
+    def __init__(
+        self, files: ReplayFiles, cursor: Cursor, markers: Markers, frame_shape: tuple[int, int]
+    ) -> None:
+        """Take what was read.
+
+        Args:
+            files: Where the frames are.
+            cursor: How far the buffer was filled.
+            markers: The other columns.
+            frame_shape: [H, W].
+        """
+        self._files = files
+        self._cursor = cursor
+        self._markers = markers
+        self._frame_shape = frame_shape
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self._cursor.rows
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """[H, W]."""
+        return self._frame_shape
+
+    @property
+    def stack_size(self) -> int:
+        """Frames of one observation."""
+        return self._cursor.stack_size
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all small columns and of the checksum that the frames' file ends with."""
+        digest = hashlib.sha256(repr((self._cursor.added, self._frame_shape)).encode())
+        with _open_frames(self._files) as frames:
+            digest.update(frames.trailer)
+        for column in vars(self._markers).values():
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
+
+    def chunks(
+        self, first_row: int = 0, rows_per_chunk: int = ROWS_PER_CHUNK
+    ) -> Iterator[RowChunk]:
+        """Read to the end; see `RecordedRows.chunks`."""
+        if not 0 <= first_row <= self.rows:
+            raise ValueError(f"first_row is {first_row}; give 0 to {self.rows}")
+        if rows_per_chunk < 1:
+            raise ValueError(f"rows_per_chunk is {rows_per_chunk}; it must be at least 1")
+        height, width = self._frame_shape
+        return self._read(first_row, min(rows_per_chunk, _MOST_CHUNK_BYTES // (height * width)))
+
+    @property
+    def num_actions(self) -> int:
+        """The largest recorded action, plus 1."""
+        return int(self._markers.action.max()) + 1
+
+    def count_transitions(self, n_step: int) -> int:
+        """How many rows begin a transition of `n_step` steps."""
+        return len(self.transition_rows(n_step))
+
+    def transition_rows(self, n_step: int) -> NDArray[np.int64]:
+        """The rows that begin a transition of `n_step` steps, int64, in the order of time."""
+        markers = self._markers
+        return np.flatnonzero(transition_starts(markers.is_state, markers.cut_after, n_step))
+
+    def _read(self, first_row: int, rows_per_chunk: int) -> Iterator[RowChunk]:
+        row = first_row
+        for start, stop in self._places(first_row):
+            for frame in self._frames(start, stop, rows_per_chunk):
+                yield self._chunk(row, frame)
+                row += len(frame)
+
+    def _places(self, first_row: int) -> list[tuple[int, int]]:
+        """The stretches of the file, [start, stop), that hold the rows from `first_row` on."""
+        cursor = self._cursor
+        before_wrap = cursor.rows - cursor.oldest
+        stretches = [
+            (cursor.oldest + min(first_row, before_wrap), cursor.rows),
+            (max(first_row - before_wrap, 0), cursor.oldest),
+        ]
+        return [(start, stop) for start, stop in stretches if start < stop]
+
+    def _frames(self, start: int, stop: int, rows_per_chunk: int) -> Iterator[NDArray[np.uint8]]:
+        with _open_frames(self._files) as column:
+            if column.shape != (self._cursor.capacity, *self._frame_shape):
+                raise ValueError(f"{column.path}: changed while it was read; begin again")
+            column.skip(start)
+            for place in range(start, stop, rows_per_chunk):
+                yield column.read(min(rows_per_chunk, stop - place))
+            if stop == self._cursor.rows:
+                # Behind the rows of a buffer that is not full lie some that were never written.
+                column.skip(self._cursor.capacity - stop)
+                column.finish()
+
+    def _chunk(self, first_row: int, frame: NDArray[np.uint8]) -> RowChunk:
+        rows = slice(first_row, first_row + len(frame))
+        columns = {name: column[rows] for name, column in vars(self._markers).items()}
+        return RowChunk(first_row=first_row, frame=frame, **columns)
+
+
+@contextlib.contextmanager
+def _open_frames(files: ReplayFiles) -> Iterator[NpyColumn]:
+    path = files.column("observation")
+    with NpyColumn(path) as column:
+        if len(column.shape) != 3 or column.dtype != np.uint8 or 0 in column.shape:
+            raise ValueError(
+                f"{path}: {column.dtype} of shape {column.shape}; frames must be uint8 [rows, H, W]"
+            )
+        yield column

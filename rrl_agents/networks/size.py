@@ -1,0 +1,45 @@
+"""What a network would take of memory, told before any of it is taken.
+
+A card of a few hundred bytes can ask for a network whose first layer answers one state with 250 GB,
+and whose parameters are small. Here it is traced abstractly: shapes only, no numbers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+MAX_PARAMETERS = 1 << 28
+"""Bound of the parameters of one network, 1 GiB in float32: 60 times the Nature DQN."""
+
+MAX_ACTIVATIONS = 1 << 24
+"""Bound of one layer's outputs for one state, 64 MiB in float32: 60 times those of a full IQN."""
+
+
+def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> None:
+    """Refuse a network that is too large to be meant.
+
+    Args:
+        network: From `make_network`.
+        observation_shape: Of one state, without the batch.
+
+    Raises:
+        ValueError: When it has more than `MAX_PARAMETERS`, or some layer answers one state with
+            more than `MAX_ACTIVATIONS` numbers.
+    """
+    # A broadcast zero: the right shape and type without the memory.
+    state = np.broadcast_to(np.uint8(0), (1, *observation_shape))
+    params = jax.eval_shape(network.init, jax.random.key(0), state)
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    _check("parameters", parameters, MAX_PARAMETERS)
+    steps = jax.make_jaxpr(network.apply)(params, state).jaxpr.eqns
+    sizes = (math.prod(output.aval.shape) for step in steps for output in step.outvars)
+    _check("outputs of one layer for one state", max(sizes), MAX_ACTIVATIONS)
+
+
+def _check(what: str, found: int, most: int) -> None:
+    if found > most:
+        raise ValueError(f"the network has {found} {what}; at most {most} are allowed")

@@ -1,0 +1,73 @@
+"""What a policy of somebody else's must have to be a teacher: observations in, scores out.
+
+    class MyTeacher:
+        name, game, version = "ppo-breakout", "breakout", "2024-05-01"
+        num_actions, observation_shape, observation_dtype = 4, (84, 84, 4), "uint8"
+        output, temperature = "logits", 1.0
+
+        def evaluate(self, observations): ...   # [B, 84, 84, 4] -> float32 [B, 4]
+
+    def make_teacher():
+        return MyTeacher()
+
+    rrl teacher serve --checkpoint my_package:make_teacher
+
+Only the attributes count: a package need not import this one. B is the rows of a batch, any number
+from 1, A the actions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ScoringPolicy(Protocol):
+    """A frozen policy that gives every action a score."""
+
+    @property
+    def name(self) -> str:
+        """Human-readable name."""
+
+    @property
+    def game(self) -> str:
+        """Game or task it plays, e.g. "breakout"; "unknown" where that is left to the user."""
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions A; scores come in the environment's order of actions."""
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation, e.g. (84, 84, 4) with the oldest frame first, or (8,)."""
+
+    @property
+    def observation_dtype(self) -> str:
+        """Type of one element as it is observed, unscaled: "uint8" or "float32"."""
+
+    @property
+    def output(self) -> str:
+        """What the scores are: "q_values", expected returns, or "logits" of the policy."""
+
+    @property
+    def temperature(self) -> float | None:
+        """What divides logits before the softmax, above 0, None for 1; None for Q-values."""
+
+    @property
+    def version(self) -> str:
+        """What the answers depend on: the same version must give the same answers."""
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """Score every action.
+
+        Called by one thread at a time. Rows are independent: what else is in the batch must not
+        change a row's scores. A probability of 0 is a large negative logit, not minus infinity.
+
+        Args:
+            observations: [B, *observation_shape] of `observation_dtype`, the callee's to change.
+
+        Returns:
+            float32 [B, A], finite.
+        """

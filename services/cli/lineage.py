@@ -1,0 +1,188 @@
+"""`rrl lineage`: whom an agent comes from, and what the whole line cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+from tyro.conf import Positional
+
+from rrl_agents.checkpoints.card_markdown import one_line
+from rrl_agents.checkpoints.lineage import LineCost, Member, Total, family, line_cost
+from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
+from services.library.catalogue import locate
+from services.shared.errors import UserError
+from services.teacher.cards import load_card
+
+PLAIN_WIDTH = 200
+"""Columns where there is no terminal: wide enough that no cell is folded."""
+
+_RUN_FILE = "config.json"
+_UNKNOWN = "unknown"
+_COUNTS = ("environment_frames", "teacher_frames", "gradient_updates")
+
+
+def lineage(
+    agent: Positional[str],
+    *,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Show the family tree of an agent, what each generation cost, and what all of them cost.
+
+    An ancestor that appears twice is counted once. What a card does not tell is "unknown", and a
+    total that lacks it "at least".
+
+    Args:
+        agent: A teacher's name or path, or the folder of a run, whose student is looked at.
+        as_json: Print one JSON object instead of tree and table.
+
+    Raises:
+        UserError: There is no such agent, or it cannot be read.
+    """
+    card = _card_of(agent)
+    members = family(card)
+    cost = line_cost(members)
+    if as_json:
+        print(_as_json(card, members, cost))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    console.print(_tree(card))
+    console.print(_table(members, cost))
+    console.print(
+        "Frames are the emulator's; recorded frames that a parent counts as its own play are not "
+        "counted again. Hours are wall-clock time."
+    )
+
+
+def _card_of(agent: str) -> TeacherCard:
+    path = Path(locate(agent))
+    if (path / _RUN_FILE).is_file():
+        # Only here, as the rest needs none of the training packages.
+        from services.launcher.trained_student import default_name, read_student
+
+        return read_student(path, default_name(path)).teacher.card
+    if (path / CARD_FILE).is_file():
+        # The card is enough: whoever has not got the parameters may still ask what they cost.
+        try:
+            return read_card(path / CARD_FILE)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    return load_card(agent)
+
+
+def _tree(card: TeacherCard) -> Tree:
+    tree = Tree(_label(card))
+    _grow(tree, card, {card.parameters_sha256})
+    return tree
+
+
+def _grow(tree: Tree, card: TeacherCard, seen: set[str]) -> None:
+    for parent in card.parents:
+        again = parent.card.parameters_sha256 in seen
+        seen.add(parent.card.parameters_sha256)
+        note = " (again; counted once)" if again else ""
+        branch = tree.add(f"{', '.join(parent.relations)}: {_label(parent.card)}{note}")
+        _grow(branch, parent.card, seen)
+
+
+def _label(card: TeacherCard) -> str:
+    return f"{_name(card)}, {_plain(card.algorithm)} on {_plain(card.game)}, {_score(card)}"
+
+
+def _name(card: TeacherCard) -> str:
+    return f"[bold]{_plain(card.name)}[/bold] {card.parameters_sha256[:12]}"
+
+
+def _score(card: TeacherCard) -> str:
+    if card.score is None:
+        return "not evaluated"
+    interval = card.score.interval
+    spread = "" if interval is None else f"95% interval {interval[0]:.2f} to {interval[1]:.2f}, "
+    return f"mean return {card.score.mean_return:.2f} ({spread}{card.score.episodes:,} episodes)"
+
+
+def _plain(text: str) -> str:
+    """A card's text: no markup of ours, no escape of the terminal's."""
+    return escape(one_line(text))
+
+
+def _table(members: tuple[Member, ...], cost: LineCost) -> Table:
+    table = Table(show_footer=True)
+    table.add_column("generation", justify="right", footer="total")
+    table.add_column("agent")
+    for title, total in (
+        ("frames it played", cost.environment_frames),
+        ("frames its teacher played", cost.teacher_frames),
+        ("gradient steps", cost.gradient_updates),
+    ):
+        table.add_column(title, justify="right", footer=_total(total, "{:,.0f}"))
+    hours = Total(known=_hours(cost.hardware_seconds.known), unknown=cost.hardware_seconds.unknown)
+    table.add_column("hours", justify="right", footer=_total(hours, "{:,.2f}"))
+    table.add_column("hardware")
+    for member in members:
+        table.add_row(str(member.generation), _name(member.card), *_costs(member.compute))
+    return table
+
+
+def _costs(compute: Compute) -> tuple[str, ...]:
+    counts: list[int | None] = [getattr(compute, name) for name in _COUNTS]
+    seconds = compute.hardware_seconds
+    return (
+        *(_UNKNOWN if count is None else f"{count:,}" for count in counts),
+        _UNKNOWN if seconds is None else f"{_hours(seconds):,.2f}",
+        _plain(compute.hardware) or _UNKNOWN,
+    )
+
+
+def _hours(seconds: float) -> float:
+    return seconds / 3600
+
+
+def _total(total: Total, form: str) -> str:
+    known = form.format(total.known)
+    if not total.unknown:
+        return known
+    return f"at least {known}" if total.known else _UNKNOWN
+
+
+def _as_json(card: TeacherCard, members: tuple[Member, ...], cost: LineCost) -> str:
+    content = {
+        "agent": card.name,
+        "parameters_sha256": card.parameters_sha256,
+        "generations": [_member_fields(member) for member in members],
+        "total": {
+            name: {"known": total.known, "is_lower_bound": total.unknown > 0}
+            for name, total in vars(cost).items()
+        },
+    }
+    return json.dumps(content, indent=1, allow_nan=False)
+
+
+def _member_fields(member: Member) -> dict[str, Any]:
+    card, score = member.card, member.card.score
+    return {
+        "generation": member.generation,
+        "name": card.name,
+        "game": card.game,
+        "algorithm": card.algorithm,
+        "parameters_sha256": card.parameters_sha256,
+        "mean_return": None if score is None else score.mean_return,
+        "episodes": None if score is None else score.episodes,
+        "compute": vars(member.compute),
+        "parents": [
+            {
+                "relations": list(parent.relations),
+                "parameters_sha256": parent.card.parameters_sha256,
+            }
+            for parent in card.parents
+        ],
+    }

@@ -1,0 +1,109 @@
+"""A look at an ONNX file: its card by the rules of the teacher service, and its weights.
+
+No session is made of it, so nothing in it is computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import onnx
+
+from rrl_agents.checkpoints.inspect_checkpoint import Inspection
+from rrl_agents.checkpoints.inspection.findings import MAX_LAYERS, Layer, shown
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+from services.teacher.backends.onnx_file import MAX_FILE_BYTES, read_onnx_file
+from services.teacher.config import ModelConfig
+
+
+def inspect_onnx_file(path: Path) -> Inspection:
+    """Look at an ONNX file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What was found; what is wrong, or keeps it from being served, is among it.
+
+    Raises:
+        OSError: It can't be opened.
+    """
+    model = _parse(path)
+    layers = () if model is None else _layers(model)
+    card, notes, problems = _card(path)
+    return Inspection(
+        path=str(path),
+        format="ONNX file",
+        details=() if model is None else _details(model),
+        game=None if card is None else card.game,
+        agent=None if card is None else card.algorithm,
+        num_actions=None if card is None else card.num_actions,
+        layers=layers[:MAX_LAYERS],
+        num_parameters=sum(layer.count for layer in layers),
+        card=card,
+        notes=(*notes, *(() if model is None else _ends(model))),
+        problems=problems,
+    )
+
+
+def _parse(path: Path) -> onnx.ModelProto | None:
+    with path.open("rb") as file:
+        encoded = file.read(MAX_FILE_BYTES + 1)
+    try:
+        return onnx.ModelProto.FromString(encoded)
+    except Exception:  # What is wrong is told by the reader, in its own words.
+        return None
+
+
+def _card(path: Path) -> tuple[TeacherCard | None, tuple[str, ...], tuple[str, ...]]:
+    """The card, notes, and what keeps the file from being served."""
+    told = ModelConfig(name="inspected", checkpoint=str(path))
+    try:
+        return read_onnx_file(path, told).card, (), ()
+    except ValueError as error:
+        problem = str(error)
+    try:
+        assumed = dataclasses.replace(told, output="q_values")
+        card = read_onnx_file(path, assumed).card
+    except ValueError:
+        return None, (), (problem,)
+    note = "it does not say what its scores are: serve it with --output; q_values is assumed here"
+    return card, (note,), ()
+
+
+def _details(model: onnx.ModelProto) -> tuple[str, ...]:
+    producer = " ".join((model.producer_name, model.producer_version)).strip() or "unknown"
+    opsets = (f"{shown(one.domain) or 'ai.onnx'} {one.version}" for one in model.opset_import)
+    return (
+        f"IR version {model.ir_version}",
+        f"operator sets {', '.join(opsets) or 'none'}",
+        f"producer {shown(producer)}",
+    )
+
+
+def _layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(name=shown(tensor.name), shape=tuple(tensor.dims), dtype=_type_name(tensor.data_type))
+        for tensor in model.graph.initializer
+    )
+
+
+def _ends(model: onnx.ModelProto) -> tuple[str, ...]:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    ends = (("input", inputs), ("output", model.graph.output))
+    return tuple(f"{what} {_describe(value)}" for what, values in ends for value in values[:8])
+
+
+def _describe(value: onnx.ValueInfoProto) -> str:
+    tensor = value.type.tensor_type
+    sizes = (
+        str(size.dim_value) if size.HasField("dim_value") else "?" for size in tensor.shape.dim[:8]
+    )
+    return f"{shown(value.name)}: {_type_name(tensor.elem_type)} [{', '.join(sizes)}]"
+
+
+def _type_name(kind: int) -> str:
+    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    return str(names.get(kind, f"type {kind}")).lower()

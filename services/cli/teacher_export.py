@@ -1,0 +1,77 @@
+"""`rrl teacher export`: the student of a run becomes the next teacher."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from rrl_agents.checkpoints.card_markdown import describe_score
+from rrl_agents.environments.game_names import paper_name
+from services.launcher.trained_student import default_name, read_student
+from services.library.catalogue import check_name, exported_directory
+from services.library.export.directory import (
+    DOPAMINE_FOLDER,
+    ONNX_FILE,
+    DopamineCheckpoint,
+    export_teacher,
+    refuse_taken,
+)
+from services.library.export.played_states import played_states
+
+
+def export(
+    run: Positional[Path],
+    *,
+    out: Path | None = None,
+    name: str | None = None,
+    onnx: bool = False,
+    dopamine: bool = False,
+) -> None:
+    """Make the student of a run the next teacher: parameters, a card, and a README.
+
+    The run must be finished or stopped; its newest checkpoint is taken. Nothing is overwritten.
+
+    Args:
+        run: Folder of the run.
+        out: Directory to write; must not exist. By default a place in the cache, from which the
+            teacher is found by its name.
+        name: What it is called; by default the method and the run's folder, qdagger-pong-demo-1.
+        onnx: Write model.onnx, too, and check that it gives the same values.
+        dopamine: Write a checkpoint that Dopamine's JaxDQNAgent loads, too.
+
+    Raises:
+        UserError: It is no run, is being trained, or has no checkpoint; or the name is taken; or
+            ONNX or Dopamine cannot hold this student.
+    """
+    name = _plain(default_name(run)) if name is None else name
+    student = read_student(run, check_name(name))
+    game = paper_name(student.teacher.card.game)
+    directory = exported_directory() / check_name(game) / name if out is None else out
+    refuse_taken(directory)
+    export_teacher(
+        directory,
+        student.teacher,
+        onnx_states=played_states(student.environment) if onnx else None,
+        dopamine=(
+            DopamineCheckpoint(training=student.training, number=student.commit_number)
+            if dopamine
+            else None
+        ),
+    )
+    card = student.teacher.card
+    print(f"exported  {card.name}: {card.algorithm} on {card.game}")
+    print(f"score     {describe_score(card.score)}")
+    print(f"teacher   {directory}")
+    if onnx:
+        print(f"ONNX      {directory / ONNX_FILE}")
+    if dopamine:
+        print(f"Dopamine  {directory / DOPAMINE_FOLDER}")
+    called = f"{game}/{name}" if out is None else directory
+    print(f"\nserve it: rrl teacher serve --checkpoint {called}")
+
+
+def _plain(name: str) -> str:
+    """A folder may have any name; a teacher's has the characters of file names everywhere."""
+    return re.sub("[^A-Za-z0-9_.+-]+", "-", name)[:100]

@@ -1,0 +1,222 @@
+"""`rrl teacher label`: the parameters, and those of the group, are the flags."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from tyro.conf import Positional
+
+from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
+from services.cli.row_progress import row_progress
+from services.library.catalogue import locate
+from services.replay.labelling import labelled_chunks
+from services.replay.labels import LabelManifest, Labels
+from services.shared.addresses import parse_address
+from services.shared.allocator import keep_large_buffers
+from services.shared.errors import UserError
+from services.teacher.client import Lane, TeacherClient, TeacherDescription, TeacherError
+from services.teacher.config import TeacherConfig, one_model
+from services.teacher.server import build_teacher
+
+QUERY_THREADS = 4
+"""Queries on their way at once: as many of `labelling.BATCH_ROWS` as shared memory takes."""
+
+_TIMEOUT_SECONDS = 120.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalTeacher:
+    """How the teacher that --teacher names is computed here.
+
+    Attributes:
+        checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
+        game: Game of a teacher that does not say it itself, as Dopamine checkpoints.
+        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
+    """
+
+    checkpoint_number: int | None = None
+    game: str | None = None
+    backend: str = "auto"
+
+
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
+def label(
+    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")],
+    *,
+    teacher: str | None = None,
+    address: str | None = None,
+    out: Path | None = None,
+    number: int | None = None,
+    local: LocalTeacher = LocalTeacher(),  # noqa: B008 - frozen
+) -> None:
+    """Ask a teacher for its scores of every recorded state, once, and keep them.
+
+    DATA is a replay buffer that Dopamine saved: $store$_observation_ckpt.N.gz, ...action, ...reward
+    and ...terminal, add_count_ckpt.N.gz, invalid_range_ckpt.N.gz. It is streamed, so a million
+    frames need no more memory than a thousand. Give either --teacher (computed here) or --address
+    (asked of a running service). Stopped by whatever, the same command goes on where it was.
+
+    Labels are a folder: scores.npy, float32 [rows, actions] in the order of time, beside
+    labels.json, which says of what. Rows without a whole frame stack stay zero.
+
+    Args:
+        data: An agent's directory or its `checkpoints` directory, or a name of the catalogue.
+        teacher: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX file,
+            or module:factory.
+        address: HOST:PORT of a teacher service.
+        out: Folder of the labels; by default one in DATA's own, named after teacher and data.
+        number: Which saved buffer of DATA, its N; the newest by default.
+        local: How the teacher that --teacher names is computed here.
+
+    Raises:
+        UserError: The data is damaged, the teacher does not take its states, or the labels there
+            are of something else.
+    """
+    if (teacher is None) == (address is None):
+        given = "neither" if teacher is None else "both"
+        raise UserError(f"{given} of --teacher and --address given; give exactly one")
+    keep_large_buffers()
+    directory = Path(locate(data))
+    try:
+        rows = open_dopamine_replay(directory, number)
+        with _asked(teacher, address, local) as asked:
+            labelled = label_rows(rows, asked, lambda manifest: out or directory / _name(manifest))
+    except (ValueError, TeacherError) as error:
+        raise UserError(str(error)) from error
+    print(
+        f"labelled {labelled.rows} of {rows.rows} rows by {labelled.teacher}; all of them are in "
+        f"{labelled.directory}"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """What a pass has brought.
+
+    Attributes:
+        directory: Folder of the labels.
+        teacher: Name of the teacher.
+        rows: Rows that were labelled now, not before.
+    """
+
+    directory: Path
+    teacher: str
+    rows: int
+
+
+def label_rows(
+    rows: DopamineReplay, address: str, directory_of: Callable[[LabelManifest], Path]
+) -> Labelled:
+    """Label by a running service what is not labelled yet.
+
+    Args:
+        rows: The data.
+        address: "host:port" of the teacher service.
+        directory_of: Where labels go.
+
+    Raises:
+        UserError: The teacher does not take these states, or the labels there are of something
+            else.
+        TeacherError: The teacher does not answer.
+        ValueError: The data is damaged.
+    """
+    with TeacherClient(address, timeout_seconds=_TIMEOUT_SECONDS, lane=Lane.LABELLING) as client:
+        about = client.describe()
+        _check_fit(rows, about)
+        manifest = _manifest(rows, about)
+        directory = directory_of(manifest)
+        with Labels(directory, manifest) as labels, _asking(client, about) as ask:
+            begun_at = labels.rows_done
+            with row_progress(sys.stderr, total=rows.rows, done=begun_at) as tell:
+                for labelled in labelled_chunks(rows, labels, ask, first_row=begun_at):
+                    tell(labelled.rows.first_row + len(labelled.rows))
+    return Labelled(directory=directory, teacher=about.name, rows=rows.rows - begun_at)
+
+
+@contextlib.contextmanager
+def _asked(teacher: str | None, address: str | None, local: LocalTeacher) -> Iterator[str]:
+    """Address of the teacher's service: the one given, or one that lives as long as the block."""
+    if address is not None:
+        yield str(parse_address(address))
+        return
+    assert teacher is not None
+    models = one_model(teacher, checkpoint_number=local.checkpoint_number, game=local.game)
+    config = TeacherConfig(models=models, port=0, metrics_port=None, backend=local.backend)
+    server = build_teacher(config)
+    try:
+        server.start()
+        server.wait_until_ready()
+        yield server.address
+    finally:
+        server.stop(grace_seconds=0.0)
+
+
+@contextlib.contextmanager
+def _asking(client: TeacherClient, about: TeacherDescription) -> Iterator[_AskByClient]:
+    """Threads that ask, until the block ends; what was not sent by then never is."""
+    threads = concurrent.futures.ThreadPoolExecutor(QUERY_THREADS, "label")
+    try:
+        yield _AskByClient(client, about, threads)
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AskByClient:
+    """`labelling.Ask` by a client, from one version of its teacher."""
+
+    client: TeacherClient
+    about: TeacherDescription
+    threads: concurrent.futures.Executor
+
+    def __call__(self, states: NDArray[np.uint8]) -> concurrent.futures.Future[NDArray[np.float32]]:
+        """Send states, uint8 [B, H, W, stack]."""
+        return self.threads.submit(self._scores, states)
+
+    def _scores(self, states: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answer = self.client.evaluate(states)
+        if answer.teacher_version != self.about.teacher_version:
+            raise UserError(
+                f"the teacher changed from version {self.about.teacher_version} to "
+                f"{answer.teacher_version} meanwhile; serve the first one and run this again"
+            )
+        return answer.action_values
+
+
+def _name(manifest: LabelManifest) -> str:
+    return f"labels-{manifest.teacher_version}-{manifest.data_fingerprint[:16]}"
+
+
+def _check_fit(rows: DopamineReplay, about: TeacherDescription) -> None:
+    recorded = (*rows.frame_shape, rows.stack_size)
+    if about.observation_shape != recorded or about.observation_dtype != "uint8":
+        raise UserError(
+            f"{about.name} takes {about.observation_dtype} {about.observation_shape}, the data "
+            f"holds uint8 {recorded}; choose a teacher of this game and preprocessing"
+        )
+    if rows.num_actions > about.num_actions:
+        raise UserError(
+            f"{about.name} knows {about.num_actions} actions, the data holds action "
+            f"{rows.num_actions - 1}; choose a teacher of this game"
+        )
+
+
+def _manifest(rows: DopamineReplay, about: TeacherDescription) -> LabelManifest:
+    return LabelManifest(
+        data_fingerprint=rows.fingerprint,
+        rows=rows.rows,
+        num_actions=about.num_actions,
+        teacher=about.name,
+        teacher_version=about.teacher_version,
+        output=about.output,
+        temperature=about.temperature,
+    )

@@ -1,0 +1,177 @@
+"""Where a run comes from: `RUN/provenance.json`, written when it starts, read when it is exported.
+
+It holds the cards of the agents that the student is made from, whole, and for each session (each
+start of the run, and each role that is started by itself) its command, code and hardware.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
+from rrl_agents.types import Progress
+from services.launcher.experiment import Experiment
+from services.launcher.machine import code_version, describe_hardware, package_versions
+from services.shared.errors import UserError
+from services.shared.locks import locked
+
+PROVENANCE_FILE = "provenance.json"
+MAX_SESSIONS = 1000
+"""A run that is restarted more often keeps its first and its newest sessions."""
+
+_MAX_FILE_BYTES = 16 * 2**20
+_LOCK = ".provenance.lock"
+_LOCK_WAIT_SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Session:
+    """One start of a run, or of one of its roles.
+
+    Attributes:
+        started: Date and time, ISO 8601 with its offset from UTC.
+        command: The command line.
+        code_version: Version of this package, with its commit where there is one.
+        packages: Versions of Python and of the libraries, as "name version".
+        hardware: CPU, cores, memory and GPUs.
+    """
+
+    started: str
+    command: str
+    code_version: str
+    packages: tuple[str, ...]
+    hardware: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a run comes from.
+
+    Attributes:
+        parents: The agents its student is made from.
+        sessions: Oldest first, at least one.
+    """
+
+    parents: tuple[Parent, ...]
+    sessions: tuple[Session, ...]
+
+
+def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
+    """The agents that the student of an experiment is made from.
+
+    A teacher that is only compared with, as in tabula rasa, is no parent.
+    """
+    beginning = Progress(random_return=experiment.random_return)
+    learned_from = experiment.targets.teacher_steps > 0 or experiment.recipe.needs_teacher(
+        beginning
+    )
+    if not learned_from:
+        return ()
+    relations = ("teacher",) if experiment.data is None else ("teacher", "data")
+    return (Parent(relations=relations, card=experiment.card),)
+
+
+def record_session(run: Path, parents: Sequence[Parent]) -> None:
+    """Note that this process works on a run; the first time also the parents of its student.
+
+    Args:
+        run: Its folder, which exists.
+        parents: The agents that the student is made from.
+
+    Raises:
+        UserError: the file is there and unreadable, or other processes keep it busy.
+        OSError: it cannot be written.
+    """
+    with locked(run / _LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
+        known = read_provenance(run)
+        if known is None:
+            known = Provenance(parents=tuple(parents), sessions=())
+        first, *later = (*known.sessions, _this_session())
+        sessions = (first, *later[-(MAX_SESSIONS - 1) :])
+        _replace(run / PROVENANCE_FILE, dataclasses.replace(known, sessions=sessions))
+
+
+def read_provenance(run: Path) -> Provenance | None:
+    """Where a run comes from; None where nobody noted it.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run / PROVENANCE_FILE
+    if not path.exists():
+        return None
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ValueError(f"larger than {_MAX_FILE_BYTES:,} bytes")
+        return _decode(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); restore it, or move it away: the run then goes on, "
+            "and its student's card starts from today"
+        ) from error
+
+
+def _this_session() -> Session:
+    program = Path(sys.argv[0]).name
+    return Session(
+        started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        command=shlex.join([program, *sys.argv[1:]]),
+        code_version=code_version(),
+        packages=package_versions(),
+        hardware=describe_hardware(),
+    )
+
+
+def _decode(text: str) -> Provenance:
+    fields = JsonFields.parse(text, PROVENANCE_FILE)
+    provenance = Provenance(
+        parents=tuple(_parent(parent) for parent in fields.children("parents")),
+        sessions=tuple(_session(session) for session in fields.children("sessions")),
+    )
+    fields.finish()
+    if not provenance.sessions:
+        raise ValueError("it names no session")
+    return provenance
+
+
+def _parent(fields: JsonFields) -> Parent:
+    # A card is kept as the text that its own file would hold.
+    parent = Parent(
+        relations=fields.texts("relations"), card=TeacherCard.from_json(fields.text("card"))
+    )
+    fields.finish()
+    return parent
+
+
+def _session(fields: JsonFields) -> Session:
+    session = Session(
+        started=fields.text("started"),
+        command=fields.text("command"),
+        code_version=fields.text("code_version"),
+        packages=fields.texts("packages"),
+        hardware=fields.text("hardware"),
+    )
+    fields.finish()
+    return session
+
+
+def _replace(path: Path, provenance: Provenance) -> None:
+    content: dict[str, Any] = {
+        "parents": [
+            {"relations": parent.relations, "card": parent.card.to_json()}
+            for parent in provenance.parents
+        ],
+        "sessions": [dataclasses.asdict(session) for session in provenance.sessions],
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)

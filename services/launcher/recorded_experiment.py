@@ -1,0 +1,93 @@
+"""What a run's config.json says of its experiment, for those who come after the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.checkpoints.network_fields import network_from_fields
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.config import NetworkConfig
+from services.launcher.run_directory import CONFIG_FILE
+from services.shared.errors import UserError
+
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedExperiment:
+    """The part of a resolved experiment that outlives its run.
+
+    Attributes:
+        method: Name of the recipe.
+        settings: Its settings, in one line.
+        environment: What was played.
+        network: The student's architecture.
+        random_return: Mean return of the random policy.
+    """
+
+    method: str
+    settings: str
+    environment: EnvironmentConfig
+    network: NetworkConfig
+    random_return: float
+
+
+def read_experiment(run: Path) -> RecordedExperiment:
+    """Read the experiment of a run.
+
+    Args:
+        run: Its folder.
+
+    Raises:
+        UserError: it is no run's folder, or its config.json is damaged.
+    """
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"larger than {_MAX_CONFIG_BYTES:,} bytes")
+        return _decode(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it") from error
+
+
+def _decode(text: str) -> RecordedExperiment:
+    fields = JsonFields.parse(text, CONFIG_FILE)
+    # Each method has settings of its own; they are shown, and not used again.
+    settings = json.loads(text).get("settings")
+    return RecordedExperiment(
+        method=fields.text("method"),
+        settings=", ".join(_flat(settings)) if isinstance(settings, dict) else "",
+        environment=_environment(fields.child("environment")),
+        network=network_from_fields(fields.child("network")),
+        random_return=fields.number("random_return"),
+    )
+
+
+def _environment(fields: JsonFields) -> EnvironmentConfig:
+    config = EnvironmentConfig(
+        name=fields.text("name"),
+        game=fields.text("game"),
+        max_episode_steps=fields.optional_whole("max_episode_steps"),
+        sticky_action_probability=fields.number("sticky_action_probability"),
+        balls=fields.whole("balls"),
+        stack_size=fields.whole("stack_size"),
+    )
+    # Follows from the rest.
+    fields.whole("frames_per_step")
+    fields.finish()
+    return config
+
+
+def _flat(settings: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        else:
+            yield f"{name} {value}"

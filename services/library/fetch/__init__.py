@@ -1,0 +1,1 @@
+"""Public agents from their buckets into the cache; `fetching` is the door."""

@@ -1,0 +1,136 @@
+"""One stretch of filling the teacher's table: rows, labels and writer brought together."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from rrl_agents.checkpoints.recorded_rows import RecordedRows
+from services.replay.config import PreloadConfig
+from services.replay.connection import table_counts
+from services.replay.labelling import LabelledChunk, labelled_chunks
+from services.replay.labels import Labels
+from services.replay.patient_teacher import PatientTeacher
+from services.replay.recorded_writer import RecordedWriter
+from services.replay.tables import TEACHER_TABLE
+from services.shared.errors import UserError
+
+_LOG_PERIOD_SECONDS = 10.0
+
+
+class ReplayWentBack(Exception):
+    """The table holds another number of items than it has confirmed."""
+
+
+class Filling:
+    """Writes the transitions of a recording in the order of time.
+
+    Args:
+        config: Table, layout and number of transitions.
+        rows: The recording, with exactly that many transitions.
+        labels: Of these rows.
+        teacher: Asked where labels are missing.
+        stop: Ends every wait.
+    """
+
+    def __init__(
+        self,
+        config: PreloadConfig,
+        rows: RecordedRows,
+        labels: Labels,
+        teacher: PatientTeacher,
+        stop: threading.Event,
+    ) -> None:
+        self._config = config
+        self._rows = rows
+        self._labels = labels
+        self._teacher = teacher
+        self._stop = stop
+        self._starts = rows.transition_rows(config.layout.n_step)
+
+    def go_on(self, inserted: int) -> None:
+        """Write all transitions but the first `inserted`, which the table has.
+
+        Raises:
+            ReplayWentBack: the replay server was restarted meanwhile.
+            ReplayTimeout: it is away; nothing is under way.
+            WriterStopped, AskingStopped: asked to stop.
+            UserError: the data is damaged or changed meanwhile; or the teacher is another.
+        """
+        starts = self._starts[inserted:]
+        wanted = np.zeros(self._rows.rows, bool)
+        wanted[starts] = True
+        first_row = int(starts[0]) - (self._rows.stack_size - 1)
+        pace = _Pace(inserted, self._config.transitions)
+        with contextlib.closing(self._writer()) as writer:
+            for labelled in self._chunks(first_row):
+                begin, count = labelled.rows.first_row, len(labelled.rows)
+                writer.append(labelled, wanted[begin : begin + count])
+                writer.flush()
+                done = inserted + writer.items
+                self._check_inserted(done)
+                pace.tell(done, count)
+                if done == self._config.transitions:
+                    return
+        raise UserError(f"{self._config.data.path} changed while it was read; start again")
+
+    def _writer(self) -> RecordedWriter:
+        return RecordedWriter(
+            self._config.replay_address,
+            TEACHER_TABLE,
+            self._config.layout,
+            should_stop=self._stop.is_set,
+        )
+
+    def _chunks(self, first_row: int) -> Iterator[LabelledChunk]:
+        try:
+            yield from labelled_chunks(
+                self._rows, self._labels, self._teacher.ask, first_row=first_row
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def _check_inserted(self, confirmed: int) -> None:
+        inserted = inserted_items(self._config.replay_address)
+        if inserted != confirmed:
+            raise ReplayWentBack(
+                f"the replay server confirmed {confirmed} transitions and now counts {inserted}"
+            )
+
+
+def inserted_items(address: str, timeout_seconds: float = 10.0) -> int:
+    """Items that the teacher's table has ever taken.
+
+    Raises:
+        ReplayTimeout: the replay server does not answer.
+    """
+    return table_counts(address, timeout_seconds=timeout_seconds)[TEACHER_TABLE].inserted
+
+
+class _Pace:
+    """Says now and then how far the import is."""
+
+    def __init__(self, inserted: int, transitions: int) -> None:
+        self._log = logging.getLogger(__name__)
+        self._log.info("importing transitions %d to %d", inserted, transitions)
+        self._transitions = transitions
+        self._rows = 0
+        self._began = self._told = time.monotonic()
+
+    def tell(self, done: int, rows: int) -> None:
+        """Count rows in; `done` transitions are in the table."""
+        self._rows += rows
+        now = time.monotonic()
+        if now - self._told >= _LOG_PERIOD_SECONDS or done == self._transitions:
+            self._told = now
+            self._log.info(
+                "%d of %d transitions, %.0f rows/s",
+                done,
+                self._transitions,
+                self._rows / (now - self._began),
+            )

@@ -1,0 +1,277 @@
+"""A teacher's scores of recorded rows, in a folder of their own beside the data.
+
+    OUT/labels.json     which data, which teacher; written last, so that a folder with it is whole
+    OUT/scores.npy      float32 [rows, A]; zeros where a row is no state, or not labelled yet
+    OUT/progress.json   how many rows, from the first on, are labelled and on disk
+
+Rows are appended in order. `progress.json` is replaced only after the scores it speaks of were
+synced, so whatever ends the process, the next one goes on from a row whose predecessors are whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.checkpoints.json_fields import JsonFields
+from services.shared.errors import UserError
+from services.shared.locks import locked
+
+ROWS_BETWEEN_SYNCS = 8192
+"""What a crash of the machine may cost: a few seconds of labelling."""
+
+_MANIFEST, _SCORES, _PROGRESS, _LOCK = "labels.json", "scores.npy", "progress.json", ".labels.lock"
+_MOST_JSON_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelManifest:
+    """What labels belong to; labels of anything else are not continued.
+
+    Attributes:
+        data_fingerprint: `RecordedRows.fingerprint`.
+        rows: Rows of the data.
+        num_actions: Number of actions A.
+        teacher: Name of the teacher.
+        teacher_version: Content hash of its parameters.
+        output: What the scores are, "q_values" or "logits".
+        temperature: Divides logits before the softmax; None for Q-values.
+    """
+
+    data_fingerprint: str
+    rows: int
+    num_actions: int
+    teacher: str
+    teacher_version: str
+    output: str = "q_values"
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        if self.rows < 1 or self.num_actions < 1:
+            raise ValueError(
+                f"{self.rows} rows of {self.num_actions} actions; both must be at least 1"
+            )
+
+    @property
+    def header(self) -> bytes:
+        """How `scores.npy` begins."""
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
+            stream,
+            {"descr": "<f4", "fortran_order": False, "shape": (self.rows, self.num_actions)},
+        )
+        return b"\x93NUMPY\x01\x00" + stream.getvalue()[8:]
+
+
+class Labels:
+    """The labels of one recording by one teacher, for one process; a context manager."""
+
+    def __init__(self, directory: Path, manifest: LabelManifest) -> None:
+        """Open them, or begin them.
+
+        Args:
+            directory: Their folder; made when absent.
+            manifest: What they must be of.
+
+        Raises:
+            UserError: The folder holds something else, is damaged, cannot be written, has no room
+                on its disk, or another process is at it.
+        """
+        self._directory = directory
+        self._manifest = manifest
+        self._header = manifest.header
+        self._row_bytes = 4 * manifest.num_actions
+        with contextlib.ExitStack() as stack:
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(directory / _LOCK))
+                if not (directory / _MANIFEST).exists():
+                    self._begin()
+                self._file = stack.enter_context((directory / _SCORES).open("r+b", buffering=0))
+            except OSError as error:
+                raise UserError(f"{directory}: cannot hold labels ({error.strerror})") from error
+            self._check()
+            self._rows_done = self._synced = self._read_progress()
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> Labels:
+        """The labels themselves."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Sync and close."""
+        self.close()
+
+    @property
+    def manifest(self) -> LabelManifest:
+        """What they are of."""
+        return self._manifest
+
+    @property
+    def rows_done(self) -> int:
+        """Rows from the first on that are labelled, synced or not."""
+        return self._rows_done
+
+    def append(self, scores: NDArray[np.float32]) -> None:
+        """Label the next rows.
+
+        Args:
+            scores: float32 [R, A], of the rows from `rows_done` on.
+
+        Raises:
+            UserError: The disk is full or failing.
+            ValueError: They are of other actions, or more than rows are left.
+        """
+        rows_left = self._manifest.rows - self._rows_done
+        if scores.shape[1:] != (self._manifest.num_actions,) or len(scores) > rows_left:
+            raise ValueError(
+                f"scores of shape {scores.shape} do not fit {rows_left} rows of "
+                f"{self._manifest.num_actions} actions"
+            )
+        try:
+            self._write(scores.astype("<f4", copy=False).tobytes())
+            self._rows_done += len(scores)
+            if self._rows_done - self._synced >= ROWS_BETWEEN_SYNCS:
+                self._sync()
+        except OSError as error:
+            raise UserError(f"{self._directory}: cannot be written ({error.strerror})") from error
+
+    def read(self, first_row: int, rows: int) -> NDArray[np.float32]:
+        """Scores that are there: float32 [rows, A].
+
+        Raises:
+            UserError: The disk is failing.
+            ValueError: Not all of those rows are labelled.
+        """
+        if not 0 <= first_row <= first_row + rows <= self._rows_done:
+            raise ValueError(
+                f"rows {first_row} to {first_row + rows} asked for; {self._rows_done} are labelled"
+            )
+        size = rows * self._row_bytes
+        content = os.pread(self._file.fileno(), size, self._offset(first_row))
+        if len(content) != size:
+            raise UserError(f"{self._directory / _SCORES}: truncated; remove the folder")
+        scores: NDArray[np.float32] = np.frombuffer(content, "<f4").reshape(rows, -1)
+        return scores
+
+    def close(self) -> None:
+        """Sync and let go; a second call does nothing."""
+        with self._open.pop_all():
+            if not self._file.closed:
+                self._sync()
+
+    def _offset(self, row: int) -> int:
+        return len(self._header) + row * self._row_bytes
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        offset = self._offset(self._rows_done)
+        while left:
+            written = os.pwrite(self._file.fileno(), left, offset)
+            left, offset = left[written:], offset + written
+
+    def _sync(self) -> None:
+        if self._synced != self._rows_done:
+            os.fsync(self._file.fileno())
+            self._write_json(_PROGRESS, {"rows": self._rows_done})
+            self._synced = self._rows_done
+
+    def _begin(self) -> None:
+        ours = {_SCORES, _PROGRESS, _LOCK, f".{_PROGRESS}.tmp", f".{_MANIFEST}.tmp"}
+        foreign = {entry.name for entry in self._directory.iterdir()} - ours
+        if foreign:
+            raise UserError(
+                f"{self._directory} holds {min(foreign)} and no labels; choose a folder of its own"
+            )
+        with (self._directory / _SCORES).open("wb") as file:
+            file.write(self._header)
+            file.flush()
+            # A disk that is too small is better found now than after hours.
+            os.posix_fallocate(file.fileno(), 0, self._offset(self._manifest.rows))
+            os.fsync(file.fileno())
+        self._write_json(_PROGRESS, {"rows": 0})
+        self._write_json(_MANIFEST, dataclasses.asdict(self._manifest))
+
+    def _write_json(self, name: str, content: dict[str, object]) -> None:
+        """Replace a file whole or not at all."""
+        temporary = self._directory / f".{name}.tmp"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._directory / name)
+
+    def _check(self) -> None:
+        """Compare what is there with the manifest.
+
+        Raises:
+            UserError: It is of something else, or damaged.
+        """
+        found = self._read_manifest()
+        for field in dataclasses.fields(LabelManifest):
+            there, wanted = getattr(found, field.name), getattr(self._manifest, field.name)
+            if there != wanted:
+                raise UserError(
+                    f"{self._directory} holds labels of another {field.name.replace('_', ' ')}: "
+                    f"{there}, not {wanted}; choose another folder, or remove this one"
+                )
+        size = os.fstat(self._file.fileno()).st_size
+        begins = os.pread(self._file.fileno(), len(self._header), 0)
+        if size != self._offset(self._manifest.rows) or begins != self._header:
+            raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
+
+    def _read_manifest(self) -> LabelManifest:
+        fields = self._read_json(_MANIFEST)
+        try:
+            manifest = LabelManifest(
+                data_fingerprint=fields.text("data_fingerprint"),
+                rows=fields.whole("rows"),
+                num_actions=fields.whole("num_actions"),
+                teacher=fields.text("teacher"),
+                teacher_version=fields.text("teacher_version"),
+                output=fields.text("output"),
+                temperature=fields.optional_number("temperature"),
+            )
+            fields.finish()
+        except ValueError as error:
+            raise UserError(f"{error}; {_DAMAGED}") from error
+        return manifest
+
+    def _read_progress(self) -> int:
+        fields = self._read_json(_PROGRESS)
+        try:
+            rows = fields.whole("rows")
+            fields.finish()
+        except ValueError as error:
+            raise UserError(f"{error}; {_DAMAGED}") from error
+        if not 0 <= rows <= self._manifest.rows:
+            raise UserError(f"{self._directory / _PROGRESS}: {rows} rows; {_DAMAGED}")
+        return rows
+
+    def _read_json(self, name: str) -> JsonFields:
+        path = self._directory / name
+        try:
+            with path.open("rb") as file:
+                content = file.read(_MOST_JSON_BYTES + 1)
+            if len(content) > _MOST_JSON_BYTES:
+                raise ValueError(f"{path}: larger than {_MOST_JSON_BYTES} bytes")
+            return JsonFields.parse(content.decode(), str(path))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); {_DAMAGED}") from error
+
+
+_DAMAGED = "these labels are damaged: remove the folder and label anew"

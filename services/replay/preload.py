@@ -1,0 +1,137 @@
+"""The importer: recorded data becomes the teacher's table of a run, labelled by the teacher.
+
+    recorded rows ─▶ labelled_chunks ─▶ RecordedWriter ─▶ replay (Reverb), table "teacher"
+                       │      ▲
+                       ▼      │ scores, kept in RUN/teacher_labels
+                     teacher service
+
+The transitions go in in the order of time, so the number of items ever inserted says where to go
+on: after any kill, that is what the restored table holds. A replay server that comes back with
+fewer items than it had confirmed, while this process lives on, cannot be told from one that also
+took what was under way: its table is emptied and filled anew, from labels that are on disk by then.
+A teacher or a replay server that is away is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+
+import reverb
+
+from services.replay.config import PreloadConfig
+from services.replay.connection import ReplayTimeout
+from services.replay.filling import Filling, ReplayWentBack, inserted_items
+from services.replay.labels import LabelManifest, Labels
+from services.replay.newest_rows import with_newest_transitions
+from services.replay.patient_teacher import AskingStopped, PatientTeacher
+from services.replay.tables import TEACHER_TABLE
+from services.replay.writer import WriterStopped
+from services.shared.errors import UserError
+from services.shared.locks import locked
+from services.teacher.codec import TeacherDescription
+
+IMPORTER_LOCK = ".importer.lock"
+"""Held in a run's folder by its importer: two would write every transition twice."""
+
+LABELS_FOLDER = "teacher_labels"
+
+_LOCK_WAIT_SECONDS = 30.0
+_LOG_PERIOD_SECONDS = 10.0
+_REPLAY_SECONDS = 1.0
+_REPLAY_STARTUP_SECONDS = 300.0
+
+
+def build_preloader(config: PreloadConfig) -> Preloader:
+    """The importer of a run, not yet at work."""
+    return Preloader(config)
+
+
+class Preloader:
+    """Fills the teacher's table once.
+
+    Args:
+        config: What goes where.
+    """
+
+    def __init__(self, config: PreloadConfig) -> None:
+        self._config = config
+        self._log = logging.getLogger(__name__)
+
+    def run(self, stop: threading.Event) -> None:
+        """Import until the table holds all, or `stop` is set.
+
+        Raises:
+            UserError: another importer works on this run; replay does not come, or is another
+                experiment's; the teacher is another; the data is damaged or has changed.
+        """
+        with (
+            locked(self._config.run / IMPORTER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS),
+            contextlib.suppress(WriterStopped, AskingStopped),
+        ):
+            inserted = self._wait_for_replay(stop)
+            if inserted >= self._config.transitions:
+                self._log.info("the teacher's table holds its %d transitions already", inserted)
+                return
+            with PatientTeacher(
+                self._config.teacher_address,
+                stop,
+                timeout_seconds=self._config.teacher_timeout_seconds,
+            ) as teacher:
+                self._import(teacher, stop)
+
+    def _import(self, teacher: PatientTeacher, stop: threading.Event) -> None:
+        """Raises: as `run`, and AskingStopped or WriterStopped."""
+        config = self._config
+        whole = config.data.open()
+        rows = with_newest_transitions(whole, config.layout.n_step, config.transitions)
+        described = teacher.wait_until_ready()
+        self._check_teacher(described)
+        manifest = LabelManifest(
+            data_fingerprint=rows.fingerprint,
+            rows=rows.rows,
+            num_actions=config.layout.num_actions,
+            teacher=described.name,
+            teacher_version=described.teacher_version,
+            output=described.output,
+            temperature=described.temperature,
+        )
+        with Labels(config.run / LABELS_FOLDER, manifest) as labels:
+            filling = Filling(config, rows, labels, teacher, stop)
+            while (inserted := self._wait_for_replay(stop)) < config.transitions:
+                try:
+                    filling.go_on(inserted)
+                except ReplayTimeout as error:
+                    # Nothing is under way: what the table holds by then says where to go on.
+                    self._log.warning("%s; waiting for it", error)
+                except ReplayWentBack as error:
+                    self._log.warning("%s; filling the table anew", error)
+                    reverb.Client(config.replay_address).reset(TEACHER_TABLE)
+        self._log.info("the teacher's table holds %d transitions", inserted)
+
+    def _check_teacher(self, described: TeacherDescription) -> None:
+        config = self._config
+        if not config.teacher.parameters_sha256.startswith(described.teacher_version):
+            raise UserError(
+                f"the teacher at {config.teacher_address} is {described.name} "
+                f"({described.teacher_version}), not this run's {config.teacher.name} "
+                f"({config.teacher.parameters_sha256[:16]}); serve that one"
+            )
+
+    def _wait_for_replay(self, stop: threading.Event) -> int:
+        """Items that the table has ever taken, once the replay server is there.
+
+        Raises:
+            UserError: it does not come.
+            AskingStopped: asked to stop meanwhile.
+        """
+        end = time.monotonic() + _REPLAY_STARTUP_SECONDS
+        while not stop.is_set():
+            try:
+                return inserted_items(self._config.replay_address, _REPLAY_SECONDS)
+            except ReplayTimeout as error:
+                if time.monotonic() > end:
+                    raise UserError(f"{error}; is the replay server running?") from error
+        raise AskingStopped("stopped while waiting for the replay server")

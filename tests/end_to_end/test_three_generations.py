@@ -1,0 +1,147 @@
+"""A teacher, its student, and that student's own student: what each card says against its run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
+from rrl_agents.types import Progress
+from services.cli.lineage import lineage
+from services.cli.teacher_export import export
+from services.learner.evaluation_records import read_records
+from tests.end_to_end.conftest import RRL
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import CatchRun
+
+TEACHER_STEPS, OFFLINE_UPDATES, ONLINE_STEPS, MIN_REPLAY_SIZE = 300, 200, 300, 200
+TINY = (
+    "--num-actors=1",
+    "--envs-per-actor=4",
+    "--replay-capacity=2000",
+    "--publish-period-updates=20",
+    f"--method.q-learning.min-replay-size={MIN_REPLAY_SIZE}",
+    "--method.q-learning.target-update-steps=200",
+    f"--teacher-steps={TEACHER_STEPS}",
+    f"--online-steps={ONLINE_STEPS}",
+    f"--method.offline-updates={OFFLINE_UPDATES}",
+    "--method.taught-learning-rate=0.003",
+    "--evaluation.final-episodes=20",
+    # A student that learned next to nothing may return less than chance, and would be refused as a
+    # teacher; how well it plays is not what is tested.
+    "--teacher.mean-return=1.0",
+)
+
+
+def rrl(*arguments: str) -> str:
+    done = subprocess.run([str(RRL), *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def finish(run: CatchRun) -> Progress:
+    """Run to the end; the clocks of its last commit."""
+    run.start()
+    assert run.wait() == 0, run.err
+    run.wait_until_alone()
+    assert run.commit is not None
+    return run.commit.record.progress
+
+
+def check_card(card: TeacherCard, run: CatchRun, progress: Progress, teacher: TeacherCard) -> None:
+    """What a card says of its own generation is what the run counted."""
+    assert run.commit is not None
+    # One frame per step; a vector of environments may play a few steps more than it was asked for.
+    assert progress.teacher_steps >= TEACHER_STEPS
+    assert progress.actor_steps >= ONLINE_STEPS
+    # One update per 4 decisions, once there are enough of them.
+    assert progress.online_updates == (ONLINE_STEPS - MIN_REPLAY_SIZE) // 4
+    assert card.compute is not None
+    assert card.compute == Compute(
+        environment_frames=progress.actor_steps,
+        teacher_frames=progress.teacher_steps,
+        gradient_updates=OFFLINE_UPDATES + progress.online_updates,
+        hardware_seconds=run.commit.record.seconds,
+        hardware=card.compute.hardware,
+    )
+    assert " cores of " in card.compute.hardware
+    assert f"rrl train qdagger --run {run.folder}" in card.command
+    last = read_records(run.folder / "metrics" / "evaluations.jsonl")[-1]
+    assert last.final
+    assert card.score is not None
+    assert card.score.returns == last.episode_returns
+    assert card.score.episodes == 20
+    (parent,) = card.parents
+    assert parent.relations == ("teacher",)
+    assert parent.card == teacher
+
+
+def totals(line: dict[str, Any]) -> dict[str, tuple[float, bool]]:
+    return {
+        name: (total["known"], total["is_lower_bound"]) for name, total in line["total"].items()
+    }
+
+
+@pytest.mark.timeout(480)
+def test_a_student_teaches_the_next_one_and_the_line_adds_up(
+    catch_run: Callable[..., CatchRun],
+    catch_teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RRL_CACHE", str(tmp_path / "cache"))
+    by_hand = load_teacher(catch_teacher).card
+
+    first_run = catch_run("qdagger", *TINY, f"--teacher.checkpoint={catch_teacher}")
+    first_progress = finish(first_run)
+    # The command once as users run it; below its function, which starts in no time.
+    printed = rrl("teacher", "export", str(first_run.folder), "--name", "first", "--onnx")
+    exported = tmp_path / "cache" / "exported" / "Catch" / "first"
+    assert str(exported) in printed
+    assert sorted(path.name for path in exported.iterdir()) == [
+        "README.md",
+        "card.json",
+        "model.onnx",
+        "params.safetensors",
+    ]
+    first = load_teacher(exported).card
+    check_card(first, first_run, first_progress, by_hand)
+
+    second_run = catch_run("qdagger", *TINY, "--teacher.checkpoint=Catch/first", "--seed=1")
+    second_progress = finish(second_run)
+    export(second_run.folder, name="second")
+    capsys.readouterr()
+    second = load_teacher(tmp_path / "cache" / "exported" / "Catch" / "second").card
+    check_card(second, second_run, second_progress, first)
+
+    lineage("Catch/second", as_json=True)
+    line = json.loads(capsys.readouterr().out)
+    assert [(one["generation"], one["name"]) for one in line["generations"]] == [
+        (1, "catch_by_hand"),
+        (2, "first"),
+        (3, "second"),
+    ]
+    assert first_run.commit is not None and second_run.commit is not None
+    # Nobody knows what the teacher by hand cost: each total is a bound.
+    assert totals(line) == {
+        "environment_frames": (first_progress.actor_steps + second_progress.actor_steps, True),
+        "teacher_frames": (first_progress.teacher_steps + second_progress.teacher_steps, True),
+        # Twice 200 offline and 25 online.
+        "gradient_updates": (450, True),
+        "hardware_seconds": (
+            pytest.approx(first_run.commit.record.seconds + second_run.commit.record.seconds),
+            True,
+        ),
+    }
+    lineage(str(second_run.folder))
+    shown = capsys.readouterr().out
+    assert "at least 450" in shown
+    assert "teacher: first" in shown and "teacher: catch_by_hand" in shown

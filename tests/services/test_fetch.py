@@ -1,0 +1,291 @@
+"""`rrl teacher fetch` against a Google Cloud Storage emulator, filled under the public names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import google_crc32c
+import jax
+import numpy as np
+import pytest
+
+from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.networks.registry import make_network
+from services.cli.teacher_fetch import EMULATOR_VARIABLE, Place, fetch
+from services.library.fetch.agents import public_agent
+from services.library.fetch.bucket import Bucket
+from services.library.fetch.fetching import FetchRequest, fetch_agent
+from services.library.fetch.http import Http
+from services.library.fetch.progress import LineProgress
+from services.library.fetch.retries import Patience, RetryPolicy
+from services.shared.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "../shared/fixtures"
+JAX_AGENT = FIXTURES / "dopamine4.0.6_flax0.6.11_jaxarray"
+TENSORFLOW_AGENT = FIXTURES / "dopamine2.0.5_tf1"
+
+PUBLIC, DOPAMINE = "rl_checkpoints", "download-dopamine-rl"
+
+
+def post(url: str, body: bytes, kind: str) -> None:
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def upload(url: str, bucket: str, name: str, body: bytes) -> None:
+    query = urlencode({"uploadType": "media", "name": name})
+    post(f"{url}/upload/storage/v1/b/{bucket}/o?{query}", body, "application/octet-stream")
+
+
+def fill(url: str) -> None:
+    for bucket in (PUBLIC, DOPAMINE):
+        body = json.dumps({"name": bucket}).encode()
+        post(f"{url}/storage/v1/b?project=test", body, "application/json")
+    for file in (JAX_AGENT / "1/checkpoints").iterdir():
+        upload(url, PUBLIC, f"DQN_400/Pong/1/checkpoints/{file.name}", file.read_bytes())
+    upload(url, PUBLIC, "DQN_400/Pong/1/logs/log_1", b"log")
+    upload(url, PUBLIC, "DQN_400/Pong/10/checkpoints/ckpt.399", b"another run")
+    upload(url, PUBLIC, "DQN_400/MsPacman/2/checkpoints/ckpt.399", b"another game")
+    for file in (TENSORFLOW_AGENT / "1/checkpoints").glob("tf_ckpt-199.*"):
+        upload(url, DOPAMINE, f"lucid/dqn/Pong/3/{file.name}", file.read_bytes())
+    published = (JAX_AGENT / "1/checkpoints/ckpt.1").read_bytes()
+    upload(url, DOPAMINE, "jax/dqn_adam_mse/Pong/1/ckpt.199", published)
+
+
+def wait_until_open(url: str) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the emulator does not open its port")
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[str]:
+    if not FIXTURES.is_dir():
+        pytest.skip("the folder of shared fixtures is not beside the repository")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ["start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "gcp_storage_emulator", *flags])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_open(url)
+        fill(url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+class DroppingProxy:
+    """Passes connections on to another port and cuts each one after so many bytes of answer."""
+
+    def __init__(self, port: int, most_bytes: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._most_bytes = most_bytes
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.cut = 0
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(timeout=10)
+
+    def _serve(self) -> None:
+        # One connection at a time, as the emulator does; it answers one request on each.
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, socket.create_connection(self._target) as server:
+                server.sendall(client.recv(1 << 16))
+                left = self._most_bytes
+                while left and (data := server.recv(min(left, 1 << 14))):
+                    client.sendall(data)
+                    left -= len(data)
+                self.cut += left == 0
+
+
+@pytest.fixture
+def place(emulator: str, tmp_path: Path) -> Place:
+    return Place(cache=tmp_path, endpoint=emulator)
+
+
+def names_in(directory: Path) -> set[str]:
+    return {path.name for path in (directory / "checkpoints").iterdir()}
+
+
+def assert_gives_the_q_values_of(agent: Path, directory: Path) -> None:
+    teacher = load_teacher(directory)
+    assert teacher.card.game == "Pong"
+    expected = np.load(agent / "expected_q.npz", allow_pickle=False)
+    assert teacher.card.network is not None
+    network = make_network(teacher.card.network, teacher.card.num_actions)
+    found = np.asarray(jax.jit(network.apply)(teacher.params, expected["states"]))
+    np.testing.assert_allclose(found, expected["q_values"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_fetched_agent_gives_the_q_values_its_own_network_gave(
+    place: Place, tmp_path: Path
+) -> None:
+    fetch(game="Pong", run=1, checkpoint=1, place=place)
+    directory = tmp_path / "checkpoints/Pong/dqn400-run1"
+    # Only what was asked for: neither the other checkpoint nor the data nor the log.
+    assert names_in(directory) == {"ckpt.1", "sentinel_checkpoint_complete.1"}
+    assert_gives_the_q_values_of(JAX_AGENT, directory)
+
+
+def test_agents_published_without_sentinels_load(place: Place, tmp_path: Path) -> None:
+    fetch(game="pong", agent="jax-dqn_adam_mse", place=place)
+    directory = tmp_path / "checkpoints/Pong/jax-dqn_adam_mse-run1"
+    assert names_in(directory) == {"ckpt.199"}
+    assert_gives_the_q_values_of(JAX_AGENT, directory)
+
+
+def test_a_tensorflow_agent_loads(place: Place, tmp_path: Path) -> None:
+    fetch(game="PONG", run=3, agent="lucid-dqn", place=place)
+    directory = tmp_path / "checkpoints/Pong/lucid-dqn-run3"
+    endings = ("index", "meta", "data-00000-of-00001")
+    assert names_in(directory) == {f"tf_ckpt-199.{ending}" for ending in endings}
+    assert_gives_the_q_values_of(TENSORFLOW_AGENT, directory)
+
+
+def test_an_agent_comes_whole_through_a_line_that_drops_half_way(
+    emulator: str, tmp_path: Path
+) -> None:
+    proxy = DroppingProxy(int(emulator.rpartition(":")[2]), most_bytes=300_000)
+    try:
+        progress = LineProgress(sys.stderr)
+        policy = RetryPolicy(first_pause_seconds=0.0, longest_pause_seconds=0.0)
+        bucket = Bucket(proxy.url, PUBLIC, Http(), Patience(policy, progress.tell))
+        request = FetchRequest(
+            agent=public_agent("dqn400"), game="Pong", run=1, checkpoint=1, max_bytes=1 << 30
+        )
+        fetched = fetch_agent(request, bucket, tmp_path, progress)
+    finally:
+        proxy.close()
+    # 537,441 bytes don't go through 300,000.
+    assert proxy.cut >= 1
+    assert_gives_the_q_values_of(JAX_AGENT, fetched.directory)
+
+
+def test_replay_data_comes_when_it_is_asked_for_and_only_what_is_missing(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch(game="Pong", checkpoint=1, place=place)
+    fetch(game="Pong", checkpoint=1, replay=True, place=place)
+    assert "9 files" in (told := capsys.readouterr().out)
+    assert "7 of them new" in told
+    fetched = tmp_path / "checkpoints/Pong/dqn400-run1/checkpoints"
+    ours = sorted((JAX_AGENT / "1/checkpoints").glob("*.1*"))
+    assert names_in(fetched.parent) == {file.name for file in ours}
+    for file in ours:
+        assert (fetched / file.name).read_bytes() == file.read_bytes()
+
+
+def test_the_source_tells_what_was_verified(place: Place, tmp_path: Path, emulator: str) -> None:
+    fetch(game="Pong", checkpoint=0, place=place)
+    fetch(game="Pong", checkpoint=1, place=place)
+    directory = tmp_path / "checkpoints/Pong/dqn400-run1"
+    source = json.loads((directory / "source.json").read_text())
+    assert (source["agent"], source["game"], source["run"]) == ("dqn400", "Pong", 1)
+    assert (source["bucket"], source["prefix"]) == (PUBLIC, "DQN_400/Pong/1/")
+    assert [checkpoint["number"] for checkpoint in source["checkpoints"]] == [0, 1]
+    for checkpoint in source["checkpoints"]:
+        assert checkpoint["endpoint"] == emulator
+        for file in checkpoint["files"]:
+            content = (directory / "checkpoints" / file["name"]).read_bytes()
+            assert file["content"] == {
+                "size": len(content),
+                "md5": hashlib.md5(content).hexdigest(),
+                "crc32c": google_crc32c.Checksum(content).digest().hex(),
+            }
+
+
+def test_without_a_number_the_newest_checkpoint_comes(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch(game="pong", place=place)
+    assert "Pong/dqn400-run1: checkpoint 1\n" in capsys.readouterr().out
+    fetch(game="pong", place=place)
+    assert "all here before" in capsys.readouterr().out
+
+
+def test_the_list_shows_games_then_runs_and_checkpoints(
+    place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fetch(show=True, place=place)
+    assert "MsPacman  Pong" in (told := capsys.readouterr().out)
+    assert "2 games of dqn400" in told
+    assert "lucid-rainbow" in told
+
+    fetch(show=True, game="pong", place=place)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["run", "checkpoint", "weights", "replay", "name"]
+    assert [row[:2] for row in rows[1:]] == [["1", "0"], ["1", "1"], ["10", "399"]]
+    # 537,441 bytes of ckpt.1 and 4 of its sentinel: 524.8 KiB.
+    assert rows[2][2:4] == ["524.8", "KiB"]
+    assert rows[3][2:] == ["11", "B", "-", "Pong/dqn400-run10"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_emulators_own_variable_names_the_endpoint(
+    emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATOR_VARIABLE, emulator.removeprefix("http://"))
+    fetch(game="Pong", place=Place(cache=tmp_path))
+    assert (tmp_path / "checkpoints/Pong/dqn400-run1/source.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"game": "Pnog"}, "nearest names are Pong"),
+        ({"game": "../Pong"}, "nearest names are Pong"),
+        ({"game": None}, "--game is missing"),
+        ({"game": "Pong", "run": 4}, "that run has none; --list"),
+        ({"game": "Pong", "run": 0}, "--run 0: give 1 to"),
+        ({"game": "Pong", "checkpoint": 399}, "no checkpoint 399; there: 0, 1"),
+        ({"game": "Pong", "checkpoint": -1}, "--checkpoint -1: give 0 to"),
+        ({"game": "Pong", "run": 10, "replay": True}, "no whole replay data.*leave out --replay"),
+        ({"game": "Pong", "agent": "dqn"}, "no public agent is called 'dqn'; near it: .*lucid-dqn"),
+        ({"game": "Pong", "agent": "jax-../x"}, "no public agent is called"),
+        ({"game": "Pong", "agent": "jax-nobody"}, "there is nothing of jax-nobody"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_to_do(
+    place: Place, tmp_path: Path, wanted: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        fetch(**wanted, place=place)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("max_gib", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_that_is_none_is_refused(tmp_path: Path, max_gib: float) -> None:
+    with pytest.raises(UserError, match="--max-gib"):
+        fetch(game="Pong", place=Place(cache=tmp_path, max_gib=max_gib))

@@ -1,0 +1,485 @@
+"""Recorded data through the real importer, teacher service and replay server.
+
+The oracle is Dopamine's own reader of the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reverb
+from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer, invalid_range
+from numpy.typing import NDArray
+
+from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.environments import catch
+from services.replay.checkpoint import checkpoint_replay, link_checkpoint
+from services.replay.config import PreloadConfig, ReplayConfig
+from services.replay.item_layout import ItemLayout, decode_batch
+from services.replay.preload import build_preloader
+from services.replay.reader import TEACHER_TABLE, ReplayTimeout, table_counts
+from services.replay.recorded_data import RecordedData, look_at
+from services.replay.server import build_replay
+from services.shared.addresses import free_port
+from services.shared.errors import UserError
+from services.teacher.client import TeacherClient
+from services.teacher.config import TeacherConfig, one_model
+from services.teacher.server import TeacherServer, build_teacher
+
+FIXTURES = Path(__file__).parents[2] / "../shared/fixtures"
+GAMMA = 0.99
+CATCH = ItemLayout(frame_shape=(catch.ROWS, catch.COLUMNS), stack_size=1, n_step=3, num_actions=3)
+PONG = ItemLayout(frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6)
+
+Transition = tuple[bytes, int, float, float, bytes | None]
+"""State, action, n-step return, discount, and the next state where it is bootstrapped from."""
+
+
+def fixture(name: str) -> Path:
+    if not FIXTURES.is_dir():
+        pytest.skip("the recorded Dopamine agents are not in this checkout")
+    return FIXTURES / name / "1" / "checkpoints"
+
+
+def serve_teacher(checkpoint: str, port: int = 0) -> TeacherServer:
+    server = build_teacher(TeacherConfig(models=one_model(checkpoint), port=port))
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def pong_teacher() -> Iterator[str]:
+    server = serve_teacher("pong_dqn")
+    yield server.address
+    server.stop()
+
+
+@contextlib.contextmanager
+def serving_replay(tmp_path: Path, layout: ItemLayout, **changes: Any) -> Iterator[str]:
+    settings = ReplayConfig(layout=layout, checkpoint_root=tmp_path / "replay")
+    server = build_replay(dataclasses.replace(settings, **changes))
+    server.start()
+    yield server.address
+    server.stop()
+
+
+def inserted(address: str) -> int:
+    """Transitions that the teacher's table has ever taken."""
+    return table_counts(address, timeout_seconds=5)[TEACHER_TABLE].inserted
+
+
+def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) -> PreloadConfig:
+    run.mkdir(exist_ok=True)
+    return dataclasses.replace(
+        PreloadConfig(
+            data=data,
+            transitions=data.transitions,
+            layout=layout,
+            run=run,
+            teacher=load_teacher("pong_dqn").card,
+            replay_address="",
+            teacher_address="",
+        ),
+        **changes,
+    )
+
+
+def items_in(address: str, layout: ItemLayout) -> list[dict[str, NDArray[Any]]]:
+    """Every item of the teacher's table, once: samples are drawn until each key was met."""
+    size = table_counts(address)[TEACHER_TABLE].size
+    client = reverb.pybind.Client(address)
+    sampler = client.NewSampler(TEACHER_TABLE, -1, 100)
+    found: dict[int, dict[str, NDArray[Any]]] = {}
+    while len(found) < size:
+        key, _, _, _, *columns = sampler.GetNextTrajectory()
+        named = zip(layout.item_columns(), columns, strict=True)
+        found[int(key)] = {name: np.asarray(column) for name, column in named}
+    sampler.Close()
+    return list(found.values())
+
+
+def decoded(items: list[dict[str, NDArray[Any]]], layout: ItemLayout) -> list[Transition]:
+    columns = {name: np.stack([item[name] for item in items]) for name in layout.item_columns()}
+    batch = decode_batch(columns, layout, GAMMA)
+    return [
+        (
+            batch.observation[row].tobytes(),
+            int(batch.action[row]),
+            round(float(batch.n_step_return[row]), 4),
+            round(float(batch.discount[row]), 6),
+            batch.next_observation[row].tobytes() if batch.discount[row] else None,
+        )
+        for row in range(len(items))
+    ]
+
+
+def transitions_by_dopamine(directory: Path, number: int, layout: ItemLayout) -> list[Transition]:
+    """What Dopamine's own buffer gives for each index it calls valid, in the order of time."""
+    observations = directory / f"$store$_observation_ckpt.{number}.gz"
+    with gzip.open(observations) as file:
+        capacity = len(np.load(file))
+    buffer = OutOfGraphReplayBuffer(
+        observation_shape=layout.frame_shape,
+        stack_size=layout.stack_size,
+        replay_capacity=capacity,
+        batch_size=1,
+        update_horizon=layout.n_step,
+        gamma=GAMMA,
+    )
+    buffer.load(str(directory), str(number))
+    # What the file brings is of its writer's n.
+    buffer.invalid_range = invalid_range(
+        buffer.cursor(), capacity, layout.stack_size, layout.n_step
+    )
+    return [
+        transition
+        for place in range(capacity)
+        for transition in _transition(buffer, (place + buffer.cursor()) % capacity)
+    ]
+
+
+def _transition(buffer: Any, index: int) -> list[Transition]:
+    stack = [(index - behind) % buffer._replay_capacity for behind in range(1, buffer._stack_size)]
+    # Dopamine also samples padding that follows an end which is not terminal.
+    if not buffer.is_valid_transition(index) or set(stack) & buffer.episode_end_indices:
+        return []
+    batch = buffer.sample_transition_batch(batch_size=1, indices=[index])
+    named = dict(zip([e.name for e in buffer.get_transition_elements(1)], batch, strict=True))
+    terminal = bool(named["terminal"][0])
+    return [
+        (
+            named["state"][0].tobytes(),
+            int(named["action"][0]),
+            round(float(named["reward"][0]), 4),
+            0.0 if terminal else round(GAMMA**buffer._update_horizon, 6),
+            None if terminal else named["next_state"][0].tobytes(),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "layout"),
+    [
+        # Full, its cursor in the middle, with episodes cut off.
+        ("dopamine4.0.6_flax0.6.11_jaxarray", 1, PONG),
+        # Not full, with n of another length than its writer's.
+        ("dopamine2.0.5_tf1", 199, dataclasses.replace(PONG, n_step=5)),
+    ],
+)
+def test_the_table_holds_the_transitions_of_dopamines_reader_and_the_teachers_scores(
+    tmp_path: Path, pong_teacher: str, name: str, number: int, layout: ItemLayout
+) -> None:
+    directory = fixture(name)
+    expected = transitions_by_dopamine(directory, number, layout)
+    with serving_replay(tmp_path, layout) as address:
+        settings = config(
+            tmp_path / "run",
+            look_at(str(directory), number, layout),
+            layout,
+            replay_address=address,
+            teacher_address=pong_teacher,
+        )
+        assert settings.transitions == len(expected)
+        build_preloader(settings).run(threading.Event())
+        items = items_in(address, layout)
+    assert sorted(decoded(items, layout), key=repr) == sorted(expected, key=repr)
+    assert all(item["has_teacher"] == 1 for item in items)
+    states = np.stack([np.moveaxis(item["frame"][: layout.stack_size], 0, -1) for item in items])
+    with TeacherClient(pong_teacher) as client:
+        scores = client.evaluate(states).action_values
+    np.testing.assert_allclose([item["teacher_q"] for item in items], scores, atol=1e-5)
+
+
+def recorded_catch(directory: Path, rows: int, capacity: int) -> Path:
+    """A buffer that Dopamine wrote: episodes of 1 to 30 steps, frames that tell rows apart."""
+    buffer = OutOfGraphReplayBuffer(
+        observation_shape=CATCH.frame_shape,
+        stack_size=CATCH.stack_size,
+        replay_capacity=capacity,
+        batch_size=1,
+        update_horizon=CATCH.n_step,
+        gamma=GAMMA,
+    )
+    random = np.random.default_rng(0)
+    for _ in range(rows):
+        terminal = random.random() < 0.1
+        buffer.add(
+            random.integers(0, 256, CATCH.frame_shape, np.uint8),
+            int(random.integers(CATCH.num_actions)),
+            # Clipped when stored; the oracle is told whole rewards that need no clipping.
+            float(random.integers(-1, 2)),
+            int(terminal),
+            episode_end=bool(terminal or random.random() < 0.05),
+        )
+    directory.mkdir()
+    buffer.save(str(directory), 7)
+    return directory
+
+
+class Processes:
+    """Replay server and importer as processes of their own, and their addresses."""
+
+    def __init__(self, tmp_path: Path, teacher: str, data: Path, checkpoint: Path) -> None:
+        self._tmp_path = tmp_path
+        self._running: list[BaseProcess] = []
+        self.replay_config = ReplayConfig(
+            layout=CATCH, checkpoint_root=tmp_path / "replay", port=free_port()
+        )
+        self.settings = config(
+            tmp_path / "run",
+            look_at(str(data), 7, CATCH),
+            CATCH,
+            teacher=load_teacher(str(checkpoint)).card,
+            teacher_address=teacher,
+        )
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.replay_config.port}"
+
+    def start_replay(self) -> BaseProcess:
+        return self._start(serve, self.replay_config)
+
+    def start_importer(self) -> BaseProcess:
+        settings = dataclasses.replace(self.settings, replay_address=self.address)
+        return self._start(import_all, settings, self._tmp_path)
+
+    def log(self, importer: BaseProcess) -> str:
+        file = self._tmp_path / f"{importer.pid}.log"
+        return file.read_text() if file.exists() else ""
+
+    def wait_for(self, items: int) -> int:
+        """Wait until the table has taken so many items; returns how many it has."""
+        end = time.monotonic() + 90
+        while True:
+            with contextlib.suppress(ReplayTimeout):
+                if (found := inserted(self.address)) >= items:
+                    return found
+            assert time.monotonic() < end
+            time.sleep(0.002)
+
+    def commit(self, name: str) -> Path:
+        link_checkpoint(checkpoint_replay(self.address), self._tmp_path / name)
+        return self._tmp_path / name
+
+    def restore(self, commit: Path) -> BaseProcess:
+        self.replay_config = dataclasses.replace(self.replay_config, restore_from=commit)
+        return self.start_replay()
+
+    def _start(self, function: Callable[..., None], *arguments: Any) -> BaseProcess:
+        process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+        process.start()
+        self._running.append(process)
+        return process
+
+    def kill(self, *processes: BaseProcess) -> None:
+        """SIGKILL."""
+        for process in processes:
+            process.kill()
+            process.join()
+
+    def close(self) -> None:
+        self.kill(*self._running)
+
+
+def serve(config: ReplayConfig) -> None:
+    server = build_replay(config)
+    server.start()
+    signal.pause()
+
+
+def import_all(config: PreloadConfig, logs: Path) -> None:
+    logging.basicConfig(filename=logs / f"{os.getpid()}.log", level=logging.INFO)
+    build_preloader(config).run(threading.Event())
+
+
+@pytest.fixture(scope="module")
+def catch_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded_catch(tmp_path_factory.mktemp("data") / "catch", rows=7000, capacity=5000)
+
+
+@pytest.fixture
+def catch_service(catch_teacher: Path) -> Iterator[TeacherServer]:
+    server = serve_teacher(str(catch_teacher))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def processes(
+    tmp_path: Path, catch_service: TeacherServer, catch_data: Path, catch_teacher: Path
+) -> Iterator[Processes]:
+    running = Processes(tmp_path, catch_service.address, catch_data, catch_teacher)
+    yield running
+    running.close()
+
+
+def test_killed_at_any_moment_the_import_ends_with_every_transition_once(
+    processes: Processes, catch_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = transitions_by_dopamine(catch_data, 7, CATCH)
+    replay = processes.start_replay()
+    # Two importers of one run: one waits until the other is gone, and takes over.
+    first, second = processes.start_importer(), processes.start_importer()
+    processes.wait_for(1000)
+    if "import" not in processes.log(first):
+        first, second = second, first
+    processes.kill(first)
+    interrupted = processes.wait_for(1)
+    processes.wait_for(interrupted + 1000)
+    # In the middle of writing, as a learner's commit is.
+    commit = processes.commit("commit")
+    assert processes.wait_for(1) < len(expected)
+    assert f"importing transitions {interrupted} to {len(expected)}" in processes.log(second)
+
+    # All are killed, and the table falls back to the commit.
+    processes.kill(second, replay)
+    with serving_replay(commit.parent, CATCH, restore_from=commit) as address:
+        restored = inserted(address)
+        assert interrupted < restored < len(expected)
+        settings = dataclasses.replace(processes.settings, replay_address=address)
+        with caplog.at_level(logging.INFO):
+            build_preloader(settings).run(threading.Event())
+            # Once it holds all there is nothing to do.
+            build_preloader(settings).run(threading.Event())
+        assert f"importing transitions {restored} to {len(expected)}" in caplog.text
+        assert caplog.text.count("holds its") == 1
+        items = items_in(address, CATCH)
+        assert inserted(address) == len(expected)
+    assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)
+
+
+def catch_config(tmp_path: Path, data: Path, checkpoint: Path, **changes: Any) -> PreloadConfig:
+    teacher = load_teacher(str(checkpoint)).card
+    looked_at = look_at(str(data), None, CATCH)
+    return config(tmp_path / "run", looked_at, CATCH, teacher=teacher, **changes)
+
+
+def test_of_more_than_is_wanted_the_newest_transitions_are_taken(
+    tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
+) -> None:
+    expected = transitions_by_dopamine(catch_data, 7, CATCH)[-500:]
+    with serving_replay(tmp_path, CATCH) as address:
+        settings = catch_config(
+            tmp_path,
+            catch_data,
+            catch_teacher,
+            transitions=500,
+            replay_address=address,
+            teacher_address=catch_service.address,
+        )
+        build_preloader(settings).run(threading.Event())
+        items = items_in(address, CATCH)
+    assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)
+    # Nor were the others labelled: a few rows more than transitions.
+    scores = np.load(settings.run / "teacher_labels" / "scores.npy")
+    assert 500 < len(scores) < 700
+
+
+def test_a_teacher_that_is_away_is_waited_for(
+    tmp_path: Path, catch_data: Path, catch_teacher: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port, stop = free_port(), threading.Event()
+    with serving_replay(tmp_path, CATCH) as address:
+        settings = catch_config(
+            tmp_path,
+            catch_data,
+            catch_teacher,
+            replay_address=address,
+            teacher_address=f"localhost:{port}",
+            teacher_timeout_seconds=1.0,
+        )
+        thread = threading.Thread(target=build_preloader(settings).run, args=(stop,))
+        thread.start()
+        wait_until(lambda: "waiting for the teacher" in caplog.text)
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+        thread = threading.Thread(target=build_preloader(settings).run, args=(threading.Event(),))
+        thread.start()
+        server = serve_teacher(str(catch_teacher), port)
+        wait_until(lambda: inserted(address) > 0)
+        # Away in the middle of it, too.
+        server.stop(0)
+        caplog.clear()
+        wait_until(lambda: "waiting for the teacher" in caplog.text)
+        assert inserted(address) < settings.transitions
+        server = serve_teacher(str(catch_teacher), port)
+        thread.join(60)
+        assert not thread.is_alive()
+        assert inserted(address) == settings.transitions
+        assert all(item["has_teacher"] == 1 for item in items_in(address, CATCH))
+        server.stop(0)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_scores_of_another_teacher_are_refused(
+    tmp_path: Path, catch_data: Path, catch_teacher: Path, pong_teacher: str
+) -> None:
+    with serving_replay(tmp_path, CATCH) as address:
+        settings = catch_config(
+            tmp_path,
+            catch_data,
+            catch_teacher,
+            replay_address=address,
+            teacher_address=pong_teacher,
+        )
+        with pytest.raises(UserError, match="not this run's catch_by_hand .* serve that one"):
+            build_preloader(settings).run(threading.Event())
+
+
+def test_data_that_changed_since_the_run_was_set_up_is_refused(
+    tmp_path: Path, catch_data: Path, catch_teacher: Path
+) -> None:
+    with serving_replay(tmp_path, CATCH) as address:
+        settings = catch_config(
+            tmp_path,
+            catch_data,
+            catch_teacher,
+            replay_address=address,
+            teacher_address="localhost:1",
+        )
+        other = recorded_catch(tmp_path / "other", rows=3000, capacity=5000)
+        changed = dataclasses.replace(settings.data, path=str(other))
+        with pytest.raises(UserError, match="other data than when this run was set up"):
+            build_preloader(dataclasses.replace(settings, data=changed)).run(threading.Event())
+
+
+@pytest.mark.slow
+def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew(
+    processes: Processes, catch_data: Path
+) -> None:
+    expected = transitions_by_dopamine(catch_data, 7, CATCH)
+    replay, importer = processes.start_replay(), processes.start_importer()
+    processes.wait_for(500)
+    commit = processes.commit("commit")
+    processes.wait_for(2000)
+    processes.kill(replay)
+    processes.restore(commit)
+    importer.join(150)
+    assert importer.exitcode == 0
+    assert "filling the table anew" in processes.log(importer)
+    assert inserted(processes.address) == len(expected)
+    items = items_in(processes.address, CATCH)
+    assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)

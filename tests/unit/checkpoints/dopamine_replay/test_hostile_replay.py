@@ -1,0 +1,365 @@
+"""Damaged, foreign and malicious files: each is refused, by name, in little memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import struct
+import tempfile
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
+from rrl_agents.checkpoints.dopamine_replay.gzip_stream import GzipStream
+from rrl_agents.checkpoints.dopamine_replay.npy_column import NpyColumn, read_whole
+from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
+
+CAPACITY, ADDED, STACK, HORIZON = 20, 27, 4, 1
+FRAME_SHAPE = (2, 3)
+OBSERVATION = "$store$_observation_ckpt.3.gz"
+MODEST_BYTES = 1 << 22
+
+
+def npy(array: Any, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **options)
+    return stream.getvalue()
+
+
+def npy_with_header(header: str, version: bytes = b"\x01\x00", content: bytes = b"") -> bytes:
+    length = struct.pack("<H" if version == b"\x01\x00" else "<I", len(header))
+    return b"\x93NUMPY" + version + length + header.encode("latin1") + content
+
+
+def columns() -> dict[str, bytes]:
+    """A small full buffer, file by file, unpacked: its cursor is at 27 mod 20 = 7."""
+    random = np.random.default_rng(0)
+    cursor = ADDED % CAPACITY
+    around = (cursor - HORIZON + np.arange(STACK + HORIZON)) % CAPACITY
+    return {
+        OBSERVATION: npy(random.integers(0, 256, (CAPACITY, *FRAME_SHAPE), np.uint8)),
+        "$store$_action_ckpt.3.gz": npy(random.integers(0, 6, CAPACITY).astype(np.int32)),
+        "$store$_reward_ckpt.3.gz": npy(np.ones(CAPACITY, np.float32)),
+        "$store$_terminal_ckpt.3.gz": npy(np.zeros(CAPACITY, np.uint8)),
+        "add_count_ckpt.3.gz": npy(np.array(ADDED)),
+        "invalid_range_ckpt.3.gz": npy(around),
+        "episode_end_indices_ckpt.3.gz": pickle.dumps({np.int64(12)}, protocol=4),
+    }
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write the buffer with some files' content replaced; None leaves a file out."""
+
+    def write(changed: dict[str, bytes | None] | None = None) -> Path:
+        for name, content in {**columns(), **(changed or {})}.items():
+            if content is not None:
+                (tmp_path / name).write_bytes(gzip.compress(content))
+        return tmp_path
+
+    return write
+
+
+def read_all(path: Path) -> DopamineReplay:
+    rows = open_dopamine_replay(path)
+    for _ in rows.chunks():
+        pass
+    return rows
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MODEST_BYTES
+
+
+def test_the_buffer_of_these_tests_is_sound(write: Callable[..., Path]) -> None:
+    rows = read_all(write())
+    assert (rows.rows, rows.frame_shape, rows.stack_size, rows.num_actions) == (20, (2, 3), 4, 6)
+
+
+HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': (20, 2, 3), }"
+FRAMES = bytes(20 * 6)
+
+BAD_OBSERVATIONS = {
+    "a pickled array": (npy(np.array([None] * 20), allow_pickle=True), "objects"),
+    "a pickle": (pickle.dumps([1, 2, 3], protocol=4), "numpy's format"),
+    "nothing": (b"", "truncated"),
+    "only a header": (npy_with_header(HEADER), "truncated or was altered"),
+    "a row too few": (npy_with_header(HEADER, content=FRAMES[:-6]), "truncated or was altered"),
+    "a byte too many": (npy_with_header(HEADER, content=FRAMES + b"!"), "altered"),
+    "Fortran order": (npy(np.asfortranarray(np.zeros((20, 2, 3), np.uint8))), "Fortran"),
+    "floats": (npy(np.zeros((20, 2, 3), np.float32)), "must be uint8"),
+    "colours": (npy(np.zeros((20, 2, 3, 3), np.uint8)), "must be uint8"),
+    "no rows": (npy(np.zeros((0, 2, 3), np.uint8)), "must be uint8"),
+    "text": (npy(np.zeros((20, 2, 3), "U1")), "only numbers"),
+    "records": (npy(np.zeros(20, [("a", "u1"), ("b", "u1")])), "only numbers"),
+    "version 2": (npy_with_header(HEADER, b"\x02\x00", FRAMES), "version 1"),
+    "a huge header of version 2": (
+        b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(1 << 20),
+        "version 1",
+    ),
+    "a large header": (npy_with_header(HEADER + " " * 4000, content=FRAMES), "header of"),
+    "a header of code": (npy_with_header("__import__('os').system('true')"), "header cannot"),
+    "a header of brackets": (npy_with_header("(" * 900), "header cannot"),
+    "more rows than memory": (npy_with_header(HEADER.replace("20,", "10**18,")), "header cannot"),
+    "an absurd shape": (npy_with_header(HEADER.replace("20,", "1000000000000,")), "at most"),
+    "an absurd row": (npy_with_header(HEADER.replace("2, 3", "99999, 99999")), "at most"),
+    "a shape that multiplies to little": (
+        npy_with_header(HEADER.replace("20, 2, 3", "9999999999999, 0, 3")),
+        "at most",
+    ),
+    "a negative shape": (npy_with_header(HEADER.replace("20,", "-20,")), "at most"),
+    "many dimensions": (npy_with_header(HEADER.replace("2, 3", "1, " * 30)), "at most"),
+    "rows that the file cannot hold": (
+        npy_with_header(HEADER.replace("20, 2, 3", "9000000, 84, 84")),
+        "cannot hold",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_OBSERVATIONS)
+@pytest.mark.usefixtures("little_memory")
+def test_frames_that_are_no_frames_are_refused(what: str, write: Callable[..., Path]) -> None:
+    content, reason = BAD_OBSERVATIONS[what]
+    with pytest.raises(ValueError, match=r"observation_ckpt\.3\.gz: .*" + reason):
+        read_all(write({OBSERVATION: content}))
+
+
+BAD_FILES: dict[str, tuple[str, bytes | None, str]] = {
+    "a missing column": ("$store$_reward_ckpt.3.gz", None, "lacks .*reward"),
+    "a shorter column": ("$store$_reward_ckpt.3.gz", npy(np.ones(19, np.float32)), "same check"),
+    "wide rows": ("$store$_reward_ckpt.3.gz", npy(np.ones((20, 2), np.float32)), "one number"),
+    "a reward of nan": ("$store$_reward_ckpt.3.gz", npy(np.full(20, np.nan)), "is nan"),
+    "a reward too large": ("$store$_reward_ckpt.3.gz", npy(np.full(20, 1e300)), "is inf"),
+    "actions of floats": ("$store$_action_ckpt.3.gz", npy(np.ones(20)), "same checkpoint"),
+    "negative actions": ("$store$_action_ckpt.3.gz", npy(np.full(20, -1)), "from 0 on"),
+    "huge actions": ("$store$_action_ckpt.3.gz", npy(np.full(20, 2**40)), "from 0 on"),
+    "nothing added": ("add_count_ckpt.3.gz", npy(np.array(0)), "nothing to read"),
+    "a negative count": ("add_count_ckpt.3.gz", npy(np.array(-7)), "nothing to read"),
+    "a count of floats": ("add_count_ckpt.3.gz", npy(np.array(27.0)), "whole numbers"),
+    "several counts": ("add_count_ckpt.3.gz", npy(np.array([27, 27])), "whole numbers"),
+    "another buffer's count": ("add_count_ckpt.3.gz", npy(np.array(40)), "does not surround"),
+    "another buffer's range": ("invalid_range_ckpt.3.gz", npy(np.arange(5)), "does not surround"),
+    "an empty range": ("invalid_range_ckpt.3.gz", npy(np.arange(0)), "does not surround"),
+    "a range of zeros": ("invalid_range_ckpt.3.gz", npy(np.zeros(4, int)), "does not surround"),
+    "an end beyond the rows": (
+        "episode_end_indices_ckpt.3.gz",
+        pickle.dumps({20}),
+        "below 20",
+    ),
+    "ends of text": ("episode_end_indices_ckpt.3.gz", pickle.dumps({"1"}), "something else"),
+    "ends that are true": ("episode_end_indices_ckpt.3.gz", pickle.dumps({True}), "something else"),
+    "a dict of ends": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1: 2}), "refused"),
+    "a truncated pickle": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1})[:-1], "damaged"),
+    "an empty pickle": ("episode_end_indices_ckpt.3.gz", b"", "damaged"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+@pytest.mark.usefixtures("little_memory")
+def test_files_that_do_not_belong_together_are_refused(
+    what: str, write: Callable[..., Path]
+) -> None:
+    name, content, reason = BAD_FILES[what]
+    with pytest.raises(ValueError, match=reason):
+        read_all(write({name: content}))
+
+
+class _RunsCode:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch /tmp/rrl_was_here",)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_that_runs_code_is_refused_without_running_it(
+    protocol: int, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(os, "system", ran.append)
+    content = pickle.dumps({_RunsCode()}, protocol=protocol)
+    with pytest.raises(ValueError, match="refused"):
+        read_all(write({"episode_end_indices_ckpt.3.gz": content}))
+    assert not ran
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    "content",
+    [
+        # A memo index of 2**31: the memo is an array of that length.
+        b"\x80\x04\x8fr\x00\x00\x00\x80.",
+        # A bytearray that announces 2**40 bytes.
+        b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
+    ],
+)
+def test_a_pickle_that_asks_for_memory_is_refused(
+    content: bytes, write: Callable[..., Path]
+) -> None:
+    with pytest.raises(ValueError, match="refused|damaged"):
+        read_all(write({"episode_end_indices_ckpt.3.gz": content}))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_ends_of_every_pickle_protocol_are_read(protocol: int, tmp_path: Path) -> None:
+    path = tmp_path / "ends.gz"
+    ends = {np.int64(7), np.int32(3), 19}
+    path.write_bytes(gzip.compress(pickle.dumps(ends, protocol=protocol)))
+    assert read_episode_ends(path, 20).tolist() == [3, 7, 19]
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    packer = zlib.compressobj(wbits=31)
+    zeros = bytes(1 << 20)
+    header = npy_with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (5,), }")
+    path.write_bytes(
+        packer.compress(header)
+        + b"".join(packer.compress(zeros) for _ in range(64))
+        + packer.flush()
+    )
+    with pytest.raises(ValueError, match="altered"):
+        read_whole(path)
+
+
+def test_every_truncation_is_refused(write: Callable[..., Path]) -> None:
+    path = write() / OBSERVATION
+    packed = path.read_bytes()
+    for size in range(len(packed)):
+        path.write_bytes(packed[:size])
+        with pytest.raises(ValueError, match="observation_ckpt"):
+            read_all(path.parent)
+
+
+def test_a_flipped_bit_anywhere_in_the_frames_is_noticed(write: Callable[..., Path]) -> None:
+    path = write() / OBSERVATION
+    packed = bytearray(path.read_bytes())
+    # The 10 bytes of gzip's own header hold a time and a system that nobody checks.
+    for place in range(10, len(packed)):
+        packed[place] ^= 1
+        path.write_bytes(packed)
+        with pytest.raises(ValueError, match="observation_ckpt"):
+            read_all(path.parent)
+        packed[place] ^= 1
+
+
+def test_what_follows_the_packed_content_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.gz"
+    one = gzip.compress(b"12345")
+    path.write_bytes(one + one)
+    with GzipStream(path) as stream:
+        assert stream.read(5) == b"12345"
+        with pytest.raises(ValueError, match="something follows"):
+            stream.finish()
+
+
+def test_a_header_of_python_2_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.gz"
+    header = "{'descr': '<i4', 'fortran_order': False, 'shape': (3L,), }\n"
+    path.write_bytes(gzip.compress(npy_with_header(header, content=struct.pack("<3i", 1, 2, 3))))
+    assert read_whole(path).tolist() == [1, 2, 3]
+
+
+def test_the_newest_whole_buffer_is_taken(write: Callable[..., Path]) -> None:
+    path = write()
+    for name, content in columns().items():
+        newer = name.replace(".3.", ".10.")
+        if "reward" not in name:
+            (path / newer).write_bytes(gzip.compress(content))
+    assert open_dopamine_replay(path).rows == CAPACITY
+    with pytest.raises(ValueError, match="buffer 10 lacks .*reward_ckpt.10.gz"):
+        open_dopamine_replay(path, 10)
+    with pytest.raises(ValueError, match=r"no replay buffer 4; there are \[3, 10\]"):
+        open_dopamine_replay(path, 4)
+
+
+def test_a_folder_without_a_buffer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no replay buffer here"):
+        open_dopamine_replay(tmp_path)
+    with pytest.raises(ValueError, match="no such directory"):
+        open_dopamine_replay(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("first_row", [-1, 21])
+def test_a_first_row_out_of_range_is_refused(first_row: int, write: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="give 0 to 20"):
+        open_dopamine_replay(write()).chunks(first_row)
+
+
+def test_the_fingerprint_tells_any_change_of_content(write: Callable[..., Path]) -> None:
+    before = open_dopamine_replay(write()).fingerprint
+    assert open_dopamine_replay(write()).fingerprint == before
+    for name, content in columns().items():
+        if "ckpt" in name and not name.startswith(("add_count", "invalid", "episode")):
+            changed = content[:-1] + bytes([content[-1] ^ 1])
+            assert open_dopamine_replay(write({name: changed})).fingerprint != before
+        write({name: content})
+
+
+def _refused_or_read(read: Callable[[Path], object], content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "column.gz"
+        path.write_bytes(content)
+        try:
+            read(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+
+
+FUZZ = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def _read_column(path: Path) -> None:
+    with NpyColumn(path) as column:
+        if column.shape:
+            column.read(column.shape[0])
+        column.finish()
+
+
+@FUZZ
+@given(content=st.binary(max_size=300), is_packed=st.booleans())
+@example(content=b"", is_packed=True)
+def test_any_bytes_are_refused_or_read(content: bytes, is_packed: bool) -> None:
+    _refused_or_read(_read_column, gzip.compress(content) if is_packed else content)
+
+
+@FUZZ
+@given(
+    header=st.one_of(
+        st.text(st.characters(max_codepoint=255), max_size=200),
+        st.builds(
+            "{{'descr': {!r}, 'fortran_order': {}, 'shape': {}}}".format,
+            st.sampled_from(["|u1", "<f4", "|O", "<i8", "|b1", ">f8", "|V8", "<M8[s]", "|S9", ""]),
+            st.sampled_from(["False", "True", "0"]),
+            st.lists(st.integers(-2, 2**70), max_size=5).map(tuple),
+        ),
+    ),
+    content=st.binary(max_size=64),
+)
+def test_any_header_is_refused_or_read(header: str, content: bytes) -> None:
+    _refused_or_read(_read_column, gzip.compress(npy_with_header(header, content=content)))
+
+
+@FUZZ
+@given(place=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.integers(0, 40))
+def test_any_altered_pickle_of_ends_is_refused_or_read(place: int, value: int, cut: int) -> None:
+    content = bytearray(pickle.dumps({np.int64(n) for n in range(5)}, protocol=4))
+    content[place % len(content)] = value
+    packed = gzip.compress(bytes(content[: len(content) - cut]))
+    _refused_or_read(lambda path: read_episode_ends(path, 20), packed)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from rrl_agents.checkpoints.card_markdown import card_markdown, describe_network, describe_score
+from rrl_agents.checkpoints.teacher_card import (
+    Compute,
+    EvaluationScore,
+    Parent,
+    PlayProtocol,
+    TeacherCard,
+)
+from rrl_agents.networks.config import NetworkConfig
+
+TEACHER = TeacherCard(
+    name="dqn400",
+    game="pong",
+    network=NetworkConfig(),
+    num_actions=6,
+    observation_shape=(84, 84, 4),
+    made="imported",
+    algorithm="DQN (Adam)",
+    score=EvaluationScore(
+        mean_return=18.5,
+        std_return=1.25,
+        episodes=30,
+        epsilon=0.001,
+        sticky_actions=0.25,
+        interval=(18.0, 19.0),
+    ),
+    parameters_sha256="a" * 64,
+)
+
+STUDENT = TeacherCard(
+    name="qdagger-pong-1",
+    game="pong",
+    network=NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID"),
+    num_actions=6,
+    observation_shape=(84, 84, 4),
+    made="the student of a finished run",
+    algorithm="qdagger",
+    protocol=PlayProtocol(
+        frames_per_step=4, stack_size=4, max_episode_steps=27_000, sticky_actions=0.25
+    ),
+    score=EvaluationScore(
+        mean_return=12.25,
+        std_return=2.0,
+        episodes=10,
+        epsilon=0.001,
+        sticky_actions=0.25,
+        interval=(11.0, 13.5),
+        note="played by these weights",
+    ),
+    random_return=-20.7,
+    compute=Compute(
+        environment_frames=112_000,
+        teacher_frames=120_000,
+        gradient_updates=14_500,
+        hardware_seconds=725.0,
+        hardware="2 cores of a CPU, no GPU",
+    ),
+    command="rrl train qdagger --run runs/pong-1",
+    code_version="rrl 0.1.0",
+    parents=(Parent(relations=("teacher",), card=TEACHER),),
+    parameters_sha256="b" * 64,
+)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def test_a_reader_finds_who_played_how_well_and_under_which_rules() -> None:
+    text = card_markdown(STUDENT)
+    assert text.startswith("# qdagger-pong-1\n")
+    found = rows(text)
+    # Mean ± standard deviation, interval, episodes, epsilon, sticky actions.
+    score = ["this agent", "12.25 ± 2.00", "11.00 to 13.50", "10", "0.001", "0.25"]
+    teacher = ["teacher dqn400", "18.50 ± 1.25", "18.00 to 19.00", "30", "0.001", "0.25"]
+    assert score in found
+    assert teacher in found
+    assert ["random policy", "-20.70", "", "", "", ""] in found
+    # (12.25 + 20.7) / (18.5 + 20.7) = 32.95 / 39.2.
+    assert "Between the random policy (0) and dqn400 (1), this agent is at 0.84." in text
+    facts = dict(row[:2] for row in found if len(row) == 2)
+    assert facts["game"] == "pong"
+    assert facts["algorithm"] == "qdagger"
+    assert "sticky actions 0.25" in facts["protocol"] and "27,000 steps" in facts["protocol"]
+    assert "features \\(16, 32, 32\\)" in facts["network"]
+    assert "This agent: played by these weights." in text
+
+
+def test_a_reader_finds_what_it_cost_and_what_the_line_cost() -> None:
+    found = rows(card_markdown(STUDENT))
+    # Nobody knows what the teacher cost: the line's sums are bounds. 725 s are 12 min 5 s.
+    assert ["frames it played", "112,000", "at least 112,000"] in found
+    assert ["frames its teacher played", "120,000", "at least 120,000"] in found
+    assert ["gradient steps", "14,500", "at least 14,500"] in found
+    assert ["time", "12 min 5 s", "at least 12 min 5 s"] in found
+    assert ["hardware", "2 cores of a CPU, no GPU", ""] in found
+
+
+def test_a_reader_finds_the_command_the_code_and_the_parents() -> None:
+    text = card_markdown(STUDENT)
+    assert "\n    rrl train qdagger --run runs/pong-1\n" in text
+    assert "rrl 0.1.0" in text
+    parent = ["teacher", "dqn400", "DQN \\(Adam\\)", "18.50 ± 1.25", f"`{'a' * 12}`"]
+    assert parent in rows(text)
+
+
+def test_what_is_not_known_is_said_to_be_unknown() -> None:
+    bare = dataclasses.replace(
+        STUDENT, score=None, random_return=None, compute=None, command="", parents=(), network=None
+    )
+    text = card_markdown(bare)
+    assert ["this agent", "not evaluated", "", "", "", ""] in rows(text)
+    assert ["random policy", "unknown", "", "", "", ""] in rows(text)
+    assert ["time", "unknown", "unknown"] in rows(text)
+    assert "The command is not known." in text
+    assert "It names none." in text
+    assert describe_score(None) == "not evaluated"
+
+
+def test_a_cards_texts_cannot_end_a_table_or_make_a_link() -> None:
+    hostile = "x |\n| y | [click](http://evil) <script> `code` *bold*"
+    text = card_markdown(dataclasses.replace(STUDENT, name=hostile, made=hostile, command=hostile))
+    heading = text.splitlines()[0]
+    assert heading == (
+        "# x \\| \\| y \\| \\[click\\]\\(http://evil\\) \\<script\\> \\`code\\` \\*bold\\*"
+    )
+    # In a block of code nothing has a meaning but the end of the indentation.
+    assert "\n    x | | y | [click]" in text
+
+
+def test_a_cards_texts_cannot_steer_a_terminal() -> None:
+    text = card_markdown(dataclasses.replace(STUDENT, name="a\x1b[2Jb\x07\u202ec"))
+    assert text.splitlines()[0] == "# a \\[2Jb c"
+
+
+def test_a_long_training_is_told_in_hours() -> None:
+    slow = dataclasses.replace(STUDENT, compute=Compute(hardware_seconds=90_061.0), parents=())
+    # 25 h 1 min 1 s.
+    assert ["time", "25 h 1 min", "25 h 1 min"] in rows(card_markdown(slow))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (NetworkConfig(name="mlp", features=(64,)), "mlp, features (64,)"),
+        (
+            NetworkConfig(head="categorical", noisy=True),
+            "nature_cnn, features (32, 64, 64), hidden units 512, padding SAME, head categorical, "
+            "51 atoms, noisy",
+        ),
+    ],
+)
+def test_a_network_is_one_line(network: NetworkConfig, words: str) -> None:
+    assert describe_network(network) == words

@@ -1,0 +1,273 @@
+"""Real files, damaged in every way: each reader gives an answer or a clear error, in bounds.
+
+One example is one damaged file. The default run tries a few dozen per reader, `-m slow` thousands.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import shutil
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, load_teacher
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.teacher_directory import read_card, save_teacher
+from rrl_agents.networks.registry import NetworkConfig
+
+LONGEST_SECONDS = 10.0
+"""A file of some kilobytes takes milliseconds; what hangs takes for ever."""
+
+MOST_BYTES = 64 << 20
+"""Of Python's and numpy's memory above what was there: the intact files need far less."""
+
+LONGEST_MESSAGE = 4000
+
+TENSORFLOW = "fixtures/dopamine2.0.5_tf1/1/checkpoints"
+
+# Numbers that lengths, shapes and offsets turn into when somebody means harm.
+_NUMBERS = st.sampled_from(
+    [0, 1, 2**7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1]
+)
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
+    """A way to damage a file: one to three steps, each at a share of its length."""
+    steps = draw(st.lists(_steps(), min_size=1, max_size=3))
+
+    def damage(content: bytes) -> bytes:
+        for step in steps:
+            content = step(content)
+        return content
+
+    return damage
+
+
+@st.composite
+def _steps(draw: st.DrawFn) -> Callable[[bytes], bytes]:
+    # Headers lie at one end or the other: places close to them are as likely as all others.
+    share = draw(st.one_of(st.floats(0, 1), st.floats(0, 0.02), st.floats(0.98, 1)))
+    length = draw(st.integers(0, 64))
+    kind = draw(st.sampled_from(["cut", "drop", "fill", "number", "repeat"]))
+    raw = draw(st.binary(min_size=1, max_size=16))
+    number = draw(_NUMBERS).to_bytes(8, draw(st.sampled_from(["little", "big"])))
+
+    def step(content: bytes) -> bytes:
+        at = int(share * len(content))
+        before, after = content[:at], content[at:]
+        if kind == "cut":
+            return before
+        if kind == "drop":
+            return before + after[length:]
+        if kind == "repeat":
+            return before + after[:length] * 3 + after[length:]
+        new = raw if kind == "fill" else number
+        return before + new + after[len(new) :]
+
+    return step
+
+
+def check_bounds(read: Callable[[], Any]) -> None:
+    """Read, and hold the reader to its word: an answer or a ValueError, soon, in little memory."""
+    tracemalloc.start()
+    start = time.perf_counter()
+    try:
+        read()
+    except ValueError as error:
+        assert 0 < len(str(error)) < LONGEST_MESSAGE
+    finally:
+        seconds = time.perf_counter() - start
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert seconds < LONGEST_SECONDS
+    assert peak < MOST_BYTES
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
+# Each case: (file to damage, reader), built once in a folder of its own.
+Case = tuple[Path, Callable[[], Any], Callable[[bytes], bytes], bytes]
+
+
+def same(content: bytes) -> bytes:
+    return content
+
+
+def jax_case(folder: Path, shared: Path | None) -> Case:
+    generator = np.random.default_rng(0)
+    shapes = {
+        "Conv_0": (8, 8, 4, 2),
+        "Conv_1": (4, 4, 2, 2),
+        "Conv_2": (3, 3, 2, 2),
+        "Dense_0": (242, 4),
+        "Dense_1": (4, 6),
+    }
+    layers = {
+        name: {
+            "kernel": generator.normal(size=shape).astype(np.float32),
+            "bias": np.zeros(shape[-1], np.float32),
+        }
+        for name, shape in shapes.items()
+    }
+    bundle = {"training_steps": 3, "online_params": {"params": layers}, "state": None}
+    file = folder / "ckpt.3"
+    content = pickle.dumps(bundle, protocol=4)
+    overwrite(file, content)
+    return file, lambda: load_teacher(file), same, content
+
+
+def tensorflow_case(folder: Path, shared: Path | None, ending: str) -> Case:
+    if shared is None:
+        pytest.skip("the folder of shared fixtures is not beside the repository")
+    for file in (shared / TENSORFLOW).glob("tf_ckpt-199.*"):
+        shutil.copyfile(file, folder / file.name)
+    (damaged,) = folder.glob(f"tf_ckpt-199.{ending}*")
+    return damaged, lambda: load_teacher(folder), same, damaged.read_bytes()
+
+
+def card_case(folder: Path, shared: Path | None) -> Case:
+    content = (BUNDLED_DIRECTORY / "pong_dqn/card.json").read_bytes()
+    card = json.loads(content)
+    card["parents"] = [{"relations": ["teacher"], "card": json.loads(content)}]
+    file = folder / "card.json"
+    return file, lambda: read_card(file), same, json.dumps(card).encode()
+
+
+def small_teacher(folder: Path) -> None:
+    params = {
+        "params": {
+            "Dense_0": {"kernel": np.ones((6, 2), np.float32), "bias": np.zeros(2, np.float32)},
+        }
+    }
+    save_teacher(
+        folder,
+        params,
+        TeacherCard(
+            name="small",
+            game="none",
+            network=NetworkConfig(name="mlp", features=()),
+            num_actions=2,
+            observation_shape=(2, 3),
+            made="by hand",
+            parameters_sha256=params_hash(params_to_bytes(params)),
+        ),
+    )
+
+
+def params_case(folder: Path, shared: Path | None) -> Case:
+    small_teacher(folder)
+    file, card = folder / "params.safetensors", folder / "card.json"
+    content, text = file.read_bytes(), card.read_text()
+    right = params_hash(content)
+
+    def read() -> Any:
+        # A card that vouches for the damaged file: the hash is no defence then.
+        overwrite(card, text.replace(right, params_hash(file.read_bytes())).encode())
+        return load_teacher(folder)
+
+    return file, read, same, content
+
+
+def replay_case(folder: Path, shared: Path | None, column: str, *, packed: bool) -> Case:
+    rows = 40
+    columns = {
+        "$store$_observation": np.zeros((rows, 4, 4), np.uint8),
+        "$store$_action": np.zeros(rows, np.int32),
+        "$store$_reward": np.zeros(rows, np.float32),
+        "$store$_terminal": (np.arange(rows) % 10 == 9).astype(np.uint8),
+        "add_count": np.array(55),
+        # 55 rows into 40: the next goes to row 15. One step before it, four frames behind.
+        "invalid_range": np.arange(14, 19),
+    }
+    for name, array in columns.items():
+        with gzip.open(folder / f"{name}_ckpt.0.gz", "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    damaged = folder / f"{column}_ckpt.0.gz"
+    content = damaged.read_bytes()
+
+    def read() -> int:
+        replay = open_dopamine_replay(folder)
+        return sum(len(chunk.action) for chunk in replay.chunks(0, 16))
+
+    assert read() == rows
+    if packed:
+        return damaged, read, same, content
+    return damaged, read, gzip.compress, gzip.decompress(content)
+
+
+CASES: dict[str, Callable[[Path, Path | None], Case]] = {
+    "jax pickle": jax_case,
+    "tensorflow index": lambda folder, shared: tensorflow_case(folder, shared, "index"),
+    "tensorflow data": lambda folder, shared: tensorflow_case(folder, shared, "data"),
+    "card": card_case,
+    "parameters": params_case,
+    **{
+        f"replay {column}{' packed' if packed else ''}": (
+            lambda folder, shared, column=column, packed=packed: replay_case(
+                folder, shared, column, packed=packed
+            )
+        )
+        for column in ("$store$_observation", "$store$_terminal", "add_count", "invalid_range")
+        for packed in (False, True)
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    yield lambda name: tmp_path_factory.mktemp(name.replace(" ", "_").replace("$", ""))
+
+
+def shared_or_none() -> Path | None:
+    path = Path(__file__).parents[3] / "../shared"
+    return path if path.is_dir() else None
+
+
+def run(name: str, folder: Path, examples: int) -> None:
+    file, read, pack, content = CASES[name](folder, shared_or_none())
+    overwrite(file, pack(content))
+    read()
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(damage=damages())
+    def damaged(damage: Callable[[bytes], bytes]) -> None:
+        overwrite(file, pack(damage(content)))
+        check_bounds(read)
+
+    damaged()
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_damaged_file_is_read_or_refused_in_bounds(
+    name: str, folders: Callable[[str], Path]
+) -> None:
+    run(name, folders(name), examples=25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.timeout(1800)
+def test_thousands_of_damaged_files_are_read_or_refused_in_bounds(
+    name: str, folders: Callable[[str], Path]
+) -> None:
+    run(name, folders(name), examples=2000)

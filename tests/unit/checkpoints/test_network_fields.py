@@ -1,0 +1,79 @@
+"""The "network" object of a card: what is written is read back, and nothing else is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.checkpoints.network_fields import network_from_fields
+from rrl_agents.networks.config import HEADS, MAX_ATOMS, MAX_UNITS, NetworkConfig
+
+WRITTEN = json.loads(json.dumps(dataclasses.asdict(NetworkConfig(head="categorical"))))
+
+
+def _read(value: Any) -> NetworkConfig:
+    return network_from_fields(JsonFields.parse(json.dumps(value), "card"))
+
+
+@given(
+    config=st.builds(
+        NetworkConfig,
+        name=st.just("mlp"),
+        features=st.lists(st.integers(1, MAX_UNITS), max_size=16).map(tuple),
+        hidden_units=st.integers(1, MAX_UNITS),
+        padding=st.sampled_from(["SAME", "VALID"]),
+        head=st.sampled_from(HEADS),
+        num_atoms=st.integers(1, MAX_ATOMS),
+        value_bound=st.floats(0.001, 1e6),
+        dueling=st.booleans(),
+        noisy=st.booleans(),
+        quantile_embedding_dim=st.integers(1, MAX_ATOMS),
+    )
+)
+def test_every_network_is_read_back_from_what_is_written(config: NetworkConfig) -> None:
+    assert _read(dataclasses.asdict(config)) == config
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(NetworkConfig)])
+def test_no_field_has_a_default(field: str) -> None:
+    with pytest.raises(ValueError, match=f"field {field} is missing"):
+        _read({name: value for name, value in WRITTEN.items() if name != field})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", "__class__", "network '__class__' is unknown"),
+        ("features", [2**40] * 3, "features holds 1099511627776"),
+        ("features", [1] * 10_000, "needs 3 numbers"),
+        ("hidden_units", 0, "hidden_units holds 0"),
+        ("hidden_units", 1.5, "field hidden_units is 1.5; it must be a whole number"),
+        ("head", "c51", "head is 'c51'; choose one of"),
+        ("num_atoms", 10**18, "num_atoms holds 1000000000000000000"),
+        ("num_atoms", True, "field num_atoms is True"),
+        ("value_bound", -10.0, "value_bound is -10.0"),
+        ("value_bound", 1e308, "value_bound is 1e"),
+        ("dueling", 1, "field dueling is 1; it must be true or false"),
+        ("noisy", None, "field noisy is None; it must be true or false"),
+        ("quantile_embedding_dim", -1, "quantile_embedding_dim holds -1"),
+        ("bias", True, "unknown field bias"),
+    ],
+)
+def test_a_field_that_no_network_has_is_refused_by_name(
+    field: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _read(WRITTEN | {field: value})
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_bound_that_is_no_finite_number_is_refused(number: str) -> None:
+    text = json.dumps(WRITTEN).replace('"value_bound": 10.0', f'"value_bound": {number}')
+    with pytest.raises(ValueError, match="value_bound is"):
+        network_from_fields(JsonFields.parse(text, "card"))

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.teacher_card import Compute, Parent, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card, save_teacher
+from services.cli.lineage import lineage
+from services.shared.errors import UserError
+from tests.conftest import perfect_catch_params
+
+
+@pytest.fixture
+def first(catch_teacher: Path) -> TeacherCard:
+    """A student of the teacher of Catch, of other parameters."""
+    teacher = read_card(catch_teacher / CARD_FILE)
+    return dataclasses.replace(
+        teacher,
+        name="first",
+        algorithm="qdagger",
+        parents=(Parent(relations=("teacher",), card=teacher),),
+        compute=Compute(
+            environment_frames=1000,
+            teacher_frames=200,
+            gradient_updates=50,
+            hardware_seconds=5400.0,
+            hardware="2 cores",
+        ),
+        parameters_sha256="1" * 64,
+    )
+
+
+@pytest.fixture
+def second(first: TeacherCard, tmp_path: Path) -> Path:
+    """The directory of a student of both."""
+    params = perfect_catch_params()
+    params["params"]["Dense_1"]["bias"][1] = 0.25
+    card = dataclasses.replace(
+        first,
+        name="second",
+        parents=(
+            Parent(relations=("teacher", "data"), card=first),
+            Parent(relations=("initial weights",), card=first.parents[0].card),
+        ),
+        compute=Compute(environment_frames=10, gradient_updates=5, hardware_seconds=1800.0),
+        parameters_sha256=params_hash(params_to_bytes(params)),
+    )
+    save_teacher(tmp_path / "second", params, card)
+    return tmp_path / "second"
+
+
+def test_the_tree_shows_every_parent_and_the_table_every_agent_once(
+    second: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lineage(str(second))
+    tree, _, table = capsys.readouterr().out.partition("┏")
+    # catch_by_hand twice: as the first student's teacher, and as the giver of weights.
+    assert tree.count("catch_by_hand") == 2
+    assert "teacher, data: first" in tree
+    assert "initial weights: catch_by_hand" in tree
+    assert tree.count("again; counted once") == 1
+    assert "mean return 1.00 (1 episodes)" in tree
+    cells = [
+        [cell.strip() for cell in line.replace("┃", "│").strip("│").split("│")]
+        for line in table.splitlines()
+        if "│" in line
+    ]
+    by_agent = {row[1].split(" ")[0]: row for row in cells}
+    unknown = "unknown"
+    assert by_agent["catch_by_hand"][2:] == [unknown, unknown, unknown, unknown, unknown]
+    # 5,400 s are 1.5 h, 1,800 s half an hour.
+    assert by_agent["first"][2:] == ["1,000", "200", "50", "1.50", "2 cores"]
+    assert by_agent["second"][2:] == ["10", unknown, "5", "0.50", unknown]
+    # Data of a parent that counts its own play costs nothing again: 200 frames, not known of one.
+    total = ["at least 1,010", "at least 200", "at least 55", "at least 2.00"]
+    assert cells[-1][2:6] == total
+
+
+def test_the_same_as_json(second: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lineage(str(second), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["agent"] == "second"
+    assert [(one["generation"], one["name"]) for one in found["generations"]] == [
+        (1, "catch_by_hand"),
+        (2, "first"),
+        (3, "second"),
+    ]
+    assert found["generations"][2]["parents"][0] == {
+        "relations": ["teacher", "data"],
+        "parameters_sha256": "1" * 64,
+    }
+    assert found["total"]["environment_frames"] == {"known": 1010, "is_lower_bound": True}
+    assert found["total"]["hardware_seconds"] == {"known": 7200.0, "is_lower_bound": True}
+
+
+def test_a_total_of_nothing_known_is_unknown(
+    catch_teacher: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lineage(str(catch_teacher))
+    *_, total = (line for line in capsys.readouterr().out.splitlines() if "total" in line)
+    assert total.count("unknown") == 4
+    assert "at least" not in total
+
+
+def test_a_teacher_is_found_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    lineage("Pong/dqn-bundled")
+    by_name = capsys.readouterr().out
+    lineage("pong_dqn")
+    assert capsys.readouterr().out == by_name
+    assert "pong_dqn" in by_name
+
+
+def test_who_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no teacher"):
+        lineage(str(tmp_path / "nobody"))
+    with pytest.raises(UserError, match="no teacher is called Pong/nobody"):
+        lineage("Pong/nobody")
+    (tmp_path / CARD_FILE).write_text('{"name": 3}')
+    with pytest.raises(UserError, match="field name is 3"):
+        lineage(str(tmp_path))
+
+
+def test_a_cards_name_is_neither_markup_nor_an_escape(
+    catch_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = dataclasses.replace(read_card(catch_teacher / CARD_FILE), name="[red]\x1b[2Jx[/red]")
+    (tmp_path / CARD_FILE).write_text(card.to_json())
+    lineage(str(tmp_path))
+    shown = capsys.readouterr().out
+    assert "[red] [2Jx[/red]" in shown
+    assert "\x1b" not in shown

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.library.fetch.agents import FileName, agent_names, public_agent, read_file_name
+from services.library.fetch.bucket import PUBLIC_ENDPOINT, StoredObject, parse_endpoint
+from services.library.fetch.checkpoints import RemoteCheckpoint, RemoteFile, check_fetchable
+from services.library.fetch.checksums import Checksums
+from services.shared.errors import UserError
+
+
+def remote(*names: str) -> tuple[RemoteFile, ...]:
+    content = Checksums(size=10, crc32c="00000000", md5=None)
+    stored = StoredObject(name="x", generation="1", content=content, is_packed=False)
+    return tuple(RemoteFile(name=name, stored=stored) for name in names)
+
+
+def checkpoint(*names: str) -> RemoteCheckpoint:
+    return RemoteCheckpoint(number=199, weights=remote(*names), replay=())
+
+
+# The public places, as Agarwal et al. (2022) and Dopamine's documentation give them.
+@pytest.mark.parametrize(
+    ("name", "bucket", "folder"),
+    [
+        ("dqn400", "rl_checkpoints", "DQN_400/Breakout/1/"),
+        ("lucid-rainbow", "download-dopamine-rl", "lucid/rainbow/Breakout/1/"),
+        ("jax-dqn_adam_mse", "download-dopamine-rl", "jax/dqn_adam_mse/Breakout/1/"),
+        ("jax-quantile", "download-dopamine-rl", "jax/quantile/Breakout/1/"),
+    ],
+)
+def test_every_public_agent_lies_where_its_authors_put_it(
+    name: str, bucket: str, folder: str
+) -> None:
+    agent = public_agent(name)
+    assert (agent.bucket, agent.run_folder("Breakout", 1)) == (bucket, folder)
+    assert agent.directory("Breakout", 1) == f"Breakout/{name}-run1"
+
+
+def test_every_name_that_is_told_is_known() -> None:
+    assert {public_agent(name).name for name in agent_names()} == set(agent_names())
+
+
+def test_a_folder_that_no_document_names_can_be_asked_for() -> None:
+    assert public_agent("jax-rainbow_pro").prefix == "jax/rainbow_pro/"
+
+
+@pytest.mark.parametrize("name", ["", "dqn", "jax-", "jax-../x", "jax-a/b", "jax-A", "lucid-x\n"])
+def test_other_agents_are_refused_with_the_names_there_are(name: str) -> None:
+    with pytest.raises(UserError, match=r"All: dqn400, lucid-dqn"):
+        public_agent(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "kind"),
+    [
+        ("ckpt.399", 399, "weights"),
+        ("ckpt.0", 0, "weights"),
+        ("sentinel_checkpoint_complete.12", 12, "weights"),
+        ("tf_ckpt-199.index", 199, "weights"),
+        ("tf_ckpt-199.meta", 199, "weights"),
+        ("tf_ckpt-199.data-00000-of-00001", 199, "weights"),
+        ("$store$_observation_ckpt.399.gz", 399, "replay"),
+        ("add_count_ckpt.399.gz", 399, "replay"),
+        ("episode_end_indices_ckpt.0.gz", 0, "replay"),
+    ],
+)
+def test_names_that_dopamine_writes_are_read(name: str, number: int, kind: str) -> None:
+    assert read_file_name(name) == FileName(checkpoint=number, kind=kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "ckpt.", "ckpt.01", "ckpt.1x", "ckpt.-1", "ckpt.1\n", "ckpt.1.part", "a/ckpt.1", "ckpt.١"]
+    + ["ckpt.9999999999", "$store$_../x_ckpt.1.gz", "sum_tree_ckpt.1.gz", "tf_ckpt-1.data-0-of-1"],
+)
+def test_other_names_are_not(name: str) -> None:
+    assert read_file_name(name) is None
+
+
+@given(st.text(alphabet="ckpt._-$0123456789/\\\0\x1b\nsorexgz", max_size=40))
+def test_no_name_that_is_read_leads_anywhere_or_steers_a_terminal(name: str) -> None:
+    if read_file_name(name) is not None:
+        assert not set(name) & set("/\\\0\x1b\n")
+        assert name not in (".", "..")
+
+
+def test_what_makes_a_checkpoint_count_as_whole_comes_last() -> None:
+    names = (
+        "sentinel_checkpoint_complete.199",
+        "tf_ckpt-199.index",
+        "tf_ckpt-199.data-00000-of-00001",
+    )
+    with_data = dataclasses.replace(checkpoint(*names), replay=remote("add_count_ckpt.199.gz"))
+    assert [file.name for file in with_data.files(with_replay=True)] == [
+        "add_count_ckpt.199.gz",
+        "tf_ckpt-199.data-00000-of-00001",
+        "tf_ckpt-199.index",
+        "sentinel_checkpoint_complete.199",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "lacking"),
+    [
+        (["ckpt.199"], None),
+        (["sentinel_checkpoint_complete.199"], "ckpt.199"),
+        (["tf_ckpt-199.index", "tf_ckpt-199.data-00000-of-00001"], None),
+        (["tf_ckpt-199.data-00000-of-00001"], "ckpt.199"),
+        (["tf_ckpt-199.index"], "one set of tf_ckpt-199.data-*"),
+        (
+            ["tf_ckpt-199.index", "tf_ckpt-199.data-00001-of-00002"],
+            "tf_ckpt-199.data-00000-of-00002",
+        ),
+        (
+            [
+                "tf_ckpt-199.index",
+                "tf_ckpt-199.data-00000-of-00001",
+                "tf_ckpt-199.data-00000-of-00002",
+            ],
+            "one set of tf_ckpt-199.data-*",
+        ),
+        (
+            ["tf_ckpt-199.index", "tf_ckpt-199.data-00000-of-99999"],
+            "one set of tf_ckpt-199.data-*",
+        ),
+    ],
+)
+def test_what_a_checkpoint_lacks_is_named(names: list[str], lacking: str | None) -> None:
+    assert checkpoint(*names).lacking == lacking
+
+
+def test_data_without_one_of_its_columns_is_not_whole() -> None:
+    columns = ["observation", "action", "reward", "terminal"]
+    names = [f"$store$_{column}_ckpt.199.gz" for column in columns]
+    names += ["add_count_ckpt.199.gz", "invalid_range_ckpt.199.gz"]
+    whole = dataclasses.replace(checkpoint("ckpt.199"), replay=remote(*names))
+    assert whole.lacking_replay is None
+    for name in names:
+        rest = remote(*(other for other in names if other != name))
+        assert dataclasses.replace(whole, replay=rest).lacking_replay == name
+
+
+def test_files_up_to_the_limit_may_be_fetched() -> None:
+    # Two files of 10 bytes.
+    files = remote("ckpt.1", "sentinel_checkpoint_complete.1")
+    check_fetchable(files, 20)
+    with pytest.raises(UserError, match="20 B together, the limit is 19 B"):
+        check_fetchable(files, 19)
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        (PUBLIC_ENDPOINT, PUBLIC_ENDPOINT),
+        ("http://127.0.0.1:9023/", "http://127.0.0.1:9023"),
+        ("localhost:9023", "http://localhost:9023"),
+        ("[::1]:9023", "http://[::1]:9023"),
+    ],
+)
+def test_endpoints_are_read_as_emulators_tell_them(text: str, endpoint: str) -> None:
+    assert parse_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ftp://x", "http://", "http://x:y", "http://u:p@x", "http://x/path", "http://x?q", "a b"]
+    + ["file:///etc", "http://x\n", "http://x:123456"],
+)
+def test_other_endpoints_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="no address of a store"):
+        parse_endpoint(text)

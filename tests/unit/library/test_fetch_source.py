@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE, fetched_game
+from services.library.fetch.checksums import Checksums
+from services.library.fetch.source import (
+    FetchedCheckpoint,
+    FetchedFile,
+    FetchedSource,
+    read_source,
+    write_source,
+)
+from services.shared.errors import UserError
+
+DIGESTS = st.none() | st.binary(min_size=4, max_size=4).map(bytes.hex)
+
+
+def made(number: int, crc32c: str | None = None, *, has_replay: bool = False) -> FetchedCheckpoint:
+    content = Checksums(size=5, crc32c=crc32c, md5="0" * 32)
+    return FetchedCheckpoint(
+        number=number,
+        has_replay=has_replay,
+        fetched_at="2026-01-01T00:00:00+00:00",
+        endpoint="http://localhost:1",
+        files=(FetchedFile(name=f"ckpt.{number}", generation="7", content=content),),
+    )
+
+
+SOURCE = FetchedSource(
+    agent="dqn400",
+    game="Pong",
+    run=1,
+    bucket="rl_checkpoints",
+    prefix="DQN_400/Pong/1/",
+    checkpoints=(made(399),),
+)
+
+
+@given(
+    st.lists(
+        st.builds(made, st.integers(0, 10**9 - 1), DIGESTS, has_replay=st.booleans()), max_size=4
+    )
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_source_is_read_as_it_was_written(
+    tmp_path: Path, checkpoints: list[FetchedCheckpoint]
+) -> None:
+    source = SOURCE
+    for checkpoint in checkpoints:
+        source = source.with_checkpoint(checkpoint)
+    write_source(tmp_path, source)
+    assert read_source(tmp_path) == source
+    assert fetched_game(tmp_path) == "Pong"
+    assert [path.name for path in tmp_path.iterdir()] == [SOURCE_FILE]
+
+
+def test_a_checkpoint_takes_the_place_of_the_one_of_its_number() -> None:
+    source = SOURCE.with_checkpoint(made(1)).with_checkpoint(made(399, has_replay=True))
+    assert source.checkpoints == (made(1), made(399, has_replay=True))
+    assert source.checkpoint(399) == made(399, has_replay=True)
+    assert source.checkpoint(2) is None
+
+
+def test_no_source_is_none(tmp_path: Path) -> None:
+    assert read_source(tmp_path) is None
+
+
+def changed(**changes: Any) -> bytes:
+    file = {
+        "name": "ckpt.1",
+        "generation": "1",
+        "content": {"size": 1, "crc32c": None, "md5": None},
+    }
+    checkpoint = {
+        "number": 1,
+        "has_replay": False,
+        "fetched_at": "",
+        "endpoint": "",
+        "files": [{**file, **changes.pop("file", {})}],
+    }
+    source = {"agent": "a", "game": "Pong", "run": 1, "bucket": "b", "prefix": "p/"}
+    return json.dumps({**source, "checkpoints": [checkpoint], **changes}).encode()
+
+
+def test_the_example_that_is_changed_below_is_good(tmp_path: Path) -> None:
+    (tmp_path / SOURCE_FILE).write_bytes(changed())
+    assert read_source(tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b" " * (MAX_SOURCE_BYTES + 1),
+        changed(run="1"),
+        changed(extra=1),
+        changed(checkpoints=[1]),
+        changed(file={"name": "../../.bashrc"}),
+        changed(file={"name": "/etc/passwd"}),
+        changed(file={"content": {"size": -1, "crc32c": None, "md5": None}}),
+        changed(file={"content": {"size": 1, "crc32c": "zz", "md5": None}}),
+    ],
+)
+def test_a_source_that_is_none_is_refused_with_what_to_do(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / SOURCE_FILE).write_bytes(text)
+    with pytest.raises(UserError, match="delete .*source.json and fetch again"):
+        read_source(tmp_path)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_other_bytes_are_refused_too(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / SOURCE_FILE).write_bytes(text)
+    with pytest.raises(UserError):
+        read_source(tmp_path)

@@ -1,0 +1,239 @@
+"""Heads, dueling and noisy networks against Dopamine's own, and against arithmetic by hand."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.outputs import (
+    CategoricalOutputs,
+    QuantileOutputs,
+    categorical_outputs,
+    quantile_midpoints,
+)
+from rrl_agents.networks.registry import action_values, make_network
+
+MakeDopamines = Callable[[Any], tuple[Any, dict[str, Any]]]
+ACTIONS = 4
+SUPPORT = np.linspace(-10.0, 10.0, 51, dtype=np.float32)
+
+
+def _rainbow(networks: Any) -> tuple[Any, dict[str, Any]]:
+    return networks.RainbowNetwork(num_actions=ACTIONS, num_atoms=51), {"support": SUPPORT}
+
+
+def _quantile(networks: Any) -> tuple[Any, dict[str, Any]]:
+    return networks.QuantileNetwork(num_actions=ACTIONS, num_atoms=200), {}
+
+
+def _implicit_quantile(networks: Any) -> tuple[Any, dict[str, Any]]:
+    network = networks.ImplicitQuantileNetwork(num_actions=ACTIONS, quantile_embedding_dim=64)
+    return network, {"num_quantiles": 32, "rng": jax.random.PRNGKey(0)}
+
+
+def _full_rainbow(
+    networks: Any, *, noisy: bool, dueling: bool, distributional: bool = True
+) -> tuple[Any, dict[str, Any]]:
+    atoms = 51 if distributional else 1
+    network = networks.FullRainbowNetwork(
+        num_actions=ACTIONS,
+        num_atoms=atoms,
+        noisy=noisy,
+        dueling=dueling,
+        distributional=distributional,
+    )
+    return network, {"support": SUPPORT, "eval_mode": True, "key": jax.random.PRNGKey(0)}
+
+
+def _config(head: str, num_atoms: int, **settings: Any) -> NetworkConfig:
+    return NetworkConfig(head=head, num_atoms=num_atoms, **settings)
+
+
+AGENTS: dict[str, tuple[MakeDopamines, NetworkConfig]] = {
+    "c51": (_rainbow, _config("categorical", 51)),
+    "quantile": (_quantile, _config("quantile", 200)),
+    "iqn": (_implicit_quantile, _config("implicit_quantile", 32)),
+    "full rainbow": (
+        functools.partial(_full_rainbow, noisy=True, dueling=True),
+        _config("categorical", 51, noisy=True, dueling=True),
+    ),
+    "rainbow without noise": (
+        functools.partial(_full_rainbow, noisy=False, dueling=True),
+        _config("categorical", 51, dueling=True),
+    ),
+    "noisy double dqn": (
+        functools.partial(_full_rainbow, noisy=True, dueling=False, distributional=False),
+        NetworkConfig(noisy=True),
+    ),
+    "dueling dqn": (
+        functools.partial(_full_rainbow, noisy=False, dueling=True, distributional=False),
+        NetworkConfig(dueling=True),
+    ),
+}
+
+
+def _midpoints_or(uniform: Callable[..., Any]) -> Callable[..., Any]:
+    """Replaces what Dopamine draws quantile levels by; initial weights are drawn as ever."""
+
+    def draw(key: Any, shape: Any, *args: Any, **kwargs: Any) -> Any:
+        if list(shape) == [32, 1]:
+            return (jnp.arange(32, dtype=jnp.float32).reshape(32, 1) + 0.5) / 32
+        return uniform(key, shape, *args, **kwargs)
+
+    return draw
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_network_starts_and_answers_as_dopamines(
+    agent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = pytest.importorskip("dopamine.jax.networks")
+    make_theirs, config = AGENTS[agent]
+    theirs, arguments = make_theirs(networks)
+    observations = np.random.default_rng(0).integers(0, 256, (2, 84, 84, 4), np.uint8)
+    key = jax.random.PRNGKey(1)
+    params = theirs.init(key, observations[0], **arguments)
+    ours = make_network(config, ACTIONS)
+    initial: Any = ours.init(key, observations)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), initial, params)
+
+    if agent == "iqn":  # Theirs draws its quantile levels; ours are fixed.
+        monkeypatch.setattr(jax.random, "uniform", _midpoints_or(jax.random.uniform))
+    answers = [theirs.apply(params, state, **arguments) for state in observations]
+    with jax.numpy_rank_promotion("raise"):
+        found: Any = ours.apply(params, jnp.asarray(observations), method="outputs")
+    if agent == "iqn":
+        expected = np.stack([answer.quantile_values for answer in answers])  # [B, N, A]
+        np.testing.assert_allclose(
+            found.quantile_values, expected.transpose(0, 2, 1), rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_allclose(found.q_values, expected.mean(axis=1), rtol=1e-4, atol=1e-5)
+        return
+    q_values = np.stack([answer.q_values for answer in answers])
+    np.testing.assert_allclose(found.q_values, q_values, rtol=1e-4, atol=1e-5)
+    if config.head != "values":
+        logits = np.stack([answer.logits for answer in answers])
+        ours_per_atom = found.logits if config.head == "categorical" else found.quantile_values
+        np.testing.assert_allclose(ours_per_atom, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_categorical_value_is_the_mean_of_its_atoms() -> None:
+    # Support -2, 0, 2. Logits ln 1, ln 2, ln 5 are probabilities 1/8, 2/8, 5/8:
+    # -2/8 + 0 + 10/8 = 1. Equal logits: 0.
+    logits = jnp.log(jnp.array([[[1.0, 2.0, 5.0], [3.0, 3.0, 3.0]]]))
+    with jax.numpy_rank_promotion("raise"):
+        outputs = categorical_outputs(logits, value_bound=2.0)
+    np.testing.assert_array_equal(outputs.support, [-2.0, 0.0, 2.0])
+    np.testing.assert_allclose(outputs.q_values, [[1.0, 0.0]], atol=1e-6)
+
+
+def test_quantile_levels_are_the_middles_of_equal_parts() -> None:
+    # Four parts of 1/4: 1/8, 3/8, 5/8, 7/8.
+    np.testing.assert_array_equal(quantile_midpoints(4), [0.125, 0.375, 0.625, 0.875])
+
+
+def _constant_params(config: NetworkConfig, num_actions: int) -> dict[str, Any]:
+    observation = np.zeros((1, 1, 1, 1), np.uint8)
+    module = make_network(config, num_actions)
+    tree = jax.eval_shape(module.init, jax.random.key(0), observation)
+    params: dict[str, Any] = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), tree)
+    return params
+
+
+def test_a_dueling_perceptron_joins_value_and_advantages_by_hand() -> None:
+    config = NetworkConfig(name="mlp", features=(), dueling=True)
+    params = _constant_params(config, num_actions=3)
+    # Advantages 1, 2, 6 have the mean 3; with the value 10: 8, 9, 13.
+    params["params"]["Dense_0"]["bias"] = np.array([1.0, 2.0, 6.0], np.float32)
+    params["params"]["Dense_1"]["bias"] = np.array([10.0], np.float32)
+    found = action_values(make_network(config, 3), params, jnp.zeros((1, 1, 1, 1), jnp.uint8))
+    np.testing.assert_allclose(found, [[8.0, 9.0, 13.0]])
+
+
+def test_a_noisy_perceptron_plays_its_means_whatever_the_scale_of_its_noise() -> None:
+    config = NetworkConfig(name="mlp", features=(), noisy=True)
+    params = _constant_params(config, num_actions=2)
+    layer = params["params"]["NoisyNetwork_0"]
+    layer["kernel_mu"] = np.array([[3.0, -1.0]], np.float32)
+    layer["bias_mu"] = np.array([0.5, 0.0], np.float32)
+    layer["kernel_sigma"] += 1e6
+    layer["bias_sigma"] += 1e6
+    # A pixel of 255 is 1: 3 * 1 + 0.5 and -1 * 1 + 0.
+    pixel = jnp.full((1, 1, 1, 1), 255, jnp.uint8)
+    np.testing.assert_allclose(action_values(make_network(config, 2), params, pixel), [[3.5, -1.0]])
+
+
+def test_a_quantile_network_averages_its_quantiles_by_hand() -> None:
+    config = NetworkConfig(name="mlp", features=(), head="quantile", num_atoms=2)
+    params = _constant_params(config, num_actions=2)
+    # Outputs are action by action: quantiles 1, 3 and -1, 5.
+    params["params"]["Dense_0"]["bias"] = np.array([1.0, 3.0, -1.0, 5.0], np.float32)
+    module = make_network(config, 2)
+    outputs = module.apply(params, np.zeros((1, 1, 1, 1), np.uint8), method="outputs")
+    assert isinstance(outputs, QuantileOutputs)
+    np.testing.assert_allclose(outputs.quantile_values, [[[1.0, 3.0], [-1.0, 5.0]]])
+    np.testing.assert_allclose(outputs.quantile_levels, [0.25, 0.75])
+    np.testing.assert_allclose(outputs.q_values, [[2.0, 2.0]])
+
+
+def test_an_implicit_quantile_network_mixes_features_with_cosines_by_hand() -> None:
+    config = NetworkConfig(
+        name="mlp",
+        features=(),
+        head="implicit_quantile",
+        num_atoms=2,
+        quantile_embedding_dim=1,
+    )
+    params = _constant_params(config, num_actions=1)
+    params["params"]["Dense_0"]["kernel"] = np.array([[2.0]], np.float32)
+    params["params"]["Dense_1"]["kernel"] = np.array([[1.0]], np.float32)
+    pixel = jnp.full((1, 1, 1, 1), 51, jnp.uint8)
+    # Levels 1/4 and 3/4: cos(pi/4) = 0.70711, cos(3 pi/4) < 0, whose embedding the ReLU makes 0.
+    # A pixel of 51 is 0.2: quantiles 0.2 * 2 * 0.70711 = 0.28284 and 0, mean 0.14142.
+    found = action_values(make_network(config, 1), params, pixel)
+    np.testing.assert_allclose(found, [[0.141421]], rtol=1e-5)
+
+
+def test_a_distribution_stays_float32_under_parameters_of_half_the_width() -> None:
+    config = NetworkConfig(name="mlp", features=(3,), head="categorical", num_atoms=5)
+    module = make_network(config, 2)
+    pixel = np.zeros((1, 1, 1, 1), np.uint8)
+    params = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.bfloat16), module.init(jax.random.key(0), pixel)
+    )
+    outputs = module.apply(params, pixel, method="outputs")
+    assert isinstance(outputs, CategoricalOutputs)
+    assert outputs.q_values.dtype == outputs.logits.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": "c51"}, "choose one of .*categorical"),
+        ({"num_atoms": 0}, "num_atoms holds 0; use a whole number from 1 to 1024"),
+        ({"num_atoms": 10**9}, "num_atoms holds 1000000000"),
+        ({"num_atoms": True}, "num_atoms holds True"),
+        ({"quantile_embedding_dim": 2000}, "quantile_embedding_dim holds 2000"),
+        ({"value_bound": 0.0}, "value_bound is 0.0"),
+        ({"value_bound": float("nan")}, "value_bound is nan"),
+        ({"value_bound": float("inf")}, "value_bound is inf"),
+    ],
+)
+def test_an_impossible_head_is_refused_with_what_is_allowed(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        NetworkConfig(**settings)
+
+
+def test_a_last_layer_of_too_many_atoms_is_refused_before_it_is_made() -> None:
+    config = NetworkConfig(head="quantile", num_atoms=1000)
+    with pytest.raises(ValueError, match="num_actions \\* num_atoms holds 66000"):
+        make_network(config, 66)

@@ -1,0 +1,128 @@
+"""Labels on disk: resumed where they were, and refused where they are of something else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.replay.labels import ROWS_BETWEEN_SYNCS, LabelManifest, Labels
+from services.shared.errors import UserError
+
+MANIFEST = LabelManifest(
+    data_fingerprint="ab" * 32, rows=10, num_actions=3, teacher="t", teacher_version="cd" * 8
+)
+
+
+def scores(rows: int, first: int = 0) -> NDArray[np.float32]:
+    return np.arange(3 * first, 3 * (first + rows), dtype=np.float32).reshape(rows, 3)
+
+
+def test_labels_go_on_where_they_were_closed(tmp_path: Path) -> None:
+    with Labels(tmp_path / "labels", MANIFEST) as labels:
+        assert labels.rows_done == 0
+        labels.append(scores(4))
+        assert labels.rows_done == 4
+    with Labels(tmp_path / "labels", MANIFEST) as labels:
+        assert labels.rows_done == 4
+        labels.append(scores(6, first=4))
+        assert labels.read(0, 10).tolist() == scores(10).tolist()
+    # The file is numpy's.
+    stored = np.load(tmp_path / "labels/scores.npy", allow_pickle=False)
+    assert stored.dtype == np.float32
+    assert stored.tolist() == scores(10).tolist()
+
+
+def test_rows_that_were_not_synced_do_not_count(tmp_path: Path) -> None:
+    manifest = dataclasses.replace(MANIFEST, rows=3 * ROWS_BETWEEN_SYNCS)
+    labels = Labels(tmp_path, manifest)
+    labels.append(scores(ROWS_BETWEEN_SYNCS))
+    labels.append(scores(100))
+    progress = json.loads((tmp_path / "progress.json").read_text())
+    assert progress == {"rows": ROWS_BETWEEN_SYNCS}
+    labels.close()
+    assert json.loads((tmp_path / "progress.json").read_text()) == {
+        "rows": ROWS_BETWEEN_SYNCS + 100
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data_fingerprint", "00" * 32),
+        ("rows", 11),
+        ("num_actions", 4),
+        ("teacher", "u"),
+        ("teacher_version", "00" * 8),
+        ("output", "logits"),
+        ("temperature", 2.0),
+    ],
+)
+def test_labels_of_something_else_are_not_continued(
+    field: str, value: object, tmp_path: Path
+) -> None:
+    Labels(tmp_path, MANIFEST).close()
+    other = dataclasses.replace(MANIFEST, **{field: value})
+    with pytest.raises(UserError, match=f"labels of another {field.replace('_', ' ')}"):
+        Labels(tmp_path, other)
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path: Path) -> None:
+    with Labels(tmp_path, MANIFEST), pytest.raises(UserError, match="in use by another process"):
+        Labels(tmp_path, MANIFEST)
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(UserError, match=r"holds thesis\.txt and no labels"):
+        Labels(tmp_path, MANIFEST)
+
+
+def test_a_beginning_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "scores.npy").write_bytes(b"half a header")
+    with Labels(tmp_path, MANIFEST) as labels:
+        assert labels.rows_done == 0
+
+
+DAMAGES = {
+    "cut scores": ("scores.npy", lambda content: content[:-1]),
+    "grown scores": ("scores.npy", lambda content: content + b"!"),
+    "another header": ("scores.npy", lambda content: content.replace(b"<f4", b"<i4")),
+    "no JSON": ("labels.json", lambda _: b"{"),
+    "a binary manifest": ("labels.json", lambda _: b"\xff\xfe"),
+    "a huge manifest": ("labels.json", lambda _: b" " * 100_000),
+    "a manifest with a field more": ("labels.json", lambda c: c.replace(b"{", b'{"a": 1,')),
+    "a manifest of no rows": ("labels.json", lambda c: c.replace(b'"rows": 10', b'"rows": 0')),
+    "progress beyond the end": ("progress.json", lambda _: b'{"rows": 11}'),
+    "negative progress": ("progress.json", lambda _: b'{"rows": -1}'),
+    "progress that is no number": ("progress.json", lambda _: b'{"rows": "3"}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_labels_are_refused(damage: str, tmp_path: Path) -> None:
+    Labels(tmp_path, MANIFEST).close()
+    name, spoil = DAMAGES[damage]
+    (tmp_path / name).write_bytes(spoil((tmp_path / name).read_bytes()))
+    with pytest.raises(UserError, match="damaged"):
+        Labels(tmp_path, MANIFEST)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("")
+    with pytest.raises(UserError, match="cannot hold labels"):
+        Labels(tmp_path / "labels", MANIFEST)
+
+
+def test_rows_that_do_not_fit_are_our_own_mistake(tmp_path: Path) -> None:
+    with Labels(tmp_path, MANIFEST) as labels:
+        with pytest.raises(ValueError, match="do not fit 10 rows of 3"):
+            labels.append(scores(11))
+        with pytest.raises(ValueError, match="do not fit"):
+            labels.append(np.zeros((2, 4), np.float32))
+        with pytest.raises(ValueError, match="0 are labelled"):
+            labels.read(0, 1)

@@ -1,0 +1,311 @@
+"""Which ONNX files can be served, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.shared.errors import UserError
+from services.teacher.cards import load_card
+from services.teacher.config import ModelConfig
+from services.teacher.policy import load_policy
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from services.teacher.backends import onnx_file  # noqa: E402
+from services.teacher.backends.onnx_file import read_onnx_file  # noqa: E402
+from services.teacher.backends.scores import WrongScores  # noqa: E402
+
+FLOAT = TensorProto.FLOAT
+TOLD = ModelConfig(name="teacher", checkpoint="policy.onnx", output="q_values")
+
+
+def value(name: str, kind: int, shape: Sequence[int | str | None] | None) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def model_of(
+    nodes: Sequence[Any],
+    *,
+    inputs: Sequence[Any] = (value("observations", FLOAT, ["batch", 2]),),
+    outputs: Sequence[Any] = (value("scores", FLOAT, ["batch", 2]),),
+    weights: Sequence[Any] = (),
+    metadata: dict[str, str] | None = None,
+    domains: Sequence[str] = (),
+) -> Any:
+    graph = helper.make_graph(nodes, "policy", inputs, outputs, weights)
+    opsets = [helper.make_opsetid("", 13), *(helper.make_opsetid(name, 1) for name in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, producer_name="a test")
+    model.ir_version = 7
+    helper.set_model_props(model, metadata or {})
+    return model
+
+
+def identity(**changes: Any) -> Any:
+    """Two observed numbers are the scores of two actions."""
+    return model_of([helper.make_node("Identity", ["observations"], ["scores"])], **changes)
+
+
+def written(path: Path, model: Any) -> Path:
+    file = path / "policy.onnx"
+    file.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    return file
+
+
+def test_the_file_says_what_it_is_by_its_metadata(tmp_path: Path) -> None:
+    said = {
+        "rrl.output": "logits",
+        "rrl.temperature": "0.25",
+        "rrl.game": "breakout",
+        "rrl.name": "mine",
+        "other": "is nobody's business here",
+    }
+    card = load_card(str(written(tmp_path, identity(metadata=said))))
+    assert (card.output, card.temperature) == ("logits", 0.25)
+    assert (card.game, card.name) == ("breakout", "mine")
+    assert card.network is None
+    assert "a test" in card.made
+
+
+def test_the_user_goes_before_the_metadata(tmp_path: Path) -> None:
+    path = str(written(tmp_path, identity(metadata={"rrl.output": "logits", "rrl.game": "pong"})))
+    card = load_card(path, output="q_values", game="breakout")
+    assert (card.output, card.temperature, card.game) == ("q_values", None, "breakout")
+
+
+def test_without_metadata_name_and_game_are_the_files_and_unknown(tmp_path: Path) -> None:
+    card = load_card(str(written(tmp_path, identity())), output="logits")
+    assert (card.name, card.game, card.temperature) == ("policy", "unknown", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [("logits", "logits"), ("q_values", "q_values"), ("action_values", "q_values")],
+)
+def test_an_outputs_own_name_says_what_the_scores_are(
+    name: str, output: str, tmp_path: Path
+) -> None:
+    model = model_of(
+        [helper.make_node("Identity", ["observations"], [name])],
+        outputs=[value(name, FLOAT, ["batch", 2])],
+    )
+    assert load_card(str(written(tmp_path, model))).output == output
+
+
+def test_scores_that_nobody_names_are_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give --output q_values .* or --output logits"):
+        load_card(str(written(tmp_path, identity())))
+
+
+def test_a_shape_that_is_not_written_down_is_inferred(tmp_path: Path) -> None:
+    model = identity(outputs=[value("scores", FLOAT, None)])
+    assert load_card(str(written(tmp_path, model)), output="q_values").num_actions == 2
+
+
+def test_weights_listed_among_the_inputs_are_no_observations(tmp_path: Path) -> None:
+    model = model_of(
+        [helper.make_node("MatMul", ["observations", "weights"], ["scores"])],
+        inputs=[value("observations", FLOAT, ["batch", 2]), value("weights", FLOAT, [2, 2])],
+        weights=[numpy_helper.from_array(2 * np.eye(2, dtype=np.float32), "weights")],
+    )
+    policy = load_policy(
+        ModelConfig(name="t", checkpoint=str(written(tmp_path, model)), output="logits")
+    )
+    scores = policy.evaluate(np.asarray([[1, 3]], np.float32))
+    assert scores.tolist() == [[2, 6]]
+
+
+def external() -> Any:
+    tensor = numpy_helper.from_array(np.zeros(2, np.float32), "weights")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+    return model_of(
+        [helper.make_node("Add", ["observations", "weights"], ["scores"])], weights=[tensor]
+    )
+
+
+def nested_external() -> Any:
+    inner = external().graph
+    inner.ClearField("input")
+    del inner.node[0].input[0]
+    branch = helper.make_node("If", ["always"], ["scores"], then_branch=inner, else_branch=inner)
+    return model_of([branch])
+
+
+def absurd_weights() -> Any:
+    tensor = TensorProto(name="weights", data_type=FLOAT, dims=[10**6, 10**6])
+    return model_of(
+        [helper.make_node("Add", ["observations", "weights"], ["scores"])], weights=[tensor]
+    )
+
+
+def bomb() -> Any:
+    """A few bytes that unfold into 4 TB while the session is prepared."""
+    sizes = numpy_helper.from_array(np.asarray([10**6, 10**6], np.int64), "sizes")
+    return model_of(
+        [
+            helper.make_node("ConstantOfShape", ["sizes"], ["huge"]),
+            helper.make_node("ReduceSum", ["huge"], ["sum"]),
+            helper.make_node("Add", ["observations", "sum"], ["scores"]),
+        ],
+        weights=[sizes],
+    )
+
+
+def of_ends(inputs: Sequence[Any] | None = None, outputs: Sequence[Any] | None = None) -> Any:
+    given = {"inputs": inputs, "outputs": outputs}
+    return identity(**{key: ends for key, ends in given.items() if ends is not None})
+
+
+OBSERVED = value("observations", FLOAT, ["batch", 2])
+SCORES = value("scores", FLOAT, ["batch", 2])
+
+REFUSED = {
+    "two inputs": (of_ends([OBSERVED, value("mask", FLOAT, [2])]), "2 inputs .observations, mask"),
+    "two outputs": (of_ends(None, [SCORES, value("values", FLOAT, [1])]), "2 outputs"),
+    "no input": (of_ends([]), "0 inputs"),
+    "free image": (
+        of_ends([value("observations", FLOAT, ["batch", "height", 84])]),
+        r"shape \[\?, \?, 84\]; it must be \[batch, ...\]",
+    ),
+    "no batch": (of_ends([value("observations", FLOAT, [2])]), r"must be \[batch, ...\]"),
+    "int64": (
+        of_ends([value("observations", TensorProto.INT64, ["batch", 2])]),
+        "takes int64; observations are uint8 or float32",
+    ),
+    "absurd observations": (
+        of_ends([value("observations", FLOAT, ["batch", 5000, 5000])]),
+        "at most 16777216 elements",
+    ),
+    "absurd batch": (of_ends([value("observations", FLOAT, [10**6, 2])]), "fixed to 1000000 rows"),
+    "absurd actions": (of_ends(None, [value("scores", FLOAT, ["batch", 10**6])]), "at most 65536"),
+    "whole scores": (
+        of_ends(None, [value("scores", TensorProto.INT32, ["batch", 2])]),
+        "is int32; scores are float32",
+    ),
+    "three axes": (
+        of_ends(None, [value("scores", FLOAT, ["batch", 1, 2])]),
+        r"scores are \[batch, A\]",
+    ),
+    "other rows": (of_ends(None, [value("scores", FLOAT, [8, 2])]), "any number of rows and gives"),
+    "custom operator": (
+        model_of(
+            [helper.make_node("Policy", ["observations"], ["scores"], domain="my.ops")],
+            domains=["my.ops"],
+        ),
+        "custom operator my.ops:Policy",
+    ),
+    "weights elsewhere": (external(), "'weights' lie in another file"),
+    "weights of a branch elsewhere": (nested_external(), "'weights' lie in another file"),
+    "absurd weights": (absurd_weights(), "'weights' has the sizes"),
+    "bomb": (bomb(), "'huge' has the sizes"),
+    "no number": (
+        identity(metadata={"rrl.output": "logits", "rrl.temperature": "warm"}),
+        "rrl.temperature is 'warm'",
+    ),
+    "long text": (identity(metadata={"rrl.name": "x" * 300}), "longer than 200"),
+    "no model": (b"PK\x03\x04 something else entirely", "no ONNX file"),
+    "nothing": (b"", "no ONNX file"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_file_that_cannot_be_served_is_refused_with_its_name_and_the_reason(
+    name: str, tmp_path: Path
+) -> None:
+    model, reason = REFUSED[name]
+    path = written(tmp_path, model)
+    told = ModelConfig(
+        name="t", checkpoint=str(path), output=None if name == "no number" else "q_values"
+    )
+    with pytest.raises(ValueError, match=reason) as refused:
+        read_onnx_file(path, told)
+    assert str(refused.value).startswith(str(path))
+    with pytest.raises(UserError, match=reason):
+        load_policy(told)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no ONNX file at .*nothing.onnx"):
+        load_card(str(tmp_path / "nothing.onnx"))
+
+
+def test_a_file_beyond_the_limit_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 10)
+    with pytest.raises(ValueError, match="larger than"):
+        read_onnx_file(written(tmp_path, identity()), TOLD)
+
+
+def test_an_operator_that_does_not_exist_is_refused_by_onnx_runtime(tmp_path: Path) -> None:
+    model = model_of([helper.make_node("NoSuchOperator", ["observations"], ["scores"])])
+    with pytest.raises(UserError, match="ONNX Runtime cannot compute this model"):
+        load_policy(
+            ModelConfig(name="t", checkpoint=str(written(tmp_path, model)), output="logits")
+        )
+
+
+def test_a_model_that_mixes_rows_up_is_refused_when_it_is_tried_out(tmp_path: Path) -> None:
+    # Only the first row is kept, whatever went in; no shape in the file shows that.
+    first = numpy_helper.from_array(np.asarray([True]), "first")
+    model = model_of(
+        [helper.make_node("Compress", ["observations", "first"], ["scores"], axis=0)],
+        weights=[first],
+    )
+    path = str(written(tmp_path, model))
+    with pytest.raises(UserError, match=r"float32 \[3, 2\]; got float32 \[1, 2\]"):
+        load_policy(ModelConfig(name="t", checkpoint=path, output="logits"))
+
+
+def test_scores_that_are_not_finite_are_an_error_and_not_an_answer(tmp_path: Path) -> None:
+    model = model_of([helper.make_node("Log", ["shifted"], ["scores"])])
+    one = numpy_helper.from_array(np.float32(1), "one")
+    model.graph.node.insert(0, helper.make_node("Add", ["observations", "one"], ["shifted"]))
+    model.graph.initializer.append(one)
+    path = str(written(tmp_path, model))
+    policy = load_policy(ModelConfig(name="t", checkpoint=path, output="logits"))
+    # ln(0 + 1) = 0; the logarithms of -1 and of 0 are none.
+    assert policy.evaluate(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
+    with pytest.raises(WrongScores, match="finite; 2 are not"):
+        policy.evaluate(np.asarray([[-2, 0], [0, -1]], np.float32))
+
+
+def test_a_numbered_checkpoint_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no numbered checkpoints"):
+        load_card(str(written(tmp_path, identity())), checkpoint_number=3, output="logits")
+
+
+GOOD = identity(metadata={"rrl.output": "logits", "rrl.name": "mine"}).SerializeToString()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(GOOD)), st.integers(0, 6), st.binary(min_size=0, max_size=6)),
+        max_size=6,
+    )
+)
+def test_damaged_files_are_read_or_refused_and_nothing_else(
+    tmp_path: Path, changes: list[tuple[int, int, bytes]]
+) -> None:
+    damaged = bytearray(GOOD)
+    for start, removed, put in changes:
+        damaged[start : start + removed] = put
+    path = written(tmp_path, bytes(damaged))
+    try:
+        card = read_onnx_file(path, TOLD).card
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        assert card.output == "q_values"
