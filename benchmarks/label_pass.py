@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -54,7 +54,7 @@ def run_pass(data: Path, address: str, labels: Path) -> Pass:
 
 def _pass(data: Path, address: str, labels: Path) -> Pass:
     keep_large_buffers()
-    resident = _peak_bytes()
+    resident = peak_bytes(os.getpid())
     cpu_before, start = time.process_time(), time.perf_counter()
     rows = open_dopamine_replay(data)
     label_rows(rows, address, lambda _: labels)
@@ -63,12 +63,18 @@ def _pass(data: Path, address: str, labels: Path) -> Pass:
         seconds=time.perf_counter() - start,
         cpu_seconds=time.process_time() - cpu_before,
         resident_bytes=resident,
-        peak_bytes=_peak_bytes(),
+        peak_bytes=peak_bytes(os.getpid()),
     )
 
 
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak_bytes(pid: int) -> int:
+    """Largest resident memory of a process so far.
+
+    Not `getrusage`, whose figure a process inherits from the one that started it.
+    """
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Flags, print_outcome
-from benchmarks.label_pass import run_pass
+from benchmarks.label_pass import peak_bytes, run_pass
 from benchmarks.teacher.bare import BareForward, Speed
 from benchmarks.teacher.service import CHECKPOINT, Service, teacher_service
 from benchmarks.teacher.usage import cpu_seconds
@@ -169,19 +169,12 @@ def _round(
         measured[f"label {name} own cpu us"] = 1e6 * done.cpu_seconds / done.transitions
         measured[f"label {name} import MiB"] = done.resident_bytes / 2**20
         measured[f"label {name} peak MiB"] = done.peak_bytes / 2**20
-        measured[f"service {name} peak MiB"] = _peak_bytes(service.pid) / 2**20
+        measured[f"service {name} peak MiB"] = peak_bytes(service.pid) / 2**20
         measure_bare()
     for name, seen in speeds.items():
         measured[f"bare {name} /s"] = float(np.mean([each.states_per_second for each in seen]))
         measured[f"bare {name} cpu us"] = float(np.mean([each.cpu_us_per_state for each in seen]))
     return measured
-
-
-def _peak_bytes(pid: int) -> int:
-    """Largest resident memory of a process so far."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

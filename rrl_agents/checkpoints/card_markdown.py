@@ -30,7 +30,7 @@ def card_markdown(card: TeacherCard) -> str:
     """
     parts = [
         f"# {_text(card.name)}",
-        _text(card.made),
+        _text(card.made[:1].upper() + card.made[1:]),
         _table(("", ""), _facts(card)),
         "## Scores",
         *_scores(card),

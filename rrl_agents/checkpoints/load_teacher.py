@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rrl_agents.checkpoints.card_facts import Compute
 from rrl_agents.checkpoints.fetched_source import fetched_game
+from rrl_agents.checkpoints.find_checkpoint import index_file
 from rrl_agents.checkpoints.import_dopamine import (
     OBSERVATION_SHAPE,
     ImportedAgent,
@@ -14,6 +15,7 @@ from rrl_agents.checkpoints.import_dopamine import (
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, load_teacher_directory
+from rrl_agents.environments.game_names import name_key
 
 BUNDLED_DIRECTORY = Path(__file__).resolve().parents[1] / "teachers"
 """Where the teachers that come with this package lie, one directory each."""
@@ -60,7 +62,7 @@ def load_teacher(
             f"the checkpoint number {checkpoint_number}"
         )
     teacher = load_teacher_directory(directory)
-    if game is not None and game != teacher.card.game:
+    if game is not None and name_key(game) != name_key(teacher.card.game):
         raise ValueError(f"{path_or_name} plays {teacher.card.game}, not {game}")
     return teacher
 
@@ -70,12 +72,13 @@ def _card_directory(path_or_name: str) -> Path | None:
     if path_or_name in bundled_teachers():
         return BUNDLED_DIRECTORY / path_or_name
     path = Path(path_or_name)
-    if path.exists():
+    # A TensorFlow checkpoint may be named by what its files' names have in common.
+    if path.exists() or index_file(path).is_file():
         return path if (path / CARD_FILE).is_file() else None
     raise ValueError(
         f"no teacher {path_or_name!r}: looked for a bundled one ({', '.join(bundled_teachers())}), "
-        f"a directory with {CARD_FILE}, and a Dopamine agent's directory or ckpt.N file at "
-        f"{path.absolute()}"
+        f"a directory with {CARD_FILE}, and a Dopamine agent's directory, ckpt.N or "
+        f"tf_ckpt-N.index file at {path.absolute()}"
     )
 
 

@@ -60,6 +60,8 @@ class TeacherChoice:
         data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
             teacher's table from; None has the teacher play.
         data_number: Which checkpoint of the data; the newest when None.
+        labels: Folder that `rrl teacher label` made of the data by this teacher, to share between
+            runs; None labels what this run takes, in the run's own folder.
     """
 
     checkpoint: str = "pong_dqn"
@@ -70,6 +72,7 @@ class TeacherChoice:
     mean_return: float | None = None
     data: str | None = None
     data_number: int | None = None
+    labels: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -268,11 +271,13 @@ class Experiment:
                 "there is nothing to import: give --teacher.data, with a method that has offline "
                 "updates"
             )
+        labels = self.config.teacher.labels
         return PreloadConfig(
             data=self.data,
             transitions=self.targets.teacher_steps,
             layout=self.layout,
             run=run,
+            labels=Path(labels) if labels is not None else None,
             teacher=self.card,
             replay_address=replay_address,
             teacher_address=teacher_address,

@@ -12,7 +12,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
 from services.shared.errors import UserError
 from services.shared.locks import locked
+from services.teacher.cards import load_card
 
 PROVENANCE_FILE = "provenance.json"
 MAX_SESSIONS = 1000
@@ -68,24 +69,38 @@ class Provenance:
 def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
     """The agents that the student of an experiment is made from.
 
-    A teacher that is only compared with, as in tabula rasa, is no parent.
+    A teacher that is only compared with, as in tabula rasa, is no parent. Recorded data come from
+    the agent whose checkpoint lies with them; where there is none, nobody is named for them.
     """
+    teacher, recorder = experiment.card, _recorder(experiment)
+    relations: dict[str, list[str]] = {}
     beginning = Progress(random_return=experiment.random_return)
-    learned_from = experiment.targets.teacher_steps > 0 or experiment.recipe.needs_teacher(
-        beginning
-    )
-    if not learned_from:
-        return ()
-    relations = ("teacher",) if experiment.data is None else ("teacher", "data")
-    return (Parent(relations=relations, card=experiment.card),)
+    if experiment.targets.teacher_steps > 0 or experiment.recipe.needs_teacher(beginning):
+        relations[teacher.parameters_sha256] = ["teacher"]
+    if recorder is not None:
+        relations.setdefault(recorder.parameters_sha256, []).append("data")
+    cards = {card.parameters_sha256: card for card in (recorder, teacher) if card is not None}
+    return tuple(Parent(relations=tuple(has), card=cards[key]) for key, has in relations.items())
 
 
-def record_session(run: Path, parents: Sequence[Parent]) -> None:
+def _recorder(experiment: Experiment) -> TeacherCard | None:
+    """Who played the recorded data."""
+    data = experiment.data
+    if data is None or experiment.targets.teacher_steps == 0:
+        return None
+    try:
+        card = load_card(data.path, checkpoint_number=data.number)
+    except UserError:
+        return None
+    return dataclasses.replace(card, game=experiment.spec.name)
+
+
+def record_session(run: Path, parents: Callable[[], Sequence[Parent]]) -> None:
     """Note that this process works on a run; the first time also the parents of its student.
 
     Args:
         run: Its folder, which exists.
-        parents: The agents that the student is made from.
+        parents: Finds the agents that the student is made from; called the first time only.
 
     Raises:
         UserError: the file is there and unreadable, or other processes keep it busy.
@@ -94,7 +109,7 @@ def record_session(run: Path, parents: Sequence[Parent]) -> None:
     with locked(run / _LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
         known = read_provenance(run)
         if known is None:
-            known = Provenance(parents=tuple(parents), sessions=())
+            known = Provenance(parents=tuple(parents()), sessions=())
         first, *later = (*known.sessions, _this_session())
         sessions = (first, *later[-(MAX_SESSIONS - 1) :])
         _replace(run / PROVENANCE_FILE, dataclasses.replace(known, sessions=sessions))

@@ -39,7 +39,7 @@ def open_run(run: Path, experiment: Experiment) -> bool:
     try:
         was_there = _open(run, experiment.to_json())
         if not is_finished(run):
-            record_session(run, parents_of(experiment))
+            record_session(run, lambda: parents_of(experiment))
         return was_there
     except OSError as error:
         raise UserError(

@@ -64,7 +64,9 @@ class PreloadConfig:
         data: Where the transitions come from.
         transitions: How many go into the table: the newest ones of the data.
         layout: Shapes of the items.
-        run: Folder of the run; the labels are kept in it.
+        run: Folder of the run.
+        labels: Folder of labels of the whole data, as `rrl teacher label` makes them; None keeps
+            those of what is imported in the run's folder.
         teacher: Whose scores are wanted.
         replay_address: "host:port" of the replay server.
         teacher_address: "host:port" of the teacher service.
@@ -76,6 +78,7 @@ class PreloadConfig:
     transitions: int
     layout: ItemLayout
     run: Path
+    labels: Path | None
     teacher: TeacherCard
     replay_address: str
     teacher_address: str

@@ -32,7 +32,7 @@ class Filling:
 
     Args:
         config: Table, layout and number of transitions.
-        rows: The recording, with exactly that many transitions.
+        rows: The recording; of more transitions than wanted, the newest are.
         labels: Of these rows.
         teacher: Asked where labels are missing.
         stop: Ends every wait.
@@ -51,7 +51,7 @@ class Filling:
         self._labels = labels
         self._teacher = teacher
         self._stop = stop
-        self._starts = rows.transition_rows(config.layout.n_step)
+        self._starts = rows.transition_rows(config.layout.n_step)[-config.transitions :]
 
     def go_on(self, inserted: int) -> None:
         """Write all transitions but the first `inserted`, which the table has.

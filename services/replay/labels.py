@@ -15,6 +15,7 @@ import dataclasses
 import io
 import json
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -25,8 +26,8 @@ from rrl_agents.checkpoints.json_fields import JsonFields
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
-ROWS_BETWEEN_SYNCS = 8192
-"""What a crash of the machine may cost: a few seconds of labelling."""
+SECONDS_BETWEEN_SYNCS = 2.0
+"""What a kill may cost, in time of labelling."""
 
 _MANIFEST, _SCORES, _PROGRESS, _LOCK = "labels.json", "scores.npy", "progress.json", ".labels.lock"
 _MOST_JSON_BYTES = 1 << 16
@@ -101,6 +102,7 @@ class Labels:
                 raise UserError(f"{directory}: cannot hold labels ({error.strerror})") from error
             self._check()
             self._rows_done = self._synced = self._read_progress()
+            self._synced_at = time.monotonic()
             self._open = stack.pop_all()
 
     def __enter__(self) -> Labels:
@@ -145,7 +147,7 @@ class Labels:
         try:
             self._write(scores.astype("<f4", copy=False).tobytes())
             self._rows_done += len(scores)
-            if self._rows_done - self._synced >= ROWS_BETWEEN_SYNCS:
+            if time.monotonic() - self._synced_at >= SECONDS_BETWEEN_SYNCS:
                 self._sync()
         except OSError as error:
             raise UserError(f"{self._directory}: cannot be written ({error.strerror})") from error
@@ -188,7 +190,7 @@ class Labels:
         if self._synced != self._rows_done:
             os.fsync(self._file.fileno())
             self._write_json(_PROGRESS, {"rows": self._rows_done})
-            self._synced = self._rows_done
+            self._synced, self._synced_at = self._rows_done, time.monotonic()
 
     def _begin(self) -> None:
         ours = {_SCORES, _PROGRESS, _LOCK, f".{_PROGRESS}.tmp", f".{_MANIFEST}.tmp"}

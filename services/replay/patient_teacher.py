@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from services.shared.errors import UserError
 from services.teacher.client import (
+    Lane,
     TeacherClient,
     TeacherError,
     TeacherFuture,
@@ -41,7 +42,7 @@ class PatientTeacher:
     """
 
     def __init__(self, address: str, stop: threading.Event, *, timeout_seconds: float) -> None:
-        self._client = TeacherClient(address, timeout_seconds=timeout_seconds)
+        self._client = TeacherClient(address, timeout_seconds=timeout_seconds, lane=Lane.LABELLING)
         self._stop = stop
         self._version: str | None = None
         self._logged_at = -_LOG_PERIOD_SECONDS

@@ -2,7 +2,7 @@
 
     recorded rows ─▶ labelled_chunks ─▶ RecordedWriter ─▶ replay (Reverb), table "teacher"
                        │      ▲
-                       ▼      │ scores, kept in RUN/teacher_labels
+                       ▼      │ scores, kept on disk
                      teacher service
 
 The transitions go in in the order of time, so the number of items ever inserted says where to go
@@ -37,9 +37,9 @@ IMPORTER_LOCK = ".importer.lock"
 """Held in a run's folder by its importer: two would write every transition twice."""
 
 LABELS_FOLDER = "teacher_labels"
+"""In a run's folder."""
 
 _LOCK_WAIT_SECONDS = 30.0
-_LOG_PERIOD_SECONDS = 10.0
 _REPLAY_SECONDS = 1.0
 _REPLAY_STARTUP_SECONDS = 300.0
 
@@ -85,8 +85,9 @@ class Preloader:
     def _import(self, teacher: PatientTeacher, stop: threading.Event) -> None:
         """Raises: as `run`, and AskingStopped or WriterStopped."""
         config = self._config
-        whole = config.data.open()
-        rows = with_newest_transitions(whole, config.layout.n_step, config.transitions)
+        rows = config.data.open()
+        if config.labels is None:
+            rows = with_newest_transitions(rows, config.layout.n_step, config.transitions)
         described = teacher.wait_until_ready()
         self._check_teacher(described)
         manifest = LabelManifest(
@@ -98,7 +99,7 @@ class Preloader:
             output=described.output,
             temperature=described.temperature,
         )
-        with Labels(config.run / LABELS_FOLDER, manifest) as labels:
+        with Labels(config.labels or config.run / LABELS_FOLDER, manifest) as labels:
             filling = Filling(config, rows, labels, teacher, stop)
             while (inserted := self._wait_for_replay(stop)) < config.transitions:
                 try:

@@ -26,7 +26,9 @@ from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.environments import catch
+from services.cli.teacher_label import label_rows
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import PreloadConfig, ReplayConfig
 from services.replay.item_layout import ItemLayout, decode_batch
@@ -90,6 +92,7 @@ def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) ->
             transitions=data.transitions,
             layout=layout,
             run=run,
+            labels=None,
             teacher=load_teacher("pong_dqn").card,
             replay_address="",
             teacher_address="",
@@ -388,6 +391,32 @@ def test_of_more_than_is_wanted_the_newest_transitions_are_taken(
     # Nor were the others labelled: a few rows more than transitions.
     scores = np.load(settings.run / "teacher_labels" / "scores.npy")
     assert 500 < len(scores) < 700
+
+
+def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
+    tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
+) -> None:
+    labels = label_rows(
+        open_dopamine_replay(catch_data), catch_service.address, lambda _: tmp_path / "labels"
+    )
+    # Labels of their own, so that it shows where scores come from.
+    scores = np.load(labels.directory / "scores.npy", mmap_mode="r+")
+    scores[:] = np.arange(len(scores))[:, None]
+    scores.flush()
+    with serving_replay(tmp_path, CATCH) as address:
+        settings = catch_config(
+            tmp_path,
+            catch_data,
+            catch_teacher,
+            transitions=500,
+            labels=labels.directory,
+            replay_address=address,
+            teacher_address=catch_service.address,
+        )
+        build_preloader(settings).run(threading.Event())
+        items = items_in(address, CATCH)
+    newest = open_dopamine_replay(catch_data).transition_rows(CATCH.n_step)[-500:]
+    assert sorted(item["teacher_q"][0] for item in items) == newest.tolist()
 
 
 def test_a_teacher_that_is_away_is_waited_for(

@@ -12,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as numpy_st
 
+from rrl_agents.checkpoints.dopamine_architecture import AGENTS
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.safe_unpickling import load_safely
 from rrl_agents.networks.registry import NetworkConfig, make_network
@@ -219,13 +223,72 @@ def test_training_steps_may_be_a_scalar_of_any_library(
     assert agent.training_steps == 9
 
 
-@pytest.mark.parametrize("steps", [-1, 2.5, "many", [1]])
+@pytest.mark.parametrize("steps", [-1, 2.5, "many", [1], 2**300])
 def test_training_steps_that_are_no_count_are_refused(
     small_layers: Layers, write_agent: Callable[..., Path], steps: Any
 ) -> None:
     bundle = bundle_of(small_layers) | {"training_steps": steps}
     with pytest.raises(ValueError, match="training_steps"):
         import_dopamine_agent(write_agent(bundle))
+
+
+_ODD_VALUES = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(max_size=5),
+    st.dictionaries(st.text(max_size=3) | st.integers(), st.none(), max_size=3),
+    numpy_st.arrays(
+        dtype=st.sampled_from(["f2", "f4", "f8", "i4", "?", ">f4"]),
+        shape=numpy_st.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=9),
+    ),
+)
+_LAYER_NAMES = st.sampled_from(
+    [f"{kind}_{index}" for kind in ("Conv", "Dense", "NoisyNetwork") for index in range(6)]
+)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    changes=st.lists(
+        st.tuples(
+            _LAYER_NAMES,
+            st.sampled_from(["kernel", "bias", "kernel_mu", "scale", None]),
+            _ODD_VALUES,
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    agent=st.sampled_from([None, *AGENTS]),
+    num_actions=st.none() | st.integers(1, 20),
+)
+def test_a_changed_network_is_read_or_refused_in_one_line(
+    small_layers: Layers,
+    tmp_path: Path,
+    changes: list[tuple[str, str | None, Any]],
+    agent: str | None,
+    num_actions: int | None,
+) -> None:
+    layers: dict[Any, Any] = copy.deepcopy(small_layers)
+    for name, leaf, value in changes:
+        if leaf is None:
+            layers[name] = value
+        elif isinstance(layers.setdefault(name, {}), dict):
+            layers[name][leaf] = value
+    file = tmp_path / "ckpt.1"
+    file.write_bytes(pickle.dumps(bundle_of(layers)))
+    try:
+        imported = import_dopamine_agent(file, agent=agent, num_actions=num_actions)
+    except ValueError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1000
+    else:
+        card_network = make_network(imported.network, imported.num_actions)
+        state = np.zeros((1, 84, 84, 4), np.uint8)
+        wanted = jax.eval_shape(card_network.init, jax.random.key(0), state)
+        jax.tree.map(
+            lambda w, f: np.testing.assert_equal(f.shape, w.shape), wanted, imported.online_params
+        )
 
 
 def test_a_truncated_checkpoint_says_to_copy_it_again(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
@@ -21,7 +23,9 @@ from services.launcher.provenance import (
     read_provenance,
     record_session,
 )
+from services.replay.recorded_data import RecordedData
 from services.shared.errors import UserError
+from tests.conftest import perfect_catch_params
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def test_a_run_notes_its_command_code_and_hardware_and_its_teachers_whole_card(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/some/where/bin/rrl", "train", "qdagger", "--run", "my run"])
-    record_session(tmp_path, parents_of(resolve(config)))
+    record_session(tmp_path, lambda: parents_of(resolve(config)))
     noted = read_provenance(tmp_path)
     assert noted is not None
     (parent,) = noted.parents
@@ -62,11 +66,11 @@ def test_a_run_notes_its_command_code_and_hardware_and_its_teachers_whole_card(
 def test_later_sessions_are_added_and_the_parents_stay(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_session(tmp_path, parents_of(resolve(config)))
+    record_session(tmp_path, lambda: parents_of(resolve(config)))
     before = read_provenance(tmp_path)
     assert before is not None
     monkeypatch.setattr(sys, "argv", ["rrl", "learner"])
-    record_session(tmp_path, ())
+    record_session(tmp_path, tuple)
     after = read_provenance(tmp_path)
     assert after is not None
     assert after.parents == before.parents
@@ -80,7 +84,7 @@ def test_a_run_restarted_forever_keeps_its_first_and_newest_sessions(
     monkeypatch.setattr(provenance, "MAX_SESSIONS", 3)
     for number in range(5):
         monkeypatch.setattr(sys, "argv", ["rrl", str(number)])
-        record_session(tmp_path, ())
+        record_session(tmp_path, tuple)
     noted = read_provenance(tmp_path)
     assert noted is not None
     assert [session.command for session in noted.sessions] == ["rrl 0", "rrl 3", "rrl 4"]
@@ -89,7 +93,7 @@ def test_a_run_restarted_forever_keeps_its_first_and_newest_sessions(
 def test_roles_that_start_together_all_get_their_line(tmp_path: Path) -> None:
     # Locks are on open files, so threads stand for processes.
     with ThreadPoolExecutor(4) as roles:
-        for done in [roles.submit(record_session, tmp_path, ()) for _ in range(8)]:
+        for done in [roles.submit(record_session, tmp_path, tuple) for _ in range(8)]:
             done.result()
     noted = read_provenance(tmp_path)
     assert noted is not None
@@ -100,6 +104,33 @@ def test_a_teacher_that_is_only_compared_with_is_no_parent(config: ExperimentCon
     alone = dataclasses.replace(config, method=TabulaRasaConfig())
     assert parents_of(resolve(alone)) == ()
     assert len(parents_of(resolve(config))) == 1
+
+
+def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
+    config: ExperimentConfig, catch_teacher: Path, tmp_path: Path
+) -> None:
+    experiment = resolve(config)
+
+    def parents(path: Path) -> list[tuple[tuple[str, ...], str]]:
+        data = RecordedData(path=str(path), number=None, fingerprint="f", transitions=100)
+        found = parents_of(dataclasses.replace(experiment, data=data))
+        return [(parent.relations, parent.card.name) for parent in found]
+
+    # The teacher's own data.
+    assert parents(catch_teacher) == [(("teacher", "data"), "catch_by_hand")]
+    # Another agent's.
+    params = perfect_catch_params()
+    params["params"]["Dense_1"]["bias"][1] = 0.25
+    sha256 = params_hash(params_to_bytes(params))
+    other = dataclasses.replace(read_card(catch_teacher), name="another", parameters_sha256=sha256)
+    save_teacher(tmp_path / "another", params, other)
+    assert parents(tmp_path / "another") == [
+        (("teacher",), "catch_by_hand"),
+        (("data",), "another"),
+    ]
+    # Columns without an agent: nobody knows who played them.
+    (tmp_path / "columns").mkdir()
+    assert parents(tmp_path / "columns") == [(("teacher",), "catch_by_hand")]
 
 
 def test_a_run_without_a_note_has_none(tmp_path: Path) -> None:
@@ -118,19 +149,19 @@ def test_a_run_without_a_note_has_none(tmp_path: Path) -> None:
 def test_a_damaged_note_is_refused_with_what_is_wrong(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
-    record_session(tmp_path, ())
+    record_session(tmp_path, tuple)
     path = tmp_path / PROVENANCE_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         read_provenance(tmp_path)
     with pytest.raises(UserError, match=message):
-        record_session(tmp_path, ())
+        record_session(tmp_path, tuple)
 
 
 def test_a_note_beyond_its_bound_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_session(tmp_path, ())
+    record_session(tmp_path, tuple)
     monkeypatch.setattr(provenance, "_MAX_FILE_BYTES", 10)
     with pytest.raises(UserError, match="larger than 10 bytes"):
         read_provenance(tmp_path)

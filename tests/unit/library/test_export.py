@@ -17,6 +17,7 @@ from rrl_agents.checkpoints.dopamine_export import TrainingState
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, initial_params, make_network
@@ -162,10 +163,8 @@ def test_a_name_that_is_taken_stays_as_it_was(
 def test_a_name_taken_while_we_write_stays_the_others(
     tmp_path: Path, student: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = export_directory.save_teacher
-
     def slowly(path: Path, params: Any, card: TeacherCard) -> None:
-        save(path, params, card)
+        save_teacher(path, params, card)
         (tmp_path / "student").mkdir()
         (tmp_path / "student" / "card.json").write_text("the other's")
 
@@ -189,7 +188,8 @@ def test_a_disk_that_is_full_leaves_nothing_behind(
 
 def test_states_of_play_are_those_of_the_game_and_not_all_alike() -> None:
     found = played_states(CATCH, count=50)
-    assert (found.shape, found.dtype) == ((50, 10, 5, 1), np.uint8)
+    assert found.shape == (50, 10, 5, 1)
+    assert found.dtype == np.uint8
     # A ball and a paddle in each, of which some share a pixel.
     assert set(np.count_nonzero(found, axis=(1, 2, 3))) <= {1, 2}
     assert len({state.tobytes() for state in found}) > 25

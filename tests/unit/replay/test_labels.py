@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.replay.labels import ROWS_BETWEEN_SYNCS, LabelManifest, Labels
+from services.replay.labels import LabelManifest, Labels
 from services.shared.errors import UserError
 
 MANIFEST = LabelManifest(
@@ -37,17 +37,23 @@ def test_labels_go_on_where_they_were_closed(tmp_path: Path) -> None:
     assert stored.tolist() == scores(10).tolist()
 
 
-def test_rows_that_were_not_synced_do_not_count(tmp_path: Path) -> None:
-    manifest = dataclasses.replace(MANIFEST, rows=3 * ROWS_BETWEEN_SYNCS)
-    labels = Labels(tmp_path, manifest)
-    labels.append(scores(ROWS_BETWEEN_SYNCS))
-    labels.append(scores(100))
-    progress = json.loads((tmp_path / "progress.json").read_text())
-    assert progress == {"rows": ROWS_BETWEEN_SYNCS}
-    labels.close()
-    assert json.loads((tmp_path / "progress.json").read_text()) == {
-        "rows": ROWS_BETWEEN_SYNCS + 100
-    }
+def test_rows_that_were_not_synced_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_disk() -> object:
+        return json.loads((tmp_path / "progress.json").read_text())
+
+    with Labels(tmp_path, MANIFEST) as labels:
+        monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 1e9)
+        labels.append(scores(3))
+        assert on_disk() == {"rows": 0}
+        monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 0.0)
+        labels.append(scores(2))
+        assert on_disk() == {"rows": 5}
+        monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 1e9)
+        labels.append(scores(4))
+        assert on_disk() == {"rows": 5}
+    assert on_disk() == {"rows": 9}
 
 
 @pytest.mark.parametrize(
