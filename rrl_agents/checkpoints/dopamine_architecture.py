@@ -11,12 +11,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
+from rrl_agents.checkpoints.dopamine_hints import AGENTS, Hints
 from rrl_agents.checkpoints.dopamine_layers import Layers
 from rrl_agents.checkpoints.dopamine_shapes import Shapes, read_shapes
 from rrl_agents.networks.config import NetworkConfig
-
-AGENTS = ("dqn", "c51", "rainbow", "quantile", "iqn", "full_rainbow")
-"""Kinds of agents that a user may name."""
 
 MAX_ATARI_ACTIONS = 18
 """Size of Atari's full action set."""
@@ -41,28 +39,6 @@ _ALGORITHMS = {
     "quantile": "QR-DQN",
     "implicit_quantile": "IQN",
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Hints:
-    """What a user knows of an agent and its checkpoint does not say.
-
-    Attributes:
-        agent: One of `AGENTS`; None to read it from the shapes.
-        num_actions: Number of actions A; None to read it from the shapes.
-        value_bound: Largest return on the support of C51 and Rainbow, Dopamine's `vmax`.
-    """
-
-    agent: str | None = None
-    num_actions: int | None = None
-    value_bound: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Refuse what no agent can be."""
-        if self.agent is not None and self.agent not in AGENTS:
-            raise ValueError(f"agent is {self.agent!r}; choose one of {', '.join(AGENTS)}")
-        if self.num_actions is not None and self.num_actions < 1:
-            raise ValueError(f"num_actions is {self.num_actions}; it must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

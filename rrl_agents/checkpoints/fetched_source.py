@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
+
 SOURCE_FILE = "source.json"
 MAX_SOURCE_BYTES = 1 << 20
 
@@ -34,10 +36,11 @@ def fetched_game(path: Path) -> str | None:
 
 def _game(source: Path) -> str:
     try:
-        with source.open("rb") as file:
-            content = json.loads(file.read(MAX_SOURCE_BYTES))
+        content = json.loads(
+            read_bounded(source, MAX_SOURCE_BYTES, what="a fetched agent's source")
+        )
         game = content["game"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{source}: says no game ({error}); fetch the agent again, or delete the file and give "
             "the game yourself"

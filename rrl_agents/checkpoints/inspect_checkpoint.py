@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from rrl_agents.checkpoints.find_checkpoint import (
     checkpoint_numbers,
     checkpoints_directory,
@@ -24,13 +25,16 @@ from rrl_agents.checkpoints.teacher_directory import CARD_FILE, PARAMS_FILE
 __all__ = ["Inspection", "inspect_checkpoint"]
 
 
-def inspect_checkpoint(path: Path, number: int | None = None) -> Inspection:
+def inspect_checkpoint(
+    path: Path, number: int | None = None, hints: Hints | None = None
+) -> Inspection:
     """Look at a teacher's directory, a Dopamine agent, or a replay buffer of one.
 
     Args:
         path: A directory, or a file in it: `ckpt.N`, `tf_ckpt-N` with or without an ending,
             `card.json`, `params.safetensors`.
         number: Which checkpoint of a Dopamine agent; the newest complete one when None.
+        hints: What the user says of a Dopamine agent.
 
     Returns:
         What was found; damage is part of it, and no error.
@@ -40,12 +44,12 @@ def inspect_checkpoint(path: Path, number: int | None = None) -> Inspection:
             for what has none.
     """
     try:
-        return _inspect(path, number)
+        return _inspect(path, number, hints)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _inspect(path: Path, number: int | None) -> Inspection:
+def _inspect(path: Path, number: int | None, hints: Hints | None) -> Inspection:
     if path.name in (CARD_FILE, PARAMS_FILE) and path.is_file():
         path = path.parent
     if path.is_dir() and is_teacher_directory(path):
@@ -62,7 +66,7 @@ def _inspect(path: Path, number: int | None) -> Inspection:
             f"{path}: no such file or directory; give a teacher's directory, a Dopamine agent's "
             "directory or checkpoint, or an ONNX file"
         )
-    return inspect_dopamine_agent(path, number)
+    return inspect_dopamine_agent(path, number, hints)
 
 
 def _has_agent(path: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from rrl_agents.checkpoints.card_facts import Compute
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.find_checkpoint import index_file
 from rrl_agents.checkpoints.import_dopamine import (
@@ -34,7 +36,10 @@ def bundled_teachers() -> tuple[str, ...]:
 
 
 def load_teacher(
-    path_or_name: str | Path, checkpoint_number: int | None = None, game: str | None = None
+    path_or_name: str | Path,
+    checkpoint_number: int | None = None,
+    game: str | None = None,
+    hints: Hints | None = None,
 ) -> Teacher:
     """Load a frozen policy, whatever its form.
 
@@ -45,6 +50,7 @@ def load_teacher(
         checkpoint_number: Which Dopamine checkpoint, the newest complete one when None.
         game: Game of a Dopamine agent, which its checkpoint does not say. For teachers with a card
             it must agree with the card.
+        hints: What else a Dopamine checkpoint does not say; read where its shapes leave doubt.
 
     Returns:
         The teacher, checked: shapes fit the card and all parameters are finite.
@@ -55,7 +61,10 @@ def load_teacher(
     """
     directory = _card_directory(str(path_or_name))
     if directory is None:
-        return _dopamine_teacher(Path(path_or_name), checkpoint_number, game)
+        agent = import_dopamine_agent(
+            Path(path_or_name), checkpoint_number, **dataclasses.asdict(hints or Hints())
+        )
+        return _dopamine_teacher(agent, Path(path_or_name), game)
     if checkpoint_number is not None:
         raise ValueError(
             f"{path_or_name} is a teacher with a card, which has one set of parameters; leave out "
@@ -82,8 +91,7 @@ def _card_directory(path_or_name: str) -> Path | None:
     )
 
 
-def _dopamine_teacher(path: Path, number: int | None, game: str | None) -> Teacher:
-    agent = import_dopamine_agent(path, number)
+def _dopamine_teacher(agent: ImportedAgent, path: Path, game: str | None) -> Teacher:
     game = fetched_game(path) if game is None else game
     return Teacher(params=agent.online_params, card=_card_of(agent, path, game))
 

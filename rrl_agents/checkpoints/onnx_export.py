@@ -31,7 +31,6 @@ _OPSET = 13
 _IR_VERSION = 7
 
 _ELEMENT_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
-_PIXEL_SCALE = np.float32(1 / 255)
 
 
 def export_onnx(
@@ -44,14 +43,14 @@ def export_onnx(
 ) -> bytes:
     """Write a network with its parameters as an ONNX model.
 
-    Its input "observations" is `observation_dtype` [B, H, W, stack], raw, with any B; its output
-    "action_values" is float32 [B, A].
+    Its input "observations" is `observation_dtype` [B, *observation_shape], raw, with any B; its
+    output "action_values" is float32 [B, A].
 
     Args:
         network: The architecture.
         params: Its parameters, float32, flax names.
         num_actions: Actions A.
-        observation_shape: (H, W, stack).
+        observation_shape: (H, W, stack); of "mlp" any.
         observation_dtype: "uint8" or "float32".
 
     Returns:
@@ -65,8 +64,6 @@ def export_onnx(
         raise ValueError(
             f"observation_dtype is {observation_dtype!r}; choose one of {sorted(_ELEMENT_TYPES)}"
         )
-    if len(observation_shape) != 3:
-        raise ValueError(f"observation_shape is {observation_shape}; it must be (H, W, stack)")
     graph = Graph(flatten_params(params), is_float=observation_dtype == "float32")
     features = _WRITERS[network.name](graph, network, observation_shape)
     write_read_out(graph, network, features, num_actions, OUTPUT_NAME)
@@ -88,9 +85,11 @@ def export_onnx(
 
 
 def _write_nature_cnn(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
+    if len(shape) != 3:
+        raise ValueError(f"observation_shape is {shape}; it must be (H, W, stack)")
     height, width, channels = shape
     x = graph.as_float(graph.add("Transpose", [INPUT_NAME], "channels_first", perm=[0, 3, 1, 2]))
-    scale = _PIXEL_SCALE
+    scale = graph.input_scale
     layers = zip(network.features, KERNEL_SIZES, STRIDES, strict=True)
     for index, (outputs, side, stride) in enumerate(layers):
         layer = f"Conv_{index}"
@@ -115,7 +114,7 @@ def _write_nature_cnn(graph: Graph, network: NetworkConfig, shape: tuple[int, ..
 def _write_mlp(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
     size = int(np.prod(shape))
     flat = graph.as_float(graph.reshape(INPUT_NAME, (-1, size), "flat"))
-    return Features(name=flat, size=size, order=lambda rows: rows, scale=1 / 255)
+    return Features(name=flat, size=size, order=lambda rows: rows, scale=float(graph.input_scale))
 
 
 _WRITERS: Mapping[str, Callable[[Graph, NetworkConfig, tuple[int, ...]], Features]] = {

@@ -75,6 +75,14 @@ class Graph:
         """Bytes as float32; what is float already stays."""
         return name if self._is_float else self.add("Cast", [name], "floats", to=TensorProto.FLOAT)
 
+    @property
+    def input_scale(self) -> np.float32:
+        """What the first layer's kernel is multiplied by instead of the observations.
+
+        As in `networks.inputs`: pixels are divided by 255, floats are taken as they are.
+        """
+        return np.float32(1) if self._is_float else np.float32(1 / 255)
+
     def reshape(self, name: str, shape: Sequence[int], output: str) -> str:
         """Rows of another shape; -1 stands for what the batch makes it."""
         sizes = self.constant(f"{output}_shape", np.array(shape, np.int64))

@@ -4,7 +4,8 @@ A pickle is a program: it names callables and calls them. Here no name ever reso
 it stands for. An allow-list maps the names of numpy, jax, flax and optax, of every generation that
 wrote checkpoints, to inert stand-ins of this module that only hold data; any other name is refused.
 Before that, the opcodes themselves are checked: only those that Python 3 writes for plain data, in
-protocols 2 to 5, with memo indices no larger than the file could need.
+protocols 2 to 5, with memo indices no larger than the file could need, and dict keys that are
+hashed at once (`pickled_sizes`).
 
 What comes out are dicts, lists, tuples, numbers, strings, bytes and numpy arrays of numbers.
 """
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from rrl_agents.checkpoints import pickled_stand_ins as stand_ins
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.pickled_sizes import SizedStack
 
 MAX_PICKLE_BYTES = 2 << 30
@@ -120,11 +122,7 @@ def load_safely(path: Path, max_bytes: int = MAX_PICKLE_BYTES) -> Any:
         ValueError: When the file can't be read, is too large, truncated, damaged, or names
             anything that is not allowed; the message starts with the path.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    data = read_bounded(path, max_bytes, what="a Dopamine agent's checkpoint")
     try:
         return loads_safely(data, max_bytes)
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.card_markdown import card_markdown
 from rrl_agents.checkpoints.params_codec import (
     MAX_PARAMS_BYTES,
@@ -23,6 +24,7 @@ from rrl_agents.checkpoints.params_codec import (
 )
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.networks.registry import NetworkConfig, make_network
+from rrl_agents.networks.size import check_size
 from rrl_agents.types import Params
 
 PARAMS_FILE = "params.safetensors"
@@ -73,7 +75,7 @@ def load_teacher_directory(path: Path) -> Teacher:
         ValueError: When a file is missing, too large or damaged, or the two disagree.
     """
     card = read_card(path / CARD_FILE)
-    encoded = _read_bounded(path / PARAMS_FILE, MAX_PARAMS_BYTES)
+    encoded = read_bounded(path / PARAMS_FILE, MAX_PARAMS_BYTES, what="a teacher's parameters")
     _check_hash(encoded, card, str(path))
     params = params_from_bytes(encoded)
     check_params(params, card)
@@ -93,7 +95,9 @@ def read_card(path: Path) -> TeacherCard:
         ValueError: When it cannot be read, is too large, or is no card; the message has the path.
     """
     try:
-        return TeacherCard.from_json(_read_bounded(path, MAX_CARD_BYTES).decode())
+        return TeacherCard.from_json(
+            read_bounded(path, MAX_CARD_BYTES, what="a teacher's card").decode()
+        )
     except ValueError as error:
         message = str(error)
         raise ValueError(message if str(path) in message else f"{path}: {message}") from error
@@ -142,6 +146,7 @@ def _network_of(card: TeacherCard) -> NetworkConfig:
 def _expected_shapes(config: NetworkConfig, card: TeacherCard) -> dict[str, tuple[int, ...]]:
     """Flat name -> shape, found by abstract evaluation: nothing is computed or allocated."""
     network = make_network(config, card.num_actions)
+    check_size(network, card.observation_shape)
     # A broadcast zero: the right shape and type without the memory.
     observation = np.broadcast_to(
         np.zeros((), card.observation_dtype), (1, *card.observation_shape)
@@ -158,20 +163,6 @@ def _check_hash(encoded: bytes, card: TeacherCard, where: str) -> None:
             f"{where}: parameters have SHA-256 {found}, the card says {card.parameters_sha256}; "
             "copy the teacher again from its source"
         )
-
-
-def _read_bounded(path: Path, max_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); a teacher's directory holds {PARAMS_FILE} "
-            f"and {CARD_FILE}"
-        ) from error
-    if len(data) > max_bytes:
-        raise ValueError(f"{path}: larger than {max_bytes} bytes; this is no teacher's file")
-    return data
 
 
 def _refuse_existing(path: Path) -> None:

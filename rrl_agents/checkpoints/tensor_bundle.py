@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.protobuf_wire import (
     WireFields,
     message_fields,
@@ -141,16 +142,7 @@ def read_tensor_bundle(
 
 def _read_index(prefix: Path) -> _Index:
     file = prefix.with_name(prefix.name + ".index")
-    try:
-        with file.open("rb") as opened:
-            table = opened.read(MAX_INDEX_BYTES + 1)
-    except OSError as error:
-        raise ValueError(
-            f"{file}: cannot be read ({error.strerror}); a TensorFlow checkpoint is "
-            f"{prefix.name}.index and {prefix.name}.data-*"
-        ) from error
-    if len(table) > MAX_INDEX_BYTES:
-        raise ValueError(f"{file}: larger than {MAX_INDEX_BYTES} bytes; this is no agent's index")
+    table = read_bounded(file, MAX_INDEX_BYTES, what="a TensorFlow checkpoint's index")
     try:
         return _parse_index(file, table)
     except ValueError as error:

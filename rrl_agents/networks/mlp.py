@@ -1,18 +1,18 @@
-"""A multi-layer perceptron over raw frames, for environments of a few dozen pixels."""
+"""A multi-layer perceptron over raw observations: a few dozen pixels, or a vector of numbers."""
 
 from __future__ import annotations
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
+from rrl_agents.networks.inputs import network_input
 from rrl_agents.networks.outputs import Outputs
 
 
 class Mlp(nn.Module):
-    """Flattened frames through ReLU layers to a head.
+    """Flattened observations through ReLU layers to a head.
 
     With the head "values", submodules are Dense_0 .. Dense_k, the last one giving the action
     values.
@@ -29,7 +29,8 @@ class Mlp(nn.Module):
         """Compute action values.
 
         Args:
-            observation: uint8 [B, H, W, stack], oldest frame first.
+            observation: uint8 or float32 [B, ...], e.g. [B, H, W, stack], oldest frame first;
+                only uint8 is scaled.
 
         Returns:
             float32 [B, A].
@@ -39,5 +40,5 @@ class Mlp(nn.Module):
     @nn.compact
     def outputs(self, observation: jax.Array) -> Outputs:
         """Compute all that the head answers; arguments as for a call."""
-        x = observation.reshape((observation.shape[0], -1)).astype(jnp.float32) / 255.0
+        x = network_input(observation.reshape((observation.shape[0], -1)))
         return read_out(x, self.config, self.num_actions, nn.linear.default_kernel_init)

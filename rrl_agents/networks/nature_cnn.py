@@ -1,7 +1,7 @@
 """The convolutional network of DQN (Mnih et al., 2015, Nature 518), as Dopamine builds it.
 
 Observations arrive raw, uint8 [B, H, W, stack]; scaling to [0, 1] is part of the network, so that
-every caller (actors, learner, teacher service) feeds the same bytes.
+every caller (actors, learner, teacher service) feeds the same bytes. Float32 is not scaled.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
+from rrl_agents.networks.inputs import network_input
 from rrl_agents.networks.outputs import Outputs
 
 KERNEL_SIZES = (8, 4, 3)
@@ -54,7 +54,7 @@ class NatureCnn(nn.Module):
         """Compute all that the head answers; arguments as for a call."""
         config = self.config
         kernel_init = _kernel_init(config)
-        x = observation.astype(jnp.float32) / 255.0
+        x = network_input(observation)
         for features, kernel, stride in zip(config.features, KERNEL_SIZES, STRIDES, strict=True):
             x = nn.Conv(
                 features,

@@ -1,6 +1,7 @@
 """Networks by name: what a run or a teacher's card says, and the flax module it stands for.
 
-Every network maps raw observations uint8 [B, H, W, stack] to action values float32 [B, A].
+Every network maps raw observations uint8 [B, H, W, stack] to action values float32 [B, A]; float32
+observations are taken as they are, those of "mlp" in any shape [B, ...].
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.cli.train import is_finished, train
+from services.cli.train import train
 from services.launcher.experiment import describe, resolve
 from services.launcher.presets import DEMO, PRESETS
+from services.launcher.run_directory import is_finished
 
 BASELINE = Path(__file__).parents[1] / "launcher" / "baselines" / "pong_demo_tabula_rasa.json"
 """A tabula-rasa run of the demo's budget; the file holds the command that made it."""

@@ -157,7 +157,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has gone, as `| head` does; the interpreter's last flush is theirs.
+        # Whoever read the output has gone, as `| head` does; the last flush must not fail, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0

@@ -11,6 +11,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection, inspect_checkpoint
 from services.cli.inspection_view import print_inspection
 from services.cli.onnx_inspection import inspect_onnx_file
@@ -26,6 +27,7 @@ def inspect(
     path: Annotated[str, Positional, arg(metavar="PATH")],
     *,
     checkpoint_number: int | None = None,
+    hints: Annotated[Hints, arg(name="")] = Hints(),  # noqa: B008 - frozen
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Tell what a piece of prior work is, and what is wrong with a broken one.
@@ -37,9 +39,10 @@ def inspect(
         path: Name of the catalogue, teacher directory, Dopamine agent (its directory, a ckpt.N file
             or a tf_ckpt-N prefix), directory of a replay buffer, or ONNX file.
         checkpoint_number: Which checkpoint of a Dopamine agent; the newest by default.
+        hints: What a Dopamine checkpoint does not say, where its shapes leave doubt.
         as_json: Print one JSON object in place of text.
     """
-    found = _inspect(path, checkpoint_number)
+    found = _inspect(path, checkpoint_number, hints)
     if as_json:
         print(_encode(found))
     else:
@@ -51,7 +54,7 @@ def inspect(
         raise UserError(f"{path}: {count} problem{'s' if count > 1 else ''}, told above")
 
 
-def _inspect(name_or_path: str, number: int | None) -> Inspection:
+def _inspect(name_or_path: str, number: int | None, hints: Hints) -> Inspection:
     located = locate(name_or_path)
     try:
         kind = kind_of(located)
@@ -61,7 +64,7 @@ def _inspect(name_or_path: str, number: int | None) -> Inspection:
                 "inspect looks at files only. Give a path, or serve it"
             )
         if kind is Kind.NETWORK:
-            return inspect_checkpoint(Path(located), number)
+            return inspect_checkpoint(Path(located), number, hints)
         if number is not None:
             raise UserError(f"{name_or_path} is an ONNX file; leave out --checkpoint-number")
         return inspect_onnx_file(Path(located))

@@ -8,11 +8,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient, TeacherError
@@ -50,6 +52,7 @@ def query(
     checkpoint_number: int | None = None,
     game: str | None = None,
     output: Literal["q_values", "logits"] | None = None,
+    hints: Annotated[Hints, tyro.conf.arg(name="")] = Hints(),  # noqa: B008 - frozen
     address: str | None = None,
 ) -> None:
     """Write a teacher's action values of recorded states.
@@ -65,6 +68,7 @@ def query(
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
         game: Game of a teacher that does not say it itself.
         output: What its scores are, where it does not say so.
+        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         address: HOST:PORT of a teacher service.
     """
     if (checkpoint is None) == (address is None):
@@ -87,6 +91,7 @@ def query(
             checkpoint_number=checkpoint_number,
             game=game,
             output=output,
+            hints=hints,
         )
         named = _compute(model, observations)
     _write_atomically(out, named)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.logging import setup_logging
@@ -89,7 +91,8 @@ def serve(
     output: Literal["q_values", "logits"] | None = None,
     temperature: float | None = None,
     model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    listening: Listening = Listening(),  # noqa: B008 - frozen
+    hints: Hints = Hints(),  # noqa: B008 - frozen
+    listening: Listening = Listening(),  # noqa: B008
     computing: Computing = Computing(),  # noqa: B008
     life: Life = Life(),  # noqa: B008
     security: SecurityConfig = SecurityConfig(),  # noqa: B008
@@ -105,13 +108,19 @@ def serve(
         temperature: Divides its logits before the softmax; by default what it says itself, else 1.
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
+        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         listening: Where it listens.
         computing: What computes, and in which batches.
         life: How weights are renewed and the service ends.
         security: Encryption and tokens.
     """
-    only = _only_model(checkpoint, checkpoint_number, game, output, temperature)
-    models = _models(only, model)
+    about = {
+        "checkpoint_number": checkpoint_number,
+        "game": game,
+        "output": output,
+        "temperature": temperature,
+    }
+    models = _models(_only_model(checkpoint, about, hints), model)
     try:
         config = TeacherConfig(
             models=models,
@@ -153,30 +162,20 @@ def serve(
 
 
 def _only_model(
-    checkpoint: str | None,
-    number: int | None,
-    game: str | None,
-    output: str | None,
-    temperature: float | None,
+    checkpoint: str | None, about: Mapping[str, Any], hints: Hints
 ) -> tuple[ModelConfig, ...]:
     """The model of --checkpoint, whom the flags beside it are about."""
     if checkpoint is not None:
-        return one_model(
-            checkpoint,
-            checkpoint_number=number,
-            game=game,
-            output=output,
-            temperature=temperature,
-        )
-    about = {
-        "--checkpoint-number": number,
-        "--game": game,
-        "--output": output,
-        "--temperature": temperature,
-    }
-    given = [flag for flag, value in about.items() if value is not None]
+        return one_model(checkpoint, **about, hints=hints)
+    given = [name for name, value in about.items() if value is not None]
+    given += [
+        field.name
+        for field in dataclasses.fields(hints)
+        if getattr(hints, field.name) != field.default
+    ]
     if given:
-        raise UserError(f"{given[0]} is about the teacher of --checkpoint, and there is none")
+        flag = given[0].replace("_", "-")
+        raise UserError(f"--{flag} is about the teacher of --checkpoint, and there is none")
     return ()
 
 

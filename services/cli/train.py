@@ -6,7 +6,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from rrl_agents.types import Stage
 from services.cli.experiment_flags import Settings, parse, required
 from services.evaluator.baseline import read_baseline
 from services.evaluator.report import write_report
@@ -14,8 +13,7 @@ from services.evaluator.summary import Summary
 from services.launcher.experiment import VIDEO_FILE, Experiment, ExperimentConfig, resolve
 from services.launcher.launch import Outcome, launch_run
 from services.launcher.progress_display import ProgressDisplay
-from services.launcher.run_directory import open_run
-from services.learner.checkpointing import newest_commit
+from services.launcher.run_directory import is_finished, open_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,12 +66,6 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
         print(f"stopped; the same command goes on with {run}", flush=True)
         return None
     return report(experiment, run, baseline)
-
-
-def is_finished(run: Path) -> bool:
-    """Whether a run's newest commit is its last."""
-    commit = newest_commit(run)
-    return commit is not None and commit.record.progress.stage is Stage.FINISHED
 
 
 def report(experiment: Experiment, run: Path, baseline: Path | None) -> Summary:

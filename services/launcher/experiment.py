@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.environments.game_names import name_key
@@ -55,6 +56,7 @@ class TeacherChoice:
         game: Game of a teacher that does not say it.
         output: What its scores are, "q_values" or "logits", where it does not say so.
         temperature: Divides its logits before the softmax; None for what it says itself.
+        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         mean_return: Its mean return; None takes the card's score, and has the evaluator play the
             teacher where the card has none.
         data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
@@ -69,6 +71,7 @@ class TeacherChoice:
     game: str | None = None
     output: str | None = None
     temperature: float | None = None
+    hints: Hints = Hints()
     mean_return: float | None = None
     data: str | None = None
     data_number: int | None = None
@@ -126,6 +129,11 @@ class ExperimentConfig:
         for field in _PERIODS:
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
+        if self.network.head != "values" or self.network.noisy:
+            raise ValueError(
+                f"the student's network has head {self.network.head!r} and noisy "
+                f"{self.network.noisy}; students learn plain action values so far: leave both out"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,6 +232,7 @@ class Experiment:
                 game=teacher.game,
                 output=teacher.output,
                 temperature=teacher.temperature,
+                hints=teacher.hints,
             ),
             port=port,
             metrics_port=metrics_port,
@@ -394,6 +403,7 @@ def _teacher_card(teacher: TeacherChoice) -> TeacherCard:
         game=teacher.game,
         output=teacher.output,
         temperature=teacher.temperature,
+        hints=teacher.hints,
     )
 
 

@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from rrl_agents.behaviour.teacher_actions import DEFAULT_TEMPERATURE
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from rrl_agents.checkpoints.load_teacher import load_teacher
-from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from services.library.catalogue import locate
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig
@@ -21,6 +22,7 @@ def load_card(
     game: str | None = None,
     output: str | None = None,
     temperature: float | None = None,
+    hints: Hints = Hints(),  # noqa: B008 - frozen
 ) -> TeacherCard:
     """Find out what a teacher is.
 
@@ -33,6 +35,7 @@ def load_card(
         game: Game of a teacher that does not say it; None where it does.
         output: What its scores are, "q_values" or "logits"; None for what it says itself.
         temperature: Divides its logits before the softmax; None for what it says itself.
+        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
 
     Returns:
         Its card, with what was told; of a teacher of logits always with a temperature.
@@ -47,6 +50,7 @@ def load_card(
         game=game,
         output=output,
         temperature=temperature,
+        hints=hints,
     )
     try:
         return as_told(_card(model), model)
@@ -69,6 +73,15 @@ def as_told(card: TeacherCard, model: ModelConfig) -> TeacherCard:
     return dataclasses.replace(card, output=output, temperature=temperature)
 
 
+def load_network(model: ModelConfig) -> Teacher:
+    """Load one of our networks, or a Dopamine agent, as the user describes it.
+
+    Raises:
+        ValueError: As `load_teacher`.
+    """
+    return load_teacher(model.checkpoint, model.checkpoint_number, model.game, model.hints)
+
+
 def refuse_number(model: ModelConfig) -> None:
     """Refuse the number of a checkpoint for what has none.
 
@@ -85,7 +98,7 @@ def refuse_number(model: ModelConfig) -> None:
 def _card(model: ModelConfig) -> TeacherCard:
     kind = kind_of(model.checkpoint)
     if kind is Kind.NETWORK:
-        return load_teacher(model.checkpoint, model.checkpoint_number, model.game).card
+        return load_network(model).card
     refuse_number(model)
     if kind is Kind.PYTHON:
         from services.teacher.backends.entry_point import card_of_policy, make_policy

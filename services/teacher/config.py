@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from services.teacher.security import SecurityConfig
 
 DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -78,6 +79,7 @@ class ModelConfig:
         game: Game of a teacher that does not say it, as Dopamine checkpoints; None where it does.
         output: What its scores are, "q_values" or "logits"; None for what it says itself.
         temperature: Divides its logits before the softmax, above 0; None for what it says itself.
+        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ModelConfig:
     game: str | None = None
     output: str | None = None
     temperature: float | None = None
+    hints: Hints = Hints()
 
     def __post_init__(self) -> None:
         """Check the name: it is part of URLs, metrics and health names."""
@@ -181,6 +184,7 @@ def one_model(
     game: str | None = None,
     output: str | None = None,
     temperature: float | None = None,
+    hints: Hints = Hints(),  # noqa: B008 - frozen
 ) -> tuple[ModelConfig, ...]:
     """The `models` of a service of a single teacher, named "teacher"."""
     return (
@@ -191,5 +195,6 @@ def one_model(
             game=game,
             output=output,
             temperature=temperature,
+            hints=hints,
         ),
     )

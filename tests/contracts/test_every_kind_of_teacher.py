@@ -63,9 +63,8 @@ def _linear(shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.flo
     )
 
 
-def _network(tmp_path: Path, backend: str) -> Case:
+def _network(tmp_path: Path, backend: str, shape: tuple[int, ...], dtype: str) -> Case:
     """A student's directory: an MLP without hidden layers, which divides pixels by 255."""
-    shape = (10, 5, 2)
     weights, bias = _linear(shape)
     params = {"params": {"Dense_0": {"kernel": weights, "bias": bias}}}
     card = TeacherCard(
@@ -74,16 +73,17 @@ def _network(tmp_path: Path, backend: str) -> Case:
         network=NetworkConfig(name="mlp", features=()),
         num_actions=ACTIONS,
         observation_shape=shape,
+        observation_dtype=dtype,
         made="for a test",
         parameters_sha256=params_hash(params_to_bytes(params)),
     )
     save_teacher(tmp_path / "student", params, card)
     return Case(
         model=ModelConfig(name="teacher", checkpoint=str(tmp_path / "student")),
-        weights=weights / np.float32(255),
+        weights=weights / np.float32(255) if dtype == "uint8" else weights,
         bias=bias,
         shape=shape,
-        dtype="uint8",
+        dtype=dtype,
         output="q_values",
         temperature=None,
         backend=backend,
@@ -163,8 +163,10 @@ def _python(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> Case:
 
 
 KINDS: dict[str, Callable[[Path], Case]] = {
-    "network_jax": lambda path: _network(path, "jax"),
-    "network_onnx": lambda path: _network(path, "onnx"),
+    "network_jax": lambda path: _network(path, "jax", (10, 5, 2), "uint8"),
+    "network_jax_vector": lambda path: _network(path, "jax", (7,), "float32"),
+    "network_onnx": lambda path: _network(path, "onnx", (10, 5, 2), "uint8"),
+    "network_onnx_vector": lambda path: _network(path, "onnx", (7,), "float32"),
     "onnx_vector": lambda path: _onnx_file(path, (7,), "float32", "batch"),
     "onnx_image": lambda path: _onnx_file(path, (64, 64, 3), "uint8", "batch"),
     "onnx_one_row": lambda path: _onnx_file(path, (7,), "float32", 1),

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 N_STEP = 3
 
 
-@pytest.fixture
-def recorded_play(tmp_path: Path) -> tuple[Path, int]:
-    """Games of Catch played at random, as Dopamine saves them; and how many transitions it finds.
+def record_play(folder: Path, rows: int) -> int:
+    """Games of Catch played at random, as Dopamine saves them.
 
     The buffer has wrapped around: its oldest game has lost its beginning.
+
+    Returns:
+        How many transitions Dopamine finds in it.
     """
     environment = catch.CatchEnvironment(1)
     frame = environment.reset(0)[0, :, :, -1]
@@ -31,41 +33,45 @@ def recorded_play(tmp_path: Path) -> tuple[Path, int]:
     buffer = OutOfGraphReplayBuffer(
         observation_shape=frame.shape,
         stack_size=1,
-        replay_capacity=1000,
+        replay_capacity=rows,
         batch_size=1,
         update_horizon=N_STEP,
     )
-    while buffer.add_count < 1500:
+    while buffer.add_count < 1.5 * rows:
         action = random.integers(catch.NUM_ACTIONS)
         step = environment.step(np.asarray([action]))
         if not step.episode_start[0]:
             buffer.add(frame, int(action), float(step.reward[0]), int(step.terminated[0]))
         frame = step.observation[0, :, :, -1]
-    folder = tmp_path / "recorded"
     folder.mkdir()
     buffer.save(str(folder), 3)
-    return folder, sum(buffer.is_valid_transition(index) for index in range(1000))
+    return sum(buffer.is_valid_transition(index) for index in range(rows))
 
 
-@pytest.mark.timeout(480)
-def test_a_student_learns_from_recorded_play(
-    catch_run: Callable[..., CatchRun], catch_teacher: Path, recorded_play: tuple[Path, int]
-) -> None:
-    data, transitions = recorded_play
-    run = catch_run(
-        "qdagger",
-        f"--teacher.checkpoint={catch_teacher}",
+def flags(teacher: Path, data: Path) -> tuple[str, ...]:
+    return (
+        f"--teacher.checkpoint={teacher}",
         f"--teacher.data={data}",
         "--online-steps=600",
         "--num-actors=1",
         "--envs-per-actor=4",
-        "--replay-capacity=20000",
+        "--replay-capacity=50000",
         "--publish-period-updates=20",
+        "--checkpoint-period-seconds=1",
         f"--method.q-learning.n-step={N_STEP}",
         "--method.q-learning.min-replay-size=200",
         "--method.offline-updates=300",
         "--method.taught-learning-rate=0.003",
     )
+
+
+@pytest.mark.timeout(480)
+def test_a_student_learns_from_recorded_play(
+    catch_run: Callable[..., CatchRun], catch_teacher: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "recorded"
+    transitions = record_play(data, rows=1000)
+    run = catch_run("qdagger", *flags(catch_teacher, data))
     run.start()
     assert run.wait() == 0, run.err
     run.wait_until_alone()
@@ -83,3 +89,27 @@ def test_a_student_learns_from_recorded_play(
     # Random play with the right labels teaches: +1 is perfect play, -0.6 that of chance.
     assert summary["student_return"] > 0
     assert run.err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize("role", ["importer", "replay", "teacher"])
+def test_a_run_goes_on_after_a_death_in_the_middle_of_the_import(
+    catch_run: Callable[..., CatchRun], catch_teacher: Path, tmp_path: Path, role: str
+) -> None:
+    data = tmp_path / "recorded"
+    transitions = record_play(data, rows=40_000)
+    run = catch_run("qdagger", *flags(catch_teacher, data))
+    run.start()
+    run.wait_until(lambda: "importing transitions 0" in run.log("importer"))
+    run.process(role).kill()
+    assert run.wait() == 2
+    run.wait_until_alone()
+    assert "the teacher's table holds" not in run.log("importer")
+
+    run.start()
+    assert run.wait() == 0, run.err
+    assert f"the teacher's table holds {transitions} transitions" in run.log("importer")
+    summary = json.loads((run.folder / "report" / "summary.json").read_text())
+    assert summary["teacher_steps"] == transitions
+    assert summary["finished"] is True

@@ -25,8 +25,8 @@ import reverb
 from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer, invalid_range
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.environments import catch
 from services.cli.teacher_label import label_rows
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
@@ -58,7 +58,9 @@ def fixture(name: str) -> Path:
 
 
 def serve_teacher(checkpoint: str, port: int = 0) -> TeacherServer:
-    server = build_teacher(TeacherConfig(models=one_model(checkpoint), port=port))
+    server = build_teacher(
+        TeacherConfig(models=one_model(checkpoint), port=port, metrics_port=None)
+    )
     server.start()
     return server
 
@@ -66,6 +68,7 @@ def serve_teacher(checkpoint: str, port: int = 0) -> TeacherServer:
 @pytest.fixture(scope="module")
 def pong_teacher() -> Iterator[str]:
     server = serve_teacher("pong_dqn")
+    server.wait_until_ready()
     yield server.address
     server.stop()
 
@@ -318,6 +321,7 @@ def catch_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def catch_service(catch_teacher: Path) -> Iterator[TeacherServer]:
     server = serve_teacher(str(catch_teacher))
+    server.wait_until_ready()
     yield server
     server.stop()
 
@@ -432,14 +436,16 @@ def test_a_teacher_that_is_away_is_waited_for(
             teacher_address=f"localhost:{port}",
             teacher_timeout_seconds=1.0,
         )
-        thread = threading.Thread(target=build_preloader(settings).run, args=(stop,))
+        thread = threading.Thread(target=build_preloader(settings).run, args=(stop,), daemon=True)
         thread.start()
         wait_until(lambda: "waiting for the teacher" in caplog.text)
         stop.set()
         thread.join(10)
         assert not thread.is_alive()
 
-        thread = threading.Thread(target=build_preloader(settings).run, args=(threading.Event(),))
+        thread = threading.Thread(
+            target=build_preloader(settings).run, args=(threading.Event(),), daemon=True
+        )
         thread.start()
         server = serve_teacher(str(catch_teacher), port)
         wait_until(lambda: inserted(address) > 0)

@@ -1,6 +1,6 @@
 """Everything about the rows of a buffer but their frames, in the order of time.
 
-13 bytes per row are held in memory; only frames are streamed. A circular buffer of capacity C that
+Only frames are streamed. A circular buffer of capacity C that
 rows were added to n times stands with its cursor at n mod C: once n >= C the oldest row is at the
 cursor, before that it is row 0 and the rows from the cursor on were never written.
 
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
 from rrl_agents.checkpoints.dopamine_replay.files import ReplayFiles
 from rrl_agents.checkpoints.dopamine_replay.npy_column import read_whole
+from rrl_agents.checkpoints.row_markers import RowMarkers, checked_actions, checked_rewards
 
 _MOST_ADDED = 2**62
 _MOST_MARKED = 4096
@@ -68,17 +69,6 @@ class Cursor:
         return np.roll(column, -self.oldest)[: self.rows]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Markers:
-    """The columns of `RowChunk` but the frames, of all rows."""
-
-    action: NDArray[np.int32]
-    reward: NDArray[np.float32]
-    terminal: NDArray[np.bool_]
-    is_state: NDArray[np.bool_]
-    cut_after: NDArray[np.bool_]
-
-
 def read_cursor(files: ReplayFiles, capacity: int) -> Cursor:
     """Read how far the buffer was filled.
 
@@ -110,7 +100,7 @@ def read_cursor(files: ReplayFiles, capacity: int) -> Cursor:
     return Cursor(capacity=capacity, added=added, stack_size=stack_size, invalid_range=invalid)
 
 
-def read_markers(files: ReplayFiles, cursor: Cursor) -> Markers:
+def read_markers(files: ReplayFiles, cursor: Cursor) -> RowMarkers:
     """Read the small columns and mark the rows.
 
     Raises:
@@ -118,9 +108,9 @@ def read_markers(files: ReplayFiles, cursor: Cursor) -> Markers:
     """
     terminal = _column(files, "terminal", cursor, "bu") != 0
     other_end = _other_ends(files, cursor) & ~terminal
-    return Markers(
-        action=_actions(files, cursor),
-        reward=_rewards(files, cursor),
+    return RowMarkers(
+        action=checked_actions(_column(files, "action", cursor, "iu"), files.column("action")),
+        reward=checked_rewards(_column(files, "reward", cursor, "fiu"), files.column("reward")),
         terminal=terminal,
         is_state=_is_state(cursor, terminal | other_end),
         cut_after=_cut_after(other_end),
@@ -151,25 +141,6 @@ def _other_ends(files: ReplayFiles, cursor: Cursor) -> NDArray[np.bool_]:
         is_end[read_episode_ends(path, cursor.capacity)] = True
     in_order: NDArray[np.bool_] = cursor.in_time_order(is_end)
     return in_order
-
-
-def _actions(files: ReplayFiles, cursor: Cursor) -> NDArray[np.int32]:
-    actions = _column(files, "action", cursor, "iu")
-    if actions.min() < 0 or actions.max() > np.iinfo(np.int32).max:
-        raise ValueError(
-            f"{files.column('action')}: actions from {actions.min()} to {actions.max()}; they "
-            "must be numbers of actions, from 0 on"
-        )
-    return actions.astype(np.int32, copy=False)
-
-
-def _rewards(files: ReplayFiles, cursor: Cursor) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        rewards = _column(files, "reward", cursor, "fiu").astype(np.float32, copy=False)
-    if not np.isfinite(rewards).all():
-        row = int(np.flatnonzero(~np.isfinite(rewards))[0])
-        raise ValueError(f"{files.column('reward')}: the reward of row {row} is {rewards[row]}")
-    return rewards
 
 
 def _column(files: ReplayFiles, name: str, cursor: Cursor, kinds: str) -> NDArray[Any]:

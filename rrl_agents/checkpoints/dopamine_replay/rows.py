@@ -11,7 +11,6 @@ cursor, where the oldest row is, to the end of the file, and then from its begin
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,14 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_replay.files import ReplayFiles, find_replay
-from rrl_agents.checkpoints.dopamine_replay.markers import (
-    Cursor,
-    Markers,
-    read_cursor,
-    read_markers,
-)
+from rrl_agents.checkpoints.dopamine_replay.markers import Cursor, read_cursor, read_markers
 from rrl_agents.checkpoints.dopamine_replay.npy_column import NpyColumn
-from rrl_agents.checkpoints.recorded_rows import ROWS_PER_CHUNK, RowChunk, transition_starts
+from rrl_agents.checkpoints.recorded_rows import ROWS_PER_CHUNK, RowChunk
+from rrl_agents.checkpoints.row_markers import RowMarkers, check_start
 
 _MOST_CHUNK_BYTES = 32 << 20
 
@@ -53,7 +48,7 @@ class DopamineReplay:
     """A saved buffer (`RecordedRows`); see `open_dopamine_replay`."""
 
     def __init__(
-        self, files: ReplayFiles, cursor: Cursor, markers: Markers, frame_shape: tuple[int, int]
+        self, files: ReplayFiles, cursor: Cursor, markers: RowMarkers, frame_shape: tuple[int, int]
     ) -> None:
         """Take what was read.
 
@@ -86,28 +81,21 @@ class DopamineReplay:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all small columns and of the checksum that the frames' file ends with."""
-        digest = hashlib.sha256(repr((self._cursor.added, self._frame_shape)).encode())
         with _open_frames(self._files) as frames:
-            digest.update(frames.trailer)
-        for column in vars(self._markers).values():
-            digest.update(np.ascontiguousarray(column).data)
-        return digest.hexdigest()
+            return self._markers.sha256(self._cursor.added, self._frame_shape, frames.trailer)
 
     def chunks(
         self, first_row: int = 0, rows_per_chunk: int = ROWS_PER_CHUNK
     ) -> Iterator[RowChunk]:
         """Read to the end; see `RecordedRows.chunks`."""
-        if not 0 <= first_row <= self.rows:
-            raise ValueError(f"first_row is {first_row}; give 0 to {self.rows}")
-        if rows_per_chunk < 1:
-            raise ValueError(f"rows_per_chunk is {rows_per_chunk}; it must be at least 1")
+        check_start(first_row, self.rows, rows_per_chunk)
         height, width = self._frame_shape
         return self._read(first_row, min(rows_per_chunk, _MOST_CHUNK_BYTES // (height * width)))
 
     @property
     def num_actions(self) -> int:
         """The largest recorded action, plus 1."""
-        return int(self._markers.action.max()) + 1
+        return self._markers.num_actions
 
     def count_transitions(self, n_step: int) -> int:
         """How many rows begin a transition of `n_step` steps."""
@@ -115,14 +103,13 @@ class DopamineReplay:
 
     def transition_rows(self, n_step: int) -> NDArray[np.int64]:
         """The rows that begin a transition of `n_step` steps, int64, in the order of time."""
-        markers = self._markers
-        return np.flatnonzero(transition_starts(markers.is_state, markers.cut_after, n_step))
+        return self._markers.transition_rows(n_step)
 
     def _read(self, first_row: int, rows_per_chunk: int) -> Iterator[RowChunk]:
         row = first_row
         for start, stop in self._places(first_row):
             for frame in self._frames(start, stop, rows_per_chunk):
-                yield self._chunk(row, frame)
+                yield self._markers.chunk(row, frame)
                 row += len(frame)
 
     def _places(self, first_row: int) -> list[tuple[int, int]]:
@@ -146,11 +133,6 @@ class DopamineReplay:
                 # Behind the rows of a buffer that is not full lie some that were never written.
                 column.skip(self._cursor.capacity - stop)
                 column.finish()
-
-    def _chunk(self, first_row: int, frame: NDArray[np.uint8]) -> RowChunk:
-        rows = slice(first_row, first_row + len(frame))
-        columns = {name: column[rows] for name, column in vars(self._markers).items()}
-        return RowChunk(first_row=first_row, frame=frame, **columns)
 
 
 @contextlib.contextmanager

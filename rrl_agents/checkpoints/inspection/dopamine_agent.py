@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.find_checkpoint import (
     DopamineCheckpoint,
@@ -52,13 +54,16 @@ class _Parts:
     replay: ReplayFacts | None = None
 
 
-def inspect_dopamine_agent(path: Path, number: int | None = None) -> Inspection:
+def inspect_dopamine_agent(
+    path: Path, number: int | None = None, hints: Hints | None = None
+) -> Inspection:
     """Look at an agent.
 
     Args:
         path: The agent's directory, its `checkpoints` directory, or one checkpoint's file.
         number: Which checkpoint; the newest complete one when None, or the newest at all where
             none is complete.
+        hints: What the user says of it.
 
     Returns:
         What was found; what is wrong is among it.
@@ -72,7 +77,7 @@ def inspect_dopamine_agent(path: Path, number: int | None = None) -> Inspection:
     if checkpoint is not None:
         _read_pickle(checkpoint, parts)
         _read_tensorflow(checkpoint, parts)
-        _import(checkpoint, parts)
+        _import(checkpoint, hints or Hints(), parts)
         _read_source(checkpoint, parts)
         _read_replay(checkpoint, parts)
     agent = parts.agent
@@ -122,10 +127,15 @@ def _read_pickle(checkpoint: DopamineCheckpoint, parts: _Parts) -> None:
     if checkpoint.pickle is None:
         return
     try:
-        with checkpoint.pickle.open("rb") as file:
-            data = file.read(MAX_PICKLE_BYTES + 1)
+        data = read_bounded(
+            checkpoint.pickle, MAX_PICKLE_BYTES, what="a Dopamine agent's checkpoint"
+        )
+    except ValueError as error:
+        parts.problems.append(str(error))
+        return
+    try:
         bundle = loads_safely(data)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         parts.problems.append(f"{checkpoint.pickle}: {error}")
         return
     if not isinstance(bundle, Mapping):
@@ -167,9 +177,9 @@ def _read_tensorflow(checkpoint: DopamineCheckpoint, parts: _Parts) -> None:
     parts.layers = layers_of(tree["online"])
 
 
-def _import(checkpoint: DopamineCheckpoint, parts: _Parts) -> None:
+def _import(checkpoint: DopamineCheckpoint, hints: Hints, parts: _Parts) -> None:
     try:
-        agent = import_dopamine_agent(checkpoint.file)
+        agent = import_dopamine_agent(checkpoint.file, **dataclasses.asdict(hints))
     except ValueError as error:
         # What is damaged has been said already, in words of its own.
         if not any(str(error) in problem for problem in parts.problems):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.inspection.findings import MAX_LAYERS, Inspection, Layer, layers_of
 from rrl_agents.checkpoints.params_codec import MAX_PARAMS_BYTES, ROOT, params_from_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
@@ -64,11 +65,10 @@ def _card_alone(path: Path) -> TeacherCard | None:
 
 def _layers_alone(path: Path) -> tuple[Layer, ...]:
     try:
-        with (path / PARAMS_FILE).open("rb") as file:
-            params = params_from_bytes(file.read(MAX_PARAMS_BYTES + 1))
-    except (OSError, ValueError):
+        encoded = read_bounded(path / PARAMS_FILE, MAX_PARAMS_BYTES, what="a teacher's parameters")
+        return _layers(params_from_bytes(encoded))
+    except ValueError:
         return ()
-    return _layers(params)
 
 
 def _layers(params: Params) -> tuple[Layer, ...]:

@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE
 from rrl_agents.checkpoints.json_fields import JsonFields
 from services.library.fetch.agents import read_file_name
@@ -94,15 +95,12 @@ def read_source(directory: Path) -> FetchedSource | None:
         UserError: It can't be read; says what to do.
     """
     path = directory / SOURCE_FILE
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_SOURCE_BYTES + 1)
-        if len(text) > MAX_SOURCE_BYTES:
-            raise ValueError(f"{path}: larger than {MAX_SOURCE_BYTES} bytes")
-        return _source(JsonFields.parse(text.decode(), str(path)))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
+    try:
+        text = read_bounded(path, MAX_SOURCE_BYTES, what="a fetched agent's source")
+        return _source(JsonFields.parse(text.decode(), str(path)))
+    except ValueError as error:
         raise UserError(f"{error}; delete {path} and fetch again: whole files stay") from error
 
 

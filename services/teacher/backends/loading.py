@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.teacher.backends.choice import check_has_onnx, choose_policy
 from services.teacher.backends.entry_point import card_of_policy, make_policy
 from services.teacher.backends.python_policy import PythonPolicy
 from services.teacher.backends.scores import WrongScores
-from services.teacher.cards import as_told, refuse_number
+from services.teacher.cards import as_told, load_network, refuse_number
 from services.teacher.config import ModelConfig
 from services.teacher.kinds import Kind, kind_of
 from services.teacher.policy import Policy
@@ -38,7 +37,7 @@ def policy_of(
     """
     kind = kind_of(model.checkpoint)
     if kind is Kind.NETWORK:
-        teacher = load_teacher(model.checkpoint, model.checkpoint_number, model.game)
+        teacher = load_network(model)
         return choose_policy(
             Teacher(params=teacher.params, card=as_told(teacher.card, model)),
             backend=backend,

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from rrl_agents.checkpoints.dopamine_hints import Hints
 from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, bundled_teachers, load_teacher
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.checkpoints.teacher_directory import check_params
@@ -85,3 +86,27 @@ def test_what_contradicts_the_card_is_an_error() -> None:
 
 def test_bundled_teachers_are_listed() -> None:
     assert bundled_teachers() == ("pong_dqn",)
+
+
+def test_what_shapes_leave_open_is_told_by_the_user(
+    write_agent: Callable[..., Path], small_layers: dict[str, Any]
+) -> None:
+    # 63 outputs: 3 actions with 21 atoms, or 21 actions with 3; or of an agent of 63 actions.
+    random = np.random.default_rng(1)
+    small_layers["Dense_1"] = {
+        "kernel": random.normal(size=(5, 63)).astype(np.float32),
+        "bias": np.zeros(63, np.float32),
+    }
+    agent = write_agent({"online_params": {"params": small_layers}, "training_steps": 1})
+    with pytest.raises(ValueError, match="say which agent it is"):
+        load_teacher(agent)
+    hints = Hints(agent="c51", num_actions=3, value_bound=5.0)
+    card = load_teacher(agent, hints=hints).card
+    assert card.num_actions == 3
+    assert card.network is not None
+    assert (card.network.head, card.network.num_atoms) == ("categorical", 21)
+    assert card.network.value_bound == 5.0
+
+
+def test_the_game_is_compared_in_any_spelling() -> None:
+    assert load_teacher("pong_dqn", game="Pong").card.game == "pong"

@@ -105,7 +105,7 @@ def test_an_oversized_or_missing_file_is_an_error(tmp_path: Path, params: Params
     with pytest.raises(ValueError, match=r"params\.safetensors: cannot be read"):
         load_teacher_directory(tmp_path)
     (tmp_path / "card.json").write_bytes(b" " * (2**20 + 1))
-    with pytest.raises(ValueError, match=r"card\.json: larger than 1048576 bytes"):
+    with pytest.raises(ValueError, match=r"card\.json: 1048577 bytes, more than the 1048576"):
         load_teacher_directory(tmp_path)
 
 

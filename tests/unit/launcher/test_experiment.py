@@ -213,3 +213,11 @@ def test_counts_without_a_meaning_are_refused_by_name(changes: dict[str, int]) -
     ((name, value),) = changes.items()
     with pytest.raises(ValueError, match=rf"{name} must .*{value}"):
         config("pong_dqn", **changes)
+
+
+@pytest.mark.parametrize("changed", [{"head": "categorical"}, {"noisy": True}])
+def test_a_student_that_no_method_trains_yet_is_refused(
+    catch_teacher: Path, changed: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="students learn plain action values so far"):
+        config(catch_teacher, network=NetworkConfig(name="mlp", features=(32,), **changed))

@@ -85,6 +85,18 @@ def test_mlp_computes_hand_worked_values_from_bytes() -> None:
     np.testing.assert_allclose(values, [[6.0]], rtol=1e-6)
 
 
+def test_floats_are_taken_as_they_are_in_any_shape() -> None:
+    network = make_network(NetworkConfig(name="mlp", features=()), 2)
+    layer = {
+        "kernel": np.array([[1.0, 0.0], [5.0, 1.0]], np.float32),
+        "bias": np.array([0.5, 0.0], np.float32),
+    }
+    observations = jnp.asarray([[255.0, 51.0]], jnp.float32)
+    values = action_values(network, {"params": {"Dense_0": layer}}, observations)
+    # 255 + 5 * 51 + 0.5 = 510.5, and 51.
+    np.testing.assert_allclose(values, [[510.5, 51.0]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
