@@ -101,6 +101,7 @@ def test_a_run_goes_on_after_a_death_in_the_middle_of_the_import(
     transitions = record_play(data, rows=40_000)
     run = catch_run("qdagger", *flags(catch_teacher, data))
     run.start()
+    run.wait_until(lambda: "starting" in run.out)
     run.wait_until(lambda: "importing transitions 0" in run.log("importer"))
     run.process(role).kill()
     assert run.wait() == 2

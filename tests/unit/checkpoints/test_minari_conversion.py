@@ -249,3 +249,15 @@ def test_files_that_break_hdf5s_library_end_in_one_line(
             assert str(tmp_path) in str(error)
             assert "\n" not in str(error)
             assert {path.name for path in tmp_path.iterdir()} <= {"data", "out0", "out1", "out2"}
+
+
+def test_a_conversion_that_dies_leaves_nothing_behind(
+    written: tuple[Path, list[dict[str, Any]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A module that is not there ends the process as a crash would.
+    monkeypatch.setattr("services.cli.teacher_minari._CONVERSION", "no_such_module")
+    with pytest.raises(UserError, match=r"broke down on this file \(exit 1\)"):
+        minari(written[0], out=tmp_path / "buffer")
+    assert not list(tmp_path.iterdir())
