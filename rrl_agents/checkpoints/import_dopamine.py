@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from rrl_agents.checkpoints.dopamine_architecture import Architecture, read_architecture
-from rrl_agents.checkpoints.dopamine_hints import Hints
-from rrl_agents.checkpoints.dopamine_layers import Layers, listed_keys, read_layers
-from rrl_agents.checkpoints.dopamine_shapes import OBSERVATION_SHAPE
+from rrl_agents.checkpoints.dopamine_agents.architecture import Architecture, read_architecture
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.layers import Layers, listed_keys, read_layers
+from rrl_agents.checkpoints.dopamine_agents.shapes import OBSERVATION_SHAPE
 from rrl_agents.checkpoints.find_checkpoint import DopamineCheckpoint, find_checkpoint
 from rrl_agents.checkpoints.safe_unpickling import is_text_pickle, load_safely
-from rrl_agents.checkpoints.tensorflow_layers import tensorflow_layers
+from rrl_agents.checkpoints.tensorflow_files.layers import tensorflow_layers
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.types import Params
 
@@ -75,7 +75,7 @@ def import_dopamine_agent(
     Args:
         path: The agent's directory, its `checkpoints` directory, or one checkpoint's file.
         number: Which checkpoint, the newest complete one when None.
-        agent: What it is, one of `dopamine_hints.AGENTS`; needed only where the shapes leave
+        agent: What it is, one of `dopamine_agents.hints.AGENTS`; needed only where the shapes leave
             doubt.
         num_actions: Its number of actions; likewise.
         value_bound: Largest return on the support of C51 and Rainbow (Dopamine's `vmax`), which no

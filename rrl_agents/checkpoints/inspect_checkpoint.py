@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.find_checkpoint import (
     checkpoint_numbers,
     checkpoints_directory,

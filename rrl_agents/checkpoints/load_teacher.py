@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from rrl_agents.checkpoints.card_facts import Compute
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.find_checkpoint import index_file
 from rrl_agents.checkpoints.import_dopamine import (

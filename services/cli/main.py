@@ -84,6 +84,11 @@ COMMANDS = {
         summary="Write a teacher's scores of recorded data beside it, once",
         extra="teacher",
     ),
+    "teacher minari": Command(
+        module="services.cli.teacher_minari",
+        function="minari",
+        summary="Make a Minari dataset a replay buffer that runs take as recorded data",
+    ),
     "teacher export": Command(
         module="services.cli.teacher_export",
         function="export",

@@ -11,7 +11,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection, inspect_checkpoint
 from services.cli.inspection_view import print_inspection
 from services.cli.onnx_inspection import inspect_onnx_file

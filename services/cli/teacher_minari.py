@@ -13,7 +13,7 @@ from tyro.conf import Positional
 
 from services.shared.errors import UserError
 
-_CONVERSION = "rrl_agents.checkpoints.minari_conversion"
+_CONVERSION = "rrl_agents.checkpoints.minari_files.conversion"
 _REFUSED = 2
 """Its exit code for what it refuses with a message."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient, TeacherError

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.logging import setup_logging

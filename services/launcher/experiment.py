@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.environments.game_names import name_key

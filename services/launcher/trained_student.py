@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rrl_agents.checkpoints.dopamine_export import TrainingState
+from rrl_agents.checkpoints.dopamine_agents.export import TrainingState
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import (
     Compute,

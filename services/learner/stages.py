@@ -12,7 +12,7 @@ class StageTargets:
     """How far each phase goes.
 
     Attributes:
-        teacher_steps: Decisions the teacher plays into its table; 0 skips the phase.
+        teacher_steps: Decisions in the teacher's table, played or recorded; 0 skips the phase.
         offline_updates: Gradient steps on the teacher's table; 0 skips the phase.
         online_updates: Gradient steps on the student's own table. The replay ratio ties them to
             the students' decisions: updates x period + minimum replay size.

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from rrl_agents.behaviour.teacher_actions import DEFAULT_TEMPERATURE
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from services.library.catalogue import locate

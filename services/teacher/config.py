@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from services.teacher.security import SecurityConfig
 
 DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)

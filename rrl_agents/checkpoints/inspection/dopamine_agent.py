@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.find_checkpoint import (
     DopamineCheckpoint,
@@ -33,8 +33,8 @@ from rrl_agents.checkpoints.inspection.findings import (
 from rrl_agents.checkpoints.inspection.pickle_generation import pickle_generation
 from rrl_agents.checkpoints.inspection.replay_buffer import has_replay, replay_facts
 from rrl_agents.checkpoints.safe_unpickling import MAX_PICKLE_BYTES, loads_safely
-from rrl_agents.checkpoints.tensor_bundle import list_tensor_bundle
-from rrl_agents.checkpoints.tensorflow_layers import tensorflow_layers
+from rrl_agents.checkpoints.tensorflow_files.layers import tensorflow_layers
+from rrl_agents.checkpoints.tensorflow_files.tensor_bundle import list_tensor_bundle
 
 _SHOWN_KEYS = 12
 

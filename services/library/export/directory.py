@@ -19,7 +19,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.dopamine_export import (
+from rrl_agents.checkpoints.dopamine_agents.export import (
     TrainingState,
     check_dopamine_has,
     write_dopamine_agent,

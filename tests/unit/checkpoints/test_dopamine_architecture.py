@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrl_agents.checkpoints.dopamine_architecture import Hints, read_architecture
-from rrl_agents.checkpoints.dopamine_layers import Layers, read_layers
+from rrl_agents.checkpoints.dopamine_agents.architecture import Hints, read_architecture
+from rrl_agents.checkpoints.dopamine_agents.layers import Layers, read_layers
 from rrl_agents.networks.registry import NetworkConfig, make_network
 
 FLAT = 11 * 11 * 4

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 
-from rrl_agents.checkpoints.dopamine_hints import AGENTS
+from rrl_agents.checkpoints.dopamine_agents.hints import AGENTS
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.safe_unpickling import load_safely
 from rrl_agents.networks.registry import NetworkConfig, make_network

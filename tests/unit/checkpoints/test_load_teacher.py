@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from rrl_agents.checkpoints.dopamine_hints import Hints
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, bundled_teachers, load_teacher
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.checkpoints.teacher_directory import check_params

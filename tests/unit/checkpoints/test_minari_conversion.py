@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
-from rrl_agents.checkpoints.minari_conversion import convert_minari
+from rrl_agents.checkpoints.minari_files.conversion import convert_minari
 from services.cli.teacher_minari import minari
 from services.shared.errors import UserError
 

@@ -5,7 +5,7 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_agents.checkpoints.protobuf_wire import (
+from rrl_agents.checkpoints.tensorflow_files.protobuf_wire import (
     message_fields,
     number_field,
     read_fields,

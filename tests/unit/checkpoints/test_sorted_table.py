@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_agents.checkpoints.sorted_table import masked_crc32c, read_table
+from rrl_agents.checkpoints.tensorflow_files.sorted_table import masked_crc32c, read_table
 
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 RESTART_AT_0 = bytes(4) + (1).to_bytes(4, "little")

@@ -12,10 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints import tensor_bundle
-from rrl_agents.checkpoints.protobuf_wire import read_varint
-from rrl_agents.checkpoints.sorted_table import masked_crc32c
-from rrl_agents.checkpoints.tensor_bundle import list_tensor_bundle, read_tensor_bundle
+from rrl_agents.checkpoints.tensorflow_files import tensor_bundle
+from rrl_agents.checkpoints.tensorflow_files.protobuf_wire import read_varint
+from rrl_agents.checkpoints.tensorflow_files.sorted_table import masked_crc32c
+from rrl_agents.checkpoints.tensorflow_files.tensor_bundle import (
+    list_tensor_bundle,
+    read_tensor_bundle,
+)
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.tensorflow_layers import tensorflow_layers
+from rrl_agents.checkpoints.tensorflow_files.layers import tensorflow_layers
 
 FIXTURE = "fixtures/dopamine2.0.5_tf1/1/checkpoints/tf_ckpt-199"
 

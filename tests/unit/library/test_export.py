@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.dopamine_export import TrainingState
+from rrl_agents.checkpoints.dopamine_agents.export import TrainingState
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rrl_agents.checkpoints.dopamine_layers import Layers
+from rrl_agents.checkpoints.dopamine_agents.layers import Layers
 from rrl_agents.networks.nature_cnn import KERNEL_SIZES
 
 OBSERVATION_SHAPE = (84, 84, 4)

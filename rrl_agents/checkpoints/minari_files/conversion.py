@@ -1,6 +1,6 @@
 """A Minari dataset of single gray frames becomes a replay buffer as Dopamine saves it.
 
-    python -m rrl_agents.checkpoints.minari_conversion DATASET OUT STACK
+    python -m rrl_agents.checkpoints.minari_files.conversion DATASET OUT STACK
 
 An episode of T steps becomes STACK - 1 zero rows, as Dopamine pads, its T steps and, unless the
 last one was terminal, the observation that it led to as one more row, behind which the episode is
@@ -26,7 +26,12 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.minari_file import MinariEpisode, opened, read_episodes, read_frames
+from rrl_agents.checkpoints.minari_files.hdf5 import (
+    MinariEpisode,
+    opened,
+    read_episodes,
+    read_frames,
+)
 
 DATASET_FILE = "data/main_data.hdf5"
 REFUSED = 2

@@ -24,7 +24,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.tensor_bundle import list_tensor_bundle, read_tensor_bundle
+from rrl_agents.checkpoints.tensorflow_files.tensor_bundle import (
+    list_tensor_bundle,
+    read_tensor_bundle,
+)
 
 _LEAVES = {"weights": "kernel", "kernel": "kernel", "biases": "bias", "bias": "bias"}
 _VARIABLE = re.compile(

@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
-from rrl_agents.checkpoints.dopamine_hints import AGENTS, Hints
-from rrl_agents.checkpoints.dopamine_layers import Layers
-from rrl_agents.checkpoints.dopamine_shapes import Shapes, read_shapes
+from rrl_agents.checkpoints.dopamine_agents.hints import AGENTS, Hints
+from rrl_agents.checkpoints.dopamine_agents.layers import Layers
+from rrl_agents.checkpoints.dopamine_agents.shapes import Shapes, read_shapes
 from rrl_agents.networks.config import NetworkConfig
 
 MAX_ATARI_ACTIONS = 18

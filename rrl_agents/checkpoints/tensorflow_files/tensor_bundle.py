@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.checkpoints.protobuf_wire import (
+from rrl_agents.checkpoints.tensorflow_files.protobuf_wire import (
     WireFields,
     message_fields,
     number_field,
     read_fields,
 )
-from rrl_agents.checkpoints.sorted_table import masked_crc32c, read_table
+from rrl_agents.checkpoints.tensorflow_files.sorted_table import masked_crc32c, read_table
 
 MAX_INDEX_BYTES = 8 << 20
 """Bound of an index; an agent's has about 2 kB."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import google_crc32c
 
-from rrl_agents.checkpoints.protobuf_wire import read_varint
+from rrl_agents.checkpoints.tensorflow_files.protobuf_wire import read_varint
 
 MAX_ENTRIES = 20_000
 """Bound of entries in a table; a DQN agent's has 51."""
