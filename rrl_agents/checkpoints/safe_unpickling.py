@@ -4,8 +4,8 @@ A pickle is a program: it names callables and calls them. Here no name ever reso
 it stands for. An allow-list maps the names of numpy, jax, flax and optax, of every generation that
 wrote checkpoints, to inert stand-ins of this module that only hold data; any other name is refused.
 Before that, the opcodes themselves are checked: only those that Python 3 writes for plain data, in
-protocols 2 to 5, with memo indices no larger than the file could need, and dict keys that are
-hashed at once (`pickled_sizes`).
+protocols 2 to 5, with memo indices no larger than the file could need, dict keys that are hashed at
+once, and no more of all than an agent has (`pickled_sizes`).
 
 What comes out are dicts, lists, tuples, numbers, strings, bytes and numpy arrays of numbers.
 """

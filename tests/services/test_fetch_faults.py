@@ -625,7 +625,15 @@ def test_ctrl_c_leaves_the_part_and_the_same_command_goes_on(store: Store, tmp_p
     part = tmp_path / "checkpoints/Pong/dqn400-run1/checkpoints/ckpt.399.part"
     # Silent for longer than this test takes; the command's own patience is a minute.
     store.answers.append(falls_silent_after(200_000))
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs, as this test may be, have their children ignore Ctrl-C.
+    with_ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    with_ctrl_c += "from services.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", with_ctrl_c, *command[3:]],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 20
     while not (part.is_file() and part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)

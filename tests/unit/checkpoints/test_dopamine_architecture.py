@@ -145,7 +145,7 @@ def test_the_users_words_decide_where_shapes_leave_doubt(
         (_layers((FLAT, 5), (5, 126)), {"agent": "c51"}, "126 outputs, .* doubt"),
         (_layers((FLAT, 5), (5, 126)), {"num_actions": 6}, "126 outputs, .* doubt"),
         (_layers((FLAT, 5), (5, 12)), {"agent": "dqn", "num_actions": 6}, "12 outputs, .* doubt"),
-        (_layers((FLAT, 5), (5, 12)), {"agent": "dqn", "num_actions": 12, "value_bound": 0}, None),
+        (_layers((FLAT, 5), (5, 12)), {"agent": "dqn", "num_actions": 12}, None),
         (
             _layers((64, FLAT), (FLAT, 5), (5, 6)),
             {"agent": "dqn"},

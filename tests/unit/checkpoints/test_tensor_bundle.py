@@ -131,7 +131,7 @@ def test_a_partitioned_variable_is_listed_and_not_read(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"absent\.index: cannot be read .* absent\.data-\*"):
+    with pytest.raises(ValueError, match=r"absent\.index: cannot be read .*TensorFlow"):
         read_tensor_bundle(tmp_path / "absent")
 
 
@@ -159,7 +159,7 @@ def test_a_changed_tensor_is_an_error_that_names_it(small: Path) -> None:
 def test_an_index_that_is_too_large_is_not_read(small: Path) -> None:
     with small.with_name("small.index").open("r+b") as file:
         file.truncate(2**40)  # Sparse: it takes no room.
-    with pytest.raises(ValueError, match="larger than 8388608 bytes"):
+    with pytest.raises(ValueError, match="bytes, more than the 8388608"):
         list_tensor_bundle(small)
 
 
