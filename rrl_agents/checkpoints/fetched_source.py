@@ -26,8 +26,9 @@ def fetched_game(path: Path) -> str | None:
     Raises:
         ValueError: There is a source that cannot be read; says what to do.
     """
-    directories = (path, *list(path.parents)[:2])
-    for directory in directories:
+    # Absolute, as a path may be given from inside the agent's directory.
+    path = path.absolute()
+    for directory in (path, *list(path.parents)[:2]):
         source = directory / SOURCE_FILE
         if source.is_file():
             return _game(source)

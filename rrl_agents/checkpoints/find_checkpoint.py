@@ -136,6 +136,11 @@ def index_file(tensorflow_prefix: Path) -> Path:
 def _checkpoint(directory: Path, number: int) -> DopamineCheckpoint:
     pickle = directory / f"{_PICKLE}{number}"
     prefix = directory / f"{_TENSORFLOW}{number}"
+    if not pickle.is_file() and not index_file(prefix).is_file():
+        raise ValueError(
+            f"{pickle}: no regular file (nor is {index_file(prefix).name}); copy it again from its "
+            "source, or name another checkpoint"
+        )
     return DopamineCheckpoint(
         number=number,
         pickle=pickle if pickle.is_file() else None,

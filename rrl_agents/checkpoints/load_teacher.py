@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rrl_agents.checkpoints.card_facts import Compute
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
-from rrl_agents.checkpoints.fetched_source import fetched_game
+from rrl_agents.checkpoints.fetched_source import SOURCE_FILE, fetched_game
 from rrl_agents.checkpoints.find_checkpoint import index_file
 from rrl_agents.checkpoints.import_dopamine import (
     OBSERVATION_SHAPE,
@@ -18,6 +18,8 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, load_teacher_directory
 from rrl_agents.environments.game_names import name_key
+from rrl_agents.networks.registry import make_network
+from rrl_agents.networks.size import check_size
 
 BUNDLED_DIRECTORY = Path(__file__).resolve().parents[1] / "teachers"
 """Where the teachers that come with this package lie, one directory each."""
@@ -48,8 +50,8 @@ def load_teacher(
             `card.json`, or a Dopamine agent: its directory, its `checkpoints` directory, or one
             `ckpt.N` file.
         checkpoint_number: Which Dopamine checkpoint, the newest complete one when None.
-        game: Game of a Dopamine agent, which its checkpoint does not say. For teachers with a card
-            it must agree with the card.
+        game: Game of a Dopamine agent, which its checkpoint does not say. For fetched agents and
+            teachers with a card it must agree with what those say.
         hints: What else a Dopamine checkpoint does not say; read where its shapes leave doubt.
 
     Returns:
@@ -92,8 +94,24 @@ def _card_directory(path_or_name: str) -> Path | None:
 
 
 def _dopamine_teacher(agent: ImportedAgent, path: Path, game: str | None) -> Teacher:
-    game = fetched_game(path) if game is None else game
-    return Teacher(params=agent.online_params, card=_card_of(agent, path, game))
+    try:
+        check_size(make_network(agent.network, agent.num_actions), OBSERVATION_SHAPE)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Teacher(params=agent.online_params, card=_card_of(agent, path, _game_of(path, game)))
+
+
+def _game_of(path: Path, told: str | None) -> str | None:
+    """The game of a Dopamine agent, None when nobody knows it."""
+    try:
+        fetched = fetched_game(path)
+    except ValueError:
+        if told is None:
+            raise
+        return told
+    if told is not None and fetched is not None and name_key(told) != name_key(fetched):
+        raise ValueError(f"{path} plays {fetched}, not {told}: its {SOURCE_FILE} says so")
+    return fetched if told is None else told
 
 
 def _card_of(agent: ImportedAgent, path: Path, game: str | None) -> TeacherCard:

@@ -4,8 +4,8 @@ Python hashes a key by walking it, shared parts as often as they occur: forty ne
 holding the one before twice, are a key of some hundred bytes whose hash takes days. And numbers can
 be chosen to have one hash, which makes a dict of a million keys as slow. So the stack of the
 unpickler is followed with sizes in place of values, and keys may be text, numbers of 32 bits, and
-small tuples of them. An empty list is one byte in a file and some hundred in memory, so what is made
-is counted, too.
+small tuples of them. An empty list is one byte in a file and some hundred in memory, so what is
+made is counted, too.
 """
 
 from __future__ import annotations

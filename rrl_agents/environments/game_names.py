@@ -7,12 +7,14 @@ from collections.abc import Iterable
 
 from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
 
+_SEPARATORS = str.maketrans("", "", "_- ")
+
 
 def rom_name(game: str) -> str:
     """Name of a game's ROM in snake_case.
 
     Args:
-        game: The game in snake_case or CamelCase.
+        game: The game in snake_case, CamelCase, or with hyphens or blanks.
 
     Raises:
         ValueError: When there is no such game; names the nearest ones.
@@ -41,8 +43,8 @@ def paper_name(game: str) -> str:
 
 
 def name_key(game: str) -> str:
-    """What both spellings of a game have in common."""
-    return game.replace("_", "").lower()
+    """What all spellings of a game have in common: "Ms-Pacman" and "ms pacman" are it, too."""
+    return game.translate(_SEPARATORS).lower()
 
 
 def nearest_names(game: str, names: Iterable[str]) -> str:

@@ -15,8 +15,10 @@ import numpy as np
 MAX_PARAMETERS = 1 << 28
 """Bound of the parameters of one network, 1 GiB in float32: 60 times the Nature DQN."""
 
-MAX_ACTIVATIONS = 1 << 24
-"""Bound of one layer's outputs for one state, 64 MiB in float32: 60 times those of a full IQN."""
+MAX_ACTIVATIONS = 1 << 22
+"""Bound of one layer's outputs for one state, 16 MiB in float32: 17 times those of a full IQN.
+
+A service multiplies it by its batch, so a card's `num_atoms` alone could take its memory."""
 
 
 def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from rrl_agents.checkpoints.card_markdown import describe_score
 from rrl_agents.environments.game_names import paper_name
 from services.launcher.trained_student import default_name, read_student
-from services.library.catalogue import check_name, exported_directory
+from services.library.catalogue import check_name, entries, exported_directory
 from services.library.export.directory import (
     DOPAMINE_FOLDER,
     ONNX_FILE,
@@ -19,6 +19,7 @@ from services.library.export.directory import (
     refuse_taken,
 )
 from services.library.export.played_states import played_states
+from services.shared.errors import UserError
 
 
 def export(
@@ -50,6 +51,8 @@ def export(
     game = paper_name(student.teacher.card.game)
     directory = exported_directory() / check_name(game) / name if out is None else out
     refuse_taken(directory)
+    if out is None:
+        _refuse_others_name(f"{game}/{name}")
     export_teacher(
         directory,
         student.teacher,
@@ -70,6 +73,11 @@ def export(
         print(f"Dopamine  {directory / DOPAMINE_FOLDER}")
     called = f"{game}/{name}" if out is None else directory
     print(f"\nserve it: rrl teacher serve --checkpoint {called}")
+
+
+def _refuse_others_name(name: str) -> None:
+    if name in (entry.name for entry in entries()):
+        raise UserError(f"another teacher is called {name}; give --name, or --out DIR")
 
 
 def _plain(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from rrl_agents.checkpoints.find_checkpoint import checkpoint_numbers, checkpoints_directory
 from services.library.fetch.agents import PublicAgent, agent_names, public_agent
 from services.library.fetch.bucket import PUBLIC_ENDPOINT, Bucket, parse_endpoint
 from services.library.fetch.checkpoints import RemoteFile, total_size
@@ -125,7 +127,14 @@ def _report(fetched: Fetched, called: str) -> None:
     news = f"{fetched.downloaded} of them new" if fetched.downloaded else "all here before"
     print(f"{fetched.name}: checkpoint {fetched.checkpoint.number}{data}")
     print(f"{len(files)} files of {size}, {news}, verified: {fetched.directory}")
-    print(f"serve it: rrl teacher serve {called}")
+    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(called)}{_number(fetched)}")
+
+
+def _number(fetched: Fetched) -> str:
+    """The flag that a checkpoint needs where a newer one lies beside it."""
+    number = fetched.checkpoint.number
+    newest = max(checkpoint_numbers(checkpoints_directory(fetched.directory)).complete, default=-1)
+    return f" --checkpoint-number {number}" if number < newest else ""
 
 
 def _list(bucket: Bucket, agent: PublicAgent, game: str | None, run: int | None) -> None:

@@ -8,13 +8,14 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
 from services.cli.row_progress import row_progress
 from services.library.catalogue import locate
@@ -40,11 +41,17 @@ class LocalTeacher:
     Attributes:
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
         game: Game of a teacher that does not say it itself, as Dopamine checkpoints.
+        output: What its scores are, where it does not say so, as many ONNX files.
+        temperature: Divides its logits before the softmax; by default what it says itself, else 1.
+        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
     """
 
     checkpoint_number: int | None = None
     game: str | None = None
+    output: Literal["q_values", "logits"] | None = None
+    temperature: float | None = None
+    hints: Hints = Hints()
     backend: str = "auto"
 
 
@@ -84,6 +91,8 @@ def label(
     if (teacher is None) == (address is None):
         given = "neither" if teacher is None else "both"
         raise UserError(f"{given} of --teacher and --address given; give exactly one")
+    if teacher is None and local != LocalTeacher():
+        raise UserError("only --teacher is described by further flags; a service says them itself")
     keep_large_buffers()
     directory = Path(locate(data))
     try:
@@ -149,7 +158,14 @@ def _asked(teacher: str | None, address: str | None, local: LocalTeacher) -> Ite
         yield str(parse_address(address))
         return
     assert teacher is not None
-    models = one_model(teacher, checkpoint_number=local.checkpoint_number, game=local.game)
+    models = one_model(
+        teacher,
+        checkpoint_number=local.checkpoint_number,
+        game=local.game,
+        output=local.output,
+        temperature=local.temperature,
+        hints=local.hints,
+    )
     config = TeacherConfig(models=models, port=0, metrics_port=None, backend=local.backend)
     server = build_teacher(config)
     try:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
@@ -95,5 +96,6 @@ def _table(rows: list[_Row]) -> Table:
     for row in rows:
         score = "" if row.mean_return is None else f"{row.mean_return:.2f} ({row.episodes} ep.)"
         cells = (row.name, row.kind, row.game, row.problem or row.algorithm, score, row.path)
-        table.add_row(*map(escape, cells))
+        # A card's words are neither markup nor escapes of the terminal.
+        table.add_row(*(escape(one_line(cell)) for cell in cells))
     return table

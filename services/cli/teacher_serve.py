@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
@@ -201,8 +202,9 @@ def _say_ready(server: TeacherServer) -> None:
     about = server.description
     others = len(server.descriptions) - 1
     more = f", and {others} more" if others else ""
+    # The game is a card's word, which may come from anywhere.
     print(
-        f"teacher ready at {server.address}: {about.game}, {about.num_actions} actions, "
+        f"teacher ready at {server.address}: {one_line(about.game)}, {about.num_actions} actions, "
         f"version {about.teacher_version} on {about.backend}{more}, "
         f"metrics port {server.metrics_port}",
         flush=True,

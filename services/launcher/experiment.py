@@ -30,6 +30,7 @@ from services.learner.stages import StageTargets
 from services.library.catalogue import locate
 from services.replay.config import PreloadConfig, ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
+from services.replay.labels import check_labels
 from services.replay.recorded_data import RecordedData, look_at
 from services.shared.errors import UserError
 from services.teacher.cards import load_card
@@ -393,7 +394,14 @@ def _recorded_data(experiment: Experiment) -> RecordedData | None:
     teacher = experiment.config.teacher
     if teacher.data is None or experiment.targets.teacher_steps == 0:
         return None
-    return look_at(locate(teacher.data), teacher.data_number, experiment.layout)
+    data = look_at(locate(teacher.data), teacher.data_number, experiment.layout)
+    if teacher.labels is not None:
+        check_labels(
+            Path(teacher.labels),
+            data_fingerprint=data.fingerprint,
+            teacher_sha256=experiment.card.parameters_sha256,
+        )
+    return data
 
 
 def _teacher_card(teacher: TeacherChoice) -> TeacherCard:

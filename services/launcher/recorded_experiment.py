@@ -28,6 +28,8 @@ class RecordedExperiment:
         environment: What was played.
         network: The student's architecture.
         random_return: Mean return of the random policy.
+        data_fingerprint: Of the recorded data that the teacher's table was filled from; None where
+            the teacher played.
     """
 
     method: str
@@ -35,6 +37,7 @@ class RecordedExperiment:
     environment: EnvironmentConfig
     network: NetworkConfig
     random_return: float
+    data_fingerprint: str | None
 
 
 def read_experiment(run: Path) -> RecordedExperiment:
@@ -67,7 +70,13 @@ def _decode(text: str) -> RecordedExperiment:
         environment=_environment(fields.child("environment")),
         network=network_from_fields(fields.child("network")),
         random_return=fields.number("random_return"),
+        data_fingerprint=_data_fingerprint(fields.child("teacher")),
     )
+
+
+def _data_fingerprint(teacher: JsonFields) -> str | None:
+    name = "data_fingerprint"
+    return None if teacher.is_null(name) else teacher.text(name)
 
 
 def _environment(fields: JsonFields) -> EnvironmentConfig:

@@ -31,7 +31,7 @@ from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
-from services.launcher.provenance import Provenance, read_provenance
+from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from services.launcher.recorded_experiment import RecordedExperiment, read_experiment
 from services.learner.checkpointing import Commit, newest_commit, restore_state
 from services.learner.evaluation_desk import EVALUATIONS_FILE
@@ -120,10 +120,13 @@ def _read(run: Path) -> _Run:
         raise UserError(f"{run} has no checkpoint yet; go on with the run until it has one")
     provenance = read_provenance(run)
     if provenance is None:
-        raise UserError(
-            f"{run} does not say where it comes from; start it once more with its own command, "
-            "which notes that"
+        finished = commit.record.progress.stage is Stage.FINISHED
+        remedy = (
+            f"it is finished, so starting it notes nothing: restore its {PROVENANCE_FILE}"
+            if finished
+            else "start it once more with its own command, which notes that"
         )
+        raise UserError(f"{run} does not say where it comes from; {remedy}")
     environment = make_environment(experiment.environment, 1)
     spec = environment.spec
     environment.close()
@@ -207,10 +210,13 @@ def _made(run: _Run) -> str:
     progress = run.progress
     stage = progress.stage.name.lower().replace("_", " ")
     state = "finished" if progress.stage is Stage.FINISHED else f"stopped in its {stage} phase"
+    data = run.experiment.data_fingerprint
+    # Who recorded them is a parent, where it is known; that they were recorded is never silent.
+    source = "" if data is None else f"; its teacher's table holds recorded data {data[:16]}"
     return (
         f"the student of a run of {run.experiment.method}, {state} after "
-        f"{progress.offline_updates:,} offline and {progress.online_updates:,} online updates; "
-        f"settings: {run.experiment.settings}"
+        f"{progress.offline_updates:,} offline and {progress.online_updates:,} online "
+        f"updates{source}; settings: {run.experiment.settings}"
     )
 
 

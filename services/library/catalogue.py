@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rrl_agents.checkpoints.fetched_source import SOURCE_FILE
-from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY
+from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, bundled_teachers
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE
 from rrl_agents.environments.game_names import name_key, paper_name
 from services.library.places import cache_directory, exported_directory, fetched_directory
@@ -59,8 +59,9 @@ def locate(name_or_path: str) -> str:
     """What a name stands for.
 
     Args:
-        name_or_path: A name of the catalogue, in any spelling of the game; or anything else that a
-            teacher may be given as, which is handed back as it is.
+        name_or_path: A name of the catalogue, in any spelling of the game; a bundled teacher's
+            short name ("pong_dqn"); or anything else that a teacher may be given as, which is
+            handed back as it is.
 
     Returns:
         The path of the named teacher's directory, or the argument.
@@ -69,6 +70,8 @@ def locate(name_or_path: str) -> str:
         UserError: It has the form of a name of a known game, there is no such teacher, and no such
             path either; says which names are near.
     """
+    if name_or_path in bundled_teachers():
+        return str(BUNDLED_DIRECTORY / name_or_path)
     match = _NAME.fullmatch(name_or_path)
     if match is None:
         return name_or_path

@@ -223,38 +223,18 @@ class Labels:
         Raises:
             UserError: It is of something else, or damaged.
         """
-        found = self._read_manifest()
+        found = read_manifest(self._directory)
         for field in dataclasses.fields(LabelManifest):
             there, wanted = getattr(found, field.name), getattr(self._manifest, field.name)
             if there != wanted:
-                raise UserError(
-                    f"{self._directory} holds labels of another {field.name.replace('_', ' ')}: "
-                    f"{there}, not {wanted}; choose another folder, or remove this one"
-                )
+                raise _other(self._directory, field.name.replace("_", " "), there, wanted)
         size = os.fstat(self._file.fileno()).st_size
         begins = os.pread(self._file.fileno(), len(self._header), 0)
         if size != self._offset(self._manifest.rows) or begins != self._header:
             raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
 
-    def _read_manifest(self) -> LabelManifest:
-        fields = self._read_json(_MANIFEST)
-        try:
-            manifest = LabelManifest(
-                data_fingerprint=fields.text("data_fingerprint"),
-                rows=fields.whole("rows"),
-                num_actions=fields.whole("num_actions"),
-                teacher=fields.text("teacher"),
-                teacher_version=fields.text("teacher_version"),
-                output=fields.text("output"),
-                temperature=fields.optional_number("temperature"),
-            )
-            fields.finish()
-        except ValueError as error:
-            raise UserError(f"{error}; {_DAMAGED}") from error
-        return manifest
-
     def _read_progress(self) -> int:
-        fields = self._read_json(_PROGRESS)
+        fields = _read_json(self._directory / _PROGRESS)
         try:
             rows = fields.whole("rows")
             fields.finish()
@@ -264,16 +244,71 @@ class Labels:
             raise UserError(f"{self._directory / _PROGRESS}: {rows} rows; {_DAMAGED}")
         return rows
 
-    def _read_json(self, name: str) -> JsonFields:
-        path = self._directory / name
-        try:
-            with path.open("rb") as file:
-                content = file.read(_MOST_JSON_BYTES + 1)
-            if len(content) > _MOST_JSON_BYTES:
-                raise ValueError(f"{path}: larger than {_MOST_JSON_BYTES} bytes")
-            return JsonFields.parse(content.decode(), str(path))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); {_DAMAGED}") from error
+
+def read_manifest(directory: Path) -> LabelManifest:
+    """What the labels in a folder are of.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    fields = _read_json(directory / _MANIFEST)
+    try:
+        manifest = LabelManifest(
+            data_fingerprint=fields.text("data_fingerprint"),
+            rows=fields.whole("rows"),
+            num_actions=fields.whole("num_actions"),
+            teacher=fields.text("teacher"),
+            teacher_version=fields.text("teacher_version"),
+            output=fields.text("output"),
+            temperature=fields.optional_number("temperature"),
+        )
+        fields.finish()
+    except ValueError as error:
+        raise UserError(f"{error}; {_DAMAGED}") from error
+    return manifest
+
+
+def check_labels(directory: Path, *, data_fingerprint: str, teacher_sha256: str) -> None:
+    """Find out early whether labels can be continued; a folder without any can.
+
+    Args:
+        directory: Their folder.
+        data_fingerprint: Of the data they must be of.
+        teacher_sha256: Of the parameters of the teacher they must be by.
+
+    Raises:
+        UserError: They are of something else, or damaged.
+    """
+    if not (directory / _MANIFEST).exists():
+        return
+    found = read_manifest(directory)
+    if found.data_fingerprint != data_fingerprint:
+        raise _other(directory, "data", found.data_fingerprint[:16], data_fingerprint[:16])
+    if not teacher_sha256.startswith(found.teacher_version):
+        raise _other(
+            directory,
+            "teacher",
+            f"{found.teacher} ({found.teacher_version})",
+            f"the one with {teacher_sha256[:16]}",
+        )
+
+
+def _other(directory: Path, field: str, there: object, wanted: object) -> UserError:
+    return UserError(
+        f"{directory} holds labels of another {field}: {there}, not {wanted}; choose another "
+        "folder, or remove this one"
+    )
+
+
+def _read_json(path: Path) -> JsonFields:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_JSON_BYTES + 1)
+        if len(content) > _MOST_JSON_BYTES:
+            raise ValueError(f"{path}: larger than {_MOST_JSON_BYTES} bytes")
+        return JsonFields.parse(content.decode(), str(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {_DAMAGED}") from error
 
 
 _DAMAGED = "these labels are damaged: remove the folder and label anew"

@@ -7,6 +7,7 @@ version that serves goes on, and the log says what is wrong.
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import queue
 import threading
@@ -138,7 +139,8 @@ def fingerprint(model: ModelConfig) -> Fingerprint:
         path = Path(locate(model.checkpoint))
     except UserError:
         return frozenset()
-    files = path.rglob("*") if path.is_dir() else iter([path])
+    # TensorFlow checkpoints may be named by what their files have in common.
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{glob.escape(path.name)}*")
     found = []
     for _, file in zip(range(_MOST_FILES), files, strict=False):
         try:

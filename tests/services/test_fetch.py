@@ -235,6 +235,18 @@ def test_without_a_number_the_newest_checkpoint_comes(
     assert "all here before" in capsys.readouterr().out
 
 
+def test_the_command_to_serve_what_was_fetched_is_told(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "checkpoints/Pong/dqn400-run1"
+    serve = f"serve it: rrl teacher serve --checkpoint {directory}"
+    fetch(game="Pong", checkpoint=1, place=place)
+    assert capsys.readouterr().out.splitlines()[-1] == serve
+    # The older one must be asked for by its number.
+    fetch(game="Pong", checkpoint=0, place=place)
+    assert capsys.readouterr().out.splitlines()[-1] == f"{serve} --checkpoint-number 0"
+
+
 def test_the_list_shows_games_then_runs_and_checkpoints(
     place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

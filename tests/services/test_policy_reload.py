@@ -100,3 +100,12 @@ def test_a_name_of_the_catalogue_is_watched_where_its_files_lie() -> None:
     )
     assert named == by_path != frozenset()
     assert nowhere == [frozenset(), frozenset()]
+
+
+def test_a_tensorflow_checkpoint_named_by_its_prefix_is_watched(tmp_path: Path) -> None:
+    prefix = tmp_path / "tf_ckpt-199"
+    index = tmp_path / "tf_ckpt-199.index"
+    index.write_bytes(b"old")
+    before = fingerprint(ModelConfig(name="a", checkpoint=str(prefix)))
+    index.write_bytes(b"newer")
+    assert before != fingerprint(ModelConfig(name="a", checkpoint=str(prefix)))

@@ -121,6 +121,15 @@ def test_a_second_export_needs_another_name(
     assert "not evaluated" in shown
 
 
+def test_the_name_of_a_fetched_agent_is_not_taken_twice(cache: Path, run: Path) -> None:
+    fetched = cache / "checkpoints/Catch/mine"
+    fetched.mkdir(parents=True)
+    (fetched / "source.json").write_text('{"game": "Catch"}')
+    with pytest.raises(UserError, match="another teacher is called Catch/mine"):
+        export(run, name="mine")
+    assert not (cache / "exported").exists()
+
+
 @pytest.mark.parametrize("name", ["../escape", "a/b", "", ".hidden", "x" * 101])
 def test_a_name_that_leads_elsewhere_is_refused(cache: Path, run: Path, name: str) -> None:
     with pytest.raises(UserError, match="is no name; give 1 to 100 letters"):

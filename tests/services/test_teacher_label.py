@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx.compose
 import pytest
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints.onnx_export import export_onnx
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.environments import catch
 from services.cli.teacher_label import LocalTeacher, label
 from services.shared.errors import UserError
@@ -119,6 +123,28 @@ def test_data_with_more_actions_is_refused(data: Path, address: str, tmp_path: P
         np.save(file, np.full(CAPACITY, 3, np.int32))
     with pytest.raises(UserError, match="knows 3 actions, the data holds action 3"):
         label(str(data), address=address, out=tmp_path / "labels")
+
+
+def test_what_a_teacher_does_not_say_of_itself_can_be_told(
+    data: Path, catch_teacher: Path, tmp_path: Path
+) -> None:
+    teacher = load_teacher_directory(catch_teacher)
+    assert teacher.card.network is not None
+    model = onnx.load_model_from_string(
+        export_onnx(
+            teacher.card.network, teacher.params, num_actions=3, observation_shape=(10, 5, 1)
+        )
+    )
+    silent = onnx.compose.add_prefix(model, "some_")
+    onnx.save(silent, tmp_path / "silent.onnx")
+    with pytest.raises(UserError, match="give --output"):
+        label(str(data), teacher=str(tmp_path / "silent.onnx"), out=tmp_path / "labels")
+    told = LocalTeacher(output="logits", temperature=0.5)
+    label(str(data), teacher=str(tmp_path / "silent.onnx"), out=tmp_path / "labels", local=told)
+    scores = np.load(tmp_path / "labels/scores.npy", allow_pickle=False)
+    np.testing.assert_allclose(scores, expected(), atol=1e-6)
+    manifest = json.loads((tmp_path / "labels/labels.json").read_text())
+    assert (manifest["output"], manifest["temperature"]) == ("logits", 0.5)
 
 
 def test_what_is_wrong_is_told_in_one_line(data: Path, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ class GzipStream:
             ValueError: It cannot be opened, or is too short for gzip.
         """
         self.path = path
+        if path.exists() and not path.is_file():
+            # A pipe would be waited for until somebody writes.
+            raise ValueError(f"{path}: no regular file; copy the replay data again")
         try:
             self._file = path.open("rb")
         except OSError as error:

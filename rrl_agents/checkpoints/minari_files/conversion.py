@@ -4,7 +4,10 @@
 
 An episode of T steps becomes STACK - 1 zero rows, as Dopamine pads, its T steps and, unless the
 last one was terminal, the observation that it led to as one more row, behind which the episode is
-cut: so no step of it is lost. Everything else reads the buffer, not the dataset.
+cut: so no step of it is lost. STACK - 1 more zero rows end the buffer, as if an episode followed:
+Dopamine's reader leaves out what runs into the cursor, and would never see the last terminal step
+otherwise (with n above STACK - 1 it still does not). Everything else reads the buffer, not the
+dataset.
 
 It runs in a process of its own because HDF5's library is no match for a file that was made to harm:
 altered ones crashed it, or had it ask for 14 GB. Here such a file ends this process, within limits
@@ -73,7 +76,7 @@ def _write(content: h5py.File, directory: Path, stack_size: int) -> int:
     shape = read_frames(content, episodes[0].name, 0, 1).shape[1:]
     padding = stack_size - 1
     lengths = [padding + len(each) + (not each.is_terminated) for each in episodes]
-    rows = sum(lengths)
+    rows = sum(lengths) + padding
     # One row is never written, so that the buffer is not full: its cursor is at its end.
     capacity = rows + 1
     columns = _columns(episodes, lengths, padding, capacity)
@@ -86,12 +89,12 @@ def _write(content: h5py.File, directory: Path, stack_size: int) -> int:
     with gzip.open(directory / f"episode_end_indices_ckpt.{_NUMBER}.gz", "wb") as file:
         pickle.dump(ends, file)
     frames = _frames(content, episodes, padding, shape)
-    unwritten = np.zeros((1, *shape), np.uint8)
+    behind = np.zeros((padding + 1, *shape), np.uint8)
     _save(
         directory / f"$store$_observation_ckpt.{_NUMBER}.gz",
         np.dtype(np.uint8),
         (capacity, *shape),
-        itertools.chain(frames, [unwritten]),
+        itertools.chain(frames, [behind]),
     )
     return rows
 

@@ -47,6 +47,14 @@ def test_a_number_that_is_not_complete_is_an_error_that_lists_what_is(
         find_checkpoint(agent, number)
 
 
+def test_a_link_that_leads_nowhere_is_an_error_with_its_path(agent: Path) -> None:
+    broken = agent / "checkpoints" / "ckpt.10"
+    broken.unlink()
+    broken.symlink_to("nowhere")
+    with pytest.raises(ValueError, match=r"ckpt\.10: no regular file"):
+        find_checkpoint(agent)
+
+
 def test_without_any_sentinel_the_newest_checkpoint_is_taken(agent: Path) -> None:
     """So come the published JAX agents: `jax/dqn_adam_mse/Pong/1/ckpt.199` alone."""
     for sentinel in (agent / "checkpoints").glob("sentinel*"):

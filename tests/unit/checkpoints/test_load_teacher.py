@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -110,3 +111,23 @@ def test_what_shapes_leave_open_is_told_by_the_user(
 
 def test_the_game_is_compared_in_any_spelling() -> None:
     assert load_teacher("pong_dqn", game="Pong").card.game == "pong"
+
+
+def test_a_dopamine_network_that_would_take_the_memory_of_a_service_is_refused(
+    tmp_path: Path,
+) -> None:
+    # 10 MB of file; 21 * 21 places with 9,600 channels are 4,233,600 numbers for each state.
+    kernels = {
+        "Conv_0": (8, 8, 4, 9600),
+        "Conv_1": (4, 4, 9600, 1),
+        "Conv_2": (3, 3, 1, 1),
+        "Dense_0": (121, 1),
+        "Dense_1": (1, 6),
+    }
+    layers = {
+        name: {"kernel": np.zeros(shape, np.float32), "bias": np.zeros(shape[-1:], np.float32)}
+        for name, shape in kernels.items()
+    }
+    (tmp_path / "ckpt.1").write_bytes(pickle.dumps({"online_params": layers}))
+    with pytest.raises(ValueError, match="4233600 outputs of one layer for one state"):
+        load_teacher(tmp_path)

@@ -93,21 +93,24 @@ def columns(rows: DopamineReplay) -> dict[str, Any]:
 
 
 def expected(episodes: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
-    """Two zero rows before each episode; the last observation where it is not terminal."""
+    """Two zero rows before each episode and behind all; the last observation of one cut off."""
     frames, actions, rewards = [], [], []
     for episode, (steps, is_terminated) in zip(episodes, EPISODES, strict=True):
         shown = episode["observations"][: steps + (not is_terminated)]
         frames += [np.zeros((STACK - 1, *SHAPE), np.uint8), shown]
         for column, name in ((actions, "actions"), (rewards, "rewards")):
             column += [0, 0, *episode[name], *([0] if not is_terminated else [])]
+    frames.append(np.zeros((STACK - 1, *SHAPE), np.uint8))
+    actions += [0, 0]
+    rewards += [0, 0]
     return {
         "frame": np.concatenate(frames),
         "action": np.asarray(actions, np.int32),
         "reward": np.asarray(rewards, np.float32),
-        # Rows: 2 + 5, then 2 + 4 + 1, then 2 + 1. The last row of all is no state to Dopamine.
-        "terminal": np.isin(np.arange(17), [6, 16]),
-        "is_state": np.isin(np.arange(17), [2, 3, 4, 5, 6, 9, 10, 11, 12, 13]),
-        "cut_after": np.isin(np.arange(17), [13, 16]),
+        # Rows: 2 + 5, then 2 + 4 + 1, then 2 + 1, then 2.
+        "terminal": np.isin(np.arange(19), [6, 16]),
+        "is_state": np.isin(np.arange(19), [2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 16]),
+        "cut_after": np.isin(np.arange(19), [13, 18]),
     }
 
 
@@ -116,7 +119,7 @@ def test_rows_are_what_minari_itself_reads(
 ) -> None:
     path, episodes = written
     rows = converted(path)
-    assert (rows.rows, rows.frame_shape) == (17, SHAPE)
+    assert (rows.rows, rows.frame_shape) == (19, SHAPE)
     wanted = expected(episodes)
     for name, column in columns(rows).items():
         assert np.array_equal(column, wanted[name]), name
@@ -127,7 +130,9 @@ def test_transitions_do_not_leave_their_episode(
 ) -> None:
     rows = converted(written[0])
     # The last step of the second episode, row 12, leads to its last observation, row 13.
-    assert rows.transition_rows(1).tolist() == [2, 3, 4, 5, 6, 9, 10, 11, 12]
+    # That of the last episode, row 16, is terminal and counts up to n = 2, the zero rows behind it.
+    assert rows.transition_rows(1).tolist() == [2, 3, 4, 5, 6, 9, 10, 11, 12, 16]
+    assert rows.transition_rows(2).tolist() == [2, 3, 4, 5, 6, 9, 10, 11, 16]
     # With three steps, rows 9 and 10 still reach row 12 or 13.
     assert rows.transition_rows(3).tolist() == [2, 3, 4, 5, 6, 9, 10]
 
@@ -225,7 +230,7 @@ def test_the_command_writes_the_buffer_whole(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     minari(written[0], out=tmp_path / "buffer", stack_size=STACK)
-    assert capsys.readouterr().out == f"wrote 17 rows to {tmp_path / 'buffer'}\n"
+    assert capsys.readouterr().out == f"wrote 19 rows to {tmp_path / 'buffer'}\n"
     wanted = expected(written[1])["frame"]
     assert np.array_equal(columns(open_dopamine_replay(tmp_path / "buffer"))["frame"], wanted)
     with pytest.raises(UserError, match="exists already"):

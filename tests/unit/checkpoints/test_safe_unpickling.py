@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints import pickled_sizes
 from rrl_agents.checkpoints.safe_unpickling import load_safely, loads_safely
 
 PROTOCOLS = (2, 3, 4, 5)
@@ -205,6 +206,20 @@ def test_the_slots_of_flaxs_first_frozen_dicts_are_read() -> None:
 def test_a_huge_memo_index_is_refused_before_memory_is_taken() -> None:
     bomb = b"\x80\x03Nr" + struct.pack("<I", 2**32 - 1) + b"."
     assert_refused(bomb, "memo index 4294967295 after 0 entries")
+
+
+def test_more_opcodes_or_containers_than_an_agent_has_are_refused_before_they_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One byte each in the file; a list and what keeps track of it take some 280 bytes of memory.
+    lists = b"\x80\x04](" + b"]" * 100 + b"e."
+    numbers = b"\x80\x04](" + b"K\x01" * 100 + b"e."
+    assert loads_safely(lists) == [[]] * 100
+    monkeypatch.setattr(pickled_sizes, "MAX_OBJECTS", 100)
+    assert_refused(lists, "that make containers")
+    assert loads_safely(numbers) == [1] * 100
+    monkeypatch.setattr(pickled_sizes, "MAX_OPCODES", 100)
+    assert_refused(numbers, "more than 100 opcodes")
 
 
 def test_a_huge_promised_length_is_refused_before_memory_is_taken() -> None:

@@ -154,8 +154,10 @@ def test_a_seed_an_emulator_cannot_hold_is_refused() -> None:
     environment.close()
 
 
-@pytest.mark.parametrize("name", ["ms_pacman", "MsPacman", "mspacman"])
-def test_games_are_known_in_both_spellings(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["ms_pacman", "MsPacman", "mspacman", "Ms-Pacman", "ms pacman", "MS_PACMAN"]
+)
+def test_games_are_known_in_any_spelling(name: str) -> None:
     assert rom_name(name) == "ms_pacman"
 
 

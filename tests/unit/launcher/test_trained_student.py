@@ -139,6 +139,19 @@ def test_a_finished_runs_student_is_told_whole(
     assert student.environment == EnvironmentConfig(name="catch", balls=2)
 
 
+def test_a_card_says_that_the_teachers_table_was_recorded(
+    run: Path, commit: Callable[[Progress], None]
+) -> None:
+    commit(FINISHED)
+    assert "recorded data" not in read_student(run, "played").teacher.card.made
+    content = json.loads((run / CONFIG_FILE).read_text())
+    content["teacher"]["data_fingerprint"] = "ab" * 32
+    (run / CONFIG_FILE).write_text(json.dumps(content))
+    made = read_student(run, "taught").teacher.card.made
+    # The first 16 of the fingerprint's 64 digits, as messages show it.
+    assert f"; its teacher's table holds recorded data {'ab' * 8}; settings: " in made
+
+
 def test_a_stopped_runs_score_says_that_it_is_of_earlier_weights(
     run: Path, commit: Callable[[Progress], None]
 ) -> None:
@@ -220,9 +233,21 @@ def test_what_cannot_be_exported_is_refused_with_what_to_do(
         read_student(tmp_path, "s")
     with pytest.raises(UserError, match="has no checkpoint yet; go on with the run"):
         read_student(run, "s")
-    commit(FINISHED)
+    commit(STOPPED)
     (run / PROVENANCE_FILE).unlink()
     with pytest.raises(UserError, match="does not say where it comes from; start it once more"):
+        read_student(run, "s")
+
+
+def test_a_finished_run_without_its_origin_is_not_sent_to_start_again(
+    run: Path, config: ExperimentConfig, commit: Callable[[Progress], None]
+) -> None:
+    commit(FINISHED)
+    (run / PROVENANCE_FILE).unlink()
+    # A finished run trains no more, so the machine of today is none of its own.
+    open_run(run, resolve(config))
+    assert not (run / PROVENANCE_FILE).exists()
+    with pytest.raises(UserError, match=r"it is finished, .* restore its provenance\.json"):
         read_student(run, "s")
 
 

@@ -64,10 +64,12 @@ def test_a_name_leads_to_its_directory_in_any_spelling_of_the_game(cache: Path, 
 def test_the_bundled_name_is_loaded_like_a_path(cache: Path) -> None:
     located = catalogue.locate("Pong/dqn-bundled")
     assert load_teacher(located).card == load_teacher("pong_dqn").card
+    # The short name stands where only paths are taken, too, e.g. `rrl teacher inspect pong_dqn`.
+    assert catalogue.locate("pong_dqn") == located
 
 
 @pytest.mark.parametrize(
-    "given", ["pong_dqn", "./Pong/mine", "/some/where/else", "package.module:make", "a/b/c", ""]
+    "given", ["./pong_dqn", "./Pong/mine", "/some/where/else", "package.module:make", "a/b/c", ""]
 )
 def test_what_has_not_the_form_of_a_name_stays_as_it_is(cache: Path, given: str) -> None:
     assert catalogue.locate(given) == given
@@ -93,11 +95,20 @@ def test_path_tricks_are_no_names(part: str) -> None:
         catalogue.check_name(part)
 
 
-def test_a_fetched_agent_knows_its_game(cache: Path, shared: Path) -> None:
+def test_a_fetched_agent_knows_its_game(
+    cache: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = put_fetched(cache, "Pong/dqn400-run1")
     fixture = shared / "fixtures/dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints"
     shutil.copytree(fixture, path / "checkpoints")
-    assert load_teacher(catalogue.locate("Pong/dqn400-run1")).card.game == "Pong"
+    located = catalogue.locate("Pong/dqn400-run1")
+    assert load_teacher(located).card.game == "Pong"
+    assert load_teacher(located, game="pong").card.game == "pong"
+    with pytest.raises(ValueError, match=r"plays Pong, not breakout: its source\.json says so"):
+        load_teacher(located, game="breakout")
+    # From inside its directories, too.
+    monkeypatch.chdir(path / "checkpoints")
+    assert load_teacher("ckpt.1").card.game == "Pong"
 
 
 @pytest.mark.parametrize(
@@ -111,3 +122,4 @@ def test_a_source_that_says_no_game_is_an_error(cache: Path, shared: Path, conte
     (path / "source.json").write_text(content)
     with pytest.raises(ValueError, match=r"source\.json"):
         load_teacher(catalogue.locate("Pong/dqn400-run1"))
+    assert load_teacher(catalogue.locate("Pong/dqn400-run1"), game="Pong").card.game == "Pong"

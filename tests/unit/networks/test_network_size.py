@@ -17,6 +17,7 @@ from rrl_agents.networks.size import check_size
         {"head": "categorical", "dueling": True, "noisy": True},
         {"head": "quantile", "num_atoms": 200},
         {"head": "implicit_quantile", "num_atoms": 32},
+        {"hidden_units": 4096, "dueling": True, "noisy": True},
         {"name": "mlp", "features": (256, 256)},
     ],
 )
@@ -34,6 +35,12 @@ def test_networks_of_full_size_pass(settings: dict[str, Any]) -> None:
             {"features": (1, 1, 1), "head": "implicit_quantile", "num_atoms": 1024},
             (4096, 4096, 1),
             "268435456 outputs of one layer",
+        ),
+        # 11 * 11 * 64 features times 1,024 quantiles, 30 MiB for each state of a batch.
+        (
+            {"head": "implicit_quantile", "num_atoms": 1024},
+            (84, 84, 4),
+            "7929856 outputs of one layer",
         ),
         # 9 * 65,536 ** 2 in the third kernel alone.
         (

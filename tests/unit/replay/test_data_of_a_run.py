@@ -20,6 +20,7 @@ from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment import ExperimentConfig, TeacherChoice, describe, resolve
 from services.launcher.run_directory import open_run
 from services.replay.item_layout import ItemLayout
+from services.replay.labels import LabelManifest, Labels
 from services.replay.newest_rows import with_newest_transitions
 from services.replay.recorded_data import look_at
 from services.shared.errors import UserError
@@ -152,6 +153,33 @@ def test_data_that_does_not_fit_is_refused_at_once(
 ) -> None:
     with pytest.raises(UserError, match=message):
         resolve(config(catch_teacher, make(tmp_path)))
+
+
+def test_labels_of_other_data_or_of_another_teacher_are_refused_at_once(
+    tmp_path: Path, catch_teacher: Path
+) -> None:
+    data = recorded(tmp_path / "data")
+    rows = open_dopamine_replay(data)
+    choice = TeacherChoice(checkpoint=str(catch_teacher), data=str(data))
+    labels = dataclasses.replace(choice, labels=str(tmp_path / "labels"))
+    experiment = resolve(config(catch_teacher, data, teacher=labels))
+    manifest = LabelManifest(
+        data_fingerprint=rows.fingerprint,
+        rows=rows.rows,
+        num_actions=3,
+        teacher="catch_by_hand",
+        teacher_version=experiment.card.parameters_sha256[:16],
+    )
+    Labels(tmp_path / "labels", manifest).close()
+    resolve(config(catch_teacher, data, teacher=labels))
+    other = dataclasses.replace(manifest, teacher="other", teacher_version="0" * 16)
+    Labels(tmp_path / "others", other).close()
+    others = dataclasses.replace(choice, labels=str(tmp_path / "others"))
+    with pytest.raises(UserError, match=r"labels of another teacher: other \(0{16}\), not the one"):
+        resolve(config(catch_teacher, data, teacher=others))
+    recorded(data, reward=1.0)
+    with pytest.raises(UserError, match="holds labels of another data: "):
+        resolve(config(catch_teacher, data, teacher=labels))
 
 
 def test_data_must_still_be_the_same_when_it_is_opened_again(tmp_path: Path) -> None:

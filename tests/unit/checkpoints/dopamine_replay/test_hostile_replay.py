@@ -363,3 +363,12 @@ def test_any_altered_pickle_of_ends_is_refused_or_read(place: int, value: int, c
     content[place % len(content)] = value
     packed = gzip.compress(bytes(content[: len(content) - cut]))
     _refused_or_read(lambda path: read_episode_ends(path, 20), packed)
+
+
+@pytest.mark.parametrize("name", [OBSERVATION, "episode_end_indices_ckpt.3.gz"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, write: Callable[..., Path]) -> None:
+    directory = write()
+    (directory / name).unlink()
+    os.mkfifo(directory / name)
+    with pytest.raises(ValueError, match=r"no regular file|no whole|lacks"):
+        read_all(directory)
