@@ -65,6 +65,7 @@ def flags(teacher: Path, data: Path) -> tuple[str, ...]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_a_student_learns_from_recorded_play(
     catch_run: Callable[..., CatchRun], catch_teacher: Path, tmp_path: Path

@@ -423,6 +423,7 @@ def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
     assert sorted(item["teacher_q"][0] for item in items) == newest.tolist()
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_away_is_waited_for(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
