@@ -157,7 +157,7 @@ def run(arguments: list[str]) -> int:
         _load(command, name)(arguments[len(name.split()) :])
         sys.stdout.flush()
     except UserError as error:
-        print(f"rrl {name}: {error}", file=sys.stderr)
+        print(f"rrl {name}: {_printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -166,6 +166,11 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
+
+
+def _printable(text: str) -> str:
+    """Text that may quote a file's own words, without what would steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def _load(command: Command, name: str) -> Callable[[list[str]], None]:

@@ -202,7 +202,7 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_success() -> None:
             assert future.result().action_values.shape == (256, 6)
         assert process.wait(20) == 0
         with pytest.raises(TeacherError):
-            client.evaluate(observations[:1])
+            client.evaluate(observations[:1], timeout_seconds=1.0)
     process.communicate()
 
 

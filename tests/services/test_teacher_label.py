@@ -150,6 +150,8 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_told(
 def test_what_is_wrong_is_told_in_one_line(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither of --teacher and --address"):
         label(str(data))
+    with pytest.raises(UserError, match="a service says them itself"):
+        label(str(data), address="127.0.0.1:1", local=LocalTeacher(game="pong"))
     with pytest.raises(UserError, match="no replay buffer 6"):
         label(str(data), address="127.0.0.1:1", number=6)
     # Nobody listens on port 1.

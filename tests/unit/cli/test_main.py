@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -193,3 +195,15 @@ def test_a_role_whose_peers_have_no_address(tmp_path: Path, capsys: Capture) -> 
     flags = ["--learner-address=nowhere", "--replay-address=127.0.0.1:1"]
     line = refusal(["actor", "qdagger", *flags], capsys)
     assert "'nowhere' is no address; write HOST:PORT" in line
+
+
+def test_a_cards_own_words_do_not_steer_the_terminal(
+    catch_teacher: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    hostile = tmp_path / "teacher"
+    shutil.copytree(catch_teacher, hostile)
+    card = json.loads((hostile / "card.json").read_text())
+    card |= {"name": "\x1b[2Jcleared", "game": "other"}
+    (hostile / "card.json").write_text(json.dumps(card))
+    line = refusal(catch_flags(tmp_path / "run", hostile), capsys)
+    assert "?[2Jcleared plays other, not catch" in line
