@@ -14,6 +14,16 @@ from rrl_agents.environments import catch
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.types import Params
 
+SHARED = Path(__file__).parents[1] / "../shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with Dopamine's own checkpoints and their Q-values, where there is one."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder of shared fixtures is not beside the repository")
+    return SHARED.resolve()
+
 
 def perfect_catch_params() -> Params:
     """A network that plays Catch without a miss.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection
 from rrl_agents.checkpoints.inspection.findings import MAX_LAYERS, Layer, shown
 from rrl_agents.checkpoints.teacher_card import TeacherCard
@@ -25,9 +26,6 @@ def inspect_onnx_file(path: Path) -> Inspection:
 
     Returns:
         What was found; what is wrong, or keeps it from being served, is among it.
-
-    Raises:
-        OSError: It can't be opened.
     """
     model = _parse(path)
     layers = () if model is None else _layers(model)
@@ -48,9 +46,8 @@ def inspect_onnx_file(path: Path) -> Inspection:
 
 
 def _parse(path: Path) -> onnx.ModelProto | None:
-    with path.open("rb") as file:
-        encoded = file.read(MAX_FILE_BYTES + 1)
     try:
+        encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
         return onnx.ModelProto.FromString(encoded)
     except Exception:  # What is wrong is told by the reader, in its own words.
         return None

@@ -11,15 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-SHARED = Path(__file__).parents[3] / "../shared"
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("the folder of shared fixtures is not beside the repository")
-    return SHARED.resolve()
-
 
 @pytest.fixture
 def small_layers() -> dict[str, dict[str, NDArray[np.float32]]]:

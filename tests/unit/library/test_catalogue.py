@@ -12,15 +12,6 @@ from services.shared.errors import UserError
 
 
 @pytest.fixture
-def shared() -> Path:
-    """The folder with the original checkpoints, where there is one."""
-    path = Path(__file__).parents[4] / "shared"
-    if not path.is_dir():
-        pytest.skip("no ../shared with Dopamine's own checkpoints here")
-    return path
-
-
-@pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RRL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
