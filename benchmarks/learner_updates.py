@@ -32,9 +32,10 @@ from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.train_state import initial_train_state
 from rrl_agents.training.update_step import make_update_step
-from rrl_agents.types import Batch, EnvironmentSpec, Stage
+from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
 from services.actor.annotator import Annotator, Labels
 from services.actor.play import Play
 from services.launcher.presets import DEMO, PRESETS
@@ -146,17 +147,18 @@ def _bare_update(
     """The update on a batch that is on the device; each call goes on from the last one's state."""
     recipe = make_recipe(METHOD)
     network = make_network(network_config, spec.num_actions)
-    update = make_update_step(network, recipe.terms, recipe.q_learning.adam)
+    update = make_update_step(network, recipe.terms, recipe.q_learning.adam, StudentConfig())
     params = initial_params(network, jax.random.key(0), spec.observation_shape)
     state = initial_train_state(params, recipe.q_learning.adam)
     on_device: Batch = jax.device_put(batch)
     weights = {term.name: np.float32(term.coefficient) for term in recipe.terms}
-    learning_rate = np.float32(METHOD.taught_learning_rate)
+    learning_rate = np.float32(recipe.learning_rate(Progress(random_return=-20.7)))
     period = np.int32(recipe.target_update_period(Stage.OFFLINE))
+    key = jax.random.key(1)
 
     def once() -> jax.Array:
         nonlocal state
-        state, metrics = update(state, on_device, weights, learning_rate, period)
+        state, metrics = update(state, on_device, weights, learning_rate, period, key)
         return metrics.loss
 
     return once
@@ -166,7 +168,7 @@ def _one_batch(address: str, spec: EnvironmentSpec) -> Batch:
     q_learning = METHOD.q_learning
     reader = ReplayReader(address, _layout(spec), q_learning.discount, q_learning.batch_size)
     with contextlib.closing(reader):
-        batch = reader.sample(TEACHER_TABLE, timeout_seconds=30)
+        batch = reader.sample(TEACHER_TABLE, timeout_seconds=30).batch
     # Rows in memory as the network wants them: the loop's transposition is the loop's cost.
     return Batch(*(np.ascontiguousarray(column) for column in batch))
 
@@ -198,6 +200,7 @@ def _layout(spec: EnvironmentSpec) -> ItemLayout:
         stack_size=spec.stack_size,
         n_step=METHOD.q_learning.n_step,
         num_actions=spec.num_actions,
+        frame_dtype=spec.frame_dtype,
     )
 
 

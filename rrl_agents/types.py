@@ -1,9 +1,12 @@
 """The vocabulary of the project: what every other module speaks of.
 
-Conventions: B is a batch, N the environments of one vector environment, A the actions. Frames are
-uint8 [H, W]; an observation is a stack of them, uint8 [H, W, stack], oldest frame first. Clocks are
-named: `env_frames` are emulator frames, `actor_steps` and `teacher_steps` are decisions (several
-frames each), `learner_updates` are gradient steps. Returns are undiscounted sums of raw rewards.
+Conventions: B is a batch, N the environments of one vector environment, A the actions. A frame is
+what the environment shows at one decision: pixels uint8 [H, W] of Atari and Catch, channels uint8
+[H, W, C] of MinAtar, a vector float32 [D]. An observation is a stack of frames along one more, last
+axis, oldest frame first: [*frame, stack]; where docstrings write [H, W, stack], any frame may stand
+for [H, W]. Clocks are named: `env_frames` are emulator frames, `actor_steps` and `teacher_steps`
+are decisions (several frames each), `learner_updates` are gradient steps. Returns are undiscounted
+sums of raw rewards.
 """
 
 from __future__ import annotations
@@ -26,23 +29,26 @@ class EnvironmentSpec:
 
     Attributes:
         name: The game or task, e.g. "pong".
-        frame_shape: Height and width of one frame in pixels.
+        frame_shape: Shape of one frame: (H, W), (H, W, C) or (D,).
         stack_size: Frames in one observation.
         num_actions: Number of discrete actions A.
         frames_per_step: Emulator frames that one decision lasts.
         max_episode_steps: Decisions after which an episode is cut off (not a termination).
+        frame_dtype: Type of a frame's elements: "uint8", which networks divide by 255, or
+            "float32", which they take as it is.
     """
 
     name: str
-    frame_shape: tuple[int, int]
+    frame_shape: tuple[int, ...]
     stack_size: int
     num_actions: int
     frames_per_step: int
     max_episode_steps: int
+    frame_dtype: str = "uint8"
 
     @property
-    def observation_shape(self) -> tuple[int, int, int]:
-        """[H, W, stack]."""
+    def observation_shape(self) -> tuple[int, ...]:
+        """[*frame, stack]."""
         return (*self.frame_shape, self.stack_size)
 
 
@@ -96,6 +102,8 @@ class Progress:
         random_return: Mean return of the uniformly random policy.
         weights_version: Grows with each publication of weights; 0 before the first.
         evaluations: Evaluations taken in so far.
+        max_priority: Largest priority that the student's transitions have been given, what new
+            ones enter replay with; 1 before any.
     """
 
     random_return: float
@@ -109,6 +117,7 @@ class Progress:
     student_return: float | None = None
     weights_version: int = 0
     evaluations: int = 0
+    max_priority: float = 1.0
 
     @property
     def learner_updates(self) -> int:

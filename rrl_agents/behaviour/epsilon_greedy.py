@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rrl_agents.networks.registry import action_values
+from rrl_agents.networks.registry import action_values, config_of
 from rrl_agents.types import Params
 
 
@@ -24,7 +24,7 @@ class Policy(Protocol):
 
         Args:
             params: Of the network.
-            observation: uint8 [N, H, W, stack], oldest frame first.
+            observation: uint8 [N, H, W, ..., stack], oldest frame first.
             key: JAX random key, a fresh one for each call.
             epsilon: float32 [], exploration rate in [0, 1].
 
@@ -52,13 +52,20 @@ def epsilon_greedy(key: jax.Array, values: jax.Array, epsilon: ArrayLike) -> jax
 
 
 def make_policy(network: nn.Module) -> Policy:
-    """Compile the epsilon-greedy policy of an action-value network; one compilation per N."""
+    """Compile the epsilon-greedy policy of an action-value network; one compilation per N.
+
+    Noisy networks act by noisy values, one noise for each call: they explore by it, too.
+    """
+    is_noisy = config_of(network).noisy
 
     @jax.jit
     def policy(
         params: Params, observation: jax.Array, key: jax.Array, epsilon: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        values = action_values(network, params, observation)
+        noise_key = None
+        if is_noisy:
+            key, noise_key = jax.random.split(key)
+        values = action_values(network, params, observation, noise_key)
         keys = jax.random.split(key, values.shape[0])
         actions = jax.vmap(epsilon_greedy, in_axes=(0, 0, None))(keys, values, epsilon)
         return actions, values

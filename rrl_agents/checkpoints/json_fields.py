@@ -101,6 +101,10 @@ class JsonFields:
         """Take an object."""
         return JsonFields(self._take(name, _as_object, "an object"), self._where, self._path(name))
 
+    def has(self, name: str) -> bool:
+        """Whether a field is there and not taken yet; for fields that older documents lack."""
+        return name in self._left
+
     def is_null(self, name: str) -> bool:
         """Take a field if it is null, leave it for another method otherwise."""
         if name not in self._left or self._left[name] is not None:

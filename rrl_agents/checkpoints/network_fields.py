@@ -9,6 +9,8 @@ from rrl_agents.networks.config import NetworkConfig
 def network_from_fields(fields: JsonFields) -> NetworkConfig:
     """Read a network's architecture; every field of `NetworkConfig` must be there and no other.
 
+    Only `width` may be missing, for 1: cards were written before networks had one.
+
     Args:
         fields: The JSON object, all of which is taken.
 
@@ -30,6 +32,7 @@ def network_from_fields(fields: JsonFields) -> NetworkConfig:
         dueling=fields.truth("dueling"),
         noisy=fields.truth("noisy"),
         quantile_embedding_dim=fields.whole("quantile_embedding_dim"),
+        width=fields.whole("width") if fields.has("width") else 1,
     )
     fields.finish()
     return config

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.environments.game_names import rom_name
 from rrl_agents.environments.interface import Step
+from rrl_agents.environments.kinds import ATARI_STICKY_ACTION_PROBABILITY
 from rrl_agents.types import EnvironmentSpec
 
 FRAME_SIDE = 84
@@ -33,9 +34,6 @@ FRAMES_PER_STEP = 4
 
 MAX_EPISODE_STEPS = 27_000
 """Decisions after which an episode is cut off: 108,000 frames, half an hour of play."""
-
-STICKY_ACTION_PROBABILITY = 0.25
-"""Probability with which the emulator repeats the last action instead of taking the new one."""
 
 
 class AtariEnvironment:
@@ -51,8 +49,8 @@ class AtariEnvironment:
         num_envs: int,
         *,
         num_threads: int = 1,
-        max_episode_steps: int = MAX_EPISODE_STEPS,
-        sticky_action_probability: float = STICKY_ACTION_PROBABILITY,
+        max_episode_steps: int | None = None,
+        sticky_action_probability: float = ATARI_STICKY_ACTION_PROBABILITY,
     ) -> None:
         """Start the emulators.
 
@@ -60,18 +58,19 @@ class AtariEnvironment:
             game: Name in snake_case or CamelCase.
             num_envs: Number of environments N, at least 1.
             num_threads: Threads that step them, at least 1.
-            max_episode_steps: Decisions after which an episode is cut off.
+            max_episode_steps: Decisions after which an episode is cut off; None for 27,000.
             sticky_action_probability: Probability in [0, 1] that an action repeats the last one.
 
         Raises:
             ValueError: When the game is unknown.
         """
         rom = rom_name(game)
+        limit = MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
         self._emulators = AtariVectorEnv(
             rom,
             num_envs,
             num_threads=num_threads,
-            max_num_frames_per_episode=max_episode_steps * FRAMES_PER_STEP,
+            max_num_frames_per_episode=limit * FRAMES_PER_STEP,
             repeat_action_probability=sticky_action_probability,
             autoreset_mode=AutoresetMode.NEXT_STEP,
             img_height=FRAME_SIDE,
@@ -89,7 +88,7 @@ class AtariEnvironment:
             stack_size=STACK_SIZE,
             num_actions=len(self._emulators.ale.get_action_set()),
             frames_per_step=FRAMES_PER_STEP,
-            max_episode_steps=max_episode_steps,
+            max_episode_steps=limit,
         )
         self._num_envs = num_envs
         self._ended = np.zeros(num_envs, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Names of Atari games: "ms_pacman" (ale-py's ROMs) and "MsPacman" (papers) are the same game."""
+"""Names of games: "ms_pacman" (ale-py's ROMs) and "MsPacman" (papers) are the same game."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import difflib
 from collections.abc import Iterable
 
 from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
+
+MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+"""MinAtar's games, as its modules are called."""
+
+MULTIPLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")
+"""Games that need two players or more: for one, the emulator ends the whole process."""
 
 _SEPARATORS = str.maketrans("", "", "_- ")
 
@@ -17,17 +23,49 @@ def rom_name(game: str) -> str:
         game: The game in snake_case, CamelCase, or with hyphens or blanks.
 
     Raises:
-        ValueError: When there is no such game; names the nearest ones.
+        ValueError: When there is no such game, naming the nearest ones, or it needs two players.
     """
+    if find_name(game, MULTIPLAYER_ROMS) is not None:
+        raise ValueError(
+            f"{game!r} needs two players or more, and agents here play alone: choose another game "
+            f"than {', '.join(MULTIPLAYER_ROMS)}"
+        )
+    roms = rom_names()
+    rom = find_name(game, roms)
+    if rom is None:
+        nearest = nearest_names(game, roms)
+        raise ValueError(f"no Atari game is called {game!r}; the nearest names are {nearest}")
+    return rom
+
+
+def rom_names() -> tuple[str, ...]:
+    """Names of all ROMs that one player can play, snake_case, in alphabetical order."""
     # Here, as the rest is used where no emulator is installed.
     from ale_py import roms
 
-    roms_by_key = {name_key(rom): rom for rom in roms.get_all_rom_ids()}
-    rom = roms_by_key.get(name_key(game))
-    if rom is None:
-        nearest = nearest_names(game, roms_by_key.values())
-        raise ValueError(f"no Atari game is called {game!r}; the nearest names are {nearest}")
-    return rom
+    return tuple(sorted(set(roms.get_all_rom_ids()) - set(MULTIPLAYER_ROMS)))
+
+
+def minatar_name(game: str) -> str:
+    """Name of a MinAtar game in snake_case.
+
+    Args:
+        game: The game in snake_case, CamelCase, or with hyphens or blanks.
+
+    Raises:
+        ValueError: When there is no such game; names the five.
+    """
+    name = find_name(game, MINATAR_GAMES)
+    if name is None:
+        raise ValueError(
+            f"no MinAtar game is called {game!r}; choose one of {', '.join(MINATAR_GAMES)}"
+        )
+    return name
+
+
+def find_name(game: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that is a spelling of `game`; None when there is none."""
+    return next((name for name in names if name_key(name) == name_key(game)), None)
 
 
 def paper_name(game: str) -> str:

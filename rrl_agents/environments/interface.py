@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ class Step(NamedTuple):
     """What one call of `step` gives, one row per environment.
 
     Attributes:
-        observation: uint8 [N, H, W, stack], oldest frame first.
+        observation: [N, *frame, stack] of the spec's frame type, oldest frame first; not changed by
+            later steps.
         reward: float32 [N], raw (unclipped) reward of the action.
         terminated: bool [N], the episode ended by the game's rules: no bootstrap.
         truncated: bool [N], the episode was cut off by the step limit: bootstrap goes on.
@@ -22,7 +23,7 @@ class Step(NamedTuple):
             ignored and there is no transition into it: the call after an end only resets.
     """
 
-    observation: NDArray[np.uint8]
+    observation: NDArray[Any]
     reward: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -40,11 +41,11 @@ class VectorEnvironment(Protocol):
     def num_envs(self) -> int:
         """Number of environments N."""
 
-    def reset(self, seed: int) -> NDArray[np.uint8]:
+    def reset(self, seed: int) -> NDArray[Any]:
         """Start N fresh episodes; environment i is seeded with seed + i.
 
         Returns:
-            uint8 [N, H, W, stack], first observations.
+            [N, *frame, stack], first observations.
         """
 
     def step(self, action: NDArray[np.int64]) -> Step:

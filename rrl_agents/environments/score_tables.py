@@ -5,7 +5,26 @@ Undiscounted sums of raw rewards per episode, mean over episodes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeasuredReturn:
+    """A mean return that was measured here, by whole episodes.
+
+    Attributes:
+        mean: Of the episodes' returns.
+        standard_error: Of that mean: standard deviation of the returns over the root of episodes.
+        episodes: How many were played.
+        longest_episode: Decisions of the longest of them.
+    """
+
+    mean: float
+    standard_error: float
+    episodes: int
+    longest_episode: int
+
 
 ATARI_RANDOM_RETURNS: Mapping[str, float] = {
     "Alien": 227.8,
@@ -68,3 +87,32 @@ ATARI_RANDOM_RETURNS: Mapping[str, float] = {
 }
 """Random-policy returns on the Arcade Learning Environment, by game in CamelCase: the table that
 normalises scores in the code released with Agarwal et al., 2022 (arXiv:2206.01626)."""
+
+MINATAR_RANDOM_RETURNS: Mapping[str, MeasuredReturn] = {
+    "asterix": MeasuredReturn(
+        mean=0.4993, standard_error=0.0034, episodes=65_536, longest_episode=555
+    ),
+    "breakout": MeasuredReturn(
+        mean=0.3796, standard_error=0.0025, episodes=65_536, longest_episode=80
+    ),
+    "freeway": MeasuredReturn(
+        mean=0.409, standard_error=0.014, episodes=2_048, longest_episode=2_501
+    ),
+    "seaquest": MeasuredReturn(
+        mean=0.1007, standard_error=0.0015, episodes=65_536, longest_episode=389
+    ),
+    "space_invaders": MeasuredReturn(
+        mean=4.012, standard_error=0.025, episodes=16_384, longest_episode=409
+    ),
+}
+"""Random-policy returns on MinAtar 1.0.15, by game.
+
+Measured under the protocol of `minatar`: minimal action set, sticky actions 0.1, difficulty ramp,
+whole episodes. 64 environments were seeded with 2022 and up and played by `play_episodes` of the
+evaluator with epsilon 1; tests/unit/environments/test_random_returns.py measures again.
+"""
+
+CARTPOLE_RANDOM_RETURN = MeasuredReturn(
+    mean=22.263, standard_error=0.046, episodes=65_536, longest_episode=159
+)
+"""Random-policy return on CartPole-v1 of Gymnasium 1.4.0, measured likewise."""

@@ -39,9 +39,55 @@ def distillation_loss(
         raise ValueError(
             f"temperature is {temperature}, the teacher's {teacher_divisor}; use a number above 0"
         )
-    chex.assert_rank([student_q, teacher_q], 1)
-    chex.assert_type([student_q, teacher_q], float)
-    chex.assert_equal_shape([student_q, teacher_q])
+    _check_pair(student_q, teacher_q)
     log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_q) / teacher_divisor)
     log_student = jax.nn.log_softmax(student_q / temperature)
     return jnp.sum(jnp.exp(log_teacher) * (log_teacher - log_student))
+
+
+def best_action_cross_entropy(
+    student_q: jax.Array, teacher_q: jax.Array, temperature: float
+) -> jax.Array:
+    """Cross-entropy of the student's softened policy on the teacher's best action alone.
+
+    -log softmax(q_S / tau)[argmax q_T], behaviour cloning of the greedy teacher: what the
+    distillation loss becomes as the teacher's own temperature goes to 0.
+
+    Args:
+        student_q: float32 [A], action values of the network being trained.
+        teacher_q: float32 [A], the teacher's scores; no gradient flows into them. Of equal best
+            ones the first counts.
+        temperature: Above 0, divides the student's values.
+
+    Returns:
+        float32 [], in nats.
+
+    Raises:
+        ValueError: When the temperature is not positive.
+    """
+    if temperature <= 0.0:
+        raise ValueError(f"temperature is {temperature}; use a number above 0")
+    _check_pair(student_q, teacher_q)
+    best = jnp.argmax(jax.lax.stop_gradient(teacher_q))
+    return -jax.nn.log_softmax(student_q / temperature)[best]
+
+
+def mean_squared_difference(student_q: jax.Array, teacher_q: jax.Array) -> jax.Array:
+    """Mean over the actions of (q_S - q_T)^2: regression on the teacher's values.
+
+    Args:
+        student_q: float32 [A], action values of the network being trained.
+        teacher_q: float32 [A], the teacher's action values, of the same unit; no gradient flows
+            into them. For logits it has no meaning.
+
+    Returns:
+        float32 [], squared units of the clipped return.
+    """
+    _check_pair(student_q, teacher_q)
+    return jnp.mean(jnp.square(student_q - jax.lax.stop_gradient(teacher_q)))
+
+
+def _check_pair(student_q: jax.Array, teacher_q: jax.Array) -> None:
+    chex.assert_rank([student_q, teacher_q], 1)
+    chex.assert_type([student_q, teacher_q], float)
+    chex.assert_equal_shape([student_q, teacher_q])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-NAMES = ("nature_cnn", "mlp")
+NAMES = ("nature_cnn", "impala_cnn", "small_cnn", "mlp")
 """Networks that `registry.make_network` builds."""
 
 HEADS = ("values", "categorical", "quantile", "implicit_quantile")
@@ -21,7 +21,10 @@ MAX_UNITS = 65_536
 """Upper bound of one layer's width."""
 
 MAX_LAYERS = 16
-"""Upper bound of the number of hidden layers of the "mlp" network."""
+"""Upper bound of how many layers `features` names."""
+
+MAX_WIDTH = 64
+"""Upper bound of the factor on channels of "impala_cnn"."""
 
 MAX_ATOMS = 1_024
 """Upper bound of the atoms of one action's distribution, and of IQN's cosine features."""
@@ -36,10 +39,12 @@ class NetworkConfig:
 
     Attributes:
         name: One of `NAMES`.
-        features: Channels of the three convolutions of "nature_cnn"; units of the hidden layers of
-            "mlp", any number of them.
+        features: Channels of the three convolutions of "nature_cnn"; of the residual stacks of
+            "impala_cnn", (16, 32, 32) in its paper; of the convolutions of "small_cnn"; units of
+            the hidden layers of "mlp". All but "nature_cnn" have any number of them.
         hidden_units: Units of the layer after the convolutions; "mlp" has none and ignores it.
-        padding: "SAME" (Dopamine's) or "VALID" (Mnih et al., 2015); "mlp" ignores it.
+        padding: "SAME" (Dopamine's) or "VALID" (Mnih et al., 2015) of "nature_cnn"; "impala_cnn" is
+            always "SAME", "small_cnn" always "VALID".
         head: One of `HEADS`: "values" (DQN), "categorical" (C51, Rainbow), "quantile" (QR-DQN) or
             "implicit_quantile" (IQN).
         num_atoms: Atoms N of each action's return distribution: 51 in C51, 200 in QR-DQN; for
@@ -53,6 +58,7 @@ class NetworkConfig:
             instead of plain ones.
         quantile_embedding_dim: Cosine features of a quantile level that "implicit_quantile" has, 64
             in Dopamine; ignored elsewhere.
+        width: Factor on the channels of "impala_cnn"; 1 of all others.
     """
 
     name: str = "nature_cnn"
@@ -65,6 +71,7 @@ class NetworkConfig:
     dueling: bool = False
     noisy: bool = False
     quantile_embedding_dim: int = 64
+    width: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
@@ -78,6 +85,7 @@ class NetworkConfig:
         check_whole("hidden_units", self.hidden_units, MAX_UNITS)
         check_whole("num_atoms", self.num_atoms, MAX_ATOMS)
         check_whole("quantile_embedding_dim", self.quantile_embedding_dim, MAX_ATOMS)
+        _check_width(self.name, self.width)
         if not (math.isfinite(self.value_bound) and 0 < self.value_bound <= MAX_VALUE_BOUND):
             raise ValueError(
                 f"value_bound is {self.value_bound}; use a number above 0, at most "
@@ -87,7 +95,7 @@ class NetworkConfig:
     @property
     def dense_units(self) -> tuple[int, ...]:
         """Units of each hidden linear layer, first to last."""
-        return (self.hidden_units,) if self.name == "nature_cnn" else self.features
+        return self.features if self.name == "mlp" else (self.hidden_units,)
 
     @property
     def atoms_per_action(self) -> int:
@@ -110,7 +118,15 @@ def _check_features(name: str, features: tuple[int, ...]) -> None:
         raise ValueError(
             f"features is {features}; nature_cnn needs {CONVOLUTIONS} numbers, one per convolution"
         )
+    if name != "mlp" and not features:
+        raise ValueError(f"features is empty; {name} needs the channels of one layer or more")
     if len(features) > MAX_LAYERS:
         raise ValueError(f"features names {len(features)} layers; at most {MAX_LAYERS} are allowed")
     for units in features:
         check_whole("features", units, MAX_UNITS)
+
+
+def _check_width(name: str, width: int) -> None:
+    check_whole("width", width, MAX_WIDTH)
+    if name != "impala_cnn" and width != 1:
+        raise ValueError(f"width is {width}; only impala_cnn has one, give {name} other features")

@@ -23,7 +23,11 @@ from rrl_agents.networks.outputs import (
 
 
 def read_out(
-    x: jax.Array, config: NetworkConfig, num_actions: int, kernel_init: nn.initializers.Initializer
+    x: jax.Array,
+    config: NetworkConfig,
+    num_actions: int,
+    kernel_init: nn.initializers.Initializer,
+    quantile_levels: jax.Array | None = None,
 ) -> Outputs:
     """Hidden layers and head over a state's features; call it in a compact method.
 
@@ -32,42 +36,57 @@ def read_out(
         config: The architecture.
         num_actions: Actions A.
         kernel_init: Initial weights of plain linear layers.
+        quantile_levels: float32 [B, N] in [0, 1], where "implicit_quantile" answers; None for
+            `quantile_midpoints`, `num_atoms` of them. Other heads have no choice.
 
     Returns:
         What the head answers.
     """
     if config.head == "implicit_quantile":
-        x = _mixed_with_quantiles(x, config, kernel_init)
+        if quantile_levels is None:
+            quantile_levels = quantile_midpoints(config.num_atoms)[None]
+        x = _mixed_with_quantiles(x, quantile_levels, config, kernel_init)
     for units in config.dense_units:
         x = nn.relu(_linear(x, units, config, kernel_init))
     atoms = _atoms(x, config, num_actions, kernel_init)
-    if config.head == "implicit_quantile":
+    if quantile_levels is not None and config.head == "implicit_quantile":
         # [B, N, A, 1]: quantiles were rows so far.
-        return quantile_outputs(jnp.squeeze(atoms, axis=-1).transpose(0, 2, 1))
+        values = jnp.squeeze(atoms, axis=-1).transpose(0, 2, 1)
+        return quantile_outputs(values, quantile_levels)
     if config.head == "quantile":
-        return quantile_outputs(atoms)
+        return quantile_outputs(atoms, quantile_midpoints(config.num_atoms)[None])
     if config.head == "categorical":
         return categorical_outputs(atoms, config.value_bound)
     return value_outputs(atoms)
 
 
 def quantile_cosines(config: NetworkConfig) -> jax.Array:
-    """Cosine features of the quantile levels of IQN.
+    """Cosine features of the quantile levels at which IQN is read out.
 
     Returns:
         float32 [N, E]: cos(pi * i * level) for i = 1 .. E, as Dopamine has it (Dabney et al.,
         2018b, equation 4, counts from 0).
     """
-    order = jnp.arange(1, config.quantile_embedding_dim + 1, dtype=jnp.float32)
-    return jnp.cos(jnp.pi * order.reshape(1, -1) * quantile_midpoints(config.num_atoms)[:, None])
+    return _cosines(quantile_midpoints(config.num_atoms), config.quantile_embedding_dim)
+
+
+def _cosines(quantile_levels: jax.Array, embedding_dim: int) -> jax.Array:
+    """Cosine features [..., N, E] of levels [..., N]."""
+    order = jnp.arange(1, embedding_dim + 1, dtype=jnp.float32)
+    ones = (1,) * quantile_levels.ndim
+    return jnp.cos(jnp.pi * order.reshape(*ones, -1) * quantile_levels[..., None])
 
 
 def _mixed_with_quantiles(
-    x: jax.Array, config: NetworkConfig, kernel_init: nn.initializers.Initializer
+    x: jax.Array,
+    quantile_levels: jax.Array,
+    config: NetworkConfig,
+    kernel_init: nn.initializers.Initializer,
 ) -> jax.Array:
     """Features times an embedding of each quantile level, [B, N, F]."""
-    embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init)(quantile_cosines(config))
-    return x[:, None, :] * nn.relu(embedding)[None, :, :]
+    cosines = _cosines(quantile_levels, config.quantile_embedding_dim)
+    embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init)(cosines)
+    return x[:, None, :] * nn.relu(embedding)
 
 
 def _atoms(

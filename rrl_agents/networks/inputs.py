@@ -1,4 +1,7 @@
-"""What every network does first: pixels become numbers around 1, floats stay what they are."""
+"""What every network does first: pixels become numbers around 1, floats stay what they are.
+
+Convolutions want one axis of channels: a frame's own ones and the stack of frames share it.
+"""
 
 from __future__ import annotations
 
@@ -18,3 +21,24 @@ def network_input(observation: jax.Array) -> jax.Array:
     """
     values = observation.astype(jnp.float32)
     return values / 255.0 if observation.dtype == jnp.uint8 else values
+
+
+def image_input(observation: jax.Array) -> jax.Array:
+    """Make raw images the input of a first convolution.
+
+    Args:
+        observation: uint8 or float32 [B, H, W, ...], e.g. [B, H, W, stack] of grey frames,
+            [B, H, W, C, stack] of frames with channels; scaled as by `network_input`.
+
+    Returns:
+        float32 [B, H, W, channels].
+
+    Raises:
+        ValueError: When the observations are no images.
+    """
+    if observation.ndim < 4:
+        raise ValueError(
+            f"observations have shape {observation.shape[1:]}; convolutions need (H, W, ..., "
+            'stack): use the network "mlp" for vectors'
+        )
+    return network_input(observation.reshape(*observation.shape[:3], -1))

@@ -38,7 +38,8 @@ class Mlp(nn.Module):
         return self.outputs(observation).q_values
 
     @nn.compact
-    def outputs(self, observation: jax.Array) -> Outputs:
-        """Compute all that the head answers; arguments as for a call."""
+    def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
+        """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
         x = network_input(observation.reshape((observation.shape[0], -1)))
-        return read_out(x, self.config, self.num_actions, nn.linear.default_kernel_init)
+        kernel_init = nn.linear.default_kernel_init
+        return read_out(x, self.config, self.num_actions, kernel_init, quantile_levels)

@@ -1,19 +1,18 @@
 """The convolutional network of DQN (Mnih et al., 2015, Nature 518), as Dopamine builds it.
 
-Observations arrive raw, uint8 [B, H, W, stack]; scaling to [0, 1] is part of the network, so that
+Observations arrive raw, uint8 [B, H, W, ...]; scaling to [0, 1] is part of the network, so that
 every caller (actors, learner, teacher service) feeds the same bytes. Float32 is not scaled.
 """
 
 from __future__ import annotations
-
-import math
 
 import flax.linen as nn
 import jax
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
-from rrl_agents.networks.inputs import network_input
+from rrl_agents.networks.initial_weights import dopamine_kernel_init
+from rrl_agents.networks.inputs import image_input
 from rrl_agents.networks.outputs import Outputs
 
 KERNEL_SIZES = (8, 4, 3)
@@ -42,7 +41,7 @@ class NatureCnn(nn.Module):
         """Compute action values.
 
         Args:
-            observation: uint8 [B, H, W, stack], oldest frame first.
+            observation: uint8 [B, H, W, ..., stack], oldest frame first.
 
         Returns:
             float32 [B, A].
@@ -50,11 +49,11 @@ class NatureCnn(nn.Module):
         return self.outputs(observation).q_values
 
     @nn.compact
-    def outputs(self, observation: jax.Array) -> Outputs:
-        """Compute all that the head answers; arguments as for a call."""
+    def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
+        """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
         config = self.config
-        kernel_init = _kernel_init(config)
-        x = network_input(observation)
+        kernel_init = dopamine_kernel_init(config)
+        x = image_input(observation)
         for features, kernel, stride in zip(config.features, KERNEL_SIZES, STRIDES, strict=True):
             x = nn.Conv(
                 features,
@@ -65,11 +64,4 @@ class NatureCnn(nn.Module):
             )(x)
             x = nn.relu(x)
         x = x.reshape((x.shape[0], -1))
-        return read_out(x, config, self.num_actions, kernel_init)
-
-
-def _kernel_init(config: NetworkConfig) -> nn.initializers.Initializer:
-    """Dopamine's: its distributional agents start smaller than DQN and the full Rainbow."""
-    if config.head == "values" or config.dueling or config.noisy:
-        return nn.initializers.xavier_uniform()
-    return nn.initializers.variance_scaling(1 / math.sqrt(3), "fan_in", "uniform")
+        return read_out(x, config, self.num_actions, kernel_init, quantile_levels)

@@ -1,7 +1,7 @@
-"""A linear layer with noisy weights (Fortunato et al., 2018, arXiv:1706.10295), without its noise.
+"""A linear layer with noisy weights (Fortunato et al., 2018, arXiv:1706.10295).
 
-A frozen policy has no noise, as in Dopamine's `eval_mode`. The scales of the noise are parameters
-all the same: a checkpoint has them, and whoever learns from where it ended needs them.
+There is noise where flax is given the random stream `NOISE`: in acting and in training. A frozen
+policy has none, as in Dopamine's `eval_mode`, and evaluation measures it so.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+NOISE = "noise"
+"""Name of the random stream; each layer draws its own noise from it, one for all states."""
+
 _SIGMA = 0.1
 
 
 # The name is Dopamine's: flax names parameters after it.
 class NoisyNetwork(nn.Module):
-    """Weights `mu + sigma * noise` with noise 0.
+    """Weights `mu + sigma * noise` with factorised noise, or without.
 
     Initial values are Dopamine's: mu uniform in +-1/sqrt(F), sigma 0.1/sqrt(F) (the paper: 0.5).
 
@@ -34,10 +37,36 @@ class NoisyNetwork(nn.Module):
         bound = 1 / math.sqrt(inputs)
         sigma = nn.initializers.constant(_SIGMA * bound)
         kernel = self.param("kernel_mu", _uniform(bound), (inputs, self.features))
-        self.param("kernel_sigma", sigma, (inputs, self.features))
+        kernel_sigma = self.param("kernel_sigma", sigma, (inputs, self.features))
         bias = self.param("bias_mu", _uniform(bound), (self.features,))
-        self.param("bias_sigma", sigma, (self.features,))
+        bias_sigma = self.param("bias_sigma", sigma, (self.features,))
+        if self.has_rng(NOISE):
+            kernel_noise, bias_noise = factorised_noise(self.make_rng(NOISE), inputs, self.features)
+            kernel = kernel + kernel_sigma * kernel_noise
+            bias = bias + bias_sigma * bias_noise
         return jnp.matmul(x, kernel) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def factorised_noise(key: jax.Array, inputs: int, outputs: int) -> tuple[jax.Array, jax.Array]:
+    """Factorised Gaussian noise of a layer (Fortunato et al., 2018, equations 10 and 11).
+
+    Args:
+        key: JAX random key.
+        inputs: F.
+        outputs: U.
+
+    Returns:
+        float32 [F, U], f(p_i) f(q_j) with f(x) = sgn(x) sqrt(|x|) and p, q standard normal, and
+        float32 [U], f(q_j).
+    """
+    input_key, output_key = jax.random.split(key)
+    of_inputs = _signed_root(jax.random.normal(input_key, (inputs,)))
+    of_outputs = _signed_root(jax.random.normal(output_key, (outputs,)))
+    return jnp.outer(of_inputs, of_outputs), of_outputs
+
+
+def _signed_root(x: jax.Array) -> jax.Array:
+    return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
 
 
 def _uniform(bound: float) -> nn.initializers.Initializer:

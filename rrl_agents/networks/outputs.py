@@ -42,7 +42,8 @@ class QuantileOutputs(NamedTuple):
     Attributes:
         q_values: float32 [B, A], means over the quantiles.
         quantile_values: float32 [B, A, N].
-        quantile_levels: float32 [N], where on the distribution function the quantiles lie.
+        quantile_levels: float32 [B, N], or [1, N] when all states have the same, where on the
+            distribution function the quantiles lie.
     """
 
     q_values: jax.Array
@@ -84,11 +85,16 @@ def categorical_outputs(logits: jax.Array, value_bound: float) -> CategoricalOut
     return CategoricalOutputs(q_values=q_values, logits=logits, support=support)
 
 
-def quantile_outputs(quantile_values: jax.Array) -> QuantileOutputs:
-    """Means of distributions given by their quantiles at `quantile_midpoints`, [B, A, N]."""
+def quantile_outputs(quantile_values: jax.Array, quantile_levels: jax.Array) -> QuantileOutputs:
+    """Means of distributions given by their quantiles.
+
+    Args:
+        quantile_values: [B, A, N].
+        quantile_levels: float32 [B, N] or [1, N].
+    """
     quantile_values = quantile_values.astype(jnp.float32)
     return QuantileOutputs(
         q_values=jnp.mean(quantile_values, axis=-1),
         quantile_values=quantile_values,
-        quantile_levels=quantile_midpoints(quantile_values.shape[-1]),
+        quantile_levels=quantile_levels,
     )

@@ -1,7 +1,7 @@
 """Networks by name: what a run or a teacher's card says, and the flax module it stands for.
 
-Every network maps raw observations uint8 [B, H, W, stack] to action values float32 [B, A]; float32
-observations are taken as they are, those of "mlp" in any shape [B, ...].
+Every network maps raw observations uint8 [B, H, W, ..., stack] to action values float32 [B, A];
+float32 observations are taken as they are, those of "mlp" in any shape [B, ...].
 """
 
 from __future__ import annotations
@@ -14,12 +14,24 @@ import jax
 import jax.numpy as jnp
 
 from rrl_agents.networks.config import MAX_UNITS, NetworkConfig, check_whole
+from rrl_agents.networks.impala_cnn import ImpalaCnn
 from rrl_agents.networks.mlp import Mlp
 from rrl_agents.networks.nature_cnn import NatureCnn
+from rrl_agents.networks.noisy import NOISE
+from rrl_agents.networks.outputs import Outputs
 from rrl_agents.networks.size import check_size
+from rrl_agents.networks.small_cnn import SmallCnn
 from rrl_agents.types import Params
 
-__all__ = ["NETWORKS", "NetworkConfig", "action_values", "initial_params", "make_network"]
+__all__ = [
+    "NETWORKS",
+    "NetworkConfig",
+    "action_values",
+    "config_of",
+    "initial_params",
+    "make_network",
+    "network_outputs",
+]
 
 
 def make_network(config: NetworkConfig, num_actions: int) -> nn.Module:
@@ -31,8 +43,8 @@ def make_network(config: NetworkConfig, num_actions: int) -> nn.Module:
 
     Returns:
         A module with `.init(key, observation)` and `.apply(params, observation)`, observation
-        uint8 [B, H, W, stack], values float32 [B, A]; `.apply(..., method="outputs")` gives all
-        that the head answers (`rrl_agents.networks.outputs`).
+        uint8 [B, H, W, ..., stack], values float32 [B, A]; `network_outputs` gives all that the
+        head answers.
 
     Raises:
         ValueError: When the number of actions is not positive, or the last layer would have more
@@ -43,40 +55,81 @@ def make_network(config: NetworkConfig, num_actions: int) -> nn.Module:
     return NETWORKS[config.name](config, num_actions)
 
 
+def config_of(network: nn.Module) -> NetworkConfig:
+    """The architecture that a network of `make_network` was built from."""
+    return cast(NetworkConfig, network.config)
+
+
 def initial_params(
-    network: nn.Module, key: jax.Array, observation_shape: tuple[int, int, int]
+    network: nn.Module, key: jax.Array, observation_shape: tuple[int, ...]
 ) -> Params:
     """Draw random parameters, as Dopamine does.
 
     Args:
         network: From `make_network`.
         key: JAX random key.
-        observation_shape: (H, W, stack).
+        observation_shape: (H, W, ..., stack), or of "mlp" any.
 
     Raises:
-        ValueError: When the network is too large to be meant (`size.check_size`).
+        ValueError: When the network is too large to be meant (`size.check_size`), or cannot take
+            such observations.
     """
     check_size(network, observation_shape)
     observation = jnp.zeros((1, *observation_shape), dtype=jnp.uint8)
     return cast(Params, jax.jit(network.init)(key, observation))
 
 
-def action_values(network: nn.Module, params: Params, observation: jax.Array) -> jax.Array:
-    """Action values of a batch of states: `network.apply` with its type.
-
-    Args:
-        network: From `make_network`.
-        params: Its parameters.
-        observation: uint8 [B, H, W, stack], oldest frame first.
+def action_values(
+    network: nn.Module,
+    params: Params,
+    observation: jax.Array,
+    noise_key: jax.Array | None = None,
+) -> jax.Array:
+    """Action values of a batch of states; arguments as of `network_outputs`.
 
     Returns:
         float32 [B, A].
     """
-    return cast(jax.Array, network.apply(params, observation))
+    return cast(jax.Array, network.apply(params, observation, rngs=_rngs(noise_key)))
+
+
+def network_outputs(
+    network: nn.Module,
+    params: Params,
+    observation: jax.Array,
+    *,
+    noise_key: jax.Array | None = None,
+    quantile_levels: jax.Array | None = None,
+) -> Outputs:
+    """All that a network's head answers for a batch of states.
+
+    Args:
+        network: From `make_network`.
+        params: Its parameters.
+        observation: uint8 [B, H, W, ..., stack], oldest frame first.
+        noise_key: JAX random key of noisy layers, None for their means; plain layers ignore it.
+        quantile_levels: float32 [B, N] in [0, 1] at which "implicit_quantile" answers, None for its
+            usual ones; other heads ignore them.
+
+    Returns:
+        Of the head's type.
+    """
+    return cast(
+        Outputs,
+        network.apply(
+            params, observation, quantile_levels, rngs=_rngs(noise_key), method="outputs"
+        ),
+    )
+
+
+def _rngs(noise_key: jax.Array | None) -> dict[str, jax.Array]:
+    return {} if noise_key is None else {NOISE: noise_key}
 
 
 NETWORKS: Mapping[str, Callable[[NetworkConfig, int], nn.Module]] = {
     "nature_cnn": NatureCnn,
+    "impala_cnn": ImpalaCnn,
+    "small_cnn": SmallCnn,
     "mlp": Mlp,
 }
 """Name -> constructor from a config and the number of actions."""

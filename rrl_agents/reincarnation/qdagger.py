@@ -1,6 +1,9 @@
 """QDagger: distil the teacher offline, then wean the student (Agarwal et al., 2022).
 
-arXiv:2206.01626, section 4.1; the numbers are those of its QDagger-DQN.
+arXiv:2206.01626, section 4.1; the numbers are those of its QDagger-DQN. Beside it its relatives:
+kickstarting (Schmitt et al., 2018, arXiv:1803.03835), which has no offline stage, and the two
+ablations of the paper: DAgger (Ross et al., 2011) alone, without the Q-learning term, and
+QL + DAgger, whose weaning does not look at the score.
 """
 
 from __future__ import annotations
@@ -8,11 +11,35 @@ from __future__ import annotations
 import dataclasses
 
 from rrl_agents.reincarnation.recipe import Recipe
-from rrl_agents.reincarnation.terms import distillation_from_teacher, n_step_q_learning
+from rrl_agents.reincarnation.terms import (
+    DistillationConfig,
+    distillation_from_teacher,
+    temporal_difference,
+)
 from rrl_agents.schedules.learning_rate import following_weaning
-from rrl_agents.schedules.weaning import until_matching_teacher
+from rrl_agents.schedules.weaning import until_matching_teacher, until_time_is_up
 from rrl_agents.training.q_learning_config import QLearningConfig
-from rrl_agents.types import Stage
+from rrl_agents.types import Progress, Stage
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeaningConfig:
+    """When the teacher's weight lambda ends, and the learning rate that follows it.
+
+    Attributes:
+        wean_steps: Decisions of the students after which lambda is 0; 1.5M are 6M frames.
+        taught_learning_rate: Adam's rate while lambda is 1.
+        weaned_learning_rate: Adam's rate once lambda is 0; between, lambda interpolates.
+    """
+
+    wean_steps: int = 1_500_000
+    taught_learning_rate: float = 1e-4
+    weaned_learning_rate: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse a negative clock; the schedules refuse the rest."""
+        if self.wean_steps < 0:
+            raise ValueError(f"wean_steps is {self.wean_steps}; use 0 or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,58 +48,140 @@ class QDaggerConfig:
 
     Attributes:
         q_learning: Settings shared by all methods, with 3-step returns.
-        temperature: Softens student and teacher in the distillation term, above 0.
-        teacher_temperature: Softens the teacher instead, above 0: that of its policy where it
-            gives logits (then it comes from the teacher's card); None for the same as the student.
-        distillation_coefficient: Factor of that term beside lambda, at least 0.
+        distillation: How the student is drawn towards the teacher.
+        weaning: How it is weaned off, with a look at its score.
         offline_updates: Gradient steps on the teacher's data, at least 0.
-        wean_steps: Decisions of the students after which lambda is 0; 1.5M are 6M frames.
-        taught_learning_rate: Adam's rate while lambda is 1.
-        weaned_learning_rate: Adam's rate once lambda is 0; between, lambda interpolates.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
-    temperature: float = 0.1
-    teacher_temperature: float | None = None
-    distillation_coefficient: float = 3.0
+    distillation: DistillationConfig = DistillationConfig()
+    weaning: WeaningConfig = WeaningConfig()
     offline_updates: int = 1_000_000
-    wean_steps: int = 1_500_000
-    taught_learning_rate: float = 1e-4
-    weaned_learning_rate: float = 1e-5
 
-    def __post_init__(self) -> None:
-        """Refuse numbers without a meaning; the parts refuse the rest."""
-        if self.temperature <= 0.0:
-            raise ValueError(f"temperature is {self.temperature}; use a number above 0")
-        if self.teacher_temperature is not None and self.teacher_temperature <= 0.0:
-            raise ValueError(
-                f"teacher_temperature is {self.teacher_temperature}; use a number above 0"
-            )
-        for name in ("offline_updates", "wean_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; use 0 or more")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KickstartingConfig:
+    """Settings of kickstarting: those of QDagger without its offline stage.
+
+    Attributes:
+        q_learning: Settings shared by all methods, with 3-step returns.
+        distillation: How the student is drawn towards the teacher.
+        weaning: How it is weaned off, with a look at its score.
+    """
+
+    q_learning: QLearningConfig = QLearningConfig(n_step=3)
+    distillation: DistillationConfig = DistillationConfig()
+    weaning: WeaningConfig = WeaningConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DaggerConfig:
+    """Settings of DAgger alone: those of QDagger; its Q-learning term has the coefficient 0.
+
+    Attributes:
+        q_learning: Settings shared by all methods, with 3-step returns.
+        distillation: How the student is drawn towards the teacher.
+        weaning: When it is weaned off, with a look at its score; nothing is learned afterwards.
+        offline_updates: Gradient steps on the teacher's data, at least 0.
+    """
+
+    q_learning: QLearningConfig = QLearningConfig(n_step=3)
+    distillation: DistillationConfig = DistillationConfig()
+    weaning: WeaningConfig = WeaningConfig()
+    offline_updates: int = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QlDaggerConfig:
+    """Settings of QL + DAgger: those of QDagger; lambda is 1 until its time is up.
+
+    Attributes:
+        q_learning: Settings shared by all methods, with 3-step returns.
+        distillation: How the student is drawn towards the teacher.
+        weaning: When lambda ends, whatever the score.
+        offline_updates: Gradient steps on the teacher's data, at least 0.
+    """
+
+    q_learning: QLearningConfig = QLearningConfig(n_step=3)
+    distillation: DistillationConfig = DistillationConfig()
+    weaning: WeaningConfig = WeaningConfig()
+    offline_updates: int = 1_000_000
 
 
 def qdagger(config: QDaggerConfig) -> Recipe:
     """Put QDagger together: TD and distillation, lambda 1 offline, then weaned by the score."""
-    return Recipe(
-        name="qdagger",
-        q_learning=config.q_learning,
-        terms=(
-            n_step_q_learning(),
-            distillation_from_teacher(
-                temperature=config.temperature,
-                teacher_temperature=config.teacher_temperature,
-                coefficient=config.distillation_coefficient,
-                weight=lambda progress: progress.weaning_weight,
-            ),
-        ),
+    return _distilling(
+        "qdagger",
+        config.q_learning,
+        config.distillation,
+        config.weaning,
         offline_updates=config.offline_updates,
-        weaning_weight=until_matching_teacher(config.wean_steps),
-        learning_rate=following_weaning(
-            taught=config.taught_learning_rate, weaned=config.weaned_learning_rate
+    )
+
+
+def kickstarting(config: KickstartingConfig) -> Recipe:
+    """Put kickstarting together: QDagger's loss and weaning, online only."""
+    return _distilling(
+        "kickstarting", config.q_learning, config.distillation, config.weaning, offline_updates=0
+    )
+
+
+def dagger(config: DaggerConfig) -> Recipe:
+    """Put DAgger together: distillation alone, on the teacher's data and then on the student's."""
+    return _distilling(
+        "dagger",
+        config.q_learning,
+        config.distillation,
+        config.weaning,
+        offline_updates=config.offline_updates,
+        td_coefficient=0.0,
+    )
+
+
+def ql_dagger(config: QlDaggerConfig) -> Recipe:
+    """Put QL + DAgger together: QDagger with a lambda that only time ends."""
+    return _distilling(
+        "ql_dagger",
+        config.q_learning,
+        config.distillation,
+        config.weaning,
+        offline_updates=config.offline_updates,
+        weaned_by_score=False,
+    )
+
+
+def _distilling(
+    name: str,
+    q_learning: QLearningConfig,
+    distillation: DistillationConfig,
+    weaning: WeaningConfig,
+    *,
+    offline_updates: int,
+    td_coefficient: float = 1.0,
+    weaned_by_score: bool = True,
+) -> Recipe:
+    return Recipe(
+        name=name,
+        q_learning=q_learning,
+        terms=(temporal_difference(td_coefficient), distillation_from_teacher(distillation)),
+        offline_updates=offline_updates,
+        weaning_weight=(until_matching_teacher if weaned_by_score else until_time_is_up)(
+            weaning.wean_steps
         ),
-        teacher_share=lambda stage: 1.0 if stage < Stage.ONLINE else 0.0,
-        needs_teacher=lambda progress: progress.weaning_weight > 0.0,
+        learning_rate=following_weaning(
+            taught=weaning.taught_learning_rate, weaned=weaning.weaned_learning_rate
+        ),
+        teacher_share=teacher_data_offline,
+        needs_teacher=taught,
         syncs_target_before_online=True,
     )
+
+
+def teacher_data_offline(progress: Progress) -> float:
+    """All rows from the teacher's table before the online stage, none from then on."""
+    return 1.0 if progress.stage < Stage.ONLINE else 0.0
+
+
+def taught(progress: Progress) -> bool:
+    """Whether the teacher's opinion of new states still counts."""
+    return progress.weaning_weight > 0.0

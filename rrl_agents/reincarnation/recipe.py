@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
+from rrl_agents.behaviour.guide import Guide
 from rrl_agents.schedules.exploration_epsilon import linear_decay
 from rrl_agents.training.objective import Term
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Progress, Stage
+
+InitialWeights: TypeAlias = Literal["random", "teacher"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,40 +27,68 @@ class Recipe:
         name: Key of the registry, e.g. "qdagger".
         q_learning: Settings shared by all methods: n-step, discount, batch, clocks, Adam.
         terms: Of the loss.
+        learning_rate: Of the next update; reads the stored lambda.
         offline_updates: Gradient steps on the teacher's data before the student acts; 0 skips the
-            collect and offline stages.
+            offline stage.
+        teacher_share: Share of a batch's rows drawn from the teacher's table, in [0, 1].
         weaning_weight: Lambda from now on; the caller stores it in the progress, after each
             evaluation and whenever `actor_steps` has grown.
-        learning_rate: Of the next update; reads the stored lambda.
-        teacher_share: Share of a batch's rows drawn from the teacher's table in a stage, [0, 1].
         needs_teacher: Whether actors ask the teacher about their states.
+        guide: When the teacher acts in the student's place; None where it never does.
+        initial_weights: Where the student's parameters come from: drawn at random, or the teacher's
+            own, whose architecture the student then has.
+        reloads_data: Whether the teacher's recorded data, if there is any, is what the student's
+            own table begins with, as if the student had played it.
         syncs_target_before_online: Whether the target network is set to the online network when
             the online stage begins.
+        fresh_optimiser_online: Whether the optimiser forgets its moments then.
     """
 
     name: str
     q_learning: QLearningConfig
     terms: tuple[Term, ...]
-    offline_updates: int
-    weaning_weight: Callable[[Progress], float]
     learning_rate: Callable[[Progress], float]
-    teacher_share: Callable[[Stage], float]
-    needs_teacher: Callable[[Progress], bool]
-    syncs_target_before_online: bool
+    offline_updates: int = 0
+    teacher_share: Callable[[Progress], float] = lambda progress: 0.0
+    weaning_weight: Callable[[Progress], float] = lambda progress: 0.0
+    needs_teacher: Callable[[Progress], bool] = lambda progress: False
+    guide: Guide | None = None
+    initial_weights: InitialWeights = "random"
+    reloads_data: bool = False
+    syncs_target_before_online: bool = False
+    fresh_optimiser_online: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse terms that could not be told apart."""
+        """Refuse terms that could not be told apart, and counts that are none."""
         names = [term.name for term in self.terms]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"terms are named {names}; a recipe needs one or more, all different")
+        if self.offline_updates < 0:
+            raise ValueError(f"offline_updates is {self.offline_updates}; use 0 or more")
+
+    @property
+    def needs_teacher_data(self) -> bool:
+        """Whether the teacher's table is learned from at any time."""
+        online = Progress(random_return=0.0, stage=Stage.ONLINE)
+        return self.offline_updates > 0 or self.teacher_share(online) > 0.0
+
+    def teacher_acts(self, actor_steps: int) -> bool:
+        """Whether the teacher may still take steps of the student's play."""
+        return self.guide is not None and not self.guide.is_over(actor_steps)
+
+    def asks_teacher(self, random_return: float) -> bool:
+        """Whether actors ask the teacher at the beginning of their play, for any reason."""
+        beginning = Progress(random_return=random_return)
+        return self.needs_teacher(beginning) or self.teacher_acts(actor_steps=0)
 
     def term_weights(self, progress: Progress) -> dict[str, float]:
         """Factor of each term in the loss: its schedule times its coefficient."""
         return {term.name: term.coefficient * term.weight(progress) for term in self.terms}
 
     def epsilon(self, actor_steps: int) -> float:
-        """Exploration rate of the actors; 1 until replay is filled, then a line (Dopamine's)."""
+        """Exploration rate of the actors; constant until replay is filled, then a line."""
         schedule = linear_decay(
+            initial_epsilon=self.q_learning.initial_epsilon,
             final_epsilon=self.q_learning.final_epsilon,
             decay_steps=self.q_learning.epsilon_decay_steps,
             warmup_steps=self.q_learning.min_replay_size,

@@ -6,7 +6,25 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from rrl_agents.reincarnation.qdagger import QDaggerConfig, qdagger
+from rrl_agents.reincarnation.dqfd import DqfdConfig, dqfd
+from rrl_agents.reincarnation.fine_tuning import FineTuningConfig, fine_tuning
+from rrl_agents.reincarnation.jsrl import JsrlConfig, jsrl
+from rrl_agents.reincarnation.offline_pretraining import (
+    OfflinePretrainingConfig,
+    RehearsalConfig,
+    offline_pretraining,
+    rehearsal,
+)
+from rrl_agents.reincarnation.qdagger import (
+    DaggerConfig,
+    KickstartingConfig,
+    QDaggerConfig,
+    QlDaggerConfig,
+    dagger,
+    kickstarting,
+    qdagger,
+    ql_dagger,
+)
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig, tabula_rasa
 
@@ -20,19 +38,80 @@ class Method(Generic[ConfigT]):
     Attributes:
         config_class: Frozen dataclass with the method's settings; its defaults are the paper's.
         build: Turns such a config into the recipe.
+        summary: One line for those who choose.
     """
 
     config_class: type[ConfigT]
     build: Callable[[ConfigT], Recipe]
+    summary: str
 
 
 METHODS: Mapping[str, Method[Any]] = {
-    "qdagger": Method(config_class=QDaggerConfig, build=qdagger),
-    "tabula_rasa": Method(config_class=TabulaRasaConfig, build=tabula_rasa),
+    "qdagger": Method(
+        config_class=QDaggerConfig,
+        build=qdagger,
+        summary="Distil the teacher offline, then learn online and be weaned by the score",
+    ),
+    "kickstarting": Method(
+        config_class=KickstartingConfig,
+        build=kickstarting,
+        summary="QDagger's loss and weaning without its offline stage",
+    ),
+    "dagger": Method(
+        config_class=DaggerConfig,
+        build=dagger,
+        summary="Ablation: distillation alone, without Q-learning",
+    ),
+    "ql_dagger": Method(
+        config_class=QlDaggerConfig,
+        build=ql_dagger,
+        summary="Ablation: QDagger whose weaning does not look at the score",
+    ),
+    "dqfd": Method(
+        config_class=DqfdConfig,
+        build=dqfd,
+        summary="Q-learning with a margin by which the teacher's action must lead",
+    ),
+    "jsrl": Method(
+        config_class=JsrlConfig,
+        build=jsrl,
+        summary="The teacher begins each episode, or shares its steps, less and less",
+    ),
+    "rehearsal": Method(
+        config_class=RehearsalConfig,
+        build=rehearsal,
+        summary="Offline pre-training, then a share of the teacher's data in every batch",
+    ),
+    "offline_pretraining": Method(
+        config_class=OfflinePretrainingConfig,
+        build=offline_pretraining,
+        summary="Conservative Q-learning on the teacher's data, then plain Q-learning",
+    ),
+    "fine_tuning": Method(
+        config_class=FineTuningConfig,
+        build=fine_tuning,
+        summary="Go on from the teacher's own weights, and its replay data if there is any",
+    ),
+    "tabula_rasa": Method(
+        config_class=TabulaRasaConfig,
+        build=tabula_rasa,
+        summary="Plain Q-learning from random weights: what the others are compared with",
+    ),
 }
 """Name -> method."""
 
-MethodConfig: TypeAlias = QDaggerConfig | TabulaRasaConfig
+MethodConfig: TypeAlias = (
+    QDaggerConfig
+    | KickstartingConfig
+    | DaggerConfig
+    | QlDaggerConfig
+    | DqfdConfig
+    | JsrlConfig
+    | RehearsalConfig
+    | OfflinePretrainingConfig
+    | FineTuningConfig
+    | TabulaRasaConfig
+)
 """The config of any method of the registry."""
 
 

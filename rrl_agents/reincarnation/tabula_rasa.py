@@ -1,11 +1,15 @@
-"""Tabula rasa: plain Q-learning from nothing, what reincarnation is compared with."""
+"""Plain Q-learning from random weights: what reincarnation is compared with.
+
+With the plain network it is DQN with Adam instead of RMSProp (Mnih et al., 2015; Agarwal et al.,
+2022, who call it tabula rasa DQN).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
 from rrl_agents.reincarnation.recipe import Recipe
-from rrl_agents.reincarnation.terms import n_step_q_learning
+from rrl_agents.reincarnation.terms import temporal_difference
 from rrl_agents.schedules.learning_rate import constant
 from rrl_agents.training.q_learning_config import QLearningConfig
 
@@ -22,22 +26,12 @@ class TabulaRasaConfig:
     q_learning: QLearningConfig = QLearningConfig(n_step=1)
     learning_rate: float = 6.25e-5
 
-    def __post_init__(self) -> None:
-        """Refuse a rate that does not learn."""
-        if self.learning_rate <= 0.0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; use a number above 0")
-
 
 def tabula_rasa(config: TabulaRasaConfig) -> Recipe:
     """Put plain Q-learning together: no teacher, no offline stage."""
     return Recipe(
         name="tabula_rasa",
         q_learning=config.q_learning,
-        terms=(n_step_q_learning(),),
-        offline_updates=0,
-        weaning_weight=lambda progress: 0.0,
+        terms=(temporal_difference(),),
         learning_rate=constant(config.learning_rate),
-        teacher_share=lambda stage: 0.0,
-        needs_teacher=lambda progress: False,
-        syncs_target_before_online=False,
     )

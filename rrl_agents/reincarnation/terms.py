@@ -2,45 +2,146 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
-from rrl_agents.losses import distillation, temporal_difference
-from rrl_agents.training.objective import Term
-from rrl_agents.types import Progress
+from rrl_agents.losses import conservative, distillation, large_margin
+from rrl_agents.training.objective import Term, TermLoss
+from rrl_agents.types import Progress, Stage
+
+Weight = Callable[[Progress], float]
+"""Schedule of a term, `Progress -> [0, 1]`."""
 
 
-def n_step_q_learning() -> Term:
-    """The Q-learning term, "td", with weight 1; the items of replay hold the n steps."""
+def weaned(progress: Progress) -> float:
+    """The schedule of a teacher's term: lambda, as the progress has it."""
+    return progress.weaning_weight
+
+
+def offline_only(progress: Progress) -> float:
+    """The schedule of what is for recorded data alone: 1 before the online stage, then 0."""
+    return 1.0 if progress.stage < Stage.ONLINE else 0.0
+
+
+def temporal_difference(coefficient: float = 1.0) -> Term:
+    """The term of the student's own algorithm, "td"; the items of replay hold the n steps.
+
+    Args:
+        coefficient: Factor of the term, at least 0.
+    """
     return Term(
         name="td",
-        loss=lambda row: temporal_difference.n_step_q_learning_loss(
-            row.q_tm1, row.a_tm1, row.n_step_return, row.discount, row.q_target_t
-        ),
+        loss=lambda row: row.td_loss,
         weight=lambda progress: 1.0,
+        coefficient=coefficient,
     )
 
 
-def distillation_from_teacher(
-    *,
-    temperature: float,
-    coefficient: float,
-    weight: Callable[[Progress], float],
-    teacher_temperature: float | None = None,
-) -> Term:
-    """The distillation term, "distillation", over the rows the teacher has answered.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """How a student is drawn towards its teacher.
 
-    Args:
-        temperature: Above 0, softens the student's policy, and the teacher's.
-        coefficient: Fixed factor beside the schedule.
-        weight: Schedule, `Progress -> [0, 1]`.
-        teacher_temperature: Above 0, softens the teacher's policy instead; None for the same.
+    Attributes:
+        loss: "kl" of the softened policies (QDagger's), cross-entropy on the teacher's
+            "best_action" alone, mean squared difference of the "values", or
+            "best_action_and_values", the sum of these two.
+        temperature: Softens student and teacher, above 0; "values" ignores it.
+        teacher_temperature: Softens the teacher instead, above 0: that of its policy where it
+            gives logits (then it comes from the teacher's card); None for the same as the student.
+            Only "kl" looks at it.
+        coefficient: Factor of the term beside lambda, at least 0.
     """
+
+    loss: Literal["kl", "best_action", "values", "best_action_and_values"] = "kl"
+    temperature: float = 0.1
+    teacher_temperature: float | None = None
+    coefficient: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers without a meaning."""
+        if self.loss not in DISTILLATION_LOSSES:
+            raise ValueError(f"loss is {self.loss!r}; choose one of {sorted(DISTILLATION_LOSSES)}")
+        if self.temperature <= 0.0:
+            raise ValueError(f"temperature is {self.temperature}; use a number above 0")
+        if self.teacher_temperature is not None and self.teacher_temperature <= 0.0:
+            raise ValueError(
+                f"teacher_temperature is {self.teacher_temperature}; use a number above 0"
+            )
+
+
+def _kl(config: DistillationConfig) -> TermLoss:
+    return lambda row: distillation.distillation_loss(
+        row.q_tm1, row.teacher_q, config.temperature, config.teacher_temperature
+    )
+
+
+def _best_action(config: DistillationConfig) -> TermLoss:
+    return lambda row: distillation.best_action_cross_entropy(
+        row.q_tm1, row.teacher_q, config.temperature
+    )
+
+
+def _values(config: DistillationConfig) -> TermLoss:
+    del config
+    return lambda row: distillation.mean_squared_difference(row.q_tm1, row.teacher_q)
+
+
+def _best_action_and_values(config: DistillationConfig) -> TermLoss:
+    best_action, values = _best_action(config), _values(config)
+    return lambda row: best_action(row) + values(row)
+
+
+DISTILLATION_LOSSES: dict[str, Callable[[DistillationConfig], TermLoss]] = {
+    "kl": _kl,
+    "best_action": _best_action,
+    "values": _values,
+    "best_action_and_values": _best_action_and_values,
+}
+
+
+def distillation_from_teacher(config: DistillationConfig, *, weight: Weight = weaned) -> Term:
+    """The distillation term, "distillation", over the rows the teacher has answered."""
     return Term(
         name="distillation",
-        loss=lambda row: distillation.distillation_loss(
-            row.q_tm1, row.teacher_q, temperature, teacher_temperature
-        ),
+        loss=DISTILLATION_LOSSES[config.loss](config),
+        weight=weight,
+        coefficient=config.coefficient,
+        needs_teacher=True,
+    )
+
+
+def margin_over_other_actions(
+    *, margin: float, form: Literal["mean", "max"], coefficient: float, weight: Weight = weaned
+) -> Term:
+    """DQfD's term, "margin": the teacher's best action must lead; over the rows it has answered.
+
+    Args:
+        margin: By how much it must lead, at least 0.
+        form: "mean" over the actions, or the "max" over them.
+        coefficient: Fixed factor beside the schedule.
+        weight: Schedule.
+    """
+    loss = large_margin.mean_margin_loss if form == "mean" else large_margin.max_margin_loss
+    return Term(
+        name="margin",
+        loss=lambda row: loss(row.q_tm1, row.teacher_q, margin),
         weight=weight,
         coefficient=coefficient,
         needs_teacher=True,
+    )
+
+
+def conservative_penalty(*, temperature: float, coefficient: float) -> Term:
+    """CQL's term, "conservative": values of actions that the data lacks must not grow, offline.
+
+    Args:
+        temperature: Above 0, divides the values.
+        coefficient: Fixed factor of the term.
+    """
+    return Term(
+        name="conservative",
+        loss=lambda row: conservative.conservative_loss(row.q_tm1, row.a_tm1, temperature),
+        weight=offline_only,
+        coefficient=coefficient,
     )

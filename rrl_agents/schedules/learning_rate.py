@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rrl_agents.types import Progress
+from rrl_agents.types import Progress, Stage
 
 
 def constant(learning_rate: float) -> Callable[[Progress], float]:
@@ -29,5 +29,23 @@ def following_weaning(*, taught: float, weaned: float) -> Callable[[Progress], f
     def learning_rate(progress: Progress) -> float:
         weight = progress.weaning_weight
         return weight * taught + (1.0 - weight) * weaned
+
+    return learning_rate
+
+
+def by_stage(*, offline: float, online: float) -> Callable[[Progress], float]:
+    """One learning rate before the online stage, another from then on.
+
+    Args:
+        offline: Rate of the offline stage, above 0.
+        online: Rate of the online stage, above 0.
+
+    Raises:
+        ValueError: When a rate is not positive.
+    """
+    offline_rate, online_rate = constant(offline), constant(online)
+
+    def learning_rate(progress: Progress) -> float:
+        return (offline_rate if progress.stage < Stage.ONLINE else online_rate)(progress)
 
     return learning_rate

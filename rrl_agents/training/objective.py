@@ -24,17 +24,13 @@ class TransitionRow(NamedTuple):
     Attributes:
         q_tm1: float32 [A], the student's values in the state acted in.
         a_tm1: int32 [], the action taken.
-        n_step_return: float32 [], discounted sum of clipped rewards up to the bootstrap.
-        discount: float32 [], gamma ** steps, or 0 after a termination.
-        q_target_t: float32 [A], the target network's values in the state bootstrapped from.
+        td_loss: float32 [], what the student's algorithm makes of the row (`td_learning`).
         teacher_q: float32 [A], the teacher's values in the state acted in; 0 when unanswered.
     """
 
     q_tm1: jax.Array
     a_tm1: jax.Array
-    n_step_return: jax.Array
-    discount: jax.Array
-    q_target_t: jax.Array
+    td_loss: jax.Array
     teacher_q: jax.Array
 
 
@@ -97,7 +93,7 @@ def weighted_objective(
     names = {term.name for term in terms}
     if names != set(weights):
         raise ValueError(f"weights are for {sorted(weights)}; the terms are {sorted(names)}")
-    chex.assert_equal_shape([has_teacher, importance_weight, rows.n_step_return])
+    chex.assert_equal_shape([has_teacher, importance_weight, rows.td_loss])
     losses = {
         term.name: _batch_loss(
             jax.vmap(term.loss)(rows),

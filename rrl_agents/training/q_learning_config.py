@@ -28,8 +28,10 @@ class QLearningConfig:
         target_update_steps: Decisions between copies to the target network; a multiple of
             `update_period`. Offline an update counts as `update_period` decisions.
         min_replay_size: Decisions in replay before online updates begin.
+        initial_epsilon: Exploration rate before its decay, in [0, 1]; lower than 1 for students that
+            can play from the beginning.
         final_epsilon: Exploration rate after its decay, in [0, 1].
-        epsilon_decay_steps: Decisions the decay from 1 lasts; it begins at `min_replay_size`.
+        epsilon_decay_steps: Decisions the decay lasts; it begins at `min_replay_size`.
         adam: The optimiser beside its learning rate.
     """
 
@@ -39,6 +41,7 @@ class QLearningConfig:
     update_period: int = 4
     target_update_steps: int = 8_000
     min_replay_size: int = 20_000
+    initial_epsilon: float = 1.0
     final_epsilon: float = 0.01
     epsilon_decay_steps: int = 50_000
     adam: AdamConfig = AdamConfig()
@@ -50,8 +53,9 @@ class QLearningConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
         if not 0.0 <= self.discount < 1.0:
             raise ValueError(f"discount is {self.discount}; use at least 0 and below 1")
-        if not 0.0 <= self.final_epsilon <= 1.0:
-            raise ValueError(f"final_epsilon is {self.final_epsilon}; use 0 to 1")
+        for name in ("initial_epsilon", "final_epsilon"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; use 0 to 1")
         if self.target_update_steps % self.update_period != 0:
             raise ValueError(
                 f"target_update_steps is {self.target_update_steps}; use a multiple of "

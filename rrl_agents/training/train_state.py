@@ -77,6 +77,11 @@ def sync_target(state: TrainState) -> TrainState:
     return state._replace(target_params=_copy(state.params))
 
 
+def fresh_optimiser(state: TrainState, adam: AdamConfig) -> TrainState:
+    """State whose optimiser has seen no gradient yet."""
+    return state._replace(opt_state=adam_direction(adam).init(state.params))
+
+
 def _copy(params: Params) -> Params:
     # Two trees of one state must not share buffers: each is donated to the next update.
     copied: Params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)

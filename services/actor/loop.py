@@ -6,9 +6,11 @@
 
 COLLECT: the teacher chooses, into its own table; where recorded data fills that table, the actor
 waits. ONLINE: the student chooses, epsilon-greedily, into its table, and the teacher is asked about
-each state for as long as its opinion counts. In between the actor waits. A teacher that is away
+each state for as long as its opinion counts; a method with a guide has the teacher choose some of
+these steps. In between the actor waits. A teacher that is away
 stops COLLECT until it is back (there is no play without it) and costs ONLINE nothing but labels; a
-learner that is away costs nothing but news.
+learner that is away costs nothing but news. A guide's step that the teacher does not answer is the
+student's.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.behaviour.epsilon_greedy import make_policy
+from rrl_agents.behaviour.guide import GuideTurns
 from rrl_agents.behaviour.teacher_actions import teacher_actions
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import make_network
@@ -75,6 +78,7 @@ class Actor:
             stack_size=spec.stack_size,
             n_step=self._recipe.q_learning.n_step,
             num_actions=spec.num_actions,
+            frame_dtype=spec.frame_dtype,
         )
         self._teacher = (
             TeacherClient(config.teacher_address, timeout_seconds=config.teacher_timeout_seconds)
@@ -86,6 +90,8 @@ class Actor:
         self._random = np.random.default_rng(config.seed)
         self._learner = WeightClient(config.learner_address, Purpose.ACT)
         self._poller: WeightPoller | None = None
+        self._annotator = Annotator()
+        self._turns: GuideTurns | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Play until the run is finished or `stop` is set.
@@ -130,18 +136,21 @@ class Actor:
 
         seeds = self._seeds()
         self._random = np.random.default_rng(seeds[0])
+        guide = self._recipe.guide
+        self._turns = GuideTurns(guide, self._config.num_envs) if guide is not None else None
         writer = ReplayWriter(
             self._config.replay_address,
             TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE,
             self._layout,
             self._config.num_envs,
             should_stop=should_stop,
+            priority=lambda: self._view().progress.max_priority,
         )
         with contextlib.closing(writer):
             play = Play(
                 self._environment,
                 writer,
-                Annotator(),
+                self._annotator,
                 seed=seeds[1],
                 max_pending=self._config.max_pending_steps,
             )
@@ -163,34 +172,65 @@ class Actor:
             logging.getLogger(__name__).warning("no teacher to play: %s; retrying", error)
             stop.wait(1.0)
 
-    def _teacher_acts(self, observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+    def _teacher_acts(
+        self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
         """The teacher's actions, but for a few random ones; its answer is the label."""
-        if self._teacher is None or self._taught_by is None:
+        del episode_start
+        if self._teacher is None:
             raise UserError("the teacher's table needs a teacher: give --teacher-address")
         values = self._teacher.evaluate(observations).action_values
-        actions = teacher_actions(
+        actions = self._chosen_by_teacher(values)
+        explores = self._random.random(len(actions)) < self._config.collect_epsilon
+        random_actions = self._random.integers(0, self._layout.num_actions, len(actions))
+        return np.where(explores, random_actions, actions), values
+
+    def _student_acts(
+        self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
+        """The student's epsilon-greedy actions; the query about its states is sent first."""
+        view = self._view()
+        guided = self._guided(episode_start, view.progress.actor_steps)
+        labels: Labels = None
+        if self._teacher is not None and (
+            guided.any() or self._recipe.needs_teacher(view.progress)
+        ):
+            labels = self._teacher.evaluate_future(observations)
+        drawn, _ = self._policy(
+            view.params,
+            observations,
+            jax.random.key(self._random.integers(2**32)),
+            self._epsilon(view.progress.actor_steps),
+        )
+        actions = np.asarray(drawn, np.int64)
+        if guided.any():
+            labels = self._annotator.values(labels)
+            if labels is not None:
+                actions = np.where(guided, self._chosen_by_teacher(labels), actions)
+        return actions, labels
+
+    def _chosen_by_teacher(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        assert self._taught_by is not None, "a teacher that answers has described itself"
+        return teacher_actions(
             values,
             output=self._taught_by.output,
             temperature=self._taught_by.temperature,
             random=self._random,
         )
-        explores = self._random.random(len(actions)) < self._config.collect_epsilon
-        random_actions = self._random.integers(0, self._layout.num_actions, len(actions))
-        return np.where(explores, random_actions, actions), values
 
-    def _student_acts(self, observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
-        """The student's epsilon-greedy actions; the query about its states is sent first."""
-        view = self._view()
-        query = None
-        if self._teacher is not None and self._recipe.needs_teacher(view.progress):
-            query = self._teacher.evaluate_future(observations)
-        actions, _ = self._policy(
-            view.params,
-            observations,
-            jax.random.key(self._random.integers(2**32)),
-            self._recipe.epsilon(view.progress.actor_steps),
-        )
-        return np.asarray(actions, np.int64), query
+    def _guided(
+        self, episode_start: NDArray[np.bool_], actor_steps: int
+    ) -> NDArray[np.bool_]:
+        """Bool [N], which steps the method's guide takes."""
+        if self._turns is None or self._teacher is None:
+            return np.zeros(len(episode_start), bool)
+        return self._turns.next(episode_start, actor_steps, self._random)
+
+    def _epsilon(self, actor_steps: int) -> float:
+        """Noise in the weights explores by itself, as in Dopamine's Rainbow."""
+        if self._config.network.noisy:
+            return self._recipe.q_learning.final_epsilon
+        return self._recipe.epsilon(actor_steps)
 
     def _view(self) -> ActingView:
         view = self._poller.latest if self._poller is not None else None
@@ -227,11 +267,11 @@ class Actor:
                 f"{spec.name} has {spec.num_actions}; choose a teacher of this game"
             )
         seen = (described.observation_dtype, described.observation_shape)
-        if seen != ("uint8", spec.observation_shape):
+        if seen != (spec.frame_dtype, spec.observation_shape):
             raise UserError(
                 f"the teacher ({described.name}) sees {described.observation_dtype} observations "
-                f"{described.observation_shape}, {spec.name} shows uint8 {spec.observation_shape}; "
-                "choose a teacher of this game"
+                f"{described.observation_shape}, {spec.name} shows {spec.frame_dtype} "
+                f"{spec.observation_shape}; choose a teacher of this game"
             )
 
     def _seeds(self) -> tuple[int, int]:

@@ -25,8 +25,15 @@ from services.replay.writer import ReplayWriter
 class Policy(Protocol):
     """Chooses actions for N states."""
 
-    def __call__(self, observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
-        """Actions int64 [N], and the teacher's labels of the states."""
+    def __call__(
+        self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
+        """Actions int64 [N], and the teacher's labels of the states.
+
+        Args:
+            observations: [N, *frame, stack].
+            episode_start: bool [N], where the observation is the first of an episode.
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,11 +72,12 @@ class Play:
         self._max_pending = max_pending
         self._pending: collections.deque[_PlayedStep] = collections.deque()
         self._observations = environment.reset(seed)
+        self._episode_start = np.ones(environment.num_envs, bool)
         self._mid_episode = np.zeros(environment.num_envs, bool)
 
     def step(self, policy: Policy) -> None:
         """Act once in every environment, and write what has its labels."""
-        actions, labels = policy(self._observations)
+        actions, labels = policy(self._observations, self._episode_start)
         step = self._environment.step(actions)
         self._pending.append(
             _PlayedStep(
@@ -77,6 +85,7 @@ class Play:
             )
         )
         self._observations = step.observation
+        self._episode_start = step.episode_start
         while self._pending and (
             len(self._pending) > self._max_pending or is_settled(self._pending[0].labels)
         ):

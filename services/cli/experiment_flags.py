@@ -1,4 +1,4 @@
-"""Commands that take an experiment: METHOD, --preset, and every setting of it as a flag."""
+"""Commands that take an experiment: METHOD, --preset, --student, and every setting as a flag."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 
+from rrl_agents.students.registry import STUDENTS
 from services.launcher.experiment import ExperimentConfig
-from services.launcher.presets import PAPER, PRESETS
+from services.launcher.paper_presets import PAPER_PRESETS
+from services.launcher.presets import PAPER, PRESETS, with_student
+from services.launcher.settings import nearest
 from services.shared.errors import UserError
 
 Settings = Annotated[ExperimentConfig, tyro.conf.arg(name="")]
@@ -19,7 +22,10 @@ CommandT = TypeVar("CommandT")
 
 
 def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
-    """Read METHOD [--preset NAME] and the flags.
+    """Read METHOD [--preset NAME] [--student NAME] and the flags.
+
+    A preset of the paper ("qdagger_rainbow") may stand in the method's place. A student sets its
+    network and its algorithm; flags of single settings ("--student.double") count beside it.
 
     Args:
         command: A frozen dataclass with `experiment: Settings` and defaults for everything else,
@@ -28,25 +34,29 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         prog: The command, e.g. "rrl train".
 
     Raises:
-        UserError: no such method or preset, or settings that do not fit together.
+        UserError: no such method, preset or student, or settings that do not fit together.
         SystemExit: help was asked for, or a flag is wrong; it has been printed.
     """
-    method, *rest = arguments or [""]
-    usage = f"{prog} METHOD [--preset NAME] [flags], with METHOD one of {', '.join(PRESETS)}"
-    if method in ("-h", "--help"):
-        print(f"usage: {usage}\n\n{prog} METHOD --help lists the flags with their defaults.")
+    word, *rest = arguments or [""]
+    if word in ("-h", "--help"):
+        print(_usage(prog))
         raise SystemExit(0)
-    if method not in PRESETS:
-        raise UserError(f"{method!r} is no method; use {usage}")
-    preset, rest = _take_preset(rest)
+    method, preset = _chosen(word, prog)
+    asked_preset, rest = _take("--preset", rest)
+    student, rest = _take("--student", rest)
+    preset = asked_preset or preset
     if preset not in PRESETS[method]:
         raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(PRESETS[method])}")
+    config = PRESETS[method][preset]
+    if student is not None:
+        config = with_student(config, student)
     try:
         return tyro.cli(
             command,
-            default=cast(CommandT, cast(Any, command)(experiment=PRESETS[method][preset])),
+            default=cast(CommandT, cast(Any, command)(experiment=config)),
             args=rest,
-            prog=f"{prog} {method} [--preset {'|'.join(PRESETS[method])}]",
+            prog=f"{prog} {method} [--preset {'|'.join(PRESETS[method])}] "
+            f"[--student {'|'.join(STUDENTS)}]",
             # The method has been chosen: its settings are flags, not a further subcommand.
             config=(tyro.conf.AvoidSubcommands,),
         )
@@ -54,17 +64,37 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         raise UserError(str(error)) from error
 
 
-def _take_preset(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The preset's name and the arguments without it."""
+def _chosen(word: str, prog: str) -> tuple[str, str]:
+    """The method that the first word is or stands for, and its preset."""
+    if word in PRESETS:
+        return word, PAPER
+    if word in PAPER_PRESETS:
+        return PAPER_PRESETS[word].method, word
+    like = nearest(word, dict.fromkeys([*PRESETS, *PAPER_PRESETS]))
+    hint = f" (did you mean {' or '.join(like)}?)" if like else ""
+    raise UserError(f"{word!r} is no method{hint}; {_usage(prog)}")
+
+
+def _usage(prog: str) -> str:
+    return (
+        f"usage: {prog} METHOD [--preset NAME] [--student NAME] [flags]\n\n"
+        f"METHOD is one of {', '.join(PRESETS)};\n"
+        f"or a preset of the paper: {', '.join(PAPER_PRESETS)}.\n\n"
+        f"{prog} METHOD --help lists the flags with their defaults."
+    )
+
+
+def _take(flag: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The name after a flag, None where it is not given, and the arguments without both."""
     rest = list(arguments)
     for index, word in enumerate(rest):
-        if word.startswith("--preset="):
+        if word.startswith(f"{flag}="):
             return word.partition("=")[2], rest[:index] + rest[index + 1 :]
-        if word == "--preset":
+        if word == flag:
             if index + 1 == len(rest):
-                raise UserError("--preset needs a name after it")
+                raise UserError(f"{flag} needs a name after it")
             return rest[index + 1], rest[:index] + rest[index + 2 :]
-    return PAPER, rest
+    return None, rest
 
 
 def required() -> Any:

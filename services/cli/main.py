@@ -48,6 +48,47 @@ COMMANDS = {
         function="report",
         summary="Build the report of a run anew",
     ),
+    "bench run": Command(
+        module="services.cli.bench_run",
+        function="bench_run",
+        summary="Compare methods: every run of a suite, methods x games x seeds",
+    ),
+    "bench report": Command(
+        module="services.cli.bench_report",
+        function="bench_report",
+        summary="Aggregate a suite's scores: figures, tables and one page",
+    ),
+    "list": Command(
+        module="services.cli.listing",
+        function="list_main",
+        summary="What there is to choose from: methods, students, environments, presets, teachers",
+    ),
+    "list methods": Command(
+        module="services.cli.listing",
+        function="list_methods",
+        summary="How a teacher can be used",
+    ),
+    "list students": Command(
+        module="services.cli.listing",
+        function="list_students",
+        summary="Networks and Q-learning algorithms that any method can train",
+    ),
+    "list environments": Command(
+        module="services.cli.listing",
+        function="list_environments",
+        summary="What can be played, and its games",
+    ),
+    "list presets": Command(
+        module="services.cli.listing",
+        function="list_presets",
+        summary="Whole experiments by name, for each method",
+    ),
+    "list teachers": Command(
+        module="services.cli.teacher_list",
+        function="list_teachers",
+        summary="The same as `rrl teacher list`",
+        extra="teacher",
+    ),
     "teacher serve": Command(
         module="services.cli.teacher_serve",
         function="serve",

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.environments.interface import VectorEnvironment
 
-ActionValues = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8 [N, H, W, stack] to float32 [N, A]."""
+ActionValues = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Observations [N, *frame, stack] to float32 [N, A]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,13 @@ class PlayedEpisodes:
     Attributes:
         returns: Undiscounted, unclipped return of each episode.
         steps: Agent steps of each.
-        first_episode_frames: uint8 [H, W] each, newest frame of every step of environment 0's
-            first episode.
+        first_episode_frames: [*frame] each, newest frame of every step of environment 0's first
+            episode.
     """
 
     returns: tuple[float, ...]
     steps: tuple[int, ...]
-    first_episode_frames: Sequence[NDArray[np.uint8]]
+    first_episode_frames: Sequence[NDArray[Any]]
 
 
 def shares(episodes: int, num_envs: int) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
-"""One episode as a GIF: at natural speed, twice as large, bounded in length and size."""
+"""One episode as a GIF: at natural speed, enlarged, bounded in length and size."""
 
 from __future__ import annotations
 
+import colorsys
 import io
 import os
 from collections.abc import Sequence
@@ -15,34 +16,43 @@ from PIL import Image
 MAX_SECONDS = 60.0
 """Longest play shown; the rest of an episode is left out."""
 
-_SCALE = 2
+_MIN_SCALE = 2
+_MIN_SIDE = 160
+"""Pixels of the longer side, about what Atari's frames have when each pixel is drawn as 2x2."""
+_GOLDEN_RATIO = 0.618034
+"""Steps of this part of the colour circle keep hues apart, however many there are."""
 _MIN_FRAMES = 2
 
 
 def record_gif(
-    frames: Sequence[NDArray[np.uint8]],
+    frames: Sequence[NDArray[Any]],
     path: Path,
     frames_per_second: float,
     max_bytes: int = 4_000_000,
 ) -> int:
-    """Writes the start of an episode as a looping GIF, each pixel drawn as 2x2.
+    """Writes the start of an episode as a looping GIF, each pixel drawn as a square of several.
 
-    The speed stays natural: where the episode is longer than `MAX_SECONDS` or the file would
-    exceed `max_bytes`, the end is left out. Frames that repeat are merged into a longer one.
+    Channels of objects, as MinAtar has them, are drawn each in a colour of its own, the first ones
+    on top. Of an environment that shows a vector there is nothing to draw: no file is written. The
+    speed stays natural: where the episode is longer than `MAX_SECONDS` or the file would exceed
+    `max_bytes`, the end is left out. Frames that repeat are merged into a longer one.
 
     Args:
-        frames: uint8 [H, W] (grey) or [H, W, 3] (RGB), all of one shape, in the order of play.
+        frames: All of one shape, in the order of play: uint8 [H, W] (grey), [H, W, 3] (RGB) or
+            [H, W, C] (objects where not 0, C up to 255); or vectors [D] of any type.
         path: The file to write; replaced only by a complete one.
         frames_per_second: Frames of `frames` per second of play, in (0, 100].
         max_bytes: Largest file.
 
     Returns:
-        How many of the frames are shown.
+        How many of the frames are shown; 0 of vectors.
 
     Raises:
         ValueError: Frames are missing or of another type or shape, the rate is out of range, or
             not even two frames fit.
     """
+    if len(frames) > 0 and frames[0].ndim == 1:
+        return 0
     _check(frames, frames_per_second)
     shown = min(len(frames), max(_MIN_FRAMES, int(MAX_SECONDS * frames_per_second)))
     images = _to_images(frames[:shown])
@@ -69,8 +79,8 @@ def _check(frames: Sequence[NDArray[np.uint8]], frames_per_second: float) -> Non
     if len(frames) == 0:
         raise ValueError("a video needs at least one frame")
     shape = frames[0].shape
-    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or 0 in shape:
-        raise ValueError(f"frames have shape {shape}, must be [H, W] or [H, W, 3]")
+    if len(shape) not in (2, 3) or 0 in shape or max(shape[2:], default=1) > 255:
+        raise ValueError(f"frames have shape {shape}, must be [H, W] or [H, W, up to 255]")
     for frame in frames:
         if frame.dtype != np.uint8 or frame.shape != shape:
             raise ValueError(
@@ -79,11 +89,31 @@ def _check(frames: Sequence[NDArray[np.uint8]], frames_per_second: float) -> Non
 
 
 def _to_images(frames: Sequence[NDArray[np.uint8]]) -> list[Image.Image]:
-    size = (frames[0].shape[1] * _SCALE, frames[0].shape[0] * _SCALE)
-    images = [Image.fromarray(np.asarray(frame)) for frame in frames]
-    if frames[0].ndim == 3:
-        images = _with_one_palette(images)
+    height, width, *channels = frames[0].shape
+    scale = max(_MIN_SCALE, _MIN_SIDE // max(height, width))
+    if channels in ([], [3]):
+        images = [Image.fromarray(np.asarray(frame)) for frame in frames]
+        images = _with_one_palette(images) if channels else images
+    else:
+        images = [_of_objects(frame) for frame in frames]
+    size = (width * scale, height * scale)
     return [image.resize(size, Image.Resampling.NEAREST) for image in images]
+
+
+def _of_objects(frame: NDArray[np.uint8]) -> Image.Image:
+    """The first of the channels that are not 0 in a cell gives its colour; black where all are."""
+    is_there = frame != 0
+    first = np.where(is_there.any(axis=-1), is_there.argmax(axis=-1) + 1, 0)
+    image = Image.fromarray(first.astype(np.uint8))
+    colours = [(0, 0, 0), *(channel_colour(index) for index in range(frame.shape[-1]))]
+    image.putpalette([part for colour in colours for part in colour])
+    return image
+
+
+def channel_colour(index: int) -> tuple[int, int, int]:
+    """The colour that objects of a channel are drawn in: red, green and blue, 0 to 255."""
+    red, green, blue = colorsys.hsv_to_rgb((_GOLDEN_RATIO * index) % 1.0, 0.65, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:

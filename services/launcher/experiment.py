@@ -18,19 +18,21 @@ from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
 from rrl_agents.networks.registry import NetworkConfig
-from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
-from rrl_agents.types import EnvironmentSpec, Progress
+from rrl_agents.reincarnation.terms import DistillationConfig
+from rrl_agents.students.config import StudentConfig
+from rrl_agents.types import EnvironmentSpec, Progress, Stage
 from services.actor.config import ActorConfig
 from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
 from services.learner.checkpointing import newest_commit
-from services.learner.config import LearnerConfig
+from services.learner.config import InitialCheckpoint, LearnerConfig
 from services.learner.stages import StageTargets
 from services.library.catalogue import locate
 from services.replay.config import PreloadConfig, ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
 from services.replay.labels import check_labels
+from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.recorded_data import RecordedData, look_at
 from services.shared.errors import UserError
 from services.teacher.cards import load_card
@@ -43,6 +45,7 @@ _PERIODS = (
     "online_evaluation_period",
     "checkpoint_period_seconds",
     "publish_period_updates",
+    "weights_period_seconds",
 )
 
 
@@ -52,7 +55,8 @@ class TeacherChoice:
 
     Attributes:
         checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
-            file, or a Python policy as `module:factory`.
+            file, or a Python policy as `module:factory`; None for no teacher at all, where a method
+            needs none: `mean_return` is then what 1 stands for on the scale of scores.
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
         game: Game of a teacher that does not say it.
         output: What its scores are, "q_values" or "logits", where it does not say so.
@@ -67,7 +71,7 @@ class TeacherChoice:
             runs; None labels what this run takes, in the run's own folder.
     """
 
-    checkpoint: str = "pong_dqn"
+    checkpoint: str | None = "pong_dqn"
     checkpoint_number: int | None = None
     game: str | None = None
     output: str | None = None
@@ -86,10 +90,12 @@ class ExperimentConfig:
     Attributes:
         method: How the teacher is used.
         environment: What is played.
-        network: The student's architecture.
+        network: The student's architecture; the teacher's own where the method goes on from its
+            weights.
+        student: How it learns beside its architecture: double Q-learning, priorities, augmentation.
         teacher: Whom it learns from.
-        teacher_steps: Agent steps the teacher plays into its table first; not played where there
-            are no offline updates. With recorded data, the most that are taken of it, the newest;
+        teacher_steps: Agent steps the teacher plays into its table first; not played where nothing
+            is learned from it. With recorded data, the most that are taken of it, the newest;
             all of it goes in where this and `replay_capacity` allow.
         online_steps: Agent steps the students play, all actors together.
         evaluation: How students are scored.
@@ -100,12 +106,16 @@ class ExperimentConfig:
         replay_capacity: Transitions that each table holds.
         checkpoint_period_seconds: Time between two commits; what a kill can cost.
         publish_period_updates: Updates between two publications of weights to the actors.
+        weights_period_seconds: Time between an actor's looks for them.
+        pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
+            complete, and weaning does not depend on how fast evaluations are.
         seed: Of weights, behaviour and evaluation.
     """
 
     method: MethodConfig
     environment: EnvironmentConfig = EnvironmentConfig()
     network: NetworkConfig = NetworkConfig()
+    student: StudentConfig = StudentConfig()
     teacher: TeacherChoice = TeacherChoice()
     teacher_steps: int = 1_000_000
     online_steps: int = 2_500_000
@@ -117,6 +127,8 @@ class ExperimentConfig:
     replay_capacity: int = 1_000_000
     checkpoint_period_seconds: float = 300.0
     publish_period_updates: int = 100
+    weights_period_seconds: float = 1.0
+    pause_for_evaluation: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -130,11 +142,6 @@ class ExperimentConfig:
         for field in _PERIODS:
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
-        if self.network.head != "values" or self.network.noisy:
-            raise ValueError(
-                f"the student's network has head {self.network.head!r} and noisy "
-                f"{self.network.noisy}; students learn plain action values so far: leave both out"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,14 +151,14 @@ class Experiment:
     Attributes:
         config: What the user chose.
         spec: Shapes of its environment.
-        card: Of the teacher.
+        card: Of the teacher; None where there is none.
         random_return: Mean return of the random policy.
         data: What the teacher's table is filled from; None has the teacher play.
     """
 
     config: ExperimentConfig
     spec: EnvironmentSpec
-    card: TeacherCard
+    card: TeacherCard | None
     random_return: float
     data: RecordedData | None = None
 
@@ -165,16 +172,26 @@ class Experiment:
         """The teacher's known mean return; None has the evaluator play it."""
         if self.config.teacher.mean_return is not None:
             return self.config.teacher.mean_return
-        return self.card.score.mean_return if self.card.score is not None else None
+        score = self.card.score if self.card is not None else None
+        return score.mean_return if score is not None else None
 
     @property
     def uses_teacher(self) -> bool:
         """Whether a teacher service is needed at all."""
-        beginning = Progress(random_return=self.random_return)
         return (
             self.teacher_return is None
             or self.targets.teacher_steps > 0
-            or self.recipe.needs_teacher(beginning)
+            or self.recipe.asks_teacher(self.random_return)
+        )
+
+    @property
+    def needs_card(self) -> bool:
+        """Whether the method takes anything from a teacher but its score."""
+        recipe = self.recipe
+        return (
+            recipe.needs_teacher_data
+            or recipe.initial_weights == "teacher"
+            or recipe.asks_teacher(self.random_return)
         )
 
     @property
@@ -190,13 +207,16 @@ class Experiment:
 
     @property
     def _teacher_steps(self) -> int:
-        """What the teacher's table is to hold."""
-        if self.recipe.offline_updates == 0:
-            # Data nobody would learn from is neither played nor read.
-            return 0
+        """How much of the teacher's play there is to be before the student begins."""
+        recipe = self.recipe
         if self.data is None:
-            return self.config.teacher_steps
-        return min(self.config.teacher_steps, self.data.transitions, self.config.replay_capacity)
+            # Data nobody would learn from is not played.
+            return self.config.teacher_steps if recipe.needs_teacher_data else 0
+        capacity = self.config.replay_capacity
+        if recipe.reloads_data:
+            # Learning begins that much later: what play pushes out until then need not go in.
+            capacity -= recipe.q_learning.min_replay_size
+        return min(self.config.teacher_steps, self.data.transitions, capacity)
 
     def to_json(self) -> str:
         """The resolved experiment, as it stands in a run's config.json."""
@@ -212,9 +232,9 @@ class Experiment:
             },
             "teacher": {
                 **config["teacher"],
-                "name": self.card.name,
+                "name": self.card.name if self.card is not None else None,
                 "mean_return": self.teacher_return,
-                "parameters_sha256": self.card.parameters_sha256,
+                "parameters_sha256": self.card.parameters_sha256 if self.card is not None else None,
                 "data_fingerprint": self.data.fingerprint if self.data is not None else None,
             },
             "random_return": self.random_return,
@@ -223,12 +243,18 @@ class Experiment:
         }
         return json.dumps(content, indent=1)
 
-    def teacher_config(self, *, port: int, metrics_port: int) -> TeacherConfig:
-        """Settings of the teacher service."""
+    def teacher_config(
+        self, *, port: int, metrics_port: int | None, backend: str = "auto"
+    ) -> TeacherConfig:
+        """Settings of the teacher service.
+
+        Raises:
+            UserError: this run has no teacher.
+        """
         teacher = self.config.teacher
         return TeacherConfig(
             models=one_model(
-                teacher.checkpoint,
+                _named(teacher),
                 checkpoint_number=teacher.checkpoint_number,
                 game=teacher.game,
                 output=teacher.output,
@@ -237,7 +263,13 @@ class Experiment:
             ),
             port=port,
             metrics_port=metrics_port,
+            backend=backend,
         )
+
+    @property
+    def _reloaded_steps(self) -> int:
+        """Recorded transitions that the student's own table begins with."""
+        return self.targets.teacher_steps if self.recipe.reloads_data else 0
 
     @property
     def layout(self) -> ItemLayout:
@@ -247,21 +279,26 @@ class Experiment:
             stack_size=self.spec.stack_size,
             n_step=self.recipe.q_learning.n_step,
             num_actions=self.spec.num_actions,
+            frame_dtype=self.spec.frame_dtype,
         )
 
     def replay_config(self, run: Path, *, port: int) -> ReplayConfig:
         """Settings of the replay server; restores the run's newest commit."""
         q_learning = self.recipe.q_learning
         commit = newest_commit(run)
+        online = Progress(random_return=self.random_return, stage=Stage.ONLINE)
+        own_share = 1.0 - self.recipe.teacher_share(online)
         return ReplayConfig(
             layout=self.layout,
             checkpoint_root=run / "replay",
             teacher_capacity=self.config.replay_capacity,
             student_capacity=self.config.replay_capacity,
-            min_student_size=q_learning.min_replay_size,
-            samples_per_insert=samples_per_insert(
+            min_student_size=self._reloaded_steps + q_learning.min_replay_size,
+            samples_per_insert=own_share
+            * samples_per_insert(
                 batch_size=q_learning.batch_size, update_period=q_learning.update_period
             ),
+            student_priority_exponent=self.config.student.priority_exponent,
             # Sixteen batches: enough for what is fetched ahead, small beside any run.
             error_buffer=16.0 * q_learning.batch_size,
             port=port,
@@ -276,7 +313,7 @@ class Experiment:
         Raises:
             UserError: this run has no recorded data to import.
         """
-        if self.data is None or self.targets.teacher_steps == 0:
+        if self.data is None or self.card is None or self.targets.teacher_steps == 0:
             raise UserError(
                 "there is nothing to import: give --teacher.data, with a method that has offline "
                 "updates"
@@ -291,15 +328,25 @@ class Experiment:
             teacher=self.card,
             replay_address=replay_address,
             teacher_address=teacher_address,
+            table=STUDENT_TABLE if self.recipe.reloads_data else TEACHER_TABLE,
         )
 
     def learner_config(self, run: Path, *, replay_address: str, port: int) -> LearnerConfig:
         """Settings of the learner."""
-        config = self.config
+        config, teacher = self.config, self.config.teacher
         return LearnerConfig(
             run=run,
             method=config.method,
             network=config.network,
+            student=config.student,
+            initial_checkpoint=InitialCheckpoint(
+                path=locate(_named(teacher)),
+                number=teacher.checkpoint_number,
+                game=teacher.game,
+                hints=teacher.hints,
+            )
+            if self.recipe.initial_weights == "teacher"
+            else None,
             spec=self.spec,
             targets=self.targets,
             random_return=self.random_return,
@@ -311,6 +358,7 @@ class Experiment:
             offline_evaluation_period=config.offline_evaluation_period,
             online_evaluation_period=config.online_evaluation_period,
             checkpoint_period_seconds=config.checkpoint_period_seconds,
+            pause_for_evaluation=config.pause_for_evaluation,
         )
 
     def evaluator_config(
@@ -325,6 +373,8 @@ class Experiment:
             learner_address=learner_address,
             teacher_address=teacher_address,
             video=run / VIDEO_FILE,
+            # An evaluation that is waited for had better begin at once.
+            poll_seconds=0.05 if self.config.pause_for_evaluation else 1.0,
         )
 
     def actor_config(
@@ -347,6 +397,7 @@ class Experiment:
             replay_address=replay_address,
             teacher_address=teacher_address,
             teacher_plays=self.data is None,
+            weights_period_seconds=self.config.weights_period_seconds,
         )
 
     def process_environment(self, role: str) -> dict[str, str]:
@@ -376,14 +427,14 @@ def resolve(config: ExperimentConfig) -> Experiment:
         spec = environment.spec
         environment.close()
         experiment = Experiment(
-            config=_with_teacher_temperature(config, card),
+            config=_with_teachers_part(config, card),
             spec=spec,
             card=card,
             random_return=random_return(config.environment),
         )
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
-    _check_teacher_fits(card, spec)
+    _check_teacher_fits(card, experiment)
     _check_scale(experiment)
     _check_budgets(experiment)
     return dataclasses.replace(experiment, data=_recorded_data(experiment))
@@ -391,11 +442,12 @@ def resolve(config: ExperimentConfig) -> Experiment:
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
     """The data that the teacher's table is to be filled from."""
-    teacher = experiment.config.teacher
-    if teacher.data is None or experiment.targets.teacher_steps == 0:
+    teacher, recipe = experiment.config.teacher, experiment.recipe
+    if teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
         return None
     data = look_at(locate(teacher.data), teacher.data_number, experiment.layout)
     if teacher.labels is not None:
+        assert experiment.card is not None, "a method with a teacher's data has a teacher"
         check_labels(
             Path(teacher.labels),
             data_fingerprint=data.fingerprint,
@@ -404,7 +456,20 @@ def _recorded_data(experiment: Experiment) -> RecordedData | None:
     return data
 
 
-def _teacher_card(teacher: TeacherChoice) -> TeacherCard:
+def _named(teacher: TeacherChoice) -> str:
+    """The teacher that somebody is to play.
+
+    Raises:
+        UserError: there is none.
+    """
+    if teacher.checkpoint is None:
+        raise UserError("this run has no teacher: give --teacher.checkpoint")
+    return teacher.checkpoint
+
+
+def _teacher_card(teacher: TeacherChoice) -> TeacherCard | None:
+    if teacher.checkpoint is None:
+        return None
     return load_card(
         teacher.checkpoint,
         checkpoint_number=teacher.checkpoint_number,
@@ -415,16 +480,41 @@ def _teacher_card(teacher: TeacherChoice) -> TeacherCard:
     )
 
 
-def _with_teacher_temperature(config: ExperimentConfig, card: TeacherCard) -> ExperimentConfig:
-    """Logits are softened as their policy has it, unless the user says otherwise."""
-    method = config.method
-    if not isinstance(method, QDaggerConfig) or method.teacher_temperature is not None:
+def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> ExperimentConfig:
+    """What a method takes from its teacher: the temperature of its logits, its architecture.
+
+    Raises:
+        ValueError: the student is to begin with the teacher's weights, no network of ours.
+    """
+    if card is None:
         return config
-    told = dataclasses.replace(method, teacher_temperature=card.temperature)
-    return dataclasses.replace(config, method=told)
+    method = config.method
+    distillation = getattr(method, "distillation", None)
+    if isinstance(distillation, DistillationConfig) and distillation.teacher_temperature is None:
+        # Logits are softened as their policy has it, unless the user says otherwise.
+        told = dataclasses.replace(distillation, teacher_temperature=card.temperature)
+        changes: dict[str, Any] = {"distillation": told}
+        config = dataclasses.replace(config, method=dataclasses.replace(method, **changes))
+    if make_recipe(method).initial_weights == "teacher":
+        if card.network is None:
+            raise ValueError(
+                f"teacher {card.name} has no network of ours or of Dopamine's, so its weights "
+                "cannot be trained on: choose another teacher, or a method like qdagger"
+            )
+        config = dataclasses.replace(config, network=card.network)
+    return config
 
 
-def _check_teacher_fits(card: TeacherCard, spec: EnvironmentSpec) -> None:
+def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> None:
+    spec = experiment.spec
+    if card is None:
+        if experiment.teacher_return is None or experiment.needs_card:
+            raise UserError(
+                f"{experiment.recipe.name} is to run without a teacher: choose one with "
+                "--teacher.checkpoint, or a method that needs none (tabula_rasa) and "
+                "--teacher.mean-return, the return that 1 stands for on the scale of scores"
+            )
+        return
     if card.num_actions != spec.num_actions:
         raise UserError(
             f"teacher {card.name} ({card.game}) has {card.num_actions} actions, {spec.name} has "
@@ -435,10 +525,10 @@ def _check_teacher_fits(card: TeacherCard, spec: EnvironmentSpec) -> None:
             f"teacher {card.name} sees observations {tuple(card.observation_shape)}, {spec.name} "
             f"shows {spec.observation_shape}: choose a teacher of this game"
         )
-    if card.observation_dtype != "uint8":
+    if card.observation_dtype != spec.frame_dtype:
         raise UserError(
-            f"teacher {card.name} sees {card.observation_dtype}, {spec.name} shows uint8: choose a "
-            "teacher that takes the pixels as they are"
+            f"teacher {card.name} sees {card.observation_dtype}, {spec.name} shows "
+            f"{spec.frame_dtype}: choose a teacher that takes observations as they are"
         )
     # Many games have as many actions as another; a teacher that says its game is held to it.
     if card.game != UNKNOWN_GAME and name_key(card.game) != name_key(spec.name):
@@ -488,11 +578,11 @@ def _known_return(experiment: Experiment) -> str:
 
 def describe(experiment: Experiment) -> dict[str, Any]:
     """The facts a user wants to see before a run starts."""
-    config, targets = experiment.config, experiment.targets
+    config, targets, card = experiment.config, experiment.targets, experiment.card
     return {
         "method": experiment.recipe.name,
         "game": experiment.spec.name,
-        "teacher": f"{experiment.card.name}, {_known_return(experiment)}",
+        "teacher": f"{card.name}, {_known_return(experiment)}" if card is not None else "none",
         "student": f"{config.network.name} {config.network.features}",
         "teacher steps": targets.teacher_steps,
         **({"teacher data": experiment.data.path} if experiment.data is not None else {}),

@@ -18,7 +18,6 @@ from typing import Any
 
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
-from rrl_agents.types import Progress
 from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
 from services.shared.errors import UserError
@@ -74,8 +73,11 @@ def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
     """
     teacher, recorder = experiment.card, _recorder(experiment)
     relations: dict[str, list[str]] = {}
-    beginning = Progress(random_return=experiment.random_return)
-    if experiment.targets.teacher_steps > 0 or experiment.recipe.needs_teacher(beginning):
+    recipe = experiment.recipe
+    plays = experiment.data is None and experiment.targets.teacher_steps > 0
+    if teacher is not None and recipe.initial_weights == "teacher":
+        relations[teacher.parameters_sha256] = ["initial weights"]
+    elif teacher is not None and (plays or recipe.asks_teacher(experiment.random_return)):
         relations[teacher.parameters_sha256] = ["teacher"]
     if recorder is not None:
         relations.setdefault(recorder.parameters_sha256, []).append("data")

@@ -84,7 +84,8 @@ def _environment(fields: JsonFields) -> EnvironmentConfig:
         name=fields.text("name"),
         game=fields.text("game"),
         max_episode_steps=fields.optional_whole("max_episode_steps"),
-        sticky_action_probability=fields.number("sticky_action_probability"),
+        sticky_action_probability=fields.optional_number("sticky_action_probability"),
+        random_return=fields.optional_number("random_return"),
         balls=fields.whole("balls"),
         stack_size=fields.whole("stack_size"),
     )

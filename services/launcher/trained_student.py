@@ -73,9 +73,7 @@ class _Run:
 
     @property
     def sticky_actions(self) -> float:
-        """Catch has none, whatever its config says."""
-        environment = self.experiment.environment
-        return environment.sticky_action_probability if environment.name == "atari" else 0.0
+        return self.experiment.environment.sticky_actions
 
 
 def default_name(run: Path) -> str:
@@ -167,6 +165,7 @@ def _card(run: _Run, name: str, params: Params) -> TeacherCard:
         network=run.experiment.network,
         num_actions=run.spec.num_actions,
         observation_shape=run.spec.observation_shape,
+        observation_dtype=run.spec.frame_dtype,
         action_meanings=_action_meanings(run.spec, parents),
         algorithm=run.experiment.method,
         protocol=PlayProtocol(

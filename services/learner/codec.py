@@ -76,6 +76,7 @@ def progress_to_proto(progress: Progress) -> learner_pb2.Progress:
         random_return=progress.random_return,
         weights_version=progress.weights_version,
         evaluations=progress.evaluations,
+        max_priority=progress.max_priority,
     )
     if progress.student_return is not None:
         message.student_return = progress.student_return
@@ -102,6 +103,7 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
         random_return=message.random_return,
         weights_version=message.weights_version,
         evaluations=message.evaluations,
+        max_priority=message.max_priority,
     )
 
 

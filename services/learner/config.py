@@ -5,10 +5,29 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
+from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import EnvironmentSpec
 from services.learner.stages import StageTargets
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitialCheckpoint:
+    """An agent whose parameters a student begins with.
+
+    Attributes:
+        path: Teacher directory or Dopamine checkpoint directory.
+        number: Which checkpoint of a Dopamine directory; the newest when None.
+        game: Game of an agent that does not say it.
+        hints: What else a Dopamine checkpoint does not say.
+    """
+
+    path: str
+    number: int | None = None
+    game: str | None = None
+    hints: Hints = Hints()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,12 +38,17 @@ class LearnerConfig:
         run: Run directory; holds commits and metrics.
         method: Decides losses, data and schedules.
         network: The student's architecture.
+        student: How it learns beside its architecture.
         spec: Shapes of the environment.
         targets: How far each phase goes.
         random_return: Mean return of the random policy.
         teacher_return: Mean return of the teacher; None has the evaluator measure it.
         seed: Seed of the run; decides the initial weights.
         replay_address: "host:port" of the replay server.
+        initial_checkpoint: Whose parameters the student begins with, where the method asks for the
+            teacher's; None draws them at random.
+        pause_for_evaluation: Whether updates wait for each evaluation that is due, so that curves
+            are complete and weaning does not depend on how fast evaluations are.
         host: Interface to serve weights on.
         port: Port to serve weights on; 0 picks a free one.
         publish_period_updates: Updates between two publications of weights to actors.
@@ -43,6 +67,9 @@ class LearnerConfig:
     teacher_return: float | None
     seed: int
     replay_address: str
+    student: StudentConfig = StudentConfig()
+    initial_checkpoint: InitialCheckpoint | None = None
+    pause_for_evaluation: bool = False
     host: str = "127.0.0.1"
     port: int = 0
     publish_period_updates: int = 100

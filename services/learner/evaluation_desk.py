@@ -45,6 +45,11 @@ class EvaluationDesk:
         """Whether the evaluation of the final weights has been taken in."""
         return self._final_is_done
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether weights are being evaluated, or are to be."""
+        return bool(self._due)
+
     def _recall_final(self) -> None:
         """Take the run's last result from its records, if it came after the last commit."""
         progress = self._clock.progress

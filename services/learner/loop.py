@@ -20,11 +20,17 @@ import jax
 import numpy as np
 
 from protos.rrl.learner.v1 import learner_pb2
+from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.registry import make_recipe
-from rrl_agents.training.train_state import TrainState, initial_train_state, sync_target
+from rrl_agents.training.train_state import (
+    TrainState,
+    fresh_optimiser,
+    initial_train_state,
+    sync_target,
+)
 from rrl_agents.training.update_step import UpdateMetrics, make_update_step
-from rrl_agents.types import Progress, Stage
+from rrl_agents.types import Params, Progress, Stage
 from services.learner.checkpointing import (
     RunRecord,
     newest_commit,
@@ -32,7 +38,7 @@ from services.learner.checkpointing import (
     write_commit,
 )
 from services.learner.codec import EvaluationReport, progress_to_proto
-from services.learner.config import LearnerConfig
+from services.learner.config import InitialCheckpoint, LearnerConfig
 from services.learner.evaluation_desk import EvaluationDesk
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
@@ -46,6 +52,7 @@ from services.replay.reader import (
     TEACHER_TABLE,
     ReplayReader,
     ReplayTimeout,
+    Sample,
     table_counts,
 )
 from services.shared.errors import UserError
@@ -54,6 +61,7 @@ from services.shared.locks import LEARNER_LOCK, locked
 _COUNT_PERIOD_SECONDS = 1.0
 _SAMPLE_TIMEOUT_SECONDS = 1.0
 _IDLE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.01
 _REPLAY_STARTUP_SECONDS = 300.0
 _FAREWELL_SECONDS = 10.0
 """How long a finished learner still answers, so that everybody hears that it is over."""
@@ -75,8 +83,12 @@ class Learner:
         self._log = logging.getLogger(__name__)
         self._recipe = make_recipe(config.method)
         network = make_network(config.network, config.spec.num_actions)
-        self._update = make_update_step(network, self._recipe.terms, self._recipe.q_learning.adam)
-        params = initial_params(network, jax.random.key(config.seed), config.spec.observation_shape)
+        self._update = make_update_step(
+            network, self._recipe.terms, self._recipe.q_learning.adam, config.student
+        )
+        # One key draws the weights, another what updates draw: noise, shifts, quantile levels.
+        weights_key, self._update_key = jax.random.split(jax.random.key(config.seed))
+        params = initial_params(network, weights_key, config.spec.observation_shape)
         self._state: TrainState = initial_train_state(params, self._recipe.q_learning.adam)
         self._clock = RunClock(
             Progress(random_return=config.random_return, teacher_return=config.teacher_return),
@@ -93,10 +105,14 @@ class Learner:
                 stack_size=config.spec.stack_size,
                 n_step=self._recipe.q_learning.n_step,
                 num_actions=config.spec.num_actions,
+                frame_dtype=config.spec.frame_dtype,
             ),
             self._recipe.q_learning.discount,
             self._recipe.q_learning.batch_size,
             seed=config.seed,
+            importance_exponent=config.student.importance_exponent
+            if config.student.priority_exponent > 0.0
+            else 0.0,
         )
         self._metrics = MetricsLog(
             config.run / "metrics",
@@ -149,7 +165,9 @@ class Learner:
         """One update, or one look at whether there is something to do; commits when it is time."""
         self._count()
         self._advance_stage()
-        if self.progress.stage in (Stage.OFFLINE, Stage.ONLINE):
+        if self._config.pause_for_evaluation and self._desk.is_waiting:
+            stop.wait(_PAUSE_SECONDS)
+        elif self.progress.stage in (Stage.OFFLINE, Stage.ONLINE):
             self._train()
         else:
             stop.wait(_IDLE_SECONDS)
@@ -232,6 +250,7 @@ class Learner:
         commit = newest_commit(self._config.run)
         self._restored_from = commit.path if commit is not None else None
         if commit is None:
+            self._begin_with(self._config.initial_checkpoint)
             return
         self._state = restore_state(commit, self._state)
         self._clock.restore(commit.record.progress, commit.record.seconds)
@@ -241,6 +260,27 @@ class Learner:
             self.progress.stage.name,
             self.progress.learner_updates,
         )
+
+    def _begin_with(self, checkpoint: InitialCheckpoint | None) -> None:
+        """Take an agent's parameters as the student's first ones.
+
+        Raises:
+            UserError: they cannot be read, or are another architecture's.
+        """
+        if checkpoint is None:
+            return
+        try:
+            params: Params = load_teacher(
+                checkpoint.path, checkpoint.number, checkpoint.game, checkpoint.hints
+            ).params
+        except (ValueError, OSError) as error:
+            raise UserError(str(error)) from error
+        if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, self._state.params):
+            raise UserError(
+                f"the parameters in {checkpoint.path} are not of the student's architecture: give "
+                "the student that agent's network"
+            )
+        self._state = initial_train_state(params, self._recipe.q_learning.adam)
 
     def _replay_is_there(self, stop: threading.Event) -> bool:
         """Wait for the replay server; False when stopped meanwhile.
@@ -269,10 +309,13 @@ class Learner:
 
     def _count_now(self) -> None:
         counts = table_counts(self._config.replay_address)
-        self._clock.count(
-            teacher_steps=counts[TEACHER_TABLE].inserted,
-            actor_steps=counts[STUDENT_TABLE].inserted,
-        )
+        teacher_steps = counts[TEACHER_TABLE].inserted
+        actor_steps = counts[STUDENT_TABLE].inserted
+        if self._recipe.reloads_data:
+            # The student's table begins with the recorded data.
+            reloaded = min(actor_steps, self._config.targets.teacher_steps)
+            teacher_steps, actor_steps = reloaded, actor_steps - reloaded
+        self._clock.count(teacher_steps=teacher_steps, actor_steps=actor_steps)
         self._counted_at = time.monotonic()
 
     def _advance_stage(self) -> bool:
@@ -288,6 +331,8 @@ class Learner:
         self._log.info("%s is over: %s", self.progress.stage.name, stage.name)
         if stage is Stage.ONLINE and self._recipe.syncs_target_before_online:
             self._state = sync_target(self._state)
+        if stage is Stage.ONLINE and self._recipe.fresh_optimiser_online:
+            self._state = fresh_optimiser(self._state, self._recipe.q_learning.adam)
         self._clock.enter(stage)
         # What a phase has brought is worth keeping at once.
         self._committed_at = -math.inf
@@ -317,8 +362,8 @@ class Learner:
         """One update, if replay gives a batch soon enough."""
         before = self.progress
         try:
-            batch = self._reader.sample_mixed(
-                self._recipe.teacher_share(before.stage), _SAMPLE_TIMEOUT_SECONDS
+            sample = self._reader.sample_mixed(
+                self._recipe.teacher_share(before), _SAMPLE_TIMEOUT_SECONDS
             )
         except ReplayTimeout:
             return
@@ -328,13 +373,22 @@ class Learner:
         learning_rate = self._recipe.learning_rate(before)
         self._state, metrics = self._update(
             self._state,
-            batch,
+            sample.batch,
             {name: np.float32(weight) for name, weight in weights.items()},
             np.float32(learning_rate),
             np.int32(self._recipe.target_update_period(before.stage)),
+            self._update_key,
         )
         self._clock.count_update()
-        self._after_update(metrics, answered=float(np.mean(batch.has_teacher)))
+        if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:
+            self._update_priorities(sample, metrics)
+        self._after_update(metrics, answered=float(np.mean(sample.batch.has_teacher)))
+
+    def _update_priorities(self, sample: Sample, metrics: UpdateMetrics) -> None:
+        """A transition's TD loss says how soon it is seen again (Schaul et al., 2016)."""
+        priorities = np.asarray(metrics.priorities)
+        self._reader.update_priorities(sample, priorities)
+        self._clock.note_priorities(float(priorities.max()))
 
     def _after_update(self, metrics: UpdateMetrics, *, answered: float) -> None:
         progress = self.progress

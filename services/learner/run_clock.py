@@ -66,6 +66,11 @@ class RunClock:
                 changed = dataclasses.replace(progress, online_updates=progress.online_updates + 1)
             self._progress = changed
 
+    def note_priorities(self, largest: float) -> None:
+        """Keep the largest priority that transitions have been given."""
+        if largest > self._progress.max_priority:
+            self._change(max_priority=largest)
+
     def take_return(self, mean_return: float, *, of_teacher: bool) -> Progress:
         """Take the result of an evaluation in.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.replay.item_layout import ItemLayout
 from services.replay.recorded_data import RecordedData
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,9 +22,13 @@ class ReplayConfig:
         teacher_capacity: Items the teacher's table holds before the oldest goes.
         student_capacity: Items the student's table holds before the oldest goes.
         min_teacher_size: Items in the teacher's table before it may be sampled.
-        min_student_size: Items in the student's table before it may be sampled.
+        min_student_size: Items in the student's table before it may be sampled. A table that is
+            first filled from recorded data needs at least as many as that data has: the ratio
+            counts from here on, and inserts up to here never wait.
         samples_per_insert: The replay ratio: items sampled per item inserted into the student's
             table; see `samples_per_insert`.
+        student_priority_exponent: Items of the student's table are drawn in proportion to their
+            priority raised to this; 0 draws uniformly. 0.5 on the TD loss is Dopamine's Rainbow.
         error_buffer: Samples by which either side may run ahead of the ratio; see
             `tables.student_rate_limiter` for the inequality. 512 are 16 batches of 32.
         port: TCP port to listen on; 0 picks a free one.
@@ -36,6 +42,7 @@ class ReplayConfig:
     min_teacher_size: int = 1
     min_student_size: int = 20_000
     samples_per_insert: float = 8.0
+    student_priority_exponent: float = 0.0
     error_buffer: float = 512.0
     port: int = 0
     restore_from: Path | None = None
@@ -46,6 +53,11 @@ class ReplayConfig:
         _check_size("student", self.min_student_size, self.student_capacity)
         if not self.samples_per_insert > 0:
             raise ValueError(f"samples_per_insert is {self.samples_per_insert}; it must be above 0")
+        if not 0 <= self.student_priority_exponent < math.inf:
+            raise ValueError(
+                f"student_priority_exponent is {self.student_priority_exponent}; it must be 0 "
+                "(uniform) or above, e.g. 0.5"
+            )
         smallest = max(1.0, self.samples_per_insert)
         if not self.error_buffer >= smallest:
             raise ValueError(
@@ -70,6 +82,8 @@ class PreloadConfig:
         teacher: Whose scores are wanted.
         replay_address: "host:port" of the replay server.
         teacher_address: "host:port" of the teacher service.
+        table: The table to fill, `TEACHER_TABLE` or `STUDENT_TABLE`. Into the student's, the server
+            lets no more than its `min_student_size` items in before they are learned from.
         teacher_timeout_seconds: Deadline of a query, after which it is sent again. Several large
             ones are under way at once, so it is longer than an actor's.
     """
@@ -82,12 +96,17 @@ class PreloadConfig:
     teacher: TeacherCard
     replay_address: str
     teacher_address: str
+    table: str = TEACHER_TABLE
     teacher_timeout_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that no importer can work with."""
         if self.transitions < 1:
             raise ValueError(f"transitions is {self.transitions}; it must be at least 1")
+        if self.table not in (TEACHER_TABLE, STUDENT_TABLE):
+            raise ValueError(
+                f"table is {self.table!r}; it must be {TEACHER_TABLE!r} or {STUDENT_TABLE!r}"
+            )
         if not self.teacher_timeout_seconds > 0:
             raise ValueError(
                 f"teacher_timeout_seconds is {self.teacher_timeout_seconds}; it must be above 0"

@@ -1,4 +1,4 @@
-"""One stretch of filling the teacher's table: rows, labels and writer brought together."""
+"""One stretch of filling a table from recorded data: rows, labels and writer brought together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from services.replay.labelling import LabelledChunk, labelled_chunks
 from services.replay.labels import Labels
 from services.replay.patient_teacher import PatientTeacher
 from services.replay.recorded_writer import RecordedWriter
-from services.replay.tables import TEACHER_TABLE
 from services.shared.errors import UserError
 
 _LOG_PERIOD_SECONDS = 10.0
@@ -82,7 +81,7 @@ class Filling:
     def _writer(self) -> RecordedWriter:
         return RecordedWriter(
             self._config.replay_address,
-            TEACHER_TABLE,
+            self._config.table,
             self._config.layout,
             should_stop=self._stop.is_set,
         )
@@ -96,20 +95,21 @@ class Filling:
             raise UserError(str(error)) from error
 
     def _check_inserted(self, confirmed: int) -> None:
-        inserted = inserted_items(self._config.replay_address)
+        inserted = inserted_items(self._config)
         if inserted != confirmed:
             raise ReplayWentBack(
                 f"the replay server confirmed {confirmed} transitions and now counts {inserted}"
             )
 
 
-def inserted_items(address: str, timeout_seconds: float = 10.0) -> int:
-    """Items that the teacher's table has ever taken.
+def inserted_items(config: PreloadConfig, timeout_seconds: float = 10.0) -> int:
+    """Items that the table to be filled has ever taken.
 
     Raises:
         ReplayTimeout: the replay server does not answer.
     """
-    return table_counts(address, timeout_seconds=timeout_seconds)[TEACHER_TABLE].inserted
+    counts = table_counts(config.replay_address, timeout_seconds=timeout_seconds)
+    return counts[config.table].inserted
 
 
 class _Pace:

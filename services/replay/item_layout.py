@@ -10,7 +10,8 @@ stand around it, so that the item of every step is a slice of the same shape:
 The zero rows before the first step are Dopamine's zero-padding of the first observations. The item
 of step t is complete when n more rows have been written. Its columns:
 
-    frame        uint8 [stack+n, H, W]   frames t-(stack-1) .. t+n
+    frame        uint8 [stack+n, H, W]   frames t-(stack-1) .. t+n; the layout may say otherwise:
+                                         uint8 [stack+n, H, W, C], float32 [stack+n, D]
     action       int32 []                action of step t
     reward       float32 [n]             clipped rewards of steps t .. t+n-1
     terminated   uint8 [n]               1 where that step's action ended the episode by the rules
@@ -19,7 +20,8 @@ of step t is complete when n more rows have been written. Its columns:
     has_teacher  uint8 []                1 if the teacher answered
 
 Pure numpy; how rows travel is left to `writer` and `reader`. Axes: B batch, A actions, H and W
-pixels, frames oldest first.
+pixels, C channels, D elements of a vector, frames oldest first. Where [H, W] stands below, it is
+the layout's frame shape.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ from numpy.typing import NDArray
 
 from rrl_agents.types import Batch
 
+FRAME_DTYPES = ("uint8", "float32")
+"""What the elements of a frame may be."""
+
 Columns = Mapping[str, NDArray[Any]]
 """Arrays by column name."""
 
@@ -42,22 +47,29 @@ class ItemLayout:
     """The shapes of an item.
 
     Attributes:
-        frame_shape: Height and width of one frame in pixels.
+        frame_shape: Shape of one frame: (H, W), (H, W, C) or (D,).
         stack_size: Frames in one observation.
         n_step: Steps n from a state to the one bootstrapped from.
         num_actions: Number of discrete actions A.
+        frame_dtype: Type of a frame's elements, one of `FRAME_DTYPES`.
     """
 
-    frame_shape: tuple[int, int]
+    frame_shape: tuple[int, ...]
     stack_size: int
     n_step: int
     num_actions: int
+    frame_dtype: str = "uint8"
 
     def __post_init__(self) -> None:
         """Check every size."""
+        if not self.frame_shape:
+            raise ValueError("frame_shape is (); a frame has at least one axis")
+        if self.frame_dtype not in FRAME_DTYPES:
+            raise ValueError(
+                f"frame_dtype is {self.frame_dtype!r}; it must be one of {FRAME_DTYPES}"
+            )
         sizes = {
-            "frame height": self.frame_shape[0],
-            "frame width": self.frame_shape[1],
+            **{f"frame_shape[{axis}]": size for axis, size in enumerate(self.frame_shape)},
             "stack_size": self.stack_size,
             "n_step": self.n_step,
             "num_actions": self.num_actions,
@@ -75,7 +87,7 @@ class ItemLayout:
         """Shape and dtype of each column of an item, in the order they travel (alphabetical)."""
         return {
             "action": ((), np.dtype(np.int32)),
-            "frame": ((self.window, *self.frame_shape), np.dtype(np.uint8)),
+            "frame": ((self.window, *self.frame_shape), np.dtype(self.frame_dtype)),
             "has_teacher": ((), np.dtype(np.uint8)),
             "reward": ((self.n_step,), np.dtype(np.float32)),
             "teacher_q": ((self.num_actions,), np.dtype(np.float32)),
@@ -107,14 +119,14 @@ class ItemLayout:
             row["has_teacher"] = np.asarray(1, np.uint8)
         return row
 
-    def padding_row(self, frame: NDArray[np.uint8] | None = None) -> dict[str, NDArray[Any]]:
+    def padding_row(self, frame: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
         """A row that is no step: all zero, save for the final frame of an episode cut off.
 
         Raises:
             ValueError: a frame that does not fit the layout.
         """
         if frame is None:
-            frame = np.zeros(self.frame_shape, np.uint8)
+            frame = np.zeros(self.frame_shape, self.frame_dtype)
         self._check_frame(frame)
         return {
             "action": np.asarray(0, np.int32),
@@ -126,10 +138,11 @@ class ItemLayout:
             "valid": np.asarray(0, np.uint8),
         }
 
-    def _check_frame(self, frame: NDArray[np.uint8]) -> None:
-        if frame.shape != self.frame_shape or frame.dtype != np.uint8:
+    def _check_frame(self, frame: NDArray[Any]) -> None:
+        if frame.shape != self.frame_shape or frame.dtype != self.frame_dtype:
             raise ValueError(
-                f"frame is {frame.dtype} {frame.shape}, the layout uint8 {self.frame_shape}"
+                f"frame is {frame.dtype} {frame.shape}, the layout {self.frame_dtype} "
+                f"{self.frame_shape}"
             )
 
 
@@ -137,14 +150,14 @@ class StepRow(NamedTuple):
     """One real step as the actor hands it in.
 
     Attributes:
-        frame: uint8 [H, W], the newest frame of the observation acted in.
+        frame: [H, W] of the layout's type, the newest frame of the observation acted in.
         action: The action taken, in [0, A).
         reward: Raw reward of the action; clipped when stored.
         terminated: The action ended the episode by the game's rules.
         teacher_q: float32 [A], the teacher's action values; None if it did not answer.
     """
 
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     action: int
     reward: float
     terminated: bool
@@ -186,9 +199,9 @@ def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch
 
 
 def _bootstrap_frames(
-    frames: NDArray[np.uint8], steps: NDArray[np.int64], layout: ItemLayout
-) -> NDArray[np.uint8]:
-    """uint8 [B, stack, H, W]: frames k .. k+stack of each row; a view where every k is n."""
+    frames: NDArray[Any], steps: NDArray[np.int64], layout: ItemLayout
+) -> NDArray[Any]:
+    """[B, stack, H, W]: frames k .. k+stack of each row; a view where every k is n."""
     n_step, stack_size = layout.n_step, layout.stack_size
     stacks = frames[:, n_step:]
     short_rows = np.flatnonzero(steps < n_step)
@@ -199,6 +212,6 @@ def _bootstrap_frames(
     return stacks
 
 
-def _stack_last(stacks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _stack_last(stacks: NDArray[Any]) -> NDArray[Any]:
     """[B, stack, H, W] seen as [B, H, W, stack]."""
     return np.moveaxis(stacks, 1, -1)

@@ -8,6 +8,8 @@ Items reach the table in the order of their steps.
 from __future__ import annotations
 
 import collections
+import math
+from collections.abc import Callable
 from typing import Any
 
 import reverb
@@ -24,11 +26,21 @@ class ItemStream:
         table: Where items go.
         layout: Shapes of rows and items.
         chunk_length: Rows compressed together.
+        priority: Asked for each new item's priority.
     """
 
-    def __init__(self, client: Any, table: str, layout: ItemLayout, chunk_length: int) -> None:
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        layout: ItemLayout,
+        chunk_length: int,
+        *,
+        priority: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         self._table = table
         self._layout = layout
+        self._priority = priority
         rows_kept = layout.window + chunk_length
         self._writer = client.trajectory_writer(num_keep_alive_refs=rows_kept)
         for column in layout.item_columns():
@@ -79,12 +91,19 @@ class ItemStream:
         self._writer.close()
 
     def _create_item(self) -> None:
-        """The item of the row n rows back."""
+        """The item of the row n rows back.
+
+        Raises:
+            ValueError: a priority that would spoil all draws of the table.
+        """
+        priority = self._priority()
+        if not 0 <= priority < math.inf:
+            raise ValueError(f"priority of a new item is {priority}; it must lie in [0, inf)")
         rows = self._writer.history
         step = -(self._layout.n_step + 1)
         self._writer.create_item(
             table=self._table,
-            priority=1.0,
+            priority=priority,
             trajectory={
                 "action": rows["action"][step],
                 "frame": rows["frame"][-self._layout.window :],

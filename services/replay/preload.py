@@ -1,9 +1,12 @@
-"""The importer: recorded data becomes the teacher's table of a run, labelled by the teacher.
+"""The importer: recorded data becomes a table of a run, labelled by the teacher.
 
-    recorded rows ─▶ labelled_chunks ─▶ RecordedWriter ─▶ replay (Reverb), table "teacher"
+    recorded rows ─▶ labelled_chunks ─▶ RecordedWriter ─▶ replay (Reverb)
                        │      ▲
                        ▼      │ scores, kept on disk
                      teacher service
+
+It fills the teacher's table or, where a run goes on from the data of the agent before it, the
+student's; there no actor may write until all is in.
 
 The transitions go in in the order of time, so the number of items ever inserted says where to go
 on: after any kill, that is what the restored table holds. A replay server that comes back with
@@ -27,7 +30,6 @@ from services.replay.filling import Filling, ReplayWentBack, inserted_items
 from services.replay.labels import LabelManifest, Labels
 from services.replay.newest_rows import with_newest_transitions
 from services.replay.patient_teacher import AskingStopped, PatientTeacher
-from services.replay.tables import TEACHER_TABLE
 from services.replay.writer import WriterStopped
 from services.shared.errors import UserError
 from services.shared.locks import locked
@@ -50,7 +52,7 @@ def build_preloader(config: PreloadConfig) -> Preloader:
 
 
 class Preloader:
-    """Fills the teacher's table once.
+    """Fills one table once.
 
     Args:
         config: What goes where.
@@ -73,7 +75,11 @@ class Preloader:
         ):
             inserted = self._wait_for_replay(stop)
             if inserted >= self._config.transitions:
-                self._log.info("the teacher's table holds its %d transitions already", inserted)
+                self._log.info(
+                    "the %s's table holds its %d transitions already",
+                    self._config.table,
+                    self._config.transitions,
+                )
                 return
             with PatientTeacher(
                 self._config.teacher_address,
@@ -109,8 +115,8 @@ class Preloader:
                     self._log.warning("%s; waiting for it", error)
                 except ReplayWentBack as error:
                     self._log.warning("%s; filling the table anew", error)
-                    reverb.Client(config.replay_address).reset(TEACHER_TABLE)
-        self._log.info("the teacher's table holds %d transitions", inserted)
+                    reverb.Client(config.replay_address).reset(config.table)
+        self._log.info("the %s's table holds %d transitions", config.table, inserted)
 
     def _check_teacher(self, described: TeacherDescription) -> None:
         config = self._config
@@ -131,7 +137,7 @@ class Preloader:
         end = time.monotonic() + _REPLAY_STARTUP_SECONDS
         while not stop.is_set():
             try:
-                return inserted_items(self._config.replay_address, _REPLAY_SECONDS)
+                return inserted_items(self._config, _REPLAY_SECONDS)
             except ReplayTimeout as error:
                 if time.monotonic() > end:
                     raise UserError(f"{error}; is the replay server running?") from error

@@ -1,24 +1,29 @@
 """Batches from replay; the learner's side.
 
-    Reverb table --samples--> RowStream (a thread, batches ahead) --rows--> ReplayReader --> Batch
-                                |
-                                +-- ReplayTimeout: the limiter gave none in time, ask again
+    Reverb table --samples--> RowStream (a thread, batches ahead) --rows--> ReplayReader --> Sample
+      ^                         |                                                |
+      |                         +-- ReplayTimeout: none in time, ask again       v
+      +----- priorities ------- PriorityUpdates (a thread) <-- update_priorities: the learner
 
-Samples are decoded into n-step transitions here (`item_layout.decode_batch`); the order of rows
-within a batch carries no meaning.
+Items are decoded into n-step transitions here (`item_layout.decode_batch`). In a mixed batch the
+teacher's rows come first; apart from that the order of rows carries no meaning.
 """
 
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rrl_agents.types import Batch
+from rrl_agents.types import Array, Batch
 from services.replay.connection import ReplayTimeout, TableCounts, table_counts
+from services.replay.importance import importance_weights
 from services.replay.item_layout import ItemLayout, decode_batch
+from services.replay.priority_updates import PriorityUpdates
 from services.replay.row_stream import RowStream, concatenate
-from services.replay.tables import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 __all__ = [
     "STUDENT_TABLE",
@@ -26,9 +31,24 @@ __all__ = [
     "ItemLayout",
     "ReplayReader",
     "ReplayTimeout",
+    "Sample",
     "TableCounts",
     "table_counts",
 ]
+
+
+class Sample(NamedTuple):
+    """A batch, and where its rows lie in replay.
+
+    Attributes:
+        batch: The transitions.
+        item_key: uint64 [B], the rows' keys in their tables.
+        from_student: bool [B], whether the row is of the student's table.
+    """
+
+    batch: Batch
+    item_key: NDArray[np.uint64]
+    from_student: NDArray[np.bool_]
 
 
 class ReplayReader:
@@ -42,6 +62,7 @@ class ReplayReader:
         batch_size: int,
         *,
         batches_ahead: int = 1,
+        importance_exponent: float = 0.0,
         seed: int = 0,
     ) -> None:
         """Remember where and what to read.
@@ -52,6 +73,7 @@ class ReplayReader:
             discount: gamma, in [0, 1], per step.
             batch_size: Rows B of a batch.
             batches_ahead: Complete batches held ready per table.
+            importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
             seed: Of the draws between the tables in `sample_mixed`.
 
         Raises:
@@ -59,6 +81,8 @@ class ReplayReader:
         """
         if not 0 <= discount <= 1:
             raise ValueError(f"discount is {discount}; it must lie in [0, 1]")
+        if not 0 <= importance_exponent <= 1:
+            raise ValueError(f"importance_exponent is {importance_exponent}; it must lie in [0, 1]")
         if batch_size < 1 or batches_ahead < 1:
             raise ValueError(
                 f"batch_size is {batch_size} and batches_ahead {batches_ahead}; "
@@ -69,7 +93,9 @@ class ReplayReader:
         self._discount = discount
         self._batch_size = batch_size
         self._batches_ahead = batches_ahead
+        self._importance_exponent = importance_exponent
         self._streams: dict[str, RowStream] = {}
+        self._priority_updates: PriorityUpdates | None = None
         self._random = np.random.default_rng(seed)
 
     @property
@@ -81,7 +107,7 @@ class ReplayReader:
         """
         return self._batch_size * (self._batches_ahead + 2)
 
-    def sample(self, table: str, timeout_seconds: float) -> Batch:
+    def sample(self, table: str, timeout_seconds: float) -> Sample:
         """One batch from one table.
 
         Args:
@@ -94,7 +120,7 @@ class ReplayReader:
         """
         return self._sample({table: self._batch_size}, timeout_seconds)
 
-    def sample_mixed(self, teacher_share: float, timeout_seconds: float) -> Batch:
+    def sample_mixed(self, teacher_share: float, timeout_seconds: float) -> Sample:
         """One batch, each row of it from the teacher's table with probability `teacher_share`.
 
         Args:
@@ -113,19 +139,44 @@ class ReplayReader:
         rows = {TEACHER_TABLE: teacher_rows, STUDENT_TABLE: size - teacher_rows}
         return self._sample({name: count for name, count in rows.items() if count}, timeout_seconds)
 
+    def update_priorities(self, sample: Sample, priorities: Array) -> None:
+        """Send the priorities of the student's rows back to their table; returns at once.
+
+        They are sent by a thread, with those of other batches in one request. Where it cannot
+        follow, older ones are dropped; items that have left the table meanwhile are passed over.
+
+        Args:
+            sample: As it was sampled.
+            priorities: float [B], at least 0, on any device; it may still be computing. The
+                table's selector raises them to its exponent.
+        """
+        if self._priority_updates is None:
+            self._priority_updates = PriorityUpdates(self._address, STUDENT_TABLE)
+        self._priority_updates.put(sample.item_key, sample.from_student, priorities)
+
     def close(self) -> None:
-        """Stop fetching; prefetched rows are dropped."""
+        """Stop fetching; prefetched rows are dropped. Priorities handed in are sent first."""
+        if self._priority_updates is not None:
+            self._priority_updates.close()
+            self._priority_updates = None
         for stream in self._streams.values():
             stream.close()
         self._streams.clear()
 
-    def _sample(self, rows: dict[str, int], timeout_seconds: float) -> Batch:
+    def _sample(self, rows: dict[str, int], timeout_seconds: float) -> Sample:
         deadline = time.monotonic() + timeout_seconds
         # Wait for all before taking from any: a timeout loses nothing.
         for table, count in rows.items():
             self._stream(table).wait_for(count, max(0.0, deadline - time.monotonic()))
-        blocks = [self._stream(table).take(count) for table, count in rows.items()]
-        return decode_batch(concatenate(blocks), self._layout, self._discount)
+        taken = concatenate([self._stream(table).take(count) for table, count in rows.items()])
+        weights = importance_weights(taken.relative_probability, self._importance_exponent)
+        return Sample(
+            batch=decode_batch(taken.columns, self._layout, self._discount)._replace(
+                importance_weight=weights
+            ),
+            item_key=taken.item_key,
+            from_student=np.repeat([table == STUDENT_TABLE for table in rows], list(rows.values())),
+        )
 
     def _stream(self, table: str) -> RowStream:
         if table not in self._streams:

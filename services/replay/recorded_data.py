@@ -55,10 +55,12 @@ def look_at(path: str, number: int | None, layout: ItemLayout) -> RecordedData:
         UserError: it is not there, damaged, of another game or stack, or holds no transition.
     """
     rows = _open(path, number)
-    if (rows.frame_shape, rows.stack_size) != (layout.frame_shape, layout.stack_size):
+    recorded = (rows.stack_size, "uint8", rows.frame_shape)
+    if recorded != (layout.stack_size, layout.frame_dtype, layout.frame_shape):
         raise UserError(
-            f"{path} holds stacks of {rows.stack_size} frames {rows.frame_shape}, the environment "
-            f"shows {layout.stack_size} frames {layout.frame_shape}: choose data of this game"
+            f"{path} holds stacks of {rows.stack_size} frames uint8 {rows.frame_shape}, the "
+            f"environment shows {layout.stack_size} frames {layout.frame_dtype} "
+            f"{layout.frame_shape}: choose data of this game"
         )
     if rows.num_actions > layout.num_actions:
         raise UserError(

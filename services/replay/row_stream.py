@@ -8,20 +8,61 @@ signature, which is alphabetical, behind four fields about the item.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
 
 import numpy as np
 import reverb
+from numpy.typing import NDArray
 
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import Columns, ItemLayout
 
+_KEY, _PROBABILITY, _TABLE_SIZE = 0, 1, 2
 _ITEM_INFO_FIELDS = 4
 """Key, probability, table size and priority stand before the columns of each sample."""
 _UNLIMITED = -1
 _PUT_POLL_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Sampled items, row by row.
+
+    Attributes:
+        columns: The columns of `ItemLayout.item_columns`, each with a leading axis R.
+        item_key: uint64 [R], Reverb's key of each item.
+        relative_probability: float64 [R], the probability of the draw times the items that the
+            table held then: 1 where all are as likely.
+    """
+
+    columns: Columns
+    item_key: NDArray[np.uint64]
+    relative_probability: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, rows: int, layout: ItemLayout) -> Rows:
+        """Room for so many rows."""
+        columns = {
+            name: np.empty((rows, *shape), dtype)
+            for name, (shape, dtype) in layout.item_columns().items()
+        }
+        return cls(columns, np.empty(rows, np.uint64), np.empty(rows, np.float64))
+
+    @property
+    def count(self) -> int:
+        """Rows R."""
+        return len(self.item_key)
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """A part of the rows, as views."""
+        return Rows(
+            {name: column[start:stop] for name, column in self.columns.items()},
+            self.item_key[start:stop],
+            self.relative_probability[start:stop],
+        )
 
 
 class RowStream:
@@ -49,10 +90,10 @@ class RowStream:
         """
         connect(address, table, layout, timeout_seconds=10.0)
         self._table = table
-        self._columns = layout.item_columns()
+        self._layout = layout
         self._block_rows = block_rows
-        self._queue: queue.Queue[Columns | Exception] = queue.Queue(maxsize=blocks_ahead)
-        self._held: list[Columns] = []
+        self._queue: queue.Queue[Rows | Exception] = queue.Queue(maxsize=blocks_ahead)
+        self._held: list[Rows] = []
         self._closed = threading.Event()
         # The client must outlive its sampler.
         self._client = reverb.pybind.Client(address)
@@ -68,7 +109,7 @@ class RowStream:
             RuntimeError: Reverb refused to sample.
         """
         deadline = time.monotonic() + timeout_seconds
-        while sum(map(_rows, self._held)) < rows:
+        while sum(block.count for block in self._held) < rows:
             try:
                 block = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -79,18 +120,17 @@ class RowStream:
                 raise RuntimeError(f"sampling {self._table!r} failed: {block}") from block
             self._held.append(block)
 
-    def take(self, rows: int) -> Columns:
+    def take(self, rows: int) -> Rows:
         """The next rows, after `wait_for`; a whole block is handed out without a copy."""
-        if self._held and _rows(self._held[0]) == rows:
-            return self._held.pop(0)
-        taken: list[Columns] = []
+        taken: list[Rows] = []
         missing = rows
         while missing:
             block = self._held.pop(0)
-            taken.append(_slice(block, 0, missing))
-            if _rows(block) > missing:
-                self._held.insert(0, _slice(block, missing, _rows(block)))
-            missing -= _rows(taken[-1])
+            if block.count > missing:
+                self._held.insert(0, block.slice(missing, block.count))
+                block = block.slice(0, missing)
+            taken.append(block)
+            missing -= block.count
         return concatenate(taken)
 
     def close(self) -> None:
@@ -107,18 +147,19 @@ class RowStream:
             # Close() ends a blocked read with a RuntimeError too; then nobody is listening.
             self._put(error)
 
-    def _read_block(self) -> Columns:
-        block = {
-            name: np.empty((self._block_rows, *shape), dtype)
-            for name, (shape, dtype) in self._columns.items()
-        }
+    def _read_block(self) -> Rows:
+        block = Rows.empty(self._block_rows, self._layout)
         for row in range(self._block_rows):
-            sample = self._sampler.GetNextTrajectory()[_ITEM_INFO_FIELDS:]
-            for column, value in zip(block.values(), sample, strict=True):
+            sample = self._sampler.GetNextTrajectory()
+            block.item_key[row] = sample[_KEY]
+            block.relative_probability[row] = sample[_PROBABILITY] * sample[_TABLE_SIZE]
+            for column, value in zip(
+                block.columns.values(), sample[_ITEM_INFO_FIELDS:], strict=True
+            ):
                 column[row] = value
         return block
 
-    def _put(self, block: Columns | Exception) -> None:
+    def _put(self, block: Rows | Exception) -> None:
         while not self._closed.is_set():
             try:
                 return self._queue.put(block, timeout=_PUT_POLL_SECONDS)
@@ -126,16 +167,15 @@ class RowStream:
                 continue
 
 
-def concatenate(blocks: list[Columns]) -> Columns:
+def concatenate(blocks: list[Rows]) -> Rows:
     """Blocks one after the other."""
     if len(blocks) == 1:
         return blocks[0]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-
-
-def _rows(block: Columns) -> int:
-    return len(block["action"])
-
-
-def _slice(block: Columns, start: int, stop: int) -> Columns:
-    return {name: column[start:stop] for name, column in block.items()}
+    return Rows(
+        {
+            name: np.concatenate([block.columns[name] for block in blocks])
+            for name in blocks[0].columns
+        },
+        np.concatenate([block.item_key for block in blocks]),
+        np.concatenate([block.relative_probability for block in blocks]),
+    )

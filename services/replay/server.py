@@ -122,4 +122,6 @@ def _settings(info: Any) -> dict[str, float]:
         "samples_per_insert": limiter.samples_per_insert,
         "lower error bound": limiter.min_diff,
         "upper error bound": limiter.max_diff,
+        # 0 for a uniform selector, which has none.
+        "priority exponent": info.sampler_options.prioritized.priority_exponent,
     }

@@ -1,8 +1,9 @@
 """The two tables of replay: the teacher's data and the student's own.
 
-Both are sampled uniformly and drop their oldest item when full. The teacher's is filled before it
-is learned from and may be read without limit; the student's holds the replay ratio, so that a
-result does not depend on how fast actors and learner happened to be.
+Both drop their oldest item when full. The teacher's is filled before it is learned from, is sampled
+uniformly and may be read without limit. The student's is sampled uniformly or by priority, and
+holds the replay ratio, so that a result does not depend on how fast actors and learner happened to
+be.
 """
 
 from __future__ import annotations
@@ -14,18 +15,25 @@ import tensorflow as tf
 
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
-
-TEACHER_TABLE = "teacher"
-STUDENT_TABLE = "student"
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 
 def build_tables(config: ReplayConfig) -> list[Any]:
     """The teacher's and the student's `reverb.Table`, in this order."""
-    teacher_limiter = reverb.rate_limiters.MinSize(config.min_teacher_size)
     return [
-        _uniform_fifo_table(TEACHER_TABLE, config.teacher_capacity, teacher_limiter, config.layout),
-        _uniform_fifo_table(
-            STUDENT_TABLE, config.student_capacity, student_rate_limiter(config), config.layout
+        _fifo_table(
+            TEACHER_TABLE,
+            config.teacher_capacity,
+            config.layout,
+            sampler=reverb.selectors.Uniform(),
+            rate_limiter=reverb.rate_limiters.MinSize(config.min_teacher_size),
+        ),
+        _fifo_table(
+            STUDENT_TABLE,
+            config.student_capacity,
+            config.layout,
+            sampler=_student_selector(config.student_priority_exponent),
+            rate_limiter=student_rate_limiter(config),
         ),
     ]
 
@@ -64,10 +72,19 @@ def table_signature(layout: ItemLayout) -> dict[str, Any]:
     }
 
 
-def _uniform_fifo_table(name: str, capacity: int, rate_limiter: Any, layout: ItemLayout) -> Any:
+def _student_selector(priority_exponent: float) -> Any:
+    """Draws item i with probability `p_i ** exponent / sum_j p_j ** exponent`; at 0 uniformly."""
+    if priority_exponent == 0:
+        return reverb.selectors.Uniform()
+    return reverb.selectors.Prioritized(priority_exponent)
+
+
+def _fifo_table(
+    name: str, capacity: int, layout: ItemLayout, *, sampler: Any, rate_limiter: Any
+) -> Any:
     return reverb.Table(
         name=name,
-        sampler=reverb.selectors.Uniform(),
+        sampler=sampler,
         remover=reverb.selectors.Fifo(),
         max_size=capacity,
         rate_limiter=rate_limiter,

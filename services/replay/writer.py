@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.item_stream import ItemStream
-from services.replay.tables import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 __all__ = [
     "STUDENT_TABLE",
@@ -82,6 +82,7 @@ class ReplayWriter:
         num_envs: int,
         *,
         should_stop: Callable[[], bool] = lambda: False,
+        priority: Callable[[], float] = lambda: 1.0,
         options: WriterOptions | None = None,
     ) -> None:
         """Connect; waits for the server to come up.
@@ -92,6 +93,8 @@ class ReplayWriter:
             layout: Shapes of the items.
             num_envs: Environments N, each with episodes of its own.
             should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
+            priority: Asked for each new item: the priority it is to have until it is first
+                learned from, at least 0. Without meaning in a table that is sampled uniformly.
             options: How to write; None for the defaults.
 
         Raises:
@@ -108,7 +111,10 @@ class ReplayWriter:
             address, table, layout, timeout_seconds=self._options.connect_timeout_seconds
         )
         self._episodes = [
-            _EpisodeWriter(ItemStream(client, table, layout, self._options.chunk_length), layout)
+            _EpisodeWriter(
+                ItemStream(client, table, layout, self._options.chunk_length, priority=priority),
+                layout,
+            )
             for _ in range(num_envs)
         ]
 

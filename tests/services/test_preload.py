@@ -31,11 +31,18 @@ from rrl_agents.environments import catch
 from services.cli.teacher_label import label_rows
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import PreloadConfig, ReplayConfig
-from services.replay.item_layout import ItemLayout, decode_batch
+from services.replay.item_layout import ItemLayout, StepRow, decode_batch
 from services.replay.preload import build_preloader
-from services.replay.reader import TEACHER_TABLE, ReplayTimeout, table_counts
+from services.replay.reader import (
+    STUDENT_TABLE,
+    TEACHER_TABLE,
+    ReplayReader,
+    ReplayTimeout,
+    table_counts,
+)
 from services.replay.recorded_data import RecordedData, look_at
 from services.replay.server import build_replay
+from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient
@@ -82,9 +89,9 @@ def serving_replay(tmp_path: Path, layout: ItemLayout, **changes: Any) -> Iterat
     server.stop()
 
 
-def inserted(address: str) -> int:
-    """Transitions that the teacher's table has ever taken."""
-    return table_counts(address, timeout_seconds=5)[TEACHER_TABLE].inserted
+def inserted(address: str, table: str = TEACHER_TABLE) -> int:
+    """Transitions that a table has ever taken."""
+    return table_counts(address, timeout_seconds=5)[table].inserted
 
 
 def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) -> PreloadConfig:
@@ -104,11 +111,13 @@ def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) ->
     )
 
 
-def items_in(address: str, layout: ItemLayout) -> list[dict[str, NDArray[Any]]]:
-    """Every item of the teacher's table, once: samples are drawn until each key was met."""
-    size = table_counts(address)[TEACHER_TABLE].size
+def items_in(
+    address: str, layout: ItemLayout, table: str = TEACHER_TABLE
+) -> list[dict[str, NDArray[Any]]]:
+    """Every item of a table, once: samples are drawn until each key was met."""
+    size = table_counts(address)[table].size
     client = reverb.pybind.Client(address)
-    sampler = client.NewSampler(TEACHER_TABLE, -1, 100)
+    sampler = client.NewSampler(table, -1, 100)
     found: dict[int, dict[str, NDArray[Any]]] = {}
     while len(found) < size:
         key, _, _, _, *columns = sampler.GetNextTrajectory()
@@ -257,6 +266,13 @@ class Processes:
     def address(self) -> str:
         return f"localhost:{self.replay_config.port}"
 
+    def fill(self, table: str, transitions: int) -> None:
+        """Choose the table; its items may be looked at without limit once all are in."""
+        self.settings = dataclasses.replace(self.settings, table=table)
+        self.replay_config = dataclasses.replace(
+            self.replay_config, min_student_size=transitions, error_buffer=1e9
+        )
+
     def start_replay(self) -> BaseProcess:
         return self._start(serve, self.replay_config)
 
@@ -273,7 +289,7 @@ class Processes:
         end = time.monotonic() + 90
         while True:
             with contextlib.suppress(ReplayTimeout):
-                if (found := inserted(self.address)) >= items:
+                if (found := inserted(self.address, self.settings.table)) >= items:
                     return found
             assert time.monotonic() < end
             time.sleep(0.002)
@@ -397,6 +413,87 @@ def test_of_more_than_is_wanted_the_newest_transitions_are_taken(
     assert 500 < len(scores) < 700
 
 
+def test_the_students_table_is_filled_likewise_and_goes_on_after_a_stop(
+    tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
+) -> None:
+    expected = transitions_by_dopamine(catch_data, 7, CATCH)
+    settings = catch_config(
+        tmp_path,
+        catch_data,
+        catch_teacher,
+        table=STUDENT_TABLE,
+        teacher_address=catch_service.address,
+    )
+    # All of the table is looked at below, which takes far more samples than a learner's share.
+    limits = {"min_student_size": len(expected), "error_buffer": 1e9}
+    with serving_replay(tmp_path, CATCH, **limits) as address:
+        stop = threading.Event()
+        preloader = build_preloader(dataclasses.replace(settings, replay_address=address))
+        thread = threading.Thread(target=preloader.run, args=(stop,))
+        thread.start()
+        wait_until(lambda: inserted(address, STUDENT_TABLE) >= 1000)
+        link_checkpoint(checkpoint_replay(address), tmp_path / "commit")
+        stop.set()
+        thread.join(20)
+    with serving_replay(tmp_path, CATCH, restore_from=tmp_path / "commit", **limits) as address:
+        assert 1000 <= inserted(address, STUDENT_TABLE) < len(expected)
+        settings = dataclasses.replace(settings, replay_address=address)
+        build_preloader(settings).run(threading.Event())
+        items = items_in(address, CATCH, STUDENT_TABLE)
+        assert inserted(address, STUDENT_TABLE) == len(expected)
+        assert inserted(address, TEACHER_TABLE) == 0
+    assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)
+
+
+def test_behind_reloaded_data_the_replay_ratio_counts_from_the_students_first_step(
+    tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
+) -> None:
+    # The table is full of reloaded data, as a million transitions fill one of a million.
+    limits = {
+        "student_capacity": 500,
+        "min_student_size": 500,
+        "samples_per_insert": 4.0,
+        "error_buffer": 64.0,
+    }
+    with serving_replay(tmp_path, CATCH, **limits) as address:
+        settings = catch_config(
+            tmp_path,
+            catch_data,
+            catch_teacher,
+            table=STUDENT_TABLE,
+            transitions=500,
+            replay_address=address,
+            teacher_address=catch_service.address,
+        )
+        build_preloader(settings).run(threading.Event())
+        assert inserted(address, STUDENT_TABLE) == 500
+        stop = threading.Event()
+        writer = ReplayWriter(address, STUDENT_TABLE, CATCH, 1, should_stop=stop.is_set)
+        thread = threading.Thread(target=play_until_stopped, args=(writer,))
+        thread.start()
+        # With nothing sampled, 64 / 4 = 16 steps, one more; then the actor waits.
+        wait_until(lambda: inserted(address, STUDENT_TABLE) >= 516)
+        time.sleep(0.3)
+        assert inserted(address, STUDENT_TABLE) <= 517
+        reader = ReplayReader(address, CATCH, GAMMA, 8)
+        for _ in range(50):
+            reader.sample(STUDENT_TABLE, timeout_seconds=20)
+            now = table_counts(address)[STUDENT_TABLE]
+            assert abs(4 * (now.inserted - 500) - now.sampled) <= 64 + 4
+            assert now.size == 500
+        reader.close()
+        stop.set()
+        thread.join(10)
+        writer.close()
+
+
+def play_until_stopped(writer: ReplayWriter) -> None:
+    frame = np.zeros(CATCH.frame_shape, np.uint8)
+    with contextlib.suppress(WriterStopped):
+        while True:
+            writer.append(0, StepRow(frame, 0, 0.0, False, None))
+
+
 def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
 ) -> None:
@@ -503,10 +600,12 @@ def test_data_that_changed_since_the_run_was_set_up_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("table", [TEACHER_TABLE, STUDENT_TABLE])
 def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew(
-    processes: Processes, catch_data: Path
+    processes: Processes, catch_data: Path, table: str
 ) -> None:
     expected = transitions_by_dopamine(catch_data, 7, CATCH)
+    processes.fill(table, len(expected))
     replay, importer = processes.start_replay(), processes.start_importer()
     processes.wait_for(500)
     commit = processes.commit("commit")
@@ -516,6 +615,6 @@ def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew
     importer.join(150)
     assert importer.exitcode == 0
     assert "filling the table anew" in processes.log(importer)
-    assert inserted(processes.address) == len(expected)
-    items = items_in(processes.address, CATCH)
+    assert inserted(processes.address, table) == len(expected)
+    items = items_in(processes.address, CATCH, table)
     assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)

@@ -50,7 +50,8 @@ def config(tmp_path: Path) -> ReplayConfig:
         layout=LAYOUT,
         checkpoint_root=tmp_path / "replay",
         port=free_port(),
-        min_student_size=1000,
+        min_student_size=1,
+        student_priority_exponent=0.5,
     )
 
 
@@ -67,6 +68,30 @@ def step(number: int) -> StepRow:
     return StepRow(frame, number % 6, 0.0, False, np.arange(6, dtype=np.float32))
 
 
+def check_priorities(address: str) -> None:
+    """Items 0 and 1 with priorities 1 and 9 are drawn as 1 to 3; then only item 0 is."""
+    priorities = [1.0, 9.0]
+    writer = ReplayWriter(address, STUDENT_TABLE, LAYOUT, 1, priority=lambda: priorities.pop(0))
+    for number in range(2):
+        writer.append(0, step(number))
+    writer.end_episode(0, step(2).frame)
+    assert writer.flush(timeout_seconds=20)
+    writer.close()
+    reader = ReplayReader(address, LAYOUT, 0.99, 64, importance_exponent=0.5)
+    sample = reader.sample(STUDENT_TABLE, timeout_seconds=20)
+    drawn = sample.batch.observation[:, 0, 0, -1]
+    # (3 / 1)^-0.5 beside 1; 64 draws miss item 0 with a probability of 0.75^64 = 1e-8.
+    np.testing.assert_allclose(
+        sample.batch.importance_weight, np.where(drawn == 0, 1, 3**-0.5), rtol=1e-6
+    )
+    reader.update_priorities(sample, np.where(drawn == 0, 1e8, 0.0))
+    reader.close()
+    reader = ReplayReader(address, LAYOUT, 0.99, 64)
+    sample = reader.sample(STUDENT_TABLE, timeout_seconds=20)
+    assert (sample.batch.observation[:, 0, 0, -1] == 0).all()
+    reader.close()
+
+
 def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart(
     config: ReplayConfig, processes: list[BaseProcess], tmp_path: Path
 ) -> None:
@@ -79,13 +104,14 @@ def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart
     # Of 40 steps the last 3 wait for their windows.
     assert counts_of(address)[TEACHER_TABLE].inserted == 37
     reader = ReplayReader(address, LAYOUT, 0.99, 32)
-    batch = reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    batch = reader.sample(TEACHER_TABLE, timeout_seconds=20).batch
     newest = batch.observation[:, 0, 0, -1]
     assert newest.max() <= 36
     np.testing.assert_array_equal(batch.action, newest % 6)
     np.testing.assert_array_equal(batch.next_observation[:, 5, 5, -1], newest + 3)
     with pytest.raises(ReplayTimeout):
         reader.sample(STUDENT_TABLE, timeout_seconds=0.2)
+    check_priorities(address)
     started = time.monotonic()
     reader.close()
     assert time.monotonic() - started < 2
@@ -114,6 +140,6 @@ def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart
     # 37 from the commit, then 10 whose windows are complete.
     assert counts_of(address)[TEACHER_TABLE].inserted == 47
     reader = ReplayReader(address, LAYOUT, 0.99, 32)
-    assert len(reader.sample(TEACHER_TABLE, timeout_seconds=20).action) == 32
+    assert len(reader.sample(TEACHER_TABLE, timeout_seconds=20).batch.action) == 32
     reader.close()
     restored.stop()

@@ -147,7 +147,7 @@ def test_a_restart_restores_exactly_the_commit_and_not_what_came_after(tmp_path:
     assert table_counts(restored.address) == committed
     assert not uncommitted.exists()
     reader = ReplayReader(restored.address, LAYOUT, 0.99, 8)
-    frames = [reader.sample(TEACHER_TABLE, 20).observation[:, 0, 0, -1] for _ in range(20)]
+    frames = [reader.sample(TEACHER_TABLE, 20).batch.observation[:, 0, 0, -1] for _ in range(20)]
     # The teacher's 7 steps and nothing else; 160 draws miss one with probability 1e-10.
     assert set(np.concatenate(frames).tolist()) == set(range(7))
     reader.close()
@@ -218,6 +218,10 @@ def test_a_missing_checkpoint_is_refused_and_nothing_is_removed(tmp_path: Path) 
     [
         ({"student_capacity": 999}, "capacity 1000 in table 'student', now it is 999"),
         ({"samples_per_insert": 2.0}, "samples_per_insert 4 in table 'student'"),
+        (
+            {"student_priority_exponent": 0.5},
+            "priority exponent 0 in table 'student', now it is 0.5",
+        ),
         ({"min_teacher_size": 2}, "min_size 1 in table 'teacher', now it is 2"),
         ({"layout": dataclasses.replace(LAYOUT, n_step=1)}, "holds frame as"),
     ],

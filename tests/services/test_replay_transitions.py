@@ -103,7 +103,7 @@ def transitions_from_replay(address: str, table: str) -> dict[int, Transition]:
     reader = ReplayReader(address, LAYOUT, GAMMA, 32)
     found = {}
     for _ in range(12 * table_counts(address)[table].size // 32 + 2):
-        batch = reader.sample(table, timeout_seconds=20)
+        batch = reader.sample(table, timeout_seconds=20).batch
         # Every pixel of a frame holds its number.
         assert (batch.observation == batch.observation[:, :1, :1]).all()
         for row in range(32):
@@ -192,10 +192,10 @@ def test_mixed_batches_hold_the_teachers_share_and_spare_the_other_table(address
         assert writer.flush(timeout_seconds=20)
         writer.close()
     reader = ReplayReader(address, LAYOUT, GAMMA, 32)
-    newest = [reader.sample_mixed(1.0, 20).observation[:, 0, 0, -1] for _ in range(3)]
+    newest = [reader.sample_mixed(1.0, 20).batch.observation[:, 0, 0, -1] for _ in range(3)]
     assert np.max(newest) <= 60
     assert table_counts(address)[STUDENT_TABLE].sampled == 0
-    newest = [reader.sample_mixed(0.25, 20).observation[:, 0, 0, -1] for _ in range(30)]
+    newest = [reader.sample_mixed(0.25, 20).batch.observation[:, 0, 0, -1] for _ in range(30)]
     # 960 draws with p = 0.25: mean 240, standard deviation sqrt(960 * 0.25 * 0.75) = 13.4.
     assert 240 - 5 * 13.4 < np.sum(np.asarray(newest) <= 60) < 240 + 5 * 13.4
     with pytest.raises(ValueError, match="teacher_share is 1.5"):
@@ -210,7 +210,7 @@ def test_an_empty_table_times_out_and_gives_its_batch_once_there_is_one(address:
     writer = ReplayWriter(address, TEACHER_TABLE, LAYOUT, 1)
     write(writer, 0, Episode(1, 5, True))
     assert writer.flush(timeout_seconds=20)
-    assert len(reader.sample(TEACHER_TABLE, timeout_seconds=20).action) == 4
+    assert len(reader.sample(TEACHER_TABLE, timeout_seconds=20).batch.action) == 4
     reader.close()
     writer.close()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.network_fields import network_from_fields
-from rrl_agents.networks.config import HEADS, MAX_ATOMS, MAX_UNITS, NetworkConfig
+from rrl_agents.networks.config import HEADS, MAX_ATOMS, MAX_UNITS, MAX_WIDTH, NetworkConfig
 
 WRITTEN = json.loads(json.dumps(dataclasses.asdict(NetworkConfig(head="categorical"))))
 
@@ -35,13 +35,26 @@ def _read(value: Any) -> NetworkConfig:
         noisy=st.booleans(),
         quantile_embedding_dim=st.integers(1, MAX_ATOMS),
     )
+    | st.builds(
+        NetworkConfig,
+        name=st.just("impala_cnn"),
+        features=st.lists(st.integers(1, MAX_UNITS), min_size=1, max_size=16).map(tuple),
+        width=st.integers(1, MAX_WIDTH),
+    )
 )
 def test_every_network_is_read_back_from_what_is_written(config: NetworkConfig) -> None:
     assert _read(dataclasses.asdict(config)) == config
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(NetworkConfig)])
-def test_no_field_has_a_default(field: str) -> None:
+def test_a_card_from_before_networks_had_a_width_is_read() -> None:
+    before = {name: value for name, value in WRITTEN.items() if name != "width"}
+    assert _read(before) == NetworkConfig(head="categorical")
+
+
+@pytest.mark.parametrize(
+    "field", [field.name for field in dataclasses.fields(NetworkConfig) if field.name != "width"]
+)
+def test_no_other_field_has_a_default(field: str) -> None:
     with pytest.raises(ValueError, match=f"field {field} is missing"):
         _read({name: value for name, value in WRITTEN.items() if name != field})
 
@@ -62,6 +75,9 @@ def test_no_field_has_a_default(field: str) -> None:
         ("dueling", 1, "field dueling is 1; it must be true or false"),
         ("noisy", None, "field noisy is None; it must be true or false"),
         ("quantile_embedding_dim", -1, "quantile_embedding_dim holds -1"),
+        ("width", 4, "width is 4; only impala_cnn has one"),
+        ("width", 2**40, "width holds 1099511627776"),
+        ("width", None, "field width is None; it must be a whole number"),
         ("bias", True, "unknown field bias"),
     ],
 )

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.students.config import StudentConfig
+from rrl_agents.students.registry import STUDENTS
 from services.cli.experiment_flags import Settings, parse, required
+from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.presets import DEMO, PAPER, PRESETS
 from services.shared.errors import UserError
 
@@ -67,15 +70,51 @@ def test_flags_change_one_setting_of_the_preset_each() -> None:
     assert isinstance(got.experiment.method, QDaggerConfig)
 
 
-def test_unknown_methods_and_presets_are_refused_with_what_there_is() -> None:
-    with pytest.raises(UserError, match=r"'dagger' is no method; .*qdagger, tabula_rasa"):
-        order("dagger", "--run", "x")
+@pytest.mark.parametrize("name", sorted(PAPER_PRESETS))
+def test_a_preset_of_the_paper_may_stand_in_the_methods_place(name: str) -> None:
+    preset = PAPER_PRESETS[name]
+    assert order(name, "--run", "x").experiment == preset.config
+    assert order(preset.method, "--preset", name, "--run", "x").experiment == preset.config
+
+
+@pytest.mark.parametrize("words", [("--student", "rainbow_impala"), ("--student=rainbow_impala",)])
+def test_a_student_sets_network_and_algorithm_and_nothing_else(words: tuple[str, ...]) -> None:
+    got = order("qdagger", "--run", "x", *words).experiment
+    student = STUDENTS["rainbow_impala"]
+    assert got == dataclasses.replace(
+        PRESETS["qdagger"][PAPER], network=student.network, student=student.learning
+    )
+
+
+def test_flags_of_single_settings_count_beside_a_student() -> None:
+    got = order(
+        "qdagger", "--student", "drq", "--run=x", "--student.random-shift=2", "--network.no-dueling"
+    ).experiment
+    drq = STUDENTS["drq"]
+    assert got.student == dataclasses.replace(drq.learning, random_shift=2)
+    assert got.network == dataclasses.replace(drq.network, dueling=False)
+    # Without a student of the registry, too.
+    plain = order("qdagger", "--run=x", "--student.double").experiment
+    assert plain.student == StudentConfig(double=True)
+
+
+def test_unknown_methods_presets_and_students_are_refused_with_what_there_is() -> None:
+    with pytest.raises(UserError, match=r"'dager' is no method .*dagger.*; (?s:.*)tabula_rasa"):
+        order("dager", "--run", "x")
+    with pytest.raises(UserError, match="'qdagger_rainbo' is no method .*qdagger_rainbow"):
+        order("qdagger_rainbo", "--run", "x")
     with pytest.raises(UserError, match="'' is no method"):
         order()
     with pytest.raises(UserError, match="'fast' is no preset of qdagger; use paper, demo"):
         order("qdagger", "--preset", "fast")
     with pytest.raises(UserError, match="--preset needs a name"):
         order("qdagger", "--preset")
+    with pytest.raises(UserError, match="'rainbo' is no student; use rainbow"):
+        order("qdagger", "--student", "rainbo")
+    with pytest.raises(UserError, match="'x' is no student; use dqn or double_dqn"):
+        order("qdagger", "--student", "x")
+    with pytest.raises(UserError, match="--student needs a name"):
+        order("qdagger", "--student")
 
 
 def test_settings_that_do_not_fit_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,9 +122,9 @@ def test_settings_that_do_not_fit_are_refused(capsys: pytest.CaptureFixture[str]
         order("qdagger", "--run=x", "--num-actors=0")
     # Settings of a part are refused by the parser, which shows them in a box.
     with pytest.raises(SystemExit) as ended:
-        order("qdagger", "--run=x", "--method.temperature=-1")
+        order("qdagger", "--run=x", "--method.distillation.temperature=-1")
     assert ended.value.code == 2
-    assert "temperature is -1.0; use a number above 0" in capsys.readouterr().err
+    assert "temperature is -1.0; use a number above 0" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -110,10 +149,14 @@ def test_help_lists_methods_and_then_flags_with_defaults(
     with pytest.raises(SystemExit) as ended:
         order("--help")
     assert ended.value.code == 0
-    assert "qdagger, tabula_rasa" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in [*PRESETS, *PAPER_PRESETS])
     with pytest.raises(SystemExit) as ended:
         order("qdagger", "--help")
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert "--method.temperature" in shown
+    assert "--method.distillation.temperature" in shown
+    # The registry's students, and single settings of theirs.
+    assert "--student dqn|double_dqn|" in " ".join(shown.split())
+    assert "--student.double" in shown
     assert "0.1" in shown

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rrl_agents.environments import score_tables
 from rrl_agents.environments.atari import AtariEnvironment
 from rrl_agents.environments.game_names import name_key, rom_name
+from rrl_agents.environments.kinds import games
 
 
 class RawGame:
@@ -113,39 +114,6 @@ def test_the_default_limit_is_the_protocols_half_hour() -> None:
     assert spec.max_episode_steps * spec.frames_per_step == 60 * 60 * 30
 
 
-def test_equal_seeds_play_equal_games_and_seeds_are_consecutive() -> None:
-    def play(num_envs: int, seed: int) -> list[NDArray[np.uint8]]:
-        environment = AtariEnvironment("breakout", num_envs)
-        environment.reset(seed)
-        actions = np.random.default_rng(1).integers(0, 4, size=60)
-        frames = [environment.step(np.full(num_envs, a)).observation[..., -1] for a in actions]
-        environment.close()
-        return frames
-
-    pair, single = play(2, seed=10), play(1, seed=11)
-    np.testing.assert_array_equal(np.stack(pair)[:, 1], np.stack(single)[:, 0])
-    assert any((frame[0] != frame[1]).any() for frame in pair)
-
-
-def test_observations_do_not_change_after_the_next_step() -> None:
-    environment = AtariEnvironment("pong", 1)
-    kept = environment.reset(0)
-    copy = kept.copy()
-    for _ in range(3):
-        environment.step(np.zeros(1, np.int64))
-    np.testing.assert_array_equal(kept, copy)
-    environment.close()
-
-
-@pytest.mark.parametrize("action", [-1, 6])
-def test_an_action_outside_the_set_is_refused(action: int) -> None:
-    environment = AtariEnvironment("pong", 1)
-    environment.reset(0)
-    with pytest.raises(ValueError, match="A = 6"):
-        environment.step(np.array([action]))
-    environment.close()
-
-
 def test_a_seed_an_emulator_cannot_hold_is_refused() -> None:
     environment = AtariEnvironment("pong", 2)
     for seed in (-1, 2**31 - 2):
@@ -164,6 +132,31 @@ def test_games_are_known_in_any_spelling(name: str) -> None:
 def test_an_unknown_game_is_refused_with_its_nearest_names() -> None:
     with pytest.raises(ValueError, match=r"'Pongg'.*\bpong\b"):
         rom_name("Pongg")
+
+
+def test_a_game_for_two_players_is_refused() -> None:
+    # In this game the emulator would end the whole process.
+    with pytest.raises(ValueError, match="'MazeCraze' needs two players"):
+        rom_name("MazeCraze")
+
+
+def test_all_games_of_the_emulator_are_known_but_those_for_two_players() -> None:
+    known = {rom_name(name) for name in games("atari")}
+    assert known == set(roms.get_all_rom_ids()) - {"combat", "joust", "maze_craze", "warlords"}
+    assert len(known) == 104
+
+
+@pytest.mark.slow
+def test_every_game_plays() -> None:
+    for game in games("atari"):
+        environment = AtariEnvironment(game, 1)
+        observation = environment.reset(0)
+        assert observation.shape == (1, 84, 84, 4)
+        for step_number in range(20):
+            action = np.array([step_number % environment.spec.num_actions])
+            step = environment.step(action)
+        assert step.observation.shape == (1, 84, 84, 4)
+        environment.close()
 
 
 def test_every_game_with_a_random_score_exists_once() -> None:

@@ -100,19 +100,6 @@ def test_a_limit_at_the_natural_end_is_a_termination() -> None:
     assert steps[-1].terminated[0] and not steps[-1].truncated[0]
 
 
-def test_equal_seeds_play_equal_games_and_seeds_are_consecutive() -> None:
-    def columns(num_envs: int, seed: int) -> list[list[int]]:
-        environment = CatchEnvironment(num_envs)
-        seen = []
-        observation = environment.reset(seed)
-        for _ in range(50):
-            seen.append(observation[:, 0, :, 0].argmax(axis=1).tolist())
-            observation = environment.step(np.ones(num_envs, np.int64)).observation
-        return seen
-
-    assert [row[1] for row in columns(2, seed=3)] == [row[0] for row in columns(1, seed=4)]
-
-
 def test_an_action_outside_the_set_is_refused() -> None:
     environment = CatchEnvironment(1)
     environment.reset(0)

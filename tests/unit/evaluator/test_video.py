@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from services.evaluator.video import record_gif
+from services.evaluator.video import channel_colour, record_gif
 
 
 def grey_frames(count: int, height: int = 8, width: int = 12) -> list[NDArray[np.uint8]]:
@@ -20,14 +20,49 @@ def read_back(path: Path) -> list[NDArray[np.uint8]]:
         return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
 
 
-def test_grey_frames_come_back_twice_as_large_with_their_own_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "scale"),
+    # At least 2, and more where the longer side would stay below 160: 160 // 12 = 13.
+    [((84, 84), 2), ((200, 100), 2), ((8, 12), 13)],
+)
+def test_grey_frames_come_back_enlarged_with_their_own_values(
+    tmp_path: Path, shape: tuple[int, int], scale: int
+) -> None:
     path = tmp_path / "play.gif"
-    assert record_gif(grey_frames(5), path, 15.0) == 5
+    assert record_gif(grey_frames(5, *shape), path, 15.0) == 5
     frames = read_back(path)
     assert len(frames) == 5
     for index, frame in enumerate(frames):
-        assert frame.shape == (16, 24, 3)
+        assert frame.shape == (shape[0] * scale, shape[1] * scale, 3)
         assert np.all(frame == 2 * index)
+
+
+def test_objects_come_back_in_the_colours_of_their_channels_the_first_on_top(
+    tmp_path: Path,
+) -> None:
+    # Cells of a 2x2 grid: nothing, object 0, object 3, and objects 1 and 2 at once.
+    frame = np.zeros((2, 2, 4), np.uint8)
+    frame[0, 1, 0] = frame[1, 0, 3] = frame[1, 1, 1] = frame[1, 1, 2] = 255
+    record_gif([frame, np.zeros_like(frame)], tmp_path / "play.gif", 15.0)
+    drawn, empty = read_back(tmp_path / "play.gif")
+    assert drawn.shape == (160, 160, 3)
+    cells = drawn[40::80, 40::80]
+    assert cells[0, 0].tolist() == [0, 0, 0]
+    assert cells[0, 1].tolist() == list(channel_colour(0))
+    assert cells[1, 0].tolist() == list(channel_colour(3))
+    assert cells[1, 1].tolist() == list(channel_colour(1))
+    assert not empty.any()
+
+
+def test_the_ten_channels_of_seaquest_look_different() -> None:
+    colours = np.asarray([(0, 0, 0), *(channel_colour(index) for index in range(10))])
+    distances = np.abs(colours[:, None] - colours[None]).sum(axis=-1)
+    assert distances[~np.eye(11, dtype=bool)].min() > 50
+
+
+def test_nothing_is_recorded_of_vectors(tmp_path: Path) -> None:
+    assert record_gif([np.zeros(4, np.float32)] * 3, tmp_path / "play.gif", 15.0) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_colours_come_back_as_they_were(tmp_path: Path) -> None:
@@ -76,7 +111,8 @@ def test_a_bound_below_two_frames_is_refused_and_the_old_file_stays(tmp_path: Pa
     [
         ([], 15.0, "at least one frame"),
         ([np.zeros((4, 4), np.float32)], 15.0, "must be uint8"),
-        ([np.zeros((4, 4, 4), np.uint8)], 15.0, "must be"),
+        ([np.zeros((4, 4, 256), np.uint8)], 15.0, "must be"),
+        ([np.zeros((4, 4, 3, 1), np.uint8)], 15.0, "must be"),
         ([np.zeros((0, 4), np.uint8)], 15.0, "must be"),
         ([np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8)], 15.0, "of shape"),
         (grey_frames(2), 0.0, "frames_per_second"),

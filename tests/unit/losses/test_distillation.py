@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from rrl_agents.losses.distillation import distillation_loss
+from rrl_agents.losses.distillation import (
+    best_action_cross_entropy,
+    distillation_loss,
+    mean_squared_difference,
+)
 
 
 @pytest.mark.parametrize("jitted", [True, False])
@@ -86,3 +90,28 @@ def test_values_of_two_different_action_sets_are_refused() -> None:
     arrays: tuple[Any, Any] = (jnp.zeros(2), jnp.zeros(3))
     with pytest.raises(AssertionError):
         distillation_loss(*arrays, 1.0)
+
+
+def test_the_best_action_alone_is_the_cold_teachers_divergence() -> None:
+    # A teacher that is cold enough puts all its mass on its best action, whose entropy is 0.
+    student, teacher = jnp.float32([0.3, 0.1, -0.2]), jnp.float32([1.0, 4.0, 2.0])
+    cold = distillation_loss(student, teacher, 0.1, teacher_temperature=1e-3)
+    assert best_action_cross_entropy(student, teacher, 0.1) == pytest.approx(float(cold), rel=1e-5)
+    # By hand: -ln(e^1 / (e^3 + e^1 + e^-2)).
+    by_hand = -math.log(math.e / (math.e**3 + math.e + math.e**-2))
+    assert best_action_cross_entropy(student, teacher, 0.1) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_regression_on_values_is_the_mean_of_the_squares() -> None:
+    # (1^2 + 0^2 + 2^2) / 3.
+    loss = mean_squared_difference(jnp.float32([1.0, 2.0, 0.0]), jnp.float32([0.0, 2.0, 2.0]))
+    assert loss == pytest.approx(5.0 / 3.0)
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda s, t: best_action_cross_entropy(s, t, 0.5), mean_squared_difference]
+)
+def test_no_gradient_of_the_variants_flows_into_the_teacher(loss: Any) -> None:
+    student, teacher = jnp.float32([0.3, 0.1]), jnp.float32([1.0, 4.0])
+    assert (jax.grad(loss, argnums=1)(student, teacher) == 0.0).all()
+    assert (jax.grad(loss)(student, teacher) != 0.0).all()

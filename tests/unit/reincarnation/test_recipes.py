@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from rrl_agents.reincarnation.qdagger import QDaggerConfig, qdagger
+from rrl_agents.reincarnation.dqfd import DqfdConfig, dqfd
+from rrl_agents.reincarnation.fine_tuning import FineTuningConfig, fine_tuning
+from rrl_agents.reincarnation.jsrl import JsrlConfig, jsrl
+from rrl_agents.reincarnation.offline_pretraining import (
+    ConservativeConfig,
+    OfflinePretrainingConfig,
+    RehearsalConfig,
+    offline_pretraining,
+    rehearsal,
+)
+from rrl_agents.reincarnation.qdagger import (
+    DaggerConfig,
+    KickstartingConfig,
+    QDaggerConfig,
+    QlDaggerConfig,
+    WeaningConfig,
+    dagger,
+    kickstarting,
+    qdagger,
+    ql_dagger,
+)
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig, tabula_rasa
+from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Progress, Stage
 
@@ -20,7 +44,7 @@ def test_qdagger_distils_with_full_weight_offline_on_the_teachers_data() -> None
     assert recipe.weaning_weight(offline) == 1.0
     assert recipe.term_weights(offline) == {"td": 1.0, "distillation": 3.0}
     assert recipe.learning_rate(offline) == 1e-4
-    assert recipe.teacher_share(Stage.OFFLINE) == 1.0
+    assert recipe.teacher_share(offline) == 1.0
     assert recipe.offline_updates == 1_000_000
 
 
@@ -31,7 +55,7 @@ def test_qdagger_weans_online_by_the_score_on_the_students_data() -> None:
     # Score 1/2: lambda 1/2, distillation 3 / 2, rate (1e-4 + 1e-5) / 2.
     assert recipe.term_weights(progress) == {"td": 1.0, "distillation": 1.5}
     assert recipe.learning_rate(progress) == pytest.approx(5.5e-5)
-    assert recipe.teacher_share(Stage.ONLINE) == 0.0
+    assert recipe.teacher_share(progress) == 0.0
     assert recipe.needs_teacher(progress)
 
 
@@ -58,13 +82,126 @@ def test_tabula_rasa_is_one_step_q_learning_without_a_teacher() -> None:
     assert not recipe.needs_teacher(ONLINE)
 
 
+def test_kickstarting_is_qdagger_without_its_offline_stage() -> None:
+    recipe, original = kickstarting(KickstartingConfig()), qdagger(QDaggerConfig())
+    assert (recipe.offline_updates, recipe.needs_teacher_data) == (0, False)
+    for student_return in (None, 0.0, 30.0):
+        progress = dataclasses.replace(ONLINE, student_return=student_return)
+        assert recipe.weaning_weight(progress) == original.weaning_weight(progress)
+        assert recipe.term_weights(progress) == original.term_weights(progress)
+        assert recipe.learning_rate(progress) == original.learning_rate(progress)
+
+
+def test_dagger_alone_gives_the_td_loss_no_weight() -> None:
+    recipe = dagger(DaggerConfig())
+    assert recipe.term_weights(ONLINE) == {"td": 0.0, "distillation": 3.0}
+    assert recipe.offline_updates == 1_000_000
+
+
+def test_ql_dagger_listens_to_the_teacher_until_its_time_is_up_whatever_the_score() -> None:
+    recipe = ql_dagger(QlDaggerConfig())
+    better = dataclasses.replace(ONLINE, student_return=30.0)
+    assert recipe.weaning_weight(better) == 1.0
+    assert recipe.term_weights(better) == {"td": 1.0, "distillation": 3.0}
+    assert recipe.weaning_weight(dataclasses.replace(better, actor_steps=1_500_000)) == 0.0
+
+
+def test_dqfd_weans_the_margin_by_the_score() -> None:
+    recipe = dqfd(DqfdConfig())
+    # Score 1/2.
+    halfway = dataclasses.replace(ONLINE, student_return=0.0)
+    progress = dataclasses.replace(halfway, weaning_weight=recipe.weaning_weight(halfway))
+    assert recipe.term_weights(progress) == {"td": 1.0, "margin": 0.5}
+    assert recipe.learning_rate(progress) == 1e-4
+    assert recipe.q_learning.n_step == 1 and recipe.offline_updates == 1_000_000
+
+
+def test_jsrl_lets_the_teacher_begin_with_a_horizon_that_shrinks_each_iteration() -> None:
+    recipe = jsrl(JsrlConfig())
+    assert recipe.guide is not None
+    # 100 x 0.8 = 80, x 0.8 = 64, x 0.8 = 51.2, rounded down.
+    horizons = [recipe.guide.horizon(250_000 * iteration) for iteration in range(4)]
+    assert horizons == [100, 80, 64, 51]
+    assert recipe.guide.share(0) == 0.0
+    assert recipe.term_weights(ONLINE) == {"td": 1.0}
+    assert recipe.learning_rate(ONLINE) == 6.25e-5
+    assert not recipe.needs_teacher(ONLINE) and recipe.teacher_acts(actor_steps=0)
+
+
+def test_jsrls_mixture_falls_along_a_line_over_two_and_a_half_million_steps() -> None:
+    guide = jsrl(JsrlConfig(mixture_share=1.0)).guide
+    assert guide is not None
+    assert [guide.share(s) for s in (0, 625_000, 2_500_000, 3_000_000)] == [1.0, 0.75, 0.0, 0.0]
+
+
 @pytest.mark.parametrize(
-    "settings",
-    [{"temperature": 0.0}, {"offline_updates": -1}, {"wean_steps": -1}],
+    ("recipe", "online_share"),
+    [
+        (offline_pretraining(OfflinePretrainingConfig()), 0.0),
+        (rehearsal(RehearsalConfig(teacher_data_share=1 / 16)), 1 / 16),
+    ],
 )
-def test_impossible_qdagger_settings_are_refused(settings: dict[str, float]) -> None:
+def test_pretraining_is_conservative_offline_and_plain_online(
+    recipe: Recipe, online_share: float
+) -> None:
+    offline = dataclasses.replace(ONLINE, stage=Stage.OFFLINE)
+    assert recipe.term_weights(offline) == {"td": 1.0, "conservative": 1.0}
+    assert recipe.term_weights(ONLINE) == {"td": 1.0, "conservative": 0.0}
+    assert (recipe.learning_rate(offline), recipe.learning_rate(ONLINE)) == (1e-4, 1e-5)
+    assert (recipe.teacher_share(offline), recipe.teacher_share(ONLINE)) == (1.0, online_share)
+    assert recipe.fresh_optimiser_online and recipe.syncs_target_before_online
+    assert not recipe.needs_teacher(ONLINE)
+
+
+def test_fine_tuning_goes_on_from_the_teacher_and_explores_little() -> None:
+    recipe = fine_tuning(FineTuningConfig())
+    assert recipe.initial_weights == "teacher" and recipe.reloads_data
+    assert recipe.learning_rate(ONLINE) == 1e-5
+    assert recipe.epsilon(0) == recipe.epsilon(10**6) == 0.01
+    assert not recipe.needs_teacher_data
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        QDaggerConfig(offline_updates=-1),
+        QDaggerConfig(distillation=DistillationConfig(coefficient=-1.0)),
+        JsrlConfig(roll_in_steps=-1),
+        JsrlConfig(roll_in_decay=1.0),
+        JsrlConfig(iteration_steps=0),
+        JsrlConfig(mixture_share=1.5),
+        JsrlConfig(mixture_steps=0),
+        FineTuningConfig(learning_rate=0.0),
+        TabulaRasaConfig(learning_rate=-1.0),
+        DqfdConfig(learning_rate=0.0),
+        OfflinePretrainingConfig(conservative=ConservativeConfig(online_learning_rate=0.0)),
+    ],
+)
+def test_what_a_part_cannot_do_is_refused_with_the_recipe(config: MethodConfig) -> None:
     with pytest.raises(ValueError, match="; use "):
-        QDaggerConfig(**settings)  # type: ignore[arg-type]
+        make_recipe(config)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "settings"),
+    [
+        (DistillationConfig, {"temperature": 0.0}),
+        (DistillationConfig, {"teacher_temperature": 0.0}),
+        (DistillationConfig, {"loss": "kll"}),
+        (WeaningConfig, {"wean_steps": -1}),
+        (DqfdConfig, {"margin": -1.0}),
+        (DqfdConfig, {"margin_form": "min"}),
+        (DqfdConfig, {"wean_steps": -1}),
+        (ConservativeConfig, {"temperature": 0.0}),
+        (RehearsalConfig, {"teacher_data_share": 0.0}),
+        (RehearsalConfig, {"teacher_data_share": 1.0}),
+    ],
+)
+def test_impossible_settings_of_a_method_are_refused(
+    config_class: type[Any], settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="; (use|choose) "):
+        config_class(**settings)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +211,7 @@ def test_impossible_qdagger_settings_are_refused(settings: dict[str, float]) -> 
         {"discount": 1.0},
         {"batch_size": 0},
         {"final_epsilon": -0.1},
+        {"initial_epsilon": 1.5},
         {"target_update_steps": 6},
         {"min_replay_size": 0},
     ],

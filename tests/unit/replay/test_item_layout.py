@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -80,13 +81,17 @@ def test_values_other_than_one_in_a_flag_do_not_reach_beyond_the_window() -> Non
 @given(data=st.data())
 def test_decoding_equals_the_definition_step_by_step(data: st.DataObject) -> None:
     stack, n_step = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
-    layout = ItemLayout(frame_shape=(2, 2), stack_size=stack, n_step=n_step, num_actions=3)
+    shape = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple))
+    dtype = data.draw(st.sampled_from(["uint8", "float32"]))
+    layout = ItemLayout(
+        frame_shape=shape, stack_size=stack, n_step=n_step, num_actions=3, frame_dtype=dtype
+    )
     size, gamma = data.draw(st.integers(1, 6)), data.draw(st.sampled_from([0.0, 0.5, 0.99, 1.0]))
     random = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     steps = random.integers(1, n_step + 1, size)
     columns: dict[str, NDArray[Any]] = {
         "action": random.integers(0, 3, size, np.int32),
-        "frame": random.integers(0, 255, (size, layout.window, 2, 2), np.uint8),
+        "frame": random.integers(0, 255, (size, layout.window, *shape)).astype(dtype),
         "has_teacher": random.integers(0, 2, size, np.uint8),
         "reward": random.uniform(-1, 1, (size, n_step)).astype(np.float32),
         "teacher_q": random.normal(size=(size, 3)).astype(np.float32),
@@ -107,6 +112,7 @@ def test_decoding_equals_the_definition_step_by_step(data: st.DataObject) -> Non
         later = np.stack([frames[steps[row] + i] for i in range(stack)], axis=-1)
         np.testing.assert_allclose(batch.n_step_return[row], expected_return, atol=1e-6)
         np.testing.assert_allclose(batch.discount[row], 0.0 if ended[row] else factor, atol=1e-6)
+        assert batch.observation.dtype == batch.next_observation.dtype == dtype
         np.testing.assert_array_equal(batch.observation[row], now)
         np.testing.assert_array_equal(batch.next_observation[row], later)
         np.testing.assert_array_equal(batch.teacher_q[row], columns["teacher_q"][row])
@@ -151,6 +157,31 @@ def test_an_unanswered_row_is_marked_and_holds_zeros() -> None:
 def test_a_row_that_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LAYOUT.row(step(**changes))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((10, 10, 4), "uint8"), ((4,), "float32"), ((84, 84), "uint8")]
+)
+def test_rows_hold_frames_of_the_layouts_shape_and_type(shape: tuple[int, ...], dtype: str) -> None:
+    layout = ItemLayout(frame_shape=shape, stack_size=1, n_step=2, num_actions=2, frame_dtype=dtype)
+    frame = np.ones(shape, dtype)
+    assert layout.row(step(frame=frame))["frame"] is frame
+    padding = layout.padding_row()["frame"]
+    assert padding.shape == shape and padding.dtype == dtype and not padding.any()
+    assert layout.item_columns()["frame"] == ((3, *shape), np.dtype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frame_shape": ()}, "at least one axis"),
+        ({"frame_shape": (10, 0, 4)}, r"frame_shape\[1\] is 0"),
+        ({"frame_dtype": "float64"}, "frame_dtype is 'float64'.*'uint8', 'float32'"),
+    ],
+)
+def test_frames_that_no_network_takes_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(LAYOUT, **changes)
 
 
 @pytest.mark.parametrize("field", ["stack_size", "n_step", "num_actions"])

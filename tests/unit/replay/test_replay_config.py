@@ -22,6 +22,8 @@ def test_one_batch_of_32_every_4_steps_samples_each_item_8_times() -> None:
         ({"min_student_size": 11, "student_capacity": 10}, "never be sampled"),
         ({"min_teacher_size": 11, "teacher_capacity": 10}, "min_teacher_size is 11"),
         ({"samples_per_insert": 0.0}, "samples_per_insert is 0.0"),
+        ({"student_priority_exponent": -0.5}, "student_priority_exponent is -0.5"),
+        ({"student_priority_exponent": float("nan")}, "student_priority_exponent is nan"),
         ({"samples_per_insert": 8.0, "error_buffer": 7.0}, "error_buffer is 7.0"),
         ({"error_buffer": float("nan")}, "error_buffer is nan"),
         ({"port": 65536}, "port is 65536"),

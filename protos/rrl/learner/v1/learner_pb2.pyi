@@ -91,6 +91,7 @@ class Progress(google.protobuf.message.Message):
     RANDOM_RETURN_FIELD_NUMBER: builtins.int
     WEIGHTS_VERSION_FIELD_NUMBER: builtins.int
     EVALUATIONS_FIELD_NUMBER: builtins.int
+    MAX_PRIORITY_FIELD_NUMBER: builtins.int
     stage: global___Stage.ValueType
     teacher_steps: builtins.int
     """Agent steps the teacher has played into its table."""
@@ -111,6 +112,8 @@ class Progress(google.protobuf.message.Message):
     """Grows with each publication of weights."""
     evaluations: builtins.int
     """Evaluations taken in so far."""
+    max_priority: builtins.float
+    """Largest priority that the student's transitions have been given: what new ones enter with."""
     def __init__(
         self,
         *,
@@ -125,9 +128,10 @@ class Progress(google.protobuf.message.Message):
         random_return: builtins.float = ...,
         weights_version: builtins.int = ...,
         evaluations: builtins.int = ...,
+        max_priority: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "offline_updates", b"offline_updates", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    def ClearField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "max_priority", b"max_priority", "offline_updates", b"offline_updates", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing_extensions.Literal["_student_return", b"_student_return"]) -> typing_extensions.Literal["student_return"] | None: ...
     @typing.overload

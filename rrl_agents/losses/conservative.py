@@ -1,0 +1,32 @@
+"""Conservative Q-learning's penalty, for one transition (CQL)."""
+
+from __future__ import annotations
+
+import chex
+import jax
+
+
+def conservative_loss(q_tm1: jax.Array, a_tm1: jax.Array, temperature: float) -> jax.Array:
+    """How much less likely the recorded action is than certain, under the softened values.
+
+    logsumexp(Q(s, .) / tau) - Q(s, a) / tau (Kumar et al., 2020, arXiv:2006.04779, equation 4,
+    CQL(H); with the temperature of Agarwal et al., 2022): the cross-entropy of softmax(Q / tau) on
+    the action that the data holds. It keeps values of actions that the data lacks from growing.
+
+    Args:
+        q_tm1: float32 [A], action values of the network being trained.
+        a_tm1: int32 [], the action in the data.
+        temperature: Above 0, divides the values.
+
+    Returns:
+        float32 [], in nats.
+
+    Raises:
+        ValueError: When the temperature is not positive.
+    """
+    if temperature <= 0.0:
+        raise ValueError(f"temperature is {temperature}; use a number above 0")
+    chex.assert_rank([q_tm1, a_tm1], [1, 0])
+    chex.assert_type([q_tm1, a_tm1], [float, int])
+    scaled = q_tm1 / temperature
+    return jax.nn.logsumexp(scaled) - scaled[a_tm1]

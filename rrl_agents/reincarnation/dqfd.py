@@ -1,0 +1,71 @@
+"""DQfD: Q-learning with a margin by which the teacher's action must lead (Hester et al., 2018).
+
+arXiv:1704.03732, as Agarwal et al., 2022, compare it: the expert is the teacher's best action, in
+its own data and then in the states of the student's play, with a weight that is weaned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from rrl_agents.reincarnation.qdagger import taught, teacher_data_offline
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.reincarnation.terms import margin_over_other_actions, temporal_difference
+from rrl_agents.schedules.learning_rate import constant
+from rrl_agents.schedules.weaning import until_matching_teacher
+from rrl_agents.training.q_learning_config import QLearningConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DqfdConfig:
+    """Settings of DQfD.
+
+    Attributes:
+        q_learning: Settings shared by all methods, with 1-step returns.
+        margin: By how much the teacher's best action must lead, at least 0.
+        margin_form: "mean" over the actions (the released code's), or the "max" (DQfD's own).
+        margin_coefficient: Factor of that term beside lambda, at least 0.
+        offline_updates: Gradient steps on the teacher's data, at least 0.
+        wean_steps: Decisions of the students after which lambda is 0.
+        learning_rate: Adam's rate, above 0.
+    """
+
+    q_learning: QLearningConfig = QLearningConfig(n_step=1)
+    margin: float = 1.0
+    margin_form: Literal["mean", "max"] = "mean"
+    margin_coefficient: float = 1.0
+    offline_updates: int = 1_000_000
+    wean_steps: int = 1_500_000
+    learning_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Refuse numbers without a meaning; the parts refuse the rest."""
+        if self.margin_form not in ("mean", "max"):
+            raise ValueError(f"margin_form is {self.margin_form!r}; choose 'mean' or 'max'")
+        if not 0.0 <= self.margin < float("inf"):
+            raise ValueError(f"margin is {self.margin}; use a number from 0")
+        if self.wean_steps < 0:
+            raise ValueError(f"wean_steps is {self.wean_steps}; use 0 or more")
+
+
+def dqfd(config: DqfdConfig) -> Recipe:
+    """Put DQfD together: TD and the margin, lambda 1 offline, then weaned by the score."""
+    return Recipe(
+        name="dqfd",
+        q_learning=config.q_learning,
+        terms=(
+            temporal_difference(),
+            margin_over_other_actions(
+                margin=config.margin,
+                form=config.margin_form,
+                coefficient=config.margin_coefficient,
+            ),
+        ),
+        offline_updates=config.offline_updates,
+        weaning_weight=until_matching_teacher(config.wean_steps),
+        learning_rate=constant(config.learning_rate),
+        teacher_share=teacher_data_offline,
+        needs_teacher=taught,
+        syncs_target_before_online=True,
+    )

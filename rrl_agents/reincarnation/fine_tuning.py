@@ -1,0 +1,40 @@
+"""Fine-tuning: go on from the teacher's own weights, and its replay data where there is any.
+
+Agarwal et al., 2022, section 5: Nature DQN with RMSProp, trained on with Adam at a low rate. The
+student has the teacher's architecture, so only networks of ours and Dopamine's can be gone on from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.reincarnation.terms import temporal_difference
+from rrl_agents.schedules.learning_rate import constant
+from rrl_agents.training.q_learning_config import QLearningConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Settings of fine-tuning.
+
+    Attributes:
+        q_learning: Settings shared by all methods, with 1-step returns; a student that can play
+            explores little from the beginning.
+        learning_rate: Adam's rate, above 0; low, so that what is known is not unlearned.
+    """
+
+    q_learning: QLearningConfig = QLearningConfig(n_step=1, initial_epsilon=0.01)
+    learning_rate: float = 1e-5
+
+
+def fine_tuning(config: FineTuningConfig) -> Recipe:
+    """Put fine-tuning together: the teacher's weights, then plain Q-learning."""
+    return Recipe(
+        name="fine_tuning",
+        q_learning=config.q_learning,
+        terms=(temporal_difference(),),
+        learning_rate=constant(config.learning_rate),
+        initial_weights="teacher",
+        reloads_data=True,
+    )

@@ -1,0 +1,129 @@
+"""Offline pre-training: conservative Q-learning on the teacher's data, then plain Q-learning.
+
+CQL (Kumar et al., 2020, arXiv:2006.04779) as Agarwal et al., 2022, compare it; with rehearsal
+(Paine et al., 2019; Ball et al., 2023), which keeps a share of the teacher's data in every batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.reincarnation.terms import conservative_penalty, temporal_difference
+from rrl_agents.schedules.learning_rate import by_stage
+from rrl_agents.training.q_learning_config import QLearningConfig
+from rrl_agents.types import Progress, Stage
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConservativeConfig:
+    """The penalty and the rates of learning from recorded data.
+
+    Attributes:
+        temperature: Divides the action values in the penalty, above 0.
+        coefficient: Factor of the penalty in the offline stage, at least 0.
+        offline_learning_rate: Adam's rate offline, above 0.
+        online_learning_rate: Adam's rate online, above 0; its moments begin anew there.
+    """
+
+    temperature: float = 0.1
+    coefficient: float = 1.0
+    offline_learning_rate: float = 1e-4
+    online_learning_rate: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature without a meaning; the parts refuse the rest."""
+        if self.temperature <= 0.0:
+            raise ValueError(f"temperature is {self.temperature}; use a number above 0")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfflinePretrainingConfig:
+    """Settings of offline pre-training.
+
+    Attributes:
+        q_learning: Settings shared by all methods, with 1-step returns.
+        conservative: The penalty and the rates.
+        offline_updates: Gradient steps on the teacher's data, at least 0.
+    """
+
+    q_learning: QLearningConfig = QLearningConfig(n_step=1)
+    conservative: ConservativeConfig = ConservativeConfig()
+    offline_updates: int = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RehearsalConfig:
+    """Settings of rehearsal.
+
+    Attributes:
+        q_learning: Settings shared by all methods, with 1-step returns.
+        conservative: The penalty and the rates.
+        offline_updates: Gradient steps on the teacher's data, at least 0.
+        teacher_data_share: Probability of each row of an online batch to come from the teacher's
+            data, above 0 and below 1; the paper sweeps 1/16 to 1/2.
+    """
+
+    q_learning: QLearningConfig = QLearningConfig(n_step=1)
+    conservative: ConservativeConfig = ConservativeConfig()
+    offline_updates: int = 1_000_000
+    teacher_data_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse a share that rehearses nothing, or leaves nothing to the student."""
+        if not 0.0 < self.teacher_data_share < 1.0:
+            raise ValueError(
+                f"teacher_data_share is {self.teacher_data_share}; use a number above 0 and below 1"
+            )
+
+
+def offline_pretraining(config: OfflinePretrainingConfig) -> Recipe:
+    """Put offline pre-training together: TD and the penalty offline, TD alone online."""
+    return _pretrained(
+        "offline_pretraining",
+        config.q_learning,
+        config.conservative,
+        offline_updates=config.offline_updates,
+        online_share=0.0,
+    )
+
+
+def rehearsal(config: RehearsalConfig) -> Recipe:
+    """Put rehearsal together: offline pre-training, and the teacher's data in online batches."""
+    return _pretrained(
+        "rehearsal",
+        config.q_learning,
+        config.conservative,
+        offline_updates=config.offline_updates,
+        online_share=config.teacher_data_share,
+    )
+
+
+def _pretrained(
+    name: str,
+    q_learning: QLearningConfig,
+    conservative: ConservativeConfig,
+    *,
+    offline_updates: int,
+    online_share: float,
+) -> Recipe:
+    def teacher_share(progress: Progress) -> float:
+        return 1.0 if progress.stage < Stage.ONLINE else online_share
+
+    return Recipe(
+        name=name,
+        q_learning=q_learning,
+        terms=(
+            temporal_difference(),
+            conservative_penalty(
+                temperature=conservative.temperature, coefficient=conservative.coefficient
+            ),
+        ),
+        offline_updates=offline_updates,
+        learning_rate=by_stage(
+            offline=conservative.offline_learning_rate, online=conservative.online_learning_rate
+        ),
+        teacher_share=teacher_share,
+        syncs_target_before_online=True,
+        fresh_optimiser_online=True,
+    )

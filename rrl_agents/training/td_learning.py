@@ -1,0 +1,125 @@
+"""The temporal-difference part of an update: what each kind of student computes of a batch.
+
+The head of the network decides the loss, the student's settings who chooses the action bootstrapped
+from. Noisy networks draw one noise for the states acted in and another for those bootstrapped from;
+implicit quantile networks draw levels for each state.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rrl_agents.losses.categorical import categorical_q_learning_loss
+from rrl_agents.losses.quantile import quantile_q_learning_loss
+from rrl_agents.losses.temporal_difference import n_step_q_learning_loss
+from rrl_agents.networks.outputs import (
+    CategoricalOutputs,
+    Outputs,
+    QuantileOutputs,
+)
+from rrl_agents.networks.registry import config_of, network_outputs
+from rrl_agents.students.config import StudentConfig
+from rrl_agents.types import Batch, Params
+
+
+class TdOutcome(NamedTuple):
+    """What temporal-difference learning makes of a batch.
+
+    Attributes:
+        q_tm1: float32 [B, A], the online network's values in the states acted in.
+        td_loss: float32 [B], each row's loss, neither weighted nor averaged.
+    """
+
+    q_tm1: jax.Array
+    td_loss: jax.Array
+
+
+class TdLearning(Protocol):
+    """Temporal-difference learning of one kind of student."""
+
+    def __call__(
+        self, params: Params, target_params: Params, batch: Batch, key: jax.Array
+    ) -> TdOutcome:
+        """Compute values and losses; gradients flow through `params` only.
+
+        Args:
+            params: Of the online network.
+            target_params: Of the target network.
+            batch: B transitions, observations as the network shall see them.
+            key: JAX random key of noise and quantile levels, a fresh one for each update.
+        """
+
+
+def make_td_learning(network: nn.Module, student: StudentConfig) -> TdLearning:
+    """Put together the algorithm of a student.
+
+    Args:
+        network: From `make_network`.
+        student: How it learns.
+
+    Raises:
+        ValueError: When the network's distribution cannot be learned.
+    """
+    config = config_of(network)
+    if config.head == "categorical" and config.num_atoms < 2:
+        raise ValueError(f"num_atoms is {config.num_atoms}; a categorical head learns from 2 on")
+    is_implicit = config.head == "implicit_quantile"
+
+    def answer(
+        params: Params, states: jax.Array, noise_key: jax.Array, levels_key: jax.Array, num: int
+    ) -> Outputs:
+        return network_outputs(
+            network,
+            params,
+            states,
+            noise_key=noise_key if config.noisy else None,
+            quantile_levels=_levels(levels_key, states, num) if is_implicit else None,
+        )
+
+    def td_learning(
+        params: Params, target_params: Params, batch: Batch, key: jax.Array
+    ) -> TdOutcome:
+        noise_tm1, noise_t, *levels = jax.random.split(key, 5)
+        samples, next_states = student.quantile_samples, batch.next_observation
+        online = answer(params, batch.observation, noise_tm1, levels[0], samples)
+        target = selector = answer(target_params, next_states, noise_t, levels[1], samples)
+        if student.double or is_implicit:
+            # IQN's action is chosen by as many quantiles as the action values are averaged over.
+            chooser = params if student.double else target_params
+            selector = answer(chooser, next_states, noise_t, levels[2], config.num_atoms)
+        return TdOutcome(online.q_values, _row_losses(online, target, selector.q_values, batch))
+
+    return td_learning
+
+
+def _levels(key: jax.Array, states: jax.Array, num: int) -> jax.Array:
+    """Quantile levels, uniform in [0, 1), float32 [B, num]."""
+    return jax.random.uniform(key, (states.shape[0], num))
+
+
+def _row_losses(
+    online: Outputs, target: Outputs, q_selector_t: jax.Array, batch: Batch
+) -> jax.Array:
+    """Loss of each row by the kind of answer, float32 [B]."""
+    transition = (batch.action, batch.n_step_return, batch.discount)
+    if isinstance(online, CategoricalOutputs) and isinstance(target, CategoricalOutputs):
+        losses: jax.Array = jax.vmap(categorical_q_learning_loss, in_axes=(0,) * 6 + (None,))(
+            online.logits, *transition, target.logits, q_selector_t, online.support
+        )
+        return losses
+    if isinstance(online, QuantileOutputs) and isinstance(target, QuantileOutputs):
+        levels = jnp.broadcast_to(
+            online.quantile_levels, (len(batch.action), online.quantile_values.shape[-1])
+        )
+        losses = jax.vmap(quantile_q_learning_loss)(
+            online.quantile_values, levels, *transition, target.quantile_values, q_selector_t
+        )
+        return losses
+    losses = jax.vmap(n_step_q_learning_loss)(
+        online.q_values, *transition, target.q_values, q_selector_t
+    )
+    return losses

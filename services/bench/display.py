@@ -1,0 +1,132 @@
+"""Live progress of a suite: a table drawn in place on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from services.bench.plan import PlannedRun
+from services.bench.worker import Doing
+from services.launcher.progress_estimates import format_duration
+
+PLAIN_INTERVAL_SECONDS = 30.0
+"""Time between two plain lines about what is running."""
+
+
+class BenchDisplay:
+    """Shows where a suite stands; use it as a context manager.
+
+    Args:
+        runs: What this session is to do.
+        finished: Runs that were finished before it.
+        stream: Where to draw.
+        interactive: Whether to draw in place; None asks the stream if it is a terminal.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        finished: int,
+        *,
+        stream: TextIO | None = None,
+        interactive: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._updates = {run.name: run.updates for run in runs}
+        self._total = finished + len(runs)
+        self._finished = finished
+        self._failed = 0
+        # Gradient steps of each run: when it was first heard of in this session, and now.
+        self._first: dict[str, int] = {}
+        self._now: dict[str, int] = {}
+        self._clock = clock
+        self._started = clock()
+        self._printed_at = clock()
+        console = Console(file=sys.stdout if stream is None else stream, highlight=False)
+        self._console = console
+        if interactive is None:
+            interactive = console.is_terminal and not console.is_dumb_terminal
+        # Drawn on update only: nothing else may happen between a fork and its exec.
+        self._live = Live(console=console, auto_refresh=False) if interactive else None
+
+    def __enter__(self) -> BenchDisplay:
+        """Begin to draw."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+
+    def begun(self, run: PlannedRun) -> None:
+        """Say that a run was given to a worker."""
+        self._say(f"begins    {run.name}")
+
+    def ended(self, run: PlannedRun, how: str) -> None:
+        """Say how a run ended."""
+        if how == "finished":
+            self._finished += 1
+            self._now[run.name] = run.updates
+        elif how.startswith("failed"):
+            self._failed += 1
+            # Nothing of it is left to do.
+            self._updates[run.name] = self._now.get(run.name, 0)
+        self._say(f"{how:<9} {run.name}  ({self._counts()})")
+
+    def look(self, doing: Mapping[str, Doing]) -> None:
+        """Show how far the running ones are."""
+        for name, state in doing.items():
+            self._first.setdefault(name, state.updates)
+            self._now[name] = state.updates
+        if self._live is not None:
+            self._live.update(self._panel(doing), refresh=True)
+        elif doing and self._clock() - self._printed_at >= PLAIN_INTERVAL_SECONDS:
+            self._printed_at = self._clock()
+            states = "; ".join(f"{name} {self._state(name, one)}" for name, one in doing.items())
+            self._say(f"{self._counts()}; {states}")
+
+    def seconds_left(self) -> float | None:
+        """Time the rest takes at the mean rate of this session; None where nobody can know."""
+        worked = sum(self._now[name] - first for name, first in self._first.items())
+        left = sum(updates - self._now.get(name, 0) for name, updates in self._updates.items())
+        elapsed = self._clock() - self._started
+        return left * elapsed / worked if worked > 0 else None
+
+    def _panel(self, doing: Mapping[str, Doing]) -> Group:
+        table = Table("run", "phase", "done", "updates/s", box=None, pad_edge=False)
+        for name, state in doing.items():
+            rate = f"{state.updates_per_second:.0f}"
+            table.add_row(name, state.phase, self._share(name, state), rate)
+        return Group(table, Text(self._counts()))
+
+    def _state(self, name: str, doing: Doing) -> str:
+        return f"{doing.phase} {self._share(name, doing)}, {doing.updates_per_second:.0f} updates/s"
+
+    def _share(self, name: str, doing: Doing) -> str:
+        return f"{100 * doing.updates // max(1, self._updates[name])}%"
+
+    def _counts(self) -> str:
+        left = self.seconds_left()
+        parts = [f"{self._finished} of {self._total} runs finished"]
+        parts += [f"{self._failed} failed"] if self._failed else []
+        parts += [f"about {format_duration(left)} left"] if left is not None else []
+        return ", ".join(parts)
+
+    def _say(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)

@@ -1,0 +1,147 @@
+"""A suite's folder, and whose it is.
+
+    OUT/suite.toml              the suite, as it was given
+    OUT/runs/ENTRY/GAME/seedK/  the students' runs
+    OUT/teacher_runs/GAME/      the runs of teachers that the suite trains
+    OUT/teachers/GAME/          these teachers, exported
+    OUT/results/                raw scores
+    OUT/report/                 figures and page
+    OUT/logs/                   what the workers printed
+    OUT/.cache/                 compiled programs
+    OUT/.stand_ins/GAME/        stand for teachers until they are there
+
+A suite may grow: entries, games and seeds can be added. What has runs already stays as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.bench.suite import Suite, read_suite
+from services.shared.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchFolder:
+    """Places in a suite's folder.
+
+    Attributes:
+        path: The folder; absolute.
+    """
+
+    path: Path
+
+    @property
+    def suite(self) -> Path:
+        """The suite's text."""
+        return self.path / "suite.toml"
+
+    @property
+    def runs(self) -> Path:
+        """The students' runs."""
+        return self.path / "runs"
+
+    @property
+    def results(self) -> Path:
+        """Raw scores."""
+        return self.path / "results"
+
+    @property
+    def report(self) -> Path:
+        """Figures and page."""
+        return self.path / "report"
+
+    @property
+    def logs(self) -> Path:
+        """What the workers printed."""
+        return self.path / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """Compiled programs."""
+        return self.path / ".cache"
+
+    def run(self, entry: str, game: str, seed: int) -> Path:
+        """A student's run."""
+        return self.runs / entry / game / f"seed{seed}"
+
+    def teacher_run(self, game: str) -> Path:
+        """The run of a teacher that the suite trains."""
+        return self.path / "teacher_runs" / game
+
+    def teacher(self, game: str) -> Path:
+        """That teacher, exported."""
+        return self.path / "teachers" / game
+
+    def stand_in(self, game: str) -> Path:
+        """What stands for that teacher until it is there."""
+        return self.path / ".stand_ins" / game
+
+
+def open_folder(folder: BenchFolder, suite: Suite, text: str) -> None:
+    """Make a suite's folder, or check that it is this suite's.
+
+    Args:
+        folder: Where.
+        suite: The suite.
+        text: What it was read from.
+
+    Raises:
+        UserError: the folder holds something else, or runs that the suite as it is now would not
+            make; or it cannot be written.
+    """
+    try:
+        if folder.suite.exists():
+            _check_grown(folder, read_suite(folder.suite)[0], suite)
+        elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise UserError(
+                f"{folder.path} exists and is not a suite's folder: choose another --out"
+            )
+        folder.path.mkdir(parents=True, exist_ok=True)
+        replace_text(folder.suite, text)
+    except OSError as error:
+        raise UserError(
+            f"{folder.path} cannot be used ({error.strerror or error}): choose another --out"
+        ) from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _check_grown(folder: BenchFolder, before: Suite, now: Suite) -> None:
+    for what, place in _changed(folder, before, now):
+        if place.exists():
+            raise UserError(
+                f"{place} was made with another suite: {what} has changed since. Entries, games "
+                "and seeds may be added; for anything else choose another --out or another name, "
+                "or delete that folder"
+            )
+
+
+def _changed(folder: BenchFolder, before: Suite, now: Suite) -> Iterator[tuple[str, Path]]:
+    """What differs between two suites, and the folder that must not be there then."""
+    for name in ("name", "environment", "settings"):
+        if getattr(before, name) != getattr(now, name):
+            yield name, folder.runs
+            yield name, folder.path / "teacher_runs"
+    if before.teacher != now.teacher:
+        yield "the teacher", folder.runs
+        yield "the teacher", folder.path / "teacher_runs"
+    entries = {entry.name: entry for entry in now.entries}
+    for entry in before.entries:
+        same = entries.get(entry.name)
+        if same is None or dataclasses.replace(same, label=entry.label) != entry:
+            yield f"[entries.{entry.name}]", folder.runs / entry.name
+        for game in set(before.games) - set(now.games):
+            yield "games", folder.runs / entry.name / game
+        for game in before.games:
+            for seed in set(before.seeds) - set(now.seeds):
+                yield "seeds", folder.run(entry.name, game, seed)

@@ -1,0 +1,83 @@
+"""One run of a suite, from its config to its end; a teacher's to its export."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from services.bench.plan import PlannedRun
+from services.bench.replay_files import drop_replay
+from services.bench.worker import Doing, Ended
+from services.launcher.experiment import resolve
+from services.launcher.one_process import run_in_one_process
+from services.launcher.run_directory import is_finished
+from services.launcher.trained_student import read_student
+from services.learner.loop import Learner
+from services.library.export.directory import export_teacher
+from services.shared.errors import UserError
+from services.shared.logging import setup_logging
+
+_TELL_SECONDS = 1.0
+
+
+def carry_out(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]) -> Ended:
+    """Start or go on with a run until it is finished, has failed, or `stop` is set.
+
+    Args:
+        run: What is to be done.
+        stop: Ends it early; it commits first.
+        tell: Hears about once a second how far it is.
+    """
+    setup_logging(run.name)
+    log = logging.getLogger(__name__)
+    log.info("begins in %s", run.folder)
+    try:
+        finished = is_finished(run.folder) or _train(run, stop, tell)
+        if finished:
+            _finish(run)
+    except UserError as error:
+        log.error("%s", error)
+        return Ended(finished=False, error=str(error))
+    # Whatever went wrong: the other runs go on, and this one is named at the end.
+    except Exception as error:
+        log.exception("failed")
+        return Ended(finished=False, error=f"{type(error).__name__}: {error}")
+    log.info("finished" if finished else "stopped")
+    return Ended(finished=finished)
+
+
+def _finish(run: PlannedRun) -> None:
+    """Do what is left to do for a finished run; nothing where it has been done.
+
+    Raises:
+        UserError: its student cannot be exported.
+    """
+    if run.export is not None and not run.is_done:
+        # A teacher's name has no slash in it.
+        student = read_student(run.folder, run.name.replace("/", "-"))
+        # An export is whole or not there: what a kill left behind has another name.
+        export_teacher(run.export, student.teacher)
+    if not run.keep_replay:
+        drop_replay(run.folder)
+
+
+def _train(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]) -> bool:
+    told_at = 0.0
+
+    def look(learner: Learner) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at < _TELL_SECONDS:
+            return
+        told_at = time.monotonic()
+        progress = learner.progress
+        tell(
+            Doing(
+                phase=progress.stage.name.lower().replace("_", " "),
+                updates=progress.learner_updates,
+                updates_per_second=learner.report_progress().updates_per_second,
+            )
+        )
+
+    return run_in_one_process(resolve(run.config), run.folder, stop, look)

@@ -1,0 +1,151 @@
+"""One session of a suite: look at everything, carry out what is not finished, write the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import os
+import threading
+from pathlib import Path
+
+from services.bench.collecting import collect
+from services.bench.display import BenchDisplay
+from services.bench.folder import BenchFolder, open_folder
+from services.bench.plan import Plan, PlannedRun, plan_suite
+from services.bench.replay_files import drop_replay
+from services.bench.results import write_results
+from services.bench.scheduling import Outcome, Schedule
+from services.bench.stand_in import make_stand_in
+from services.bench.suite import read_suite
+from services.bench.workers import Workers
+from services.launcher.experiment import resolve
+from services.launcher.run_directory import is_finished
+from services.shared.errors import UserError
+from services.shared.locks import locked
+
+_LOCK = ".bench.lock"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionResult:
+    """What came of a session.
+
+    Attributes:
+        stopped: Whether it was stopped before its end.
+        failures: Name of a run -> why it failed.
+        finished: Runs that are finished, of those that were asked for.
+        asked: Runs that were asked for.
+    """
+
+    stopped: bool
+    failures: dict[str, str]
+    finished: int
+    asked: int
+
+
+def run_suite(
+    path: Path, out: Path, stop: threading.Event, *, jobs: int | None = None, only: str = "*"
+) -> SessionResult:
+    """Carry out the runs of a suite that are not finished.
+
+    Args:
+        path: The suite's file.
+        out: Its folder; made if absent, gone on with if it is this suite's.
+        stop: Ends the session early; runs commit first.
+        jobs: Runs at a time; None for as many as there are cores.
+        only: Shell pattern of the names of runs, ENTRY/GAME/seedK; teachers come along.
+
+    Raises:
+        UserError: the suite is not in order, the folder is another's or in use, or nothing has
+            such a name.
+    """
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs is {jobs}; use 1 or more")
+    suite, text = read_suite(path)
+    folder = BenchFolder(out.absolute())
+    plan = _chosen(plan_suite(suite, folder), only)
+    open_folder(folder, suite, text)
+    with locked(folder.path / _LOCK):
+        _look_at_all(plan, folder)
+        runs = [run for run in (*plan.teachers, *plan.students) if not _is_finished(run)]
+        for run in (*plan.teachers, *plan.students):
+            # A worker may have been killed between a run's end and this.
+            if _is_finished(run) and not run.keep_replay:
+                drop_replay(run.folder)
+        asked = len(plan.teachers) + len(plan.students)
+        outcome = _carry_out(runs, asked - len(runs), folder, jobs or _cores(), stop)
+        # Of the whole suite, also where only a part of it was asked for.
+        write_results(folder, collect(plan_suite(suite, folder)))
+    return SessionResult(
+        stopped=outcome.stopped,
+        failures=outcome.failures,
+        finished=sum(map(_is_finished, (*plan.teachers, *plan.students))),
+        asked=asked,
+    )
+
+
+def _chosen(plan: Plan, only: str) -> Plan:
+    """The runs with such a name, and their teachers."""
+    # "qdagger" means all of it, as a folder's name would.
+    patterns = (only, f"{only.rstrip('/')}/*")
+    students = tuple(
+        run
+        for run in plan.students
+        if any(fnmatch.fnmatchcase(run.name, pattern) for pattern in patterns)
+    )
+    if not students:
+        raise UserError(
+            f"no run is called {only!r}; names are like {plan.students[0].name}, and * stands for "
+            "anything"
+        )
+    needed = {run.needs for run in students}
+    return Plan(
+        teachers=tuple(run for run in plan.teachers if run.export in needed), students=students
+    )
+
+
+def _look_at_all(plan: Plan, folder: BenchFolder) -> None:
+    """Resolve every run, with a stand-in where its teacher is still to be trained.
+
+    Raises:
+        UserError: one does not fit together; the message names it.
+    """
+    for run in plan.teachers:
+        make_stand_in(folder.stand_in(run.game), run.config)
+    looked_at: set[tuple[str, str]] = set()
+    for run in (*plan.teachers, *plan.students):
+        # Runs that differ in their seeds fit together alike.
+        if (run.entry, run.game) not in looked_at and not _is_finished(run):
+            looked_at.add((run.entry, run.game))
+            _look_at(run, folder)
+
+
+def _look_at(run: PlannedRun, folder: BenchFolder) -> None:
+    config = run.config
+    if run.needs is not None and not run.needs.is_dir():
+        stand_in = str(folder.stand_in(run.game))
+        teacher = dataclasses.replace(config.teacher, checkpoint=stand_in)
+        config = dataclasses.replace(config, teacher=teacher)
+    try:
+        resolve(config)
+    except UserError as error:
+        raise UserError(f"{run.name}: {error}") from error
+
+
+def _is_finished(run: PlannedRun) -> bool:
+    return is_finished(run.folder) and (run.export is None or run.is_done)
+
+
+def _carry_out(
+    runs: list[PlannedRun], finished: int, folder: BenchFolder, jobs: int, stop: threading.Event
+) -> Outcome:
+    workers = Workers(folder, min(jobs, max(1, len(runs))))
+    with BenchDisplay(runs, finished) as display:
+        try:
+            return Schedule(runs, workers, display).run(stop)
+        finally:
+            workers.close()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

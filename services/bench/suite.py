@@ -1,0 +1,304 @@
+"""A suite: which methods are compared, on which games, with which seeds and which teacher.
+
+    name = "minatar"
+    environment = "minatar"
+    games = ["asterix", "breakout"]     # [] where the environment is one game
+    seeds = [0, 1, 2]
+
+    [teacher]                           # either checkpoint = "pong_dqn" ("{game}" is replaced),
+    method = "tabula_rasa"              # or a run of its own for each game, before the students'
+    student = "minatar_dqn"
+    settings = { "online_steps" = 200_000 }
+
+    [settings]                          # of every student's run, by dotted names
+    "online_steps" = 40_000
+
+    [entries.qdagger]
+    method = "qdagger"
+    student = "minatar_dqn"
+    label = "QDagger"
+    [entries.qdagger.settings]
+    "method.temperature" = 0.02
+
+This module reads the file; what the settings mean is `services.bench.plan`'s to find out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from rrl_agents.checkpoints.json_fields import JsonFields
+from services.shared.errors import UserError
+
+MAX_FILE_BYTES = 256 * 1024
+MAX_RUNS = 10_000
+"""Entries x games x seeds of one suite."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+"""Names become folders."""
+
+_OWNED = {
+    "seed": "seeds",
+    "environment.name": "environment",
+    "environment.game": "games",
+    "teacher.checkpoint": "[teacher] checkpoint",
+}
+"""Settings that the suite itself fills in, and where they are said there."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """A teacher that the suite trains first, one per game.
+
+    Attributes:
+        method: How, by name.
+        student: What it is, by name.
+        seed: Of its run.
+        settings: Dotted names of settings of its run.
+    """
+
+    method: str
+    student: str
+    seed: int
+    settings: Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One of the things compared: a method with a student and settings.
+
+    Attributes:
+        name: Its key in the suite, and its folder.
+        method: Name of the method.
+        student: Name of the student; None takes the preset's.
+        preset: Name of the method's preset to start from; None starts from its defaults.
+        label: What tables and figures call it.
+        settings: Dotted names of settings, over those of the suite.
+    """
+
+    name: str
+    method: str
+    student: str | None
+    preset: str | None
+    label: str
+    settings: Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A comparison.
+
+    Attributes:
+        name: Short name.
+        title: Heading of its report.
+        notes: A paragraph for the report; may be empty.
+        environment: Name of the environment.
+        games: Its games; the environment's own name where it is one game.
+        has_games: Whether `games` are names that the environment knows.
+        seeds: Numbers of the repetitions.
+        teacher: Name or path of a checkpoint, with "{game}" where the game stands; or how to
+            train one.
+        settings: Dotted names of settings of every student's run.
+        entries: What is compared, in the order of the file.
+        keep_replay: Whether finished runs keep their replay, which fills disks.
+    """
+
+    name: str
+    title: str
+    notes: str
+    environment: str
+    games: tuple[str, ...]
+    has_games: bool
+    seeds: tuple[int, ...]
+    teacher: str | TrainedTeacher
+    settings: Mapping[str, object]
+    entries: tuple[Entry, ...]
+    keep_replay: bool
+
+    def label_of(self, entry: str) -> str:
+        """What tables and figures call an entry."""
+        return {known.name: known.label for known in self.entries}.get(entry, entry)
+
+
+def read_suite(path: Path) -> tuple[Suite, str]:
+    """Read a suite's file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The suite, and the text it was read from.
+
+    Raises:
+        UserError: it cannot be read, is no TOML, or something in it is missing, unknown, of
+            another type or out of range; the message names it.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"larger than {MAX_FILE_BYTES:,} bytes")
+        text = path.read_text(encoding="utf-8")
+        return parse_suite(text), text
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give a suite's file") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def parse_suite(text: str) -> Suite:
+    """Read a suite's text.
+
+    Args:
+        text: TOML.
+
+    Raises:
+        ValueError: as `read_suite`.
+    """
+    content = tomli.loads(text)
+    fields = _fields(
+        content,
+        "the suite",
+        required=("name", "environment", "games", "seeds", "teacher", "entries"),
+        defaults={"title": "", "notes": "", "settings": {}, "keep_replay": False},
+    )
+    name, environment = _plain(fields.text("name"), "name"), fields.text("environment")
+    games = tuple(_plain(game, "games") for game in fields.texts("games"))
+    suite = Suite(
+        name=name,
+        title=fields.text("title") or name,
+        notes=fields.text("notes"),
+        environment=environment,
+        games=games or (_plain(environment, "environment"),),
+        has_games=bool(games),
+        seeds=fields.wholes("seeds"),
+        teacher=_teacher(content["teacher"]),
+        settings=_settings(content.get("settings", {}), "settings"),
+        entries=_entries(content["entries"]),
+        keep_replay=fields.truth("keep_replay"),
+    )
+    _check_counts(suite)
+    return suite
+
+
+def _fields(
+    value: object, where: str, *, required: Sequence[str], defaults: Mapping[str, object]
+) -> JsonFields:
+    """The fields of a table, with defaults filled in, and none that is unknown."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a table, found {_shown(value)}")
+    known = (*required, *defaults)
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise ValueError(
+                f"{where} has no {_shown(key)}; the nearest is {near[0]!r}, known are "
+                f"{', '.join(known)}"
+            )
+    return JsonFields({**defaults, **value}, where)
+
+
+def _teacher(value: object) -> str | TrainedTeacher:
+    if isinstance(value, dict) and "checkpoint" in value:
+        fields = _fields(
+            value, "[teacher] with a checkpoint", required=("checkpoint",), defaults={}
+        )
+        return fields.text("checkpoint")
+    fields = _fields(
+        value,
+        "[teacher] without a checkpoint",
+        required=("method", "student"),
+        defaults={"seed": 0, "settings": {}},
+    )
+    teacher = TrainedTeacher(
+        method=fields.text("method"),
+        student=fields.text("student"),
+        seed=fields.whole("seed"),
+        settings=_settings(_dict(value).get("settings", {}), "teacher.settings"),
+    )
+    if teacher.seed < 0:
+        raise ValueError(f"[teacher] seed is {teacher.seed}; use 0 or more")
+    return teacher
+
+
+def _entries(value: object) -> tuple[Entry, ...]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a suite needs entries: write a table [entries.NAME] for each")
+    return tuple(_entry(_plain(name, "entries"), content) for name, content in value.items())
+
+
+def _entry(name: str, value: object) -> Entry:
+    fields = _fields(
+        value,
+        f"[entries.{name}]",
+        required=("method",),
+        defaults={"student": None, "preset": None, "label": name, "settings": {}},
+    )
+    entry = Entry(
+        name=name,
+        method=fields.text("method"),
+        student=None if fields.is_null("student") else fields.text("student"),
+        preset=None if fields.is_null("preset") else fields.text("preset"),
+        label=fields.text("label"),
+        settings=_settings(_dict(value).get("settings", {}), f"entries.{name}.settings"),
+    )
+    if entry.student is None and entry.preset is None:
+        raise ValueError(f'[entries.{name}] names no student; write student = "..."')
+    return entry
+
+
+def _settings(value: object, where: str) -> dict[str, object]:
+    """Settings by dotted names; tables in tables say the same as dots in names."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a table, found {_shown(value)}")
+    settings: dict[str, object] = {}
+    for name, setting in _flat(value, ""):
+        if name in _OWNED:
+            raise ValueError(
+                f"{where} sets {name}, which the suite fills in: say it with {_OWNED[name]}"
+            )
+        if name in settings:
+            raise ValueError(f"{where} sets {name} twice")
+        settings[name] = setting
+    return settings
+
+
+def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _check_counts(suite: Suite) -> None:
+    for name, values in (("games", suite.games), ("seeds", suite.seeds)):
+        if len(set(values)) != len(values):
+            raise ValueError(f"{name} names one twice: {list(values)}")
+    if not suite.seeds or min(suite.seeds) < 0:
+        raise ValueError(f"seeds is {list(suite.seeds)}; give at least one number, 0 or more")
+    runs = len(suite.entries) * len(suite.games) * len(suite.seeds)
+    if runs > MAX_RUNS:
+        raise ValueError(f"the suite has {runs:,} runs; at most {MAX_RUNS:,} are allowed")
+
+
+def _plain(name: str, where: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(
+            f"{where} has {_shown(name)}, which becomes a folder: use 1 to 100 letters, digits, "
+            "'_', '.', '+' or '-', beginning with a letter or digit"
+        )
+    return name
+
+
+def _dict(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]

@@ -1,0 +1,165 @@
+"""A worker: a process that carries out runs, one after the other.
+
+    bench ── PlannedRun, STOP, QUIT ──▶ worker
+          ◀────── Doing, Ended ────────
+
+Importing TensorFlow takes seconds, so a worker takes many runs. It computes on one thread: several
+workers share the cores. It ends when it is told to, or when the process that started it is gone;
+either way the run it is at is committed first.
+
+This module imports nothing heavy: what it sets in the environment must come before that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.bench.plan import PlannedRun
+
+STOP = "stop"
+QUIT = "quit"
+
+_GPU = Path("/dev/nvidiactl")
+_ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """What a worker needs to know before its first run.
+
+    Attributes:
+        log: File for all that it prints.
+        cache: Folder of compiled programs, shared by all workers.
+        workers: How many there are at a time: a GPU's memory is divided among them.
+    """
+
+    log: Path
+    cache: Path
+    workers: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doing:
+    """How far a run is.
+
+    Attributes:
+        phase: Its phase, in words.
+        updates: Gradient steps of both phases.
+        updates_per_second: Their rate; 0 while it is not known.
+    """
+
+    phase: str
+    updates: int
+    updates_per_second: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run ended in a worker.
+
+    Attributes:
+        finished: Whether it is finished; False where it was stopped.
+        error: Why it failed; None where it did not.
+    """
+
+    finished: bool
+    error: str | None = None
+
+
+def process_environment(
+    config: WorkerConfig, given: dict[str, str], *, has_gpu: bool
+) -> dict[str, str]:
+    """Environment variables of a worker.
+
+    JAX computes on the GPU where there is one, else on the CPU; JAX_PLATFORMS says otherwise.
+
+    Args:
+        config: Of the worker.
+        given: The variables there are.
+        has_gpu: Whether this machine has an NVIDIA GPU.
+
+    Returns:
+        Those to set.
+    """
+    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    variables = dict.fromkeys(_ONE_THREAD, "1") | {
+        "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
+        "JAX_COMPILATION_CACHE_DIR": str(config.cache),
+        # Our programs are small: each takes a second to compile, and hundreds of runs need it.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    if has_gpu:
+        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / config.workers:.3f}"
+    elif "JAX_PLATFORMS" not in given:
+        variables["JAX_PLATFORMS"] = "cpu"
+    return variables
+
+
+def work(connection: Connection, config: WorkerConfig) -> None:
+    """Carry out runs until told to quit; the target of the process."""
+    # Ctrl-C reaches every process of the terminal; the bench tells its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(process_environment(config, dict(os.environ), has_gpu=_GPU.exists()))
+    _print_to(config.log)
+    runs: queue.SimpleQueue[PlannedRun | None] = queue.SimpleQueue()
+    stop = threading.Event()
+    threading.Thread(
+        target=_listen, args=(connection, runs, stop), name="orders", daemon=True
+    ).start()
+    while (run := runs.get()) is not None:
+        # TensorFlow comes with this: not before there is something to do.
+        from services.bench.one_run import carry_out
+
+        _tell(connection, carry_out(run, stop, lambda doing: _tell(connection, doing)))
+
+
+def _tell(connection: Connection, message: Doing | Ended) -> None:
+    try:
+        connection.send(message)
+    except OSError:
+        # The bench is gone, which ends this worker by `_listen`.
+        logging.getLogger(__name__).warning("nobody is left to hear: %s", message)
+
+
+def _listen(
+    connection: Connection, runs: queue.SimpleQueue[PlannedRun | None], stop: threading.Event
+) -> None:
+    """Take orders until the last; the end of the bench is an order to stop."""
+    while True:
+        try:
+            order = connection.recv()
+        except (EOFError, OSError):
+            order = STOP
+        if order in (STOP, QUIT):
+            if order == STOP:
+                stop.set()
+            runs.put(None)
+            return
+        runs.put(order)
+
+
+def _print_to(log: Path) -> None:
+    """Send everything this process prints to a file, native libraries included."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())

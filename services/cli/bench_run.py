@@ -1,0 +1,50 @@
+"""`rrl bench run`: every run of a suite, several at a time, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from services.bench.session import SessionResult, run_suite
+from services.shared.errors import UserError
+from services.shared.shutdown import install_shutdown_event
+
+
+def bench_run(
+    suite: Positional[Path], *, out: Path, jobs: int | None = None, only: str = "*"
+) -> None:
+    """Carry out every run of a suite: entries x games x seeds, several at a time.
+
+    The same command goes on where it was stopped or killed. Runs that are finished are left alone,
+    and one that fails stops no other. Ctrl-C has all runs commit and ends.
+
+    Args:
+        suite: The suite's file, e.g. suites/catch_smoke.toml.
+        out: Folder of its runs and results.
+        jobs: Runs at a time; by default one for each core. Each computes on one thread; on the GPU
+            where there is one, JAX_PLATFORMS=cpu keeps off it.
+        only: Shell pattern of the runs to do, of names like ENTRY/GAME/seed0.
+
+    Raises:
+        UserError: The suite is not in order, the folder is another's, or a run failed.
+    """
+    result = run_suite(suite, out, install_shutdown_event(), jobs=jobs, only=only)
+    print(f"{result.finished} of {result.asked} runs are finished", flush=True)
+    if result.stopped:
+        print(f"stopped; the same command goes on with {out}", flush=True)
+    if result.failures:
+        raise UserError(_failures(result, out))
+    if not result.stopped:
+        print(f"raw scores: {out / 'results'}; see them with: rrl bench report {out}")
+
+
+def _failures(result: SessionResult, out: Path) -> str:
+    lines = [f"  {name}: {error}" for name, error in result.failures.items()]
+    return "\n".join(
+        [
+            f"{len(lines)} runs failed; the same command tries them again",
+            *lines,
+            f"what the workers printed is in {out / 'logs'}",
+        ]
+    )

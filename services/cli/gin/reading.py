@@ -1,0 +1,113 @@
+"""Gin files and single bindings, in their order, as one list of bindings without macros.
+
+A file that is not where it is looked for is replaced by the file of that name that comes with this
+package, if there is one: the commands of the released code's README name files of its repository.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from services.cli.gin.parsing import Binding, Include, Macro, MacroDefinition, Statement, parse
+from services.launcher.settings import nearest
+from services.shared.errors import UserError
+
+SHIPPED = Path(__file__).parent / "configs"
+"""Gin files of our own writing, with the names of the released code's."""
+
+MAX_BYTES = 64 * 1024
+"""Upper bound of a gin file; the released code's have 3 KB."""
+
+MAX_INCLUDES = 16
+"""How deep files may include each other."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GinText:
+    """What was read.
+
+    Attributes:
+        bindings: In their order; of two of one parameter the later counts.
+        notes: What the user should know of how they were read.
+    """
+
+    bindings: tuple[Binding, ...]
+    notes: tuple[str, ...]
+
+
+def read(files: Sequence[str], single: Sequence[str]) -> GinText:
+    """Read gin files, and then single bindings, which so override them.
+
+    Args:
+        files: Paths.
+        single: Texts like "Runner.num_iterations = 1".
+
+    Raises:
+        UserError: a file is missing, too large or no gin, or a macro is not defined.
+    """
+    notes: list[str] = []
+    statements: list[Statement] = []
+    for file in files:
+        statements += _statements_of_file(file, (), notes)
+    for text in single:
+        statements += parse(text, "--gin_bindings")
+    macros = {one.name: one for one in statements if isinstance(one, MacroDefinition)}
+    bindings = tuple(
+        dataclasses.replace(one, value=_without_macros(one.value, macros, one.where, ()))
+        for one in statements
+        if isinstance(one, Binding)
+    )
+    return GinText(bindings=bindings, notes=tuple(notes))
+
+
+def _statements_of_file(
+    name: str, including: tuple[str, ...], notes: list[str]
+) -> Iterator[Statement]:
+    if name in including or len(including) >= MAX_INCLUDES:
+        raise UserError(f"gin files include each other: {' includes '.join([*including, name])}")
+    path = _found(name, notes)
+    try:
+        content = read_bounded(path, MAX_BYTES, what="a gin file").decode("utf-8")
+    except ValueError as error:
+        raise UserError(f"--gin_files: {error}") from error
+    for statement in parse(content, name):
+        if isinstance(statement, Include):
+            yield from _statements_of_file(statement.path, (*including, name), notes)
+        else:
+            yield statement
+
+
+def _found(name: str, notes: list[str]) -> Path:
+    path = Path(name)
+    if path.exists():
+        return path
+    shipped = SHIPPED / path.name
+    if shipped.is_file():
+        notes.append(f"{name} is not there: reading the {path.name} that comes with rrl instead")
+        return shipped
+    known = {one.name: one for one in SHIPPED.glob("*.gin")}
+    like = nearest(path.name, known)
+    near = f"; near it are {', '.join(like)}" if like else ""
+    raise UserError(
+        f"--gin_files: {name} is not there, and rrl ships no {path.name}{near}. It ships "
+        f"{', '.join(sorted(known))}"
+    )
+
+
+def _without_macros(
+    value: object, macros: Mapping[str, MacroDefinition], where: str, within: tuple[str, ...]
+) -> object:
+    if isinstance(value, Macro):
+        if value.name in within:
+            raise UserError(f"{where}: the macro %{value.name} is defined by itself")
+        if value.name not in macros:
+            like = nearest(value.name, macros)
+            near = f"; did you mean %{like[0]}?" if like else ""
+            raise UserError(f"{where}: nothing defines the macro %{value.name}{near}")
+        return _without_macros(macros[value.name].value, macros, where, (*within, value.name))
+    if isinstance(value, list | tuple):
+        return type(value)(_without_macros(one, macros, where, within) for one in value)
+    return value

@@ -1,0 +1,167 @@
+"""A run whose roles are threads of this process, for many short runs one after the other.
+
+The same roles, built by the same constructors, over the same gRPC and Reverb as when each is a
+process of its own. What is saved is what processes cost at their start (TensorFlow, which Reverb
+brings along, is imported once, and equal programs are compiled once); what is lost is that threads
+of one interpreter take turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rrl_agents.types import Stage
+from services.actor.loop import build_actor
+from services.evaluator.loop import build_evaluator
+from services.launcher.experiment import Experiment
+from services.launcher.run_directory import LAUNCHER_LOCK, open_run
+from services.learner.loop import Learner, build_learner
+from services.replay.preload import build_preloader
+from services.replay.server import build_replay
+from services.shared.addresses import free_port
+from services.shared.locks import locked
+from services.teacher.server import build_teacher
+
+_POLL_SECONDS = 0.05
+_TEACHER_BACKEND = "jax"
+"""Choosing between backends takes longer than a short run gains by it."""
+
+OnProgress = Callable[[Learner], None]
+"""Looks at the learner now and then."""
+
+
+def run_in_one_process(
+    experiment: Experiment,
+    run: Path,
+    stop: threading.Event,
+    on_progress: OnProgress = lambda learner: None,
+) -> bool:
+    """Start or go on with a run, until it is finished or `stop` is set.
+
+    Args:
+        experiment: What to run.
+        run: Its folder; made if absent, gone on with if it is this experiment's.
+        stop: Ends the run early; it commits first.
+        on_progress: Called with the learner, a few times a second, from the calling thread.
+
+    Returns:
+        Whether the run is finished.
+
+    Raises:
+        UserError: the folder is another experiment's or in use, or a role failed.
+        Exception: whatever else a role raised; the run goes on from its last commit next time.
+    """
+    open_run(run, experiment)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(run / LAUNCHER_LOCK))
+        teacher = stack.enter_context(_teacher(experiment))
+        replay = stack.enter_context(_replay(experiment, run))
+        learner_port = free_port()
+        learner = build_learner(
+            experiment.learner_config(run, replay_address=replay, port=learner_port)
+        )
+        # Left before replay and teacher are: the learner's last commit needs the tables.
+        roles = stack.enter_context(_Roles().running())
+        roles.start("learner", learner.run)
+        _start_the_others(roles, experiment, run, teacher, replay, f"127.0.0.1:{learner_port}")
+        while not stop.is_set() and not roles.failed:
+            if learner.progress.stage is Stage.FINISHED:
+                return True
+            on_progress(learner)
+            stop.wait(_POLL_SECONDS)
+    return learner.progress.stage is Stage.FINISHED
+
+
+def _start_the_others(
+    roles: _Roles,
+    experiment: Experiment,
+    run: Path,
+    teacher: str | None,
+    replay: str,
+    learner: str,
+) -> None:
+    if experiment.data is not None and teacher is not None:
+        importer = build_preloader(
+            experiment.importer_config(run, replay_address=replay, teacher_address=teacher)
+        )
+        roles.start("importer", importer.run)
+    evaluator = build_evaluator(
+        experiment.evaluator_config(run, learner_address=learner, teacher_address=teacher)
+    )
+    roles.start("evaluator", evaluator.run)
+    for index in range(experiment.config.num_actors):
+        actor = build_actor(
+            experiment.actor_config(
+                index, learner_address=learner, replay_address=replay, teacher_address=teacher
+            )
+        )
+        roles.start(f"actor-{index}", actor.run)
+
+
+@contextlib.contextmanager
+def _teacher(experiment: Experiment) -> Iterator[str | None]:
+    if not experiment.uses_teacher:
+        yield None
+        return
+    server = build_teacher(
+        experiment.teacher_config(port=0, metrics_port=None, backend=_TEACHER_BACKEND)
+    )
+    port = server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def _replay(experiment: Experiment, run: Path) -> Iterator[str]:
+    server = build_replay(experiment.replay_config(run, port=0))
+    server.start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
+class _Roles:
+    """Threads that end together; the first error of any ends all and is raised."""
+
+    def __init__(self) -> None:
+        self._end = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._errors: list[Exception] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether a role has ended with an error."""
+        return bool(self._errors)
+
+    def start(self, name: str, run: Callable[[threading.Event], None]) -> None:
+        """Start a role; it runs until it returns or is told to end."""
+
+        def guarded() -> None:
+            try:
+                run(self._end)
+            except Exception as error:
+                # Kept for the thread that started it: nobody looks at this one's.
+                self._errors.append(error)
+                self._end.set()
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[_Roles]:
+        """Ends all roles at the end, and raises what the first that failed has raised."""
+        try:
+            yield self
+        finally:
+            self._end.set()
+            for thread in self._threads:
+                thread.join()
+        if self._errors:
+            raise self._errors[0]

@@ -1,0 +1,115 @@
+"""New priorities of sampled items, on their way back to the table without holding up the learner.
+
+    learner --put--> the newest few updates --> a thread --one request for all--> Reverb table
+                       |                          |
+                       +-- full: the oldest goes  +-- cut off: logged, these updates are lost;
+                                                      no server: waits for it to come back
+
+An update that is lost, or late, costs little: the item keeps its older priority until it is drawn
+again. Items that were dropped from the table meanwhile are passed over by Reverb.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+from typing import NamedTuple
+
+import numpy as np
+import reverb
+from numpy.typing import NDArray
+
+from rrl_agents.types import Array
+
+_MAX_WAITING = 64
+"""Updates: a second of a fast learner's, and 2,048 items in one request at batches of 32."""
+
+_CLOSE_SECONDS = 2.0
+"""A server that is there takes some milliseconds; gRPC waits for one that is not without end."""
+
+_LOG_PERIOD_SECONDS = 60.0
+
+_SMALLEST = 1e-10
+"""Added to each priority, as Dopamine does: an item of priority 0 would never be drawn again."""
+
+
+class _Update(NamedTuple):
+    item_key: NDArray[np.uint64]
+    wanted: NDArray[np.bool_]
+    priority: Array
+
+
+class PriorityUpdates:
+    """Sends the priorities of one table's items from a thread of its own.
+
+    Args:
+        address: "host:port" of the replay server.
+        table: Whose items they are.
+    """
+
+    def __init__(self, address: str, table: str) -> None:
+        self._client = reverb.Client(address)
+        self._table = table
+        self._waiting: collections.deque[_Update] = collections.deque(maxlen=_MAX_WAITING)
+        self._changed = threading.Condition()
+        self._closed = False
+        self._logged_at = -_LOG_PERIOD_SECONDS
+        self._thread = threading.Thread(target=self._run, name=f"priorities-{table}", daemon=True)
+        self._thread.start()
+
+    def put(self, item_key: NDArray[np.uint64], wanted: NDArray[np.bool_], priority: Array) -> None:
+        """Hand in the priorities of one batch; returns at once.
+
+        Args:
+            item_key: uint64 [B].
+            wanted: bool [B], whose priorities to send.
+            priority: float [B], at least 0. An array that a device is still working on is waited
+                for by the thread; a row that is no number is left out.
+        """
+        with self._changed:
+            self._waiting.append(_Update(item_key, wanted, priority))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Send what waits, for a few seconds at most, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while updates := self._take_all():
+            try:
+                self._client.mutate_priorities(self._table, newest_priorities(updates))
+            except RuntimeError as error:
+                self._log(error)
+
+    def _take_all(self) -> list[_Update]:
+        """All that waits, at least one; empty once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            updates = list(self._waiting)
+            self._waiting.clear()
+            return updates
+
+    def _log(self, error: RuntimeError) -> None:
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_PERIOD_SECONDS:
+            self._logged_at = now
+            logging.getLogger(__name__).warning(
+                "priorities for replay table %r were lost: %s", self._table, error
+            )
+
+
+def newest_priorities(updates: list[_Update]) -> dict[int, float]:
+    """Item key -> priority; of an item in several updates, or twice in one, the last counts."""
+    priorities: dict[int, float] = {}
+    for item_key, wanted, priority in updates:
+        values = np.asarray(priority, np.float64)
+        rows = wanted & (values >= 0) & (values < np.inf)
+        priorities.update(
+            zip(item_key[rows].tolist(), (values[rows] + _SMALLEST).tolist(), strict=True)
+        )
+    return priorities

@@ -1,0 +1,4 @@
+"""The names of replay's two tables."""
+
+TEACHER_TABLE = "teacher"
+STUDENT_TABLE = "student"

@@ -1,0 +1,119 @@
+"""What holds of every environment, whatever it shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rrl_agents.environments.config import EnvironmentConfig
+from rrl_agents.environments.interface import Step, VectorEnvironment
+from rrl_agents.environments.kinds import ENVIRONMENTS
+from rrl_agents.environments.registry import make_environment
+
+CONFIGS = {
+    "atari": EnvironmentConfig(name="atari", game="breakout", max_episode_steps=40),
+    "minatar": EnvironmentConfig(name="minatar", game="space_invaders", max_episode_steps=40),
+    "cartpole": EnvironmentConfig(name="cartpole", max_episode_steps=15),
+    "catch": EnvironmentConfig(name="catch", stack_size=2, max_episode_steps=7),
+}
+
+every_environment = pytest.mark.parametrize("name", ENVIRONMENTS)
+
+
+def _play(environment: VectorEnvironment, seed: int, steps: int = 90) -> list[Step]:
+    """Equal random actions in all environments, the same on every call."""
+    environment.reset(seed)
+    actions = np.random.default_rng(0).integers(0, environment.spec.num_actions, size=steps)
+    return [environment.step(np.full(environment.num_envs, action)) for action in actions]
+
+
+@every_environment
+def test_observations_have_the_specs_shape_and_type(name: str) -> None:
+    environment = make_environment(CONFIGS[name], 3)
+    spec = environment.spec
+    assert spec.observation_shape == (*spec.frame_shape, spec.stack_size)
+    observation = environment.reset(0)
+    step = environment.step(np.zeros(3, np.int64))
+    for seen in (observation, step.observation):
+        assert seen.shape == (3, *spec.observation_shape)
+        assert seen.dtype == spec.frame_dtype
+    assert step.reward.dtype == np.float32 and step.reward.shape == (3,)
+    for flags in (step.terminated, step.truncated, step.episode_start):
+        assert flags.dtype == np.bool_ and flags.shape == (3,)
+    environment.close()
+
+
+@every_environment
+def test_the_call_after_an_end_only_starts_a_new_episode(name: str) -> None:
+    environment = make_environment(CONFIGS[name], 3)
+    steps = _play(environment, seed=0)
+    ended = np.zeros(3, bool)
+    length = np.zeros(3, int)
+    for step in steps:
+        np.testing.assert_array_equal(step.episode_start, ended)
+        assert not step.reward[ended].any()
+        assert not (step.terminated & step.truncated).any()
+        ended = step.terminated | step.truncated
+        length = np.where(step.episode_start, 0, length + 1)
+        assert length.max() <= environment.spec.max_episode_steps
+        np.testing.assert_array_equal(
+            step.truncated, (length == environment.spec.max_episode_steps) & ~step.terminated
+        )
+    assert sum(step.truncated.sum() for step in steps) > 0
+    environment.close()
+
+
+@every_environment
+def test_equal_seeds_play_equal_games_and_seeds_are_consecutive(name: str) -> None:
+    pair = _stacked(make_environment(CONFIGS[name], 2), seed=10)
+    single = _stacked(make_environment(CONFIGS[name], 1), seed=11)
+    np.testing.assert_array_equal(pair[:, 1], single[:, 0])
+    assert (pair[:, 0] != pair[:, 1]).any()
+
+
+def _stacked(environment: VectorEnvironment, seed: int) -> NDArray[np.float64]:
+    steps = _play(environment, seed)
+    environment.close()
+    return np.stack([step.observation for step in steps])
+
+
+@every_environment
+def test_a_reset_starts_anew_whatever_was_played_before(name: str) -> None:
+    environment = make_environment(CONFIGS[name], 2)
+    first = _play(environment, seed=5)
+    again = _play(environment, seed=5)
+    for before, after in zip(first, again, strict=True):
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, other)
+    environment.close()
+
+
+@every_environment
+def test_observations_do_not_change_with_later_steps(name: str) -> None:
+    environment = make_environment(CONFIGS[name], 2)
+    kept = environment.reset(0)
+    copy = kept.copy()
+    for _ in range(3):
+        environment.step(np.zeros(2, np.int64))
+    np.testing.assert_array_equal(kept, copy)
+    environment.close()
+
+
+@every_environment
+def test_an_action_outside_the_set_is_refused(name: str) -> None:
+    environment = make_environment(CONFIGS[name], 1)
+    environment.reset(0)
+    for action in (-1, environment.spec.num_actions):
+        with pytest.raises(ValueError, match="actions are"):
+            environment.step(np.array([action]))
+    environment.close()
+
+
+@pytest.mark.parametrize("name", ["atari", "minatar", "cartpole"])
+def test_a_seed_that_no_generator_takes_is_refused(name: str) -> None:
+    environment = make_environment(CONFIGS[name], 2)
+    for seed in (-1, 2**32 - 2):
+        with pytest.raises(ValueError, match="use a whole number from 0"):
+            environment.reset(seed)
+    environment.close()

@@ -1,0 +1,92 @@
+"""Where scores begin: the tables, measured again, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rrl_agents.environments import score_tables
+from rrl_agents.environments.game_names import MINATAR_GAMES
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
+from rrl_agents.environments.score_tables import MeasuredReturn
+from services.evaluator.episodes import play_episodes
+
+
+@pytest.mark.parametrize(
+    ("game", "expected"), [("pong", -20.7), ("Breakout", 1.7), ("beam_rider", 363.9)]
+)
+def test_ataris_are_those_of_the_papers_table(game: str, expected: float) -> None:
+    assert random_return(EnvironmentConfig(game=game)) == expected
+
+
+@pytest.mark.parametrize("name", ["atari", "minatar", "cartpole", "catch"])
+def test_a_value_of_ones_own_goes_before_any_table(name: str) -> None:
+    config = EnvironmentConfig(name=name, game="seaquest", random_return=0.25)
+    assert random_return(config) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"game": "air_raid"}, "no random-policy return of 'air_raid'.*set the environment's"),
+        (
+            {"name": "minatar", "game": "asterix", "sticky_action_probability": 0.0},
+            "measured with sticky_action_probability 0.1, not 0.0.*set the environment's",
+        ),
+        (
+            {"name": "minatar", "game": "freeway", "max_episode_steps": 1000},
+            "max_episode_steps is 1000.*use 2501 or more",
+        ),
+        ({"name": "cartpole", "max_episode_steps": 50}, "max_episode_steps is 50"),
+    ],
+)
+def test_an_unknown_one_is_refused_with_what_to_do(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        random_return(EnvironmentConfig(**settings))
+
+
+def test_a_limit_beyond_every_random_episode_changes_nothing() -> None:
+    whole = random_return(EnvironmentConfig(name="minatar", game="Breakout"))
+    assert whole == score_tables.MINATAR_RANDOM_RETURNS["breakout"].mean
+    limited = EnvironmentConfig(name="minatar", game="breakout", max_episode_steps=1000)
+    assert random_return(limited) == whole
+
+
+def _assert_measured_again(config: EnvironmentConfig, known: MeasuredReturn, episodes: int) -> None:
+    environment = make_environment(config, 64)
+    values = np.zeros((64, environment.spec.num_actions), np.float32)
+    played = play_episodes(
+        environment,
+        lambda _: values,
+        episodes=episodes,
+        epsilon=1.0,
+        seed=1,
+        should_stop=lambda: False,
+    )
+    assert played is not None
+    standard_error = math.hypot(
+        known.standard_error, float(np.std(played.returns)) / math.sqrt(episodes)
+    )
+    assert abs(float(np.mean(played.returns)) - known.mean) < 4 * standard_error
+
+
+def test_the_table_holds_where_episodes_are_short() -> None:
+    config = EnvironmentConfig(name="minatar", game="breakout")
+    _assert_measured_again(config, score_tables.MINATAR_RANDOM_RETURNS["breakout"], 2_048)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", MINATAR_GAMES)
+def test_minatars_are_what_random_play_returns(game: str) -> None:
+    # An episode of Freeway lasts 2,501 decisions, of the others 10 to 70.
+    episodes = 256 if game == "freeway" else 4_096
+    config = EnvironmentConfig(name="minatar", game=game)
+    _assert_measured_again(config, score_tables.MINATAR_RANDOM_RETURNS[game], episodes)
+
+
+def test_cartpoles_is_what_random_play_returns() -> None:
+    known = score_tables.CARTPOLE_RANDOM_RETURN
+    _assert_measured_again(EnvironmentConfig(name="cartpole"), known, 2_048)

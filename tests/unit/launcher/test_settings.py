@@ -1,0 +1,143 @@
+"""Settings by dotted name: the same change as `dataclasses.replace`, and errors that help."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from services.launcher.experiment import ExperimentConfig
+from services.launcher.settings import known_settings, nearest, with_settings
+from services.shared.errors import UserError
+
+CONFIG = ExperimentConfig(method=QDaggerConfig())
+
+EXAMPLES = {
+    "seed": st.integers(0, 10**9),
+    "online_steps": st.integers(1, 10**9),
+    "method.q_learning.n_step": st.integers(1, 50),
+    "method.q_learning.discount": st.floats(0.0, 0.999),
+    "method.distillation.temperature": st.floats(1e-3, 10.0),
+    "method.distillation.teacher_temperature": st.none() | st.floats(1e-3, 10.0),
+    "network.features": st.tuples(st.integers(1, 64), st.integers(1, 64), st.integers(1, 64)),
+    "network.dueling": st.booleans(),
+    "environment.game": st.sampled_from(["pong", "breakout"]),
+    "environment.max_episode_steps": st.none() | st.integers(1, 27_000),
+    "evaluation.final_episodes": st.integers(2, 100),
+    "teacher.checkpoint": st.text(min_size=1),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=EXAMPLES))
+def test_what_is_set_is_read_back_and_nothing_else_moves(settings: dict[str, object]) -> None:
+    changed = with_settings(CONFIG, settings)
+    assert known_settings(changed) == known_settings(CONFIG) | settings
+
+
+@given(st.fixed_dictionaries({}, optional=EXAMPLES), st.randoms(use_true_random=False))
+def test_the_order_of_settings_does_not_matter(settings: dict[str, object], random: object) -> None:
+    names = list(settings)
+    random.shuffle(names)  # type: ignore[attr-defined]
+    reordered = {name: settings[name] for name in names}
+    assert with_settings(CONFIG, reordered) == with_settings(CONFIG, settings)
+
+
+@given(st.sampled_from(sorted(EXAMPLES)), st.data())
+def test_a_value_of_another_type_is_refused_with_the_setting_and_the_value(
+    name: str, data: st.DataObject
+) -> None:
+    wrong = data.draw(st.sampled_from([{}, {"a": 1}, b"1", 1j, [[]], object]))
+    with pytest.raises(UserError) as refused:
+        with_settings(CONFIG, {name: wrong})
+    assert name in str(refused.value)
+    assert repr(wrong) in str(refused.value)
+
+
+def test_values_that_only_fit_each_other_are_set_together() -> None:
+    # 8,000 is no multiple of 3, and 4 divides 9 as little: neither alone is allowed.
+    changed = with_settings(
+        CONFIG,
+        {"method.q_learning.update_period": 3, "method.q_learning.target_update_steps": 9},
+    )
+    assert changed.method.q_learning.target_update_period == 3
+
+
+def test_a_whole_number_serves_as_a_fraction_and_a_list_as_a_tuple() -> None:
+    changed = with_settings(
+        CONFIG, {"method.distillation.temperature": 2, "network.features": [8, 16, 16]}
+    )
+    assert isinstance(changed.method, QDaggerConfig)
+    assert isinstance(changed.method.distillation.temperature, float)
+    assert changed.method.distillation.temperature == 2.0
+    assert changed.network == dataclasses.replace(CONFIG.network, features=(8, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("seed", True, "a whole number"),
+        ("seed", 1.0, "a whole number"),
+        ("seed", "1", "a whole number"),
+        ("method.distillation.temperature", False, "a finite number"),
+        ("method.distillation.temperature", math.nan, "a finite number"),
+        ("method.distillation.temperature", math.inf, "a finite number"),
+        ("method.distillation.temperature", 10**400, "a finite number"),
+        ("network.dueling", 1, "true or false"),
+        ("network.features", 8, "a list, each a whole number"),
+        ("network.features", [8, True, 8], "a list, each a whole number"),
+        ("environment.game", 3, "a text"),
+        ("environment.max_episode_steps", 2.5, "a whole number or nothing"),
+    ],
+)
+def test_types_are_strict(name: str, value: object, wanted: str) -> None:
+    with pytest.raises(UserError, match=f"give {wanted}"):
+        with_settings(CONFIG, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("n_step", "method.q_learning.n_step"),
+        ("method.n_step", "method.q_learning.n_step"),
+        ("method.q_learning.nstep", "method.q_learning.n_step"),
+        ("evaluation.episode", "evaluation.episodes"),
+        ("sede", "seed"),
+        ("method.distillation.tempreture", "method.distillation.temperature"),
+        ("method.q-learning.batch-size", "method.q_learning.batch_size"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_one(name: str, meant: str) -> None:
+    with pytest.raises(UserError, match="is no setting of this experiment") as refused:
+        with_settings(CONFIG, {name: 1})
+    assert meant in str(refused.value)
+    assert meant in nearest(name, known_settings(CONFIG))
+
+
+def test_a_name_like_nothing_is_answered_with_all_there_is() -> None:
+    with pytest.raises(UserError, match="there are method.q_learning.n_step, .*seed"):
+        with_settings(CONFIG, {"?": 1})
+
+
+@pytest.mark.parametrize("name", ["method", "method.q_learning", "network"])
+def test_a_group_is_no_setting(name: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' is a group of settings; .*{name}\\."):
+        with_settings(CONFIG, {name: "qdagger"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("method.distillation.temperature", 0.0), ("evaluation.epsilon", 2)],
+)
+def test_what_the_configs_themselves_refuse_is_the_users_error(name: str, value: object) -> None:
+    with pytest.raises(UserError, match=name.rpartition(".")[2]):
+        with_settings(CONFIG, {name: value})
+
+
+def test_the_given_experiment_stays_as_it_is() -> None:
+    before = dataclasses.replace(CONFIG)
+    with_settings(CONFIG, {"seed": 7})
+    assert before == CONFIG
