@@ -137,4 +137,5 @@ def _teacher_score(
         return TeacherScore(
             mean_return=config.teacher.mean_return, source="given in the suite's settings"
         )
-    return card_score(experiment.card) or played_score(played, config.environment, experiment.spec)
+    known = card_score(experiment.card) if experiment.card is not None else None
+    return known or played_score(played, config.environment, experiment.spec)

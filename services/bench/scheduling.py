@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from services.bench.plan import PlannedRun
 from services.bench.worker import Doing
-from services.bench.workers import News, Workers
+from services.bench.workers import COMMIT_SECONDS, News, Workers
 
 MAX_DEATHS = 3
 """A run whose worker died so often has failed: it is not by accident."""
@@ -66,11 +68,13 @@ class Schedule:
 
     def run(self, stop: threading.Event) -> Outcome:
         """Work until everything is done or failed, or `stop` is set."""
-        told = False
+        told, patience = False, math.inf
         while self._workers.running or (self._waiting and not told):
             if stop.is_set() and not told:
                 self._workers.stop()
-                told = True
+                told, patience = True, time.monotonic() + COMMIT_SECONDS
+            if time.monotonic() > patience:
+                break
             if not told:
                 self._give()
             for news in self._workers.news(_POLL_SECONDS):

@@ -13,8 +13,10 @@ This module imports nothing heavy: what it sets in the environment must come bef
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import os
+import platform
 import queue
 import signal
 import sys
@@ -62,11 +64,13 @@ class Doing:
         phase: Its phase, in words.
         updates: Gradient steps of both phases.
         updates_per_second: Their rate; 0 while it is not known.
+        clocks: Everything that grows while a run is at work.
     """
 
     phase: str
     updates: int
     updates_per_second: float
+    clocks: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ def process_environment(
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     variables = dict.fromkeys(_ONE_THREAD, "1") | {
         "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
-        "JAX_COMPILATION_CACHE_DIR": str(config.cache),
+        "JAX_COMPILATION_CACHE_DIR": str(config.cache / _cpu_key()),
         # Our programs are small: each takes a second to compile, and hundreds of runs need it.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -137,6 +141,16 @@ def _tell(connection: Connection, message: Doing | Ended) -> None:
     except OSError:
         # The bench is gone, which ends this worker by `_listen`.
         logging.getLogger(__name__).warning("nobody is left to hear: %s", message)
+
+
+def _cpu_key() -> str:
+    """Compiled programs are this kind of CPU's: a folder may be carried to another machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
 
 
 def _listen(

@@ -19,9 +19,14 @@ from services.bench.worker import QUIT, STOP, Doing, Ended, WorkerConfig, work
 RUNS_PER_WORKER = 25
 """Then it is replaced: what libraries keep of one run after another is given back."""
 
-_FAREWELL_SECONDS = 10.0
-_COMMIT_SECONDS = 120.0
+COMMIT_SECONDS = 120.0
 """How long stopped workers may take to commit before they are killed."""
+
+STALL_SECONDS = 7200.0
+"""A run that stands still so long hangs: its worker is killed, and it goes on from its commit. The
+longest evaluation must fit."""
+
+_FAREWELL_SECONDS = 10.0
 
 
 class News(NamedTuple):
@@ -44,6 +49,7 @@ class _Worker:
     connection: Connection
     run: PlannedRun | None = None
     doing: Doing | None = None
+    moved_at: float = 0.0
     taken: int = 0
 
 
@@ -61,6 +67,7 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._started = 0
+        self._told_to_stop = False
 
     @property
     def running(self) -> list[PlannedRun]:
@@ -85,7 +92,7 @@ class Workers:
         """Have a run carried out; there must be room."""
         worker = next((idle for idle in self._workers if idle.run is None), None)
         worker = worker or self._start()
-        worker.run, worker.doing = run, None
+        worker.run, worker.doing, worker.moved_at = run, None, time.monotonic()
         worker.taken += 1
         # Who has died meanwhile is found out by `news`.
         _tell(worker, run)
@@ -97,17 +104,22 @@ class Workers:
         for worker in busy:
             if worker.connection in ready:
                 yield from self._hear(worker)
+            elif time.monotonic() - worker.moved_at > STALL_SECONDS:
+                # Heard of as of any other death.
+                worker.process.kill()
 
     def stop(self) -> None:
         """Tell all to commit and end; `news` then says how their runs ended."""
+        self._told_to_stop = True
         for worker in self._workers:
             _tell(worker, STOP)
 
     def close(self) -> None:
         """End all workers, those that do not listen by force."""
+        must_commit = bool(self.running) and not self._told_to_stop
         for worker in self._workers:
             _tell(worker, QUIT if worker.run is None else STOP)
-        end = time.monotonic() + (_COMMIT_SECONDS if self.running else _FAREWELL_SECONDS)
+        end = time.monotonic() + (COMMIT_SECONDS if must_commit else _FAREWELL_SECONDS)
         for worker in self._workers:
             worker.process.join(max(0.0, end - time.monotonic()))
             if worker.process.is_alive():
@@ -143,6 +155,8 @@ class Workers:
             yield News(run, None, _death(worker.process.exitcode))
             return
         if isinstance(message, Doing):
+            if worker.doing is None or worker.doing.clocks != message.clocks:
+                worker.moved_at = time.monotonic()
             worker.doing = message
             return
         worker.run = None

@@ -22,11 +22,14 @@ _SUGGESTIONS = 3
 
 ConfigT = TypeVar("ConfigT")
 
+Settings: TypeAlias = Mapping[str, object]
+"""Dotted name -> value."""
+
 _Tree: TypeAlias = "dict[str, object]"
 """Field -> what it is set to: a value, or the tree of a field that has fields of its own."""
 
 
-def with_settings(config: ExperimentConfig, settings: Mapping[str, object]) -> ExperimentConfig:
+def with_settings(config: ExperimentConfig, settings: Settings) -> ExperimentConfig:
     """An experiment with some of its settings changed.
 
     All changes are made together, so that values which only fit each other can be given in any
@@ -87,7 +90,7 @@ def _unknown(name: str, known: Mapping[str, object]) -> str:
     return f"{name!r} is no setting of this experiment; {advice}"
 
 
-def _tree(settings: Mapping[str, object]) -> _Tree:
+def _tree(settings: Settings) -> _Tree:
     tree: _Tree = {}
     for name, value in settings.items():
         *groups, leaf = name.split(".")

@@ -55,9 +55,15 @@ class PriorityUpdates:
         self._waiting: collections.deque[_Update] = collections.deque(maxlen=_MAX_WAITING)
         self._changed = threading.Condition()
         self._closed = False
+        self._largest = 0.0
         self._logged_at = -_LOG_PERIOD_SECONDS
         self._thread = threading.Thread(target=self._run, name=f"priorities-{table}", daemon=True)
         self._thread.start()
+
+    @property
+    def largest(self) -> float:
+        """The largest priority sent so far, 0 before the first."""
+        return self._largest
 
     def put(self, item_key: NDArray[np.uint64], wanted: NDArray[np.bool_], priority: Array) -> None:
         """Hand in the priorities of one batch; returns at once.
@@ -82,7 +88,9 @@ class PriorityUpdates:
     def _run(self) -> None:
         while updates := self._take_all():
             try:
-                self._client.mutate_priorities(self._table, newest_priorities(updates))
+                priorities = newest_priorities(updates)
+                self._client.mutate_priorities(self._table, priorities)
+                self._largest = max((self._largest, *priorities.values()))
             except RuntimeError as error:
                 self._log(error)
 

@@ -154,6 +154,14 @@ class ReplayReader:
             self._priority_updates = PriorityUpdates(self._address, STUDENT_TABLE)
         self._priority_updates.put(sample.item_key, sample.from_student, priorities)
 
+    @property
+    def largest_priority(self) -> float:
+        """The largest priority sent back so far, 0 before the first; what a new item may be given.
+
+        Follows `update_priorities` within milliseconds, without waiting for a device.
+        """
+        return self._priority_updates.largest if self._priority_updates is not None else 0.0
+
     def close(self) -> None:
         """Stop fetching; prefetched rows are dropped. Priorities handed in are sent first."""
         if self._priority_updates is not None:

@@ -131,7 +131,10 @@ def test_the_learners_priorities_are_those_that_items_are_drawn_by(tmp_path: Pat
             assert sample.item_key.dtype == np.uint64
             # Only items 3 and 7 have anything left to learn, 7 four times as much.
             losses = jnp.asarray([{3: 1e4, 7: 4e4}.get(n, 0.0) for n in numbers(sample)])
+            assert reader.largest_priority == 0.0
             reader.update_priorities(sample, losses)
+            wait_until(lambda: reader.largest_priority > 0)
+            assert reader.largest_priority == pytest.approx(4e4)
         with reading(server.address, 200, importance_exponent=0.5) as reader:
             sample = reader.sample(STUDENT_TABLE, 20)
     # p = 1/3 and 2/3 but for 8 items with the root of 1e-10 each, beside 300: 3e-7 of a draw.

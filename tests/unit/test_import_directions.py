@@ -26,6 +26,7 @@ RRL_AGENTS_LEVELS = {
     "schedules": 1,
     "behaviour": 2,
     "checkpoints": 2,
+    "students": 2,
     "training": 3,
     "reincarnation": 4,
 }
@@ -39,7 +40,8 @@ SERVICE_LEVELS = {
     "actor": 5,
     "evaluator": 5,
     "launcher": 6,
-    "cli": 7,
+    "bench": 7,
+    "cli": 8,
 }
 
 # What other services may see of a service: its clients and the data they speak of.
@@ -50,7 +52,7 @@ CLIENT_FACES = {
     "learner": {"weight_client", "progress_client", "codec", "evaluation_records"},
 }
 
-WHOLE_SERVICE_USERS = {"launcher", "cli"}
+WHOLE_SERVICE_USERS = {"launcher", "bench", "cli"}
 
 # Heavy dependency -> folders or files that own it.
 OWNERS = {

@@ -18,6 +18,10 @@ from services.cli.gin.parameters import (
 from services.cli.gin.parsing import Reference
 
 _FRAMES = "rrl shows Atari as Dopamine does: 84 x 84 uint8, every 4th frame, 4 stacked"
+_ADAM = (
+    "rrl learns with Adam; give 'adam', and Adam's own create_optimizer.eps = 1.5e-4 and beta2 = "
+    "0.999, as the reloaded_dqn_nature.gin that comes with rrl does"
+)
 _BUFFER_OF_AGENT = "the agent gives it"
 _TWO_AGENTS = "--agent chooses the agent"
 
@@ -45,7 +49,7 @@ DOPAMINE: Mapping[str, Configurable] = {
             epsilon_decay_period=250_000,
             loss_type=None,
         )
-        | fixed("rrl learns with Adam; give 'adam'", optimizer="adam")
+        | fixed(_ADAM, optimizer="adam")
         | fixed(_FRAMES, observation_shape=(84, 84), observation_dtype=None, stack_size=4)
         | fixed("training and evaluation are separate processes", eval_mode=False)
         | idle(

@@ -16,6 +16,9 @@ from gin import config_parser
 
 from services.shared.errors import UserError
 
+COMMAND_LINE = "--gin_bindings"
+"""Origin of what stands in no file."""
+
 _SHOWN = 120
 
 
@@ -47,12 +50,14 @@ class Binding:
         selector: Function or class, with or without modules before it.
         parameter: Of that.
         value: A number, text, boolean, None, container of these, reference or macro.
-        where: File and line, or the flag, for messages.
+        origin: The file, or `COMMAND_LINE`.
+        where: The same with the line, for messages.
     """
 
     selector: str
     parameter: str
     value: object
+    origin: str
     where: str
 
 
@@ -102,7 +107,8 @@ def parse(text: str, origin: str) -> list[Statement]:
     try:
         return list(_statements(text, origin))
     except SyntaxError as error:
-        line = f" line {error.lineno}" if error.lineno is not None else ""
+        known = origin != COMMAND_LINE and error.lineno is not None
+        line = f" line {error.lineno}" if known else ""
         shown = f": {error.text.strip()[:_SHOWN]!r}" if error.text else ""
         first = str(error.msg).splitlines()[0]
         raise UserError(
@@ -119,14 +125,15 @@ def parse(text: str, origin: str) -> list[Statement]:
 
 def _statements(text: str, origin: str) -> Iterator[Statement]:
     for statement in config_parser.ConfigParser(text, _Delegate()):
-        where = f"{origin} line {statement.location.line_num}"
+        line = "" if origin == COMMAND_LINE else f" line {statement.location.line_num}"
+        where = f"{origin}{line}"
         if isinstance(statement, config_parser.IncludeStatement):
             yield Include(path=statement.filename, where=where)
         elif isinstance(statement, config_parser.BindingStatement):
-            yield _bound(statement, where)
+            yield _bound(statement, origin, where)
 
 
-def _bound(statement: Any, where: str) -> Binding | MacroDefinition:
+def _bound(statement: Any, origin: str, where: str) -> Binding | MacroDefinition:
     scope, selector, parameter = statement.scope, statement.selector, statement.arg_name
     if not parameter:
         name = f"{scope}/{selector}" if scope else selector
@@ -138,4 +145,10 @@ def _bound(statement: Any, where: str) -> Binding | MacroDefinition:
             f"{where}: {scope}/{selector}.{parameter} has the scope {scope!r}; the released code "
             f"uses no scopes, so that this changes nothing there: give {selector}.{parameter}"
         )
-    return Binding(selector=selector, parameter=parameter, value=statement.value, where=where)
+    return Binding(
+        selector=selector,
+        parameter=parameter,
+        value=statement.value,
+        origin=origin,
+        where=where,
+    )

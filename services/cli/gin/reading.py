@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from services.cli.gin.parsing import Binding, Include, Macro, MacroDefinition, Statement, parse
+from services.cli.gin.parsing import (
+    COMMAND_LINE,
+    Binding,
+    Include,
+    Macro,
+    MacroDefinition,
+    Statement,
+    parse,
+)
 from services.launcher.settings import nearest
 from services.shared.errors import UserError
 
@@ -53,7 +61,7 @@ def read(files: Sequence[str], single: Sequence[str]) -> GinText:
     for file in files:
         statements += _statements_of_file(file, (), notes)
     for text in single:
-        statements += parse(text, "--gin_bindings")
+        statements += parse(text, COMMAND_LINE)
     macros = {one.name: one for one in statements if isinstance(one, MacroDefinition)}
     bindings = tuple(
         dataclasses.replace(one, value=_without_macros(one.value, macros, one.where, ()))

@@ -117,7 +117,7 @@ def transitions_by_definition(steps: int, labelled: set[int]) -> dict[tuple[int,
 def transitions_from_replay(address: str) -> dict[tuple[int, int], Transition]:
     """All that the table holds: enough batches to meet every item, all but surely."""
     found = {}
-    for batch in batches(address, LAYOUT):
+    for batch, _, _ in batches(address, LAYOUT):
         for row in range(32):
             newest = tuple(batch.observation[row, 0, :, -1].tolist())
             discount = float(batch.discount[row])
@@ -197,7 +197,7 @@ def test_a_stretch_of_any_length_stores_every_step_once_and_no_reset(
 ) -> None:
     play = table.play(Counting())
     for _ in range(steps):
-        play.step(lambda observations: act(observations, numbers(observations)))
+        play.step(lambda observations, starts: act(observations, numbers(observations)))
     play.finish()
     expected = transitions_by_definition(steps, labelled=set(range(steps)))
     # One item per step: none for padding, none across the start of an episode.
@@ -210,7 +210,9 @@ def test_late_answers_find_their_states(
 ) -> None:
     play = table.play(Counting(), max_pending=8)
 
-    def three_kinds_of_labels(observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+    def three_kinds_of_labels(
+        observations: NDArray[np.uint8], starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
         clock = int(observations[0, 0, 1, -1])
         future = teacher.evaluate_future(observations, 30)
         return act(observations, (future, numbers(observations), None)[clock % 3])
@@ -257,7 +259,9 @@ def play_until_clock(play: Play, clock: int) -> int:
     """Step without labels until the observation to act in has this number."""
     seen = -1
 
-    def policy(observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+    def policy(
+        observations: NDArray[np.uint8], starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
         nonlocal seen
         seen = int(observations[0, 0, 1, -1])
         return act(observations, None)

@@ -12,6 +12,7 @@ from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
+from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment import ExperimentConfig, TeacherChoice, describe, resolve
 from services.shared.errors import UserError
@@ -73,20 +74,26 @@ def test_the_temperature_of_a_teacher_of_logits_stands_in_config_json(catch_teac
             experiment.teacher_config(port=0, metrics_port=0).models[0],
         )
 
+    def temperatures(settings: Any) -> tuple[float, float | None]:
+        softening = settings["distillation"]
+        return softening["temperature"], softening["teacher_temperature"]
+
     # Q-values are softened like the student's.
     settings, _, _ = settings_of(QDaggerConfig())
-    assert (settings["temperature"], settings["teacher_temperature"]) == (0.1, None)
+    assert temperatures(settings) == (0.1, None)
     settings, teacher, served = settings_of(QDaggerConfig(), output="logits", temperature=2.0)
-    assert (settings["temperature"], settings["teacher_temperature"]) == (0.1, 2.0)
+    assert temperatures(settings) == (0.1, 2.0)
     assert (teacher["output"], teacher["temperature"]) == ("logits", 2.0)
     assert (served.output, served.temperature) == ("logits", 2.0)
     settings, _, _ = settings_of(QDaggerConfig(), output="logits")
-    assert settings["teacher_temperature"] == 1.0
+    assert temperatures(settings) == (0.1, 1.0)
     # What the user says goes first.
-    settings, _, _ = settings_of(QDaggerConfig(teacher_temperature=0.5), output="logits")
-    assert settings["teacher_temperature"] == 0.5
+    settings, _, _ = settings_of(
+        QDaggerConfig(distillation=DistillationConfig(teacher_temperature=0.5)), output="logits"
+    )
+    assert temperatures(settings) == (0.1, 0.5)
     settings, _, _ = settings_of(TabulaRasaConfig(), output="logits")
-    assert "teacher_temperature" not in settings
+    assert "distillation" not in settings
 
 
 def test_a_python_policy_can_be_the_teacher(
@@ -106,8 +113,9 @@ class Floats(Still):
     )
     monkeypatch.syspath_prepend(tmp_path)
     experiment = resolve(config("catching:Still"))
-    assert experiment.card.name == "still"
-    assert experiment.config.method.teacher_temperature == 0.5  # type: ignore[union-attr]
+    assert experiment.card is not None and experiment.card.name == "still"
+    assert isinstance(experiment.config.method, QDaggerConfig)
+    assert experiment.config.method.distillation.teacher_temperature == 0.5
     # Nobody knows its score: the evaluator is to play it.
     assert experiment.teacher_return is None
     with pytest.raises(UserError, match="still sees float32, catch shows uint8"):
@@ -213,11 +221,3 @@ def test_counts_without_a_meaning_are_refused_by_name(changes: dict[str, int]) -
     ((name, value),) = changes.items()
     with pytest.raises(ValueError, match=rf"{name} must .*{value}"):
         config("pong_dqn", **changes)
-
-
-@pytest.mark.parametrize("changed", [{"head": "categorical"}, {"noisy": True}])
-def test_a_student_that_no_method_trains_yet_is_refused(
-    catch_teacher: Path, changed: dict[str, Any]
-) -> None:
-    with pytest.raises(ValueError, match="students learn plain action values so far"):
-        config(catch_teacher, network=NetworkConfig(name="mlp", features=(32,), **changed))

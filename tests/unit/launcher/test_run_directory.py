@@ -10,6 +10,7 @@ import pytest
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment import Experiment, ExperimentConfig, TeacherChoice, resolve
 from services.launcher.provenance import PROVENANCE_FILE, read_provenance
@@ -99,7 +100,9 @@ def test_changed_settings_are_refused_by_name_and_nothing_is_written(
     before = contents(tmp_path)
     changes = {
         "seed": dataclasses.replace(config, seed=1),
-        "settings.temperature": dataclasses.replace(config, method=QDaggerConfig(temperature=0.2)),
+        "settings.distillation.temperature": dataclasses.replace(
+            config, method=QDaggerConfig(distillation=DistillationConfig(temperature=0.2))
+        ),
         "network.features": dataclasses.replace(
             config, network=NetworkConfig(name="mlp", features=(64,))
         ),

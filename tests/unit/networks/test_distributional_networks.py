@@ -179,7 +179,7 @@ def test_a_quantile_network_averages_its_quantiles_by_hand() -> None:
     outputs = module.apply(params, np.zeros((1, 1, 1, 1), np.uint8), method="outputs")
     assert isinstance(outputs, QuantileOutputs)
     np.testing.assert_allclose(outputs.quantile_values, [[[1.0, 3.0], [-1.0, 5.0]]])
-    np.testing.assert_allclose(outputs.quantile_levels, [0.25, 0.75])
+    np.testing.assert_allclose(outputs.quantile_levels, [[0.25, 0.75]])
     np.testing.assert_allclose(outputs.q_values, [[2.0, 2.0]])
 
 

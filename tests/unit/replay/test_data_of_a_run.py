@@ -132,13 +132,13 @@ def test_the_checkpoint_of_the_data_can_be_chosen(tmp_path: Path, catch_teacher:
         (lambda path: path / "none", "no such directory"),
         (
             lambda path: recorded(path / "d", layout=dataclasses.replace(CATCH, stack_size=2)),
-            r"stacks of 2 frames \(10, 5\), the environment shows 1 frames \(10, 5\)",
+            r"stacks of 2 frames uint8 \(10, 5\), the .* shows 1 frames uint8 \(10, 5\)",
         ),
         (
             lambda path: recorded(
                 path / "d", layout=dataclasses.replace(CATCH, frame_shape=(8, 8))
             ),
-            r"1 frames \(8, 8\), the environment .* \(10, 5\): choose data of this game",
+            r"1 frames uint8 \(8, 8\), the environment .* \(10, 5\): choose data of this game",
         ),
         (
             lambda path: recorded(path / "d", layout=dataclasses.replace(CATCH, num_actions=9)),

@@ -1,0 +1,69 @@
+"""`rrl bench report`: what a suite's scores come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from services.bench.folder import BenchFolder
+from services.bench.report.writing import PAGE, write_report
+from services.bench.results import Results, read_results, write_results
+from services.bench.suite import Suite, read_suite
+from services.shared.errors import UserError
+
+
+def bench_report(
+    folder: Positional[Path],
+    *,
+    out: Path | None = None,
+    resamples: int = 2_000,
+    mixed_protocols: bool = False,
+) -> None:
+    """Aggregate a suite's scores: figures, CSV tables, summary.json and one HTML page.
+
+    Interquartile means of teacher-normalised scores with 95% stratified bootstrap intervals,
+    performance profiles, probability of improvement over the teacher (rliable), and each game's
+    curves. A suite that is not finished is reported with what there is, and says so.
+
+    Args:
+        folder: What `rrl bench run` was given as --out; its suite.toml and results/ are enough.
+        out: Folder of the report; FOLDER/report by default.
+        resamples: Bootstrap resamples behind every interval.
+        mixed_protocols: Go on, with a mark on every figure, where the teacher's score was measured
+            under another protocol than the students'.
+
+    Raises:
+        UserError: it is no suite's folder, nothing is finished, or scores do not compare.
+    """
+    place = BenchFolder(folder.absolute())
+    if not place.suite.is_file():
+        raise UserError(f"{folder} is not a suite's folder: it has no {place.suite.name}")
+    suite, _ = read_suite(place.suite)
+    target = place.report if out is None else out
+    summary = write_report(
+        suite,
+        _results(suite, place),
+        target,
+        resamples=resamples,
+        mixed_protocols=mixed_protocols,
+    )
+    width = max(len(suite.label_of(name)) for name in summary["iqm"])
+    print("IQM of teacher-normalised scores (0 = random, 1 = teacher), 95% interval")
+    for name, found in summary["iqm"].items():
+        low_high = f"{found['low']:.3f} to {found['high']:.3f}"
+        print(f"  {suite.label_of(name):<{width}}  {found['point']:6.3f}  ({low_high})")
+    for remark in summary["remarks"]:
+        print(f"mind: {remark}")
+    print(f"report: {target / PAGE}")
+
+
+def _results(suite: Suite, folder: BenchFolder) -> Results:
+    """The raw scores: those of the runs where they are there, else those that are kept."""
+    if folder.runs.is_dir():
+        # What a run needs is imported where there are runs; kept results need none of it.
+        from services.bench.collecting import collect
+        from services.bench.plan import plan_suite
+
+        write_results(folder, collect(plan_suite(suite, folder)))
+    return read_results(folder)

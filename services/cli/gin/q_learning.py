@@ -1,0 +1,107 @@
+"""From the released code's agents to the settings that all methods of ours share.
+
+Clocks are agent steps in both. The optimiser is the one that the agent's class makes itself, which
+is another where it has an offline phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.cli.gin.agents import Agent
+from services.cli.gin.budgets import Budget
+from services.cli.gin.values import Values
+from services.launcher.settings import Settings
+
+ONLINE_OPTIMISER = "create_optimizer"
+OFFLINE_OPTIMISER = "create_pretraining_optimizer"
+
+LINEAR_EPSILONS = ("reincarnation_linearly_decaying_epsilon", "linearly_decaying_epsilon")
+"""Schedules along a line: of the released code, without a warm-up, and of Dopamine."""
+
+
+def q_learning_settings(values: Values, agent: Agent, spent: Budget) -> Settings:
+    """Settings that all methods share.
+
+    Raises:
+        UserError: a value that rrl does not do.
+    """
+    n_step = values.whole("JaxDQNAgent.update_horizon")
+    _check_teachers_horizon(values, n_step, spent)
+    settings = {
+        "n_step": n_step,
+        "discount": values.number("JaxDQNAgent.gamma"),
+        "batch_size": _replay_number(values, agent, spent, "batch_size"),
+        "update_period": values.whole("JaxDQNAgent.update_period"),
+        "target_update_steps": values.whole("JaxDQNAgent.target_update_period"),
+        "min_replay_size": values.whole("JaxDQNAgent.min_replay_history"),
+        **_epsilon(values, agent),
+        **{f"adam.{name}": value for name, value in _adam(values, agent).items()},
+    }
+    return {f"method.q_learning.{name}": value for name, value in settings.items()}
+
+
+def replay_capacity(values: Values, agent: Agent, spent: Budget) -> int:
+    """Transitions that each table holds."""
+    return _replay_number(values, agent, spent, "replay_capacity")
+
+
+def _check_teachers_horizon(values: Values, n_step: int, spent: Budget) -> None:
+    name = "TeacherDQNAgent.update_horizon"
+    if spent.offline_updates > 0 and values.whole(name) != n_step:
+        raise values.refuse(
+            name,
+            f"both phases have the same n-step returns here; give {n_step}, as "
+            "JaxDQNAgent.update_horizon",
+        )
+
+
+def _replay_number(values: Values, agent: Agent, spent: Budget, name: str) -> int:
+    """A number of the student's replay, which the teacher's must share where both are used."""
+    number = values.whole(f"{agent.replay_buffer}.{name}")
+    teachers = f"OutOfGraphReplayBuffer.{name}"
+    if spent.offline_updates > 0 and values.whole(teachers) != number:
+        raise values.refuse(
+            teachers, f"both tables have the same; give {number}, as {agent.replay_buffer}.{name}"
+        )
+    return number
+
+
+def _epsilon(values: Values, agent: Agent) -> Settings:
+    final = values.number("JaxDQNAgent.epsilon_train")
+    decay = {"epsilon_decay_steps": values.whole("JaxDQNAgent.epsilon_decay_period")}
+    if agent.is_rainbow and values.flag("JaxFullRainbowAgent.noisy"):
+        # The noise explores.
+        return {**decay, "initial_epsilon": 0.0, "final_epsilon": 0.0}
+    schedule = values.reference(
+        f"{'JaxFullRainbowAgent' if agent.is_rainbow else agent.base_class}.epsilon_fn"
+    )
+    # Fine-tuning counts on from its teacher's steps, at which the decay has long ended.
+    constant = schedule not in LINEAR_EPSILONS or agent.name == "reloaded_dqn"
+    if schedule == LINEAR_EPSILONS[0] and not constant:
+        values.note(
+            "exploration begins to fall when JaxDQNAgent.min_replay_history steps are stored, in "
+            "the released code with the first step"
+        )
+    initial = final if constant else 1.0
+    return {**decay, "initial_epsilon": initial, "final_epsilon": final}
+
+
+def _adam(values: Values, agent: Agent) -> Mapping[str, float]:
+    def of(optimiser: str) -> Mapping[str, float]:
+        return {
+            "beta1": values.number(f"{optimiser}.beta1"),
+            "beta2": values.number(f"{optimiser}.beta2"),
+            "epsilon": values.number(f"{optimiser}.eps"),
+        }
+
+    if not agent.pretrains:
+        return of(ONLINE_OPTIMISER)
+    offline = of(OFFLINE_OPTIMISER)
+    if agent.name == "pretrained_dqn" and of(ONLINE_OPTIMISER) != offline:
+        raise values.refuse(
+            f"{ONLINE_OPTIMISER}.eps",
+            f"Adam's beta1, beta2 and eps are the same in both phases; give those of "
+            f"{OFFLINE_OPTIMISER}, {offline}",
+        )
+    return offline

@@ -1,0 +1,141 @@
+"""Every student learns by every method: a few updates of each pair, on networks made small.
+
+Many methods come to the same computation (tabula rasa, fine-tuning and JSRL differ in data and
+behaviour): equal programs are compiled once. A compiled program cannot compile anew, so that it
+takes other weights, rates, periods and keys shows that these may change during a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import initial_params, make_network
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.reincarnation.registry import METHODS, make_recipe
+from rrl_agents.students.config import StudentConfig
+from rrl_agents.students.registry import STUDENTS
+from rrl_agents.training.train_state import TrainState, initial_train_state
+from rrl_agents.training.update_step import UpdateMetrics, make_update_step
+from rrl_agents.types import Batch, Progress, Stage
+
+ROWS, ACTIONS = 6, 3
+OFFLINE = Progress(random_return=-20.0, teacher_return=20.0, stage=Stage.OFFLINE)
+ONLINE = dataclasses.replace(OFFLINE, stage=Stage.ONLINE, weaning_weight=0.5)
+
+IMAGES, VECTORS = (12, 12, 2), (4, 1)
+FEATURES = {"nature_cnn": (4, 4, 8), "impala_cnn": (4, 8), "small_cnn": (4,), "mlp": (16,)}
+
+PROGRAMS: dict[tuple[Any, ...], Any] = {}
+"""Compiled updates by their text."""
+
+
+def _small(student: str) -> tuple[NetworkConfig, StudentConfig, tuple[int, ...]]:
+    """A student with a network of the same kind that compiles and runs fast, and what it sees."""
+    network, learning = STUDENTS[student].network, STUDENTS[student].learning
+    small = dataclasses.replace(
+        network,
+        features=FEATURES[network.name],
+        hidden_units=16,
+        num_atoms=min(network.num_atoms, 8),
+        quantile_embedding_dim=4,
+    )
+    shape = VECTORS if network.name == "mlp" else IMAGES
+    return small, dataclasses.replace(learning, quantile_samples=5), shape
+
+
+def _batch(shape: tuple[int, ...], seed: int) -> Batch:
+    generator = np.random.default_rng(seed)
+    if shape == VECTORS:
+        states = generator.normal(size=(2, ROWS, *shape)).astype(np.float32)
+    else:
+        states = generator.integers(0, 256, (2, ROWS, *shape), dtype=np.uint8)
+    return Batch(
+        observation=states[0],
+        action=np.arange(ROWS, dtype=np.int32) % ACTIONS,
+        n_step_return=generator.normal(size=ROWS).astype(np.float32),
+        discount=np.array([0.97] * (ROWS - 1) + [0.0], np.float32),
+        next_observation=states[1],
+        teacher_q=generator.normal(size=(ROWS, ACTIONS)).astype(np.float32),
+        has_teacher=np.array([0.0] + [1.0] * (ROWS - 1), np.float32),
+        importance_weight=generator.uniform(0.5, 1.0, ROWS).astype(np.float32),
+    )
+
+
+def _arguments(
+    recipe: Recipe, shape: tuple[int, ...], progress: Progress, seed: int
+) -> tuple[Any, ...]:
+    """What an update takes beside the state."""
+    weights = {name: np.float32(w) for name, w in recipe.term_weights(progress).items()}
+    rate = np.float32(recipe.learning_rate(progress))
+    return _batch(shape, seed), weights, rate, np.int32(2 + seed), jax.random.key(seed)
+
+
+@functools.cache
+def _initial_params(student: str) -> Any:
+    network, _, shape = _small(student)
+    made = make_network(network, ACTIONS)
+    return jax.device_get(initial_params(made, jax.random.key(0), shape))
+
+
+def _compiled(student: str, recipe: Recipe, state: TrainState, arguments: tuple[Any, ...]) -> Any:
+    network, learning, _ = _small(student)
+    made = make_network(network, ACTIONS)
+    step: Any = make_update_step(made, recipe.terms, recipe.q_learning.adam, learning)
+    lowered = step.lower(state, *arguments)
+    name = (tuple(term.name for term in recipe.terms), lowered.as_text())
+    if name not in PROGRAMS:
+        PROGRAMS[name] = lowered.compile()
+    return PROGRAMS[name]
+
+
+def _parameters_without_gradient(student: str, method: str) -> set[str]:
+    """DAgger's loss compares policies, and a policy does not change with a dueling state value."""
+    network = STUDENTS[student].network
+    imitates_only = METHODS[method].config_class.__name__ == "DaggerConfig"
+    return {"Dense_2"} if imitates_only and network.dueling else set()
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("student", sorted(STUDENTS))
+def test_a_student_learns_by_a_method(student: str, method: str) -> None:
+    recipe = make_recipe(METHODS[method].config_class())
+    shape = _small(student)[-1]
+    before = _initial_params(student)
+    state = initial_train_state(before, recipe.q_learning.adam)
+    first = _arguments(recipe, shape, OFFLINE, seed=0)
+    update = _compiled(student, recipe, state, first)
+    metrics: UpdateMetrics
+    for arguments in (first, *(_arguments(recipe, shape, ONLINE, seed) for seed in (1, 2))):
+        state, metrics = update(state, *arguments)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
+        assert metrics.priorities.shape == (ROWS,)
+        assert (np.asarray(metrics.priorities) >= 0.0).all()
+    assert int(state.learner_updates) == 3
+    resting = _parameters_without_gradient(student, method)
+    for layer, leaves in before["params"].items():
+        moved = jax.tree.map(
+            lambda a, b: bool((a != b).any()), leaves, state.params["params"][layer]
+        )
+        assert layer in resting or all(jax.tree.leaves(moved)), (layer, moved)
+
+
+@pytest.mark.parametrize("student", sorted(STUDENTS))
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(student: str) -> None:
+    """Noise, shifts and quantile levels follow from the run's key and the count of updates."""
+    recipe = make_recipe(METHODS["qdagger"].config_class())
+    shape = _small(student)[-1]
+    state = initial_train_state(_initial_params(student), recipe.q_learning.adam)
+    arguments = _arguments(recipe, shape, ONLINE, seed=0)
+    update = _compiled(student, recipe, state, arguments)
+    state, _ = update(state, *arguments)
+    saved = jax.device_get(state)
+    expected, _ = update(state, *arguments)
+    resumed, _ = update(jax.tree.map(jax.numpy.asarray, saved), *arguments)
+    jax.tree.map(np.testing.assert_array_equal, resumed, expected)

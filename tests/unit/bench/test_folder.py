@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.bench.folder import BenchFolder, open_folder
+from services.bench.suite import parse_suite
+from services.shared.errors import UserError
+
+
+def _open(folder: BenchFolder, text: str) -> None:
+    open_folder(folder, parse_suite(text), text)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, suite_text: str) -> BenchFolder:
+    """A folder with one run of QDagger on Asterix."""
+    folder = BenchFolder(tmp_path / "out")
+    _open(folder, suite_text)
+    folder.run("qdagger", "asterix", 0).mkdir(parents=True)
+    return folder
+
+
+def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder, suite_text: str) -> None:
+    assert folder.suite.read_text() == suite_text
+    assert folder.run("qdagger", "asterix", 0) == folder.path / "runs/qdagger/asterix/seed0"
+
+
+@pytest.mark.parametrize(
+    ("found", "given"),
+    [
+        ("seeds = [0, 1]", "seeds = [0, 1, 2]"),
+        ('"breakout"]', '"breakout", "freeway"]'),
+        ("[entries.scratch]", '[entries.kick]\nmethod = "kickstarting"\nstudent = "x"\n[entries.s]'),
+        ('label = "QDagger"', 'label = "Q"'),
+        ('name = "two_games"', 'name = "two_games"\ntitle = "Two games"'),
+        # Nothing of it has run yet.
+        ('method = "tabula_rasa"', 'method = "jsrl"'),
+        ('"breakout"]', "]"),
+        ("seeds = [0, 1]", "seeds = [0]"),
+    ],
+)
+def test_a_suite_may_grow_and_what_has_not_run_may_change(
+    folder: BenchFolder, suite_text: str, found: str, given: str
+) -> None:
+    assert found in suite_text
+    grown = suite_text.replace(found, given)
+    _open(folder, grown)
+    assert folder.suite.read_text() == grown
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "message"),
+    [
+        ('"minatar"', '"atari"', "environment has changed"),
+        ("2_000", "3_000", "settings has changed"),
+        ("teachers/{game}", "others/{game}", "the teacher has changed"),
+        ("= 500", "= 501", r"\[entries.qdagger\] has changed"),
+        ("[entries.qdagger", "[entries.q", r"\[entries.qdagger\] has changed"),
+        ('["asterix", "breakout"]', '["breakout"]', "games has changed"),
+        ("seeds = [0, 1]", "seeds = [1]", "seeds has changed"),
+    ],
+)
+def test_what_has_run_stays_as_it_was(
+    folder: BenchFolder, suite_text: str, found: str, given: str, message: str
+) -> None:
+    assert found in suite_text
+    with pytest.raises(UserError, match=message):
+        _open(folder, suite_text.replace(found, given))
+    assert folder.suite.read_text() == suite_text
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, suite_text: str) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="not a suite's folder"):
+        _open(BenchFolder(tmp_path), suite_text)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.bench.folder import BenchFolder
+from services.bench.plan import Plan, plan_suite, run_seed
+from services.bench.suite import Suite, parse_suite
+from services.shared.errors import UserError
+
+OUT = BenchFolder(Path("/out"))
+TRAINED = 'method = "tabula_rasa"\nstudent = "minatar_dqn"'
+
+
+def _trained(text: str) -> Plan:
+    return plan_suite(parse_suite(text.replace('checkpoint = "teachers/{game}"', TRAINED)), OUT)
+
+
+def test_there_is_a_run_of_every_entry_game_and_seed_the_first_seeds_first(suite: Suite) -> None:
+    plan = plan_suite(suite, OUT)
+    assert plan.teachers == ()
+    assert [run.name for run in plan.students] == [
+        "qdagger/asterix/seed0",
+        "scratch/asterix/seed0",
+        "qdagger/breakout/seed0",
+        "scratch/breakout/seed0",
+        "qdagger/asterix/seed1",
+        "scratch/asterix/seed1",
+        "qdagger/breakout/seed1",
+        "scratch/breakout/seed1",
+    ]
+    assert plan.students[0].folder == Path("/out/runs/qdagger/asterix/seed0")
+
+
+def test_a_run_has_the_suites_settings_then_its_entrys(suite: Suite) -> None:
+    qdagger, scratch, *_ = plan_suite(suite, OUT).students
+    assert qdagger.config.online_steps == scratch.config.online_steps == 2_000
+    assert (qdagger.config.environment.name, qdagger.config.environment.game) == (
+        "minatar",
+        "asterix",
+    )
+    assert qdagger.config.network.name == "small_cnn"
+    assert qdagger.config.teacher.checkpoint == "teachers/asterix"
+    # The paper's clocks begin after 20,000 steps, which 2,000 do not reach: offline updates only.
+    assert (qdagger.updates, scratch.updates) == (500, 0)
+
+
+def test_an_entrys_settings_come_after_those_of_the_suite(suite_text: str) -> None:
+    own = suite_text.replace('"method.offline_updates" = 500', '"online_steps" = 24_000')
+    qdagger, scratch, *_ = plan_suite(parse_suite(own), OUT).students
+    assert (qdagger.config.online_steps, scratch.config.online_steps) == (24_000, 2_000)
+    # A million offline, and (24,000 - 20,000) / 4 online.
+    assert qdagger.updates == 1_001_000
+
+
+def test_all_runs_have_seeds_of_their_own(suite: Suite) -> None:
+    seeds = [run.config.seed for run in plan_suite(suite, OUT).students]
+    assert len(set(seeds)) == len(seeds)
+    assert seeds == [run.config.seed for run in plan_suite(suite, OUT).students]
+    assert all(0 <= seed < 2**30 for seed in seeds)
+    assert run_seed("a", 1) != run_seed("a", 2)
+
+
+def test_a_suite_that_grows_keeps_the_seeds_of_its_runs(suite: Suite, suite_text: str) -> None:
+    grown = plan_suite(parse_suite(suite_text.replace("[0, 1]", "[0, 1, 2]")), OUT)
+    before = {run.name: run.config.seed for run in plan_suite(suite, OUT).students}
+    assert before.items() <= {run.name: run.config.seed for run in grown.students}.items()
+
+
+def test_a_teacher_is_trained_per_game_without_a_teacher_and_named_by_its_students(
+    suite_text: str,
+) -> None:
+    plan = _trained(suite_text)
+    assert [run.name for run in plan.teachers] == ["teacher/asterix", "teacher/breakout"]
+    teacher = plan.teachers[0]
+    assert teacher.config.teacher.checkpoint is None
+    assert teacher.export == Path("/out/teachers/asterix")
+    student = plan.students[0]
+    assert student.needs == teacher.export
+    assert student.config.teacher.checkpoint == "/out/teachers/asterix"
+
+
+def test_a_teacher_is_scored_as_its_students_are(suite_text: str) -> None:
+    protocol = '"evaluation.epsilon" = 0.05\n"environment.max_episode_steps" = 900'
+    plan = _trained(suite_text.replace('"online_steps" = 2_000', protocol))
+    for run in (*plan.teachers, *plan.students):
+        assert run.config.evaluation.epsilon == 0.05
+        assert run.config.environment.max_episode_steps == 900
+    # What is no protocol is the students' alone: their own budget, not their teacher's.
+    assert _trained(suite_text).teachers[0].config.online_steps == 2_500_000
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "message"),
+    [
+        ('method = "qdagger"', 'method = "qdager"', "'qdager' is no method; the nearest is 'qdagg"),
+        ('"minatar_dqn"', '"minatar_dqm"', "no student; the nearest is 'minatar_dqn'"),
+        ('label = "QDagger"', 'preset = "papre"', "the nearest is 'paper'"),
+        ("method.offline_updates", "method.offline_update", r"\[entries.qdagger\].*offline_updat"),
+        ('"online_steps" = 2_000', '"online_steps" = "many"', "online_steps"),
+        ('"asterix"', '"asterisk"', "asterisk"),
+    ],
+)
+def test_what_there_is_not_is_found_out_before_anything_runs(
+    suite_text: str, found: str, given: str, message: str
+) -> None:
+    assert found in suite_text
+    with pytest.raises(UserError, match=message):
+        plan_suite(parse_suite(suite_text.replace(found, given)), OUT)
+
+
+def test_a_preset_is_where_an_entry_may_begin(suite_text: str) -> None:
+    text = suite_text.replace('label = "QDagger"', 'preset = "paper"')
+    assert plan_suite(parse_suite(text), OUT).students[0].config.method.q_learning.n_step == 3

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.bench.suite import MAX_FILE_BYTES, TrainedTeacher, parse_suite, read_suite
+from services.shared.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_suite_says_what_its_file_says(suite_text: str) -> None:
+    suite = parse_suite(suite_text)
+    assert (suite.name, suite.title, suite.environment) == ("two_games", "two_games", "minatar")
+    assert (suite.games, suite.seeds) == (("asterix", "breakout"), (0, 1))
+    assert suite.teacher == "teachers/{game}"
+    assert suite.settings == {"online_steps": 2_000}
+    qdagger, scratch = suite.entries
+    assert (qdagger.name, qdagger.method, qdagger.student) == ("qdagger", "qdagger", "minatar_dqn")
+    assert qdagger.settings == {"method.offline_updates": 500}
+    # Without a label, an entry is called by its name.
+    assert (suite.label_of("qdagger"), suite.label_of("scratch")) == ("QDagger", "scratch")
+    assert scratch.preset is None
+
+
+def test_an_environment_without_games_is_one_game_by_its_own_name(suite_text: str) -> None:
+    text = suite_text.replace('"minatar"', '"catch"').replace('["asterix", "breakout"]', "[]")
+    suite = parse_suite(text)
+    assert (suite.games, suite.has_games) == (("catch",), False)
+
+
+def test_settings_in_tables_are_the_same_as_dotted_names(suite_text: str) -> None:
+    dotted = suite_text.replace('"online_steps" = 2_000', '"evaluation.episodes" = 7')
+    tables = suite_text.replace('"online_steps" = 2_000', "evaluation.episodes = 7")
+    assert parse_suite(dotted) == parse_suite(tables)
+
+
+def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
+    how = 'method = "tabula_rasa"\nstudent = "minatar_dqn"\nseed = 3\nsettings.online_steps = 9'
+    suite = parse_suite(suite_text.replace('checkpoint = "teachers/{game}"', how))
+    assert suite.teacher == TrainedTeacher(
+        method="tabula_rasa", student="minatar_dqn", seed=3, settings={"online_steps": 9}
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "message"),
+    [
+        ("seeds =", "sedes =", "the nearest is 'seeds'"),
+        ("student =", "studnet =", r"\[entries.qdagger\] has no 'studnet'; the nearest is 'studen"),
+        ("seeds = [0, 1]", "seeds = []", "give at least one number"),
+        ("seeds = [0, 1]", "seeds = [0, -1]", "0 or more"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "names one twice"),
+        ("seeds = [0, 1]", 'seeds = ["0"]', "list of whole numbers"),
+        ('"asterix"', '"../asterix"', "becomes a folder"),
+        ("[entries.qdagger]", '[entries."a/b"]', "becomes a folder"),
+        ('name = "two_games"', "", "name is missing"),
+        ('"online_steps" = 2_000', '"seed" = 1', "say it with seeds"),
+        ('"online_steps" = 2_000', '"teacher.checkpoint" = "x"', r"\[teacher\] checkpoint"),
+        ('"method.offline_updates" = 500', '"environment.game" = "pong"', "say it with games"),
+        ('method = "tabula_rasa"\nstudent = "minatar_dqn"', 'method = "jsrl"', "names no student"),
+        ('checkpoint = "teachers/{game}"', 'method = "tabula_rasa"', "student is missing"),
+        ('checkpoint = "teachers/{game}"', 'checkpoint = "x"\nseed = 1', "has no 'seed'"),
+        ('name = "two_games"', 'name = "two_games', "Illegal"),
+    ],
+)
+def test_what_is_not_in_order_is_named(
+    suite_text: str, found: str, given: str, message: str
+) -> None:
+    assert found in suite_text
+    with pytest.raises(ValueError, match=message):
+        parse_suite(suite_text.replace(found, given))
+
+
+def test_the_same_setting_twice_in_two_spellings_is_an_error(suite_text: str) -> None:
+    both = '"evaluation.episodes" = 7\nevaluation.episodes = 8'
+    with pytest.raises(ValueError, match="twice"):
+        parse_suite(suite_text.replace('"online_steps" = 2_000', both))
+
+
+def test_a_suite_of_too_many_runs_is_refused(suite_text: str) -> None:
+    # 2 entries x 2 games x 2,501 seeds = 10,004 runs.
+    with pytest.raises(ValueError, match="10,004 runs"):
+        parse_suite(suite_text.replace("[0, 1]", str(list(range(2_501)))))
+
+
+def test_a_file_that_is_too_large_or_not_there_is_an_error_for_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_suite(tmp_path / "none.toml")
+    large = tmp_path / "large.toml"
+    large.write_text("#" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(UserError, match="larger than"):
+        read_suite(large)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("*.toml")), ids=lambda p: p.stem)
+def test_the_suites_beside_the_code_are_in_order(path: Path) -> None:
+    suite, text = read_suite(path)
+    assert parse_suite(text) == suite

@@ -1,0 +1,656 @@
+"""The released code's bindings as settings of ours.
+
+The nine files of github.com/google-research/reincarnating_rl stand here as names and numbers, the
+presets they must become in `paper_presets`, which a table of the paper's numbers holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from services.cli.gin.command import translated
+from services.cli.gin.flags import parse_flags
+from services.cli.gin.names import PARAMETERS
+from services.cli.gin.reading import SHIPPED
+from services.launcher.experiment import ExperimentConfig
+from services.launcher.paper_presets import PAPER_PRESETS
+from services.launcher.settings import known_settings
+from services.shared.errors import UserError
+
+Bindings = Mapping[str, str]
+
+AGENTS = {
+    "kickstarting_dqn": "qdagger_dqn",
+    "qdagger_drq": "qdagger_rainbow",
+    "qdagger_rainbow_impala": "qdagger_rainbow",
+    "rehearsal_dqn": "pretrained_dqn",
+    "reloaded_dqn_nature": "reloaded_dqn",
+}
+"""`--agent` of presets whose name is another."""
+
+ALL_FILES: Bindings = {
+    "JaxDQNAgent.gamma": "0.99",
+    "JaxDQNAgent.update_horizon": "1",
+    "JaxDQNAgent.min_replay_history": "20000",
+    "JaxDQNAgent.update_period": "4",
+    "JaxDQNAgent.target_update_period": "8000",
+    "JaxDQNAgent.epsilon_train": "0.01",
+    "JaxDQNAgent.epsilon_eval": "0.001",
+    "JaxDQNAgent.epsilon_decay_period": "50000",
+    "JaxDQNAgent.optimizer": "'adam'",
+    "create_optimizer.eps": "0.00015",
+    "RunnerWithTeacher.teacher_steps": "0",
+    "atari_lib.create_atari_environment.game_name": "'Pong'",
+    "atari_lib.create_atari_environment.sticky_actions": "True",
+    "create_runner.schedule": "'continuous_train'",
+    "create_agent.agent_name": "'jax_dqn'",
+    "create_agent.debug_mode": "True",
+    "Runner.num_iterations": "10",
+    "Runner.training_steps": "250000",
+    "Runner.evaluation_steps": "125000",
+    "Runner.max_steps_per_episode": "27000",
+    "OutOfGraphReplayBuffer.replay_capacity": "1000000",
+    "OutOfGraphReplayBuffer.batch_size": "32",
+}
+HUBER: Bindings = {"JaxDQNAgent.loss_type": "'huber'"}
+PRETRAINING: Bindings = {
+    "RunnerWithTeacher.num_pretraining_iterations": "10",
+    "RunnerWithTeacher.num_pretraining_steps": "100000",
+    "TeacherDQNAgent.load_replay": "True",
+    "OutOfGraphPrioritizedReplayBuffer.replay_capacity": "1000000",
+    "OutOfGraphPrioritizedReplayBuffer.batch_size": "32",
+}
+SCHEDULE: Bindings = {
+    "create_linear_schedule.initial_lr": "1e-4",
+    "create_linear_schedule.final_lr": "1e-5",
+}
+DQN_STUDENT: Bindings = {
+    "ReincarnationDQNAgent.num_updates_per_persistent_step": "1",
+    "ReincarnationDQNAgent.data_augmentation": "False",
+}
+QDAGGER_DQN: Bindings = {
+    **ALL_FILES,
+    **HUBER,
+    **PRETRAINING,
+    **SCHEDULE,
+    **DQN_STUDENT,
+    "JaxDQNAgent.update_horizon": "3",
+    "TeacherDQNAgent.update_horizon": "3",
+    "QDaggerDQNAgent.distill_loss_coefficient": "3.0",
+    "QDaggerDQNAgent.distill_temperature": "0.1",
+    "QDaggerDQNAgent.distill_decay_period": "1500000",
+}
+RAINBOW: Bindings = {
+    **ALL_FILES,
+    **PRETRAINING,
+    **SCHEDULE,
+    "JaxDQNAgent.update_horizon": "3",
+    "JaxDQNAgent.summary_writing_frequency": "25000",
+    "JaxFullRainbowAgent.noisy": "False",
+    "JaxFullRainbowAgent.dueling": "False",
+    "JaxFullRainbowAgent.double_dqn": "False",
+    "JaxFullRainbowAgent.num_atoms": "51",
+    "JaxFullRainbowAgent.vmax": "10.",
+    "JaxFullRainbowAgent.replay_scheme": "'prioritized'",
+    "JaxFullRainbowAgent.epsilon_fn": "@loss_helpers.reincarnation_linearly_decaying_epsilon",
+    "ReincarnationRainbowAgent.num_updates_per_persistent_step": "1",
+    "ReincarnationRainbowAgent.data_augmentation": "False",
+    "QDaggerRainbowAgent.distill_temperature": "0.1",
+    "QDaggerRainbowAgent.distill_loss_coefficient": "1.0",
+    "QDaggerRainbowAgent.distill_decay_period": "2500000",
+    "TeacherDQNAgent.update_horizon": "3",
+    "create_agent.agent_name": "'dopamine_rainbow'",
+    "Runner.num_iterations": "15",
+}
+RELOADED: Bindings = {
+    **ALL_FILES,
+    "JaxDQNAgent.epsilon_decay_period": "250000",
+    "create_optimizer.learning_rate": "1e-5",
+    "RunnerWithTeacher.num_pretraining_iterations": "0",
+    "Runner.num_iterations": "30",
+}
+
+RELEASED_FILES: dict[str, Bindings] = {
+    "qdagger_dqn": QDAGGER_DQN,
+    "kickstarting_dqn": {
+        **QDAGGER_DQN,
+        "RunnerWithTeacher.num_pretraining_iterations": "0",
+        "RunnerWithTeacher.num_pretraining_steps": "0",
+    },
+    "qdagger_rainbow": RAINBOW,
+    "qdagger_drq": {
+        **RAINBOW,
+        "JaxDQNAgent.update_horizon": "10",
+        "JaxDQNAgent.min_replay_history": "1600",
+        "JaxDQNAgent.update_period": "1",
+        "JaxDQNAgent.target_update_period": "1",
+        "JaxDQNAgent.epsilon_decay_period": "5000",
+        "JaxFullRainbowAgent.dueling": "True",
+        "JaxFullRainbowAgent.double_dqn": "True",
+        "JaxFullRainbowAgent.distributional": "False",
+        "JaxFullRainbowAgent.num_atoms": "1",
+        "JaxFullRainbowAgent.num_updates_per_train_step": "1",
+        "JaxFullRainbowAgent.replay_scheme": "'uniform'",
+        "ReincarnationRainbowAgent.data_augmentation": "True",
+        "QDaggerRainbowAgent.distill_loss_coefficient": "3.0",
+        "TeacherDQNAgent.update_horizon": "10",
+    },
+    "dqfd_dqn": {
+        **ALL_FILES,
+        **HUBER,
+        **PRETRAINING,
+        **SCHEDULE,
+        **DQN_STUDENT,
+        "DQfDAgent.margin_coefficient": "1.0",
+        "DQfDAgent.margin": "1.0",
+        "DQfDAgent.decay_period": "1500000",
+        "DQfDAgent.lr_decay": "False",
+        "DQfDAgent.dqfd_margin": "False",
+        "DQfDAgent.use_teacher_actions": "True",
+    },
+    "jsrl_dqn": {
+        **ALL_FILES,
+        **HUBER,
+        "create_optimizer.learning_rate": "6.25e-5",
+        "ReincarnationDQNAgent.num_updates_per_persistent_step": "1",
+        "RunnerWithTeacher.num_pretraining_iterations": "0",
+        "JSRLAgent.roll_out_decay_period": "2500000",
+        "JSRLAgent.max_roll_in_steps": "100",
+        "JSRLAgent.roll_in_guide": "False",
+        "JSRLAgent.roll_out_guide_prob": "1.0",
+        "Runner.num_iterations": "20",
+        "Runner.training_steps": "125000",
+    },
+    "pretrained_dqn": {
+        **ALL_FILES,
+        **HUBER,
+        **PRETRAINING,
+        **DQN_STUDENT,
+        "create_optimizer.learning_rate": "1e-5",
+        "PretrainedDQNAgent.teacher_data_ratio": "0.0",
+        "PretrainedDQNAgent.cql_coefficient": "1.0",
+        "PretrainedDQNAgent.distill_temperature": "0.1",
+        "TeacherDQNAgent.update_horizon": "1",
+        "create_pretraining_optimizer.learning_rate": "0.0001",
+        "create_pretraining_optimizer.eps": "0.00015",
+    },
+    "reloaded_dqn": RELOADED,
+    "reloaded_dqn_nature": {
+        **RELOADED,
+        "JaxDQNAgent.optimizer": "'rmsprop'",
+        "create_optimizer.beta2": "0.95",
+        "create_optimizer.eps": "0.00001",
+        "create_optimizer.centered": "True",
+    },
+}
+
+OLDER_NAMES = {
+    "RunnerWithTeacher": "PersistentRunner",
+    "num_pretraining": "num_persistence",
+    "create_pretraining_optimizer": "create_persistence_optimizer",
+    "ReincarnationDQNAgent": "PersistentDQNAgent",
+    "ReincarnationRainbowAgent": "PersistentRainbowAgent",
+    "QDaggerDQNAgent": "DistillationDQNAgent",
+    "QDaggerRainbowAgent": "DistillationRainbowAgent",
+    "DQfDAgent": "MarginDQNAgent",
+    "JSRLAgent": "LOLSDQNAgent",
+    "reincarnation_linearly_decaying_epsilon": "persistence_linearly_decaying_epsilon",
+}
+OLDER_AGENTS = {
+    "qdagger_dqn": "distillation_dqn",
+    "qdagger_rainbow": "distillation_rainbow",
+    "dqfd_dqn": "margin_dqn",
+    "jsrl_dqn": "lols_dqn",
+}
+
+WHERE_AND_WHOM = ("teacher.", "environment.game", "seed")
+"""What the command line gives, and no preset."""
+
+
+@pytest.fixture
+def breakout(tmp_path: Path) -> Path:
+    directory = tmp_path / "DQN_400" / "Breakout" / "1"
+    (directory / "checkpoints").mkdir(parents=True)
+    return directory
+
+
+def text_of(bindings: Bindings) -> str:
+    imports = "import dopamine.jax.agents.dqn.dqn_agent\nimport reincarnating_rl.run_experiment\n"
+    return imports + "\n".join(f"{name} = {value}  # a comment" for name, value in bindings.items())
+
+
+def older(text: str) -> str:
+    for name, before in OLDER_NAMES.items():
+        text = text.replace(name, before)
+    return text
+
+
+def translate(
+    teacher: Path, agent: str, *bindings: str, file: str | None = None
+) -> tuple[ExperimentConfig, str]:
+    words = ["--agent", agent, "--base_dir", "run", "--teacher_checkpoint_dir", str(teacher)]
+    if file is not None:
+        words += ["--gin_files", file]
+    for binding in bindings:
+        words.append(f"--gin_bindings={binding}")
+    config, notes = translated(parse_flags(words))
+    return config, "\n".join(notes)
+
+
+def comparable(config: ExperimentConfig) -> dict[str, object]:
+    """Settings that presets decide, None for what an environment decides itself."""
+    defaults = {
+        "environment.sticky_action_probability": (None, 0.25),
+        "environment.max_episode_steps": (None, 27_000),
+    }
+    return {
+        name: None if value in defaults.get(name, ()) else value
+        for name, value in known_settings(config).items()
+        if not name.startswith(WHERE_AND_WHOM)
+    }
+
+
+def expected(name: str) -> dict[str, object]:
+    """The preset; where a released file says another thing than the paper, the file."""
+    settings = comparable(PAPER_PRESETS[name].config)
+    if name != "jsrl_dqn":
+        return settings
+    return settings | {
+        # The student begins, and shares all of the episode with the teacher afterwards.
+        "method.roll_in_steps": 0,
+        # Twenty iterations of 125,000 decisions, 4 to an update.
+        "method.iteration_steps": 125_000,
+        "online_evaluation_period": 31_250,
+    }
+
+
+@pytest.mark.parametrize("generation", ["present", "older"])
+@pytest.mark.parametrize("name", sorted(RELEASED_FILES.keys() - {"reloaded_dqn_nature"}))
+def test_a_released_file_is_the_preset_of_its_name(
+    name: str, generation: str, breakout: Path, tmp_path: Path
+) -> None:
+    text, agent = text_of(RELEASED_FILES[name]), AGENTS.get(name, name)
+    if generation == "older":
+        text, agent = older(text), OLDER_AGENTS.get(agent, agent)
+    file = tmp_path / "released.gin"
+    file.write_text(text)
+    config, notes = translate(breakout, agent, file=str(file))
+    assert comparable(config) == expected(name)
+    assert "create_runner.schedule = 'continuous_train' has no part here" in notes
+
+
+def test_rmsprop_is_refused_with_what_to_give(breakout: Path, tmp_path: Path) -> None:
+    file = tmp_path / "reloaded_dqn_nature.gin"
+    file.write_text(text_of(RELEASED_FILES["reloaded_dqn_nature"]))
+    with pytest.raises(
+        UserError, match=r"JaxDQNAgent\.optimizer = 'rmsprop' cannot be had: .*Adam"
+    ):
+        translate(breakout, "reloaded_dqn", file=str(file))
+    adam = (
+        "JaxDQNAgent.optimizer='adam'",
+        "create_optimizer.eps=1.5e-4",
+        "create_optimizer.beta2=0.999",
+    )
+    config, _ = translate(breakout, "reloaded_dqn", *adam, file=str(file))
+    assert comparable(config) == comparable(PAPER_PRESETS["reloaded_dqn_nature"].config)
+
+
+@pytest.mark.parametrize("name", sorted(PAPER_PRESETS))
+def test_a_file_of_ours_is_the_preset_of_its_name(name: str, breakout: Path) -> None:
+    config, notes = translate(breakout, AGENTS.get(name, name), file=f"configs/{name}.gin")
+    assert comparable(config) == comparable(PAPER_PRESETS[name].config)
+    # Ours bind nothing that has no part.
+    assert "no part" not in notes
+
+
+def test_we_ship_a_file_for_every_preset_and_no_other() -> None:
+    assert {path.stem for path in SHIPPED.glob("*.gin")} == PAPER_PRESETS.keys()
+
+
+def test_the_command_line_gives_teacher_data_and_seed(breakout: Path) -> None:
+    flags = parse_flags(
+        [
+            "--agent=qdagger_rainbow",
+            "--gin_files=reincarnating_rl/configs/qdagger_rainbow.gin",
+            "--base_dir=/tmp/qdagger_rainbow",
+            f"--teacher_checkpoint_dir={breakout}",
+            "--teacher_checkpoint_number=399",
+            "--run_number=7",
+        ]
+    )
+    config, _ = translated(flags)
+    assert config.seed == 7
+    assert config.environment.game == "Breakout"
+    assert config.teacher.checkpoint == config.teacher.data == str(breakout)
+    assert config.teacher.checkpoint_number == config.teacher.data_number == 399
+    assert flags.base_dir == Path("/tmp/qdagger_rainbow")
+
+
+def test_the_readmes_debugging_bindings_do_what_they_say(breakout: Path) -> None:
+    config, notes = translate(
+        breakout,
+        "qdagger_rainbow",
+        "Runner.evaluation_steps=10",
+        "RunnerWithTeacher.num_pretraining_iterations=2",
+        "RunnerWithTeacher.num_pretraining_steps=10",
+        "JaxDQNAgent.min_replay_history = 64",
+        file="reincarnating_rl/configs/qdagger_rainbow.gin",
+    )
+    assert known_settings(config)["method.offline_updates"] == 2 * 10
+    assert config.offline_evaluation_period == 10
+    assert config.method.q_learning.min_replay_size == 64
+    # Ten steps are part of one episode.
+    assert (config.evaluation.episodes, config.evaluation.final_episodes) == (1, 1)
+    assert "1 whole episodes per evaluation" in notes
+    # The rest is the file's.
+    assert config.online_steps == 15 * 250_000
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "@reincarnation_networks.ImpalaRainbowNetwork",
+        "@ImpalaRainbowNetwork",
+        "@persistence_networks.ImpalaRainbowNetwork",
+        "ReincarnationRainbowAgent.network = @ImpalaRainbowNetwork",
+        "PersistentRainbowAgent.network = @reincarnating_rl.impala_networks.ImpalaRainbowNetwork",
+    ],
+)
+def test_the_readmes_reference_gives_rainbow_the_impala_network(
+    reference: str, breakout: Path
+) -> None:
+    config, _ = translate(breakout, "qdagger_rainbow", reference, file="qdagger_rainbow.gin")
+    assert comparable(config) == comparable(PAPER_PRESETS["qdagger_rainbow_impala"].config)
+
+
+def test_networks_are_scaled_as_bound(breakout: Path) -> None:
+    config, _ = translate(
+        breakout,
+        "qdagger_dqn",
+        "@ImpalaNetworkWithRepresentations",
+        "ImpalaEncoder.nn_scale = 4",
+        "ImpalaEncoder.stack_sizes = (8, 16)",
+        file="qdagger_dqn.gin",
+    )
+    assert (config.network.name, config.network.width) == ("impala_cnn", 4)
+    assert config.network.features == (8, 16)
+    assert config.network.head == "values"
+
+
+@pytest.mark.parametrize(
+    ("bound", "path", "game"),
+    [
+        ((), "Breakout/1", "Breakout"),
+        ((), "breakout/1/checkpoints", "Breakout"),
+        ((), "space_invaders", "SpaceInvaders"),
+        (("create_atari_environment.game_name='Seaquest'",), "Breakout/1", "Seaquest"),
+        (("create_atari_environment.game_name='Seaquest'",), "teachers/mine", "Seaquest"),
+    ],
+)
+def test_the_game_is_the_command_lines_or_the_teachers(
+    bound: tuple[str, ...], path: str, game: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / path
+    directory.mkdir(parents=True)
+    config, _ = translate(directory, "qdagger_dqn", *bound, file="qdagger_dqn.gin")
+    assert config.environment.game == game
+
+
+def test_a_files_game_gives_way_to_the_teachers_and_says_so(breakout: Path, tmp_path: Path) -> None:
+    file = tmp_path / "released.gin"
+    file.write_text(text_of(RELEASED_FILES["qdagger_dqn"]))
+    config, notes = translate(breakout, "qdagger_dqn", file=str(file))
+    assert config.environment.game == "Breakout"
+    assert (
+        "the game is Breakout, which the teacher's directory is named after, and not Pong" in notes
+    )
+    elsewhere = tmp_path / "teacher"
+    elsewhere.mkdir()
+    config, _ = translate(elsewhere, "qdagger_dqn", file=str(file))
+    assert config.environment.game == "Pong"
+
+
+def test_without_any_game_it_asks_for_one(tmp_path: Path) -> None:
+    directory = tmp_path / "teacher"
+    directory.mkdir()
+    with pytest.raises(UserError, match="which game"):
+        translate(directory, "qdagger_dqn", file="qdagger_dqn.gin")
+
+
+# Binding -> setting of ours -> value; beside the agents' own files of ours.
+SINGLE: list[tuple[str, str, str, object]] = [
+    ("qdagger_dqn", "Runner.num_iterations=3", "online_steps", 3 * 250_000),
+    ("qdagger_dqn", "Runner.training_steps=1000.0", "online_evaluation_period", 250),
+    ("qdagger_dqn", "Runner.max_steps_per_episode=500", "environment.max_episode_steps", 500),
+    ("qdagger_dqn", "Runner.evaluation_steps=250000", "evaluation.episodes", 20),
+    (
+        "qdagger_dqn",
+        "create_atari_environment.sticky_actions=False",
+        "environment.sticky_action_probability",
+        0.0,
+    ),
+    ("qdagger_dqn", "JaxDQNAgent.epsilon_eval=0.05", "evaluation.epsilon", 0.05),
+    ("qdagger_dqn", "OutOfGraphReplayBuffer.batch_size=16", "method.q_learning.batch_size", 16),
+    ("qdagger_dqn", "OutOfGraphReplayBuffer.replay_capacity=50000", "teacher_steps", 50_000),
+    (
+        "qdagger_dqn",
+        "create_linear_schedule.initial_lr=1e-3",
+        "method.weaning.taught_learning_rate",
+        1e-3,
+    ),
+    (
+        "qdagger_dqn",
+        "QDaggerDQNAgent.distill_decay_period=-1",
+        "method.weaning.wean_steps",
+        2_500_000,
+    ),
+    ("qdagger_dqn", "QDaggerDQNAgent.distill_type=3", "method.distillation.loss", "values"),
+    (
+        "qdagger_dqn",
+        "QDaggerDQNAgent.distill_best_action_only=True",
+        "method.distillation.loss",
+        "best_action",
+    ),
+    ("qdagger_dqn", "ReincarnationDQNAgent.data_augmentation=True", "student.random_shift", 4),
+    ("qdagger_rainbow", "JaxFullRainbowAgent.noisy=True", "network.noisy", True),
+    ("qdagger_rainbow", "JaxFullRainbowAgent.noisy=True", "method.q_learning.final_epsilon", 0.0),
+    ("qdagger_rainbow", "JaxFullRainbowAgent.vmax=5", "network.value_bound", 5.0),
+    (
+        "qdagger_rainbow",
+        "JaxFullRainbowAgent.replay_scheme='uniform'",
+        "student.priority_exponent",
+        0.0,
+    ),
+    (
+        "qdagger_rainbow",
+        "create_pretraining_optimizer.eps=1e-3",
+        "method.q_learning.adam.epsilon",
+        1e-3,
+    ),
+    ("dqfd_dqn", "DQfDAgent.dqfd_margin=True", "method.margin_form", "max"),
+    ("jsrl_dqn", "JSRLAgent.roll_out_guide_prob=0.0", "method.mixture_share", 0.0),
+    (
+        "pretrained_dqn",
+        "PretrainedDQNAgent.teacher_data_ratio=0.5",
+        "method.teacher_data_share",
+        0.5,
+    ),
+    ("reloaded_dqn", "ReloadedDQNAgent.load_replay=False", "teacher.data", None),
+]
+
+
+@pytest.mark.parametrize(("agent", "binding", "setting", "value"), SINGLE, ids=lambda x: str(x))
+def test_a_binding_becomes_its_setting(
+    agent: str, binding: str, setting: str, value: object, breakout: Path
+) -> None:
+    config, _ = translate(breakout, agent, binding, file=f"{agent}.gin")
+    assert known_settings(config)[setting] == value
+
+
+@pytest.mark.parametrize(("number", "method"), [(2, "QlDaggerConfig"), (3, "DaggerConfig")])
+def test_the_ablations_are_methods_of_their_own(number: int, method: str, breakout: Path) -> None:
+    config, _ = translate(
+        breakout,
+        "qdagger_rainbow",
+        f"QDaggerRainbowAgent.method_type = {number}",
+        file="qdagger_rainbow.gin",
+    )
+    assert type(config.method).__name__ == method
+    assert known_settings(config)["method.weaning.wean_steps"] == config.online_steps
+
+
+def test_a_teacher_without_recorded_data_plays(breakout: Path) -> None:
+    config, _ = translate(
+        breakout,
+        "qdagger_dqn",
+        "TeacherDQNAgent.load_replay = False",
+        "RunnerWithTeacher.teacher_steps = 30000",
+        file="qdagger_dqn.gin",
+    )
+    assert config.teacher.data is None
+    assert config.teacher_steps == 30_000
+
+
+@pytest.mark.parametrize(
+    ("agent", "binding", "why"),
+    [
+        ("qdagger_dqn", "AtariPreprocessing.frame_skip = 2", "every 4th frame"),
+        ("qdagger_dqn", "AtariPreprocessing.terminal_on_life_loss = True", "ends with the game"),
+        ("qdagger_dqn", "JaxDQNAgent.loss_type = 'mse'", "Huber"),
+        ("qdagger_dqn", "JaxDQNAgent.stack_size = 1", "4 stacked"),
+        ("qdagger_dqn", "ReincarnationDQNAgent.network = @ImpalaRainbowNetwork", "the networks of"),
+        ("qdagger_dqn", "TeacherDQNAgent.update_horizon = 1", "same n-step"),
+        ("qdagger_dqn", "RunnerWithTeacher.teacher_steps = 5", "recorded data or"),
+        ("qdagger_dqn", "TeacherDQNAgent.load_replay = False", "nothing else fills"),
+        ("qdagger_dqn", "QDaggerDQNAgent.distill_type = 2", "give 1"),
+        ("qdagger_rainbow", "JaxFullRainbowAgent.network = @ImpalaRainbowNetwork", "does not read"),
+        ("qdagger_rainbow", "JaxFullRainbowAgent.vmin = 0.0", "support is"),
+        ("qdagger_rainbow", "JaxFullRainbowAgent.distributional = False", "give 1"),
+        ("qdagger_rainbow", "JaxFullRainbowAgent.replay_scheme = 'best'", "'prioritized' or"),
+        ("qdagger_rainbow", "OutOfGraphReplayBuffer.batch_size = 16", "both tables"),
+        ("qdagger_rainbow", "QDaggerRainbowAgent.method_type = 4", "give one of"),
+        ("dqfd_dqn", "DQfDAgent.use_teacher_actions = False", "best action"),
+        ("dqfd_dqn", "DQfDAgent.lr_decay = True", "stays"),
+        ("pretrained_dqn", "create_optimizer.eps = 1.0", "same in both"),
+        ("jsrl_dqn", "RunnerWithTeacher.num_pretraining_iterations = 2", "no offline phase"),
+        ("jsrl_dqn", "JSRLAgent.roll_out_decay_fn = @identity_epsilon", "along a line"),
+    ],
+)
+def test_what_rrl_does_not_do_is_refused_with_the_reason(
+    agent: str, binding: str, why: str, breakout: Path
+) -> None:
+    with pytest.raises(UserError, match="cannot be had") as refused:
+        translate(breakout, agent, binding, file=f"{agent}.gin")
+    assert why in str(refused.value)
+    assert binding.partition(" ")[0] in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("binding", "wanted"),
+    [
+        ("JaxDQNAgent.gamma = 'high'", "a finite number"),
+        ("JaxDQNAgent.gamma = True", "a finite number"),
+        ("JaxDQNAgent.gamma = 1e999", "a finite number"),
+        ("JaxDQNAgent.update_period = 0.5", "a whole number"),
+        ("TeacherDQNAgent.load_replay = 1", "True or False"),
+        ("create_atari_environment.game_name = 3", "a text"),
+        ("ReincarnationDQNAgent.network = 'impala'", "a reference"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(binding: str, wanted: str, breakout: Path) -> None:
+    with pytest.raises(UserError, match=f"--gin_bindings: .* give {wanted}"):
+        translate(breakout, "qdagger_dqn", binding, file="qdagger_dqn.gin")
+
+
+@pytest.mark.parametrize("binding", ["JaxDQNAgent.update_period = 0", "JaxDQNAgent.gamma = 2"])
+def test_numbers_out_of_range_are_refused(binding: str, breakout: Path) -> None:
+    with pytest.raises(UserError, match="use"):
+        translate(breakout, "qdagger_dqn", binding, file="qdagger_dqn.gin")
+
+
+@pytest.mark.parametrize(
+    ("binding", "meant"),
+    [
+        ("JaxDQNAgent.gama = 0.9", "JaxDQNAgent.gamma"),
+        ("JaxDQNAgnt.gamma = 0.9", "JaxDQNAgent.gamma"),
+        ("gamma.gamma = 0.9", "JaxDQNAgent.gamma"),
+        ("PersistentRuner.num_persistence_steps = 1", "PersistentRunner.num_pretraining_steps"),
+        ("rainbow.JaxDQNAgent.gamma = 0.9", "JaxDQNAgent.gamma"),
+        ("QDaggerDQNAgent.distil_temperature = 1.0", "QDaggerDQNAgent.distill_temperature"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_one(
+    binding: str, meant: str, breakout: Path
+) -> None:
+    with pytest.raises(UserError, match="the released code has no") as refused:
+        translate(breakout, "qdagger_dqn", binding, file="qdagger_dqn.gin")
+    assert meant in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "reference", ["@ImpalaRainbowNetwok", "@wrong_module.ImpalaRainbowNetwork"]
+)
+def test_an_unknown_reference_is_refused_with_the_nearest_one(
+    reference: str, breakout: Path
+) -> None:
+    with pytest.raises(UserError, match="near it are @ImpalaRainbowNetwork"):
+        translate(breakout, "qdagger_rainbow", reference, file="qdagger_rainbow.gin")
+    with pytest.raises(UserError, match="leave out the parentheses"):
+        translate(breakout, "qdagger_rainbow", "@ImpalaRainbowNetwork()")
+
+
+def test_what_another_agent_would_read_is_noted(breakout: Path) -> None:
+    _, notes = translate(
+        breakout, "qdagger_dqn", "JaxFullRainbowAgent.vmax = 5.0", file="qdagger_dqn.gin"
+    )
+    assert "JaxFullRainbowAgent.vmax = 5.0 has no part in what --agent does" in notes
+
+
+def test_without_a_file_the_released_codes_defaults_count(breakout: Path) -> None:
+    config, _ = translate(breakout, "qdagger_dqn", "TeacherDQNAgent.update_horizon = 1")
+    settings = known_settings(config)
+    # Its constructors' defaults, not the paper's numbers.
+    assert settings["method.distillation.temperature"] == 1.0
+    assert settings["method.distillation.coefficient"] == 1.0
+    assert settings["method.q_learning.n_step"] == 1
+    assert settings["online_steps"] == 200 * 250_000
+
+
+def test_every_parameter_is_used_or_says_why_not(breakout: Path) -> None:
+    """A parameter that becomes a setting of no agent would be dropped for all of them."""
+    used = {name for name, how in PARAMETERS.items() if how.idle is None and how.fixed is None}
+    noted = dict.fromkeys(used, 0)
+    for agent in (
+        "qdagger_dqn",
+        "qdagger_rainbow",
+        "dqfd_dqn",
+        "pretrained_dqn",
+        "jsrl_dqn",
+        "reloaded_dqn",
+    ):
+        bound = [f"{name} = {shown(PARAMETERS[name].default)}" for name in sorted(used - SKIPPED)]
+        own = OWN.get(agent, ())
+        _, notes = translate(breakout, agent, *bound, *own)
+        for name in used:
+            noted[name] += (
+                f"{name} = " in notes and "has no part in" in notes.split(f"{name} = ")[1]
+            )
+    assert {name for name, count in noted.items() if count == 6} == set()
+
+
+SKIPPED = {"JaxDQNAgent.loss_type"}
+OWN = {
+    "dqfd_dqn": ("DQfDAgent.use_teacher_actions = True",),
+    "jsrl_dqn": ("RunnerWithTeacher.num_pretraining_iterations = 0",),
+    "reloaded_dqn": ("RunnerWithTeacher.num_pretraining_iterations = 0",),
+}
+
+
+def shown(default: object) -> str:
+    if dataclasses.is_dataclass(default):
+        return f"@{default.name}"  # type: ignore[attr-defined]
+    return repr(default)
