@@ -101,7 +101,8 @@ def _server(priority_exponent: float, items: int) -> Iterator[Server]:
 
 
 def _serve(config: ReplayConfig) -> None:
-    build_replay(config).start()
+    server = build_replay(config)
+    server.start()
     signal.pause()
 
 

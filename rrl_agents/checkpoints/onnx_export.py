@@ -12,17 +12,19 @@ from typing import cast
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper
 
-from rrl_agents.checkpoints.onnx_graph import Graph
+from rrl_agents.checkpoints.onnx_convolutions import (
+    write_impala_cnn,
+    write_nature_cnn,
+    write_small_cnn,
+)
+from rrl_agents.checkpoints.onnx_graph import INPUT_NAME, Graph
 from rrl_agents.checkpoints.onnx_heads import Features, write_read_out
 from rrl_agents.checkpoints.params_codec import flatten_params
-from rrl_agents.networks.nature_cnn import KERNEL_SIZES, STRIDES
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.types import Params
 
-INPUT_NAME = "observations"
 OUTPUT_NAME = "action_values"
 
 # The oldest that has all operators here as they are today, and the file format of its time: what
@@ -50,7 +52,7 @@ def export_onnx(
         network: The architecture.
         params: Its parameters, float32, flax names.
         num_actions: Actions A.
-        observation_shape: (H, W, stack); of "mlp" any.
+        observation_shape: (H, W, stack) or (H, W, C, stack); of "mlp" any.
         observation_dtype: "uint8" or "float32".
 
     Returns:
@@ -84,33 +86,6 @@ def export_onnx(
     return cast(bytes, model.SerializeToString())
 
 
-def _write_nature_cnn(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
-    if len(shape) != 3:
-        raise ValueError(f"observation_shape is {shape}; it must be (H, W, stack)")
-    height, width, channels = shape
-    x = graph.as_float(graph.add("Transpose", [INPUT_NAME], "channels_first", perm=[0, 3, 1, 2]))
-    scale = graph.input_scale
-    layers = zip(network.features, KERNEL_SIZES, STRIDES, strict=True)
-    for index, (outputs, side, stride) in enumerate(layers):
-        layer = f"Conv_{index}"
-        kernel = graph.parameter(f"{layer}/kernel", (side, side, channels, outputs)) * scale
-        height, *rows = _window(height, side, stride, network.padding)
-        width, *columns = _window(width, side, stride, network.padding)
-        x = graph.convolution(
-            x,
-            layer,
-            kernel.transpose(3, 2, 0, 1),
-            kernel_shape=[side, side],
-            strides=[stride, stride],
-            pads=[rows[0], columns[0], rows[1], columns[1]],
-        )
-        channels, scale = outputs, np.float32(1)
-    maps = (height, width, channels)
-    size = height * width * channels
-    flat = graph.reshape(x, (-1, size), "flat")
-    return Features(name=flat, size=size, order=lambda rows: _channels_first(rows, maps), scale=1.0)
-
-
 def _write_mlp(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
     size = int(np.prod(shape))
     flat = graph.as_float(graph.reshape(INPUT_NAME, (-1, size), "flat"))
@@ -118,32 +93,11 @@ def _write_mlp(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> 
 
 
 _WRITERS: Mapping[str, Callable[[Graph, NetworkConfig, tuple[int, ...]], Features]] = {
-    "nature_cnn": _write_nature_cnn,
+    "nature_cnn": write_nature_cnn,
+    "impala_cnn": write_impala_cnn,
+    "small_cnn": write_small_cnn,
     "mlp": _write_mlp,
 }
-
-
-def _channels_first(rows: NDArray[np.float32], maps: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Rows in the order in which ONNX flattens maps, [C, H, W]; flax has [H, W, C]."""
-    columns = rows.shape[1]
-    return rows.reshape(*maps, columns).transpose(2, 0, 1, 3).reshape(-1, columns)
-
-
-def _window(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int, int]:
-    """Output size of a convolution along one axis, and the padding before and after it.
-
-    SAME as XLA has it: ceil(size / stride) outputs, an odd padding having its larger half behind.
-    """
-    if padding == "SAME":
-        outputs = -(-size // stride)
-        pad = max((outputs - 1) * stride + kernel - size, 0)
-        return outputs, pad // 2, pad - pad // 2
-    outputs = (size - kernel) // stride + 1
-    if outputs < 1:
-        raise ValueError(
-            f"observations of {size} pixels are too small for a kernel of {kernel} without padding"
-        )
-    return outputs, 0, 0
 
 
 def _value(name: str, element_type: int, shape: tuple[int, ...]) -> onnx.ValueInfoProto:

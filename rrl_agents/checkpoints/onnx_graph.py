@@ -11,6 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+INPUT_NAME = "observations"
+"""Of every graph."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Linear:
@@ -93,13 +96,16 @@ class Graph:
         kernel = self.constant(f"{layer}/kernel", weights.kernel)
         bias = self.constant(f"{layer}/bias", weights.bias)
         linear = self.add("Gemm", [name, kernel, bias], output or f"{layer}/linear")
-        return linear if output else self.add("Relu", [linear], f"{layer}/relu")
+        return linear if output else self.relu(linear, f"{layer}/relu")
+
+    def relu(self, name: str, output: str) -> str:
+        """What is above 0 of maps or rows."""
+        return self.add("Relu", [name], output)
 
     def convolution(
         self, name: str, layer: str, kernel: NDArray[np.float32], **attributes: Any
     ) -> str:
-        """A convolution of [B, C, H, W] by a kernel [out, in, height, width], and a ReLU."""
+        """A convolution of maps [B, C, H, W] by a kernel [out, in, height, width]."""
         weights = self.constant(f"{layer}/kernel", kernel)
         bias = self.constant(f"{layer}/bias", self.parameter(f"{layer}/bias", (kernel.shape[0],)))
-        linear = self.add("Conv", [name, weights, bias], f"{layer}/linear", **attributes)
-        return self.add("Relu", [linear], f"{layer}/relu")
+        return self.add("Conv", [name, weights, bias], f"{layer}/linear", **attributes)

@@ -87,7 +87,8 @@ class BenchDisplay:
             self._failed += 1
             # Nothing of it is left to do.
             self._updates[run.name] = self._now.get(run.name, 0)
-        self._say(f"{how:<9} {run.name}  ({self._counts()})")
+        word, _, why = how.partition(": ")
+        self._say(f"{word:<9} {run.name}{': ' if why else ''}{why}  ({self._counts()})")
 
     def look(self, doing: Mapping[str, Doing]) -> None:
         """Show how far the running ones are."""

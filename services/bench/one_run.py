@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.bench.plan import PlannedRun
 from services.bench.replay_files import drop_replay
 from services.bench.worker import Doing, Ended
@@ -52,15 +53,26 @@ def _finish(run: PlannedRun) -> None:
     """Do what is left to do for a finished run; nothing where it has been done.
 
     Raises:
-        UserError: its student cannot be exported.
+        UserError: its student cannot be exported, or is no teacher.
     """
     if run.export is not None and not run.is_done:
         # A teacher's name has no slash in it.
-        student = read_student(run.folder, run.name.replace("/", "-"))
+        teacher = read_student(run.folder, run.name.replace("/", "-")).teacher
+        _check_is_better_than_chance(teacher.card)
         # An export is whole or not there: what a kill left behind has another name.
-        export_teacher(run.export, student.teacher)
+        export_teacher(run.export, teacher)
     if not run.keep_replay:
         drop_replay(run.folder)
+
+
+def _check_is_better_than_chance(card: TeacherCard) -> None:
+    score, chance = card.score, card.random_return
+    if score is None or chance is None or score.mean_return <= chance:
+        found = "was not scored" if score is None else f"returns {score.mean_return:g}"
+        raise UserError(
+            f"this teacher {found}, the random policy {chance}: there is no scale to measure "
+            "students on. Train it longer, or with other settings, in another --out"
+        )
 
 
 def _train(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]) -> bool:

@@ -31,7 +31,7 @@ class Watcher(Protocol):
         """A run was given to a worker."""
 
     def ended(self, run: PlannedRun, how: str) -> None:
-        """A run ended, "finished", "stopped", or "failed: ..."."""
+        """A run ended: "finished", "stopped", "failed: ...", or "goes on: ..." from its commit."""
 
     def look(self, doing: Mapping[str, Doing]) -> None:
         """How far the running ones are, by name; about once a second."""
@@ -115,7 +115,7 @@ class Schedule:
         if self._deaths[name] >= MAX_DEATHS:
             self._fail(news.run, f"{news.death}, for the {MAX_DEATHS}. time")
             return
-        self._watcher.ended(news.run, f"goes on from its last commit: {news.death}")
+        self._watcher.ended(news.run, f"goes on: {news.death}")
         if not stopping:
             self._waiting.appendleft(news.run)
 

@@ -16,7 +16,7 @@ from services.bench.replay_files import drop_replay
 from services.bench.results import write_results
 from services.bench.scheduling import Outcome, Schedule
 from services.bench.stand_in import make_stand_in
-from services.bench.suite import read_suite
+from services.bench.suite import Suite, read_suite
 from services.bench.workers import Workers
 from services.launcher.experiment import resolve
 from services.launcher.run_directory import is_finished
@@ -74,14 +74,22 @@ def run_suite(
                 drop_replay(run.folder)
         asked = len(plan.teachers) + len(plan.students)
         outcome = _carry_out(runs, asked - len(runs), folder, jobs or _cores(), stop)
-        # Of the whole suite, also where only a part of it was asked for.
-        write_results(folder, collect(plan_suite(suite, folder)))
+        failures = outcome.failures | _write_results(suite, folder)
     return SessionResult(
         stopped=outcome.stopped,
-        failures=outcome.failures,
+        failures=failures,
         finished=sum(map(_is_finished, (*plan.teachers, *plan.students))),
         asked=asked,
     )
+
+
+def _write_results(suite: Suite, folder: BenchFolder) -> dict[str, str]:
+    """Write what the whole suite has, also where a part of it was asked for; says why not."""
+    try:
+        write_results(folder, collect(plan_suite(suite, folder)))
+    except (UserError, OSError) as error:
+        return {"results": str(error)}
+    return {}
 
 
 def _chosen(plan: Plan, only: str) -> Plan:

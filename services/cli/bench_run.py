@@ -40,10 +40,14 @@ def bench_run(
 
 
 def _failures(result: SessionResult, out: Path) -> str:
-    lines = [f"  {name}: {error}" for name, error in result.failures.items()]
+    """What failed and why; the same reason is told once."""
+    names: dict[str, list[str]] = {}
+    for name, error in result.failures.items():
+        names.setdefault(error, []).append(name)
+    lines = [f"  {', '.join(failed)}: {error}" for error, failed in names.items()]
     return "\n".join(
         [
-            f"{len(lines)} runs failed; the same command tries them again",
+            f"{len(result.failures)} failed; the same command tries again",
             *lines,
             f"what the workers printed is in {out / 'logs'}",
         ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rrl_agents.environments.kinds import task_name
 from rrl_agents.scores import mean_and_interval, normalised_score
 from services.evaluator.baseline import Baseline
 from services.learner.evaluation_records import EvaluationRecord
@@ -104,9 +105,9 @@ class Summary:
 def describe_run(config: Mapping[str, Any]) -> RunDescription:
     """Reads what a report needs from a resolved experiment.
 
-    Read are `method`, `environment.game` (`environment.name` where that is not "atari": other
-    environments are one game), and where they are there `environment.frames_per_step`,
-    `teacher.name`, `teacher.mean_return`, `random_return` and `budgets` (whole numbers by name).
+    Read are `method`, `environment.name` and `environment.game`, and where they are there
+    `environment.frames_per_step`, `teacher.name`, `teacher.mean_return`, `random_return` and
+    `budgets` (whole numbers by name).
 
     Args:
         config: The content of `config.json`.
@@ -118,14 +119,17 @@ def describe_run(config: Mapping[str, Any]) -> RunDescription:
         UserError: The method or the game is missing, or a field has another type.
     """
     environment, teacher = _object(config, "environment"), _object(config, "teacher")
-    method = config.get("method")
-    is_atari = environment.get("name", "atari") == "atari"
-    game = environment.get("game" if is_atari else "name")
-    if not isinstance(method, str) or not isinstance(game, str):
+    method, kind = config.get("method"), environment.get("name", "atari")
+    named = environment.get("game")
+    if not isinstance(method, str) or not isinstance(kind, str) or not isinstance(named, str):
         raise UserError(
-            f"config.json names method {method!r} and game {game!r}; both must be text: "
-            "is this the folder of a run?"
+            f"config.json names method {method!r} and game {named!r} of {kind!r}; all must be "
+            "text: is this the folder of a run?"
         )
+    try:
+        game = task_name(kind, named)
+    except ValueError as error:
+        raise UserError(f"config.json: {error}") from error
     return RunDescription(
         method=method,
         game=game,

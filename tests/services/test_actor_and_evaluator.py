@@ -17,6 +17,7 @@ from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.jsrl import JsrlConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Params, Progress, Stage
@@ -281,10 +282,13 @@ def replay(tmp_path: Path) -> Iterator[str]:
     server.stop()
 
 
+Q_LEARNING = QLearningConfig(n_step=1, min_replay_size=1)
+
+
 def actor_config(**addresses: str | None) -> ActorConfig:
     return ActorConfig(
         environment=CATCH,
-        method=QDaggerConfig(q_learning=QLearningConfig(n_step=1, min_replay_size=1)),
+        method=QDaggerConfig(q_learning=Q_LEARNING),
         network=STUDENT,
         num_envs=4,
         index=0,
@@ -318,8 +322,8 @@ def test_an_actor_plays_the_teacher_first_then_the_student_until_the_run_is_over
             assert not thread.is_alive()
         assert table_counts(replay)[TEACHER_TABLE].inserted == collected
     reader = ReplayReader(replay, LAYOUT, 0.99, 256)
-    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20)
-    own = reader.sample(STUDENT_TABLE, timeout_seconds=20)
+    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20).batch
+    own = reader.sample(STUDENT_TABLE, timeout_seconds=20).batch
     reader.close()
     # The teacher catches everything, and its table holds its greedy actions with its values.
     assert taught.n_step_return.min() == 0.0
@@ -345,7 +349,7 @@ def test_the_actions_of_a_teacher_of_logits_are_drawn_and_its_logits_stored(
         with running(build_actor(config)):
             wait_for(lambda: table_counts(replay)[TEACHER_TABLE].inserted >= 400)
     reader = ReplayReader(replay, LAYOUT, 0.99, 256)
-    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20).batch
     reader.close()
     # Each of three actions a third of the time, whatever the logits; standard error 0.03.
     follows = taught.action == np.asarray(taught.teacher_q).argmax(axis=1)
@@ -367,8 +371,58 @@ def test_a_weaned_actor_asks_no_more(
         with running(build_actor(config)):
             wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
     reader = ReplayReader(replay, LAYOUT, 0.99, 64)
-    assert not reader.sample(STUDENT_TABLE, timeout_seconds=20).has_teacher.any()
+    assert not reader.sample(STUDENT_TABLE, timeout_seconds=20).batch.has_teacher.any()
     reader.close()
+
+
+def test_a_guide_takes_the_steps_that_are_its_own_and_nothing_is_labelled_for_it(
+    teacher: TeacherServer, replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE, actor_steps=10**6)
+    # An episode of Catch lasts 9 decisions: half of all roll-ins cover it.
+    guided = JsrlConfig(q_learning=Q_LEARNING, roll_in_steps=18, iteration_steps=10**9)
+    with serving(run) as address:
+        config = dataclasses.replace(
+            actor_config(
+                learner_address=address, replay_address=replay, teacher_address=teacher.address
+            ),
+            method=guided,
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)):
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 800)
+        assert table_counts(replay)[TEACHER_TABLE].inserted == 0
+    reader = ReplayReader(replay, LAYOUT, 0.99, 512)
+    played = reader.sample(STUDENT_TABLE, timeout_seconds=20).batch
+    reader.close()
+    with TeacherClient(teacher.address) as client:
+        best = client.evaluate(played.observation).action_values.argmax(axis=1)
+    moves = best != 1
+    # The student would stay where the teacher moves. Step t of an episode is the guide's with
+    # probability (18 - t) / 19, t = 0 .. 8, the moves being among the first of them: about 3/4.
+    followed = np.mean(played.action[moves] == best[moves])
+    assert 0.55 < followed < 0.95
+
+
+def test_a_guide_that_is_away_leaves_its_steps_to_the_student(
+    teacher: TeacherServer, replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE, actor_steps=10**6)
+    always = JsrlConfig(q_learning=Q_LEARNING, roll_in_steps=10**6, iteration_steps=10**9)
+    with serving(run) as address:
+        config = dataclasses.replace(
+            actor_config(
+                learner_address=address, replay_address=replay, teacher_address=teacher.address
+            ),
+            method=always,
+            teacher_timeout_seconds=0.2,
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)):
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+            teacher.stop()
+            before = table_counts(replay)[STUDENT_TABLE].inserted
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 40)
 
 
 def test_an_actor_whose_teacher_dies_goes_on_without_labels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator
@@ -14,15 +15,18 @@ import numpy as np
 import pytest
 
 from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
+from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.environments import catch
 from rrl_agents.networks.registry import NetworkConfig
-from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
+from rrl_agents.reincarnation.offline_pretraining import OfflinePretrainingConfig
+from rrl_agents.reincarnation.qdagger import QDaggerConfig, WeaningConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.training.train_state import TrainState
 from rrl_agents.types import Batch, Stage
 from services.learner.checkpointing import newest_commit
 from services.learner.codec import EvaluationReport
-from services.learner.config import LearnerConfig
+from services.learner.config import InitialCheckpoint, LearnerConfig
 from services.learner.evaluation_records import read_records
 from services.learner.loop import Learner, build_learner
 from services.learner.progress_client import EvaluationRefused, ProgressClient
@@ -45,7 +49,7 @@ METHOD = QDaggerConfig(
         n_step=3, min_replay_size=32, target_update_steps=8, epsilon_decay_steps=100
     ),
     offline_updates=6,
-    wean_steps=1_000_000,
+    weaning=WeaningConfig(wean_steps=1_000_000),
 )
 EPISODES = 10
 STEPS = EPISODES * (catch.ROWS - 1)
@@ -167,7 +171,7 @@ def transitions(address: str, table: str) -> set[tuple[bytes, ...]]:
     seen = set()
     # One of 90 is missed by 96 x 32 uniform draws with probability (1 - 1/90)^3072 = 1e-15.
     for _ in range(96):
-        batch: Batch = reader.sample(table, timeout_seconds=20)
+        batch: Batch = reader.sample(table, timeout_seconds=20).batch
         columns = [np.asarray(column) for column in batch]
         seen |= {tuple(column[i].tobytes() for column in columns) for i in range(32)}
     reader.close()
@@ -227,6 +231,76 @@ def test_the_target_network_is_synced_when_the_student_begins_to_play(
     # The student's table is empty: no update has followed.
     assert int(after.learner_updates) == 6
     assert_equal_trees(after.target_params, after.params)
+
+
+@contextlib.contextmanager
+def another_learner(workplace: Workplace, **changes: Any) -> Iterator[Learner]:
+    """A learner with other settings, in the place of the one that is there."""
+    close(workplace.learner)
+    workplace.learner = build_learner(dataclasses.replace(workplace.config, **changes))
+    yield workplace.learner
+
+
+def test_the_optimiser_begins_anew_after_offline_pretraining(workplace: Workplace) -> None:
+    method = OfflinePretrainingConfig(q_learning=METHOD.q_learning, offline_updates=6)
+    with another_learner(workplace, method=method) as learner:
+        fill(workplace.replay.address, TEACHER_TABLE)
+        work(learner, 6)
+        assert int(state_of(learner).opt_state.count) == 6
+        learner.step(threading.Event())
+        assert learner.progress.stage is Stage.ONLINE
+        assert int(state_of(learner).opt_state.count) == 0
+        moments = jax.tree.leaves(state_of(learner).opt_state.mu)
+        assert all((moment == 0.0).all() for moment in moments)
+
+
+def test_fine_tuning_begins_with_the_teachers_parameters(
+    workplace: Workplace, catch_teacher: Path
+) -> None:
+    teacher = load_teacher(catch_teacher)
+    assert teacher.card.network is not None
+    changes = {
+        "method": FineTuningConfig(q_learning=METHOD.q_learning),
+        "targets": StageTargets(teacher_steps=0, offline_updates=0, online_updates=40),
+        "initial_checkpoint": InitialCheckpoint(path=str(catch_teacher)),
+    }
+    with another_learner(workplace, network=teacher.card.network, **changes) as learner:
+        assert_equal_trees(state_of(learner).params, teacher.params)
+        assert_equal_trees(state_of(learner).target_params, teacher.params)
+    with pytest.raises(UserError, match="not of the student's architecture"):
+        build_learner(dataclasses.replace(workplace.config, **changes))
+
+
+def test_recorded_data_in_the_students_table_is_not_counted_as_its_play(
+    workplace: Workplace,
+) -> None:
+    method = FineTuningConfig(q_learning=METHOD.q_learning)
+    targets = StageTargets(teacher_steps=STEPS - 9, offline_updates=0, online_updates=40)
+    with another_learner(workplace, method=method, targets=targets) as learner:
+        learner.step(threading.Event())
+        assert learner.progress.stage is Stage.COLLECT
+        fill(workplace.replay.address, STUDENT_TABLE)
+        # One episode more than what is reloaded.
+        work(learner, 1)
+        assert learner.progress.stage is Stage.ONLINE
+        assert (learner.progress.teacher_steps, learner.progress.actor_steps) == (STEPS - 9, 9)
+
+
+def test_updates_wait_for_an_evaluation_that_is_due_where_they_are_told_to(
+    workplace: Workplace,
+) -> None:
+    with another_learner(workplace, pause_for_evaluation=True) as learner:
+        fill(workplace.replay.address, TEACHER_TABLE)
+        # The first evaluation is due after 3 updates.
+        work(learner, 3)
+        for _ in range(20):
+            learner.step(threading.Event())
+        assert learner.progress.learner_updates == 3
+        report = EvaluationReport(
+            weights_version=4, episode_returns=(0.0,), episode_steps=(9,), epsilon=0.001
+        )
+        learner.take_evaluation(report)
+        work(learner, 4)
 
 
 def leaf(params: Any, path: tuple[str, ...]) -> Any:

@@ -96,12 +96,12 @@ def _found(name: str, notes: list[str]) -> Path:
     if shipped.is_file():
         notes.append(f"{name} is not there: reading the {path.name} that comes with rrl instead")
         return shipped
-    known = {one.name: one for one in SHIPPED.glob("*.gin")}
-    like = nearest(path.name, known)
-    near = f"; near it are {', '.join(like)}" if like else ""
+    known = {one.stem: one for one in sorted(SHIPPED.glob("*.gin"))}
+    like = nearest(path.stem, known)
+    near = f"; near it is {', '.join(f'{one}.gin' for one in like)}" if like else ""
     raise UserError(
         f"--gin_files: {name} is not there, and rrl ships no {path.name}{near}. It ships "
-        f"{', '.join(sorted(known))}"
+        f"{', '.join(one.name for one in known.values())}"
     )
 
 

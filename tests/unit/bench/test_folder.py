@@ -32,7 +32,10 @@ def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder, suite_text: str)
     [
         ("seeds = [0, 1]", "seeds = [0, 1, 2]"),
         ('"breakout"]', '"breakout", "freeway"]'),
-        ("[entries.scratch]", '[entries.kick]\nmethod = "kickstarting"\nstudent = "x"\n[entries.s]'),
+        (
+            "[entries.scratch]",
+            '[entries.kick]\nmethod = "kickstarting"\nstudent = "x"\n[entries.s]',
+        ),
         ('label = "QDagger"', 'label = "Q"'),
         ('name = "two_games"', 'name = "two_games"\ntitle = "Two games"'),
         # Nothing of it has run yet.

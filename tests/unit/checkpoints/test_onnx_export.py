@@ -50,7 +50,7 @@ def _run(model: bytes, observations: NDArray[Any]) -> NDArray[np.float32]:
 
 def _assert_equal_to_flax(
     network: NetworkConfig,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     *,
     num_actions: int = 3,
     rows: int = 5,
@@ -83,6 +83,30 @@ def test_the_exported_pong_teacher_gives_the_recorded_q_values(shared: Path) -> 
     )
     found = _run(model, expected["states"])
     np.testing.assert_allclose(found, expected["q_values"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_small_cnn_equals_flax_on_minatars_channels(dtype: str) -> None:
+    network = NetworkConfig(name="small_cnn", features=(16, 8), hidden_units=32)
+    _assert_equal_to_flax(network, (10, 10, 7, 1), dtype=dtype)
+
+
+# Odd and even sides are padded differently where pooling halves them.
+@pytest.mark.parametrize("shape", [(84, 84, 4), (21, 20, 1), (9, 12, 3, 2)])
+def test_an_impala_cnn_equals_flax(shape: tuple[int, ...]) -> None:
+    network = NetworkConfig(name="impala_cnn", features=(4, 6), hidden_units=16, width=2)
+    _assert_equal_to_flax(network, shape)
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "impala_cnn"])
+def test_vectors_are_no_images(name: str) -> None:
+    with pytest.raises(ValueError, match="must be .H, W, stack."):
+        export_onnx(
+            NetworkConfig(name=name, features=(4,)),
+            {"params": {"Dense_0": {"bias": np.zeros(2, np.float32)}}},
+            num_actions=2,
+            observation_shape=(4, 1),
+        )
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])

@@ -1,4 +1,4 @@
-"""The Q-learning loss by hand, and against rlax and Dopamine."""
+"""The Q-learning loss by hand; `test_against_other_libraries` holds it against theirs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ import pytest
 from rrl_agents.losses.temporal_difference import n_step_q_learning_loss
 
 
-def _loss(q: list[float], action: int, r: float, discount: float, q_t: list[float]) -> Any:
+def _loss(
+    q: list[float], action: int, r: float, discount: float, q_t: list[float], chooser: list[float]
+) -> Any:
     return n_step_q_learning_loss(
-        jnp.float32(q), jnp.int32(action), jnp.float32(r), jnp.float32(discount), jnp.float32(q_t)
+        jnp.float32(q),
+        jnp.int32(action),
+        jnp.float32(r),
+        jnp.float32(discount),
+        jnp.float32(q_t),
+        jnp.float32(chooser),
     )
 
 
@@ -42,29 +49,43 @@ def test_the_loss_is_the_hand_worked_one(
             jnp.float32(r),
             jnp.float32(discount),
             jnp.float32(q_t),
+            jnp.float32(q_t),
         )
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_gradient_reaches_only_the_action_taken_and_is_clipped() -> None:
-    def loss(q: Any, q_t: Any) -> Any:
-        return n_step_q_learning_loss(q, jnp.int32(1), jnp.float32(0.5), jnp.float32(0.9), q_t)
+def test_double_q_learning_bootstraps_from_the_action_that_another_network_chooses() -> None:
+    # The target network would choose its second action, 2.0; the chooser prefers the first, 1.0:
+    # target 0.5 + 0.9 * 1 = 1.4; error 1.4 - 2 = -0.6; 0.6^2 / 2 = 0.18.
+    loss = _loss([2.0, 5.0], 0, 0.5, 0.9, [1.0, 2.0], [3.0, -3.0])
+    assert loss == pytest.approx(0.18, rel=1e-5)
 
-    q_gradient, target_gradient = jax.grad(loss, argnums=(0, 1))(
-        jnp.float32([2.0, 5.0]), jnp.float32([1.0, 2.0])
-    )
+
+def test_the_gradient_reaches_only_the_action_taken_and_is_clipped() -> None:
+    def loss(q: Any, q_t: Any, chooser: Any) -> Any:
+        return n_step_q_learning_loss(
+            q, jnp.int32(1), jnp.float32(0.5), jnp.float32(0.9), q_t, chooser
+        )
+
+    q_t = jnp.float32([1.0, 2.0])
+    q_gradient, *others = jax.grad(loss, argnums=(0, 1, 2))(jnp.float32([2.0, 5.0]), q_t, q_t)
     # The error is -2.7: the Huber gradient is clipped to +1 for Q(s, 1).
     np.testing.assert_allclose(q_gradient, [0.0, 1.0])
-    np.testing.assert_allclose(target_gradient, [0.0, 0.0])
+    np.testing.assert_allclose(others, [[0.0, 0.0], [0.0, 0.0]])
 
 
 def test_values_of_two_different_action_sets_are_refused() -> None:
     with pytest.raises(AssertionError):
-        _loss([1.0, 2.0], 0, 0.0, 0.9, [1.0, 2.0, 3.0])
+        _loss([1.0, 2.0], 0, 0.0, 0.9, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
 
 
 def test_a_batch_instead_of_one_row_is_refused() -> None:
     with pytest.raises(AssertionError):
         n_step_q_learning_loss(
-            jnp.zeros((3, 2)), jnp.int32(0), jnp.float32(0), jnp.float32(0), jnp.zeros((3, 2))
+            jnp.zeros((3, 2)),
+            jnp.int32(0),
+            jnp.float32(0),
+            jnp.float32(0),
+            jnp.zeros((3, 2)),
+            jnp.zeros((3, 2)),
         )

@@ -10,24 +10,22 @@ import pytest
 from rrl_agents.training.objective import Term, TransitionRow, weighted_objective
 
 # Terms that read one number of their row, so that every sum can be done by head.
-RETURN_TERM = Term(name="return", loss=lambda row: row.n_step_return, weight=lambda progress: 1.0)
+TD_TERM = Term(name="td", loss=lambda row: row.td_loss, weight=lambda progress: 1.0)
 TEACHER_TERM = Term(
     name="teacher",
     loss=lambda row: row.teacher_q[0],
     weight=lambda progress: 1.0,
     needs_teacher=True,
 )
-TERMS = (RETURN_TERM, TEACHER_TERM)
+TERMS = (TD_TERM, TEACHER_TERM)
 
 
-def _rows(returns: list[float], teacher: list[float]) -> TransitionRow:
-    size = len(returns)
+def _rows(td_losses: list[float], teacher: list[float]) -> TransitionRow:
+    size = len(td_losses)
     return TransitionRow(
         q_tm1=jnp.zeros((size, 1)),
         a_tm1=jnp.zeros(size, jnp.int32),
-        n_step_return=jnp.float32(returns),
-        discount=jnp.zeros(size),
-        q_target_t=jnp.zeros((size, 1)),
+        td_loss=jnp.float32(td_losses),
         teacher_q=jnp.float32(teacher)[:, None],
     )
 
@@ -50,45 +48,45 @@ def _objective(
 
 def test_terms_are_averaged_over_rows_and_added_by_weight() -> None:
     rows = _rows([1.0, 3.0], [10.0, 30.0])
-    total, losses = _objective(rows, [1, 1], [1, 1], {"return": 1.0, "teacher": 0.5})
+    total, losses = _objective(rows, [1, 1], [1, 1], {"td": 1.0, "teacher": 0.5})
     # (1 + 3) / 2 = 2; (10 + 30) / 2 = 20; 2 + 0.5 * 20 = 12
-    assert losses == {"return": 2.0, "teacher": 20.0}
+    assert losses == {"td": 2.0, "teacher": 20.0}
     assert total == 12.0
 
 
 def test_unanswered_rows_add_nothing_and_dilute_nothing() -> None:
     rows = _rows([1.0, 3.0], [10.0, 30.0])
-    total, losses = _objective(rows, [1, 0], [1, 1], {"return": 1.0, "teacher": 1.0})
+    total, losses = _objective(rows, [1, 0], [1, 1], {"td": 1.0, "teacher": 1.0})
     # Only the first row was answered: 10 / 1. The other term keeps both rows: 2.
-    assert losses == {"return": 2.0, "teacher": 10.0}
+    assert losses == {"td": 2.0, "teacher": 10.0}
     assert total == 12.0
 
 
 def test_a_batch_without_any_answer_has_no_teacher_loss() -> None:
     rows = _rows([1.0, 3.0], [10.0, 30.0])
-    total, losses = _objective(rows, [0, 0], [1, 1], {"return": 1.0, "teacher": 1.0})
+    total, losses = _objective(rows, [0, 0], [1, 1], {"td": 1.0, "teacher": 1.0})
     assert losses["teacher"] == 0.0
     assert total == 2.0
 
 
 def test_importance_weights_multiply_every_term() -> None:
     rows = _rows([1.0, 3.0], [10.0, 30.0])
-    _, losses = _objective(rows, [1, 1], [1.0, 0.5], {"return": 1.0, "teacher": 1.0})
+    _, losses = _objective(rows, [1, 1], [1.0, 0.5], {"td": 1.0, "teacher": 1.0})
     # (1 + 0.5 * 3) / 2 = 1.25; (10 + 0.5 * 30) / 2 = 12.5
-    assert losses == {"return": 1.25, "teacher": 12.5}
+    assert losses == {"td": 1.25, "teacher": 12.5}
 
 
 def test_a_weight_of_zero_leaves_no_gradient() -> None:
     def total(teacher: jax.Array) -> jax.Array:
         rows = _rows([1.0], [0.0])._replace(teacher_q=teacher)
-        return _objective(rows, [1], [1], {"return": 1.0, "teacher": 0.0})[0]
+        return _objective(rows, [1], [1], {"td": 1.0, "teacher": 0.0})[0]
 
     np.testing.assert_array_equal(jax.grad(total)(jnp.ones((1, 1))), [[0.0]])
 
 
 def test_weights_of_other_terms_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"weights are for \['return'\]"):
-        _objective(_rows([1.0], [1.0]), [1], [1], {"return": 1.0})
+    with pytest.raises(ValueError, match=r"weights are for \['td'\]"):
+        _objective(_rows([1.0], [1.0]), [1], [1], {"td": 1.0})
 
 
 @pytest.mark.parametrize("coefficient", [-1.0, float("inf"), float("nan")])
@@ -96,7 +94,7 @@ def test_a_coefficient_must_be_a_number_from_zero(coefficient: float) -> None:
     with pytest.raises(ValueError, match="use a number from 0"):
         Term(
             name="td",
-            loss=RETURN_TERM.loss,
-            weight=RETURN_TERM.weight,
+            loss=TD_TERM.loss,
+            weight=TD_TERM.weight,
             coefficient=coefficient,
         )

@@ -11,7 +11,12 @@ import optax
 import pytest
 
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
-from rrl_agents.reincarnation.terms import distillation_from_teacher, n_step_q_learning
+from rrl_agents.reincarnation.terms import (
+    DistillationConfig,
+    distillation_from_teacher,
+    temporal_difference,
+)
+from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.train_state import (
     AdamConfig,
     TrainState,
@@ -22,10 +27,11 @@ from rrl_agents.training.update_step import make_update_step
 from rrl_agents.types import Batch
 
 ADAM = AdamConfig()
-TD = n_step_q_learning()
-DISTILLATION = distillation_from_teacher(
-    temperature=0.1, coefficient=3.0, weight=lambda progress: progress.weaning_weight
-)
+DQN = StudentConfig()
+KEY = jax.random.key(7)
+TD = temporal_difference()
+DISTILLATION = distillation_from_teacher(DistillationConfig(temperature=0.1))
+SMALL_IMAGES = (12, 12, 2)
 NETWORK = make_network(NetworkConfig(name="mlp", features=(16,)), 3)
 
 
@@ -48,6 +54,11 @@ def _state(seed: int = 0) -> TrainState:
     return initial_train_state(initial_params(NETWORK, jax.random.key(seed), (10, 5, 1)), ADAM)
 
 
+def _target_apart(params: Any, target: Any) -> TrainState:
+    state = initial_train_state(params, ADAM)
+    return state._replace(target_params=jax.tree.map(jnp.copy, target))  # It is given away.
+
+
 def _assert_equal_trees(left: Any, right: Any, *, rtol: float, atol: float = 0.0) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), left, right)
 
@@ -62,9 +73,8 @@ def test_plain_q_learning_updates_as_dopamine_does() -> None:
     params, target = (initial_params(ours, key, (84, 84, 4)) for key in keys)
     optimiser = dqn_agent.create_optimizer("adam", learning_rate=6.25e-5, eps=1.5e-4)
     online, moments = params, optimiser.init(params)
-    state = initial_train_state(params, ADAM)
-    state = state._replace(target_params=jax.tree.map(jnp.copy, target))  # It is given away.
-    update_step = make_update_step(ours, (TD,), ADAM)
+    state = _target_apart(params, target)
+    update_step = make_update_step(ours, (TD,), ADAM, DQN)
     for seed in range(2):
         batch = _batch((84, 84, 4), 4, seed)
         moments, online, loss = dqn_agent.train(
@@ -81,9 +91,101 @@ def test_plain_q_learning_updates_as_dopamine_does() -> None:
             0.97,
             "huber",
         )
-        state, metrics = update_step(state, batch, {"td": 1.0}, 6.25e-5, 2000)
+        state, metrics = update_step(state, batch, {"td": 1.0}, 6.25e-5, 2000, KEY)
         assert metrics.loss == pytest.approx(float(loss), rel=1e-4)
     _assert_equal_trees(state.params, online, rtol=1e-3, atol=2e-6)
+
+
+@pytest.mark.parametrize("is_distributional", [True, False], ids=["rainbow", "efficient dqn"])
+def test_weighted_dueling_double_students_update_as_dopamines(is_distributional: bool) -> None:
+    """Dopamine's full Rainbow without noise, with importance weights: one update."""
+    networks = pytest.importorskip("dopamine.jax.networks")
+    agent = pytest.importorskip("dopamine.jax.agents.full_rainbow.full_rainbow_agent")
+    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    atoms = 11 if is_distributional else 1
+    theirs = networks.FullRainbowNetwork(
+        num_actions=3, num_atoms=atoms, noisy=False, distributional=is_distributional
+    )
+    head = "categorical" if is_distributional else "values"
+    config = NetworkConfig(head=head, num_atoms=atoms, value_bound=2.0, dueling=True)
+    ours = make_network(config, 3)
+    params, target = (
+        theirs.init(key, np.zeros(SMALL_IMAGES, np.uint8), support=jnp.zeros(atoms), key=key)
+        for key in jax.random.split(jax.random.PRNGKey(0))
+    )
+    batch = _batch(SMALL_IMAGES, 3)._replace(
+        importance_weight=np.linspace(0.2, 1.0, 8, dtype=np.float32)
+    )
+    optimiser = dqn_agent.create_optimizer("adam", learning_rate=1e-3, eps=1.5e-4)
+    _, online, row_losses, mean_loss, _ = agent.train(
+        theirs,
+        params,
+        target,
+        optimiser,
+        optimiser.init(params),
+        batch.observation,
+        batch.action,
+        batch.next_observation,
+        batch.n_step_return,
+        (batch.discount == 0.0).astype(np.float32),
+        batch.importance_weight,
+        jnp.linspace(-2.0, 2.0, atoms),
+        0.97,
+        True,
+        is_distributional,
+        False,
+        jax.random.PRNGKey(1),
+    )
+    update_step = make_update_step(ours, (TD,), ADAM, StudentConfig(double=True))
+    state, metrics = update_step(_target_apart(params, target), batch, {"td": 1.0}, 1e-3, 2000, KEY)
+    assert metrics.loss == pytest.approx(float(mean_loss), rel=1e-4)
+    np.testing.assert_allclose(metrics.priorities, row_losses, rtol=1e-4, atol=1e-5)
+    _assert_equal_trees(state.params, online, rtol=1e-3, atol=5e-6)
+
+
+def test_a_quantile_student_updates_as_dopamines() -> None:
+    networks = pytest.importorskip("dopamine.jax.networks")
+    agent = pytest.importorskip("dopamine.jax.agents.quantile.quantile_agent")
+    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    theirs = networks.QuantileNetwork(num_actions=3, num_atoms=5)
+    ours = make_network(NetworkConfig(head="quantile", num_atoms=5), 3)
+    params, target = (
+        theirs.init(key, np.zeros(SMALL_IMAGES, np.uint8))
+        for key in jax.random.split(jax.random.PRNGKey(0))
+    )
+    batch = _batch(SMALL_IMAGES, 3)
+    optimiser = dqn_agent.create_optimizer("adam", learning_rate=1e-3, eps=1.5e-4)
+    _, online, row_losses, mean_loss = agent.train(
+        theirs,
+        params,
+        target,
+        optimiser,
+        optimiser.init(params),
+        batch.observation,
+        batch.action,
+        batch.next_observation,
+        batch.n_step_return,
+        (batch.discount == 0.0).astype(np.float32),
+        1.0,
+        5,
+        0.97,
+    )
+    update_step = make_update_step(ours, (TD,), ADAM, DQN)
+    state, metrics = update_step(_target_apart(params, target), batch, {"td": 1.0}, 1e-3, 2000, KEY)
+    assert metrics.loss == pytest.approx(float(mean_loss), rel=1e-4)
+    np.testing.assert_allclose(metrics.priorities, row_losses, rtol=1e-4, atol=1e-5)
+    _assert_equal_trees(state.params, online, rtol=1e-3, atol=5e-6)
+
+
+def test_importance_weights_change_the_loss_but_not_the_priorities() -> None:
+    update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
+    batch = _batch((10, 5, 1), 3)
+    _, plain = update_step(_state(), batch, {"td": 1.0}, 1e-3, 10, KEY)
+    halved = batch._replace(importance_weight=np.full(8, 0.5, np.float32))
+    _, weighted = update_step(_state(), halved, {"td": 1.0}, 1e-3, 10, KEY)
+    assert plain.loss == pytest.approx(float(np.mean(plain.priorities)), rel=1e-5)
+    assert weighted.loss == pytest.approx(0.5 * float(plain.loss), rel=1e-5)
+    np.testing.assert_array_equal(weighted.priorities, plain.priorities)
 
 
 def test_the_gradient_is_that_of_both_terms_together() -> None:
@@ -103,30 +205,31 @@ def test_the_gradient_is_that_of_both_terms_together() -> None:
     optimiser = optax.adam(1e-4, eps=1.5e-4)
     updates, _ = optimiser.update(jax.grad(paper_loss)(state.params), optimiser.init(state.params))
     expected = optax.apply_updates(state.params, updates)
-    update_step = make_update_step(NETWORK, (TD, DISTILLATION), ADAM)
+    update_step = make_update_step(NETWORK, (TD, DISTILLATION), ADAM, DQN)
     weights = {"td": 1.0, "distillation": 0.6 * 3.0}
     with jax.numpy_rank_promotion("raise"):
-        actual, metrics = update_step(state, batch, weights, 1e-4, 2000)
+        actual, metrics = update_step(state, batch, weights, 1e-4, 2000, KEY)
     _assert_equal_trees(actual.params, expected, rtol=1e-5, atol=1e-7)
     total = metrics.term_losses["td"] + 1.8 * metrics.term_losses["distillation"]
     assert metrics.loss == pytest.approx(float(total), rel=1e-5)
 
 
-def test_changing_weights_rates_and_periods_compiles_nothing() -> None:
-    update_step: Any = make_update_step(NETWORK, (TD, DISTILLATION), ADAM)
+def test_changing_weights_rates_periods_and_keys_compiles_nothing() -> None:
+    update_step: Any = make_update_step(NETWORK, (TD, DISTILLATION), ADAM, DQN)
     state, batch = _state(), _batch((10, 5, 1), 3)
     for i in range(5):
         weights = {"td": np.float32(1.0), "distillation": np.float32(3.0 - 0.5 * i)}
-        state, _ = update_step(state, batch, weights, np.float32(1e-4 / (i + 1)), np.int32(7 + i))
+        rate, period, key = np.float32(1e-4 / (i + 1)), np.int32(7 + i), jax.random.key(i)
+        state, _ = update_step(state, batch, weights, rate, period, key)
     assert update_step._cache_size() == 1
 
 
 def test_the_target_network_follows_on_its_period() -> None:
-    update_step = make_update_step(NETWORK, (TD,), ADAM)
+    update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
     state, batch = _state(), _batch((10, 5, 1), 3)
     initial = jax.device_get(state.params)
     for update in range(1, 7):
-        state, _ = update_step(state, batch, {"td": 1.0}, 1e-3, 3)
+        state, _ = update_step(state, batch, {"td": 1.0}, 1e-3, 3, KEY)
         assert int(state.learner_updates) == update
         if update < 3:
             _assert_equal_trees(state.target_params, initial, rtol=0)
@@ -139,30 +242,31 @@ def test_the_target_network_follows_on_its_period() -> None:
 
 def test_the_state_can_be_updated_after_its_target_was_synced() -> None:
     # Both trees are donated: shared buffers would be an error.
-    update_step = make_update_step(NETWORK, (TD,), ADAM)
+    update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
     batch = _batch((10, 5, 1), 3)
-    state, _ = update_step(_state(), batch, {"td": 1.0}, 1e-3, 1000)
+    state, _ = update_step(_state(), batch, {"td": 1.0}, 1e-3, 1000, KEY)
     synced = sync_target(state)
     _assert_equal_trees(synced.target_params, synced.params, rtol=0)
-    state, _ = update_step(synced, batch, {"td": 1.0}, 1e-3, 1000)
+    state, _ = update_step(synced, batch, {"td": 1.0}, 1e-3, 1000, KEY)
     assert int(state.learner_updates) == 2
 
 
 def test_weights_read_before_an_update_do_not_change_with_it() -> None:
-    update_step = make_update_step(NETWORK, (TD,), ADAM)
+    update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
     batch = _batch((10, 5, 1), 3)
     state = _state()
     published = jax.device_get(state.params)
     copy = jax.tree.map(np.array, published)
     for _ in range(3):
-        state, _ = update_step(state, batch, {"td": 1.0}, 1e-2, 1000)
+        state, _ = update_step(state, batch, {"td": 1.0}, 1e-2, 1000, KEY)
     _assert_equal_trees(published, copy, rtol=0)
 
 
 def test_the_initial_parameters_outlive_the_state_made_from_them() -> None:
     params = initial_params(NETWORK, jax.random.key(0), (10, 5, 1))
-    update_step = make_update_step(NETWORK, (TD,), ADAM)
-    update_step(initial_train_state(params, ADAM), _batch((10, 5, 1), 3), {"td": 1.0}, 1e-3, 10)
+    update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
+    state = initial_train_state(params, ADAM)
+    update_step(state, _batch((10, 5, 1), 3), {"td": 1.0}, 1e-3, 10, KEY)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 

@@ -172,7 +172,7 @@ def test_a_file_that_is_not_there_is_replaced_by_ours_of_that_name() -> None:
 
 
 def test_a_file_that_is_nowhere_is_refused_with_the_nearest_and_all_there_are() -> None:
-    with pytest.raises(UserError, match=r"no qdager_dqn\.gin; near it are qdagger_dqn\.gin.*drq"):
+    with pytest.raises(UserError, match=r"no qdager_dqn\.gin; near it is qdagger_dqn\.gin.*drq"):
         read(["qdager_dqn.gin"], [])
 
 

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.bench.csv_files import read_rows, write_rows
+from services.shared.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    count: int
+    value: float
+    maybe: float | None
+    truth: bool
+
+
+ROWS = st.builds(
+    Row,
+    name=st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    count=st.integers(),
+    value=st.floats(allow_nan=False, allow_infinity=False),
+    maybe=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    truth=st.booleans(),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(ROWS, max_size=5))
+def test_rows_are_read_back_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Row]
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    write_rows(path, Row, rows)
+    assert read_rows(path, Row) == tuple(rows)
+
+
+def test_a_table_is_what_anybody_expects_of_a_csv_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.csv"
+    write_rows(path, Row, [Row("a, b", 3, 0.1, None, True)])
+    assert path.read_text() == 'name,count,value,maybe,truth\n"a, b",3,0.1,,True\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,count\n", "its columns are"),
+        ("", "its columns are"),
+        ("name,count,value,maybe,truth\na,1,2.0\n", "line 2 has 3 cells, not 5"),
+        ("name,count,value,maybe,truth\na,one,2.0,,True\n", "line 2"),
+        ("name,count,value,maybe,truth\na,1,nan,,True\n", "not finite"),
+        ("name,count,value,maybe,truth\na,1,1.0,inf,True\n", "not finite"),
+        ("name,count,value,maybe,truth\na,1,,,True\n", "line 2"),
+        ("name,count,value,maybe,truth\na,1,1.0,,yes\n", "neither True nor False"),
+        ('name,count,value,maybe,truth\n"a\n', "unexpected end of data"),
+    ],
+)
+def test_a_damaged_table_is_an_error_that_says_where(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_rows(path, Row)
+
+
+def test_a_table_that_is_not_there_is_an_error_for_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_rows(tmp_path / "none.csv", Row)

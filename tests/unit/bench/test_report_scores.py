@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from services.bench.report.scores import arrange
+from services.bench.results import EvaluationRow, ReferenceRow, Results
+from services.bench.suite import Suite
+from services.shared.errors import UserError
+
+Evaluation = Callable[..., EvaluationRow]
+Reference = Callable[..., ReferenceRow]
+
+
+def _run(
+    evaluation: Evaluation, entry: str, game: str, seed: int, *returns: float
+) -> list[EvaluationRow]:
+    """A whole run: evaluated after 0, 100, 200 ... frames, the last one being its end."""
+    return [
+        evaluation(entry, game, seed, 100 * index, mean_return, final=index == len(returns) - 1)
+        for index, mean_return in enumerate(returns)
+    ]
+
+
+@pytest.fixture
+def references(reference: Reference) -> tuple[ReferenceRow, ...]:
+    """A scale of 10 on Asterix and of 2 on Breakout."""
+    return reference("asterix", 5.0, 15.0), reference("breakout", 0.0, 2.0)
+
+
+def _results(rows: list[EvaluationRow], references: tuple[ReferenceRow, ...]) -> Results:
+    return Results(evaluations=tuple(rows), episodes=(), references=references)
+
+
+def test_scores_are_arranged_by_repetition_game_and_frames(
+    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
+) -> None:
+    rows = [
+        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 10.0, 20.0),
+        *_run(evaluation, "qdagger", "asterix", 1, 0.0, 15.0, 15.0),
+        *_run(evaluation, "qdagger", "breakout", 0, 0.0, 1.0, 2.0),
+        *_run(evaluation, "qdagger", "breakout", 1, 1.0, 1.0, 4.0),
+    ]
+    scores = arrange(suite, _results(rows, references))
+    (entry,) = scores.entries
+    assert entry.games == ("asterix", "breakout")
+    assert entry.frames.tolist() == [0, 100, 200]
+    assert entry.returns[1, 0].tolist() == [0.0, 15.0, 15.0]
+    # (return - 5) / 10 on Asterix, return / 2 on Breakout.
+    assert entry.scores[:, 0].tolist() == [[0.0, 0.5, 1.5], [-0.5, 1.0, 1.0]]
+    assert entry.scores[:, 1].tolist() == [[0.0, 0.5, 1.0], [0.5, 0.5, 2.0]]
+    assert entry.final.tolist() == [[1.5, 1.0], [1.0, 2.0]]
+    assert (entry.episodes, entry.final_episodes) == (10, 30)
+    assert len(scores.missing) == 4
+    assert scores.missing[0] == "scratch/asterix/seed0"
+
+
+def test_only_points_that_all_runs_have_are_compared(
+    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
+) -> None:
+    rows = [
+        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 10.0, 20.0),
+        # Without the point at 100 frames.
+        evaluation("qdagger", "breakout", 0, 0, 0.0),
+        evaluation("qdagger", "breakout", 0, 200, 2.0, final=True),
+    ]
+    (entry,) = arrange(suite, _results(rows, references)).entries
+    assert entry.frames.tolist() == [0, 200]
+    assert np.array_equal(entry.scores, [[[0.0, 1.5], [0.0, 1.0]]])
+
+
+def test_the_end_of_the_offline_phase_is_where_the_students_own_play_begins(
+    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
+) -> None:
+    rows = [
+        # Before the last of its 50 offline updates: not yet the student that begins to play.
+        evaluation("qdagger", "asterix", 0, 0, 6.0, offline_updates=25),
+        evaluation("qdagger", "asterix", 0, 0, 10.0, offline_updates=50),
+        evaluation("qdagger", "asterix", 0, 100, 12.0, offline_updates=50),
+        evaluation("qdagger", "asterix", 0, 100, 15.0, offline_updates=50, final=True),
+    ]
+    (entry,) = arrange(suite, _results(rows, references)).entries
+    # Of two evaluations after 100 frames, the final weights' counts.
+    assert entry.returns.tolist() == [[[10.0, 15.0]]]
+
+
+def test_games_get_as_many_repetitions_as_the_one_with_the_fewest_and_the_rest_is_named(
+    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
+) -> None:
+    rows = [
+        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0),
+        *_run(evaluation, "qdagger", "asterix", 1, 5.0, 7.0),
+        *_run(evaluation, "qdagger", "breakout", 1, 0.0, 1.0),
+        # Not finished: no final evaluation.
+        evaluation("qdagger", "breakout", 0, 0, 0.5),
+    ]
+    scores = arrange(suite, _results(rows, references))
+    (entry,) = scores.entries
+    assert entry.final.tolist() == [[pytest.approx(0.1), 0.5]]
+    assert scores.left_out == ("qdagger/asterix/seed1",)
+    assert "qdagger/breakout/seed0" in scores.missing
+
+
+def test_runs_of_different_budgets_are_not_put_together(
+    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
+) -> None:
+    rows = [
+        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0),
+        *_run(evaluation, "qdagger", "breakout", 0, 0.0, 0.5, 1.0),
+    ]
+    with pytest.raises(UserError, match=r"end after different numbers of frames \(\[100, 200\]\)"):
+        arrange(suite, _results(rows, references))
+
+
+def test_a_suite_without_a_whole_run_has_no_report(
+    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
+) -> None:
+    rows = [evaluation("qdagger", "asterix", 0, 0, 5.0)]
+    with pytest.raises(UserError, match="no run of this suite is finished"):
+        arrange(suite, _results(rows, references))
+
+
+def test_a_teacher_as_good_as_chance_is_no_scale(
+    suite: Suite, evaluation: Evaluation, reference: Reference
+) -> None:
+    rows = _run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0)
+    with pytest.raises(UserError, match="asterix: teacher and random policy both return 5.0"):
+        arrange(suite, _results(rows, (reference("asterix", 5.0, 5.0),)))

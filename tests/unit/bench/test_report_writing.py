@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.bench.folder import BenchFolder
+from services.bench.report.protocol import check_protocols
+from services.bench.report.writing import write_report
+from services.bench.results import EvaluationRow, ReferenceRow, Results, write_results
+from services.bench.suite import Suite
+from services.cli.bench_report import bench_report
+from services.shared.errors import UserError
+
+Evaluation = Callable[..., EvaluationRow]
+Reference = Callable[..., ReferenceRow]
+
+
+@pytest.fixture
+def results(evaluation: Evaluation, reference: Reference) -> Results:
+    """QDagger comes from 0 to 1, 2, 3 and 4 (asterix 0, 1, breakout 0, 1); scratch has one run."""
+    rows = []
+    for index, (game, seed) in enumerate(
+        [("asterix", 0), ("asterix", 1), ("breakout", 0), ("breakout", 1)]
+    ):
+        rows.append(evaluation("qdagger", game, seed, 0, 0.0))
+        rows.append(evaluation("qdagger", game, seed, 400, 1.0 + index, final=True))
+    rows.append(evaluation("scratch", "asterix", 0, 400, 0.5, final=True))
+    references = (reference("asterix", 0.0, 1.0), reference("breakout", 0.0, 1.0))
+    return Results(evaluations=tuple(rows), episodes=(), references=references)
+
+
+def test_a_report_says_what_the_scores_come_to_and_what_is_missing(
+    suite: Suite, results: Results, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    write_report(suite, results, out, resamples=100)
+    summary = json.loads((out / "summary.json").read_text())
+    # The middle half of 1 2 3 4 is 2 and 3; 0.5 is alone.
+    assert summary["iqm"]["qdagger"]["point"] == 2.5
+    assert summary["iqm"]["scratch"] == {"point": 0.5, "low": 0.5, "high": 0.5}
+    # The best first.
+    assert list(summary["iqm"]) == ["qdagger", "scratch"]
+    # Of the four runs one ties with its teacher: (0.75 + 1) / 2.
+    assert summary["improvement_over_teacher"]["qdagger"]["point"] == 0.875
+    assert summary["entries"]["scratch"]["games"] == 1
+    assert (
+        summary["missing_runs"]
+        == [
+            "scratch/breakout/seed0",
+            "scratch/asterix/seed1",
+            "scratch/breakout/seed1",
+        ]
+        or len(summary["missing_runs"]) == 3
+    )
+    page = (out / "index.html").read_text()
+    assert "3 runs are missing" in page
+    # Fewer games than the others: said where the entry is named.
+    assert "scratch (1 games)" in page or "scratch (1 game" in page
+    for file in ("iqm_curve", "final_iqm", "performance_profiles", "improvement", "games"):
+        assert (out / f"{file}.png").read_bytes().startswith(b"\x89PNG")
+    with (out / "iqm_curve.csv").open() as file:
+        curve = [row for row in csv.DictReader(file) if row["entry"] == "qdagger"]
+    assert [(row["frames"], row["iqm"]) for row in curve] == [("0", "0.0"), ("400", "2.5")]
+
+
+def test_every_caption_tells_how_much_play_is_behind_it(
+    suite: Suite, results: Results, tmp_path: Path
+) -> None:
+    write_report(suite, results, tmp_path / "report", resamples=100)
+    page = (tmp_path / "report/index.html").read_text()
+    captions = [part.split("</figcaption>")[0] for part in page.split("<figcaption>")[1:]]
+    assert len(captions) == 5
+    for caption in captions:
+        assert "1 to 2 games x 1 to 2 seeds" in caption
+        assert "epsilon 0.001" in caption
+        assert "10 per point, 30 of the final weights" in caption
+        assert "(100 resamples; none where there is one run)" in caption
+
+
+def test_scores_of_another_protocol_are_refused_or_marked(
+    suite: Suite, results: Results, reference: Reference, tmp_path: Path
+) -> None:
+    other = (reference("asterix", 0.0, 1.0, epsilon=0.05), results.references[1])
+    mixed = Results(evaluations=results.evaluations, episodes=(), references=other)
+    with pytest.raises(UserError, match=r"asterix: the teacher was evaluated with epsilon 0.05"):
+        write_report(suite, mixed, tmp_path / "report", resamples=10)
+    assert not (tmp_path / "report").exists()
+    summary = write_report(suite, mixed, tmp_path / "report", resamples=10, mixed_protocols=True)
+    assert summary["remarks"][0].startswith("Scores do not compare: asterix: the teacher")
+    assert "under different protocols!" in (tmp_path / "report/index.html").read_text()
+
+
+def test_students_evaluated_differently_do_not_compare(
+    results: Results, evaluation: Evaluation
+) -> None:
+    odd = evaluation("scratch", "breakout", 0, 400, 1.0, final=True, epsilon=0.01)
+    rows = (*results.evaluations, odd)
+    check = check_protocols(Results(evaluations=rows, episodes=(), references=results.references))
+    assert check.differences[0] == (
+        "breakout: students were evaluated with different epsilon: [0.001, 0.01]"
+    )
+
+
+def test_a_protocol_that_nobody_noted_is_told(reference: Reference) -> None:
+    references = (reference("asterix", 0.0, 1.0, epsilon=None),)
+    check = check_protocols(Results(evaluations=(), episodes=(), references=references))
+    assert check.differences == ()
+    assert check.unknown == ("asterix: nobody noted of the teacher's score: epsilon",)
+
+
+def test_a_report_is_replaced_whole_and_nothing_else_is(
+    suite: Suite, results: Results, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    write_report(suite, results, out, resamples=10)
+    (out / "old.txt").write_text("of the report before")
+    write_report(suite, results, out, resamples=10)
+    assert not (out / "old.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is not a report"):
+        write_report(suite, results, thesis, resamples=10)
+    assert (thesis / "chapter.tex").exists()
+
+
+def test_results_that_were_kept_without_their_runs_are_enough(
+    suite_text: str, results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = BenchFolder(tmp_path)
+    folder.suite.write_text(suite_text)
+    write_results(folder, results)
+    bench_report(tmp_path, resamples=10)
+    printed = capsys.readouterr().out
+    assert "QDagger   2.500" in printed
+    assert (folder.report / "index.html").is_file()
+
+
+def test_a_folder_without_a_suite_is_an_error_for_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a suite's folder"):
+        bench_report(tmp_path)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from services.bench.session import run_suite
+from services.shared.errors import UserError
+
+SMOKE = Path(__file__).parents[3] / "suites/catch_smoke.toml"
+
+
+def _refused(tmp_path: Path, message: str, *, only: str = "*", **changes: str) -> None:
+    text = SMOKE.read_text()
+    for found, given in changes.items():
+        assert text.count(found) >= 1
+        text = text.replace(found, given)
+    suite = tmp_path / "suite.toml"
+    suite.write_text(text)
+    with pytest.raises(UserError, match=message):
+        run_suite(suite, tmp_path / "out", threading.Event(), jobs=1, only=only)
+    # Nothing has begun: no worker was started, no run has a folder.
+    assert not list(tmp_path.glob("out/teacher_runs/*"))
+    assert not list(tmp_path.glob("out/runs/*"))
+    assert not list(tmp_path.glob("out/logs/*"))
+
+
+def test_runs_that_do_not_fit_together_are_found_out_before_their_teacher_is_trained(
+    tmp_path: Path,
+) -> None:
+    # 100 decisions leave nothing to learn from behind the 200 that replay waits for.
+    _refused(
+        tmp_path,
+        "tabula_rasa/catch/seed0: online_steps 100 leave nothing to learn from",
+        **{'"online_steps" = 1_000': '"online_steps" = 100'},
+    )
+
+
+def test_a_teacher_that_needs_a_teacher_itself_is_refused(tmp_path: Path) -> None:
+    how = 'method = "kickstarting"\nstudent = "vector_dqn"\n\n[teacher.settings]'
+    found = 'method = "tabula_rasa"\nstudent = "vector_dqn"\n\n[teacher.settings]'
+    lower_rate = '"method.learning_rate" = 3e-3\n"method.q_learning.min_replay_size" = 200'
+    _refused(
+        tmp_path,
+        "teacher/catch: kickstarting is to run without a teacher",
+        **{found: how, lower_rate: '"method.q_learning.min_replay_size" = 200'},
+    )
+
+
+def test_a_pattern_without_a_run_is_an_error_that_shows_a_name(tmp_path: Path) -> None:
+    _refused(tmp_path, "names are like tabula_rasa/catch/seed0", only="qdager*")
