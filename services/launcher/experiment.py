@@ -32,8 +32,8 @@ from services.library.catalogue import locate
 from services.replay.config import PreloadConfig, ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
 from services.replay.labels import check_labels
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.recorded_data import RecordedData, look_at
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
 from services.teacher.cards import load_card
 from services.teacher.config import TeacherConfig, one_model

@@ -59,6 +59,8 @@ from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 
 _COUNT_PERIOD_SECONDS = 1.0
+_COLLECT_COUNT_PERIOD_SECONDS = 0.05
+"""While the teacher fills its table nothing else is done, and it had better not fill in much more."""
 _SAMPLE_TIMEOUT_SECONDS = 1.0
 _IDLE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.01
@@ -170,7 +172,8 @@ class Learner:
         elif self.progress.stage in (Stage.OFFLINE, Stage.ONLINE):
             self._train()
         else:
-            stop.wait(_IDLE_SECONDS)
+            collecting = self.progress.stage is Stage.COLLECT
+            stop.wait(_COLLECT_COUNT_PERIOD_SECONDS if collecting else _IDLE_SECONDS)
         if time.monotonic() - self._committed_at >= self._config.checkpoint_period_seconds:
             self.commit()
 
@@ -300,7 +303,9 @@ class Learner:
 
     def _count(self) -> None:
         """Read the data clocks off replay, which counts each item once."""
-        if time.monotonic() - self._counted_at < _COUNT_PERIOD_SECONDS:
+        collecting = self.progress.stage is Stage.COLLECT
+        period = _COLLECT_COUNT_PERIOD_SECONDS if collecting else _COUNT_PERIOD_SECONDS
+        if time.monotonic() - self._counted_at < period:
             return
         try:
             self._count_now()

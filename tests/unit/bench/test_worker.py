@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.bench.replay_files import drop_replay
+from services.bench.worker import WorkerConfig, process_environment
+
+CONFIG = WorkerConfig(log=Path("/out/logs/w.log"), cache=Path("/out/.cache"), workers=3)
+
+
+def test_a_worker_computes_on_one_thread_of_the_cpu_and_keeps_compiled_programs() -> None:
+    variables = process_environment(CONFIG, {"XLA_FLAGS": "--xla_dump_to=/d"}, has_gpu=False)
+    assert variables["XLA_FLAGS"] == (
+        "--xla_dump_to=/d --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    )
+    assert variables["OMP_NUM_THREADS"] == variables["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert variables["JAX_PLATFORMS"] == "cpu"
+    assert Path(variables["JAX_COMPILATION_CACHE_DIR"]).parent == CONFIG.cache
+
+
+def test_workers_share_a_gpu_unless_they_are_kept_off_it() -> None:
+    variables = process_environment(CONFIG, {}, has_gpu=True)
+    # Nine tenths of its memory among three.
+    assert variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.300"
+    assert "JAX_PLATFORMS" not in variables
+    assert "JAX_PLATFORMS" not in process_environment(
+        CONFIG, {"JAX_PLATFORMS": "cuda"}, has_gpu=False
+    )
+
+
+def test_a_worker_sets_its_environment_before_anything_heavy_is_imported() -> None:
+    program = (
+        "import sys, services.bench.worker; "
+        "print([name for name in ('jax', 'numpy', 'tensorflow', 'reverb') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.split() == [b"[]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    for file in (
+        "config.json",
+        "metrics/evaluations.jsonl",
+        "replay/2026/chunks",
+        "checkpoints/00000002/record.json",
+        "checkpoints/00000002/state/params",
+        "checkpoints/00000002/replay/chunks",
+    ):
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file)
+    return tmp_path
+
+
+def test_of_a_finished_run_the_replay_goes_and_nothing_else(run: Path) -> None:
+    for _ in range(2):
+        drop_replay(run)
+        left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+        assert left == {
+            "config.json",
+            "metrics/evaluations.jsonl",
+            "checkpoints/00000002/record.json",
+            "checkpoints/00000002/state/params",
+        }
