@@ -60,7 +60,7 @@ from services.shared.locks import LEARNER_LOCK, locked
 
 _COUNT_PERIOD_SECONDS = 1.0
 _COLLECT_COUNT_PERIOD_SECONDS = 0.05
-"""While the teacher fills its table nothing else is done, and it had better not fill in much more."""
+"""Nothing else is done while the teacher fills its table, and it had better not overfill it."""
 _SAMPLE_TIMEOUT_SECONDS = 1.0
 _IDLE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.01
