@@ -16,11 +16,7 @@ import jax.numpy as jnp
 from rrl_agents.losses.categorical import categorical_q_learning_loss
 from rrl_agents.losses.quantile import quantile_q_learning_loss
 from rrl_agents.losses.temporal_difference import n_step_q_learning_loss
-from rrl_agents.networks.outputs import (
-    CategoricalOutputs,
-    Outputs,
-    QuantileOutputs,
-)
+from rrl_agents.networks.outputs import CategoricalOutputs, Outputs, QuantileOutputs
 from rrl_agents.networks.registry import config_of, network_outputs
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import Batch, Params

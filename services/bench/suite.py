@@ -18,7 +18,7 @@
     student = "minatar_dqn"
     label = "QDagger"
     [entries.qdagger.settings]
-    "method.temperature" = 0.02
+    "method.distillation.temperature" = 0.02
 
 This module reads the file; what the settings mean is `services.bench.plan`'s to find out.
 """

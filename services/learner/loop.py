@@ -52,7 +52,6 @@ from services.replay.reader import (
     TEACHER_TABLE,
     ReplayReader,
     ReplayTimeout,
-    Sample,
     table_counts,
 )
 from services.shared.errors import UserError
@@ -386,14 +385,9 @@ class Learner:
         )
         self._clock.count_update()
         if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:
-            self._update_priorities(sample, metrics)
+            # A transition's TD loss says how soon it is seen again (Schaul et al., 2016).
+            self._reader.update_priorities(sample, metrics.priorities)
         self._after_update(metrics, answered=float(np.mean(sample.batch.has_teacher)))
-
-    def _update_priorities(self, sample: Sample, metrics: UpdateMetrics) -> None:
-        """A transition's TD loss says how soon it is seen again (Schaul et al., 2016)."""
-        priorities = np.asarray(metrics.priorities)
-        self._reader.update_priorities(sample, priorities)
-        self._clock.note_priorities(float(priorities.max()))
 
     def _after_update(self, metrics: UpdateMetrics, *, answered: float) -> None:
         progress = self.progress
@@ -419,6 +413,7 @@ class Learner:
         return done % period == 0 and done < target
 
     def _publish(self) -> None:
+        self._clock.note_priorities(self._reader.largest_priority)
         self.acting.publish(self._snapshot())
         self._clock.publish(self.acting_version)
 

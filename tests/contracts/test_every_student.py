@@ -58,6 +58,7 @@ def _small(student: str) -> tuple[NetworkConfig, StudentConfig, tuple[int, ...]]
 
 def _batch(shape: tuple[int, ...], seed: int) -> Batch:
     generator = np.random.default_rng(seed)
+    states: Any
     if shape == VECTORS:
         states = generator.normal(size=(2, ROWS, *shape)).astype(np.float32)
     else:

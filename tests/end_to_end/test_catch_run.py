@@ -40,9 +40,9 @@ def test_a_student_learns_from_its_teacher_until_it_plays_as_well(
         "--offline-evaluation-period=500",
         "--online-evaluation-period=500",
         "--method.offline-updates=1000",
-        "--method.taught-learning-rate=0.003",
-        "--method.weaned-learning-rate=0.0003",
-        "--method.wean-steps=4000",
+        "--method.weaning.taught-learning-rate=0.003",
+        "--method.weaning.weaned-learning-rate=0.0003",
+        "--method.weaning.wean-steps=4000",
     )
     run.start()
     assert run.wait() == 0, run.err

@@ -61,7 +61,7 @@ def flags(teacher: Path, data: Path) -> tuple[str, ...]:
         f"--method.q-learning.n-step={N_STEP}",
         "--method.q-learning.min-replay-size=200",
         "--method.offline-updates=300",
-        "--method.taught-learning-rate=0.003",
+        "--method.weaning.taught-learning-rate=0.003",
     )
 
 

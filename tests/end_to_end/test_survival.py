@@ -48,8 +48,8 @@ def run(catch_run: Callable[..., CatchRun], catch_teacher: Path) -> CatchRun:
         "--envs-per-actor=4",
         "--replay-capacity=30000",
         f"--method.offline-updates={OFFLINE_UPDATES}",
-        "--method.taught-learning-rate=0.005",
-        "--method.wean-steps=20000",
+        "--method.weaning.taught-learning-rate=0.005",
+        "--method.weaning.wean-steps=20000",
         f"--method.q-learning.min-replay-size={MIN_REPLAY_SIZE}",
         "--method.q-learning.target-update-steps=200",
     )

@@ -32,7 +32,7 @@ TINY = (
     f"--teacher-steps={TEACHER_STEPS}",
     f"--online-steps={ONLINE_STEPS}",
     f"--method.offline-updates={OFFLINE_UPDATES}",
-    "--method.taught-learning-rate=0.003",
+    "--method.weaning.taught-learning-rate=0.003",
     "--evaluation.final-episodes=20",
     # A student that learned next to nothing may return less than chance, and would be refused as a
     # teacher; how well it plays is not what is tested.

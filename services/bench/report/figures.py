@@ -218,9 +218,9 @@ class Painter:
 
     def _label(self, entry: EntryAggregates) -> str:
         label = self._suite.label_of(entry.entry)
+        played, asked = len(entry.scores.games), len(self._suite.games)
         # Fewer games than the others: not the same task.
-        whole = len(entry.scores.games) == len(self._suite.games)
-        return label if whole else f"{label} ({len(entry.scores.games)} games)"
+        return label if played == asked else f"{label} ({played} of {asked} games)"
 
     def _ranking(self) -> str:
         found = ((self._label(entry), *entry.final_iqm) for entry in self._aggregates.entries)

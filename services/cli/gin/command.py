@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rrl_agents.checkpoints.card_markdown import one_line
+from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.students.registry import STUDENTS
 from services.cli.gin.agents import Agent
 from services.cli.gin.experiment import Teacher, experiment
 from services.cli.gin.flags import Flags, parse_flags
@@ -29,10 +32,11 @@ def gin_main(arguments: Sequence[str]) -> None:
     flags = parse_flags(arguments)
     config, notes = translated(flags)
     for note in notes:
-        print(f"note: {note}")
+        # Quotes gin files, whose words must not steer the terminal.
+        print(f"note: {one_line(note)}")
     print(
-        f"{type(config.method).__name__.removesuffix('Config')} on {config.environment.game}, "
-        f"student {config.network.name}; the run is {flags.base_dir}",
+        f"{make_recipe(config.method).name} on {config.environment.game}, student "
+        f"{_student_name(config)}; the run is {flags.base_dir}",
         flush=True,
     )
     train(config, flags.base_dir)
@@ -50,6 +54,14 @@ def translated(flags: Flags) -> tuple[ExperimentConfig, tuple[str, ...]]:
     teacher = Teacher(directory=flags.teacher_directory, number=flags.teacher_number)
     config = experiment(values, flags.agent, teacher, seed=flags.run_number)
     return config, (*flags.notes, *text.notes, *values.notes())
+
+
+def _student_name(config: ExperimentConfig) -> str:
+    """Its name in the registry, or that of its network where it is none of those."""
+    for name, student in STUDENTS.items():
+        if (student.network, student.learning) == (config.network, config.student):
+            return name
+    return f"with {config.network.name}"
 
 
 def _whole_binding(text: str, agent: Agent) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
+from rrl_agents.reincarnation.registry import make_recipe
 from services.cli.gin.agents import Agent
 from services.cli.gin.budgets import Budget, budget
 from services.cli.gin.methods import method_settings
@@ -56,7 +57,7 @@ def experiment(values: Values, agent: Agent, teacher: Teacher, *, seed: int) -> 
     """
     spent = budget(values, agent)
     method, settings = method_settings(values, agent, spent)
-    return with_settings(
+    config = with_settings(
         PRESETS[method][PAPER],
         {
             **settings,
@@ -69,6 +70,12 @@ def experiment(values: Values, agent: Agent, teacher: Teacher, *, seed: int) -> 
             "seed": seed,
         },
     )
+    try:
+        # Its schedules refuse numbers that are settings all the same.
+        make_recipe(config.method)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return config
 
 
 def _environment(values: Values, teacher: Teacher) -> Settings:

@@ -43,36 +43,35 @@ def _until(steps: int, spent: Budget) -> int:
 
 def _qdagger(values: Values, agent: Agent, spent: Budget) -> tuple[str, Settings]:
     own = agent.own_class
-    method, kind, wean_steps = (
-        "qdagger",
-        1,
-        _until(values.whole(f"{own}.distill_decay_period"), spent),
-    )
-    if agent.is_rainbow:
-        number = values.whole(f"{own}.method_type")
-        if number not in _QDAGGER_METHODS:
-            raise values.refuse(f"{own}.method_type", f"give one of {_QDAGGER_METHODS}")
-        method = _QDAGGER_METHODS[number]
-    else:
-        kind = values.whole(f"{own}.distill_type")
-    if method != "qdagger":
-        # The released code never weans these; by the score, DAgger is weaned here.
-        wean_steps = spent.online_steps
-        values.note(f"{own}.method_type is {method}, whose teacher counts to the end of the run")
+    method = _qdagger_or_ablation(values, own) if agent.is_rainbow else "qdagger"
+    is_weaned = method == "qdagger"
     settings: dict[str, object] = {
-        "method.distillation.loss": _distillation_loss(values, own, kind),
+        "method.distillation.loss": _distillation_loss(values, agent),
         "method.distillation.temperature": values.number(f"{own}.distill_temperature"),
         "method.distillation.coefficient": values.number(f"{own}.distill_loss_coefficient"),
-        "method.weaning.wean_steps": wean_steps,
+        "method.weaning.wean_steps": _until(values.whole(f"{own}.distill_decay_period"), spent)
+        if is_weaned
+        else spent.online_steps,
         "method.weaning.taught_learning_rate": values.number("create_linear_schedule.initial_lr"),
         "method.weaning.weaned_learning_rate": values.number("create_linear_schedule.final_lr"),
     }
-    if method == "qdagger" and spent.offline_updates == 0:
+    if is_weaned and spent.offline_updates == 0:
         return "kickstarting", settings
     return method, {**settings, "method.offline_updates": spent.offline_updates}
 
 
-def _distillation_loss(values: Values, own: str, kind: int) -> str:
+def _qdagger_or_ablation(values: Values, own: str) -> str:
+    number = values.whole(f"{own}.method_type")
+    if number not in _QDAGGER_METHODS:
+        raise values.refuse(f"{own}.method_type", f"give one of {_QDAGGER_METHODS}")
+    if _QDAGGER_METHODS[number] == "dagger":
+        values.note("DAgger alone is weaned by the score; the released code never weans it")
+    return _QDAGGER_METHODS[number]
+
+
+def _distillation_loss(values: Values, agent: Agent) -> str:
+    own = agent.own_class
+    kind = 1 if agent.is_rainbow else values.whole(f"{own}.distill_type")
     chosen = (kind, values.flag(f"{own}.distill_best_action_only"))
     if chosen not in _DISTILLATION_LOSSES:
         raise values.refuse(
@@ -142,6 +141,7 @@ def _pretrained(values: Values, agent: Agent, spent: Budget) -> tuple[str, Setti
 
 def _reloaded(values: Values, agent: Agent, spent: Budget) -> tuple[str, Settings]:
     del agent, spent
+    values.note("the optimiser begins anew; a teacher's weights are read, not its moments")
     return "fine_tuning", {
         "method.learning_rate": values.number(f"{ONLINE_OPTIMISER}.learning_rate")
     }

@@ -57,3 +57,19 @@ def test_environments_explore_independently_and_keys_decide() -> None:
     assert len(set(np.asarray(first).tolist())) == 4
     np.testing.assert_array_equal(first, again)
     assert (np.asarray(first) != np.asarray(other)).any()
+
+
+def test_noisy_networks_explore_by_their_noise_and_keys_decide() -> None:
+    network = make_network(NetworkConfig(name="mlp", features=(), noisy=True), 4)
+    params = initial_params(network, jax.random.key(0), (2, 2, 1))
+    observation = np.full((3, 2, 2, 1), 255, np.uint8)
+    policy = make_policy(network)
+    (_, first), (_, again), (_, other) = (
+        policy(params, observation, jax.random.key(seed), 0.0) for seed in (1, 1, 2)
+    )
+    without_noise = action_values(network, params, jnp.asarray(observation))
+    np.testing.assert_array_equal(first, again)
+    assert (np.asarray(first) != np.asarray(other)).all()
+    assert (np.asarray(first) != np.asarray(without_noise)).all()
+    # One noise for a call: equal states get equal values.
+    np.testing.assert_allclose(first, np.broadcast_to(first[0], (3, 4)), rtol=1e-6)

@@ -51,11 +51,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_installed_command_ends_a_bad_call_with_2_and_one_line() -> None:
     done = subprocess.run(
-        [RRL, "train", "dagger", "--run", "x"], capture_output=True, text=True, timeout=120
+        [RRL, "train", "qdager", "--run", "x"], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("rrl train: 'dagger' is no method; use rrl train METHOD")
+    assert line.startswith("rrl train: 'qdager' is no method; use rrl train METHOD")
     assert "qdagger, tabula_rasa" in line
 
 

@@ -109,9 +109,9 @@ def test_the_small_network_computes_hand_worked_values_over_channels_and_stack()
     kernel[1, 1, :, 0] = [1.0, 10.0, 5.0, -1.0]
     params = {
         "params": {
-            "Conv_0": {"kernel": kernel, "bias": np.float32([0.5])},
-            "Dense_0": {"kernel": np.float32([[2.0]]), "bias": np.float32([-1.0])},
-            "Dense_1": {"kernel": np.float32([[1.0, -1.0]]), "bias": np.float32([0.0, 0.1])},
+            "Conv_0": {"kernel": kernel, "bias": jnp.float32([0.5])},
+            "Dense_0": {"kernel": jnp.float32([[2.0]]), "bias": jnp.float32([-1.0])},
+            "Dense_1": {"kernel": jnp.float32([[1.0, -1.0]]), "bias": jnp.float32([0.0, 0.1])},
         }
     }
     # 1 * 1 + 10 * 0 + 5 * 0.2 - 0.4 + 0.5 = 2.1; hidden 4.2 - 1 = 3.2; values 3.2 and -3.1.
@@ -139,8 +139,8 @@ def test_implicit_quantiles_are_answered_at_the_levels_asked_for() -> None:
         name="mlp", features=(), head="implicit_quantile", num_atoms=4, quantile_embedding_dim=1
     )
     layers = {
-        "Dense_0": {"kernel": np.float32([[1.0]]), "bias": np.float32([2.0])},
-        "Dense_1": {"kernel": np.float32([[1.0]]), "bias": np.float32([0.0])},
+        "Dense_0": {"kernel": jnp.float32([[1.0]]), "bias": jnp.float32([2.0])},
+        "Dense_1": {"kernel": jnp.float32([[1.0]]), "bias": jnp.float32([0.0])},
     }
     # The state is 3; a quantile is 3 * (cos(pi * level) + 2): levels 0, 1/2, 1 give 9, 6, 3.
     levels = jnp.float32([[0.0, 0.5], [1.0, 0.5]])

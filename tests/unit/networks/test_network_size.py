@@ -19,6 +19,8 @@ from rrl_agents.networks.size import check_size
         {"head": "implicit_quantile", "num_atoms": 32},
         {"hidden_units": 4096, "dueling": True, "noisy": True},
         {"name": "mlp", "features": (256, 256)},
+        {"name": "impala_cnn", "features": (16, 32, 32), "width": 4},
+        {"name": "small_cnn", "features": (16, 16), "hidden_units": 128},
     ],
 )
 def test_networks_of_full_size_pass(settings: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ def test_floats_are_dimmed_from_what_they_are() -> None:
 
 
 def test_without_settings_states_stay_what_they_are() -> None:
-    states = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)
+    states = jnp.arange(24, dtype=jnp.uint8).reshape(2, 3, 4, 1)
     np.testing.assert_array_equal(augmented(states, StudentConfig(), jax.random.key(0)), states)
 
 

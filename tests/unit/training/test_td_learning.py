@@ -35,7 +35,7 @@ def _batch(**changes: Any) -> Batch:
 
 def _linear(slopes: list[float]) -> Any:
     """Values of two actions: slope times the state."""
-    kernel = np.float32([slopes])
+    kernel = jnp.float32([slopes])
     return {"params": {"Dense_0": {"kernel": kernel, "bias": np.zeros(2, np.float32)}}}
 
 
@@ -105,8 +105,8 @@ def test_implicit_quantiles_choose_the_next_action_by_their_means(double: bool) 
         name="mlp", features=(), head="implicit_quantile", num_atoms=8, quantile_embedding_dim=4
     )
     online, target = _implicit(0.0), _implicit(0.0)
-    online["params"]["Dense_1"]["bias"] = np.float32([1.0, 2.0])  # Prefers action 1.
-    target["params"]["Dense_1"]["bias"] = np.float32([4.0, 0.0])  # Prefers action 0.
+    online["params"]["Dense_1"]["bias"] = jnp.float32([1.0, 2.0])  # Prefers action 1.
+    target["params"]["Dense_1"]["bias"] = jnp.float32([4.0, 0.0])  # Prefers action 0.
     found = _outcome(config, StudentConfig(double=double, quantile_samples=256), online, target)
     # Plain: as above. Double: target 1 + 1/2 * 0 = 1, where the online value is: no loss.
     if double:
@@ -122,8 +122,8 @@ def test_noisy_students_learn_with_one_noise_online_and_another_in_the_target() 
             "NoisyNetwork_0": {
                 "kernel_mu": np.zeros((1, 2), np.float32),
                 "kernel_sigma": np.zeros((1, 2), np.float32),
-                "bias_mu": np.float32([0.0, -50.0]),
-                "bias_sigma": np.float32([0.1, 0.0]),
+                "bias_mu": jnp.float32([0.0, -50.0]),
+                "bias_sigma": jnp.float32([0.1, 0.0]),
             }
         }
     }

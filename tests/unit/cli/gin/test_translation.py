@@ -571,10 +571,20 @@ def test_a_value_of_another_type_is_refused(binding: str, wanted: str, breakout:
         translate(breakout, "qdagger_dqn", binding, file="qdagger_dqn.gin")
 
 
-@pytest.mark.parametrize("binding", ["JaxDQNAgent.update_period = 0", "JaxDQNAgent.gamma = 2"])
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "JaxDQNAgent.update_period = 0",
+        "JaxDQNAgent.gamma = 2",
+        "Runner.num_iterations = 0",
+        "create_optimizer.learning_rate = -1.0",
+        "JSRLAgent.decay_roll_in_steps = 1.0",
+        "JSRLAgent.roll_out_guide_prob = 2.0",
+    ],
+)
 def test_numbers_out_of_range_are_refused(binding: str, breakout: Path) -> None:
-    with pytest.raises(UserError, match="use"):
-        translate(breakout, "qdagger_dqn", binding, file="qdagger_dqn.gin")
+    with pytest.raises(UserError, match="use|must be"):
+        translate(breakout, "jsrl_dqn", binding, file="jsrl_dqn.gin")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,120 @@
+"""Whole runs of every method on Catch, all roles in this process, over real gRPC and Reverb."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.registry import METHODS
+from rrl_agents.types import Stage
+from services.evaluator.config import EvaluationProtocol
+from services.launcher.experiment import Experiment, ExperimentConfig, TeacherChoice, resolve
+from services.launcher.one_process import run_in_one_process
+from services.launcher.settings import with_settings
+from services.learner.checkpointing import newest_commit
+from services.learner.evaluation_records import read_records
+from services.learner.loop import Learner
+from services.shared.errors import UserError
+
+OFFLINE_UPDATES = 40
+ONLINE_STEPS = 600
+MIN_REPLAY_SIZE = 200
+
+
+def experiment_of(method: str, teacher: Path, **settings: Any) -> Experiment:
+    config = ExperimentConfig(
+        method=METHODS[method].config_class(),
+        environment=EnvironmentConfig(name="catch"),
+        network=NetworkConfig(name="mlp", features=(16,)),
+        teacher=TeacherChoice(checkpoint=str(teacher)),
+        teacher_steps=400,
+        online_steps=ONLINE_STEPS,
+        evaluation=EvaluationProtocol(episodes=4, final_episodes=6, num_envs=2),
+        offline_evaluation_period=20,
+        online_evaluation_period=40,
+        num_actors=1,
+        envs_per_actor=4,
+        replay_capacity=5_000,
+        publish_period_updates=10,
+        weights_period_seconds=0.05,
+        pause_for_evaluation=True,
+    )
+    quick = {
+        "method.q_learning.min_replay_size": MIN_REPLAY_SIZE,
+        "method.q_learning.target_update_steps": 40,
+        "method.q_learning.epsilon_decay_steps": 100,
+    }
+    if hasattr(config.method, "offline_updates"):
+        quick["method.offline_updates"] = OFFLINE_UPDATES
+    return resolve(with_settings(config, quick | settings))
+
+
+def _marks(method: str) -> list[pytest.MarkDecorator]:
+    # Each takes three seconds; these three have between them a guide, mixed batches, both stages,
+    # the teacher's labels and its weights.
+    return [] if method in ("jsrl", "rehearsal", "fine_tuning") else [pytest.mark.slow]
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=_marks(method)) for method in METHODS]
+)
+def test_a_run_goes_through_its_stages_to_the_end(
+    method: str, catch_teacher: Path, tmp_path: Path
+) -> None:
+    experiment = experiment_of(method, catch_teacher)
+    threads = threading.active_count()
+    assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
+    commit = newest_commit(tmp_path / "run")
+    assert commit is not None
+    progress = commit.record.progress
+    assert progress.stage is Stage.FINISHED
+    recipe = experiment.recipe
+    assert progress.offline_updates == recipe.offline_updates
+    assert progress.online_updates == (ONLINE_STEPS - MIN_REPLAY_SIZE) // 4
+    assert (progress.teacher_steps >= 400) == recipe.needs_teacher_data
+    records = read_records(tmp_path / "run" / "metrics" / "evaluations.jsonl")
+    # None is skipped: one each 20 updates offline and each 40 online, one between, one at the end.
+    played = [record.learner_updates for record in records]
+    assert played == sorted(played)
+    offline = [0, 20, 40] if recipe.offline_updates else [0]
+    begun = offline[-1]
+    wanted = [update for update in offline if update or not recipe.offline_updates]
+    assert played == [*wanted, begun + 40, begun + 80, begun + 100]
+    # Nothing is left behind in the process but what pools keep.
+    assert threading.active_count() <= threads + 8
+
+
+def test_a_run_that_is_stopped_commits_and_goes_on(catch_teacher: Path, tmp_path: Path) -> None:
+    experiment = experiment_of("jsrl", catch_teacher)
+    stop = threading.Event()
+
+    def stop_in_the_middle(learner: Learner) -> None:
+        if learner.progress.online_updates >= 10:
+            stop.set()
+
+    assert not run_in_one_process(experiment, tmp_path / "run", stop, stop_in_the_middle)
+    commit = newest_commit(tmp_path / "run")
+    assert commit is not None
+    half = commit.record.progress
+    assert 10 <= half.online_updates < 100
+    assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
+    commit = newest_commit(tmp_path / "run")
+    assert commit is not None and commit.record.progress.online_updates == 100
+
+
+def test_a_role_that_fails_ends_the_run_with_its_error(
+    catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> None:
+        raise UserError("the emulator is on fire")
+
+    monkeypatch.setattr("services.actor.play.Play.step", broken)
+    with pytest.raises(UserError, match="the emulator is on fire"):
+        run_in_one_process(
+            experiment_of("jsrl", catch_teacher), tmp_path / "run", threading.Event()
+        )
