@@ -178,7 +178,10 @@ def _fill(address: str) -> EnvironmentSpec:
     environment = make_environment(EnvironmentConfig(game="pong"), NUM_ENVS)
     spec, random = environment.spec, np.random.default_rng(0)
 
-    def policy(observations: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Labels]:
+    def policy(
+        observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
+        del episode_start  # Random play is the same anywhere in an episode.
         values = random.random((len(observations), spec.num_actions), np.float32)
         return values.argmax(axis=1), values
 

@@ -12,7 +12,6 @@ line up exactly.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
 
 from services.bench.csv_files import read_rows, write_rows
 from services.bench.folder import BenchFolder
@@ -140,9 +139,9 @@ class Results:
 
 def write_results(folder: BenchFolder, results: Results) -> None:
     """Write the tables, each whole or not at all."""
-    _write(folder, EVALUATIONS, EvaluationRow, results.evaluations)
-    _write(folder, EPISODES, EpisodeRow, results.episodes)
-    _write(folder, REFERENCES, ReferenceRow, results.references)
+    write_rows(folder.results / EVALUATIONS, EvaluationRow, results.evaluations)
+    write_rows(folder.results / EPISODES, EpisodeRow, results.episodes)
+    write_rows(folder.results / REFERENCES, ReferenceRow, results.references)
 
 
 def read_results(folder: BenchFolder) -> Results:
@@ -156,9 +155,3 @@ def read_results(folder: BenchFolder) -> Results:
         episodes=(),
         references=read_rows(folder.results / REFERENCES, ReferenceRow),
     )
-
-
-def _write(
-    folder: BenchFolder, name: str, kind: type[object], rows: Sequence[object] | Iterable[object]
-) -> None:
-    write_rows(folder.results / name, kind, rows)

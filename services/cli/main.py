@@ -43,6 +43,11 @@ COMMANDS = {
         function="train_main",
         summary="Train a student: rrl train METHOD --run DIR; resumes a run that was stopped",
     ),
+    "gin": Command(
+        module="services.cli.gin.command",
+        function="gin_main",
+        summary="Run a command of the paper's released code: its flags and gin files",
+    ),
     "report": Command(
         module="services.cli.report",
         function="report",

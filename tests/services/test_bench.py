@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,10 @@ import psutil
 import pytest
 
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
+from services.bench.session import run_suite
+from services.cli.bench_report import bench_report
 from services.learner.evaluation_desk import EVALUATIONS_FILE
+from services.shared.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 RRL = (sys.executable, "-m", "services.cli.main", "bench")
@@ -106,6 +110,33 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_a_suite_is_carried_out_by_a_worker_and_reported(
+    tmp_path: Path, catch_teacher: Path
+) -> None:
+    suite = tmp_path / "suite.toml"
+    text = (ROOT / "suites/catch_smoke.toml").read_text()
+    # The teacher that never misses, and of the runs one.
+    _, _, settings = text.partition("[settings]")
+    suite.write_text(
+        'name = "small"\nenvironment = "catch"\ngames = []\nseeds = [0, 1]\n'
+        f'teacher.checkpoint = "{catch_teacher}"\n[settings]{settings}'
+    )
+    out = tmp_path / "out"
+    # The teacher's card notes another epsilon, and not how long episodes are.
+    result = run_suite(suite, out, threading.Event(), jobs=1, only="tabula_rasa/*/seed0")
+    assert (result.finished, result.asked, result.failures) == (1, 1, {})
+    # Finished: nothing is left to do.
+    again = run_suite(suite, out, threading.Event(), jobs=1, only="tabula_rasa/*/seed0")
+    assert (again.finished, again.stopped) == (1, False)
+    with pytest.raises(UserError, match="teacher was evaluated with epsilon 0.0, students with"):
+        bench_report(out, resamples=20)
+    bench_report(out, resamples=20, mixed_protocols=True)
+    summary = json.loads((out / "report/summary.json").read_text())
+    assert list(summary["iqm"]) == ["tabula_rasa"]
+    assert len(summary["missing_runs"]) == 3
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_suite_survives_a_killed_worker_and_a_stop_and_its_report_has_every_run(
     bench: Bench,

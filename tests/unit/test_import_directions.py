@@ -56,6 +56,7 @@ WHOLE_SERVICE_USERS = {"launcher", "bench", "cli"}
 
 # Heavy dependency -> folders or files that own it.
 OWNERS = {
+    "gin": ("services/cli/gin/",),
     "reverb": ("services/replay/",),
     "tensorflow": ("services/replay/",),
     "launchpad": ("services/launcher/",),

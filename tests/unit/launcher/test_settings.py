@@ -7,6 +7,7 @@ import math
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
@@ -32,12 +33,14 @@ EXAMPLES = {
 }
 
 
+@hypothesis_settings(deadline=None, max_examples=50)
 @given(st.fixed_dictionaries({}, optional=EXAMPLES))
 def test_what_is_set_is_read_back_and_nothing_else_moves(settings: dict[str, object]) -> None:
     changed = with_settings(CONFIG, settings)
     assert known_settings(changed) == known_settings(CONFIG) | settings
 
 
+@hypothesis_settings(deadline=None, max_examples=50)
 @given(st.fixed_dictionaries({}, optional=EXAMPLES), st.randoms(use_true_random=False))
 def test_the_order_of_settings_does_not_matter(settings: dict[str, object], random: object) -> None:
     names = list(settings)
@@ -46,6 +49,7 @@ def test_the_order_of_settings_does_not_matter(settings: dict[str, object], rand
     assert with_settings(CONFIG, reordered) == with_settings(CONFIG, settings)
 
 
+@hypothesis_settings(deadline=None, max_examples=50)
 @given(st.sampled_from(sorted(EXAMPLES)), st.data())
 def test_a_value_of_another_type_is_refused_with_the_setting_and_the_value(
     name: str, data: st.DataObject

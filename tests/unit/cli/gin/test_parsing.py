@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cli.gin.parsing import (
@@ -108,6 +108,7 @@ def test_what_is_no_gin_is_refused_with_the_form_it_should_have(text: str) -> No
         parse(text, "a.gin")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
