@@ -28,8 +28,8 @@ class QLearningConfig:
         target_update_steps: Decisions between copies to the target network; a multiple of
             `update_period`. Offline an update counts as `update_period` decisions.
         min_replay_size: Decisions in replay before online updates begin.
-        initial_epsilon: Exploration rate before its decay, in [0, 1]; lower than 1 for students that
-            can play from the beginning.
+        initial_epsilon: Exploration rate before its decay, in [0, 1]; below 1 for students that can
+            play from the beginning.
         final_epsilon: Exploration rate after its decay, in [0, 1].
         epsilon_decay_steps: Decisions the decay lasts; it begins at `min_replay_size`.
         adam: The optimiser beside its learning rate.

@@ -218,9 +218,7 @@ class Actor:
             random=self._random,
         )
 
-    def _guided(
-        self, episode_start: NDArray[np.bool_], actor_steps: int
-    ) -> NDArray[np.bool_]:
+    def _guided(self, episode_start: NDArray[np.bool_], actor_steps: int) -> NDArray[np.bool_]:
         """Bool [N], which steps the method's guide takes."""
         if self._turns is None or self._teacher is None:
             return np.zeros(len(episode_start), bool)

@@ -11,7 +11,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.onnx_export import INPUT_NAME, OUTPUT_NAME, export_onnx
+from rrl_agents.checkpoints.onnx_export import OUTPUT_NAME, export_onnx
+from rrl_agents.checkpoints.onnx_graph import INPUT_NAME
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, make_network

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.onnx_export import INPUT_NAME, OUTPUT_NAME, export_onnx
+from rrl_agents.checkpoints.onnx_export import OUTPUT_NAME, export_onnx
+from rrl_agents.checkpoints.onnx_graph import INPUT_NAME
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.teacher.backends.onnx_sessions import OnnxModel, OnnxSessions
 from services.teacher.policy import PolicyInfo, info_of_card, network_of_card
