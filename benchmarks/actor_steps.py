@@ -38,8 +38,9 @@ from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.types import Params, Progress, Stage
 from services.actor.loop import Actor, build_actor
-from services.launcher.experiment import Experiment, resolve
+from services.launcher.experiment import Experiment
 from services.launcher.presets import DEMO, PRESETS
+from services.launcher.resolution import resolve
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.evaluation_desk import UnknownWeights
 from services.learner.weight_server import WeightServer

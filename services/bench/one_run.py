@@ -11,8 +11,8 @@ from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.bench.plan import PlannedRun
 from services.bench.replay_files import drop_replay
 from services.bench.worker import Doing, Ended
-from services.launcher.experiment import resolve
 from services.launcher.one_process import run_in_one_process
+from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
 from services.launcher.trained_student import read_student
 from services.learner.loop import Learner

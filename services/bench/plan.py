@@ -17,7 +17,7 @@ from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
 from services.bench.folder import BenchFolder
 from services.bench.suite import Entry, Suite, TrainedTeacher
-from services.launcher.experiment import ExperimentConfig, TeacherChoice
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.presets import PRESETS
 from services.launcher.settings import with_settings
 from services.shared.errors import UserError

@@ -18,7 +18,7 @@ from services.bench.scheduling import Outcome, Schedule
 from services.bench.stand_in import make_stand_in
 from services.bench.suite import Suite, read_suite
 from services.bench.workers import Workers
-from services.launcher.experiment import resolve
+from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
 from services.shared.errors import UserError
 from services.shared.locks import locked

@@ -17,7 +17,7 @@ from rrl_agents.checkpoints.teacher_card import EvaluationScore, Teacher, Teache
 from rrl_agents.environments.registry import make_environment, random_return
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.types import Params
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.library.export.directory import export_teacher
 from services.shared.errors import UserError
 

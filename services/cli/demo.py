@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.cli.train import train
-from services.launcher.experiment import describe, resolve
 from services.launcher.presets import DEMO, PRESETS
+from services.launcher.resolution import describe, resolve
 from services.launcher.run_directory import is_finished
 
 BASELINE = Path(__file__).parents[1] / "launcher" / "baselines" / "pong_demo_tabula_rasa.json"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, cast
 import tyro
 
 from rrl_agents.students.registry import STUDENTS
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.presets import PAPER, PRESETS, with_student
 from services.launcher.settings import nearest

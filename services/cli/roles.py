@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.cli.experiment_flags import Settings, parse, required
-from services.launcher.experiment import resolve
+from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError

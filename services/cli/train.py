@@ -10,9 +10,11 @@ from services.cli.experiment_flags import Settings, parse, required
 from services.evaluator.baseline import read_baseline
 from services.evaluator.report import write_report
 from services.evaluator.summary import Summary
-from services.launcher.experiment import VIDEO_FILE, Experiment, ExperimentConfig, resolve
+from services.launcher.experiment import VIDEO_FILE, Experiment
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.launch import Outcome, launch_run
 from services.launcher.progress_display import ProgressDisplay
+from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
 
 

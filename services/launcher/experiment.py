@@ -1,8 +1,6 @@
-"""An experiment: what a user chooses, resolved into the settings of every role.
+"""An experiment: a config with everything looked up, from which each role's settings are taken.
 
-`ExperimentConfig` is what the command line fills in. `resolve` looks at the teacher and the
-environment, checks that they fit, and gives an `Experiment`, from which each role's own config is
-taken; only the addresses are added where processes are started.
+`resolution.resolve` makes one. Only addresses are added where processes are started.
 """
 
 from __future__ import annotations
@@ -10,138 +8,26 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
-from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
 from rrl_agents.checkpoints.teacher_card import TeacherCard
-from rrl_agents.environments.game_names import name_key
-from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
-from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.recipe import Recipe
-from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
-from rrl_agents.reincarnation.terms import DistillationConfig
-from rrl_agents.students.config import StudentConfig
+from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import EnvironmentSpec, Progress, Stage
 from services.actor.config import ActorConfig
-from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
+from services.evaluator.config import EvaluatorConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.learner.checkpointing import newest_commit
 from services.learner.config import InitialCheckpoint, LearnerConfig
 from services.learner.stages import StageTargets
 from services.library.catalogue import locate
 from services.replay.config import PreloadConfig, ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
-from services.replay.labels import check_labels
-from services.replay.recorded_data import RecordedData, look_at
+from services.replay.recorded_data import RecordedData
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
-from services.teacher.cards import load_card
 from services.teacher.config import TeacherConfig, one_model
 
 VIDEO_FILE = "metrics/student.gif"
-
-_PERIODS = (
-    "offline_evaluation_period",
-    "online_evaluation_period",
-    "checkpoint_period_seconds",
-    "publish_period_updates",
-    "weights_period_seconds",
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherChoice:
-    """Whom the student learns from, and is measured against.
-
-    Attributes:
-        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
-            file, or a Python policy as `module:factory`; None for no teacher at all, where a method
-            needs none: `mean_return` is then what 1 stands for on the scale of scores.
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
-        game: Game of a teacher that does not say it.
-        output: What its scores are, "q_values" or "logits", where it does not say so.
-        temperature: Divides its logits before the softmax; None for what it says itself.
-        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
-        mean_return: Its mean return; None takes the card's score, and has the evaluator play the
-            teacher where the card has none.
-        data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
-            teacher's table from; None has the teacher play.
-        data_number: Which checkpoint of the data; the newest when None.
-        labels: Folder that `rrl teacher label` made of the data by this teacher, to share between
-            runs; None labels what this run takes, in the run's own folder.
-    """
-
-    checkpoint: str | None = "pong_dqn"
-    checkpoint_number: int | None = None
-    game: str | None = None
-    output: str | None = None
-    temperature: float | None = None
-    hints: Hints = Hints()
-    mean_return: float | None = None
-    data: str | None = None
-    data_number: int | None = None
-    labels: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """One run: a method, a student, a teacher and budgets.
-
-    Attributes:
-        method: How the teacher is used.
-        environment: What is played.
-        network: The student's architecture; the teacher's own where the method goes on from its
-            weights.
-        student: How it learns beside its architecture: double Q-learning, priorities, augmentation.
-        teacher: Whom it learns from.
-        teacher_steps: Agent steps the teacher plays into its table first; not played where nothing
-            is learned from it. With recorded data, the most that are taken of it, the newest;
-            all of it goes in where this and `replay_capacity` allow.
-        online_steps: Agent steps the students play, all actors together.
-        evaluation: How students are scored.
-        offline_evaluation_period: Updates between two evaluations in the offline phase.
-        online_evaluation_period: Updates between two evaluations in the online phase.
-        num_actors: Actor processes.
-        envs_per_actor: Environments that one actor steps together.
-        replay_capacity: Transitions that each table holds.
-        checkpoint_period_seconds: Time between two commits; what a kill can cost.
-        publish_period_updates: Updates between two publications of weights to the actors.
-        weights_period_seconds: Time between an actor's looks for them.
-        pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
-            complete, and weaning does not depend on how fast evaluations are.
-        seed: Of weights, behaviour and evaluation.
-    """
-
-    method: MethodConfig
-    environment: EnvironmentConfig = EnvironmentConfig()
-    network: NetworkConfig = NetworkConfig()
-    student: StudentConfig = StudentConfig()
-    teacher: TeacherChoice = TeacherChoice()
-    teacher_steps: int = 1_000_000
-    online_steps: int = 2_500_000
-    evaluation: EvaluationProtocol = EvaluationProtocol()
-    offline_evaluation_period: int = 100_000
-    online_evaluation_period: int = 62_500
-    num_actors: int = 2
-    envs_per_actor: int = 8
-    replay_capacity: int = 1_000_000
-    checkpoint_period_seconds: float = 300.0
-    publish_period_updates: int = 100
-    weights_period_seconds: float = 1.0
-    pause_for_evaluation: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse counts without a meaning; the parts refuse the rest."""
-        for field in ("teacher_steps", "seed"):
-            if getattr(self, field) < 0:
-                raise ValueError(f"{field} must not be negative, got {getattr(self, field)}")
-        for field in ("num_actors", "envs_per_actor", "online_steps", "replay_capacity"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        for field in _PERIODS:
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -254,7 +140,7 @@ class Experiment:
         teacher = self.config.teacher
         return TeacherConfig(
             models=one_model(
-                _named(teacher),
+                teacher.named(),
                 checkpoint_number=teacher.checkpoint_number,
                 game=teacher.game,
                 output=teacher.output,
@@ -340,7 +226,7 @@ class Experiment:
             network=config.network,
             student=config.student,
             initial_checkpoint=InitialCheckpoint(
-                path=locate(_named(teacher)),
+                path=locate(teacher.named()),
                 number=teacher.checkpoint_number,
                 game=teacher.game,
                 hints=teacher.hints,
@@ -413,179 +299,3 @@ class Experiment:
                 "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
             }
         return variables
-
-
-def resolve(config: ExperimentConfig) -> Experiment:
-    """Look everything up that a config names, and check that it fits together.
-
-    Raises:
-        UserError: teacher, game or recorded data missing, or of different actions or observations.
-    """
-    try:
-        card = _teacher_card(config.teacher)
-        environment = make_environment(config.environment, 1)
-        spec = environment.spec
-        environment.close()
-        experiment = Experiment(
-            config=_with_teachers_part(config, card),
-            spec=spec,
-            card=card,
-            random_return=random_return(config.environment),
-        )
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
-    _check_teacher_fits(card, experiment)
-    _check_scale(experiment)
-    _check_budgets(experiment)
-    return dataclasses.replace(experiment, data=_recorded_data(experiment))
-
-
-def _recorded_data(experiment: Experiment) -> RecordedData | None:
-    """The data that the teacher's table is to be filled from."""
-    teacher, recipe = experiment.config.teacher, experiment.recipe
-    if teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
-        return None
-    data = look_at(locate(teacher.data), teacher.data_number, experiment.layout)
-    if teacher.labels is not None:
-        assert experiment.card is not None, "a method with a teacher's data has a teacher"
-        check_labels(
-            Path(teacher.labels),
-            data_fingerprint=data.fingerprint,
-            teacher_sha256=experiment.card.parameters_sha256,
-        )
-    return data
-
-
-def _named(teacher: TeacherChoice) -> str:
-    """The teacher that somebody is to play.
-
-    Raises:
-        UserError: there is none.
-    """
-    if teacher.checkpoint is None:
-        raise UserError("this run has no teacher: give --teacher.checkpoint")
-    return teacher.checkpoint
-
-
-def _teacher_card(teacher: TeacherChoice) -> TeacherCard | None:
-    if teacher.checkpoint is None:
-        return None
-    return load_card(
-        teacher.checkpoint,
-        checkpoint_number=teacher.checkpoint_number,
-        game=teacher.game,
-        output=teacher.output,
-        temperature=teacher.temperature,
-        hints=teacher.hints,
-    )
-
-
-def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> ExperimentConfig:
-    """What a method takes from its teacher: the temperature of its logits, its architecture.
-
-    Raises:
-        ValueError: the student is to begin with the teacher's weights, no network of ours.
-    """
-    if card is None:
-        return config
-    method = config.method
-    distillation = getattr(method, "distillation", None)
-    if isinstance(distillation, DistillationConfig) and distillation.teacher_temperature is None:
-        # Logits are softened as their policy has it, unless the user says otherwise.
-        told = dataclasses.replace(distillation, teacher_temperature=card.temperature)
-        changes: dict[str, Any] = {"distillation": told}
-        config = dataclasses.replace(config, method=dataclasses.replace(method, **changes))
-    if make_recipe(method).initial_weights == "teacher":
-        if card.network is None:
-            raise ValueError(
-                f"teacher {card.name} has no network of ours or of Dopamine's, so its weights "
-                "cannot be trained on: choose another teacher, or a method like qdagger"
-            )
-        config = dataclasses.replace(config, network=card.network)
-    return config
-
-
-def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> None:
-    spec = experiment.spec
-    if card is None:
-        if experiment.teacher_return is None or experiment.needs_card:
-            raise UserError(
-                f"{experiment.recipe.name} is to run without a teacher: choose one with "
-                "--teacher.checkpoint, or a method that needs none (tabula_rasa) and "
-                "--teacher.mean-return, the return that 1 stands for on the scale of scores"
-            )
-        return
-    if card.num_actions != spec.num_actions:
-        raise UserError(
-            f"teacher {card.name} ({card.game}) has {card.num_actions} actions, {spec.name} has "
-            f"{spec.num_actions}: choose a teacher of this game"
-        )
-    if tuple(card.observation_shape) != spec.observation_shape:
-        raise UserError(
-            f"teacher {card.name} sees observations {tuple(card.observation_shape)}, {spec.name} "
-            f"shows {spec.observation_shape}: choose a teacher of this game"
-        )
-    if card.observation_dtype != spec.frame_dtype:
-        raise UserError(
-            f"teacher {card.name} sees {card.observation_dtype}, {spec.name} shows "
-            f"{spec.frame_dtype}: choose a teacher that takes observations as they are"
-        )
-    # Many games have as many actions as another; a teacher that says its game is held to it.
-    if card.game != UNKNOWN_GAME and name_key(card.game) != name_key(spec.name):
-        raise UserError(
-            f"teacher {card.name} plays {card.game}, not {spec.name}: choose a teacher of this game"
-        )
-
-
-def _check_scale(experiment: Experiment) -> None:
-    """Scores are measured from random to teacher: the teacher must be the better one."""
-    known = experiment.teacher_return
-    if known is not None and known <= experiment.random_return:
-        raise UserError(
-            f"the teacher returns {known}, no more than the random policy's "
-            f"{experiment.random_return}: there is no scale to measure a student on; choose "
-            "another teacher"
-        )
-
-
-def _check_budgets(experiment: Experiment) -> None:
-    try:
-        targets = experiment.targets
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if targets.online_updates == 0:
-        raise UserError(
-            f"online_steps {experiment.config.online_steps} leave nothing to learn from after "
-            f"min_replay_size {experiment.recipe.q_learning.min_replay_size}: raise the former"
-        )
-    _check_capacity(experiment)
-
-
-def _check_capacity(experiment: Experiment) -> None:
-    capacity = experiment.config.replay_capacity
-    min_replay_size = experiment.recipe.q_learning.min_replay_size
-    if capacity < min_replay_size:
-        raise UserError(
-            f"replay_capacity {capacity} is less than min_replay_size {min_replay_size}: replay "
-            "would never be learned from; raise the former"
-        )
-
-
-def _known_return(experiment: Experiment) -> str:
-    known = experiment.teacher_return
-    return "to be scored first" if known is None else f"mean return {known:.2f}"
-
-
-def describe(experiment: Experiment) -> dict[str, Any]:
-    """The facts a user wants to see before a run starts."""
-    config, targets, card = experiment.config, experiment.targets, experiment.card
-    return {
-        "method": experiment.recipe.name,
-        "game": experiment.spec.name,
-        "teacher": f"{card.name}, {_known_return(experiment)}" if card is not None else "none",
-        "student": f"{config.network.name} {config.network.features}",
-        "teacher steps": targets.teacher_steps,
-        **({"teacher data": experiment.data.path} if experiment.data is not None else {}),
-        "offline updates": targets.offline_updates,
-        "online steps": config.online_steps,
-    }

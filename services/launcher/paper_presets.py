@@ -20,7 +20,7 @@ from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.q_learning_config import QLearningConfig
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 
 ITERATION_STEPS = 250_000
 """Decisions of the students between two evaluations."""

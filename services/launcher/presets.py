@@ -13,7 +13,7 @@ from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.evaluator.config import EvaluationProtocol
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.settings import nearest
 from services.shared.errors import UserError

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar, Union
 
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
 
 _SUGGESTIONS = 3

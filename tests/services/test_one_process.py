@@ -13,8 +13,10 @@ from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import METHODS
 from rrl_agents.types import Stage
 from services.evaluator.config import EvaluationProtocol
-from services.launcher.experiment import Experiment, ExperimentConfig, TeacherChoice, resolve
+from services.launcher.experiment import Experiment
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.one_process import run_in_one_process
+from services.launcher.resolution import resolve
 from services.launcher.settings import with_settings
 from services.learner.checkpointing import newest_commit
 from services.learner.evaluation_records import read_records

@@ -24,7 +24,8 @@ from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from services.cli.teacher_export import export
-from services.launcher.experiment import ExperimentConfig, TeacherChoice, resolve
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.learner.checkpointing import RunRecord, write_commit
 from services.library.export.played_states import played_states

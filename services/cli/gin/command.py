@@ -17,7 +17,7 @@ from services.cli.gin.flags import Flags, parse_flags
 from services.cli.gin.reading import read
 from services.cli.gin.values import Values
 from services.cli.train import train
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 
 
 def gin_main(arguments: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from services.cli.gin.q_learning import q_learning_settings, replay_capacity
 from services.cli.gin.students import student_settings
 from services.cli.gin.values import Values
 from services.evaluator.config import EvaluationProtocol
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.presets import PAPER, PRESETS
 from services.launcher.settings import Settings, with_settings
 from services.shared.errors import UserError

@@ -14,7 +14,8 @@ from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
-from services.launcher.experiment import ExperimentConfig, TeacherChoice, describe, resolve
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.resolution import describe, resolve
 from services.shared.errors import UserError
 
 CATCH = EnvironmentConfig(name="catch")

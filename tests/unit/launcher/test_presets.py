@@ -8,7 +8,7 @@ from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.types import Progress, Stage
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.presets import DEMO, PAPER, PRESETS, SUMMARIES, with_student
 from services.launcher.settings import known_settings

@@ -16,13 +16,14 @@ from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from services.launcher import machine, provenance
-from services.launcher.experiment import ExperimentConfig, TeacherChoice, resolve
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import (
     PROVENANCE_FILE,
     parents_of,
     read_provenance,
     record_session,
 )
+from services.launcher.resolution import resolve
 from services.replay.recorded_data import RecordedData
 from services.shared.errors import UserError
 from tests.conftest import perfect_catch_params

@@ -12,8 +12,10 @@ from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.types import Progress, Stage
-from services.launcher.experiment import Experiment, ExperimentConfig, TeacherChoice, resolve
+from services.launcher.experiment import Experiment
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import PROVENANCE_FILE, read_provenance
+from services.launcher.resolution import resolve
 from services.launcher.run_directory import CONFIG_FILE, is_finished, open_run
 from services.learner.checkpointing import RunRecord, write_commit
 from services.shared.errors import UserError

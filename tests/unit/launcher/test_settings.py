@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.settings import known_settings, nearest, with_settings
 from services.shared.errors import UserError
 

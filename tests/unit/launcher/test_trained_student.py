@@ -20,8 +20,9 @@ from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
-from services.launcher.experiment import ExperimentConfig, TeacherChoice, resolve
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import PROVENANCE_FILE
+from services.launcher.resolution import resolve
 from services.launcher.run_directory import CONFIG_FILE, open_run
 from services.launcher.trained_student import default_name, read_student
 from services.learner.checkpointing import RunRecord, write_commit

@@ -17,7 +17,8 @@ from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
-from services.launcher.experiment import ExperimentConfig, TeacherChoice, describe, resolve
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.resolution import describe, resolve
 from services.launcher.run_directory import open_run
 from services.replay.item_layout import ItemLayout
 from services.replay.labels import LabelManifest, Labels

@@ -16,7 +16,7 @@ from services.cli.gin.flags import parse_flags
 from services.cli.gin.names import PARAMETERS
 from services.cli.gin.parsing import Reference
 from services.cli.gin.reading import SHIPPED
-from services.launcher.experiment import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.settings import known_settings
 from services.shared.errors import UserError

@@ -1,0 +1,126 @@
+"""What a user chooses of a run: method, student, teacher, budgets; the command line fills it in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rrl_agents.checkpoints.dopamine_agents.hints import Hints
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.reincarnation.registry import MethodConfig
+from rrl_agents.students.config import StudentConfig
+from services.evaluator.config import EvaluationProtocol
+from services.shared.errors import UserError
+
+_PERIODS = (
+    "offline_evaluation_period",
+    "online_evaluation_period",
+    "checkpoint_period_seconds",
+    "publish_period_updates",
+    "weights_period_seconds",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherChoice:
+    """Whom the student learns from, and is measured against.
+
+    Attributes:
+        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
+            file, or a Python policy as `module:factory`; None for no teacher at all, where a method
+            needs none: `mean_return` is then what 1 stands for on the scale of scores.
+        checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
+        game: Game of a teacher that does not say it.
+        output: What its scores are, "q_values" or "logits", where it does not say so.
+        temperature: Divides its logits before the softmax; None for what it says itself.
+        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
+        mean_return: Its mean return; None takes the card's score, and has the evaluator play the
+            teacher where the card has none.
+        data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
+            teacher's table from; None has the teacher play.
+        data_number: Which checkpoint of the data; the newest when None.
+        labels: Folder that `rrl teacher label` made of the data by this teacher, to share between
+            runs; None labels what this run takes, in the run's own folder.
+    """
+
+    checkpoint: str | None = "pong_dqn"
+    checkpoint_number: int | None = None
+    game: str | None = None
+    output: str | None = None
+    temperature: float | None = None
+    hints: Hints = Hints()
+    mean_return: float | None = None
+    data: str | None = None
+    data_number: int | None = None
+    labels: str | None = None
+
+    def named(self) -> str:
+        """The teacher that somebody is to play.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.checkpoint is None:
+            raise UserError("this run has no teacher: give --teacher.checkpoint")
+        return self.checkpoint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One run: a method, a student, a teacher and budgets.
+
+    Attributes:
+        method: How the teacher is used.
+        environment: What is played.
+        network: The student's architecture; the teacher's own where the method goes on from its
+            weights.
+        student: How it learns beside its architecture: double Q-learning, priorities, augmentation.
+        teacher: Whom it learns from.
+        teacher_steps: Agent steps the teacher plays into its table first; not played where nothing
+            is learned from it. With recorded data, the most that are taken of it, the newest;
+            all of it goes in where this and `replay_capacity` allow.
+        online_steps: Agent steps the students play, all actors together.
+        evaluation: How students are scored.
+        offline_evaluation_period: Updates between two evaluations in the offline phase.
+        online_evaluation_period: Updates between two evaluations in the online phase.
+        num_actors: Actor processes.
+        envs_per_actor: Environments that one actor steps together.
+        replay_capacity: Transitions that each table holds.
+        checkpoint_period_seconds: Time between two commits; what a kill can cost.
+        publish_period_updates: Updates between two publications of weights to the actors.
+        weights_period_seconds: Time between an actor's looks for them.
+        pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
+            complete, and weaning does not depend on how fast evaluations are.
+        seed: Of weights, behaviour and evaluation.
+    """
+
+    method: MethodConfig
+    environment: EnvironmentConfig = EnvironmentConfig()
+    network: NetworkConfig = NetworkConfig()
+    student: StudentConfig = StudentConfig()
+    teacher: TeacherChoice = TeacherChoice()
+    teacher_steps: int = 1_000_000
+    online_steps: int = 2_500_000
+    evaluation: EvaluationProtocol = EvaluationProtocol()
+    offline_evaluation_period: int = 100_000
+    online_evaluation_period: int = 62_500
+    num_actors: int = 2
+    envs_per_actor: int = 8
+    replay_capacity: int = 1_000_000
+    checkpoint_period_seconds: float = 300.0
+    publish_period_updates: int = 100
+    weights_period_seconds: float = 1.0
+    pause_for_evaluation: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse counts without a meaning; the parts refuse the rest."""
+        for field in ("teacher_steps", "seed"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} must not be negative, got {getattr(self, field)}")
+        for field in ("num_actors", "envs_per_actor", "online_steps", "replay_capacity"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        for field in _PERIODS:
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")

@@ -1,0 +1,188 @@
+"""From what a user chose to what is run: teacher, game and data looked up, and checked to fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.environments.game_names import name_key
+from rrl_agents.environments.registry import make_environment, random_return
+from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.reincarnation.terms import DistillationConfig
+from rrl_agents.training.augmentation import check_shiftable
+from services.launcher.experiment import Experiment
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.library.catalogue import locate
+from services.replay.labels import check_labels
+from services.replay.recorded_data import RecordedData, look_at
+from services.shared.errors import UserError
+from services.teacher.cards import load_card
+
+
+def resolve(config: ExperimentConfig) -> Experiment:
+    """Look everything up that a config names, and check that it fits together.
+
+    Raises:
+        UserError: teacher, game or recorded data missing, or of different actions or observations.
+    """
+    try:
+        card = _teacher_card(config.teacher)
+        environment = make_environment(config.environment, 1)
+        spec = environment.spec
+        environment.close()
+        check_shiftable(config.student, spec.observation_shape)
+        experiment = Experiment(
+            config=_with_teachers_part(config, card),
+            spec=spec,
+            card=card,
+            random_return=random_return(config.environment),
+        )
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+    _check_teacher_fits(card, experiment)
+    _check_scale(experiment)
+    _check_budgets(experiment)
+    return dataclasses.replace(experiment, data=_recorded_data(experiment))
+
+
+def _recorded_data(experiment: Experiment) -> RecordedData | None:
+    """The data that the teacher's table is to be filled from."""
+    teacher, recipe = experiment.config.teacher, experiment.recipe
+    if teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
+        return None
+    data = look_at(locate(teacher.data), teacher.data_number, experiment.layout)
+    if teacher.labels is not None:
+        assert experiment.card is not None, "a method with a teacher's data has a teacher"
+        check_labels(
+            Path(teacher.labels),
+            data_fingerprint=data.fingerprint,
+            teacher_sha256=experiment.card.parameters_sha256,
+        )
+    return data
+
+
+def _teacher_card(teacher: TeacherChoice) -> TeacherCard | None:
+    if teacher.checkpoint is None:
+        return None
+    return load_card(
+        teacher.checkpoint,
+        checkpoint_number=teacher.checkpoint_number,
+        game=teacher.game,
+        output=teacher.output,
+        temperature=teacher.temperature,
+        hints=teacher.hints,
+    )
+
+
+def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> ExperimentConfig:
+    """What a method takes from its teacher: the temperature of its logits, its architecture.
+
+    Raises:
+        ValueError: the student is to begin with the teacher's weights, no network of ours.
+    """
+    if card is None:
+        return config
+    method = config.method
+    distillation = getattr(method, "distillation", None)
+    if isinstance(distillation, DistillationConfig) and distillation.teacher_temperature is None:
+        # Logits are softened as their policy has it, unless the user says otherwise.
+        told = dataclasses.replace(distillation, teacher_temperature=card.temperature)
+        changes: dict[str, Any] = {"distillation": told}
+        config = dataclasses.replace(config, method=dataclasses.replace(method, **changes))
+    if make_recipe(method).initial_weights == "teacher":
+        if card.network is None:
+            raise ValueError(
+                f"teacher {card.name} has no network of ours or of Dopamine's, so its weights "
+                "cannot be trained on: choose another teacher, or a method like qdagger"
+            )
+        config = dataclasses.replace(config, network=card.network)
+    return config
+
+
+def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> None:
+    spec = experiment.spec
+    if card is None:
+        if experiment.teacher_return is None or experiment.needs_card:
+            raise UserError(
+                f"{experiment.recipe.name} is to run without a teacher: choose one with "
+                "--teacher.checkpoint, or a method that needs none (tabula_rasa) and "
+                "--teacher.mean-return, the return that 1 stands for on the scale of scores"
+            )
+        return
+    if card.num_actions != spec.num_actions:
+        raise UserError(
+            f"teacher {card.name} ({card.game}) has {card.num_actions} actions, {spec.name} has "
+            f"{spec.num_actions}: choose a teacher of this game"
+        )
+    if tuple(card.observation_shape) != spec.observation_shape:
+        raise UserError(
+            f"teacher {card.name} sees observations {tuple(card.observation_shape)}, {spec.name} "
+            f"shows {spec.observation_shape}: choose a teacher of this game"
+        )
+    if card.observation_dtype != spec.frame_dtype:
+        raise UserError(
+            f"teacher {card.name} sees {card.observation_dtype}, {spec.name} shows "
+            f"{spec.frame_dtype}: choose a teacher that takes observations as they are"
+        )
+    # Many games have as many actions as another; a teacher that says its game is held to it.
+    if card.game != UNKNOWN_GAME and name_key(card.game) != name_key(spec.name):
+        raise UserError(
+            f"teacher {card.name} plays {card.game}, not {spec.name}: choose a teacher of this game"
+        )
+
+
+def _check_scale(experiment: Experiment) -> None:
+    """Scores are measured from random to teacher: the teacher must be the better one."""
+    known = experiment.teacher_return
+    if known is not None and known <= experiment.random_return:
+        raise UserError(
+            f"the teacher returns {known}, no more than the random policy's "
+            f"{experiment.random_return}: there is no scale to measure a student on; choose "
+            "another teacher"
+        )
+
+
+def _check_budgets(experiment: Experiment) -> None:
+    try:
+        targets = experiment.targets
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if targets.online_updates == 0:
+        raise UserError(
+            f"online_steps {experiment.config.online_steps} leave nothing to learn from after "
+            f"min_replay_size {experiment.recipe.q_learning.min_replay_size}: raise the former"
+        )
+    _check_capacity(experiment)
+
+
+def _check_capacity(experiment: Experiment) -> None:
+    capacity = experiment.config.replay_capacity
+    min_replay_size = experiment.recipe.q_learning.min_replay_size
+    if capacity < min_replay_size:
+        raise UserError(
+            f"replay_capacity {capacity} is less than min_replay_size {min_replay_size}: replay "
+            "would never be learned from; raise the former"
+        )
+
+
+def _known_return(experiment: Experiment) -> str:
+    known = experiment.teacher_return
+    return "to be scored first" if known is None else f"mean return {known:.2f}"
+
+
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """The facts a user wants to see before a run starts."""
+    config, targets, card = experiment.config, experiment.targets, experiment.card
+    return {
+        "method": experiment.recipe.name,
+        "game": experiment.spec.name,
+        "teacher": f"{card.name}, {_known_return(experiment)}" if card is not None else "none",
+        "student": f"{config.network.name} {config.network.features}",
+        "teacher steps": targets.teacher_steps,
+        **({"teacher data": experiment.data.path} if experiment.data is not None else {}),
+        "offline updates": targets.offline_updates,
+        "online steps": config.online_steps,
+    }
