@@ -147,9 +147,9 @@ def _bare_update(
     """The update on a batch that is on the device; each call goes on from the last one's state."""
     recipe = make_recipe(METHOD)
     network = make_network(network_config, spec.num_actions)
-    update = make_update_step(network, recipe.terms, recipe.q_learning.adam, StudentConfig())
+    update = make_update_step(network, recipe.terms, recipe.q_learning.optimiser, StudentConfig())
     params = initial_params(network, jax.random.key(0), spec.observation_shape)
-    state = initial_train_state(params, recipe.q_learning.adam)
+    state = initial_train_state(params, recipe.q_learning.optimiser)
     on_device: Batch = jax.device_put(batch)
     weights = {term.name: np.float32(term.coefficient) for term in recipe.terms}
     learning_rate = np.float32(recipe.learning_rate(Progress(random_return=-20.7)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rrl_agents.training.train_state import AdamConfig
+from rrl_agents.training.train_state import OptimiserConfig
 
 _COUNTS = (
     "n_step",
@@ -32,7 +32,7 @@ class QLearningConfig:
             play from the beginning.
         final_epsilon: Exploration rate after its decay, in [0, 1].
         epsilon_decay_steps: Decisions the decay lasts; it begins at `min_replay_size`.
-        adam: The optimiser beside its learning rate.
+        optimiser: Adam or RMSProp, beside its learning rate.
     """
 
     n_step: int = 1
@@ -44,7 +44,7 @@ class QLearningConfig:
     initial_epsilon: float = 1.0
     final_epsilon: float = 0.01
     epsilon_decay_steps: int = 50_000
-    adam: AdamConfig = AdamConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
 
     def __post_init__(self) -> None:
         """Refuse numbers without a meaning."""

@@ -20,7 +20,7 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.augmentation import augmented
 from rrl_agents.training.objective import Term, TransitionRow, weighted_objective
 from rrl_agents.training.td_learning import make_td_learning
-from rrl_agents.training.train_state import AdamConfig, TrainState, adam_direction
+from rrl_agents.training.train_state import OptimiserConfig, TrainState, descent_direction
 from rrl_agents.types import Batch, Params
 
 
@@ -68,21 +68,24 @@ class UpdateStep(Protocol):
 
 
 def make_update_step(
-    network: nn.Module, terms: tuple[Term, ...], adam: AdamConfig, student: StudentConfig
+    network: nn.Module,
+    terms: tuple[Term, ...],
+    optimiser: OptimiserConfig,
+    student: StudentConfig,
 ) -> UpdateStep:
     """Compile the update of a method and a student; one compilation per batch size.
 
     Args:
         network: Action-value network, from `make_network`.
         terms: The method's loss.
-        adam: The optimiser's settings, those of the state.
+        optimiser: Its settings, those of the state.
         student: How the student learns.
 
     Raises:
         ValueError: When the student cannot learn with that network; at the first call, when it
             augments what is no image.
     """
-    direction = adam_direction(adam)
+    direction = descent_direction(optimiser)
     td_learning = make_td_learning(network, student)
 
     def loss_fn(

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from services.bench.folder import replace_text
 from services.shared.errors import UserError
 
@@ -50,11 +51,13 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
         UserError: it is not there or too large, its columns are others, or a cell is no such value.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"larger than {MAX_FILE_BYTES:,} bytes")
-        with path.open(newline="", encoding="utf-8") as file:
-            return tuple(_rows(csv.reader(file, strict=True), kind))
-    except (OSError, ValueError, csv.Error) as error:
+        content = read_bounded(path, MAX_FILE_BYTES, what="a table of results")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    try:
+        text = io.StringIO(content.decode("utf-8"), newline="")
+        return tuple(_rows(csv.reader(text, strict=True), kind))
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it") from error
 
 

@@ -15,6 +15,7 @@ A suite may grow: entries, games and seeds can be added. What has runs already s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from pathlib import Path
 
 from services.bench.suite import Suite, read_suite
 from services.shared.errors import UserError
+
+LOCK = ".bench.lock"
+"""Held by the process that carries out the suite's runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,27 +85,47 @@ class BenchFolder:
         return self.path / ".stand_ins" / game
 
 
-def open_folder(folder: BenchFolder, suite: Suite, text: str) -> None:
-    """Make a suite's folder, or check that it is this suite's.
-
-    Args:
-        folder: Where.
-        suite: The suite.
-        text: What it was read from.
+def make_folder(folder: BenchFolder) -> None:
+    """Make a suite's folder where there is none.
 
     Raises:
-        UserError: the folder holds something else, or runs that the suite as it is now would not
-            make; or it cannot be written.
+        UserError: something else is there, or it cannot be written.
     """
-    try:
-        if folder.suite.exists():
-            _check_grown(folder, read_suite(folder.suite)[0], suite)
-        elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+    with _for_the_user(folder):
+        if not folder.suite.exists() and folder.path.exists() and not _is_empty(folder.path):
             raise UserError(
                 f"{folder.path} exists and is not a suite's folder: choose another --out"
             )
         folder.path.mkdir(parents=True, exist_ok=True)
+
+
+def open_folder(folder: BenchFolder, suite: Suite, text: str) -> None:
+    """Check that a folder is this suite's, and keep the suite as it is now in it.
+
+    Args:
+        folder: Where; one process at a time.
+        suite: The suite.
+        text: What it was read from.
+
+    Raises:
+        UserError: the folder holds runs that the suite as it is now would not make; or it cannot be
+            written.
+    """
+    with _for_the_user(folder):
+        if folder.suite.exists():
+            _check_grown(folder, read_suite(folder.suite)[0], suite)
         replace_text(folder.suite, text)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a folder holds nothing but the lock of whoever is about to fill it."""
+    return path.is_dir() and all(inner.name == LOCK for inner in path.iterdir())
+
+
+@contextlib.contextmanager
+def _for_the_user(folder: BenchFolder) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"{folder.path} cannot be used ({error.strerror or error}): choose another --out"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.bench.collecting import collect
 from services.bench.display import BenchDisplay
-from services.bench.folder import BenchFolder, open_folder
+from services.bench.folder import LOCK, BenchFolder, make_folder, open_folder
 from services.bench.plan import Plan, PlannedRun, plan_suite
 from services.bench.replay_files import drop_replay
 from services.bench.results import write_results
@@ -22,8 +22,6 @@ from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
 from services.shared.errors import UserError
 from services.shared.locks import locked
-
-_LOCK = ".bench.lock"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,8 +62,9 @@ def run_suite(
     suite, text = read_suite(path)
     folder = BenchFolder(out.absolute())
     plan = _chosen(plan_suite(suite, folder), only)
-    open_folder(folder, suite, text)
-    with locked(folder.path / _LOCK):
+    make_folder(folder)
+    with locked(folder.path / LOCK):
+        open_folder(folder, suite, text)
         _look_at_all(plan, folder)
         runs = [run for run in (*plan.teachers, *plan.students) if not _is_finished(run)]
         for run in (*plan.teachers, *plan.students):
@@ -119,7 +118,8 @@ def _look_at_all(plan: Plan, folder: BenchFolder) -> None:
         UserError: one does not fit together; the message names it.
     """
     for run in plan.teachers:
-        make_stand_in(folder.stand_in(run.game), run.config)
+        if not run.is_done:
+            make_stand_in(folder.stand_in(run.game), run.config)
     looked_at: set[tuple[str, str]] = set()
     for run in (*plan.teachers, *plan.students):
         # Runs that differ in their seeds fit together alike.

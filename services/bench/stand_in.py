@@ -7,6 +7,7 @@ before their teacher is there, so that settings that do not fit are found out at
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import jax
@@ -23,7 +24,7 @@ from services.shared.errors import UserError
 
 
 def make_stand_in(directory: Path, config: ExperimentConfig) -> None:
-    """Write the stand-in of the teacher that a run is to make; keeps one that is there.
+    """Write the stand-in of the teacher that a run is to make, in the place of an earlier one.
 
     Args:
         directory: Where.
@@ -33,12 +34,13 @@ def make_stand_in(directory: Path, config: ExperimentConfig) -> None:
         UserError: the environment has no such game, the network does not fit it, or the directory
             cannot be written.
     """
-    if directory.is_dir():
-        return
     try:
         teacher = _teacher(config)
     except ValueError as error:
         raise UserError(f"[teacher]: {error}") from error
+    # The suite may have changed since that was written.
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(directory)
     export_teacher(directory, teacher)
 
 

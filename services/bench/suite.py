@@ -34,6 +34,7 @@ from typing import Any
 
 import tomli
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.json_fields import JsonFields
 from services.shared.errors import UserError
 
@@ -51,6 +52,11 @@ _OWNED = {
     "teacher.checkpoint": "[teacher] checkpoint",
 }
 """Settings that the suite itself fills in, and where they are said there."""
+
+_SCALE = ("environment.random_return", "teacher.mean_return")
+"""Settings that 0 and 1 of a game's scores come from: one number each, of one game."""
+
+_MAX_LABEL = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,12 +147,12 @@ def read_suite(path: Path) -> tuple[Suite, str]:
             another type or out of range; the message names it.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"larger than {MAX_FILE_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8")
+        content = read_bounded(path, MAX_FILE_BYTES, what="a suite")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    try:
+        text = content.decode("utf-8")
         return parse_suite(text), text
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): give a suite's file") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -183,6 +189,7 @@ def parse_suite(text: str) -> Suite:
         keep_replay=fields.truth("keep_replay"),
     )
     _check_counts(suite)
+    _check_scale(suite)
     return suite
 
 
@@ -244,7 +251,7 @@ def _entry(name: str, value: object) -> Entry:
         method=fields.text("method"),
         student=None if fields.is_null("student") else fields.text("student"),
         preset=None if fields.is_null("preset") else fields.text("preset"),
-        label=fields.text("label"),
+        label=_label(fields.text("label"), f"entries.{name}.label"),
         settings=_settings(_dict(value).get("settings", {}), f"entries.{name}.settings"),
     )
     if entry.student is None and entry.preset is None:
@@ -285,6 +292,37 @@ def _check_counts(suite: Suite) -> None:
     runs = len(suite.entries) * len(suite.games) * len(suite.seeds)
     if runs > MAX_RUNS:
         raise ValueError(f"the suite has {runs:,} runs; at most {MAX_RUNS:,} are allowed")
+
+
+def _check_scale(suite: Suite) -> None:
+    """All entries are measured on one scale per game."""
+    places = {f"[entries.{entry.name}]": entry.settings for entry in suite.entries}
+    if isinstance(suite.teacher, TrainedTeacher):
+        places["[teacher]"] = suite.teacher.settings
+    for where, settings in places.items():
+        for name in _SCALE:
+            if name in settings:
+                raise ValueError(
+                    f"{where} sets {name}, by which all runs of a game are measured: say it in "
+                    "[settings]"
+                )
+    for name in _SCALE:
+        if name in suite.settings and len(suite.games) > 1:
+            raise ValueError(
+                f"[settings] sets {name}, one number for {len(suite.games)} games: each has its "
+                "own; make a suite of each"
+            )
+
+
+def _label(label: str, where: str) -> str:
+    # matplotlib takes '$' for a formula, and leaves what begins with '_' out of legends.
+    is_drawn = label.isprintable() and "$" not in label and not label.startswith("_")
+    if not is_drawn or not 0 < len(label) <= _MAX_LABEL:
+        raise ValueError(
+            f"{where} is {_shown(label)}; use 1 to {_MAX_LABEL} printable characters, without '$' "
+            "and not beginning with '_'"
+        )
+    return label
 
 
 def _plain(name: str, where: str) -> str:

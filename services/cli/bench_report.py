@@ -52,7 +52,8 @@ def bench_report(
     print("IQM of teacher-normalised scores (0 = random, 1 = teacher), 95% interval")
     for name, found in summary["iqm"].items():
         low_high = f"{found['low']:.3f} to {found['high']:.3f}"
-        print(f"  {suite.label_of(name):<{width}}  {found['point']:6.3f}  ({low_high})")
+        interval = low_high if summary["entries"][name]["seeds"] > 1 else "one run of each game"
+        print(f"  {suite.label_of(name):<{width}}  {found['point']:6.3f}  ({interval})")
     for remark in summary["remarks"]:
         print(f"mind: {remark}")
     print(f"report: {target / PAGE}")

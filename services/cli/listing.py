@@ -43,6 +43,7 @@ def list_main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: something else was asked for.
+        SystemExit: help was asked for; it has been printed.
     """
     if arguments and arguments[0] not in ("-h", "--help", "--json"):
         raise UserError(f"there is no list of {arguments[0]!r}; choose {', '.join(_LISTS)}")
@@ -51,6 +52,8 @@ def list_main(arguments: Sequence[str]) -> None:
         return
     print("usage: rrl list WHAT [--json]\n")
     _print_columns([(name, what) for name, what in _LISTS.items()])
+    if arguments:
+        raise SystemExit(0)
 
 
 def list_methods(*, as_json: AsJson = False) -> None:

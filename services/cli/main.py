@@ -1,6 +1,6 @@
 """The `rrl` command: finds the subcommand, imports only what it needs, and turns errors into lines.
 
-Exit codes: 0 done, 2 bad input or a missing prerequisite (one line on stderr), 130 interrupted.
+Exit codes: 0 done, 2 bad input or a missing prerequisite (said on stderr), 130 interrupted.
 """
 
 from __future__ import annotations

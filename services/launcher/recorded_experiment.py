@@ -6,12 +6,13 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.network_fields import network_from_fields
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.training.train_state import OptimiserConfig
 from services.launcher.run_directory import CONFIG_FILE
 from services.shared.errors import UserError
 
@@ -27,6 +28,7 @@ class RecordedExperiment:
         settings: Its settings, in one line.
         environment: What was played.
         network: The student's architecture.
+        optimiser: What its updates were made by.
         random_return: Mean return of the random policy.
         data_fingerprint: Of the recorded data that the teacher's table was filled from; None where
             the teacher played.
@@ -36,6 +38,7 @@ class RecordedExperiment:
     settings: str
     environment: EnvironmentConfig
     network: NetworkConfig
+    optimiser: OptimiserConfig
     random_return: float
     data_fingerprint: str | None
 
@@ -69,6 +72,7 @@ def _decode(text: str) -> RecordedExperiment:
         settings=", ".join(_flat(settings)) if isinstance(settings, dict) else "",
         environment=_environment(fields.child("environment")),
         network=network_from_fields(fields.child("network")),
+        optimiser=_optimiser(fields.child("settings").child("q_learning").child("optimiser")),
         random_return=fields.number("random_return"),
         data_fingerprint=_data_fingerprint(fields.child("teacher")),
     )
@@ -91,6 +95,21 @@ def _environment(fields: JsonFields) -> EnvironmentConfig:
     )
     # Follows from the rest.
     fields.whole("frames_per_step")
+    fields.finish()
+    return config
+
+
+def _optimiser(fields: JsonFields) -> OptimiserConfig:
+    name = fields.text("name")
+    if name not in ("adam", "rmsprop"):
+        raise ValueError(f"optimiser is {name!r}; known are 'adam' and 'rmsprop'")
+    config = OptimiserConfig(
+        name=cast(Literal["adam", "rmsprop"], name),
+        beta1=fields.number("beta1"),
+        beta2=fields.number("beta2"),
+        epsilon=fields.number("epsilon"),
+        centered=fields.truth("centered"),
+    )
     fields.finish()
     return config
 

@@ -29,7 +29,7 @@ from rrl_agents.checkpoints.teacher_card import (
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.scores import mean_and_interval
-from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
+from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
 from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from services.launcher.recorded_experiment import RecordedExperiment, read_experiment
@@ -101,7 +101,7 @@ def read_student(run: Path, name: str) -> TrainedStudent:
     params: Params = jax.device_get(state.params)
     return TrainedStudent(
         teacher=Teacher(params=params, card=_card(known, name, params)),
-        training=_training_state(state, known.progress),
+        training=_training_state(state, known),
         environment=known.experiment.environment,
         commit_number=known.commit.number,
     )
@@ -140,19 +140,24 @@ def _read(run: Path) -> _Run:
 def _restore(run: _Run) -> TrainState:
     network = make_network(run.experiment.network, run.spec.num_actions)
     params = initial_params(network, jax.random.key(0), run.spec.observation_shape)
-    # The optimiser's numbers do not matter for the shape of its state.
-    state: TrainState = restore_state(run.commit, initial_train_state(params, AdamConfig()))
+    template = initial_train_state(params, run.experiment.optimiser)
+    state: TrainState = restore_state(run.commit, template)
     return state
 
 
-def _training_state(state: TrainState, progress: Progress) -> TrainingState:
+def _training_state(state: TrainState, run: _Run) -> TrainingState:
+    if run.experiment.optimiser.name != "adam":
+        # Dopamine's agents go on with Adam, which has seen no gradient of this student.
+        state = initial_train_state(state.params, OptimiserConfig())._replace(
+            target_params=state.target_params
+        )
     adam: Any = jax.device_get(state.opt_state)
     return TrainingState(
         target_params=jax.device_get(state.target_params),
         adam_count=int(adam.count),
         adam_mean=adam.mu,
         adam_variance=adam.nu,
-        agent_steps=progress.actor_steps,
+        agent_steps=run.progress.actor_steps,
     )
 
 

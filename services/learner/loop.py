@@ -85,12 +85,12 @@ class Learner:
         self._recipe = make_recipe(config.method)
         network = make_network(config.network, config.spec.num_actions)
         self._update = make_update_step(
-            network, self._recipe.terms, self._recipe.q_learning.adam, config.student
+            network, self._recipe.terms, self._recipe.q_learning.optimiser, config.student
         )
         # One key draws the weights, another what updates draw: noise, shifts, quantile levels.
         weights_key, self._update_key = jax.random.split(jax.random.key(config.seed))
         params = initial_params(network, weights_key, config.spec.observation_shape)
-        self._state: TrainState = initial_train_state(params, self._recipe.q_learning.adam)
+        self._state: TrainState = initial_train_state(params, self._recipe.q_learning.optimiser)
         self._clock = RunClock(
             Progress(random_return=config.random_return, teacher_return=config.teacher_return),
             self._recipe.weaning_weight,
@@ -282,7 +282,7 @@ class Learner:
                 f"the parameters in {checkpoint.path} are not of the student's architecture: give "
                 "the student that agent's network"
             )
-        self._state = initial_train_state(params, self._recipe.q_learning.adam)
+        self._state = initial_train_state(params, self._recipe.q_learning.optimiser)
 
     def _replay_is_there(self, stop: threading.Event) -> bool:
         """Wait for the replay server; False when stopped meanwhile.
@@ -336,7 +336,7 @@ class Learner:
         if stage is Stage.ONLINE and self._recipe.syncs_target_before_online:
             self._state = sync_target(self._state)
         if stage is Stage.ONLINE and self._recipe.fresh_optimiser_online:
-            self._state = fresh_optimiser(self._state, self._recipe.q_learning.adam)
+            self._state = fresh_optimiser(self._state, self._recipe.q_learning.optimiser)
         self._clock.enter(stage)
         # What a phase has brought is worth keeping at once.
         self._committed_at = -math.inf

@@ -21,7 +21,7 @@ from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.reincarnation.terms import temporal_difference
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.objective import TransitionRow
-from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
+from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.training.update_step import UpdateStep, make_update_step
 from rrl_agents.types import Batch, Progress, Stage
 
@@ -42,18 +42,18 @@ def _recipe(method: str) -> Recipe:
 def _update_step(method: str) -> UpdateStep:
     """Compiled once for all tests of a method: compiling is what takes the time."""
     recipe = _recipe(method)
-    return make_update_step(NETWORK, recipe.terms, recipe.q_learning.adam, DQN)
+    return make_update_step(NETWORK, recipe.terms, recipe.q_learning.optimiser, DQN)
 
 
 @functools.cache
 def _plain_update_step() -> UpdateStep:
     # No method has another optimiser.
-    return make_update_step(NETWORK, (temporal_difference(),), AdamConfig(), DQN)
+    return make_update_step(NETWORK, (temporal_difference(),), OptimiserConfig(), DQN)
 
 
 def _state(recipe: Recipe) -> TrainState:
     params = initial_params(NETWORK, jax.random.key(0), (10, 5, 1))
-    return initial_train_state(params, recipe.q_learning.adam)
+    return initial_train_state(params, recipe.q_learning.optimiser)
 
 
 def _batch(*, answered: float = 1.0) -> Batch:
@@ -162,7 +162,7 @@ def test_online_without_any_answer_it_is_plain_q_learning(method: str) -> None:
     batch = _batch(answered=0.0)
     online = dataclasses.replace(BEGINNING, stage=Stage.ONLINE)
     actual = _run(recipe, _update_step(method), _state(recipe), batch, online)
-    assert recipe.q_learning.adam == AdamConfig()
+    assert recipe.q_learning.optimiser == OptimiserConfig()
     rate = recipe.learning_rate(online)
     # DAgger is the ablation that has no Q-learning term.
     td_weight = 0.0 if method == "dagger" else 1.0
@@ -246,9 +246,9 @@ def _changed(config: Any) -> Iterator[tuple[str, Any]]:
     """The config with one setting changed, for each of its settings, however deep they lie."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name == "adam":
+        if field.name == "optimiser":
             changed = dataclasses.replace(value, epsilon=1e-8)
-            yield "adam", dataclasses.replace(config, adam=changed)
+            yield field.name, dataclasses.replace(config, optimiser=changed)
         elif dataclasses.is_dataclass(value):
             for name, inner in _changed(value):
                 yield f"{field.name}.{name}", dataclasses.replace(config, **{field.name: inner})
@@ -276,7 +276,7 @@ def _behaviour(recipe: Recipe) -> list[Any]:
         recipe.q_learning.batch_size,
         recipe.q_learning.update_period,
         recipe.q_learning.min_replay_size,
-        recipe.q_learning.adam,
+        recipe.q_learning.optimiser,
         [recipe.epsilon(steps) for steps in (0, 10_000, 50_000, 10**6)],
         [recipe.target_update_period(stage) for stage in Stage],
         [(guide.horizon(s), guide.share(s)) for s in (0, 500, 10**6)] if guide else None,

@@ -97,7 +97,7 @@ def _initial_params(student: str) -> Any:
 def _compiled(student: str, recipe: Recipe, state: TrainState, arguments: tuple[Any, ...]) -> Any:
     network, learning, _ = _small(student)
     made = make_network(network, ACTIONS)
-    step: Any = make_update_step(made, recipe.terms, recipe.q_learning.adam, learning)
+    step: Any = make_update_step(made, recipe.terms, recipe.q_learning.optimiser, learning)
     lowered = step.lower(state, *arguments)
     name = (tuple(term.name for term in recipe.terms), lowered.as_text())
     if name not in PROGRAMS:
@@ -118,7 +118,7 @@ def test_a_student_learns_by_a_method(student: str, method: str) -> None:
     recipe = make_recipe(METHODS[method].config_class())
     shape = _small(student)[-1]
     before = _initial_params(student)
-    state = initial_train_state(before, recipe.q_learning.adam)
+    state = initial_train_state(before, recipe.q_learning.optimiser)
     first = _arguments(recipe, shape, OFFLINE, seed=0)
     update = _compiled(student, recipe, state, first)
     metrics: UpdateMetrics
@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(student: str) -> None:
     """Noise, shifts and quantile levels follow from the run's key and the count of updates."""
     recipe = make_recipe(METHODS["qdagger"].config_class())
     shape = _small(student)[-1]
-    state = initial_train_state(_initial_params(student), recipe.q_learning.adam)
+    state = initial_train_state(_initial_params(student), recipe.q_learning.optimiser)
     arguments = _arguments(recipe, shape, ONLINE, seed=0)
     update = _compiled(student, recipe, state, arguments)
     state, _ = update(state, *arguments)

@@ -21,7 +21,7 @@ from rrl_agents.networks.registry import (
     make_network,
 )
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
-from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
+from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from services.cli.teacher_export import export
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
@@ -48,7 +48,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def state() -> TrainState:
     network = make_network(NETWORK, 3)
     params = initial_params(network, jax.random.key(3), (10, 5, 1))
-    return initial_train_state(params, AdamConfig())
+    return initial_train_state(params, OptimiserConfig())
 
 
 @pytest.fixture

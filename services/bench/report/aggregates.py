@@ -44,6 +44,11 @@ class EntryAggregates:
         return self.scores.entry
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether there is anything to resample: one run of each game has no interval."""
+        return self.scores.repetitions > 1
+
+    @property
     def final_iqm(self) -> tuple[float, float, float]:
         """Point, lower and upper end, of the final weights."""
         return float(self.iqm.point[-1]), float(self.iqm.low[-1]), float(self.iqm.high[-1])

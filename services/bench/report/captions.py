@@ -33,14 +33,11 @@ def interval_over_seeds(aggregates: Aggregates) -> str:
 
 
 def _interval(aggregates: Aggregates, what: str) -> str:
-    if all(entry.scores.repetitions == 1 for entry in aggregates.entries):
+    if not any(entry.has_intervals for entry in aggregates.entries):
         return "One run of each: there are no intervals."
-    alone = "; none where there is one run" if _some_alone(aggregates) else ""
+    some_alone = not all(entry.has_intervals for entry in aggregates.entries)
+    alone = "; none where there is one run" if some_alone else ""
     return f"Intervals: {what} ({aggregates.resamples:,} resamples{alone})."
-
-
-def _some_alone(aggregates: Aggregates) -> bool:
-    return any(entry.scores.repetitions == 1 for entry in aggregates.entries)
 
 
 def _range(counts: Iterable[int]) -> str:

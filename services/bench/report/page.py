@@ -130,12 +130,12 @@ def _table(
 def _score_rows(content: PageContent) -> Iterable[Sequence[str]]:
     for entry in content.aggregates.entries:
         point, low, high = entry.final_iqm
-        better = entry.improvement
+        ((better, better_low, better_high),) = entry.improvement.rows()
         yield (
             content.suite.label_of(entry.entry),
             f"{point:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{better.point[0]:.2f} ({better.low[0]:.2f} to {better.high[0]:.2f})",
+            f"{low:.3f} to {high:.3f}" if entry.has_intervals else "none: one run of each game",
+            f"{better:.2f}{_ends(entry, better_low, better_high)}",
             str(len(entry.scores.games)),
             str(entry.scores.repetitions),
             f"{entry.scores.frames[-1]:,}",
@@ -154,7 +154,13 @@ def _game_cell(entry: EntryAggregates, game: str) -> str:
     found = entry.games.get(game)
     if found is None:
         return "no run"
-    return f"{found.point[-1]:.2f} ({found.low[-1]:.2f} to {found.high[-1]:.2f})"
+    point, low, high = found.rows()[-1]
+    return f"{point:.2f}{_ends(entry, low, high)}"
+
+
+def _ends(entry: EntryAggregates, low: float, high: float) -> str:
+    """An interval behind its point; nothing where there is none."""
+    return f" ({low:.2f} to {high:.2f})" if entry.has_intervals else ""
 
 
 def _reference_rows(references: Mapping[str, ReferenceRow]) -> Iterable[Sequence[str]]:

@@ -65,12 +65,14 @@ class SuiteScores:
         references: Game -> what its scores are measured by.
         missing: Names of runs that are not finished.
         left_out: Names of finished runs that are not counted, as other games have fewer.
+        unscaled: Names of finished runs that are not counted, as their game has no reference.
     """
 
     entries: tuple[EntryScores, ...]
     references: Mapping[str, ReferenceRow]
     missing: tuple[str, ...]
     left_out: tuple[str, ...]
+    unscaled: tuple[str, ...]
 
 
 def arrange(suite: Suite, results: Results) -> SuiteScores:
@@ -81,7 +83,8 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
         results: What is there of it.
 
     Raises:
-        UserError: no run is finished, or a teacher is as good as the random policy.
+        UserError: no run is finished and has a reference, or a teacher is no better than the random
+            policy.
     """
     references = {row.game: row for row in results.references}
     runs = _whole_runs(results.evaluations)
@@ -95,7 +98,11 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
             }
             entries.append(_entry_scores(entry.name, chosen, runs, references))
     if not entries:
-        raise UserError("no run of this suite is finished yet; rrl bench run goes on with it")
+        raise UserError(
+            "no game with finished runs has a reference: its teacher is gone, or nobody scored it"
+            if runs
+            else "no run of this suite is finished yet; rrl bench run goes on with it"
+        )
     asked = [
         (entry.name, game, seed)
         for entry in suite.entries
@@ -106,7 +113,12 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
         entries=tuple(entries),
         references=references,
         missing=tuple(_name(key) for key in asked if key not in runs),
-        left_out=tuple(_name(key) for key in asked if key in runs and key not in counted),
+        left_out=tuple(
+            _name(key)
+            for key in asked
+            if key in runs and key not in counted and key[1] in references
+        ),
+        unscaled=tuple(_name(key) for key in asked if key in runs and key[1] not in references),
     )
 
 
@@ -191,6 +203,12 @@ def _entry_scores(
 def _normalised(
     returns: NDArray[np.float64], game: str, random_return: float, teacher_return: float
 ) -> NDArray[np.float64]:
+    if teacher_return < random_return:
+        raise UserError(
+            f"{game}: the teacher returns {teacher_return:g}, less than the random policy's "
+            f"{random_return:g}: scores would be upside down. Use a teacher that plays better than "
+            "chance"
+        )
     try:
         normalise = np.vectorize(normalised_score, otypes=[np.float64])
         scores: NDArray[np.float64] = normalise(returns, random_return, teacher_return)

@@ -124,7 +124,7 @@ def _summary(
         "confidence": 0.95,
         "resamples": aggregates.resamples,
         "missing_runs": list(scores.missing),
-        "runs_left_out": list(scores.left_out),
+        "runs_left_out": [*scores.left_out, *scores.unscaled],
         "remarks": list(remarks),
     }
 
@@ -155,6 +155,9 @@ def _remarks(scores: SuiteScores, check: ProtocolCheck) -> list[str]:
     if scores.left_out:
         names = ", ".join(scores.left_out)
         remarks.append(f"Not counted, as other games have fewer repetitions: {names}.")
+    if scores.unscaled:
+        names = ", ".join(scores.unscaled)
+        remarks.append(f"Not counted, as nobody knows the score of their teacher: {names}.")
     return remarks
 
 

@@ -18,10 +18,6 @@ from services.cli.gin.parameters import (
 from services.cli.gin.parsing import Reference
 
 _FRAMES = "rrl shows Atari as Dopamine does: 84 x 84 uint8, every 4th frame, 4 stacked"
-_ADAM = (
-    "rrl learns with Adam; give 'adam', and Adam's own create_optimizer.eps = 1.5e-4 and beta2 = "
-    "0.999, as the reloaded_dqn_nature.gin that comes with rrl does"
-)
 _BUFFER_OF_AGENT = "the agent gives it"
 _TWO_AGENTS = "--agent chooses the agent"
 
@@ -48,8 +44,8 @@ DOPAMINE: Mapping[str, Configurable] = {
             epsilon_eval=0.001,
             epsilon_decay_period=250_000,
             loss_type=None,
+            optimizer="adam",
         )
-        | fixed(_ADAM, optimizer="adam")
         | fixed(_FRAMES, observation_shape=(84, 84), observation_dtype=None, stack_size=4)
         | fixed("training and evaluation are separate processes", eval_mode=False)
         | idle(
@@ -97,9 +93,8 @@ DOPAMINE: Mapping[str, Configurable] = {
     ),
     "create_optimizer": Configurable(
         modules=("dopamine.jax.agents.dqn.dqn_agent",),
-        parameters=used(learning_rate=6.25e-5, beta1=0.9, beta2=0.999, eps=1.5e-4)
-        | idle("JaxDQNAgent.optimizer gives it", ("name",))
-        | idle("it is RMSProp's, and rrl learns with Adam", ("centered",)),
+        parameters=used(learning_rate=6.25e-5, beta1=0.9, beta2=0.999, eps=1.5e-4, centered=False)
+        | idle("JaxDQNAgent.optimizer gives it", ("name",)),
     ),
     "create_atari_environment": Configurable(
         modules=("dopamine.discrete_domains.atari_lib",),

@@ -104,7 +104,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="reincarnating_train",
+        prog="rrl gin",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

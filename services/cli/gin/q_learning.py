@@ -6,8 +6,6 @@ is another where it has an offline phase.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from services.cli.gin.agents import Agent
 from services.cli.gin.budgets import Budget
 from services.cli.gin.values import Values
@@ -36,7 +34,7 @@ def q_learning_settings(values: Values, agent: Agent, spent: Budget) -> Settings
         "target_update_steps": values.whole("JaxDQNAgent.target_update_period"),
         "min_replay_size": values.whole("JaxDQNAgent.min_replay_history"),
         **_epsilon(values, agent),
-        **{f"adam.{name}": value for name, value in _adam(values, agent).items()},
+        **{f"optimiser.{name}": value for name, value in _optimiser(values, agent).items()},
     }
     return {f"method.q_learning.{name}": value for name, value in settings.items()}
 
@@ -87,9 +85,15 @@ def _epsilon(values: Values, agent: Agent) -> Settings:
     return {**decay, "initial_epsilon": initial, "final_epsilon": final}
 
 
-def _adam(values: Values, agent: Agent) -> Mapping[str, float]:
-    def of(optimiser: str) -> Mapping[str, float]:
+def _optimiser(values: Values, agent: Agent) -> Settings:
+    name = values.text("JaxDQNAgent.optimizer")
+    if name not in ("adam", "rmsprop"):
+        raise values.refuse("JaxDQNAgent.optimizer", "rrl learns with 'adam' or 'rmsprop'")
+
+    def of(optimiser: str) -> Settings:
         return {
+            "name": name,
+            "centered": values.flag(f"{optimiser}.centered"),
             "beta1": values.number(f"{optimiser}.beta1"),
             "beta2": values.number(f"{optimiser}.beta2"),
             "epsilon": values.number(f"{optimiser}.eps"),
@@ -101,7 +105,7 @@ def _adam(values: Values, agent: Agent) -> Mapping[str, float]:
     if agent.name == "pretrained_dqn" and of(ONLINE_OPTIMISER) != offline:
         raise values.refuse(
             f"{ONLINE_OPTIMISER}.eps",
-            f"Adam's beta1, beta2 and eps are the same in both phases; give those of "
+            f"the optimiser is the same in both phases; give the numbers of "
             f"{OFFLINE_OPTIMISER}, {offline}",
         )
     return offline

@@ -137,9 +137,8 @@ RELEASED: Mapping[str, Configurable] = {
     ),
     "create_pretraining_optimizer": Configurable(
         modules=_LOSS_HELPERS,
-        parameters=used(learning_rate=6.25e-5, beta1=0.9, beta2=0.999, eps=1.5e-4)
+        parameters=used(learning_rate=6.25e-5, beta1=0.9, beta2=0.999, eps=1.5e-4, centered=False)
         | idle("JaxDQNAgent.optimizer gives it", ("name",))
-        | idle("it is RMSProp's, and rrl learns with Adam", ("centered",))
         | idle("rrl's learning rate may always change", ("inject_hparams",)),
     ),
     "ImpalaEncoder": Configurable(

@@ -49,14 +49,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_installed_command_ends_a_bad_call_with_2_and_one_line() -> None:
+def test_the_installed_command_ends_a_bad_call_with_2_and_what_to_do() -> None:
     done = subprocess.run(
         [RRL, "train", "qdager", "--run", "x"], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("rrl train: 'qdager' is no method; use rrl train METHOD")
-    assert "qdagger, tabula_rasa" in line
+    line, *rest = done.stderr.splitlines()
+    assert line.startswith("rrl train: 'qdager' is no method (did you mean qdagger")
+    assert "jsrl, rehearsal" in " ".join(rest)
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help", None])

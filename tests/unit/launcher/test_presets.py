@@ -21,9 +21,12 @@ COMMON: dict[str, object] = {
     # "Common" of the table.
     "method.q_learning.discount": 0.99,
     "method.q_learning.batch_size": 32,
-    "method.q_learning.adam.beta1": 0.9,
-    "method.q_learning.adam.beta2": 0.999,
-    "method.q_learning.adam.epsilon": 1.5e-4,
+    "method.q_learning.optimiser.name": "adam",
+    "method.q_learning.optimiser.beta1": 0.9,
+    "method.q_learning.optimiser.beta2": 0.999,
+    "method.q_learning.optimiser.epsilon": 1.5e-4,
+    # RMSProp's alone.
+    "method.q_learning.optimiser.centered": False,
     "replay_capacity": MILLION,
     # The clocks of a DQN student.
     "method.q_learning.update_period": 4,

@@ -18,7 +18,7 @@ from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
-from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
+from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import PROVENANCE_FILE
@@ -58,7 +58,7 @@ def config(catch_teacher: Path) -> ExperimentConfig:
 def state() -> TrainState:
     network = make_network(NETWORK, 3)
     state = initial_train_state(
-        initial_params(network, jax.random.key(5), (10, 5, 1)), AdamConfig()
+        initial_params(network, jax.random.key(5), (10, 5, 1)), OptimiserConfig()
     )
     halved = jax.tree.map(lambda leaf: leaf / 2, state.params)
     return state._replace(target_params=halved)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
-from rrl_agents.training.train_state import AdamConfig, TrainState, initial_train_state
+from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpointing import (
     RunRecord,
@@ -23,7 +23,7 @@ from services.shared.errors import UserError
 def state(seed: int, units: int = 4) -> TrainState:
     network = make_network(NetworkConfig(name="mlp", features=(units,)), 3)
     fresh = initial_train_state(
-        initial_params(network, jax.random.key(seed), (10, 5, 1)), AdamConfig()
+        initial_params(network, jax.random.key(seed), (10, 5, 1)), OptimiserConfig()
     )
     return fresh._replace(learner_updates=fresh.learner_updates + 7)
 

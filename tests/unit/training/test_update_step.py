@@ -18,15 +18,16 @@ from rrl_agents.reincarnation.terms import (
 )
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.train_state import (
-    AdamConfig,
+    OptimiserConfig,
     TrainState,
+    descent_direction,
     initial_train_state,
     sync_target,
 )
 from rrl_agents.training.update_step import make_update_step
 from rrl_agents.types import Batch
 
-ADAM = AdamConfig()
+ADAM = OptimiserConfig()
 DQN = StudentConfig()
 KEY = jax.random.key(7)
 TD = temporal_difference()
@@ -270,14 +271,35 @@ def test_the_initial_parameters_outlive_the_state_made_from_them() -> None:
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.parametrize("centered", [True, False])
+def test_rmsprop_steps_as_dopamines(centered: bool) -> None:
+    """Three updates beside the optimiser that Dopamine would make of the same numbers."""
+    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    theirs = dqn_agent.create_optimizer(
+        "rmsprop", learning_rate=1e-3, beta2=0.95, eps=1e-5, centered=centered
+    )
+    ours = OptimiserConfig(name="rmsprop", beta2=0.95, epsilon=1e-5, centered=centered)
+    params = initial_params(NETWORK, jax.random.key(0), (10, 5, 1))
+    state, direction = initial_train_state(params, ours).opt_state, descent_direction(ours)
+    their_state = theirs.init(params)
+    for i in range(3):
+        gradient = jax.tree.map(lambda leaf, i=i: jnp.sin(leaf * (i + 1)), params)
+        step, state = direction.update(gradient, state)
+        their_step, their_state = theirs.update(gradient, their_state)
+        _assert_equal_trees(
+            jax.tree.map(lambda leaf: -1e-3 * leaf, step), their_step, rtol=1e-5, atol=1e-9
+        )
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"beta1": 1.0}, "beta1"),
         ({"beta2": -0.1}, "beta2"),
         ({"epsilon": 0.0}, "above 0"),
+        ({"name": "sgd"}, "choose 'adam' or 'rmsprop'"),
     ],
 )
-def test_impossible_adam_settings_are_refused(settings: dict[str, float], message: str) -> None:
+def test_impossible_optimiser_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AdamConfig(**settings)
+        OptimiserConfig(**settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rrl_agents.training.train_state import OptimiserConfig
 from services.cli.gin.command import translated
 from services.cli.gin.flags import parse_flags
 from services.cli.gin.names import PARAMETERS
@@ -283,20 +284,29 @@ def test_a_released_file_is_the_preset_of_its_name(
     assert "create_runner.schedule = 'continuous_train' has no part here" in notes
 
 
-def test_rmsprop_is_refused_with_what_to_give(breakout: Path, tmp_path: Path) -> None:
+def test_the_released_file_for_a_nature_dqn_goes_on_with_rmsprop(
+    breakout: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "reloaded_dqn_nature.gin"
     file.write_text(text_of(RELEASED_FILES["reloaded_dqn_nature"]))
-    with pytest.raises(
-        UserError, match=r"JaxDQNAgent\.optimizer = 'rmsprop' cannot be had: .*Adam"
-    ):
-        translate(breakout, "reloaded_dqn", file=str(file))
+    config, _ = translate(breakout, "reloaded_dqn", file=str(file))
+    assert config.method.q_learning.optimiser == OptimiserConfig(
+        name="rmsprop", beta2=0.95, epsilon=1e-5, centered=True
+    )
+    # All else is the preset of that name, whose optimiser is the paper's Adam.
     adam = (
         "JaxDQNAgent.optimizer='adam'",
         "create_optimizer.eps=1.5e-4",
         "create_optimizer.beta2=0.999",
+        "create_optimizer.centered=False",
     )
     config, _ = translate(breakout, "reloaded_dqn", *adam, file=str(file))
     assert comparable(config) == comparable(PAPER_PRESETS["reloaded_dqn_nature"].config)
+
+
+def test_other_optimisers_are_refused(breakout: Path) -> None:
+    with pytest.raises(UserError, match=r"optimizer = 'sgd' cannot be had: .*'rmsprop'"):
+        translate(breakout, "qdagger_dqn", "JaxDQNAgent.optimizer='sgd'")
 
 
 @pytest.mark.parametrize("name", sorted(PAPER_PRESETS))
@@ -468,7 +478,7 @@ SINGLE: list[tuple[str, str, str, object]] = [
     (
         "qdagger_rainbow",
         "create_pretraining_optimizer.eps=1e-3",
-        "method.q_learning.adam.epsilon",
+        "method.q_learning.optimiser.epsilon",
         1e-3,
     ),
     ("dqfd_dqn", "DQfDAgent.dqfd_margin=True", "method.margin_form", "max"),
