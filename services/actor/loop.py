@@ -97,7 +97,7 @@ class Actor:
         """Play until the run is finished or `stop` is set.
 
         Raises:
-            UserError: the teacher plays another game.
+            UserError: the teacher plays another game, or is needed and nobody said where it is.
         """
         try:
             if not self._peers_are_there(stop):
@@ -134,6 +134,8 @@ class Actor:
         def should_stop() -> bool:
             return stop.is_set() or self._stage() is not stage
 
+        if stage is Stage.ONLINE:
+            self._check_teacher_is_named()
         seeds = self._seeds()
         self._random = np.random.default_rng(seeds[0])
         guide = self._recipe.guide
@@ -270,6 +272,19 @@ class Actor:
                 f"the teacher ({described.name}) sees {described.observation_dtype} observations "
                 f"{described.observation_shape}, {spec.name} shows {spec.frame_dtype} "
                 f"{spec.observation_shape}; choose a teacher of this game"
+            )
+
+    def _check_teacher_is_named(self) -> None:
+        """Refuse to play a method's part without the teacher that it asks now.
+
+        Raises:
+            UserError: nobody said where the teacher is.
+        """
+        progress, recipe = self._view().progress, self._recipe
+        is_asked = recipe.needs_teacher(progress) or recipe.teacher_acts(progress.actor_steps)
+        if is_asked and self._teacher is None:
+            raise UserError(
+                f"{recipe.name} asks its teacher while the student plays: give --teacher-address"
             )
 
     def _seeds(self) -> tuple[int, int]:

@@ -97,6 +97,7 @@ def make_folder(folder: BenchFolder) -> None:
                 f"{folder.path} exists and is not a suite's folder: choose another --out"
             )
         folder.path.mkdir(parents=True, exist_ok=True)
+        (folder.path / LOCK).touch()
 
 
 def open_folder(folder: BenchFolder, suite: Suite, text: str) -> None:

@@ -425,6 +425,29 @@ def test_a_guide_that_is_away_leaves_its_steps_to_the_student(
             wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 40)
 
 
+@pytest.mark.parametrize(
+    "method", [QDaggerConfig(q_learning=Q_LEARNING), JsrlConfig(q_learning=Q_LEARNING)]
+)
+def test_an_actor_that_nobody_told_of_the_teacher_it_is_to_ask_says_so(
+    replay: str, motionless: Params, method: QDaggerConfig | JsrlConfig
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    with serving(run) as address:
+        config = dataclasses.replace(
+            actor_config(learner_address=address, replay_address=replay, teacher_address=None),
+            method=method,
+        )
+        run.offer(1, motionless)
+        stop = threading.Event()
+        threading.Timer(15.0, stop.set).start()
+        with pytest.raises(UserError, match="asks its teacher .*: give --teacher-address"):
+            build_actor(config).run(stop)
+        # Weaned, and with the guide's time over, it needs none.
+        run.move(weaning_weight=0.0, actor_steps=10**8)
+        with running(build_actor(config)):
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 50)
+
+
 def test_an_actor_whose_teacher_dies_goes_on_without_labels(
     teacher: TeacherServer, replay: str, motionless: Params
 ) -> None:

@@ -487,6 +487,43 @@ def test_behind_reloaded_data_the_replay_ratio_counts_from_the_students_first_st
         writer.close()
 
 
+def test_a_student_that_begins_to_play_at_once_is_no_server_that_fell_back(
+    tmp_path: Path,
+    catch_data: Path,
+    catch_teacher: Path,
+    catch_service: TeacherServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    transitions, student_plays = 500, 3
+    with serving_replay(tmp_path, CATCH, min_student_size=transitions) as address:
+
+        def count_late(config: PreloadConfig, timeout_seconds: float = 10.0) -> int:
+            """The importer's look at the table comes after the student's first steps."""
+            if inserted(address, STUDENT_TABLE) == transitions:
+                writer = ReplayWriter(address, STUDENT_TABLE, CATCH, 1)
+                for _ in range(student_plays):
+                    writer.append(0, StepRow(np.zeros((10, 5), np.uint8), 0, 0.0, False, None))
+                writer.end_episode(0, np.zeros((10, 5), np.uint8))
+                assert writer.flush(20.0)
+                writer.close()
+            return inserted(address, STUDENT_TABLE)
+
+        monkeypatch.setattr("services.replay.filling.inserted_items", count_late)
+        settings = catch_config(
+            tmp_path,
+            catch_data,
+            catch_teacher,
+            table=STUDENT_TABLE,
+            transitions=transitions,
+            replay_address=address,
+            teacher_address=catch_service.address,
+        )
+        build_preloader(settings).run(threading.Event())
+        assert inserted(address, STUDENT_TABLE) == transitions + student_plays
+    assert "anew" not in caplog.text
+
+
 def play_until_stopped(writer: ReplayWriter) -> None:
     frame = np.zeros(CATCH.frame_shape, np.uint8)
     with contextlib.suppress(WriterStopped):

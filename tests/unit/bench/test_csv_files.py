@@ -72,3 +72,8 @@ def test_a_damaged_table_is_an_error_that_says_where(
 def test_a_table_that_is_not_there_is_an_error_for_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_rows(tmp_path / "none.csv", Row)
+
+
+def test_a_table_without_an_end_is_not_read() -> None:
+    with pytest.raises(UserError, match="no regular file"):
+        read_rows(Path("/dev/zero"), Row)

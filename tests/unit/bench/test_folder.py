@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from services.bench.folder import BenchFolder, open_folder
+from services.bench.folder import BenchFolder, make_folder, open_folder
 from services.bench.suite import parse_suite
 from services.shared.errors import UserError
 
 
 def _open(folder: BenchFolder, text: str) -> None:
+    make_folder(folder)
     open_folder(folder, parse_suite(text), text)
 
 
@@ -79,3 +80,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, suite_text: st
     with pytest.raises(UserError, match="not a suite's folder"):
         _open(BenchFolder(tmp_path), suite_text)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_was_given_up_before_its_suite_was_kept_can_be_used(
+    tmp_path: Path, suite_text: str
+) -> None:
+    folder = BenchFolder(tmp_path)
+    make_folder(folder)
+    _open(folder, suite_text)
+    assert folder.suite.read_text() == suite_text

@@ -128,3 +128,25 @@ def test_a_teacher_as_good_as_chance_is_no_scale(
     rows = _run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0)
     with pytest.raises(UserError, match="asterix: teacher and random policy both return 5.0"):
         arrange(suite, _results(rows, (reference("asterix", 5.0, 5.0),)))
+
+
+def test_a_teacher_worse_than_chance_would_turn_scores_upside_down(
+    suite: Suite, evaluation: Evaluation, reference: Reference
+) -> None:
+    rows = _run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0)
+    with pytest.raises(UserError, match="asterix: the teacher returns 4, less than"):
+        arrange(suite, _results(rows, (reference("asterix", 5.0, 4.0),)))
+
+
+def test_runs_of_a_game_whose_teacher_is_not_known_are_named_as_such(
+    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
+) -> None:
+    rows = [
+        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0),
+        *_run(evaluation, "qdagger", "breakout", 0, 0.0, 1.0),
+    ]
+    scores = arrange(suite, _results(rows, references[:1]))
+    assert scores.unscaled == ("qdagger/breakout/seed0",)
+    assert scores.left_out == ()
+    with pytest.raises(UserError, match="no game with finished runs has a reference"):
+        arrange(suite, _results(rows, ()))

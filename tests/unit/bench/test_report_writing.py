@@ -11,7 +11,7 @@ from services.bench.folder import BenchFolder
 from services.bench.report.protocol import check_protocols
 from services.bench.report.writing import write_report
 from services.bench.results import EvaluationRow, ReferenceRow, Results, write_results
-from services.bench.suite import Suite
+from services.bench.suite import Suite, parse_suite
 from services.cli.bench_report import bench_report
 from services.shared.errors import UserError
 
@@ -135,6 +135,33 @@ def test_results_that_were_kept_without_their_runs_are_enough(
     printed = capsys.readouterr().out
     assert "QDagger   2.500" in printed
     assert (folder.report / "index.html").is_file()
+
+
+def test_one_run_of_each_game_is_shown_without_an_interval(
+    suite_text: str, results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = BenchFolder(tmp_path)
+    folder.suite.write_text(suite_text)
+    write_results(folder, results)
+    bench_report(tmp_path, resamples=10)
+    # The only run of "scratch" ends at 0.5 on its only game.
+    assert "0.500  (one run of each game)" in capsys.readouterr().out
+    page = (folder.report / "index.html").read_text()
+    assert "<td>none: one run of each game</td>" in page
+    assert "<td>0.50</td><td>no run</td>" in page
+    assert "0.500 to 0.500" not in page
+
+
+def test_names_with_html_in_them_are_shown_as_they_are(
+    suite_text: str, results: Results, tmp_path: Path
+) -> None:
+    hostile = "</title><script>alert(1)</script>"
+    text = suite_text.replace('label = "QDagger"', f'label = "{hostile}"')
+    text = f'title = "{hostile}"\nnotes = "{hostile}"\n{text}'
+    write_report(parse_suite(text), results, tmp_path / "report", resamples=10)
+    page = (tmp_path / "report/index.html").read_text()
+    assert "<script" not in page
+    assert "&lt;/title&gt;&lt;script&gt;" in page
 
 
 def test_a_folder_without_a_suite_is_an_error_for_the_user(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from services.bench.folder import LOCK
 from services.bench.session import run_suite
 from services.shared.errors import UserError
+from services.shared.locks import locked
 
 SMOKE = Path(__file__).parents[3] / "suites/catch_smoke.toml"
 
@@ -50,3 +52,14 @@ def test_a_teacher_that_needs_a_teacher_itself_is_refused(tmp_path: Path) -> Non
 
 def test_a_pattern_without_a_run_is_an_error_that_shows_a_name(tmp_path: Path) -> None:
     _refused(tmp_path, "names are like tabula_rasa/catch/seed0", only="qdager*")
+
+
+def test_a_folder_that_is_in_use_keeps_the_suite_that_is_run_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "suite.toml").write_text(SMOKE.read_text())
+    grown = tmp_path / "grown.toml"
+    grown.write_text(SMOKE.read_text().replace("seeds = [0, 1]", "seeds = [0, 1, 2]"))
+    with locked(out / LOCK), pytest.raises(UserError, match="in use by another process"):
+        run_suite(grown, out, threading.Event(), jobs=1)
+    assert (out / "suite.toml").read_text() == SMOKE.read_text()

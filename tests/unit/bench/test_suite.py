@@ -62,6 +62,21 @@ def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
         ('method = "tabula_rasa"\nstudent = "minatar_dqn"', 'method = "jsrl"', "names no student"),
         ('checkpoint = "teachers/{game}"', 'method = "tabula_rasa"', "student is missing"),
         ('checkpoint = "teachers/{game}"', 'checkpoint = "x"\nseed = 1', "has no 'seed'"),
+        # matplotlib would read a formula, fail at it, or leave the name out of its legends.
+        ('label = "QDagger"', 'label = "$\\\\oops$"', r"entries.qdagger.label is .*without '\$'"),
+        ('label = "QDagger"', 'label = "_QDagger"', "not beginning with '_'"),
+        ('label = "QDagger"', 'label = ""', "1 to 100 printable"),
+        (
+            '"method.offline_updates" = 500',
+            '"environment.random_return" = 1.0',
+            r"\[entries.qdagger\] sets environment.random_return, by which all runs",
+        ),
+        (
+            '"method.offline_updates" = 500',
+            '"teacher.mean_return" = 1.0',
+            r"\[entries.qdagger\] sets teacher.mean_return, by which all runs",
+        ),
+        ('"online_steps" = 2_000', '"teacher.mean_return" = 1.0', "one number for 2 games"),
         ('name = "two_games"', 'name = "two_games', "Illegal"),
     ],
 )
@@ -71,6 +86,12 @@ def test_what_is_not_in_order_is_named(
     assert found in suite_text
     with pytest.raises(ValueError, match=message):
         parse_suite(suite_text.replace(found, given))
+
+
+def test_the_scale_of_one_game_may_be_given(suite_text: str) -> None:
+    one = suite_text.replace('["asterix", "breakout"]', '["asterix"]')
+    given = one.replace('"online_steps" = 2_000', '"teacher.mean_return" = 1.0')
+    assert parse_suite(given).settings == {"teacher.mean_return": 1.0}
 
 
 def test_the_same_setting_twice_in_two_spellings_is_an_error(suite_text: str) -> None:
@@ -90,8 +111,11 @@ def test_a_file_that_is_too_large_or_not_there_is_an_error_for_the_user(tmp_path
         read_suite(tmp_path / "none.toml")
     large = tmp_path / "large.toml"
     large.write_text("#" * (MAX_FILE_BYTES + 1))
-    with pytest.raises(UserError, match="larger than"):
+    with pytest.raises(UserError, match="more than the 262144 that a suite may have"):
         read_suite(large)
+    # It has no size, and no end.
+    with pytest.raises(UserError, match="no regular file"):
+        read_suite(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("*.toml")), ids=lambda p: p.stem)
