@@ -48,7 +48,7 @@ def collect(plan: Plan) -> Results:
 
 
 def nominal_frames(config: ExperimentConfig, online_updates: int, frames_per_step: int) -> int:
-    """Environment frames of a student's own play when it has learned so much from it.
+    """Environment frames of online play when a student has learned so much from it.
 
     Updates begin when `min_replay_size` decisions are in replay, and then take `update_period`
     decisions each. What actors play beyond that at any moment depends on the machine, and is not

@@ -72,13 +72,23 @@ class BenchFolder:
         """A student's run."""
         return self.runs / entry / game / f"seed{seed}"
 
+    @property
+    def teacher_runs(self) -> Path:
+        """The runs of teachers that the suite trains."""
+        return self.path / "teacher_runs"
+
+    @property
+    def teachers(self) -> Path:
+        """These teachers, exported."""
+        return self.path / "teachers"
+
     def teacher_run(self, game: str) -> Path:
         """The run of a teacher that the suite trains."""
-        return self.path / "teacher_runs" / game
+        return self.teacher_runs / game
 
     def teacher(self, game: str) -> Path:
         """That teacher, exported."""
-        return self.path / "teachers" / game
+        return self.teachers / game
 
     def stand_in(self, game: str) -> Path:
         """What stands for that teacher until it is there."""
@@ -153,13 +163,16 @@ def _check_grown(folder: BenchFolder, before: Suite, now: Suite) -> None:
 
 def _changed(folder: BenchFolder, before: Suite, now: Suite) -> Iterator[tuple[str, Path]]:
     """What differs between two suites, and the folder that must not be there then."""
-    for name in ("name", "environment", "settings"):
-        if getattr(before, name) != getattr(now, name):
-            yield name, folder.runs
-            yield name, folder.path / "teacher_runs"
+    whats = [
+        name
+        for name in ("name", "environment", "settings")
+        if getattr(before, name) != getattr(now, name)
+    ]
     if before.teacher != now.teacher:
-        yield "the teacher", folder.runs
-        yield "the teacher", folder.path / "teacher_runs"
+        whats.append("the teacher")
+    for what in whats:
+        for place in (folder.runs, folder.teacher_runs, folder.teachers):
+            yield what, place
     entries = {entry.name: entry for entry in now.entries}
     for entry in before.entries:
         same = entries.get(entry.name)

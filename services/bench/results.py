@@ -5,8 +5,8 @@
     results/references.csv    a row per game: the random policy and the teacher
 
 Returns are undiscounted sums of raw rewards. Frames are environment frames; `frames` are those of
-the student's own play, counted by its updates: replay holds the ratio between the two, so that runs
-line up exactly.
+online play (of JSRL's teacher, too), counted by updates: replay holds the ratio between the two, so
+that runs line up exactly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class EvaluationRow:
         student: Name of the student.
         game: What was played.
         seed: Number of the repetition.
-        frames: Environment frames of the student's own play behind the weights, nominal.
+        frames: Environment frames of online play behind the weights, nominal.
         teacher_frames: Environment frames of the teacher's play in its table.
         offline_updates: Gradient steps on the teacher's data behind the weights.
         online_updates: Gradient steps on the student's own data behind the weights.

@@ -141,7 +141,8 @@ def _look_at(run: PlannedRun, folder: BenchFolder) -> None:
 
 
 def _is_finished(run: PlannedRun) -> bool:
-    return is_finished(run.folder) and (run.export is None or run.is_done)
+    # A teacher's run is for its export alone: with that, it is not needed any more.
+    return is_finished(run.folder) if run.export is None else run.is_done
 
 
 def _carry_out(

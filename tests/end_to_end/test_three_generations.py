@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
-from rrl_agents.types import Progress
+from services.cli.experiment_flags import parse
 from services.cli.lineage import lineage
 from services.cli.teacher_export import export
+from services.cli.train import Train
+from services.launcher.one_process import run_in_one_process
+from services.launcher.resolution import resolve
+from services.learner.checkpointing import Commit, newest_commit
 from services.learner.evaluation_records import read_records
 from tests.end_to_end.conftest import RRL
 
-if TYPE_CHECKING:
-    from tests.end_to_end.conftest import CatchRun
-
 TEACHER_STEPS, OFFLINE_UPDATES, ONLINE_STEPS, MIN_REPLAY_SIZE = 300, 200, 300, 200
 TINY = (
+    *("--environment.name", "catch", "--network.name", "mlp", "--network.features", "64"),
     "--num-actors=1",
     "--envs-per-actor=4",
     "--replay-capacity=2000",
@@ -46,18 +49,20 @@ def rrl(*arguments: str) -> str:
     return done.stdout
 
 
-def finish(run: CatchRun) -> Progress:
-    """Run to the end; the clocks of its last commit."""
-    run.start()
-    assert run.wait() == 0, run.err
-    run.wait_until_alone()
-    assert run.commit is not None
-    return run.commit.record.progress
+def train(run: Path, *flags: str, monkeypatch: pytest.MonkeyPatch) -> Commit:
+    """Run the command to its end, all its roles in this process; its last commit."""
+    command = ["rrl", "train", "qdagger", "--run", str(run), *TINY, *flags]
+    monkeypatch.setattr(sys, "argv", command)
+    experiment = resolve(parse(Train, command[2:], "rrl train").experiment)
+    assert run_in_one_process(experiment, run, threading.Event())
+    commit = newest_commit(run)
+    assert commit is not None
+    return commit
 
 
-def check_card(card: TeacherCard, run: CatchRun, progress: Progress, teacher: TeacherCard) -> None:
+def check_card(card: TeacherCard, run: Path, commit: Commit, teacher: TeacherCard) -> None:
     """What a card says of its own generation is what the run counted."""
-    assert run.commit is not None
+    progress = commit.record.progress
     # One frame per step; a vector of environments may play a few steps more than it was asked for.
     assert progress.teacher_steps >= TEACHER_STEPS
     assert progress.actor_steps >= ONLINE_STEPS
@@ -68,12 +73,12 @@ def check_card(card: TeacherCard, run: CatchRun, progress: Progress, teacher: Te
         environment_frames=progress.actor_steps,
         teacher_frames=progress.teacher_steps,
         gradient_updates=OFFLINE_UPDATES + progress.online_updates,
-        hardware_seconds=run.commit.record.seconds,
+        hardware_seconds=commit.record.seconds,
         hardware=card.compute.hardware,
     )
     assert " cores of " in card.compute.hardware
-    assert f"rrl train qdagger --run {run.folder}" in card.command
-    last = read_records(run.folder / "metrics" / "evaluations.jsonl")[-1]
+    assert f"rrl train qdagger --run {run}" in card.command
+    last = read_records(run / "metrics" / "evaluations.jsonl")[-1]
     assert last.final
     assert card.score is not None
     assert card.score.returns == last.episode_returns
@@ -91,7 +96,6 @@ def totals(line: dict[str, Any]) -> dict[str, tuple[float, bool]]:
 
 @pytest.mark.timeout(480)
 def test_a_student_teaches_the_next_one_and_the_line_adds_up(
-    catch_run: Callable[..., CatchRun],
     catch_teacher: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -100,10 +104,10 @@ def test_a_student_teaches_the_next_one_and_the_line_adds_up(
     monkeypatch.setenv("RRL_CACHE", str(tmp_path / "cache"))
     by_hand = load_teacher(catch_teacher).card
 
-    first_run = catch_run("qdagger", *TINY, f"--teacher.checkpoint={catch_teacher}")
-    first_progress = finish(first_run)
+    first_run, second_run = tmp_path / "first", tmp_path / "second"
+    begun = train(first_run, f"--teacher.checkpoint={catch_teacher}", monkeypatch=monkeypatch)
     # The command once as users run it; below its function, which starts in no time.
-    printed = rrl("teacher", "export", str(first_run.folder), "--name", "first", "--onnx")
+    printed = rrl("teacher", "export", str(first_run), "--name", "first", "--onnx")
     exported = tmp_path / "cache" / "exported" / "Catch" / "first"
     assert str(exported) in printed
     assert sorted(path.name for path in exported.iterdir()) == [
@@ -113,14 +117,15 @@ def test_a_student_teaches_the_next_one_and_the_line_adds_up(
         "params.safetensors",
     ]
     first = load_teacher(exported).card
-    check_card(first, first_run, first_progress, by_hand)
+    check_card(first, first_run, begun, by_hand)
 
-    second_run = catch_run("qdagger", *TINY, "--teacher.checkpoint=Catch/first", "--seed=1")
-    second_progress = finish(second_run)
-    export(second_run.folder, name="second")
+    ended = train(
+        second_run, "--teacher.checkpoint=Catch/first", "--seed=1", monkeypatch=monkeypatch
+    )
+    export(second_run, name="second")
     capsys.readouterr()
     second = load_teacher(tmp_path / "cache" / "exported" / "Catch" / "second").card
-    check_card(second, second_run, second_progress, first)
+    check_card(second, second_run, ended, first)
 
     lineage("Catch/second", as_json=True)
     line = json.loads(capsys.readouterr().out)
@@ -129,19 +134,16 @@ def test_a_student_teaches_the_next_one_and_the_line_adds_up(
         (2, "first"),
         (3, "second"),
     ]
-    assert first_run.commit is not None and second_run.commit is not None
+    one, other = begun.record, ended.record
     # Nobody knows what the teacher by hand cost: each total is a bound.
     assert totals(line) == {
-        "environment_frames": (first_progress.actor_steps + second_progress.actor_steps, True),
-        "teacher_frames": (first_progress.teacher_steps + second_progress.teacher_steps, True),
+        "environment_frames": (one.progress.actor_steps + other.progress.actor_steps, True),
+        "teacher_frames": (one.progress.teacher_steps + other.progress.teacher_steps, True),
         # Twice 200 offline and 25 online.
         "gradient_updates": (450, True),
-        "hardware_seconds": (
-            pytest.approx(first_run.commit.record.seconds + second_run.commit.record.seconds),
-            True,
-        ),
+        "hardware_seconds": (pytest.approx(one.seconds + other.seconds), True),
     }
-    lineage(str(second_run.folder))
+    lineage(str(second_run))
     shown = capsys.readouterr().out
     assert "at least 450" in shown
     assert "teacher: first" in shown and "teacher: catch_by_hand" in shown

@@ -439,9 +439,11 @@ def test_an_actor_that_nobody_told_of_the_teacher_it_is_to_ask_says_so(
         )
         run.offer(1, motionless)
         stop = threading.Event()
-        threading.Timer(15.0, stop.set).start()
+        in_vain = threading.Timer(15.0, stop.set)
+        in_vain.start()
         with pytest.raises(UserError, match="asks its teacher .*: give --teacher-address"):
             build_actor(config).run(stop)
+        in_vain.cancel()
         # Weaned, and with the guide's time over, it needs none.
         run.move(weaning_weight=0.0, actor_steps=10**8)
         with running(build_actor(config)):

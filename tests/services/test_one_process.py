@@ -91,6 +91,43 @@ def test_a_run_goes_through_its_stages_to_the_end(
     assert threading.active_count() <= threads + 8
 
 
+STUDENTS = {
+    "rainbow": {
+        "network.head": "categorical",
+        "network.num_atoms": 11,
+        "network.noisy": True,
+        "student.double": True,
+        "student.priority_exponent": 0.5,
+    },
+    "iqn": {"network.head": "implicit_quantile", "network.num_atoms": 8},
+    "drq": {
+        "network.name": "small_cnn",
+        "network.dueling": True,
+        "student.random_shift": 1,
+        "student.intensity_scale": 0.05,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "student",
+    ["rainbow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("iqn", "drq"))],
+)
+def test_students_of_every_kind_go_through_every_role(
+    student: str, catch_teacher: Path, tmp_path: Path
+) -> None:
+    experiment = experiment_of("qdagger", catch_teacher, **STUDENTS[student])
+    assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
+    commit = newest_commit(tmp_path / "run")
+    assert commit is not None
+    progress = commit.record.progress
+    assert progress.online_updates == 100
+    # C51's cross-entropy of 11 atoms is ln 11 = 2.4 where nothing is known yet: above the 1 that
+    # the first transitions enter with.
+    prioritised = experiment.config.student.priority_exponent > 0.0
+    assert (progress.max_priority > 1.0) == prioritised
+
+
 def test_a_run_that_is_stopped_commits_and_goes_on(catch_teacher: Path, tmp_path: Path) -> None:
     experiment = experiment_of("jsrl", catch_teacher)
     stop = threading.Event()

@@ -495,12 +495,13 @@ def test_a_student_that_begins_to_play_at_once_is_no_server_that_fell_back(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    transitions, student_plays = 500, 3
+    transitions, student_plays, played = 500, 3, threading.Event()
     with serving_replay(tmp_path, CATCH, min_student_size=transitions) as address:
 
         def count_late(config: PreloadConfig, timeout_seconds: float = 10.0) -> int:
             """The importer's look at the table comes after the student's first steps."""
-            if inserted(address, STUDENT_TABLE) == transitions:
+            if inserted(address, STUDENT_TABLE) == transitions and not played.is_set():
+                played.set()
                 writer = ReplayWriter(address, STUDENT_TABLE, CATCH, 1)
                 for _ in range(student_plays):
                     writer.append(0, StepRow(np.zeros((10, 5), np.uint8), 0, 0.0, False, None))

@@ -82,7 +82,7 @@ class Painter:
         axes.legend(loc="upper left", bbox_to_anchor=(1.09, 1.0), frameon=False)
         caption = (
             "Interquartile mean over runs, 0: the random policy, 1: the teacher; against "
-            "environment frames of the student's own play. "
+            "environment frames played online. "
             + self._behind(interval_over_runs(self._aggregates))
         )
         picture = Picture(
@@ -153,7 +153,7 @@ class Painter:
             found = entry.improvement
             ends = (float(found.point[0]), float(found.low[0]), float(found.high[0]))
             interval_bar(axes, row, ends, self._styles[entry.entry][0])
-            values.append(f"{self._label(entry)} {ends[0]:.2f} ({ends[1]:.2f} to {ends[2]:.2f})")
+            values.append(f"{self._label(entry)} {_in_words(entry, ends)}")
         self._name_rows(axes)
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel("probability of a score above the teacher's")
@@ -178,8 +178,8 @@ class Painter:
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="upper center", ncols=min(5, len(labels)), frameon=False)
         caption = (
-            "Mean return over seeds, against environment frames of the student's own play; black "
-            "line: teacher, dotted line: random policy. "
+            "Mean return over seeds, against environment frames played online; black line: "
+            "teacher, dotted line: random policy. "
             + self._behind(interval_over_seeds(self._aggregates))
         )
         picture = Picture(
@@ -223,11 +223,17 @@ class Painter:
         return label if played == asked else f"{label} ({played} of {asked} games)"
 
     def _ranking(self) -> str:
-        found = ((self._label(entry), *entry.final_iqm) for entry in self._aggregates.entries)
         return "; ".join(
-            f"{name} {p:.2f} ({low:.2f} to {high:.2f})" for name, p, low, high in found
+            f"{self._label(entry)} {_in_words(entry, entry.final_iqm)}"
+            for entry in self._aggregates.entries
         )
 
     def _behind(self, interval: str) -> str:
         words = (play_behind(self._aggregates), interval, self._remark)
         return " ".join(word for word in words if word)
+
+
+def _in_words(entry: EntryAggregates, ends: tuple[float, float, float]) -> str:
+    """A point, and its interval where there is one."""
+    point, low, high = ends
+    return f"{point:.2f} ({low:.2f} to {high:.2f})" if entry.has_intervals else f"{point:.2f}"

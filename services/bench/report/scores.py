@@ -26,8 +26,8 @@ class EntryScores:
     Attributes:
         entry: Its name.
         games: G games, in the order of the suite.
-        frames: int64 [P], environment frames of the student's own play, rising; the points that all
-            its runs have. The last are those of the final weights.
+        frames: int64 [P], environment frames of online play, rising; the points that all its runs
+            have. The last are those of the final weights.
         returns: float64 [R, G, P], mean returns of R repetitions.
         scores: float64 [R, G, P], the same, teacher-normalised.
         episodes: Episodes of an evaluation during the runs, the fewest; None where there is none

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,16 @@ def test_what_has_run_stays_as_it_was(
     with pytest.raises(UserError, match=message):
         _open(folder, suite_text.replace(found, given))
     assert folder.suite.read_text() == suite_text
+
+
+@pytest.mark.parametrize("left", ["teacher_runs", "teachers"])
+def test_teachers_that_were_made_in_another_way_are_not_taken_for_the_suites(
+    folder: BenchFolder, suite_text: str, left: str
+) -> None:
+    shutil.rmtree(folder.runs)
+    (folder.path / left / "asterix").mkdir(parents=True)
+    with pytest.raises(UserError, match=f"{left} was made with .*: the teacher has changed"):
+        _open(folder, suite_text.replace("teachers/{game}", "others/{game}"))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, suite_text: str) -> None:

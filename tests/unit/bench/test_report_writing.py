@@ -150,6 +150,8 @@ def test_one_run_of_each_game_is_shown_without_an_interval(
     assert "<td>none: one run of each game</td>" in page
     assert "<td>0.50</td><td>no run</td>" in page
     assert "0.500 to 0.500" not in page
+    # Nor in what the figures are described by.
+    assert "0.50 to 0.50" not in page
 
 
 def test_names_with_html_in_them_are_shown_as_they_are(

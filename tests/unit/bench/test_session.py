@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from services.bench.folder import LOCK
+from services.bench.folder import LOCK, BenchFolder
+from services.bench.plan import plan_suite
 from services.bench.session import run_suite
+from services.bench.stand_in import make_stand_in
+from services.bench.suite import read_suite
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
@@ -63,3 +66,17 @@ def test_a_folder_that_is_in_use_keeps_the_suite_that_is_run_there(tmp_path: Pat
     with locked(out / LOCK), pytest.raises(UserError, match="in use by another process"):
         run_suite(grown, out, threading.Event(), jobs=1)
     assert (out / "suite.toml").read_text() == SMOKE.read_text()
+
+
+def test_a_teacher_that_is_exported_needs_its_run_no_more(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    suite, text = read_suite(SMOKE)
+    (teacher,) = plan_suite(suite, BenchFolder(out)).teachers
+    assert teacher.export is not None
+    make_stand_in(teacher.export, teacher.config)
+    (out / "suite.toml").write_text(text)
+    stopped_at_once = threading.Event()
+    stopped_at_once.set()
+    result = run_suite(SMOKE, out, stopped_at_once, jobs=1, only="tabula_rasa/*/seed0")
+    # Of the teacher and its student the teacher is there.
+    assert (result.finished, result.asked) == (1, 2)
