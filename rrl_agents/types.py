@@ -98,6 +98,8 @@ class Progress:
         actor_steps: Decisions the students have played into their table.
         weaning_weight: Weight of the distillation term, in [0, 1]; once 0 it stays 0.
         student_return: Mean return of the newest evaluation, None before the first.
+        online_return: The same of weights that have learned online, what weaning reads; None before
+            the first.
         teacher_return: Mean return of the teacher under the evaluation protocol, None until known.
         random_return: Mean return of the uniformly random policy.
         weights_version: Grows with each publication of weights; 0 before the first.
@@ -115,6 +117,7 @@ class Progress:
     actor_steps: int = 0
     weaning_weight: float = 1.0
     student_return: float | None = None
+    online_return: float | None = None
     weights_version: int = 0
     evaluations: int = 0
     max_priority: float = 1.0

@@ -1,8 +1,10 @@
 """Weaning: how much the student still listens to its teacher (Agarwal et al., 2022, section 4.1).
 
 The weight lambda is 1 during the offline stage. Online it is what the student still lacks,
-max(1 - teacher-normalised score, 0), until `wean_steps` decisions, and 0 from then on. A weight
-that has once been 0 stays 0: the teacher may be gone by then.
+max(1 - teacher-normalised score, 0), until `wean_steps` decisions, and 0 from then on; the score is
+that of weights that have learned online, as in the released code: how well the offline stage went
+says nothing about going on without a teacher. A weight that has once been 0 stays 0: the teacher may
+be gone by then.
 """
 
 from __future__ import annotations
@@ -64,8 +66,6 @@ def until_time_is_up(wean_steps: int) -> Callable[[Progress], float]:
 
 
 def _student_score(progress: Progress) -> float | None:
-    if progress.student_return is None or progress.teacher_return is None:
+    if progress.online_return is None or progress.teacher_return is None:
         return None
-    return normalised_score(
-        progress.student_return, progress.random_return, progress.teacher_return
-    )
+    return normalised_score(progress.online_return, progress.random_return, progress.teacher_return)

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.environments.atari import MAX_EPISODE_STEPS
+from rrl_agents.environments.kinds import ATARI_STICKY_ACTION_PROBABILITY
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.types import EnvironmentSpec
@@ -85,7 +87,22 @@ def random_source(environment: EnvironmentConfig) -> str:
     """Where the random policy's mean return comes from, in words."""
     if environment.random_return is not None:
         return "given in the suite's settings"
-    return _RANDOM_SOURCES[environment.name]
+    source = _RANDOM_SOURCES[environment.name]
+    # Of the others the environment itself refuses what was measured under another protocol.
+    if environment.name == "atari" and not _is_the_tables(environment):
+        return (
+            f"{source}; of another protocol than these scores: sticky actions "
+            f"{ATARI_STICKY_ACTION_PROBABILITY}, episodes of up to {MAX_EPISODE_STEPS:,} steps"
+        )
+    return source
+
+
+def _is_the_tables(environment: EnvironmentConfig) -> bool:
+    """Whether Atari is played as it was for the papers' table."""
+    steps = environment.max_episode_steps
+    return environment.sticky_actions == ATARI_STICKY_ACTION_PROBABILITY and (
+        steps is None or steps == MAX_EPISODE_STEPS
+    )
 
 
 def card_score(card: TeacherCard) -> TeacherScore | None:

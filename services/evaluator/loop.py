@@ -199,6 +199,8 @@ class Evaluator:
                 # The last weights were due, and known, before the run declared them final.
                 update = self._weights.fetch(0)
         except LearnerUnavailable:
+            # One that comes back may ask for the same weights again, whose result it has lost.
+            self._known_version = 0
             return None
         return update
 

@@ -45,7 +45,14 @@ def resolve(config: ExperimentConfig) -> Experiment:
     _check_teacher_fits(card, experiment)
     _check_scale(experiment)
     _check_budgets(experiment)
-    return dataclasses.replace(experiment, data=_recorded_data(experiment))
+    experiment = dataclasses.replace(experiment, data=_recorded_data(experiment))
+    if experiment.data is not None and experiment.targets.teacher_steps < 1:
+        raise UserError(
+            f"none of the recorded data in {experiment.data.path} would be used: teacher_steps is "
+            f"{config.teacher_steps}, replay_capacity {config.replay_capacity}; raise them, the "
+            f"latter above min_replay_size {experiment.recipe.q_learning.min_replay_size}"
+        )
+    return experiment
 
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
@@ -93,6 +100,11 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
         changes: dict[str, Any] = {"distillation": told}
         config = dataclasses.replace(config, method=dataclasses.replace(method, **changes))
     if make_recipe(method).initial_weights == "teacher":
+        if card.output != "q_values":
+            raise ValueError(
+                f"teacher {card.name} gives {card.output}, which Q-learning cannot go on from: "
+                "choose another teacher, or a method like qdagger"
+            )
         if card.network is None:
             raise ValueError(
                 f"teacher {card.name} has no network of ours or of Dopamine's, so its weights "
@@ -154,6 +166,11 @@ def _check_budgets(experiment: Experiment) -> None:
         raise UserError(
             f"online_steps {experiment.config.online_steps} leave nothing to learn from after "
             f"min_replay_size {experiment.recipe.q_learning.min_replay_size}: raise the former"
+        )
+    if experiment.recipe.needs_teacher_data and targets.teacher_steps == 0:
+        raise UserError(
+            f"{experiment.recipe.name} learns from the teacher's data, and teacher_steps is 0: "
+            "raise it"
         )
     _check_capacity(experiment)
 

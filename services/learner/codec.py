@@ -80,6 +80,8 @@ def progress_to_proto(progress: Progress) -> learner_pb2.Progress:
     )
     if progress.student_return is not None:
         message.student_return = progress.student_return
+    if progress.online_return is not None:
+        message.online_return = progress.online_return
     if progress.teacher_return is not None:
         message.teacher_return = progress.teacher_return
     return message
@@ -99,6 +101,7 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
         actor_steps=message.actor_steps,
         weaning_weight=message.weaning_weight,
         student_return=message.student_return if message.HasField("student_return") else None,
+        online_return=message.online_return if message.HasField("online_return") else None,
         teacher_return=message.teacher_return if message.HasField("teacher_return") else None,
         random_return=message.random_return,
         weights_version=message.weights_version,

@@ -57,7 +57,9 @@ class EvaluationDesk:
             return
         for record in read_records(self._records):
             if record.final and record.learner_updates == progress.learner_updates:
-                self._clock.take_return(fmean(record.episode_returns), of_teacher=False)
+                self._clock.take_return(
+                    fmean(record.episode_returns), of_teacher=False, learned_online=True
+                )
                 self._final_is_done = True
                 return
 
@@ -85,7 +87,9 @@ class EvaluationDesk:
                 f"weights {report.weights_version} are not due for evaluation; "
                 "ask for those that are"
             )
-        progress = self._clock.take_return(report.mean_return, of_teacher=of_teacher)
+        progress = self._clock.take_return(
+            report.mean_return, of_teacher=of_teacher, learned_online=played.online_updates > 0
+        )
         # Where the disk is full, weaning has still heard of it, and the same report may come again.
         append_record(
             self._records,

@@ -71,8 +71,15 @@ class RunClock:
         if largest > self._progress.max_priority:
             self._change(max_priority=largest)
 
-    def take_return(self, mean_return: float, *, of_teacher: bool) -> Progress:
+    def take_return(
+        self, mean_return: float, *, of_teacher: bool, learned_online: bool = False
+    ) -> Progress:
         """Take the result of an evaluation in.
+
+        Args:
+            mean_return: Over its episodes.
+            of_teacher: The teacher played, not the student.
+            learned_online: The student's weights had learned online: weaning reads their return.
 
         Returns:
             The progress after it.
@@ -84,6 +91,7 @@ class RunClock:
                 dataclasses.replace(
                     self._progress,
                     student_return=mean_return,
+                    online_return=mean_return if learned_online else self._progress.online_return,
                     evaluations=self._progress.evaluations + 1,
                 )
             )

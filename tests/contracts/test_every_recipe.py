@@ -72,11 +72,11 @@ def _batch(*, answered: float = 1.0) -> Batch:
 
 
 def _states_of_a_run() -> Iterator[Progress]:
-    for stage, student_return, actor_steps in itertools.product(
+    for stage, online_return, actor_steps in itertools.product(
         Stage, (None, -30.0, 0.0, 30.0), (0, 10**5, 10**8)
     ):
         yield dataclasses.replace(
-            BEGINNING, stage=stage, student_return=student_return, actor_steps=actor_steps
+            BEGINNING, stage=stage, online_return=online_return, actor_steps=actor_steps
         )
 
 
@@ -114,7 +114,7 @@ def test_schedules_stay_finite_and_in_range_over_a_whole_run(method: str) -> Non
 def test_the_finished_student_needs_no_teacher(method: str) -> None:
     recipe = _recipe(method)
     progress = dataclasses.replace(
-        BEGINNING, stage=Stage.ONLINE, actor_steps=10**8, student_return=0.0
+        BEGINNING, stage=Stage.ONLINE, actor_steps=10**8, online_return=0.0
     )
     weaned = dataclasses.replace(progress, weaning_weight=recipe.weaning_weight(progress))
     assert not recipe.needs_teacher(weaned)

@@ -303,6 +303,19 @@ def test_updates_wait_for_an_evaluation_that_is_due_where_they_are_told_to(
         work(learner, 4)
 
 
+def test_an_evaluation_of_weights_that_learned_online_weans(workplace: Workplace) -> None:
+    learner = workplace.learner
+    fill(workplace.replay.address, TEACHER_TABLE)
+    fill(workplace.replay.address, STUDENT_TABLE)
+    # Due after 5 online updates; version 12 has had 6 + 5.
+    work(learner, 6 + 5)
+    report = EvaluationReport(
+        weights_version=12, episode_returns=(1.0, -1.0), episode_steps=(9, 9), epsilon=0.001
+    )
+    # Mean 0: (0 + 0.6) / (1 + 0.6) = 0.375 of the way, so lambda is 0.625.
+    assert learner.take_evaluation(report).weaning_weight == pytest.approx(0.625)
+
+
 def leaf(params: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         params = params[key]
@@ -347,11 +360,10 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
         assert refused_by_the_server(address, []) is grpc.StatusCode.INVALID_ARGUMENT
         assert results.progress().progress.weaning_weight == 1.0
 
-        # Mean 0: (0 + 0.6) / (1 + 0.6) = 0.375 of the way, so lambda is 0.625.
+        # These weights have not learned online yet: their return is known, and weans nobody.
         progress = results.report(report)
-        assert progress.student_return == 0.0
-        assert progress.weaning_weight == pytest.approx(0.625)
-        assert acting.fetch(7).progress.weaning_weight == pytest.approx(0.625)
+        assert (progress.student_return, progress.online_return) == (0.0, None)
+        assert progress.weaning_weight == acting.fetch(7).progress.weaning_weight == 1.0
         with pytest.raises(EvaluationRefused, match="weights 7 are not due"):
             results.report(report)
         (record,) = read_records(run / "metrics" / "evaluations.jsonl")

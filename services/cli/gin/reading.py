@@ -61,13 +61,21 @@ def read(files: Sequence[str], single: Sequence[str]) -> GinText:
     for file in files:
         statements += _statements_of_file(file, (), notes)
     for text in single:
-        statements += parse(text, COMMAND_LINE)
+        statements += _with_included(parse(text, COMMAND_LINE), (), notes)
     macros = {one.name: one for one in statements if isinstance(one, MacroDefinition)}
     bindings = tuple(
         dataclasses.replace(one, value=_without_macros(one.value, macros, one.where, ()))
         for one in statements
         if isinstance(one, Binding)
     )
+    values = [one.value for one in statements if not isinstance(one, Include)]
+    used = {name for value in values for name in _named(value)}
+    notes += [
+        f"{one.where}: {name} = ... gives a macro that nothing uses; a binding is NAME.PARAMETER = "
+        "VALUE"
+        for name, one in macros.items()
+        if name not in used
+    ]
     return GinText(bindings=bindings, notes=tuple(notes))
 
 
@@ -81,9 +89,16 @@ def _statements_of_file(
         content = read_bounded(path, MAX_BYTES, what="a gin file").decode("utf-8")
     except ValueError as error:
         raise UserError(f"--gin_files: {error}") from error
-    for statement in parse(content, name):
+    yield from _with_included(parse(content, name), (*including, name), notes)
+
+
+def _with_included(
+    statements: Sequence[Statement], including: tuple[str, ...], notes: list[str]
+) -> Iterator[Statement]:
+    """Statements with those of included files in the places of includes."""
+    for statement in statements:
         if isinstance(statement, Include):
-            yield from _statements_of_file(statement.path, (*including, name), notes)
+            yield from _statements_of_file(statement.path, including, notes)
         else:
             yield statement
 
@@ -103,6 +118,15 @@ def _found(name: str, notes: list[str]) -> Path:
         f"--gin_files: {name} is not there, and rrl ships no {path.name}{near}. It ships "
         f"{', '.join(one.name for one in known.values())}"
     )
+
+
+def _named(value: object) -> Iterator[str]:
+    """Names of the macros in a value."""
+    if isinstance(value, Macro):
+        yield value.name
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _named(one)
 
 
 def _without_macros(

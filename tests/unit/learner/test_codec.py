@@ -28,6 +28,7 @@ RETURNS = st.floats(-1e6, 1e6)
         random_return=RETURNS,
         teacher_return=st.none() | RETURNS,
         student_return=st.none() | RETURNS,
+        online_return=st.none() | RETURNS,
         stage=st.sampled_from(Stage),
         teacher_steps=COUNTS,
         offline_updates=COUNTS,

@@ -29,25 +29,28 @@ def test_an_evaluation_weans_the_student_by_what_it_has_reached() -> None:
     run = clock()
     run.enter(Stage.ONLINE)
     assert run.progress.weaning_weight == 1.0
-    after = run.take_return(4.0, of_teacher=False)
+    after = run.take_return(4.0, of_teacher=False, learned_online=True)
     # 1 - (4 - 0) / (10 - 0)
     assert after.weaning_weight == pytest.approx(0.6)
     assert (after.student_return, after.evaluations) == (4.0, 1)
 
 
-def test_an_offline_evaluation_counts_when_the_online_phase_begins() -> None:
+def test_how_well_the_offline_phase_went_does_not_wean() -> None:
     run = clock()
     run.enter(Stage.OFFLINE)
-    assert run.take_return(5.0, of_teacher=False).weaning_weight == 1.0
+    run.take_return(12.0, of_teacher=False)
     run.enter(Stage.ONLINE)
-    assert run.progress.weaning_weight == pytest.approx(0.5)
+    # Better than the teacher, but of weights that have not learned online.
+    assert run.take_return(12.0, of_teacher=False).weaning_weight == 1.0
+    assert run.progress.student_return == 12.0
+    assert run.take_return(5.0, of_teacher=False, learned_online=True).weaning_weight == 0.5
 
 
 def test_a_weaned_student_stays_weaned() -> None:
     run = clock()
     run.enter(Stage.ONLINE)
-    assert run.take_return(12.0, of_teacher=False).weaning_weight == 0.0
-    assert run.take_return(1.0, of_teacher=False).weaning_weight == 0.0
+    assert run.take_return(12.0, of_teacher=False, learned_online=True).weaning_weight == 0.0
+    assert run.take_return(1.0, of_teacher=False, learned_online=True).weaning_weight == 0.0
 
 
 def test_weaning_ends_with_the_students_steps() -> None:

@@ -40,7 +40,7 @@ ONLINE = Progress(random_return=-20.0, teacher_return=20.0, stage=Stage.ONLINE)
 
 def test_qdagger_distils_with_full_weight_offline_on_the_teachers_data() -> None:
     recipe = qdagger(QDaggerConfig())
-    offline = dataclasses.replace(ONLINE, stage=Stage.OFFLINE, student_return=10.0)
+    offline = dataclasses.replace(ONLINE, stage=Stage.OFFLINE, online_return=10.0)
     assert recipe.weaning_weight(offline) == 1.0
     assert recipe.term_weights(offline) == {"td": 1.0, "distillation": 3.0}
     assert recipe.learning_rate(offline) == 1e-4
@@ -50,7 +50,7 @@ def test_qdagger_distils_with_full_weight_offline_on_the_teachers_data() -> None
 
 def test_qdagger_weans_online_by_the_score_on_the_students_data() -> None:
     recipe = qdagger(QDaggerConfig())
-    halfway = dataclasses.replace(ONLINE, student_return=0.0)
+    halfway = dataclasses.replace(ONLINE, online_return=0.0)
     progress = dataclasses.replace(halfway, weaning_weight=recipe.weaning_weight(halfway))
     # Score 1/2: lambda 1/2, distillation 3 / 2, rate (1e-4 + 1e-5) / 2.
     assert recipe.term_weights(progress) == {"td": 1.0, "distillation": 1.5}
@@ -85,8 +85,8 @@ def test_tabula_rasa_is_one_step_q_learning_without_a_teacher() -> None:
 def test_kickstarting_is_qdagger_without_its_offline_stage() -> None:
     recipe, original = kickstarting(KickstartingConfig()), qdagger(QDaggerConfig())
     assert (recipe.offline_updates, recipe.needs_teacher_data) == (0, False)
-    for student_return in (None, 0.0, 30.0):
-        progress = dataclasses.replace(ONLINE, student_return=student_return)
+    for online_return in (None, 0.0, 30.0):
+        progress = dataclasses.replace(ONLINE, online_return=online_return)
         assert recipe.weaning_weight(progress) == original.weaning_weight(progress)
         assert recipe.term_weights(progress) == original.term_weights(progress)
         assert recipe.learning_rate(progress) == original.learning_rate(progress)
@@ -100,7 +100,7 @@ def test_dagger_alone_gives_the_td_loss_no_weight() -> None:
 
 def test_ql_dagger_listens_to_the_teacher_until_its_time_is_up_whatever_the_score() -> None:
     recipe = ql_dagger(QlDaggerConfig())
-    better = dataclasses.replace(ONLINE, student_return=30.0)
+    better = dataclasses.replace(ONLINE, online_return=30.0)
     assert recipe.weaning_weight(better) == 1.0
     assert recipe.term_weights(better) == {"td": 1.0, "distillation": 3.0}
     assert recipe.weaning_weight(dataclasses.replace(better, actor_steps=1_500_000)) == 0.0
@@ -109,7 +109,7 @@ def test_ql_dagger_listens_to_the_teacher_until_its_time_is_up_whatever_the_scor
 def test_dqfd_weans_the_margin_by_the_score() -> None:
     recipe = dqfd(DqfdConfig())
     # Score 1/2.
-    halfway = dataclasses.replace(ONLINE, student_return=0.0)
+    halfway = dataclasses.replace(ONLINE, online_return=0.0)
     progress = dataclasses.replace(halfway, weaning_weight=recipe.weaning_weight(halfway))
     assert recipe.term_weights(progress) == {"td": 1.0, "margin": 0.5}
     assert recipe.learning_rate(progress) == 1e-4

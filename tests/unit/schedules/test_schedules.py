@@ -22,35 +22,35 @@ progresses = st.builds(
     stage=st.sampled_from(Stage),
     actor_steps=st.integers(0, 200),
     weaning_weight=st.floats(0, 1),
-    student_return=st.none() | st.floats(-1e6, 1e6),
+    online_return=st.none() | st.floats(-1e6, 1e6),
 )
 
 
 @pytest.mark.parametrize(
-    ("student_return", "expected"),
+    ("online_return", "expected"),
     # Score (G + 20) / 40; what is missing to 1, within [0, 1].
     [(None, 1.0), (-20.0, 1.0), (-24.0, 1.0), (0.0, 0.5), (10.0, 0.25), (20.0, 0.0), (21.0, 0.0)],
 )
 def test_online_the_weight_is_what_the_student_lacks(
-    student_return: float | None, expected: float
+    online_return: float | None, expected: float
 ) -> None:
-    progress = dataclasses.replace(ONLINE, student_return=student_return)
+    progress = dataclasses.replace(ONLINE, online_return=online_return)
     assert until_matching_teacher(100)(progress) == pytest.approx(expected)
 
 
 def test_offline_the_weight_is_one_whatever_the_score() -> None:
-    progress = dataclasses.replace(ONLINE, stage=Stage.OFFLINE, student_return=15.0)
+    progress = dataclasses.replace(ONLINE, stage=Stage.OFFLINE, online_return=15.0)
     assert until_matching_teacher(100)(progress) == 1.0
 
 
 @pytest.mark.parametrize(("actor_steps", "expected"), [(99, 0.5), (100, 0.0), (101, 0.0)])
 def test_weaning_ends_at_its_last_step(actor_steps: int, expected: float) -> None:
-    progress = dataclasses.replace(ONLINE, actor_steps=actor_steps, student_return=0.0)
+    progress = dataclasses.replace(ONLINE, actor_steps=actor_steps, online_return=0.0)
     assert until_matching_teacher(100)(progress) == expected
 
 
 def test_the_weight_is_one_until_the_teachers_return_is_known() -> None:
-    progress = dataclasses.replace(ONLINE, teacher_return=None, student_return=0.0)
+    progress = dataclasses.replace(ONLINE, teacher_return=None, online_return=0.0)
     assert until_matching_teacher(100)(progress) == 1.0
 
 

@@ -92,6 +92,7 @@ class Progress(google.protobuf.message.Message):
     WEIGHTS_VERSION_FIELD_NUMBER: builtins.int
     EVALUATIONS_FIELD_NUMBER: builtins.int
     MAX_PRIORITY_FIELD_NUMBER: builtins.int
+    ONLINE_RETURN_FIELD_NUMBER: builtins.int
     stage: global___Stage.ValueType
     teacher_steps: builtins.int
     """Agent steps the teacher has played into its table."""
@@ -114,6 +115,10 @@ class Progress(google.protobuf.message.Message):
     """Evaluations taken in so far."""
     max_priority: builtins.float
     """Largest priority that the student's transitions have been given: what new ones enter with."""
+    online_return: builtins.float
+    """Mean return of the newest evaluation of weights that have learned online, what weaning reads;
+    absent before the first.
+    """
     def __init__(
         self,
         *,
@@ -129,9 +134,12 @@ class Progress(google.protobuf.message.Message):
         weights_version: builtins.int = ...,
         evaluations: builtins.int = ...,
         max_priority: builtins.float = ...,
+        online_return: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "max_priority", b"max_priority", "offline_updates", b"offline_updates", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    def HasField(self, field_name: typing_extensions.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "online_return", b"online_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing_extensions.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "max_priority", b"max_priority", "offline_updates", b"offline_updates", "online_return", b"online_return", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing_extensions.Literal["_online_return", b"_online_return"]) -> typing_extensions.Literal["online_return"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing_extensions.Literal["_student_return", b"_student_return"]) -> typing_extensions.Literal["student_return"] | None: ...
     @typing.overload

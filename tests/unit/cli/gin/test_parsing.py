@@ -138,6 +138,22 @@ def test_an_included_file_counts_where_it_is_included(tmp_path: Path) -> None:
     assert [one.value for one in read([outer], []).bindings] == [1, 2, 3]
 
 
+def test_the_command_line_may_include_a_file(tmp_path: Path) -> None:
+    inner = written(tmp_path / "inner.gin", "A.b = 1")
+    assert [one.value for one in read([], [f"include '{inner}'", "A.b = 2"]).bindings] == [1, 2]
+    with pytest.raises(UserError, match="none.gin is not there"):
+        read([], ["include 'none.gin'"])
+
+
+def test_a_macro_that_nothing_uses_is_told() -> None:
+    # For "Runner.num_iterations = 3", likely.
+    found = read([], ["num_iterations = 3", "n = 4", "A.b = (1, %n)"])
+    assert found.notes == (
+        "--gin_bindings: num_iterations = ... gives a macro that nothing uses; a binding is "
+        "NAME.PARAMETER = VALUE",
+    )
+
+
 def test_macros_are_their_values_wherever_they_are_defined(tmp_path: Path) -> None:
     file = written(tmp_path / "a.gin", "A.b = %n\nA.c = (%n, [%m])\nm = %n\nn = 3")
     assert [one.value for one in read([file], []).bindings] == [3, (3, [3])]
