@@ -3,8 +3,8 @@
 The weight lambda is 1 during the offline stage. Online it is what the student still lacks,
 max(1 - teacher-normalised score, 0), until `wean_steps` decisions, and 0 from then on; the score is
 that of weights that have learned online, as in the released code: how well the offline stage went
-says nothing about going on without a teacher. A weight that has once been 0 stays 0: the teacher may
-be gone by then.
+says nothing about going on without a teacher. A weight that has once been 0 stays 0: the teacher
+may be gone by then.
 """
 
 from __future__ import annotations
