@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.bench.plan import PlannedRun
-from services.bench.worker import Doing
+from services.bench.run_messages import Doing
 from services.launcher.progress_estimates import format_duration
 
 PLAIN_INTERVAL_SECONDS = 30.0

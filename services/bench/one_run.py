@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.bench.plan import PlannedRun
 from services.bench.replay_files import drop_replay
-from services.bench.worker import Doing, Ended
+from services.bench.run_messages import Doing, Ended
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from services.bench.plan import PlannedRun
-from services.bench.worker import Doing
+from services.bench.run_messages import Doing
 from services.bench.workers import COMMIT_SECONDS, News, Workers
 
 MAX_DEATHS = 3

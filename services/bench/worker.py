@@ -25,6 +25,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.bench.run_messages import Doing, Ended
+
 if TYPE_CHECKING:
     from services.bench.plan import PlannedRun
 
@@ -54,36 +56,6 @@ class WorkerConfig:
     log: Path
     cache: Path
     workers: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Doing:
-    """How far a run is.
-
-    Attributes:
-        phase: Its phase, in words.
-        updates: Gradient steps of both phases.
-        updates_per_second: Their rate; 0 while it is not known.
-        clocks: Everything that grows while a run is at work.
-    """
-
-    phase: str
-    updates: int
-    updates_per_second: float
-    clocks: tuple[int, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a run ended in a worker.
-
-    Attributes:
-        finished: Whether it is finished; False where it was stopped.
-        error: Why it failed; None where it did not.
-    """
-
-    finished: bool
-    error: str | None = None
 
 
 def process_environment(

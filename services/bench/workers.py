@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun
-from services.bench.worker import QUIT, STOP, Doing, Ended, WorkerConfig, work
+from services.bench.run_messages import Doing, Ended
+from services.bench.worker import QUIT, STOP, WorkerConfig, work
 
 RUNS_PER_WORKER = 25
 """Then it is replaced: what libraries keep of one run after another is given back."""

@@ -209,7 +209,10 @@ class Painter:
             axes.fill_between(x, found.low, found.high, color=color, alpha=0.13, linewidth=0)
             axes.plot(x, found.point, dash, color=color, label=self._label(entry), linewidth=1.5)
         axes.set_title(game, fontsize=10)
-        frames_axis(axes, ticks=4, label="")
+        frames_axis(axes, ticks=4, label="environment frames")
+        if not any(game in entry.games for entry in self._aggregates.entries):
+            axes.set_xticks([])
+            axes.set_xlabel("no finished run yet")
 
     def _name_rows(self, axes: Axes) -> None:
         entries = self._aggregates.entries
@@ -220,7 +223,7 @@ class Painter:
         label = self._suite.label_of(entry.entry)
         played, asked = len(entry.scores.games), len(self._suite.games)
         # Fewer games than the others: not the same task.
-        return label if played == asked else f"{label} ({played} of {asked} games)"
+        return label if played == asked else f"{label} ({played}/{asked} games)"
 
     def _ranking(self) -> str:
         return "; ".join(

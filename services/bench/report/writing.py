@@ -32,6 +32,9 @@ from services.shared.errors import UserError
 
 SUMMARY, PAGE = "summary.json", "index.html"
 
+_MOST_NAMED = 10
+"""Runs that a remark names."""
+
 
 def write_report(
     suite: Suite,
@@ -150,15 +153,23 @@ def _remarks(scores: SuiteScores, check: ProtocolCheck) -> list[str]:
     remarks = [f"Scores do not compare: {one}." for one in check.differences]
     remarks += [f"Not known whether scores compare: {one}." for one in check.unknown]
     if scores.missing:
-        names = ", ".join(scores.missing)
+        names = named_runs(scores.missing)
         remarks.append(f"{_incomplete(scores)}: {names}.")
     if scores.left_out:
-        names = ", ".join(scores.left_out)
+        names = named_runs(scores.left_out)
         remarks.append(f"Not counted, as other games have fewer repetitions: {names}.")
     if scores.unscaled:
-        names = ", ".join(scores.unscaled)
+        names = named_runs(scores.unscaled)
         remarks.append(f"Not counted, as nobody knows the score of their teacher: {names}.")
     return remarks
+
+
+def named_runs(runs: Sequence[str]) -> str:
+    """The first few of many names; all of them stand in the summary."""
+    if len(runs) <= _MOST_NAMED:
+        return ", ".join(runs)
+    named = ", ".join(runs[:_MOST_NAMED])
+    return f"{named} and {len(runs) - _MOST_NAMED} more ({SUMMARY} names all)"
 
 
 def _short_remark(scores: SuiteScores, check: ProtocolCheck) -> str:

@@ -8,8 +8,8 @@ import pytest
 from services.bench.display import PLAIN_INTERVAL_SECONDS, BenchDisplay
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, plan_suite
+from services.bench.run_messages import Doing
 from services.bench.suite import Suite
-from services.bench.worker import Doing
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 
 from services.bench.folder import BenchFolder
 from services.bench.report.protocol import check_protocols
-from services.bench.report.writing import write_report
+from services.bench.report.writing import named_runs, write_report
 from services.bench.results import EvaluationRow, ReferenceRow, Results, write_results
 from services.bench.suite import Suite, parse_suite
 from services.cli.bench_report import bench_report
@@ -55,7 +55,7 @@ def test_a_report_says_what_the_scores_come_to_and_what_is_missing(
     page = (out / "index.html").read_text()
     assert "3 runs are missing" in page
     # Fewer games than the others: said where the entry is named.
-    assert "scratch (1 of 2 games)" in page
+    assert "scratch (1/2 games)" in page
     for file in ("iqm_curve", "final_iqm", "performance_profiles", "improvement", "games"):
         assert (out / f"{file}.png").read_bytes().startswith(b"\x89PNG")
     with (out / "iqm_curve.csv").open() as file:
@@ -169,3 +169,10 @@ def test_names_with_html_in_them_are_shown_as_they_are(
 def test_a_folder_without_a_suite_is_an_error_for_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a suite's folder"):
         bench_report(tmp_path)
+
+
+def test_a_remark_names_the_first_of_many_runs_and_says_how_many_more_there_are() -> None:
+    few = [f"qdagger/pong/seed{i}" for i in range(10)]
+    assert named_runs(few) == ", ".join(few)
+    shown = named_runs([*few, "qdagger/pong/seed10", "qdagger/pong/seed11"])
+    assert shown == ", ".join(few) + " and 2 more (summary.json names all)"

@@ -9,9 +9,9 @@ import pytest
 
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, plan_suite
+from services.bench.run_messages import Doing, Ended
 from services.bench.scheduling import MAX_DEATHS, Outcome, Schedule
 from services.bench.suite import parse_suite
-from services.bench.worker import Doing, Ended
 from services.bench.workers import News, Workers
 
 FINISHED = Ended(finished=True)
