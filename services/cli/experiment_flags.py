@@ -70,6 +70,8 @@ def _chosen(word: str, prog: str) -> tuple[str, str]:
         return word, PAPER
     if word in PAPER_PRESETS:
         return PAPER_PRESETS[word].method, word
+    if not word:
+        raise UserError(f"METHOD is missing; {_usage(prog)}")
     like = nearest(word, dict.fromkeys([*PRESETS, *PAPER_PRESETS]))
     hint = f" (did you mean {' or '.join(like)}?)" if like else ""
     raise UserError(f"{word!r} is no method{hint}; {_usage(prog)}")

@@ -90,6 +90,7 @@ def test_a_student_learns_from_its_teacher_until_it_plays_as_well(
     assert run.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_tabula_rasa_starts_no_teacher(
     catch_run: Callable[..., CatchRun], catch_teacher: Path

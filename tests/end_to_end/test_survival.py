@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MIN_REPLAY_SIZE = 200
 OFFLINE_UPDATES = 200
-ONLINE_STEPS = 14_200
+ONLINE_STEPS = 10_200
 
 MOST_STEPS_IN_BETWEEN = 100
 """A few hundredths of a second of two actors, at some 2,000 steps/s."""
@@ -124,26 +124,14 @@ def first_progress(run: CatchRun) -> Progress:
 
 
 @pytest.mark.timeout(900)
-def test_a_run_goes_on_after_every_way_of_dying_and_comes_to_its_end(run: CatchRun) -> None:
-    # A role is killed: the launcher stops the others and says how to go on.
-    run.start()
-    run.wait_until(lambda: has_committed_online_after(run, 0))
-    run.process("learner").send_signal(signal.SIGKILL)
-    assert run.wait() == 2
-    run.wait_until_alone()
-    (line,) = run.err.splitlines()
-    assert f"--run {run.folder} to go on from the last checkpoint" in line
-    committed = newest(run)
-
+def test_a_run_goes_on_after_a_kill_and_after_ctrl_c_and_comes_to_its_end(run: CatchRun) -> None:
     # Everything is killed at once, the launcher included.
     run.start()
-    assert_goes_on_from(run, committed)
-    run.wait_until(lambda: has_committed_online_after(run, committed.number))
+    run.wait_until(lambda: has_committed_online_after(run, 0))
     run.signal_group(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     run.wait_until_alone()
-    before, committed = committed, newest(run)
-    assert_not_behind(committed.record.progress, before)
+    committed = newest(run)
 
     # Ctrl-C: everybody stops in order, after a last commit.
     run.start()
@@ -171,7 +159,7 @@ def test_a_run_goes_on_after_every_way_of_dying_and_comes_to_its_end(run: CatchR
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("role", ["teacher", "replay", "actor", "evaluator", "launcher"])
+@pytest.mark.parametrize("role", ["teacher", "replay", "learner", "actor", "evaluator", "launcher"])
 def test_a_run_goes_on_after_the_death_of_any_process(run: CatchRun, role: str) -> None:
     run.start()
     run.wait_until(lambda: has_committed_online_after(run, 0))

@@ -239,15 +239,15 @@ def test_states_without_an_answer_are_stored_without_a_label_and_counted(
     play = table.play(Counting(), max_pending=2)
     teacher_policy.gate.clear()
     for _ in range(6):
-        play.step(lambda states: act(states, teacher.evaluate_future(states, 0.2)))
+        play.step(lambda states, starts: act(states, teacher.evaluate_future(states, 0.2)))
     assert table.annotator.unanswered_queries >= 4
     while table.annotator.unanswered_queries < 6:
-        play.step(lambda states: act(states, None))
+        play.step(lambda states, starts: act(states, None))
     lost = 6
     teacher_policy.gate.set()
     unasked = play_until_clock(play, 10)
     for _ in range(4):
-        play.step(lambda states: act(states, teacher.evaluate_future(states, 30)))
+        play.step(lambda states, starts: act(states, teacher.evaluate_future(states, 30)))
     play.finish()
     assert table.annotator.unanswered_queries == lost
     expected = transitions_by_definition(unasked + 4, labelled=set(range(unasked, unasked + 4)))
@@ -277,7 +277,7 @@ def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: 
     play = table.play(CatchEnvironment(4))
     # Nine steps and a reset, five times.
     for _ in range(50):
-        play.step(lambda states: (np.ones(len(states), np.int64), None))
+        play.step(lambda states, starts: (np.ones(len(states), np.int64), None))
     play.finish()
     assert table.inserted() == 4 * 5 * 9
     for batch in batches(table.address, layout):
