@@ -117,7 +117,7 @@ def transitions_by_definition(steps: int, labelled: set[int]) -> dict[tuple[int,
 def transitions_from_replay(address: str) -> dict[tuple[int, int], Transition]:
     """All that the table holds: enough batches to meet every item, all but surely."""
     found = {}
-    for batch, _, _ in batches(address, LAYOUT):
+    for batch in batches(address, LAYOUT):
         for row in range(32):
             newest = tuple(batch.observation[row, 0, :, -1].tolist())
             discount = float(batch.discount[row])
@@ -136,7 +136,7 @@ def transitions_from_replay(address: str) -> dict[tuple[int, int], Transition]:
 def batches(address: str, layout: ItemLayout) -> Iterator[Batch]:
     reader = ReplayReader(address, layout, GAMMA, 32)
     for _ in range(12 * table_counts(address)[STUDENT_TABLE].size // 32 + 2):
-        yield reader.sample(STUDENT_TABLE, timeout_seconds=20)
+        yield reader.sample(STUDENT_TABLE, timeout_seconds=20).batch
     reader.close()
 
 
