@@ -74,8 +74,8 @@ class Run:
 
 
 @contextlib.contextmanager
-def serving(run: Run) -> Iterator[str]:
-    server = WeightServer(run, host="127.0.0.1", port=0)
+def serving(run: Run, port: int = 0) -> Iterator[str]:
+    server = WeightServer(run, host="127.0.0.1", port=port)
     port = server.start()
     try:
         yield f"127.0.0.1:{port}"
@@ -265,6 +265,20 @@ def test_a_refused_evaluation_is_dropped_and_the_evaluator_goes_on(perfect: Para
         run.offer(8, perfect)
         wait_for(lambda: len(run.reports) == 1)
     assert run.reports[0].weights_version == 8
+
+
+def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: Params) -> None:
+    # It went on from a commit that knows nothing of the result it was told.
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    with contextlib.ExitStack() as roles:
+        with serving(run) as address:
+            roles.enter_context(running(build_evaluator(evaluator_config(address))))
+            run.offer(7, perfect)
+            wait_for(lambda: len(run.reports) == 1)
+        time.sleep(1.0)  # longer than the evaluator waits between two questions
+        with serving(run, port=int(address.rpartition(":")[2])):
+            wait_for(lambda: len(run.reports) == 2)
+    assert [report.weights_version for report in run.reports] == [7, 7]
 
 
 @pytest.fixture

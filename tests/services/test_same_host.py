@@ -162,8 +162,14 @@ def mappings() -> int:
     return Path("/proc/self/maps").read_text().count("rrl-teacher-same-host")
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def descriptors() -> set[tuple[int, str]]:
+    """Each open descriptor's number and what it stands for."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        # The listing's own descriptor is gone by now, as may be one of another test's threads.
+        with contextlib.suppress(FileNotFoundError):
+            found.add((int(number), os.readlink(f"/proc/self/fd/{number}")))
+    return found
 
 
 # What it is for.
@@ -516,7 +522,7 @@ def test_clients_that_come_and_go_leave_nothing(server: SameHostListener) -> Non
         with connect(server) as connection:
             connection.submit(random_rows(3, seed), 5.0).result()
         del connection
-    assert soon(lambda: descriptors() == opened)
+    assert soon(lambda: descriptors() <= opened)  # fewer where an earlier test's are let go
     assert soon(lambda: mappings() == mapped)
     assert server.shared_bytes == 0
 
@@ -576,7 +582,7 @@ def test_a_client_killed_with_queries_under_way_leaves_nothing(
     engine.gate.set()
     assert soon(lambda: server.shared_bytes == 0)
     assert soon(lambda: mappings() == mapped)
-    assert soon(lambda: descriptors() == opened)
+    assert soon(lambda: descriptors() <= opened)  # fewer where an earlier test's are let go
 
 
 def test_a_killed_server_fails_its_clients_with_unavailable(tmp_path: Path) -> None:

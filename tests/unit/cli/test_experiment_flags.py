@@ -103,7 +103,7 @@ def test_unknown_methods_presets_and_students_are_refused_with_what_there_is() -
         order("dager", "--run", "x")
     with pytest.raises(UserError, match="'qdagger_rainbo' is no method .*qdagger_rainbow"):
         order("qdagger_rainbo", "--run", "x")
-    with pytest.raises(UserError, match="'' is no method"):
+    with pytest.raises(UserError, match="METHOD is missing; usage: rrl order METHOD"):
         order()
     with pytest.raises(UserError, match="'fast' is no preset of qdagger; use paper, demo"):
         order("qdagger", "--preset", "fast")
