@@ -155,10 +155,10 @@ class Learner:
 
     def _train_until(self, stop: threading.Event) -> None:
         self._publish()
+        self._committed_at = time.monotonic()
         if not self._advance_stage() and self.progress.learner_updates > 0:
             # An evaluation that was under way when the last session ended is lost.
             self._desk.ask_for(self._snapshot())
-        self._committed_at = time.monotonic()
         while not stop.is_set() and self.progress.stage is not Stage.FINISHED:
             self.step(stop)
 

@@ -1,4 +1,6 @@
-"""A run outlives the death of a role, of everything, and Ctrl-C, and loses only uncommitted work.
+"""The main job in small, from the command to the report: a teacher of Catch is reincarnated.
+
+The run outlives the death of a role, of everything, and Ctrl-C, and loses only uncommitted work.
 
 That weights, optimiser and replay come back bit by bit is shown in
 tests/services/test_learner_service.py.
@@ -6,6 +8,7 @@ tests/services/test_learner_service.py.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -17,6 +20,7 @@ import pytest
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpointing import Commit
 from services.learner.codec import progress_from_proto
+from services.learner.evaluation_records import read_records
 from services.learner.progress_client import ProgressClient
 from services.learner.weight_client import LearnerUnavailable
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, table_counts
@@ -25,8 +29,9 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import CatchRun
 
 MIN_REPLAY_SIZE = 200
-OFFLINE_UPDATES = 200
+OFFLINE_UPDATES = 1_000
 ONLINE_STEPS = 10_200
+WEAN_STEPS = 8_000
 
 MOST_STEPS_IN_BETWEEN = 100
 """A few hundredths of a second of two actors, at some 2,000 steps/s."""
@@ -42,16 +47,20 @@ def run(catch_run: Callable[..., CatchRun], catch_teacher: Path) -> CatchRun:
         "--teacher-steps=1500",
         f"--online-steps={ONLINE_STEPS}",
         "--checkpoint-period-seconds=1",
-        "--offline-evaluation-period=100",
+        "--offline-evaluation-period=500",
         "--online-evaluation-period=500",
         "--num-actors=1",
         "--envs-per-actor=4",
+        "--evaluation.final-episodes=50",
         "--replay-capacity=30000",
+        "--publish-period-updates=20",
         f"--method.offline-updates={OFFLINE_UPDATES}",
-        "--method.weaning.taught-learning-rate=0.005",
-        "--method.weaning.wean-steps=20000",
+        "--method.weaning.taught-learning-rate=0.003",
+        "--method.weaning.weaned-learning-rate=0.0003",
+        f"--method.weaning.wean-steps={WEAN_STEPS}",
         f"--method.q-learning.min-replay-size={MIN_REPLAY_SIZE}",
         "--method.q-learning.target-update-steps=200",
+        "--method.q-learning.epsilon-decay-steps=200",
     )
 
 
@@ -103,7 +112,7 @@ def assert_goes_on_from(run: CatchRun, commit: Commit) -> None:
 
     progress = first_progress(run)
     assert_not_behind(progress, commit)
-    if progress.evaluations == record.progress.evaluations and progress.actor_steps < 20_000:
+    if progress.evaluations == record.progress.evaluations and progress.actor_steps < WEAN_STEPS:
         assert progress.weaning_weight == record.progress.weaning_weight
 
 
@@ -124,37 +133,85 @@ def first_progress(run: CatchRun) -> Progress:
 
 
 @pytest.mark.timeout(900)
-def test_a_run_goes_on_after_a_kill_and_after_ctrl_c_and_comes_to_its_end(run: CatchRun) -> None:
-    # Everything is killed at once, the launcher included.
+def test_a_run_goes_on_after_the_death_of_everything_and_comes_to_its_end(run: CatchRun) -> None:
     run.start()
     run.wait_until(lambda: has_committed_online_after(run, 0))
+    first_line, *shown = run.out.splitlines()
+    assert first_line == f"starting {run.folder}"
+    # The display looks once a second, and a phase of Catch may be over in less.
+    assert any(line.startswith(("collect", "offline", "online")) for line in shown)
     run.signal_group(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     run.wait_until_alone()
     committed = newest(run)
 
-    # Ctrl-C: everybody stops in order, after a last commit.
     run.start()
     assert_goes_on_from(run, committed)
-    run.signal_group(signal.SIGINT)
-    assert run.wait() in (0, 130)
-    run.wait_until_alone()
-    assert run.out.splitlines()[-1] == f"stopped; the same command goes on with {run.folder}"
-    assert run.err == ""
-    before, committed = committed, newest(run)
-    assert committed.number > before.number
-    assert committed.record.seconds > before.record.seconds
-    assert_not_behind(committed.record.progress, before)
-
-    # And on to the end.
-    run.start()
     assert run.wait() == 0, run.err
     run.wait_until_alone()
     end = newest(run).record.progress
     assert end.stage is Stage.FINISHED
     assert end.offline_updates == OFFLINE_UPDATES
+    # One update per 4 decisions, once the first are there.
     assert end.online_updates == (ONLINE_STEPS - MIN_REPLAY_SIZE) // 4
-    assert (run.folder / "report" / "README.md").is_file()
+    assert run.roles == {"teacher", "replay", "learner", "evaluator", "actor"}
+    assert_reported(run)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> None:
+    run.start()
+    run.wait_until(lambda: has_committed_online_after(run, 0))
+    before = newest(run)
+    run.signal_group(signal.SIGINT)
+    assert run.wait() in (0, 130)
+    run.wait_until_alone()
+    assert run.out.splitlines()[-1] == f"stopped; the same command goes on with {run.folder}"
+    assert run.err == ""
+    committed = newest(run)
+    assert committed.number > before.number
+    assert committed.record.seconds > before.record.seconds
+    assert_not_behind(committed.record.progress, before)
+
+    run.start()
+    assert_goes_on_from(run, committed)
+    run.signal_group(signal.SIGKILL)
+    run.wait()
+
+
+def assert_reported(run: CatchRun) -> None:
+    """A finished run: the student plays as its teacher, and everything is written."""
+    report = run.folder / "report"
+    summary = json.loads((report / "summary.json").read_text())
+    # The teacher never misses: +1, the random policy gets -0.6, and 0.8 of the way is 0.68.
+    assert summary["teacher_return"] == 1.0
+    assert summary["random_return"] == pytest.approx(-0.6)
+    assert summary["teacher_normalised_score"] >= 0.8
+    assert summary["student_return"] >= 0.68
+    assert summary["finished"] is True
+    assert summary["offline_updates"] == OFFLINE_UPDATES
+    # The students' decisions have passed the weaning's end.
+    assert summary["weaning_weight"] == 0.0
+
+    assert (report / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (report / "student.gif").read_bytes().startswith(b"GIF8")
+    assert "qdagger" in (report / "README.md").read_text()
+    assert list((run.folder / "metrics").glob("**/events.out.tfevents.*"))
+    config = json.loads((run.folder / "config.json").read_text())
+    assert (config["method"], config["environment"]["name"]) == ("qdagger", "catch")
+
+    records = read_records(run.folder / "metrics" / "evaluations.jsonl")
+    assert records[-1].final
+    assert {record.player for record in records} == {"student"}
+    # The protocol's own numbers of episodes.
+    assert len(records[-1].episode_returns) == 50
+    assert {len(record.episode_returns) for record in records[:-1]} <= {10}
+
+    lines = run.out.splitlines()
+    assert any(line.startswith("finished") for line in lines)
+    assert any(line.split() == ["report:", str(report / "README.md")] for line in lines[-6:])
+    assert run.err == ""
 
 
 @pytest.mark.slow

@@ -334,6 +334,12 @@ def catch_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recorded_catch(tmp_path_factory.mktemp("data") / "catch", rows=7000, capacity=5000)
 
 
+@pytest.fixture(scope="module")
+def much_catch_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So much that a process can be killed in the middle, and again a thousand rows later."""
+    return recorded_catch(tmp_path_factory.mktemp("data") / "catch", rows=22_000, capacity=20_000)
+
+
 @pytest.fixture
 def catch_service(catch_teacher: Path) -> Iterator[TeacherServer]:
     server = serve_teacher(str(catch_teacher))
@@ -344,17 +350,18 @@ def catch_service(catch_teacher: Path) -> Iterator[TeacherServer]:
 
 @pytest.fixture
 def processes(
-    tmp_path: Path, catch_service: TeacherServer, catch_data: Path, catch_teacher: Path
+    tmp_path: Path, catch_service: TeacherServer, much_catch_data: Path, catch_teacher: Path
 ) -> Iterator[Processes]:
-    running = Processes(tmp_path, catch_service.address, catch_data, catch_teacher)
+    running = Processes(tmp_path, catch_service.address, much_catch_data, catch_teacher)
     yield running
     running.close()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_import_ends_with_every_transition_once(
-    processes: Processes, catch_data: Path, caplog: pytest.LogCaptureFixture
+    processes: Processes, much_catch_data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = transitions_by_dopamine(catch_data, 7, CATCH)
+    expected = transitions_by_dopamine(much_catch_data, 7, CATCH)
     replay = processes.start_replay()
     # Two importers of one run: one waits until the other is gone, and takes over.
     first, second = processes.start_importer(), processes.start_importer()
@@ -640,9 +647,9 @@ def test_data_that_changed_since_the_run_was_set_up_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("table", [TEACHER_TABLE, STUDENT_TABLE])
 def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew(
-    processes: Processes, catch_data: Path, table: str
+    processes: Processes, much_catch_data: Path, table: str
 ) -> None:
-    expected = transitions_by_dopamine(catch_data, 7, CATCH)
+    expected = transitions_by_dopamine(much_catch_data, 7, CATCH)
     processes.fill(table, len(expected))
     replay, importer = processes.start_replay(), processes.start_importer()
     processes.wait_for(500)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from services.cli.main import run
 from services.cli.teacher_query import query, read_states
 from services.shared.errors import UserError
 from services.shared.health import is_serving
@@ -107,16 +108,13 @@ def test_the_command_line_writes_the_file_and_says_so(states: Path, tmp_path: Pa
 
 
 def test_the_command_line_ends_with_one_line_for_a_missing_checkpoint(
-    states: Path, tmp_path: Path
+    states: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "q.npz"
     flags = ("--states", str(states), "--out", str(out), "--checkpoint", str(tmp_path / "none"))
-    done = subprocess.run(
-        [*RRL, "teacher", "query", *flags], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "no teacher" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert run(["teacher", "query", *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no teacher" in line
     assert not out.exists()
 
 
@@ -231,10 +229,9 @@ def test_a_port_in_use_ends_the_second_teacher_with_one_line(address: str) -> No
         (("--checkpoint", "no_such_package:make"), "no module 'no_such_package'"),
     ],
 )
-def test_flags_that_make_no_sense_end_with_one_line(flags: tuple[str, ...], reason: str) -> None:
-    done = subprocess.run(
-        [*RRL, "teacher", "serve", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 2
-    assert reason in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_flags_that_make_no_sense_end_with_one_line(
+    flags: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["teacher", "serve", *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line

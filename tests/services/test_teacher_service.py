@@ -448,7 +448,7 @@ def test_a_client_finds_a_teacher_that_starts_later_on_the_same_address(
     client.evaluate(observations(0, 1))
     server.stop(1.0)
     with pytest.raises(TeacherUnavailable):
-        client.evaluate(observations(0, 1))
+        client.evaluate(observations(0, 1), timeout_seconds=1.0)
     successor = make_server(PixelSums(), port=port)
     successor.start()
     try:

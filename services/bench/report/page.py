@@ -75,8 +75,9 @@ def make_page(content: PageContent, folder: Path) -> str:
         "<h2>What scores are measured by</h2>",
         _table("0 is the random policy, 1 the teacher", _REFERENCE_HEAD,
                _reference_rows(content.references), kind="text"),
-        '<p class="faint">Raw scores: ../results/evaluations.csv, episodes.csv and references.csv; '
-        "numbers of the figures: the CSV files beside this page, and summary.json.</p>",
+        '<p class="faint">Raw scores: evaluations.csv, episodes.csv and references.csv of results/ '
+        "beside suite.toml; numbers of the figures: the CSV files beside this page, and "
+        "summary.json.</p>",
     ]  # fmt: skip
     body = "\n".join(part for part in parts if part)
     return (
