@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +15,24 @@ from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.environments import catch
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.types import Params
+
+
+def _compile_fast() -> None:
+    """Have this process compile without optimising: most tests run a program once or twice.
+
+    XLA reads its flags when it starts. Processes that tests start get none of this: they compile
+    as they do for users.
+    """
+    flags = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = f"{flags or ''} --xla_backend_optimization_level=0".strip()
+    jax.devices()
+    if flags is None:
+        del os.environ["XLA_FLAGS"]
+    else:
+        os.environ["XLA_FLAGS"] = flags
+
+
+_compile_fast()
 
 SHARED = Path(__file__).parents[1] / "../shared"
 
