@@ -429,3 +429,25 @@ def test_a_second_learner_of_a_run_is_refused(
         pytest.raises(UserError, match="in use by another process: wait for it, or stop it"),
     ):
         workplace.learner.run(threading.Event())
+
+
+def test_a_phase_entered_as_a_run_goes_on_is_committed_at_once(workplace: Workplace) -> None:
+    fill(workplace.replay.address, TEACHER_TABLE)
+    work(workplace.learner, 6)
+    assert workplace.learner.progress.stage is Stage.OFFLINE
+    workplace.learner.commit()
+    close(workplace.learner)
+
+    workplace.learner = build_learner(workplace.config)
+    stop = threading.Event()
+    thread = threading.Thread(target=workplace.learner.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        # Long before the period of 300 s is over, and before the stop, which commits too.
+        wait_for(
+            lambda: newest_commit(workplace.run),
+            lambda found: found.record.progress.stage is Stage.ONLINE,
+        )
+    finally:
+        stop.set()
+        thread.join(60)
