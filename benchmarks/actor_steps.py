@@ -73,14 +73,14 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         teacher_service(EXPERIMENT.teacher.checkpoint) as teacher,
         replay_service(Path(folder), "qdagger", *UNLIMITED) as replay,
-        _paused_actor(experiment, bare.params, teacher, replay) as run,
+        _paused_actor(experiment, bare.params, teacher, replay.data) as run,
     ):
         rounds = [
             {
                 "env_steps_per_s": bare.rate(bare.random_actions, seconds),
                 "env_policy_steps_per_s": bare.rate(bare.policy_actions, seconds),
-                "weaned_actor_steps_per_s": _actor_rate(run, replay, 0.0, seconds),
-                "taught_actor_steps_per_s": _actor_rate(run, replay, 1.0, seconds),
+                "weaned_actor_steps_per_s": _actor_rate(run, replay.data, 0.0, seconds),
+                "taught_actor_steps_per_s": _actor_rate(run, replay.data, 1.0, seconds),
             }
             for _ in range(repeats)
         ]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from services.learner.config import ShardAddress
+
 Round = Mapping[str, float]
 """Measurements of one round by name."""
 
@@ -69,25 +71,26 @@ def print_outcome(
 def teacher_service(checkpoint: str) -> Iterator[str]:
     """A teacher service in a process of its own; gives its address."""
     arguments = ("teacher", "serve", "--checkpoint", checkpoint, "--port", "0")
-    with _service(*arguments, "--metrics-port", "None", ready=r"ready at (\S+):\s") as address:
+    with _service(*arguments, "--metrics-port", "None", ready=r"ready at (\S+):\s") as (address,):
         yield address
 
 
 @contextlib.contextmanager
-def replay_service(run: Path, *experiment: str) -> Iterator[str]:
-    """A replay server in a process of its own; gives its address.
+def replay_service(run: Path, *experiment: str) -> Iterator[ShardAddress]:
+    """A replay server in a process of its own; gives its addresses.
 
     Args:
         run: Run directory, made when absent.
         experiment: Method and flags, as `rrl replay` takes them.
     """
-    arguments = ("replay", *experiment, "--run", str(run), "--port", "0")
-    with _service(*arguments, ready=r"ready at port (\d+)") as port:
-        yield f"localhost:{port}"
+    arguments = ("replay", *experiment, "--run", str(run), "--port", "0", "--control-port", "0")
+    with _service(*arguments, ready=r"ready at port (\d+), control at port (\d+)") as ports:
+        data, control = ports
+        yield ShardAddress(data=f"localhost:{data}", control=f"localhost:{control}")
 
 
 @contextlib.contextmanager
-def _service(*arguments: str, ready: str) -> Iterator[str]:
+def _service(*arguments: str, ready: str) -> Iterator[tuple[str, ...]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "services.cli.main", *arguments],
         stdout=subprocess.PIPE,
@@ -98,7 +101,7 @@ def _service(*arguments: str, ready: str) -> Iterator[str]:
         found = re.search(ready, process.stdout.readline())
         if found is None:
             raise RuntimeError(f"`rrl {arguments[0]}` did not start; its log is above")
-        yield found[1]
+        yield found.groups()
     finally:
         process.terminate()
         process.wait(30)

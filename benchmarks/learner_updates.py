@@ -39,7 +39,7 @@ from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
 from services.actor.annotator import Annotator, Labels
 from services.actor.play import Play
 from services.launcher.presets import DEMO, PRESETS
-from services.learner.config import LearnerConfig
+from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner, build_learner
 from services.learner.stages import StageTargets
 from services.replay.item_layout import ItemLayout
@@ -66,13 +66,16 @@ def main() -> None:
     repeats, updates = (3, 20) if flags.quick else (7, 200)
     with (
         tempfile.TemporaryDirectory() as folder,
-        replay_service(Path(folder, "replay"), "qdagger") as address,
+        replay_service(Path(folder, "replay"), "qdagger") as replay,
     ):
-        spec = _fill(address)
+        spec = _fill(replay.data)
         students = {
-            suffix: _Student(Path(folder, f"run{suffix}"), network, spec, address, updates)
+            suffix: _Student(Path(folder, f"run{suffix}"), network, spec, replay, updates)
             for suffix, network in NETWORKS.items()
         }
+        # All have joined: from now on the tables may be sampled.
+        for student in students.values():
+            student.warm_up(replay.data)
         rounds = [
             {
                 name + suffix: value
@@ -88,12 +91,23 @@ class _Student:
     """One architecture: a learner in its offline phase, and the bare update beside it."""
 
     def __init__(
-        self, run: Path, network: NetworkConfig, spec: EnvironmentSpec, address: str, updates: int
+        self,
+        run: Path,
+        network: NetworkConfig,
+        spec: EnvironmentSpec,
+        replay: ShardAddress,
+        updates: int,
     ) -> None:
+        self._network = network
+        self._spec = spec
         self._updates = updates
-        self._learner = _offline_learner(run, network, spec, address, log_period=updates)
         self._stop = threading.Event()
-        self._bare_update = _bare_update(network, spec, _one_batch(address, spec))
+        self._learner = _offline_learner(run, network, spec, replay, log_period=updates)
+        self._learner._tie.join(self._learner.base_number, self._stop)
+
+    def warm_up(self, address: str) -> None:
+        batch = _one_batch(address, self._spec)
+        self._bare_update = _bare_update(self._network, self._spec, batch)
         self._learn()
         self._repeat_bare()
 
@@ -121,7 +135,12 @@ class _Student:
 
 
 def _offline_learner(
-    run: Path, network: NetworkConfig, spec: EnvironmentSpec, address: str, *, log_period: int
+    run: Path,
+    network: NetworkConfig,
+    spec: EnvironmentSpec,
+    replay: ShardAddress,
+    *,
+    log_period: int,
 ) -> Learner:
     return build_learner(
         LearnerConfig(
@@ -133,7 +152,7 @@ def _offline_learner(
             random_return=-20.7,
             teacher_return=20.0,
             seed=0,
-            replay_address=address,
+            replay=(replay,),
             offline_evaluation_period=NEVER,
             checkpoint_period_seconds=NEVER,
             log_period_updates=log_period,

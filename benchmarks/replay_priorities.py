@@ -16,28 +16,24 @@ Ratios (higher is better):
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import signal
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 
 from benchmarks.harness import Flags, parse_flags, print_outcome
+from benchmarks.replay_servers import (
+    BATCH_SIZE,
+    LAYOUT,
+    STARTUP_SECONDS,
+    Server,
+    noisy_frames,
+    replay_server,
+)
 from benchmarks.teacher.usage import cpu_seconds
-from services.replay.config import ReplayConfig
-from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.item_layout import StepRow
 from services.replay.reader import STUDENT_TABLE, ReplayReader
-from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter, WriterOptions
-from services.shared.addresses import free_port
-
-LAYOUT = ItemLayout(frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6)
-BATCH_SIZE = 32
-NEVER = 1e12
 
 RATIOS = {
     "prioritised over uniform": ("prioritised /s", "uniform /s"),
@@ -47,26 +43,16 @@ RATIOS = {
 }
 
 
-class Server(NamedTuple):
-    """A replay server.
-
-    Attributes:
-        address: "host:port".
-        pid: Its process.
-    """
-
-    address: str
-    pid: int
-
-
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
     items = 5_000 if flags.quick else 50_000
     batches = 300 if flags.quick else 2_000
     with contextlib.ExitStack() as stack:
-        uniform = stack.enter_context(_server(0.0, items))
-        prioritised = stack.enter_context(_server(0.5, items))
+        uniform = stack.enter_context(replay_server(min_student_size=items))
+        prioritised = stack.enter_context(
+            replay_server(min_student_size=items, student_priority_exponent=0.5)
+        )
         for server in (uniform, prioritised):
             _fill(server.address, items)
         rounds = [_round(uniform, prioritised, batches) for _ in range(3 if flags.quick else 7)]
@@ -78,47 +64,17 @@ def _print(rounds: list[dict[str, float]], flags: Flags) -> None:
     print_outcome(rounds, RATIOS, flags)
 
 
-@contextlib.contextmanager
-def _server(priority_exponent: float, items: int) -> Iterator[Server]:
-    """A server whose rate limiter never speaks up once all items are in."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = ReplayConfig(
-            layout=LAYOUT,
-            checkpoint_root=Path(folder),
-            min_student_size=items,
-            student_priority_exponent=priority_exponent,
-            error_buffer=NEVER,
-            port=free_port(),
-        )
-        process = multiprocessing.get_context("spawn").Process(target=_serve, args=(config,))
-        process.start()
-        try:
-            assert process.pid is not None
-            yield Server(f"localhost:{config.port}", process.pid)
-        finally:
-            process.terminate()
-            process.join()
-
-
-def _serve(config: ReplayConfig) -> None:
-    server = build_replay(config)
-    server.start()
-    signal.pause()
-
-
 def _fill(address: str, items: int) -> None:
     """Items with noise in a tenth of their pixels, and priorities as TD losses are spread."""
     random = np.random.default_rng(0)
-    frames = random.integers(0, 256, (100, *LAYOUT.frame_shape), np.uint8)
-    frames *= random.random(frames.shape) < 0.1
+    frames = noisy_frames(random)
     writer = ReplayWriter(
         address,
         STUDENT_TABLE,
         LAYOUT,
         1,
         priority=lambda: float(random.exponential()),
-        # A server imports TensorFlow first, which takes its time beside other work.
-        options=WriterOptions(connect_timeout_seconds=300.0),
+        options=WriterOptions(connect_timeout_seconds=STARTUP_SECONDS),
     )
     with contextlib.closing(writer):
         for step in range(items):

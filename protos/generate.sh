@@ -10,4 +10,5 @@ python="${PYTHON:-.venv/bin/python}"
 "$tools/venv/bin/pip" install -q 'grpcio-tools==1.48.2' 'setuptools<81' 'mypy-protobuf==3.3.0'
 PATH="$tools/venv/bin:$PATH" python -W ignore -m grpc_tools.protoc -I . \
   --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
-  protos/rrl/teacher/v1/teacher.proto protos/rrl/learner/v1/learner.proto
+  protos/rrl/teacher/v1/teacher.proto protos/rrl/learner/v1/learner.proto \
+  protos/rrl/replay/v1/replay.proto

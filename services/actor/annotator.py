@@ -30,8 +30,13 @@ class Annotator:
     """Takes the teacher's answers in, and notes the ones that did not come."""
 
     def __init__(self) -> None:
-        self._unanswered_queries = 0
+        self._answered_queries = self._unanswered_queries = 0
         self._logged_at = -_LOG_PERIOD_SECONDS
+
+    @property
+    def answered_queries(self) -> int:
+        """Queries that brought an answer."""
+        return self._answered_queries
 
     @property
     def unanswered_queries(self) -> int:
@@ -50,13 +55,23 @@ class Annotator:
         if not isinstance(labels, TeacherFuture):
             return labels
         try:
-            return labels.result().action_values
+            answer = labels.result()
         except TeacherRejected:
             raise
         except TeacherError as error:
-            self._unanswered_queries += 1
-            self._log(error)
+            self.note_unanswered(error)
             return None
+        self.note_answered()
+        return answer.action_values
+
+    def note_answered(self) -> None:
+        """Count a query that was answered."""
+        self._answered_queries += 1
+
+    def note_unanswered(self, error: TeacherError) -> None:
+        """Count a query that was not, and log it now and then."""
+        self._unanswered_queries += 1
+        self._log(error)
 
     def _log(self, error: TeacherError) -> None:
         # A teacher that is away fails every query: one line says as much as a thousand.

@@ -7,6 +7,7 @@ import dataclasses
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
+from services.shared.security.client import ClientSecurity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,9 @@ class ActorConfig:
         seed: Seed of the run.
         learner_address: "host:port" of the learner.
         replay_address: "host:port" of the replay server.
-        teacher_address: "host:port" of the teacher service; None for a method without one.
+        teacher_address: Of the teacher service, as `TeacherClient` takes it; None for a method
+            without one.
+        peers: What to trust and show at learner and teacher; None for plaintext without a token.
         weights_period_seconds: Time between two looks for new weights.
         teacher_timeout_seconds: Deadline of a query; a state whose answer is later goes without.
         max_pending_steps: Steps whose queries may be under way at once.
@@ -41,6 +44,7 @@ class ActorConfig:
     learner_address: str
     replay_address: str
     teacher_address: str | None
+    peers: ClientSecurity | None = None
     weights_period_seconds: float = 1.0
     teacher_timeout_seconds: float = 5.0
     max_pending_steps: int = 16

@@ -23,6 +23,7 @@ import time
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
 from rrl_agents.behaviour.epsilon_greedy import make_policy
 from rrl_agents.behaviour.guide import GuideTurns
@@ -33,6 +34,8 @@ from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import Stage
 from services.actor.annotator import Annotator, Labels
 from services.actor.config import ActorConfig
+from services.actor.insert_patience import InsertPatience
+from services.actor.metrics import ActorMetrics
 from services.actor.play import Play, Policy
 from services.actor.weight_poller import ActingView, WeightPoller
 from services.learner.weight_client import Purpose, WeightClient
@@ -42,8 +45,10 @@ from services.replay.writer import (
     STUDENT_TABLE,
     TEACHER_TABLE,
     ReplayWriter,
+    WriterOptions,
     WriterStopped,
 )
+from services.shared.counted_environment import CountedEnvironment
 from services.shared.errors import UserError
 from services.teacher.client import (
     TeacherClient,
@@ -55,6 +60,7 @@ from services.teacher.codec import TeacherDescription
 
 _WAIT_SECONDS = 0.2
 _FLUSH_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0
 _STARTUP_SECONDS = 300.0
 
 # Emulator seeds are int32, and the environments of one actor take consecutive ones.
@@ -66,12 +72,18 @@ class Actor:
 
     Args:
         config: Environments and peers.
+        metrics: What it counts; None for nobody to see.
     """
 
-    def __init__(self, config: ActorConfig) -> None:
+    def __init__(self, config: ActorConfig, metrics: ActorMetrics | None = None) -> None:
         self._config = config
+        self._metrics = metrics or ActorMetrics(CollectorRegistry())
         self._recipe = make_recipe(config.method)
-        self._environment = make_environment(config.environment, config.num_envs)
+        self._environment = CountedEnvironment(
+            make_environment(config.environment, config.num_envs),
+            self._metrics.stepped,
+            self._metrics.finished_episode,
+        )
         spec = self._environment.spec
         self._layout = ItemLayout(
             frame_shape=spec.frame_shape,
@@ -81,16 +93,21 @@ class Actor:
             frame_dtype=spec.frame_dtype,
         )
         self._teacher = (
-            TeacherClient(config.teacher_address, timeout_seconds=config.teacher_timeout_seconds)
+            TeacherClient(
+                config.teacher_address,
+                timeout_seconds=config.teacher_timeout_seconds,
+                security=config.peers,
+            )
             if config.teacher_address is not None
             else None
         )
         self._taught_by: TeacherDescription | None = None
         self._policy = make_policy(make_network(config.network, spec.num_actions))
         self._random = np.random.default_rng(config.seed)
-        self._learner = WeightClient(config.learner_address, Purpose.ACT)
+        self._learner = WeightClient(config.learner_address, Purpose.ACT, security=config.peers)
         self._poller: WeightPoller | None = None
         self._annotator = Annotator()
+        self._metrics.attach(self._annotator, frames_per_step=spec.frames_per_step)
         self._turns: GuideTurns | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -100,15 +117,16 @@ class Actor:
             UserError: the teacher plays another game, or is needed and nobody said where it is.
         """
         try:
-            if not self._peers_are_there(stop):
+            if not self._replay_is_there(stop):
                 return
             self._poller = WeightPoller(
                 self._learner, period_seconds=self._config.weights_period_seconds
             )
+            self._metrics.attach_poller(self._poller)
             while not stop.is_set():
                 stage = self._stage()
                 if stage is Stage.ONLINE or (stage is Stage.COLLECT and self._config.teacher_plays):
-                    self._play(stage, stop)
+                    self._play_or_retry(stage, stop)
                 elif stage in (Stage.FINAL_EVALUATION, Stage.FINISHED):
                     return
                 else:
@@ -119,6 +137,7 @@ class Actor:
     def _close(self) -> None:
         if self._poller is not None:
             self._poller.close()
+            self._metrics.attach_poller(None)
         self._learner.close()
         if self._teacher is not None:
             self._teacher.close()
@@ -128,25 +147,38 @@ class Actor:
         view = self._poller.latest if self._poller is not None else None
         return view.progress.stage if view is not None else None
 
+    def _play_or_retry(self, stage: Stage, stop: threading.Event) -> None:
+        try:
+            self._play(stage, stop)
+        except ReplayTimeout as error:
+            # Only a replay that was to be written to anew gets here.
+            logging.getLogger(__name__).warning("no replay to write to: %s; retrying", error)
+            stop.wait(_WAIT_SECONDS)
+
     def _play(self, stage: Stage, stop: threading.Event) -> None:
         """Play one phase to its end, into its table."""
 
         def should_stop() -> bool:
             return stop.is_set() or self._stage() is not stage
 
+        table = TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE
+        patience = InsertPatience(self._config.replay_address, table)
         if stage is Stage.ONLINE:
             self._check_teacher_is_named()
+        self._await_teacher(stage, stop)
         seeds = self._seeds()
         self._random = np.random.default_rng(seeds[0])
         guide = self._recipe.guide
         self._turns = GuideTurns(guide, self._config.num_envs) if guide is not None else None
         writer = ReplayWriter(
             self._config.replay_address,
-            TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE,
+            table,
             self._layout,
             self._config.num_envs,
-            should_stop=should_stop,
+            should_stop=lambda: should_stop() or patience.is_over(),
             priority=lambda: self._view().progress.max_priority,
+            on_wait=self._metrics.waited_to_insert,
+            options=WriterOptions(connect_timeout_seconds=_CONNECT_SECONDS),
         )
         with contextlib.closing(writer):
             play = Play(
@@ -158,9 +190,11 @@ class Actor:
             )
             policy = self._teacher_acts if stage is Stage.COLLECT else self._student_acts
             # A phase that ends while a write waits for the rate limiter: there is no more to write.
+            # Nor is there on a connection that is dead: the caller begins anew.
             with contextlib.suppress(WriterStopped):
                 while not should_stop():
                     self._step(play, policy, stop)
+                    patience.note_written()
                 play.finish()
                 writer.flush(_FLUSH_SECONDS)
 
@@ -171,6 +205,7 @@ class Actor:
             raise UserError(f"the teacher refuses this game's states: {error}") from error
         except TeacherError as error:
             # Only a teacher that was to act gets here; nothing was stepped or stored.
+            self._annotator.note_unanswered(error)
             logging.getLogger(__name__).warning("no teacher to play: %s; retrying", error)
             stop.wait(1.0)
 
@@ -182,6 +217,7 @@ class Actor:
         if self._teacher is None:
             raise UserError("the teacher's table needs a teacher: give --teacher-address")
         values = self._teacher.evaluate(observations).action_values
+        self._annotator.note_answered()
         actions = self._chosen_by_teacher(values)
         explores = self._random.random(len(actions)) < self._config.collect_epsilon
         random_actions = self._random.integers(0, self._layout.num_actions, len(actions))
@@ -222,7 +258,7 @@ class Actor:
 
     def _guided(self, episode_start: NDArray[np.bool_], actor_steps: int) -> NDArray[np.bool_]:
         """Bool [N], which steps the method's guide takes."""
-        if self._turns is None or self._teacher is None:
+        if self._turns is None or self._taught_by is None:
             return np.zeros(len(episode_start), bool)
         return self._turns.next(episode_start, actor_steps, self._random)
 
@@ -237,27 +273,51 @@ class Actor:
         assert view is not None, "acting starts after the first weights"
         return view
 
-    def _peers_are_there(self, stop: threading.Event) -> bool:
-        """Wait for replay and teacher; False when stopped meanwhile.
+    def _replay_is_there(self, stop: threading.Event) -> bool:
+        """Wait for replay; False when stopped meanwhile.
 
         Raises:
-            UserError: one does not come, or the teacher is of another game, or none at all.
+            UserError: it does not come.
         """
         end = time.monotonic() + _STARTUP_SECONDS
         while not stop.is_set():
             try:
                 table_counts(self._config.replay_address, timeout_seconds=1.0)
-                if self._teacher is not None:
-                    described = self._teacher.wait_until_ready(1.0)
-                    self._check_game(described)
-                    self._taught_by = described
                 return True
-            except (ReplayTimeout, TeacherUnavailable) as error:
+            except ReplayTimeout as error:
                 if time.monotonic() > end:
                     raise UserError(str(error)) from error
+        return False
+
+    def _await_teacher(self, stage: Stage, stop: threading.Event) -> None:
+        """Wait for the teacher while the phase asks it: one that nobody needs may be gone for good.
+
+        Raises:
+            UserError: it does not come, is of another game, or no teacher at all.
+        """
+        end = time.monotonic() + _STARTUP_SECONDS
+        while self._taught_by is None and self._is_asked(stage) and not stop.is_set():
+            if self._teacher is None or self._stage() is not stage:
+                return
+            try:
+                described = self._teacher.wait_until_ready(1.0)
+            except TeacherUnavailable as error:
+                if time.monotonic() > end:
+                    raise UserError(str(error)) from error
+                continue
             except TeacherError as error:
                 raise UserError(str(error)) from error
-        return False
+            self._check_game(described)
+            self._taught_by = described
+
+    def _is_asked(self, stage: Stage) -> bool:
+        """Whether the method asks the teacher now."""
+        progress, recipe = self._view().progress, self._recipe
+        return (
+            stage is Stage.COLLECT
+            or recipe.needs_teacher(progress)
+            or recipe.teacher_acts(progress.actor_steps)
+        )
 
     def _check_game(self, described: TeacherDescription) -> None:
         spec = self._environment.spec
@@ -280,11 +340,10 @@ class Actor:
         Raises:
             UserError: nobody said where the teacher is.
         """
-        progress, recipe = self._view().progress, self._recipe
-        is_asked = recipe.needs_teacher(progress) or recipe.teacher_acts(progress.actor_steps)
-        if is_asked and self._teacher is None:
+        if self._teacher is None and self._is_asked(Stage.ONLINE):
             raise UserError(
-                f"{recipe.name} asks its teacher while the student plays: give --teacher-address"
+                f"{self._recipe.name} asks its teacher while the student plays: give "
+                "--teacher-address"
             )
 
     def _seeds(self) -> tuple[int, int]:
@@ -299,6 +358,6 @@ class Actor:
         return int(actions), int(environments) % _LARGEST_ENVIRONMENT_SEED
 
 
-def build_actor(config: ActorConfig) -> Actor:
+def build_actor(config: ActorConfig, metrics: ActorMetrics | None = None) -> Actor:
     """One actor, not yet playing."""
-    return Actor(config)
+    return Actor(config, metrics)

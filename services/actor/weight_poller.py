@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+import time
 
 from rrl_agents.types import Params, Progress
-from services.learner.weight_client import LearnerUnavailable, WeightClient
+from services.learner.weight_client import LearnerRefused, LearnerUnavailable, WeightClient
 from services.shared.errors import UserError
+
+_FIRST_PERIOD_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,11 +22,13 @@ class ActingView:
         progress: Where the run stands, at most one poll old.
         version: Version of the weights.
         params: Newest weights the actor has.
+        confirmed_at: Monotonic time at which the learner last said that there are none newer.
     """
 
     progress: Progress
     version: int
     params: Params
+    confirmed_at: float
 
 
 class WeightPoller:
@@ -54,6 +59,11 @@ class WeightPoller:
             raise UserError(f"cannot go by the learner's answers: {self._failure}")
         return self._latest
 
+    @property
+    def newest(self) -> ActingView | None:
+        """As `latest`, but never raises: for whoever only looks on."""
+        return self._latest
+
     def close(self) -> None:
         """Stop asking."""
         self._closed.set()
@@ -61,11 +71,17 @@ class WeightPoller:
 
     def _poll(self) -> None:
         away = False
-        while not self._closed.wait(self._period_seconds if self._latest is not None else 0.1):
+        # The first weights are wanted soon, but a thousand actors may be waiting for them.
+        period = min(_FIRST_PERIOD_SECONDS, self._period_seconds)
+        while not self._closed.wait(period):
+            period = min(2.0 * period, self._period_seconds)
             try:
                 self._refresh()
                 away = False
             except LearnerUnavailable as error:
+                if isinstance(error, LearnerRefused) and self._latest is None:
+                    self._failure = error
+                    return
                 if not away:
                     logging.getLogger(__name__).warning("%s; asking again", error)
                 away = True
@@ -76,9 +92,17 @@ class WeightPoller:
     def _refresh(self) -> None:
         latest = self._latest
         update = self._client.fetch(latest.version if latest is not None else 0)
+        now = time.monotonic()
         if update.params is not None:
             self._latest = ActingView(
-                progress=update.progress, version=update.version, params=update.params
+                progress=update.progress,
+                version=update.version,
+                params=update.params,
+                confirmed_at=now,
             )
         elif latest is not None:
-            self._latest = dataclasses.replace(latest, progress=update.progress)
+            # A learner that is sending weights to many others gives its progress alone.
+            confirmed_at = now if update.version == latest.version else latest.confirmed_at
+            self._latest = dataclasses.replace(
+                latest, progress=update.progress, confirmed_at=confirmed_at
+            )

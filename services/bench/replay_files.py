@@ -6,8 +6,6 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from services.learner.checkpointing import REPLAY_FOLDER, commits_folder
-
 
 def drop_replay(run: Path) -> None:
     """Delete a finished run's replay and nothing else; its student can still be exported.
@@ -15,6 +13,5 @@ def drop_replay(run: Path) -> None:
     Args:
         run: The run's folder.
     """
-    for folder in (run / "replay", *commits_folder(run).glob(f"*/{REPLAY_FOLDER}")):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(run / "replay")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
+from services.shared.security.client import ClientSecurity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,9 @@ class EvaluatorConfig:
         protocol: Episodes and exploration.
         seed: Seed of the run.
         learner_address: "host:port" of the learner.
-        teacher_address: "host:port" of the teacher service; None where nobody needs scoring.
+        teacher_address: Of the teacher service, as `TeacherClient` takes it; None where nobody
+            needs scoring.
+        peers: What to trust and show at both; None for plaintext without a token.
         video: GIF of the final student's first episode; None for none.
         poll_seconds: Time between two looks for weights due.
     """
@@ -58,5 +61,6 @@ class EvaluatorConfig:
     seed: int
     learner_address: str
     teacher_address: str | None
+    peers: ClientSecurity | None = None
     video: Path | None = None
     poll_seconds: float = 1.0

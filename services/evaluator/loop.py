@@ -17,6 +17,7 @@ import time
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
 from rrl_agents.behaviour.teacher_actions import action_preferences
 from rrl_agents.environments.registry import make_environment
@@ -24,10 +25,18 @@ from rrl_agents.networks.registry import action_values, make_network
 from rrl_agents.types import Progress, Stage
 from services.evaluator.config import EvaluatorConfig
 from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes
+from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.video import record_gif
 from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.progress_client import EvaluationRefused, ProgressClient
-from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient, WeightUpdate
+from services.learner.weight_client import (
+    LearnerRefused,
+    LearnerUnavailable,
+    Purpose,
+    WeightClient,
+    WeightUpdate,
+)
+from services.shared.counted_environment import CountedEnvironment
 from services.shared.errors import UserError
 from services.teacher.client import Lane, TeacherClient, TeacherError, TeacherRejected
 
@@ -45,21 +54,32 @@ class Evaluator:
 
     Args:
         config: Environments, protocol and peers.
+        metrics: What it counts; None for nobody to see.
     """
 
-    def __init__(self, config: EvaluatorConfig) -> None:
+    def __init__(self, config: EvaluatorConfig, metrics: EvaluatorMetrics | None = None) -> None:
         self._config = config
+        self._metrics = metrics or EvaluatorMetrics(CollectorRegistry())
         with contextlib.closing(make_environment(config.environment, 1)) as environment:
+            self._frames_per_step = environment.spec.frames_per_step
             network = make_network(config.network, environment.spec.num_actions)
         self._student = jax.jit(lambda params, states: action_values(network, params, states))
-        self._weights = WeightClient(config.learner_address, Purpose.EVALUATE)
-        self._results = ProgressClient(config.learner_address)
+        self._weights = WeightClient(
+            config.learner_address, Purpose.EVALUATE, security=config.peers
+        )
+        self._results = ProgressClient(config.learner_address, security=config.peers)
         self._known_version = 0
+        self._session = ""
+        self._is_away = False
         self._final_played = False
         self._log = logging.getLogger(__name__)
 
     def run(self, stop: threading.Event) -> None:
-        """Evaluate until the run is finished or `stop` is set."""
+        """Evaluate until the run is finished or `stop` is set.
+
+        Raises:
+            UserError: the learner does not let us in, or the teacher is needed and cannot be asked.
+        """
         with contextlib.closing(self._weights), contextlib.closing(self._results):
             while not stop.is_set():
                 update = self._fetch()
@@ -90,7 +110,7 @@ class Evaluator:
                 "nobody knows the teacher's return, and the evaluator has no teacher to play: give "
                 "--teacher-address, or --teacher.mean-return to all roles"
             )
-        with TeacherClient(address, lane=Lane.EVALUATION) as teacher:
+        with TeacherClient(address, lane=Lane.EVALUATION, security=self._config.peers) as teacher:
             try:
                 described = teacher.wait_until_ready(self._config.poll_seconds)
                 random = np.random.default_rng(self._entropy(_TEACHER_INDEX, 1))
@@ -148,7 +168,11 @@ class Evaluator:
         seed = int(sequence.generate_state(1)[0]) % 2**30
         # No more environments than episodes: the others would play for nothing.
         num_envs = min(self._config.protocol.num_envs, episodes)
-        environment = make_environment(self._config.environment, num_envs)
+        environment = CountedEnvironment(
+            make_environment(self._config.environment, num_envs),
+            lambda steps: self._metrics.stepped(steps * self._frames_per_step),
+            lambda _: self._metrics.finished_episode(),
+        )
         with contextlib.closing(environment):
             return play_episodes(
                 environment,
@@ -182,6 +206,7 @@ class Evaluator:
                 self._log.warning("%s; reporting again", error)
                 stop.wait(self._config.poll_seconds)
                 continue
+            self._metrics.evaluated(mean_return=report.mean_return, weights_version=version)
             self._log.info(
                 "weights %d: mean return %.2f over %d episodes, weaning weight now %.3f",
                 version,
@@ -195,13 +220,23 @@ class Evaluator:
     def _fetch(self) -> WeightUpdate | None:
         try:
             update = self._weights.fetch(self._known_version)
+            if update.session != self._session:
+                # The learner went back: it may ask for weights again whose result it has lost. It
+                # may also be too busy to give them yet: forget for good that they are known.
+                self._session, self._final_played = update.session, False
+                self._known_version = 0
+                update = self._weights.fetch(0)
             if update.final and update.params is None and not self._final_played:
                 # The last weights were due, and known, before the run declared them final.
                 update = self._weights.fetch(0)
-        except LearnerUnavailable:
-            # One that comes back may ask for the same weights again, whose result it has lost.
-            self._known_version = 0
+        except LearnerUnavailable as error:
+            if isinstance(error, LearnerRefused) and not self._session:
+                raise UserError(str(error)) from error
+            if not self._is_away:
+                self._log.warning("%s; asking again", error)
+            self._is_away = True
             return None
+        self._is_away = False
         return update
 
 
@@ -223,6 +258,6 @@ class _Supersession:
         return stage >= Stage.FINAL_EVALUATION
 
 
-def build_evaluator(config: EvaluatorConfig) -> Evaluator:
+def build_evaluator(config: EvaluatorConfig, metrics: EvaluatorMetrics | None = None) -> Evaluator:
     """One evaluator, not yet playing."""
-    return Evaluator(config)
+    return Evaluator(config, metrics)

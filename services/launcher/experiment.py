@@ -16,8 +16,7 @@ from rrl_agents.types import EnvironmentSpec, Progress, Stage
 from services.actor.config import ActorConfig
 from services.evaluator.config import EvaluatorConfig
 from services.launcher.experiment_config import ExperimentConfig
-from services.learner.checkpointing import newest_commit
-from services.learner.config import InitialCheckpoint, LearnerConfig
+from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
 from services.learner.stages import StageTargets
 from services.library.catalogue import locate
 from services.replay.config import PreloadConfig, ReplayConfig, samples_per_insert
@@ -28,6 +27,11 @@ from services.shared.errors import UserError
 from services.teacher.config import TeacherConfig, one_model
 
 VIDEO_FILE = "metrics/student.gif"
+
+
+def shard_folder(run: Path, shard: int) -> Path:
+    """Where a replay shard keeps its files, on its own machine."""
+    return run / "replay" / f"{shard:02d}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,18 +172,29 @@ class Experiment:
             frame_dtype=self.spec.frame_dtype,
         )
 
-    def replay_config(self, run: Path, *, port: int) -> ReplayConfig:
-        """Settings of the replay server; restores the run's newest commit."""
-        q_learning = self.recipe.q_learning
-        commit = newest_commit(run)
+    def replay_config(self, run: Path, *, port: int, shard: int = 0) -> ReplayConfig:
+        """Settings of one replay shard; which commit it serves, its role decides.
+
+        Raises:
+            UserError: there is no such shard.
+        """
+        q_learning, shards = self.recipe.q_learning, self.config.replay_shards
+        if not 0 <= shard < shards:
+            raise UserError(
+                f"there is no replay shard {shard}: the run has {shards}, counted from 0 "
+                "(--replay-shards)"
+            )
+        # Each shard has its share of the actors, so of everything they play.
+        capacity = -(-self.config.replay_capacity // shards)
+        min_size = -(-(self._reloaded_steps + q_learning.min_replay_size) // shards)
         online = Progress(random_return=self.random_return, stage=Stage.ONLINE)
         own_share = 1.0 - self.recipe.teacher_share(online)
         return ReplayConfig(
             layout=self.layout,
-            checkpoint_root=run / "replay",
-            teacher_capacity=self.config.replay_capacity,
-            student_capacity=self.config.replay_capacity,
-            min_student_size=self._reloaded_steps + q_learning.min_replay_size,
+            checkpoint_root=shard_folder(run, shard) / "working",
+            teacher_capacity=capacity,
+            student_capacity=capacity,
+            min_student_size=min_size,
             samples_per_insert=own_share
             * samples_per_insert(
                 batch_size=q_learning.batch_size, update_period=q_learning.update_period
@@ -188,7 +203,6 @@ class Experiment:
             # Sixteen batches: enough for what is fetched ahead, small beside any run.
             error_buffer=16.0 * q_learning.batch_size,
             port=port,
-            restore_from=commit.replay if commit is not None else None,
         )
 
     def importer_config(
@@ -217,8 +231,27 @@ class Experiment:
             table=STUDENT_TABLE if self.recipe.reloads_data else TEACHER_TABLE,
         )
 
-    def learner_config(self, run: Path, *, replay_address: str, port: int) -> LearnerConfig:
-        """Settings of the learner."""
+    def check_shards(self, addresses: int) -> None:
+        """See that as many replay shards are named as the run has.
+
+        Raises:
+            UserError: there are more or fewer.
+        """
+        if addresses != self.config.replay_shards:
+            raise UserError(
+                f"{addresses} replay addresses are given, the run has "
+                f"{self.config.replay_shards} replay shards (--replay-shards)"
+            )
+
+    def learner_config(
+        self, run: Path, *, replay: tuple[ShardAddress, ...], port: int
+    ) -> LearnerConfig:
+        """Settings of the learner.
+
+        Raises:
+            UserError: the run has another number of replay shards.
+        """
+        self.check_shards(len(replay))
         config, teacher = self.config, self.config.teacher
         return LearnerConfig(
             run=run,
@@ -238,7 +271,7 @@ class Experiment:
             random_return=self.random_return,
             teacher_return=self.teacher_return,
             seed=config.seed,
-            replay_address=replay_address,
+            replay=replay,
             port=port,
             publish_period_updates=config.publish_period_updates,
             offline_evaluation_period=config.offline_evaluation_period,

@@ -85,7 +85,8 @@ class ExperimentConfig:
         online_evaluation_period: Updates between two evaluations in the online phase.
         num_actors: Actor processes.
         envs_per_actor: Environments that one actor steps together.
-        replay_capacity: Transitions that each table holds.
+        replay_capacity: Transitions that each table holds, all shards together.
+        replay_shards: Replay servers, each with its share of the tables and of the actors.
         checkpoint_period_seconds: Time between two commits; what a kill can cost.
         publish_period_updates: Updates between two publications of weights to the actors.
         weights_period_seconds: Time between an actor's looks for them.
@@ -107,6 +108,7 @@ class ExperimentConfig:
     num_actors: int = 2
     envs_per_actor: int = 8
     replay_capacity: int = 1_000_000
+    replay_shards: int = 1
     checkpoint_period_seconds: float = 300.0
     publish_period_updates: int = 100
     weights_period_seconds: float = 1.0
@@ -121,6 +123,11 @@ class ExperimentConfig:
         for field in ("num_actors", "envs_per_actor", "online_steps", "replay_capacity"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        if not 1 <= self.replay_shards <= min(self.num_actors, self.replay_capacity):
+            raise ValueError(
+                f"replay_shards is {self.replay_shards}; it must be from 1 to the {self.num_actors}"
+                " actors (num_actors), as each shard is filled by actors of its own"
+            )
         for field in _PERIODS:
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")

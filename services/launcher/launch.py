@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import io
+import json
 import os
 import threading
 import time
@@ -19,11 +20,12 @@ from typing import Any
 from protos.rrl.learner.v1 import learner_pb2
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
-from services.launcher.run_directory import LAUNCHER_LOCK, open_run
+from services.launcher.run_addresses import RunAddresses, write_addresses
+from services.launcher.run_directory import open_run
 from services.learner.progress_client import ProgressClient
 from services.learner.weight_client import LearnerUnavailable
 from services.shared.errors import UserError
-from services.shared.locks import LEARNER_LOCK, locked
+from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
 
 _POLL_SECONDS = 1.0
 _TERMINATION_NOTICE_SECONDS = 60
@@ -62,8 +64,10 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
         logs = _session_folder(run)
         display.note(f"{'going on with' if resumed else 'starting'} {run}")
         manager, addresses = _start(experiment, run, logs)
-        display.note(", ".join(f"{name} at {address}" for name, address in addresses.items()))
-        watched = stack.enter_context(contextlib.closing(ProgressClient(addresses["learner"])))
+        write_addresses(run, addresses)
+        display.note(_told(addresses))
+        learner = ProgressClient(addresses.services["learner"])
+        watched = stack.enter_context(contextlib.closing(learner))
         end = _Waiter(manager)
         finished = _watch(watched, end, display)
         if finished:
@@ -86,8 +90,16 @@ def _session_folder(run: Path) -> Path:
     return folder
 
 
-def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, dict[str, str]]:
-    """Start the processes; returns Launchpad's manager of them and their addresses by name."""
+def _told(addresses: RunAddresses) -> str:
+    """The addresses that users ask for; all are in the run's folder."""
+    told = {"learner": addresses.services["learner"]}
+    if "teacher" in addresses.services:
+        told |= {"teacher": addresses.services["teacher"], "metrics": addresses.pages["teacher"]}
+    return ", ".join(f"{name} at {address}" for name, address in told.items())
+
+
+def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddresses]:
+    """Start the processes; returns Launchpad's manager of them and their addresses."""
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -113,7 +125,10 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, dict[str
     manager = lp.launch(
         program, launch_type="local_mp", terminal="output_to_files", local_resources=resources
     )
-    return manager, {name: address.resolve() for name, address in addresses.items()}
+    return manager, RunAddresses(
+        services={name: address.resolve() for name, address in addresses.services.items()},
+        pages={name: address.resolve() for name, address in addresses.pages.items()},
+    )
 
 
 class _Waiter:
@@ -176,7 +191,15 @@ def _last_words(logs: Path) -> str:
     """The first role that ended with an error of ours, and its message."""
     for file in sorted(path for path in logs.rglob("*") if path.is_file()):
         lines = file.read_text(errors="replace").splitlines()[-200:]
-        for line in reversed(lines):
+        for line in map(_message, reversed(lines)):
             if "Error: " in line and not line.startswith(" "):
                 return f": {file.relative_to(logs)}: {line.split('Error: ', 1)[1]}"
     return ""
+
+
+def _message(line: str) -> str:
+    """What a log line says, which may be JSON."""
+    try:
+        return str(json.loads(line)["message"]) if line.startswith("{") else line
+    except (ValueError, LookupError, TypeError):
+        return line

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rrl_agents.types import Stage
 from services.actor.loop import build_actor
 from services.evaluator.loop import build_evaluator
-from services.launcher.experiment import Experiment
-from services.launcher.run_directory import LAUNCHER_LOCK, open_run
+from services.launcher.experiment import Experiment, shard_folder
+from services.launcher.replay_of_a_run import serving_replay
+from services.launcher.run_directory import open_run
+from services.learner.config import ShardAddress
 from services.learner.loop import Learner, build_learner
 from services.replay.preload import build_preloader
-from services.replay.server import build_replay
 from services.shared.addresses import free_port
-from services.shared.locks import locked
+from services.shared.locks import LAUNCHER_LOCK, locked
 from services.teacher.server import build_teacher
 
 _POLL_SECONDS = 0.05
@@ -58,15 +59,17 @@ def run_in_one_process(
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(run / LAUNCHER_LOCK))
         teacher = stack.enter_context(_teacher(experiment))
-        replay = stack.enter_context(_replay(experiment, run))
-        learner_port = free_port()
-        learner = build_learner(
-            experiment.learner_config(run, replay_address=replay, port=learner_port)
+        replay = tuple(
+            stack.enter_context(_replay(experiment, run, shard))
+            for shard in range(experiment.config.replay_shards)
         )
+        learner_port = free_port()
+        learner = build_learner(experiment.learner_config(run, replay=replay, port=learner_port))
         # Left before replay and teacher are: the learner's last commit needs the tables.
         roles = stack.enter_context(_Roles().running())
         roles.start("learner", learner.run)
-        _start_the_others(roles, experiment, run, teacher, replay, f"127.0.0.1:{learner_port}")
+        tables = [shard.data for shard in replay]
+        _start_the_others(roles, experiment, run, teacher, tables, f"127.0.0.1:{learner_port}")
         while not stop.is_set() and not roles.failed:
             if learner.progress.stage is Stage.FINISHED:
                 return True
@@ -80,12 +83,12 @@ def _start_the_others(
     experiment: Experiment,
     run: Path,
     teacher: str | None,
-    replay: str,
+    replay: Sequence[str],
     learner: str,
 ) -> None:
     if experiment.data is not None and teacher is not None:
         importer = build_preloader(
-            experiment.importer_config(run, replay_address=replay, teacher_address=teacher)
+            experiment.importer_config(run, replay_address=replay[0], teacher_address=teacher)
         )
         roles.start("importer", importer.run)
     evaluator = build_evaluator(
@@ -95,10 +98,21 @@ def _start_the_others(
     for index in range(experiment.config.num_actors):
         actor = build_actor(
             experiment.actor_config(
-                index, learner_address=learner, replay_address=replay, teacher_address=teacher
+                index,
+                learner_address=learner,
+                replay_address=replay[index % len(replay)],
+                teacher_address=teacher,
             )
         )
         roles.start(f"actor-{index}", actor.run)
+
+
+@contextlib.contextmanager
+def _replay(experiment: Experiment, run: Path, shard: int) -> Iterator[ShardAddress]:
+    config = experiment.replay_config(run, port=0, shard=shard)
+    commits = shard_folder(run, shard) / "commits"
+    with serving_replay(config, commits, control_port=0) as ports:
+        yield ShardAddress(data=f"localhost:{ports.data}", control=f"localhost:{ports.control}")
 
 
 @contextlib.contextmanager
@@ -112,16 +126,6 @@ def _teacher(experiment: Experiment) -> Iterator[str | None]:
     port = server.start()
     try:
         yield f"127.0.0.1:{port}"
-    finally:
-        server.stop()
-
-
-@contextlib.contextmanager
-def _replay(experiment: Experiment, run: Path) -> Iterator[str]:
-    server = build_replay(experiment.replay_config(run, port=0))
-    server.start()
-    try:
-        yield server.address
     finally:
         server.stop()
 

@@ -9,73 +9,102 @@ Each role is started by the same constructor as in a container; Launchpad only h
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import launchpad as lp
+from prometheus_client import CollectorRegistry
 
-from services.launcher.experiment import Experiment
+from services.launcher.experiment import Experiment, shard_folder
 from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
+from services.shared.observing import Observing, observed
 
 _PR_SET_PDEATHSIG = 1
 
+_Run: TypeAlias = Callable[..., None]
+"""Runs a role: takes the experiment, the run's folder, its metrics page's address, and its own."""
 
-def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, dict[str, lp.Address]]:
-    """The program of a run.
+_Owned: TypeAlias = tuple[lp.Address, ...]
 
-    Returns:
-        The program, and by name the addresses that somebody outside may want: "learner", and with
-        a teacher "teacher" and "metrics" (the teacher's Prometheus page).
+
+class ProgramAddresses(NamedTuple):
+    """Where the roles of a program listen.
+
+    Attributes:
+        services: What roles ask each other at: "learner", "replay-0" and "control-0" for each
+            shard, with a teacher "teacher".
+        pages: Metrics pages: "learner", "evaluator", "replay-0", "actor-0" …
     """
+
+    services: dict[str, lp.Address]
+    pages: dict[str, lp.Address]
+
+
+def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, ProgramAddresses]:
+    """The program of a run, and the addresses that somebody outside may want."""
     program = lp.Program("rrl")
-    replay, learner = lp.Address("replay"), lp.Address("learner")
-    addresses = {"learner": learner}
+    learner = lp.Address("learner")
+    addresses = ProgramAddresses(services={"learner": learner}, pages={})
+
+    def add(role: str, name: str, function: _Run, *arguments: Any, owns: _Owned = ()) -> None:
+        page = addresses.pages[name] = _address(f"{name}-metrics")
+        node = lp.PyNode(function, experiment, run, page, *arguments)
+        for address in (page, *owns):
+            node.allocate_address(address)
+        with program.group(role):
+            program.add_node(node)
+
     teacher = None
     if experiment.uses_teacher:
-        teacher, metrics = lp.Address("teacher"), lp.Address("metrics")
-        _add(
-            program, "teacher", _run_teacher, experiment, teacher, metrics, owns=(teacher, metrics)
-        )
-        addresses |= {"teacher": teacher, "metrics": metrics}
-    _add(program, "replay", _run_replay, experiment, run, replay, owns=(replay,))
+        teacher = addresses.services["teacher"] = lp.Address("teacher")
+        add("teacher", "teacher", _run_teacher, teacher, owns=(teacher,))
+    shards = []
+    for shard in range(experiment.config.replay_shards):
+        owned = _address(f"replay-{shard}"), _address(f"control-{shard}")
+        addresses.services.update(zip((f"replay-{shard}", f"control-{shard}"), owned, strict=True))
+        add("replay", f"replay-{shard}", _run_replay, shard, *owned, owns=owned)
+        shards.append(owned)
     if experiment.data is not None:
-        _add(program, "importer", _run_importer, experiment, run, replay, teacher)
-    _add(program, "learner", _run_learner, experiment, run, replay, learner, owns=(learner,))
-    _add(program, "evaluator", _run_evaluator, experiment, run, learner, teacher)
+        add("importer", "importer", _run_importer, shards[0][0], teacher)
+    add("learner", "learner", _run_learner, shards, learner, owns=(learner,))
+    add("evaluator", "evaluator", _run_evaluator, learner, teacher)
     for index in range(experiment.config.num_actors):
-        _add(program, "actor", _run_actor, experiment, index, learner, replay, teacher)
+        replay, _ = shards[index % len(shards)]
+        add("actor", f"actor-{index}", _run_actor, index, learner, replay, teacher)
     return program, addresses
 
 
-def _add(
-    program: lp.Program,
-    role: str,
-    function: Callable[..., None],
-    *arguments: Any,
-    owns: tuple[lp.Address, ...] = (),
-) -> None:
-    node = lp.PyNode(function, *arguments)
-    for address in owns:
-        node.allocate_address(address)
-    with program.group(role):
-        program.add_node(node)
+def _address(name: str) -> lp.Address:
+    # Launchpad's names are of small letters and digits.
+    return lp.Address(name.replace("-", ""))
 
 
-def _begin(role: str) -> threading.Event:
-    """What every role's process does first; returns the event that ends it."""
+@contextlib.contextmanager
+def _begun(
+    role: str, run: Path, page: lp.Address | None, index: int | None = None
+) -> Iterator[tuple[threading.Event, CollectorRegistry]]:
+    """What every role's process does first.
+
+    Args:
+        role: Kind of role.
+        run: Folder of the run.
+        page: Where its metrics page goes; None where the role serves its own.
+        index: Which of several of its kind.
+
+    Yields:
+        The event that ends it, and what its page shows.
+    """
     # Ctrl-C reaches every process of the terminal, and the launcher answers it with SIGTERM to its
     # roles. Launchpad's handler of the one must not be interrupted by that of the other: both take
     # the same lock, in the same thread.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A launcher that is killed outright must not leave its roles behind.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    from services.shared.logging import setup_logging
-
-    setup_logging(role)
     asked: threading.Event = lp.stop_event()
     stop = threading.Event()
 
@@ -86,87 +115,126 @@ def _begin(role: str) -> threading.Event:
     # Launchpad sets its event in signal handlers, which run in the main thread: a role that waited
     # on that event there could be interrupted while it holds the event's lock, and never go on.
     threading.Thread(target=pass_on, name="stop", daemon=True).start()
-    return stop
+    options = Observing(metrics_port=_port(page) if page is not None else None)
+    with observed(role, options, run=run, index=index) as registry:
+        yield stop, registry
 
 
 def _port(address: lp.Address) -> int:
     return int(address.resolve().rpartition(":")[2])
 
 
-def _run_teacher(experiment: Experiment, address: lp.Address, metrics: lp.Address) -> None:
-    stop = _begin("teacher")
-    from services.teacher.server import build_teacher
+def _run_teacher(experiment: Experiment, run: Path, page: lp.Address, address: lp.Address) -> None:
+    with _begun("teacher", run, None) as (stop, _):
+        from services.teacher.server import build_teacher
 
-    server = build_teacher(
-        experiment.teacher_config(port=_port(address), metrics_port=_port(metrics))
-    )
-    server.start()
-    stop.wait()
-    server.stop()
+        server = build_teacher(
+            experiment.teacher_config(port=_port(address), metrics_port=_port(page))
+        )
+        server.start()
+        stop.wait()
+        server.stop()
 
 
-def _run_replay(experiment: Experiment, run: Path, address: lp.Address) -> None:
-    stop = _begin("replay")
-    from services.replay.server import build_replay
+def _run_replay(
+    experiment: Experiment,
+    run: Path,
+    page: lp.Address,
+    shard: int,
+    address: lp.Address,
+    control: lp.Address,
+) -> None:
+    index = shard if experiment.config.replay_shards > 1 else None
+    with _begun("replay", run, page, index) as (stop, registry):
+        from services.launcher.replay_of_a_run import serving_replay
+        from services.replay.metrics import ReplayMetrics
 
-    server = build_replay(experiment.replay_config(run, port=_port(address)))
-    server.start()
-    stop.wait()
-    # The learner's last commit needs the tables: everybody is told to stop at the same moment.
-    wait_until_free(run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
-    server.stop()
+        metrics = ReplayMetrics(registry)
+        config = experiment.replay_config(run, port=_port(address), shard=shard)
+        commits = shard_folder(run, shard) / "commits"
+        with serving_replay(config, commits, control_port=_port(control), metrics=metrics):
+            stop.wait()
+            # The learner's last commit needs the tables: everybody is told to stop at the same
+            # moment.
+            wait_until_free(run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
 
 
 def _run_importer(
-    experiment: Experiment, run: Path, replay: lp.Address, teacher: lp.Address
+    experiment: Experiment,
+    run: Path,
+    page: lp.Address,
+    replay: lp.Address,
+    teacher: lp.Address,
 ) -> None:
-    stop = _begin("importer")
-    from services.replay.preload import build_preloader
+    with _begun("importer", run, page) as (stop, registry):
+        from services.replay.importer_metrics import ImporterMetrics
+        from services.replay.preload import build_preloader
 
-    config = experiment.importer_config(
-        run, replay_address=replay.resolve(), teacher_address=teacher.resolve()
-    )
-    build_preloader(config).run(stop)
+        metrics = ImporterMetrics(registry)
+        config = experiment.importer_config(
+            run, replay_address=replay.resolve(), teacher_address=teacher.resolve()
+        )
+        build_preloader(config, metrics).run(stop)
 
 
 def _run_learner(
-    experiment: Experiment, run: Path, replay: lp.Address, address: lp.Address
+    experiment: Experiment,
+    run: Path,
+    page: lp.Address,
+    shards: Sequence[tuple[lp.Address, lp.Address]],
+    address: lp.Address,
 ) -> None:
-    stop = _begin("learner")
-    from services.learner.loop import build_learner
+    with _begun("learner", run, page) as (stop, registry):
+        from services.learner.config import ShardAddress
+        from services.learner.loop import run_learner
+        from services.learner.metrics import LearnerMetrics
 
-    config = experiment.learner_config(run, replay_address=replay.resolve(), port=_port(address))
-    build_learner(config).run(stop)
+        metrics = LearnerMetrics(registry)
+        replay = tuple(
+            ShardAddress(data=data.resolve(), control=control.resolve()) for data, control in shards
+        )
+        config = experiment.learner_config(run, replay=replay, port=_port(address))
+        run_learner(config, stop, metrics)
 
 
 def _run_evaluator(
-    experiment: Experiment, run: Path, learner: lp.Address, teacher: lp.Address | None
+    experiment: Experiment,
+    run: Path,
+    page: lp.Address,
+    learner: lp.Address,
+    teacher: lp.Address | None,
 ) -> None:
-    stop = _begin("evaluator")
-    from services.evaluator.loop import build_evaluator
+    with _begun("evaluator", run, page) as (stop, registry):
+        from services.evaluator.loop import build_evaluator
+        from services.evaluator.metrics import EvaluatorMetrics
 
-    config = experiment.evaluator_config(
-        run,
-        learner_address=learner.resolve(),
-        teacher_address=teacher.resolve() if teacher is not None else None,
-    )
-    build_evaluator(config).run(stop)
+        metrics = EvaluatorMetrics(registry)
+        config = experiment.evaluator_config(
+            run,
+            learner_address=learner.resolve(),
+            teacher_address=teacher.resolve() if teacher is not None else None,
+        )
+        build_evaluator(config, metrics).run(stop)
 
 
 def _run_actor(
     experiment: Experiment,
+    run: Path,
+    page: lp.Address,
     index: int,
     learner: lp.Address,
     replay: lp.Address,
     teacher: lp.Address | None,
 ) -> None:
-    stop = _begin(f"actor-{index}")
-    from services.actor.loop import build_actor
+    with _begun("actor", run, page, index) as (stop, registry):
+        from services.actor.loop import build_actor
+        from services.actor.metrics import ActorMetrics
 
-    config = experiment.actor_config(
-        index,
-        learner_address=learner.resolve(),
-        replay_address=replay.resolve(),
-        teacher_address=teacher.resolve() if teacher is not None else None,
-    )
-    build_actor(config).run(stop)
+        metrics = ActorMetrics(registry)
+        config = experiment.actor_config(
+            index,
+            learner_address=learner.resolve(),
+            replay_address=replay.resolve(),
+            teacher_address=teacher.resolve() if teacher is not None else None,
+        )
+        build_actor(config, metrics).run(stop)

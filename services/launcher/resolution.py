@@ -46,6 +46,11 @@ def resolve(config: ExperimentConfig) -> Experiment:
     _check_scale(experiment)
     _check_budgets(experiment)
     experiment = dataclasses.replace(experiment, data=_recorded_data(experiment))
+    if experiment.data is not None and config.replay_shards > 1:
+        raise UserError(
+            f"recorded data goes into one replay server, and the run has {config.replay_shards} "
+            "shards: give --replay-shards 1, or have the teacher play"
+        )
     if experiment.data is not None and experiment.targets.teacher_steps < 1:
         raise UserError(
             f"none of the recorded data in {experiment.data.path} would be used: teacher_steps is "

@@ -12,6 +12,7 @@ RUN/report/         the result
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ from services.learner.checkpointing import newest_commit
 from services.shared.errors import UserError
 
 CONFIG_FILE = "config.json"
-LAUNCHER_LOCK = ".launcher.lock"
+
+_OWN_FOLDERS = ("checkpoints", "replay", "metrics")
+_NEW_FILE_SYSTEM = "lost+found"
 
 
 def open_run(run: Path, experiment: Experiment) -> bool:
@@ -39,12 +42,22 @@ def open_run(run: Path, experiment: Experiment) -> bool:
     try:
         was_there = _open(run, experiment.to_json())
         if not is_finished(run):
-            record_session(run, lambda: parents_of(experiment))
+            _note_session(run, experiment, was_there=was_there)
         return was_there
     except OSError as error:
         raise UserError(
             f"{run} cannot be used ({error.strerror or error}): choose another --run"
         ) from error
+
+
+def _note_session(run: Path, experiment: Experiment, *, was_there: bool) -> None:
+    try:
+        record_session(run, lambda: parents_of(experiment))
+    except OSError as error:
+        if not was_there:
+            raise
+        # A full disk must not keep a run from going on: its roles have checkpoints to read.
+        logging.getLogger(__name__).warning("this session is not noted in %s: %s", run, error)
 
 
 def is_finished(run: Path) -> bool:
@@ -72,7 +85,12 @@ def _open(run: Path, content: str) -> bool:
 
 def _is_foreign(path: Path) -> bool:
     # Another role of the same run may be writing the config at this moment.
-    return not path.name.startswith(f".{CONFIG_FILE}.")
+    if path.name.startswith(f".{CONFIG_FILE}."):
+        return False
+    # Volumes are mounted before anybody has a run in them; a new file system has its own folder.
+    if path.name in _OWN_FOLDERS and path.is_dir() and not path.is_symlink():
+        return any(entry.name != _NEW_FILE_SYSTEM for entry in path.iterdir())
+    return path.name != _NEW_FILE_SYSTEM
 
 
 def _check_same(config: Path, content: str) -> None:

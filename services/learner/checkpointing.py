@@ -3,19 +3,24 @@
     RUN/checkpoints/00000007/
         record.json   clocks, returns, seconds
         state/        parameters, target parameters, optimiser (Orbax)
-        replay/       Reverb's checkpoint, hard-linked
 
-A commit is written under a temporary name and renamed when it is whole, so a kill at any moment
-leaves the one before. Every role restarts from the newest commit that reads well.
+Replay's part lies with the replay role, under the same number, and is there before this one is
+(`services.replay.shard_checkpoints`): the rename of this one makes the commit. A commit is written
+under a temporary name, flushed to disk and renamed when it is whole: a kill at any moment leaves
+the one before. The record holds a digest of every file of the state: what a disk or a hand has
+changed is passed over, and the learner goes on from the newest commit that is sound. (Reverb's
+files carry checksums of their own, which are looked at when they are loaded.)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +31,9 @@ from services.shared.errors import UserError
 
 RECORD_FILE = "record.json"
 STATE_FOLDER = "state"
-REPLAY_FOLDER = "replay"
-KEPT_COMMITS = 2
-"""The newest, and one to fall back on should it turn out damaged."""
-
 _TEMPORARY_PREFIX = ".writing-"
 _MAX_RECORD_BYTES = 2**20
+_BLOCK_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,9 @@ class Commit:
     record: RunRecord
 
     @property
-    def replay(self) -> Path | None:
-        """Its Reverb checkpoint, None when the tables were still empty."""
-        folder = self.path / REPLAY_FOLDER
-        return folder if folder.is_dir() else None
+    def written_at(self) -> float:
+        """Unix time at which it was written."""
+        return (self.path / RECORD_FILE).stat().st_mtime
 
 
 def commits_folder(run: Path) -> Path:
@@ -73,26 +74,59 @@ def commits_folder(run: Path) -> Path:
     return run / "checkpoints"
 
 
-def newest_commit(run: Path) -> Commit | None:
-    """The newest commit that reads well, None when there is none; writes nothing."""
+def newest_commit(run: Path, unusable: Collection[int] = ()) -> Commit | None:
+    """The newest commit whose clocks and state are as they were written; writes nothing.
+
+    Args:
+        run: Run directory.
+        unusable: Numbers to pass over, since their tables cannot be had.
+
+    Returns:
+        The commit; None when there is none.
+    """
     for path in reversed(_numbered(commits_folder(run))):
+        if int(path.name) in unusable:
+            continue
         try:
-            return Commit(path=path, number=int(path.name), record=_read_record(path))
+            record, digests = _read_record(path)
+            _check_digests(path / STATE_FOLDER, digests)
         except (OSError, ValueError) as error:
-            logging.warning("skipping damaged checkpoint %s: %s", path, error)
+            logging.getLogger(__name__).warning("skipping damaged checkpoint %s: %s", path, error)
+            continue
+        return Commit(path=path, number=int(path.name), record=record)
     return None
 
 
+def check_has_none(run: Path) -> None:
+    """See that a run which is to begin has no commits, whether sound or not.
+
+    Raises:
+        UserError: it has; beginning anew would delete them.
+    """
+    if damaged := _numbered(commits_folder(run)):
+        raise UserError(
+            f"none of the checkpoints in {commits_folder(run)} can be read "
+            f"({', '.join(path.name for path in damaged)}; the log says why): bring the folder "
+            "back from a backup, choose another --run, or empty it to begin anew"
+        )
+
+
+def next_number(run: Path) -> int:
+    """Number of the commit that is written next."""
+    return 1 + max((int(path.name) for path in _numbered(commits_folder(run))), default=0)
+
+
 def write_commit(
-    run: Path, state: Any, record: RunRecord, link_replay: Callable[[Path], None] | None
+    run: Path, state: Any, record: RunRecord, number: int, keep: Collection[int]
 ) -> Commit:
-    """Write a commit and drop all but the newest few.
+    """Write a commit and drop older ones.
 
     Args:
         run: Run directory.
         state: Training state, a pytree of arrays.
         record: Clocks.
-        link_replay: Puts the replay checkpoint into the folder it is given; None for no replay.
+        number: From `next_number`.
+        keep: Numbers of the commits that stay, to fall back on should this one turn out damaged.
 
     Raises:
         OSError: no space, no permission; earlier commits are untouched.
@@ -101,19 +135,38 @@ def write_commit(
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    number = 1 + max((int(path.name) for path in _numbered(folder)), default=0)
     temporary = (folder / f"{_TEMPORARY_PREFIX}{number:08d}").absolute()
-    temporary.mkdir()
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(temporary / STATE_FOLDER, state)
-    if link_replay is not None:
-        link_replay(temporary / REPLAY_FOLDER)
-    (temporary / RECORD_FILE).write_text(json.dumps(_record_to_json(record), indent=1))
     path = folder / f"{number:08d}"
-    temporary.rename(path)
-    for old in _numbered(folder)[:-KEPT_COMMITS]:
-        shutil.rmtree(old, ignore_errors=True)
+    try:
+        _write(temporary, state, record)
+        temporary.rename(path)
+    except OSError:
+        # On a full disk others need the room that this half takes.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _flush_to_disk(folder, deep=False)
+    for other in _numbered(folder):
+        if int(other.name) not in (number, *keep):
+            shutil.rmtree(other, ignore_errors=True)
     return Commit(path=path, number=number, record=record)
+
+
+def _write(folder: Path, state: Any, record: RunRecord) -> None:
+    """Make a commit's folder, on disk when this returns.
+
+    Raises:
+        OSError: no space, no permission.
+    """
+    folder.mkdir()
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder / STATE_FOLDER, state)
+    except (ValueError, RuntimeError) as error:
+        # What Orbax's storage makes of a full disk.
+        raise OSError(f"{folder}: {str(error).splitlines()[0]}") from error
+    content = _record_to_json(record) | {"digests": _digests(folder / STATE_FOLDER)}
+    (folder / RECORD_FILE).write_text(json.dumps(content, indent=1))
+    _flush_to_disk(folder)
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -150,7 +203,44 @@ def _record_to_json(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _read_record(path: Path) -> RunRecord:
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path."""
+    return {
+        str(file.relative_to(folder)): _sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        digest = hashlib.sha256()
+        while block := content.read(_BLOCK_BYTES):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def _check_digests(folder: Path, digests: dict[str, str]) -> None:
+    found = _digests(folder)
+    if found != digests:
+        changed = sorted(
+            name for name in {*found, *digests} if found.get(name) != digests.get(name)
+        )
+        raise ValueError(f"{changed[0]} is not as it was written")
+
+
+def _flush_to_disk(folder: Path, *, deep: bool = True) -> None:
+    """Have the system write a folder's files and names out: a rename must not be there first."""
+    paths = [folder, *(folder.rglob("*") if deep else ())]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read_record(path: Path) -> tuple[RunRecord, dict[str, str]]:
     file = path / RECORD_FILE
     if file.stat().st_size > _MAX_RECORD_BYTES:
         raise ValueError(f"{RECORD_FILE} is larger than {_MAX_RECORD_BYTES} bytes")
@@ -160,9 +250,7 @@ def _read_record(path: Path) -> RunRecord:
     try:
         progress = dict(content["progress"])
         progress["stage"] = Stage[progress["stage"]]
-        return RunRecord(
-            progress=Progress(**progress),
-            seconds=float(content["seconds"]),
-        )
+        record = RunRecord(progress=Progress(**progress), seconds=float(content["seconds"]))
+        return record, {str(name): str(digest) for name, digest in content["digests"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{RECORD_FILE} lacks or misnames {error}") from error

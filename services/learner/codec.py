@@ -22,6 +22,12 @@ CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # A network that swallows packets says nothing. Within a call's ten seconds it is asked whether
+    # it is there, and the next call goes over a new connection.
+    ("grpc.keepalive_time_ms", 6000),
+    ("grpc.keepalive_timeout_ms", 3000),
+    # Else gRPC gives a question a minute.
+    ("grpc.http2.ping_timeout_ms", 3000),
 )
 
 

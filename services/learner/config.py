@@ -11,6 +11,8 @@ from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import EnvironmentSpec
 from services.learner.stages import StageTargets
+from services.shared.security.client import ClientSecurity
+from services.shared.security.server import SecurityConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,19 @@ class InitialCheckpoint:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardAddress:
+    """Where one replay shard is.
+
+    Attributes:
+        data: "host:port" of its Reverb server.
+        control: "host:port" of its control.
+    """
+
+    data: str
+    control: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnerConfig:
     """The learner: its method, its data, its pace.
 
@@ -44,11 +59,13 @@ class LearnerConfig:
         random_return: Mean return of the random policy.
         teacher_return: Mean return of the teacher; None has the evaluator measure it.
         seed: Seed of the run; decides the initial weights.
-        replay_address: "host:port" of the replay server.
+        replay: Where the shards of its replay are, in their order.
         initial_checkpoint: Whose parameters the student begins with, where the method asks for the
             teacher's; None draws them at random.
         pause_for_evaluation: Whether updates wait for each evaluation that is due, so that curves
             are complete and weaning does not depend on how fast evaluations are.
+        peers: What to trust and show at replay's controls; None for plaintext without a token.
+        security: Encryption and tokens of the weights' own service.
         host: Interface to serve weights on.
         port: Port to serve weights on; 0 picks a free one.
         publish_period_updates: Updates between two publications of weights to actors.
@@ -56,6 +73,8 @@ class LearnerConfig:
         online_evaluation_period: Updates between two evaluations in the online phase.
         checkpoint_period_seconds: Time between two commits; what a kill can cost.
         log_period_updates: Updates between two points in TensorBoard.
+        farewell_seconds: How long a finished learner still answers, so that everybody hears that it
+            is over; None for until it is stopped.
     """
 
     run: Path
@@ -66,10 +85,12 @@ class LearnerConfig:
     random_return: float
     teacher_return: float | None
     seed: int
-    replay_address: str
+    replay: tuple[ShardAddress, ...]
     student: StudentConfig = StudentConfig()
     initial_checkpoint: InitialCheckpoint | None = None
     pause_for_evaluation: bool = False
+    peers: ClientSecurity | None = None
+    security: SecurityConfig = SecurityConfig()
     host: str = "127.0.0.1"
     port: int = 0
     publish_period_updates: int = 100
@@ -77,9 +98,12 @@ class LearnerConfig:
     online_evaluation_period: int = 62_500
     checkpoint_period_seconds: float = 300.0
     log_period_updates: int = 100
+    farewell_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse periods that never come."""
+        """Refuse a learner without replay, and periods that never come."""
+        if not self.replay:
+            raise ValueError("replay is empty; a learner reads from at least one shard")
         for field in (
             "publish_period_updates",
             "offline_evaluation_period",

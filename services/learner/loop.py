@@ -7,17 +7,23 @@
 
 One thread trains; gRPC threads read weights and hand in evaluations, and meet it only in `RunClock`
 and `Offer`. A commit is made between two updates, so weights, clocks and replay are of one moment.
+Replay that is out of reach is waited for. Where it came back with other tables, everything goes on
+from the newest commit (`replay_tie`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
 import time
+import uuid
+from collections.abc import Collection
 
 import jax
 import numpy as np
+from prometheus_client import CollectorRegistry
 
 from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.checkpoints.load_teacher import load_teacher
@@ -32,20 +38,25 @@ from rrl_agents.training.train_state import (
 from rrl_agents.training.update_step import UpdateMetrics, make_update_step
 from rrl_agents.types import Params, Progress, Stage
 from services.learner.checkpointing import (
+    Commit,
     RunRecord,
+    check_has_none,
     newest_commit,
+    next_number,
     restore_state,
     write_commit,
 )
 from services.learner.codec import EvaluationReport, progress_to_proto
-from services.learner.config import InitialCheckpoint, LearnerConfig
+from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
 from services.learner.evaluation_desk import EvaluationDesk
+from services.learner.metrics import LearnerMetrics
 from services.learner.metrics_log import MetricsLog
+from services.learner.replay_tie import ReplayLost, ReplayTie
 from services.learner.run_clock import RunClock
 from services.learner.stages import next_stage
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot
-from services.replay.checkpoint import checkpoint_replay, link_checkpoint
+from services.replay.control_client import NotWritten, TablesUnusable
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import (
     STUDENT_TABLE,
@@ -54,6 +65,7 @@ from services.replay.reader import (
     ReplayTimeout,
     table_counts,
 )
+from services.replay.sharded_reader import ShardedReader
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 
@@ -63,13 +75,11 @@ _COLLECT_COUNT_PERIOD_SECONDS = 0.05
 _SAMPLE_TIMEOUT_SECONDS = 1.0
 _IDLE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.01
-_REPLAY_STARTUP_SECONDS = 300.0
-_FAREWELL_SECONDS = 10.0
-"""How long a finished learner still answers, so that everybody hears that it is over."""
 _LOCK_WAIT_SECONDS = 30.0
-_REPLAY_LOST = (
-    "start the replay server and then the learner again, so that both go on from one checkpoint"
-)
+_RETRY_SECONDS = 5.0
+"""Time between two tries to write a finished run down."""
+_SILENCE_SECONDS = 20.0
+"""How long no batch comes before somebody looks why."""
 
 
 class Learner:
@@ -77,10 +87,19 @@ class Learner:
 
     Args:
         config: Method, data, targets and peers.
+        unusable: Commits not to go on from, since replay does not have their tables.
+        telemetry: What it shows; None for nobody to see.
     """
 
-    def __init__(self, config: LearnerConfig) -> None:
+    def __init__(
+        self,
+        config: LearnerConfig,
+        unusable: Collection[int] = (),
+        telemetry: LearnerMetrics | None = None,
+    ) -> None:
         self._config = config
+        self._telemetry = telemetry or LearnerMetrics(CollectorRegistry())
+        self._unusable = frozenset(unusable)
         self._log = logging.getLogger(__name__)
         self._recipe = make_recipe(config.method)
         network = make_network(config.network, config.spec.num_actions)
@@ -95,63 +114,90 @@ class Learner:
             Progress(random_return=config.random_return, teacher_return=config.teacher_return),
             self._recipe.weaning_weight,
         )
-        self._restore()
+        self._base_number = self._restore()
+        self.session = uuid.uuid4().hex
         self.acting = Offer()
         self._desk = EvaluationDesk(config.run, self._clock)
         self.evaluation = self._desk.offer
-        self._reader = ReplayReader(
-            config.replay_address,
-            ItemLayout(
-                frame_shape=config.spec.frame_shape,
-                stack_size=config.spec.stack_size,
-                n_step=self._recipe.q_learning.n_step,
-                num_actions=config.spec.num_actions,
-                frame_dtype=config.spec.frame_dtype,
-            ),
-            self._recipe.q_learning.discount,
-            self._recipe.q_learning.batch_size,
-            seed=config.seed,
-            importance_exponent=config.student.importance_exponent
-            if config.student.priority_exponent > 0.0
-            else 0.0,
-        )
+        self._tie = ReplayTie([shard.control for shard in config.replay], config.peers)
+        self._reader = ShardedReader([self._reader_of(shard) for shard in config.replay])
         self._metrics = MetricsLog(
             config.run / "metrics",
             period_updates=config.log_period_updates,
             resumed_at=self.progress.learner_updates or None,
         )
-        self._server = WeightServer(self, host=config.host, port=config.port)
+        self._server = WeightServer(
+            self, host=config.host, port=config.port, security=config.security
+        )
         self._counted_at = self._committed_at = -math.inf
         self._committed_progress: Progress | None = None
+        self._telemetry.attach(
+            self._clock,
+            self._metrics,
+            targets=config.targets,
+            actor_steps_target=self._actor_steps_target,
+            frames_per_step=config.spec.frames_per_step,
+        )
+
+    def _reader_of(self, shard: ShardAddress) -> ReplayReader:
+        config, q_learning = self._config, self._recipe.q_learning
+        layout = ItemLayout(
+            frame_shape=config.spec.frame_shape,
+            stack_size=config.spec.stack_size,
+            n_step=q_learning.n_step,
+            num_actions=config.spec.num_actions,
+            frame_dtype=config.spec.frame_dtype,
+        )
+        return ReplayReader(
+            shard.data,
+            layout,
+            q_learning.discount,
+            q_learning.batch_size,
+            seed=config.seed,
+            importance_exponent=config.student.importance_exponent
+            if config.student.priority_exponent > 0.0
+            else 0.0,
+        )
 
     @property
     def progress(self) -> Progress:
         """Where the run stands."""
         return self._clock.progress
 
+    @property
+    def base_number(self) -> int:
+        """Number of the commit that everything since stands on, 0 for none."""
+        return self._base_number
+
     def run(self, stop: threading.Event) -> None:
         """Train until the run is finished or `stop` is set; commit before leaving.
 
         Raises:
-            UserError: another learner works on this run, or replay is another experiment's or
-                gone, or the teacher turned out to be as good as chance.
+            ReplayLost: replay came back with other tables: another learner of this run goes on from
+                the newest commit (`run_learner` does that).
+            TablesUnusable: replay does not have the tables of the commit that this one went on
+                from (`run_learner` tries an older one).
+            UserError: another learner works on this run, or replay is another experiment's or does
+                not come, or the teacher turned out to be as good as chance.
             FloatingPointError: a loss or a weight is not finite; the last commit is from before.
         """
-        with locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
+        with (
+            contextlib.closing(self._tie),
+            locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS),
+        ):
             try:
                 self._check_nobody_went_on()
                 self._server.start()
-                if self._replay_is_there(stop):
+                if self._tie.join(self._base_number, stop):
                     self._train_until(stop)
-                    if self.progress != self._committed_progress:
-                        self.commit()
+                    self._commit_the_end(stop)
+                if self.progress.stage is Stage.FINISHED:
+                    self._log.info("finished after %d updates", self.progress.learner_updates)
+                    stop.wait(self._config.farewell_seconds)
             finally:
                 self._reader.close()
                 self._metrics.close()
-            if self.progress.stage is Stage.FINISHED:
-                self._log.info("finished after %d updates", self.progress.learner_updates)
-                stop.wait(_FAREWELL_SECONDS)
-            self._server.stop()
+                self._server.stop()
 
     def _train_until(self, stop: threading.Event) -> None:
         self._publish()
@@ -162,8 +208,33 @@ class Learner:
         while not stop.is_set() and self.progress.stage is not Stage.FINISHED:
             self.step(stop)
 
+    def _commit_the_end(self, stop: threading.Event) -> None:
+        """Keep what was done; a finished run is not over before that, however full the disk is."""
+        while self.progress != self._committed_progress:
+            self.commit()
+            is_kept = self.progress == self._committed_progress
+            if is_kept or self.progress.stage is not Stage.FINISHED or stop.wait(_RETRY_SECONDS):
+                return
+
     def step(self, stop: threading.Event) -> None:
-        """One update, or one look at whether there is something to do; commits when it is time."""
+        """One update, or one look at whether there is something to do; commits when it is time.
+
+        Waits for replay that is out of reach, or until stopped.
+
+        Raises:
+            ReplayLost: it came back with other tables.
+        """
+        try:
+            self._step(stop)
+        except _ReplayAway as error:
+            self._log.warning("replay is out of reach: %s", error)
+            self._telemetry.waited_for_replay()
+            # What was being fetched is of connections that may never speak again.
+            self._reader.close()
+            if self._tie.await_again(stop):
+                self._log.info("replay is back as it was: nothing is lost")
+
+    def _step(self, stop: threading.Event) -> None:
         self._count()
         self._advance_stage()
         if self._config.pause_for_evaluation and self._desk.is_waiting:
@@ -183,25 +254,32 @@ class Learner:
 
         Raises:
             FloatingPointError: the weights are not finite; the commit before stays, too.
+            ReplayLost: replay is not the one that was learned from any more.
         """
         started = time.monotonic()
         self._check_weights_are_finite()
         try:
             # Actors go on meanwhile: the clocks of a commit are those of its replay but for what
-            # comes in between these two lines.
+            # comes in between these lines.
             self._count_now()
-            working = checkpoint_replay(self._config.replay_address)
+            number = next_number(self._config.run)
+            self._tie.checkpoint(number, keep=[self._base_number])
             commit = write_commit(
                 self._config.run,
                 self._state,
                 RunRecord(progress=self.progress, seconds=self._clock.seconds),
-                link_replay=lambda folder: link_checkpoint(working, folder),
+                number,
+                keep=[self._base_number],
             )
-        except (OSError, RuntimeError, ReplayTimeout) as error:
+        except (OSError, NotWritten, ReplayTimeout) as error:
             self._log.error("no checkpoint written: %s", error)
+            self._telemetry.commit_failed()
         else:
+            self._base_number = commit.number
             self._committed_progress = commit.record.progress
-            self._log.info("%s written in %.1f s", commit.path, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self._log.info("%s written in %.1f s", commit.path, seconds)
+            self._telemetry.committed(commit.number, seconds=seconds, written_at=time.time())
         self._committed_at = time.monotonic()
 
     def _check_weights_are_finite(self) -> None:
@@ -220,12 +298,17 @@ class Learner:
             progress=progress_to_proto(self.progress),
             teacher_steps_target=targets.teacher_steps,
             offline_updates_target=targets.offline_updates,
-            actor_steps_target=self._recipe.q_learning.min_replay_size
-            + targets.online_updates * self._recipe.q_learning.update_period,
+            actor_steps_target=self._actor_steps_target,
             updates_per_second=self._metrics.updates_per_second,
             losses=self._metrics.losses,
             seconds=self._clock.seconds,
         )
+
+    @property
+    def _actor_steps_target(self) -> int:
+        q_learning = self._recipe.q_learning
+        learned_from = self._config.targets.online_updates * q_learning.update_period
+        return q_learning.min_replay_size + learned_from
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:
         """Take returns in: progress, weaning, and a line in the run's records.
@@ -241,27 +324,34 @@ class Learner:
         Raises:
             UserError: another learner committed between our reading the run and having its lock.
         """
-        newest = newest_commit(self._config.run)
-        if (newest.path if newest is not None else None) != self._restored_from:
+        newest = newest_commit(self._config.run, self._unusable)
+        if _number(newest) != self._base_number:
             raise UserError(
                 f"another learner worked on {self._config.run} meanwhile: start again to go on "
                 "from where it stopped"
             )
 
-    def _restore(self) -> None:
-        commit = newest_commit(self._config.run)
-        self._restored_from = commit.path if commit is not None else None
+    def _restore(self) -> int:
+        """Go on from the newest commit that is usable; returns its number, 0 for none.
+
+        Raises:
+            UserError: there are commits, and none is usable.
+        """
+        commit = newest_commit(self._config.run, self._unusable)
         if commit is None:
+            check_has_none(self._config.run)
             self._begin_with(self._config.initial_checkpoint)
-            return
+            return _number(commit)
         self._state = restore_state(commit, self._state)
         self._clock.restore(commit.record.progress, commit.record.seconds)
+        self._telemetry.restored(commit.number, commit.written_at)
         self._log.info(
             "going on from %s: %s, %d updates",
             commit.path,
             self.progress.stage.name,
             self.progress.learner_updates,
         )
+        return commit.number
 
     def _begin_with(self, checkpoint: InitialCheckpoint | None) -> None:
         """Take an agent's parameters as the student's first ones.
@@ -284,22 +374,6 @@ class Learner:
             )
         self._state = initial_train_state(params, self._recipe.q_learning.optimiser)
 
-    def _replay_is_there(self, stop: threading.Event) -> bool:
-        """Wait for the replay server; False when stopped meanwhile.
-
-        Raises:
-            UserError: it does not come.
-        """
-        end = time.monotonic() + _REPLAY_STARTUP_SECONDS
-        while not stop.is_set():
-            try:
-                table_counts(self._config.replay_address, timeout_seconds=1.0)
-                return True
-            except ReplayTimeout as error:
-                if time.monotonic() > end:
-                    raise UserError(f"{error}; is the replay server running?") from error
-        return False
-
     def _count(self) -> None:
         """Read the data clocks off replay, which counts each item once."""
         collecting = self.progress.stage is Stage.COLLECT
@@ -307,14 +381,15 @@ class Learner:
         if time.monotonic() - self._counted_at < period:
             return
         try:
+            self._tie.check()
             self._count_now()
         except ReplayTimeout as error:
-            raise UserError(f"{error}; {_REPLAY_LOST}") from error
+            raise _ReplayAway(str(error)) from error
 
     def _count_now(self) -> None:
-        counts = table_counts(self._config.replay_address)
-        teacher_steps = counts[TEACHER_TABLE].inserted
-        actor_steps = counts[STUDENT_TABLE].inserted
+        shards = [table_counts(shard.data) for shard in self._config.replay]
+        teacher_steps = sum(counts[TEACHER_TABLE].inserted for counts in shards)
+        actor_steps = sum(counts[STUDENT_TABLE].inserted for counts in shards)
         if self._recipe.reloads_data:
             # The student's table begins with the recorded data.
             reloaded = min(actor_steps, self._config.targets.teacher_steps)
@@ -365,19 +440,24 @@ class Learner:
     def _train(self) -> None:
         """One update, if replay gives a batch soon enough."""
         before = self.progress
+        self._look_after_silent_shards(self._recipe.teacher_share(before))
+        began = time.monotonic()
         try:
-            sample = self._reader.sample_mixed(
+            drawn = self._reader.sample_mixed(
                 self._recipe.teacher_share(before), _SAMPLE_TIMEOUT_SECONDS
             )
         except ReplayTimeout:
             return
         except RuntimeError as error:
-            raise UserError(f"{error}; {_REPLAY_LOST}") from error
+            raise _ReplayAway(str(error)) from error
+        finally:
+            self._telemetry.sampled(time.monotonic() - began)
+        batch = drawn.sample.batch
         weights = self._recipe.term_weights(before)
         learning_rate = self._recipe.learning_rate(before)
         self._state, metrics = self._update(
             self._state,
-            sample.batch,
+            batch,
             {name: np.float32(weight) for name, weight in weights.items()},
             np.float32(learning_rate),
             np.int32(self._recipe.target_update_period(before.stage)),
@@ -386,8 +466,28 @@ class Learner:
         self._clock.count_update()
         if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:
             # A transition's TD loss says how soon it is seen again (Schaul et al., 2016).
-            self._reader.update_priorities(sample, metrics.priorities)
-        self._after_update(metrics, answered=float(np.mean(sample.batch.has_teacher)))
+            self._reader.update_priorities(drawn, metrics.priorities)
+        self._after_update(metrics, answered=float(np.mean(batch.has_teacher)))
+
+    def _look_after_silent_shards(self, teacher_share: float) -> None:
+        """Connect anew where no batch comes although the rate limiters would give one.
+
+        The connection is dead then and nobody said so, as when a firewall forgets it: Reverb asks
+        for no sign of life.
+        """
+        shares = {TEACHER_TABLE: teacher_share, STUDENT_TABLE: 1.0 - teacher_share}
+        for shard in self._reader.silent(_SILENCE_SECONDS):
+            address = self._config.replay[shard].data
+            try:
+                counts = table_counts(address)
+            except ReplayTimeout as error:
+                raise _ReplayAway(str(error)) from error
+            if all(counts[table].gives_samples for table, share in shares.items() if share > 0.0):
+                self._log.warning(
+                    "replay at %s gives no batch though nothing holds it back: connecting anew",
+                    address,
+                )
+                self._reader.reconnect(shard)
 
     def _after_update(self, metrics: UpdateMetrics, *, answered: float) -> None:
         progress = self.progress
@@ -432,6 +532,44 @@ class Learner:
         )
 
 
+class _ReplayAway(Exception):
+    """Replay does not answer now."""
+
+
 def build_learner(config: LearnerConfig) -> Learner:
     """The learner of a run, restored from its newest commit if there is one."""
     return Learner(config)
+
+
+def run_learner(
+    config: LearnerConfig, stop: threading.Event, telemetry: LearnerMetrics | None = None
+) -> None:
+    """Train a run until it is finished or `stop` is set, through any losses of its replay.
+
+    Raises:
+        UserError: as `Learner.run`; or replay has the tables of none of the run's commits.
+        FloatingPointError: as `Learner.run`.
+    """
+    log, unusable = logging.getLogger(__name__), set[int]()
+    telemetry = telemetry or LearnerMetrics(CollectorRegistry())
+    while True:
+        learner = Learner(config, unusable, telemetry)
+        try:
+            return learner.run(stop)
+        except ReplayLost as error:
+            if stop.is_set():
+                log.warning("%s; what came after the newest checkpoint is lost", error)
+                return
+            log.warning("%s; going back to the newest checkpoint", error)
+            telemetry.replay_lost()
+        except TablesUnusable as error:
+            if newest_commit(config.run, {*unusable, learner.base_number}) is None:
+                # To begin anew would be to delete what there is.
+                raise UserError(str(error)) from error
+            log.error("%s; going back to an older checkpoint", error)
+            unusable.add(learner.base_number)
+            telemetry.replay_lost()
+
+
+def _number(commit: Commit | None) -> int:
+    return commit.number if commit is not None else 0

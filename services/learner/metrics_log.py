@@ -1,10 +1,13 @@
 """What an update reports, averaged over a stretch of updates and written to TensorBoard.
 
-The device is not waited for at every update: numbers are fetched once per stretch.
+The device is not waited for at every update: numbers are fetched once per stretch. A disk that is
+full costs points of the curves, no more.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -28,13 +31,17 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, *, period_updates: int, resumed_at: int | None) -> None:
-        self._writer = ScalarWriter(folder, resumed_step=resumed_at)
+        self._folder = folder
+        self._writer: ScalarWriter | None = None
+        self._can_write = True
+        self._open(resumed_at)
         self._period_updates = period_updates
         self._stretch: list[UpdateMetrics] = []
         self._answered: list[float] = []
         self._began = time.monotonic()
         self._losses: Mapping[str, float] = {}
         self._updates_per_second = 0.0
+        self._answered_share: float | None = None
 
     @property
     def losses(self) -> Mapping[str, float]:
@@ -45,6 +52,11 @@ class MetricsLog:
     def updates_per_second(self) -> float:
         """Rate over the last stretch."""
         return self._updates_per_second
+
+    @property
+    def answered_share(self) -> float | None:
+        """Share of the last stretch's rows that the teacher has answered; None before it."""
+        return self._answered_share
 
     def add(
         self,
@@ -82,7 +94,8 @@ class MetricsLog:
         now = time.monotonic()
         self._updates_per_second = len(stretch) / max(now - self._began, 1e-9)
         self._losses = losses
-        self._writer.write(
+        self._answered_share = float(np.mean(self._answered))
+        self._write(
             progress.learner_updates,
             {
                 **{f"loss/{name}": loss for name, loss in losses.items()},
@@ -91,7 +104,7 @@ class MetricsLog:
                 "learner/learning_rate": learning_rate,
                 "learner/updates_per_second": self._updates_per_second,
                 "learner/weaning_weight": progress.weaning_weight,
-                "replay/answered_share": float(np.mean(self._answered)),
+                "replay/answered_share": self._answered_share,
                 "replay/actor_steps": progress.actor_steps,
                 "replay/teacher_steps": progress.teacher_steps,
                 **_scores(progress),
@@ -100,8 +113,39 @@ class MetricsLog:
         self._stretch, self._answered, self._began = [], [], now
 
     def close(self) -> None:
-        """Write what is left to disk."""
-        self._writer.close()
+        """Write what is left to disk, as far as there is room."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+
+    def _open(self, resumed_at: int | None) -> None:
+        try:
+            self._writer = ScalarWriter(self._folder, resumed_step=resumed_at)
+        except OSError as error:
+            self._give_up(error)
+
+    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._writer is None:
+            # A new file: what the last one holds behind its last whole record is lost.
+            self._open(step)
+        if self._writer is None:
+            return
+        try:
+            self._writer.write(step, scalars)
+            self._can_write = True
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Go without a file until the next stretch; said once until it works again."""
+        if self._can_write:
+            logging.getLogger(__name__).error("no metrics written: %s", error)
+        self._can_write = False
+        if self._writer is not None:
+            # What it still holds cannot be written either.
+            with contextlib.suppress(OSError):
+                self._writer.close()
+        self._writer = None
 
 
 def _scores(progress: Progress) -> dict[str, float]:

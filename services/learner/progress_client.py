@@ -12,7 +12,8 @@ from services.learner.codec import (
     progress_from_proto,
     report_to_proto,
 )
-from services.learner.weight_client import LearnerUnavailable
+from services.learner.weight_client import failure
+from services.shared.security.client import ClientSecurity, make_channel
 
 
 class EvaluationRefused(Exception):
@@ -25,10 +26,20 @@ class ProgressClient:
     Args:
         address: Learner, "host:port".
         timeout_seconds: Longest wait for one answer.
+        security: What to trust and show; None for plaintext without a token.
+
+    Raises:
+        ValueError: a file of `security` cannot be used, or a token would travel unencrypted.
     """
 
-    def __init__(self, address: str, *, timeout_seconds: float = 10.0) -> None:
-        self._channel = grpc.insecure_channel(address, options=list(CHANNEL_OPTIONS))
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_seconds: float = 10.0,
+        security: ClientSecurity | None = None,
+    ) -> None:
+        self._channel = make_channel(address, security, CHANNEL_OPTIONS)
         self._stub = learner_pb2_grpc.LearnerStub(self._channel)
         self._timeout_seconds = timeout_seconds
         self._address = address
@@ -44,9 +55,7 @@ class ProgressClient:
                 learner_pb2.GetProgressRequest(), timeout=self._timeout_seconds
             )
         except grpc.RpcError as error:
-            raise LearnerUnavailable(
-                f"learner at {self._address} did not answer: {error.code().name}"
-            ) from error
+            raise failure(error, self._address) from error
 
     def report(self, report: EvaluationReport) -> Progress:
         """Hand in an evaluation.
@@ -66,9 +75,7 @@ class ProgressClient:
             refused = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
             if error.code() in refused:
                 raise EvaluationRefused(error.details()) from error
-            raise LearnerUnavailable(
-                f"learner at {self._address} did not answer: {error.code().name}"
-            ) from error
+            raise failure(error, self._address) from error
         return progress_from_proto(response.progress)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ what an earlier process had written behind the step the run went back to.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -45,6 +46,7 @@ class ScalarWriter:
 
         Raises:
             ValueError: `flush_seconds` is negative.
+            OSError: no space, no permission.
         """
         if flush_seconds < 0:
             raise ValueError(f"flush_seconds is {flush_seconds}, must be 0 or more")
@@ -52,12 +54,12 @@ class ScalarWriter:
         self._flush_seconds = flush_seconds
         self._flushed_at = time.monotonic()
         self._records = RecordWriter(_open_new_file(folder))
-        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if resumed_step is not None:
-            # TensorBoard drops steps >= the mark's, and the checkpoint's own step is still true.
-            mark = SessionLog(status=SessionLog.START)
-            self._append(Event(wall_time=time.time(), step=resumed_step + 1, session_log=mark))
-        self.flush()
+        try:
+            self._begin(resumed_step)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.close()
+            raise
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds one value per tag.
@@ -93,6 +95,14 @@ class ScalarWriter:
     ) -> None:
         """Closes the file."""
         self.close()
+
+    def _begin(self, resumed_step: int | None) -> None:
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if resumed_step is not None:
+            # TensorBoard drops steps >= the mark's, and the checkpoint's own step is still true.
+            mark = SessionLog(status=SessionLog.START)
+            self._append(Event(wall_time=time.time(), step=resumed_step + 1, session_log=mark))
+        self.flush()
 
     def _append(self, event: Event) -> None:
         self._records.write(event.SerializeToString())

@@ -12,6 +12,10 @@ from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.checkpoints.params_codec import params_from_bytes
 from rrl_agents.types import Params, Progress
 from services.learner.codec import CHANNEL_OPTIONS, progress_from_proto
+from services.shared.security.client import ClientSecurity, make_channel
+
+_MAX_DETAILS = 300
+"""Characters shown of what the other side says."""
 
 
 class Purpose(enum.IntEnum):
@@ -22,7 +26,29 @@ class Purpose(enum.IntEnum):
 
 
 class LearnerUnavailable(Exception):
-    """The learner did not answer in time; it may be restarting: try again later."""
+    """The learner did not answer in time; it may be restarting, or busy: try again later."""
+
+
+class LearnerRefused(LearnerUnavailable):
+    """The learner is there and does not let us in; until tokens change, it will not."""
+
+
+def failure(error: grpc.RpcError, address: str) -> LearnerUnavailable:
+    """What a failed call means to a client that was let in before.
+
+    Args:
+        error: Of the call.
+        address: Whom was asked.
+    """
+    details = str(error.details() or "no details")[:_MAX_DETAILS]
+    if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return LearnerRefused(
+            f"learner at {address}: {details}; give --peers.token-file the token of the learner's "
+            "--token-file"
+        )
+    return LearnerUnavailable(
+        f"learner at {address} did not answer: {error.code().name}, {details}"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,14 +58,17 @@ class WeightUpdate:
     Attributes:
         progress: Where the run stands.
         version: Version of the weights offered, 0 when none are.
-        params: New weights; None when the caller has them already or none are offered.
+        params: New weights; None when the caller has them already, none are offered, or too many
+            are fetching theirs: ask again.
         final: These weights end the run (purpose EVALUATE).
+        session: Changes whenever the learner goes on from a checkpoint.
     """
 
     progress: Progress
     version: int
     params: Params | None
     final: bool
+    session: str = ""
 
 
 class WeightClient:
@@ -49,10 +78,21 @@ class WeightClient:
         address: Learner, "host:port".
         purpose: Which weights to ask for.
         timeout_seconds: Longest wait for one answer.
+        security: What to trust and show; None for plaintext without a token.
+
+    Raises:
+        ValueError: a file of `security` cannot be used, or a token would travel unencrypted.
     """
 
-    def __init__(self, address: str, purpose: Purpose, *, timeout_seconds: float = 10.0) -> None:
-        self._channel = grpc.insecure_channel(address, options=list(CHANNEL_OPTIONS))
+    def __init__(
+        self,
+        address: str,
+        purpose: Purpose,
+        *,
+        timeout_seconds: float = 10.0,
+        security: ClientSecurity | None = None,
+    ) -> None:
+        self._channel = make_channel(address, security, CHANNEL_OPTIONS)
         self._stub = learner_pb2_grpc.LearnerStub(self._channel)
         self._purpose = purpose
         self._timeout_seconds = timeout_seconds
@@ -62,6 +102,7 @@ class WeightClient:
         """Newest weights unless they are `known_version`, and progress.
 
         Raises:
+            LearnerRefused: it does not let us in.
             LearnerUnavailable: no answer in time.
             ValueError: no learner answers there, or the weights are malformed.
         """
@@ -74,14 +115,13 @@ class WeightClient:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
                 raise ValueError(f"what listens at {self._address} is no learner") from error
-            raise LearnerUnavailable(
-                f"learner at {self._address} did not answer: {error.code().name}"
-            ) from error
+            raise failure(error, self._address) from error
         return WeightUpdate(
             progress=progress_from_proto(response.progress),
             version=response.version,
             params=params_from_bytes(response.weights) if response.weights else None,
             final=response.final,
+            session=response.session,
         )
 
     def close(self) -> None:

@@ -42,7 +42,11 @@ def checkpoint_replay(address: str) -> Path:
     """
     # Asked first: the call itself has no deadline, and waits without end for a server that is gone.
     table_counts(address, timeout_seconds=_ANSWER_SECONDS)
-    return Path(reverb.Client(address).checkpoint())
+    try:
+        return Path(reverb.Client(address).checkpoint())
+    except IndexError as error:
+        # What Reverb makes of a full disk.
+        raise RuntimeError(str(error)) from error
 
 
 def link_checkpoint(src: Path, dst: Path) -> None:
@@ -84,6 +88,17 @@ def check_checkpoint(path: Path) -> None:
             raise UserError(
                 f"replay checkpoint {path} lacks {name}; choose another commit of the run"
             )
+
+
+def drop_unfinished(root: Path) -> None:
+    """Remove what the server could not write to its end: Reverb leaves it, and the disk full.
+
+    Args:
+        root: Reverb's working folder, while it writes nothing.
+    """
+    for path in root.glob("*"):
+        if _WORKING_CHECKPOINT.fullmatch(path.name) and not (path / _DONE_FILE).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def empty_checkpoint_root(root: Path, restore_from: Path | None) -> None:

@@ -10,6 +10,7 @@ from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.replay.item_layout import ItemLayout
 from services.replay.recorded_data import RecordedData
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.security.client import ClientSecurity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class ReplayConfig:
         error_buffer: Samples by which either side may run ahead of the ratio; see
             `tables.student_rate_limiter` for the inequality. 512 are 16 batches of 32.
         port: TCP port to listen on; 0 picks a free one.
+        host: 127.0.0.1 serves this machine alone; anything but loopback opens the port on all
+            interfaces, as Reverb has it.
         restore_from: A committed checkpoint to start from; None starts empty.
     """
 
@@ -45,6 +48,7 @@ class ReplayConfig:
     student_priority_exponent: float = 0.0
     error_buffer: float = 512.0
     port: int = 0
+    host: str = "127.0.0.1"
     restore_from: Path | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +86,7 @@ class PreloadConfig:
         teacher: Whose scores are wanted.
         replay_address: "host:port" of the replay server.
         teacher_address: "host:port" of the teacher service.
+        peers: What to trust and show there; None for plaintext without a token.
         table: The table to fill, `TEACHER_TABLE` or `STUDENT_TABLE`. Into the student's, the server
             lets no more than its `min_student_size` items in before they are learned from.
         teacher_timeout_seconds: Deadline of a query, after which it is sent again. Several large
@@ -96,6 +101,7 @@ class PreloadConfig:
     teacher: TeacherCard
     replay_address: str
     teacher_address: str
+    peers: ClientSecurity | None = None
     table: str = TEACHER_TABLE
     teacher_timeout_seconds: float = 30.0
 

@@ -30,11 +30,15 @@ class TableCounts:
         size: Items in the table now.
         inserted: Items ever inserted; goes on counting where a restored checkpoint stood.
         sampled: Items ever sampled, those that readers have fetched ahead included; likewise.
+        takes_inserts: Whether the rate limiter would let another item in now.
+        gives_samples: Whether it would let one be sampled.
     """
 
     size: int
     inserted: int
     sampled: int
+    takes_inserts: bool
+    gives_samples: bool
 
 
 def table_counts(address: str, *, timeout_seconds: float = 10.0) -> dict[str, TableCounts]:
@@ -48,9 +52,27 @@ def table_counts(address: str, *, timeout_seconds: float = 10.0) -> dict[str, Ta
             size=int(info.current_size),
             inserted=int(info.rate_limiter_info.insert_stats.completed),
             sampled=int(info.rate_limiter_info.sample_stats.completed),
+            takes_inserts=_takes_inserts(info.rate_limiter_info),
+            gives_samples=_gives_samples(int(info.current_size), info.rate_limiter_info),
         )
         for name, info in server_info(reverb.Client(address), address, timeout_seconds).items()
     }
+
+
+def _takes_inserts(limiter: Any) -> bool:
+    """Whether inserted * samples_per_insert - sampled may grow by one insert (Reverb's rule)."""
+    inserted, sampled = limiter.insert_stats.completed, limiter.sample_stats.completed
+    if inserted + 1 <= limiter.min_size_to_sample:
+        return True
+    return bool((inserted + 1) * limiter.samples_per_insert - sampled <= limiter.max_diff)
+
+
+def _gives_samples(size: int, limiter: Any) -> bool:
+    """Whether it may shrink by one sample."""
+    inserted, sampled = limiter.insert_stats.completed, limiter.sample_stats.completed
+    if size < limiter.min_size_to_sample:
+        return False
+    return bool(inserted * limiter.samples_per_insert - (sampled + 1) >= limiter.min_diff)
 
 
 def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: float) -> Any:
@@ -110,12 +132,20 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
     """Reverb's `TableInfo` by table.
 
     Raises:
-        ReplayTimeout: no answer in time; Reverb counts whole seconds, at least one.
+        ReplayTimeout: no answer in time (Reverb counts whole seconds, at least one), or the
+            connection broke.
     """
-    try:
-        infos: dict[str, Any] = client.server_info(max(1, math.ceil(timeout_seconds)))
-    except reverb.errors.DeadlineExceededError as error:
-        raise ReplayTimeout(
-            f"no replay server answered at {address} within {timeout_seconds:g} s"
-        ) from error
-    return infos
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            infos: dict[str, Any] = client.server_info(max(1, math.ceil(left)))
+            return infos
+        except (reverb.errors.DeadlineExceededError, RuntimeError) as error:
+            # The second is what gRPC says of a connection whose server has ended: asked again, it
+            # connects anew.
+            if isinstance(error, reverb.errors.DeadlineExceededError) or left <= _KNOCK_SECONDS:
+                raise ReplayTimeout(
+                    f"no replay server answered at {address} within {timeout_seconds:g} s ({error})"
+                ) from error
+        time.sleep(_KNOCK_SECONDS)

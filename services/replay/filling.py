@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Filling:
         labels: Of these rows.
         teacher: Asked where labels are missing.
         stop: Ends every wait.
+        on_written: Told how many transitions more the table has confirmed.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Filling:
         labels: Labels,
         teacher: PatientTeacher,
         stop: threading.Event,
+        on_written: Callable[[int], None] = lambda transitions: None,
     ) -> None:
         self._config = config
+        self._on_written = on_written
         self._rows = rows
         self._labels = labels
         self._teacher = teacher
@@ -67,12 +70,14 @@ class Filling:
         wanted[starts] = True
         first_row = int(starts[0]) - (self._rows.stack_size - 1)
         pace = _Pace(inserted, self._config.transitions)
+        done = inserted
         with contextlib.closing(self._writer()) as writer:
             for labelled in self._chunks(first_row):
                 begin, count = labelled.rows.first_row, len(labelled.rows)
                 writer.append(labelled, wanted[begin : begin + count])
                 writer.flush()
-                done = inserted + writer.items
+                before, done = done, inserted + writer.items
+                self._on_written(done - before)
                 self._check_inserted(done)
                 pace.tell(done, count)
                 if done == self._config.transitions:

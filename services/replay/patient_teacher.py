@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.shared.errors import UserError
+from services.shared.security.client import ClientSecurity
 from services.teacher.client import (
     Lane,
     TeacherClient,
@@ -39,10 +40,20 @@ class PatientTeacher:
         address: "host:port" of the service.
         stop: Ends every wait with `AskingStopped`.
         timeout_seconds: Deadline of one query, after which it is sent again.
+        security: What to trust and show; None for plaintext without a token.
     """
 
-    def __init__(self, address: str, stop: threading.Event, *, timeout_seconds: float) -> None:
-        self._client = TeacherClient(address, timeout_seconds=timeout_seconds, lane=Lane.LABELLING)
+    def __init__(
+        self,
+        address: str,
+        stop: threading.Event,
+        *,
+        timeout_seconds: float,
+        security: ClientSecurity | None = None,
+    ) -> None:
+        self._client = TeacherClient(
+            address, timeout_seconds=timeout_seconds, lane=Lane.LABELLING, security=security
+        )
         self._stop = stop
         self._version: str | None = None
         self._logged_at = -_LOG_PERIOD_SECONDS

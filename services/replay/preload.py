@@ -23,10 +23,12 @@ import threading
 import time
 
 import reverb
+from prometheus_client import CollectorRegistry
 
 from services.replay.config import PreloadConfig
 from services.replay.connection import ReplayTimeout
 from services.replay.filling import Filling, ReplayWentBack, inserted_items
+from services.replay.importer_metrics import ImporterMetrics
 from services.replay.labels import LabelManifest, Labels
 from services.replay.newest_rows import with_newest_transitions
 from services.replay.patient_teacher import AskingStopped, PatientTeacher
@@ -46,9 +48,9 @@ _REPLAY_SECONDS = 1.0
 _REPLAY_STARTUP_SECONDS = 300.0
 
 
-def build_preloader(config: PreloadConfig) -> Preloader:
+def build_preloader(config: PreloadConfig, metrics: ImporterMetrics | None = None) -> Preloader:
     """The importer of a run, not yet at work."""
-    return Preloader(config)
+    return Preloader(config, metrics)
 
 
 class Preloader:
@@ -56,10 +58,13 @@ class Preloader:
 
     Args:
         config: What goes where.
+        metrics: What it counts; None for nobody to see.
     """
 
-    def __init__(self, config: PreloadConfig) -> None:
+    def __init__(self, config: PreloadConfig, metrics: ImporterMetrics | None = None) -> None:
         self._config = config
+        self._metrics = metrics or ImporterMetrics(CollectorRegistry())
+        self._metrics.aims_at(config.transitions)
         self._log = logging.getLogger(__name__)
 
     def run(self, stop: threading.Event) -> None:
@@ -85,6 +90,7 @@ class Preloader:
                 self._config.teacher_address,
                 stop,
                 timeout_seconds=self._config.teacher_timeout_seconds,
+                security=self._config.peers,
             ) as teacher:
                 self._import(teacher, stop)
 
@@ -106,7 +112,7 @@ class Preloader:
             temperature=described.temperature,
         )
         with Labels(config.labels or config.run / LABELS_FOLDER, manifest) as labels:
-            filling = Filling(config, rows, labels, teacher, stop)
+            filling = Filling(config, rows, labels, teacher, stop, on_written=self._metrics.wrote)
             while (inserted := self._wait_for_replay(stop)) < config.transitions:
                 try:
                     filling.go_on(inserted)
@@ -137,7 +143,9 @@ class Preloader:
         end = time.monotonic() + _REPLAY_STARTUP_SECONDS
         while not stop.is_set():
             try:
-                return inserted_items(self._config, _REPLAY_SECONDS)
+                inserted = inserted_items(self._config, _REPLAY_SECONDS)
+                self._metrics.stands_at(inserted)
+                return inserted
             except ReplayTimeout as error:
                 if time.monotonic() > end:
                     raise UserError(f"{error}; is the replay server running?") from error

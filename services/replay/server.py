@@ -5,11 +5,13 @@
 
 Errors: a port in use, a missing or damaged checkpoint, or one of another experiment end `start`
 with a `UserError`; on the wire, Reverb itself refuses items of other shapes and unknown tables.
-It listens on all interfaces, unencrypted and unauthenticated, as Reverb does: keep the port inside.
+Reverb is unencrypted and unauthenticated, and listens on all interfaces. By default the port is
+kept to this machine all the same (`loopback_guard`); opened, it must stay inside your network.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import reverb
@@ -17,11 +19,17 @@ import reverb
 from services.replay.checkpoint import check_checkpoint, empty_checkpoint_root
 from services.replay.config import ReplayConfig
 from services.replay.connection import check_signature, server_info
+from services.replay.loopback_guard import LoopbackGuard
 from services.replay.tables import build_tables
 from services.shared.addresses import check_port_is_free, free_port
 from services.shared.errors import UserError
+from services.shared.security.credentials import is_loopback
 
 _INFO_TIMEOUT_SECONDS = 60.0
+_WARNING = (
+    "without encryption or authentication: anybody who reaches it can read and write the tables; "
+    "keep it inside your network (docs/security.md)"
+)
 
 
 def build_replay(config: ReplayConfig) -> ReplayServer:
@@ -36,6 +44,7 @@ class ReplayServer:
         """Remember the settings; `start` does the work."""
         self._config = config
         self._server: Any = None
+        self._guard: LoopbackGuard | None = None
 
     @property
     def address(self) -> str:
@@ -67,6 +76,7 @@ class ReplayServer:
         empty_checkpoint_root(config.checkpoint_root, config.restore_from)
         self._server = self._load(config.port or free_port())
         try:
+            self._guard = _guard(config.host, int(self._server.port))
             self._check_restored_tables()
         except BaseException:
             self.stop()
@@ -78,6 +88,9 @@ class ReplayServer:
         if self._server is not None:
             self._server.stop()
             self._server = None
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
 
     def _load(self, port: int) -> Any:
         restore_from = self._config.restore_from
@@ -112,6 +125,25 @@ class ReplayServer:
                         f"{_settings(table)[setting]:g} in table {wanted.name!r}, now it is "
                         f"{value:g}; go on with the settings of that run"
                     )
+
+
+def _guard(host: str, port: int) -> LoopbackGuard | None:
+    """Keep Reverb's port to this machine, unless it is to be open; says so where it is."""
+    log = logging.getLogger(__name__)
+    if not is_loopback(host):
+        log.info("replay port %d is open on all interfaces, %s", port, _WARNING)
+        return None
+    try:
+        return LoopbackGuard(port)
+    except OSError as error:
+        log.warning(
+            "replay port %d is open on all interfaces, as this system cannot keep it to loopback "
+            "(%s), %s",
+            port,
+            error,
+            _WARNING,
+        )
+        return None
 
 
 def _settings(info: Any) -> dict[str, float]:

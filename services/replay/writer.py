@@ -83,6 +83,7 @@ class ReplayWriter:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         priority: Callable[[], float] = lambda: 1.0,
+        on_wait: Callable[[float], None] = lambda seconds: None,
         options: WriterOptions | None = None,
     ) -> None:
         """Connect; waits for the server to come up.
@@ -95,6 +96,7 @@ class ReplayWriter:
             should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
             priority: Asked for each new item: the priority it is to have until it is first
                 learned from, at least 0. Without meaning in a table that is sampled uniformly.
+            on_wait: Told the seconds of each wait for the server to confirm items.
             options: How to write; None for the defaults.
 
         Raises:
@@ -107,6 +109,7 @@ class ReplayWriter:
         self._options = options or WriterOptions()
         self._table = table
         self._should_stop = should_stop
+        self._on_wait = on_wait
         client = connect(
             address, table, layout, timeout_seconds=self._options.connect_timeout_seconds
         )
@@ -167,6 +170,13 @@ class ReplayWriter:
 
     def _wait(self, env: int, max_pending: int, deadline: float = float("inf")) -> bool:
         """Wait until at most `max_pending` items are unconfirmed; False at the deadline."""
+        began = time.monotonic()
+        try:
+            return self._wait_from(env, max_pending, deadline)
+        finally:
+            self._on_wait(time.monotonic() - began)
+
+    def _wait_from(self, env: int, max_pending: int, deadline: float) -> bool:
         while True:
             patience = max(0.001, min(self._options.poll_seconds, deadline - time.monotonic()))
             if self._episodes[env].flush(max_pending, patience):

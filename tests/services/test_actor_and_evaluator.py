@@ -33,6 +33,7 @@ from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
 from services.replay.server import build_replay
+from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
@@ -52,6 +53,7 @@ class Run:
         self.progress = Progress(random_return=-0.6, **progress)
         self.reports: list[EvaluationReport] = []
         self.refuses: set[int] = set()
+        self.session = "first"
 
     def move(self, **changes: Any) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -275,10 +277,38 @@ def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: P
             roles.enter_context(running(build_evaluator(evaluator_config(address))))
             run.offer(7, perfect)
             wait_for(lambda: len(run.reports) == 1)
-        time.sleep(1.0)  # longer than the evaluator waits between two questions
+        # Back before anybody has asked: only the session tells.
+        run.session = "second"
         with serving(run, port=int(address.rpartition(":")[2])):
             wait_for(lambda: len(run.reports) == 2)
     assert [report.weights_version for report in run.reports] == [7, 7]
+
+
+class BusyOffer(Offer):
+    """Has no room to send weights in, for so many answers."""
+
+    busy = 0
+
+    def weights_unless(self, known_version: int) -> tuple[Snapshot | None, bytes]:
+        snapshot, weights = super().weights_unless(known_version)
+        if weights and self.busy:
+            self.busy -= 1
+            return snapshot, b""
+        return snapshot, weights
+
+
+def test_a_learner_that_comes_back_too_busy_to_give_its_weights_is_asked_again(
+    perfect: Params,
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    run.evaluation = offer = BusyOffer()
+    with serving(run) as address, running(build_evaluator(evaluator_config(address))):
+        run.offer(7, perfect)
+        wait_for(lambda: len(run.reports) == 1)
+        offer.busy = 2
+        run.session = "second"
+        wait_for(lambda: len(run.reports) == 2)
+    assert offer.busy == 0
 
 
 @pytest.fixture
@@ -480,6 +510,39 @@ def test_an_actor_whose_teacher_dies_goes_on_without_labels(
             wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 200)
 
 
+def test_an_actor_that_starts_after_weaning_needs_no_teacher_to_be_there(
+    replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE, weaning_weight=0.0)
+    with serving(run) as address:
+        config = actor_config(
+            learner_address=address,
+            replay_address=replay,
+            teacher_address=f"127.0.0.1:{free_port()}",
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)):
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+
+
+def test_an_actor_waits_for_a_teacher_that_is_asked_until_weaning_is_over(
+    replay: str, motionless: Params
+) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    with serving(run) as address:
+        config = actor_config(
+            learner_address=address,
+            replay_address=replay,
+            teacher_address=f"127.0.0.1:{free_port()}",
+        )
+        run.offer(1, motionless)
+        with running(build_actor(config)):
+            time.sleep(1.5)
+            assert table_counts(replay)[STUDENT_TABLE].inserted == 0
+            run.move(weaning_weight=0.0)
+            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+
+
 def test_an_actor_refuses_a_teacher_of_another_game(
     replay: str, tmp_path: Path, motionless: Params
 ) -> None:
@@ -496,6 +559,7 @@ def test_an_actor_refuses_a_teacher_of_another_game(
     run = Run(teacher_return=1.0)
     try:
         with serving(run) as address:
+            run.offer(1, motionless)
             config = actor_config(
                 learner_address=address, replay_address=replay, teacher_address=teacher.address
             )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import os
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,19 +26,21 @@ from rrl_agents.reincarnation.offline_pretraining import OfflinePretrainingConfi
 from rrl_agents.reincarnation.qdagger import QDaggerConfig, WeaningConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.training.train_state import TrainState
-from rrl_agents.types import Batch, Stage
+from rrl_agents.types import Batch, Progress, Stage
 from services.learner.checkpointing import newest_commit
-from services.learner.codec import EvaluationReport
-from services.learner.config import InitialCheckpoint, LearnerConfig
+from services.learner.codec import EvaluationReport, progress_from_proto
+from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
 from services.learner.evaluation_records import read_records
-from services.learner.loop import Learner, build_learner
+from services.learner.loop import Learner, build_learner, run_learner
 from services.learner.progress_client import EvaluationRefused, ProgressClient
+from services.learner.replay_tie import ReplayLost, ReplayTie
 from services.learner.stages import StageTargets
-from services.learner.weight_client import Purpose, WeightClient
+from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient
 from services.replay.config import ReplayConfig, samples_per_insert
+from services.replay.control_server import ControlServer
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
-from services.replay.server import ReplayServer, build_replay
+from services.replay.role import ReplayRole
 from services.replay.writer import ReplayWriter
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
@@ -57,20 +62,45 @@ STEPS = EPISODES * (catch.ROWS - 1)
 them before any is sampled."""
 
 
-def start_replay(run: Path, restore_from: Path | None = None) -> ReplayServer:
-    server = build_replay(
-        ReplayConfig(
-            layout=LAYOUT,
-            checkpoint_root=run / "replay",
-            teacher_capacity=1000,
-            student_capacity=1000,
-            min_student_size=32,
-            samples_per_insert=samples_per_insert(batch_size=32, update_period=4),
-            restore_from=restore_from,
+class Replay:
+    """A replay role with its control, in this process."""
+
+    def __init__(self, folder: Path, port: int = 0, control_port: int = 0) -> None:
+        self._folder = folder
+        self._role = ReplayRole(
+            ReplayConfig(
+                layout=LAYOUT,
+                checkpoint_root=folder / "working",
+                teacher_capacity=1000,
+                student_capacity=1000,
+                min_student_size=32,
+                samples_per_insert=samples_per_insert(batch_size=32, update_period=4),
+                port=port,
+            ),
+            folder / "commits",
         )
-    )
-    server.start()
-    return server
+        self._control = ControlServer(self._role, host="127.0.0.1", port=control_port)
+        self.port = self._role.start()
+        self.control_port = self._control.start()
+        self.address = self._role.address
+        self.shard = ShardAddress(data=self.address, control=f"127.0.0.1:{self.control_port}")
+
+    def stop(self) -> None:
+        self._control.stop()
+        self._role.stop()
+
+    def cut_off(self) -> None:
+        """Answer nobody's questions about the tables."""
+        self._control.stop()
+
+    def reach_again(self) -> None:
+        self._control = ControlServer(self._role, host="127.0.0.1", port=self.control_port)
+        self._control.start()
+
+    def again(self) -> Replay:
+        """Another one at the same ports, as after a kill."""
+        self.stop()
+        return Replay(self._folder, self.port, self.control_port)
 
 
 def fill(address: str, table: str) -> None:
@@ -97,7 +127,7 @@ def fill(address: str, table: str) -> None:
     writer.close()
 
 
-def config_of(run: Path, replay_address: str) -> LearnerConfig:
+def config_of(run: Path, *replay: ShardAddress) -> LearnerConfig:
     return LearnerConfig(
         run=run,
         method=METHOD,
@@ -107,7 +137,7 @@ def config_of(run: Path, replay_address: str) -> LearnerConfig:
         random_return=-0.6,
         teacher_return=1.0,
         seed=3,
-        replay_address=replay_address,
+        replay=replay,
         port=free_port(),
         publish_period_updates=1,
         offline_evaluation_period=3,
@@ -120,7 +150,7 @@ class Workplace:
     """One run with its replay server, and a learner that works in it."""
 
     run: Path
-    replay: ReplayServer
+    replay: Replay
     learner: Learner
     config: LearnerConfig
 
@@ -129,18 +159,26 @@ class Workplace:
 def workplace(tmp_path: Path) -> Iterator[Workplace]:
     run = tmp_path / "run"
     run.mkdir()
-    replay = start_replay(run)
-    config = config_of(run, replay.address)
-    place = Workplace(run=run, replay=replay, learner=build_learner(config), config=config)
+    replay = Replay(run / "replay")
+    config = config_of(run, replay.shard)
+    place = Workplace(run=run, replay=replay, learner=joined(config), config=config)
     yield place
     close(place.learner)
     place.replay.stop()
+
+
+def joined(config: LearnerConfig) -> Learner:
+    """A learner that stands on one commit with its replay."""
+    learner = build_learner(config)
+    assert learner._tie.join(learner.base_number, threading.Event())
+    return learner
 
 
 def close(learner: Learner) -> None:
     """End it without a word, as a kill does: nothing is committed."""
     learner._reader.close()
     learner._metrics.close()
+    learner._tie.close()
 
 
 def state_of(learner: Learner) -> TrainState:
@@ -193,11 +231,10 @@ def test_a_commit_brings_everything_back_to_the_bit(workplace: Workplace) -> Non
     assert len(contents) == STEPS
     assert counts[TEACHER_TABLE].inserted == counts[STUDENT_TABLE].inserted == STEPS
     close(learner)
-    replay.stop()
 
     commit = newest_commit(workplace.run)
-    assert commit is not None and commit.replay is not None
-    workplace.replay = start_replay(workplace.run, restore_from=commit.replay)
+    assert commit is not None
+    workplace.replay = replay = replay.again()
     address = workplace.replay.address
     restored = table_counts(address)
     for table in (TEACHER_TABLE, STUDENT_TABLE):
@@ -205,7 +242,7 @@ def test_a_commit_brings_everything_back_to_the_bit(workplace: Workplace) -> Non
     # What the reader had fetched ahead counts as sampled, and may go on until the commit is made.
     assert 10 * 32 <= restored[STUDENT_TABLE].sampled <= counts[STUDENT_TABLE].sampled
     assert transitions(address, TEACHER_TABLE) == contents
-    workplace.learner = build_learner(config_of(workplace.run, address))
+    workplace.learner = joined(config_of(workplace.run, replay.shard))
     assert_equal_trees(state_of(workplace.learner), committed)
     assert workplace.learner.progress == progress
     assert commit.record.progress == progress
@@ -237,7 +274,7 @@ def test_the_target_network_is_synced_when_the_student_begins_to_play(
 def another_learner(workplace: Workplace, **changes: Any) -> Iterator[Learner]:
     """A learner with other settings, in the place of the one that is there."""
     close(workplace.learner)
-    workplace.learner = build_learner(dataclasses.replace(workplace.config, **changes))
+    workplace.learner = joined(dataclasses.replace(workplace.config, **changes))
     yield workplace.learner
 
 
@@ -451,3 +488,219 @@ def test_a_phase_entered_as_a_run_goes_on_is_committed_at_once(workplace: Workpl
     finally:
         stop.set()
         thread.join(60)
+
+
+@contextlib.contextmanager
+def working(config: LearnerConfig) -> Iterator[Callable[[], Progress]]:
+    """`run_learner` in a thread; gives what asks it for its progress."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run_learner(config, stop)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    client = ProgressClient(f"localhost:{config.port}")
+    try:
+        yield lambda: progress_from_proto(client.progress().progress)
+    finally:
+        stop.set()
+        thread.join(60)
+        client.close()
+    assert not failures and not thread.is_alive()
+
+
+@pytest.fixture
+def unbound(workplace: Workplace) -> Workplace:
+    """A place whose own learner is put away, with both tables filled."""
+    close(workplace.learner)
+    fill(workplace.replay.address, TEACHER_TABLE)
+    fill(workplace.replay.address, STUDENT_TABLE)
+    return workplace
+
+
+def committed(config: LearnerConfig, *updates: int) -> int:
+    """Commits after so many updates, by a learner that then ends as by a kill; the last's number.
+
+    Entering a phase commits too.
+    """
+    learner = joined(config)
+    for number in updates:
+        work(learner, number)
+        learner.commit()
+    number = learner.base_number
+    work(learner, updates[-1] + 2)
+    assert learner.base_number == number
+    close(learner)
+    return number
+
+
+def test_replay_that_comes_back_takes_the_learner_back_to_the_newest_commit(
+    unbound: Workplace,
+) -> None:
+    committed(unbound.config, 8)
+    with working(unbound.config) as progress:
+        before = wait_for(progress, lambda got: got.learner_updates >= 10)
+        # It has forgotten what came after the commit, which the learner has learned from.
+        unbound.replay = unbound.replay.again()
+        after = wait_for(progress, lambda got: got.learner_updates < before.learner_updates)
+        assert after.learner_updates >= 8
+        # Without a hand it goes on, as far as 90 steps allow.
+        wait_for(progress, lambda got: got.learner_updates > 10)
+
+
+def test_replay_that_was_only_out_of_reach_costs_nothing(unbound: Workplace) -> None:
+    learner = joined(unbound.config)
+    work(learner, 8)
+    unbound.learner = learner
+    unbound.replay.cut_off()
+    learner._counted_at = -math.inf
+    waiting = threading.Thread(target=learner.step, args=(threading.Event(),), daemon=True)
+    waiting.start()
+    waiting.join(0.5)
+    assert waiting.is_alive() and learner.progress.learner_updates == 8
+    unbound.replay.reach_again()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    work(learner, 10)
+
+
+def test_a_learner_that_comes_back_has_living_replay_fall_back(unbound: Workplace) -> None:
+    committed(unbound.config, 8)
+    commit = newest_commit(unbound.run)
+    assert commit is not None
+    fill(unbound.replay.address, TEACHER_TABLE)
+    assert table_counts(unbound.replay.address)[TEACHER_TABLE].inserted == 2 * STEPS
+    unbound.learner = learner = joined(unbound.config)
+    assert table_counts(unbound.replay.address)[TEACHER_TABLE].inserted == STEPS
+    assert learner.progress == commit.record.progress
+    work(learner, 10)
+
+
+def test_a_learner_that_is_told_to_stop_as_its_replay_is_lost_stops(
+    unbound: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    joined_by: list[ReplayTie] = []
+    join = ReplayTie.join
+
+    def noted(tie: ReplayTie, commit: int, stop: threading.Event) -> bool:
+        joined_by.append(tie)
+        return join(tie, commit, stop)
+
+    def lost(tie: ReplayTie, commit: int, keep: Sequence[int]) -> int:
+        stop.set()
+        raise ReplayLost("replay came back with other tables")
+
+    monkeypatch.setattr(ReplayTie, "join", noted)
+    monkeypatch.setattr(ReplayTie, "checkpoint", lost)
+    run_learner(unbound.config, stop)
+    assert len(joined_by) == 1
+
+
+@pytest.mark.parametrize("damage", [pytest.param("absent", marks=pytest.mark.slow), "cut short"])
+def test_tables_that_cannot_be_loaded_take_all_back_to_the_commit_before(
+    unbound: Workplace, damage: str
+) -> None:
+    number = committed(unbound.config, 8, 10)
+    tables = unbound.run / "replay" / "commits" / f"{number:08d}"
+    if damage == "absent":
+        shutil.rmtree(tables)
+    else:
+        os.truncate(tables / "chunks.tfrecord", 1000)
+    unbound.replay = unbound.replay.again()
+    with working(unbound.config) as progress:
+        seen = wait_for(progress, lambda got: got.learner_updates > 0)
+        assert seen.learner_updates >= 8
+        wait_for(progress, lambda got: got.learner_updates > 10)
+    newest = newest_commit(unbound.run)
+    assert newest is not None and newest.number == number + 1
+
+
+def test_a_run_whose_tables_are_all_gone_is_not_begun_anew(unbound: Workplace) -> None:
+    committed(unbound.config, 8)
+    shutil.rmtree(unbound.run / "replay" / "commits")
+    with pytest.raises(UserError, match="holds no tables of checkpoint"):
+        run_learner(unbound.config, threading.Event())
+    assert newest_commit(unbound.run) is not None
+
+
+def test_a_run_whose_commits_are_all_damaged_is_not_begun_anew(unbound: Workplace) -> None:
+    committed(unbound.config, 8)
+    for record in (unbound.run / "checkpoints").glob("*/record.json"):
+        record.write_text("")
+    stop = threading.Event()
+    # One that begins anew would go on for ever.
+    timer = threading.Timer(20.0, stop.set)
+    timer.start()
+    try:
+        with pytest.raises(UserError, match="none of the checkpoints"):
+            run_learner(unbound.config, stop)
+    finally:
+        timer.cancel()
+
+
+def test_two_shards_are_learned_from_counted_and_committed_as_one(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    close(workplace.learner)
+    second = Replay(tmp_path / "second")
+    try:
+        for address in (workplace.replay.address, second.address):
+            fill(address, TEACHER_TABLE)
+            fill(address, STUDENT_TABLE)
+        config = dataclasses.replace(
+            workplace.config,
+            replay=(workplace.replay.shard, second.shard),
+            targets=StageTargets(teacher_steps=2 * STEPS, offline_updates=6, online_updates=40),
+        )
+        workplace.learner = learner = joined(config)
+        work(learner, 6 + 8)
+        assert learner.progress.actor_steps == learner.progress.teacher_steps == 2 * STEPS
+        # Eight online batches of 32, from each shard in turn; the rest was fetched ahead.
+        for address in (workplace.replay.address, second.address):
+            assert table_counts(address)[STUDENT_TABLE].sampled >= 4 * 32
+        learner.commit()
+        close(learner)
+        second = second.again()
+        workplace.learner = learner = joined(config)
+        assert learner.progress.actor_steps == 2 * STEPS
+        work(learner, 6 + 10)
+    finally:
+        second.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("farewell_seconds", [0.5, None])
+def test_a_finished_learner_answers_for_as_long_as_it_is_told_to(
+    unbound: Workplace, farewell_seconds: float | None
+) -> None:
+    config = dataclasses.replace(
+        unbound.config,
+        targets=StageTargets(teacher_steps=STEPS, offline_updates=1, online_updates=1),
+        farewell_seconds=farewell_seconds,
+    )
+    with (
+        working(config) as progress,
+        contextlib.closing(ProgressClient(f"localhost:{config.port}")) as client,
+    ):
+        last = wait_for(progress, lambda got: got.stage is Stage.FINAL_EVALUATION)
+        client.report(
+            EvaluationReport(
+                weights_version=last.learner_updates + 1,
+                episode_returns=(0.0,),
+                episode_steps=(9,),
+                epsilon=0.001,
+            )
+        )
+        wait_for(progress, lambda got: got.stage is Stage.FINISHED)
+        threading.Event().wait(1.5)
+        if farewell_seconds is None:
+            assert progress().stage is Stage.FINISHED
+        else:
+            with pytest.raises(LearnerUnavailable):
+                progress()

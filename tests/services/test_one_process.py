@@ -129,7 +129,7 @@ def test_students_of_every_kind_go_through_every_role(
 
 
 def test_a_run_that_is_stopped_commits_and_goes_on(catch_teacher: Path, tmp_path: Path) -> None:
-    experiment = experiment_of("jsrl", catch_teacher)
+    experiment = experiment_of("jsrl", catch_teacher, num_actors=2, replay_shards=2)
     stop = threading.Event()
 
     def stop_in_the_middle(learner: Learner) -> None:

@@ -92,6 +92,7 @@ def check_priorities(address: str) -> None:
     reader.close()
 
 
+@pytest.mark.slow
 def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart(
     config: ReplayConfig, processes: list[BaseProcess], tmp_path: Path
 ) -> None:

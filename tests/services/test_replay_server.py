@@ -27,7 +27,7 @@ from services.shared.addresses import free_port
 from services.shared.errors import UserError
 
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
-EMPTY = TableCounts(size=0, inserted=0, sampled=0)
+EMPTY = TableCounts(size=0, inserted=0, sampled=0, takes_inserts=True, gives_samples=False)
 
 
 def config(tmp_path: Path) -> ReplayConfig:
@@ -100,6 +100,7 @@ def test_a_fast_writer_waits_and_samples_keep_to_the_ratio(tmp_path: Path) -> No
     counts = wait_until_steady(server)
     assert 30 <= counts.inserted <= 31
     assert counts.sampled == 0
+    assert not counts.takes_inserts and counts.gives_samples
 
     reader = ReplayReader(server.address, LAYOUT, 0.99, 8)
     for _ in range(40):
@@ -118,6 +119,7 @@ def test_a_fast_writer_waits_and_samples_keep_to_the_ratio(tmp_path: Path) -> No
             reader.sample(STUDENT_TABLE, timeout_seconds=0.5)
     last = table_counts(server.address)[STUDENT_TABLE]
     assert 4 * last.inserted - last.sampled == 40
+    assert last.takes_inserts and not last.gives_samples
     reader.close()
     writer.close()
     server.stop()

@@ -46,10 +46,9 @@ def run(tmp_path: Path) -> Path:
     for file in (
         "config.json",
         "metrics/evaluations.jsonl",
-        "replay/2026/chunks",
+        "replay/00/commits/00000002/chunks.tfrecord",
         "checkpoints/00000002/record.json",
         "checkpoints/00000002/state/params",
-        "checkpoints/00000002/replay/chunks",
     ):
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import describe, resolve
+from services.learner.config import ShardAddress
 from services.shared.errors import UserError
 
 CATCH = EnvironmentConfig(name="catch")
@@ -129,7 +130,8 @@ class Floats(Still):
 def test_roles_are_told_the_same(catch_teacher: Path, tmp_path: Path) -> None:
     experiment = resolve(config(catch_teacher))
     replay = experiment.replay_config(tmp_path, port=1)
-    learner = experiment.learner_config(tmp_path, replay_address="localhost:1", port=2)
+    shard = ShardAddress(data="localhost:1", control="localhost:3")
+    learner = experiment.learner_config(tmp_path, replay=(shard,), port=2)
     actor = experiment.actor_config(
         1, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
     )
@@ -142,6 +144,26 @@ def test_roles_are_told_the_same(catch_teacher: Path, tmp_path: Path) -> None:
     assert learner.method == actor.method
     assert learner.network == actor.network
     assert (learner.teacher_return, learner.random_return) == (1.0, pytest.approx(-0.6))
+
+
+def test_shards_share_tables_and_threshold(catch_teacher: Path, tmp_path: Path) -> None:
+    experiment = resolve(
+        config(catch_teacher, replay_shards=2, num_actors=3, replay_capacity=100_001)
+    )
+    shards = [experiment.replay_config(tmp_path, port=0, shard=index) for index in (0, 1)]
+    for shard in shards:
+        # Half of 100,001 and of 20,000, rounded up; the ratio is of each shard's own items.
+        assert (shard.student_capacity, shard.teacher_capacity) == (50_001, 50_001)
+        assert (shard.min_student_size, shard.samples_per_insert) == (10_000, 8.0)
+    assert shards[0].checkpoint_root != shards[1].checkpoint_root
+    with pytest.raises(UserError, match=r"no replay shard 2: the run has 2"):
+        experiment.replay_config(tmp_path, port=0, shard=2)
+    with pytest.raises(UserError, match=r"1 replay addresses are given, the run has 2"):
+        experiment.learner_config(
+            tmp_path, replay=(ShardAddress(data="a:1", control="a:2"),), port=0
+        )
+    with pytest.raises(ValueError, match="replay_shards is 3; it must be from 1 to the 2 actors"):
+        config(catch_teacher, replay_shards=3, num_actors=2)
 
 
 def test_a_return_given_by_hand_goes_before_the_cards(catch_teacher: Path) -> None:

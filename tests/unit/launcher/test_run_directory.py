@@ -73,9 +73,9 @@ def test_each_session_is_noted_until_the_run_is_finished(
         Progress(random_return=-0.6),
         Progress(random_return=-0.6, stage=Stage.FINISHED),
     )
-    for progress, noted in ((stopped, 3), (finished, 3)):
+    for number, (progress, noted) in enumerate(((stopped, 3), (finished, 3)), start=1):
         record = RunRecord(progress=progress, seconds=1.0)
-        write_commit(tmp_path, {"weights": np.zeros(1)}, record, link_replay=None)
+        write_commit(tmp_path, {"weights": np.zeros(1)}, record, number, keep=())
         assert is_finished(tmp_path) is (progress is finished)
         open_run(tmp_path, experiment)
         assert sessions() == noted
@@ -84,6 +84,20 @@ def test_each_session_is_noted_until_the_run_is_finished(
 def test_an_empty_folder_is_taken(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert open_run(tmp_path / "run", experiment) is False
+
+
+def test_a_folder_with_fresh_volumes_in_it_is_taken(experiment: Experiment, tmp_path: Path) -> None:
+    for folder in ("lost+found", "checkpoints/lost+found"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert not open_run(tmp_path, experiment)
+
+
+def test_checkpoints_without_their_run_are_left_alone(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints" / "00000001").mkdir(parents=True)
+    with pytest.raises(UserError, match="is not a run: choose another --run"):
+        open_run(tmp_path, experiment)
 
 
 def test_a_folder_of_something_else_is_left_alone(experiment: Experiment, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def run(tmp_path: Path, config: ExperimentConfig) -> Path:
 @pytest.fixture
 def commit(run: Path, state: TrainState) -> Callable[[Progress], None]:
     def write(progress: Progress) -> None:
-        write_commit(run, state, RunRecord(progress=progress, seconds=12.5), link_replay=None)
+        write_commit(run, state, RunRecord(progress=progress, seconds=12.5), number=1, keep=())
 
     return write
 
@@ -209,7 +209,8 @@ def test_a_student_of_nobody_has_no_parents(
 ) -> None:
     alone = dataclasses.replace(config, method=TabulaRasaConfig())
     open_run(tmp_path / "alone", resolve(alone))
-    write_commit(tmp_path / "alone", state, RunRecord(progress=FINISHED, seconds=1.0), None)
+    record = RunRecord(progress=FINISHED, seconds=1.0)
+    write_commit(tmp_path / "alone", state, record, number=1, keep=())
     card = read_student(tmp_path / "alone", "alone").teacher.card
     assert card.parents == ()
     assert card.algorithm == "tabula_rasa"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from pathlib import Path
 
 import jax
@@ -11,9 +13,12 @@ from rrl_agents.networks.registry import NetworkConfig, initial_params, make_net
 from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpointing import (
+    Commit,
     RunRecord,
+    check_has_none,
     commits_folder,
     newest_commit,
+    next_number,
     restore_state,
     write_commit,
 )
@@ -45,55 +50,104 @@ def record(updates: int = 7) -> RunRecord:
 
 
 def test_a_commit_brings_back_clocks_weights_and_optimiser(tmp_path: Path) -> None:
-    written = state(seed=1)
-    write_commit(tmp_path, written, record(), link_replay=None)
+    original = state(seed=1)
+    write_commit(tmp_path, original, record(), number=1, keep=())
     commit = newest_commit(tmp_path)
     assert commit is not None
     assert commit.record == record()
     restored = restore_state(commit, state(seed=2))
-    assert jax.tree.structure(restored) == jax.tree.structure(written)
-    for mine, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(written), strict=True):
+    assert jax.tree.structure(restored) == jax.tree.structure(original)
+    for mine, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(original), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_replay_is_part_of_the_commit(tmp_path: Path) -> None:
-    def link(folder: Path) -> None:
-        folder.mkdir()
-        (folder / "tables").write_text("items")
-
-    commit = write_commit(tmp_path, state(1), record(), link_replay=link)
-    assert commit.replay is not None
-    assert (commit.replay / "tables").read_text() == "items"
+def written(run: Path, record: RunRecord, seed: int = 1) -> Commit:
+    """The next commit, with the one before kept."""
+    number = next_number(run)
+    return write_commit(run, state(seed), record, number, keep=[number - 1])
 
 
-def test_a_commit_that_breaks_half_way_leaves_the_one_before(tmp_path: Path) -> None:
-    write_commit(tmp_path, state(1), record(7), link_replay=None)
+def test_a_commit_that_breaks_half_way_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, record(7))
 
-    def disk_full(folder: Path) -> None:
+    def disk_full(descriptor: int) -> None:
         raise OSError("No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
-        write_commit(tmp_path, state(1), record(9), link_replay=disk_full)
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(os, "fsync", disk_full)
+        written(tmp_path, record(9))
     commit = newest_commit(tmp_path)
     assert commit is not None and commit.record == record(7)
-    write_commit(tmp_path, state(1), record(11), link_replay=None)
+    # What there is of the other would keep a full disk full.
+    assert [path.name for path in commits_folder(tmp_path).iterdir()] == ["00000001"]
+    written(tmp_path, record(11))
     leftovers = [path.name for path in commits_folder(tmp_path).iterdir()]
     assert sorted(leftovers) == ["00000001", "00000002"]
 
 
-def test_the_newest_two_commits_are_kept(tmp_path: Path) -> None:
+def test_a_state_that_does_not_fit_on_the_disk_is_said_as_any_other_such_file(
+    tmp_path: Path,
+) -> None:
+    written(tmp_path, record(7))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Writes fail as on a full disk: Python ignores the signal that comes with it.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            written(tmp_path, record(9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in commits_folder(tmp_path).iterdir()] == ["00000001"]
+
+
+def test_a_run_is_only_begun_where_there_is_no_commit_not_even_a_damaged_one(
+    tmp_path: Path,
+) -> None:
+    check_has_none(tmp_path)
+    damaged = written(tmp_path, record(7))
+    (damaged.path / "record.json").write_text("")
+    assert newest_commit(tmp_path) is None
+    with pytest.raises(UserError, match=r"none of the checkpoints .* can be read \(00000001"):
+        check_has_none(tmp_path)
+
+
+def test_only_what_is_to_be_kept_stays_beside_a_new_commit(tmp_path: Path) -> None:
     for updates in (5, 6, 7):
-        write_commit(tmp_path, state(1), record(updates), link_replay=None)
+        written(tmp_path, record(updates))
+    # The newest turned out damaged: its number is passed over, and goes with the next commit.
+    write_commit(tmp_path, state(1), record(7), number=4, keep=[2])
     names = sorted(path.name for path in commits_folder(tmp_path).iterdir())
-    assert names == ["00000002", "00000003"]
+    assert names == ["00000002", "00000004"]
+
+
+def test_a_commit_whose_tables_cannot_be_had_is_passed_over(tmp_path: Path) -> None:
+    written(tmp_path, record(7))
+    written(tmp_path, record(8))
+    commit = newest_commit(tmp_path, unusable={2})
+    assert commit is not None and commit.record == record(7)
+
+
+def test_a_state_of_which_a_byte_has_changed_is_passed_over(tmp_path: Path) -> None:
+    written(tmp_path, record(7))
+    damaged = written(tmp_path, record(8))
+    file = max((damaged.path / "state").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    commit = newest_commit(tmp_path)
+    assert commit is not None and commit.record == record(7)
+    (commit.path / "state" / "more").write_text("a file that nobody wrote")
+    assert newest_commit(tmp_path) is None
 
 
 @pytest.mark.parametrize(
     "damage", ["", "{", '{"progress": {}, "seconds": 1}', '{"progress": {"stage": "NO"}}']
 )
 def test_a_damaged_commit_is_passed_over_for_the_one_before(tmp_path: Path, damage: str) -> None:
-    write_commit(tmp_path, state(1), record(7), link_replay=None)
-    broken = write_commit(tmp_path, state(1), record(8), link_replay=None)
+    written(tmp_path, record(7))
+    broken = written(tmp_path, record(8))
     (broken.path / "record.json").write_text(damage)
     commit = newest_commit(tmp_path)
     assert commit is not None and commit.record == record(7)
@@ -104,13 +158,13 @@ def test_a_run_without_commits_has_none(tmp_path: Path) -> None:
 
 
 def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
-    commit = write_commit(tmp_path, state(1, units=4), record(), link_replay=None)
+    commit = write_commit(tmp_path, state(1, units=4), record(), number=1, keep=())
     with pytest.raises(UserError, match="does not fit this experiment"):
         restore_state(commit, state(1, units=5))
 
 
 def test_the_record_is_readable_json(tmp_path: Path) -> None:
-    commit = write_commit(tmp_path, state(1), record(), link_replay=None)
+    commit = write_commit(tmp_path, state(1), record(), number=1, keep=())
     content = json.loads((commit.path / "record.json").read_text())
     assert content["progress"]["stage"] == "ONLINE"
     assert content["progress"]["weaning_weight"] == 0.5

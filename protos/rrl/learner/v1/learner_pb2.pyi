@@ -172,15 +172,22 @@ class GetWeightsResponse(google.protobuf.message.Message):
     WEIGHTS_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     FINAL_FIELD_NUMBER: builtins.int
+    SESSION_FIELD_NUMBER: builtins.int
     @property
     def progress(self) -> global___Progress:
         """Where the run stands now."""
     weights: builtins.bytes
-    """safetensors buffer; empty when known_version is the version offered, or none is due."""
+    """safetensors buffer; empty when known_version is the version offered, none is due, or too many
+    callers are being sent theirs: ask again.
+    """
     version: builtins.int
     """Version offered; 0 when none is."""
     final: builtins.bool
     """Purpose EVALUATE: no further weights will come, this evaluation ends the run."""
+    session: builtins.str
+    """Changes whenever the learner goes on from a checkpoint: versions count again from there, and
+    evaluations since then are lost.
+    """
     def __init__(
         self,
         *,
@@ -188,9 +195,10 @@ class GetWeightsResponse(google.protobuf.message.Message):
         weights: builtins.bytes = ...,
         version: builtins.int = ...,
         final: builtins.bool = ...,
+        session: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["final", b"final", "progress", b"progress", "version", b"version", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing_extensions.Literal["final", b"final", "progress", b"progress", "session", b"session", "version", b"version", "weights", b"weights"]) -> None: ...
 
 global___GetWeightsResponse = GetWeightsResponse
 

@@ -36,6 +36,8 @@ class LearnerServicer(object):
 
     def GetWeights(self, request, context):
         """Newest student weights, or progress alone when the caller has them already.
+
+        INVALID_ARGUMENT  no deadline, or one of more than 300 s
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

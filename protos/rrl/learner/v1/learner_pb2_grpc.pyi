@@ -15,7 +15,10 @@ class LearnerStub:
         protos.rrl.learner.v1.learner_pb2.GetWeightsRequest,
         protos.rrl.learner.v1.learner_pb2.GetWeightsResponse,
     ]
-    """Newest student weights, or progress alone when the caller has them already."""
+    """Newest student weights, or progress alone when the caller has them already.
+
+    INVALID_ARGUMENT  no deadline, or one of more than 300 s
+    """
     GetProgress: grpc.UnaryUnaryMultiCallable[
         protos.rrl.learner.v1.learner_pb2.GetProgressRequest,
         protos.rrl.learner.v1.learner_pb2.GetProgressResponse,
@@ -38,7 +41,10 @@ class LearnerServicer(metaclass=abc.ABCMeta):
         request: protos.rrl.learner.v1.learner_pb2.GetWeightsRequest,
         context: grpc.ServicerContext,
     ) -> protos.rrl.learner.v1.learner_pb2.GetWeightsResponse:
-        """Newest student weights, or progress alone when the caller has them already."""
+        """Newest student weights, or progress alone when the caller has them already.
+
+        INVALID_ARGUMENT  no deadline, or one of more than 300 s
+        """
     @abc.abstractmethod
     def GetProgress(
         self,

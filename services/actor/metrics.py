@@ -1,0 +1,102 @@
+"""What an actor shows to Prometheus.
+
+Its loop adds to plain numbers; the page is made of them when somebody asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from services.actor.annotator import Annotator
+from services.actor.weight_poller import WeightPoller
+from services.shared.metrics import counter, counters, gauge
+
+
+class ActorMetrics(Collector):
+    """An actor's part of a page; one thread counts.
+
+    Args:
+        registry: Where it goes; holds no other actor's metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._frames_per_step = 1
+        self._steps = self._episodes = 0
+        self._episode_return: float | None = None
+        self._insert_wait_seconds = 0.0
+        self._annotator: Annotator | None = None
+        self._poller: WeightPoller | None = None
+        registry.register(self)
+
+    def attach(self, annotator: Annotator, *, frames_per_step: int) -> None:
+        """Look at the queries of an actor.
+
+        Args:
+            annotator: Counts them.
+            frames_per_step: Emulator frames of one step.
+        """
+        self._annotator, self._frames_per_step = annotator, frames_per_step
+
+    def attach_poller(self, poller: WeightPoller | None) -> None:
+        """Look at an actor's weights; None once it does not ask for them any more."""
+        self._poller = poller
+
+    def stepped(self, steps: int) -> None:
+        """Count decisions."""
+        self._steps += steps
+
+    def finished_episode(self, episode_return: float) -> None:
+        """Count an episode that was played to its end, and note its raw return."""
+        self._episodes += 1
+        self._episode_return = episode_return
+
+    def waited_to_insert(self, seconds: float) -> None:
+        """Count the wait for replay to take what was written."""
+        self._insert_wait_seconds += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """The page's content."""
+        yield counter("rrl_actor_steps", "Decisions, in all environments.", self._steps)
+        frames = self._steps * self._frames_per_step
+        yield counter("rrl_actor_frames", "Emulator frames of these.", frames)
+        yield counter("rrl_actor_episodes", "Episodes played to their end.", self._episodes)
+        yield gauge(
+            "rrl_actor_episode_return",
+            "Raw return of the last of them, whoever played.",
+            self._episode_return,
+        )
+        yield counter(
+            "rrl_actor_insert_wait_seconds",
+            "Seconds that writes waited for replay.",
+            self._insert_wait_seconds,
+        )
+        asked = self._annotator
+        queries = {
+            "answered": asked.answered_queries if asked is not None else 0,
+            "unanswered": asked.unanswered_queries if asked is not None else 0,
+        }
+        yield counters("rrl_actor_queries", "Queries of the teacher.", "result", queries)
+        yield from self._weights()
+
+    def _weights(self) -> Iterator[Metric]:
+        view = self._poller.newest if self._poller is not None else None
+        version = view.version if view is not None else None
+        yield gauge("rrl_actor_weights_version", "Weights that act.", version)
+        # A version is published with the number of updates behind it, plus one.
+        lag = max(view.progress.learner_updates + 1 - view.version, 0) if view is not None else None
+        yield gauge(
+            "rrl_actor_weights_lag_updates",
+            "Updates that the learner had done beyond these weights when it last answered.",
+            lag,
+        )
+        age = time.monotonic() - view.confirmed_at if view is not None else None
+        yield gauge(
+            "rrl_actor_weights_age_seconds",
+            "Seconds since the learner last said that these weights are its newest.",
+            age,
+        )

@@ -1,0 +1,62 @@
+"""What an evaluator shows to Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from services.shared.metrics import counter, gauge
+
+
+class EvaluatorMetrics(Collector):
+    """The evaluator's part of a page; one thread counts.
+
+    Args:
+        registry: Where it goes; holds no other evaluator's metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._frames = self._episodes = self._evaluations = 0
+        self._mean_return: float | None = None
+        self._weights_version: int | None = None
+        registry.register(self)
+
+    def stepped(self, frames: int) -> None:
+        """Count emulator frames."""
+        self._frames += frames
+
+    def finished_episode(self) -> None:
+        """Count an episode that was played to its end, the student's or the teacher's."""
+        self._episodes += 1
+
+    def evaluated(self, *, mean_return: float, weights_version: int) -> None:
+        """Count an evaluation that the learner has taken.
+
+        Args:
+            mean_return: Over its episodes.
+            weights_version: Weights that played; 0 for the teacher.
+        """
+        self._evaluations += 1
+        if weights_version > 0:
+            self._mean_return, self._weights_version = mean_return, weights_version
+
+    def collect(self) -> Iterator[Metric]:
+        """The page's content."""
+        yield counter("rrl_evaluator_frames", "Emulator frames played.", self._frames)
+        yield counter("rrl_evaluator_episodes", "Episodes played to their end.", self._episodes)
+        yield counter(
+            "rrl_evaluator_evaluations", "Evaluations taken by the learner.", self._evaluations
+        )
+        yield gauge(
+            "rrl_evaluator_mean_return",
+            "Mean return of the student's newest evaluation.",
+            self._mean_return,
+        )
+        yield gauge(
+            "rrl_evaluator_weights_version",
+            "Weights that played in it.",
+            self._weights_version,
+        )

@@ -1,0 +1,240 @@
+"""What a learner shows to Prometheus.
+
+Most of it is read off the run's progress when somebody asks for the page. Counters go on while the
+learner is built anew in its process, and where its clocks go back to a checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from rrl_agents.scores import normalised_score
+from rrl_agents.types import Progress, Stage
+from services.learner.metrics_log import MetricsLog
+from services.learner.run_clock import RunClock
+from services.learner.stages import StageTargets
+from services.shared.metrics import Rises, counter, counters, gauge, gauges
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What is looked at when the page is made."""
+
+    clock: RunClock
+    log: MetricsLog
+    targets: StageTargets
+    actor_steps_target: int
+    frames_per_step: int
+
+
+class LearnerMetrics(Collector):
+    """The learner's part of a page; every method may be called from any thread.
+
+    Args:
+        registry: Where it goes; holds no other learner's metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lock = threading.Lock()
+        self._training: _Training | None = None
+        self._updates, self._teacher_steps, self._actor_steps = Rises(), Rises(), Rises()
+        self._sample_wait_seconds = 0.0
+        self._commits = {"written": 0, "failed": 0}
+        self._commit_number = 0
+        self._commit_seconds: float | None = None
+        self._commit_time: float | None = None
+        self._replay_losses = self._replay_outages = 0
+        registry.register(self)
+
+    def attach(
+        self,
+        clock: RunClock,
+        log: MetricsLog,
+        *,
+        targets: StageTargets,
+        actor_steps_target: int,
+        frames_per_step: int,
+    ) -> None:
+        """Look at a learner from now on: the first of the process, or the next after a loss.
+
+        Args:
+            clock: Its progress, restored.
+            log: Its rates and losses.
+            targets: How far each phase goes.
+            actor_steps_target: Steps that the students are to play.
+            frames_per_step: Emulator frames of one step.
+        """
+        with self._lock:
+            if self._training is not None:
+                self._see(self._training.clock.progress)
+            progress = clock.progress
+            self._updates.go_back(progress.learner_updates)
+            self._teacher_steps.go_back(progress.teacher_steps)
+            self._actor_steps.go_back(progress.actor_steps)
+            self._training = _Training(
+                clock=clock,
+                log=log,
+                targets=targets,
+                actor_steps_target=actor_steps_target,
+                frames_per_step=frames_per_step,
+            )
+
+    def sampled(self, seconds: float) -> None:
+        """Count the wait for a batch."""
+        self._sample_wait_seconds += seconds
+
+    def restored(self, number: int, written_at: float) -> None:
+        """Note the commit that the learner goes on from, and its Unix time."""
+        self._commit_number, self._commit_time = number, written_at
+
+    def committed(self, number: int, *, seconds: float, written_at: float) -> None:
+        """Count a commit, what it took, and its Unix time."""
+        self._commits["written"] += 1
+        self._commit_seconds = seconds
+        self._commit_number, self._commit_time = number, written_at
+
+    def commit_failed(self) -> None:
+        """Count a commit that could not be written."""
+        self._commits["failed"] += 1
+
+    def replay_lost(self) -> None:
+        """Count a loss of replay, after which the learner goes on from its newest commit."""
+        self._replay_losses += 1
+
+    def waited_for_replay(self) -> None:
+        """Count an outage of replay that is waited for."""
+        self._replay_outages += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """The page's content."""
+        with self._lock:
+            training = self._training
+            progress = training.clock.progress if training is not None else None
+            if progress is not None:
+                self._see(progress)
+        yield from self._counted(training.frames_per_step if training is not None else 1)
+        if training is not None and progress is not None:
+            yield from _rates(training)
+            yield from _clocks(training, progress)
+            yield from _scores(progress)
+
+    def _see(self, progress: Progress) -> None:
+        self._updates.see(progress.learner_updates)
+        self._teacher_steps.see(progress.teacher_steps)
+        self._actor_steps.see(progress.actor_steps)
+
+    def _counted(self, frames_per_step: int) -> Iterator[Metric]:
+        yield counter("rrl_learner_updates", "Gradient steps.", self._updates.total)
+        steps = {"teacher": self._teacher_steps.total, "student": self._actor_steps.total}
+        yield counters("rrl_learner_agent_steps", "Decisions put into replay.", "player", steps)
+        frames = {player: count * frames_per_step for player, count in steps.items()}
+        yield counters("rrl_learner_frames", "Emulator frames of these.", "player", frames)
+        yield counter(
+            "rrl_learner_sample_wait_seconds",
+            "Seconds that updates waited for a batch.",
+            self._sample_wait_seconds,
+        )
+        yield counter(
+            "rrl_learner_replay_losses",
+            "Times that replay was lost and the newest checkpoint gone back to.",
+            self._replay_losses,
+        )
+        yield counter(
+            "rrl_learner_replay_outages",
+            "Times that replay was out of reach and waited for.",
+            self._replay_outages,
+        )
+        yield counters("rrl_learner_commits", "Checkpoints.", "result", self._commits)
+        yield gauge("rrl_learner_commit_number", "Newest checkpoint.", self._commit_number)
+        yield gauge(
+            "rrl_learner_commit_seconds",
+            "Seconds that the newest checkpoint took to write.",
+            self._commit_seconds,
+        )
+        yield gauge(
+            "rrl_learner_commit_timestamp_seconds",
+            "Unix time of the newest checkpoint.",
+            self._commit_time,
+        )
+
+
+def _rates(training: _Training) -> Iterator[Metric]:
+    log = training.log
+    yield gauge(
+        "rrl_learner_updates_per_second",
+        "Gradient steps per second over the last stretch of them.",
+        log.updates_per_second,
+    )
+    yield gauges(
+        "rrl_learner_loss",
+        "Mean of a term's unweighted loss over the last stretch of updates.",
+        "term",
+        log.losses,
+    )
+    yield gauge(
+        "rrl_learner_answered_share",
+        "Share of the last stretch's rows that the teacher has answered.",
+        log.answered_share,
+    )
+
+
+def _clocks(training: _Training, progress: Progress) -> Iterator[Metric]:
+    yield gauges(
+        "rrl_learner_stage",
+        "1 for the phase that the run is in.",
+        "stage",
+        {stage.name.lower(): float(stage is progress.stage) for stage in Stage},
+    )
+    yield gauges(
+        "rrl_learner_progress",
+        "Where the run stands; goes back with it to a checkpoint.",
+        "what",
+        {
+            "teacher_steps": progress.teacher_steps,
+            "offline_updates": progress.offline_updates,
+            "online_updates": progress.online_updates,
+            "actor_steps": progress.actor_steps,
+        },
+    )
+    yield gauges(
+        "rrl_learner_targets",
+        "How far the run goes.",
+        "what",
+        {**dataclasses.asdict(training.targets), "actor_steps": training.actor_steps_target},
+    )
+    yield gauge("rrl_learner_weights_version", "Newest weights on offer.", progress.weights_version)
+    yield gauge(
+        "rrl_learner_weaning_weight",
+        "Weight of the teacher's term, 0 to 1.",
+        progress.weaning_weight,
+    )
+
+
+def _scores(progress: Progress) -> Iterator[Metric]:
+    yield gauge(
+        "rrl_learner_student_return",
+        "Mean return of the student's newest evaluation.",
+        progress.student_return,
+    )
+    yield gauge(
+        "rrl_learner_teacher_return", "Mean return of the teacher.", progress.teacher_return
+    )
+    yield gauge("rrl_learner_random_return", "Mean return of random play.", progress.random_return)
+    yield gauge(
+        "rrl_learner_normalised_score",
+        "The student's return on a scale of 0, random play, to 1, the teacher.",
+        _normalised(progress),
+    )
+
+
+def _normalised(progress: Progress) -> float | None:
+    student, teacher = progress.student_return, progress.teacher_return
+    if student is None or teacher is None or teacher == progress.random_return:
+        return None
+    return normalised_score(student, progress.random_return, teacher)

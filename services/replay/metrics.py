@@ -1,0 +1,135 @@
+"""What a replay shard shows to Prometheus."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from services.replay.config import ReplayConfig
+from services.replay.connection import ReplayTimeout, TableCounts, table_counts
+from services.replay.role import ReplayRole
+from services.replay.standing import EMPTY
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.metrics import Rises, counter, counters, gauge, gauges
+
+_COUNTS_LIVE_SECONDS = 1.0
+_COUNTS_TIMEOUT_SECONDS = 1.0
+
+
+class ReplayMetrics(Collector):
+    """A shard's part of a page; may be asked from any thread.
+
+    Args:
+        registry: Where it goes; holds no other shard's metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lock = threading.Lock()
+        self._role: ReplayRole | None = None
+        self._config: ReplayConfig | None = None
+        self._counts: Mapping[str, TableCounts] = {}
+        self._counted_at = -_COUNTS_LIVE_SECONDS
+        self._inserted = {table: Rises() for table in (TEACHER_TABLE, STUDENT_TABLE)}
+        self._sampled = {table: Rises() for table in (TEACHER_TABLE, STUDENT_TABLE)}
+        registry.register(self)
+
+    def attach(self, role: ReplayRole, config: ReplayConfig) -> None:
+        """Look at a role from now on; it need not serve yet."""
+        with self._lock:
+            self._role, self._config = role, config
+
+    def collect(self) -> Iterator[Metric]:
+        """The page's content."""
+        with self._lock:
+            role, config = self._role, self._config
+            if role is not None and role.standing is not None:
+                self._count(role)
+            counts = dict(self._counts)
+        is_serving = role is not None and role.standing is not None
+        yield gauge("rrl_replay_serving", "Whether tables are served.", float(is_serving))
+        if role is not None and config is not None:
+            yield from _checkpoints(role)
+            yield from self._tables(counts, config)
+
+    def _count(self, role: ReplayRole) -> None:
+        """Ask Reverb, at most once a second; while it does not answer, the last counts stand."""
+        if time.monotonic() - self._counted_at < _COUNTS_LIVE_SECONDS:
+            return
+        try:
+            found = table_counts(role.address, timeout_seconds=_COUNTS_TIMEOUT_SECONDS)
+        except (ReplayTimeout, RuntimeError):
+            # It is being loaded anew, or busy with a checkpoint.
+            return
+        standing = role.standing
+        if not self._counts and standing is not None and standing.commit == EMPTY:
+            # Tables that began empty: all that is in them came since.
+            for rises in (*self._inserted.values(), *self._sampled.values()):
+                rises.see(0.0)
+        self._counts, self._counted_at = found, time.monotonic()
+        for table, counts in found.items():
+            self._inserted[table].see(counts.inserted)
+            self._sampled[table].see(counts.sampled)
+
+    def _tables(self, counts: Mapping[str, TableCounts], config: ReplayConfig) -> Iterator[Metric]:
+        yield gauges(
+            "rrl_replay_items",
+            "Items in a table.",
+            "table",
+            {table: count.size for table, count in counts.items()},
+        )
+        yield gauges(
+            "rrl_replay_capacity_items",
+            "Items that fit into a table.",
+            "table",
+            {TEACHER_TABLE: config.teacher_capacity, STUDENT_TABLE: config.student_capacity},
+        )
+        inserted = {table: rises.total for table, rises in self._inserted.items()}
+        yield counters("rrl_replay_inserted", "Items put into a table.", "table", inserted)
+        sampled = {table: rises.total for table, rises in self._sampled.items()}
+        yield counters("rrl_replay_sampled", "Items sampled from a table.", "table", sampled)
+        yield gauge(
+            "rrl_replay_samples_per_insert",
+            "Items sampled per item inserted beyond the minimum size, student's table, whole run.",
+            replay_ratio(counts[STUDENT_TABLE], config.min_student_size)
+            if STUDENT_TABLE in counts
+            else None,
+        )
+        yield gauge(
+            "rrl_replay_samples_per_insert_target",
+            "The same as it was asked for.",
+            config.samples_per_insert,
+        )
+
+
+def replay_ratio(counts: TableCounts, min_size: int) -> float | None:
+    """Items sampled per item inserted, where sampling begins at a size; None before it."""
+    learned_from = counts.inserted - min_size
+    return counts.sampled / learned_from if learned_from > 0 and counts.sampled > 0 else None
+
+
+def _checkpoints(role: ReplayRole) -> Iterator[Metric]:
+    tally = role.tally
+    yield counter(
+        "rrl_replay_restores", "Times that the learner had tables loaded.", tally.restores
+    )
+    yield counters(
+        "rrl_replay_checkpoints",
+        "Checkpoints of the tables.",
+        "result",
+        {"written": tally.checkpoints, "failed": tally.failed_checkpoints},
+    )
+    yield gauge(
+        "rrl_replay_checkpoint_seconds",
+        "Seconds that the last checkpoint took.",
+        tally.checkpoint_seconds if tally.checkpoints > 0 else None,
+    )
+    yield gauge(
+        "rrl_replay_commit_number",
+        "Newest checkpoint of the run that the tables were loaded from or written to.",
+        tally.commit,
+    )

@@ -1,0 +1,243 @@
+"""The replay role: it keeps tables under a commit's number, and goes back to them when asked."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
+from services.replay import role
+from services.replay.config import ReplayConfig
+from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.control_client import ControlClient, NotWritten, TablesUnusable
+from services.replay.control_server import ControlServer
+from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.reader import TEACHER_TABLE, ReplayReader
+from services.replay.role import ReplayRole
+from services.replay.standing import EMPTY
+from services.replay.writer import ReplayWriter
+
+LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2)
+
+
+class Shard:
+    """A role with its control, and a client of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.commits = folder / "commits"
+        config = ReplayConfig(layout=LAYOUT, checkpoint_root=folder / "working")
+        self.role = ReplayRole(config, self.commits)
+        self._control = ControlServer(self.role, host="127.0.0.1", port=0)
+        self.role.start()
+        self.control = f"127.0.0.1:{self._control.start()}"
+        self.client = ControlClient(self.control)
+
+    def insert(self, steps: int) -> None:
+        """One episode of so many steps into the teacher's table."""
+        writer = ReplayWriter(self.role.address, TEACHER_TABLE, LAYOUT, 1)
+        values = np.zeros(2, np.float32)
+        for step in range(steps):
+            frame = np.full((2, 2), step, np.uint8)
+            writer.append(0, StepRow(frame, 0, 0.0, step == steps - 1, values))
+        writer.end_episode(0, None)
+        assert writer.flush(timeout_seconds=20)
+        writer.close()
+
+    def sample(self) -> None:
+        reader = ReplayReader(self.role.address, LAYOUT, 0.99, 4)
+        reader.sample(TEACHER_TABLE, timeout_seconds=20)
+        reader.close()
+
+    @property
+    def inserted(self) -> int:
+        return table_counts(self.role.address)[TEACHER_TABLE].inserted
+
+    @property
+    def incarnation(self) -> str:
+        return self.client.standing(5.0).incarnation
+
+    def restore(self, commit: int) -> None:
+        assert self.client.restore(commit, threading.Event(), 0.0).commit == commit
+
+    def stop(self) -> None:
+        self.client.close()
+        self._control.stop()
+        self.role.stop()
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Iterator[Shard]:
+    made = Shard(tmp_path)
+    yield made
+    made.stop()
+
+
+def test_tables_go_back_to_the_commit_that_is_asked_for_at_the_same_port(shard: Shard) -> None:
+    address = shard.role.address
+    shard.insert(3)
+    written = shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    files = (shard.commits / "00000001").glob("*.tfrecord")
+    assert written == sum(file.stat().st_size for file in files) > 0
+    shard.insert(4)
+    shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    shard.insert(5)
+    for commit, inserted in ((2, 7), (1, 3), (2, 7)):
+        shard.restore(commit)
+        assert shard.inserted == inserted
+    assert shard.role.address == address
+
+
+def test_what_actors_insert_into_tables_that_nobody_learned_from_stays(shard: Shard) -> None:
+    shard.insert(3)
+    incarnation = shard.incarnation
+    shard.restore(EMPTY)
+    assert (shard.incarnation, shard.inserted) == (incarnation, 3)
+    # Once somebody has learned from them, his memory and theirs could differ.
+    shard.sample()
+    shard.restore(EMPTY)
+    assert shard.incarnation != incarnation
+    assert shard.inserted == 0
+
+
+def test_tables_of_a_run_whose_learner_has_lost_its_commits_are_not_begun_anew(
+    shard: Shard,
+) -> None:
+    shard.insert(3)
+    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    # The learner may have ended before its own part of its first commit was written.
+    shard.sample()
+    shard.restore(EMPTY)
+    assert shard.inserted == 0
+    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    with pytest.raises(TablesUnusable, match="the learner has none"):
+        shard.restore(EMPTY)
+    shard.restore(2)
+
+
+def test_a_restore_that_nobody_waits_for_any_more_is_not_done(shard: Shard) -> None:
+    shard.insert(3)
+    shard.sample()
+    incarnation = shard.incarnation
+    with grpc.insecure_channel(shard.control) as channel:
+        stub = replay_pb2_grpc.ReplayStub(channel)
+        # As while a checkpoint is written.
+        with shard.role._changing, pytest.raises(grpc.RpcError) as raised:
+            stub.Restore(replay_pb2.RestoreRequest(commit=EMPTY), timeout=0.3)
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # It is this one's turn after the other's.
+    assert shard.client.checkpoint(incarnation, commit=1, keep=[])
+    assert (shard.incarnation, shard.inserted) == (incarnation, 3)
+
+
+def test_only_what_may_be_gone_back_to_is_kept(shard: Shard) -> None:
+    for commit in (1, 2, 3):
+        shard.client.checkpoint(shard.incarnation, commit, keep=[commit - 1])
+    # A commit that its learner never finished has its number used again.
+    shard.insert(2)
+    shard.client.checkpoint(shard.incarnation, commit=3, keep=[2])
+    assert sorted(path.name for path in shard.commits.iterdir()) == ["00000002", "00000003"]
+    shard.restore(3)
+    assert shard.inserted == 2
+
+
+def test_tables_that_were_loaded_meanwhile_are_not_written_as_the_callers(shard: Shard) -> None:
+    before = shard.incarnation
+    shard.insert(3)
+    shard.client.checkpoint(before, commit=1, keep=[])
+    shard.sample()
+    shard.restore(1)
+    assert shard.client.checkpoint(before, commit=2, keep=[1]) is None
+    with pytest.raises(TablesUnusable, match=r"holds no tables of checkpoint 2, only of \[1\]"):
+        shard.restore(2)
+    # What was served goes on.
+    assert shard.inserted == 3
+
+
+def test_tables_that_cannot_be_written_leave_those_kept_before(shard: Shard) -> None:
+    shard.insert(3)
+    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    # A file stands where the folder of the commit is to be made.
+    (shard.commits / ".writing-00000002").write_text("")
+    with pytest.raises(NotWritten, match="tables not written"):
+        shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    shard.sample()
+    shard.restore(1)
+    assert shard.inserted == 3
+
+
+def test_what_reverb_could_not_write_to_its_end_does_not_fill_the_disk(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard.insert(3)
+    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    working = shard.commits.parent / "working"
+    (before,) = working.iterdir()
+
+    def disk_full(address: str) -> Path:
+        # What Reverb 0.7.3 leaves: data without the file that says it is whole.
+        half = working / f"9999{before.name[4:]}"
+        half.mkdir()
+        (half / "chunks.tfrecord").write_bytes(b"half")
+        raise RuntimeError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(role, "checkpoint_replay", disk_full)
+        with pytest.raises(NotWritten, match="No space left"):
+            shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    assert list(working.iterdir()) == [before]
+    assert shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+
+
+def test_a_shard_that_starts_again_serves_the_newest_tables_that_can_be_loaded(
+    tmp_path: Path,
+) -> None:
+    first = Shard(tmp_path)
+    first.insert(3)
+    first.client.checkpoint(first.incarnation, commit=1, keep=[])
+    first.insert(4)
+    first.client.checkpoint(first.incarnation, commit=2, keep=[1])
+    first.stop()
+    # Cut off before its first record: to Reverb a file without records, and no damage.
+    os.truncate(tmp_path / "commits" / "00000002" / "tables.tfrecord", 10)
+    second = Shard(tmp_path)
+    try:
+        assert second.inserted == 3
+        assert second.client.standing(5.0).commit == 1
+        with pytest.raises(TablesUnusable, match="not as it was written"):
+            second.restore(2)
+        second.restore(1)
+        assert second.inserted == 3
+    finally:
+        second.stop()
+
+
+def test_health_says_when_tables_are_served(shard: Shard) -> None:
+    with grpc.insecure_channel(shard.control) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_port_that_somebody_took_is_no_damage_to_the_tables(shard: Shard) -> None:
+    shard.insert(3)
+    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    shard.sample()
+    port = int(shard.role.address.rpartition(":")[2])
+    shard.role._end()
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("0.0.0.0", port))
+        thief.listen()
+        with pytest.raises(ReplayTimeout, match="in use"):
+            shard.client.restore(1, threading.Event(), 0.0)
+    shard.restore(1)
+    assert shard.inserted == 3
