@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 CHECKPOINT = "pong_dqn"
 
@@ -121,12 +122,9 @@ def teacher_service(checkpoint: str = CHECKPOINT, *flags: str) -> Iterator[Servi
 
 def read_counts(service: Service) -> Counts:
     """Read the metrics page."""
-    with urllib.request.urlopen(service.metrics_url, timeout=10.0) as response:
-        page = response.read().decode()
     totals: dict[str, float] = {}
-    for family in text_string_to_metric_families(page):
-        for sample in family.samples:
-            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    for sample in _samples(service):
+        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
     return Counts(
         batches=totals["rrl_teacher_batch_rows_count"],
         rows=totals["rrl_teacher_batch_rows_sum"],
@@ -135,3 +133,20 @@ def read_counts(service: Service) -> Counts:
         refused=totals["rrl_teacher_rejected_total"],
         expired=totals["rrl_teacher_expired_total"],
     )
+
+
+def read_totals(service: Service, name: str, label: str) -> dict[str, float]:
+    """Read one metric, by one of its labels, summed over the others."""
+    totals: dict[str, float] = {}
+    for sample in _samples(service):
+        if sample.name == name:
+            value = sample.labels[label]
+            totals[value] = totals.get(value, 0.0) + sample.value
+    return totals
+
+
+def _samples(service: Service) -> Iterator[Sample]:
+    with urllib.request.urlopen(service.metrics_url, timeout=10.0) as response:
+        page = response.read().decode()
+    for family in text_string_to_metric_families(page):
+        yield from family.samples

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from services.shared.errors import UserError
+from services.shared.logging import complain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,12 +25,14 @@ class Command:
             of any other the parameters are the flags.
         summary: One line for `rrl --help`.
         extra: What to install for it.
+        role: The role whose process it is, where it is one's: its errors are log lines, too.
     """
 
     module: str
     function: str
     summary: str
     extra: str = "train"
+    role: str | None = None
 
 
 COMMANDS = {
@@ -52,6 +55,11 @@ COMMANDS = {
         module="services.cli.report",
         function="report",
         summary="Build the report of a run anew",
+    ),
+    "status": Command(
+        module="services.cli.status.command",
+        function="status",
+        summary="Where a run stands, and which of its roles live",
     ),
     "bench run": Command(
         module="services.cli.bench_run",
@@ -99,6 +107,7 @@ COMMANDS = {
         function="serve",
         summary="Serve teachers' action values over gRPC",
         extra="teacher",
+        role="teacher",
     ),
     "teacher query": Command(
         module="services.cli.teacher_query",
@@ -152,29 +161,40 @@ COMMANDS = {
         summary="Watch a running teacher service in the terminal",
         extra="teacher",
     ),
+    "health": Command(
+        module="services.cli.health",
+        function="health",
+        summary="Whether a role works, as an exit code: for health checks of containers",
+        extra="teacher",
+    ),
     "replay": Command(
         module="services.cli.roles",
         function="replay_main",
+        role="replay",
         summary="Run one role by itself: the replay server",
     ),
     "importer": Command(
         module="services.cli.roles",
         function="importer_main",
+        role="importer",
         summary="Run one role by itself: the importer of recorded data",
     ),
     "learner": Command(
         module="services.cli.roles",
         function="learner_main",
+        role="learner",
         summary="Run one role by itself: the learner",
     ),
     "actor": Command(
         module="services.cli.roles",
         function="actor_main",
+        role="actor",
         summary="Run one role by itself: an actor",
     ),
     "evaluator": Command(
         module="services.cli.roles",
         function="evaluator_main",
+        role="evaluator",
         summary="Run one role by itself: the evaluator",
     ),
 }
@@ -203,7 +223,7 @@ def run(arguments: list[str]) -> int:
         _load(command, name)(arguments[len(name.split()) :])
         sys.stdout.flush()
     except UserError as error:
-        print(f"rrl {name}: {_printable(str(error))}", file=sys.stderr)
+        complain(f"rrl {name}: {_printable(str(error))}", role=command.role)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -8,17 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
+import tyro
+
+from services.cli.actor_index import ActorIndex, resolve_index
 from services.cli.experiment_flags import Settings, parse, required
+from services.cli.peers import Peers
+from services.launcher.experiment import shard_folder
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
-from services.shared.addresses import parse_address
+from services.learner.config import ShardAddress
+from services.shared.addresses import format_address, parse_address
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
-from services.shared.logging import setup_logging
+from services.shared.logging import announce
+from services.shared.observing import Observing, observed
+from services.shared.security.server import SecurityConfig
 from services.shared.shutdown import install_shutdown_event
+from services.teacher.clients.channel import parse_addresses
+
+_CONTROL_PORT = 50054
+
+WhenFinished = Literal["exit", "wait"]
+"""What a role does when its run is finished."""
+
+Watched = Annotated[Observing, tyro.conf.arg(name="")]
+"""What can be seen of a role, as flags without a prefix."""
+
+Secured = Annotated[SecurityConfig, tyro.conf.arg(name="")]
+"""Encryption and tokens of what a role serves, as flags without a prefix."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,12 +50,24 @@ class Replay:
     Attributes:
         experiment: What is run.
         run: Folder of the run.
-        port: Port to listen on.
+        port: Reverb's port. It asks nobody who they are and does not encrypt: where it is open to
+            others, keep it inside your network.
+        control_port: Port of its control (which checkpoint the tables go back to) and health.
+        host: Address for control and health to listen on; 0.0.0.0 lets other machines ask, and
+            opens Reverb's port to them.
+        shard: Which of the run's --replay-shards this is, from 0.
+        security: Encryption and tokens of the control; Reverb has neither.
+        observing: What can be seen of it.
     """
 
     experiment: Settings
     run: Path = required()
     port: int = 50052
+    control_port: int = _CONTROL_PORT
+    host: str = "127.0.0.1"
+    shard: int = 0
+    security: Secured = SecurityConfig()
+    observing: Watched = Observing()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,13 +81,17 @@ class Importer:
         experiment: What is run.
         run: Folder of the run; the labels go there.
         replay_address: HOST:PORT of the replay server.
-        teacher_address: HOST:PORT of the teacher service.
+        teacher_address: The teacher service, as `rrl actor` takes it.
+        peers: What to trust and show there.
+        observing: What can be seen of it.
     """
 
     experiment: Settings
     run: Path = required()
     replay_address: str = required()
     teacher_address: str = required()
+    peers: Peers = Peers()
+    observing: Watched = Observing()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,16 +101,28 @@ class Learner:
     Attributes:
         experiment: What is run.
         run: Folder of the run.
-        replay_address: HOST:PORT of the replay server.
+        replay_address: HOST:PORT of the replay server; of several shards all, in their order,
+            with commas between.
+        replay_control_address: HOST:PORT of its control, of shards likewise; by default port 50054
+            of the same host.
         host: Address to serve weights on; 0.0.0.0 lets other machines ask.
         port: Port to serve weights on.
+        security: Encryption and tokens of that service.
+        peers: What to trust and show at replay's control.
+        when_finished: exit, or wait for SIGTERM, still serving the weights.
+        observing: What can be seen of it.
     """
 
     experiment: Settings
     run: Path = required()
     replay_address: str = required()
+    replay_control_address: str | None = None
     host: str = "127.0.0.1"
     port: int = 50053
+    security: Secured = SecurityConfig()
+    peers: Peers = Peers()
+    when_finished: WhenFinished = "exit"
+    observing: Watched = Observing()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,16 +132,25 @@ class Actor:
     Attributes:
         experiment: What is run.
         learner_address: HOST:PORT of the learner.
-        replay_address: HOST:PORT of the replay server.
-        teacher_address: HOST:PORT of the teacher service; not needed by a method without one.
-        index: Number of this actor, from 0; each needs its own.
+        replay_address: HOST:PORT of the replay server; of several shards all, in their order, with
+            commas between: the actor writes to the one of its index modulo their number.
+        teacher_address: HOST:PORT of the teacher service, of replicas all, with commas between, or
+            dns:///NAME:PORT for all that a name stands for; not needed by a method without one.
+        index: Number of this actor, from 0; each needs its own. With auto it comes from the host's
+            name: for containers, which are not told their number.
+        peers: What to trust and show at learner and teacher.
+        when_finished: exit, or wait for SIGTERM.
+        observing: What can be seen of it.
     """
 
     experiment: Settings
     learner_address: str = required()
     replay_address: str = required()
     teacher_address: str | None = None
-    index: int = 0
+    index: ActorIndex = 0
+    peers: Peers = Peers()
+    when_finished: WhenFinished = "exit"
+    observing: Watched = Observing()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,95 +161,164 @@ class Evaluator:
         experiment: What is run.
         run: Folder of the run; the video goes there.
         learner_address: HOST:PORT of the learner.
-        teacher_address: HOST:PORT of the teacher service; needed where its card has no score.
+        teacher_address: The teacher service, as `rrl actor` takes it; needed where the teacher's
+            card has no score.
+        peers: What to trust and show at both.
+        when_finished: exit, or wait for SIGTERM.
+        observing: What can be seen of it.
     """
 
     experiment: Settings
     run: Path = required()
     learner_address: str = required()
     teacher_address: str | None = None
+    peers: Peers = Peers()
+    when_finished: WhenFinished = "exit"
+    observing: Watched = Observing()
 
 
 def replay_main(arguments: list[str]) -> None:
     """Run the replay server."""
-    from services.replay.server import build_replay
-
     own = parse(Replay, arguments, "rrl replay")
     stop = install_shutdown_event()
-    setup_logging("replay")
-    experiment = resolve(own.experiment)
-    open_run(own.run, experiment)
-    with _user_values():
-        config = experiment.replay_config(own.run, port=own.port)
-    server = build_replay(config)
-    print(f"replay ready at port {server.start()}", flush=True)
-    stop.wait()
-    # Whoever stops a run stops all roles at once: the learner's last commit needs the tables.
-    wait_until_free(own.run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
-    server.stop()
+    index = own.shard if own.experiment.replay_shards > 1 else None
+    with observed("replay", own.observing, run=own.run, index=index) as registry:
+        from services.launcher.replay_of_a_run import serving_replay
+        from services.replay.metrics import ReplayMetrics
+
+        metrics = ReplayMetrics(registry)
+        experiment = resolve(own.experiment)
+        open_run(own.run, experiment)
+        with _user_values():
+            config = experiment.replay_config(own.run, port=own.port, shard=own.shard)
+        commits = shard_folder(own.run, own.shard) / "commits"
+        with serving_replay(
+            config,
+            commits,
+            control_port=own.control_port,
+            host=own.host,
+            security=own.security,
+            metrics=metrics,
+        ) as ports:
+            announce(f"replay ready at port {ports.data}, control at port {ports.control}")
+            stop.wait()
+            # Whoever stops a run stops all roles at once: the learner's last commit needs the
+            # tables.
+            wait_until_free(own.run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
 
 
 def importer_main(arguments: list[str]) -> None:
     """Run the importer of recorded data."""
-    from services.replay.preload import build_preloader
-
     own = parse(Importer, arguments, "rrl importer")
     stop = install_shutdown_event()
-    setup_logging("importer")
-    experiment = resolve(own.experiment)
-    open_run(own.run, experiment)
-    config = experiment.importer_config(
-        own.run,
-        replay_address=str(parse_address(own.replay_address)),
-        teacher_address=str(parse_address(own.teacher_address)),
-    )
-    build_preloader(config).run(stop)
+    with observed("importer", own.observing, run=own.run) as registry:
+        from services.replay.importer_metrics import ImporterMetrics
+        from services.replay.preload import build_preloader
+
+        metrics = ImporterMetrics(registry)
+        experiment = resolve(own.experiment)
+        open_run(own.run, experiment)
+        config = experiment.importer_config(
+            own.run,
+            replay_address=str(parse_address(own.replay_address)),
+            teacher_address=_replicas(own.teacher_address),
+        )
+        peers = own.peers.security(config.teacher_address)
+        build_preloader(dataclasses.replace(config, peers=peers), metrics).run(stop)
 
 
 def learner_main(arguments: list[str]) -> None:
     """Run the learner."""
-    from services.learner.loop import build_learner
-
     own = parse(Learner, arguments, "rrl learner")
     stop = install_shutdown_event()
-    setup_logging("learner")
-    experiment = resolve(own.experiment)
-    open_run(own.run, experiment)
-    replay_address = str(parse_address(own.replay_address))
-    config = experiment.learner_config(own.run, replay_address=replay_address, port=own.port)
-    build_learner(dataclasses.replace(config, host=own.host)).run(stop)
+    with observed("learner", own.observing, run=own.run) as registry:
+        from services.learner.loop import run_learner
+        from services.learner.metrics import LearnerMetrics
+
+        metrics = LearnerMetrics(registry)
+        experiment = resolve(own.experiment)
+        open_run(own.run, experiment)
+        replay = _shards(own.replay_address, own.replay_control_address)
+        config = experiment.learner_config(own.run, replay=replay, port=own.port)
+        config = dataclasses.replace(
+            config,
+            host=own.host,
+            security=own.security,
+            peers=own.peers.security(*(shard.control for shard in replay)),
+            farewell_seconds=None if own.when_finished == "wait" else config.farewell_seconds,
+        )
+        run_learner(config, stop, metrics)
 
 
 def actor_main(arguments: list[str]) -> None:
     """Run one actor."""
-    from services.actor.loop import build_actor
-
     own = parse(Actor, arguments, "rrl actor")
+    index = resolve_index(own.index)
     stop = install_shutdown_event()
-    setup_logging(f"actor-{own.index}")
-    with _user_values():
-        config = resolve(own.experiment).actor_config(
-            own.index,
-            learner_address=str(parse_address(own.learner_address)),
-            replay_address=str(parse_address(own.replay_address)),
-            teacher_address=_optional_address(own.teacher_address),
-        )
-    build_actor(config).run(stop)
+    with observed("actor", own.observing, index=index) as registry:
+        from services.actor.loop import build_actor
+        from services.actor.metrics import ActorMetrics
+
+        metrics = ActorMetrics(registry)
+        replay = _addresses(own.replay_address)
+        experiment = resolve(own.experiment)
+        experiment.check_shards(len(replay))
+        with _user_values():
+            config = experiment.actor_config(
+                index,
+                learner_address=str(parse_address(own.learner_address)),
+                replay_address=replay[index % len(replay)],
+                teacher_address=_teacher_address(own.teacher_address),
+            )
+        peers = own.peers.security(config.learner_address, config.teacher_address)
+        build_actor(dataclasses.replace(config, peers=peers), metrics).run(stop)
+        _stay(own.when_finished, stop)
 
 
 def evaluator_main(arguments: list[str]) -> None:
     """Run the evaluator."""
-    from services.evaluator.loop import build_evaluator
-
     own = parse(Evaluator, arguments, "rrl evaluator")
     stop = install_shutdown_event()
-    setup_logging("evaluator")
-    config = resolve(own.experiment).evaluator_config(
-        own.run,
-        learner_address=str(parse_address(own.learner_address)),
-        teacher_address=_optional_address(own.teacher_address),
+    with observed("evaluator", own.observing, run=own.run) as registry:
+        from services.evaluator.loop import build_evaluator
+        from services.evaluator.metrics import EvaluatorMetrics
+
+        metrics = EvaluatorMetrics(registry)
+        config = resolve(own.experiment).evaluator_config(
+            own.run,
+            learner_address=str(parse_address(own.learner_address)),
+            teacher_address=_teacher_address(own.teacher_address),
+        )
+        peers = own.peers.security(config.learner_address, config.teacher_address)
+        build_evaluator(dataclasses.replace(config, peers=peers), metrics).run(stop)
+        _stay(own.when_finished, stop)
+
+
+def _addresses(text: str) -> list[str]:
+    return [str(parse_address(part)) for part in text.split(",")]
+
+
+def _shards(data: str, control: str | None) -> tuple[ShardAddress, ...]:
+    """The addresses of replay shards, as they stand on the command line.
+
+    Raises:
+        UserError: there are more of the one than of the other, or one is none.
+    """
+    tables = _addresses(data)
+    controls = (
+        _addresses(control)
+        if control is not None
+        else [format_address(parse_address(table)[0], _CONTROL_PORT) for table in tables]
     )
-    build_evaluator(config).run(stop)
+    if len(tables) != len(controls):
+        raise UserError(
+            f"{len(tables)} replay addresses and {len(controls)} control addresses: give one "
+            "--replay-control-address per --replay-address, or none"
+        )
+    return tuple(
+        ShardAddress(data=table, control=control)
+        for table, control in zip(tables, controls, strict=True)
+    )
 
 
 @contextlib.contextmanager
@@ -202,5 +330,21 @@ def _user_values() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def _optional_address(text: str | None) -> str | None:
-    return None if text is None else str(parse_address(text))
+def _teacher_address(text: str | None) -> str | None:
+    return None if text is None else _replicas(text)
+
+
+def _replicas(text: str) -> str:
+    """The address of a teacher, or of its replicas, as its clients take it.
+
+    Raises:
+        UserError: it is none.
+    """
+    with _user_values():
+        return ",".join(parse_addresses(text))
+
+
+def _stay(when_finished: WhenFinished, stop: threading.Event) -> None:
+    """Stay until told to go: an orchestrator would start again what ends by itself."""
+    if when_finished == "wait":
+        stop.wait()

@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
+from services.cli.peers import Peers
 from services.cli.row_progress import row_progress
 from services.library.catalogue import locate
 from services.replay.labelling import labelled_chunks
@@ -24,6 +25,7 @@ from services.replay.labels import LabelManifest, Labels
 from services.shared.addresses import parse_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
+from services.shared.security.client import ClientSecurity
 from services.teacher.client import Lane, TeacherClient, TeacherDescription, TeacherError
 from services.teacher.config import TeacherConfig, one_model
 from services.teacher.server import build_teacher
@@ -51,11 +53,10 @@ class LocalTeacher:
     game: str | None = None
     output: Literal["q_values", "logits"] | None = None
     temperature: float | None = None
-    hints: Hints = Hints()
+    hints: Annotated[Hints, tyro.conf.arg(name="")] = Hints()
     backend: str = "auto"
 
 
-@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def label(
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")],
     *,
@@ -63,7 +64,8 @@ def label(
     address: str | None = None,
     out: Path | None = None,
     number: int | None = None,
-    local: LocalTeacher = LocalTeacher(),  # noqa: B008 - frozen
+    local: Annotated[LocalTeacher, tyro.conf.arg(name="")] = LocalTeacher(),  # noqa: B008 - frozen
+    peers: Peers = Peers(),  # noqa: B008
 ) -> None:
     """Ask a teacher for its scores of every recorded state, once, and keep them.
 
@@ -83,6 +85,7 @@ def label(
         out: Folder of the labels; by default one in DATA's own, named after teacher and data.
         number: Which saved buffer of DATA, its N; the newest by default.
         local: How the teacher that --teacher names is computed here.
+        peers: What to trust and show at --address.
 
     Raises:
         UserError: The data is damaged, the teacher does not take its states, or the labels there
@@ -97,8 +100,11 @@ def label(
     directory = Path(locate(data))
     try:
         rows = open_dopamine_replay(directory, number)
+        security = peers.security(address) if address is not None else None
         with _asked(teacher, address, local) as asked:
-            labelled = label_rows(rows, asked, lambda manifest: out or directory / _name(manifest))
+            labelled = label_rows(
+                rows, asked, lambda manifest: out or directory / _name(manifest), security
+            )
     except (ValueError, TeacherError) as error:
         raise UserError(str(error)) from error
     print(
@@ -123,7 +129,10 @@ class Labelled:
 
 
 def label_rows(
-    rows: DopamineReplay, address: str, directory_of: Callable[[LabelManifest], Path]
+    rows: DopamineReplay,
+    address: str,
+    directory_of: Callable[[LabelManifest], Path],
+    security: ClientSecurity | None = None,
 ) -> Labelled:
     """Label by a running service what is not labelled yet.
 
@@ -131,6 +140,7 @@ def label_rows(
         rows: The data.
         address: "host:port" of the teacher service.
         directory_of: Where labels go.
+        security: What to trust and show there; None for plaintext without a token.
 
     Raises:
         UserError: The teacher does not take these states, or the labels there are of something
@@ -138,7 +148,9 @@ def label_rows(
         TeacherError: The teacher does not answer.
         ValueError: The data is damaged.
     """
-    with TeacherClient(address, timeout_seconds=_TIMEOUT_SECONDS, lane=Lane.LABELLING) as client:
+    with TeacherClient(
+        address, timeout_seconds=_TIMEOUT_SECONDS, lane=Lane.LABELLING, security=security
+    ) as client:
         about = client.describe()
         _check_fit(rows, about)
         manifest = _manifest(rows, about)

@@ -15,6 +15,7 @@ import tyro
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
+from services.cli.peers import Peers
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient, TeacherError
@@ -54,6 +55,7 @@ def query(
     output: Literal["q_values", "logits"] | None = None,
     hints: Annotated[Hints, tyro.conf.arg(name="")] = Hints(),  # noqa: B008 - frozen
     address: str | None = None,
+    peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
     """Write a teacher's action values of recorded states.
 
@@ -70,6 +72,7 @@ def query(
         output: What its scores are, where it does not say so.
         hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         address: HOST:PORT of a teacher service.
+        peers: What to trust and show there.
     """
     if (checkpoint is None) == (address is None):
         given = "neither" if checkpoint is None else "both"
@@ -82,7 +85,7 @@ def query(
         raise UserError(f"--out: there is no directory {out.resolve().parent}; make it first")
     observations = read_states(states)
     if address is not None:
-        named = _ask(address, observations)
+        named = _ask(address, peers, observations)
     else:
         assert checkpoint is not None
         model = ModelConfig(
@@ -134,10 +137,13 @@ def read_states(path: Path) -> NDArray[Any]:
     return states
 
 
-def _ask(address: str, observations: NDArray[Any]) -> _NamedScores:
+def _ask(address: str, peers: Peers, observations: NDArray[Any]) -> _NamedScores:
     target = str(parse_address(address))
+    security = peers.security(target)
     try:
-        with TeacherClient(target, timeout_seconds=_QUERY_TIMEOUT_SECONDS) as teacher:
+        with TeacherClient(
+            target, timeout_seconds=_QUERY_TIMEOUT_SECONDS, security=security
+        ) as teacher:
             about = teacher.describe()
             _check_fit(observations, about.observation_dtype, about.observation_shape)
             return {about.output: teacher.evaluate(observations).action_values}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -14,10 +15,16 @@ from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
-from services.shared.logging import setup_logging
+from services.shared.logging import (
+    FORMAT_VARIABLE,
+    RUN_NAME_VARIABLE,
+    LogFormat,
+    announce,
+    setup_logging,
+)
+from services.shared.security.server import SecurityConfig
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig, one_model
-from services.teacher.security import SecurityConfig
 from services.teacher.server import TeacherServer, build_teacher
 
 _READY_POLL_SECONDS = 0.2
@@ -35,6 +42,7 @@ class Listening:
         front_ends: Processes that read and write gRPC for this one; worth it where a GPU outruns
             one Python process.
         metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
+        metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +51,7 @@ class Listening:
     same_host: bool = True
     front_ends: int = 0
     metrics_port: int | None = 9101
+    metrics_host: str = "127.0.0.1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +75,7 @@ class Computing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Life:
-    """How weights are renewed and the service ends.
+    """How weights are renewed, what is logged, and how the service ends.
 
     Attributes:
         reload_seconds: How often to look for new weights of every checkpoint; by default only when
@@ -75,12 +84,18 @@ class Life:
         lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
             NOT_SERVING already.
         grace_seconds: How long queued requests may take to be answered then.
+        connection_age_seconds: Age at which clients are asked to connect anew, so that replicas
+            that came later get their share; by default never.
+        log_format: text, or json: one object a line. By default what RRL_LOG_FORMAT says, else
+            text.
     """
 
     reload_seconds: float | None = None
     kept_versions: int = 2
     lame_duck_seconds: float = 0.0
     grace_seconds: float = 10.0
+    connection_age_seconds: float | None = None
+    log_format: LogFormat | None = None
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
@@ -112,7 +127,7 @@ def serve(
         hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         listening: Where it listens.
         computing: What computes, and in which batches.
-        life: How weights are renewed and the service ends.
+        life: How weights are renewed, what is logged, and how the service ends.
         security: Encryption and tokens.
     """
     about = {
@@ -138,11 +153,15 @@ def serve(
             kept_versions=life.kept_versions,
             reload_seconds=life.reload_seconds,
             lame_duck_seconds=life.lame_duck_seconds,
+            connection_age_seconds=life.connection_age_seconds,
         )
     except ValueError as error:
         raise UserError(str(error)) from error
     shutdown = install_shutdown_event()
-    setup_logging("teacher")
+    if life.log_format is not None:
+        # Front ends, processes of their own, write as this one does.
+        os.environ[FORMAT_VARIABLE] = life.log_format
+    setup_logging("teacher", run=os.environ.get(RUN_NAME_VARIABLE))
     # Before the threads of the numeric libraries make heaps of their own.
     keep_large_buffers()
     # Until there is something to reload, SIGHUP must not end the process.
@@ -203,9 +222,8 @@ def _say_ready(server: TeacherServer) -> None:
     others = len(server.descriptions) - 1
     more = f", and {others} more" if others else ""
     # The game is a card's word, which may come from anywhere.
-    print(
+    announce(
         f"teacher ready at {server.address}: {one_line(about.game)}, {about.num_actions} actions, "
         f"version {about.teacher_version} on {about.backend}{more}, "
-        f"metrics port {server.metrics_port}",
-        flush=True,
+        f"metrics port {server.metrics_port}"
     )

@@ -13,6 +13,9 @@ from services.shared.errors import UserError
 LEARNER_LOCK = ".learner.lock"
 """Held in a run's folder by its learner: two learners would write one run."""
 
+LAUNCHER_LOCK = ".launcher.lock"
+"""Held in a run's folder by `rrl train`."""
+
 LEARNER_COMMIT_SECONDS = 50.0
 """How long replay, told to stop, waits for a learner that was told the same to commit."""
 

@@ -1,21 +1,114 @@
 """Prometheus metrics over HTTP, on a port of their own.
 
 A registry is made per service and handed on: two services in one process (as in tests) must not
-share counters.
+share counters. Names are `rrl_<role>_<what>_<unit>`; counters count since their process began.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import socketserver
 import threading
+from collections.abc import Iterator, Mapping
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, Info, ProcessCollector, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from services.shared.addresses import check_port_is_free
+from services.shared.addresses import Address, check_port_is_free
 
 _POLL_SECONDS = 0.05
+
+
+def make_registry(role: str, run: str | None) -> CollectorRegistry:
+    """A registry for one role: its process's metrics, and `rrl_<role>_info` that names the run.
+
+    Args:
+        role: Kind of role, as in the names of its metrics, e.g. "actor".
+        run: Name of its run, "" on the page where nobody said one.
+    """
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    info = Info(f"rrl_{role}", "Whose process this is.", registry=registry)
+    info.info({"run": run or ""})
+    return registry
+
+
+@contextlib.contextmanager
+def serving_metrics(
+    registry: CollectorRegistry, *, host: str, port: int | None
+) -> Iterator[Address | None]:
+    """Serve a registry meanwhile; gives the page's address.
+
+    Args:
+        registry: What is served.
+        host: Address to listen on.
+        port: TCP port; None serves nothing.
+
+    Raises:
+        UserError: The port is taken or the host is not ours.
+    """
+    server = MetricsServer(registry, host=host, port=port) if port is not None else None
+    try:
+        yield Address(host, server.port) if server is not None else None
+    finally:
+        if server is not None:
+            server.close()
+
+
+def gauge(name: str, text: str, value: float | None) -> Metric:
+    """A number that may fall; not on the page while it is None."""
+    family = GaugeMetricFamily(name, text)
+    if value is not None:
+        family.add_metric((), value)
+    return family
+
+
+def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Numbers that may fall, one for each value of a label."""
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    for key, value in values.items():
+        family.add_metric((key,), value)
+    return family
+
+
+def counter(name: str, text: str, value: float) -> Metric:
+    """A number that only rises; its name on the page ends in `_total`."""
+    family = CounterMetricFamily(name, text)
+    family.add_metric((), value)
+    return family
+
+
+def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Numbers that only rise, one for each value of a label."""
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for key, value in values.items():
+        family.add_metric((key,), value)
+    return family
+
+
+class Rises:
+    """All rises of a number that may fall, added up.
+
+    A run that goes back to a checkpoint has its clocks go back. To Prometheus, a counter that falls
+    began anew from 0: it would take the whole of the number for an increase.
+    """
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self.total = 0.0
+
+    def see(self, value: float) -> float:
+        """Take a new value in; the first is where rises are counted from. Returns the total."""
+        if self._last is not None and value > self._last:
+            self.total += value - self._last
+        self._last = value
+        return self.total
+
+    def go_back(self, value: float) -> None:
+        """Take a value in that no rise leads to."""
+        self._last = value
 
 
 class MetricsServer:

@@ -22,12 +22,15 @@ import grpc.aio
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.security.client import ClientSecurity, make_async_channel
 from services.teacher.batching.query import Lane
 from services.teacher.clients import channel as client_channel
 from services.teacher.clients import errors as client_errors
 from services.teacher.clients import same_host as client_same_host
 from services.teacher.clients.answers import (
     PIECES_UNDER_WAY,
+    SEEK_PAUSE_SECONDS,
+    SEEK_SECONDS,
     TeacherAnswer,
     VersionsDiffer,
     changed_during_call,
@@ -42,12 +45,13 @@ from services.teacher.clients.async_same_host import AsyncSameHostPath
 from services.teacher.clients.async_stream import AsyncStreamPool
 from services.teacher.clients.errors import TeacherNotFound, TeacherTimeout, TeacherUnavailable
 from services.teacher.clients.same_host import SecondAttempts
-from services.teacher.clients.security import ClientSecurity, make_async_channel
 from services.teacher.clients.settings import DEFAULT_TIMEOUT_SECONDS, ClientSettings, Transport
 from services.teacher.clients.sharing import Sharing
 from services.teacher.codec import TeacherDescription
 
 _POLL_SECONDS = 0.1
+
+_Future = asyncio.Future[TeacherAnswer]
 
 
 class AsyncTeacherClient:
@@ -151,8 +155,8 @@ class AsyncTeacherClient:
     ) -> TeacherAnswer:
         """Action values of a batch of any size, sent in pieces that the teacher takes.
 
-        All rows come from the same parameters: when new ones arrive on the server in the middle,
-        the batch is asked again, once.
+        All rows come from the same parameters: when new ones arrive in the middle, or replicas have
+        different ones, the batch is asked again.
 
         Args:
             observations: [B, *observation_shape], B >= 1, in the dtype that `describe` states;
@@ -164,16 +168,23 @@ class AsyncTeacherClient:
         """
         timeout = self._settings.timeout(timeout_seconds)
         pieces = cut(observations, await self._piece_rows(timeout))
-        try:
-            return join(await self._evaluate_pieces(pieces, timeout, self._settings.version))
-        except VersionsDiffer as error:
-            # Shared memory belongs to a connection made for one version: no pinning there.
-            is_pinnable = self._settings.transport != "same_host"
-            version = error.newest if is_pinnable else self._settings.version
+        version = self._settings.version
+        differ: VersionsDiffer | None = None
+        for _ in range(client_channel.LARGEST_ATTEMPTS):
             try:
                 return join(await self._evaluate_pieces(pieces, timeout, version))
-            except (VersionsDiffer, TeacherNotFound):
-                raise changed_during_call(self._name, error) from error
+            except VersionsDiffer as error:
+                differ = error
+                # Shared memory belongs to a connection made for one version: no pinning there.
+                if self._settings.transport != "same_host":
+                    version = error.best
+            except TeacherNotFound:
+                if version == self._settings.version:
+                    raise
+                # Whoever had that version has gone meanwhile.
+                version = self._settings.version
+        assert differ is not None, "every other end of a round leaves the loop"
+        raise changed_during_call(self._name, differ) from differ
 
     def evaluate_future(
         self, observations: NDArray[Any], timeout_seconds: float | None = None
@@ -218,21 +229,36 @@ class AsyncTeacherClient:
     async def _evaluate_pieces(
         self, pieces: Sequence[NDArray[Any]], timeout: float, version: str
     ) -> list[TeacherAnswer]:
-        pending: collections.deque[asyncio.Future[TeacherAnswer]] = collections.deque()
+        pending: collections.deque[tuple[_Future, NDArray[Any], float]] = collections.deque()
         answers: list[TeacherAnswer] = []
         try:
             for piece in pieces:
                 if len(pending) == PIECES_UNDER_WAY:
-                    answers.append(await pending.popleft())
+                    answers.append(await self._answer_to_piece(*pending.popleft(), version))
                 deadline = time.monotonic() + timeout
-                pending.append(self._send(piece, deadline, version, is_awaited=True))
+                future = self._send(piece, deadline, version, is_awaited=True)
+                pending.append((future, piece, deadline))
             while pending:
-                answers.append(await pending.popleft())
+                answers.append(await self._answer_to_piece(*pending.popleft(), version))
         finally:
             # After an error nobody wants the others.
-            for future in pending:
+            for future, _, _ in pending:
                 future.cancel()
         return answers
+
+    async def _answer_to_piece(
+        self, future: _Future, piece: NDArray[Any], deadline: float, version: str
+    ) -> TeacherAnswer:
+        """Wait for it; one of several replicas may have the version that other pieces came from."""
+        end = min(deadline, time.monotonic() + SEEK_SECONDS)
+        while True:
+            try:
+                return await future
+            except TeacherNotFound:
+                if version == self._settings.version or time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(SEEK_PAUSE_SECONDS)
+            future = self._send(piece, deadline, version, is_awaited=True)
 
     def _send(
         self,
@@ -299,13 +325,15 @@ class _Connections:
             return make_async_channel(target, settings.security, options)
 
         self._balanced = make(client_channel.balanced_target(addresses))
+        # Only the replicas behind a name can become more.
+        count = client_channel.counted(addresses)
         self._replicas = (
-            [(addresses[0], self._balanced)] * client_channel.count_replicas(addresses[0])
+            [(addresses[0], self._balanced)] * (count() if count is not None else 1)
             if len(addresses) == 1
             else [(address, make(address)) for address in addresses]
         )
         self.stub: Any = teacher_pb2_grpc.TeacherStub(self._balanced)  # type: ignore[arg-type]
-        self.streams = AsyncStreamPool(self._replicas, settings.name)
+        self.streams = AsyncStreamPool(self._replicas, settings.name, count_replicas=count)
         self.same_host = (
             AsyncSameHostPath(settings, self.stub) if settings.may_use_same_host else None
         )

@@ -22,6 +22,7 @@ import grpc
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.security.client import ClientSecurity, make_channel
 from services.teacher.batching.query import Lane
 from services.teacher.clients import channel as client_channel
 from services.teacher.clients import errors as client_errors
@@ -29,6 +30,8 @@ from services.teacher.clients import same_host as client_same_host
 from services.teacher.clients import unary as client_unary
 from services.teacher.clients.answers import (
     PIECES_UNDER_WAY,
+    SEEK_PAUSE_SECONDS,
+    SEEK_SECONDS,
     FailedFuture,
     TeacherAnswer,
     TeacherFuture,
@@ -51,7 +54,6 @@ from services.teacher.clients.errors import (
     TeacherUnavailable,
 )
 from services.teacher.clients.same_host import SameHostPath, SecondAttempts
-from services.teacher.clients.security import ClientSecurity, make_channel
 from services.teacher.clients.settings import (
     DEFAULT_TIMEOUT_SECONDS,
     ClientSettings,
@@ -198,8 +200,8 @@ class TeacherClient:
     ) -> TeacherAnswer:
         """Action values of a batch of any size, sent in pieces that the teacher takes.
 
-        All rows come from the same parameters: when new ones arrive on the server in the middle,
-        the batch is asked again, once.
+        All rows come from the same parameters: when new ones arrive in the middle, or replicas have
+        different ones, the batch is asked again.
 
         Args:
             observations: [B, *observation_shape], B >= 1, in the dtype that `describe` states.
@@ -210,16 +212,23 @@ class TeacherClient:
         """
         timeout = self._settings.timeout(timeout_seconds)
         pieces = cut(observations, self._piece_rows(timeout))
-        try:
-            return join(self._evaluate_pieces(pieces, timeout, self._settings.version))
-        except VersionsDiffer as error:
-            # Shared memory belongs to a connection made for one version: no pinning there.
-            is_pinnable = self._settings.transport != "same_host"
-            version = error.newest if is_pinnable else self._settings.version
+        version = self._settings.version
+        differ: VersionsDiffer | None = None
+        for _ in range(client_channel.LARGEST_ATTEMPTS):
             try:
                 return join(self._evaluate_pieces(pieces, timeout, version))
-            except (VersionsDiffer, TeacherNotFound):
-                raise changed_during_call(self._name, error) from error
+            except VersionsDiffer as error:
+                differ = error
+                # Shared memory belongs to a connection made for one version: no pinning there.
+                if self._settings.transport != "same_host":
+                    version = error.best
+            except TeacherNotFound:
+                if version == self._settings.version:
+                    raise
+                # Whoever had that version has gone meanwhile.
+                version = self._settings.version
+        assert differ is not None, "every other end of a round leaves the loop"
+        raise changed_during_call(self._name, differ) from differ
 
     def evaluate_future(
         self, observations: NDArray[Any], timeout_seconds: float | None = None
@@ -259,21 +268,36 @@ class TeacherClient:
     def _evaluate_pieces(
         self, pieces: Sequence[NDArray[Any]], timeout: float, version: str
     ) -> list[TeacherAnswer]:
-        pending: collections.deque[TeacherFuture] = collections.deque()
+        pending: collections.deque[tuple[TeacherFuture, NDArray[Any], float]] = collections.deque()
         answers: list[TeacherAnswer] = []
         try:
             for piece in pieces:
                 if len(pending) == PIECES_UNDER_WAY:
-                    answers.append(pending.popleft().result())
+                    answers.append(self._answer_to_piece(*pending.popleft(), version))
                 deadline = time.monotonic() + timeout
-                pending.append(self._send(piece, deadline, version, is_awaited=True))
+                future = self._send(piece, deadline, version, is_awaited=True)
+                pending.append((future, piece, deadline))
             while pending:
-                answers.append(pending.popleft().result())
+                answers.append(self._answer_to_piece(*pending.popleft(), version))
         finally:
             # After an error nobody wants the others.
-            for future in pending:
+            for future, _, _ in pending:
                 future.cancel()
         return answers
+
+    def _answer_to_piece(
+        self, future: TeacherFuture, piece: NDArray[Any], deadline: float, version: str
+    ) -> TeacherAnswer:
+        """Wait for it; one of several replicas may have the version that other pieces came from."""
+        end = min(deadline, time.monotonic() + SEEK_SECONDS)
+        while True:
+            try:
+                return future.result()
+            except TeacherNotFound:
+                if version == self._settings.version or time.monotonic() >= end:
+                    raise
+            time.sleep(SEEK_PAUSE_SECONDS)
+            future = self._send(piece, deadline, version, is_awaited=True)
 
     def _send(
         self,
@@ -327,13 +351,15 @@ class _Connections:
             return make_channel(target, settings.security, options)
 
         self._balanced = make(client_channel.balanced_target(addresses))
+        # Only the replicas behind a name can become more.
+        count = client_channel.counted(addresses)
         self._replicas = (
-            [(addresses[0], self._balanced)] * client_channel.count_replicas(addresses[0])
+            [(addresses[0], self._balanced)] * (count() if count is not None else 1)
             if len(addresses) == 1
             else [(address, make(address)) for address in addresses]
         )
         self.stub = teacher_pb2_grpc.TeacherStub(self._balanced)
-        self.streams = StreamPool(self._replicas, settings.name)
+        self.streams = StreamPool(self._replicas, settings.name, count_replicas=count)
         self.same_host = SameHostPath(settings, self.stub) if settings.may_use_same_host else None
 
     def close(self) -> None:

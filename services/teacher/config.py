@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
-from services.teacher.security import SecurityConfig
+from services.shared.security.server import SecurityConfig
 
 DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Compiled batch sizes. Eight programs take a few seconds to compile; with powers of two the
@@ -111,8 +111,8 @@ class TeacherConfig:
         same_host: Whether clients on this host are offered shared memory.
         front_ends: Processes that read and write gRPC for this one; 0 does it here. Worth it where
             the device outruns one Python process.
-        metrics_port: TCP port of the Prometheus page, on the same host; 0 takes a free one, None
-            serves none.
+        metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
+        metrics_host: Address that the page is served on; None for the service's own.
         batching: How queued rows become batches.
         backend: "jax", "onnx", or "auto": whichever is faster here. It chooses for our own
             networks; ONNX files and Python policies bring what computes them.
@@ -122,6 +122,8 @@ class TeacherConfig:
         reload_seconds: How often checkpoints are looked at for new weights; None only on SIGHUP.
         lame_duck_seconds: How long after a stop signal requests are still taken, while health says
             NOT_SERVING already, so that balancers can turn away first.
+        connection_age_seconds: Age at which clients are asked to connect anew, so that replicas
+            that came later get their share; None for never.
     """
 
     models: tuple[ModelConfig, ...]
@@ -131,6 +133,7 @@ class TeacherConfig:
     same_host: bool = True
     front_ends: int = 0
     metrics_port: int | None = 9101
+    metrics_host: str | None = None
     batching: BatchingConfig = dataclasses.field(default_factory=BatchingConfig)
     backend: str = "auto"
     dtype: str = "float32"
@@ -138,6 +141,7 @@ class TeacherConfig:
     kept_versions: int = 2
     reload_seconds: float | None = None
     lame_duck_seconds: float = 0.0
+    connection_age_seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -170,6 +174,10 @@ class TeacherConfig:
             raise ValueError(f"reload_seconds is {self.reload_seconds}; it must be above 0")
         if not self.lame_duck_seconds >= 0:
             raise ValueError(f"lame_duck_seconds is {self.lame_duck_seconds}; it must be >= 0")
+        if self.connection_age_seconds is not None and not self.connection_age_seconds >= 1:
+            raise ValueError(
+                f"connection_age_seconds is {self.connection_age_seconds}; it must be at least 1"
+            )
 
     @property
     def unix_addresses(self) -> tuple[str, ...]:

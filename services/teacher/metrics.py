@@ -31,6 +31,9 @@ CODES = ("OK", *(code.name for code in RefusalCode))
 REJECTIONS = ("full", "too_late", "credit", "invalid")
 """All values of the label `reason` of rejected queries."""
 
+RELOADS = ("ok", "failed")
+"""All values of the label `result` of reloads."""
+
 SECONDS_BOUNDS = (
     *(
         0.00005,
@@ -170,7 +173,7 @@ class TeacherMetrics(Collector):
             return self._models.setdefault(name, ModelTallies())
 
     def reloaded(self, model: str, result: str) -> None:
-        """Count a reload; `result` is "ok" or "failed"."""
+        """Count a reload, with one of `RELOADS`."""
         with self._lock:
             self._reloads[model, result] += 1
 
@@ -223,7 +226,9 @@ class TeacherMetrics(Collector):
             "rrl_teacher_reloads", "Reloads of weights.", labels=("model", "result")
         )
         with self._lock:
-            reloads = dict(self._reloads)
+            # Prometheus sees a counter rise only if it has seen the 0 before.
+            reloads = {(model, result): 0 for model in self._models for result in RELOADS}
+            reloads |= self._reloads
         for labels, count in reloads.items():
             family.add_metric(labels, count)
         return family

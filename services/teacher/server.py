@@ -22,12 +22,13 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from services.shared.addresses import check_port_is_free, format_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
+from services.shared.security.server import SecurityConfig, check_exposure
 from services.teacher.backends.compilations import compilations
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.codec import SameHostAddress, TeacherDescription
@@ -40,7 +41,6 @@ from services.teacher.reloading import Reloader
 from services.teacher.rpc.grpc_server import SERVICE_NAME, GrpcServer
 from services.teacher.rpc.loop_thread import LoopThread
 from services.teacher.same_host.listener import SameHostConfig, SameHostListener, available
-from services.teacher.security import SecurityConfig, check_exposure
 
 __all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
 
@@ -76,6 +76,7 @@ class TeacherServer:
         self._load = load
         self._registry = CollectorRegistry()
         self._metrics = TeacherMetrics(self._registry)
+        ProcessCollector(registry=self._registry)
         self._metrics_server: MetricsServer | None = None
         self._max_message_bytes = _max_message_bytes(policies, config.batching.max_batch_rows)
         self._engine = LocalEngine(
@@ -140,7 +141,9 @@ class TeacherServer:
             _check_doors(config)
             if config.metrics_port is not None:
                 self._metrics_server = MetricsServer(
-                    self._registry, host=config.host, port=config.metrics_port
+                    self._registry,
+                    host=config.metrics_host or config.host,
+                    port=config.metrics_port,
                 )
             self._port = self._listen()
         except UserError:
@@ -195,7 +198,7 @@ class TeacherServer:
             self._metrics.serving = False
             if self._front_ends is not None:
                 self._front_ends.close(grace_seconds)
-            self._grpc.set_serving(False)
+            self._grpc.set_serving(False, still_answers=True)
             if self._reloader is not None:
                 self._reloader.stop()
             if serving and grace_seconds > 0 and self._front_ends is None:
@@ -306,7 +309,10 @@ def _check_doors(config: TeacherConfig) -> None:
     check_port_is_free(config.host, config.port, purpose="the teacher", flag="--port")
     if config.metrics_port is not None:
         check_port_is_free(
-            config.host, config.metrics_port, purpose="the metrics page", flag="--metrics-port"
+            config.metrics_host or config.host,
+            config.metrics_port,
+            purpose="the metrics page",
+            flag="--metrics-port",
         )
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services.launcher.run_addresses import read_addresses
 from services.learner.checkpointing import Commit, newest_commit
+from services.shared.addresses import parse_address
 
 RRL = Path(sys.executable).parent / "rrl"
 
@@ -99,10 +101,17 @@ class CatchRun:
         return found
 
     def address(self, role: str) -> str:
-        """Where a role listens; waits until it does."""
-        self.wait_until(lambda: len(self._ports(role)) > 0)
-        (port,) = self._ports(role)
-        return f"localhost:{port}"
+        """Where a role of this session listens; waits until it does."""
+        self.wait_until(lambda: self._told_port(role) in self._ports(role))
+        return f"localhost:{self._told_port(role)}"
+
+    def _told_port(self, role: str) -> int | None:
+        """Its port as the newest session has written it down, None before the first has."""
+        addresses = read_addresses(self.folder)
+        if addresses is None:
+            return None
+        name = "replay-0" if role == "replay" else role
+        return parse_address(addresses.services[name]).port
 
     def _ports(self, role: str) -> set[int]:
         return {

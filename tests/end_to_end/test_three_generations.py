@@ -94,6 +94,7 @@ def totals(line: dict[str, Any]) -> dict[str, tuple[float, bool]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_a_student_teaches_the_next_one_and_the_line_adds_up(
     catch_teacher: Path,

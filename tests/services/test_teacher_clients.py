@@ -27,6 +27,7 @@ import trustme
 from numpy.typing import NDArray
 
 from services.shared.addresses import free_port
+from services.shared.security.server import SecurityConfig
 from services.teacher.async_client import AsyncTeacherClient
 from services.teacher.batching.query import Lane
 from services.teacher.client import (
@@ -44,7 +45,6 @@ from services.teacher.client import (
 )
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
-from services.teacher.security import SecurityConfig
 from services.teacher.server import TeacherServer
 from services.teacher.teacher_policy import TeacherPolicy
 

@@ -63,7 +63,7 @@ def run(tmp_path: Path, catch_teacher: Path, state: TrainState) -> Path:
     path = tmp_path / "a run"
     open_run(path, resolve(config))
     progress = Progress(random_return=-0.6, stage=Stage.FINISHED, online_updates=5, actor_steps=20)
-    write_commit(path, state, RunRecord(progress=progress, seconds=1.0), link_replay=None)
+    write_commit(path, state, RunRecord(progress=progress, seconds=1.0), number=1, keep=())
     return path
 
 

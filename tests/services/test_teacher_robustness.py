@@ -752,6 +752,7 @@ def use(address: str, requests: int) -> None:
             mute.end()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_requests() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", f"import runpy; runpy.run_path({__file__!r})['serve']()"],

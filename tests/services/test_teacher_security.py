@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import datetime
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 import numpy as np
 import pytest
-import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
+from services.shared.security.client import ClientSecurity, make_async_channel, make_channel
+from services.shared.security.server import SecurityConfig
 from services.teacher.client import TeacherClient, TeacherUnauthenticated
-from services.teacher.clients.security import ClientSecurity, make_async_channel, make_channel
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
-from services.teacher.security import SecurityConfig
 from services.teacher.server import TeacherServer
+
+if TYPE_CHECKING:
+    from tests.services.conftest import Authority
 
 TOKEN = "0123456789abcdef"
 OTHER_TOKEN = "fedcba9876543210"
@@ -81,40 +84,11 @@ def serving(security: SecurityConfig) -> Iterator[str]:
         server.stop()
 
 
-class Authority:
-    """A certificate authority with a folder to write its certificates into."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.ca = trustme.CA()
-        self.folder = folder
-        self.roots = folder / f"{name}.pem"
-        self.ca.cert_pem.write_to_path(self.roots)
-
-    def issue(self, name: str, *names: str, **settings: Any) -> tuple[Path, Path]:
-        """Write a certificate for `names` and its key."""
-        made = self.ca.issue_cert(*(names or ("localhost",)), **settings)
-        chain, key = self.folder / f"{name}.cert.pem", self.folder / f"{name}.key.pem"
-        replace(chain, b"".join(pem.bytes() for pem in made.cert_chain_pems))
-        replace(key, made.private_key_pem.bytes())
-        return chain, key
-
-
 def replace(path: Path, content: bytes) -> Path:
     new = path.with_suffix(".new")
     new.write_bytes(content)
     os.replace(new, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "ca")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that the other side does not know."""
-    return Authority(tmp_path_factory.mktemp("stranger"), "ca")
 
 
 @pytest.fixture(scope="module")
@@ -363,8 +337,8 @@ def test_tokens_change_over_without_a_restart(tmp_path: Path) -> None:
 def test_certificates_change_over_without_a_restart(
     tmp_path: Path, authority: Authority, stranger: Authority
 ) -> None:
-    served = Authority(tmp_path, "unused")
-    served.ca = authority.ca
+    served = copy.copy(authority)
+    served.folder = tmp_path
     certificate, key = served.issue("server")
     old = ClientSecurity(root_certificates=authority.roots)
     new = ClientSecurity(root_certificates=stranger.roots)

@@ -48,7 +48,14 @@ SERVICE_LEVELS = {
 CLIENT_FACES = {
     "library": {"catalogue"},
     "teacher": {"client", "async_client", "teacher_policy", "codec"},
-    "replay": {"writer", "reader", "connection", "item_layout", "checkpoint"},
+    "replay": {
+        "writer",
+        "reader",
+        "sharded_reader",
+        "connection",
+        "control_client",
+        "item_layout",
+    },
     "learner": {"weight_client", "progress_client", "codec", "evaluation_records"},
 }
 
@@ -60,9 +67,20 @@ OWNERS = {
     "reverb": ("services/replay/",),
     "tensorflow": ("services/replay/",),
     "launchpad": ("services/launcher/",),
-    "grpc": ("services/teacher/", "services/learner/", "services/shared/health.py"),
+    "grpc": (
+        "services/teacher/",
+        "services/learner/",
+        "services/replay/control_",
+        "services/shared/",
+    ),
     # The launcher shows the learner's progress messages as they come.
-    "protos": ("services/teacher/", "services/learner/", "services/launcher/", "protos/"),
+    "protos": (
+        "services/teacher/",
+        "services/learner/",
+        "services/replay/control_",
+        "services/launcher/",
+        "protos/",
+    ),
 }
 
 

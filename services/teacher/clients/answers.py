@@ -6,9 +6,10 @@ Pure functions and the types that callers see; B is the rows of a query, A the a
 from __future__ import annotations
 
 import abc
+import collections
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ from services.teacher.codec import TeacherDescription
 
 PIECES_UNDER_WAY = 4
 """Pieces of one batch on their way at once: some travel while one is computed."""
+
+SEEK_SECONDS = 1.0
+"""How long a replica is looked for that has the version which other pieces were answered by."""
+
+SEEK_PAUSE_SECONDS = 0.01
 
 # What a message holds beside its observations: shape, dtype, model, version, tags; a few hundred
 # bytes, unless names are very long.
@@ -99,12 +105,13 @@ class VersionsDiffer(Exception):
     """The pieces of a batch were answered by several versions of the model.
 
     Attributes:
-        newest: Content hash of the newest of them.
+        best: Content hash of the one to ask for: the newest on its server, and where replicas
+            differ, the one that most of them serve.
     """
 
-    def __init__(self, versions: Sequence[str], newest: str) -> None:
+    def __init__(self, versions: Iterable[str], best: str) -> None:
         super().__init__(" and ".join(sorted(versions)))
-        self.newest = newest
+        self.best = best
 
 
 def call_back(callback: Callable[[TeacherFuture], object], future: TeacherFuture) -> None:
@@ -178,12 +185,12 @@ def join(answers: Sequence[TeacherAnswer]) -> TeacherAnswer:
     """
     if len(answers) == 1:
         return answers[0]
-    newest = max(answers, key=lambda answer: answer.model_version)
-    versions = {answer.teacher_version for answer in answers}
-    if len(versions) > 1:
-        raise VersionsDiffer(sorted(versions), newest.teacher_version)
+    counts = collections.Counter(answer.teacher_version for answer in answers)
+    best = max(answers, key=lambda answer: (answer.model_version, counts[answer.teacher_version]))
+    if len(counts) > 1:
+        raise VersionsDiffer(counts, best.teacher_version)
     return dataclasses.replace(
-        newest, action_values=np.concatenate([answer.action_values for answer in answers])
+        best, action_values=np.concatenate([answer.action_values for answer in answers])
     )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -34,16 +34,25 @@ _Answer = asyncio.Future[TeacherAnswer]
 class AsyncStreamPool:
     """The streams of one client; made and used in one event loop."""
 
-    def __init__(self, channels: Sequence[tuple[str, grpc.aio.Channel]], name: str) -> None:
+    def __init__(
+        self,
+        channels: Sequence[tuple[str, grpc.aio.Channel]],
+        name: str,
+        *,
+        count_replicas: Callable[[], int] | None = None,
+    ) -> None:
         """Prepare; nothing is sent before the first query.
 
         Args:
             channels: Address and channel of each stream.
             name: Whom errors name.
+            count_replicas: How many replicas stand behind the first channel by now; asked, in a
+                thread, when a stream has ended. None where their number is fixed.
         """
         self._loop = asyncio.get_running_loop()
         self._dispatcher = Dispatcher([address for address, _ in channels], name)
         self._channels = [channel for _, channel in channels]
+        self._count_replicas = count_replicas
         self._name = name
         self._work = {replica: asyncio.Event() for replica in self._dispatcher.replicas}
         self._tasks: list[asyncio.Task[None]] = []
@@ -99,8 +108,22 @@ class AsyncStreamPool:
 
     def _start(self) -> None:
         for replica, channel in zip(self._dispatcher.replicas, self._channels, strict=True):
-            stub = teacher_pb2_grpc.TeacherStub(channel)  # type: ignore[arg-type]
-            self._tasks.append(self._loop.create_task(self._keep_open(replica, stub)))
+            self._open(replica, channel)
+
+    def _open(self, replica: Replica, channel: grpc.aio.Channel) -> None:
+        stub = teacher_pb2_grpc.TeacherStub(channel)  # type: ignore[arg-type]
+        self._tasks.append(self._loop.create_task(self._keep_open(replica, stub)))
+
+    async def _grow(self) -> None:
+        """Open a stream to each replica that has come since."""
+        if self._count_replicas is None:
+            return
+        count = await asyncio.to_thread(self._count_replicas)
+        replicas = self._dispatcher.replicas
+        for _ in range(count - len(replicas)):
+            replica = self._dispatcher.add_replica(replicas[0].address)
+            self._work[replica] = asyncio.Event()
+            self._open(replica, self._channels[0])
 
     def _flush(self) -> None:
         """Wake senders that have something to send, and hand out what is settled."""
@@ -130,6 +153,8 @@ class AsyncStreamPool:
             failures = 1 if was_open else failures + 1
             self._dispatcher.broken(replica, error, time.monotonic())
             self._flush()
+            if was_open:
+                await self._grow()
             self._hurry.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 wait = backoff_seconds(failures) * random.uniform(0.8, 1.2)

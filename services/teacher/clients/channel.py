@@ -6,9 +6,10 @@ streams are spread and repeated by `dispatch`.
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.teacher.clients.errors import TeacherUnavailable
@@ -25,22 +26,32 @@ _SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
 # message is of this order.
 _RETRY_BUFFER_BYTES = 64 * 2**20
 
+_SERVICE = "rrl.teacher.v1.Teacher"
+
+ANSWERING = f"{_SERVICE}.Evaluate"
+"""The health service's name for whether queries are answered, which outlasts SERVING by a lame
+duck's time: a client with one replica stays as long as it can, one with several loses nothing."""
+
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
+    # gRPC watches the health of every replica: one that warms up or drains is asked nothing new.
+    "healthCheckConfig": {"serviceName": ANSWERING},
     "methodConfig": [
         {
-            "name": [{"service": "rrl.teacher.v1.Teacher", "method": "Evaluate"}],
+            "name": [{"service": _SERVICE, "method": "Evaluate"}],
             "retryPolicy": {
                 "maxAttempts": LARGEST_ATTEMPTS,
                 "initialBackoff": f"{FIRST_BACKOFF_SECONDS}s",
                 "maxBackoff": f"{LONGEST_BACKOFF_SECONDS}s",
                 "backoffMultiplier": BACKOFF_FACTOR,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                # A server that closes while a call arrives has gRPC cancel it.
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
             },
         }
     ],
-    # A teacher that is away or full for long is not asked five times for every query.
-    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
+    # A teacher that is away or full for long is not asked five times for every query; one that is
+    # replaced may refuse some hundreds at once.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
 }
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -49,10 +60,15 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # gRPC waits up to two minutes between attempts to connect; a restarted teacher is back sooner.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Replicas that were all replaced have new addresses; half a minute would be too long without.
+    ("grpc.dns_min_time_between_resolutions_ms", 5000),
     # A machine that vanished while a call is under way is noticed, not waited for.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Else newer gRPC gives a check a minute, and older checks but once a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 
@@ -135,6 +151,13 @@ def count_replicas(address: str) -> int:
         # gRPC looks the name up itself, again and again, and says what is wrong with it.
         return 1
     return len({target for *_, target in found})
+
+
+def counted(addresses: Sequence[str]) -> Callable[[], int] | None:
+    """What counts the replicas of a client; None where their number is fixed."""
+    if len(addresses) > 1 or not addresses[0].startswith("dns:"):
+        return None
+    return functools.partial(count_replicas, addresses[0])
 
 
 def _resolve(address: str) -> tuple[socket.AddressFamily, str]:

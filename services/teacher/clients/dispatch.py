@@ -9,9 +9,10 @@ No threads, sockets or clocks: the synchronous client calls it under a lock, the
 its loop, both with the time (seconds of `time.monotonic`). Queries are idempotent, so what a broken
 stream leaves unanswered is sent again, elsewhere if need be, until its deadline.
 
-A query goes to the replica with the fewest rows under way among those with enough credit. While no
-replica is connected, queries wait for its return; after `PATIENCE_SECONDS` of that, new ones fail
-at once, so that an absent teacher holds nobody up. Where none was ever seen, all fail at once.
+A query goes to the replica with the fewest rows under way among those with enough credit, and among
+equals to the one asked longest ago: a client with one query at a time uses all of them alike. While
+no replica is connected, queries wait for its return; after `PATIENCE_SECONDS` of that, new ones
+fail at once, so that an absent teacher holds nobody up. Where none was ever seen, all fail at once.
 """
 
 from __future__ import annotations
@@ -71,11 +72,13 @@ class Replica:
         is_open: Whether queries may be assigned: it granted credit and is not draining.
         is_draining: Whether it announced its end.
         has_failed: Whether its last stream ended, or could not be opened.
+        last_turn: Number of the newest query that was assigned to it.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.has_failed = False
+        self.last_turn = 0
         self.reset()
 
     def reset(self) -> None:
@@ -110,6 +113,7 @@ class Dispatcher:
         self._waiting_rows = 0
         self._delayed: list[tuple[float, StreamQuery]] = []
         self._next_tag = 1
+        self._turns = 0
         self._was_seen = False
         self._away_since: float | None = None
         self._away_error: TeacherError | None = None
@@ -141,6 +145,12 @@ class Dispatcher:
         """The queries settled since the last call, for the driver to hand out."""
         settled, self._settled = self._settled, []
         return settled
+
+    def add_replica(self, address: str) -> Replica:
+        """One more stream; it is open once it grants credit."""
+        replica = Replica(address)
+        self.replicas.append(replica)
+        return replica
 
     def submit(self, query: StreamQuery, now: float) -> None:
         """Take a query in; it may be settled at once."""
@@ -291,6 +301,8 @@ class Dispatcher:
                 replica = self._replica_for(query)
                 if replica is None:
                     return
+                self._turns += 1
+                replica.last_turn = self._turns
                 replica.outbox.append(query)
                 replica.credit -= query.rows
             self._waiting.popleft()
@@ -301,14 +313,12 @@ class Dispatcher:
 
         Such a query is refused by the server, whose message says what fits.
         """
-        best: Replica | None = None
-        for replica in self.replicas:
-            if not replica.is_open:
-                continue
-            has_room = replica.credit >= min(query.rows, replica.granted)
-            if has_room and (best is None or _rows_out(replica) < _rows_out(best)):
-                best = replica
-        return best
+        with_room = [
+            replica
+            for replica in self.replicas
+            if replica.is_open and replica.credit >= min(query.rows, replica.granted)
+        ]
+        return min(with_room, key=_busyness, default=None)
 
     def _refused(
         self, replica: Replica, query: StreamQuery, failure: teacher_pb2.Failure, now: float
@@ -362,8 +372,8 @@ class Dispatcher:
         return client_errors.unavailable(self._name, "it could not be reached before the deadline")
 
 
-def _rows_out(replica: Replica) -> int:
-    return replica.granted - replica.credit
+def _busyness(replica: Replica) -> tuple[int, int]:
+    return replica.granted - replica.credit, replica.last_turn
 
 
 def _timeout_ms(seconds: float) -> int:

@@ -19,6 +19,9 @@ import grpc
 
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
+# How gRPC says that a server is connected, and its health service says NOT_SERVING.
+_NOT_HEALTHY = "backend unhealthy"
+
 _REJECTING = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
 _NOT_FOUND = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
 _UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -139,7 +142,8 @@ def error_of_code(
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return timed_out(address)
     if status is grpc.StatusCode.UNAVAILABLE:
-        return unavailable(address, details)
+        is_there = _NOT_HEALTHY in details
+        return unavailable(address, "it is warming up or draining" if is_there else details)
     if status in _NOT_FOUND:
         return TeacherNotFound(
             f"teacher at {address}: {details}; `rrl teacher query` shows what is served"
@@ -154,9 +158,8 @@ def error_of_code(
             f"{address} answers, but serves no rrl.teacher.v1.Teacher; check the address"
         )
     if status is grpc.StatusCode.CANCELLED:
-        return TeacherFailed(
-            f"teacher at {address}: the query was cancelled ({details}); ask again"
-        )
+        # Who gives a query up himself is told so elsewhere: here the server closed under it.
+        return unavailable(address, f"it ended with the query under way: {details}")
     return TeacherFailed(f"teacher at {address} failed: {status.name}: {details}")
 
 

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Hashable
 from typing import Literal, get_args
 
+from services.shared.security.client import ClientSecurity
 from services.teacher.batching.query import Lane
-from services.teacher.clients.security import ClientSecurity
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 

@@ -106,16 +106,25 @@ class StreamFuture(TeacherFuture):
 class StreamPool:
     """The streams of one client; safe to share between threads."""
 
-    def __init__(self, channels: Sequence[tuple[str, grpc.Channel]], name: str) -> None:
+    def __init__(
+        self,
+        channels: Sequence[tuple[str, grpc.Channel]],
+        name: str,
+        *,
+        count_replicas: Callable[[], int] | None = None,
+    ) -> None:
         """Prepare; nothing is sent before the first query.
 
         Args:
             channels: Address and channel of each stream.
             name: Whom errors name.
+            count_replicas: How many replicas stand behind the first channel by now; asked when a
+                stream has ended. None where their number is fixed.
         """
         self.lock = threading.Lock()
         self._dispatcher = Dispatcher([address for address, _ in channels], name)
         self._channels = [channel for _, channel in channels]
+        self._count_replicas = count_replicas
         self._name = name
         self._sessions: dict[Replica, _Session] = {}
         self._closing = threading.Event()
@@ -213,10 +222,23 @@ class StreamPool:
         self._is_started = True
         threading.Thread(target=self._keep_time, name="teacher-deadlines", daemon=True).start()
         for replica, channel in zip(self._dispatcher.replicas, self._channels, strict=True):
-            stub = teacher_pb2_grpc.TeacherStub(channel)
-            threading.Thread(
-                target=self._keep_open, args=(replica, stub), name="teacher-stream", daemon=True
-            ).start()
+            self._open(replica, channel)
+
+    def _open(self, replica: Replica, channel: grpc.Channel) -> None:
+        stub = teacher_pb2_grpc.TeacherStub(channel)
+        threading.Thread(
+            target=self._keep_open, args=(replica, stub), name="teacher-stream", daemon=True
+        ).start()
+
+    def _grow(self) -> None:
+        """Open a stream to each replica that has come since; the look-up may take a while."""
+        count = self._count_replicas() if self._count_replicas is not None else 0
+        with self.lock:
+            if self._closing.is_set():
+                return
+            replicas = self._dispatcher.replicas
+            for _ in range(count - len(replicas)):
+                self._open(self._dispatcher.add_replica(replicas[0].address), self._channels[0])
 
     def _keep_time(self) -> None:
         while not self._closing.is_set():
@@ -240,6 +262,8 @@ class StreamPool:
                 self._dispatcher.broken(replica, error, time.monotonic())
                 settled = self._flush()
             _hand_out(settled)
+            if was_open:
+                self._grow()
             self._hurry.clear()
             if not self._closing.is_set():
                 self._hurry.wait(backoff_seconds(failures) * random.uniform(0.8, 1.2))

@@ -86,7 +86,7 @@ def run_front_end(task: FrontEndTask, tell: Connection) -> None:
             with contextlib.suppress(BrokenPipeError):
                 tell.send(serving)
         time.sleep(_WATCH_SECONDS)
-    server.set_serving(False)
+    server.set_serving(False, still_answers=True)
     if serving and stop.asked:
         time.sleep(task.config.lame_duck_seconds)
     engine.refuse()

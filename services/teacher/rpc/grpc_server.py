@@ -9,17 +9,20 @@ from grpc_reflection.v1alpha import reflection
 
 from protos.rrl.teacher.v1 import teacher_pb2
 from services.shared.errors import UserError
-from services.shared.health import AsyncHealth
+from services.shared.health import WHOLE_PROCESS, AsyncHealth
+from services.shared.security.interceptors import AsyncTokenInterceptor, TokenCheck
+from services.shared.security.server import SecurityConfig, server_credentials
+from services.teacher.clients.channel import ANSWERING
 from services.teacher.config import TeacherConfig
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.handlers import teacher_handlers
 from services.teacher.rpc.loop_thread import LoopThread
 from services.teacher.rpc.servicer import ListedEngine, TeacherServicer
-from services.teacher.security import SecurityConfig, TokenInterceptor, server_credentials
 
 SERVICE_NAME = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
 
 _CLOSING_SECONDS = 0.5
+_STREAMS_PER_CONNECTION = 1024
 
 
 class GrpcServer:
@@ -49,6 +52,8 @@ class GrpcServer:
         self._loop = loop
         self._max_message_bytes = max_message_bytes
         self._is_started = False
+        models = dict.fromkeys(f"{SERVICE_NAME}/{model.name}" for model in config.models)
+        self._names = (SERVICE_NAME, *models)
         self._server: grpc.aio.Server
         self._servicer: TeacherServicer
         self._health: AsyncHealth
@@ -73,10 +78,16 @@ class GrpcServer:
         self._is_started = True
         return port
 
-    def set_serving(self, serving: bool) -> None:
-        """Have health say so for every name; nothing happens while not started."""
+    def set_serving(self, serving: bool, *, still_answers: bool = False) -> None:
+        """Have health say so; nothing happens while not started.
+
+        Args:
+            serving: Whether it is to be asked.
+            still_answers: Whether those who ask are answered nevertheless, until `stop`.
+        """
         if self._is_started:
-            self._loop.run(self._health.set_serving(serving))
+            names = (WHOLE_PROCESS, *self._names) if still_answers else None
+            self._loop.run(self._health.set_serving(serving, names))
 
     def stop(self, grace_seconds: float) -> None:
         """Answer what is under way, then close; the engine must refuse new queries already."""
@@ -90,7 +101,7 @@ class GrpcServer:
         batching = self._config.batching
         interceptors = []
         if security.token_file is not None:
-            interceptors.append(TokenInterceptor(security.token_file))
+            interceptors.append(AsyncTokenInterceptor(TokenCheck(security.token_file)))
         self._server = grpc.aio.server(
             interceptors=interceptors,
             options=self._options(share_port),
@@ -102,10 +113,10 @@ class GrpcServer:
             self._metrics,
             longest_wait_seconds=batching.longest_wait_seconds,
             stream_credit_rows=batching.stream_credit_rows,
+            connection_age_seconds=self._config.connection_age_seconds,
         )
         self._server.add_generic_rpc_handlers((teacher_handlers(self._servicer),))
-        names = dict.fromkeys(f"{SERVICE_NAME}/{model.name}" for model in self._config.models)
-        self._health = AsyncHealth(self._server, [SERVICE_NAME, *names])
+        self._health = AsyncHealth(self._server, [*self._names, ANSWERING])
         await self._health.set_serving(False)
         services = (SERVICE_NAME, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
@@ -123,15 +134,31 @@ class GrpcServer:
             raise UserError(f"the teacher cannot listen on {address}; choose another") from error
 
     async def _stop(self, grace_seconds: float) -> None:
+        # Clients that have a choice turn to others now, and need not be refused first.
+        await self._health.set_serving(False, [ANSWERING])
         await self._servicer.drain(grace_seconds)
         # Queries are answered; what may be left are health watchers, who never end by themselves.
         await self._server.stop(_CLOSING_SECONDS)
 
     def _options(self, share_port: bool) -> list[tuple[str, int]]:
+        age = self._config.connection_age_seconds
         return [
+            *(() if age is None else _age_options(age)),
             ("grpc.max_receive_message_length", self._max_message_bytes),
+            # A client has a stream for each model and replica, or some unary calls under way; what
+            # is beyond waits on the client's side.
+            ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
             # Linux would let two servers share the port and each get some of the callers.
             ("grpc.so_reuseport", int(share_port)),
-            # Clients check idle-looking connections every 30 s while a call is under way.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            # Clients check idle-looking connections every 10 s while a call is under way.
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ]
+
+
+def _age_options(age_seconds: float) -> tuple[tuple[str, int], ...]:
+    """A connection of this age is told to end, and broken off when it is twice as old."""
+    milliseconds = max(1, round(1000 * age_seconds))
+    return (
+        ("grpc.max_connection_age_ms", milliseconds),
+        ("grpc.max_connection_age_grace_ms", milliseconds),
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NoReturn, Protocol
@@ -64,6 +65,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         *,
         longest_wait_seconds: float,
         stream_credit_rows: int,
+        connection_age_seconds: float | None,
     ) -> None:
         """Serve an engine; call it in the event loop.
 
@@ -72,11 +74,13 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
             metrics: What streams and refused requests are counted in.
             longest_wait_seconds: Deadline of requests without one or with a later one.
             stream_credit_rows: Rows one stream may have under way.
+            connection_age_seconds: Age at which gRPC has a client connect anew; None for no end.
         """
         self._engine = engine
         self._metrics = metrics
         self._reader = RequestReader(engine, metrics, longest_wait_seconds)
         self._stream_credit_rows = stream_credit_rows
+        self._connection_age_seconds = connection_age_seconds
         self._loop = asyncio.get_running_loop()
         self._sink = LoopSink(self._loop)
         self._in_flight = 0
@@ -136,6 +140,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         stream = Stream(self._reader, self._engine, self._sink, self._stream_credit_rows)
         if self._draining:
             stream.drain()
+        end_of_age = self._drain_at_age(stream)
         self._streams.add(stream)
         self._metrics.streams_changed(1)
         try:
@@ -143,8 +148,20 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         except StreamMisuse as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
+            if end_of_age is not None:
+                end_of_age.cancel()
             self._streams.discard(stream)
             self._metrics.streams_changed(-1)
+
+    def _drain_at_age(self, stream: Stream) -> asyncio.TimerHandle | None:
+        """Have a stream end after its connection was told to: the next one finds new replicas.
+
+        gRPC ends connections at 0.9 to 1.1 of their age; streams come after that, not all at once.
+        """
+        if self._connection_age_seconds is None:
+            return None
+        age = self._connection_age_seconds * random.uniform(1.2, 1.4)
+        return self._loop.call_later(age, stream.drain)
 
     async def _settled(self, query: Query, request: teacher_pb2.EvaluateRequest) -> None:
         done: asyncio.Future[None] = self._loop.create_future()

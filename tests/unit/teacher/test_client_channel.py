@@ -90,7 +90,8 @@ def test_grpc_repeats_evaluate_alone_and_balances_over_replicas() -> None:
     (method,) = config["methodConfig"]
     assert method["name"] == [{"service": "rrl.teacher.v1.Teacher", "method": "Evaluate"}]
     codes = method["retryPolicy"]["retryableStatusCodes"]
-    assert codes == ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+    assert codes == ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"]
+    assert config["healthCheckConfig"] == {"serviceName": "rrl.teacher.v1.Teacher.Evaluate"}
     # 512 Atari states are 14 MB: they must fit the buffer that a repetition is sent from.
     assert dict(CHANNEL_OPTIONS)["grpc.per_rpc_retry_buffer_size"] > 512 * 84 * 84 * 4
     assert client_channel.LARGEST_ATTEMPTS == method["retryPolicy"]["maxAttempts"] <= 5

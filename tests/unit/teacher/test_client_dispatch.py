@@ -135,6 +135,21 @@ def test_a_query_beyond_all_credit_is_sent_alone_for_the_server_to_refuse() -> N
     assert send(dispatcher, replica) == [huge.tag]
 
 
+def test_replicas_with_nothing_to_do_are_asked_in_turn() -> None:
+    dispatcher = opened(2)
+    dispatcher.arrived(
+        dispatcher.add_replica("replica-2:1"), teacher_pb2.AnswerFrame(credit_rows=CREDIT), 0.0
+    )
+    asked = []
+    for _ in range(6):
+        one = query()
+        dispatcher.submit(one, 0.0)
+        (replica,) = (each for each in dispatcher.replicas if send(dispatcher, each))
+        dispatcher.arrived(replica, answer(one), 0.0)
+        asked.append(replica.address)
+    assert asked == [f"replica-{i}:1" for i in (0, 1, 2, 0, 1, 2)]
+
+
 def test_the_replica_with_the_fewest_rows_under_way_is_asked() -> None:
     dispatcher = opened(2)
     first, second = dispatcher.replicas

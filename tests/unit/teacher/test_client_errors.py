@@ -58,7 +58,7 @@ KINDS = {
     grpc.StatusCode.UNIMPLEMENTED: TeacherFailed,
     grpc.StatusCode.INTERNAL: TeacherFailed,
     grpc.StatusCode.UNKNOWN: TeacherFailed,
-    grpc.StatusCode.CANCELLED: TeacherFailed,
+    grpc.StatusCode.CANCELLED: TeacherUnavailable,
 }
 
 
@@ -178,13 +178,24 @@ def test_pieces_of_one_version_are_joined() -> None:
     assert (joined.teacher_version, joined.model_version) == ("v", 3)
 
 
-def test_pieces_of_different_versions_are_not_mixed_and_the_newest_is_known() -> None:
+@pytest.mark.parametrize(
+    ("answered_by", "best"),
+    [
+        # New weights came on one server.
+        ([("new", 2), ("old", 1), ("old", 1)], "new"),
+        # Replicas number their versions by themselves: the one that most have is soonest found.
+        ([("a", 1), ("b", 1), ("b", 1)], "b"),
+    ],
+)
+def test_pieces_of_different_versions_are_not_mixed_and_the_one_to_ask_for_is_known(
+    answered_by: list[tuple[str, int]], best: str
+) -> None:
     made = [
         TeacherAnswer(
             action_values=np.zeros((1, 1), np.float32), teacher_version=name, model_version=number
         )
-        for name, number in (("new", 2), ("old", 1))
+        for name, number in answered_by
     ]
-    with pytest.raises(VersionsDiffer, match="new and old") as caught:
+    with pytest.raises(VersionsDiffer, match=" and ") as caught:
         join(made)
-    assert caught.value.newest == "new"
+    assert caught.value.best == best

@@ -13,11 +13,14 @@ HEAVY = (
 )
 
 OURS = {
+    "services.shared.security",
+    "services.shared.security.client",
+    "services.shared.security.credentials",
+    "services.shared.security.token_channel",
     "services.teacher.async_client",
     "services.teacher.batching.query",
     "services.teacher.client",
     "services.teacher.codec",
-    "services.teacher.credentials",
     "services.teacher.teacher_policy",
 }
 

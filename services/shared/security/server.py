@@ -1,40 +1,26 @@
-"""Who may ask a teacher service: TLS, client certificates (mTLS) and bearer tokens, as configured.
+"""Who may ask a service: TLS, client certificates (mTLS) and bearer tokens, as configured.
 
-    connection ── TLS handshake ──▶ call ── TokenInterceptor ──▶ servicer
+    connection ── TLS handshake ──▶ call ── interceptors ──▶ servicer
                       │                          └ UNAUTHENTICATED: no token, or not one of ours
                       └ refused: no certificate of the client authority (mTLS)
 
-Health (grpc.health.v1) needs no token, so that probes carry no secret; everything else does,
-reflection included. Certificates and tokens may be replaced while the service runs: the next
-connection sees new certificates, the next call new tokens. A stream that is open was let in when it
-began and stays until it ends.
+Certificates and tokens may be replaced while the service runs: the next connection sees new
+certificates, the next call new tokens.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import hmac
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
 import grpc
 
 from services.shared.errors import UserError
-from services.teacher.credentials import (
-    Value,
+from services.shared.security.credentials import (
     Watched,
     is_loopback,
     read_authorities,
     read_key_pair,
-    read_tokens,
-)
-
-_HEALTH_PREFIX = "/grpc.health.v1.Health/"
-_REFUSED = (
-    "this service wants a bearer token and got none that is valid; send the metadata "
-    "'authorization: Bearer TOKEN' (our client: token or token_file)"
 )
 
 
@@ -129,7 +115,10 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
         client_ca = None if authorities is None else read_authorities(authorities)
         return _Certificates(chain=chain, key=key, client_ca=client_ca)
 
-    watched = _watch((*paths, authorities) if authorities is not None else paths, read)
+    try:
+        watched = Watched((*paths, authorities) if authorities is not None else paths, read)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     served = watched.current()
 
     def on_connection() -> grpc.ServerCertificateConfiguration | None:
@@ -145,61 +134,3 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
         on_connection,  # type: ignore[arg-type]  # None is allowed, says gRPC.
         require_client_authentication=authorities is not None,
     )
-
-
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets calls through that carry one of the tokens in a file; for `grpc.aio.server`."""
-
-    def __init__(self, token_file: Path) -> None:
-        """Read the tokens; the file is read anew when it changes.
-
-        Args:
-            token_file: One token per line, each at least 16 characters. Replace it by renaming a
-                complete new file onto it.
-
-        Raises:
-            UserError: The file is missing or holds no usable tokens.
-        """
-        self._digests = _watch((token_file,), lambda: tuple(map(_digest, read_tokens(token_file))))
-        # On the wire all kinds of methods are alike; this kind refuses before any message is read.
-        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
-
-    async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
-        method = handler_call_details.method
-        if method.startswith(_HEALTH_PREFIX) or self._is_valid(handler_call_details):
-            return await continuation(handler_call_details)
-        return self._refusal
-
-    def _is_valid(self, details: grpc.HandlerCallDetails) -> bool:
-        metadata = details.invocation_metadata or ()
-        shown = [value for key, value in metadata if key == "authorization"]
-        if len(shown) != 1:
-            return False
-        scheme, _, token = str(shown[0]).partition(" ")
-        presented = _digest(token.strip())
-        # All are compared, and digests have one length: the time taken says nothing about a token.
-        matches = [hmac.compare_digest(presented, digest) for digest in self._digests.current()]
-        return scheme.lower() == "bearer" and any(matches)
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-async def _refuse(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, _REFUSED)
-    raise AssertionError("abort raises")
-
-
-def _watch(paths: tuple[Path, ...], read: Callable[[], Value]) -> Watched[Value]:
-    try:
-        return Watched(paths, read)
-    except ValueError as error:
-        raise UserError(str(error)) from error

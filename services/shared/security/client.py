@@ -1,4 +1,4 @@
-"""How a client proves itself to a teacher service, and the service to it; needs grpcio only.
+"""How a client proves itself to a service, and the service to it; needs grpcio only.
 
     security = ClientSecurity(root_certificates=Path("ca.pem"), token_file=Path("token"))
     channel = make_channel("teacher.example:50051", security)
@@ -17,19 +17,19 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from services.teacher.clients.token_channel import (
-    AsyncTokenChannel,
-    TokenChannel,
-    TokenMetadata,
-    bearer_metadata,
-)
-from services.teacher.credentials import (
+from services.shared.security.credentials import (
     Watched,
     check_token,
     is_loopback,
     read_authorities,
     read_key_pair,
     read_tokens,
+)
+from services.shared.security.token_channel import (
+    AsyncTokenChannel,
+    TokenChannel,
+    TokenMetadata,
+    bearer_metadata,
 )
 
 Options = Sequence[tuple[str, Any]]

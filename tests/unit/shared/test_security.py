@@ -11,8 +11,8 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from services.shared.errors import UserError
-from services.teacher.clients.security import ClientSecurity, is_local_target, make_channel
-from services.teacher.credentials import (
+from services.shared.security.client import ClientSecurity, is_local_target, make_channel
+from services.shared.security.credentials import (
     MAX_FILE_BYTES,
     Watched,
     is_loopback,
@@ -20,12 +20,8 @@ from services.teacher.credentials import (
     read_key_pair,
     read_tokens,
 )
-from services.teacher.security import (
-    SecurityConfig,
-    TokenInterceptor,
-    check_exposure,
-    server_credentials,
-)
+from services.shared.security.interceptors import TokenCheck
+from services.shared.security.server import SecurityConfig, check_exposure, server_credentials
 
 TOKEN = "0123456789abcdef"
 
@@ -159,7 +155,7 @@ def test_every_line_of_a_token_file_is_a_token(tmp_path: Path) -> None:
 def test_tokens_that_cannot_be_used_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     file = write(tmp_path / "tokens", text)
     with pytest.raises(UserError, match=reason) as raised:
-        TokenInterceptor(file)
+        TokenCheck(file)
     assert text.strip() == "" or text not in str(raised.value)
 
 

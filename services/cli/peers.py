@@ -1,0 +1,52 @@
+"""What a command trusts and shows when it calls services: the flags `--peers.*`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from services.shared.errors import UserError
+from services.shared.security.client import ClientSecurity, make_channel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Peers:
+    """What is trusted and shown, one for all services called; with nothing set, plaintext.
+
+    A token itself is no flag: other users of the machine can read command lines.
+
+    Attributes:
+        tls: Encrypt; implied by root_certificates, certificate and server_name_override. Alone it
+            trusts the public authorities.
+        root_certificates: PEM certificates of the authorities that may have signed the services'.
+        certificate: PEM chain to show to services that ask for one (mTLS).
+        private_key: PEM key of that certificate, without a passphrase.
+        token_file: File whose first line is the bearer token; read again when it changes.
+        server_name_override: Name expected in the services' certificates, where it is not the one
+            in their addresses.
+    """
+
+    tls: bool = False
+    root_certificates: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    token_file: Path | None = None
+    server_name_override: str | None = None
+
+    def security(self, *targets: str | None) -> ClientSecurity:
+        """The settings for clients, checked before any of them is made.
+
+        Args:
+            targets: Whom they will call; None for nobody.
+
+        Raises:
+            UserError: a file cannot be used, or a token would travel unencrypted to a target.
+        """
+        try:
+            settings = ClientSecurity(**dataclasses.asdict(self))
+            for target in targets:
+                if target is not None:
+                    make_channel(target, settings).close()
+        except ValueError as error:
+            raise UserError(f"--peers: {error}") from error
+        return settings

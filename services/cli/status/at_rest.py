@@ -1,0 +1,100 @@
+"""Where a run stands whose roles nobody reaches: from its newest checkpoint and its records."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rrl_agents.types import Progress
+from services.cli.status.facts import Checkpoint, Phase, RunStatus, make_scores
+from services.launcher.progress_display import stage_name
+from services.learner.checkpointing import Commit, newest_commit
+from services.learner.evaluation_desk import EVALUATIONS_FILE
+from services.learner.evaluation_records import current_records, read_records
+from services.shared.errors import UserError
+
+CONFIG_FILE = "config.json"
+"""As `services.launcher.run_directory` writes it, whose imports take seconds."""
+
+_MAX_CONFIG_BYTES = 2**20
+
+
+def status_at_rest(run: Path, note: str) -> RunStatus:
+    """Where a run stood when its newest checkpoint was written.
+
+    Args:
+        run: Its folder.
+        note: Why nobody was asked.
+
+    Raises:
+        UserError: the folder is no run, or a file in it is damaged.
+    """
+    config = _config(run)
+    commit = newest_commit(run)
+    if commit is None:
+        return RunStatus(run=str(run), lives=False, note=f"{note}; it has no checkpoint yet")
+    progress = commit.record.progress
+    return RunStatus(
+        run=str(run),
+        lives=False,
+        note=f"{note}; this is how it stood at its newest checkpoint",
+        stage=stage_name(progress.stage),
+        phases=_phases(progress, config),
+        seconds_at_work=commit.record.seconds,
+        weaning_weight=progress.weaning_weight,
+        scores=make_scores(
+            _student_return(run, progress), progress.teacher_return, progress.random_return
+        ),
+        checkpoint=_checkpoint(commit),
+    )
+
+
+def _config(run: Path) -> dict[str, Any]:
+    file = run / CONFIG_FILE
+    try:
+        with file.open("rb") as content:
+            text = content.read(_MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"{run} is no run ({file.name}: {error.strerror or error}); give a folder of "
+            "`rrl train --run`, or --learner-address and --metrics"
+        ) from error
+    try:
+        if len(text) > _MAX_CONFIG_BYTES:
+            raise ValueError(f"more than {_MAX_CONFIG_BYTES} bytes")
+        config = json.loads(text)
+        if not isinstance(config, dict):
+            raise ValueError("no JSON object")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not a run's config ({error}); restore that file") from error
+    return config
+
+
+def _phases(progress: Progress, config: dict[str, Any]) -> tuple[Phase, ...]:
+    budgets = config.get("budgets")
+    targets = budgets if isinstance(budgets, dict) else {}
+    every = (
+        ("collect", "steps", progress.teacher_steps, "teacher_steps"),
+        ("offline", "updates", progress.offline_updates, "offline_updates"),
+        ("online", "updates", progress.online_updates, "online_updates"),
+    )
+    return tuple(
+        Phase(name=name, unit=unit, done=done, target=targets[key])
+        for name, unit, done, key in every
+        if isinstance(targets.get(key), int) and targets[key] > 0
+    )
+
+
+def _student_return(run: Path, progress: Progress) -> float | None:
+    """The newest evaluation's, which may have come after the checkpoint."""
+    records = current_records(read_records(run / EVALUATIONS_FILE))
+    played = [record for record in records if record.player == "student"]
+    return fmean(played[-1].episode_returns) if played else progress.student_return
+
+
+def _checkpoint(commit: Commit) -> Checkpoint:
+    age = max(time.time() - commit.written_at, 0.0)
+    return Checkpoint(number=commit.number, age_seconds=age)

@@ -1,0 +1,80 @@
+"""How a role's process is watched from outside: its log lines and its metrics page.
+
+Both are there before the role is: a process that waits for its peers can be looked at, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from services.shared.addresses import LARGEST_PORT
+from services.shared.logging import RUN_NAME_VARIABLE, LogFormat, setup_logging
+from services.shared.metrics import make_registry, serving_metrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Observing:
+    """What can be seen of a role's process.
+
+    Attributes:
+        metrics_port: TCP port of its Prometheus page; 0 takes a free one, None serves none.
+        metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
+        log_format: text, or json: one object a line. By default what RRL_LOG_FORMAT says, else
+            text.
+        run_name: Name of the run in log lines and on the page; by default what RRL_RUN_NAME says,
+            else that of the run's folder, where the role has it.
+    """
+
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    log_format: LogFormat | None = None
+    run_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no port."""
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= LARGEST_PORT:
+            raise ValueError(
+                f"metrics_port is {self.metrics_port}; a port is a number from 0 (any) to "
+                f"{LARGEST_PORT}"
+            )
+
+
+@contextlib.contextmanager
+def observed(
+    role: str, options: Observing, *, run: Path | None = None, index: int | None = None
+) -> Iterator[CollectorRegistry]:
+    """Set logging up, and serve a metrics page meanwhile.
+
+    Args:
+        role: Kind of role, e.g. "actor".
+        options: What is to be seen.
+        run: Folder of the run; None where the role does not have it.
+        index: Which of several actors or shards this is; None where there is one.
+
+    Yields:
+        The registry that the page shows; the role adds its metrics.
+
+    Raises:
+        UserError: the page's port is taken, or an environment variable is not understood.
+    """
+    name = run_name(options, run)
+    logger = setup_logging(
+        role if index is None else f"{role}-{index}", run=name, log_format=options.log_format
+    )
+    registry = make_registry(role, name)
+    with serving_metrics(registry, host=options.metrics_host, port=options.metrics_port) as address:
+        if address is not None:
+            logger.info("metrics page at http://%s/metrics", address)
+        yield registry
+
+
+def run_name(options: Observing, run: Path | None) -> str | None:
+    """What a role's run is called; None where nobody said it."""
+    named = options.run_name or os.environ.get(RUN_NAME_VARIABLE)
+    return named or (run.resolve().name if run is not None else None)

@@ -1,0 +1,116 @@
+"""Refusing calls that carry no valid token, alike in threaded and in asyncio servers.
+
+    call ── TokenCheck ──▶ servicer
+                └ UNAUTHENTICATED: no token, or not one of ours
+
+Health (grpc.health.v1) needs no token, so that probes carry no secret; everything else does,
+reflection included. A stream that is open was let in when it began and stays until it ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+
+from services.shared.errors import UserError
+from services.shared.security.credentials import Watched, read_tokens
+
+_HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_REFUSED = (
+    "this service wants a bearer token and got none that is valid; send the metadata "
+    "'authorization: Bearer TOKEN' (our client: token or token_file)"
+)
+
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class TokenCheck:
+    """Tells calls that carry one of the tokens in a file; for any thread."""
+
+    def __init__(self, token_file: Path) -> None:
+        """Read the tokens; the file is read anew when it changes.
+
+        Args:
+            token_file: One token per line, each at least 16 characters. Replace it by renaming a
+                complete new file onto it.
+
+        Raises:
+            UserError: The file is missing or holds no usable tokens.
+        """
+        try:
+            self._digests = Watched(
+                (token_file,), lambda: tuple(map(_digest, read_tokens(token_file)))
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def lets_in(self, call: grpc.HandlerCallDetails) -> bool:
+        """Whether a call may go on to its method."""
+        if call.method.startswith(_HEALTH_PREFIX):
+            return True
+        metadata = call.invocation_metadata or ()
+        shown = [value for key, value in metadata if key == "authorization"]
+        if len(shown) != 1:
+            return False
+        scheme, _, token = str(shown[0]).partition(" ")
+        presented = _digest(token.strip())
+        # All are compared, and digests have one length: the time taken says nothing about a token.
+        matches = [hmac.compare_digest(presented, digest) for digest in self._digests.current()]
+        return scheme.lower() == "bearer" and any(matches)
+
+
+class TokenInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets calls through that a `TokenCheck` lets in; for `grpc.server`."""
+
+    def __init__(self, check: TokenCheck) -> None:
+        self._check = check
+        # On the wire all kinds of methods are alike; this kind refuses before any message is read.
+        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], _Handler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
+        if self._check.lets_in(handler_call_details):
+            return continuation(handler_call_details)
+        return self._refusal
+
+
+class AsyncTokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets calls through that a `TokenCheck` lets in; for `grpc.aio.server`."""
+
+    def __init__(self, check: TokenCheck) -> None:
+        self._check = check
+        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse_async)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler:
+        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
+        if self._check.lets_in(handler_call_details):
+            return await continuation(handler_call_details)
+        return self._refusal
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _refuse(requests: object, context: grpc.ServicerContext) -> NoReturn:
+    context.abort(grpc.StatusCode.UNAUTHENTICATED, _REFUSED)
+    raise AssertionError("abort raises")
+
+
+async def _refuse_async(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, _REFUSED)
+    raise AssertionError("abort raises")

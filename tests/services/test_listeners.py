@@ -1,0 +1,252 @@
+"""Who listens where: nothing beyond loopback unless told to, Reverb's port included."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import reverb
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from protos.rrl.learner.v1 import learner_pb2
+from rrl_agents.types import Progress
+from services.launcher.replay_of_a_run import ReplayPorts, serving_replay
+from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.config import LearnerConfig
+from services.learner.weight_server import WeightServer
+from services.learner.weight_store import Offer
+from services.replay import loopback_guard
+from services.replay.config import ReplayConfig
+from services.replay.connection import table_counts
+from services.replay.item_layout import ItemLayout
+from services.shared.addresses import free_port
+from services.shared.metrics import MetricsServer
+from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.policy import PolicyInfo
+from services.teacher.server import TeacherServer
+
+LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+
+
+class Zeros:
+    """Every action of an observation is worth nothing."""
+
+    backend = "test"
+    any_batch_size = True
+    callers = 1
+    info = PolicyInfo(
+        game="none",
+        name="zeros",
+        version="v1",
+        num_actions=2,
+        observation_shape=(2,),
+        observation_dtype="uint8",
+    )
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        return np.zeros((len(observations), 2), np.float32)
+
+
+class Run:
+    """A run that has begun; what the learner's service shows."""
+
+    session = "first"
+    progress = Progress(random_return=-1.0)
+
+    def __init__(self) -> None:
+        self.acting = Offer()
+        self.evaluation = Offer()
+
+    def report_progress(self) -> learner_pb2.GetProgressResponse:
+        return learner_pb2.GetProgressResponse(progress=progress_to_proto(self.progress))
+
+    def take_evaluation(self, report: EvaluationReport) -> Progress:
+        return self.progress
+
+
+@pytest.fixture
+def outside() -> str:
+    """An address of this machine that others could reach it by."""
+    found = [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET
+        and not ipaddress.ip_address(address.address).is_loopback
+    ]
+    if not found:
+        pytest.skip("this machine has no address but loopback")
+    return found[0]
+
+
+@contextlib.contextmanager
+def replay(folder: Path, **where: str) -> Iterator[ReplayPorts]:
+    config = ReplayConfig(
+        layout=LAYOUT, checkpoint_root=folder / "working", min_student_size=1, port=free_port()
+    )
+    with serving_replay(config, folder / "commits", control_port=0, **where) as ports:
+        yield ports
+
+
+@contextlib.contextmanager
+def teacher() -> Iterator[TeacherServer]:
+    config = TeacherConfig(
+        models=one_model("in memory"),
+        port=0,
+        metrics_port=0,
+        batching=BatchingConfig(buckets=(1,)),
+    )
+    server = TeacherServer(config, [Zeros()])
+    try:
+        server.start()
+        server.wait_until_ready(20)
+        yield server
+    finally:
+        server.stop()
+
+
+def default_host(config: type[Any]) -> str:
+    return str(config.__dataclass_fields__["host"].default)
+
+
+@contextlib.contextmanager
+def learner() -> Iterator[int]:
+    server = WeightServer(Run(), host=default_host(LearnerConfig), port=0)
+    port = server.start()
+    try:
+        yield port
+    finally:
+        server.stop(0.0)
+
+
+def listeners() -> set[tuple[str, int]]:
+    """Address and port of everything that this process listens on."""
+    return {
+        # gRPC has sockets of both kinds of IP, on which IPv4 looks like this.
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for connection in psutil.Process().net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether HTTP/2 is spoken there."""
+    try:
+        with socket.create_connection((host, port), timeout=5) as connection:
+            connection.settimeout(5)
+            connection.sendall(HTTP2_GREETING)
+            return len(connection.recv(1)) == 1
+    except ConnectionError:
+        return False
+
+
+def test_told_nothing_every_service_keeps_to_this_machine(tmp_path: Path, outside: str) -> None:
+    before = listeners()
+    with contextlib.ExitStack() as stack:
+        served = stack.enter_context(teacher())
+        ports = stack.enter_context(replay(tmp_path))
+        learner_port = stack.enter_context(learner())
+        page = stack.enter_context(contextlib.closing(MetricsServer(CollectorRegistry())))
+        found = listeners() - before
+        teacher_port = int(served.address.rpartition(":")[2])
+        loopback = {teacher_port, served.metrics_port, ports.control, learner_port, page.port}
+        assert {port for host, port in found if host == "127.0.0.1"} == loopback
+        # Reverb knows no interfaces, but a guard shares its port.
+        beyond = {(host, port) for host, port in found if host != "127.0.0.1"}
+        assert beyond == {("::", ports.data)} or beyond == {("0.0.0.0", ports.data)}
+        for port in (ports.data, ports.control, learner_port, teacher_port):
+            assert answers("127.0.0.1", port)
+            assert not answers(outside, port)
+
+
+def test_told_to_replay_is_open_to_others_and_says_so(
+    tmp_path: Path, outside: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), replay(tmp_path, host="0.0.0.0") as ports:
+        assert answers(outside, ports.data)
+        assert answers(outside, ports.control)
+    messages = [record.getMessage() for record in caplog.records]
+    said = [message for message in messages if "docs/security.md" in message]
+    assert len(said) == 1
+    assert "open on all interfaces" in said[0]
+
+
+def test_every_connection_from_outside_is_turned_away_and_none_from_here(
+    tmp_path: Path, outside: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with replay(tmp_path) as ports:
+        for _ in range(10):
+            assert not answers(outside, ports.data)
+            for host in ("127.0.0.1", "localhost"):
+                assert answers(host, ports.data)
+        # Whoever knocks often does not fill the log.
+        said = [record for record in caplog.records if "turned away" in record.getMessage()]
+        assert len(said) == 1
+        assert outside in said[0].getMessage()
+        counts = table_counts(f"localhost:{ports.data}")
+        assert all(table.inserted == 0 for table in counts.values())
+
+
+def test_who_came_before_the_guard_is_cut_off(outside: str) -> None:
+    port = free_port()
+    table = reverb.Table.queue("table", max_size=10)
+    server = reverb.Server([table], port=port)
+    try:
+        with (
+            socket.create_connection((outside, port), timeout=5) as early,
+            socket.create_connection(("127.0.0.1", port), timeout=5) as neighbour,
+        ):
+            for connection in (early, neighbour):
+                connection.settimeout(10)
+                connection.sendall(HTTP2_GREETING)
+                assert connection.recv(1)
+            with contextlib.closing(loopback_guard.LoopbackGuard(port)):
+                while early.recv(1000):
+                    pass
+                neighbour.sendall(bytes([0, 0, 8, 6, 0, 0, 0, 0, 0]) + b"a ping..")
+                end = time.monotonic() + 10
+                echoed = b""
+                while b"a ping.." not in echoed:
+                    assert time.monotonic() < end
+                    echoed += neighbour.recv(1000)
+                server.stop()
+    finally:
+        server.stop()
+
+
+def test_a_system_without_the_filter_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # No socket option has this number: setting it fails as it does on such a system.
+    monkeypatch.setattr(loopback_guard, "_ATTACH_REUSEPORT_CBPF", 9999)
+    with replay(tmp_path) as ports:
+        assert table_counts(f"localhost:{ports.data}")
+    (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert "cannot keep it to loopback" in warning.getMessage()
+
+
+def test_sockets_in_the_file_system_are_for_one_user_alone() -> None:
+    with teacher() as served:
+        paths = {
+            Path(connection.laddr)
+            for connection in psutil.Process().net_connections(kind="unix")
+            if connection.laddr and Path(connection.laddr).is_absolute()
+        }
+        ours = [path for path in paths if "rrl" in path.parent.name]
+        assert ours, "the same-host path has a socket"
+        for path in ours:
+            assert stat.S_IMODE(os.stat(path.parent).st_mode) == 0o700
+        assert served.address.startswith("127.0.0.1:")

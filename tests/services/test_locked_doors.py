@@ -1,0 +1,461 @@
+"""TLS, client certificates and tokens on the learner's service and on replay's control.
+
+Both are real servers, asked by the clients that actors, evaluators and learners use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import datetime
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
+from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
+from rrl_agents.types import Progress
+from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.progress_client import ProgressClient
+from services.learner.weight_client import (
+    LearnerRefused,
+    LearnerUnavailable,
+    Purpose,
+    WeightClient,
+)
+from services.learner.weight_server import WeightServer
+from services.learner.weight_store import Offer
+from services.replay.config import ReplayConfig
+from services.replay.connection import ReplayTimeout
+from services.replay.control_client import ControlClient, ReplayRefused
+from services.replay.control_server import ControlServer
+from services.replay.item_layout import ItemLayout
+from services.replay.role import ReplayRole
+from services.shared.errors import UserError
+from services.shared.health import is_serving
+from services.shared.security.client import ClientSecurity
+from services.shared.security.server import SecurityConfig
+from services.shared.threaded_server import Door, ServerLimits, ThreadedServer
+
+if TYPE_CHECKING:
+    from tests.services.conftest import Authority
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "0123456789abcdef"
+OTHER_TOKEN = "fedcba9876543210"
+TIMEOUT_SECONDS = 20.0
+LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+
+OPEN, REFUSED, NOBODY = "open", "refused", "nobody"
+"""How asking ends: with an answer, by the token's check, or without a connection."""
+
+
+class Run:
+    """A run that has begun; what the learner's service shows."""
+
+    session = "first"
+    progress = Progress(random_return=-1.0)
+
+    def __init__(self) -> None:
+        self.acting = Offer()
+        self.evaluation = Offer()
+
+    def report_progress(self) -> learner_pb2.GetProgressResponse:
+        return learner_pb2.GetProgressResponse(progress=progress_to_proto(self.progress))
+
+    def take_evaluation(self, report: EvaluationReport) -> Progress:
+        return self.progress
+
+
+class Service(Protocol):
+    """One kind of service."""
+
+    def serving(
+        self, security: SecurityConfig, host: str = "127.0.0.1"
+    ) -> contextlib.AbstractContextManager[str]:
+        """Serves; gives its "localhost:port"."""
+
+    def asking(
+        self, address: str, security: ClientSecurity | None
+    ) -> contextlib.AbstractContextManager[Callable[[], str]]:
+        """A client; calling it asks once and says how that ended."""
+
+
+class LearnerService:
+    """Weights, progress, evaluations."""
+
+    @contextlib.contextmanager
+    def serving(self, security: SecurityConfig, host: str = "127.0.0.1") -> Iterator[str]:
+        server = WeightServer(Run(), host=host, port=0, security=security)
+        port = server.start()
+        try:
+            yield f"localhost:{port}"
+        finally:
+            server.stop(0.0)
+
+    @contextlib.contextmanager
+    def asking(self, address: str, security: ClientSecurity | None) -> Iterator[Callable[[], str]]:
+        weights = WeightClient(address, Purpose.ACT, security=security)
+        progress = ProgressClient(address, security=security)
+
+        def ask() -> str:
+            found = {_how(lambda: weights.fetch(0)), _how(progress.progress)}
+            assert len(found) == 1
+            return found.pop()
+
+        def _how(call: Callable[[], object]) -> str:
+            try:
+                call()
+            except LearnerRefused:
+                return REFUSED
+            except LearnerUnavailable:
+                return NOBODY
+            return OPEN
+
+        with contextlib.closing(weights), contextlib.closing(progress):
+            yield ask
+
+
+class ControlService:
+    """Replay's control, of tables that are served."""
+
+    def __init__(self, role: ReplayRole) -> None:
+        self._role = role
+
+    @contextlib.contextmanager
+    def serving(self, security: SecurityConfig, host: str = "127.0.0.1") -> Iterator[str]:
+        server = ControlServer(self._role, host=host, port=0, security=security)
+        port = server.start()
+        try:
+            yield f"localhost:{port}"
+        finally:
+            server.stop()
+
+    @contextlib.contextmanager
+    def asking(self, address: str, security: ClientSecurity | None) -> Iterator[Callable[[], str]]:
+        client = ControlClient(address, security)
+
+        def ask() -> str:
+            try:
+                client.standing(TIMEOUT_SECONDS)
+            except ReplayRefused:
+                return REFUSED
+            except ReplayTimeout:
+                return NOBODY
+            return OPEN
+
+        with contextlib.closing(client):
+            yield ask
+
+
+@pytest.fixture(scope="module")
+def role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplayRole]:
+    folder = tmp_path_factory.mktemp("replay")
+    config = ReplayConfig(layout=LAYOUT, checkpoint_root=folder / "working", min_student_size=1)
+    role = ReplayRole(config, folder / "commits")
+    role.start()
+    yield role
+    role.stop()
+
+
+@pytest.fixture(params=["learner", "control"])
+def service(request: pytest.FixtureRequest, role: ReplayRole) -> Service:
+    return LearnerService() if request.param == "learner" else ControlService(role)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    return write(tmp_path / "tokens", TOKEN)
+
+
+def write(path: Path, text: str) -> Path:
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    os.replace(new, path)
+    return path
+
+
+def outcome(service: Service, address: str, security: ClientSecurity | None) -> str:
+    with service.asking(address, security) as ask:
+        return ask()
+
+
+def test_without_settings_a_service_is_open_on_this_machine(service: Service) -> None:
+    with service.serving(SecurityConfig()) as address:
+        assert outcome(service, address, None) == OPEN
+
+
+def test_tls_lets_in_who_trusts_the_authority_and_nobody_else(
+    service: Service, authority: Authority, stranger: Authority
+) -> None:
+    certificate, key = authority.issue("tls")
+    with service.serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
+        right = ClientSecurity(root_certificates=authority.roots)
+        assert outcome(service, address, right) == OPEN
+        wrong = ClientSecurity(root_certificates=stranger.roots)
+        assert outcome(service, address, wrong) == NOBODY
+        assert outcome(service, address, None) == NOBODY
+        assert is_serving(address, timeout_seconds=TIMEOUT_SECONDS, security=right)
+
+
+def test_an_expired_certificate_is_not_trusted(service: Service, authority: Authority) -> None:
+    # trustme's certificates begin in the year 2000.
+    expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    certificate, key = authority.issue("expired", not_after=expired)
+    with service.serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
+        security = ClientSecurity(root_certificates=authority.roots)
+        assert outcome(service, address, security) == NOBODY
+
+
+def test_mtls_lets_in_who_shows_a_certificate_of_the_client_authority(
+    service: Service, authority: Authority, stranger: Authority
+) -> None:
+    certificate, key = authority.issue("mtls")
+    config = SecurityConfig(certificate=certificate, private_key=key, client_ca=authority.roots)
+    with service.serving(config) as address:
+        for issuer, expected in ((authority, OPEN), (stranger, NOBODY)):
+            shown, shown_key = issuer.issue("client", "client.example")
+            security = ClientSecurity(
+                root_certificates=authority.roots, certificate=shown, private_key=shown_key
+            )
+            assert outcome(service, address, security) == expected
+        without = ClientSecurity(root_certificates=authority.roots)
+        assert outcome(service, address, without) == NOBODY
+        expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+        shown, shown_key = authority.issue("late", "client.example", not_after=expired)
+        late = ClientSecurity(
+            root_certificates=authority.roots, certificate=shown, private_key=shown_key
+        )
+        assert outcome(service, address, late) == NOBODY
+
+
+def test_the_right_token_is_let_in_and_a_wrong_one_and_none_are_told(
+    service: Service, tokens: Path
+) -> None:
+    with service.serving(SecurityConfig(token_file=tokens)) as address:
+        assert outcome(service, address, ClientSecurity(token=TOKEN)) == OPEN
+        assert outcome(service, address, ClientSecurity(token=OTHER_TOKEN)) == REFUSED
+        assert outcome(service, address, None) == REFUSED
+        # Probes carry no secret.
+        assert is_serving(address, timeout_seconds=TIMEOUT_SECONDS)
+
+
+def test_tls_and_token_together_want_both(
+    service: Service, authority: Authority, tokens: Path
+) -> None:
+    certificate, key = authority.issue("both")
+    config = SecurityConfig(certificate=certificate, private_key=key, token_file=tokens)
+    # Over TLS tokens may travel: this is how a service is opened to other machines.
+    with service.serving(config, host="0.0.0.0") as address:
+        roots = authority.roots
+        both = ClientSecurity(root_certificates=roots, token_file=tokens)
+        assert outcome(service, address, both) == OPEN
+        assert outcome(service, address, ClientSecurity(root_certificates=roots)) == REFUSED
+        assert outcome(service, address, ClientSecurity(token=TOKEN)) == NOBODY
+
+
+def test_tokens_and_certificates_change_over_without_a_restart(
+    service: Service, authority: Authority, stranger: Authority, tokens: Path
+) -> None:
+    served = copy.copy(authority)
+    served.folder = tokens.parent
+    certificate, key = served.issue("server")
+    config = SecurityConfig(certificate=certificate, private_key=key, token_file=tokens)
+    old = ClientSecurity(root_certificates=authority.roots, token=TOKEN)
+    new = ClientSecurity(root_certificates=stranger.roots, token=OTHER_TOKEN)
+    with service.serving(config) as address, service.asking(address, old) as ask:
+        assert ask() == OPEN
+        write(tokens, f"{TOKEN}\n{OTHER_TOKEN}\n")
+        served.ca = stranger.ca
+        served.issue("server")
+        assert outcome(service, address, new) == OPEN
+        # Who was connected stays so, for as long as the token is good.
+        assert ask() == OPEN
+        write(tokens, OTHER_TOKEN)
+        assert ask() == REFUSED
+        assert outcome(service, address, new) == OPEN
+
+
+def test_a_service_that_would_expose_tokens_does_not_start(service: Service, tokens: Path) -> None:
+    with (
+        pytest.raises(UserError, match="would travel unencrypted"),
+        service.serving(SecurityConfig(token_file=tokens), host="0.0.0.0"),
+    ):
+        pass
+
+
+def test_a_learner_that_replay_does_not_let_in_is_told_at_the_start(
+    role: ReplayRole, tokens: Path
+) -> None:
+    with (
+        ControlService(role).serving(SecurityConfig(token_file=tokens)) as address,
+        contextlib.closing(ControlClient(address)) as client,
+        pytest.raises(UserError, match="--peers.token-file"),
+    ):
+        client.restore(0, threading.Event(), TIMEOUT_SECONDS)
+
+
+def test_an_unknown_method_is_refused_like_a_known_one(service: Service, tokens: Path) -> None:
+    with (
+        service.serving(SecurityConfig(token_file=tokens)) as address,
+        grpc.insecure_channel(address) as channel,
+        pytest.raises(grpc.RpcError) as raised,
+    ):
+        channel.unary_unary("/rrl.Nobody/Knows")(b"", timeout=TIMEOUT_SECONDS)
+    assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+LIMITS = ServerLimits(
+    workers=1,
+    concurrent_calls=1,
+    streams_per_connection=4,
+    max_request_bytes=1000,
+    max_response_bytes=1000,
+)
+
+
+@contextlib.contextmanager
+def limited(add: Callable[[grpc.Server], None], name: str) -> Iterator[str]:
+    server = ThreadedServer("a test", name, Door(host="127.0.0.1", port=0), LIMITS)
+    add(server.grpc)
+    port = server.start()
+    try:
+        yield f"localhost:{port}"
+    finally:
+        server.stop(0.0)
+
+
+class Busy:
+    """Holds up calls until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered, self.let_go = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self.entered.set()
+        assert self.let_go.wait(TIMEOUT_SECONDS)
+
+
+class BusyLearner(Busy, learner_pb2_grpc.LearnerServicer):
+    def GetProgress(
+        self, request: learner_pb2.GetProgressRequest, context: grpc.ServicerContext
+    ) -> learner_pb2.GetProgressResponse:
+        self.hold()
+        return learner_pb2.GetProgressResponse()
+
+
+class BusyReplay(Busy, replay_pb2_grpc.ReplayServicer):
+    def GetStanding(
+        self, request: replay_pb2.GetStandingRequest, context: grpc.ServicerContext
+    ) -> replay_pb2.GetStandingResponse:
+        self.hold()
+        return replay_pb2.GetStandingResponse(standing=replay_pb2.Standing(commit=3))
+
+
+def test_a_call_too_many_is_told_to_ask_again() -> None:
+    busy = BusyLearner()
+    with (
+        limited(
+            lambda server: learner_pb2_grpc.add_LearnerServicer_to_server(busy, server),
+            "rrl.learner.v1.Learner",
+        ) as address,
+        contextlib.closing(ProgressClient(address)) as client,
+        grpc.insecure_channel(address) as channel,
+    ):
+        first = learner_pb2_grpc.LearnerStub(channel).GetProgress.future(
+            learner_pb2.GetProgressRequest(), timeout=TIMEOUT_SECONDS
+        )
+        assert busy.entered.wait(TIMEOUT_SECONDS)
+        with pytest.raises(LearnerUnavailable, match="RESOURCE_EXHAUSTED"):
+            client.progress()
+        busy.let_go.set()
+        first.result()
+        client.progress()
+
+
+def test_the_learner_asks_a_busy_replay_again_by_itself() -> None:
+    busy = BusyReplay()
+    with (
+        limited(
+            lambda server: replay_pb2_grpc.add_ReplayServicer_to_server(busy, server),
+            "rrl.replay.v1.Replay",
+        ) as address,
+        contextlib.closing(ControlClient(address)) as client,
+        grpc.insecure_channel(address) as channel,
+    ):
+        first = replay_pb2_grpc.ReplayStub(channel).GetStanding.future(
+            replay_pb2.GetStandingRequest(), timeout=TIMEOUT_SECONDS
+        )
+        assert busy.entered.wait(TIMEOUT_SECONDS)
+        threading.Timer(0.1, busy.let_go.set).start()
+        assert client.standing(TIMEOUT_SECONDS).commit == 3
+        first.result()
+
+
+def test_a_message_beyond_the_limit_is_not_read() -> None:
+    busy = BusyReplay()
+    with (
+        limited(
+            lambda server: replay_pb2_grpc.add_ReplayServicer_to_server(busy, server),
+            "rrl.replay.v1.Replay",
+        ) as address,
+        grpc.insecure_channel(address) as channel,
+        pytest.raises(grpc.RpcError) as raised,
+    ):
+        # A varint of three bytes for each: 400 of them are more than 1,000 bytes.
+        many = replay_pb2.CheckpointRequest(keep=[20_000] * 400)
+        replay_pb2_grpc.ReplayStub(channel).Checkpoint(many, timeout=TIMEOUT_SECONDS)
+    assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max (1" in str(raised.value.details())
+
+
+def test_nobody_can_hold_calls_by_watching_health(service: Service) -> None:
+    # Watching needs no token. With gRPC's own servicer, watchers who leave stop the whole server.
+    with service.serving(SecurityConfig()) as address:
+        with grpc.insecure_channel(address) as channel:
+            watch = channel.unary_stream(
+                "/grpc.health.v1.Health/Watch",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            )
+            for _ in range(100):
+                with pytest.raises(grpc.RpcError) as raised:
+                    next(watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS))
+                assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert is_serving(address, timeout_seconds=TIMEOUT_SECONDS)
+        assert not is_serving(address, "rrl.Nobody", timeout_seconds=TIMEOUT_SECONDS)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_documented_commands_make_keys_that_open_the_doors(
+    service: Service, tmp_path: Path
+) -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    commands = text.split("## Keys and tokens")[1].split("```sh\n")[1].split("```")[0]
+    subprocess.run(["bash", "-e", "-c", commands], cwd=tmp_path, check=True, capture_output=True)
+    config = SecurityConfig(
+        certificate=tmp_path / "services.pem",
+        private_key=tmp_path / "services.key",
+        client_ca=tmp_path / "ca.pem",
+        token_file=tmp_path / "token",
+    )
+    security = ClientSecurity(
+        root_certificates=tmp_path / "ca.pem",
+        certificate=tmp_path / "clients.pem",
+        private_key=tmp_path / "clients.key",
+        token_file=tmp_path / "token",
+    )
+    with service.serving(config, host="0.0.0.0") as address:
+        assert outcome(service, address, security) == OPEN
+        assert outcome(service, address, dataclasses.replace(security, token_file=None)) == REFUSED
+    for secret in ("ca.key", "services.key", "clients.key", "token"):
+        assert stat.S_IMODE((tmp_path / secret).stat().st_mode) == 0o600

@@ -1,0 +1,214 @@
+"""`rrl status` of roles that listen, and of a run of `rrl train` from its start to its rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+
+from protos.rrl.learner.v1 import learner_pb2
+from rrl_agents.types import Progress, Stage
+from services.actor.annotator import Annotator
+from services.actor.metrics import ActorMetrics
+from services.cli.main import run as rrl
+from services.learner.checkpointing import RunRecord, write_commit
+from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.metrics import LearnerMetrics
+from services.learner.weight_server import WeightServer
+from services.learner.weight_store import Offer
+from services.shared.metrics import MetricsServer, make_registry
+
+RRL = Path(sys.executable).parent / "rrl"
+
+
+class OnlineRun:
+    """A run in the middle of its online phase, for a weight server to show."""
+
+    def __init__(self) -> None:
+        self.session = "one"
+        self.acting, self.evaluation = Offer(), Offer()
+        self.progress = Progress(
+            random_return=0.0,
+            teacher_return=2.0,
+            student_return=1.0,
+            stage=Stage.ONLINE,
+            actor_steps=500,
+            weaning_weight=0.5,
+        )
+
+    def report_progress(self) -> learner_pb2.GetProgressResponse:
+        return learner_pb2.GetProgressResponse(
+            progress=progress_to_proto(self.progress),
+            actor_steps_target=1000,
+            updates_per_second=7.0,
+        )
+
+    def take_evaluation(self, report: EvaluationReport) -> Progress:
+        return self.progress
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixture[str]) -> None:
+    learner, actor = make_registry("learner", "far"), make_registry("actor", "far")
+    LearnerMetrics(learner).committed(3, seconds=0.1, written_at=time.time())
+    ActorMetrics(actor).attach(Annotator(), frames_per_step=4)
+    pages = [MetricsServer(learner), MetricsServer(actor)]
+    server = WeightServer(OnlineRun(), host="127.0.0.1", port=0)
+    try:
+        given = ["--learner-address", f"127.0.0.1:{server.start()}", "--interval", "0.1"]
+        given += ["--metrics", *(f"http://127.0.0.1:{page.port}/metrics" for page in pages)]
+        assert rrl(["status", *given, "127.0.0.1:1", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert rrl(["status", *given]) == 0
+        text = capsys.readouterr().out
+    finally:
+        server.stop(0.0)
+        for page in pages:
+            page.close()
+    assert (found["lives"], found["stage"], found["updates_per_second"]) == (True, "online", 7.0)
+    assert found["phases"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
+    assert found["scores"]["normalised_score"] == 0.5
+    assert found["checkpoint"]["number"] == 3
+    assert len(found["actors"]) == 1 and found["actors"][0]["steps_per_second"] == 0.0
+    # The learner's own address and its page, the actor's, and one that nobody has.
+    assert [(role["name"], role["lives"]) for role in found["roles"]] == [
+        ("learner", True),
+        ("learner", True),
+        ("actor", True),
+        ("nobody known", False),
+    ]
+    assert "online" in text and "500 / 1,000 steps" in text and "lambda 0.50" in text
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_learner_that_is_away_leaves_the_others_and_its_checkpoint_to_tell_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=9)
+    record = RunRecord(progress=progress, seconds=1.0)
+    write_commit(tmp_path, {"x": 1.0}, record, number=2, keep=())
+    actor = make_registry("actor", "far")
+    ActorMetrics(actor)
+    page = MetricsServer(actor)
+    try:
+        given = ["--learner-address=127.0.0.1:1", f"--metrics=127.0.0.1:{page.port}"]
+        assert rrl(["status", str(tmp_path), *given, "--interval=0.1", "--json"]) == 0
+    finally:
+        page.close()
+    found = json.loads(capsys.readouterr().out)
+    assert found["lives"] and found["note"].startswith("the learner does not answer")
+    assert (found["stage"], found["checkpoint"]["number"]) == ("online", 2)
+    assert [(role["name"], role["lives"]) for role in found["roles"]] == [
+        ("learner", False),
+        ("actor", True),
+    ]
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_watching_goes_on_until_it_is_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    actor = make_registry("actor", "far")
+    ActorMetrics(actor)
+    looks = InterruptAfter(5)
+    actor.register(looks)
+    page = MetricsServer(actor)
+    try:
+        given = [f"--metrics=127.0.0.1:{page.port}", "--interval=0.1", "--watch"]
+        assert rrl(["status", *given]) == 0
+    finally:
+        page.close()
+    # The first look is the beginning of an interval, the last may be cut short.
+    assert capsys.readouterr().out.count("actor lives") >= 5 - 2
+
+
+class InterruptAfter(Collector):
+    """Presses Ctrl-C when the page has been looked at so often, once."""
+
+    def __init__(self, looks: int) -> None:
+        self._left = looks
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return ()
+
+
+def status(run: Path, *flags: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [RRL, "status", run, "--json", *flags], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert not run.exists()
+    command = [RRL, "train", "qdagger", "--run", run, f"--teacher.checkpoint={catch_teacher}"]
+    command += ["--environment.name=catch", "--network.name=mlp", "--network.features", "16"]
+    command += ["--teacher-steps=400", "--online-steps=1000000", "--replay-capacity=20000"]
+    command += ["--method.offline-updates=20", "--method.q-learning.min-replay-size=200"]
+    command += ["--checkpoint-period-seconds=2", "--num-actors=1", "--envs-per-actor=2"]
+    with (tmp_path / "out").open("wb") as out:
+        launcher = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+    try:
+        found = wait_for_online(run, launcher)
+    finally:
+        launcher.send_signal(signal.SIGINT)
+        launcher.wait(200)
+    assert found["lives"] and all(role["lives"] for role in found["roles"])
+    named = {role["name"] for role in found["roles"]}
+    assert named == {"teacher", "replay-0", "learner", "evaluator", "actor-0"}
+    assert found["frames_per_second"] > 0 and found["seconds_left"] > 0
+    assert found["actors"][0]["weights_version"] >= 1
+    assert found["actors"][0]["unanswered_share"] < 0.5
+    assert found["replay"]["tables"]["student"]["items"] > 200
+    assert found["replay"]["ratio_target"] == 8.0
+    assert found["teacher"]["latency_p99_seconds"] > 0
+    assert found["checkpoint"]["age_seconds"] < 120
+    # Nothing lives any more: what it has written down is told.
+    rest = status(run)
+    assert not rest["lives"] and rest["stage"] == "online" and rest["roles"] == []
+    assert "no role of this run lives" in rest["note"]
+    assert rest["phases"][0]["done"] >= 400
+    assert np.isfinite(rest["scores"]["random_return"])
+
+
+def wait_for_online(run: Path, launcher: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """A status of the online phase, with a replay ratio."""
+    end = time.monotonic() + 400
+    while True:
+        assert launcher.poll() is None and time.monotonic() < end
+        time.sleep(1.0)
+        if not (run / "config.json").exists():
+            continue
+        found = status(run)
+        learns = found["stage"] == "online" and (found["updates_per_second"] or 0) > 0
+        if learns and found["replay"] and found["replay"]["ratio"]:
+            return found

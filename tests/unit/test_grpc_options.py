@@ -1,0 +1,27 @@
+"""The options that our channels and servers set are ones that gRPC has: it ignores all others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from grpc._cython import cygrpc
+
+SERVICES = Path(__file__).parents[2] / "services"
+_OPTION = re.compile(r'\("(grpc\.[a-z0-9_.]+)", ')
+
+
+def options() -> set[str]:
+    return {
+        option for path in SERVICES.rglob("*.py") for option in _OPTION.findall(path.read_text())
+    }
+
+
+def test_there_are_options_to_look_at() -> None:
+    assert {"grpc.service_config", "grpc.keepalive_time_ms", "grpc.so_reuseport"} <= options()
+
+
+@pytest.mark.parametrize("option", sorted(options()))
+def test_an_option_is_a_name_in_grpcs_own_library(option: str) -> None:
+    assert f"{option}\0".encode() in Path(cygrpc.__file__).read_bytes()
