@@ -1,9 +1,37 @@
 #!/usr/bin/env bash
-# Resolves pyproject.toml into the lock that set-up installs from. Needs uv on PATH or in .setup.
+# Resolves pyproject.toml into the locks that set-up and images install from. Needs uv on PATH or in
+# .setup.
+#
+#   locks/train.lock                     .venv: everything, with the tests' packages
+#   locks/images/training[-cuda].lock    of the same versions, what the training image runs
+#   locks/images/teacher[-cuda].lock     the teacher's image, on a newer Python
+#   locks/images/build.lock              what makes the wheel of this repository in both
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 uv=uv
 uv --version >/dev/null 2>&1 || uv=.setup/bin/uv
-"$uv" pip compile pyproject.toml --extra train --extra dev --python-version 3.10 \
-  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --upgrade \
-  --custom-compile-command 'make lock' -q -o locks/train.lock
+
+compile() {  # compile PYTHON LOCK ARGUMENT...
+  local python=$1 lock=$2
+  shift 2
+  "$uv" pip compile "$@" --python-version "$python" --python-platform x86_64-manylinux_2_28 \
+    --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' -q \
+    -o "locks/$lock.lock"
+}
+
+mkdir -p locks/images
+compile 3.10 train pyproject.toml --extra train --extra dev
+
+same_versions=(--constraint locks/train.lock --override deploy/docker/left-out.txt)
+compile 3.10 images/training pyproject.toml --extra train - "${same_versions[@]}" \
+  <<<'tensorflow-cpu==2.8.4'
+compile 3.10 images/training-cuda pyproject.toml --extra train - "${same_versions[@]}" \
+  <<<$'tensorflow-cpu==2.8.4\njax[cuda12]'
+
+compile 3.12 images/teacher pyproject.toml --extra teacher \
+  --override deploy/docker/left-out-of-teacher.txt
+compile 3.12 images/teacher-cuda pyproject.toml --extra teacher - \
+  --constraint locks/images/teacher.lock --override deploy/docker/left-out-of-teacher.txt \
+  <<<'jax[cuda12]'
+
+compile 3.12 images/build - <<<'setuptools>=77'

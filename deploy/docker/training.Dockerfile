@@ -1,0 +1,57 @@
+# Replay, learner, actors, evaluator, importer: Python 3.10, for which Reverb and TensorFlow are made.
+#
+#   docker build -f deploy/docker/training.Dockerfile -t rrl-training .
+#   docker build -f deploy/docker/training.Dockerfile -t rrl-training:cuda \
+#     --build-arg LOCK=locks/images/training-cuda.lock .
+
+FROM python:3.10-slim-bookworm AS packages
+# strip; the stage is thrown away. Debian keeps only its newest version.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/*
+ARG LOCK=locks/images/training.lock
+COPY ${LOCK} /tmp/packages.lock
+RUN python -m venv --without-pip /opt/rrl \
+    && pip --python /opt/rrl/bin/python install --no-cache-dir --no-compile --no-deps \
+       --only-binary :all: --require-hashes -r /tmp/packages.lock
+COPY deploy/docker/shrink.sh /tmp/
+# Python compiles what is imported, and nothing else; what was taken out and is needed fails here.
+RUN sh /tmp/shrink.sh /opt/rrl && /opt/rrl/bin/python -c "import reverb, tensorflow, launchpad, ale_py, chex, flax.linen, gin, \
+grpc.aio, grpc_health.v1.health, gymnasium.vector, h5py, imageio, jax.numpy, matplotlib.figure, \
+minatar, onnx, onnxruntime, optax, orbax.checkpoint, prometheus_client, rich.live, \
+safetensors.numpy, tensorboard.summary.writer.record_writer, tomli, tyro, uvloop; \
+jax.jit(jax.numpy.tanh)(1.0)"
+
+FROM packages AS code
+COPY locks/images/build.lock /tmp/
+RUN pip install --no-cache-dir --require-hashes -r /tmp/build.lock
+WORKDIR /src
+COPY pyproject.toml README.md ./
+COPY protos protos
+COPY rrl_agents rrl_agents
+COPY services services
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /tmp/wheel . \
+    && pip --python /opt/rrl/bin/python install --no-cache-dir --no-deps --no-index \
+       --target /opt/code /tmp/wheel/*.whl
+
+FROM python:3.10-slim-bookworm
+LABEL org.opencontainers.image.title="rrl training" \
+      org.opencontainers.image.description="Replay, learner, actors and evaluator of a run" \
+      org.opencontainers.image.base.name="python:3.10-slim-bookworm"
+RUN python -m pip uninstall -y -q pip setuptools wheel
+COPY --from=packages /opt/rrl /opt/rrl
+COPY --from=code /opt/code /opt/code
+ENV PATH=/opt/code/bin:/opt/rrl/bin:$PATH \
+    PYTHONPATH=/opt/code \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    RRL_CACHE=/var/lib/rrl
+# A fresh volume takes its owner from these.
+RUN mkdir -p /var/lib/rrl /runs/run/checkpoints /runs/replay && chown -R 10001:10001 /var/lib/rrl /runs
+USER 10001:10001
+WORKDIR /tmp
+# Each role listens on ports of its own; what starts a role says how its health is asked for.
+HEALTHCHECK NONE
+ENTRYPOINT ["rrl"]
+CMD ["--help"]
