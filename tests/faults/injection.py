@@ -1,0 +1,184 @@
+"""Does to a running system what a fault says, and undoes it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from services.learner.checkpointing import RECORD_FILE, STATE_FOLDER, commits_folder
+from tests.faults.faults import CUTS, Fault, Kind
+from tests.faults.system import LEARNER, System
+from tests.faults.watch import Watch
+
+_GRACE_SECONDS = 10.0
+"""What Docker gives a container between SIGTERM and SIGKILL."""
+_KILL_SECONDS = 10.0
+_COMMIT_SECONDS = 40.0
+_COMMIT_LOOK_SECONDS = 0.002
+_REFILL_SECONDS = 0.25
+_FLIPPED_BYTES = 64
+_UNFINISHED = ".writing-*"
+_FILLER = "filler"
+
+
+class NotPossible(Exception):
+    """The fault cannot be had now."""
+
+
+class Injector:
+    """Brings faults upon one system.
+
+    Args:
+        system: Which.
+        watch: Is told of damage that lowers what the system can come back to.
+        disk: The run's own small file system; None where it has none.
+    """
+
+    def __init__(self, system: System, watch: Watch, disk: Path | None) -> None:
+        self._system = system
+        self._supervisor = system.supervisor
+        self._watch = watch
+        self._disk = disk
+        self._actions: dict[Kind, Callable[[Fault], None]] = {
+            Kind.KILL: self._kill,
+            Kind.TERMINATE: self._terminate,
+            Kind.HANG: self._hang,
+            **dict.fromkeys(CUTS, self._cut),
+            Kind.DISK_FULL: self._fill_disk,
+            Kind.CORRUPT_STATE: self._corrupt,
+            Kind.CORRUPT_TABLES: self._corrupt,
+            Kind.TRUNCATE_RECORD: self._corrupt,
+            Kind.KILL_IN_COMMIT: self._kill_in_commit,
+        }
+
+    def inject(self, fault: Fault) -> float:
+        """Bring a fault about, and take away what can be taken away.
+
+        Returns:
+            `time.monotonic()` from which on the system can recover.
+
+        Raises:
+            NotPossible: nothing was done.
+        """
+        self._actions[fault.kind](fault)
+        return time.monotonic()
+
+    def _kill(self, fault: Fault) -> None:
+        with self._down(fault.roles, signal.SIGKILL):
+            time.sleep(fault.seconds)
+
+    def _terminate(self, fault: Fault) -> None:
+        with self._down(fault.roles, signal.SIGTERM):
+            pass
+
+    def _hang(self, fault: Fault) -> None:
+        for role in fault.roles:
+            self._supervisor.signal(role, signal.SIGSTOP)
+        time.sleep(fault.seconds)
+        for role in fault.roles:
+            self._supervisor.signal(role, signal.SIGCONT)
+
+    def _cut(self, fault: Fault) -> None:
+        self._system.links.cut(fault.roles, CUTS[fault.kind])
+        time.sleep(fault.seconds)
+        self._system.links.heal(fault.roles)
+
+    def _kill_in_commit(self, fault: Fault) -> None:
+        (role,) = fault.roles
+        end = time.monotonic() + _COMMIT_SECONDS
+        while not self._is_in_commit(role):
+            if time.monotonic() > end:
+                raise NotPossible("no commit was seen half written")
+            time.sleep(_COMMIT_LOOK_SECONDS)
+        with self._down(fault.roles, signal.SIGKILL):
+            pass
+
+    def _is_in_commit(self, role: str) -> bool:
+        run = self._system.config.run
+        if role == LEARNER:
+            return any(commits_folder(run).glob(_UNFINISHED))
+        # Reverb writes a folder of its own first, and says so when it is done.
+        shards = run / "replay"
+        return any(shards.glob(f"*/commits/{_UNFINISHED}")) or any(
+            not (folder / "DONE").exists() for folder in shards.glob("*/working/*")
+        )
+
+    def _corrupt(self, fault: Fault) -> None:
+        """Damage the newest commit while nobody can write another."""
+        with self._down(fault.roles, signal.SIGKILL):
+            run = self._system.config.run
+            numbers = sorted(_numbers(commits_folder(run)))
+            newest = self._watch.newest_commit
+            if newest is None or len(numbers) < 2 or newest.number != numbers[-1]:
+                raise NotPossible("there are no two sound checkpoints")
+            self._watch.spoil(newest.number)
+            if fault.kind is Kind.CORRUPT_STATE:
+                damage(max((newest.path / STATE_FOLDER).rglob("*"), key=_size))
+            elif fault.kind is Kind.CORRUPT_TABLES:
+                for tables in (run / "replay").glob(f"*/commits/{newest.path.name}"):
+                    damage(max(tables.iterdir(), key=_size))
+            else:
+                record = newest.path / RECORD_FILE
+                os.truncate(record, record.stat().st_size // 2)
+
+    def _fill_disk(self, fault: Fault) -> None:
+        if self._disk is None:
+            raise NotPossible("the run has no disk of its own")
+        filler = self._disk / _FILLER
+        end = time.monotonic() + fault.seconds
+        try:
+            _fill(filler)
+            with self._down(fault.roles, signal.SIGKILL):
+                pass
+            while time.monotonic() < end:
+                # Whatever is deleted meanwhile gives no room.
+                time.sleep(_REFILL_SECONDS)
+                _fill(filler)
+        finally:
+            filler.unlink()
+
+    @contextlib.contextmanager
+    def _down(self, roles: Iterable[str], number: signal.Signals) -> Iterator[None]:
+        """Have roles down for a while."""
+        for role in roles:
+            self._supervisor.hold(role)
+        try:
+            for role in roles:
+                self._supervisor.signal(role, number)
+            grace = _GRACE_SECONDS if number is signal.SIGTERM else _KILL_SECONDS
+            for role in self._supervisor.wait_until_ended(roles, timeout_seconds=grace):
+                self._supervisor.signal(role, signal.SIGKILL)
+            self._supervisor.wait_until_ended(roles, timeout_seconds=_KILL_SECONDS)
+            yield
+        finally:
+            for role in roles:
+                self._supervisor.release(role)
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def damage(file: Path) -> None:
+    """Turn some bytes in the middle of a file over; its size stays."""
+    with file.open("r+b") as content:
+        content.seek(max(0, (_size(file) - _FLIPPED_BYTES) // 2))
+        found = content.read(_FLIPPED_BYTES)
+        content.seek(-len(found), os.SEEK_CUR)
+        content.write(bytes(byte ^ 0xFF for byte in found))
+
+
+def _fill(filler: Path) -> None:
+    """Let a file take all the room that is left."""
+    block = bytes(2**20)
+    with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(block) == len(block):
+            pass

@@ -1,0 +1,117 @@
+"""An actor's writer waits for the rate limiter without end, and gives a dead connection up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from services.actor.insert_patience import InsertPatience
+from services.replay.config import ReplayConfig
+from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.server import build_replay
+from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions, WriterStopped
+from tests.faults.links import Cut, LinkConfig, Links
+from tests.faults.ports import LOOPBACK, free_ports
+
+_LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=1, num_actions=2)
+_LONG_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A replay server whose student's table holds inserts back after some 30 items."""
+    server = build_replay(
+        ReplayConfig(
+            layout=_LAYOUT,
+            checkpoint_root=tmp_path_factory.mktemp("replay") / "working",
+            min_student_size=20,
+            samples_per_insert=4.0,
+            error_buffer=40.0,
+            teacher_capacity=100,
+            student_capacity=100,
+        )
+    )
+    yield server.start()
+    server.stop()
+
+
+def patient(port: int, seconds: float) -> InsertPatience:
+    return InsertPatience(f"{LOOPBACK}:{port}", STUDENT_TABLE, seconds=seconds, pause_seconds=0.0)
+
+
+def writer(port: int, patience: InsertPatience) -> ReplayWriter:
+    return ReplayWriter(
+        f"{LOOPBACK}:{port}",
+        STUDENT_TABLE,
+        _LAYOUT,
+        1,
+        should_stop=patience.is_over,
+        options=WriterOptions(poll_seconds=0.05, chunk_length=1, max_pending_items=2),
+    )
+
+
+def write(writer: ReplayWriter, steps: int) -> None:
+    for _ in range(steps):
+        writer.append(0, StepRow(np.zeros(_LAYOUT.frame_shape, np.uint8), 0, 0.0, False, None))
+    assert writer.flush(_LONG_SECONDS)
+
+
+def gives_up(writer: ReplayWriter) -> bool:
+    """Whether writing some steps was stopped; keeps nothing of the writer."""
+    try:
+        write(writer, 5)
+    except WriterStopped:
+        return True
+    return False
+
+
+def test_patience_has_its_time_before_anybody_is_asked(port: int) -> None:
+    patience = InsertPatience(f"{LOOPBACK}:{port}", STUDENT_TABLE, seconds=0.2)
+    began = time.monotonic()
+    assert not patience.is_over()
+    assert time.monotonic() - began < 0.1
+
+
+def test_a_wait_at_an_open_table_ends_after_two_looks_and_every_item_renews_it(port: int) -> None:
+    patience = patient(port, 0.0)
+    assert [patience.is_over() for _ in range(4)] == [False, True, False, True]
+    assert not patience.is_over()
+    patience.note_written()
+    assert not patience.is_over()
+
+
+@pytest.mark.slow
+def test_a_writer_whose_connection_was_forgotten_is_given_up_and_the_next_one_writes(
+    port: int,
+) -> None:
+    (link,) = free_ports(1)
+    config = LinkConfig(client="actor", server="replay", port=link, server_port=port)
+    with Links([config]) as links:
+        old = writer(link, patient(link, 0.5))
+        write(old, 3)
+        links.cut(["replay"], Cut.FORGOTTEN)
+        links.heal(["replay"])
+        assert gives_up(old)
+        old.close()
+        # Clients of one address share a connection for as long as any of them lives.
+        del old
+        new = writer(link, patient(link, _LONG_SECONDS))
+        write(new, 5)
+        new.close()
+
+
+def test_a_writer_that_the_rate_limiter_holds_back_is_never_given_up(port: int) -> None:
+    # Nobody samples: 4 samples per item, less the buffer of 40, leave room for few.
+    held = writer(port, patient(port, _LONG_SECONDS))
+    for _ in range(60):
+        held.append(0, StepRow(np.zeros(_LAYOUT.frame_shape, np.uint8), 0, 0.0, False, None))
+        if not held.flush(0.2):
+            break
+    else:
+        raise AssertionError("the table takes without end")
+    patience = patient(port, 0.0)
+    assert not any(patience.is_over() for _ in range(5))
+    held.close()
