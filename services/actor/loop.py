@@ -16,6 +16,7 @@ student's.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 import time
@@ -153,6 +154,9 @@ class Actor:
         except ReplayTimeout as error:
             # Only a replay that was to be written to anew gets here.
             logging.getLogger(__name__).warning("no replay to write to: %s; retrying", error)
+            # gRPC gives a new client the connection of an old one for as long as that exists, dead
+            # or not; in a cycle of references it may exist for long.
+            gc.collect()
             stop.wait(_WAIT_SECONDS)
 
     def _play(self, stage: Stage, stop: threading.Event) -> None:

@@ -42,7 +42,7 @@ class ItemStream:
         self._layout = layout
         self._priority = priority
         rows_kept = layout.window + chunk_length
-        self._writer = client.trajectory_writer(num_keep_alive_refs=rows_kept)
+        self._writer: Any = client.trajectory_writer(num_keep_alive_refs=rows_kept)
         for column in layout.item_columns():
             self._writer.configure(
                 (column,), num_keep_alive_refs=rows_kept, max_chunk_length=chunk_length
@@ -87,8 +87,11 @@ class ItemStream:
         return True
 
     def close(self) -> None:
-        """Drop what is not confirmed, without waiting."""
-        self._writer.close()
+        """Drop what is not confirmed, without waiting; nothing can be appended any more."""
+        if self._writer is not None:
+            self._writer.close()
+            # Its connection goes with it: gRPC would give the next client the same, dead or not.
+            self._writer = None
 
     def _create_item(self) -> None:
         """The item of the row n rows back.
