@@ -89,7 +89,8 @@ def newest_commit(run: Path, unusable: Collection[int] = ()) -> Commit | None:
             continue
         try:
             record, digests = _read_record(path)
-            _check_digests(path / STATE_FOLDER, digests)
+            if digests is not None:
+                _check_digests(path / STATE_FOLDER, digests)
         except (OSError, ValueError) as error:
             logging.getLogger(__name__).warning("skipping damaged checkpoint %s: %s", path, error)
             continue
@@ -240,7 +241,8 @@ def _flush_to_disk(folder: Path, *, deep: bool = True) -> None:
             os.close(descriptor)
 
 
-def _read_record(path: Path) -> tuple[RunRecord, dict[str, str]]:
+def _read_record(path: Path) -> tuple[RunRecord, dict[str, str] | None]:
+    """The clocks, and the digests of the state; None where an earlier version has noted none."""
     file = path / RECORD_FILE
     if file.stat().st_size > _MAX_RECORD_BYTES:
         raise ValueError(f"{RECORD_FILE} is larger than {_MAX_RECORD_BYTES} bytes")
@@ -251,6 +253,8 @@ def _read_record(path: Path) -> tuple[RunRecord, dict[str, str]]:
         progress = dict(content["progress"])
         progress["stage"] = Stage[progress["stage"]]
         record = RunRecord(progress=Progress(**progress), seconds=float(content["seconds"]))
+        if "digests" not in content:
+            return record, None
         return record, {str(name): str(digest) for name, digest in content["digests"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{RECORD_FILE} lacks or misnames {error}") from error

@@ -168,3 +168,12 @@ def test_the_record_is_readable_json(tmp_path: Path) -> None:
     content = json.loads((commit.path / "record.json").read_text())
     assert content["progress"]["stage"] == "ONLINE"
     assert content["progress"]["weaning_weight"] == 0.5
+
+
+def test_a_commit_of_a_version_that_noted_no_digests_is_read(tmp_path: Path) -> None:
+    file = written(tmp_path, record(7)).path / "record.json"
+    content = json.loads(file.read_text())
+    del content["digests"]
+    file.write_text(json.dumps(content))
+    commit = newest_commit(tmp_path)
+    assert commit is not None and commit.record == record(7)
