@@ -3,7 +3,7 @@
 RUN/config.json     the resolved experiment, written once
 RUN/provenance.json the student's parents, and each session's command, code and hardware
 RUN/checkpoints/    commits (services.learner.checkpointing)
-RUN/replay/         Reverb's working folder
+RUN/replay/         the tables' part of the commits (services.replay.shard_checkpoints)
 RUN/metrics/        TensorBoard events, evaluations.jsonl
 RUN/logs/           what the roles printed, a folder per session
 RUN/report/         the result

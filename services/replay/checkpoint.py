@@ -1,13 +1,14 @@
-"""Replay's part of a commit: Reverb's own checkpoints, tied to the learner's.
+"""Reverb's own checkpoints, of which the replay role makes its part of the run's commits.
 
-    learner --checkpoint_replay--> server writes RUN/replay/<time>/      (working, the latest only)
-    learner --link_checkpoint----> RUN/checkpoints/<n>.tmp/replay/       (then renamed: the commit)
-    server  <--restore_from------- RUN/checkpoints/<n>/replay/           (exactly this one)
+    role   --checkpoint_replay--> server writes working/<time>/    (the latest only)
+    role   --link_checkpoint----> a commit's folder                (`shard_checkpoints`)
+    server <--restore_from------- a commit's folder                (exactly this one)
 
-A checkpoint in RUN/replay that no commit took over is newer than the learner's weights and must
-never be loaded: the server removes what lies there when it starts. Table sizes, contents, counts
-and the rate limiter's state all survive (seen with Reverb 0.7.3); so does the tables' configuration
-at the time of writing, which wins over that of the restarted server (`server` compares the two).
+A checkpoint in the working folder that no commit took over is newer than the learner's weights and
+must never be loaded: the server removes what lies there when it starts. Table sizes, contents,
+counts and the rate limiter's state all survive (seen with Reverb 0.7.3); so does the tables'
+configuration at the time of writing, which wins over that of the restarted server (`server`
+compares the two).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def link_checkpoint(src: Path, dst: Path) -> None:
         dst: Folder to make; must not exist.
 
     Raises:
-        UserError: `src` is no complete checkpoint, e.g. since the server runs on another machine.
+        UserError: `src` is no complete checkpoint.
         FileExistsError: `dst` exists.
     """
     check_checkpoint(src)

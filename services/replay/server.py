@@ -1,7 +1,7 @@
 """The replay server: Reverb with the teacher's and the student's table.
 
     writers --items--> [rate limiter] table [rate limiter] --samples--> readers
-    learner --checkpoint--> checkpoint_root/<time>/
+    role --checkpoint--> checkpoint_root/<time>/
 
 Errors: a port in use, a missing or damaged checkpoint, or one of another experiment end `start`
 with a `UserError`; on the wire, Reverb itself refuses items of other shapes and unknown tables.
