@@ -1,0 +1,1 @@
+"""What Launchpad imports of Courier's handlers; see the package's docstring."""
