@@ -34,15 +34,11 @@ def _compile_fast() -> None:
 
 _compile_fast()
 
-SHARED = Path(__file__).parents[1] / "../shared"
-
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with Dopamine's own checkpoints and their Q-values, where there is one."""
-    if not SHARED.is_dir():
-        pytest.skip("the folder of shared fixtures is not beside the repository")
-    return SHARED.resolve()
+def fixtures() -> Path:
+    """The folder of Dopamine's own checkpoints with the Q-values it computed itself."""
+    return Path(__file__).parent / "fixtures"
 
 
 def perfect_catch_params() -> Params:

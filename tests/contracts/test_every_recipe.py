@@ -105,7 +105,7 @@ def test_schedules_stay_finite_and_in_range_over_a_whole_run(method: str) -> Non
         assert all(0.0 <= term.weight(weaned) <= 1.0 for term in recipe.terms)
         assert all(np.isfinite(weight) for weight in recipe.term_weights(weaned).values())
         assert 0.0 < recipe.learning_rate(weaned) < 1.0
-        assert 0.0 <= recipe.epsilon(weaned.actor_steps) <= 1.0
+        assert 0.0 <= recipe.exploration(noisy=False)(weaned.actor_steps) <= 1.0
         assert 0.0 <= recipe.teacher_share(weaned) <= 1.0
         assert recipe.target_update_period(weaned.stage) >= 1
 
@@ -226,7 +226,7 @@ OTHER_VALUES: dict[str, Any] = {
 @every_method
 def test_every_setting_changes_the_recipe(method: str) -> None:
     config = METHODS[method].config_class()
-    # Some methods begin with the exploration they end with; its decay shows from elsewhere.
+    # Some methods start with the exploration they end with; its decay shows from elsewhere.
     exploring = dataclasses.replace(config.q_learning, initial_epsilon=0.9)
     config = dataclasses.replace(config, q_learning=exploring)
     default = _behaviour(make_recipe(config))
@@ -277,7 +277,7 @@ def _behaviour(recipe: Recipe) -> list[Any]:
         recipe.q_learning.update_period,
         recipe.q_learning.min_replay_size,
         recipe.q_learning.optimiser,
-        [recipe.epsilon(steps) for steps in (0, 10_000, 50_000, 10**6)],
+        [recipe.exploration(noisy=False)(steps) for steps in (0, 10, 10_000, 50_000, 10**6)],
         [recipe.target_update_period(stage) for stage in Stage],
         [(guide.horizon(s), guide.share(s)) for s in (0, 500, 10**6)] if guide else None,
     ]

@@ -15,7 +15,7 @@ import pytest
 from services.cli import reincarnating_train
 
 ROOT = Path(__file__).parents[2]
-AGENT = ROOT / "../shared/fixtures/dopamine4.0.6_flax0.6.11_jaxarray/1"
+AGENT = ROOT / "tests/fixtures/dopamine4.0.6_flax0.6.11_jaxarray/1"
 
 # What the README's commands take days for is over in seconds of work.
 SHORTER = (
@@ -33,8 +33,6 @@ DEBUGGING = (
 
 @pytest.fixture
 def teacher(tmp_path: Path) -> Path:
-    if not AGENT.is_dir():
-        pytest.skip("../shared/fixtures, agents that Dopamine itself has written, is not there")
     directory = tmp_path / "Pong"
     directory.mkdir()
     (directory / "1").symlink_to(AGENT.resolve(), target_is_directory=True)

@@ -32,7 +32,7 @@ from services.library.fetch.retries import Patience, RetryPolicy
 from services.shared.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = ROOT / "../shared/fixtures"
+FIXTURES = ROOT / "tests/fixtures"
 JAX_AGENT = FIXTURES / "dopamine4.0.6_flax0.6.11_jaxarray"
 TENSORFLOW_AGENT = FIXTURES / "dopamine2.0.5_tf1"
 
@@ -81,8 +81,6 @@ def wait_until_open(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[str]:
-    if not FIXTURES.is_dir():
-        pytest.skip("the folder of shared fixtures is not beside the repository")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     flags = ["start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--quiet"]

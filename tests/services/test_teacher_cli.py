@@ -23,7 +23,7 @@ from services.shared.health import is_serving
 from services.teacher.client import TeacherClient, TeacherError
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDED = ROOT / "../shared/teachers/pong_dqn/expected_q.npz"
+RECORDED = ROOT / "tests/fixtures/pong_dqn/expected_q.npz"
 RRL = (sys.executable, "-m", "services.cli.main")
 
 
@@ -90,8 +90,6 @@ def test_a_checkpoint_and_its_service_give_the_same_values(
 def test_the_service_gives_the_recorded_values_of_the_bundled_teacher(
     address: str, tmp_path: Path
 ) -> None:
-    if not RECORDED.is_file():
-        pytest.skip("the recorded Q-values lie in ../shared, which is not here")
     query(states=RECORDED, out=tmp_path / "out.npz", address=address)
     with np.load(RECORDED, allow_pickle=False) as recorded:
         np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Checkpoints of Dopamine itself, from the folder shared beside the repository."""
+"""Agents in the shapes of every Dopamine, written by hand: tree and pickle are stated in code."""
 
 from __future__ import annotations
 

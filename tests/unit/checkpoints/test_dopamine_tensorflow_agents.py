@@ -105,8 +105,8 @@ def test_an_agent_of_each_kind_gives_the_q_values_of_its_own_network(
         np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_the_agent_of_dopamine_2_gives_its_recorded_q_values(shared: Path) -> None:
-    fixture = shared / "fixtures/dopamine2.0.5_tf1"
+def test_the_agent_of_dopamine_2_gives_its_recorded_q_values(fixtures: Path) -> None:
+    fixture = fixtures / "dopamine2.0.5_tf1"
     expected = np.load(fixture / "expected_q.npz", allow_pickle=False)
     teacher = load_teacher(fixture / "1", game="pong")
     assert teacher.card.network is not None

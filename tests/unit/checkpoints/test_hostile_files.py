@@ -35,7 +35,7 @@ MOST_BYTES = 64 << 20
 
 LONGEST_MESSAGE = 4000
 
-TENSORFLOW = "fixtures/dopamine2.0.5_tf1/1/checkpoints"
+TENSORFLOW = Path(__file__).parents[2] / "fixtures/dopamine2.0.5_tf1/1/checkpoints"
 
 # Numbers that lengths, shapes and offsets turn into when somebody means harm.
 _NUMBERS = st.sampled_from(
@@ -109,7 +109,7 @@ def same(content: bytes) -> bytes:
     return content
 
 
-def jax_case(folder: Path, shared: Path | None) -> Case:
+def jax_case(folder: Path) -> Case:
     generator = np.random.default_rng(0)
     shapes = {
         "Conv_0": (8, 8, 4, 2),
@@ -132,16 +132,14 @@ def jax_case(folder: Path, shared: Path | None) -> Case:
     return file, lambda: load_teacher(file), same, content
 
 
-def tensorflow_case(folder: Path, shared: Path | None, ending: str) -> Case:
-    if shared is None:
-        pytest.skip("the folder of shared fixtures is not beside the repository")
-    for file in (shared / TENSORFLOW).glob("tf_ckpt-199.*"):
+def tensorflow_case(folder: Path, ending: str) -> Case:
+    for file in TENSORFLOW.glob("tf_ckpt-199.*"):
         shutil.copyfile(file, folder / file.name)
     (damaged,) = folder.glob(f"tf_ckpt-199.{ending}*")
     return damaged, lambda: load_teacher(folder), same, damaged.read_bytes()
 
 
-def card_case(folder: Path, shared: Path | None) -> Case:
+def card_case(folder: Path) -> Case:
     content = (BUNDLED_DIRECTORY / "pong_dqn/card.json").read_bytes()
     card = json.loads(content)
     card["parents"] = [{"relations": ["teacher"], "card": json.loads(content)}]
@@ -170,7 +168,7 @@ def small_teacher(folder: Path) -> None:
     )
 
 
-def params_case(folder: Path, shared: Path | None) -> Case:
+def params_case(folder: Path) -> Case:
     small_teacher(folder)
     file, card = folder / "params.safetensors", folder / "card.json"
     content, text = file.read_bytes(), card.read_text()
@@ -184,7 +182,7 @@ def params_case(folder: Path, shared: Path | None) -> Case:
     return file, read, same, content
 
 
-def replay_case(folder: Path, shared: Path | None, column: str, *, packed: bool) -> Case:
+def replay_case(folder: Path, column: str, *, packed: bool) -> Case:
     rows = 40
     columns = {
         "$store$_observation": np.zeros((rows, 4, 4), np.uint8),
@@ -211,17 +209,15 @@ def replay_case(folder: Path, shared: Path | None, column: str, *, packed: bool)
     return damaged, read, gzip.compress, gzip.decompress(content)
 
 
-CASES: dict[str, Callable[[Path, Path | None], Case]] = {
+CASES: dict[str, Callable[[Path], Case]] = {
     "jax pickle": jax_case,
-    "tensorflow index": lambda folder, shared: tensorflow_case(folder, shared, "index"),
-    "tensorflow data": lambda folder, shared: tensorflow_case(folder, shared, "data"),
+    "tensorflow index": lambda folder: tensorflow_case(folder, "index"),
+    "tensorflow data": lambda folder: tensorflow_case(folder, "data"),
     "card": card_case,
     "parameters": params_case,
     **{
         f"replay {column}{' packed' if packed else ''}": (
-            lambda folder, shared, column=column, packed=packed: replay_case(
-                folder, shared, column, packed=packed
-            )
+            lambda folder, column=column, packed=packed: replay_case(folder, column, packed=packed)
         )
         for column in ("$store$_observation", "$store$_terminal", "add_count", "invalid_range")
         for packed in (False, True)
@@ -234,13 +230,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     yield lambda name: tmp_path_factory.mktemp(name.replace(" ", "_").replace("$", ""))
 
 
-def shared_or_none() -> Path | None:
-    path = Path(__file__).parents[3] / "../shared"
-    return path if path.is_dir() else None
-
-
 def run(name: str, folder: Path, examples: int) -> None:
-    file, read, pack, content = CASES[name](folder, shared_or_none())
+    file, read, pack, content = CASES[name](folder)
     overwrite(file, pack(content))
     read()
 

@@ -46,13 +46,13 @@ def bundle_of(layers: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_every_generation_gives_the_q_values_its_own_agent_gave(
-    shared: Path, generation: str
+    fixtures: Path, generation: str
 ) -> None:
-    agent = import_dopamine_agent(shared / "fixtures" / generation / "1")
+    agent = import_dopamine_agent(fixtures / generation / "1")
     assert agent.number == 1
     assert agent.num_actions == 6
     assert agent.network == NetworkConfig(features=(8, 8, 8), hidden_units=16, padding="SAME")
-    expected = np.load(shared / "fixtures" / generation / "expected_q.npz", allow_pickle=False)
+    expected = np.load(fixtures / generation / "expected_q.npz", allow_pickle=False)
     apply = jax.jit(make_network(agent.network, agent.num_actions).apply)
     for params, key in (
         (agent.online_params, "q_values"),
@@ -75,9 +75,9 @@ def test_every_generation_gives_the_q_values_its_own_agent_gave(
     ],
 )
 def test_each_way_to_hold_a_generations_parameters_gives_the_same_leaves(
-    shared: Path, write_agent: Callable[..., Path], change: Any, protocol: int
+    fixtures: Path, write_agent: Callable[..., Path], change: Any, protocol: int
 ) -> None:
-    source = shared / "fixtures" / GENERATIONS[0] / "1/checkpoints/ckpt.1"
+    source = fixtures / GENERATIONS[0] / "1/checkpoints/ckpt.1"
     layers = load_safely(source)["online_params"]["params"]
     agent = import_dopamine_agent(write_agent(bundle_of(change(layers)), protocol=protocol))
     found = agent.online_params["params"]
@@ -301,9 +301,9 @@ def test_a_truncated_checkpoint_says_to_copy_it_again(
 
 
 @pytest.fixture
-def tensorflow_agent(shared: Path, tmp_path: Path) -> Path:
+def tensorflow_agent(fixtures: Path, tmp_path: Path) -> Path:
     """The files of a TensorFlow agent without its replay, to change at will."""
-    source = shared / "fixtures/dopamine2.0.5_tf1/1/checkpoints"
+    source = fixtures / "dopamine2.0.5_tf1/1/checkpoints"
     for file in (*source.glob("tf_ckpt-199.*"), source / "ckpt.199"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     return tmp_path

@@ -12,8 +12,8 @@ import pytest
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection, inspect_checkpoint
 from rrl_agents.checkpoints.inspection.findings import shown
 
-TENSORFLOW = "fixtures/dopamine2.0.5_tf1/1"
-JAX = "fixtures/dopamine4.0.2_flax0.3_numpy/1"
+TENSORFLOW = "dopamine2.0.5_tf1/1"
+JAX = "dopamine4.0.2_flax0.3_numpy/1"
 
 # Of the fixtures: 8*8*4*8 + 8 + 4*4*8*8 + 8 + 3*3*8*8 + 8 + 968*16 + 16 + 16*6 + 6.
 FIXTURE_PARAMETERS = 19_278
@@ -27,8 +27,8 @@ FIXTURE_PARAMETERS = 19_278
         ("dopamine4.0.6_flax0.6.11_jaxarray", "arrays of jax 0.4 and later"),
     ],
 )
-def test_a_jax_agent_is_told_with_its_generation(shared: Path, folder: str, arrays: str) -> None:
-    found = inspect_checkpoint(shared / "fixtures" / folder / "1")
+def test_a_jax_agent_is_told_with_its_generation(fixtures: Path, folder: str, arrays: str) -> None:
+    found = inspect_checkpoint(fixtures / folder / "1")
     assert (found.format, found.agent) == ("Dopamine agent, JAX", "DQN")
     assert found.details == (
         "pickle protocol 4",
@@ -43,15 +43,15 @@ def test_a_jax_agent_is_told_with_its_generation(shared: Path, folder: str, arra
     )
     assert [(one.number, one.is_complete) for one in found.checkpoints] == [(0, True), (1, True)]
     assert found.checkpoint_number == 1
-    assert inspect_checkpoint(shared / "fixtures" / folder / "1", 0).checkpoint_number == 0
+    assert inspect_checkpoint(fixtures / folder / "1", 0).checkpoint_number == 0
     assert found.replay is not None
     assert (found.replay.rows, found.replay.frame_shape) == (1000, (84, 84))
     assert found.is_sound
 
 
 @pytest.mark.parametrize("name", ["", "checkpoints", "checkpoints/tf_ckpt-199"])
-def test_a_tensorflow_agent_is_told(shared: Path, name: str) -> None:
-    found = inspect_checkpoint(shared / TENSORFLOW / name)
+def test_a_tensorflow_agent_is_told(fixtures: Path, name: str) -> None:
+    found = inspect_checkpoint(fixtures / TENSORFLOW / name)
     assert (found.format, found.agent) == ("Dopamine agent, TensorFlow", "DQN")
     assert (found.num_actions, found.num_parameters) == (6, FIXTURE_PARAMETERS)
     assert found.training_steps == 801
@@ -151,9 +151,9 @@ def test_a_misshapen_kernel_is_a_problem_that_names_it(
 
 
 def test_cut_off_tensorflow_data_is_a_problem_and_the_index_is_listed(
-    shared: Path, tmp_path: Path
+    fixtures: Path, tmp_path: Path
 ) -> None:
-    source = shared / TENSORFLOW / "checkpoints"
+    source = fixtures / TENSORFLOW / "checkpoints"
     for ending in ("index", "data-00000-of-00001"):
         shutil.copyfile(source / f"tf_ckpt-199.{ending}", tmp_path / f"tf_ckpt-199.{ending}")
     with (tmp_path / "tf_ckpt-199.data-00000-of-00001").open("r+b") as file:
@@ -167,8 +167,8 @@ def test_cut_off_tensorflow_data_is_a_problem_and_the_index_is_listed(
     assert found.layers == ()
 
 
-def test_a_replay_buffer_alone_is_told(shared: Path, tmp_path: Path) -> None:
-    for file in (shared / JAX / "checkpoints").glob("*_ckpt.1.gz"):
+def test_a_replay_buffer_alone_is_told(fixtures: Path, tmp_path: Path) -> None:
+    for file in (fixtures / JAX / "checkpoints").glob("*_ckpt.1.gz"):
         shutil.copyfile(file, tmp_path / file.name)
     found = inspect_checkpoint(tmp_path)
     assert found.format == "Dopamine replay buffer"
@@ -179,9 +179,9 @@ def test_a_replay_buffer_alone_is_told(shared: Path, tmp_path: Path) -> None:
     assert "$store$_reward_ckpt.1.gz" in the_problem(broken)
 
 
-def test_a_broken_replay_buffer_is_a_problem_of_its_agent(shared: Path, tmp_path: Path) -> None:
+def test_a_broken_replay_buffer_is_a_problem_of_its_agent(fixtures: Path, tmp_path: Path) -> None:
     agent = tmp_path / "1"
-    shutil.copytree(shared / JAX, agent)
+    shutil.copytree(fixtures / JAX, agent)
     column = agent / "checkpoints/$store$_action_ckpt.1.gz"
     column.chmod(0o600)
     column.write_bytes(column.read_bytes()[:200])

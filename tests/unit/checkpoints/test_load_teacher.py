@@ -17,9 +17,9 @@ from rrl_agents.checkpoints.teacher_directory import check_params
 from rrl_agents.networks.registry import make_network
 
 
-def test_the_bundled_pong_teacher_gives_the_recorded_q_values(shared: Path) -> None:
+def test_the_bundled_pong_teacher_gives_the_recorded_q_values(fixtures: Path) -> None:
     teacher = load_teacher("pong_dqn")
-    expected = np.load(shared / "teachers/pong_dqn/expected_q.npz", allow_pickle=False)
+    expected = np.load(fixtures / "pong_dqn/expected_q.npz", allow_pickle=False)
     network = make_network(teacher.card.network, teacher.card.num_actions)
     found = np.asarray(jax.jit(network.apply)(teacher.params, expected["states"]))
     # Some values are near 0; the others are about 1.

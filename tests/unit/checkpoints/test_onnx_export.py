@@ -72,9 +72,9 @@ def _assert_equal_to_flax(
     np.testing.assert_allclose(_run(model, observations), expected, rtol=1e-5, atol=tolerance)
 
 
-def test_the_exported_pong_teacher_gives_the_recorded_q_values(shared: Path) -> None:
+def test_the_exported_pong_teacher_gives_the_recorded_q_values(fixtures: Path) -> None:
     teacher = load_teacher("pong_dqn")
-    expected = np.load(shared / "teachers/pong_dqn/expected_q.npz", allow_pickle=False)
+    expected = np.load(fixtures / "pong_dqn/expected_q.npz", allow_pickle=False)
     model = export_onnx(
         teacher.card.network,
         teacher.params,

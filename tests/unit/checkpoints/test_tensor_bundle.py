@@ -22,7 +22,7 @@ from rrl_agents.checkpoints.tensorflow_files.tensor_bundle import (
 
 Arrays = dict[str, NDArray[Any]]
 
-FIXTURE = "fixtures/dopamine2.0.5_tf1/1/checkpoints/tf_ckpt-199"
+FIXTURE = "dopamine2.0.5_tf1/1/checkpoints/tf_ckpt-199"
 
 
 def save(prefix: Path, arrays: Arrays, slices: dict[str, str] | None = None) -> None:
@@ -60,12 +60,12 @@ def small(tmp_path: Path) -> Path:
     return tmp_path / "small"
 
 
-def test_an_agents_checkpoint_is_read_as_tensorflow_reads_it(shared: Path) -> None:
+def test_an_agents_checkpoint_is_read_as_tensorflow_reads_it(fixtures: Path) -> None:
     tf = pytest.importorskip("tensorflow")
-    found = read_tensor_bundle(shared / FIXTURE)
-    shapes = tf.train.load_checkpoint(str(shared / FIXTURE)).get_variable_to_shape_map()
+    found = read_tensor_bundle(fixtures / FIXTURE)
+    shapes = tf.train.load_checkpoint(str(fixtures / FIXTURE)).get_variable_to_shape_map()
     assert {name: list(array.shape) for name, array in found.items()} == shapes
-    check_against_tensorflow(shared / FIXTURE, found)
+    check_against_tensorflow(fixtures / FIXTURE, found)
 
 
 def test_numbers_are_read_and_other_types_listed(small: Path) -> None:

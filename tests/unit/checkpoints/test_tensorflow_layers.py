@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.tensorflow_files.layers import tensorflow_layers
 
-FIXTURE = "fixtures/dopamine2.0.5_tf1/1/checkpoints/tf_ckpt-199"
+FIXTURE = "dopamine2.0.5_tf1/1/checkpoints/tf_ckpt-199"
 
 SLIM = ("Conv", "Conv_1", "Conv_2", "fully_connected", "fully_connected_1")
 KERAS = ("conv2d", "conv2d_1", "conv2d_2", "dense", "dense_1")
@@ -114,9 +114,9 @@ def test_what_is_no_agent_is_an_error_that_lists_what_there_is(
         tensorflow_layers(tmp_path / "c")
 
 
-def test_the_agent_of_dopamine_2_has_the_shapes_its_own_description_lists(shared: Path) -> None:
-    tree = tensorflow_layers(shared / FIXTURE)
-    meta = json.loads((shared / FIXTURE).parents[2].joinpath("meta.json").read_text())
+def test_the_agent_of_dopamine_2_has_the_shapes_its_own_description_lists(fixtures: Path) -> None:
+    tree = tensorflow_layers(fixtures / FIXTURE)
+    meta = json.loads((fixtures / FIXTURE).parents[2].joinpath("meta.json").read_text())
     names = dict(zip(LINEN, SLIM, strict=True))
     for network, scope in (("online", "Online"), ("target", "Target")):
         assert list(tree[network]) == LINEN

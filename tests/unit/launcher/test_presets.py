@@ -32,7 +32,8 @@ COMMON: dict[str, object] = {
     "method.q_learning.update_period": 4,
     "method.q_learning.target_update_steps": 8_000,
     "method.q_learning.min_replay_size": 20_000,
-    "method.q_learning.initial_epsilon": 1.0,
+    # The recipe decides: 0.01 after an offline phase, else 1.
+    "method.q_learning.initial_epsilon": None,
     "method.q_learning.final_epsilon": 0.01,
     "method.q_learning.epsilon_decay_steps": 50_000,
     # Nature DQN, Dopamine's.
@@ -100,10 +101,8 @@ FINE_TUNING: dict[str, object] = COMMON | {
     "method.q_learning.n_step": 1,
     "method.learning_rate": 1e-5,
     "online_steps": 30 * 250_000,
-    # Open in the paper; the released code's file says 250,000, and goes on with the teacher's own
-    # count of steps, so that its exploration is at its end from the beginning.
+    # Open in the paper; the released code's file says 250,000.
     "method.q_learning.epsilon_decay_steps": 250_000,
-    "method.q_learning.initial_epsilon": 0.01,
 }
 
 TABLE: dict[str, tuple[str, dict[str, object]]] = {

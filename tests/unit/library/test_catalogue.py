@@ -87,10 +87,10 @@ def test_path_tricks_are_no_names(part: str) -> None:
 
 
 def test_a_fetched_agent_knows_its_game(
-    cache: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, fixtures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put_fetched(cache, "Pong/dqn400-run1")
-    fixture = shared / "fixtures/dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints"
+    fixture = fixtures / "dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints"
     shutil.copytree(fixture, path / "checkpoints")
     located = catalogue.locate("Pong/dqn400-run1")
     assert load_teacher(located).card.game == "Pong"
@@ -105,10 +105,10 @@ def test_a_fetched_agent_knows_its_game(
 @pytest.mark.parametrize(
     "content", ["", "{}", "[]", '{"game": 3}', '{"game": "../.."}', "[" * 9999]
 )
-def test_a_source_that_says_no_game_is_an_error(cache: Path, shared: Path, content: str) -> None:
+def test_a_source_that_says_no_game_is_an_error(cache: Path, fixtures: Path, content: str) -> None:
     path = put_fetched(cache, "Pong/dqn400-run1")
     shutil.copytree(
-        shared / "fixtures/dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints", path / "checkpoints"
+        fixtures / "dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints", path / "checkpoints"
     )
     (path / "source.json").write_text(content)
     with pytest.raises(ValueError, match=r"source\.json"):

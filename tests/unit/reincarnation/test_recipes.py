@@ -64,10 +64,6 @@ def test_qdagger_has_the_clocks_of_the_paper() -> None:
     # 8,000 agent steps at one update per 4 are 2,000 updates, in both stages.
     assert recipe.target_update_period(Stage.OFFLINE) == 2_000
     assert recipe.target_update_period(Stage.ONLINE) == 2_000
-    # Epsilon stays 1 for the 20,000 steps that fill replay, then decays over 50,000.
-    assert recipe.epsilon(20_000) == 1.0
-    assert recipe.epsilon(45_000) == pytest.approx(0.505)
-    assert recipe.epsilon(70_000) == pytest.approx(0.01)
     assert recipe.q_learning.n_step == 3 and recipe.q_learning.discount == 0.99
     assert recipe.syncs_target_before_online
 
@@ -153,12 +149,76 @@ def test_pretraining_is_conservative_offline_and_plain_online(
     assert not recipe.needs_teacher(ONLINE)
 
 
-def test_fine_tuning_goes_on_from_the_teacher_and_explores_little() -> None:
+def test_fine_tuning_starts_from_the_teachers_weights_and_data() -> None:
     recipe = fine_tuning(FineTuningConfig())
     assert recipe.initial_weights == "teacher" and recipe.reloads_data
     assert recipe.learning_rate(ONLINE) == 1e-5
-    assert recipe.epsilon(0) == recipe.epsilon(10**6) == 0.01
     assert not recipe.needs_teacher_data
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        qdagger(QDaggerConfig()),
+        # Shorter than the decay of 50,000 steps: the rule asks for an offline stage, not its length.
+        qdagger(QDaggerConfig(offline_updates=1)),
+        dagger(DaggerConfig()),
+        ql_dagger(QlDaggerConfig()),
+        dqfd(DqfdConfig()),
+        offline_pretraining(OfflinePretrainingConfig()),
+        rehearsal(RehearsalConfig()),
+        fine_tuning(FineTuningConfig()),
+    ],
+    ids=lambda recipe: f"{recipe.name}-{recipe.offline_updates}",
+)
+def test_a_student_that_can_already_play_explores_little_from_its_first_step(
+    recipe: Recipe,
+) -> None:
+    epsilon = recipe.exploration(noisy=False)
+    assert {epsilon(steps) for steps in (0, 1, 20_000, 10**6)} == {0.01}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        kickstarting(KickstartingConfig()),
+        jsrl(JsrlConfig()),
+        qdagger(QDaggerConfig(offline_updates=0)),
+    ],
+    ids=lambda recipe: recipe.name,
+)
+def test_without_an_offline_stage_exploration_falls_from_the_first_step(recipe: Recipe) -> None:
+    epsilon = recipe.exploration(noisy=False)
+    # 0.01 + 0.99 (50,000 - steps) / 50,000: halfway 0.505.
+    assert [epsilon(steps) for steps in (0, 25_000, 50_000, 70_000)] == pytest.approx(
+        [1.0, 0.505, 0.01, 0.01]
+    )
+
+
+def test_tabula_rasa_explores_as_dopamines_dqn() -> None:
+    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    epsilon = tabula_rasa(TabulaRasaConfig()).exploration(noisy=False)
+    for steps in (0, 20_000, 20_001, 45_000, 70_000, 10**6):
+        expected = dqn_agent.linearly_decaying_epsilon(50_000, steps, 20_000, 0.01)
+        assert epsilon(steps) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "config", [TabulaRasaConfig(), QDaggerConfig(), JsrlConfig(), FineTuningConfig()]
+)
+def test_noisy_students_explore_by_their_noise_alone(config: MethodConfig) -> None:
+    full_rainbow_agent = pytest.importorskip("dopamine.jax.agents.full_rainbow.full_rainbow_agent")
+    epsilon = make_recipe(config).exploration(noisy=True)
+    for steps in (0, 25_000, 10**6):
+        # Dopamine's Rainbow takes this schedule where its network is noisy.
+        assert epsilon(steps) == full_rainbow_agent.zero_epsilon(50_000, steps, 20_000, 0.01)
+
+
+def test_an_initial_epsilon_that_is_given_counts() -> None:
+    explores = QLearningConfig(initial_epsilon=0.5, epsilon_decay_steps=100)
+    epsilon = qdagger(QDaggerConfig(q_learning=explores)).exploration(noisy=False)
+    # Halfway from 0.5 to 0.01.
+    assert [epsilon(steps) for steps in (0, 50, 100)] == pytest.approx([0.5, 0.255, 0.01])
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ pytest.importorskip("onnxruntime")
 from services.teacher.backends.onnx_policy import OnnxPolicy  # noqa: E402
 from services.teacher.backends.onnx_sessions import usable_cores  # noqa: E402
 
-SHARED = Path(__file__).parents[3] / "../shared"
+RECORDED = Path(__file__).parents[2] / "fixtures/pong_dqn/expected_q.npz"
 SHAPE = (10, 5, 2)
 
 
@@ -79,10 +79,7 @@ def _observations(rows: int) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def recorded() -> Any:
-    path = SHARED / "teachers/pong_dqn/expected_q.npz"
-    if not path.is_file():
-        pytest.skip("the folder of shared fixtures is not beside the repository")
-    return np.load(path, allow_pickle=False)
+    return np.load(RECORDED, allow_pickle=False)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from rrl_agents.checkpoints.dopamine_replay.npy_column import read_whole
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
 from rrl_agents.checkpoints.recorded_rows import RowChunk, transition_starts
 
-SHARED = Path(__file__).parents[4] / "../shared"
-FIXTURES = (
+FIXTURES = Path(__file__).parents[3] / "fixtures"
+RECORDED = (
     ("dopamine4.0.2_flax0.3_numpy", 0),
     ("dopamine4.0.2_flax0.3_numpy", 1),
     ("dopamine4.0.5_flax0.6_devicearray", 0),
@@ -177,14 +177,11 @@ def check_equal(directory: Path, number: int, horizon: int) -> int:
 
 
 @pytest.mark.parametrize("horizon", [1, 3, 5])
-@pytest.mark.parametrize(("fixture", "number"), FIXTURES)
+@pytest.mark.parametrize(("fixture", "number"), RECORDED)
 def test_every_transition_of_the_fixtures_equals_dopamines(
     fixture: str, number: int, horizon: int
 ) -> None:
-    directory = SHARED / "fixtures" / fixture / "1/checkpoints"
-    if not directory.is_dir():
-        pytest.skip("the folder of shared fixtures is not beside the repository")
-    check_equal(directory, number, horizon)
+    check_equal(FIXTURES / fixture / "1/checkpoints", number, horizon)
 
 
 # Rows: 3 of padding and the steps of each episode.

@@ -467,7 +467,6 @@ SINGLE: list[tuple[str, str, str, object]] = [
     ),
     ("qdagger_dqn", "ReincarnationDQNAgent.data_augmentation=True", "student.random_shift", 4),
     ("qdagger_rainbow", "JaxFullRainbowAgent.noisy=True", "network.noisy", True),
-    ("qdagger_rainbow", "JaxFullRainbowAgent.noisy=True", "method.q_learning.final_epsilon", 0.0),
     ("qdagger_rainbow", "JaxFullRainbowAgent.vmax=5", "network.value_bound", 5.0),
     (
         "qdagger_rainbow",
