@@ -19,12 +19,11 @@ class FineTuningConfig:
     """Settings of fine-tuning.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 1-step returns; a student that can play
-            explores little from the beginning.
+        q_learning: Settings shared by all methods, with 1-step returns.
         learning_rate: Adam's rate, above 0; low, so that what is known is not unlearned.
     """
 
-    q_learning: QLearningConfig = QLearningConfig(n_step=1, initial_epsilon=0.01)
+    q_learning: QLearningConfig = QLearningConfig(n_step=1)
     learning_rate: float = 1e-5
 
 

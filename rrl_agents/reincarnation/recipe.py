@@ -11,7 +11,10 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from rrl_agents.behaviour.guide import Guide
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.schedules.exploration_epsilon import linear_decay
+from rrl_agents.students.config import StudentConfig
+from rrl_agents.training.balance import balanced_terms
 from rrl_agents.training.objective import Term
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Progress, Stage
@@ -42,6 +45,8 @@ class Recipe:
         syncs_target_before_online: Whether the target network is set to the online network when
             the online stage begins.
         fresh_optimiser_online: Whether the optimiser forgets its moments then.
+        epsilon_waits_for_replay: Whether epsilon decays from `min_replay_size` decisions on, as in
+            Dopamine, instead of from the first, as in the released code of Agarwal et al., 2022.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Recipe:
     reloads_data: bool = False
     syncs_target_before_online: bool = False
     fresh_optimiser_online: bool = False
+    epsilon_waits_for_replay: bool = False
 
     def __post_init__(self) -> None:
         """Refuse terms that could not be told apart, and counts that are none."""
@@ -65,6 +71,11 @@ class Recipe:
             raise ValueError(f"terms are named {names}; a recipe needs one or more, all different")
         if self.offline_updates < 0:
             raise ValueError(f"offline_updates is {self.offline_updates}; use 0 or more")
+
+    @property
+    def plays_from_the_start(self) -> bool:
+        """Whether the student can already play when it first acts."""
+        return self.offline_updates > 0 or self.initial_weights == "teacher"
 
     @property
     def needs_teacher_data(self) -> bool:
@@ -81,19 +92,35 @@ class Recipe:
         beginning = Progress(random_return=random_return)
         return self.needs_teacher(beginning) or self.teacher_acts(actor_steps=0)
 
+    def for_student(self, network: NetworkConfig, student: StudentConfig) -> Recipe:
+        """The recipe with the coefficients that its terms have beside a student's TD loss."""
+        return dataclasses.replace(self, terms=balanced_terms(self.terms, network, student))
+
     def term_weights(self, progress: Progress) -> dict[str, float]:
         """Factor of each term in the loss: its schedule times its coefficient."""
         return {term.name: term.coefficient * term.weight(progress) for term in self.terms}
 
-    def epsilon(self, actor_steps: int) -> float:
-        """Exploration rate of the actors; constant until replay is filled, then a line."""
-        schedule = linear_decay(
-            initial_epsilon=self.q_learning.initial_epsilon,
-            final_epsilon=self.q_learning.final_epsilon,
-            decay_steps=self.q_learning.epsilon_decay_steps,
-            warmup_steps=self.q_learning.min_replay_size,
+    def exploration(self, *, noisy: bool) -> Callable[[int], float]:
+        """Exploration rate of the actors, `actor_steps -> epsilon`.
+
+        In the released code the clock of epsilon counts offline updates, too: after an offline
+        stage, and with a teacher's weights and clock, the student explores with the final value.
+
+        Args:
+            noisy: Whether the student's network is noisy: the noise alone explores, epsilon is 0.
+        """
+        if noisy:
+            return lambda actor_steps: 0.0
+        settings = self.q_learning
+        initial = settings.initial_epsilon
+        if initial is None:
+            initial = settings.final_epsilon if self.plays_from_the_start else 1.0
+        return linear_decay(
+            initial_epsilon=initial,
+            final_epsilon=settings.final_epsilon,
+            decay_steps=settings.epsilon_decay_steps,
+            warmup_steps=settings.min_replay_size if self.epsilon_waits_for_replay else 0,
         )
-        return schedule(actor_steps)
 
     def target_update_period(self, stage: Stage) -> int:
         """Updates between copies to the target network in a stage."""

@@ -34,4 +34,5 @@ def tabula_rasa(config: TabulaRasaConfig) -> Recipe:
         q_learning=config.q_learning,
         terms=(temporal_difference(),),
         learning_rate=constant(config.learning_rate),
+        epsilon_waits_for_replay=True,
     )

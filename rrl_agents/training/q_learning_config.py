@@ -28,10 +28,10 @@ class QLearningConfig:
         target_update_steps: Decisions between copies to the target network; a multiple of
             `update_period`. Offline an update counts as `update_period` decisions.
         min_replay_size: Decisions in replay before online updates begin.
-        initial_epsilon: Exploration rate before its decay, in [0, 1]; below 1 for students that can
-            play from the beginning.
+        initial_epsilon: Exploration rate before its decay, in [0, 1]; None lets the method decide:
+            `final_epsilon` for a student that can already play, else 1 (`Recipe.exploration`).
         final_epsilon: Exploration rate after its decay, in [0, 1].
-        epsilon_decay_steps: Decisions the decay lasts; it begins at `min_replay_size`.
+        epsilon_decay_steps: Decisions the decay lasts.
         optimiser: Adam or RMSProp, beside its learning rate.
     """
 
@@ -41,7 +41,7 @@ class QLearningConfig:
     update_period: int = 4
     target_update_steps: int = 8_000
     min_replay_size: int = 20_000
-    initial_epsilon: float = 1.0
+    initial_epsilon: float | None = None
     final_epsilon: float = 0.01
     epsilon_decay_steps: int = 50_000
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -54,8 +54,9 @@ class QLearningConfig:
         if not 0.0 <= self.discount < 1.0:
             raise ValueError(f"discount is {self.discount}; use at least 0 and below 1")
         for name in ("initial_epsilon", "final_epsilon"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}; use 0 to 1")
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}; use 0 to 1")
         if self.target_update_steps % self.update_period != 0:
             raise ValueError(
                 f"target_update_steps is {self.target_update_steps}; use a multiple of "

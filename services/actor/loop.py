@@ -104,6 +104,7 @@ class Actor:
         )
         self._taught_by: TeacherDescription | None = None
         self._policy = make_policy(make_network(config.network, spec.num_actions))
+        self._epsilon = self._recipe.exploration(noisy=config.network.noisy)
         self._random = np.random.default_rng(config.seed)
         self._learner = WeightClient(config.learner_address, Purpose.ACT, security=config.peers)
         self._poller: WeightPoller | None = None
@@ -265,12 +266,6 @@ class Actor:
         if self._turns is None or self._taught_by is None:
             return np.zeros(len(episode_start), bool)
         return self._turns.next(episode_start, actor_steps, self._random)
-
-    def _epsilon(self, actor_steps: int) -> float:
-        """Noise in the weights explores by itself, as in Dopamine's Rainbow."""
-        if self._config.network.noisy:
-            return self._recipe.q_learning.final_epsilon
-        return self._recipe.epsilon(actor_steps)
 
     def _view(self) -> ActingView:
         view = self._poller.latest if self._poller is not None else None

@@ -73,11 +73,7 @@ _DRQ = QLearningConfig(
 # The paper has both kinds of guide; the released code's file has the mixture.
 _JSRL = JsrlConfig(mixture_share=1.0)
 
-# The released code goes on with the teacher's own count of steps, at which its exploration has long
-# ended; its decay is given as 250,000 steps all the same.
-_FINE_TUNING = FineTuningConfig(
-    q_learning=QLearningConfig(n_step=1, initial_epsilon=0.01, epsilon_decay_steps=250_000)
-)
+_FINE_TUNING = FineTuningConfig(q_learning=QLearningConfig(n_step=1, epsilon_decay_steps=250_000))
 
 PAPER_PRESETS: Mapping[str, PaperPreset] = {
     "qdagger_dqn": PaperPreset(

@@ -14,7 +14,9 @@ from services.launcher.settings import Settings
 ONLINE_OPTIMISER = "create_optimizer"
 OFFLINE_OPTIMISER = "create_pretraining_optimizer"
 
-LINEAR_EPSILONS = ("reincarnation_linearly_decaying_epsilon", "linearly_decaying_epsilon")
+_DOPAMINES_EPSILON = "linearly_decaying_epsilon"
+
+LINEAR_EPSILONS = ("reincarnation_linearly_decaying_epsilon", _DOPAMINES_EPSILON)
 """Schedules along a line: of the released code, without a warm-up, and of Dopamine."""
 
 
@@ -33,7 +35,7 @@ def q_learning_settings(values: Values, agent: Agent, spent: Budget) -> Settings
         "update_period": values.whole("JaxDQNAgent.update_period"),
         "target_update_steps": values.whole("JaxDQNAgent.target_update_period"),
         "min_replay_size": values.whole("JaxDQNAgent.min_replay_history"),
-        **_epsilon(values, agent),
+        **_epsilon(values, agent, spent),
         **{f"optimiser.{name}": value for name, value in _optimiser(values, agent).items()},
     }
     return {f"method.q_learning.{name}": value for name, value in settings.items()}
@@ -65,24 +67,31 @@ def _replay_number(values: Values, agent: Agent, spent: Budget, name: str) -> in
     return number
 
 
-def _epsilon(values: Values, agent: Agent) -> Settings:
+def _epsilon(values: Values, agent: Agent, spent: Budget) -> Settings:
+    """Its numbers; the recipe decides where it begins, and that noisy networks do without it."""
     final = values.number("JaxDQNAgent.epsilon_train")
-    decay = {"epsilon_decay_steps": values.whole("JaxDQNAgent.epsilon_decay_period")}
+    decay_steps = values.whole("JaxDQNAgent.epsilon_decay_period")
+    settings = {"epsilon_decay_steps": decay_steps, "final_epsilon": final}
     if agent.is_rainbow and values.flag("JaxFullRainbowAgent.noisy"):
-        # The noise explores.
-        return {**decay, "initial_epsilon": 0.0, "final_epsilon": 0.0}
+        return settings
     schedule = values.reference(
         f"{'JaxFullRainbowAgent' if agent.is_rainbow else agent.base_class}.epsilon_fn"
     )
-    # Fine-tuning counts on from its teacher's steps, at which the decay has long ended.
-    constant = schedule not in LINEAR_EPSILONS or agent.name == "reloaded_dqn"
-    if schedule == LINEAR_EPSILONS[0] and not constant:
+    if schedule not in LINEAR_EPSILONS:
+        return {**settings, "initial_epsilon": final}
+    if 0 < spent.offline_updates < decay_steps:
         values.note(
-            "exploration begins to fall when JaxDQNAgent.min_replay_history steps are stored, in "
-            "the released code with the first step"
+            f"exploration has its final epsilon, {final}, from the first online step; in the "
+            f"released code {spent.offline_updates} offline updates are only a part of "
+            f"JaxDQNAgent.epsilon_decay_period = {decay_steps}"
         )
-    initial = final if constant else 1.0
-    return {**decay, "initial_epsilon": initial, "final_epsilon": final}
+    starts_at_one = spent.offline_updates == 0 and agent.name != "reloaded_dqn"
+    if schedule == _DOPAMINES_EPSILON and starts_at_one:
+        values.note(
+            "exploration begins to fall with the first step, in Dopamine's schedule when "
+            "JaxDQNAgent.min_replay_history steps are stored"
+        )
+    return settings
 
 
 def _optimiser(values: Values, agent: Agent) -> Settings:

@@ -160,7 +160,7 @@ def test_fine_tuning_starts_from_the_teachers_weights_and_data() -> None:
     "recipe",
     [
         qdagger(QDaggerConfig()),
-        # Shorter than the decay of 50,000 steps: the rule asks for an offline stage, not its length.
+        # Shorter than the decay of 50,000 steps: that there is an offline stage is what counts.
         qdagger(QDaggerConfig(offline_updates=1)),
         dagger(DaggerConfig()),
         ql_dagger(QlDaggerConfig()),

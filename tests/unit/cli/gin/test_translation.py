@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.training.train_state import OptimiserConfig
 from services.cli.gin.command import translated
 from services.cli.gin.flags import parse_flags
@@ -498,6 +499,43 @@ def test_a_binding_becomes_its_setting(
 ) -> None:
     config, _ = translate(breakout, agent, binding, file=f"{agent}.gin")
     assert known_settings(config)[setting] == value
+
+
+def test_a_noisy_rainbow_explores_by_its_noise_alone(breakout: Path) -> None:
+    noisy = "JaxFullRainbowAgent.noisy = True"
+    config, _ = translate(breakout, "qdagger_rainbow", noisy, file="qdagger_rainbow.gin")
+    epsilon = make_recipe(config.method).exploration(noisy=config.network.noisy)
+    assert epsilon(0) == epsilon(10**6) == 0.0
+
+
+def test_a_constant_epsilon_stays_constant(breakout: Path) -> None:
+    constant = "ReincarnationDQNAgent.epsilon_fn = @identity_epsilon"
+    config, _ = translate(breakout, "jsrl_dqn", constant, file="jsrl_dqn.gin")
+    epsilon = make_recipe(config.method).exploration(noisy=False)
+    assert epsilon(0) == epsilon(10**6) == 0.01
+
+
+@pytest.mark.parametrize(
+    ("agent", "bindings", "note"),
+    [
+        # 10 x 1,000 updates of a decay over 50,000.
+        (
+            "qdagger_dqn",
+            ("RunnerWithTeacher.num_pretraining_steps = 1000",),
+            "10000 offline updates are only a part of JaxDQNAgent.epsilon_decay_period = 50000",
+        ),
+        (
+            "jsrl_dqn",
+            ("ReincarnationDQNAgent.epsilon_fn = @linearly_decaying_epsilon",),
+            "in Dopamine's schedule when JaxDQNAgent.min_replay_history steps are stored",
+        ),
+    ],
+)
+def test_exploration_that_differs_from_the_released_codes_is_listed(
+    agent: str, bindings: tuple[str, ...], note: str, breakout: Path
+) -> None:
+    assert note in translate(breakout, agent, *bindings, file=f"{agent}.gin")[1]
+    assert "exploration" not in translate(breakout, agent, file=f"{agent}.gin")[1]
 
 
 @pytest.mark.parametrize(("number", "method"), [(2, "QlDaggerConfig"), (3, "DaggerConfig")])
