@@ -24,7 +24,7 @@ FROM packages AS code
 COPY locks/images/build.lock /tmp/
 RUN pip install --no-cache-dir --require-hashes -r /tmp/build.lock
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY protos protos
 COPY rrl_agents rrl_agents
 COPY services services

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from services.shared.errors import UserError
+from services.shared.installation import ADVICE, Side
 from services.shared.logging import complain
 
 
@@ -24,16 +25,19 @@ class Command:
         function: Its name there. One that ends in `_main` parses the remaining arguments itself;
             of any other the parameters are the flags.
         summary: One line for `rrl --help`.
-        extra: What to install for it.
+        extra: Which packages it needs.
         role: The role whose process it is, where it is one's: its errors are log lines, too.
     """
 
     module: str
     function: str
     summary: str
-    extra: str = "train"
+    extra: Side = "train"
     role: str | None = None
 
+
+_OURS = ("services", "rrl_agents", "protos")
+"""A module of ours that cannot be found is our own mistake: its traceback stays."""
 
 COMMANDS = {
     "demo": Command(
@@ -225,6 +229,12 @@ def run(arguments: list[str]) -> int:
     except UserError as error:
         complain(f"rrl {name}: {_printable(str(error))}", role=command.role)
         return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in _OURS:
+            raise
+        missing = f"it needs the package {error.name}, which is not in this environment"
+        complain(f"rrl {name}: {missing}; {ADVICE[command.extra]}", role=command.role)
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -240,14 +250,7 @@ def _printable(text: str) -> str:
 
 
 def _load(command: Command, name: str) -> Callable[[list[str]], None]:
-    try:
-        function = getattr(importlib.import_module(command.module), command.function)
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] in ("services", "rrl_agents"):
-            raise
-        raise UserError(
-            f"this command needs the package {error.name}: pip install 'rrl[{command.extra}]'"
-        ) from error
+    function = getattr(importlib.import_module(command.module), command.function)
     if command.function.endswith("_main"):
         parses_itself: Callable[[list[str]], None] = function
         return parses_itself

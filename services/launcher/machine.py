@@ -12,6 +12,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+_DISTRIBUTION = "rrl-agents"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-reverb", "ale-py")
 _CPU_INFO = Path("/proc/cpuinfo")
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -33,7 +34,7 @@ def describe_hardware() -> str:
 
 def code_version() -> str:
     """Version of this package; with the commit where it is run from a git checkout of its own."""
-    version = f"rrl {_version('rrl') or 'of unknown version'}"
+    version = f"{_DISTRIBUTION} {_version(_DISTRIBUTION) or 'of unknown version'}"
     file = Path(__file__).resolve()
     # Installed packages may lie in somebody else's checkout, which does not track this file.
     tracked = _output("git", "-C", str(file.parent), "ls-files", "--", file.name)

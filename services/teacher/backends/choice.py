@@ -11,6 +11,7 @@ import numpy as np
 
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.shared.errors import UserError
+from services.shared.installation import ADVICE
 from services.teacher.backends.jax_policy import JaxPolicy
 from services.teacher.policy import Policy, warm_up
 
@@ -65,10 +66,7 @@ def check_has_onnx(what: str, else_do: str = "") -> None:
     """
     if not has_onnx():
         advice = f", {else_do}" if else_do else ""
-        raise UserError(
-            f"{what} needs onnx and onnxruntime: install them with "
-            f"`pip install 'rrl[teacher]'`{advice}"
-        )
+        raise UserError(f"{what} needs onnx and onnxruntime: {ADVICE['teacher']}{advice}")
 
 
 def fastest(policies: Sequence[Policy], sizes: Sequence[int]) -> Policy:

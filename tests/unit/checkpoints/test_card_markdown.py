@@ -62,7 +62,7 @@ STUDENT = TeacherCard(
         hardware="2 cores of a CPU, no GPU",
     ),
     command="rrl train qdagger --run runs/pong-1",
-    code_version="rrl 0.1.0",
+    code_version="rrl-agents 0.1.0",
     parents=(Parent(relations=("teacher",), card=TEACHER),),
     parameters_sha256="b" * 64,
 )
@@ -110,7 +110,7 @@ def test_a_reader_finds_what_it_cost_and_what_the_line_cost() -> None:
 def test_a_reader_finds_the_command_the_code_and_the_parents() -> None:
     text = card_markdown(STUDENT)
     assert "\n    rrl train qdagger --run runs/pong-1\n" in text
-    assert "rrl 0.1.0" in text
+    assert "rrl-agents 0.1.0" in text
     parent = ["teacher", "dqn400", "DQN \\(Adam\\)", "18.50 ± 1.25", f"`{'a' * 12}`"]
     assert parent in rows(text)
 

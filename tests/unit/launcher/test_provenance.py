@@ -58,7 +58,7 @@ def test_a_run_notes_its_command_code_and_hardware_and_its_teachers_whole_card(
     assert parent.card == read_card(catch_teacher)
     (session,) = noted.sessions
     assert session.command == "rrl train qdagger --run 'my run'"
-    assert session.code_version.startswith("rrl 0.")
+    assert session.code_version.startswith("rrl-agents 0.")
     assert {package.split()[0] for package in session.packages} >= {"python", "jax", "numpy"}
     assert " cores of " in session.hardware
     assert session.started.endswith("+00:00")
@@ -172,7 +172,7 @@ def test_a_machine_without_git_or_gpu_tools_is_described_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.code_version().startswith("rrl 0.")
+    assert machine.code_version().startswith("rrl-agents 0.")
     assert "commit" not in machine.code_version()
     assert machine.describe_hardware().endswith("no GPU")
 

@@ -130,7 +130,7 @@ def test_a_finished_runs_student_is_told_whole(
     assert " cores of " in card.compute.hardware
     assert "a run of qdagger, finished after 50 offline and 25 online updates" in card.made
     assert "n_step 3" in card.made
-    assert card.code_version.startswith("rrl 0.")
+    assert card.code_version.startswith("rrl-agents 0.")
     (parent,) = card.parents
     assert parent.relations == ("teacher",)
     assert parent.card.to_json() == (catch_teacher / "card.json").read_text()
