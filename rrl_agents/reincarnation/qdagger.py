@@ -3,7 +3,7 @@
 arXiv:2206.01626, section 4.1; the numbers are those of its QDagger-DQN. Beside it its relatives:
 kickstarting (Schmitt et al., 2018, arXiv:1803.03835), which has no offline stage, and the two
 ablations of the paper: DAgger (Ross et al., 2011) alone, without the Q-learning term, and
-QL + DAgger, whose weaning does not look at the score.
+QL + DAgger. As in the released code these two are never weaned: lambda stays 1.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rrl_agents.reincarnation.terms import (
     distillation_from_teacher,
     temporal_difference,
 )
-from rrl_agents.schedules.learning_rate import following_weaning
-from rrl_agents.schedules.weaning import until_matching_teacher, until_time_is_up
+from rrl_agents.schedules.learning_rate import constant, following_weaning
+from rrl_agents.schedules.weaning import never_weaned, until_matching_teacher
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Progress, Stage
 
@@ -76,101 +76,90 @@ class KickstartingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DaggerConfig:
-    """Settings of DAgger alone: those of QDagger; its Q-learning term has the coefficient 0.
+    """Settings of DAgger alone; its Q-learning term has the coefficient 0.
 
     Attributes:
         q_learning: Settings shared by all methods, with 3-step returns.
         distillation: How the student is drawn towards the teacher.
-        weaning: When it is weaned off, with a look at its score; nothing is learned afterwards.
+        learning_rate: Adam's rate, above 0.
         offline_updates: Gradient steps on the teacher's data, at least 0.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
     distillation: DistillationConfig = DistillationConfig()
-    weaning: WeaningConfig = WeaningConfig()
+    learning_rate: float = 1e-4
     offline_updates: int = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QlDaggerConfig:
-    """Settings of QL + DAgger: those of QDagger; lambda is 1 until its time is up.
+    """Settings of QL + DAgger.
 
     Attributes:
         q_learning: Settings shared by all methods, with 3-step returns.
         distillation: How the student is drawn towards the teacher.
-        weaning: When lambda ends, whatever the score.
+        learning_rate: Adam's rate, above 0.
         offline_updates: Gradient steps on the teacher's data, at least 0.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
     distillation: DistillationConfig = DistillationConfig()
-    weaning: WeaningConfig = WeaningConfig()
+    learning_rate: float = 1e-4
     offline_updates: int = 1_000_000
 
 
 def qdagger(config: QDaggerConfig) -> Recipe:
     """Put QDagger together: TD and distillation, lambda 1 offline, then weaned by the score."""
-    return _distilling(
-        "qdagger",
-        config.q_learning,
-        config.distillation,
-        config.weaning,
-        offline_updates=config.offline_updates,
-    )
+    return _weaned("qdagger", config, offline_updates=config.offline_updates)
 
 
 def kickstarting(config: KickstartingConfig) -> Recipe:
     """Put kickstarting together: QDagger's loss and weaning, online only."""
-    return _distilling(
-        "kickstarting", config.q_learning, config.distillation, config.weaning, offline_updates=0
-    )
+    return _weaned("kickstarting", config, offline_updates=0)
 
 
 def dagger(config: DaggerConfig) -> Recipe:
     """Put DAgger together: distillation alone, on the teacher's data and then on the student's."""
-    return _distilling(
-        "dagger",
-        config.q_learning,
-        config.distillation,
-        config.weaning,
-        offline_updates=config.offline_updates,
-        td_coefficient=0.0,
-    )
+    return _never_weaned("dagger", config, td_coefficient=0.0)
 
 
 def ql_dagger(config: QlDaggerConfig) -> Recipe:
-    """Put QL + DAgger together: QDagger with a lambda that only time ends."""
-    return _distilling(
-        "ql_dagger",
-        config.q_learning,
-        config.distillation,
-        config.weaning,
-        offline_updates=config.offline_updates,
-        weaned_by_score=False,
-    )
+    """Put QL + DAgger together: QDagger with a lambda of 1 throughout."""
+    return _never_weaned("ql_dagger", config, td_coefficient=1.0)
 
 
-def _distilling(
-    name: str,
-    q_learning: QLearningConfig,
-    distillation: DistillationConfig,
-    weaning: WeaningConfig,
-    *,
-    offline_updates: int,
-    td_coefficient: float = 1.0,
-    weaned_by_score: bool = True,
+def _weaned(
+    name: str, config: QDaggerConfig | KickstartingConfig, *, offline_updates: int
 ) -> Recipe:
+    weaning = config.weaning
     return Recipe(
         name=name,
-        q_learning=q_learning,
-        terms=(temporal_difference(td_coefficient), distillation_from_teacher(distillation)),
+        q_learning=config.q_learning,
+        terms=(temporal_difference(), distillation_from_teacher(config.distillation)),
         offline_updates=offline_updates,
-        weaning_weight=(until_matching_teacher if weaned_by_score else until_time_is_up)(
-            weaning.wean_steps
-        ),
+        weaning_weight=until_matching_teacher(weaning.wean_steps),
         learning_rate=following_weaning(
             taught=weaning.taught_learning_rate, weaned=weaning.weaned_learning_rate
         ),
+        teacher_share=teacher_data_offline,
+        needs_teacher=taught,
+        syncs_target_before_online=True,
+    )
+
+
+def _never_weaned(
+    name: str, config: DaggerConfig | QlDaggerConfig, *, td_coefficient: float
+) -> Recipe:
+    return Recipe(
+        name=name,
+        q_learning=config.q_learning,
+        terms=(
+            temporal_difference(td_coefficient),
+            distillation_from_teacher(config.distillation),
+        ),
+        offline_updates=config.offline_updates,
+        weaning_weight=never_weaned,
+        learning_rate=constant(config.learning_rate),
         teacher_share=teacher_data_offline,
         needs_teacher=taught,
         syncs_target_before_online=True,

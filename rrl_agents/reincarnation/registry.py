@@ -60,12 +60,12 @@ METHODS: Mapping[str, Method[Any]] = {
     "dagger": Method(
         config_class=DaggerConfig,
         build=dagger,
-        summary="Ablation: distillation alone, without Q-learning",
+        summary="Ablation: distillation alone, without Q-learning, and never weaned",
     ),
     "ql_dagger": Method(
         config_class=QlDaggerConfig,
         build=ql_dagger,
-        summary="Ablation: QDagger whose weaning does not look at the score",
+        summary="Ablation: QDagger that is never weaned",
     ),
     "dqfd": Method(
         config_class=DqfdConfig,

@@ -50,19 +50,10 @@ def until_matching_teacher(wean_steps: int) -> Callable[[Progress], float]:
     return weight
 
 
-def until_time_is_up(wean_steps: int) -> Callable[[Progress], float]:
-    """Lambda without the score: 1 until `wean_steps` decisions of the students, 0 from then on.
-
-    The ablation of QDagger that the paper calls QL + DAgger.
-
-    Args:
-        wean_steps: Decisions of the students at which weaning ends, at least 0.
-    """
-
-    def weight(progress: Progress) -> float:
-        return weaning_weight(progress, None, wean_steps)
-
-    return weight
+def never_weaned(progress: Progress) -> float:
+    """Lambda of the paper's ablations, 1 throughout: neither score nor time ends it."""
+    del progress
+    return 1.0
 
 
 def _student_score(progress: Progress) -> float | None:

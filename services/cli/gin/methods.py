@@ -44,28 +44,29 @@ def _until(steps: int, spent: Budget) -> int:
 def _qdagger(values: Values, agent: Agent, spent: Budget) -> tuple[str, Settings]:
     own = agent.own_class
     method = _qdagger_or_ablation(values, own) if agent.is_rainbow else "qdagger"
-    is_weaned = method == "qdagger"
+    taught_learning_rate = values.number("create_linear_schedule.initial_lr")
     settings: dict[str, object] = {
         "method.distillation.loss": _distillation_loss(values, agent),
         "method.distillation.temperature": values.number(f"{own}.distill_temperature"),
         "method.distillation.coefficient": values.number(f"{own}.distill_loss_coefficient"),
-        "method.weaning.wean_steps": _until(values.whole(f"{own}.distill_decay_period"), spent)
-        if is_weaned
-        else spent.online_steps,
-        "method.weaning.taught_learning_rate": values.number("create_linear_schedule.initial_lr"),
+    }
+    offline = {"method.offline_updates": spent.offline_updates}
+    if method != "qdagger":
+        return method, {**settings, **offline, "method.learning_rate": taught_learning_rate}
+    settings |= {
+        "method.weaning.wean_steps": _until(values.whole(f"{own}.distill_decay_period"), spent),
+        "method.weaning.taught_learning_rate": taught_learning_rate,
         "method.weaning.weaned_learning_rate": values.number("create_linear_schedule.final_lr"),
     }
-    if is_weaned and spent.offline_updates == 0:
-        return "kickstarting", settings
-    return method, {**settings, "method.offline_updates": spent.offline_updates}
+    return (
+        ("kickstarting", settings) if spent.offline_updates == 0 else (method, settings | offline)
+    )
 
 
 def _qdagger_or_ablation(values: Values, own: str) -> str:
     number = values.whole(f"{own}.method_type")
     if number not in _QDAGGER_METHODS:
         raise values.refuse(f"{own}.method_type", f"give one of {_QDAGGER_METHODS}")
-    if _QDAGGER_METHODS[number] == "dagger":
-        values.note("DAgger alone is weaned by the score; the released code never weans it")
     return _QDAGGER_METHODS[number]
 
 

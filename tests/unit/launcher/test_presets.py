@@ -222,9 +222,15 @@ def test_a_methods_paper_preset_is_that_of_its_dqn_student(method: str, name: st
 
 
 def test_the_ablations_differ_from_qdagger_in_the_method_alone() -> None:
-    settings = known_settings(PRESETS["qdagger"][PAPER])
-    assert known_settings(PRESETS["dagger"][PAPER]) == settings
-    assert known_settings(PRESETS["ql_dagger"][PAPER]) == settings
+    qdagger = known_settings(PRESETS["qdagger"][PAPER])
+    weaned = {name for name in qdagger if name.startswith("method.weaning.")}
+    for ablation in ("dagger", "ql_dagger"):
+        settings = known_settings(PRESETS[ablation][PAPER])
+        # Lambda stays 1, and with it the learning rate.
+        assert (
+            settings.pop("method.learning_rate") == qdagger["method.weaning.taught_learning_rate"]
+        )
+        assert settings == {name: qdagger[name] for name in qdagger.keys() - weaned}
 
 
 def test_tabula_rasa_has_the_papers_numbers() -> None:

@@ -94,12 +94,18 @@ def test_dagger_alone_gives_the_td_loss_no_weight() -> None:
     assert recipe.offline_updates == 1_000_000
 
 
-def test_ql_dagger_listens_to_the_teacher_until_its_time_is_up_whatever_the_score() -> None:
-    recipe = ql_dagger(QlDaggerConfig())
-    better = dataclasses.replace(ONLINE, online_return=30.0)
+@pytest.mark.parametrize("recipe", [dagger(DaggerConfig()), ql_dagger(QlDaggerConfig())])
+def test_neither_score_nor_time_weans_an_ablation(recipe: Recipe) -> None:
+    better = dataclasses.replace(ONLINE, online_return=30.0, actor_steps=10**8)
     assert recipe.weaning_weight(better) == 1.0
-    assert recipe.term_weights(better) == {"td": 1.0, "distillation": 3.0}
-    assert recipe.weaning_weight(dataclasses.replace(better, actor_steps=1_500_000)) == 0.0
+    assert recipe.learning_rate(better) == 1e-4
+    assert recipe.needs_teacher(better)
+
+
+def test_ql_dagger_keeps_both_terms() -> None:
+    recipe = ql_dagger(QlDaggerConfig())
+    assert recipe.term_weights(ONLINE) == {"td": 1.0, "distillation": 3.0}
+    assert recipe.offline_updates == 1_000_000
 
 
 def test_dqfd_weans_the_margin_by_the_score() -> None:

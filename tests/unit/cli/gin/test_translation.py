@@ -540,14 +540,18 @@ def test_exploration_that_differs_from_the_released_codes_is_listed(
 
 @pytest.mark.parametrize(("number", "method"), [(2, "QlDaggerConfig"), (3, "DaggerConfig")])
 def test_the_ablations_are_methods_of_their_own(number: int, method: str, breakout: Path) -> None:
-    config, _ = translate(
+    config, notes = translate(
         breakout,
         "qdagger_rainbow",
         f"QDaggerRainbowAgent.method_type = {number}",
+        "create_linear_schedule.initial_lr = 3e-4",
         file="qdagger_rainbow.gin",
     )
     assert type(config.method).__name__ == method
-    assert known_settings(config)["method.weaning.wean_steps"] == config.online_steps
+    assert known_settings(config)["method.learning_rate"] == 3e-4
+    # Neither is weaned.
+    assert "QDaggerRainbowAgent.distill_decay_period = 2500000 has no part" in notes
+    assert "create_linear_schedule.final_lr = 1e-05 has no part" in notes
 
 
 def test_a_teacher_without_recorded_data_plays(breakout: Path) -> None:
