@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from services.cli.experiment_flags import parse
 from services.cli.health import health
 from services.cli.teacher_serve import serve
 from services.launcher.presets import DEMO, PRESETS
+from tests.support.programs import need_compose
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
@@ -258,11 +258,8 @@ def test_hadolint_finds_nothing(dockerfile: Path) -> None:
 
 @pytest.mark.parametrize("files", [COMPOSE_FILES[:1], COMPOSE_FILES], ids=["cpu", "gpu"])
 def test_compose_takes_the_files(files: tuple[str, ...]) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("there is no docker command here")
+    need_compose()
     named = [word for file in files for word in ("-f", file)]
     command = ["docker", "compose", "--env-file", "/dev/null", *named, "config", "-q"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if "is not a docker command" in done.stderr:
-        pytest.skip("docker has no compose v2 here")
     assert (done.returncode, done.stderr) == (0, "")

@@ -11,7 +11,6 @@ import functools
 import inspect
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from services.cli import roles
 from services.cli.experiment_flags import parse
 from services.cli.health import health
 from services.cli.teacher_serve import serve
+from tests.support.programs import need
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OVERLAYS = sorted(folder.name for folder in (KUBERNETES / "overlays").iterdir())
@@ -91,8 +91,8 @@ def test_there_is_a_rendering_of_every_overlay() -> None:
     assert [path.stem for path in sorted((KUBERNETES / "rendered").iterdir())] == OVERLAYS
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl to render with")
 def test_the_renderings_are_up_to_date(tmp_path: Path) -> None:
+    need("kubectl", "it renders the manifests")
     subprocess.run([KUBERNETES / "render.sh", tmp_path], check=True, timeout=120)
     for name in OVERLAYS:
         text = (tmp_path / f"{name}.yaml").read_text()
@@ -430,11 +430,9 @@ def learner_says(stage: str, weaning_weight: float) -> dict[str, float]:
     }
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="no promtool; Debian's package prometheus has it"
-)
 def test_the_teacher_is_wanted_exactly_while_somebody_may_ask_it(tmp_path: Path) -> None:
     """The query that takes it to zero, by the real Prometheus."""
+    need("promtool", "Debian's package prometheus")
     queries = f"rrl_actor_queries_total{ACTOR}"
     # What is there; queries of actors per minute; whether the teacher is wanted.
     cases: list[tuple[dict[str, float], float, float]] = [

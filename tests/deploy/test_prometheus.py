@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from rrl_agents.types import Stage
+from tests.support.programs import need
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -91,9 +90,7 @@ def in_alternatives(found: Iterable[str]) -> set[str]:
 
 
 def promtool(*arguments: str) -> None:
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not here; Debian's package prometheus has it")
+    program = need("promtool", "Debian's package prometheus")
     done = subprocess.run([program, *arguments], cwd=FOLDER, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -82,9 +82,14 @@ class Link:
         """Listen exactly while the server does and nobody refuses."""
         wanted = is_listening and self._cut is not Cut.REFUSED
         if wanted and self._listener is None:
-            self._listener = await asyncio.start_server(
+            listener = await asyncio.start_server(
                 self._serve, LOOPBACK, self.config.port, limit=_BLOCK_BYTES
             )
+            # It may have been cut off while it was about to listen.
+            if self._cut is Cut.REFUSED:
+                listener.close()
+            else:
+                self._listener = listener
         elif not wanted and self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -117,6 +122,10 @@ class Link:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer)
+        # Accepted just before the link was cut off.
+        if self._cut is Cut.REFUSED:
+            connection.abort()
+            return
         self._connections.add(connection)
         if self._cut is None:
             connection.flows.set()
@@ -151,10 +160,11 @@ class Link:
         with contextlib.suppress(OSError):
             while block := await reader.read(_BLOCK_BYTES):
                 await connection.flows.wait()
-                writer.write(block)
-                await writer.drain()
+                # Counted before it is sent: what the client has received is always counted.
                 if counts:
                     self.answered_bytes += len(block)
+                writer.write(block)
+                await writer.drain()
             # An end is news, too.
             await connection.flows.wait()
 

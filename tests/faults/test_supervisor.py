@@ -26,7 +26,7 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20.0
+    end = time.monotonic() + 120.0
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
@@ -50,7 +50,7 @@ def test_a_killed_role_is_started_again_with_a_log_of_its_own(supervisor: Superv
 def test_a_role_that_is_held_stays_down_until_it_is_released(supervisor: Supervisor) -> None:
     supervisor.hold("sleeper")
     supervisor.signal("sleeper", signal.SIGTERM)
-    assert supervisor.wait_until_ended(["sleeper"], timeout_seconds=10.0) == []
+    assert supervisor.wait_until_ended(["sleeper"], timeout_seconds=120.0) == []
     time.sleep(0.5)
     assert supervisor.pid("sleeper") is None
     supervisor.release("sleeper")
