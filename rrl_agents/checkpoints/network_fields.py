@@ -9,7 +9,8 @@ from rrl_agents.networks.config import NetworkConfig
 def network_from_fields(fields: JsonFields) -> NetworkConfig:
     """Read a network's architecture; every field of `NetworkConfig` must be there and no other.
 
-    Only `width` may be missing, for 1: cards were written before networks had one.
+    `width` and `kernel_init` may be missing, for their defaults: a frozen policy draws no weights,
+    and cards were written before networks had a width.
 
     Args:
         fields: The JSON object, all of which is taken.
@@ -33,6 +34,7 @@ def network_from_fields(fields: JsonFields) -> NetworkConfig:
         noisy=fields.truth("noisy"),
         quantile_embedding_dim=fields.whole("quantile_embedding_dim"),
         width=fields.whole("width") if fields.has("width") else 1,
+        kernel_init=fields.text("kernel_init") if fields.has("kernel_init") else "dopamine",
     )
     fields.finish()
     return config

@@ -14,6 +14,9 @@ NAMES = ("nature_cnn", "impala_cnn", "small_cnn", "mlp")
 HEADS = ("values", "categorical", "quantile", "implicit_quantile")
 """What a network may estimate of the return: its mean, or its distribution in one of three ways."""
 
+KERNEL_INITS = ("dopamine", "xavier_uniform")
+"""How initial weights of plain layers are drawn; `initial_weights.kernel_init` has the details."""
+
 CONVOLUTIONS = 3
 """Convolutions of "nature_cnn"."""
 
@@ -59,6 +62,9 @@ class NetworkConfig:
         quantile_embedding_dim: Cosine features of a quantile level that "implicit_quantile" has, 64
             in Dopamine; ignored elsewhere.
         width: Factor on the channels of "impala_cnn"; 1 of all others.
+        kernel_init: Initial weights of plain layers: "dopamine" for those of Dopamine's network of
+            that name and head, or "xavier_uniform" for every head. Dopamine has two networks for a
+            plain categorical head: C51's starts smaller, that of the full Rainbow does not.
     """
 
     name: str = "nature_cnn"
@@ -72,6 +78,7 @@ class NetworkConfig:
     noisy: bool = False
     quantile_embedding_dim: int = 64
     width: int = 1
+    kernel_init: str = "dopamine"
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
@@ -81,6 +88,10 @@ class NetworkConfig:
             raise ValueError(f"padding is {self.padding!r}; choose 'SAME' or 'VALID'")
         if self.head not in HEADS:
             raise ValueError(f"head is {self.head!r}; choose one of {sorted(HEADS)}")
+        if self.kernel_init not in KERNEL_INITS:
+            raise ValueError(
+                f"kernel_init is {self.kernel_init!r}; choose one of {sorted(KERNEL_INITS)}"
+            )
         _check_features(self.name, self.features)
         check_whole("hidden_units", self.hidden_units, MAX_UNITS)
         check_whole("num_atoms", self.num_atoms, MAX_ATOMS)

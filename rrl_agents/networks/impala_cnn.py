@@ -13,7 +13,7 @@ import jax
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
-from rrl_agents.networks.initial_weights import distributional_kernel_init
+from rrl_agents.networks.initial_weights import kernel_init
 from rrl_agents.networks.inputs import image_input
 from rrl_agents.networks.outputs import Outputs
 
@@ -58,7 +58,7 @@ class ImpalaCnn(nn.Module):
             x = Stack(features * config.width)(x)
         x = nn.relu(x)
         x = x.reshape((x.shape[0], -1))
-        return read_out(x, config, self.num_actions, _kernel_init(config), quantile_levels)
+        return read_out(x, config, self.num_actions, kernel_init(config), quantile_levels)
 
 
 class Stack(nn.Module):
@@ -80,10 +80,3 @@ class Stack(nn.Module):
             y = nn.Conv(self.features, (3, 3))(nn.relu(y))
             x = x + y
         return x
-
-
-def _kernel_init(config: NetworkConfig) -> nn.initializers.Initializer:
-    """Of the layers after the stacks, as in the released code; its Rainbow starts like its DQN."""
-    if config.head in ("values", "categorical"):
-        return nn.initializers.xavier_uniform()
-    return distributional_kernel_init()

@@ -1,4 +1,16 @@
-"""Initial weights of plain layers, by the agent a network belongs to."""
+"""Initial weights of plain layers: those of the library's network of the same name and head.
+
+| network | values | categorical | quantiles |
+|---|---|---|---|
+| nature_cnn | NatureDQNNetwork: Xavier | RainbowNetwork (C51's): fan-in | fan-in |
+| impala_cnn | ImpalaDQNNetwork: Xavier | ImpalaRainbowNetwork: Xavier | IQN: fan-in |
+| small_cnn | MinatarDQNNetwork: Xavier | MinatarRainbowNetwork: Xavier | fan-in |
+| mlp | ClassicControlDQNNetwork: Xavier | ClassicControlRainbowNetwork: Xavier | fan-in |
+
+Dueling or noisy networks are FullRainbowNetwork's, whose plain layers are Xavier's; so are those of
+its plain categorical one, which `kernel_init="xavier_uniform"` asks for. No library has an "mlp"
+with quantiles: it follows the other quantile networks.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +21,16 @@ import flax.linen as nn
 from rrl_agents.networks.config import NetworkConfig
 
 
-def dopamine_kernel_init(config: NetworkConfig) -> nn.initializers.Initializer:
-    """Dopamine's: its distributional agents start smaller than DQN and the full Rainbow."""
-    if config.head == "values" or config.dueling or config.noisy:
+def kernel_init(config: NetworkConfig) -> nn.initializers.Initializer:
+    """Distribution of the weights of plain layers before training.
+
+    Returns:
+        Xavier's uniform one, variance 2 / (F + U) of F inputs and U outputs, or the uniform one of
+        Dopamine's C51, QR-DQN and IQN, variance 1 / (sqrt(3) F).
+    """
+    if config.kernel_init == "xavier_uniform" or config.dueling or config.noisy:
         return nn.initializers.xavier_uniform()
-    return distributional_kernel_init()
-
-
-def distributional_kernel_init() -> nn.initializers.Initializer:
-    """Dopamine's for C51, QR-DQN and IQN: uniform, variance 1 / (sqrt(3) F) of F inputs."""
-    return nn.initializers.variance_scaling(1 / math.sqrt(3), "fan_in", "uniform")
+    is_c51 = config.head == "categorical" and config.name == "nature_cnn"
+    if is_c51 or config.head in ("quantile", "implicit_quantile"):
+        return nn.initializers.variance_scaling(1 / math.sqrt(3), "fan_in", "uniform")
+    return nn.initializers.xavier_uniform()

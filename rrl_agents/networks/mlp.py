@@ -7,6 +7,7 @@ import jax
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
+from rrl_agents.networks.initial_weights import kernel_init
 from rrl_agents.networks.inputs import network_input
 from rrl_agents.networks.outputs import Outputs
 
@@ -41,5 +42,5 @@ class Mlp(nn.Module):
     def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
         """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
         x = network_input(observation.reshape((observation.shape[0], -1)))
-        kernel_init = nn.linear.default_kernel_init
-        return read_out(x, self.config, self.num_actions, kernel_init, quantile_levels)
+        config = self.config
+        return read_out(x, config, self.num_actions, kernel_init(config), quantile_levels)

@@ -11,7 +11,7 @@ import jax
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
-from rrl_agents.networks.initial_weights import dopamine_kernel_init
+from rrl_agents.networks.initial_weights import kernel_init
 from rrl_agents.networks.inputs import image_input
 from rrl_agents.networks.outputs import Outputs
 
@@ -52,7 +52,7 @@ class NatureCnn(nn.Module):
     def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
         """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
         config = self.config
-        kernel_init = dopamine_kernel_init(config)
+        initial_weights = kernel_init(config)
         x = image_input(observation)
         for features, kernel, stride in zip(config.features, KERNEL_SIZES, STRIDES, strict=True):
             x = nn.Conv(
@@ -60,8 +60,8 @@ class NatureCnn(nn.Module):
                 kernel_size=(kernel, kernel),
                 strides=(stride, stride),
                 padding=config.padding,
-                kernel_init=kernel_init,
+                kernel_init=initial_weights,
             )(x)
             x = nn.relu(x)
         x = x.reshape((x.shape[0], -1))
-        return read_out(x, config, self.num_actions, kernel_init, quantile_levels)
+        return read_out(x, config, self.num_actions, initial_weights, quantile_levels)

@@ -11,7 +11,7 @@ import jax
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
-from rrl_agents.networks.initial_weights import dopamine_kernel_init
+from rrl_agents.networks.initial_weights import kernel_init
 from rrl_agents.networks.inputs import image_input
 from rrl_agents.networks.outputs import Outputs
 
@@ -44,16 +44,16 @@ class SmallCnn(nn.Module):
     @nn.compact
     def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
         """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
-        kernel_init = dopamine_kernel_init(self.config)
+        initial_weights = kernel_init(self.config)
         x = image_input(observation)
         for features in self.config.features:
             _check_room(x)
             x = nn.Conv(
-                features, (KERNEL_SIZE, KERNEL_SIZE), padding="VALID", kernel_init=kernel_init
+                features, (KERNEL_SIZE, KERNEL_SIZE), padding="VALID", kernel_init=initial_weights
             )(x)
             x = nn.relu(x)
         x = x.reshape((x.shape[0], -1))
-        return read_out(x, self.config, self.num_actions, kernel_init, quantile_levels)
+        return read_out(x, self.config, self.num_actions, initial_weights, quantile_levels)
 
 
 def _check_room(x: jax.Array) -> None:

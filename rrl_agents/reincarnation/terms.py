@@ -10,6 +10,10 @@ from rrl_agents.losses import conservative, distillation, large_margin
 from rrl_agents.training.objective import Term, TermLoss
 from rrl_agents.types import Progress, Stage
 
+# Of the distillation term in the paper's QDagger-DQN and QDagger-Rainbow.
+_DQN_COEFFICIENT = 3.0
+_RAINBOW_COEFFICIENT = 1.0
+
 Weight = Callable[[Progress], float]
 """Schedule of a term, `Progress -> [0, 1]`."""
 
@@ -35,6 +39,7 @@ def temporal_difference(coefficient: float = 1.0) -> Term:
         loss=lambda row: row.td_loss,
         weight=lambda progress: 1.0,
         coefficient=coefficient,
+        follows_td_scale=False,
     )
 
 
@@ -50,13 +55,15 @@ class DistillationConfig:
         teacher_temperature: Softens the teacher instead, above 0: that of its policy where it
             gives logits (then it comes from the teacher's card); None for the same as the student.
             Only "kl" looks at it.
-        coefficient: Factor of the term beside lambda, at least 0.
+        coefficient: Factor of the term beside lambda, at least 0, relative to the TD loss of one
+            value, one distribution or one quantile; None for the paper's: 1 for a categorical
+            student (its Rainbow), 3 for others (its DQN).
     """
 
     loss: Literal["kl", "best_action", "values", "best_action_and_values"] = "kl"
     temperature: float = 0.1
     teacher_temperature: float | None = None
-    coefficient: float = 3.0
+    coefficient: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers without a meaning."""
@@ -106,7 +113,8 @@ def distillation_from_teacher(config: DistillationConfig, *, weight: Weight = we
         name="distillation",
         loss=DISTILLATION_LOSSES[config.loss](config),
         weight=weight,
-        coefficient=config.coefficient,
+        coefficient=_DQN_COEFFICIENT if config.coefficient is None else config.coefficient,
+        categorical_coefficient=_RAINBOW_COEFFICIENT if config.coefficient is None else None,
         needs_teacher=True,
     )
 

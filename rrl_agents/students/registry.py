@@ -28,6 +28,8 @@ class Student:
 
 
 _C51 = NetworkConfig(head="categorical", num_atoms=51, value_bound=10.0)
+# That of Dopamine's full Rainbow without its dueling and noisy layers, as the released code has it.
+_RAINBOW = dataclasses.replace(_C51, kernel_init="xavier_uniform")
 _PRIORITISED = StudentConfig(priority_exponent=0.5, importance_exponent=0.5)
 
 STUDENTS: Mapping[str, Student] = {
@@ -52,12 +54,12 @@ STUDENTS: Mapping[str, Student] = {
         summary="51 atoms of return on [-10, 10] per action (Bellemare et al., 2017)",
     ),
     "rainbow": Student(
-        network=_C51,
+        network=_RAINBOW,
         learning=_PRIORITISED,
         summary="C51 with prioritised replay: Dopamine's Rainbow (Hessel et al., 2018)",
     ),
     "rainbow_impala": Student(
-        network=dataclasses.replace(_C51, name="impala_cnn", features=(16, 32, 32)),
+        network=dataclasses.replace(_RAINBOW, name="impala_cnn", features=(16, 32, 32)),
         learning=_PRIORITISED,
         summary="that Rainbow with the residual network of IMPALA (Espeholt et al., 2018)",
     ),

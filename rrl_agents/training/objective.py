@@ -50,6 +50,10 @@ class Term:
         loss: Loss of one transition.
         weight: Schedule of the term, `Progress -> [0, 1]`.
         coefficient: Fixed factor of the term beside its schedule, at least 0.
+        categorical_coefficient: The same beside the cross-entropy of a categorical student; None
+            for `coefficient`.
+        follows_td_scale: Whether the term is to keep its balance with the TD loss of any student
+            (`balanced_terms`); False of the TD loss itself.
         needs_teacher: Whether only rows with a teacher's answer count.
     """
 
@@ -57,14 +61,17 @@ class Term:
     loss: TermLoss
     weight: Callable[[Progress], float]
     coefficient: float = 1.0
+    categorical_coefficient: float | None = None
+    follows_td_scale: bool = True
     needs_teacher: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a coefficient that would turn a loss around."""
-        if not 0.0 <= self.coefficient < float("inf"):
-            raise ValueError(
-                f"coefficient of term {self.name!r} is {self.coefficient}; use a number from 0"
-            )
+        for coefficient in (self.coefficient, self.categorical_coefficient):
+            if coefficient is not None and not 0.0 <= coefficient < float("inf"):
+                raise ValueError(
+                    f"coefficient of term {self.name!r} is {coefficient}; use a number from 0"
+                )
 
 
 def weighted_objective(

@@ -101,7 +101,7 @@ class Learner:
         self._telemetry = telemetry or LearnerMetrics(CollectorRegistry())
         self._unusable = frozenset(unusable)
         self._log = logging.getLogger(__name__)
-        self._recipe = make_recipe(config.method)
+        self._recipe = make_recipe(config.method).for_student(config.network, config.student)
         network = make_network(config.network, config.spec.num_actions)
         self._update = make_update_step(
             network, self._recipe.terms, self._recipe.q_learning.optimiser, config.student

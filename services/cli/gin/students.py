@@ -103,6 +103,7 @@ def _head(values: Values) -> Settings:
         )
     return {
         "network.head": "categorical",
+        "network.kernel_init": "xavier_uniform",
         "network.num_atoms": atoms,
         "network.value_bound": bound,
     }

@@ -12,6 +12,7 @@ from rrl_agents.students.registry import STUDENTS
 
 NATURE: dict[str, Any] = {"name": "nature_cnn", "features": (32, 64, 64), "hidden_units": 512}
 ATOMS: dict[str, Any] = {"head": "categorical", "num_atoms": 51, "value_bound": 10.0}
+XAVIER: dict[str, Any] = {"kernel_init": "xavier_uniform"}
 PRIORITIES: dict[str, Any] = {"priority_exponent": 0.5, "importance_exponent": 0.5}
 
 # Student -> what its network and its algorithm have beside the defaults of a plain DQN.
@@ -20,8 +21,11 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "double_dqn": (NATURE, {"double": True}),
     "dueling_dqn": (NATURE | {"dueling": True}, {}),
     "c51": (NATURE | ATOMS, {}),
-    "rainbow": (NATURE | ATOMS, PRIORITIES),
-    "rainbow_impala": ({"name": "impala_cnn", "features": (16, 32, 32)} | ATOMS, PRIORITIES),
+    "rainbow": (NATURE | ATOMS | XAVIER, PRIORITIES),
+    "rainbow_impala": (
+        {"name": "impala_cnn", "features": (16, 32, 32)} | ATOMS | XAVIER,
+        PRIORITIES,
+    ),
     "noisy_dqn": (NATURE | {"noisy": True}, {}),
     "qr_dqn": (NATURE | {"head": "quantile", "num_atoms": 200}, {}),
     "iqn": (NATURE | {"head": "implicit_quantile", "num_atoms": 32}, {"quantile_samples": 64}),
