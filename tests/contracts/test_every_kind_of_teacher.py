@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
@@ -19,9 +20,6 @@ from rrl_agents.networks.registry import NetworkConfig
 from services.teacher.cards import load_card
 from services.teacher.config import ModelConfig
 from services.teacher.policy import Policy, evaluate_in_pieces, load_policy
-
-onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 ACTIONS = 3
 _ELEMENT_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}

@@ -17,8 +17,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from services.cli.teacher_query import query
 from services.shared.errors import UserError
@@ -32,19 +34,12 @@ from services.teacher.client import (
     Transport,
 )
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.same_host.listener import available
 from services.teacher.server import TeacherServer, build_teacher
 from services.teacher.teacher_policy import TeacherPolicy
 
-pytest.importorskip("onnxruntime")
-import onnx  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-TRANSPORTS: tuple[Transport, ...] = (
-    ("unary", "stream", "same_host") if available() else ("unary", "stream")
-)
+TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
 SLOW_SECONDS = 1.0
 RAISE, EXIT, NAN, WIDE, SLEEP = 101.0, 102.0, 103.0, 104.0, 105.0
 
@@ -142,7 +137,7 @@ def make_server(tmp_path: Path, front_ends: int) -> TeacherServer:
 
 @pytest.fixture(
     scope="module",
-    params=[0, 1] if available() else [0],
+    params=[0, 1],
     ids=lambda front_ends: f"{front_ends}_front_ends",
 )
 def address(

@@ -88,7 +88,7 @@ def outside() -> str:
         and not ipaddress.ip_address(address.address).is_loopback
     ]
     if not found:
-        pytest.skip("this machine has no address but loopback")
+        pytest.skip("missing: a network interface beside loopback")
     return found[0]
 
 

@@ -10,7 +10,6 @@ import copy
 import dataclasses
 import datetime
 import os
-import shutil
 import stat
 import subprocess
 import threading
@@ -46,6 +45,7 @@ from services.shared.health import is_serving
 from services.shared.security.client import ClientSecurity
 from services.shared.security.server import SecurityConfig
 from services.shared.threaded_server import Door, ServerLimits, ThreadedServer
+from tests.support.programs import need
 
 if TYPE_CHECKING:
     from tests.services.conftest import Authority
@@ -435,10 +435,10 @@ def test_nobody_can_hold_calls_by_watching_health(service: Service) -> None:
         assert not is_serving(address, "rrl.Nobody", timeout_seconds=TIMEOUT_SECONDS)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_documented_commands_make_keys_that_open_the_doors(
     service: Service, tmp_path: Path
 ) -> None:
+    need("openssl", "Debian's package openssl")
     text = (ROOT / "docs" / "security.md").read_text()
     commands = text.split("## Keys and tokens")[1].split("```sh\n")[1].split("```")[0]
     subprocess.run(["bash", "-e", "-c", commands], cwd=tmp_path, check=True, capture_output=True)

@@ -30,13 +30,7 @@ from services.shared.health import is_serving
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
-from services.teacher.same_host.listener import available
 from services.teacher.server import SERVICE_NAME, TeacherServer
-
-if not available():
-    pytest.skip(
-        "front ends reach the device by the same-host path, Linux's", allow_module_level=True
-    )
 
 ROOT = Path(__file__).resolve().parents[2]
 FRONT_ENDS = 2

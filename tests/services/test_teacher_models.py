@@ -24,13 +24,10 @@ from services.teacher.client import (
 )
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
-from services.teacher.same_host.listener import available
 from services.teacher.server import SERVICE_NAME, TeacherServer
 
 LAME_DUCK_SECONDS = 0.6
-TRANSPORTS: tuple[Transport, ...] = (
-    ("unary", "stream", "same_host") if available() else ("unary", "stream")
-)
+TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

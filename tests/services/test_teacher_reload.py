@@ -36,15 +36,12 @@ from rrl_agents.checkpoints.teacher_directory import (
 from rrl_agents.environments import catch
 from services.teacher.client import TeacherClient, Transport
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.same_host.listener import available
 from services.teacher.server import TeacherServer, build_teacher
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON_SECONDS = 20.0
 LARGEST_BUCKET = 16
-TRANSPORTS: tuple[Transport, ...] = (
-    ("unary", "stream", "same_host") if available() else ("unary", "stream")
-)
+TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

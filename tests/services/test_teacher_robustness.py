@@ -41,7 +41,6 @@ from services.teacher.policy import PolicyInfo
 from services.teacher.same_host import listener, wire
 from services.teacher.same_host.connection import SameHostConnection
 from services.teacher.same_host.dial import dial
-from services.teacher.same_host.listener import available
 from services.teacher.server import SERVICE_NAME, TeacherServer
 
 # Some versions of protobuf warn of what they cannot read, and read what comes before.
@@ -205,8 +204,6 @@ def policy() -> PixelSums:
 
 @pytest.fixture(scope="module")
 def server(policy: PixelSums) -> Iterator[TeacherServer]:
-    if not Path("/proc/self/fd").is_dir():
-        pytest.skip("descriptors are counted in /proc, which this system has not")
     made = make_server(policy)
     made.start()
     made.wait_until_ready(30)
@@ -559,8 +556,6 @@ time.sleep(60)
 def test_a_client_process_that_is_killed_leaves_nothing(
     server: TeacherServer, policy: PixelSums, transport: str
 ) -> None:
-    if transport == "same_host" and not available():
-        pytest.skip("the same-host path is Linux's")
     policy.gate.clear()
     process = subprocess.Popen(
         [sys.executable, "-c", _VANISHING, server.address, transport],
@@ -592,7 +587,6 @@ def test_connections_that_never_speak_or_speak_nonsense_disturb_nobody(
 
 # The same-host path.
 
-needs_same_host = pytest.mark.skipif(not available(), reason="the same-host path is Linux's")
 small = st.integers(0, 20)
 packets = (
     st.binary(max_size=60)
@@ -634,7 +628,6 @@ def check_random_packets(
         check_it_answers(stub)
 
 
-@needs_same_host
 @few
 @given(sent=st.lists(packets, max_size=8))
 def test_random_packets_end_their_connection_at_most(
@@ -643,7 +636,6 @@ def test_random_packets_end_their_connection_at_most(
     check_random_packets(server, stub, sent)
 
 
-@needs_same_host
 @pytest.mark.slow
 @many
 @given(sent=st.lists(packets, max_size=8))
@@ -653,7 +645,6 @@ def test_many_random_packets_end_their_connection_at_most(
     check_random_packets(server, stub, sent)
 
 
-@needs_same_host
 @few
 @given(content=st.binary(max_size=100))
 def test_random_greetings_are_turned_away(server: TeacherServer, content: bytes) -> None:
@@ -668,7 +659,6 @@ def test_random_greetings_are_turned_away(server: TeacherServer, content: bytes)
             assert not packet or wire.unpack_kind(packet) == wire.GOODBYE
 
 
-@needs_same_host
 def test_a_same_host_client_that_never_reads_is_left_and_others_go_on(
     server: TeacherServer,
 ) -> None:
@@ -688,7 +678,6 @@ def test_a_same_host_client_that_never_reads_is_left_and_others_go_on(
             assert answer.action_values.tolist() == [[2 * pixel, 4 * pixel]]
 
 
-@needs_same_host
 def test_same_host_clients_that_come_and_go_leave_nothing(
     server: TeacherServer, policy: PixelSums
 ) -> None:
@@ -700,7 +689,6 @@ def test_same_host_clients_that_come_and_go_leave_nothing(
     policy.gate.set()
 
 
-@needs_same_host
 def test_same_host_connections_that_never_speak_are_dropped(
     server: TeacherServer, stub: teacher_pb2_grpc.TeacherStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def states() -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def agent(exported: Path) -> Iterator[Any]:
     """Dopamine's own agent, which has loaded the checkpoint as its Runner would."""
-    gin = pytest.importorskip("gin")
+    import gin
     from dopamine.discrete_domains import checkpointer
     from dopamine.jax.agents.dqn.dqn_agent import JaxDQNAgent
 

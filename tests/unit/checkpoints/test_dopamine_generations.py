@@ -220,7 +220,8 @@ def _midpoints_or(uniform: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_full_size_agent_answers_as_dopamines_own_network(
     tmp_path: Path, agent: str, era: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = pytest.importorskip("dopamine.jax.networks")
+    from dopamine.jax import networks
+
     theirs, arguments = _dopamines(networks, agent)
     states = np.random.default_rng(1).integers(0, 256, (3, 84, 84, 4), np.uint8)
     monkeypatch.setattr(jax.random, "uniform", _midpoints_or(jax.random.uniform))

@@ -23,13 +23,16 @@ QUANTILES = 32
 
 @pytest.fixture(scope="module")
 def tf() -> Any:
-    return pytest.importorskip("tensorflow")
+    import tensorflow
+
+    return tensorflow
 
 
 @pytest.fixture(scope="module")
-def atari_lib() -> types.ModuleType:
-    lib: types.ModuleType = pytest.importorskip("dopamine.discrete_domains.atari_lib")
-    return lib
+def atari_lib() -> Any:
+    from dopamine.discrete_domains import atari_lib
+
+    return atari_lib
 
 
 def dqn(tf: Any, lib: Any, name: str) -> tuple[Any, Callable[[Any], Any]]:

@@ -9,19 +9,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
 from rrl_agents.types import Params
-
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
-
-from rrl_agents.checkpoints.onnx_export import export_onnx  # noqa: E402
 
 SMALL_CNN = NetworkConfig(features=(4, 5, 6), hidden_units=7)
 

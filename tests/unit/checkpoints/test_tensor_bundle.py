@@ -26,7 +26,8 @@ FIXTURE = "dopamine2.0.5_tf1/1/checkpoints/tf_ckpt-199"
 
 
 def save(prefix: Path, arrays: Arrays, slices: dict[str, str] | None = None) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     tf.raw_ops.SaveV2(
         prefix=str(prefix),
         tensor_names=list(arrays),
@@ -36,7 +37,8 @@ def save(prefix: Path, arrays: Arrays, slices: dict[str, str] | None = None) -> 
 
 
 def check_against_tensorflow(prefix: Path, found: Arrays) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     reader = tf.train.load_checkpoint(str(prefix))
     for name, array in found.items():
         expected = reader.get_tensor(name)
@@ -61,7 +63,8 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_an_agents_checkpoint_is_read_as_tensorflow_reads_it(fixtures: Path) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     found = read_tensor_bundle(fixtures / FIXTURE)
     shapes = tf.train.load_checkpoint(str(fixtures / FIXTURE)).get_variable_to_shape_map()
     assert {name: list(array.shape) for name, array in found.items()} == shapes
@@ -91,7 +94,8 @@ def test_only_what_is_wanted_is_read(small: Path) -> None:
 
 
 def test_tensors_may_lie_in_several_files(tmp_path: Path) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     parts = [tmp_path / f"part{number}" for number in range(3)]
     for number, part in enumerate(parts):
         save(part, {f"layer_{number}": np.full(5, number, np.float32)})

@@ -21,7 +21,8 @@ LINEN = ["Conv_0", "Conv_1", "Conv_2", "Dense_0", "Dense_1"]
 
 def save(prefix: Path, names: list[str]) -> dict[str, NDArray[np.float32]]:
     """Write variables that can be told apart: the first holds 0, the second 1, and so on."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     arrays = {name: np.full(2, number, np.float32) for number, name in enumerate(names)}
     tf.raw_ops.SaveV2(
         prefix=str(prefix),

@@ -7,14 +7,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-
-from services.cli.main import run
-
-onnx = pytest.importorskip("onnx")
 
 from rrl_agents.checkpoints.onnx_export import export_onnx  # noqa: E402
 from rrl_agents.networks.registry import NetworkConfig  # noqa: E402
+from services.cli.main import run
 
 Capture = pytest.CaptureFixture[str]
 

@@ -50,7 +50,8 @@ def test_frames_rewards_and_ends_equal_dopamines(
     buffer holds a stale screen ("may not contain valid image data and should be ignored", says its
     docstring).
     """
-    atari_lib = pytest.importorskip("dopamine.discrete_domains.atari_lib")
+    from dopamine.discrete_domains import atari_lib
+
     raw = RawGame(game, sticky_action_probability=sticky_action_probability, seed=7)
     theirs = atari_lib.AtariPreprocessing(raw)
     ours = AtariEnvironment(game, 1, sticky_action_probability=sticky_action_probability)

@@ -22,7 +22,8 @@ def test_frames_rewards_and_ends_equal_minatars(
 
     Its `reset` is called where ours starts anew by itself: on the call after an end.
     """
-    minatar = pytest.importorskip("minatar")
+    import minatar
+
     theirs: list[Any] = [
         minatar.Environment(game, sticky_action_prob=sticky_action_probability) for _ in range(2)
     ]

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -26,9 +28,6 @@ from services.library.export.directory import DopamineCheckpoint, export_teacher
 from services.library.export.onnx_model import check_same_values, onnx_model
 from services.library.export.played_states import played_states
 from services.shared.errors import UserError
-
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 
 CATCH = EnvironmentConfig(name="catch")
 MLP = NetworkConfig(name="mlp", features=(8,))

@@ -38,7 +38,8 @@ def _as_ours(theirs: Any) -> Any:
 
 
 def test_impala_equals_dopamines_network_with_the_same_parameters() -> None:
-    networks = pytest.importorskip("dopamine.jax.networks")
+    from dopamine.jax import networks
+
     theirs = networks.ImpalaDQNNetwork(num_actions=3)
     # 11 x 9 pixels: pooling meets odd sides.
     states = np.random.default_rng(0).integers(0, 256, (2, 11, 9, 4), np.uint8)

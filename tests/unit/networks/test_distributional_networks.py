@@ -94,7 +94,8 @@ def _midpoints_or(uniform: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_network_starts_and_answers_as_dopamines(
     agent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = pytest.importorskip("dopamine.jax.networks")
+    from dopamine.jax import networks
+
     make_theirs, config = AGENTS[agent]
     theirs, arguments = make_theirs(networks)
     observations = np.random.default_rng(0).integers(0, 256, (2, 84, 84, 4), np.uint8)

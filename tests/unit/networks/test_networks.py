@@ -17,7 +17,8 @@ def _observations(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def test_nature_cnn_equals_dopamines_network_with_the_same_parameters() -> None:
-    networks = pytest.importorskip("dopamine.jax.networks")
+    from dopamine.jax import networks
+
     theirs = networks.NatureDQNNetwork(num_actions=6)
     observations = _observations((3, 84, 84, 4))
     params = theirs.init(jax.random.PRNGKey(1), observations[0])
@@ -29,7 +30,8 @@ def test_nature_cnn_equals_dopamines_network_with_the_same_parameters() -> None:
 
 
 def test_nature_cnn_starts_from_dopamines_initial_parameters() -> None:
-    networks = pytest.importorskip("dopamine.jax.networks")
+    from dopamine.jax import networks
+
     observations = _observations((1, 84, 84, 4))
     key = jax.random.PRNGKey(2)
     theirs = networks.NatureDQNNetwork(num_actions=4).init(key, observations[0])

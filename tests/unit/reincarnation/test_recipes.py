@@ -202,7 +202,8 @@ def test_without_an_offline_stage_exploration_falls_from_the_first_step(recipe: 
 
 
 def test_tabula_rasa_explores_as_dopamines_dqn() -> None:
-    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    from dopamine.jax.agents.dqn import dqn_agent
+
     epsilon = tabula_rasa(TabulaRasaConfig()).exploration(noisy=False)
     for steps in (0, 20_000, 20_001, 45_000, 70_000, 10**6):
         expected = dqn_agent.linearly_decaying_epsilon(50_000, steps, 20_000, 0.01)
@@ -213,7 +214,8 @@ def test_tabula_rasa_explores_as_dopamines_dqn() -> None:
     "config", [TabulaRasaConfig(), QDaggerConfig(), JsrlConfig(), FineTuningConfig()]
 )
 def test_noisy_students_explore_by_their_noise_alone(config: MethodConfig) -> None:
-    full_rainbow_agent = pytest.importorskip("dopamine.jax.agents.full_rainbow.full_rainbow_agent")
+    from dopamine.jax.agents.full_rainbow import full_rainbow_agent
+
     epsilon = make_recipe(config).exploration(noisy=True)
     for steps in (0, 25_000, 10**6):
         # Dopamine's Rainbow takes this schedule where its network is noisy.

@@ -88,7 +88,8 @@ def test_epsilon_falls_along_a_line(actor_steps: int, expected: float) -> None:
 
 
 def test_epsilon_equals_dopamines() -> None:
-    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    from dopamine.jax.agents.dqn import dqn_agent
+
     epsilon = linear_decay(final_epsilon=0.01, decay_steps=50_000, warmup_steps=20_000)
     for step in range(0, 90_000, 7_919):
         theirs = dqn_agent.linearly_decaying_epsilon(50_000, step, 20_000, 0.01)

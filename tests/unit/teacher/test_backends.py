@@ -27,6 +27,8 @@ from services.teacher import policy as policy_module
 from services.teacher.backends.choice import choose_policy, fastest
 from services.teacher.backends.compilations import compilations
 from services.teacher.backends.jax_policy import JaxPolicy
+from services.teacher.backends.onnx_policy import OnnxPolicy
+from services.teacher.backends.onnx_sessions import usable_cores
 from services.teacher.config import ModelConfig
 from services.teacher.policy import (
     Policy,
@@ -35,10 +37,6 @@ from services.teacher.policy import (
     load_policy,
     warm_up,
 )
-
-pytest.importorskip("onnxruntime")
-from services.teacher.backends.onnx_policy import OnnxPolicy  # noqa: E402
-from services.teacher.backends.onnx_sessions import usable_cores  # noqa: E402
 
 RECORDED = Path(__file__).parents[2] / "fixtures/pong_dqn/expected_q.npz"
 SHAPE = (10, 5, 2)

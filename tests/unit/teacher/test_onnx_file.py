@@ -10,19 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from services.shared.errors import UserError
-from services.teacher.cards import load_card
-from services.teacher.config import ModelConfig
-from services.teacher.policy import load_policy
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from services.shared.errors import UserError
 from services.teacher.backends import onnx_file  # noqa: E402
 from services.teacher.backends.onnx_file import read_onnx_file  # noqa: E402
 from services.teacher.backends.scores import WrongScores  # noqa: E402
+from services.teacher.cards import load_card
+from services.teacher.config import ModelConfig
+from services.teacher.policy import load_policy
 
 FLOAT = TensorProto.FLOAT
 TOLD = ModelConfig(name="teacher", checkpoint="policy.onnx", output="q_values")

@@ -66,8 +66,9 @@ def _assert_equal_trees(left: Any, right: Any, *, rtol: float, atol: float = 0.0
 
 def test_plain_q_learning_updates_as_dopamine_does() -> None:
     """Two Huber updates of Dopamine's Nature DQN, target network apart from the online one."""
-    networks = pytest.importorskip("dopamine.jax.networks")
-    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    from dopamine.jax import networks
+    from dopamine.jax.agents.dqn import dqn_agent
+
     theirs = networks.NatureDQNNetwork(num_actions=4)
     ours = make_network(NetworkConfig(), 4)
     keys = jax.random.split(jax.random.key(0))
@@ -100,9 +101,10 @@ def test_plain_q_learning_updates_as_dopamine_does() -> None:
 @pytest.mark.parametrize("is_distributional", [True, False], ids=["rainbow", "efficient dqn"])
 def test_weighted_dueling_double_students_update_as_dopamines(is_distributional: bool) -> None:
     """Dopamine's full Rainbow without noise, with importance weights: one update."""
-    networks = pytest.importorskip("dopamine.jax.networks")
-    agent = pytest.importorskip("dopamine.jax.agents.full_rainbow.full_rainbow_agent")
-    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    from dopamine.jax import networks
+    from dopamine.jax.agents.dqn import dqn_agent
+    from dopamine.jax.agents.full_rainbow import full_rainbow_agent as agent
+
     atoms = 11 if is_distributional else 1
     theirs = networks.FullRainbowNetwork(
         num_actions=3, num_atoms=atoms, noisy=False, distributional=is_distributional
@@ -145,9 +147,10 @@ def test_weighted_dueling_double_students_update_as_dopamines(is_distributional:
 
 
 def test_a_quantile_student_updates_as_dopamines() -> None:
-    networks = pytest.importorskip("dopamine.jax.networks")
-    agent = pytest.importorskip("dopamine.jax.agents.quantile.quantile_agent")
-    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    from dopamine.jax import networks
+    from dopamine.jax.agents.dqn import dqn_agent
+    from dopamine.jax.agents.quantile import quantile_agent as agent
+
     theirs = networks.QuantileNetwork(num_actions=3, num_atoms=5)
     ours = make_network(NetworkConfig(head="quantile", num_atoms=5), 3)
     params, target = (
@@ -274,7 +277,8 @@ def test_the_initial_parameters_outlive_the_state_made_from_them() -> None:
 @pytest.mark.parametrize("centered", [True, False])
 def test_rmsprop_steps_as_dopamines(centered: bool) -> None:
     """Three updates beside the optimiser that Dopamine would make of the same numbers."""
-    dqn_agent = pytest.importorskip("dopamine.jax.agents.dqn.dqn_agent")
+    from dopamine.jax.agents.dqn import dqn_agent
+
     theirs = dqn_agent.create_optimizer(
         "rmsprop", learning_rate=1e-3, beta2=0.95, eps=1e-5, centered=centered
     )
