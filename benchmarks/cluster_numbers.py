@@ -3,8 +3,8 @@
 A teacher, a replay server, a learner and an actor run as processes of their own on Pong with a
 Nature DQN; every connection goes through a relay that counts its bytes. First the actor plays
 freely while replay fills up; then the learner trains, and the replay ratio holds both; last, a
-commit is made. CPU is the process's own time, so that it counts alike however many processes share
-the machine: its inverse is what one core carries.
+checkpoint is written. CPU is the process's own time, so that it counts alike however many processes
+share the machine: its inverse is what one core carries.
 
 Ratios (lower is better, but for the last):
     query_bytes_over_state        bytes to and from the teacher per state, over the state's own
@@ -23,11 +23,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -39,14 +36,16 @@ import numpy as np
 import psutil
 
 from benchmarks.harness import Round, parse_flags, print_outcome
+from benchmarks.roles import ACTOR_ENVIRONMENT, learner_service, replay_service, running
+from benchmarks.teacher.service import CHECKPOINT, teacher_service
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from services.launcher.experiment import shard_folder
 from services.learner.codec import progress_from_proto
+from services.learner.config import ShardAddress
 from services.learner.progress_client import ProgressClient
 from services.replay.connection import table_counts
 from services.replay.table_names import STUDENT_TABLE
-from services.shared.addresses import free_port
-from services.shared.health import wait_until_serving
+from services.shared.addresses import parse_address
 
 FRAME_BYTES = 84 * 84
 STATE_BYTES = 4 * FRAME_BYTES
@@ -55,8 +54,6 @@ ROW_BYTES = 7 * FRAME_BYTES
 NUM_ACTIONS = 6
 BATCH_ROWS = 32
 STEPS_PER_UPDATE = 4
-SETTLE_SECONDS = 3.0
-_STARTUP_SECONDS = 300.0
 _CHUNK = 2**16
 
 RATIOS = {
@@ -73,16 +70,19 @@ RATIOS = {
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    repeats, transitions, seconds = (1, 4_000, 10.0) if flags.quick else (2, 20_000, 40.0)
-    rounds = [_round(transitions, seconds) for _ in range(repeats)]
+    repeats = flags.pick(full=2, quick=1, smallest=1)
+    transitions = flags.pick(full=20_000, quick=4_000, smallest=2_000)
+    seconds = flags.pick(full=40.0, quick=10.0, smallest=0.5)
+    settle_seconds = flags.pick(full=3.0, quick=3.0, smallest=0.1)
+    rounds = [_round(transitions, seconds, settle_seconds) for _ in range(repeats)]
     print_outcome(rounds, RATIOS, flags)
 
 
-def _round(transitions: int, seconds: float) -> Round:
+def _round(transitions: int, seconds: float, settle_seconds: float) -> Round:
     with tempfile.TemporaryDirectory() as folder, _cluster(Path(folder), transitions) as cluster:
-        free = cluster.play_freely(transitions)
-        trained = cluster.train(seconds)
-        kept = cluster.commit()
+        free = cluster.play_freely(transitions, settle_seconds)
+        trained = cluster.train(seconds, settle_seconds)
+        kept = cluster.checkpoint()
     measured = free | trained | kept
     return measured | {
         "state_bytes": STATE_BYTES,
@@ -161,24 +161,26 @@ class Cluster:
     """The processes of a run, and the relays between them.
 
     Attributes:
-        processes: By role.
+        learner_process: The learner.
+        pids: Process ids by role.
         relays: By "caller-server".
         replay: Address of the replay server.
         learner: Address of the learner.
-        folder: Where replay keeps its part of the run.
+        checkpoints: Where replay keeps its part of the run's checkpoints.
     """
 
-    processes: dict[str, subprocess.Popen[bytes]]
+    learner_process: subprocess.Popen[str]
+    pids: dict[str, int]
     relays: dict[str, Relay]
     replay: str
     learner: str
-    folder: Path
+    checkpoints: Path
 
     def look(self) -> Look:
         """Read all counters."""
         with contextlib.closing(ProgressClient(self.learner)) as client:
             progress = progress_from_proto(client.progress().progress)
-        roles = {role: psutil.Process(p.pid) for role, p in self.processes.items()}
+        roles = {role: psutil.Process(pid) for role, pid in self.pids.items()}
         times = {role: process.cpu_times() for role, process in roles.items()}
         return Look(
             seconds=time.perf_counter(),
@@ -190,11 +192,11 @@ class Cluster:
             replay_memory=roles["replay"].memory_info().rss,
         )
 
-    def play_freely(self, transitions: int) -> Round:
-        """Until replay is filled: the actor is held up by nobody."""
+    def play_freely(self, transitions: int, settle_seconds: float) -> Round:
+        """Measure the actor until replay is filled; until then no rate limiter holds it up."""
         while table_counts(self.replay)[STUDENT_TABLE].inserted == 0:
             time.sleep(0.1)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(settle_seconds)
         before = self.look()
         while table_counts(self.replay)[STUDENT_TABLE].inserted < transitions:
             time.sleep(0.1)
@@ -217,11 +219,11 @@ class Cluster:
             "replay_memory_per_transition": (after.replay_memory - before.replay_memory) / steps,
         }
 
-    def train(self, seconds: float) -> Round:
+    def train(self, seconds: float, settle_seconds: float) -> Round:
         """While the learner takes what it can, one update for every few steps."""
         while self.look().updates == 0:
             time.sleep(0.2)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(settle_seconds)
         before = self.look()
         time.sleep(seconds)
         after = self.look()
@@ -238,77 +240,59 @@ class Cluster:
             "actor_steps_per_s_with_learner": (after.steps - before.steps) / elapsed,
         }
 
-    def commit(self) -> Round:
-        """Stop the learner, which makes a commit, and weigh what replay has kept."""
+    def checkpoint(self) -> Round:
+        """Stop the learner, which writes a checkpoint, and weigh replay's part of it."""
         items = table_counts(self.replay)[STUDENT_TABLE].size
         start = time.perf_counter()
-        self.processes["learner"].send_signal(signal.SIGTERM)
-        self.processes["learner"].wait(120)
+        self.learner_process.terminate()
+        self.learner_process.wait(120)
         took = time.perf_counter() - start
-        newest = max((self.folder / "commits").iterdir())
+        newest = max(self.checkpoints.iterdir())
         size = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
-        return {"checkpoint_bytes_per_transition": size / items, "commit_and_stop_s": took}
+        return {"checkpoint_bytes_per_transition": size / items, "checkpoint_and_stop_s": took}
 
 
 @contextlib.contextmanager
 def _cluster(folder: Path, transitions: int) -> Iterator[Cluster]:
-    ports = {name: free_port() for name in ("teacher", "replay", "control", "learner")}
-    here = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-    relays = {
-        "actor-teacher": Relay(ports["teacher"]),
-        "actor-replay": Relay(ports["replay"]),
-        "actor-learner": Relay(ports["learner"]),
-        "learner-replay": Relay(ports["replay"]),
-    }
-    to = {name: f"127.0.0.1:{relay.port}" for name, relay in relays.items()}
-    # A Nature DQN that is taught from its first step on; commits are made when they are measured.
+    # A Nature DQN that is taught from its first step on; checkpoints are written when they are
+    # measured.
     experiment = ("kickstarting", "--environment.game", "pong", "--num-actors", "1")
     experiment += ("--method.q-learning.min-replay-size", str(transitions))
     experiment += ("--replay-capacity", "200000", "--checkpoint-period-seconds", "100000")
-    commands = {
-        "teacher": ("teacher", "serve", "--checkpoint", "pong_dqn", "--no-same-host")
-        + ("--port", str(ports["teacher"]), "--metrics-port", "None"),
-        "replay": ("replay", *experiment, "--run", str(folder / "replay"))
-        + ("--port", str(ports["replay"]), "--control-port", str(ports["control"])),
-        "learner": ("learner", *experiment, "--run", str(folder / "run"))
-        + ("--port", str(ports["learner"]), "--replay-address", to["learner-replay"])
-        + ("--replay-control-address", here["control"]),
-        "actor": ("actor", *experiment, "--learner-address", to["actor-learner"])
-        + ("--replay-address", to["actor-replay"], "--teacher-address", to["actor-teacher"]),
-    }
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for role, command in commands.items():
-            processes[role] = _start(role, command)
-            waited_for = {"replay": "control"}.get(role, role)
-            if waited_for in here:
-                wait_until_serving(here[waited_for], _STARTUP_SECONDS)
-        yield Cluster(
-            processes=processes,
-            relays=relays,
-            replay=here["replay"],
-            learner=here["learner"],
-            folder=shard_folder(folder / "replay", 0),
+    with contextlib.ExitStack() as stack:
+        relays: dict[str, Relay] = {}
+
+        def behind_relay(name: str, address: str) -> str:
+            relay = stack.enter_context(contextlib.closing(Relay(parse_address(address).port)))
+            relays[name] = relay
+            return f"127.0.0.1:{relay.port}"
+
+        teacher = stack.enter_context(teacher_service(CHECKPOINT, "--no-same-host"))
+        to_teacher = behind_relay("actor-teacher", teacher.address)
+        replay_role, replay = stack.enter_context(replay_service(folder / "replay", *experiment))
+        to_replay = behind_relay("actor-replay", replay.data)
+        learner_replay = ShardAddress(
+            data=behind_relay("learner-replay", replay.data), control=replay.control
         )
-    finally:
-        for process in processes.values():
-            process.kill()
-        for process in processes.values():
-            process.wait(30)
-        for relay in relays.values():
-            relay.close()
-
-
-def _start(role: str, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
-    if role == "actor":
-        # As the launcher starts actors: small batches, which threads only slow down.
-        environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-    return subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", *command],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-    )
+        learner = stack.enter_context(learner_service(folder / "run", learner_replay, *experiment))
+        addresses = ("--learner-address", behind_relay("actor-learner", learner.address))
+        addresses += ("--replay-address", to_replay, "--teacher-address", to_teacher)
+        actor = stack.enter_context(
+            running("actor", *experiment, *addresses, environment=ACTOR_ENVIRONMENT)
+        )
+        yield Cluster(
+            learner_process=learner.process,
+            pids={
+                "teacher": teacher.pid,
+                "replay": replay_role.process.pid,
+                "learner": learner.process.pid,
+                "actor": actor.process.pid,
+            },
+            relays=relays,
+            replay=replay.data,
+            learner=learner.address,
+            checkpoints=shard_folder(folder / "replay", 0) / "commits",
+        )
 
 
 if __name__ == "__main__":

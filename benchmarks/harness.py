@@ -1,46 +1,85 @@
-"""What the benchmarks of learner and actor share: flags, services as processes, the printed end."""
+"""What all benchmarks share: flags, sizes, the time limit, and the ratios at the end."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import re
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from services.learner.config import ShardAddress
+from benchmarks.limits import end_within
 
 Round = Mapping[str, float]
 """Measurements of one round by name."""
 
+Size = Literal["full", "quick", "smallest"]
+
+_LIMIT_SECONDS: Mapping[Size, float] = {"full": 7200.0, "quick": 1200.0, "smallest": 300.0}
+
+_T = TypeVar("_T")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What every benchmark can be told.
+    """What every benchmark takes.
 
     Attributes:
-        quick: Take under a minute; noisier.
-        json: End with one JSON object of ratios.
+        size: How much is measured: "quick" takes minutes at most, "smallest" seconds; their
+            numbers are noisier, those of "smallest" mean nothing.
+        json: End with one JSON object, whose `ratios` are by name.
     """
 
-    quick: bool
+    size: Size
     json: bool
+
+    def pick(self, *, full: _T, quick: _T, smallest: _T) -> _T:
+        """The setting for this size."""
+        return {"full": full, "quick": quick, "smallest": smallest}[self.size]
+
+
+def make_parser(docstring: str | None) -> argparse.ArgumentParser:
+    """The flags of every benchmark; the docstring's first line is the help."""
+    parser = argparse.ArgumentParser(description=docstring.splitlines()[0] if docstring else None)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="minutes at most, noisier")
+    size.add_argument(
+        "--smallest", action="store_true", help="seconds: shows that it runs, measures nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.add_argument(
+        "--limit-seconds",
+        type=float,
+        help="end with an error after so long; by default "
+        + ", ".join(f"{seconds:g} ({size})" for size, seconds in _LIMIT_SECONDS.items()),
+    )
+    return parser
+
+
+def read_flags(parser: argparse.ArgumentParser) -> tuple[Flags, argparse.Namespace]:
+    """Read the command line and set the time limit.
+
+    Args:
+        parser: From `make_parser`, with the benchmark's own flags added.
+
+    Returns:
+        The flags of every benchmark, and all that was read.
+    """
+    given = parser.parse_args()
+    size: Size = "smallest" if given.smallest else "quick" if given.quick else "full"
+    limit = _LIMIT_SECONDS[size] if given.limit_seconds is None else given.limit_seconds
+    if limit <= 0:
+        parser.error(f"--limit-seconds is {limit:g}; it must be above 0")
+    end_within(limit)
+    return Flags(size=size, json=given.json), given
 
 
 def parse_flags(docstring: str | None) -> Flags:
-    """Read the command line; the docstring's first line is the help."""
-    parser = argparse.ArgumentParser(description=docstring.splitlines()[0] if docstring else None)
-    parser.add_argument("--quick", action="store_true", help="under a minute, noisier")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object of ratios")
-    parsed = parser.parse_args()
-    return Flags(quick=parsed.quick, json=parsed.json)
+    """Read the command line of a benchmark without flags of its own, and set the time limit."""
+    return read_flags(make_parser(docstring))[0]
 
 
 def print_outcome(
@@ -58,50 +97,23 @@ def print_outcome(
         print(f"{name:<36} {statistics.median(values):10.3f}   {np.round(values, 3).tolist()}")
     # Within a round, as its numbers met the same machine.
     medians = {
-        name: round(statistics.median(measured[over] / measured[under] for measured in rounds), 4)
+        name: statistics.median(measured[over] / measured[under] for measured in rounds)
         for name, (over, under) in ratios.items()
     }
-    for name, ratio in medians.items():
-        print(f"{name:<36} {ratio:10.3f}")
-    if flags.json:
-        print(json.dumps(medians))
+    print_ratios(medians, flags)
 
 
-@contextlib.contextmanager
-def teacher_service(checkpoint: str) -> Iterator[str]:
-    """A teacher service in a process of its own; gives its address."""
-    arguments = ("teacher", "serve", "--checkpoint", checkpoint, "--port", "0")
-    with _service(*arguments, "--metrics-port", "None", ready=r"ready at (\S+):\s") as (address,):
-        yield address
-
-
-@contextlib.contextmanager
-def replay_service(run: Path, *experiment: str) -> Iterator[ShardAddress]:
-    """A replay server in a process of its own; gives its addresses.
+def print_ratios(ratios: Mapping[str, float], flags: Flags, **details: Any) -> None:
+    """Print the ratios, the last that every benchmark does.
 
     Args:
-        run: Run directory, made when absent.
-        experiment: Method and flags, as `rrl replay` takes them.
+        ratios: By name.
+        flags: Whether JSON is wanted.
+        **details: What else the JSON object is to hold.
     """
-    arguments = ("replay", *experiment, "--run", str(run), "--port", "0", "--control-port", "0")
-    with _service(*arguments, ready=r"ready at port (\d+), control at port (\d+)") as ports:
-        data, control = ports
-        yield ShardAddress(data=f"localhost:{data}", control=f"localhost:{control}")
-
-
-@contextlib.contextmanager
-def _service(*arguments: str, ready: str) -> Iterator[tuple[str, ...]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        found = re.search(ready, process.stdout.readline())
-        if found is None:
-            raise RuntimeError(f"`rrl {arguments[0]}` did not start; its log is above")
-        yield found.groups()
-    finally:
-        process.terminate()
-        process.wait(30)
+    print("\nratios")
+    for name, ratio in ratios.items():
+        print(f"{name:<52} {ratio:10.3f}")
+    if flags.json:
+        rounded = {name: round(ratio, 4) for name, ratio in ratios.items()}
+        print(json.dumps({"ratios": rounded, **details}))

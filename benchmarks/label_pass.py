@@ -1,9 +1,4 @@
-"""One labelling pass in a process that has imported what `rrl teacher label` imports, and no more.
-
-    python -m benchmarks.label_pass DATA ADDRESS LABELS
-
-prints a `Pass` as JSON. `benchmarks.label_replay` runs it.
-"""
+"""One labelling pass in a process that imports what `rrl teacher label` does, and no more."""
 
 from __future__ import annotations
 
@@ -47,9 +42,16 @@ def run_pass(data: Path, address: str, labels: Path) -> Pass:
         address: "host:port" of the teacher service.
         labels: Folder to write.
     """
-    command = (sys.executable, "-m", "benchmarks.label_pass", str(data), address, str(labels))
+    program = "from benchmarks.label_pass import print_pass; print_pass()"
+    command = (sys.executable, "-c", program, str(data), address, str(labels))
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     return Pass(**json.loads(done.stdout))
+
+
+def print_pass() -> None:
+    """Make the pass of this process's arguments, and print it as JSON."""
+    data, address, labels = sys.argv[1:]
+    print(json.dumps(dataclasses.asdict(_pass(Path(data), address, Path(labels)))))
 
 
 def _pass(data: Path, address: str, labels: Path) -> Pass:
@@ -75,7 +77,3 @@ def peak_bytes(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    print(json.dumps(dataclasses.asdict(_pass(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))))

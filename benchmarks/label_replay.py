@@ -21,7 +21,6 @@ Ratios (higher is better):
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gzip
 import os
@@ -33,15 +32,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Flags, print_outcome
+from benchmarks.harness import make_parser, print_outcome, read_flags
 from benchmarks.label_pass import peak_bytes, run_pass
-from benchmarks.teacher.bare import BareForward, Speed
+from benchmarks.teacher.bare import BareForward, Speed, bare_forward
 from benchmarks.teacher.service import CHECKPOINT, Service, teacher_service
 from benchmarks.teacher.usage import cpu_seconds
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from services.shared.allocator import keep_large_buffers
-from services.teacher.config import ModelConfig
-from services.teacher.policy import load_policy
 
 STACK, HORIZON, ITERATION = 4, 1, 0
 PLAYED_STEPS = 4000
@@ -49,7 +46,6 @@ PLAYED_STEPS = 4000
 tell."""
 
 NUM_ENVS = 4
-_CALIBRATION_SECONDS = 1.0
 
 RATIOS = {
     "jax over bare jax": ("label jax /s", "bare jax /s"),
@@ -63,13 +59,13 @@ RATIOS = {
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="about a minute, noisier")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object of ratios")
+    parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, help="rows of the buffer; by default 20,000")
     parser.add_argument("--checkpoint", default=CHECKPOINT, help="any teacher of Pong")
-    given = parser.parse_args()
-    rows = given.rows or (6000 if given.quick else 20_000)
+    flags, given = read_flags(parser)
+    rows = flags.pick(full=20_000, quick=6_000, smallest=400) if given.rows is None else given.rows
+    repeats = flags.pick(full=5, quick=2, smallest=1)
+    seconds = flags.pick(full=1.0, quick=1.0, smallest=0.1)
     keep_large_buffers()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         data = Path(folder, "data")
@@ -80,14 +76,14 @@ def main() -> None:
             for name, backend in (("jax", "jax"), ("chosen", "auto"))
         }
         bare = {
-            name: _bare_forward(name, given.checkpoint, service)
+            name: bare_forward(name, given.checkpoint, service, seconds)
             for name, service in services.items()
         }
         rounds = [
-            _round(data, Path(folder, f"labels{number}"), services, bare)
-            for number in range(2 if given.quick else 5)
+            _round(data, Path(folder, f"labels{number}"), services, bare, seconds)
+            for number in range(repeats)
         ]
-    print_outcome(rounds, RATIOS, Flags(quick=given.quick, json=given.json))
+    print_outcome(rounds, RATIOS, flags)
 
 
 def write_buffer(directory: Path, rows: int) -> int:
@@ -138,26 +134,19 @@ def _played() -> dict[str, NDArray[Any]]:
     }
 
 
-def _bare_forward(name: str, checkpoint: str, service: Service) -> BareForward:
-    backend = "jax" if service.backend.startswith("jax") else "onnx"
-    model = ModelConfig(name="teacher", checkpoint=checkpoint)
-    forward = BareForward(
-        name, load_policy(model, backend=backend, callers=1), _CALIBRATION_SECONDS
-    )
-    rates = ", ".join(f"{rows}: {rate:.0f}" for rows, rate in forward.rates.items())
-    print(f"bare {name} ({service.backend}): states/s by batch size {rates}")
-    return forward
-
-
 def _round(
-    data: Path, labels: Path, services: Mapping[str, Service], bare: Mapping[str, BareForward]
+    data: Path,
+    labels: Path,
+    services: Mapping[str, Service],
+    bare: Mapping[str, BareForward],
+    seconds: float,
 ) -> dict[str, float]:
     measured: dict[str, float] = {}
     speeds: dict[str, list[Speed]] = {name: [] for name in bare}
 
     def measure_bare() -> None:
         for name, forward in bare.items():
-            speeds[name].append(forward.measure(1.0))
+            speeds[name].append(forward.measure(seconds))
 
     measure_bare()
     for name, service in services.items():

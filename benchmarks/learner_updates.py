@@ -11,7 +11,7 @@ Ratios (higher is better):
                                        student of the demo
     learner_over_bare_update_nature    the same for the full Nature DQN
 
-    python benchmarks/learner_updates.py --quick --json
+    python -m benchmarks.learner_updates --quick --json
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from harness import parse_flags, print_outcome, replay_service
 from numpy.typing import NDArray
 
+from benchmarks.harness import parse_flags, print_outcome
+from benchmarks.roles import replay_service
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
@@ -47,7 +48,6 @@ from services.replay.reader import TEACHER_TABLE, ReplayReader
 from services.replay.writer import ReplayWriter
 
 NUM_ENVS = 8
-STEPS_PER_ENV = 400
 METHOD = QDaggerConfig()
 NETWORKS: Mapping[str, NetworkConfig] = {
     "": PRESETS["qdagger"][DEMO].network,
@@ -63,12 +63,14 @@ NEVER = 10**9
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    repeats, updates = (3, 20) if flags.quick else (7, 200)
+    repeats = flags.pick(full=7, quick=3, smallest=1)
+    updates = flags.pick(full=200, quick=20, smallest=2)
+    steps_per_env = flags.pick(full=400, quick=400, smallest=40)
     with (
         tempfile.TemporaryDirectory() as folder,
-        replay_service(Path(folder, "replay"), "qdagger") as replay,
+        replay_service(Path(folder, "replay"), "qdagger") as (_, replay),
     ):
-        spec = _fill(replay.data)
+        spec = _fill(replay.data, steps_per_env)
         students = {
             suffix: _Student(Path(folder, f"run{suffix}"), network, spec, replay, updates)
             for suffix, network in NETWORKS.items()
@@ -192,7 +194,7 @@ def _one_batch(address: str, spec: EnvironmentSpec) -> Batch:
     return Batch(*(np.ascontiguousarray(column) for column in batch))
 
 
-def _fill(address: str) -> EnvironmentSpec:
+def _fill(address: str, steps_per_env: int) -> EnvironmentSpec:
     """Random play of Pong into the teacher's table, with labels as random as the actions."""
     environment = make_environment(EnvironmentConfig(game="pong"), NUM_ENVS)
     spec, random = environment.spec, np.random.default_rng(0)
@@ -209,7 +211,7 @@ def _fill(address: str) -> EnvironmentSpec:
         contextlib.closing(ReplayWriter(address, TEACHER_TABLE, _layout(spec), NUM_ENVS)) as writer,
     ):
         play = Play(environment, writer, Annotator(), seed=0, max_pending=0)
-        for _ in range(STEPS_PER_ENV):
+        for _ in range(steps_per_env):
             play.step(policy)
         play.finish()
         writer.flush(timeout_seconds=30)

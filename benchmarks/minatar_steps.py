@@ -5,7 +5,7 @@ started anew where they end. One thread each, timed by its CPU seconds.
 
 Ratios (higher is better): <game>_over_bare, of steps of single environments per CPU second.
 
-    python benchmarks/minatar_steps.py --quick --json
+    python -m benchmarks.minatar_steps --quick --json
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import minatar
 import numpy as np
-from harness import parse_flags, print_outcome
 
+from benchmarks.harness import parse_flags, print_outcome
 from rrl_agents.environments.game_names import MINATAR_GAMES
 from rrl_agents.environments.minatar import make_minatar
 
@@ -26,7 +26,8 @@ NUM_ENVS = 16
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    repeats, seconds = (3, 0.3) if flags.quick else (7, 2.0)
+    repeats = flags.pick(full=7, quick=3, smallest=1)
+    seconds = flags.pick(full=2.0, quick=0.3, smallest=0.05)
     players = {
         f"{game}{kind}_steps_per_cpu_s": make(game)
         for game in MINATAR_GAMES

@@ -46,8 +46,9 @@ RATIOS = {
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    items = 5_000 if flags.quick else 50_000
-    batches = 300 if flags.quick else 2_000
+    items = flags.pick(full=50_000, quick=5_000, smallest=200)
+    batches = flags.pick(full=2_000, quick=300, smallest=10)
+    repeats = flags.pick(full=7, quick=3, smallest=1)
     with contextlib.ExitStack() as stack:
         uniform = stack.enter_context(replay_server(min_student_size=items))
         prioritised = stack.enter_context(
@@ -55,7 +56,7 @@ def main() -> None:
         )
         for server in (uniform, prioritised):
             _fill(server.address, items)
-        rounds = [_round(uniform, prioritised, batches) for _ in range(3 if flags.quick else 7)]
+        rounds = [_round(uniform, prioritised, batches) for _ in range(repeats)]
     _print(rounds, flags)
 
 

@@ -55,8 +55,9 @@ RATIOS = {
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    batches = 300 if flags.quick else 2_000
-    rounds = [_round(batches) for _ in range(2 if flags.quick else 5)]
+    batches = flags.pick(full=2_000, quick=300, smallest=10)
+    repeats = flags.pick(full=5, quick=2, smallest=1)
+    rounds = [_round(batches) for _ in range(repeats)]
     _print(rounds, flags)
 
 

@@ -4,8 +4,13 @@ Service, clients and bare forward are three processes. On a machine with few cor
 clients share them: ratios of states per second then hold the cost of both ends, and CPU per state
 of the server alone is the figure that says more.
 
-Two limits: `jax`, the jitted function of the policy, and `served`, the backend the service has
-chosen; both in a loop of one caller, in batches of the best of 8, 32, 64 and 128 states.
+A table for each backend, JAX and ONNX Runtime, whose limit is the same backend's bare forward: the
+policy in a loop of one caller, in batches of the best of 8, 32, 64 and 128 states.
+
+Ratios, by "<backend> <transport> <clients>x<states>":
+    states     states/s over the bare forward (higher is better)
+    cpu        server CPU per state over the bare forward's (lower is better)
+    p50        median latency over a bare forward of one state (lower is better)
 
     python -m benchmarks.teacher --quick --json
 """
@@ -13,17 +18,16 @@ chosen; both in a loop of one caller, in batches of the best of 8, 32, 64 and 12
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
 from collections.abc import Sequence
 
-from benchmarks.teacher.bare import BareForward
+from benchmarks.harness import Flags, make_parser, print_ratios, read_flags
+from benchmarks.teacher.bare import Speed, bare_forward
 from benchmarks.teacher.bars import verdicts
 from benchmarks.teacher.closed_loop import (
     Cell,
-    Measured,
     Rounds,
     cells,
     cpu_ratio,
@@ -42,44 +46,48 @@ from benchmarks.teacher.service import (
     teacher_service,
 )
 from services.shared.allocator import keep_large_buffers
-from services.teacher.config import ModelConfig
-from services.teacher.policy import load_policy
 
-LIMITS = ("jax", "served")
+BACKENDS = {"jax": "JAX", "onnx": "ONNX Runtime"}
 _OPEN_TRANSPORTS = ("stream", "same-host")
-_CALIBRATION_SECONDS = 0.6
+_SMALLEST = ("stream 1x1", "same-host 64x1")
 
 
 def main() -> None:
     """Measure and print."""
-    flags = _parse_flags()
-    keep_large_buffers()
-    serve_flags = () if flags.backend is None else ("--backend", flags.backend)
-    with teacher_service(CHECKPOINT, *serve_flags) as service:
-        forwards = _bare_forwards(service)
-        _print_machine(service, forwards)
-        asked = [cell for cell in cells(service) if _is_wanted(cell, flags.only)]
-        if not asked:
-            sys.exit(f"no cell has {flags.only!r} in its name; leave --only out to see all")
-        before = read_counts(service)
-        rounds, seconds = (1, 1.0) if flags.quick else (flags.rounds, 3.0)
-        measured = measure(service, forwards, asked, rounds=rounds, seconds=seconds)
-        _print_table(measured)
-        missed = _print_verdicts(measured)
-        opened = _open_loop(service, measured, 2.0 if flags.quick else 8.0)
-        print(f"\nbatching over all: {_batching(read_counts(service).since(before))}")
-    if flags.json:
-        print(json.dumps(_ratios(measured) | opened | {"bars_missed": missed}))
-
-
-def _parse_flags() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="under two minutes, noisier")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object of ratios")
+    parser = make_parser(__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="cells whose names hold any of these")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all cells, not --quick")
-    parser.add_argument("--backend", choices=("jax", "onnx"), help="instead of the faster one")
-    return parser.parse_args()
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="one table instead of two")
+    flags, given = read_flags(parser)
+    keep_large_buffers()
+    ratios: dict[str, float] = {}
+    missed = 0
+    for backend in BACKENDS if given.backend is None else (given.backend,):
+        found, missed_here = _table(backend, flags, given)
+        ratios |= found
+        missed += missed_here
+    print_ratios(ratios, flags, bars_missed=missed)
+
+
+def _table(backend: str, flags: Flags, given: argparse.Namespace) -> tuple[dict[str, float], int]:
+    """Measure and print one backend; its ratios, and how many bars it missed."""
+    rounds = flags.pick(full=given.rounds, quick=1, smallest=1)
+    seconds = flags.pick(full=3.0, quick=1.0, smallest=0.2)
+    calibration_seconds = flags.pick(full=0.6, quick=0.6, smallest=0.05)
+    with teacher_service(CHECKPOINT, "--backend", backend) as service:
+        print(f"\n{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}; clients on uvloop")
+        forward = bare_forward(backend, CHECKPOINT, service, calibration_seconds)
+        only = given.only or (_SMALLEST if flags.size == "smallest" else ())
+        asked = [cell for cell in cells(service) if _is_wanted(cell, only)]
+        if not asked:
+            sys.exit(f"no cell has {only!r} in its name; leave --only out to see all")
+        before = read_counts(service)
+        measured = measure(service, forward, asked, rounds=rounds, seconds=seconds)
+        _print_table(BACKENDS[backend], measured)
+        missed = _print_verdicts(measured)
+        _open_loop(service, measured, flags.pick(full=8.0, quick=2.0, smallest=0.2))
+        print(f"\nbatching over all: {_batching(read_counts(service).since(before))}")
+    return _ratios(backend, measured), missed
 
 
 def _is_wanted(cell: Cell, only: Sequence[str]) -> bool:
@@ -87,61 +95,35 @@ def _is_wanted(cell: Cell, only: Sequence[str]) -> bool:
     return not only or any(cell.name.startswith(part) or f" {part}" in cell.name for part in only)
 
 
-def _bare_forwards(service: Service) -> list[BareForward]:
-    model = ModelConfig(name="teacher", checkpoint=CHECKPOINT)
-    jax = load_policy(model, backend="jax")
-    served = (
-        jax if service.backend.startswith("jax") else load_policy(model, backend="onnx", callers=1)
-    )
-    return [
-        BareForward(name, policy, _CALIBRATION_SECONDS)
-        for name, policy in zip(LIMITS, (jax, served), strict=True)
-    ]
-
-
-def _print_machine(service: Service, forwards: Sequence[BareForward]) -> None:
+def _print_table(name: str, measured: Rounds) -> None:
     print(
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}; {service.backend} serves; "
-        "clients on uvloop"
-    )
-    for forward in forwards:
-        rates = ", ".join(f"{rows}: {rate:.0f}" for rows, rate in forward.rates.items())
-        print(f"bare {forward.name}: states/s by batch size {rates}; best {forward.best_rows}")
-
-
-def _print_table(measured: Rounds) -> None:
-    print(
-        f"\n{'closed loop':<28}{'states/s':>9}{'/jax':>6}{'/served':>8}{'p50 ms':>8}{'p99 ms':>8}"
+        f"\n{'closed loop, ' + name:<28}{'states/s':>9}{'/bare':>8}{'p50 ms':>8}{'p99 ms':>8}"
         f"{'p50/bare':>9}{'server us':>10}{'/bare':>6}{'client us':>10}{'batch':>7}{'padding':>8}"
         f"{'spread':>8}"
     )
     for cell, rounds in measured.items():
-        ratios = [throughput_ratio("served")(each) for each in rounds]
+        ratios = [throughput_ratio(each) for each in rounds]
         print(
             f"{cell.name:<28}"
             f"{median(rounds, lambda each: each.outcome.states_per_second):9.0f}"
-            f"{median(rounds, throughput_ratio('jax')):6.2f}"
             f"{statistics.median(ratios):8.2f}"
             f"{median(rounds, lambda each: each.outcome.p50_ms):8.2f}"
             f"{median(rounds, lambda each: each.outcome.p99_ms):8.2f}"
-            f"{median(rounds, latency_ratio('served')):9.2f}"
+            f"{median(rounds, latency_ratio):9.2f}"
             f"{median(rounds, lambda each: each.outcome.server_us_per_state):10.0f}"
-            f"{median(rounds, cpu_ratio('served')):6.2f}"
+            f"{median(rounds, cpu_ratio):6.2f}"
             f"{median(rounds, lambda each: each.outcome.client_us_per_state):10.0f}"
             f"{median(rounds, lambda each: each.counts.mean_batch):7.1f}"
             f"{median(rounds, lambda each: each.counts.padding_share):8.3f}"
             f"{max(ratios) - min(ratios):8.2f}"
         )
-    everything = [each for rounds in measured.values() for each in rounds]
-    for limit in LIMITS:
-        _print_bare(limit, everything)
+    _print_bare([each.bare for rounds in measured.values() for each in rounds])
 
 
-def _print_bare(limit: str, everything: Sequence[Measured]) -> None:
-    speeds = [each.bare[limit] for each in everything]
+def _print_bare(speeds: Sequence[Speed]) -> None:
     rates = [speed.states_per_second for speed in speeds]
     print(
-        f"{'bare ' + limit:<28}{statistics.median(rates):9.0f}  "
+        f"{'bare forward':<28}{statistics.median(rates):9.0f}  "
         f"({min(rates):.0f} to {max(rates):.0f}), "
         f"1 state {statistics.median(speed.single_p50_ms for speed in speeds):.2f} ms, "
         f"CPU {statistics.median(speed.cpu_us_per_state for speed in speeds):.0f} us per state"
@@ -150,16 +132,14 @@ def _print_bare(limit: str, everything: Sequence[Measured]) -> None:
 
 def _print_verdicts(measured: Rounds) -> int:
     """Print every bar; how many were missed."""
-    found = list(verdicts(measured, LIMITS))
+    found = list(verdicts(measured))
     print()
     for verdict in found:
         print(verdict.line)
     return sum(not verdict.is_pass for verdict in found)
 
 
-def _open_loop(service: Service, measured: Rounds, seconds: float) -> dict[str, float]:
-    """Print the open loop's table; its p50 and p99 by name."""
-    opened: dict[str, float] = {}
+def _open_loop(service: Service, measured: Rounds, seconds: float) -> None:
     print(
         f"\n{'open loop, 1 state':<28}{'asked/s':>9}{'got/s':>8}{'p50 ms':>8}{'p99 ms':>8}"
         f"{'refused':>8}{'failed':>8}{'server us':>10}{'batch':>7}{'sent late ms':>13}"
@@ -181,11 +161,7 @@ def _open_loop(service: Service, measured: Rounds, seconds: float) -> dict[str, 
                 before = read_counts(service)
                 outcome = process.submit(run_arrivals, arrivals, service.pid, seconds).result()
                 counted = read_counts(service).since(before)
-                name = f"{cell.transport} at {fraction}"
-                _print_open(name, arrivals, outcome, counted)
-                opened[f"{name} p50 ms"] = round(outcome.p50_ms, 3)
-                opened[f"{name} p99 ms"] = round(outcome.p99_ms, 3)
-    return opened
+                _print_open(f"{cell.transport} at {fraction}", arrivals, outcome, counted)
 
 
 def _print_open(name: str, arrivals: Arrivals, outcome: OpenOutcome, counted: Counts) -> None:
@@ -207,15 +183,13 @@ def _batching(counted: Counts) -> str:
     )
 
 
-def _ratios(measured: Rounds) -> dict[str, float]:
-    """By "<cell> <figure>", against each limit."""
-    found: dict[str, float] = {}
-    for cell, rounds in measured.items():
-        for limit in LIMITS:
-            found[f"{cell.name} over {limit}"] = round(median(rounds, throughput_ratio(limit)), 4)
-            found[f"{cell.name} cpu over {limit}"] = round(median(rounds, cpu_ratio(limit)), 4)
-            found[f"{cell.name} p50 over {limit}"] = round(median(rounds, latency_ratio(limit)), 4)
-    return found
+def _ratios(backend: str, measured: Rounds) -> dict[str, float]:
+    figures = {"states": throughput_ratio, "cpu": cpu_ratio, "p50": latency_ratio}
+    return {
+        f"{backend} {cell.name} {figure}": median(rounds, of)
+        for cell, rounds in measured.items()
+        for figure, of in figures.items()
+    }
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ import time
 
 import numpy as np
 
-from services.teacher.policy import Policy
+from benchmarks.teacher.service import Service
+from services.teacher.config import ModelConfig
+from services.teacher.policy import Policy, load_policy
 
 BATCH_SIZES = (8, 32, 64, 128)
 
@@ -43,6 +45,25 @@ class Speed:
                 for field in dataclasses.fields(Speed)
             }
         )
+
+
+def bare_forward(name: str, checkpoint: str, service: Service, seconds: float) -> BareForward:
+    """The bare forward of what a service computes, on the same backend; prints its speed.
+
+    Args:
+        name: What it is called in tables.
+        checkpoint: What the service serves.
+        service: Which backend it has chosen.
+        seconds: Time for each batch size.
+    """
+    backend = "jax" if service.backend.startswith("jax") else "onnx"
+    model = ModelConfig(name="teacher", checkpoint=checkpoint)
+    forward = BareForward(name, load_policy(model, backend=backend, callers=1), seconds)
+    rates = ", ".join(f"{rows}: {rate:.0f}" for rows, rate in forward.rates.items())
+    print(
+        f"bare {name} ({service.backend}): states/s by batch size {rates}; best {forward.best_rows}"
+    )
+    return forward
 
 
 class BareForward:

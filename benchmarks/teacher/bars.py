@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from benchmarks.teacher.closed_loop import (
     Measured,
@@ -22,7 +22,7 @@ class Bar:
     Attributes:
         load: Clients and states per query.
         says: What is compared.
-        figure: The figure of a round against a bare forward.
+        figure: The figure of a round against the bare forward.
         limit: What the figure is to reach.
         same_host_limit: The same on the same-host path.
         is_ceiling: Whether the figure is to stay below.
@@ -30,7 +30,7 @@ class Bar:
 
     load: tuple[int, int]
     says: str
-    figure: Callable[[str], Callable[[Measured], float]]
+    figure: Callable[[Measured], float]
     limit: float
     same_host_limit: float
     is_ceiling: bool = False
@@ -47,18 +47,16 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A bar at one transport against one bare forward.
+    """A bar at one transport.
 
     Attributes:
         transport: As in the table.
         bar: What was to be reached.
-        against: Name of the bare forward.
         value: What was measured.
     """
 
     transport: str
     bar: Bar
-    against: str
     value: float
 
     @property
@@ -74,7 +72,7 @@ class Verdict:
         limit = self.bar.reached(self.transport)
         return (
             f"{'PASS' if self.is_pass else 'FAIL'}  {self.transport:<12} {clients}x{rows:<3} "
-            f"{self.bar.says:<34} {self.value:6.2f} {sign} {limit:.2f}  against {self.against}"
+            f"{self.bar.says:<34} {self.value:6.2f} {sign} {limit:.2f}"
         )
 
 
@@ -119,18 +117,12 @@ BARS = (
 )
 
 
-def verdicts(measured: Rounds, limits: Sequence[str]) -> Iterator[Verdict]:
-    """Every bar at every transport, against every bare forward.
-
-    Args:
-        measured: What was measured; clients in an event loop count.
-        limits: Names of the bare forwards.
-    """
+def verdicts(measured: Rounds) -> Iterator[Verdict]:
+    """Every bar at every transport; clients in an event loop count."""
     for cell, rounds in measured.items():
         load = (cell.load.clients, cell.load.rows)
         for bar in BARS:
             if bar.load != load or cell.load.kind != "asyncio":
                 continue
-            for against in limits:
-                value = median(rounds, bar.figure(against))
-                yield Verdict(transport=cell.transport, bar=bar, against=against, value=value)
+            value = median(rounds, bar.figure)
+            yield Verdict(transport=cell.transport, bar=bar, value=value)

@@ -50,12 +50,12 @@ class Measured:
 
     Attributes:
         outcome: What its clients and processes say.
-        bare: Name of a bare forward -> its speed around that time.
+        bare: The bare forward's speed around that time.
         counts: What the service counted.
     """
 
     outcome: Outcome
-    bare: Mapping[str, Speed]
+    bare: Speed
     counts: Counts
 
 
@@ -90,7 +90,7 @@ def cells(service: Service) -> list[Cell]:
 
 def measure(
     service: Service,
-    forwards: Sequence[BareForward],
+    forward: BareForward,
     asked: Sequence[Cell],
     *,
     rounds: int,
@@ -100,26 +100,22 @@ def measure(
 
     Args:
         service: Who is asked.
-        forwards: What it is set against.
+        forward: What it is set against.
         asked: Cells, in order.
         rounds: How often to go over all of them.
         seconds: Window of each cell.
     """
-
-    def speeds() -> dict[str, Speed]:
-        return {forward.name: forward.measure(_BARE_SHARE * seconds) for forward in forwards}
-
     measured: dict[Cell, list[Measured]] = {cell: [] for cell in asked}
     with load_process() as process:
         for _ in range(rounds):
-            before = speeds()
+            before = forward.measure(_BARE_SHARE * seconds)
             for cell in asked:
                 counts = read_counts(service)
                 job = process.submit(run_load, cell.load, service.pid, seconds)
                 outcome = job.result()
                 counted = read_counts(service).since(counts)
-                after = speeds()
-                bare = {name: Speed.mean(before[name], after[name]) for name in before}
+                after = forward.measure(_BARE_SHARE * seconds)
+                bare = Speed.mean(before, after)
                 measured[cell].append(Measured(outcome=outcome, bare=bare, counts=counted))
                 before = after
     return measured
@@ -138,21 +134,21 @@ def median(rounds: Sequence[Measured], of: Callable[[Measured], float]) -> float
     return statistics.median(of(measured) for measured in rounds)
 
 
-def throughput_ratio(limit: str) -> Callable[[Measured], float]:
-    """States per second over those of a bare forward."""
-    return lambda each: each.outcome.states_per_second / each.bare[limit].states_per_second
+def throughput_ratio(each: Measured) -> float:
+    """States per second over those of the bare forward."""
+    return each.outcome.states_per_second / each.bare.states_per_second
 
 
-def cpu_ratio(limit: str) -> Callable[[Measured], float]:
-    """Server CPU per state over that of a bare forward."""
-    return lambda each: each.outcome.server_us_per_state / each.bare[limit].cpu_us_per_state
+def cpu_ratio(each: Measured) -> float:
+    """Server CPU per state over that of the bare forward."""
+    return each.outcome.server_us_per_state / each.bare.cpu_us_per_state
 
 
-def latency_ratio(limit: str) -> Callable[[Measured], float]:
+def latency_ratio(each: Measured) -> float:
     """Median latency over the bare single forward's."""
-    return lambda each: each.outcome.p50_ms / each.bare[limit].single_p50_ms
+    return each.outcome.p50_ms / each.bare.single_p50_ms
 
 
-def latency_over_limit(limit: str) -> Callable[[Measured], float]:
+def latency_over_limit(each: Measured) -> float:
     """Median latency over 1.3 bare single forwards and 0.3 ms."""
-    return lambda each: each.outcome.p50_ms / (1.3 * each.bare[limit].single_p50_ms + 0.3)
+    return each.outcome.p50_ms / (1.3 * each.bare.single_p50_ms + 0.3)

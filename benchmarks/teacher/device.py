@@ -3,15 +3,16 @@
 The network is the Nature DQN's with random weights: speed does not depend on them. First the bare
 forward, in this process, by batch size in float32 and bfloat16, and how far bfloat16's answers are
 from float32's; then the service in bfloat16 with 0, 1, 2 and 4 front ends, asked by several client
-processes over TCP streams and the same-host path.
+processes over TCP streams and the same-host path. Without a GPU it ends with an error; `--cpu`
+measures the same on the CPU, and so does `--smallest`.
+
+Ratios (higher is better): served states/s over the bare forward's, in bfloat16 at its best size.
 
     python -m benchmarks.teacher.device --quick --json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.harness import make_parser, print_ratios, read_flags
 from benchmarks.teacher.closed_loop import load_process
 from benchmarks.teacher.load import Load, run_load
 from benchmarks.teacher.service import Service, teacher_service
@@ -46,30 +48,31 @@ _CPU_BATCH_SIZES = (1, 8, 32)
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="under two minutes, noisier")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object of states/s")
+    parser = make_parser(__doc__)
     parser.add_argument("--cpu", action="store_true", help="do all the same on the CPU, to try it")
-    flags = parser.parse_args()
+    flags, given = read_flags(parser)
+    on_cpu = given.cpu or flags.size == "smallest"
     # The service's process has its share of the device's memory, too.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    if flags.cpu:
+    if on_cpu:
         os.environ["JAX_PLATFORMS"] = "cpu"
         jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
     device = jax.devices()[0]
-    if device.platform == "cpu" and not flags.cpu:
-        print("no GPU here: nothing is measured")
-        sys.exit(0)
+    if device.platform == "cpu" and not on_cpu:
+        sys.exit("JAX finds no GPU here; --cpu measures the same on the CPU")
     print(f"device: {device.device_kind}")
-    seconds = 1.0 if flags.quick else 3.0
+    seconds = flags.pick(full=3.0, quick=1.0, smallest=0.2)
     teacher = _random_teacher()
-    found = _bare_rates(teacher, _CPU_BATCH_SIZES if flags.cpu else BATCH_SIZES, seconds)
+    bare = _bare_rates(teacher, _CPU_BATCH_SIZES if on_cpu else BATCH_SIZES, seconds)
+    counts = flags.pick(full=FRONT_ENDS, quick=FRONT_ENDS, smallest=FRONT_ENDS[:1])
+    served: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         save_teacher(Path(folder) / "teacher", teacher.params, teacher.card)
-        for front_ends in FRONT_ENDS[:2] if flags.cpu else FRONT_ENDS:
-            found |= _served_rates(str(Path(folder) / "teacher"), front_ends, seconds)
-    if flags.json:
-        print(json.dumps(found))
+        for front_ends in counts[:2] if on_cpu else counts:
+            served |= _served_rates(str(Path(folder) / "teacher"), front_ends, seconds)
+    best = max(rate for name, rate in bare.items() if name.startswith("bare bfloat16"))
+    ratios = {f"{name} over bare": rate / best for name, rate in served.items()}
+    print_ratios(ratios, flags, states_per_second=bare | served)
 
 
 def _random_teacher() -> Teacher:
@@ -102,7 +105,7 @@ def _bare_rates(teacher: Teacher, sizes: Sequence[int], seconds: float) -> dict[
     # Relative to the largest value: single ones may be near zero.
     error = float(np.abs(wide - narrow).max() / np.abs(wide).max())
     print(f"bfloat16 differs from float32 by at most {error:.1e} of the largest value")
-    return found | {"bfloat16 relative error": error}
+    return found
 
 
 def _rate(policy: JaxPolicy, states: NDArray[np.uint8], seconds: float) -> float:

@@ -2,16 +2,19 @@
 
 The service is a process of its own; the clients, each with its own connection, are spread over four
 more. Three floods: queries of 32 states over streams, by clients that heed when to come again and
-by clients that do not, and single states by calls. Each lasts a minute.
+by clients that do not, and single states by calls. Each lasts a minute. Before them the bare
+forward of the same policy is measured.
+
+Ratios, by flood:
+    states over bare     states/s in the flood over the bare forward's (higher is better)
+    first over idle      the first query after it over one with the service idle (lower is better)
 
     python -m benchmarks.teacher.overload --quick --json
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import statistics
 import threading
 import time
@@ -21,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import parse_flags, print_ratios
+from benchmarks.teacher.bare import bare_forward
 from benchmarks.teacher.closed_loop import load_process
 from benchmarks.teacher.flood import Flood, FloodOutcome, run_flood
 from benchmarks.teacher.load import random_states
@@ -31,8 +36,6 @@ from services.teacher.client import TeacherClient
 CLIENTS = 500
 PROCESSES = 4
 
-_SECONDS = 60.0
-_QUICK_SECONDS = 10.0
 _DEADLINE_SECONDS = 5.0
 _SINGLE_QUERIES = 20
 _MEMORY_PERIOD_SECONDS = 0.1
@@ -80,18 +83,26 @@ class Report:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_SECONDS:g} s each; noisier")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    flags = parser.parse_args()
-    seconds = _QUICK_SECONDS if flags.quick else _SECONDS
+    flags = parse_flags(__doc__)
+    seconds = flags.pick(full=60.0, quick=10.0, smallest=0.5)
+    clients = flags.pick(full=CLIENTS, quick=CLIENTS, smallest=20)
+    processes = flags.pick(full=PROCESSES, quick=PROCESSES, smallest=1)
+    ratios: dict[str, float] = {}
     reports: dict[str, Report] = {}
     with teacher_service(CHECKPOINT) as service:
+        calibration_seconds = flags.pick(full=1.0, quick=0.5, smallest=0.05)
+        forward = bare_forward("teacher", CHECKPOINT, service, calibration_seconds)
+        bare = forward.rates[forward.best_rows]
         for name, changes in FLOODS.items():
-            reports[name] = overload(service, seconds=seconds, **changes)
-            _print(name, reports[name])
-    if flags.json:
-        print(json.dumps({name: dataclasses.asdict(report) for name, report in reports.items()}))
+            report = overload(
+                service, seconds=seconds, clients=clients, processes=processes, **changes
+            )
+            _print(f"{clients} clients, {name}", report)
+            ratios[f"{name} states over bare"] = report.states_per_second / bare
+            ratios[f"{name} first over idle"] = report.first_ms / report.idle_ms
+            reports[name] = report
+    floods = {name: dataclasses.asdict(report) for name, report in reports.items()}
+    print_ratios(ratios, flags, floods=floods)
 
 
 def overload(
@@ -204,7 +215,7 @@ def _print(name: str, report: Report) -> None:
     ended = ", ".join(f"{count} {code}" for code, count in sorted(report.ended.items()))
     rejected = ", ".join(f"{count} {reason}" for reason, count in report.rejected.items())
     print(
-        f"{CLIENTS} clients, {name}:\n"
+        f"{name}:\n"
         f"  answered  {report.answered} queries, {report.states_per_second:.0f} states/s, "
         f"p50 {report.p50_ms:.0f} ms, p99 {report.p99_ms:.0f} ms\n"
         f"  ended     {ended}\n"

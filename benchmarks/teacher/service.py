@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -15,10 +12,11 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from benchmarks.roles import running
+
 CHECKPOINT = "pong_dqn"
 
-_READY = re.compile(r"ready at (\S+): .* on ([^,]+)(?:, and \d+ more)?, metrics port (\d+)")
-_STOP_SECONDS = 30.0
+_READY = r"ready at (\S+): .* on ([^,]+)(?:, and \d+ more)?, metrics port (\d+)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,27 +95,16 @@ def teacher_service(checkpoint: str = CHECKPOINT, *flags: str) -> Iterator[Servi
         # Front ends share a TCP port, but not a Unix socket.
         unix = "" if "--front-ends" in flags else str(Path(folder) / "teacher.sock")
         unix_flags = ("--unix-socket", unix) if unix else ()
-        command = ("-m", "services.cli.main", "teacher", "serve", "--checkpoint", checkpoint)
-        process = subprocess.Popen(
-            [sys.executable, *command, *ports, *unix_flags, *flags],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            ready = _READY.search(process.stdout.readline())
-            if ready is None:
-                raise RuntimeError("`rrl teacher serve` did not start; its log is above")
+        command = ("teacher", "serve", "--checkpoint", checkpoint)
+        with running(*command, *ports, *unix_flags, *flags, ready=_READY) as (process, ready):
+            address, backend, metrics_port = ready
             yield Service(
-                address=ready[1],
+                address=address,
                 unix_address=f"unix:{unix}" if unix else "",
                 pid=process.pid,
-                metrics_url=f"http://{ready[1].rpartition(':')[0]}:{ready[3]}/metrics",
-                backend=ready[2],
+                metrics_url=f"http://{address.rpartition(':')[0]}:{metrics_port}/metrics",
+                backend=backend,
             )
-        finally:
-            process.terminate()
-            process.wait(_STOP_SECONDS)
 
 
 def read_counts(service: Service) -> Counts:

@@ -1,19 +1,21 @@
 """Whether the service's memory stays as it is: resident memory every tenth of 100,000 requests.
 
 The requests carry one state each and come over one transport after the other, each with a service
-of its own. For every tenth the clients connect anew, and memory is read after they have left, so
-that what connections leave behind is counted too.
+of its own. For every tenth new clients connect, and memory is read after they have left, so that
+what connections leave behind is counted too.
+
+Ratios (lower is better): <transport>_last_over_first, of resident memory after the last tenth over
+that after the first.
 
     python -m benchmarks.teacher.soak --quick --json
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import json
 
+from benchmarks.harness import parse_flags, print_ratios
 from benchmarks.teacher.closed_loop import load_process
 from benchmarks.teacher.load import random_states, run_in_uvloop
 from benchmarks.teacher.service import CHECKPOINT, teacher_service
@@ -25,20 +27,17 @@ TRANSPORTS: tuple[Transport, ...] = ("stream", "same_host", "unary")
 PARTS = 10
 
 _CLIENTS = 64
-_REQUESTS = 100_000
-_QUICK_REQUESTS = 20_000
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_REQUESTS} requests")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    flags = parser.parse_args()
-    requests = _QUICK_REQUESTS if flags.quick else _REQUESTS
-    growth = {transport: _soak(transport, requests) for transport in TRANSPORTS}
-    if flags.json:
-        print(json.dumps(growth))
+    flags = parse_flags(__doc__)
+    requests = flags.pick(full=100_000, quick=20_000, smallest=640)
+    transports = flags.pick(full=TRANSPORTS, quick=TRANSPORTS, smallest=TRANSPORTS[:1])
+    ratios = {
+        f"{transport}_last_over_first": _soak(transport, requests) for transport in transports
+    }
+    print_ratios(ratios, flags)
 
 
 def run_requests(address: str, transport: Transport, requests: int) -> None:
@@ -67,8 +66,8 @@ async def _ask(address: str, transport: Transport, requests: int) -> None:
         await asyncio.gather(*(ask(index) for index in range(_CLIENTS)))
 
 
-def _soak(transport: Transport, requests: int) -> dict[str, float]:
-    """Print memory after each part; MiB after the first, and how many came until the last."""
+def _soak(transport: Transport, requests: int) -> float:
+    """Print memory after each part; that after the last over that after the first."""
     resident: list[float] = []
     with teacher_service(CHECKPOINT) as service, load_process() as process:
         print(f"{transport}: {resident_bytes(service.pid) / 2**20:.1f} MiB when ready")
@@ -77,9 +76,8 @@ def _soak(transport: Transport, requests: int) -> dict[str, float]:
             job.result()
             resident.append(resident_bytes(service.pid) / 2**20)
             print(f"{transport}: {resident[-1]:.1f} MiB after {part * requests // PARTS} requests")
-    growth = resident[-1] - resident[0]
-    print(f"{transport}: {growth:+.1f} MiB from the first tenth to the last")
-    return {"first_mib": round(resident[0], 1), "growth_mib": round(growth, 1)}
+    print(f"{transport}: {resident[-1] - resident[0]:+.1f} MiB from the first tenth to the last")
+    return resident[-1] / resident[0]
 
 
 if __name__ == "__main__":
