@@ -48,14 +48,16 @@ class GuideTurns:
 
         Args:
             episode_start: bool [N], the observation is the first of an episode: its roll-in is
-                drawn, uniformly from 0 to K.
+                drawn, uniformly from 1 to K, as in the released code of Agarwal et al., 2022; 0
+                where K is 0.
             actor_steps: Clock of the schedules.
             random: Where the draws come from.
 
         Returns:
             bool [N], where the guide acts.
         """
-        rolls = random.integers(0, self._guide.horizon(actor_steps) + 1, len(episode_start))
+        horizon = self._guide.horizon(actor_steps)
+        rolls = random.integers(min(1, horizon), horizon + 1, len(episode_start))
         self._steps_left = np.where(episode_start, rolls, self._steps_left)
         rolling_in = self._steps_left > 0
         self._steps_left = np.maximum(self._steps_left - 1, 0)

@@ -1,7 +1,7 @@
 """Jump-start RL: the teacher begins each episode, the student goes on (Uchendu et al., 2022).
 
 arXiv:2204.02372, as Agarwal et al., 2022, compare it: the student learns by plain Q-learning from
-what both have played, into one table.
+what both have played, into one table. An iteration is the paper's 1M frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class JsrlConfig:
     Attributes:
         q_learning: Settings shared by all methods, with 1-step returns.
         roll_in_steps: Longest roll-in K at the beginning: the teacher plays the first k decisions
-            of an episode, k drawn uniformly from 0 to K; 100 are 1 / (1 - discount).
+            of an episode, k drawn uniformly from 1 to K; 100 are 1 / (1 - discount), 0 for none.
         roll_in_decay: Factor of K from one iteration to the next, in [0, 1).
         iteration_steps: Decisions of an iteration.
         mixture_share: Probability that the teacher also takes a step after the roll-in, at the

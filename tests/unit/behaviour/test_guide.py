@@ -19,10 +19,10 @@ def test_the_guide_plays_the_first_steps_of_an_episode_and_then_no_more() -> Non
     played = np.stack([turns.next(start if t == 0 else later, 0, random) for t in range(8)])
     # Once the student has begun it goes on alone.
     assert not (played[1:] & ~played[:-1]).any()
-    # k is uniform on 0 .. 5: each of the 6 lengths has 2,000 / 6 = 333 +- 4 x 17 episodes.
+    # k is uniform on 1 .. 5: each of the 5 lengths has 2,000 / 5 = 400 +- 4 x 18 episodes.
     counts = np.bincount(played.sum(axis=0), minlength=6)
-    assert len(counts) == 6
-    assert counts == pytest.approx(np.full(6, 2_000 / 6), abs=4 * np.sqrt(2_000 * 5 / 36))
+    assert len(counts) == 6 and counts[0] == 0
+    assert counts[1:] == pytest.approx(np.full(5, 2_000 / 5), abs=4 * np.sqrt(2_000 * 4 / 25))
 
 
 def test_a_new_episode_is_rolled_in_anew_while_others_go_on() -> None:
