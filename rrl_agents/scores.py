@@ -5,6 +5,7 @@ Returns are undiscounted sums of raw rewards per episode.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +31,18 @@ def normalised_score(mean_return: float, random_return: float, teacher_return: f
             "be given; use a teacher that plays better than chance"
         )
     return (mean_return - random_return) / (teacher_return - random_return)
+
+
+def score_if_known(
+    mean_return: float | None, random_return: float | None, teacher_return: float | None
+) -> float | None:
+    """`normalised_score` for a display: None where a return is unknown or there is no scale."""
+    if mean_return is None or random_return is None or teacher_return is None:
+        return None
+    if teacher_return == random_return:
+        return None
+    score = normalised_score(mean_return, random_return, teacher_return)
+    return score if math.isfinite(score) else None
 
 
 def mean_and_interval(

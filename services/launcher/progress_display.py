@@ -20,13 +20,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rrl_agents.scores import score_if_known
 from rrl_agents.types import Stage
 from services.launcher.progress_estimates import (
     PhaseProgress,
     Sample,
     extend_samples,
     format_duration,
-    normalised_score,
     rate_per_second,
     seconds_left,
 )
@@ -222,7 +222,7 @@ def _scores(progress: Progress) -> str:
     scores = [] if student is None else [f"student {student:.2f}"]
     if teacher is not None:
         random = progress.random_return
-        share = None if student is None else normalised_score(student, random, teacher)
+        share = score_if_known(student, random, teacher)
         if share is not None:
             scores[0] += f" (teacher-normalised {share:.2f})"
         scores += [f"teacher {teacher:.2f}", f"random {random:.2f}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -79,14 +78,6 @@ def seconds_left(phase: PhaseProgress, rate: float | None) -> float | None:
     if remaining == 0:
         return 0.0
     return None if rate is None or rate <= 0 else remaining / rate
-
-
-def normalised_score(student: float, random: float, teacher: float) -> float | None:
-    """Returns (student - random) / (teacher - random); None where that is no number."""
-    if teacher == random:
-        return None
-    score = (student - random) / (teacher - random)
-    return score if math.isfinite(score) else None
 
 
 def format_duration(seconds: float) -> str:

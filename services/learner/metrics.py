@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from rrl_agents.scores import normalised_score
+from rrl_agents.scores import score_if_known
 from rrl_agents.types import Progress, Stage
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
@@ -234,7 +234,4 @@ def _scores(progress: Progress) -> Iterator[Metric]:
 
 
 def _normalised(progress: Progress) -> float | None:
-    student, teacher = progress.student_return, progress.teacher_return
-    if student is None or teacher is None or teacher == progress.random_return:
-        return None
-    return normalised_score(student, progress.random_return, teacher)
+    return score_if_known(progress.student_return, progress.random_return, progress.teacher_return)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from rrl_agents.scores import mean_and_interval, normalised_score
+from rrl_agents.scores import mean_and_interval, normalised_score, score_if_known
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,21 @@ def test_scores_are_linear_between_random_and_teacher(mean_return: float, expect
 def test_a_teacher_no_better_than_chance_is_refused() -> None:
     with pytest.raises(ValueError, match="both return 3.0"):
         normalised_score(1.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [(None, 0.0, 1.0), (1.0, None, 1.0), (1.0, 0.0, None), (1.0, 2.0, 2.0), (math.nan, 0.0, 1.0)],
+)
+def test_a_display_has_no_score_where_there_is_none(
+    returns: tuple[float | None, float | None, float | None],
+) -> None:
+    assert score_if_known(*returns) is None
+
+
+def test_a_display_has_the_same_score() -> None:
+    # (-12 + 20) / (-4 + 20) = 8 / 16
+    assert score_if_known(-12.0, -20.0, -4.0) == normalised_score(-12.0, -20.0, -4.0) == 0.5
 
 
 def test_the_interval_is_scipys_percentile_bootstrap() -> None:

@@ -79,7 +79,7 @@ def _phases(progress: Progress, config: dict[str, Any]) -> tuple[Phase, ...]:
     every = (
         ("collect", "steps", progress.teacher_steps, "teacher_steps"),
         ("offline", "updates", progress.offline_updates, "offline_updates"),
-        ("online", "updates", progress.online_updates, "online_updates"),
+        ("online", "steps", progress.actor_steps, "online_steps"),
     )
     return tuple(
         Phase(name=name, unit=unit, done=done, target=targets[key])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from services.launcher.progress_estimates import normalised_score
+from rrl_agents.scores import score_if_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,12 +198,9 @@ class RunStatus:
 
 def make_scores(student: float | None, teacher: float | None, random: float | None) -> Scores:
     """Returns, and the student's on the scale of the others where that has a meaning."""
-    normalised = None
-    if student is not None and teacher is not None and random is not None:
-        normalised = normalised_score(student, random, teacher)
     return Scores(
         student_return=student,
         teacher_return=teacher,
         random_return=random,
-        normalised_score=normalised,
+        normalised_score=score_if_known(student, random, teacher),
     )

@@ -9,7 +9,6 @@ from services.launcher.progress_estimates import (
     Sample,
     extend_samples,
     format_duration,
-    normalised_score,
     rate_per_second,
     seconds_left,
 )
@@ -60,11 +59,6 @@ def test_a_phase_is_never_more_than_done() -> None:
     assert phase(250, 1_000).fraction == 0.25
     assert phase(1_008, 1_000).fraction == 1.0
     assert phase(0, 0).fraction == 1.0
-
-
-def test_the_score_is_the_students_part_of_the_way_from_random_to_teacher() -> None:
-    assert normalised_score(-12.0, -20.0, -4.0) == 0.5  # 8 / 16
-    assert normalised_score(1.0, 2.0, 2.0) is None
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,11 @@ def make_run(folder: Path) -> None:
         stage=Stage.ONLINE,
         teacher_steps=100,
         online_updates=25,
+        actor_steps=120,
     )
     (folder / "config.json").write_text(
-        '{"budgets": {"teacher_steps": 100, "offline_updates": 0, "online_updates": 50}}'
+        '{"budgets": {"teacher_steps": 100, "offline_updates": 0, "online_updates": 50, '
+        '"online_steps": 220}}'
     )
     record = RunRecord(progress=progress, seconds=12.0)
     write_commit(folder, {"x": 1.0}, record, number=3, keep=())
@@ -109,9 +111,10 @@ def test_a_run_at_rest_is_told_from_its_newest_checkpoint(tmp_path: Path) -> Non
     make_run(tmp_path)
     found = status_at_rest(tmp_path, "nobody is there")
     assert not found.lives and found.stage == "online"
-    assert [(phase.name, phase.done, phase.target) for phase in found.phases] == [
-        ("collect", 100, 100),
-        ("online", 25, 50),
+    # The units of the progress display and of a run that lives.
+    assert [(phase.name, phase.unit, phase.done, phase.target) for phase in found.phases] == [
+        ("collect", "steps", 100, 100),
+        ("online", "steps", 120, 220),
     ]
     assert found.scores.student_return == 0.0 and found.scores.normalised_score == 0.25
     assert found.checkpoint is not None and found.checkpoint.number == 3
