@@ -3,7 +3,7 @@
 #
 # PyPI has it for CPython 3.10 only. Its package `launchpad` is pure Python and runs on any; what is
 # bound to 3.10 is its package `courier`, which this project never uses (see
-# services/launcher/courier_stand_in). So the wheel is fetched, held to its hash, and tagged anew.
+# services/launcher/launchpad_without_courier). So the wheel is fetched, held to its hash, and tagged anew.
 # PYTHON's environment needs pip and wheel.
 set -euo pipefail
 python=$1

@@ -28,11 +28,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import tomli
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.json_fields import JsonFields
@@ -166,7 +165,7 @@ def parse_suite(text: str) -> Suite:
     Raises:
         ValueError: as `read_suite`.
     """
-    content = tomli.loads(text)
+    content = tomllib.loads(text)
     fields = _fields(
         content,
         "the suite",

@@ -103,10 +103,10 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import launchpad as lp
     from absl import flags
-    from launchpad.nodes.python.local_multi_processing import PythonProcess
 
+    from services.launcher.launchpad_without_courier import PythonProcess
+    from services.launcher.launchpad_without_courier import launchpad as lp
     from services.launcher.program import make_program
 
     if not flags.FLAGS.is_parsed():

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import launchpad as lp
 from prometheus_client import CollectorRegistry
 
 from services.launcher.experiment import Experiment, shard_folder
+from services.launcher.launchpad_without_courier import launchpad as lp
 from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.observing import Observing, observed
 

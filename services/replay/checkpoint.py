@@ -6,7 +6,7 @@
 
 A checkpoint in the working folder that no commit took over is newer than the learner's weights and
 must never be loaded: the server removes what lies there when it starts. Table sizes, contents,
-counts and the rate limiter's state all survive (seen with Reverb 0.7.3); so does the tables'
+counts and the rate limiter's state all survive (seen with Reverb 0.14); so does the tables'
 configuration at the time of writing, which wins over that of the restarted server (`server`
 compares the two).
 """
@@ -22,7 +22,7 @@ import reverb
 from services.replay.connection import table_counts
 from services.shared.errors import UserError
 
-_DATA_FILES = ("chunks.tfrecord", "tables.tfrecord")
+_CHUNKS, _ITEMS, _TABLES = _DATA_FILES = ("chunks.tfrecord", "items.tfrecord", "tables.tfrecord")
 _DONE_FILE = "DONE"
 _ANSWER_SECONDS = 10.0
 _WORKING_CHECKPOINT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+[+-][0-9:]+")
@@ -83,12 +83,17 @@ def check_checkpoint(path: Path) -> None:
         )
     if not (path / _DONE_FILE).is_file():
         raise UserError(f"replay checkpoint {path} is incomplete; choose another commit of the run")
-    for name in _DATA_FILES:
-        file = path / name
-        if not file.is_file() or (name == "tables.tfrecord" and file.stat().st_size == 0):
-            raise UserError(
-                f"replay checkpoint {path} lacks {name}; choose another commit of the run"
-            )
+    sizes = {name: (path / name).stat().st_size for name in _DATA_FILES if (path / name).is_file()}
+    lacking = [name for name in _DATA_FILES if name not in sizes]
+    if not sizes.get(_TABLES):
+        lacking = lacking or [_TABLES]
+    elif not lacking and bool(sizes[_CHUNKS]) != bool(sizes[_ITEMS]):
+        # Each item points into chunks, and only such chunks are written.
+        lacking = [name for name in (_CHUNKS, _ITEMS) if not sizes[name]]
+    if lacking:
+        raise UserError(
+            f"replay checkpoint {path} lacks {lacking[0]}; choose another commit of the run"
+        )
 
 
 def drop_unfinished(root: Path) -> None:

@@ -13,7 +13,7 @@ of step t is complete when n more rows have been written. Its columns:
     frame        uint8 [stack+n, H, W]   frames t-(stack-1) .. t+n; the layout may say otherwise:
                                          uint8 [stack+n, H, W, C], float32 [stack+n, D]
     action       int32 []                action of step t
-    reward       float32 [n]             clipped rewards of steps t .. t+n-1
+    reward       float32 [n]             rewards of steps t .. t+n-1, clipped if the layout says so
     terminated   uint8 [n]               1 where that step's action ended the episode by the rules
     valid        uint8 [n]               1 for a real step, 0 for padding; ones come first
     teacher_q    float32 [A]             the teacher's action values in step t's observation
@@ -52,6 +52,7 @@ class ItemLayout:
         n_step: Steps n from a state to the one bootstrapped from.
         num_actions: Number of discrete actions A.
         frame_dtype: Type of a frame's elements, one of `FRAME_DTYPES`.
+        clips_rewards: Whether rewards are clipped to [-1, 1] when they are stored.
     """
 
     frame_shape: tuple[int, ...]
@@ -59,6 +60,7 @@ class ItemLayout:
     n_step: int
     num_actions: int
     frame_dtype: str = "uint8"
+    clips_rewards: bool = False
 
     def __post_init__(self) -> None:
         """Check every size."""
@@ -96,7 +98,7 @@ class ItemLayout:
         }
 
     def row(self, step: StepRow) -> dict[str, NDArray[Any]]:
-        """The row of a real step; the reward is clipped to [-1, 1] here, and nowhere else.
+        """The row of a real step; rewards are clipped to [-1, 1] here, and nowhere else.
 
         Raises:
             ValueError: a shape, dtype or action that does not fit the layout.
@@ -107,7 +109,8 @@ class ItemLayout:
         row = self.padding_row()
         row["frame"] = step.frame
         row["action"] = np.asarray(step.action, np.int32)
-        row["reward"] = np.asarray(np.clip(step.reward, -1.0, 1.0), np.float32)
+        reward = np.clip(step.reward, -1.0, 1.0) if self.clips_rewards else step.reward
+        row["reward"] = np.asarray(reward, np.float32)
         row["terminated"] = np.asarray(step.terminated, np.uint8)
         row["valid"] = np.asarray(1, np.uint8)
         if step.teacher_q is not None:
@@ -152,7 +155,7 @@ class StepRow(NamedTuple):
     Attributes:
         frame: [H, W] of the layout's type, the newest frame of the observation acted in.
         action: The action taken, in [0, A).
-        reward: Raw reward of the action; clipped when stored.
+        reward: Raw reward of the action.
         terminated: The action ended the episode by the game's rules.
         teacher_q: float32 [A], the teacher's action values; None if it did not answer.
     """

@@ -125,6 +125,14 @@ class ReplayServer:
                         f"{_settings(table)[setting]:g} in table {wanted.name!r}, now it is "
                         f"{value:g}; go on with the settings of that run"
                     )
+            # Reverb takes a file of items that was cut off for one that ends there.
+            inserted = int(table.rate_limiter_info.insert_stats.completed)
+            expected = min(inserted, int(table.max_size))
+            if table.current_size != expected:
+                raise UserError(
+                    f"replay checkpoint {self._config.restore_from} holds {table.current_size} of "
+                    f"{expected} items of table {wanted.name!r}; choose another commit of the run"
+                )
 
 
 def _guard(host: str, port: int) -> LoopbackGuard | None:

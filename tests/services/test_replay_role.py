@@ -183,7 +183,7 @@ def test_what_reverb_could_not_write_to_its_end_does_not_fill_the_disk(
     (before,) = working.iterdir()
 
     def disk_full(address: str) -> Path:
-        # What Reverb 0.7.3 leaves: data without the file that says it is whole.
+        # What Reverb leaves: data without the file that says it is whole.
         half = working / f"9999{before.name[4:]}"
         half.mkdir()
         (half / "chunks.tfrecord").write_bytes(b"half")

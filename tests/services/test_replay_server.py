@@ -114,11 +114,15 @@ def test_a_fast_writer_waits_and_samples_keep_to_the_ratio(tmp_path: Path) -> No
     assert stopped.wait(5)
     thread.join()
     # No more inserts: the reader drains its share, down to error 40 and what it fetched ahead.
+    batches = 40
     with pytest.raises(ReplayTimeout):
         while True:
             reader.sample(STUDENT_TABLE, timeout_seconds=0.5)
+            batches += 1
     last = table_counts(server.address)[STUDENT_TABLE]
     assert 4 * last.inserted - last.sampled == 40
+    # However often the rate limiter made the reader wait, no sample was lost on the way.
+    assert batches == last.sampled // 8
     assert last.takes_inserts and not last.gives_samples
     reader.close()
     writer.close()
@@ -191,7 +195,7 @@ def commit(tmp_path: Path) -> Path:
     return tmp_path / "commit"
 
 
-@pytest.mark.parametrize("file", ["chunks.tfrecord", "tables.tfrecord"])
+@pytest.mark.parametrize("file", ["chunks.tfrecord", "items.tfrecord", "tables.tfrecord"])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
 def test_a_damaged_checkpoint_is_refused_in_one_line(
     tmp_path: Path, commit: Path, file: str, damage: str
@@ -252,15 +256,28 @@ def test_an_absent_server_is_reported_with_its_address() -> None:
         table_counts(address, timeout_seconds=1)
 
 
-def test_no_tensorflow_runtime_is_started_by_writing_and_reading(tmp_path: Path) -> None:
-    """TensorFlow is imported by Reverb but must neither take threads nor a GPU."""
-    from tensorflow.python.eager import context
+def test_tensorflow_fetches_on_one_thread_and_takes_no_gpu(tmp_path: Path) -> None:
+    import tensorflow as tf
 
     server = started(config(tmp_path))
     write_steps(server, TEACHER_TABLE, 10)
     reader = ReplayReader(server.address, LAYOUT, 0.99, 4)
     reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    assert tf.config.get_visible_devices("GPU") == []
     reader.close()
     server.stop()
-    tensorflow_context = context.context_safe()
-    assert tensorflow_context is None or not tensorflow_context._initialized
+
+
+def test_a_reader_that_waits_for_the_rate_limiter_can_be_closed(tmp_path: Path) -> None:
+    server = started(config(tmp_path))
+    write_steps(server, STUDENT_TABLE, 10)
+    threads = threading.active_count()
+    reader = ReplayReader(server.address, LAYOUT, 0.99, 4)
+    # Nothing is sampled before 20 items are there.
+    with pytest.raises(ReplayTimeout):
+        reader.sample(STUDENT_TABLE, timeout_seconds=0.5)
+    reader.close()
+    assert threading.active_count() == threads
+    write_steps(server, STUDENT_TABLE, 15)
+    assert wait_until_steady(server).sampled == 0
+    server.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ def onnx_model(teacher: Teacher) -> bytes:
     )
     about = {"rrl.game": card.game, "rrl.name": card.name, "rrl.output": card.output}
     onnx.helper.set_model_props(model, about)
-    return cast(bytes, model.SerializeToString())
+    return model.SerializeToString()
 
 
 def check_same_values(model: bytes, teacher: Teacher, states: NDArray[Any]) -> None:

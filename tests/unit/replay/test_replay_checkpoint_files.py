@@ -12,6 +12,7 @@ from services.shared.errors import UserError
 def make_checkpoint(path: Path) -> Path:
     path.mkdir(parents=True)
     (path / "chunks.tfrecord").write_bytes(b"chunks")
+    (path / "items.tfrecord").write_bytes(b"items")
     (path / "tables.tfrecord").write_bytes(b"tables")
     (path / "DONE").touch()
     return path
@@ -47,7 +48,9 @@ def test_linking_never_writes_over_another_commit(tmp_path: Path) -> None:
         link_checkpoint(source, tmp_path / "commit")
 
 
-@pytest.mark.parametrize("missing", ["DONE", "chunks.tfrecord", "tables.tfrecord"])
+@pytest.mark.parametrize(
+    "missing", ["DONE", "chunks.tfrecord", "items.tfrecord", "tables.tfrecord"]
+)
 def test_an_incomplete_checkpoint_is_refused(tmp_path: Path, missing: str) -> None:
     source = make_checkpoint(tmp_path / "source")
     (source / missing).unlink()
@@ -55,6 +58,21 @@ def test_an_incomplete_checkpoint_is_refused(tmp_path: Path, missing: str) -> No
         check_checkpoint(source)
     with pytest.raises(UserError, match="choose another commit"):
         link_checkpoint(source, tmp_path / "commit")
+
+
+@pytest.mark.parametrize("emptied", ["chunks.tfrecord", "items.tfrecord", "tables.tfrecord"])
+def test_a_checkpoint_with_an_emptied_file_is_refused(tmp_path: Path, emptied: str) -> None:
+    source = make_checkpoint(tmp_path / "source")
+    os.truncate(source / emptied, 0)
+    with pytest.raises(UserError, match=f"lacks {emptied}"):
+        check_checkpoint(source)
+
+
+def test_a_checkpoint_of_empty_tables_is_complete(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source")
+    for name in ("chunks.tfrecord", "items.tfrecord"):
+        os.truncate(source / name, 0)
+    check_checkpoint(source)
 
 
 def test_a_working_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
