@@ -72,7 +72,7 @@ def main() -> None:
     flags = parse_flags(__doc__)
     repeats = flags.pick(full=2, quick=1, smallest=1)
     transitions = flags.pick(full=20_000, quick=4_000, smallest=2_000)
-    seconds = flags.pick(full=40.0, quick=10.0, smallest=0.5)
+    seconds = flags.pick(full=40.0, quick=10.0, smallest=2.0)
     settle_seconds = flags.pick(full=3.0, quick=3.0, smallest=0.1)
     rounds = [_round(transitions, seconds, settle_seconds) for _ in range(repeats)]
     print_outcome(rounds, RATIOS, flags)
@@ -226,7 +226,8 @@ class Cluster:
         time.sleep(settle_seconds)
         before = self.look()
         time.sleep(seconds)
-        after = self.look()
+        while (after := self.look()).updates == before.updates:
+            time.sleep(0.1)
         updates = after.updates - before.updates
         sampled = after.received["learner-replay"] - before.received["learner-replay"]
         elapsed = after.seconds - before.seconds

@@ -18,7 +18,7 @@ Round = Mapping[str, float]
 
 Size = Literal["full", "quick", "smallest"]
 
-_LIMIT_SECONDS: Mapping[Size, float] = {"full": 7200.0, "quick": 1200.0, "smallest": 300.0}
+_LIMIT_SECONDS: Mapping[Size, float] = {"full": 7200.0, "quick": 1200.0, "smallest": 900.0}
 
 _T = TypeVar("_T")
 

@@ -55,7 +55,7 @@ RATIOS = {
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    batches = flags.pick(full=2_000, quick=300, smallest=10)
+    batches = flags.pick(full=2_000, quick=300, smallest=50)
     repeats = flags.pick(full=5, quick=2, smallest=1)
     rounds = [_round(batches) for _ in range(repeats)]
     _print(rounds, flags)

@@ -72,7 +72,7 @@ def main() -> None:
 def _table(backend: str, flags: Flags, given: argparse.Namespace) -> tuple[dict[str, float], int]:
     """Measure and print one backend; its ratios, and how many bars it missed."""
     rounds = flags.pick(full=given.rounds, quick=1, smallest=1)
-    seconds = flags.pick(full=3.0, quick=1.0, smallest=0.2)
+    seconds = flags.pick(full=3.0, quick=1.0, smallest=0.5)
     calibration_seconds = flags.pick(full=0.6, quick=0.6, smallest=0.05)
     with teacher_service(CHECKPOINT, "--backend", backend) as service:
         print(f"\n{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}; clients on uvloop")

@@ -84,7 +84,7 @@ class Report:
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    seconds = flags.pick(full=60.0, quick=10.0, smallest=0.5)
+    seconds = flags.pick(full=60.0, quick=10.0, smallest=2.0)
     clients = flags.pick(full=CLIENTS, quick=CLIENTS, smallest=20)
     processes = flags.pick(full=PROCESSES, quick=PROCESSES, smallest=1)
     ratios: dict[str, float] = {}

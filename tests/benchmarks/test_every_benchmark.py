@@ -1,0 +1,110 @@
+"""Every benchmark in the folder runs to its end in its smallest form, and prints its ratios."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_GUARD = '\nif __name__ == "__main__":\n'
+
+# Few CPU seconds; all others start services, whose imports alone take longer.
+FAST = {"benchmarks.minatar_steps"}
+LIMIT_SECONDS = 1_000
+
+
+def _entries() -> list[str]:
+    """What `python -m` takes: every file below benchmarks/ that runs something when called."""
+    paths = sorted((ROOT / "benchmarks").rglob("*.py"))
+    modules = [path for path in paths if _GUARD in path.read_text()]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]
+    return [name.removesuffix(".__main__") for name in names]
+
+
+def _python(*arguments: str, seconds: float = LIMIT_SECONDS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=seconds
+    )
+
+
+def test_the_benchmarks_are_found() -> None:
+    assert set(_entries()) > FAST
+    assert "benchmarks.teacher" in _entries()
+
+
+def test_the_readme_names_every_benchmark_and_no_other() -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## Benchmarks\n")[2]
+    named = re.findall(r"python -m (benchmarks\S*)", section.partition("\n## ")[0])
+    assert sorted(named) == sorted(_entries())
+
+
+def test_each_says_what_it_takes() -> None:
+    program = """
+import contextlib, io, runpy, sys
+for name in sys.argv[1:]:
+    said = io.StringIO()
+    sys.argv = [name, "--help"]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(said):
+        runpy.run_module(name, run_name="__main__")
+    for flag in ("--quick", "--smallest", "--json", "--limit-seconds"):
+        assert flag in said.getvalue(), (name, flag)
+"""
+    done = _python("-c", program, *_entries())
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 60)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in _entries()],
+)
+def test_each_ends_and_prints_its_ratios(name: str) -> None:
+    done = _python("-m", name, "--smallest", "--json")
+    assert done.returncode == 0, done.stderr[-4000:]
+    *lines, last = done.stdout.splitlines()
+    ratios = json.loads(last)["ratios"]
+    assert ratios
+    assert all(math.isfinite(ratio) and ratio > 0 for ratio in ratios.values()), ratios
+    printed = [line.rsplit(maxsplit=1)[0] for line in lines[lines.index("ratios") + 1 :]]
+    assert printed == list(ratios)
+
+
+def test_a_benchmark_that_waits_too_long_ends_with_an_error_and_says_where_it_stood() -> None:
+    done = _python("-m", "benchmarks.minatar_steps", "--limit-seconds", "0.2")
+    assert done.returncode == 1
+    assert "minatar_steps.py" in done.stderr
+    *_, last = done.stderr.splitlines()
+    assert "not finished within 0.2 s" in last
+    assert "--limit-seconds" in last
+
+
+def test_one_that_cannot_leave_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    program = f"""
+import pathlib, signal, subprocess, sys, time
+from benchmarks.limits import end_within
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path({str(child)!r}).write_text(str(child.pid))
+# As native code that lets no signal through.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+end_within(0.2, grace_seconds=0.2)
+time.sleep(600)
+"""
+    done = _python("-c", program, seconds=120)
+    assert done.returncode == 1
+    assert "killed" in done.stderr
+    assert not psutil.pid_exists(int(child.read_text()))
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_time_limit_of_no_time_is_refused(limit: str) -> None:
+    done = _python("-m", "benchmarks.minatar_steps", "--limit-seconds", limit)
+    assert done.returncode == 2
+    assert "must be above 0" in done.stderr
