@@ -18,7 +18,7 @@ from rrl_agents.students.registry import STUDENTS
 from services.bench.folder import BenchFolder
 from services.bench.suite import Entry, Suite, TrainedTeacher
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
-from services.launcher.presets import PRESETS
+from services.launcher.presets import PRESETS, check_named_student
 from services.launcher.settings import with_settings
 from services.shared.errors import UserError
 
@@ -148,6 +148,11 @@ def _student(suite: Suite, entry: Entry, game: str, seed: int, folder: BenchFold
     if entry.student is not None:
         config = _with_student(config, entry.student, where)
     config = _with_all(config, suite, game, {**suite.settings, **entry.settings}, where)
+    if entry.preset is not None:
+        try:
+            check_named_student(entry.preset, config, entry.student)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
     name = f"{entry.name}/{game}/seed{seed}"
     is_trained = isinstance(suite.teacher, TrainedTeacher)
     return PlannedRun(

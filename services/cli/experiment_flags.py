@@ -11,7 +11,7 @@ import tyro
 from rrl_agents.students.registry import STUDENTS
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
-from services.launcher.presets import PAPER, PRESETS, with_student
+from services.launcher.presets import PAPER, PRESETS, check_named_student, with_student
 from services.launcher.settings import nearest
 from services.shared.errors import UserError
 
@@ -24,8 +24,9 @@ CommandT = TypeVar("CommandT")
 def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
     """Read METHOD [--preset NAME] [--student NAME] and the flags.
 
-    A preset of the paper ("qdagger_rainbow") may stand in the method's place. A student sets its
-    network and its algorithm; flags of single settings ("--student.double") count beside it.
+    A preset of the paper ("qdagger_rainbow") may stand in the method's place; it keeps the student
+    it is named after. A student sets its network and its algorithm; flags of single settings
+    ("--student.double") count beside it.
 
     Args:
         command: A frozen dataclass with `experiment: Settings` and defaults for everything else,
@@ -44,14 +45,20 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
     method, preset = _chosen(word, prog)
     asked_preset, rest = _take("--preset", rest)
     student, rest = _take("--student", rest)
-    preset = asked_preset or preset
+    if asked_preset is not None:
+        if word in PAPER_PRESETS and asked_preset != word:
+            raise UserError(
+                f"{word} is a preset itself, and --preset {asked_preset} another; leave --preset "
+                f"out, or give the method: {prog} {method} --preset {asked_preset}"
+            )
+        preset = asked_preset
     if preset not in PRESETS[method]:
         raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(PRESETS[method])}")
     config = PRESETS[method][preset]
     if student is not None:
         config = with_student(config, student)
     try:
-        return tyro.cli(
+        parsed = tyro.cli(
             command,
             default=cast(CommandT, cast(Any, command)(experiment=config)),
             args=rest,
@@ -62,6 +69,8 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    check_named_student(preset, cast(Any, parsed).experiment, student)
+    return parsed
 
 
 def _chosen(word: str, prog: str) -> tuple[str, str]:

@@ -97,6 +97,11 @@ def test_a_teacher_is_scored_as_its_students_are(suite_text: str) -> None:
         ('method = "qdagger"', 'method = "qdager"', "'qdager' is no method; the nearest is 'qdagg"),
         ('"minatar_dqn"', '"minatar_dqm"', "no student; the nearest is 'minatar_dqn'"),
         ('label = "QDagger"', 'preset = "papre"', "the nearest is 'paper'"),
+        (
+            'label = "QDagger"',
+            'preset = "qdagger_rainbow"',
+            r"\[entries.qdagger\]: qdagger_rainbow is named after its student",
+        ),
         ("method.offline_updates", "method.offline_update", r"\[entries.qdagger\].*offline_updat"),
         ('"online_steps" = 2_000', '"online_steps" = "many"', "online_steps"),
         ('"asterix"', '"asterisk"', "asterisk"),

@@ -86,6 +86,39 @@ def test_a_student_sets_network_and_algorithm_and_nothing_else(words: tuple[str,
     )
 
 
+def test_a_preset_of_the_paper_takes_no_other_preset() -> None:
+    with pytest.raises(
+        UserError, match=r"qdagger_rainbow_impala is a preset itself.* demo another"
+    ):
+        order("qdagger_rainbow_impala", "--preset", "demo", "--run", "x")
+    same = order("qdagger_rainbow", "--preset", "qdagger_rainbow", "--run", "x")
+    assert same == order("qdagger_rainbow", "--run", "x")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("qdagger_rainbow", "--student", "iqn"),
+        ("qdagger_drq", "--student", "dqn"),
+        ("qdagger", "--preset", "qdagger_rainbow_impala", "--student", "rainbow"),
+        ("qdagger_rainbow_impala", "--network.name", "nature_cnn"),
+        ("dqfd_dqn", "--network.head", "quantile"),
+        ("reloaded_dqn", "--student", "rainbow"),
+    ],
+    ids=" ".join,
+)
+def test_a_preset_keeps_the_student_it_is_named_after(words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"is named after its student .* give the method instead"):
+        order(*words, "--run", "x")
+
+
+def test_a_presets_own_student_and_single_settings_of_it_are_taken() -> None:
+    named = order("qdagger_rainbow", "--student", "rainbow", "--run", "x")
+    assert named == order("qdagger_rainbow", "--run", "x")
+    wide = order("qdagger_rainbow_impala", "--network.width", "2", "--run", "x").experiment
+    assert (wide.network.name, wide.network.width) == ("impala_cnn", 2)
+
+
 def test_flags_of_single_settings_count_beside_a_student() -> None:
     got = order(
         "qdagger", "--student", "drq", "--run=x", "--student.random-shift=2", "--network.no-dueling"
