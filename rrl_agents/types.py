@@ -36,6 +36,9 @@ class EnvironmentSpec:
         max_episode_steps: Decisions after which an episode is cut off (not a termination).
         frame_dtype: Type of a frame's elements: "uint8", which networks divide by 255, or
             "float32", which they take as it is.
+        frame_low: Of a vector, the value of each element that networks see as -1; empty where they
+            see it as it is.
+        frame_high: The same for +1.
     """
 
     name: str
@@ -45,6 +48,8 @@ class EnvironmentSpec:
     frames_per_step: int
     max_episode_steps: int
     frame_dtype: str = "uint8"
+    frame_low: tuple[float, ...] = ()
+    frame_high: tuple[float, ...] = ()
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -58,7 +63,8 @@ class Batch(NamedTuple):
     Attributes:
         observation: uint8 [B, H, W, stack], the state acted in.
         action: int32 [B].
-        n_step_return: float32 [B], discounted sum of the clipped rewards up to the bootstrap.
+        n_step_return: float32 [B], discounted sum of the rewards up to the bootstrap, clipped where
+            the environment's protocol clips them.
         discount: float32 [B], factor of the bootstrap value: gamma ** steps, 0 after a termination.
         next_observation: uint8 [B, H, W, stack], the state bootstrapped from.
         teacher_q: float32 [B, A], the teacher's action values in `observation`; 0 when unanswered.

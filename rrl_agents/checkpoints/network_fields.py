@@ -9,8 +9,8 @@ from rrl_agents.networks.config import NetworkConfig
 def network_from_fields(fields: JsonFields) -> NetworkConfig:
     """Read a network's architecture; every field of `NetworkConfig` must be there and no other.
 
-    `width` and `kernel_init` may be missing, for their defaults: a frozen policy draws no weights,
-    and cards were written before networks had a width.
+    What cards were written without before there was any may be missing, for its default: `width`,
+    bounds of the inputs, and `kernel_init`, since a frozen policy draws no weights.
 
     Args:
         fields: The JSON object, all of which is taken.
@@ -34,6 +34,8 @@ def network_from_fields(fields: JsonFields) -> NetworkConfig:
         noisy=fields.truth("noisy"),
         quantile_embedding_dim=fields.whole("quantile_embedding_dim"),
         width=fields.whole("width") if fields.has("width") else 1,
+        input_low=fields.numbers("input_low") if fields.has("input_low") else (),
+        input_high=fields.numbers("input_high") if fields.has("input_high") else (),
         kernel_init=fields.text("kernel_init") if fields.has("kernel_init") else "dopamine",
     )
     fields.finish()

@@ -89,7 +89,28 @@ def export_onnx(
 def _write_mlp(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
     size = int(np.prod(shape))
     flat = graph.as_float(graph.reshape(INPUT_NAME, (-1, size), "flat"))
-    return Features(name=flat, size=size, order=lambda rows: rows, scale=float(graph.input_scale))
+    scale = float(graph.input_scale)
+    if network.input_low:
+        flat, scale = _rescaled(graph, network, flat, shape), 1.0
+    return Features(name=flat, size=size, order=lambda rows: rows, scale=scale)
+
+
+def _rescaled(graph: Graph, network: NetworkConfig, flat: str, shape: tuple[int, ...]) -> str:
+    """Vectors in [-1, 1], the counterpart of `networks.inputs.rescaled_vector`."""
+    if len(shape) != 2 or shape[0] != len(network.input_low):
+        raise ValueError(
+            f"observations have shape {shape}, input_low has {len(network.input_low)} numbers; "
+            "give one for each element of a vector"
+        )
+    # Flattened, the frames of a stack stand beside each other.
+    low, high = (
+        np.repeat(np.asarray(bound, np.float64), shape[1])
+        for bound in (network.input_low, network.input_high)
+    )
+    factors, shifts = 2.0 * graph.input_scale / (high - low), -(high + low) / (high - low)
+    factor = graph.constant("input_factor", factors.astype(np.float32))
+    shift = graph.constant("input_shift", shifts.astype(np.float32))
+    return graph.add("Add", [graph.add("Mul", [flat, factor], "stretched"), shift], "rescaled")
 
 
 _WRITERS: Mapping[str, Callable[[Graph, NetworkConfig, tuple[int, ...]], Features]] = {

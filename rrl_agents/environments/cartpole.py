@@ -8,6 +8,7 @@ the pole leans by more than 12 degrees or the cart is 2.4 m from the middle, and
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from rrl_agents.environments.one_by_one import OneByOne
 from rrl_agents.types import EnvironmentSpec
+
+FRAME_HIGH = (2.4, 5.0, math.pi / 12, 2 * math.pi)
+"""What networks see as +1, and its negative as -1: Dopamine's bounds of CartPole."""
 
 MAX_EPISODE_STEPS = 500
 """Decisions after which an episode of CartPole-v1 is cut off, so its best return."""
@@ -36,6 +40,8 @@ def make_cartpole(num_envs: int, *, max_episode_steps: int | None = None) -> One
         frames_per_step=1,
         max_episode_steps=MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps,
         frame_dtype="float32",
+        frame_low=tuple(-bound for bound in FRAME_HIGH),
+        frame_high=FRAME_HIGH,
     )
     return OneByOne(spec, [_Cart() for _ in range(num_envs)])
 

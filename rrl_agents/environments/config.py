@@ -20,6 +20,8 @@ class EnvironmentConfig:
         sticky_action_probability: Probability that Atari or MinAtar repeats the last action, in
             [0, 1]; None for that of the papers' protocols, 0.25 of Atari and 0.1 of MinAtar. The
             others have no sticky actions.
+        clip_rewards: Whether training sees rewards clipped to [-1, 1]; None for the environment's
+            protocol, which clips those of Atari and MinAtar. Returns and scores are raw.
         random_return: Mean return of the uniformly random policy, the zero of every score; None
             for the known one (`registry.random_return`).
         balls: Balls per episode of Catch.
@@ -30,6 +32,7 @@ class EnvironmentConfig:
     game: str = "pong"
     max_episode_steps: int | None = None
     sticky_action_probability: float | None = None
+    clip_rewards: bool | None = None
     random_return: float | None = None
     balls: int = 1
     stack_size: int = 1
@@ -57,6 +60,13 @@ class EnvironmentConfig:
             return self.sticky_action_probability
         own = environment_kind(self.name).sticky_action_probability
         return 0.0 if own is None else own
+
+    @property
+    def clips_rewards(self) -> bool:
+        """Whether training sees clipped rewards, the environment's own protocol where not set."""
+        if self.clip_rewards is not None:
+            return self.clip_rewards
+        return environment_kind(self.name).clips_rewards
 
     def _check_sticky_actions(self) -> None:
         probability = self.sticky_action_probability

@@ -24,12 +24,14 @@ class EnvironmentKind:
         game_name: The one of `games` that a spelling means; raises ValueError for others. None
             where it is one game.
         sticky_action_probability: Of its protocol; None where actions cannot be sticky.
+        clips_rewards: Whether its protocol clips the rewards of training to [-1, 1].
     """
 
     summary: str
     games: Callable[[], tuple[str, ...]] = lambda: ()
     game_name: Callable[[str], str] | None = None
     sticky_action_probability: float | None = None
+    clips_rewards: bool = False
 
 
 ENVIRONMENTS: Mapping[str, EnvironmentKind] = {
@@ -38,12 +40,14 @@ ENVIRONMENTS: Mapping[str, EnvironmentKind] = {
         games=game_names.rom_names,
         game_name=game_names.rom_name,
         sticky_action_probability=ATARI_STICKY_ACTION_PROBABILITY,
+        clips_rewards=True,
     ),
     "minatar": EnvironmentKind(
         summary="MinAtar's five miniature Atari games: 10x10 grids of object channels",
         games=lambda: game_names.MINATAR_GAMES,
         game_name=game_names.minatar_name,
         sticky_action_probability=MINATAR_STICKY_ACTION_PROBABILITY,
+        clips_rewards=True,
     ),
     "cartpole": EnvironmentKind(summary="Gymnasium's CartPole-v1: a vector of 4 numbers"),
     "catch": EnvironmentKind(summary="a ball to catch on a 10x5 grid, for tests and trial runs"),

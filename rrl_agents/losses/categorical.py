@@ -25,7 +25,7 @@ def categorical_q_learning_loss(
     Args:
         logits_tm1: float32 [A, N], the online network's in the state acted in.
         a_tm1: int32 [], the action taken.
-        n_step_return: float32 [], discounted sum of the clipped rewards up to the bootstrap.
+        n_step_return: float32 [], discounted sum of the rewards up to the bootstrap.
         discount: float32 [], gamma ** steps, or 0 after a termination.
         logits_target_t: float32 [A, N], the target network's in the state bootstrapped from.
         q_selector_t: float32 [A], the values there whose best action is bootstrapped from. No

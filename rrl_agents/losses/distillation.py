@@ -81,7 +81,7 @@ def mean_squared_difference(student_q: jax.Array, teacher_q: jax.Array) -> jax.A
             into them. For logits it has no meaning.
 
     Returns:
-        float32 [], squared units of the clipped return.
+        float32 [], squared units of the return.
     """
     _check_pair(student_q, teacher_q)
     return jnp.mean(jnp.square(student_q - jax.lax.stop_gradient(teacher_q)))

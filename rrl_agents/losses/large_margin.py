@@ -20,7 +20,7 @@ def mean_margin_loss(student_q: jax.Array, teacher_q: jax.Array, margin: float) 
         student_q: float32 [A], action values of the network being trained.
         teacher_q: float32 [A], the teacher's scores in the same action order; no gradient flows
             into them. Of equal best ones the first counts.
-        margin: At least 0, in units of the clipped return.
+        margin: At least 0, in units of the return.
 
     Returns:
         float32 [].

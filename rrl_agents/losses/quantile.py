@@ -28,14 +28,14 @@ def quantile_q_learning_loss(
         quantiles_tm1: float32 [A, N], the online network's in the state acted in.
         levels_tm1: float32 [N] in [0, 1], where on the distribution function they lie.
         a_tm1: int32 [], the action taken.
-        n_step_return: float32 [], discounted sum of the clipped rewards up to the bootstrap.
+        n_step_return: float32 [], discounted sum of the rewards up to the bootstrap.
         discount: float32 [], gamma ** steps, or 0 after a termination.
         quantiles_target_t: float32 [A, M], the target network's in the state bootstrapped from.
         q_selector_t: float32 [A], the values there whose best action is bootstrapped from. No
             gradient flows into either.
 
     Returns:
-        float32 [], squared units of the clipped reward; a sum over N, a mean over M.
+        float32 [], squared units of the reward; a sum over N, a mean over M.
     """
     chex.assert_rank(
         [quantiles_tm1, levels_tm1, a_tm1, n_step_return, discount, quantiles_target_t],

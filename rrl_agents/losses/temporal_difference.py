@@ -30,14 +30,14 @@ def n_step_q_learning_loss(
     Args:
         q_tm1: float32 [A], the online network's values in the state acted in.
         a_tm1: int32 [], the action taken.
-        n_step_return: float32 [], discounted sum of the clipped rewards up to the bootstrap.
+        n_step_return: float32 [], discounted sum of the rewards up to the bootstrap.
         discount: float32 [], gamma ** steps, or 0 after a termination.
         q_target_t: float32 [A], the target network's values in the state bootstrapped from.
         q_selector_t: float32 [A], the values there whose best action is bootstrapped from. No
             gradient flows into either.
 
     Returns:
-        float32 [], squared units of the clipped reward.
+        float32 [], squared units of the reward.
     """
     arguments = [q_tm1, a_tm1, n_step_return, discount, q_target_t, q_selector_t]
     chex.assert_rank(arguments, [1, 0, 0, 0, 1, 1])

@@ -32,6 +32,9 @@ MAX_WIDTH = 64
 MAX_ATOMS = 1_024
 """Upper bound of the atoms of one action's distribution, and of IQN's cosine features."""
 
+MAX_INPUTS = 4_096
+"""Upper bound of the elements of a vector that bounds are given for."""
+
 MAX_VALUE_BOUND = 1e6
 """Upper bound of the largest return on a categorical support."""
 
@@ -54,7 +57,8 @@ class NetworkConfig:
             "implicit_quantile" how many quantiles the action values are averaged over, 32 in
             Dopamine. "values" ignores it.
         value_bound: Largest return on the support of "categorical", which is
-            linspace(-value_bound, value_bound, num_atoms), in clipped rewards; ignored elsewhere.
+            linspace(-value_bound, value_bound, num_atoms), in units of the rewards trained on;
+            ignored elsewhere.
         dueling: Whether the hidden layer feeds an advantage per action and one value, instead of a
             value per action (Wang et al., 2016).
         noisy: Whether the layers after the convolutions have noisy weights (Fortunato et al., 2018)
@@ -62,6 +66,9 @@ class NetworkConfig:
         quantile_embedding_dim: Cosine features of a quantile level that "implicit_quantile" has, 64
             in Dopamine; ignored elsewhere.
         width: Factor on the channels of "impala_cnn"; 1 of all others.
+        input_low: Of "mlp" on vectors, the value of each element that becomes -1 before the first
+            layer, as in Dopamine's classic control; empty for vectors taken as they are.
+        input_high: The same for +1.
         kernel_init: Initial weights of plain layers: "dopamine" for those of Dopamine's network of
             that name and head, or "xavier_uniform" for every head. Dopamine has two networks for a
             plain categorical head: C51's starts smaller, that of the full Rainbow does not.
@@ -78,6 +85,8 @@ class NetworkConfig:
     noisy: bool = False
     quantile_embedding_dim: int = 64
     width: int = 1
+    input_low: tuple[float, ...] = ()
+    input_high: tuple[float, ...] = ()
     kernel_init: str = "dopamine"
 
     def __post_init__(self) -> None:
@@ -97,6 +106,7 @@ class NetworkConfig:
         check_whole("num_atoms", self.num_atoms, MAX_ATOMS)
         check_whole("quantile_embedding_dim", self.quantile_embedding_dim, MAX_ATOMS)
         _check_width(self.name, self.width)
+        _check_inputs(self.name, self.input_low, self.input_high)
         if not (math.isfinite(self.value_bound) and 0 < self.value_bound <= MAX_VALUE_BOUND):
             raise ValueError(
                 f"value_bound is {self.value_bound}; use a number above 0, at most "
@@ -135,6 +145,22 @@ def _check_features(name: str, features: tuple[int, ...]) -> None:
         raise ValueError(f"features names {len(features)} layers; at most {MAX_LAYERS} are allowed")
     for units in features:
         check_whole("features", units, MAX_UNITS)
+
+
+def _check_inputs(name: str, low: tuple[float, ...], high: tuple[float, ...]) -> None:
+    if len(low) != len(high) or len(low) > MAX_INPUTS:
+        raise ValueError(
+            f"input_low has {len(low)} numbers, input_high {len(high)}; give one of each for every "
+            f"element of a vector, at most {MAX_INPUTS}"
+        )
+    if low and name != "mlp":
+        raise ValueError(f"input_low is given; only mlp rescales its inputs, {name} takes images")
+    for least, most in zip(low, high, strict=True):
+        if not (math.isfinite(least) and math.isfinite(most) and least < most):
+            raise ValueError(
+                f"input_low has {least} where input_high has {most}; use finite numbers, the "
+                "former below the latter"
+            )
 
 
 def _check_width(name: str, width: int) -> None:

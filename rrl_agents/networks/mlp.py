@@ -8,12 +8,12 @@ import jax
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.heads import read_out
 from rrl_agents.networks.initial_weights import kernel_init
-from rrl_agents.networks.inputs import network_input
+from rrl_agents.networks.inputs import network_input, rescaled_vector
 from rrl_agents.networks.outputs import Outputs
 
 
 class Mlp(nn.Module):
-    """Flattened observations through ReLU layers to a head.
+    """Flattened observations through ReLU layers to a head; vectors rescaled where bounds are set.
 
     With the head "values", submodules are Dense_0 .. Dense_k, the last one giving the action
     values.
@@ -41,6 +41,9 @@ class Mlp(nn.Module):
     @nn.compact
     def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
         """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
-        x = network_input(observation.reshape((observation.shape[0], -1)))
         config = self.config
+        x = network_input(observation)
+        if config.input_low:
+            x = rescaled_vector(x, config.input_low, config.input_high)
+        x = x.reshape((x.shape[0], -1))
         return read_out(x, config, self.num_actions, kernel_init(config), quantile_levels)

@@ -76,6 +76,11 @@ class DistillationConfig:
                 f"teacher_temperature is {self.teacher_temperature}; use a number above 0"
             )
 
+    @property
+    def compares_values(self) -> bool:
+        """Whether the teacher's scores must be action values, not the logits of a policy."""
+        return self.loss in ("values", "best_action_and_values")
+
 
 def _kl(config: DistillationConfig) -> TermLoss:
     return lambda row: distillation.distillation_loss(

@@ -92,6 +92,7 @@ class Actor:
             n_step=self._recipe.q_learning.n_step,
             num_actions=spec.num_actions,
             frame_dtype=spec.frame_dtype,
+            clips_rewards=config.environment.clips_rewards,
         )
         self._teacher = (
             TeacherClient(

@@ -122,6 +122,7 @@ def list_environments(*, as_json: AsJson = False) -> None:
                 "summary": kind.summary,
                 "games": list(games(name)),
                 "sticky_action_probability": kind.sticky_action_probability,
+                "clips_rewards": kind.clips_rewards,
                 "settings": settings(name),
             }
             for name, kind in ENVIRONMENTS.items()

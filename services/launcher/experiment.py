@@ -170,6 +170,7 @@ class Experiment:
             n_step=self.recipe.q_learning.n_step,
             num_actions=self.spec.num_actions,
             frame_dtype=self.spec.frame_dtype,
+            clips_rewards=self.config.environment.clips_rewards,
         )
 
     def replay_config(self, run: Path, *, port: int, shard: int = 0) -> ReplayConfig:

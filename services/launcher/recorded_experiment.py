@@ -89,6 +89,7 @@ def _environment(fields: JsonFields) -> EnvironmentConfig:
         game=fields.text("game"),
         max_episode_steps=fields.optional_whole("max_episode_steps"),
         sticky_action_probability=fields.optional_number("sticky_action_probability"),
+        clip_rewards=None if fields.is_null("clip_rewards") else fields.truth("clip_rewards"),
         random_return=fields.optional_number("random_return"),
         balls=fields.whole("balls"),
         stack_size=fields.whole("stack_size"),

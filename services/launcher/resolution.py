@@ -13,6 +13,7 @@ from rrl_agents.environments.registry import make_environment, random_return
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.training.augmentation import check_shiftable
+from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.library.catalogue import locate
@@ -35,7 +36,7 @@ def resolve(config: ExperimentConfig) -> Experiment:
         environment.close()
         check_shiftable(config.student, spec.observation_shape)
         experiment = Experiment(
-            config=_with_teachers_part(config, card),
+            config=_with_teachers_part(_with_input_bounds(config, spec), card),
             spec=spec,
             card=card,
             random_return=random_return(config.environment),
@@ -89,6 +90,15 @@ def _teacher_card(teacher: TeacherChoice) -> TeacherCard | None:
     )
 
 
+def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:
+    """The environment's bounds, by which a perceptron rescales vectors, unless it has its own."""
+    network = config.network
+    if network.name != "mlp" or network.input_low or not spec.frame_low:
+        return config
+    bounded = dataclasses.replace(network, input_low=spec.frame_low, input_high=spec.frame_high)
+    return dataclasses.replace(config, network=bounded)
+
+
 def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> ExperimentConfig:
     """What a method takes from its teacher: the temperature of its logits, its architecture.
 
@@ -99,6 +109,8 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
         return config
     method = config.method
     distillation = getattr(method, "distillation", None)
+    if isinstance(distillation, DistillationConfig):
+        _check_values_are_values(distillation, card)
     if isinstance(distillation, DistillationConfig) and distillation.teacher_temperature is None:
         # Logits are softened as their policy has it, unless the user says otherwise.
         told = dataclasses.replace(distillation, teacher_temperature=card.temperature)
@@ -117,6 +129,16 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
             )
         config = dataclasses.replace(config, network=card.network)
     return config
+
+
+def _check_values_are_values(distillation: DistillationConfig, card: TeacherCard) -> None:
+    """Refuse to regress action values on the scores of a policy."""
+    if distillation.compares_values and card.output != "q_values":
+        raise ValueError(
+            f"teacher {card.name} gives {card.output}, and distillation.loss "
+            f"{distillation.loss!r} compares action values: use 'kl' or 'best_action', or a "
+            "teacher of q_values"
+        )
 
 
 def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> None:

@@ -178,6 +178,7 @@ def _card(run: _Run, name: str, params: Params) -> TeacherCard:
             stack_size=run.spec.stack_size,
             max_episode_steps=run.spec.max_episode_steps,
             sticky_actions=run.sticky_actions,
+            reward_clipping=run.experiment.environment.clips_rewards,
         ),
         score=_student_score(run),
         random_return=run.experiment.random_return,

@@ -34,6 +34,8 @@ def _read(value: Any) -> NetworkConfig:
         dueling=st.booleans(),
         noisy=st.booleans(),
         quantile_embedding_dim=st.integers(1, MAX_ATOMS),
+        input_low=st.just((-1.0, 0.0)),
+        input_high=st.just((1.0, 5.5)),
     )
     | st.builds(
         NetworkConfig,
@@ -46,7 +48,7 @@ def test_every_network_is_read_back_from_what_is_written(config: NetworkConfig) 
     assert _read(dataclasses.asdict(config)) == config
 
 
-MAY_BE_MISSING = ("width", "kernel_init")
+MAY_BE_MISSING = ("width", "kernel_init", "input_low", "input_high")
 
 
 @pytest.mark.parametrize("field", MAY_BE_MISSING)
@@ -81,6 +83,8 @@ def test_no_other_field_has_a_default(field: str) -> None:
         ("noisy", None, "field noisy is None; it must be true or false"),
         ("quantile_embedding_dim", -1, "quantile_embedding_dim holds -1"),
         ("kernel_init", "zeros", "kernel_init is 'zeros'; choose one of"),
+        ("input_low", [0.0], "input_low has 1 numbers, input_high 0"),
+        ("input_low", ["x"], "input_low is ..*; it must be a list of numbers"),
         ("width", 4, "width is 4; only impala_cnn has one"),
         ("width", 2**40, "width holds 1099511627776"),
         ("width", None, "field width is None; it must be a whole number"),

@@ -244,3 +244,48 @@ def test_counts_without_a_meaning_are_refused_by_name(changes: dict[str, int]) -
     ((name, value),) = changes.items()
     with pytest.raises(ValueError, match=rf"{name} must .*{value}"):
         config("pong_dqn", **changes)
+
+
+@pytest.mark.parametrize("loss", ["values", "best_action_and_values"])
+def test_a_teacher_of_logits_is_refused_where_action_values_are_compared(
+    catch_teacher: Path, loss: Any
+) -> None:
+    method = QDaggerConfig(distillation=DistillationConfig(loss=loss))
+    logits = TeacherChoice(checkpoint=str(catch_teacher), output="logits")
+    with pytest.raises(UserError, match=f"gives logits, and distillation.loss '{loss}' compares"):
+        resolve(config(catch_teacher, teacher=logits, method=method))
+    resolve(config(catch_teacher, method=method))
+    policies = QDaggerConfig(distillation=DistillationConfig(loss="best_action"))
+    resolve(config(catch_teacher, teacher=logits, method=policies))
+
+
+def _alone(environment: EnvironmentConfig, network: NetworkConfig) -> ExperimentConfig:
+    return ExperimentConfig(
+        method=TabulaRasaConfig(),
+        environment=environment,
+        network=network,
+        teacher=TeacherChoice(checkpoint=None, mean_return=500.0),
+    )
+
+
+def test_a_perceptron_has_the_bounds_of_the_environments_vectors() -> None:
+    cartpole = EnvironmentConfig(name="cartpole")
+    chosen = NetworkConfig(name="mlp", features=(32,))
+    found = resolve(_alone(cartpole, chosen)).config.network
+    # Degrees 15 and 360 in radians.
+    assert found.input_high == pytest.approx((2.4, 5.0, 0.261799, 6.283185), abs=1e-6)
+    assert found.input_low == tuple(-bound for bound in found.input_high)
+    own = dataclasses.replace(chosen, input_low=(0.0,) * 4, input_high=(1.0,) * 4)
+    assert resolve(_alone(cartpole, own)).config.network == own
+    assert resolve(_alone(CATCH, chosen)).config.network == chosen
+
+
+def test_replay_clips_rewards_where_the_environments_protocol_does() -> None:
+    small = NetworkConfig(name="small_cnn", features=(4,))
+    minatar = EnvironmentConfig(name="minatar", game="breakout")
+    assert resolve(_alone(minatar, small)).layout.clips_rewards
+    raw = dataclasses.replace(minatar, clip_rewards=False)
+    assert not resolve(_alone(raw, small)).layout.clips_rewards
+    assert not resolve(_alone(CATCH, small)).layout.clips_rewards
+    clipped = dataclasses.replace(CATCH, clip_rewards=True)
+    assert resolve(_alone(clipped, small)).layout.clips_rewards

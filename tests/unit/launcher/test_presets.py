@@ -67,7 +67,8 @@ QDAGGER: dict[str, object] = COMMON | {
     "method.distillation.loss": "kl",
     "method.distillation.temperature": 0.1,
     "method.distillation.teacher_temperature": None,
-    "method.distillation.coefficient": 3.0,
+    # The paper's 3 beside a DQN's loss; `training/balance.py` has it for other students.
+    "method.distillation.coefficient": None,
     "method.weaning.wean_steps": 1_500_000,  # 6M frames
     "method.weaning.taught_learning_rate": 1e-4,
     "method.weaning.weaned_learning_rate": 1e-5,

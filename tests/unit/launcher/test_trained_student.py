@@ -110,9 +110,14 @@ def test_a_finished_runs_student_is_told_whole(
     assert (card.name, card.game, card.algorithm) == ("second", "catch", "qdagger")
     assert card.network == NETWORK
     assert (card.num_actions, card.observation_shape) == (3, (10, 5, 1))
-    # Two balls of 10 rows: 20 steps but the last; Catch has one frame per step, and none sticks.
+    # Two balls of 10 rows: 20 steps but the last; Catch has one frame per step, none sticks, and
+    # its rewards are learned from as they are.
     assert card.protocol == PlayProtocol(
-        frames_per_step=1, stack_size=1, max_episode_steps=19, sticky_actions=0.0
+        frames_per_step=1,
+        stack_size=1,
+        max_episode_steps=19,
+        sticky_actions=0.0,
+        reward_clipping=False,
     )
     assert card.score is not None
     # (2 + 0 + 2 + 0) / 4 = 1, each one away from it.

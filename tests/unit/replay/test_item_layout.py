@@ -132,8 +132,12 @@ def step(**changes: Any) -> StepRow:
 
 
 @pytest.mark.parametrize(("raw", "stored"), [(7.0, 1.0), (-3.0, -1.0), (0.25, 0.25)])
-def test_rewards_are_clipped_when_stored(raw: float, stored: float) -> None:
-    assert LAYOUT.row(step(reward=raw))["reward"] == np.float32(stored)
+def test_rewards_are_clipped_when_stored_where_the_layout_says_so(
+    raw: float, stored: float
+) -> None:
+    clipping = dataclasses.replace(LAYOUT, clips_rewards=True)
+    assert clipping.row(step(reward=raw))["reward"] == np.float32(stored)
+    assert LAYOUT.row(step(reward=raw))["reward"] == np.float32(raw)
 
 
 def test_an_unanswered_row_is_marked_and_holds_zeros() -> None:
