@@ -1,10 +1,10 @@
-# Replay, learner, actors, evaluator, importer: Python 3.10, for which Reverb and TensorFlow are made.
+# Replay, learner, actors, evaluator, importer: Python 3.11, for which Reverb and TensorFlow are made.
 #
 #   docker build -f deploy/docker/training.Dockerfile -t rrl-training .
 #   docker build -f deploy/docker/training.Dockerfile -t rrl-training:cuda \
 #     --build-arg LOCK=locks/images/training-cuda.lock .
 
-FROM python:3.10-slim-bookworm AS packages
+FROM python:3.11-slim-bookworm AS packages
 # strip; the stage is thrown away. Debian keeps only its newest version.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends binutils \
@@ -14,17 +14,19 @@ COPY ${LOCK} /tmp/packages.lock
 RUN python -m venv --without-pip /opt/rrl \
     && pip --python /opt/rrl/bin/python install --no-cache-dir --no-compile --no-deps \
        --only-binary :all: --require-hashes -r /tmp/packages.lock
-COPY deploy/docker/shrink.sh /tmp/
+COPY locks/images/build.lock deploy/local/launchpad.sh deploy/docker/shrink.sh /tmp/
+RUN pip install --no-cache-dir --require-hashes -r /tmp/build.lock \
+    && bash /tmp/launchpad.sh python /tmp/launchpad \
+    && pip --python /opt/rrl/bin/python install --no-cache-dir --no-compile --no-deps --no-index \
+       /tmp/launchpad/*.whl
 # Python compiles what is imported, and nothing else; what was taken out and is needed fails here.
-RUN sh /tmp/shrink.sh /opt/rrl && /opt/rrl/bin/python -c "import reverb, tensorflow, launchpad, ale_py, chex, flax.linen, gin, \
+RUN sh /tmp/shrink.sh /opt/rrl && /opt/rrl/bin/python -c "import reverb, tensorflow, ale_py, chex, flax.linen, gin, \
 grpc.aio, grpc_health.v1.health, gymnasium.vector, h5py, imageio, jax.numpy, matplotlib.figure, \
 minatar, onnx, onnxruntime, optax, orbax.checkpoint, prometheus_client, rich.live, \
-safetensors.numpy, tensorboard.summary.writer.record_writer, tomli, tyro, uvloop; \
+safetensors.numpy, tensorboard.summary.writer.record_writer, tyro, uvloop; \
 jax.jit(jax.numpy.tanh)(1.0)"
 
 FROM packages AS code
-COPY locks/images/build.lock /tmp/
-RUN pip install --no-cache-dir --require-hashes -r /tmp/build.lock
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY protos protos
@@ -34,11 +36,11 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /tmp/wheel . \
     && pip --python /opt/rrl/bin/python install --no-cache-dir --no-deps --no-index \
        --target /opt/code /tmp/wheel/*.whl
 
-FROM python:3.10-slim-bookworm
+FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="rrl training" \
       org.opencontainers.image.description="Replay, learner, actors and evaluator of a run" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="python:3.10-slim-bookworm"
+      org.opencontainers.image.base.name="python:3.11-slim-bookworm"
 RUN python -m pip uninstall -y -q pip setuptools wheel
 COPY --from=packages /opt/rrl /opt/rrl
 COPY --from=code /opt/code /opt/code

@@ -20,13 +20,12 @@ compile() {  # compile PYTHON LOCK ARGUMENT...
 }
 
 mkdir -p locks/images
-compile 3.10 train pyproject.toml --extra train --extra dev
+compile 3.11 train pyproject.toml --extra train --extra dev
 
 same_versions=(--constraint locks/train.lock --override deploy/docker/left-out.txt)
-compile 3.10 images/training pyproject.toml --extra train - "${same_versions[@]}" \
-  <<<'tensorflow-cpu==2.8.4'
-compile 3.10 images/training-cuda pyproject.toml --extra train - "${same_versions[@]}" \
-  <<<$'tensorflow-cpu==2.8.4\njax[cuda12]'
+compile 3.11 images/training pyproject.toml --extra train "${same_versions[@]}"
+compile 3.11 images/training-cuda pyproject.toml --extra train - "${same_versions[@]}" \
+  <<<'jax[cuda12]'
 
 compile 3.12 images/teacher pyproject.toml --extra teacher \
   --override deploy/docker/left-out-of-teacher.txt
@@ -34,4 +33,4 @@ compile 3.12 images/teacher-cuda pyproject.toml --extra teacher - \
   --constraint locks/images/teacher.lock --override deploy/docker/left-out-of-teacher.txt \
   <<<'jax[cuda12]'
 
-compile 3.12 images/build - <<<'setuptools>=77'
+compile 3.11 images/build - <<<$'setuptools>=77\nwheel'

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes .venv from the committed lock: `.venv/bin/rrl` works afterwards. Quick when nothing changed.
 #
-# Needs any Python 3 with pip. A CPython 3.10 is looked for by running candidates, because a name on
+# Needs any Python 3 with pip. A CPython 3.11 is looked for by running candidates, because a name on
 # PATH may be a version manager's shim that fails; where there is none, uv downloads one.
-# RRL_PYTHON=/path/to/python3.10 names one explicitly.
+# RRL_PYTHON=/path/to/python3.11 names one explicitly.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,21 +15,21 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 # The folder counts, too: scripts in an environment carry its path.
-fingerprint() { { pwd; cat "$lock" pyproject.toml deploy/local/setup.sh; } | cksum; }
+fingerprint() { { pwd; cat "$lock" pyproject.toml deploy/local/*.sh; } | cksum; }
 
-is_cpython_310() {
+is_cpython_311() {
   "$1" -c 'import sys, ssl, venv, ctypes
-sys.exit(sys.implementation.name != "cpython" or sys.version_info[:2] != (3, 10))' >/dev/null 2>&1
+sys.exit(sys.implementation.name != "cpython" or sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
 }
 
 find_python() {
   local candidate
-  for candidate in "${RRL_PYTHON:-}" python3.10 python3 python /usr/bin/python3.10 \
-    /usr/local/bin/python3.10 /opt/homebrew/bin/python3.10 \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.10*/bin/python \
-    "$HOME"/.local/share/uv/python/cpython-3.10*/bin/python3.10 \
+  for candidate in "${RRL_PYTHON:-}" python3.11 python3 python /usr/bin/python3.11 \
+    /usr/local/bin/python3.11 /opt/homebrew/bin/python3.11 \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11*/bin/python \
+    "$HOME"/.local/share/uv/python/cpython-3.11*/bin/python3.11 \
     "${CONDA_PREFIX:-/nonexistent}"/bin/python; do
-    if [ -n "$candidate" ] && is_cpython_310 "$candidate"; then
+    if [ -n "$candidate" ] && is_cpython_311 "$candidate"; then
       # The real interpreter, not a shim that depends on the current directory.
       "$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))'
       return
@@ -55,24 +55,27 @@ find_uv() {
 
 main() {
   if [ -x .venv/bin/rrl ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint)" ]; then return; fi
-  if [ -n "${RRL_PYTHON:-}" ] && ! is_cpython_310 "$RRL_PYTHON"; then
-    die "RRL_PYTHON=$RRL_PYTHON is not a working CPython 3.10"
+  if [ -n "${RRL_PYTHON:-}" ] && ! is_cpython_311 "$RRL_PYTHON"; then
+    die "RRL_PYTHON=$RRL_PYTHON is not a working CPython 3.11"
   fi
   local python uv
   python=$(find_python)
   uv=$(find_uv "$python")
   if [ -z "$python" ]; then
-    say "no working CPython 3.10 here; uv downloads one"
-    "$uv" python install 3.10 || die "no CPython 3.10: install one and name it with RRL_PYTHON=/path/to/python3.10"
-    python=$("$uv" python find 3.10)
+    say "no working CPython 3.11 here; uv downloads one"
+    "$uv" python install 3.11 || die "no CPython 3.11: install one and name it with RRL_PYTHON=/path/to/python3.11"
+    python=$("$uv" python find 3.11)
   fi
   say "installing $(grep -c '==' "$lock") packages into .venv with $python"
-  if ! is_cpython_310 .venv/bin/python; then
+  if ! is_cpython_311 .venv/bin/python; then
     rm -rf .venv
     "$uv" venv -q --python "$python" .venv
   fi
   rm -f "$stamp"
   "$uv" pip sync -q --python .venv/bin/python --require-hashes "$lock"
+  rm -rf .setup/launchpad
+  deploy/local/launchpad.sh .venv/bin/python .setup/launchpad
+  "$uv" pip install -q --python .venv/bin/python --no-deps .setup/launchpad/*.whl
   "$uv" pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
   fingerprint > "$stamp"
   say "ready: .venv/bin/rrl"

@@ -8,7 +8,6 @@ the layer after the convolutions has its rows reordered, so that nothing is tran
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import numpy as np
 import onnx
@@ -83,7 +82,7 @@ def export_onnx(
     )
     model.ir_version = _IR_VERSION
     checker.check_model(model)
-    return cast(bytes, model.SerializeToString())
+    return model.SerializeToString()
 
 
 def _write_mlp(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:

@@ -332,7 +332,7 @@ class _Connections:
             if len(addresses) == 1
             else [(address, make(address)) for address in addresses]
         )
-        self.stub: Any = teacher_pb2_grpc.TeacherStub(self._balanced)  # type: ignore[arg-type]
+        self.stub: Any = teacher_pb2_grpc.TeacherStub(self._balanced)
         self.streams = AsyncStreamPool(self._replicas, settings.name, count_replicas=count)
         self.same_host = (
             AsyncSameHostPath(settings, self.stub) if settings.may_use_same_host else None

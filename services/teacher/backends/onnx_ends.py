@@ -14,7 +14,7 @@ from services.teacher.backends.onnx_parsing import MAX_TEXT
 MAX_ACTIONS = 1 << 16
 MAX_FIXED_ROWS = 1 << 12
 
-_DTYPES = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
+_DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

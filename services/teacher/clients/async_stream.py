@@ -111,7 +111,7 @@ class AsyncStreamPool:
             self._open(replica, channel)
 
     def _open(self, replica: Replica, channel: grpc.aio.Channel) -> None:
-        stub = teacher_pb2_grpc.TeacherStub(channel)  # type: ignore[arg-type]
+        stub = teacher_pb2_grpc.TeacherStub(channel)
         self._tasks.append(self._loop.create_task(self._keep_open(replica, stub)))
 
     async def _grow(self) -> None:

@@ -45,7 +45,7 @@ class RemoteEngine:
         self._loop = asyncio.get_running_loop()
         self._channel = grpc.aio.insecure_channel(device_address)
         # The stub is typed for channels that block.
-        self._stub: Any = teacher_pb2_grpc.TeacherStub(self._channel)  # type: ignore[arg-type]
+        self._stub: Any = teacher_pb2_grpc.TeacherStub(self._channel)
         self._rows = rows
         self._found: dict[_Key, TeacherDescription] = {}
         self._listed: list[TeacherDescription] = []

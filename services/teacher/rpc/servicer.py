@@ -99,7 +99,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         while (self._in_flight or self._streams) and time.monotonic() < end:
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def Describe(  # type: ignore[override]
+    async def Describe(
         self, request: teacher_pb2.DescribeRequest, context: Context
     ) -> teacher_pb2.DescribeResponse:
         """What a model takes and gives; UNAVAILABLE while Evaluate would be too."""
@@ -108,7 +108,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         except Refusal as refusal:
             await _abort(context, refusal)
 
-    async def ListModels(  # type: ignore[override]
+    async def ListModels(
         self, request: teacher_pb2.ListModelsRequest, context: Context
     ) -> teacher_pb2.ListModelsResponse:
         """Every model in every version."""
@@ -117,7 +117,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         except Refusal as refusal:
             await _abort(context, refusal)
 
-    async def Evaluate(  # type: ignore[override]
+    async def Evaluate(
         self, request: teacher_pb2.EvaluateRequest, context: Context
     ) -> teacher_pb2.EvaluateResponse:
         """Action values of a batch of observations."""

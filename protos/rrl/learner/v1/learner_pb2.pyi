@@ -5,6 +5,7 @@ The learner service: weights and progress out, evaluations in.
 
 Weights travel as one safetensors buffer (typed, sized, never pickled).
 """
+
 import builtins
 import collections.abc
 import google.protobuf.descriptor
@@ -25,7 +26,7 @@ class _Stage:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
 
-class _StageEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType], builtins.type):  # noqa: F821
+class _StageEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     STAGE_UNSPECIFIED: _Stage.ValueType  # 0
     STAGE_COLLECT: _Stage.ValueType  # 1
@@ -59,7 +60,7 @@ class _WeightsPurpose:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
 
-class _WeightsPurposeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_WeightsPurpose.ValueType], builtins.type):  # noqa: F821
+class _WeightsPurposeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_WeightsPurpose.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     WEIGHTS_PURPOSE_UNSPECIFIED: _WeightsPurpose.ValueType  # 0
     WEIGHTS_PURPOSE_ACT: _WeightsPurpose.ValueType  # 1
@@ -77,6 +78,7 @@ WEIGHTS_PURPOSE_EVALUATE: WeightsPurpose.ValueType  # 2
 """The newest that are due for evaluation; stays the same until the next are due."""
 global___WeightsPurpose = WeightsPurpose
 
+@typing.final
 class Progress(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -136,17 +138,18 @@ class Progress(google.protobuf.message.Message):
         max_priority: builtins.float = ...,
         online_return: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "online_return", b"online_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "max_priority", b"max_priority", "offline_updates", b"offline_updates", "online_return", b"online_return", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "online_return", b"online_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "max_priority", b"max_priority", "offline_updates", b"offline_updates", "online_return", b"online_return", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing_extensions.Literal["_online_return", b"_online_return"]) -> typing_extensions.Literal["online_return"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_online_return", b"_online_return"]) -> typing.Literal["online_return"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing_extensions.Literal["_student_return", b"_student_return"]) -> typing_extensions.Literal["student_return"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_student_return", b"_student_return"]) -> typing.Literal["student_return"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing_extensions.Literal["_teacher_return", b"_teacher_return"]) -> typing_extensions.Literal["teacher_return"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_teacher_return", b"_teacher_return"]) -> typing.Literal["teacher_return"] | None: ...
 
 global___Progress = Progress
 
+@typing.final
 class GetWeightsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -161,10 +164,11 @@ class GetWeightsRequest(google.protobuf.message.Message):
         known_version: builtins.int = ...,
         purpose: global___WeightsPurpose.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["known_version", b"known_version", "purpose", b"purpose"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["known_version", b"known_version", "purpose", b"purpose"]) -> None: ...
 
 global___GetWeightsRequest = GetWeightsRequest
 
+@typing.final
 class GetWeightsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -173,9 +177,6 @@ class GetWeightsResponse(google.protobuf.message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     FINAL_FIELD_NUMBER: builtins.int
     SESSION_FIELD_NUMBER: builtins.int
-    @property
-    def progress(self) -> global___Progress:
-        """Where the run stands now."""
     weights: builtins.bytes
     """safetensors buffer; empty when known_version is the version offered, none is due, or too many
     callers are being sent theirs: ask again.
@@ -188,6 +189,10 @@ class GetWeightsResponse(google.protobuf.message.Message):
     """Changes whenever the learner goes on from a checkpoint: versions count again from there, and
     evaluations since then are lost.
     """
+    @property
+    def progress(self) -> global___Progress:
+        """Where the run stands now."""
+
     def __init__(
         self,
         *,
@@ -197,11 +202,12 @@ class GetWeightsResponse(google.protobuf.message.Message):
         final: builtins.bool = ...,
         session: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["final", b"final", "progress", b"progress", "session", b"session", "version", b"version", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["progress", b"progress"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["final", b"final", "progress", b"progress", "session", b"session", "version", b"version", "weights", b"weights"]) -> None: ...
 
 global___GetWeightsResponse = GetWeightsResponse
 
+@typing.final
 class GetProgressRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -211,9 +217,11 @@ class GetProgressRequest(google.protobuf.message.Message):
 
 global___GetProgressRequest = GetProgressRequest
 
+@typing.final
 class GetProgressResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
     class LossesEntry(google.protobuf.message.Message):
         DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -227,7 +235,7 @@ class GetProgressResponse(google.protobuf.message.Message):
             key: builtins.str = ...,
             value: builtins.float = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing_extensions.Literal["key", b"key", "value", b"value"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     PROGRESS_FIELD_NUMBER: builtins.int
     TEACHER_STEPS_TARGET_FIELD_NUMBER: builtins.int
@@ -236,19 +244,20 @@ class GetProgressResponse(google.protobuf.message.Message):
     UPDATES_PER_SECOND_FIELD_NUMBER: builtins.int
     LOSSES_FIELD_NUMBER: builtins.int
     SECONDS_FIELD_NUMBER: builtins.int
-    @property
-    def progress(self) -> global___Progress: ...
     teacher_steps_target: builtins.int
     """Totals the stages work towards, in the units of Progress."""
     offline_updates_target: builtins.int
     actor_steps_target: builtins.int
     updates_per_second: builtins.float
     """Updates per second over the last seconds."""
+    seconds: builtins.float
+    """Seconds of all sessions of this run so far."""
+    @property
+    def progress(self) -> global___Progress: ...
     @property
     def losses(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """Mean losses since the last report, by term name, unweighted."""
-    seconds: builtins.float
-    """Seconds of all sessions of this run so far."""
+
     def __init__(
         self,
         *,
@@ -260,11 +269,12 @@ class GetProgressResponse(google.protobuf.message.Message):
         losses: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
         seconds: builtins.float = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["actor_steps_target", b"actor_steps_target", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["progress", b"progress"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor_steps_target", b"actor_steps_target", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
 
 global___GetProgressResponse = GetProgressResponse
 
+@typing.final
 class ReportEvaluationRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -274,14 +284,16 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
     EPSILON_FIELD_NUMBER: builtins.int
     weights_version: builtins.int
     """Weights that played; 0 when the teacher did."""
+    epsilon: builtins.float
+    """Probability of a random action while playing."""
     @property
     def episode_returns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """Undiscounted, unclipped return of each finished episode."""
+
     @property
     def episode_steps(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Agent steps of each of these episodes."""
-    epsilon: builtins.float
-    """Probability of a random action while playing."""
+
     def __init__(
         self,
         *,
@@ -290,10 +302,11 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
         episode_steps: collections.abc.Iterable[builtins.int] | None = ...,
         epsilon: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "epsilon", b"epsilon", "weights_version", b"weights_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "epsilon", b"epsilon", "weights_version", b"weights_version"]) -> None: ...
 
 global___ReportEvaluationRequest = ReportEvaluationRequest
 
+@typing.final
 class ReportEvaluationResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -305,7 +318,7 @@ class ReportEvaluationResponse(google.protobuf.message.Message):
         *,
         progress: global___Progress | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["progress", b"progress"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["progress", b"progress"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["progress", b"progress"]) -> None: ...
 
 global___ReportEvaluationResponse = ReportEvaluationResponse

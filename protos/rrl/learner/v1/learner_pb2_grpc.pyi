@@ -5,12 +5,23 @@ The learner service: weights and progress out, evaluations in.
 
 Weights travel as one safetensors buffer (typed, sized, never pickled).
 """
+
 import abc
+import collections.abc
 import grpc
+import grpc.aio
 import protos.rrl.learner.v1.learner_pb2
+import typing
+
+_T = typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Iterator[_T], metaclass=abc.ABCMeta): ...
+
+class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 class LearnerStub:
-    def __init__(self, channel: grpc.Channel) -> None: ...
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     GetWeights: grpc.UnaryUnaryMultiCallable[
         protos.rrl.learner.v1.learner_pb2.GetWeightsRequest,
         protos.rrl.learner.v1.learner_pb2.GetWeightsResponse,
@@ -19,12 +30,40 @@ class LearnerStub:
 
     INVALID_ARGUMENT  no deadline, or one of more than 300 s
     """
+
     GetProgress: grpc.UnaryUnaryMultiCallable[
         protos.rrl.learner.v1.learner_pb2.GetProgressRequest,
         protos.rrl.learner.v1.learner_pb2.GetProgressResponse,
     ]
     """Where the run stands."""
+
     ReportEvaluation: grpc.UnaryUnaryMultiCallable[
+        protos.rrl.learner.v1.learner_pb2.ReportEvaluationRequest,
+        protos.rrl.learner.v1.learner_pb2.ReportEvaluationResponse,
+    ]
+    """The evaluator's result; the answer carries the progress after it was taken in.
+
+    INVALID_ARGUMENT     no episodes, or returns that are not finite
+    FAILED_PRECONDITION  the weights that played are not known (any more)
+    """
+
+class LearnerAsyncStub:
+    GetWeights: grpc.aio.UnaryUnaryMultiCallable[
+        protos.rrl.learner.v1.learner_pb2.GetWeightsRequest,
+        protos.rrl.learner.v1.learner_pb2.GetWeightsResponse,
+    ]
+    """Newest student weights, or progress alone when the caller has them already.
+
+    INVALID_ARGUMENT  no deadline, or one of more than 300 s
+    """
+
+    GetProgress: grpc.aio.UnaryUnaryMultiCallable[
+        protos.rrl.learner.v1.learner_pb2.GetProgressRequest,
+        protos.rrl.learner.v1.learner_pb2.GetProgressResponse,
+    ]
+    """Where the run stands."""
+
+    ReportEvaluation: grpc.aio.UnaryUnaryMultiCallable[
         protos.rrl.learner.v1.learner_pb2.ReportEvaluationRequest,
         protos.rrl.learner.v1.learner_pb2.ReportEvaluationResponse,
     ]
@@ -39,29 +78,31 @@ class LearnerServicer(metaclass=abc.ABCMeta):
     def GetWeights(
         self,
         request: protos.rrl.learner.v1.learner_pb2.GetWeightsRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.learner.v1.learner_pb2.GetWeightsResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.learner.v1.learner_pb2.GetWeightsResponse, collections.abc.Awaitable[protos.rrl.learner.v1.learner_pb2.GetWeightsResponse]]:
         """Newest student weights, or progress alone when the caller has them already.
 
         INVALID_ARGUMENT  no deadline, or one of more than 300 s
         """
+
     @abc.abstractmethod
     def GetProgress(
         self,
         request: protos.rrl.learner.v1.learner_pb2.GetProgressRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.learner.v1.learner_pb2.GetProgressResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.learner.v1.learner_pb2.GetProgressResponse, collections.abc.Awaitable[protos.rrl.learner.v1.learner_pb2.GetProgressResponse]]:
         """Where the run stands."""
+
     @abc.abstractmethod
     def ReportEvaluation(
         self,
         request: protos.rrl.learner.v1.learner_pb2.ReportEvaluationRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.learner.v1.learner_pb2.ReportEvaluationResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.learner.v1.learner_pb2.ReportEvaluationResponse, collections.abc.Awaitable[protos.rrl.learner.v1.learner_pb2.ReportEvaluationResponse]]:
         """The evaluator's result; the answer carries the progress after it was taken in.
 
         INVALID_ARGUMENT     no episodes, or returns that are not finite
         FAILED_PRECONDITION  the weights that played are not known (any more)
         """
 
-def add_LearnerServicer_to_server(servicer: LearnerServicer, server: grpc.Server) -> None: ...
+def add_LearnerServicer_to_server(servicer: LearnerServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -5,20 +5,17 @@ What stands beside Reverb in the replay service: which commit its tables go back
 
 Items travel over Reverb's own protocol, on another port.
 """
+
 import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
-import sys
-
-if sys.version_info >= (3, 8):
-    import typing as typing_extensions
-else:
-    import typing_extensions
+import typing
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+@typing.final
 class Standing(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -34,10 +31,11 @@ class Standing(google.protobuf.message.Message):
         incarnation: builtins.str = ...,
         commit: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["commit", b"commit", "incarnation", b"incarnation"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["commit", b"commit", "incarnation", b"incarnation"]) -> None: ...
 
 global___Standing = Standing
 
+@typing.final
 class GetStandingRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -47,6 +45,7 @@ class GetStandingRequest(google.protobuf.message.Message):
 
 global___GetStandingRequest = GetStandingRequest
 
+@typing.final
 class GetStandingResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -58,11 +57,12 @@ class GetStandingResponse(google.protobuf.message.Message):
         *,
         standing: global___Standing | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["standing", b"standing"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["standing", b"standing"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["standing", b"standing"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["standing", b"standing"]) -> None: ...
 
 global___GetStandingResponse = GetStandingResponse
 
+@typing.final
 class RestoreRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -74,10 +74,11 @@ class RestoreRequest(google.protobuf.message.Message):
         *,
         commit: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["commit", b"commit"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["commit", b"commit"]) -> None: ...
 
 global___RestoreRequest = RestoreRequest
 
+@typing.final
 class RestoreResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -89,11 +90,12 @@ class RestoreResponse(google.protobuf.message.Message):
         *,
         standing: global___Standing | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["standing", b"standing"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["standing", b"standing"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["standing", b"standing"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["standing", b"standing"]) -> None: ...
 
 global___RestoreResponse = RestoreResponse
 
+@typing.final
 class CheckpointRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -107,6 +109,7 @@ class CheckpointRequest(google.protobuf.message.Message):
     @property
     def keep(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Numbers of the commits that may be gone back to, too; the tables of all others are deleted."""
+
     def __init__(
         self,
         *,
@@ -114,10 +117,11 @@ class CheckpointRequest(google.protobuf.message.Message):
         commit: builtins.int = ...,
         keep: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["commit", b"commit", "incarnation", b"incarnation", "keep", b"keep"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["commit", b"commit", "incarnation", b"incarnation", "keep", b"keep"]) -> None: ...
 
 global___CheckpointRequest = CheckpointRequest
 
+@typing.final
 class CheckpointResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -129,6 +133,6 @@ class CheckpointResponse(google.protobuf.message.Message):
         *,
         bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["bytes", b"bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes"]) -> None: ...
 
 global___CheckpointResponse = CheckpointResponse

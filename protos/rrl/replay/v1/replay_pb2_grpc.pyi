@@ -5,17 +5,29 @@ What stands beside Reverb in the replay service: which commit its tables go back
 
 Items travel over Reverb's own protocol, on another port.
 """
+
 import abc
+import collections.abc
 import grpc
+import grpc.aio
 import protos.rrl.replay.v1.replay_pb2
+import typing
+
+_T = typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Iterator[_T], metaclass=abc.ABCMeta): ...
+
+class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 class ReplayStub:
-    def __init__(self, channel: grpc.Channel) -> None: ...
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     GetStanding: grpc.UnaryUnaryMultiCallable[
         protos.rrl.replay.v1.replay_pb2.GetStandingRequest,
         protos.rrl.replay.v1.replay_pb2.GetStandingResponse,
     ]
     """Which tables are served now."""
+
     Restore: grpc.UnaryUnaryMultiCallable[
         protos.rrl.replay.v1.replay_pb2.RestoreRequest,
         protos.rrl.replay.v1.replay_pb2.RestoreResponse,
@@ -26,7 +38,36 @@ class ReplayStub:
     NOT_FOUND            this shard holds no tables of such a commit
     FAILED_PRECONDITION  its tables cannot be loaded, or are another experiment's
     """
+
     Checkpoint: grpc.UnaryUnaryMultiCallable[
+        protos.rrl.replay.v1.replay_pb2.CheckpointRequest,
+        protos.rrl.replay.v1.replay_pb2.CheckpointResponse,
+    ]
+    """Writes the tables as they are now down as those of a commit, and forgets older ones.
+
+    ABORTED              these are not the tables that the caller learned from
+    INTERNAL             they could not be written; what was kept stays
+    """
+
+class ReplayAsyncStub:
+    GetStanding: grpc.aio.UnaryUnaryMultiCallable[
+        protos.rrl.replay.v1.replay_pb2.GetStandingRequest,
+        protos.rrl.replay.v1.replay_pb2.GetStandingResponse,
+    ]
+    """Which tables are served now."""
+
+    Restore: grpc.aio.UnaryUnaryMultiCallable[
+        protos.rrl.replay.v1.replay_pb2.RestoreRequest,
+        protos.rrl.replay.v1.replay_pb2.RestoreResponse,
+    ]
+    """Serves the tables of a commit of the run, dropping what came after it. Answered once they are
+    loaded; at once where they stand there already and nobody has sampled from them.
+
+    NOT_FOUND            this shard holds no tables of such a commit
+    FAILED_PRECONDITION  its tables cannot be loaded, or are another experiment's
+    """
+
+    Checkpoint: grpc.aio.UnaryUnaryMultiCallable[
         protos.rrl.replay.v1.replay_pb2.CheckpointRequest,
         protos.rrl.replay.v1.replay_pb2.CheckpointResponse,
     ]
@@ -41,31 +82,33 @@ class ReplayServicer(metaclass=abc.ABCMeta):
     def GetStanding(
         self,
         request: protos.rrl.replay.v1.replay_pb2.GetStandingRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.replay.v1.replay_pb2.GetStandingResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.replay.v1.replay_pb2.GetStandingResponse, collections.abc.Awaitable[protos.rrl.replay.v1.replay_pb2.GetStandingResponse]]:
         """Which tables are served now."""
+
     @abc.abstractmethod
     def Restore(
         self,
         request: protos.rrl.replay.v1.replay_pb2.RestoreRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.replay.v1.replay_pb2.RestoreResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.replay.v1.replay_pb2.RestoreResponse, collections.abc.Awaitable[protos.rrl.replay.v1.replay_pb2.RestoreResponse]]:
         """Serves the tables of a commit of the run, dropping what came after it. Answered once they are
         loaded; at once where they stand there already and nobody has sampled from them.
 
         NOT_FOUND            this shard holds no tables of such a commit
         FAILED_PRECONDITION  its tables cannot be loaded, or are another experiment's
         """
+
     @abc.abstractmethod
     def Checkpoint(
         self,
         request: protos.rrl.replay.v1.replay_pb2.CheckpointRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.replay.v1.replay_pb2.CheckpointResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.replay.v1.replay_pb2.CheckpointResponse, collections.abc.Awaitable[protos.rrl.replay.v1.replay_pb2.CheckpointResponse]]:
         """Writes the tables as they are now down as those of a commit, and forgets older ones.
 
         ABORTED              these are not the tables that the caller learned from
         INTERNAL             they could not be written; what was kept stays
         """
 
-def add_ReplayServicer_to_server(servicer: ReplayServicer, server: grpc.Server) -> None: ...
+def add_ReplayServicer_to_server(servicer: ReplayServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

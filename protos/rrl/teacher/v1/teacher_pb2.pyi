@@ -7,6 +7,7 @@ whatever score a policy gives an action: Describe's output says whether Q-values
 Observations travel as raw bytes, row-major, in the dtype and shape that Describe states, so a
 client needs no tensor library. Everything multi-byte is little-endian.
 """
+
 import builtins
 import collections.abc
 import google.protobuf.descriptor
@@ -27,7 +28,7 @@ class _Lane:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
 
-class _LaneEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Lane.ValueType], builtins.type):  # noqa: F821
+class _LaneEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Lane.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     LANE_ACTING: _Lane.ValueType  # 0
     """Somebody waits for the answer to act."""
@@ -49,6 +50,7 @@ LANE_EVALUATION: Lane.ValueType  # 2
 """Evaluation, and whatever else can wait."""
 global___Lane = Lane
 
+@typing.final
 class DescribeRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -64,10 +66,11 @@ class DescribeRequest(google.protobuf.message.Message):
         model: builtins.str = ...,
         version: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["model", b"model", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model", b"model", "version", b"version"]) -> None: ...
 
 global___DescribeRequest = DescribeRequest
 
+@typing.final
 class DescribeResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -90,9 +93,6 @@ class DescribeResponse(google.protobuf.message.Message):
     """The game or task, as in the checkpoint's card, e.g. "pong"."""
     num_actions: builtins.int
     """Number of actions A, the length of each row of action values."""
-    @property
-    def observation_shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Shape of one observation, e.g. [84, 84, 4]; frame stacks have the oldest frame first."""
     observation_dtype: builtins.str
     """Type of one element as numpy writes it, e.g. "uint8" or "float32"."""
     teacher_version: builtins.str
@@ -101,9 +101,6 @@ class DescribeResponse(google.protobuf.message.Message):
     """Most observations one request may carry."""
     name: builtins.str
     """Human-readable name of the checkpoint."""
-    @property
-    def action_meanings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Names of the actions in the order of the values, empty when unknown."""
     model: builtins.str
     """Name of the model on this server."""
     model_version: builtins.int
@@ -112,9 +109,6 @@ class DescribeResponse(google.protobuf.message.Message):
     """What computes, e.g. "jax cpu" or "onnxruntime cpu"."""
     max_message_bytes: builtins.int
     """Largest message the server reads, in bytes."""
-    @property
-    def same_host(self) -> global___SameHost:
-        """Where clients on the same host find the faster path; unset when there is none."""
     output: builtins.str
     """What the action values are: "q_values", expected discounted returns, of which the largest marks
     the action to take; or "logits" of a policy, which acts by drawing from
@@ -124,6 +118,18 @@ class DescribeResponse(google.protobuf.message.Message):
     """What divides logits before the softmax, finite and above 0; unset for Q-values, which whoever
     learns from them softens as it sees fit.
     """
+    @property
+    def observation_shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Shape of one observation, e.g. [84, 84, 4]; frame stacks have the oldest frame first."""
+
+    @property
+    def action_meanings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the actions in the order of the values, empty when unknown."""
+
+    @property
+    def same_host(self) -> global___SameHost:
+        """Where clients on the same host find the faster path; unset when there is none."""
+
     def __init__(
         self,
         *,
@@ -143,12 +149,13 @@ class DescribeResponse(google.protobuf.message.Message):
         output: builtins.str = ...,
         temperature: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["_temperature", b"_temperature", "same_host", b"same_host", "temperature", b"temperature"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["_temperature", b"_temperature", "action_meanings", b"action_meanings", "backend", b"backend", "game", b"game", "max_batch_rows", b"max_batch_rows", "max_message_bytes", b"max_message_bytes", "model", b"model", "model_version", b"model_version", "name", b"name", "num_actions", b"num_actions", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "output", b"output", "same_host", b"same_host", "teacher_version", b"teacher_version", "temperature", b"temperature"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing_extensions.Literal["_temperature", b"_temperature"]) -> typing_extensions.Literal["temperature"] | None: ...
+    def HasField(self, field_name: typing.Literal["_temperature", b"_temperature", "same_host", b"same_host", "temperature", b"temperature"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_temperature", b"_temperature", "action_meanings", b"action_meanings", "backend", b"backend", "game", b"game", "max_batch_rows", b"max_batch_rows", "max_message_bytes", b"max_message_bytes", "model", b"model", "model_version", b"model_version", "name", b"name", "num_actions", b"num_actions", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "output", b"output", "same_host", b"same_host", "teacher_version", b"teacher_version", "temperature", b"temperature"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
 
 global___DescribeResponse = DescribeResponse
 
+@typing.final
 class SameHost(google.protobuf.message.Message):
     """A Unix socket with shared memory, for clients on the same host."""
 
@@ -170,10 +177,11 @@ class SameHost(google.protobuf.message.Message):
         host_id: builtins.str = ...,
         ticket: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["host_id", b"host_id", "socket_path", b"socket_path", "ticket", b"ticket"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["host_id", b"host_id", "socket_path", b"socket_path", "ticket", b"ticket"]) -> None: ...
 
 global___SameHost = SameHost
 
+@typing.final
 class ListModelsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -183,6 +191,7 @@ class ListModelsRequest(google.protobuf.message.Message):
 
 global___ListModelsRequest = ListModelsRequest
 
+@typing.final
 class ListModelsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -190,15 +199,17 @@ class ListModelsResponse(google.protobuf.message.Message):
     @property
     def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ModelStatus]:
         """Ordered by name, then version."""
+
     def __init__(
         self,
         *,
         models: collections.abc.Iterable[global___ModelStatus] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["models", b"models"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["models", b"models"]) -> None: ...
 
 global___ListModelsResponse = ListModelsResponse
 
+@typing.final
 class ModelStatus(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -230,10 +241,11 @@ class ModelStatus(google.protobuf.message.Message):
         game: builtins.str = ...,
         backend: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["backend", b"backend", "game", b"game", "model", b"model", "model_version", b"model_version", "newest", b"newest", "teacher_version", b"teacher_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "game", b"game", "model", b"model", "model_version", b"model_version", "newest", b"newest", "teacher_version", b"teacher_version"]) -> None: ...
 
 global___ModelStatus = ModelStatus
 
+@typing.final
 class EvaluateRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -246,9 +258,6 @@ class EvaluateRequest(google.protobuf.message.Message):
     LANE_FIELD_NUMBER: builtins.int
     batch_rows: builtins.int
     """Number of observations B, at least 1 and at most max_batch_rows."""
-    @property
-    def observation_shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Shape of one observation; must equal Describe's."""
     observation_dtype: builtins.str
     """Type of one element; must equal Describe's."""
     observations: builtins.bytes
@@ -259,6 +268,10 @@ class EvaluateRequest(google.protobuf.message.Message):
     """Version number or hash that must answer; empty for the newest."""
     lane: global___Lane.ValueType
     """What it is for."""
+    @property
+    def observation_shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Shape of one observation; must equal Describe's."""
+
     def __init__(
         self,
         *,
@@ -270,10 +283,11 @@ class EvaluateRequest(google.protobuf.message.Message):
         version: builtins.str = ...,
         lane: global___Lane.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["batch_rows", b"batch_rows", "lane", b"lane", "model", b"model", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "observations", b"observations", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_rows", b"batch_rows", "lane", b"lane", "model", b"model", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "observations", b"observations", "version", b"version"]) -> None: ...
 
 global___EvaluateRequest = EvaluateRequest
 
+@typing.final
 class EvaluateResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -303,10 +317,11 @@ class EvaluateResponse(google.protobuf.message.Message):
         teacher_version: builtins.str = ...,
         model_version: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["action_values", b"action_values", "batch_rows", b"batch_rows", "model_version", b"model_version", "num_actions", b"num_actions", "teacher_version", b"teacher_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["action_values", b"action_values", "batch_rows", b"batch_rows", "model_version", b"model_version", "num_actions", b"num_actions", "teacher_version", b"teacher_version"]) -> None: ...
 
 global___EvaluateResponse = EvaluateResponse
 
+@typing.final
 class QueryFrame(google.protobuf.message.Message):
     """What a client sends at once; sending several queries in a frame is cheaper than one each."""
 
@@ -319,16 +334,18 @@ class QueryFrame(google.protobuf.message.Message):
     @property
     def cancelled_tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Tags of queries nobody wants any more. Each is still settled, by an answer or CANCELLED."""
+
     def __init__(
         self,
         *,
         queries: collections.abc.Iterable[global___Query] | None = ...,
         cancelled_tags: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["cancelled_tags", b"cancelled_tags", "queries", b"queries"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancelled_tags", b"cancelled_tags", "queries", b"queries"]) -> None: ...
 
 global___QueryFrame = QueryFrame
 
+@typing.final
 class Query(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -348,11 +365,12 @@ class Query(google.protobuf.message.Message):
         timeout_ms: builtins.int = ...,
         request: global___EvaluateRequest | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["request", b"request", "tag", b"tag", "timeout_ms", b"timeout_ms"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["request", b"request", "tag", b"tag", "timeout_ms", b"timeout_ms"]) -> None: ...
 
 global___Query = Query
 
+@typing.final
 class AnswerFrame(google.protobuf.message.Message):
     """What the server has settled since its last frame."""
 
@@ -361,12 +379,12 @@ class AnswerFrame(google.protobuf.message.Message):
     ANSWERS_FIELD_NUMBER: builtins.int
     CREDIT_ROWS_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
-    @property
-    def answers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Answer]: ...
     credit_rows: builtins.int
     """Rows the client may send in addition to what it was granted before."""
     draining: builtins.bool
     """The server is about to go: send new queries elsewhere."""
+    @property
+    def answers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Answer]: ...
     def __init__(
         self,
         *,
@@ -374,10 +392,11 @@ class AnswerFrame(google.protobuf.message.Message):
         credit_rows: builtins.int = ...,
         draining: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["answers", b"answers", "credit_rows", b"credit_rows", "draining", b"draining"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers", "credit_rows", b"credit_rows", "draining", b"draining"]) -> None: ...
 
 global___AnswerFrame = AnswerFrame
 
+@typing.final
 class Answer(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -397,12 +416,13 @@ class Answer(google.protobuf.message.Message):
         response: global___EvaluateResponse | None = ...,
         failure: global___Failure | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing_extensions.Literal["failure", b"failure", "response", b"response", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing_extensions.Literal["failure", b"failure", "response", b"response", "result", b"result", "tag", b"tag"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing_extensions.Literal["result", b"result"]) -> typing_extensions.Literal["response", "failure"] | None: ...
+    def HasField(self, field_name: typing.Literal["failure", b"failure", "response", b"response", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["failure", b"failure", "response", b"response", "result", b"result", "tag", b"tag"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["result", b"result"]) -> typing.Literal["response", "failure"] | None: ...
 
 global___Answer = Answer
 
+@typing.final
 class Failure(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -422,6 +442,6 @@ class Failure(google.protobuf.message.Message):
         message: builtins.str = ...,
         retry_after_ms: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing_extensions.Literal["code", b"code", "message", b"message", "retry_after_ms", b"retry_after_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "message", b"message", "retry_after_ms", b"retry_after_ms"]) -> None: ...
 
 global___Failure = Failure

@@ -7,13 +7,23 @@ whatever score a policy gives an action: Describe's output says whether Q-values
 Observations travel as raw bytes, row-major, in the dtype and shape that Describe states, so a
 client needs no tensor library. Everything multi-byte is little-endian.
 """
+
 import abc
 import collections.abc
 import grpc
+import grpc.aio
 import protos.rrl.teacher.v1.teacher_pb2
+import typing
+
+_T = typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Iterator[_T], metaclass=abc.ABCMeta): ...
+
+class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 class TeacherStub:
-    def __init__(self, channel: grpc.Channel) -> None: ...
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Describe: grpc.UnaryUnaryMultiCallable[
         protos.rrl.teacher.v1.teacher_pb2.DescribeRequest,
         protos.rrl.teacher.v1.teacher_pb2.DescribeResponse,
@@ -23,11 +33,13 @@ class TeacherStub:
     NOT_FOUND    no such model, or not in that version
     UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
     """
+
     ListModels: grpc.UnaryUnaryMultiCallable[
         protos.rrl.teacher.v1.teacher_pb2.ListModelsRequest,
         protos.rrl.teacher.v1.teacher_pb2.ListModelsResponse,
     ]
     """Every model of the server in every version it can answer with."""
+
     Evaluate: grpc.UnaryUnaryMultiCallable[
         protos.rrl.teacher.v1.teacher_pb2.EvaluateRequest,
         protos.rrl.teacher.v1.teacher_pb2.EvaluateResponse,
@@ -44,7 +56,55 @@ class TeacherStub:
     UNAVAILABLE          warming up or draining
     UNAUTHENTICATED      the server wants a bearer token and got none or another
     """
+
     EvaluateStream: grpc.StreamStreamMultiCallable[
+        protos.rrl.teacher.v1.teacher_pb2.QueryFrame,
+        protos.rrl.teacher.v1.teacher_pb2.AnswerFrame,
+    ]
+    """Many queries over one long-lived stream; answers come in any order, matched by their tags.
+
+    The server's first frame carries the initial credit: rows that may be under way at once. Every
+    later frame gives back credit for what is settled. A query beyond the credit is refused with
+    RESOURCE_EXHAUSTED; all other queries of the stream are unaffected. Refusals are answers of
+    their query, never the end of the stream. After the client has half-closed, what is under way
+    is answered and the stream ends with OK.
+    """
+
+class TeacherAsyncStub:
+    Describe: grpc.aio.UnaryUnaryMultiCallable[
+        protos.rrl.teacher.v1.teacher_pb2.DescribeRequest,
+        protos.rrl.teacher.v1.teacher_pb2.DescribeResponse,
+    ]
+    """What one model takes and gives, and the limits of the service.
+
+    NOT_FOUND    no such model, or not in that version
+    UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
+    """
+
+    ListModels: grpc.aio.UnaryUnaryMultiCallable[
+        protos.rrl.teacher.v1.teacher_pb2.ListModelsRequest,
+        protos.rrl.teacher.v1.teacher_pb2.ListModelsResponse,
+    ]
+    """Every model of the server in every version it can answer with."""
+
+    Evaluate: grpc.aio.UnaryUnaryMultiCallable[
+        protos.rrl.teacher.v1.teacher_pb2.EvaluateRequest,
+        protos.rrl.teacher.v1.teacher_pb2.EvaluateResponse,
+    ]
+    """Action values of a batch of observations. Stateless; rows are independent, and all rows of a
+    request are answered by the same parameters.
+
+    INVALID_ARGUMENT     wrong dtype, shape or number of bytes, or more rows than max_batch_rows
+    NOT_FOUND            no such model
+    FAILED_PRECONDITION  the version asked for is not served (any more)
+    RESOURCE_EXHAUSTED   the queue is full, or the predicted wait passes the deadline; the trailing
+                         metadata "grpc-retry-pushback-ms" says when to try again
+    DEADLINE_EXCEEDED    the answer would have come after the caller's deadline
+    UNAVAILABLE          warming up or draining
+    UNAUTHENTICATED      the server wants a bearer token and got none or another
+    """
+
+    EvaluateStream: grpc.aio.StreamStreamMultiCallable[
         protos.rrl.teacher.v1.teacher_pb2.QueryFrame,
         protos.rrl.teacher.v1.teacher_pb2.AnswerFrame,
     ]
@@ -62,26 +122,28 @@ class TeacherServicer(metaclass=abc.ABCMeta):
     def Describe(
         self,
         request: protos.rrl.teacher.v1.teacher_pb2.DescribeRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.teacher.v1.teacher_pb2.DescribeResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.teacher.v1.teacher_pb2.DescribeResponse, collections.abc.Awaitable[protos.rrl.teacher.v1.teacher_pb2.DescribeResponse]]:
         """What one model takes and gives, and the limits of the service.
 
         NOT_FOUND    no such model, or not in that version
         UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
         """
+
     @abc.abstractmethod
     def ListModels(
         self,
         request: protos.rrl.teacher.v1.teacher_pb2.ListModelsRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.teacher.v1.teacher_pb2.ListModelsResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.teacher.v1.teacher_pb2.ListModelsResponse, collections.abc.Awaitable[protos.rrl.teacher.v1.teacher_pb2.ListModelsResponse]]:
         """Every model of the server in every version it can answer with."""
+
     @abc.abstractmethod
     def Evaluate(
         self,
         request: protos.rrl.teacher.v1.teacher_pb2.EvaluateRequest,
-        context: grpc.ServicerContext,
-    ) -> protos.rrl.teacher.v1.teacher_pb2.EvaluateResponse:
+        context: _ServicerContext,
+    ) -> typing.Union[protos.rrl.teacher.v1.teacher_pb2.EvaluateResponse, collections.abc.Awaitable[protos.rrl.teacher.v1.teacher_pb2.EvaluateResponse]]:
         """Action values of a batch of observations. Stateless; rows are independent, and all rows of a
         request are answered by the same parameters.
 
@@ -94,12 +156,13 @@ class TeacherServicer(metaclass=abc.ABCMeta):
         UNAVAILABLE          warming up or draining
         UNAUTHENTICATED      the server wants a bearer token and got none or another
         """
+
     @abc.abstractmethod
     def EvaluateStream(
         self,
-        request_iterator: collections.abc.Iterator[protos.rrl.teacher.v1.teacher_pb2.QueryFrame],
-        context: grpc.ServicerContext,
-    ) -> collections.abc.Iterator[protos.rrl.teacher.v1.teacher_pb2.AnswerFrame]:
+        request_iterator: _MaybeAsyncIterator[protos.rrl.teacher.v1.teacher_pb2.QueryFrame],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[protos.rrl.teacher.v1.teacher_pb2.AnswerFrame], collections.abc.AsyncIterator[protos.rrl.teacher.v1.teacher_pb2.AnswerFrame]]:
         """Many queries over one long-lived stream; answers come in any order, matched by their tags.
 
         The server's first frame carries the initial credit: rows that may be under way at once. Every
@@ -109,4 +172,4 @@ class TeacherServicer(metaclass=abc.ABCMeta):
         is answered and the stream ends with OK.
         """
 
-def add_TeacherServicer_to_server(servicer: TeacherServicer, server: grpc.Server) -> None: ...
+def add_TeacherServicer_to_server(servicer: TeacherServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
