@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.supervisor import Supervisor
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 _SLEEPS = [sys.executable, "-S", "-c", "import time; print('here', flush=True); time.sleep(600)"]
 _FAILS = [sys.executable, "-S", "-c", "raise SystemExit(3)"]
@@ -23,13 +24,6 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
         wait_until(lambda: started.pid("sleeper") is not None)
         wait_until(lambda: "here" in started.log("sleeper").read_text())
         yield started
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120.0
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def pid(supervisor: Supervisor) -> int:
@@ -50,7 +44,7 @@ def test_a_killed_role_is_started_again_with_a_log_of_its_own(supervisor: Superv
 def test_a_role_that_is_held_stays_down_until_it_is_released(supervisor: Supervisor) -> None:
     supervisor.hold("sleeper")
     supervisor.signal("sleeper", signal.SIGTERM)
-    assert supervisor.wait_until_ended(["sleeper"], timeout_seconds=120.0) == []
+    assert supervisor.wait_until_ended(["sleeper"], timeout_seconds=PATIENCE_SECONDS) == []
     time.sleep(0.5)
     assert supervisor.pid("sleeper") is None
     supervisor.release("sleeper")

@@ -38,6 +38,7 @@ from services.shared.errors import UserError
 from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 CATCH = EnvironmentConfig(name="catch")
 STUDENT = NetworkConfig(name="mlp", features=(2,))
@@ -95,15 +96,18 @@ def running(role: Any) -> Iterator[threading.Thread]:
         yield thread
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+def steady(count: Callable[[], int]) -> int:
+    """A count that has not changed for two seconds."""
+    newest, since = count(), time.monotonic()
+    while time.monotonic() - since < 2.0:
+        time.sleep(0.1)
+        if (found := count()) != newest:
+            newest, since = found, time.monotonic()
+    return newest
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
     )
     server = build_teacher(config)
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     yield server
     server.stop()
 
@@ -133,7 +137,7 @@ def undecided(catch_teacher: Path) -> Iterator[TeacherServer]:
     )
     server = build_teacher(config)
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     yield server
     server.stop()
 
@@ -176,13 +180,13 @@ def test_the_evaluator_reports_the_weights_due_and_ends_with_the_run(
         running(build_evaluator(evaluator_config(address, video=video))) as thread,
     ):
         run.offer(7, motionless)
-        wait_for(lambda: len(run.reports) == 1)
+        wait_until(lambda: len(run.reports) == 1)
         assert not video.exists()
         run.move(stage=Stage.FINAL_EVALUATION)
         run.offer(8, perfect, final=True)
-        wait_for(lambda: len(run.reports) == 2)
+        wait_until(lambda: len(run.reports) == 2)
         run.move(stage=Stage.FINISHED)
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
     first, last = run.reports
     assert (first.weights_version, last.weights_version) == (7, 8)
@@ -203,7 +207,7 @@ def test_the_evaluator_plays_a_teacher_whose_return_nobody_knows(
         config = evaluator_config(address, teacher_address=teacher.address)
         with running(build_evaluator(config)):
             run.offer(3, motionless)
-            wait_for(lambda: len(run.reports) == 2)
+            wait_until(lambda: len(run.reports) == 2)
     # The teacher comes first: no student's score means anything without it.
     first, second = run.reports
     assert (first.weights_version, second.weights_version) == (0, 3)
@@ -218,7 +222,7 @@ def test_the_evaluator_draws_the_actions_of_a_teacher_of_logits(
     with serving(run) as address:
         config = evaluator_config(address, teacher_address=undecided.address)
         with running(build_evaluator(config)):
-            wait_for(lambda: len(run.reports) == 1)
+            wait_until(lambda: len(run.reports) == 1)
     # At random the ball is caught in 2 of 5 episodes: 20 in a row would be 1e-8.
     assert set(run.reports[0].episode_returns) == {-1.0, 1.0}
 
@@ -238,7 +242,7 @@ def test_an_evaluation_under_way_is_dropped_for_the_final_one(
         time.sleep(0.5)
         run.move(stage=Stage.FINAL_EVALUATION)
         run.offer(8, perfect, final=True)
-        wait_for(lambda: len(run.reports) == 1)
+        wait_until(lambda: len(run.reports) == 1)
     assert run.reports[0].weights_version == 8
     assert run.reports[0].episode_returns == (1.0,) * 5
 
@@ -250,10 +254,10 @@ def test_weights_that_turn_out_to_be_the_final_ones_are_played_again_as_such(
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)
     with serving(run) as address, running(build_evaluator(evaluator_config(address))):
         run.offer(8, perfect)
-        wait_for(lambda: len(run.reports) == 1)
+        wait_until(lambda: len(run.reports) == 1)
         run.move(stage=Stage.FINAL_EVALUATION)
         run.offer(8, perfect, final=True)
-        wait_for(lambda: len(run.reports) == 2)
+        wait_until(lambda: len(run.reports) == 2)
         time.sleep(0.5)
     assert [len(report.episode_returns) for report in run.reports] == [10, 30]
 
@@ -265,7 +269,7 @@ def test_a_refused_evaluation_is_dropped_and_the_evaluator_goes_on(perfect: Para
         run.offer(7, perfect)
         time.sleep(0.5)
         run.offer(8, perfect)
-        wait_for(lambda: len(run.reports) == 1)
+        wait_until(lambda: len(run.reports) == 1)
     assert run.reports[0].weights_version == 8
 
 
@@ -276,11 +280,11 @@ def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: P
         with serving(run) as address:
             roles.enter_context(running(build_evaluator(evaluator_config(address))))
             run.offer(7, perfect)
-            wait_for(lambda: len(run.reports) == 1)
+            wait_until(lambda: len(run.reports) == 1)
         # Back before anybody has asked: only the session tells.
         run.session = "second"
         with serving(run, port=int(address.rpartition(":")[2])):
-            wait_for(lambda: len(run.reports) == 2)
+            wait_until(lambda: len(run.reports) == 2)
     assert [report.weights_version for report in run.reports] == [7, 7]
 
 
@@ -304,10 +308,10 @@ def test_a_learner_that_comes_back_too_busy_to_give_its_weights_is_asked_again(
     run.evaluation = offer = BusyOffer()
     with serving(run) as address, running(build_evaluator(evaluator_config(address))):
         run.offer(7, perfect)
-        wait_for(lambda: len(run.reports) == 1)
+        wait_until(lambda: len(run.reports) == 1)
         offer.busy = 2
         run.session = "second"
-        wait_for(lambda: len(run.reports) == 2)
+        wait_until(lambda: len(run.reports) == 2)
     assert offer.busy == 0
 
 
@@ -353,21 +357,20 @@ def test_an_actor_plays_the_teacher_first_then_the_student_until_the_run_is_over
         )
         run.offer(1, motionless)
         with running(build_actor(config)) as thread:
-            wait_for(lambda: table_counts(replay)[TEACHER_TABLE].inserted >= 400)
+            wait_until(lambda: table_counts(replay)[TEACHER_TABLE].inserted >= 400)
             assert table_counts(replay)[STUDENT_TABLE].inserted == 0
             run.move(stage=Stage.OFFLINE)
-            time.sleep(0.5)
-            collected = table_counts(replay)[TEACHER_TABLE].inserted
+            collected = steady(lambda: table_counts(replay)[TEACHER_TABLE].inserted)
             # Long past the decay of epsilon, to 0.01.
             run.move(stage=Stage.ONLINE, actor_steps=10**6)
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 400)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 400)
             run.move(stage=Stage.FINISHED)
-            thread.join(20)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
         assert table_counts(replay)[TEACHER_TABLE].inserted == collected
     reader = ReplayReader(replay, LAYOUT, 0.99, 256)
-    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20).batch
-    own = reader.sample(STUDENT_TABLE, timeout_seconds=20).batch
+    taught = reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS).batch
+    own = reader.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS).batch
     reader.close()
     # The teacher catches everything, and its table holds its greedy actions with its values.
     assert taught.n_step_return.min() == 0.0
@@ -391,9 +394,9 @@ def test_the_actions_of_a_teacher_of_logits_are_drawn_and_its_logits_stored(
         )
         run.offer(1, motionless)
         with running(build_actor(config)):
-            wait_for(lambda: table_counts(replay)[TEACHER_TABLE].inserted >= 400)
+            wait_until(lambda: table_counts(replay)[TEACHER_TABLE].inserted >= 400)
     reader = ReplayReader(replay, LAYOUT, 0.99, 256)
-    taught = reader.sample(TEACHER_TABLE, timeout_seconds=20).batch
+    taught = reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS).batch
     reader.close()
     # Each of three actions a third of the time, whatever the logits; standard error 0.03.
     follows = taught.action == np.asarray(taught.teacher_q).argmax(axis=1)
@@ -413,9 +416,11 @@ def test_a_weaned_actor_asks_no_more(
         )
         run.offer(1, motionless)
         with running(build_actor(config)):
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
     reader = ReplayReader(replay, LAYOUT, 0.99, 64)
-    assert not reader.sample(STUDENT_TABLE, timeout_seconds=20).batch.has_teacher.any()
+    assert not reader.sample(
+        STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS
+    ).batch.has_teacher.any()
     reader.close()
 
 
@@ -434,10 +439,10 @@ def test_a_guide_takes_the_steps_that_are_its_own_and_nothing_is_labelled_for_it
         )
         run.offer(1, motionless)
         with running(build_actor(config)):
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 800)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 800)
         assert table_counts(replay)[TEACHER_TABLE].inserted == 0
     reader = ReplayReader(replay, LAYOUT, 0.99, 512)
-    played = reader.sample(STUDENT_TABLE, timeout_seconds=20).batch
+    played = reader.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS).batch
     reader.close()
     with TeacherClient(teacher.address) as client:
         best = client.evaluate(played.observation).action_values.argmax(axis=1)
@@ -463,10 +468,10 @@ def test_a_guide_that_is_away_leaves_its_steps_to_the_student(
         )
         run.offer(1, motionless)
         with running(build_actor(config)):
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
             teacher.stop()
             before = table_counts(replay)[STUDENT_TABLE].inserted
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 40)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 40)
 
 
 @pytest.mark.parametrize(
@@ -491,7 +496,7 @@ def test_an_actor_that_nobody_told_of_the_teacher_it_is_to_ask_says_so(
         # Weaned, and with the guide's time over, it needs none.
         run.move(weaning_weight=0.0, actor_steps=10**8)
         with running(build_actor(config)):
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 50)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 50)
 
 
 def test_an_actor_whose_teacher_dies_goes_on_without_labels(
@@ -504,10 +509,10 @@ def test_an_actor_whose_teacher_dies_goes_on_without_labels(
         )
         run.offer(1, motionless)
         with running(build_actor(config)):
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
             teacher.stop(1.0)
             before = table_counts(replay)[STUDENT_TABLE].inserted
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 200)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= before + 200)
 
 
 def test_an_actor_that_starts_after_weaning_needs_no_teacher_to_be_there(
@@ -522,7 +527,7 @@ def test_an_actor_that_starts_after_weaning_needs_no_teacher_to_be_there(
         )
         run.offer(1, motionless)
         with running(build_actor(config)):
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
 
 
 def test_an_actor_waits_for_a_teacher_that_is_asked_until_weaning_is_over(
@@ -540,7 +545,7 @@ def test_an_actor_waits_for_a_teacher_that_is_asked_until_weaning_is_over(
             time.sleep(1.5)
             assert table_counts(replay)[STUDENT_TABLE].inserted == 0
             run.move(weaning_weight=0.0)
-            wait_for(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 100)
 
 
 def test_an_actor_refuses_a_teacher_of_another_game(
@@ -555,7 +560,7 @@ def test_an_actor_refuses_a_teacher_of_another_game(
         )
     )
     teacher.start()
-    teacher.wait_until_ready(60)
+    teacher.wait_until_ready(PATIENCE_SECONDS)
     run = Run(teacher_return=1.0)
     try:
         with serving(run) as address:

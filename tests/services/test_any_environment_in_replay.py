@@ -17,6 +17,7 @@ from services.replay.item_layout import ItemLayout
 from services.replay.reader import TEACHER_TABLE, ReplayReader, table_counts
 from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter
+from tests.support.patience import PATIENCE_SECONDS
 
 SEED, STEPS, NUM_ENVS = 3, 60, 2
 
@@ -86,7 +87,7 @@ def test_batches_hold_what_was_played(config: EnvironmentConfig, tmp_path: Path)
         size = table_counts(server.address)[TEACHER_TABLE].size
         assert size > STEPS
         for _ in range(10):
-            batch = reader.sample(TEACHER_TABLE, 20.0).batch
+            batch = reader.sample(TEACHER_TABLE, PATIENCE_SECONDS).batch
             assert batch.observation.shape == (32, *spec.observation_shape)
             assert batch.observation.dtype == batch.next_observation.dtype == spec.frame_dtype
             for row in range(32):

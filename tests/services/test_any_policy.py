@@ -36,11 +36,12 @@ from services.teacher.client import (
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.server import TeacherServer, build_teacher
 from services.teacher.teacher_policy import TeacherPolicy
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 5.0
 RAISE, EXIT, NAN, WIDE, SLEEP = 101.0, 102.0, 103.0, 104.0, 105.0
 
 MOODY = f"""
@@ -148,7 +149,7 @@ def address(
         patch.syspath_prepend(tmp_path)
         server = make_server(tmp_path, request.param)
         server.start()
-        server.wait_until_ready(60)
+        server.wait_until_ready(PATIENCE_SECONDS)
         yield server.address
         server.stop()
 
@@ -209,7 +210,7 @@ def test_a_policy_that_fails_fails_the_query_and_the_service_goes_on(
         with pytest.raises(TeacherFailed, match="the policy failed"):
             client.evaluate(state_of(mood))
         assert client.evaluate(state_of(4)).action_values.tolist() == [[7, 4]]
-    assert is_serving(address, timeout_seconds=5)
+    assert is_serving(address, timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_a_policy_that_dawdles_is_told_late_and_the_service_goes_on(address: str) -> None:
@@ -262,10 +263,10 @@ def own_policy() -> Iterator[str]:
     assert process.stdout is not None
     found = re.search(r"ready at (\S+):\s", process.stdout.readline())
     if found is None:
-        raise AssertionError(process.communicate(timeout=20)[1])
+        raise AssertionError(process.communicate(timeout=PATIENCE_SECONDS)[1])
     yield found[1]
     process.terminate()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
 
 

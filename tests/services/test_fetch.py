@@ -30,6 +30,7 @@ from services.library.fetch.http import Http
 from services.library.fetch.progress import LineProgress
 from services.library.fetch.retries import Patience, RetryPolicy
 from services.shared.errors import UserError
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests/fixtures"
@@ -41,7 +42,7 @@ PUBLIC, DOPAMINE = "rl_checkpoints", "download-dopamine-rl"
 
 def post(url: str, body: bytes, kind: str) -> None:
     request = urllib.request.Request(url, data=body, headers={"Content-Type": kind})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
         assert answer.status == 200
 
 
@@ -66,10 +67,10 @@ def fill(url: str) -> None:
 
 
 def wait_until_open(url: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            urllib.request.urlopen(url, timeout=PATIENCE_SECONDS).close()
         except urllib.error.HTTPError:
             return
         except OSError:
@@ -92,7 +93,7 @@ def emulator() -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE_SECONDS)
 
 
 class DroppingProxy:
@@ -110,7 +111,7 @@ class DroppingProxy:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE_SECONDS)
 
     def _serve(self) -> None:
         # One connection at a time, as the emulator does; it answers one request on each.

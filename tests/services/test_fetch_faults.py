@@ -36,6 +36,7 @@ from services.library.fetch.retries import Patience, RetryPolicy
 from services.library.fetch.runs import list_games
 from services.shared.errors import UserError
 from services.shared.locks import locked
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "DQN_400/Pong/1/checkpoints/"
@@ -184,7 +185,7 @@ def falls_silent_after(count: int) -> Answer:
         request.wfile.write(content[first : first + count])
         request.wfile.flush()
         # Until the client hangs up.
-        request.connection.settimeout(20)
+        request.connection.settimeout(PATIENCE_SECONDS)
         request.connection.recv(1)
         request.drop()
 
@@ -634,17 +635,19 @@ def test_ctrl_c_leaves_the_part_and_the_same_command_goes_on(store: Store, tmp_p
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not (part.is_file() and part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=20)
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
     assert "the same command goes on from here" in told
     kept = part.stat().st_size
     assert 0 < kept <= 200_000
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
 
     assert done.returncode == 0, done.stderr
     assert "Pong/dqn400-run1: checkpoint 399" in done.stdout

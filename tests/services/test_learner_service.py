@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -45,6 +46,7 @@ from services.replay.writer import ReplayWriter
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked, locked
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(
     frame_shape=(catch.ROWS, catch.COLUMNS), stack_size=1, n_step=3, num_actions=catch.NUM_ACTIONS
@@ -123,7 +125,7 @@ def fill(address: str, table: str) -> None:
             observation = step.observation
         writer.end_episode(0, None)
         observation = environment.step(np.zeros(1, np.int64)).observation
-    assert writer.flush(timeout_seconds=20)
+    assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
     writer.close()
 
 
@@ -209,7 +211,7 @@ def transitions(address: str, table: str) -> set[tuple[bytes, ...]]:
     seen = set()
     # One of 90 is missed by 96 x 32 uniform draws with probability (1 - 1/90)^3072 = 1e-15.
     for _ in range(96):
-        batch: Batch = reader.sample(table, timeout_seconds=20).batch
+        batch: Batch = reader.sample(table, timeout_seconds=PATIENCE_SECONDS).batch
         columns = [np.asarray(column) for column in batch]
         seen |= {tuple(column[i].tobytes() for column in columns) for i in range(32)}
     reader.close()
@@ -422,7 +424,7 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
         close(second)
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         for client in (evaluations, acting, results):
             client.close()
     assert ended == [None]
@@ -434,7 +436,8 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
 def wait_for(ask: Any, is_it: Any) -> Any:
     """Ask until the answer is the wanted one."""
     pause = threading.Event()
-    for _ in range(600):
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
         try:
             if is_it(answer := ask()):
                 return answer
@@ -442,7 +445,7 @@ def wait_for(ask: Any, is_it: Any) -> Any:
             if "did not answer" not in str(error):
                 raise
         pause.wait(0.1)
-    raise AssertionError("waited for a minute")
+    raise AssertionError(f"waited {PATIENCE_SECONDS:g} s in vain")
 
 
 def refused_by_the_server(address: str, returns: list[float]) -> grpc.StatusCode:
@@ -453,7 +456,7 @@ def refused_by_the_server(address: str, returns: list[float]) -> grpc.StatusCode
             weights_version=7, episode_returns=returns, episode_steps=[9] * len(returns)
         )
         with pytest.raises(grpc.RpcError) as refused:
-            stub.ReportEvaluation(request, timeout=10)
+            stub.ReportEvaluation(request, timeout=PATIENCE_SECONDS)
         return cast("grpc.StatusCode", refused.value.code())
 
 
@@ -487,7 +490,7 @@ def test_a_phase_entered_as_a_run_goes_on_is_committed_at_once(workplace: Workpl
         )
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -509,7 +512,7 @@ def working(config: LearnerConfig) -> Iterator[Callable[[], Progress]]:
         yield lambda: progress_from_proto(client.progress().progress)
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         client.close()
     assert not failures and not thread.is_alive()
 
@@ -564,7 +567,7 @@ def test_replay_that_was_only_out_of_reach_costs_nothing(unbound: Workplace) -> 
     waiting.join(0.5)
     assert waiting.is_alive() and learner.progress.learner_updates == 8
     unbound.replay.reach_again()
-    waiting.join(30)
+    waiting.join(PATIENCE_SECONDS)
     assert not waiting.is_alive()
     work(learner, 10)
 
@@ -675,6 +678,14 @@ def test_two_shards_are_learned_from_counted_and_committed_as_one(
 
 
 @pytest.mark.slow
+def is_gone(progress: Callable[[], Progress]) -> bool:
+    try:
+        progress()
+    except LearnerUnavailable:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("farewell_seconds", [0.5, None])
 def test_a_finished_learner_answers_for_as_long_as_it_is_told_to(
     unbound: Workplace, farewell_seconds: float | None
@@ -698,9 +709,8 @@ def test_a_finished_learner_answers_for_as_long_as_it_is_told_to(
             )
         )
         wait_for(progress, lambda got: got.stage is Stage.FINISHED)
-        threading.Event().wait(1.5)
         if farewell_seconds is None:
+            threading.Event().wait(1.5)
             assert progress().stage is Stage.FINISHED
         else:
-            with pytest.raises(LearnerUnavailable):
-                progress()
+            wait_until(lambda: is_gone(progress), "the learner has gone")

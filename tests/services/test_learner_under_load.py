@@ -17,6 +17,7 @@ from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import BytesUnderWay, WeightServer
 from services.learner.weight_store import Offer, Snapshot
+from tests.support.patience import PATIENCE_SECONDS
 
 MEGABYTE = 10**6
 
@@ -105,7 +106,7 @@ def test_weights_that_nobody_takes_are_bounded_and_others_still_hear_of_progress
             assert update.params is None
             assert (update.version, update.progress.random_return) == (7, -1.0)
         sluggard.close()
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_SECONDS
         while actor.fetch(0).params is None:
             assert time.monotonic() < end, "the room is not given back"
             time.sleep(0.01)

@@ -36,6 +36,7 @@ from services.shared.metrics import MetricsServer
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
+from tests.support.patience import PATIENCE_SECONDS
 
 LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -112,7 +113,7 @@ def teacher() -> Iterator[TeacherServer]:
     server = TeacherServer(config, [Zeros()])
     try:
         server.start()
-        server.wait_until_ready(20)
+        server.wait_until_ready(PATIENCE_SECONDS)
         yield server
     finally:
         server.stop()
@@ -145,8 +146,8 @@ def listeners() -> set[tuple[str, int]]:
 def answers(host: str, port: int) -> bool:
     """Whether HTTP/2 is spoken there."""
     try:
-        with socket.create_connection((host, port), timeout=5) as connection:
-            connection.settimeout(5)
+        with socket.create_connection((host, port), timeout=PATIENCE_SECONDS) as connection:
+            connection.settimeout(PATIENCE_SECONDS)
             connection.sendall(HTTP2_GREETING)
             return len(connection.recv(1)) == 1
     except ConnectionError:
@@ -206,18 +207,18 @@ def test_who_came_before_the_guard_is_cut_off(outside: str) -> None:
     server = reverb.Server([table], port=port)
     try:
         with (
-            socket.create_connection((outside, port), timeout=5) as early,
-            socket.create_connection(("127.0.0.1", port), timeout=5) as neighbour,
+            socket.create_connection((outside, port), timeout=PATIENCE_SECONDS) as early,
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as neighbour,
         ):
             for connection in (early, neighbour):
-                connection.settimeout(10)
+                connection.settimeout(PATIENCE_SECONDS)
                 connection.sendall(HTTP2_GREETING)
                 assert connection.recv(1)
             with contextlib.closing(loopback_guard.LoopbackGuard(port)):
                 while early.recv(1000):
                     pass
                 neighbour.sendall(bytes([0, 0, 8, 6, 0, 0, 0, 0, 0]) + b"a ping..")
-                end = time.monotonic() + 10
+                end = time.monotonic() + PATIENCE_SECONDS
                 echoed = b""
                 while b"a ping.." not in echoed:
                     assert time.monotonic() < end

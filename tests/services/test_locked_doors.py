@@ -45,6 +45,7 @@ from services.shared.health import is_serving
 from services.shared.security.client import ClientSecurity
 from services.shared.security.server import SecurityConfig
 from services.shared.threaded_server import Door, ServerLimits, ThreadedServer
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.programs import need
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef"
 OTHER_TOKEN = "fedcba9876543210"
-TIMEOUT_SECONDS = 20.0
 LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
 
 OPEN, REFUSED, NOBODY = "open", "refused", "nobody"
@@ -147,7 +147,7 @@ class ControlService:
 
         def ask() -> str:
             try:
-                client.standing(TIMEOUT_SECONDS)
+                client.standing(PATIENCE_SECONDS)
             except ReplayRefused:
                 return REFUSED
             except ReplayTimeout:
@@ -205,12 +205,12 @@ def test_tls_lets_in_who_trusts_the_authority_and_nobody_else(
         wrong = ClientSecurity(root_certificates=stranger.roots)
         assert outcome(service, address, wrong) == NOBODY
         assert outcome(service, address, None) == NOBODY
-        assert is_serving(address, timeout_seconds=TIMEOUT_SECONDS, security=right)
+        assert is_serving(address, timeout_seconds=PATIENCE_SECONDS, security=right)
 
 
 def test_an_expired_certificate_is_not_trusted(service: Service, authority: Authority) -> None:
     # trustme's certificates begin in the year 2000.
-    expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     certificate, key = authority.issue("expired", not_after=expired)
     with service.serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
         security = ClientSecurity(root_certificates=authority.roots)
@@ -231,7 +231,7 @@ def test_mtls_lets_in_who_shows_a_certificate_of_the_client_authority(
             assert outcome(service, address, security) == expected
         without = ClientSecurity(root_certificates=authority.roots)
         assert outcome(service, address, without) == NOBODY
-        expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+        expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         shown, shown_key = authority.issue("late", "client.example", not_after=expired)
         late = ClientSecurity(
             root_certificates=authority.roots, certificate=shown, private_key=shown_key
@@ -247,7 +247,7 @@ def test_the_right_token_is_let_in_and_a_wrong_one_and_none_are_told(
         assert outcome(service, address, ClientSecurity(token=OTHER_TOKEN)) == REFUSED
         assert outcome(service, address, None) == REFUSED
         # Probes carry no secret.
-        assert is_serving(address, timeout_seconds=TIMEOUT_SECONDS)
+        assert is_serving(address, timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_tls_and_token_together_want_both(
@@ -302,7 +302,7 @@ def test_a_learner_that_replay_does_not_let_in_is_told_at_the_start(
         contextlib.closing(ControlClient(address)) as client,
         pytest.raises(UserError, match="--peers.token-file"),
     ):
-        client.restore(0, threading.Event(), TIMEOUT_SECONDS)
+        client.restore(0, threading.Event(), PATIENCE_SECONDS)
 
 
 def test_an_unknown_method_is_refused_like_a_known_one(service: Service, tokens: Path) -> None:
@@ -311,7 +311,7 @@ def test_an_unknown_method_is_refused_like_a_known_one(service: Service, tokens:
         grpc.insecure_channel(address) as channel,
         pytest.raises(grpc.RpcError) as raised,
     ):
-        channel.unary_unary("/rrl.Nobody/Knows")(b"", timeout=TIMEOUT_SECONDS)
+        channel.unary_unary("/rrl.Nobody/Knows")(b"", timeout=PATIENCE_SECONDS)
     assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -343,7 +343,7 @@ class Busy:
 
     def hold(self) -> None:
         self.entered.set()
-        assert self.let_go.wait(TIMEOUT_SECONDS)
+        assert self.let_go.wait(PATIENCE_SECONDS)
 
 
 class BusyLearner(Busy, learner_pb2_grpc.LearnerServicer):
@@ -373,9 +373,9 @@ def test_a_call_too_many_is_told_to_ask_again() -> None:
         grpc.insecure_channel(address) as channel,
     ):
         first = learner_pb2_grpc.LearnerStub(channel).GetProgress.future(
-            learner_pb2.GetProgressRequest(), timeout=TIMEOUT_SECONDS
+            learner_pb2.GetProgressRequest(), timeout=PATIENCE_SECONDS
         )
-        assert busy.entered.wait(TIMEOUT_SECONDS)
+        assert busy.entered.wait(PATIENCE_SECONDS)
         with pytest.raises(LearnerUnavailable, match="RESOURCE_EXHAUSTED"):
             client.progress()
         busy.let_go.set()
@@ -394,11 +394,11 @@ def test_the_learner_asks_a_busy_replay_again_by_itself() -> None:
         grpc.insecure_channel(address) as channel,
     ):
         first = replay_pb2_grpc.ReplayStub(channel).GetStanding.future(
-            replay_pb2.GetStandingRequest(), timeout=TIMEOUT_SECONDS
+            replay_pb2.GetStandingRequest(), timeout=PATIENCE_SECONDS
         )
-        assert busy.entered.wait(TIMEOUT_SECONDS)
+        assert busy.entered.wait(PATIENCE_SECONDS)
         threading.Timer(0.1, busy.let_go.set).start()
-        assert client.standing(TIMEOUT_SECONDS).commit == 3
+        assert client.standing(PATIENCE_SECONDS).commit == 3
         first.result()
 
 
@@ -414,7 +414,7 @@ def test_a_message_beyond_the_limit_is_not_read() -> None:
     ):
         # A varint of three bytes for each: 400 of them are more than 1,000 bytes.
         many = replay_pb2.CheckpointRequest(keep=[20_000] * 400)
-        replay_pb2_grpc.ReplayStub(channel).Checkpoint(many, timeout=TIMEOUT_SECONDS)
+        replay_pb2_grpc.ReplayStub(channel).Checkpoint(many, timeout=PATIENCE_SECONDS)
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max (1" in str(raised.value.details())
 
@@ -429,10 +429,10 @@ def test_nobody_can_hold_calls_by_watching_health(service: Service) -> None:
             )
             for _ in range(100):
                 with pytest.raises(grpc.RpcError) as raised:
-                    next(watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS))
+                    next(watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS))
                 assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
-        assert is_serving(address, timeout_seconds=TIMEOUT_SECONDS)
-        assert not is_serving(address, "rrl.Nobody", timeout_seconds=TIMEOUT_SECONDS)
+        assert is_serving(address, timeout_seconds=PATIENCE_SECONDS)
+        assert not is_serving(address, "rrl.Nobody", timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_the_documented_commands_make_keys_that_open_the_doors(

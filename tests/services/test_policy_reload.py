@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.reloading import fingerprint
 from services.teacher.server import TeacherServer, build_teacher
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 POLICY = """
 from pathlib import Path
@@ -54,16 +54,9 @@ def server(settings: Path) -> Iterator[TeacherServer]:
     )
     server = build_teacher(config)
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     yield server
     server.stop()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_python_policy_is_made_anew_when_asked_for(server: TeacherServer, settings: Path) -> None:

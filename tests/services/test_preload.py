@@ -48,6 +48,7 @@ from services.shared.errors import UserError
 from services.teacher.client import TeacherClient
 from services.teacher.config import TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 GAMMA = 0.99
@@ -89,7 +90,7 @@ def serving_replay(tmp_path: Path, layout: ItemLayout, **changes: Any) -> Iterat
 
 def inserted(address: str, table: str = TEACHER_TABLE) -> int:
     """Transitions that a table has ever taken."""
-    return table_counts(address, timeout_seconds=5)[table].inserted
+    return table_counts(address, timeout_seconds=PATIENCE_SECONDS)[table].inserted
 
 
 def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) -> PreloadConfig:
@@ -284,7 +285,7 @@ class Processes:
 
     def wait_for(self, items: int) -> int:
         """Wait until the table has taken so many items; returns how many it has."""
-        end = time.monotonic() + 90
+        end = time.monotonic() + PATIENCE_SECONDS
         while True:
             with contextlib.suppress(ReplayTimeout):
                 if (found := inserted(self.address, self.settings.table)) >= items:
@@ -439,7 +440,7 @@ def test_the_students_table_is_filled_likewise_and_goes_on_after_a_stop(
         wait_until(lambda: inserted(address, STUDENT_TABLE) >= 1000)
         link_checkpoint(checkpoint_replay(address), tmp_path / "commit")
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     with serving_replay(tmp_path, CATCH, restore_from=tmp_path / "commit", **limits) as address:
         assert 1000 <= inserted(address, STUDENT_TABLE) < len(expected)
         settings = dataclasses.replace(settings, replay_address=address)
@@ -482,13 +483,13 @@ def test_behind_reloaded_data_the_replay_ratio_counts_from_the_students_first_st
         assert inserted(address, STUDENT_TABLE) <= 517
         reader = ReplayReader(address, CATCH, GAMMA, 8)
         for _ in range(50):
-            reader.sample(STUDENT_TABLE, timeout_seconds=20)
+            reader.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS)
             now = table_counts(address)[STUDENT_TABLE]
             assert abs(4 * (now.inserted - 500) - now.sampled) <= 64 + 4
             assert now.size == 500
         reader.close()
         stop.set()
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
         writer.close()
 
 
@@ -581,7 +582,7 @@ def test_a_teacher_that_is_away_is_waited_for(
         thread.start()
         wait_until(lambda: "waiting for the teacher" in caplog.text)
         stop.set()
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
 
         thread = threading.Thread(
@@ -596,18 +597,11 @@ def test_a_teacher_that_is_away_is_waited_for(
         wait_until(lambda: "waiting for the teacher" in caplog.text)
         assert inserted(address) < settings.transitions
         server = serve_teacher(str(catch_teacher), port)
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
         assert inserted(address) == settings.transitions
         assert all(item["has_teacher"] == 1 for item in items_in(address, CATCH))
         server.stop(0)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def test_scores_of_another_teacher_are_refused(
@@ -655,7 +649,7 @@ def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew
     processes.wait_for(2000)
     processes.kill(replay)
     processes.restore(commit)
-    importer.join(150)
+    importer.join(PATIENCE_SECONDS)
     assert importer.exitcode == 0
     assert "filling the table anew" in processes.log(importer)
     assert inserted(processes.address, table) == len(expected)

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from services.replay.reader import (
 )
 from services.replay.server import ReplayServer, build_replay
 from services.replay.writer import ReplayWriter, WriterStopped
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=1, n_step=1, num_actions=2)
 NEVER = 1e9
@@ -67,7 +68,7 @@ def write(address: str, table: str, priorities: dict[int, float]) -> None:
     for number in priorities:
         writer.append(0, step(number))
     writer.end_episode(0, step(0).frame)
-    assert writer.flush(timeout_seconds=20)
+    assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
     writer.close()
 
 
@@ -80,19 +81,12 @@ def numbers(sample: Sample) -> NDArray[np.int64]:
     return np.asarray(sample.batch.observation[:, 0, 0, 0], np.int64)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_items_are_drawn_by_the_root_of_their_priority_and_weights_undo_it(tmp_path: Path) -> None:
     with serving(config(tmp_path)) as server:
         write(server.address, STUDENT_TABLE, {k: float(k * k) for k in (1, 2, 3, 4, 5)})
         # The least likely item, with 1/15, is in all but surely every batch: it weighs 1.
         with reading(server.address, 300, importance_exponent=1.0) as reader:
-            samples = [reader.sample(STUDENT_TABLE, 20) for _ in range(20)]
+            samples = [reader.sample(STUDENT_TABLE, PATIENCE_SECONDS) for _ in range(20)]
     drawn = np.concatenate([numbers(sample) for sample in samples])
     weights = np.concatenate([sample.batch.importance_weight for sample in samples])
     counts = np.bincount(drawn, minlength=6)[1:]
@@ -113,7 +107,7 @@ def test_a_uniform_table_weighs_all_rows_alike(tmp_path: Path) -> None:
     with serving(settings) as server:
         write(server.address, STUDENT_TABLE, {1: 1.0, 2: 100.0})
         with reading(server.address, 100, importance_exponent=0.5) as reader:
-            sample = reader.sample(STUDENT_TABLE, 20)
+            sample = reader.sample(STUDENT_TABLE, PATIENCE_SECONDS)
         np.testing.assert_allclose(sample.batch.importance_weight, 1.0)
         # 100 draws with p = 1/2: standard deviation 5.
         assert abs(np.sum(numbers(sample) == 1) - 50) < 27
@@ -136,7 +130,7 @@ def test_the_learners_priorities_are_those_that_items_are_drawn_by(tmp_path: Pat
             wait_until(lambda: reader.largest_priority > 0)
             assert reader.largest_priority == pytest.approx(4e4)
         with reading(server.address, 200, importance_exponent=0.5) as reader:
-            sample = reader.sample(STUDENT_TABLE, 20)
+            sample = reader.sample(STUDENT_TABLE, PATIENCE_SECONDS)
     # p = 1/3 and 2/3 but for 8 items with the root of 1e-10 each, beside 300: 3e-7 of a draw.
     counts = {number: int(np.sum(numbers(sample) == number)) for number in (3, 7)}
     assert sum(counts.values()) >= 199
@@ -152,12 +146,12 @@ def test_items_that_have_left_the_table_meanwhile_are_passed_over(
     with serving(dataclasses.replace(config(tmp_path), student_capacity=4)) as server:
         write(server.address, STUDENT_TABLE, dict.fromkeys(range(1, 5), 1.0))
         with reading(server.address, 50, 0.0) as reader, caplog.at_level(logging.WARNING):
-            sample = reader.sample(STUDENT_TABLE, 20)
+            sample = reader.sample(STUDENT_TABLE, PATIENCE_SECONDS)
             write(server.address, STUDENT_TABLE, dict.fromkeys((11, 12, 13), 1e8))
             reader.update_priorities(sample, np.zeros(50))
         assert not caplog.records
         with reading(server.address, 200, 0.0) as reader:
-            drawn = numbers(reader.sample(STUDENT_TABLE, 20))
+            drawn = numbers(reader.sample(STUDENT_TABLE, PATIENCE_SECONDS))
     # Item 4 alone was still there. Its root of 1e-10 beside theirs of 1e8: 1e-9 of a draw.
     assert set(drawn) == {11, 12, 13}
 
@@ -170,11 +164,12 @@ def test_a_server_that_is_gone_costs_the_learner_nothing_but_a_line(
         started = time.monotonic()
         for _ in range(1000):
             reader.update_priorities(sample, np.ones(8))
-        assert time.monotonic() - started < 0.5
+        # 1000 that each waited for an answer would take far longer.
+        assert time.monotonic() - started < 30
         wait_until(lambda: "were lost" in caplog.text)
         started = time.monotonic()
         reader.close()
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 60
     assert caplog.text.count("were lost") == 1
 
 
@@ -183,7 +178,7 @@ def reader_of_a_stopped_server(tmp_path: Path) -> tuple[ReplayReader, Sample]:
     with serving(config(tmp_path)) as server:
         write(server.address, STUDENT_TABLE, {1: 1.0})
         reader = ReplayReader(server.address, LAYOUT, 0.99, 8)
-        sample = reader.sample(STUDENT_TABLE, 20)
+        sample = reader.sample(STUDENT_TABLE, PATIENCE_SECONDS)
         reader.update_priorities(sample, np.ones(8))
         updates = reader._priority_updates
         wait_until(lambda: updates is not None and not updates._waiting)
@@ -194,12 +189,12 @@ def test_a_restored_checkpoint_keeps_the_priorities(tmp_path: Path) -> None:
     with serving(config(tmp_path)) as server:
         write(server.address, STUDENT_TABLE, {1: 1.0, 2: 1.0, 3: 1.0})
         with reading(server.address, 100, 0.0) as reader:
-            sample = reader.sample(STUDENT_TABLE, 20)
+            sample = reader.sample(STUDENT_TABLE, PATIENCE_SECONDS)
             reader.update_priorities(sample, np.where(numbers(sample) == 2, 0.0, 1e8))
         link_checkpoint(checkpoint_replay(server.address), tmp_path / "commit")
     settings = dataclasses.replace(config(tmp_path), restore_from=tmp_path / "commit")
     with serving(settings) as restored, reading(restored.address, 200, 0.0) as reader:
-        assert set(numbers(reader.sample(STUDENT_TABLE, 20))) == {1, 3}
+        assert set(numbers(reader.sample(STUDENT_TABLE, PATIENCE_SECONDS))) == {1, 3}
 
 
 @pytest.mark.parametrize("priority", [float("inf"), float("nan"), -1.0])
@@ -255,6 +250,6 @@ def playing_for_ever(address: str) -> Iterator[None]:
     thread.start()
     yield
     stop.set()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     writer.close()

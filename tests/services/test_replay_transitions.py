@@ -22,6 +22,7 @@ from services.replay.reader import (
 from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError
+from tests.support.patience import PATIENCE_SECONDS
 
 GAMMA = 0.5
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
@@ -103,7 +104,7 @@ def transitions_from_replay(address: str, table: str) -> dict[int, Transition]:
     reader = ReplayReader(address, LAYOUT, GAMMA, 32)
     found = {}
     for _ in range(12 * table_counts(address)[table].size // 32 + 2):
-        batch = reader.sample(table, timeout_seconds=20).batch
+        batch = reader.sample(table, timeout_seconds=PATIENCE_SECONDS).batch
         # Every pixel of a frame holds its number.
         assert (batch.observation == batch.observation[:, :1, :1]).all()
         for row in range(32):
@@ -143,7 +144,7 @@ def test_every_transition_is_the_one_of_the_definition(
     for episode in episodes:
         write(writer, 0, episode)
         expected |= transitions_by_definition(episode)
-    assert writer.flush(timeout_seconds=20)
+    assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
     writer.close()
     # One item per step, none for padding.
     assert table_counts(address)[TEACHER_TABLE].inserted == len(expected)
@@ -163,7 +164,7 @@ def test_interleaved_environments_keep_to_their_own_episodes(address: str) -> No
         row = StepRow(left.frame(t), t % 2, left.reward(t), False, left.teacher_q(t))
         writer.append(0, row)
     writer.end_episode(0, left.frame(6))
-    assert writer.flush(timeout_seconds=20)
+    assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
     writer.close()
     expected = transitions_by_definition(left) | transitions_by_definition(right)
     assert transitions_from_replay(address, TEACHER_TABLE) == expected
@@ -189,7 +190,7 @@ def test_mixed_batches_hold_the_teachers_share_and_spare_the_other_table(address
     for table, first in ((TEACHER_TABLE, 1), (STUDENT_TABLE, 101)):
         writer = ReplayWriter(address, table, LAYOUT, 1)
         write(writer, 0, Episode(first, 60, True))
-        assert writer.flush(timeout_seconds=20)
+        assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
         writer.close()
     reader = ReplayReader(address, LAYOUT, GAMMA, 32)
     newest = [reader.sample_mixed(1.0, 20).batch.observation[:, 0, 0, -1] for _ in range(3)]
@@ -209,8 +210,8 @@ def test_an_empty_table_times_out_and_gives_its_batch_once_there_is_one(address:
         reader.sample(TEACHER_TABLE, timeout_seconds=0.2)
     writer = ReplayWriter(address, TEACHER_TABLE, LAYOUT, 1)
     write(writer, 0, Episode(1, 5, True))
-    assert writer.flush(timeout_seconds=20)
-    assert len(reader.sample(TEACHER_TABLE, timeout_seconds=20).batch.action) == 4
+    assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
+    assert len(reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS).batch.action) == 4
     reader.close()
     writer.close()
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from services.replay.metrics import ReplayMetrics, replay_ratio
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, TableCounts
 from services.replay.role import ReplayRole
 from services.replay.writer import ReplayWriter
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
 PARAMS = {"params": {"bias": np.zeros(2, np.float32)}}
@@ -50,13 +50,6 @@ class RunInView:
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:
         return self.progress
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -203,7 +196,7 @@ def test_pages_can_be_asked_for_while_tables_are_loaded(role: ReplayRole, tmp_pa
     reader.start()
     role.restore(0)
     stop.set()
-    reader.join(30)
+    reader.join(PATIENCE_SECONDS)
     assert not reader.is_alive() and found and set(found) <= {0.0, 1.0}
 
 

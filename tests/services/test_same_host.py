@@ -34,10 +34,10 @@ from services.teacher.same_host import wire
 from services.teacher.same_host.connection import SameHostConnection
 from services.teacher.same_host.dial import dial
 from services.teacher.same_host.listener import SameHostConfig, SameHostListener
+from tests.support.patience import PATIENCE_SECONDS
 
 SHAPE = (4, 3)
 HASH = "0123456789abcdef"
-SOON_SECONDS = 10.0
 
 
 class RowSums:
@@ -71,7 +71,7 @@ class RowSums:
     def stop(self) -> None:
         self.gate.set()
         self._queue.put(None)
-        self._thread.join(SOON_SECONDS)
+        self._thread.join(PATIENCE_SECONDS)
 
     def answer(self, query: Query) -> None:
         sums = query.observations.sum(axis=(1, 2), dtype=np.float32)
@@ -134,8 +134,10 @@ def connect(server: SameHostListener, **options: Any) -> SameHostConnection:
 
 
 def raw_client(server: SameHostListener, rows: int = 8) -> socket.socket:
-    connection, _ = dial(server.socket_path, wire.Hello(rows, server.ticket, "", ""), 5.0)
-    connection.settimeout(SOON_SECONDS)
+    connection, _ = dial(
+        server.socket_path, wire.Hello(rows, server.ticket, "", ""), PATIENCE_SECONDS
+    )
+    connection.settimeout(PATIENCE_SECONDS)
     return connection
 
 
@@ -149,7 +151,7 @@ def sums_of(observations: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def soon(holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + SOON_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while not holds() and time.monotonic() < end:
         time.sleep(0.005)
     return holds()
@@ -176,7 +178,7 @@ def descriptors() -> set[tuple[int, str]]:
 def test_a_client_gets_the_values_of_its_rows(server: SameHostListener, rows: int) -> None:
     observations = random_rows(rows)
     with connect(server) as connection:
-        answer = connection.submit(observations, 5.0).result()
+        answer = connection.submit(observations, PATIENCE_SECONDS).result()
     np.testing.assert_array_equal(answer.action_values, sums_of(observations))
     assert answer.action_values.dtype == np.float32
     assert (answer.teacher_version, answer.model_version) == (HASH, 7)
@@ -188,7 +190,7 @@ def test_many_queries_under_way_each_get_their_own_answer(
     engine.gate.clear()
     batches = [random_rows(1 + seed % 5, seed) for seed in range(100)]
     with connect(server) as connection:
-        futures = [connection.submit(batch, 5.0) for batch in batches]
+        futures = [connection.submit(batch, PATIENCE_SECONDS) for batch in batches]
         assert not any(future.done() for future in futures)
         engine.gate.set()
         for batch, future in zip(reversed(batches), reversed(futures), strict=True):
@@ -200,7 +202,9 @@ def test_queries_left_for_a_flush_go_as_one_packet(
     server: SameHostListener, engine: RowSums
 ) -> None:
     with connect(server) as connection:
-        futures = [connection.submit(random_rows(1, i), 5.0, flush=False) for i in range(9)]
+        futures = [
+            connection.submit(random_rows(1, i), PATIENCE_SECONDS, flush=False) for i in range(9)
+        ]
         time.sleep(0.05)
         assert not engine.asked
         connection.flush()
@@ -214,10 +218,10 @@ def test_observations_can_be_written_where_they_are_read(server: SameHostListene
         unused = connection.reserve(2, 1.0)
         reservation = connection.reserve(2, 1.0)
         reservation.observations[:] = random_rows(2)
-        answer = connection.submit_reserved(reservation, 5.0).result()
+        answer = connection.submit_reserved(reservation, PATIENCE_SECONDS).result()
         connection.give_back(unused)
         np.testing.assert_array_equal(answer.action_values, sums_of(random_rows(2)))
-        connection.submit(random_rows(4), 5.0).result()  # all rows are free again
+        connection.submit(random_rows(4), PATIENCE_SECONDS).result()  # all rows are free again
 
 
 def test_threads_share_a_connection(server: SameHostListener) -> None:
@@ -226,7 +230,7 @@ def test_threads_share_a_connection(server: SameHostListener) -> None:
     def ask(connection: SameHostConnection, seed: int) -> None:
         for turn in range(100):
             batch = random_rows(1 + (seed + turn) % 3, 1000 * seed + turn)
-            values = connection.submit(batch, 10.0).result().action_values
+            values = connection.submit(batch, PATIENCE_SECONDS).result().action_values
             right.append(np.array_equal(values, sums_of(batch)))
 
     # 8 threads with up to 3 rows each, and room for 5: some wait for rows, some for answers.
@@ -235,16 +239,16 @@ def test_threads_share_a_connection(server: SameHostListener) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(SOON_SECONDS)
+            thread.join(PATIENCE_SECONDS)
     assert len(right) == 800 and all(right)
 
 
 def test_a_callback_needs_nobody_who_waits(server: SameHostListener) -> None:
     called = threading.Event()
     with connect(server) as connection:
-        future = connection.submit(random_rows(1), 5.0)
+        future = connection.submit(random_rows(1), PATIENCE_SECONDS)
         future.add_done_callback(lambda _: called.set())
-        assert called.wait(SOON_SECONDS)
+        assert called.wait(PATIENCE_SECONDS)
         again = []
         future.add_done_callback(again.append)
         assert again == [future]
@@ -258,7 +262,7 @@ def test_an_event_loop_reads_with_no_thread(server: SameHostListener) -> None:
             answers = []
             for seed in range(20):
                 answered = loop.create_future()
-                future = connection.submit(random_rows(2, seed), 5.0, wait=False)
+                future = connection.submit(random_rows(2, seed), PATIENCE_SECONDS, wait=False)
                 future.add_done_callback(answered.set_result)
                 answers.append((await answered).result().action_values)
             loop.remove_reader(connection.fileno())
@@ -276,7 +280,9 @@ def test_a_client_that_reads_late_misses_nothing(tmp_path: Path) -> None:
     try:
         with connect(server, rows=512) as connection:
             # More answers than the socket holds (278 with Linux's default): the rest waits.
-            futures = [connection.submit(random_rows(1, seed), 10.0) for seed in range(512)]
+            futures = [
+                connection.submit(random_rows(1, seed), PATIENCE_SECONDS) for seed in range(512)
+            ]
             time.sleep(0.1)
             for seed, future in enumerate(futures):
                 expected = sums_of(random_rows(1, seed))
@@ -291,8 +297,8 @@ def test_a_client_that_reads_late_misses_nothing(tmp_path: Path) -> None:
 
 def test_a_refusal_of_one_query_leaves_the_others(server: SameHostListener) -> None:
     with connect(server) as connection:
-        refused = connection.submit(random_rows(1), 5.0, Lane.EVALUATION)
-        fine = connection.submit(random_rows(1), 5.0, Lane.LABELLING)
+        refused = connection.submit(random_rows(1), PATIENCE_SECONDS, Lane.EVALUATION)
+        fine = connection.submit(random_rows(1), PATIENCE_SECONDS, Lane.LABELLING)
         with pytest.raises(Refusal, match="no room for this lane") as caught:
             refused.result()
         assert caught.value.code is RefusalCode.RESOURCE_EXHAUSTED
@@ -303,7 +309,7 @@ def test_a_refusal_of_one_query_leaves_the_others(server: SameHostListener) -> N
 def test_a_cancelled_query_is_not_computed(server: SameHostListener, engine: RowSums) -> None:
     engine.gate.clear()
     with connect(server, rows=1) as connection:
-        future = connection.submit(random_rows(1), 5.0)
+        future = connection.submit(random_rows(1), PATIENCE_SECONDS)
         assert soon(lambda: len(engine.taken) == 1)
         query = engine.taken[0]
         assert future.cancel() and not future.cancel()
@@ -313,9 +319,9 @@ def test_a_cancelled_query_is_not_computed(server: SameHostListener, engine: Row
         assert soon(lambda: query.cancelled)
         # Its rows are in the server's hands until it has settled the query.
         with pytest.raises(Refusal, match="1 rows are under way"):
-            connection.submit(random_rows(1), 5.0, wait=False)
+            connection.submit(random_rows(1), PATIENCE_SECONDS, wait=False)
         engine.gate.set()
-        connection.submit(random_rows(1), 5.0).result()
+        connection.submit(random_rows(1), PATIENCE_SECONDS).result()
 
 
 def test_the_server_tells_what_came_too_late(server: SameHostListener, engine: RowSums) -> None:
@@ -335,13 +341,14 @@ def test_a_silent_server_is_waited_for_until_the_deadline(
     engine.gate.clear()
     with connect(server) as connection:
         start = time.monotonic()
-        future = connection.submit(random_rows(1), 0.2)
+        future = connection.submit(random_rows(1), 2.0)
         with pytest.raises(TimeoutError):
             future.result(timeout_seconds=0.05)
+        # The gate is closed: no answer comes.
         with pytest.raises(Refusal) as caught:
             future.result()
         assert caught.value.code is RefusalCode.DEADLINE_EXCEEDED
-        assert 0.2 <= time.monotonic() - start < 2.0
+        assert time.monotonic() - start >= 2.0
 
 
 def test_who_finds_no_free_rows_waits_until_the_deadline(
@@ -349,12 +356,12 @@ def test_who_finds_no_free_rows_waits_until_the_deadline(
 ) -> None:
     engine.gate.clear()
     with connect(server, rows=2) as connection:
-        connection.submit(random_rows(2), 5.0)
+        connection.submit(random_rows(2), PATIENCE_SECONDS)
         with pytest.raises(Refusal, match="no room for 1 more") as caught:
             connection.submit(random_rows(1), 0.05)
         assert caught.value.code is RefusalCode.RESOURCE_EXHAUSTED
         threading.Timer(0.05, engine.gate.set).start()
-        connection.submit(random_rows(1), 5.0).result()
+        connection.submit(random_rows(1), PATIENCE_SECONDS).result()
 
 
 def test_more_rows_than_granted_are_the_callers_mistake(engine: RowSums, tmp_path: Path) -> None:
@@ -364,9 +371,9 @@ def test_more_rows_than_granted_are_the_callers_mistake(engine: RowSums, tmp_pat
         with connect(server, rows=100) as connection:
             assert connection.layout.rows == 3
             with pytest.raises(ValueError, match="has 1 to 3 at once"):
-                connection.submit(random_rows(4), 5.0)
+                connection.submit(random_rows(4), PATIENCE_SECONDS)
             with pytest.raises(ValueError, match="has 1 to 3 at once"):
-                connection.submit(random_rows(0), 5.0)
+                connection.submit(random_rows(0), PATIENCE_SECONDS)
     finally:
         server.close()
 
@@ -393,7 +400,7 @@ def test_values_that_are_not_finite_are_no_answer(
 ) -> None:
     engine.wrong_value = value
     with connect(server) as connection, pytest.raises(Refusal, match="not finite"):
-        connection.submit(random_rows(1), 5.0).result()
+        connection.submit(random_rows(1), PATIENCE_SECONDS).result()
 
 
 def test_values_whose_squares_overflow_are_an_answer(
@@ -401,7 +408,10 @@ def test_values_whose_squares_overflow_are_an_answer(
 ) -> None:
     engine.wrong_value = 3e38  # squared it is beyond float32, whose largest is 3.4e38
     with connect(server) as connection:
-        assert connection.submit(random_rows(1), 5.0).result().action_values[0, 0] > 2.9e38
+        assert (
+            connection.submit(random_rows(1), PATIENCE_SECONDS).result().action_values[0, 0]
+            > 2.9e38
+        )
 
 
 @pytest.mark.parametrize(
@@ -477,7 +487,7 @@ def test_a_closed_server_fails_what_is_under_way_and_leaves_no_socket(
 ) -> None:
     engine.gate.clear()
     with connect(server) as connection:
-        futures = [connection.submit(random_rows(1), 5.0) for _ in range(3)]
+        futures = [connection.submit(random_rows(1), PATIENCE_SECONDS) for _ in range(3)]
         assert soon(lambda: len(engine.taken) > 0)
         server.close()
         for future in futures:
@@ -486,7 +496,7 @@ def test_a_closed_server_fails_what_is_under_way_and_leaves_no_socket(
             assert caught.value.code is RefusalCode.UNAVAILABLE
         assert connection.closed
         with pytest.raises(Refusal, match="the teacher stops"):
-            connection.submit(random_rows(1), 5.0)
+            connection.submit(random_rows(1), PATIENCE_SECONDS)
     assert not Path(server.socket_path).parent.exists()
     engine.gate.set()
     # Settled after the end: the sink takes it, and the memory is free.
@@ -500,7 +510,7 @@ def test_closing_a_connection_wakes_who_waits(server: SameHostListener, engine: 
 
     def wait() -> None:
         with pytest.raises(Refusal) as caught:
-            connection.submit(random_rows(1), 30.0).result()
+            connection.submit(random_rows(1), PATIENCE_SECONDS).result()
         failures.append(caught.value.code)
 
     threads = [threading.Thread(target=wait) for _ in range(3)]
@@ -509,7 +519,7 @@ def test_closing_a_connection_wakes_who_waits(server: SameHostListener, engine: 
     time.sleep(0.05)
     connection.close()
     for thread in threads:
-        thread.join(SOON_SECONDS)
+        thread.join(PATIENCE_SECONDS)
     assert failures == [RefusalCode.UNAVAILABLE] * 3
 
 
@@ -517,7 +527,7 @@ def test_clients_that_come_and_go_leave_nothing(server: SameHostListener) -> Non
     opened, mapped = descriptors(), mappings()
     for seed in range(50):
         with connect(server) as connection:
-            connection.submit(random_rows(3, seed), 5.0).result()
+            connection.submit(random_rows(3, seed), PATIENCE_SECONDS).result()
         del connection
     assert soon(lambda: descriptors() <= opened)  # fewer where an earlier test's are let go
     assert soon(lambda: mappings() == mapped)
@@ -587,7 +597,7 @@ def test_a_killed_server_fails_its_clients_with_unavailable(tmp_path: Path) -> N
         assert process.stdout is not None
         path, ticket = process.stdout.readline().split()
         with SameHostConnection(path, bytes.fromhex(ticket)) as connection:
-            futures = [connection.submit(random_rows(1), 30.0) for _ in range(5)]
+            futures = [connection.submit(random_rows(1), PATIENCE_SECONDS) for _ in range(5)]
             called = threading.Event()
             futures[4].add_done_callback(lambda _: called.set())
             process.send_signal(signal.SIGKILL)
@@ -595,7 +605,7 @@ def test_a_killed_server_fails_its_clients_with_unavailable(tmp_path: Path) -> N
                 with pytest.raises(Refusal) as caught:
                     future.result()
                 assert caught.value.code is RefusalCode.UNAVAILABLE
-            assert called.wait(SOON_SECONDS)
+            assert called.wait(PATIENCE_SECONDS)
             assert connection.closed
     # Nobody was left to remove it.
     Path(path).unlink()
@@ -661,7 +671,7 @@ def test_who_reads_no_answers_is_disconnected(tmp_path: Path) -> None:
                 connection.send(wire.QUERIES.pack([(tag, 0, 1, 0, 0)]))
         assert soon(lambda: server.connections == 0)
         with connect(server) as polite:
-            polite.submit(random_rows(1), 5.0).result()
+            polite.submit(random_rows(1), PATIENCE_SECONDS).result()
     finally:
         server.close()
         engine.stop()
@@ -673,7 +683,7 @@ def test_who_greets_nobody_is_let_go(
     monkeypatch.setattr(listener_module, "_GREETING_SECONDS", 0.05)
     monkeypatch.setattr(listener_module, "_TICK_SECONDS", 0.02)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
-        silent.settimeout(SOON_SECONDS)
+        silent.settimeout(PATIENCE_SECONDS)
         silent.connect(server.socket_path)
         assert silent.recv(100) == b""
 
@@ -708,6 +718,6 @@ def test_random_packets_harm_nobody_else(
         for packet in packets:
             hostile.send(packet)
     with connect(server, rows=2) as polite:
-        answer = polite.submit(random_rows(2), 5.0).result()
+        answer = polite.submit(random_rows(2), PATIENCE_SECONDS).result()
     np.testing.assert_array_equal(answer.action_values, sums_of(random_rows(2)))
     assert soon(lambda: server.connections == 0 and server.shared_bytes == 0)

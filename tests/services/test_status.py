@@ -28,6 +28,7 @@ from services.learner.metrics import LearnerMetrics
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer
 from services.shared.metrics import MetricsServer, make_registry
+from tests.support.patience import PATIENCE_SECONDS
 
 RRL = Path(sys.executable).parent / "rrl"
 
@@ -158,7 +159,10 @@ class InterruptAfter(Collector):
 
 def status(run: Path, *flags: str) -> dict[str, Any]:
     done = subprocess.run(
-        [RRL, "status", run, "--json", *flags], capture_output=True, text=True, timeout=200
+        [RRL, "status", run, "--json", *flags],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -181,7 +185,7 @@ def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_p
         found = wait_for_online(run, launcher)
     finally:
         launcher.send_signal(signal.SIGINT)
-        launcher.wait(200)
+        launcher.wait(PATIENCE_SECONDS)
     assert found["lives"] and all(role["lives"] for role in found["roles"])
     named = {role["name"] for role in found["roles"]}
     assert named == {"teacher", "replay-0", "learner", "evaluator", "actor-0"}

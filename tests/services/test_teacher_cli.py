@@ -21,6 +21,7 @@ from services.cli.teacher_query import query, read_states
 from services.shared.errors import UserError
 from services.shared.health import is_serving
 from services.teacher.client import TeacherClient, TeacherError
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT / "tests/fixtures/pong_dqn/expected_q.npz"
@@ -39,7 +40,7 @@ def start_teacher(*flags: str) -> tuple[subprocess.Popen[str], str]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise AssertionError(process.communicate(timeout=10)[1])
+        raise AssertionError(process.communicate(timeout=PATIENCE_SECONDS)[1])
     return process, line
 
 
@@ -54,7 +55,7 @@ def address() -> Iterator[str]:
     process, line = start_teacher("--port", "0", "--metrics-port", "0")
     yield address_of(line)
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -189,14 +190,14 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_success() -> None:
         answered = threading.Event()
         futures[0].add_done_callback(lambda _: answered.set())
         # The first answer shows that the service has all of them: they came on one connection.
-        assert answered.wait(60)
+        assert answered.wait(PATIENCE_SECONDS)
         os.kill(process.pid, signal.SIGTERM)
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_SECONDS
         while is_serving(address, timeout_seconds=1):
             assert time.monotonic() < end
         for future in futures:
             assert future.result().action_values.shape == (256, 6)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         with pytest.raises(TeacherError):
             client.evaluate(observations[:1], timeout_seconds=1.0)
     process.communicate()
@@ -206,7 +207,11 @@ def test_a_port_in_use_ends_the_second_teacher_with_one_line(address: str) -> No
     port = address.rpartition(":")[2]
     flags = ("--checkpoint", "pong_dqn", "--port", port, "--metrics-port", "None")
     done = subprocess.run(
-        [*RRL, "teacher", "serve", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [*RRL, "teacher", "serve", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 2
     assert port in done.stderr and "--port" in done.stderr

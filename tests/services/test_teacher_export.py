@@ -31,6 +31,7 @@ from services.learner.checkpointing import RunRecord, write_commit
 from services.library.export.played_states import played_states
 from services.shared.errors import UserError
 from services.teacher.client import TeacherClient
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 RRL = (sys.executable, "-m", "services.cli.main")
@@ -75,7 +76,7 @@ def test_an_exported_student_is_served_with_its_own_q_values(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     # A blank has no place in a name.
@@ -95,7 +96,7 @@ def test_an_exported_student_is_served_with_its_own_q_values(
     try:
         assert process.stdout is not None
         ready = re.search(r"ready at (\S+):\s", process.stdout.readline())
-        assert ready is not None, process.communicate(timeout=10)[1]
+        assert ready is not None, process.communicate(timeout=PATIENCE_SECONDS)[1]
         for model in ("directory", "onnx"):
             with TeacherClient(ready[1], model=model) as client:
                 about = client.describe()
@@ -104,7 +105,7 @@ def test_an_exported_student_is_served_with_its_own_q_values(
                 np.testing.assert_allclose(answer.action_values, expected, rtol=1e-5, atol=1e-6)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def test_a_second_export_needs_another_name(

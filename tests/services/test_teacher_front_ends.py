@@ -31,10 +31,10 @@ from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import SERVICE_NAME, TeacherServer
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 FRONT_ENDS = 2
-SOON_SECONDS = 10.0
 MAX_BATCH_ROWS = 600
 SLOW_SECONDS = 0.2
 
@@ -52,6 +52,7 @@ class PixelSums:
     def __init__(self, version: str, addend: int) -> None:
         self.addend = addend
         self.rows = 0
+        self.before_slow_batch: Callable[[], None] = lambda: None
         self.info = PolicyInfo(
             game="sums",
             name="pixel sums",
@@ -64,6 +65,7 @@ class PixelSums:
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         self.rows += len(observations)
         if (observations == 255).any():
+            self.before_slow_batch()
             time.sleep(SLOW_SECONDS)
         sums = observations.sum(axis=1, dtype=np.float32) + self.addend
         return np.stack([sums, 2 * sums], axis=1)
@@ -87,11 +89,14 @@ def make_policies() -> list[PixelSums]:
 
 
 def serve() -> None:
-    """Serve until SIGTERM, and drain; in a process of its own."""
+    """Serve until SIGTERM, and drain; in a process of its own. A slow batch is a printed line."""
     shutdown = install_shutdown_event()
-    server = make_server(make_policies())
+    policies = make_policies()
+    for policy in policies:
+        policy.before_slow_batch = lambda: print("a slow batch", flush=True)
+    server = make_server(policies)
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     print(server.address, flush=True)
     shutdown.wait()
     server.stop(5.0)
@@ -137,13 +142,6 @@ def values(response: teacher_pb2.EvaluateResponse) -> list[float]:
     return np.frombuffer(response.action_values, "<f4").tolist()  # type: ignore[no-any-return]
 
 
-def wait_until(is_so: Callable[[], object], what: str, seconds: float = SOON_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def policies() -> list[PixelSums]:
     return make_policies()
@@ -153,7 +151,7 @@ def policies() -> list[PixelSums]:
 def server(policies: list[PixelSums]) -> Iterator[TeacherServer]:
     made = make_server(policies)
     made.start()
-    made.wait_until_ready(60)
+    made.wait_until_ready(PATIENCE_SECONDS)
     yield made
     made.stop(5.0)
 
@@ -169,7 +167,9 @@ def test_all_processes_answer_with_their_callers_own_values(server: TeacherServe
         # All 30 at one of two processes: once in 2 to the power of 29.
         channels = [stack.enter_context(open_channel(server.address)) for _ in range(30)]
         calls = [
-            teacher_pb2_grpc.TeacherStub(channel).Evaluate.future(request(pixel, 3), timeout=20)
+            teacher_pb2_grpc.TeacherStub(channel).Evaluate.future(
+                request(pixel, 3), timeout=PATIENCE_SECONDS
+            )
             for pixel, channel in enumerate(channels)
         ]
         for pixel, call in enumerate(calls):
@@ -189,7 +189,7 @@ def test_a_stream_is_answered_through_a_front_end(stub: teacher_pb2_grpc.Teacher
     )
     answers = {
         answer.tag: values(answer.response)
-        for received in stub.EvaluateStream(iter([frame]), timeout=20)
+        for received in stub.EvaluateStream(iter([frame]), timeout=PATIENCE_SECONDS)
         for answer in received.answers
     }
     assert answers == {tag: [2 * tag + 1000, 4 * tag + 2000] for tag in range(1, 100)}
@@ -208,10 +208,10 @@ def test_a_stream_is_answered_through_a_front_end(stub: teacher_pb2_grpc.Teacher
 def test_models_and_pins_are_those_of_the_device_process(
     stub: teacher_pb2_grpc.TeacherStub, asked: dict[str, Any], addend: int, answered: Any
 ) -> None:
-    response = stub.Evaluate(request(1, **asked), timeout=20)
+    response = stub.Evaluate(request(1, **asked), timeout=PATIENCE_SECONDS)
     assert values(response) == [2 + addend, 4 + 2 * addend]
     assert (response.teacher_version, response.model_version) == answered
-    about = stub.Describe(teacher_pb2.DescribeRequest(**asked), timeout=20)
+    about = stub.Describe(teacher_pb2.DescribeRequest(**asked), timeout=PATIENCE_SECONDS)
     assert (about.teacher_version, about.model_version) == answered
     assert about.max_batch_rows == MAX_BATCH_ROWS
 
@@ -219,7 +219,7 @@ def test_models_and_pins_are_those_of_the_device_process(
 def test_models_are_listed_as_the_device_process_lists_them(
     stub: teacher_pb2_grpc.TeacherStub,
 ) -> None:
-    listed = stub.ListModels(teacher_pb2.ListModelsRequest(), timeout=20).models
+    listed = stub.ListModels(teacher_pb2.ListModelsRequest(), timeout=PATIENCE_SECONDS).models
     assert [(m.model, m.model_version, m.teacher_version, m.newest) for m in listed] == [
         ("a", 1, "one", False),
         ("a", 2, "two", True),
@@ -240,18 +240,18 @@ def test_what_is_not_there_is_refused_by_the_front_end(
     stub: teacher_pb2_grpc.TeacherStub, asked: dict[str, Any], code: grpc.StatusCode
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.Evaluate(request(1, **asked), timeout=20)
+        stub.Evaluate(request(1, **asked), timeout=PATIENCE_SECONDS)
     assert caught.value.code() == code
 
 
 def test_the_largest_request_passes(stub: teacher_pb2_grpc.TeacherStub) -> None:
-    answer = stub.Evaluate(request(2, MAX_BATCH_ROWS), timeout=20)
+    answer = stub.Evaluate(request(2, MAX_BATCH_ROWS), timeout=PATIENCE_SECONDS)
     assert values(answer) == [1004, 2008] * MAX_BATCH_ROWS
 
 
 def test_every_name_of_health_serves(server: TeacherServer) -> None:
     for name in ("", SERVICE_NAME, f"{SERVICE_NAME}/a", f"{SERVICE_NAME}/b"):
-        assert is_serving(server.address, name, timeout_seconds=5)
+        assert is_serving(server.address, name, timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_what_a_client_gives_up_is_not_computed(
@@ -260,8 +260,8 @@ def test_what_a_client_gives_up_is_not_computed(
     before = policies[1].rows
     with open_channel(server.address) as channel:
         stub = teacher_pb2_grpc.TeacherStub(channel)
-        # Ten batches of 32 rows, each of which takes a while.
-        call: Any = stub.Evaluate.future(request(255, 320), timeout=20)
+        # Nineteen batches of up to 32 rows, each of which takes a while.
+        call: Any = stub.Evaluate.future(request(255, MAX_BATCH_ROWS), timeout=PATIENCE_SECONDS)
         wait_until(lambda: policies[1].rows > before, "the first batch is begun")
         call.cancel()
 
@@ -271,7 +271,7 @@ def test_what_a_client_gives_up_is_not_computed(
         return policies[1].rows == rows
 
     wait_until(is_at_rest, "the device has nothing to do")
-    assert policies[1].rows - before < 320
+    assert policies[1].rows - before < MAX_BATCH_ROWS
 
 
 def test_a_front_end_that_is_killed_is_replaced_and_queries_go_on(server: TeacherServer) -> None:
@@ -283,14 +283,14 @@ def test_a_front_end_that_is_killed_is_replaced_and_queries_go_on(server: Teache
         now = front_ends_of(os.getpid())
         return len(now) == FRONT_ENDS and before[0] not in now
 
-    end = time.monotonic() + 15
+    end = time.monotonic() + PATIENCE_SECONDS
     answered = 0
     while not all_are_back() or answered < 20:
         assert time.monotonic() < end
         # Only connections to the one that died are lost: a new one finds the other.
         with open_channel(server.address) as channel, contextlib.suppress(grpc.RpcError):
             stub = teacher_pb2_grpc.TeacherStub(channel)
-            assert values(stub.Evaluate(request(1), timeout=5)) == [1002, 2004]
+            assert values(stub.Evaluate(request(1), timeout=PATIENCE_SECONDS)) == [1002, 2004]
             answered += 1
     (new,) = set(front_ends_of(os.getpid())) - set(before)
     port = int(server.address.rpartition(":")[2])
@@ -320,7 +320,7 @@ def test_new_weights_reach_every_caller_and_no_request_fails(tmp_path: Path) -> 
 
     server = TeacherServer(config, [PixelSums("v1", 1000)], load)
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     failures: list[BaseException] = []
     seen: list[set[int]] = []
     stop = threading.Event()
@@ -332,7 +332,7 @@ def test_new_weights_reach_every_caller_and_no_request_fails(tmp_path: Path) -> 
             with open_channel(server.address) as channel:
                 stub = teacher_pb2_grpc.TeacherStub(channel)
                 while not stop.is_set():
-                    answer = stub.Evaluate(request(1, 100), timeout=20)
+                    answer = stub.Evaluate(request(1, 100), timeout=PATIENCE_SECONDS)
                     sums = 2 + 1000 * answer.model_version
                     assert values(answer) == [sums, 2 * sums] * 100
                     assert answer.teacher_version == f"v{answer.model_version}"
@@ -355,17 +355,17 @@ def test_new_weights_reach_every_caller_and_no_request_fails(tmp_path: Path) -> 
     finally:
         stop.set()
         for thread in threads:
-            thread.join(SOON_SECONDS)
+            thread.join(PATIENCE_SECONDS)
     with open_channel(server.address) as channel:
         stub = teacher_pb2_grpc.TeacherStub(channel)
 
         def is_described() -> bool:
-            about = stub.Describe(teacher_pb2.DescribeRequest(), timeout=5)
+            about = stub.Describe(teacher_pb2.DescribeRequest(), timeout=PATIENCE_SECONDS)
             return about.teacher_version == "v7"
 
         wait_until(is_described, "the front end knows the newest version")
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Evaluate(request(1, version="6"), timeout=5)
+            stub.Evaluate(request(1, version="6"), timeout=PATIENCE_SECONDS)
         assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     server.stop(5.0)
     assert not failures
@@ -379,9 +379,9 @@ def test_a_stop_says_so_answers_what_is_under_way_and_leaves_nothing(
     monkeypatch.setattr(tempfile, "tempdir", place)
     monkeypatch.setenv("XDG_RUNTIME_DIR", place)
     processes_before = set(front_ends_of(os.getpid()))
-    server = make_server(make_policies(), lame_duck_seconds=0.3)
+    server = make_server(make_policies(), lame_duck_seconds=4.0)
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     processes = set(front_ends_of(os.getpid())) - processes_before
     assert len(processes) == FRONT_ENDS
     assert os.listdir(place)
@@ -391,15 +391,15 @@ def test_a_stop_says_so_answers_what_is_under_way_and_leaves_nothing(
         watch = health_pb2_grpc.HealthStub(channels[0]).Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         for stub in stubs:
-            stub.Evaluate(request(1), timeout=20)
+            stub.Evaluate(request(1), timeout=PATIENCE_SECONDS)
         stopping = threading.Thread(target=server.stop, args=(20.0,))
         stopping.start()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         # Still taken in the lame-duck time, and answered after it: 4 x 0.2 s, if not batched.
-        calls = [stub.Evaluate.future(request(255), timeout=20) for stub in stubs]
+        calls = [stub.Evaluate.future(request(255), timeout=PATIENCE_SECONDS) for stub in stubs]
         for call in calls:
             assert values(call.result()) == [1510, 3020]
-        stopping.join(30)
+        stopping.join(PATIENCE_SECONDS)
         assert not stopping.is_alive()
     assert not those_alive(processes)
     assert os.listdir(place) == []
@@ -423,7 +423,7 @@ def service() -> Iterator[tuple[subprocess.Popen[str], str]]:
     assert process.stdout is not None
     address = process.stdout.readline().strip()
     if not address:
-        raise AssertionError(process.communicate(timeout=20)[1])
+        raise AssertionError(process.communicate(timeout=PATIENCE_SECONDS)[1])
     left = front_ends_of(process.pid)
     yield process, address
     process.kill()
@@ -441,12 +441,13 @@ def test_sigterm_answers_what_is_under_way_and_ends_all_processes(
     front_ends = front_ends_of(process.pid)
     with open_channel(address) as channel:
         stub = teacher_pb2_grpc.TeacherStub(channel)
-        stub.Evaluate(request(1), timeout=20)
-        call = stub.Evaluate.future(request(255), timeout=20)
-        time.sleep(SLOW_SECONDS / 3)
+        stub.Evaluate(request(1), timeout=PATIENCE_SECONDS)
+        call = stub.Evaluate.future(request(255), timeout=PATIENCE_SECONDS)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "a slow batch\n"
         process.terminate()
         assert values(call.result()) == [1510, 3020]
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
     assert not those_alive(front_ends)
     assert "Traceback" not in log
@@ -462,10 +463,10 @@ def test_front_ends_end_by_themselves_when_the_device_process_is_killed(
         stub = teacher_pb2_grpc.TeacherStub(channel)
         # Somebody who never reads the answer to what is under way must not keep them.
         frame = teacher_pb2.QueryFrame(queries=[teacher_pb2.Query(tag=1, request=request(1))])
-        stream: Any = stub.EvaluateStream(iter([frame]), timeout=60)
+        stream: Any = stub.EvaluateStream(iter([frame]), timeout=2 * PATIENCE_SECONDS)
         next(stream)
         os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not those_alive(front_ends), "all have ended", 5.0)
+        wait_until(lambda: not those_alive(front_ends), "all have ended")
         with pytest.raises(grpc.RpcError):
             stub.Evaluate(request(1), timeout=2)
         stream.cancel()

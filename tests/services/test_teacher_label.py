@@ -20,6 +20,7 @@ from services.cli.teacher_label import LocalTeacher, label
 from services.shared.errors import UserError
 from services.teacher.config import TeacherConfig, one_model
 from services.teacher.server import build_teacher
+from tests.support.patience import PATIENCE_SECONDS
 
 CAPACITY, ADDED = 225, 300
 OLDEST = ADDED % CAPACITY
@@ -64,7 +65,7 @@ def address(catch_teacher: Path) -> Iterator[str]:
     models = one_model(str(catch_teacher))
     server = build_teacher(TeacherConfig(models=models, port=0, metrics_port=None, backend="jax"))
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     yield server.address
     server.stop(0.0)
 

@@ -25,8 +25,9 @@ from services.teacher.client import (
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import SERVICE_NAME, TeacherServer
+from tests.support.patience import PATIENCE_SECONDS
 
-LAME_DUCK_SECONDS = 0.6
+LAME_DUCK_SECONDS = 4.0
 TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -56,7 +57,7 @@ class Sums:
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         self.entered.set()
-        assert self.gate.wait(60)
+        assert self.gate.wait(PATIENCE_SECONDS)
         sums = observations.sum(axis=1, dtype=np.float32) + self._addend
         return np.stack([(a + 1) * sums for a in range(self.info.num_actions)], axis=1)
 
@@ -85,7 +86,7 @@ def server(policies: list[Sums]) -> Iterator[TeacherServer]:
     )
     made = TeacherServer(config, policies)
     made.start()
-    made.wait_until_ready(30)
+    made.wait_until_ready(PATIENCE_SECONDS)
     for policy in policies:
         policy.entered.clear()
     yield made
@@ -164,8 +165,8 @@ def test_the_contracts_codes_tell_an_unknown_model_from_a_version_that_is_gone(
 ) -> None:
     stub = teacher_pb2_grpc.TeacherStub(channel)
     calls: list[Any] = [
-        lambda: stub.Describe(teacher_pb2.DescribeRequest(**asked), timeout=5),
-        lambda: stub.Evaluate(teacher_pb2.EvaluateRequest(**asked), timeout=5),
+        lambda: stub.Describe(teacher_pb2.DescribeRequest(**asked), timeout=PATIENCE_SECONDS),
+        lambda: stub.Evaluate(teacher_pb2.EvaluateRequest(**asked), timeout=PATIENCE_SECONDS),
     ]
     for call in calls:
         with pytest.raises(grpc.RpcError) as caught:
@@ -175,7 +176,7 @@ def test_the_contracts_codes_tell_an_unknown_model_from_a_version_that_is_gone(
 
 def test_the_list_names_every_version_of_every_model(channel: grpc.Channel) -> None:
     stub = teacher_pb2_grpc.TeacherStub(channel)
-    listed = stub.ListModels(teacher_pb2.ListModelsRequest(), timeout=5).models
+    listed = stub.ListModels(teacher_pb2.ListModelsRequest(), timeout=PATIENCE_SECONDS).models
     assert [
         (m.model, m.model_version, m.teacher_version, m.newest, m.game, m.backend) for m in listed
     ] == [
@@ -197,7 +198,7 @@ def test_models_of_other_shapes_share_the_device_and_not_their_batches(
     ):
         # All wait behind the first, and are then answered each by its own.
         busy = older.evaluate_future(np.ones((1, 2), np.uint8), 20)
-        assert first.entered.wait(10)
+        assert first.entered.wait(PATIENCE_SECONDS)
         waiting = [
             (
                 older.evaluate_future(np.full((2, 2), i, np.uint8), 20),
@@ -226,7 +227,7 @@ class Watch:
         threading.Thread(target=self._run, daemon=True).start()
 
     def next(self) -> int:
-        return self._said.get(timeout=10)
+        return self._said.get(timeout=PATIENCE_SECONDS)
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -261,7 +262,9 @@ def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
     watches = [Watch(channel, name) for name in NAMES]
     assert [watch.next() for watch in watches] == [SERVING] * len(NAMES)
     observations = np.full((1, 2), 5, np.uint8)
-    with TeacherClient(server.address, transport=transport, timeout_seconds=5) as client:
+    with TeacherClient(
+        server.address, transport=transport, timeout_seconds=PATIENCE_SECONDS
+    ) as client:
         client.evaluate(observations)
         stopping = threading.Thread(target=server.stop, args=(10.0,))
         begun = time.monotonic()
@@ -270,8 +273,8 @@ def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
         assert time.monotonic() - begun < LAME_DUCK_SECONDS
         answers = 0
         try:
-            while time.monotonic() - begun < 10:
-                answer = client.evaluate(observations, timeout_seconds=1)
+            while time.monotonic() - begun < PATIENCE_SECONDS:
+                answer = client.evaluate(observations, timeout_seconds=2)
                 assert answer.action_values.tolist() == [[110, 220]]
                 answers += 1
                 last = time.monotonic()
@@ -281,11 +284,13 @@ def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
             pass
         assert answers > 3
         assert last - begun > LAME_DUCK_SECONDS / 2
-    with pytest.raises(grpc.RpcError) as caught:
-        teacher_pb2_grpc.TeacherStub(channel).Evaluate(teacher_pb2.EvaluateRequest(), timeout=5)
-    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    stopping.join(10)
+    stopping.join(PATIENCE_SECONDS)
     assert not stopping.is_alive()
+    with pytest.raises(grpc.RpcError) as caught:
+        teacher_pb2_grpc.TeacherStub(channel).Evaluate(
+            teacher_pb2.EvaluateRequest(), timeout=PATIENCE_SECONDS
+        )
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     for watch in watches:
         watch.cancel()
 
@@ -301,7 +306,7 @@ def test_a_health_status_is_not_serving_until_all_models_are_warm(policies: list
     server = TeacherServer(config, policies)
     server.start()
     try:
-        assert policies[2].entered.wait(10)
+        assert policies[2].entered.wait(PATIENCE_SECONDS)
         with grpc.insecure_channel(server.address) as channel:
             watches = [Watch(channel, name) for name in NAMES]
             assert [watch.next() for watch in watches] == [NOT_SERVING] * len(NAMES)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_SECONDS
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,9 @@ SLACK_MIB = 512.0
 def reports() -> dict[str, dict[str, Any]]:
     """What the benchmark saw, by flood."""
     command = (sys.executable, "-m", "benchmarks.teacher.overload", "--quick", "--json")
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=280)
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 0
     found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["floods"]
     return found

@@ -37,9 +37,9 @@ from rrl_agents.environments import catch
 from services.teacher.client import TeacherClient, Transport
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-SOON_SECONDS = 20.0
 LARGEST_BUCKET = 16
 TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -118,13 +118,15 @@ def make_server(directory: ServedDirectory, backend: str) -> TeacherServer:
 def server(directory: ServedDirectory, request: pytest.FixtureRequest) -> Iterator[TeacherServer]:
     made = make_server(directory, request.param)
     made.start()
-    made.wait_until_ready(60)
+    made.wait_until_ready(PATIENCE_SECONDS)
     yield made
     made.stop(5.0)
 
 
 def metric(server: TeacherServer, name: str) -> float:
-    with NO_PROXY.open(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5) as page:
+    with NO_PROXY.open(
+        f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=PATIENCE_SECONDS
+    ) as page:
         text = page.read().decode()
     found = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[0]) if found else 0.0
@@ -132,13 +134,6 @@ def metric(server: TeacherServer, name: str) -> float:
 
 def reloads(server: TeacherServer, result: str) -> float:
     return metric(server, f'rrl_teacher_reloads_total{{model="teacher",result="{result}"}}')
-
-
-def wait_until(is_so: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + SOON_SECONDS
-    while not is_so():
-        assert time.monotonic() < end, f"not within {SOON_SECONDS:g} s: {what}"
-        time.sleep(0.02)
 
 
 class Asking:
@@ -155,12 +150,14 @@ class Asking:
 
     def stop(self) -> None:
         self._stopping = True
-        self._thread.join(SOON_SECONDS)
+        self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive()
 
     def _run(self, address: str, transport: Transport) -> None:
         try:
-            with TeacherClient(address, transport=transport, timeout_seconds=20) as client:
+            with TeacherClient(
+                address, transport=transport, timeout_seconds=PATIENCE_SECONDS
+            ) as client:
                 client.describe()
                 generator = np.random.default_rng(0)
                 while not self._stopping:
@@ -195,7 +192,7 @@ def evaluate(address: str, version: str) -> teacher_pb2.EvaluateResponse:
             observations=boards(balls).tobytes(),
             version=version,
         )
-        return teacher_pb2_grpc.TeacherStub(channel).Evaluate(message, timeout=20)
+        return teacher_pb2_grpc.TeacherStub(channel).Evaluate(message, timeout=PATIENCE_SECONDS)
 
 
 def factor_of(response: teacher_pb2.EvaluateResponse) -> float:
@@ -272,7 +269,7 @@ def test_a_directory_half_written_is_not_taken_and_the_whole_one_is(
 def jax_server(directory: ServedDirectory) -> Iterator[TeacherServer]:
     made = make_server(directory, "jax")
     made.start()
-    made.wait_until_ready(60)
+    made.wait_until_ready(PATIENCE_SECONDS)
     yield made
     made.stop(5.0)
 
@@ -349,7 +346,7 @@ def address_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     found = re.search(r"ready at (\S+):\s", line)
-    assert found, (line, process.communicate(timeout=10)[1])
+    assert found, (line, process.communicate(timeout=PATIENCE_SECONDS)[1])
     return found[1]
 
 
@@ -377,6 +374,6 @@ def test_the_command_reloads_on_a_signal_or_by_its_clock(
             for process in (first, second):
                 process.terminate()
             for process in (first, second):
-                _, log = process.communicate(timeout=30)
+                _, log = process.communicate(timeout=PATIENCE_SECONDS)
                 assert process.returncode == 0, log
                 assert "Traceback" not in log

@@ -20,7 +20,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from services.teacher.same_host import listener, wire
 from services.teacher.same_host.connection import SameHostConnection
 from services.teacher.same_host.dial import dial
 from services.teacher.server import SERVICE_NAME, TeacherServer
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 # Some versions of protobuf warn of what they cannot read, and read what comes before.
 pytestmark = pytest.mark.filterwarnings("ignore:Unexpected end-group tag:RuntimeWarning")
@@ -49,7 +50,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Unexpected end-group tag:Runtime
 ROOT = Path(__file__).resolve().parents[2]
 CREDIT_ROWS = 64
 MAX_BATCH_ROWS = 16
-SOON_SECONDS = 10.0
 METHODS = ("Describe", "ListModels", "Evaluate")
 POISON = 255
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -95,7 +95,7 @@ class PixelSums:
         self.gate.set()
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        assert self.gate.wait(60)
+        assert self.gate.wait(PATIENCE_SECONDS)
         if (observations == POISON).any():
             raise ValueError("a poisoned row")
         sums = observations.sum(axis=1, dtype=np.float32)
@@ -123,7 +123,7 @@ def serve() -> None:
     shutdown = install_shutdown_event()
     server = make_server(PixelSums())
     server.start()
-    server.wait_until_ready(60)
+    server.wait_until_ready(PATIENCE_SECONDS)
     print(server.address, flush=True)
     shutdown.wait()
     server.stop(5.0)
@@ -148,11 +148,13 @@ def values(response: teacher_pb2.EvaluateResponse) -> list[float]:
 
 
 def check_it_answers(stub: teacher_pb2_grpc.TeacherStub, pixel: int = 7) -> None:
-    assert values(stub.Evaluate(request(pixel), timeout=SOON_SECONDS)) == [2 * pixel, 4 * pixel]
+    assert values(stub.Evaluate(request(pixel), timeout=PATIENCE_SECONDS)) == [2 * pixel, 4 * pixel]
 
 
 def metrics(server: TeacherServer) -> str:
-    page = NO_PROXY.open(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5)
+    page = NO_PROXY.open(
+        f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=PATIENCE_SECONDS
+    )
     with page:
         return str(page.read().decode())
 
@@ -167,13 +169,6 @@ def is_idle(server: TeacherServer) -> bool:
     page = metrics(server)
     names = ("rrl_teacher_queue_rows", "rrl_teacher_queue_bytes", "rrl_teacher_connections")
     return all(metric(page, name) == 0 for name in names)
-
-
-def wait_until(is_so: Callable[[], object], what: str, seconds: float = SOON_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
 
 
 def open_descriptors() -> list[str]:
@@ -206,7 +201,7 @@ def policy() -> PixelSums:
 def server(policy: PixelSums) -> Iterator[TeacherServer]:
     made = make_server(policy)
     made.start()
-    made.wait_until_ready(30)
+    made.wait_until_ready(PATIENCE_SECONDS)
     # gRPC keeps what its first calls made.
     with grpc.insecure_channel(made.address) as channel:
         stub = teacher_pb2_grpc.TeacherStub(channel)
@@ -229,7 +224,7 @@ def nothing_stays(
     with grpc.insecure_channel(server.address) as channel:
         check_it_answers(teacher_pb2_grpc.TeacherStub(channel))
     wait_until(lambda: is_idle(server), "idle after the test")
-    end = time.monotonic() + SOON_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while new := new_resources(threads, descriptors):
         assert time.monotonic() < end, f"left over: {new}"
         time.sleep(0.02)
@@ -272,7 +267,7 @@ messages = st.builds(
 def check_random_bytes(channel: grpc.Channel, method: str, content: bytes) -> None:
     call = channel.unary_unary(f"/{SERVICE_NAME}/{method}", identity, identity)
     try:
-        call(content, timeout=SOON_SECONDS)
+        call(content, timeout=PATIENCE_SECONDS)
     except grpc.RpcError as error:
         assert error.code() in REFUSALS, error.details()
     check_it_answers(teacher_pb2_grpc.TeacherStub(channel))
@@ -283,7 +278,7 @@ def check_random_fields(
 ) -> None:
     fits = len(message.observations) == 2 * message.batch_rows
     try:
-        response = stub.Evaluate(message, timeout=SOON_SECONDS)
+        response = stub.Evaluate(message, timeout=PATIENCE_SECONDS)
     except grpc.RpcError as error:
         poisoned = POISON in message.observations and fits
         assert error.code() in REFUSALS or poisoned, error.details()
@@ -337,14 +332,14 @@ def test_a_refusal_of_something_huge_still_fits_the_trailers(
     stub: teacher_pb2_grpc.TeacherStub, changes: dict[str, Any], code: grpc.StatusCode
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.Evaluate(request(1, **changes), timeout=SOON_SECONDS)
+        stub.Evaluate(request(1, **changes), timeout=PATIENCE_SECONDS)
     assert caught.value.code() == code
 
 
 def test_failing_batches_fail_their_queries_alone(stub: teacher_pb2_grpc.TeacherStub) -> None:
     for _ in range(5):
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Evaluate(request(POISON, 3), timeout=SOON_SECONDS)
+            stub.Evaluate(request(POISON, 3), timeout=PATIENCE_SECONDS)
         assert caught.value.code() == grpc.StatusCode.INTERNAL
         check_it_answers(stub)
 
@@ -375,7 +370,7 @@ def check_random_frames(
     asked = [query.tag for frame in sent for query in frame.queries]
     answers: list[teacher_pb2.Answer] = []
     try:
-        for frame in stub.EvaluateStream(iter(sent), timeout=SOON_SECONDS):
+        for frame in stub.EvaluateStream(iter(sent), timeout=PATIENCE_SECONDS):
             answers += frame.answers
     except grpc.RpcError as error:
         # The one misuse that ends a stream: a tag that is in use.
@@ -412,7 +407,7 @@ def test_many_random_frames_are_answered_or_end_their_stream(
 def test_random_bytes_on_a_stream_end_it_at_most(channel: grpc.Channel, content: bytes) -> None:
     call = channel.stream_stream(f"/{SERVICE_NAME}/EvaluateStream", identity, identity)
     try:
-        assert list(call(iter([content]), timeout=SOON_SECONDS))
+        assert list(call(iter([content]), timeout=PATIENCE_SECONDS))
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     check_it_answers(teacher_pb2_grpc.TeacherStub(channel))
@@ -427,7 +422,7 @@ def test_rows_that_are_a_lie_do_not_break_the_credit(stub: teacher_pb2_grpc.Teac
     sent = [teacher_pb2.QueryFrame(queries=lies), teacher_pb2.QueryFrame(queries=[honest])]
     answers = {
         answer.tag: answer
-        for frame in stub.EvaluateStream(iter(sent), timeout=SOON_SECONDS)
+        for frame in stub.EvaluateStream(iter(sent), timeout=PATIENCE_SECONDS)
         for answer in frame.answers
     }
     assert sorted(answers) == [0, 1, 2, 9]
@@ -437,7 +432,7 @@ def test_thousands_of_empty_queries_are_all_refused(stub: teacher_pb2_grpc.Teach
     frame = teacher_pb2.QueryFrame(queries=[teacher_pb2.Query(tag=tag) for tag in range(2000)])
     answers = [
         answer
-        for received in stub.EvaluateStream(iter([frame] * 5), timeout=20)
+        for received in stub.EvaluateStream(iter([frame] * 5), timeout=PATIENCE_SECONDS)
         for answer in received.answers
     ]
     assert len(answers) == 10_000
@@ -458,7 +453,7 @@ def test_a_frame_of_more_than_any_credit_needs_ends_its_stream(
     stub: teacher_pb2_grpc.TeacherStub, frame: teacher_pb2.QueryFrame
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        list(stub.EvaluateStream(iter([frame]), timeout=20))
+        list(stub.EvaluateStream(iter([frame]), timeout=PATIENCE_SECONDS))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "send at most" in str(caught.value.details())
     check_it_answers(stub)
@@ -469,7 +464,7 @@ class Mute:
 
     def __init__(self, stub: teacher_pb2_grpc.TeacherStub) -> None:
         self._frames: queue.SimpleQueue[teacher_pb2.QueryFrame | None] = queue.SimpleQueue()
-        self.call: Any = stub.EvaluateStream(iter(self._frames.get, None), timeout=60)
+        self.call: Any = stub.EvaluateStream(iter(self._frames.get, None), timeout=PATIENCE_SECONDS)
 
     def send(self, frame: teacher_pb2.QueryFrame) -> None:
         self._frames.put(frame)
@@ -514,7 +509,7 @@ def test_half_closed_streams_are_answered_and_ended(stub: teacher_pb2_grpc.Teach
         )
         answers = [
             answer
-            for received in stub.EvaluateStream(iter([frame]), timeout=SOON_SECONDS)
+            for received in stub.EvaluateStream(iter([frame]), timeout=PATIENCE_SECONDS)
             for answer in received.answers
         ]
         assert {answer.tag: values(answer.response) for answer in answers} == {
@@ -532,7 +527,9 @@ def test_clients_that_vanish_with_queries_under_way_leave_nothing(
             mute = Mute(stub)
             mute.ask(1, 2, 3, rows=3)
             next(mute.call)
-            calls = [stub.Evaluate.future(request(1, 2), timeout=30) for _ in range(3)]
+            calls = [
+                stub.Evaluate.future(request(1, 2), timeout=PATIENCE_SECONDS) for _ in range(3)
+            ]
             time.sleep(0.01)
         # Closing the channel has cancelled all of them.
         assert {call.code() for call in calls} == {grpc.StatusCode.CANCELLED}
@@ -651,7 +648,7 @@ def test_random_greetings_are_turned_away(server: TeacherServer, content: bytes)
     address = server.description.same_host
     assert address is not None
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-        connection.settimeout(SOON_SECONDS)
+        connection.settimeout(PATIENCE_SECONDS)
         connection.connect(address.socket_path)
         connection.send(content)
         if content:
@@ -700,7 +697,7 @@ def test_same_host_connections_that_never_speak_are_dropped(
         for _ in range(20):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             silent.append(stack.enter_context(connection))
-            connection.settimeout(SOON_SECONDS)
+            connection.settimeout(PATIENCE_SECONDS)
             connection.connect(address.socket_path)
         check_it_answers(stub)
         # The server ends them by itself.
@@ -725,14 +722,16 @@ def use(address: str, requests: int) -> None:
                 queries=[teacher_pb2.Query(tag=tag, request=request(tag, 2)) for tag in range(25)],
                 cancelled_tags=range(5),
             )
-            assert list(stub.EvaluateStream(iter([frame]), timeout=20))
-            calls: list[Any] = [stub.Evaluate.future(request(1), timeout=20) for _ in range(10)]
+            assert list(stub.EvaluateStream(iter([frame]), timeout=PATIENCE_SECONDS))
+            calls: list[Any] = [
+                stub.Evaluate.future(request(1), timeout=PATIENCE_SECONDS) for _ in range(10)
+            ]
             for call in calls[5:]:
                 call.cancel()
             bad: list[dict[str, Any]] = [{"model": "x" * 100}, {"batch_rows": 0}]
             for changes in bad * 10:
                 with pytest.raises(grpc.RpcError):
-                    stub.Evaluate(request(1, **changes), timeout=20)
+                    stub.Evaluate(request(1, **changes), timeout=PATIENCE_SECONDS)
             for future in futures:
                 assert future.result().action_values.tolist() == [[2, 4], [2, 4]]
             for call in calls[:5]:

@@ -25,6 +25,7 @@ from services.teacher.async_client import AsyncTeacherClient
 from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
+from tests.support.patience import PATIENCE_SECONDS
 
 ACTORS = 8
 QUERIES = 20
@@ -49,7 +50,7 @@ class HeadlessNames:
     def close(self) -> None:
         with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as poke:
             poke.sendto(b"", ("127.0.0.1", self._port))
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
         self._socket.close()
 
     @property
@@ -123,7 +124,7 @@ def replicas(
             stack.callback(server.stop)
             servers.append(server)
         for server in servers:
-            server.wait_until_ready(60)
+            server.wait_until_ready(PATIENCE_SECONDS)
         yield servers, port
 
 
@@ -135,7 +136,7 @@ def actors(names: HeadlessNames, port: int) -> Iterator[list[TeacherClient]]:
             stack.enter_context(TeacherClient(names.target(actor, port))) for actor in range(ACTORS)
         ]
         for client in clients:
-            client.wait_until_ready(30)
+            client.wait_until_ready(PATIENCE_SECONDS)
         # The first answer comes when one replica is connected, and so it is with streams.
         time.sleep(0.2)
         for client in clients:
@@ -188,7 +189,7 @@ def test_a_replica_that_comes_later_gets_its_share_when_connections_reach_their_
         names.addresses.append(THIRD)
         # gRPC looks a name up again after five seconds at the earliest; then come a connection's
         # and a stream's age.
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end:
             round_of_queries = shares(servers, clients)
             # An even share is a third; eight clients that draw their replicas come near it.

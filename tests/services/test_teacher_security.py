@@ -27,13 +27,13 @@ from services.teacher.client import TeacherClient, TeacherUnauthenticated
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
+from tests.support.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.services.conftest import Authority
 
 TOKEN = "0123456789abcdef"
 OTHER_TOKEN = "fedcba9876543210"
-TIMEOUT_SECONDS = 20.0
 GAME = "sums"
 
 
@@ -78,7 +78,7 @@ def serving(security: SecurityConfig) -> Iterator[str]:
     server = TeacherServer(config, [PixelSums()])
     try:
         port = server.start()
-        server.wait_until_ready(TIMEOUT_SECONDS)
+        server.wait_until_ready(PATIENCE_SECONDS)
         yield f"localhost:{port}"
     finally:
         server.stop()
@@ -115,19 +115,19 @@ def token_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def describe(channel: grpc.Channel) -> str:
     stub = teacher_pb2_grpc.TeacherStub(channel)
-    return str(stub.Describe(teacher_pb2.DescribeRequest(), timeout=TIMEOUT_SECONDS).game)
+    return str(stub.Describe(teacher_pb2.DescribeRequest(), timeout=PATIENCE_SECONDS).game)
 
 
 def describe_by_future(channel: grpc.Channel) -> str:
     stub = teacher_pb2_grpc.TeacherStub(channel)
-    call = stub.Describe.future(teacher_pb2.DescribeRequest(), timeout=TIMEOUT_SECONDS)
+    call = stub.Describe.future(teacher_pb2.DescribeRequest(), timeout=PATIENCE_SECONDS)
     return str(call.result().game)
 
 
 def describe_with_call(channel: grpc.Channel) -> str:
     stub = teacher_pb2_grpc.TeacherStub(channel)
     request = teacher_pb2.DescribeRequest()
-    answer, _ = stub.Describe.with_call(request, timeout=TIMEOUT_SECONDS)
+    answer, _ = stub.Describe.with_call(request, timeout=PATIENCE_SECONDS)
     return str(answer.game)
 
 
@@ -137,11 +137,11 @@ def stream(channel: grpc.Channel) -> str:
 
     def frames() -> Iterator[teacher_pb2.QueryFrame]:
         yield query(tag=7)
-        settled.wait(TIMEOUT_SECONDS)
+        settled.wait(PATIENCE_SECONDS)
 
     stub = teacher_pb2_grpc.TeacherStub(channel)
     try:
-        call = stub.EvaluateStream(frames(), timeout=TIMEOUT_SECONDS)
+        call = stub.EvaluateStream(frames(), timeout=PATIENCE_SECONDS)
         answers = next(frame.answers for frame in call if frame.answers)
         return GAME if answers[0].tag == 7 else "another's answer"
     finally:
@@ -153,12 +153,12 @@ def silent_stream(channel: grpc.Channel) -> str:
     settled = threading.Event()
 
     def frames() -> Iterator[teacher_pb2.QueryFrame]:
-        settled.wait(TIMEOUT_SECONDS)
+        settled.wait(PATIENCE_SECONDS)
         yield from ()
 
     stub = teacher_pb2_grpc.TeacherStub(channel)
     try:
-        next(stub.EvaluateStream(frames(), timeout=TIMEOUT_SECONDS))
+        next(stub.EvaluateStream(frames(), timeout=PATIENCE_SECONDS))
     finally:
         settled.set()
     return "answered"
@@ -167,18 +167,20 @@ def silent_stream(channel: grpc.Channel) -> str:
 def reflect(channel: grpc.Channel) -> set[str]:
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    answer = next(stub.ServerReflectionInfo(iter([asked]), timeout=TIMEOUT_SECONDS))
+    answer = next(stub.ServerReflectionInfo(iter([asked]), timeout=PATIENCE_SECONDS))
     return {service.name for service in answer.list_services_response.service}
 
 
 def check_health(channel: grpc.Channel) -> int:
     stub = health_pb2_grpc.HealthStub(channel)
-    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
     return int(answer.status)
 
 
 def watch_health(channel: grpc.Channel) -> int:
-    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=5)
+    watch = health_pb2_grpc.HealthStub(channel).Watch(
+        health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS
+    )
     status = int(next(watch).status)
     watch.cancel()
     return status
@@ -223,7 +225,7 @@ def test_plaintext_does_not_get_into_tls(tls_address: str) -> None:
 
 def test_an_expired_certificate_is_not_trusted(authority: Authority) -> None:
     # trustme's certificates begin in the year 2000.
-    expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     certificate, key = authority.issue("expired", not_after=expired)
     with serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
         security = ClientSecurity(root_certificates=authority.roots)
@@ -307,7 +309,7 @@ def test_headers_that_are_nearly_right_are_refused(token_address: str, value: st
             stub.Describe(
                 teacher_pb2.DescribeRequest(),
                 metadata=(("authorization", value),),
-                timeout=TIMEOUT_SECONDS,
+                timeout=PATIENCE_SECONDS,
             )
         assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
@@ -370,17 +372,17 @@ def test_asyncio_channels_carry_the_token_too(
         security = ClientSecurity(root_certificates=roots, token=token)
         async with make_async_channel(address, security) as channel:
             health = await health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS
+                health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS
             )
             stub = teacher_pb2_grpc.TeacherStub(channel)
-            call = stub.EvaluateStream(timeout=TIMEOUT_SECONDS)
+            call = stub.EvaluateStream(timeout=PATIENCE_SECONDS)
             # As the contract has it: nothing is sent before the credit has come. (asyncio's gRPC
             # reports a write that meets a refusal as INTERNAL.)
             assert (await call.read()).credit_rows > 0
             await call.write(query(tag=7))
             tag = (await call.read()).answers[0].tag
             await call.done_writing()
-            answer = await stub.Describe(teacher_pb2.DescribeRequest(), timeout=TIMEOUT_SECONDS)
+            answer = await stub.Describe(teacher_pb2.DescribeRequest(), timeout=PATIENCE_SECONDS)
             return answer.game, tag, health.status
 
     config = SecurityConfig(certificate=certificate, private_key=key, token_file=file)

@@ -16,6 +16,7 @@ from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
+from tests.support.patience import PATIENCE_SECONDS
 
 CREDIT_ROWS = 20
 
@@ -42,7 +43,7 @@ class PixelSums:
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         self.entered.set()
-        assert self.gate.wait(60)
+        assert self.gate.wait(PATIENCE_SECONDS)
         sums = observations.sum(axis=1, dtype=np.float32)
         return np.stack([sums, 2 * sums], axis=1)
 
@@ -52,7 +53,7 @@ class Conversation:
 
     def __init__(self, stub: teacher_pb2_grpc.TeacherStub) -> None:
         self._frames: queue.Queue[teacher_pb2.QueryFrame | None] = queue.Queue()
-        self.call = stub.EvaluateStream(iter(self._frames.get, None), timeout=60)
+        self.call = stub.EvaluateStream(iter(self._frames.get, None), timeout=PATIENCE_SECONDS)
         self.credit = 0
         self.answers: dict[int, teacher_pb2.Answer] = {}
         self.draining = False
@@ -120,7 +121,7 @@ def server(policy: PixelSums) -> Iterator[TeacherServer]:
     )
     made = TeacherServer(config, [policy])
     made.start()
-    made.wait_until_ready(30)
+    made.wait_until_ready(PATIENCE_SECONDS)
     policy.entered.clear()
     yield made
     policy.gate.set()
@@ -158,7 +159,7 @@ def test_answers_come_when_they_are_ready_not_in_order(
 ) -> None:
     policy.gate.clear()
     conversation.ask(1)
-    assert policy.entered.wait(10)
+    assert policy.entered.wait(PATIENCE_SECONDS)
     # The wrong one is refused at once, while the first is still computed.
     conversation.ask(2, observation_dtype="float32")
     conversation.wait_for(2)
@@ -189,7 +190,7 @@ def test_a_query_beyond_the_credit_is_refused_and_the_others_go_on(
 def test_a_late_query_is_told_in_time(conversation: Conversation, policy: PixelSums) -> None:
     policy.gate.clear()
     conversation.ask(1)
-    assert policy.entered.wait(10)
+    assert policy.entered.wait(PATIENCE_SECONDS)
     conversation.ask(2, timeout_ms=50)
     conversation.wait_for(2)
     failure = conversation.answers[2].failure
@@ -199,7 +200,7 @@ def test_a_late_query_is_told_in_time(conversation: Conversation, policy: PixelS
 def test_a_cancelled_query_is_settled(conversation: Conversation, policy: PixelSums) -> None:
     policy.gate.clear()
     conversation.ask(1)
-    assert policy.entered.wait(10)
+    assert policy.entered.wait(PATIENCE_SECONDS)
     conversation.ask(2)
     # Unknown tags are of queries that were answered meanwhile.
     conversation.send(teacher_pb2.QueryFrame(cancelled_tags=[2, 77]))
@@ -238,7 +239,7 @@ def test_a_drain_tells_the_client_and_answers_what_is_under_way(
 ) -> None:
     policy.gate.clear()
     conversation.ask(1)
-    assert policy.entered.wait(10)
+    assert policy.entered.wait(PATIENCE_SECONDS)
     stopping = threading.Thread(target=server.stop, args=(30.0,))
     stopping.start()
     while not conversation.draining:
@@ -249,7 +250,7 @@ def test_a_drain_tells_the_client_and_answers_what_is_under_way(
     policy.gate.set()
     conversation.wait_for(1)
     assert values(conversation.answers[1]) == [2, 4]
-    stopping.join(20)
+    stopping.join(PATIENCE_SECONDS)
     assert not stopping.is_alive()
 
 
@@ -278,7 +279,7 @@ def test_a_client_that_vanishes_leaves_nothing_queued(
     with grpc.insecure_channel(server.address) as channel:
         first = Conversation(teacher_pb2_grpc.TeacherStub(channel))
         first.ask(1)
-        assert policy.entered.wait(10)
+        assert policy.entered.wait(PATIENCE_SECONDS)
         first.ask(2, rows=10)
         first.ask(3, observation_shape=[9])
         first.wait_for(3)

@@ -18,6 +18,7 @@ from services.learner.weight_store import Offer, Snapshot
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.server import build_replay
+from tests.support.patience import PATIENCE_SECONDS
 
 LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
 
@@ -66,15 +67,15 @@ def test_an_actor_of_a_finished_run_ends_or_stays_as_it_is_told(
     stays = actor(address, tables.address, "wait")
     ends = actor(address, tables.address, "exit")
     try:
-        assert ends.wait(180) == 0
+        assert ends.wait(PATIENCE_SECONDS) == 0
         # It began first, and needs no longer than the other to hear that all is over.
         with pytest.raises(subprocess.TimeoutExpired):
             stays.wait(1.0)
         stays.send_signal(signal.SIGTERM)
-        assert stays.wait(20) == 0
+        assert stays.wait(PATIENCE_SECONDS) == 0
     finally:
         for process in (stays, ends):
             process.kill()
-            process.communicate(timeout=20)
+            process.communicate(timeout=PATIENCE_SECONDS)
         learner.stop(0.0)
         tables.stop()

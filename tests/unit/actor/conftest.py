@@ -14,6 +14,7 @@ from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
+from tests.support.patience import PATIENCE_SECONDS
 
 
 class GatedPolicy:
@@ -37,7 +38,7 @@ class GatedPolicy:
         self.gate.set()
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        assert self.gate.wait(60)
+        assert self.gate.wait(PATIENCE_SECONDS)
         first, second = observations[:, 0, :, -1].astype(np.float32).T
         return np.stack([first, second, first + second], axis=1)
 
@@ -59,7 +60,7 @@ def teacher(teacher_policy: GatedPolicy) -> Iterator[TeacherClient]:
     )
     server = TeacherServer(config, [teacher_policy])
     server.start()
-    server.wait_until_ready(30)
+    server.wait_until_ready(PATIENCE_SECONDS)
     with TeacherClient(server.address) as client:
         yield client
         teacher_policy.gate.set()

@@ -27,6 +27,7 @@ from services.replay.reader import STUDENT_TABLE, ReplayReader, table_counts
 from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter
 from services.teacher.client import TeacherClient
+from tests.support.patience import PATIENCE_SECONDS
 
 GAMMA = 0.5
 NUM_ENVS = 3
@@ -136,7 +137,7 @@ def transitions_from_replay(address: str) -> dict[tuple[int, int], Transition]:
 def batches(address: str, layout: ItemLayout) -> Iterator[Batch]:
     reader = ReplayReader(address, layout, GAMMA, 32)
     for _ in range(12 * table_counts(address)[STUDENT_TABLE].size // 32 + 2):
-        yield reader.sample(STUDENT_TABLE, timeout_seconds=20).batch
+        yield reader.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS).batch
     reader.close()
 
 
@@ -173,7 +174,7 @@ class Table:
 
     def inserted(self) -> int:
         assert self.writer is not None
-        assert self.writer.flush(timeout_seconds=20)
+        assert self.writer.flush(timeout_seconds=PATIENCE_SECONDS)
         return table_counts(self.address)[STUDENT_TABLE].inserted
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from rrl_agents.students.registry import STUDENTS
 from services.cli.main import run
 from services.launcher.presets import PRESETS
 from services.launcher.settings import known_settings, with_settings
+from tests.support.patience import PATIENCE_SECONDS
 
 RRL = Path(sys.executable).parent / "rrl"
 
@@ -125,7 +126,7 @@ def test_the_installed_command_folds_long_lines_to_the_terminal() -> None:
         [RRL, "list", "environments"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env={"COLUMNS": "60"},
         check=True,
     )
@@ -147,5 +148,5 @@ def test_lists_of_what_needs_no_run_start_no_tensorflow() -> None:
         ],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.main import COMMANDS, run
+from tests.support.patience import PATIENCE_SECONDS
 
 RRL = Path(sys.executable).parent / "rrl"
 
@@ -51,7 +52,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_installed_command_ends_a_bad_call_with_2_and_what_to_do() -> None:
     done = subprocess.run(
-        [RRL, "train", "qdager", "--run", "x"], capture_output=True, text=True, timeout=120
+        [RRL, "train", "qdager", "--run", "x"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert (done.returncode, done.stdout) == (2, "")
     line, *rest = done.stderr.splitlines()
@@ -174,7 +178,7 @@ def test_a_port_in_use(catch_teacher: Path, capsys: Capture) -> None:
             + ["--metrics-port", "None"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
         )
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()

@@ -11,6 +11,7 @@ import pytest
 
 from rrl_agents.environments.game_names import MINATAR_GAMES, minatar_name
 from rrl_agents.environments.minatar import make_minatar
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("sticky_action_probability", [0.0, 0.1])
@@ -68,7 +69,7 @@ def test_its_matplotlib_is_not_imported() -> None:
         "make_minatar('asterix', 1).reset(0); "
         "sys.exit(any(name in sys.modules for name in ('minatar', 'matplotlib', 'seaborn')))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
 
 
 def test_an_episode_is_cut_off_at_the_limit_without_a_termination() -> None:

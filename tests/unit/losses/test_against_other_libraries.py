@@ -9,6 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.patience import PATIENCE_SECONDS
+
 COMPARISON = """
 import jax
 import numpy as np
@@ -101,6 +103,6 @@ def test_the_losses_equal_those_of_rlax_distrax_and_dopamine() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=PATIENCE_SECONDS,
     )
     assert result.returncode == 0 and result.stdout.strip() == "equal", result.stderr

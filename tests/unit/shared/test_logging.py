@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from services.cli.main import run
 from services.shared.errors import UserError
 from services.shared.logging import JsonFormatter, announce, format_of_environment
+from tests.support.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -50,7 +51,7 @@ def test_a_mistake_in_a_log_call_does_not_cost_the_line(arguments: tuple[object,
 
 def lines_of(program: str) -> list[dict[str, str | None]]:
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
     assert done.stdout == ""
     return [json.loads(line) for line in done.stderr.splitlines()]

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.shared.addresses import free_port
 from services.shared.metrics import Rises, counter, counters, gauge, gauges, make_registry
 from services.shared.observing import Observing, observed, run_name
+from tests.support.patience import PATIENCE_SECONDS
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -66,10 +67,10 @@ def test_a_role_is_looked_at_before_it_works_and_no_more_after(tmp_path: Path) -
     port = free_port()
     url = f"http://127.0.0.1:{port}/metrics"
     with observed("learner", Observing(metrics_port=port), run=tmp_path / "mine"):
-        page = OPENER.open(url, timeout=5).read().decode()
+        page = OPENER.open(url, timeout=PATIENCE_SECONDS).read().decode()
         assert 'rrl_learner_info{run="mine"} 1.0' in page
     with pytest.raises(OSError):
-        OPENER.open(url, timeout=5)
+        OPENER.open(url, timeout=PATIENCE_SECONDS)
 
 
 def test_a_run_is_called_by_its_flag_its_variable_or_its_folder(

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
 from services.shared.shutdown import install_shutdown_event
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -21,7 +22,7 @@ def test_a_signal_sets_the_event_and_ends_nothing(signum: int) -> None:
         event = install_shutdown_event()
         assert not event.is_set()
         os.kill(os.getpid(), signum)
-        assert event.wait(5)
+        assert event.wait(PATIENCE_SECONDS)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -45,9 +46,9 @@ def test_metrics_are_read_over_http_until_closed_and_a_taken_port_is_an_error() 
     server = MetricsServer(registry)
     url = f"http://127.0.0.1:{server.port}/metrics"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    assert b"rrl_test_things_total 3.0" in opener.open(url, timeout=5).read()
+    assert b"rrl_test_things_total 3.0" in opener.open(url, timeout=PATIENCE_SECONDS).read()
     with pytest.raises(UserError, match="--metrics-port"):
         MetricsServer(registry, port=server.port)
     server.close()
     with pytest.raises(OSError):
-        opener.open(url, timeout=5)
+        opener.open(url, timeout=PATIENCE_SECONDS)

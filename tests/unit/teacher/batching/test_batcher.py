@@ -20,8 +20,7 @@ from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.query import Lane, Query, Refusal, RefusalCode
 from services.teacher.metrics import ModelTallies
 from services.teacher.policy import PolicyInfo
-
-SOON = 30.0
+from tests.support.patience import PATIENCE_SECONDS
 
 
 class PixelSums:
@@ -48,7 +47,7 @@ class PixelSums:
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         self.batches.append(observations[:, 0].tolist())
         self.entered.set()
-        assert self.gate.wait(SOON)
+        assert self.gate.wait(PATIENCE_SECONDS)
         if (observations[:, 0] == 255).any():
             raise RuntimeError("a poisoned row")
         sums = observations.sum(axis=1, dtype=np.float32)
@@ -67,7 +66,7 @@ class Waiting:
             self.order += [query.mark for query in queries]
             self._changed.notify_all()
 
-    def wait_for(self, mark: Any, timeout_seconds: float = SOON) -> None:
+    def wait_for(self, mark: Any, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: mark in self.order, timeout_seconds), mark
 
@@ -141,7 +140,7 @@ def occupy(batcher: Batcher, channel: Channel, policy: PixelSums, sink: Waiting)
     policy.entered.clear()
     query = ask(sink, 200, 1)
     batcher.submit(query, channel)
-    assert policy.entered.wait(SOON)
+    assert policy.entered.wait(PATIENCE_SECONDS)
     return query
 
 
@@ -208,9 +207,9 @@ def test_a_late_query_is_told_while_the_device_is_still_busy_and_never_computed(
     occupy(batcher, channel, policy, sink)
     late = ask(sink, 100, 4, seconds=0.1)
     batcher.submit(late, channel)
-    start = time.monotonic()
+    # The gate is closed: the device does not get to it.
     sink.wait_for(100)
-    assert 0.05 < time.monotonic() - start < 5
+    assert time.monotonic() >= late.deadline
     assert late.refusal is not None
     assert late.refusal.code is RefusalCode.DEADLINE_EXCEEDED
     policy.gate.set()
@@ -225,7 +224,7 @@ def test_an_early_deadline_is_kept_though_a_later_one_was_queued_first(
     occupy(batcher, channel, policy, sink)
     batcher.submit(ask(sink, 1, 1, seconds=60), channel)
     batcher.submit(ask(sink, 2, 1, seconds=0.1), channel)
-    sink.wait_for(2, timeout_seconds=5)
+    sink.wait_for(2, timeout_seconds=PATIENCE_SECONDS)
     assert sink.order == [2]
 
 
@@ -234,10 +233,10 @@ def test_a_late_query_on_the_device_is_settled_only_when_its_rows_are_free(
 ) -> None:
     # 12 rows are more than one batch: 8 are on the device when the deadline passes.
     policy.gate.clear()
-    query = ask(sink, 0, 12, seconds=0.1)
+    query = ask(sink, 0, 12, seconds=2.0)
     batcher.submit(query, channel)
-    assert policy.entered.wait(SOON)
-    time.sleep(0.3)
+    assert policy.entered.wait(PATIENCE_SECONDS)
+    time.sleep(query.deadline + 0.2 - time.monotonic())
     assert sink.order == []
     policy.gate.set()
     sink.wait_for(0)
@@ -346,7 +345,7 @@ def test_a_removed_channel_answers_what_waits_and_takes_nothing_more(
     batcher.submit(ask(sink, 0, 1), channel)
     assert not batcher.remove(channel, 0.05)
     policy.gate.set()
-    assert batcher.remove(channel, SOON)
+    assert batcher.remove(channel, PATIENCE_SECONDS)
     sink.wait_for(0)
     with pytest.raises(Refusal, match="replaced"):
         batcher.submit(ask(sink, 1, 1), channel)
@@ -372,7 +371,7 @@ def test_closing_answers_what_waits_and_refuses_what_is_new(
     queued = ask(sink, 0, 10)
     batcher.submit(queued, channel)
     threading.Timer(0.1, policy.gate.set).start()
-    batcher.close(SOON)
+    batcher.close(PATIENCE_SECONDS)
     np.testing.assert_array_equal(queued.values, expected(0, 10))
     with pytest.raises(Refusal, match="draining"):
         batcher.submit(ask(sink, 1, 1), channel)
@@ -389,7 +388,7 @@ def test_closing_refuses_what_still_waits_after_the_grace(
     sink.wait_for(0)
     assert queued.refusal is not None and queued.refusal.code is RefusalCode.UNAVAILABLE
     policy.gate.set()
-    closing.join(SOON)
+    closing.join(PATIENCE_SECONDS)
     assert policy.batches == [[200]]
 
 
@@ -414,7 +413,7 @@ def test_many_threads_lose_and_mix_nothing(policy: PixelSums, device_threads: in
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(SOON)
+        thread.join(PATIENCE_SECONDS)
     batcher.close(5.0)
     assert not failures
     assert sum(map(len, policy.batches)) == 8 * sum(1 + turn % 5 for turn in range(30))
@@ -464,6 +463,6 @@ def test_closing_ends_idle_device_threads_at_once(policy: PixelSums, sink: Waiti
     batcher.submit(ask(sink, 0, 2, seconds=0.1), channel)
     threading.Timer(0.4, policy.gate.set).start()
     start = time.monotonic()
-    batcher.close(5.0)
-    assert time.monotonic() - start < 3
+    batcher.close(PATIENCE_SECONDS)
+    assert time.monotonic() - start < PATIENCE_SECONDS / 2
     assert not [thread for thread in threading.enumerate() if "teacher-device" in thread.name]
