@@ -93,7 +93,7 @@ def test_there_is_a_rendering_of_every_overlay() -> None:
 
 def test_the_renderings_are_up_to_date(tmp_path: Path) -> None:
     need("kubectl", "it renders the manifests")
-    subprocess.run([KUBERNETES / "render.sh", tmp_path], check=True, timeout=120)
+    subprocess.run([KUBERNETES / "render.sh", tmp_path], check=True, timeout=600)
     for name in OVERLAYS:
         text = (tmp_path / f"{name}.yaml").read_text()
         assert manifests_of(text) == rendered(name), (

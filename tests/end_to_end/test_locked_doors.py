@@ -91,7 +91,6 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_a_run_behind_tls_and_tokens_trains_and_lets_no_stranger_in(
     commands: Commands, catch_teacher: Path, tmp_path: Path
 ) -> None:
@@ -177,7 +176,6 @@ def test_a_run_behind_tls_and_tokens_trains_and_lets_no_stranger_in(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_processes_of_a_run_listen_on_loopback_alone_but_for_reverb(
     catch_run: Callable[..., CatchRun], catch_teacher: Path
 ) -> None:

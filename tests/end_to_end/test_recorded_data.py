@@ -66,7 +66,6 @@ def flags(teacher: Path, data: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(480)
 def test_a_student_learns_from_recorded_play(
     catch_run: Callable[..., CatchRun], catch_teacher: Path, tmp_path: Path
 ) -> None:
@@ -93,7 +92,6 @@ def test_a_student_learns_from_recorded_play(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(480)
 @pytest.mark.parametrize("role", ["importer", "replay", "teacher"])
 def test_a_run_goes_on_after_a_death_in_the_middle_of_the_import(
     catch_run: Callable[..., CatchRun], catch_teacher: Path, tmp_path: Path, role: str

@@ -51,7 +51,7 @@ def run_command(teacher: Path, base_dir: Path, *more: str) -> str:
         *more,
     ]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=800, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False
     )
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
     return done.stdout
@@ -73,7 +73,6 @@ def check(base_dir: Path, *, offline_updates: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_first_command_trains_to_its_report(teacher: Path, tmp_path: Path) -> None:
     base_dir = tmp_path / "qdagger_rainbow"
     words = [f"--gin_bindings={binding}" for binding in (*SHORTER, *DEBUGGING[:1], *DEBUGGING[3:])]
@@ -85,7 +84,6 @@ def test_the_first_command_trains_to_its_report(teacher: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_second_command_trains_as_its_bindings_say(teacher: Path, tmp_path: Path) -> None:
     base_dir = tmp_path / "qdagger_rainbow"
     words = [f"--gin_bindings={binding}" for binding in (*DEBUGGING, *SHORTER)]

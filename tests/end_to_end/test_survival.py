@@ -132,7 +132,6 @@ def first_progress(run: CatchRun) -> Progress:
     return answers[0]
 
 
-@pytest.mark.timeout(900)
 def test_a_run_goes_on_after_the_death_of_everything_and_comes_to_its_end(run: CatchRun) -> None:
     run.start()
     run.wait_until(lambda: has_committed_online_after(run, 0))
@@ -159,7 +158,6 @@ def test_a_run_goes_on_after_the_death_of_everything_and_comes_to_its_end(run: C
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> None:
     run.start()
     run.wait_until(lambda: has_committed_online_after(run, 0))
@@ -215,7 +213,6 @@ def assert_reported(run: CatchRun) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("role", ["teacher", "replay", "learner", "actor", "evaluator", "launcher"])
 def test_a_run_goes_on_after_the_death_of_any_process(run: CatchRun, role: str) -> None:
     run.start()

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(480)
 def test_tabula_rasa_starts_no_teacher(
     catch_run: Callable[..., CatchRun], catch_teacher: Path
 ) -> None:

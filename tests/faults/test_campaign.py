@@ -25,13 +25,11 @@ def suffer(plan: Plan) -> Results:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_killed_and_stopped_roles_come_back_by_themselves(tmp_path: Path) -> None:
     suffer(Plan(folder=tmp_path, faults=4, seed=2, kinds=frozenset({Kind.KILL, Kind.HANG})))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_damaged_and_half_written_checkpoints_are_never_gone_on_from(tmp_path: Path) -> None:
     kinds = {Kind.CORRUPT_STATE, Kind.CORRUPT_TABLES, Kind.TRUNCATE_RECORD, Kind.KILL_IN_COMMIT}
     results = suffer(Plan(folder=tmp_path, faults=5, seed=0, kinds=frozenset(kinds)))

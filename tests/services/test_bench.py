@@ -27,7 +27,7 @@ from services.shared.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 RRL = (sys.executable, "-m", "services.cli.main", "bench")
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 900.0
 
 
 class Bench:
@@ -137,7 +137,6 @@ def test_a_suite_is_carried_out_by_a_worker_and_reported(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_suite_survives_a_killed_worker_and_a_stop_and_its_report_has_every_run(
     bench: Bench,
 ) -> None:

@@ -170,7 +170,6 @@ def status(run: Path, *flags: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert not run.exists()
@@ -185,7 +184,7 @@ def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_p
         found = wait_for_online(run, launcher)
     finally:
         launcher.send_signal(signal.SIGINT)
-        launcher.wait(PATIENCE_SECONDS)
+        launcher.wait(900)
     assert found["lives"] and all(role["lives"] for role in found["roles"])
     named = {role["name"] for role in found["roles"]}
     assert named == {"teacher", "replay-0", "learner", "evaluator", "actor-0"}
@@ -206,7 +205,7 @@ def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_p
 
 def wait_for_online(run: Path, launcher: subprocess.Popen[bytes]) -> dict[str, Any]:
     """A status of the online phase, with a replay ratio."""
-    end = time.monotonic() + 400
+    end = time.monotonic() + 900
     while True:
         assert launcher.poll() is None and time.monotonic() < end
         time.sleep(1.0)

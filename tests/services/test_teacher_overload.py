@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.patience import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 500

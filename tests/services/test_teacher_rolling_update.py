@@ -259,7 +259,6 @@ class Load:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("lame_duck_seconds", [0.0, 1.0])
 def test_replicas_replaced_one_after_the_other_fail_no_request(
     versions: tuple[Weights, Weights], lame_duck_seconds: float
