@@ -124,6 +124,7 @@ def main() -> None:
             "commit": arguments.commit or _commit(arguments.checkout),
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
             "files": _files(arguments.checkout),
+            "defaults": _defaults(),
             **_behaviour(arguments.checkout),
         }
     FACTS.write_text(json.dumps(facts, indent=1) + "\n")
@@ -165,6 +166,38 @@ def _files(checkout: Path) -> dict[str, dict[str, object]]:
             if isinstance(statement, config_parser.BindingStatement)
         }
     return files
+
+
+def _defaults() -> dict[str, object]:
+    """Defaults of what the files bind, as the code that they configure has them."""
+    from dopamine.jax.agents.dqn import dqn_agent
+    from dopamine.jax.agents.full_rainbow import full_rainbow_agent
+    from reincarnating_rl import (
+        dqfd_dqn_agent,
+        jsrl_dqn_agent,
+        loss_helpers,
+        pretrained_dqn_agent,
+        qdagger_dqn_agent,
+        qdagger_rainbow_agent,
+    )
+
+    configurables = {
+        "JaxDQNAgent": dqn_agent.JaxDQNAgent,
+        "JaxFullRainbowAgent": full_rainbow_agent.JaxFullRainbowAgent,
+        "QDaggerDQNAgent": qdagger_dqn_agent.QDaggerDQNAgent,
+        "QDaggerRainbowAgent": qdagger_rainbow_agent.QDaggerRainbowAgent,
+        "DQfDAgent": dqfd_dqn_agent.DQfDAgent,
+        "PretrainedDQNAgent": pretrained_dqn_agent.PretrainedDQNAgent,
+        "JSRLAgent": jsrl_dqn_agent.JSRLAgent,
+        "create_optimizer": dqn_agent.create_optimizer,
+        "create_pretraining_optimizer": loss_helpers.create_pretraining_optimizer,
+    }
+    return {
+        f"{name}.{parameter.name}": parameter.default
+        for name, configurable in configurables.items()
+        for parameter in inspect.signature(configurable).parameters.values()
+        if isinstance(parameter.default, bool | int | float | str)
+    }
 
 
 def _bind(text: str, *more: str) -> None:

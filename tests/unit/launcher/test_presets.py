@@ -1,12 +1,20 @@
-"""The presets against the tables of Agarwal et al., 2022 (arXiv:2206.01626, appendix A)."""
+"""The presets against the files and defaults of the code released with Agarwal et al., 2022.
+
+`tests/oracles/record_released_methods.py` has recorded these.
+"""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
+from rrl_agents.training.balance import balanced_terms
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
@@ -14,181 +22,211 @@ from services.launcher.presets import DEMO, PAPER, PRESETS, SUMMARIES, with_stud
 from services.launcher.settings import known_settings
 from services.shared.errors import UserError
 
-# A decision of the student is 4 frames: 10M frames are 2.5M decisions, ten iterations of 250,000.
-MILLION = 1_000_000
+RELEASED: dict[str, Any] = json.loads(
+    (Path(__file__).parents[2] / "oracles" / "released_methods.json").read_text()
+)
+"""What the released code's files bind, and its defaults, as gin and Python read them."""
 
-COMMON: dict[str, object] = {
-    # "Common" of the table.
-    "method.q_learning.discount": 0.99,
-    "method.q_learning.batch_size": 32,
-    "method.q_learning.optimiser.name": "adam",
-    "method.q_learning.optimiser.beta1": 0.9,
-    "method.q_learning.optimiser.beta2": 0.999,
-    "method.q_learning.optimiser.epsilon": 1.5e-4,
-    # RMSProp's alone.
-    "method.q_learning.optimiser.centered": False,
-    "replay_capacity": MILLION,
-    # The clocks of a DQN student.
-    "method.q_learning.update_period": 4,
-    "method.q_learning.target_update_steps": 8_000,
-    "method.q_learning.min_replay_size": 20_000,
-    # The recipe decides: 0.01 after an offline phase, else 1.
-    "method.q_learning.initial_epsilon": None,
-    "method.q_learning.final_epsilon": 0.01,
-    "method.q_learning.epsilon_decay_steps": 50_000,
-    # Nature DQN, Dopamine's.
-    "network.name": "nature_cnn",
-    "network.features": (32, 64, 64),
-    "network.hidden_units": 512,
-    "network.padding": "SAME",
-    "network.head": "values",
-    "network.dueling": False,
-    "network.noisy": False,
-    "network.width": 1,
-    "student.double": False,
-    "student.priority_exponent": 0.0,
-    "student.random_shift": 0,
-    "student.intensity_scale": 0.0,
-    # The environment protocol; None stands for the environment's own 0.25 and 27,000.
-    "environment.name": "atari",
-    "environment.sticky_action_probability": None,
-    "environment.max_episode_steps": None,
-    "evaluation.epsilon": 0.001,
-    # Offline iterations of 100,000 updates, online ones of 250,000 decisions, one update per 4.
-    "offline_evaluation_period": 100_000,
-    "online_evaluation_period": 62_500,
-    "online_steps": 10 * 250_000,
-    # The teacher's data is Dopamine's last replay buffer.
-    "teacher_steps": MILLION,
+# What a file says -> the settings it may be here; a method has the first that it knows.
+SAME_NUMBER: dict[str, tuple[str, ...]] = {
+    "JaxDQNAgent.gamma": ("method.q_learning.discount",),
+    "JaxDQNAgent.update_horizon": ("method.q_learning.n_step",),
+    "JaxDQNAgent.min_replay_history": ("method.q_learning.min_replay_size",),
+    "JaxDQNAgent.update_period": ("method.q_learning.update_period",),
+    "JaxDQNAgent.target_update_period": ("method.q_learning.target_update_steps",),
+    "JaxDQNAgent.epsilon_train": ("method.q_learning.final_epsilon",),
+    "JaxDQNAgent.epsilon_decay_period": ("method.q_learning.epsilon_decay_steps",),
+    "JaxDQNAgent.epsilon_eval": ("evaluation.epsilon",),
+    "JaxDQNAgent.optimizer": ("method.q_learning.optimiser.name",),
+    "JaxFullRainbowAgent.noisy": ("network.noisy",),
+    "JaxFullRainbowAgent.dueling": ("network.dueling",),
+    "JaxFullRainbowAgent.double_dqn": ("student.double",),
+    "JaxFullRainbowAgent.vmax": ("network.value_bound",),
+    "QDaggerDQNAgent.distill_loss_coefficient": ("method.distillation.coefficient",),
+    "QDaggerDQNAgent.distill_temperature": ("method.distillation.temperature",),
+    "QDaggerDQNAgent.distill_decay_period": ("method.weaning.wean_steps",),
+    "QDaggerRainbowAgent.distill_loss_coefficient": ("method.distillation.coefficient",),
+    "QDaggerRainbowAgent.distill_temperature": ("method.distillation.temperature",),
+    "QDaggerRainbowAgent.distill_decay_period": ("method.weaning.wean_steps",),
+    "create_linear_schedule.initial_lr": (
+        "method.weaning.taught_learning_rate",
+        "method.learning_rate",
+    ),
+    "create_linear_schedule.final_lr": ("method.weaning.weaned_learning_rate",),
+    "DQfDAgent.margin": ("method.margin",),
+    "DQfDAgent.margin_coefficient": ("method.margin_coefficient",),
+    "DQfDAgent.decay_period": ("method.wean_steps",),
+    "PretrainedDQNAgent.cql_coefficient": ("method.conservative.coefficient",),
+    "PretrainedDQNAgent.distill_temperature": ("method.conservative.temperature",),
+    "PretrainedDQNAgent.teacher_data_ratio": ("method.teacher_data_share",),
+    "create_optimizer.learning_rate": (
+        "method.conservative.online_learning_rate",
+        "method.learning_rate",
+    ),
+    "create_optimizer.eps": ("method.q_learning.optimiser.epsilon",),
+    "create_optimizer.beta1": ("method.q_learning.optimiser.beta1",),
+    "create_optimizer.beta2": ("method.q_learning.optimiser.beta2",),
+    "create_optimizer.centered": ("method.q_learning.optimiser.centered",),
+    "create_pretraining_optimizer.learning_rate": ("method.conservative.offline_learning_rate",),
+    "create_pretraining_optimizer.eps": ("method.q_learning.optimiser.epsilon",),
+    "create_pretraining_optimizer.beta1": ("method.q_learning.optimiser.beta1",),
+    "create_pretraining_optimizer.beta2": ("method.q_learning.optimiser.beta2",),
+    "create_pretraining_optimizer.centered": ("method.q_learning.optimiser.centered",),
+    "JSRLAgent.max_roll_in_steps": ("method.roll_in_steps",),
+    "JSRLAgent.decay_roll_in_steps": ("method.roll_in_decay",),
+    "JSRLAgent.roll_out_guide_prob": ("method.mixture_share",),
+    "JSRLAgent.roll_out_decay_period": ("method.mixture_steps",),
+    "OutOfGraphReplayBuffer.replay_capacity": ("replay_capacity",),
+    "OutOfGraphReplayBuffer.batch_size": ("method.q_learning.batch_size",),
+    "OutOfGraphPrioritizedReplayBuffer.replay_capacity": ("replay_capacity",),
+    "OutOfGraphPrioritizedReplayBuffer.batch_size": ("method.q_learning.batch_size",),
 }
 
-QDAGGER: dict[str, object] = COMMON | {
-    "method.q_learning.n_step": 3,
-    "method.distillation.loss": "kl",
-    "method.distillation.temperature": 0.1,
-    "method.distillation.teacher_temperature": None,
-    # The paper's 3 beside a DQN's loss; `training/balance.py` has it for other students.
-    "method.distillation.coefficient": None,
-    "method.weaning.wean_steps": 1_500_000,  # 6M frames
-    "method.weaning.taught_learning_rate": 1e-4,
-    "method.weaning.weaned_learning_rate": 1e-5,
-    "method.offline_updates": 10 * 100_000,
-}
-
-RAINBOW: dict[str, object] = QDAGGER | {
-    "method.distillation.coefficient": 1.0,
-    "method.weaning.wean_steps": 2_500_000,
-    "online_steps": 15 * 250_000,
-    "network.head": "categorical",
-    "network.num_atoms": 51,
-    "network.value_bound": 10.0,
-    "student.priority_exponent": 0.5,
-    # Weights 1 / sqrt(p), as in Dopamine.
-    "student.importance_exponent": 0.5,
-}
-
-KICKSTARTING = {name: value for name, value in QDAGGER.items() if name != "method.offline_updates"}
-
-PRETRAINED: dict[str, object] = COMMON | {
-    "method.q_learning.n_step": 1,
-    "method.conservative.temperature": 0.1,
-    "method.conservative.coefficient": 1.0,
-    "method.conservative.offline_learning_rate": 1e-4,
-    "method.conservative.online_learning_rate": 1e-5,
-    "method.offline_updates": 10 * 100_000,
-}
-
-FINE_TUNING: dict[str, object] = COMMON | {
-    "method.q_learning.n_step": 1,
-    "method.learning_rate": 1e-5,
-    "online_steps": 30 * 250_000,
-    # Open in the paper; the released code's file says 250,000.
-    "method.q_learning.epsilon_decay_steps": 250_000,
-}
-
-TABLE: dict[str, tuple[str, dict[str, object]]] = {
-    "qdagger_dqn": ("qdagger", QDAGGER),
-    "qdagger_rainbow": ("qdagger", RAINBOW),
-    "qdagger_rainbow_impala": (
-        "qdagger",
-        RAINBOW
-        | {
-            "network.name": "impala_cnn",
-            "network.features": (16, 32, 32),
-            "network.hidden_units": 512,
-        },
+# A file of the released code, where there is one of that name, -> the classes it is for.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "qdagger_dqn": ("JaxDQNAgent", "QDaggerDQNAgent", "create_pretraining_optimizer"),
+    "kickstarting_dqn": ("JaxDQNAgent", "QDaggerDQNAgent", "create_pretraining_optimizer"),
+    "qdagger_rainbow": (
+        "JaxDQNAgent",
+        "JaxFullRainbowAgent",
+        "QDaggerRainbowAgent",
+        "create_pretraining_optimizer",
     ),
     "qdagger_drq": (
-        "qdagger",
-        QDAGGER
-        | {
-            "method.q_learning.n_step": 10,
-            "method.q_learning.update_period": 1,
-            "method.q_learning.target_update_steps": 1,
-            "method.q_learning.min_replay_size": 1_600,
-            "method.q_learning.epsilon_decay_steps": 5_000,
-            "method.weaning.wean_steps": 2_500_000,
-            "network.dueling": True,
-            "student.double": True,
-            "student.random_shift": 4,
-            # Open in the paper; Dopamine's DrQ scales the intensity by 0.05.
-            "student.intensity_scale": 0.05,
-            "online_steps": 15 * 250_000,
-            # An update per decision: 250,000 of them are an iteration.
-            "online_evaluation_period": 250_000,
-        },
+        "JaxDQNAgent",
+        "JaxFullRainbowAgent",
+        "QDaggerRainbowAgent",
+        "create_pretraining_optimizer",
     ),
-    "kickstarting_dqn": ("kickstarting", KICKSTARTING),
-    "dqfd_dqn": (
-        "dqfd",
-        COMMON
-        | {
-            "method.q_learning.n_step": 1,
-            "method.margin": 1.0,
-            "method.margin_form": "mean",
-            "method.margin_coefficient": 1.0,
-            "method.learning_rate": 1e-4,
-            # Open in the paper; the released code's decay_period.
-            "method.wean_steps": 1_500_000,
-            "method.offline_updates": 10 * 100_000,
-        },
-    ),
-    "jsrl_dqn": (
-        "jsrl",
-        COMMON
-        | {
-            "method.q_learning.n_step": 1,
-            "method.roll_in_steps": 100,
-            "method.roll_in_decay": 0.8,
-            "method.iteration_steps": 250_000,
-            # Two forms in the paper; the released code's file has the mixture.
-            "method.mixture_share": 1.0,
-            "method.mixture_steps": 2_500_000,
-            "method.learning_rate": 6.25e-5,
-        },
-    ),
-    "pretrained_dqn": ("offline_pretraining", PRETRAINED),
-    # Within the sweep of the paper, 1/16 to 1/2.
-    "rehearsal_dqn": ("rehearsal", PRETRAINED | {"method.teacher_data_share": 0.25}),
-    "reloaded_dqn": ("fine_tuning", FINE_TUNING),
-    "reloaded_dqn_nature": ("fine_tuning", FINE_TUNING),
+    "dqfd_dqn": ("JaxDQNAgent", "DQfDAgent", "create_pretraining_optimizer"),
+    "jsrl_dqn": ("JaxDQNAgent", "JSRLAgent", "create_optimizer"),
+    "pretrained_dqn": ("JaxDQNAgent", "PretrainedDQNAgent", "create_pretraining_optimizer"),
+    "reloaded_dqn": ("JaxDQNAgent", "create_optimizer"),
+    "reloaded_dqn_nature": ("JaxDQNAgent", "create_optimizer"),
+}
+
+# The released file of a Nature DQN teacher goes on with RMSProp; the paper's fine-tuning is Adam's.
+THE_PAPERS = {
+    "reloaded_dqn_nature": {
+        "method.q_learning.optimiser.name",
+        "method.q_learning.optimiser.epsilon",
+        "method.q_learning.optimiser.beta2",
+        "method.q_learning.optimiser.centered",
+    }
 }
 
 
-def test_the_table_holds_every_preset_of_the_paper() -> None:
-    assert TABLE.keys() == PAPER_PRESETS.keys()
+def _says(name: str) -> dict[str, Any]:
+    """What a released experiment's configurables are given: defaults, then the file's bindings."""
+    defaults = {
+        parameter: value
+        for parameter, value in RELEASED["defaults"].items()
+        if parameter.partition(".")[0] in CLASSES[name]
+    }
+    bound = {
+        parameter.removeprefix("atari_lib."): value
+        for parameter, value in RELEASED["files"][name].items()
+    }
+    return defaults | bound
 
 
-@pytest.mark.parametrize("name", sorted(TABLE))
-def test_every_setting_of_a_preset_is_the_papers(name: str) -> None:
-    method, table = TABLE[name]
-    preset = PAPER_PRESETS[name]
-    assert type(preset.config.method) is METHODS[method].config_class
-    assert preset.method == method
-    found = known_settings(preset.config)
-    assert {setting: found[setting] for setting in table} == table
-    # No setting of the method is left out of the table.
-    assert {setting for setting in found if setting.startswith("method.")} <= table.keys()
+def _found(name: str) -> dict[str, Any]:
+    """The preset's settings; the distillation's coefficient is the one its student gets."""
+    config = PAPER_PRESETS[name].config
+    found = known_settings(config)
+    for term in balanced_terms(make_recipe(config.method).terms, config.network, config.student):
+        if term.name == "distillation":
+            found["method.distillation.coefficient"] = term.coefficient
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_a_preset_has_the_numbers_of_the_released_file(name: str) -> None:
+    said, found = _says(name), _found(name)
+    compared = set()
+    for parameter, settings in SAME_NUMBER.items():
+        setting = next((one for one in settings if one in found), None)
+        if parameter not in said or setting is None:
+            continue
+        if setting not in THE_PAPERS.get(name, ()):
+            assert found[setting] == said[parameter], (parameter, setting)
+        compared.add(setting)
+    compared |= _compared_otherwise(said, found)
+    # No setting of the method is left out, but for those that only we have.
+    own = {"method.q_learning.initial_epsilon", "method.distillation.teacher_temperature"}
+    rest = {setting for setting in found if setting.startswith("method.")} - compared - own
+    assert rest <= {"method.iteration_steps"}
+
+
+def _compared_otherwise(said: dict[str, Any], found: dict[str, Any]) -> set[str]:
+    """What is said in another form."""
+    per_update = said["JaxDQNAgent.update_period"]
+    iteration, iterations = said["Runner.training_steps"], said["Runner.num_iterations"]
+    assert found["online_steps"] == iterations * iteration
+    if "method.iteration_steps" not in found:
+        # JSRL's iterations in docs/methods.md, "Differs from the released code".
+        assert found["online_evaluation_period"] * per_update == iteration
+    compared = set()
+    offline = said.get("RunnerWithTeacher.num_pretraining_iterations", 0)
+    updates = offline * said.get("RunnerWithTeacher.num_pretraining_steps", 0)
+    assert found.get("method.offline_updates", 0) == updates
+    compared.add("method.offline_updates")
+    if updates:
+        assert found["offline_evaluation_period"] * offline == updates
+        assert found["method.q_learning.n_step"] == said.get("TeacherDQNAgent.update_horizon", 1)
+    for form in ("QDaggerDQNAgent", "QDaggerRainbowAgent"):
+        if f"{form}.distill_best_action_only" in said:
+            # 1 is DistillType.POLICY_ONLY; Rainbow has no other.
+            assert said.get(f"{form}.distill_type", 1) == 1
+            assert not said[f"{form}.distill_best_action_only"]
+            assert found["method.distillation.loss"] == "kl"
+            compared.add("method.distillation.loss")
+    if "DQfDAgent.dqfd_margin" in said:
+        assert found["method.margin_form"] == ("max" if said["DQfDAgent.dqfd_margin"] else "mean")
+        assert said["DQfDAgent.use_teacher_actions"] and not said["DQfDAgent.lr_decay"]
+        compared.add("method.margin_form")
+    if "JaxFullRainbowAgent.replay_scheme" in said:
+        prioritised = said["JaxFullRainbowAgent.replay_scheme"] == "prioritized"
+        assert (found["student.priority_exponent"] > 0.0) == prioritised
+        is_categorical = found["network.head"] == "categorical"
+        assert is_categorical == said["JaxFullRainbowAgent.distributional"]
+        if is_categorical:
+            assert found["network.num_atoms"] == said["JaxFullRainbowAgent.num_atoms"]
+    augmented = any(
+        said.get(f"Reincarnation{a}Agent.data_augmentation") for a in ("DQN", "Rainbow")
+    )
+    assert (found["student.random_shift"] > 0) == augmented
+    return compared
+
+
+def test_presets_without_a_released_file_are_those_with_one_but_for_a_word() -> None:
+    rainbow, impala = _found("qdagger_rainbow"), _found("qdagger_rainbow_impala")
+    differing = {name for name in rainbow if rainbow[name] != impala.get(name)}
+    assert all(name.startswith("network.") for name in differing)
+    assert impala["network.name"] == "impala_cnn"
+    pretrained, rehearsal = _found("pretrained_dqn"), _found("rehearsal_dqn")
+    # Within the paper's sweep, 1/16 to 1/2.
+    assert 1 / 16 <= rehearsal.pop("method.teacher_data_share") <= 1 / 2
+    assert rehearsal == pretrained
+    assert PAPER_PRESETS.keys() - CLASSES.keys() == {"qdagger_rainbow_impala", "rehearsal_dqn"}
+
+
+@pytest.mark.parametrize("name", sorted(PAPER_PRESETS))
+def test_a_presets_student_is_the_one_it_is_named_after(name: str) -> None:
+    # Those of "reloaded_dqn" and of "reloaded_dqn_nature" have the teacher's network in the end.
+    student = STUDENTS[name.removesuffix("_nature").partition("_")[2]]
+    config = PAPER_PRESETS[name].config
+    assert (config.network, config.student) == (student.network, student.learning)
+
+
+def test_every_preset_is_of_its_method() -> None:
+    for preset in PAPER_PRESETS.values():
+        assert type(preset.config.method) is METHODS[preset.method].config_class
+
+
+def test_teachers_of_the_papers_presets_leave_one_replay_buffer_of_data() -> None:
+    for preset in PAPER_PRESETS.values():
+        assert preset.config.teacher_steps == preset.config.replay_capacity
 
 
 def test_the_environments_own_numbers_are_the_protocols() -> None:
@@ -234,14 +272,14 @@ def test_the_ablations_differ_from_qdagger_in_the_method_alone() -> None:
         assert settings == {name: qdagger[name] for name in qdagger.keys() - weaned}
 
 
-def test_tabula_rasa_has_the_papers_numbers() -> None:
-    settings = known_settings(PRESETS["tabula_rasa"][PAPER])
-    expected = COMMON | {
-        "method.q_learning.n_step": 1,
-        "method.learning_rate": 6.25e-5,
-        "teacher_steps": 0,
-    }
-    assert {name: settings[name] for name in expected} == expected
+def test_tabula_rasa_is_the_dqn_that_the_released_methods_are_built_on() -> None:
+    # The paper's "DQN (Adam)": the clocks and the optimiser of its Q-learning baselines.
+    settings, jsrl = known_settings(PRESETS["tabula_rasa"][PAPER]), _found("jsrl_dqn")
+    shared = [name for name in settings if name.startswith(("method.q_learning.", "network."))]
+    assert {name: settings[name] for name in shared} == {name: jsrl[name] for name in shared}
+    default = RELEASED["defaults"]["create_optimizer.learning_rate"]
+    assert settings["method.learning_rate"] == default
+    assert settings["teacher_steps"] == 0
 
 
 def test_qdaggers_schedules_follow_from_the_numbers() -> None:

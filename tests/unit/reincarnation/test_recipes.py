@@ -1,4 +1,8 @@
-"""The numbers of each method, as the paper gives them."""
+"""What each recipe does with its settings, worked by hand.
+
+That the settings are those of the paper's experiments is checked against the released code, in
+`tests/contracts/test_released_methods.py` and `tests/unit/launcher/test_presets.py`.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,7 @@ def test_qdagger_weans_online_by_the_score_on_the_students_data() -> None:
     assert recipe.needs_teacher(progress)
 
 
-def test_qdagger_has_the_clocks_of_the_paper() -> None:
+def test_qdaggers_target_network_follows_both_clocks() -> None:
     recipe = qdagger(QDaggerConfig())
     # 8,000 agent steps at one update per 4 are 2,000 updates, in both stages.
     assert recipe.target_update_period(Stage.OFFLINE) == 2_000
