@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 
+from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.students.registry import STUDENTS
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
@@ -70,6 +71,11 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
     except ValueError as error:
         raise UserError(str(error)) from error
     check_named_student(preset, cast(Any, parsed).experiment, student)
+    if student is not None and make_recipe(config.method).initial_weights == "teacher":
+        raise UserError(
+            f"{method} trains the teacher's own network, and --student {student} names one; leave "
+            "it out (single settings of how it learns, like --student.double, are taken)"
+        )
     return parsed
 
 

@@ -361,8 +361,8 @@ def test_an_actor_plays_the_teacher_first_then_the_student_until_the_run_is_over
             assert table_counts(replay)[STUDENT_TABLE].inserted == 0
             run.move(stage=Stage.OFFLINE)
             collected = steady(lambda: table_counts(replay)[TEACHER_TABLE].inserted)
-            # Long past the decay of epsilon, to 0.01.
-            run.move(stage=Stage.ONLINE, actor_steps=10**6)
+            # After its offline stage the student explores with 0.01 from the first step.
+            run.move(stage=Stage.ONLINE)
             wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 400)
             run.move(stage=Stage.FINISHED)
             thread.join(PATIENCE_SECONDS)

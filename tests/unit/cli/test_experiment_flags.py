@@ -112,6 +112,13 @@ def test_a_preset_keeps_the_student_it_is_named_after(words: tuple[str, ...]) ->
         order(*words, "--run", "x")
 
 
+def test_fine_tuning_takes_no_students_name_as_it_trains_the_teachers_network() -> None:
+    with pytest.raises(UserError, match="own network, and --student rainbow names one; leave it"):
+        order("fine_tuning", "--student", "rainbow", "--run", "x")
+    got = order("fine_tuning", "--student.double", "--run", "x").experiment
+    assert got.student == StudentConfig(double=True)
+
+
 def test_a_presets_own_student_and_single_settings_of_it_are_taken() -> None:
     named = order("qdagger_rainbow", "--student", "rainbow", "--run", "x")
     assert named == order("qdagger_rainbow", "--run", "x")
