@@ -61,23 +61,21 @@ def running(
     Raises:
         RuntimeError: It ended before it was ready.
     """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "services.cli.main", *arguments],
         stdout=subprocess.DEVNULL if ready is None else subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
-    )
-    try:
-        yield Role(process, () if ready is None else _first_line(process, arguments[0], ready))
-    finally:
-        # A stopped process would not see SIGTERM.
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
+    ) as process:
         try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+            yield Role(process, () if ready is None else _first_line(process, arguments[0], ready))
+        finally:
+            process.terminate()
+            # A paused process ends when it continues.
+            process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
             process.kill()
-            process.wait(_STOP_SECONDS)
 
 
 def _first_line(process: subprocess.Popen[str], role: str, ready: str) -> tuple[str, ...]:

@@ -104,6 +104,8 @@ def test_every_make_target_exists(arguments: list[str]) -> None:
 def test_what_python_runs_exists(arguments: list[str]) -> None:
     if arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]) is not None
+    elif arguments[0] == "-c":
+        ast.parse(arguments[1])
     else:
         assert (ROOT / arguments[0]).is_file()
 
