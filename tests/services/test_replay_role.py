@@ -24,6 +24,7 @@ from services.replay.reader import TEACHER_TABLE, ReplayReader
 from services.replay.role import ReplayRole
 from services.replay.standing import EMPTY
 from services.replay.writer import ReplayWriter
+from tests.support.patience import PATIENCE_SECONDS
 
 LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2)
 
@@ -48,12 +49,12 @@ class Shard:
             frame = np.full((2, 2), step, np.uint8)
             writer.append(0, StepRow(frame, 0, 0.0, step == steps - 1, values))
         writer.end_episode(0, None)
-        assert writer.flush(timeout_seconds=20)
+        assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
         writer.close()
 
     def sample(self) -> None:
         reader = ReplayReader(self.role.address, LAYOUT, 0.99, 4)
-        reader.sample(TEACHER_TABLE, timeout_seconds=20)
+        reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS)
         reader.close()
 
     @property
@@ -223,7 +224,7 @@ def test_a_shard_that_starts_again_serves_the_newest_tables_that_can_be_loaded(
 def test_health_says_when_tables_are_served(shard: Shard) -> None:
     with grpc.insecure_channel(shard.control) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 

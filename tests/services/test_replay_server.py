@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -25,6 +26,7 @@ from services.replay.server import ReplayServer, build_replay
 from services.replay.writer import ReplayWriter, WriterOptions, WriterStopped
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
 EMPTY = TableCounts(size=0, inserted=0, sampled=0, takes_inserts=True, gives_samples=False)
@@ -64,15 +66,15 @@ def write_steps(server: ReplayServer, table: str, count: int) -> None:
     for number in range(count):
         writer.append(0, step(number))
     writer.end_episode(0, step(count).frame)
-    assert writer.flush(timeout_seconds=20)
+    assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
     writer.close()
 
 
 def wait_until_steady(server: ReplayServer) -> TableCounts:
-    """The student's counts once they no longer change."""
+    """The student's counts once they have not changed for a second."""
     counts = EMPTY
     for _ in range(100):
-        time.sleep(0.3)
+        time.sleep(1.0)
         newest = table_counts(server.address)[STUDENT_TABLE]
         if newest == counts and newest != EMPTY:
             return counts
@@ -104,25 +106,32 @@ def test_a_fast_writer_waits_and_samples_keep_to_the_ratio(tmp_path: Path) -> No
 
     reader = ReplayReader(server.address, LAYOUT, 0.99, 8)
     for _ in range(40):
-        reader.sample(STUDENT_TABLE, timeout_seconds=20)
+        reader.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS)
         now = table_counts(server.address)[STUDENT_TABLE]
         assert abs(4 * now.inserted - now.sampled - 80) <= 40 + 4
     # What is sampled and not yet in a batch is bounded: 3 batches of 8.
     assert 320 <= wait_until_steady(server).sampled <= 320 + 24
 
     stop.set()
-    assert stopped.wait(5)
+    assert stopped.wait(PATIENCE_SECONDS)
     thread.join()
     # No more inserts: the reader drains its share, down to error 40 and what it fetched ahead.
     batches = 40
-    with pytest.raises(ReplayTimeout):
-        while True:
+
+    def is_drained() -> bool:
+        nonlocal batches
+        with contextlib.suppress(ReplayTimeout):
             reader.sample(STUDENT_TABLE, timeout_seconds=0.5)
             batches += 1
+        last = table_counts(server.address)[STUDENT_TABLE]
+        # However often the rate limiter made the reader wait, no sample was lost on the way.
+        return 4 * last.inserted - last.sampled == 40 and batches == last.sampled // 8
+
+    wait_until(is_drained, "every sample has come")
+    with pytest.raises(ReplayTimeout):
+        reader.sample(STUDENT_TABLE, timeout_seconds=0.5)
     last = table_counts(server.address)[STUDENT_TABLE]
     assert 4 * last.inserted - last.sampled == 40
-    # However often the rate limiter made the reader wait, no sample was lost on the way.
-    assert batches == last.sampled // 8
     assert last.takes_inserts and not last.gives_samples
     reader.close()
     writer.close()
@@ -136,8 +145,10 @@ def test_a_restart_restores_exactly_the_commit_and_not_what_came_after(tmp_path:
     write_steps(server, STUDENT_TABLE, 25)
     reader = ReplayReader(server.address, LAYOUT, 0.99, 4)
     for _ in range(5):
-        reader.sample(STUDENT_TABLE, timeout_seconds=20)
+        reader.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS)
     reader.close()
+    # What was on its way to the reader counts as sampled, too.
+    wait_until_steady(server)
     committed = table_counts(server.address)
     assert committed[STUDENT_TABLE].inserted == 25
     assert committed[STUDENT_TABLE].sampled >= 20
@@ -153,7 +164,10 @@ def test_a_restart_restores_exactly_the_commit_and_not_what_came_after(tmp_path:
     assert table_counts(restored.address) == committed
     assert not uncommitted.exists()
     reader = ReplayReader(restored.address, LAYOUT, 0.99, 8)
-    frames = [reader.sample(TEACHER_TABLE, 20).batch.observation[:, 0, 0, -1] for _ in range(20)]
+    frames = [
+        reader.sample(TEACHER_TABLE, PATIENCE_SECONDS).batch.observation[:, 0, 0, -1]
+        for _ in range(20)
+    ]
     # The teacher's 7 steps and nothing else; 160 draws miss one with probability 1e-10.
     assert set(np.concatenate(frames).tolist()) == set(range(7))
     reader.close()
@@ -262,7 +276,7 @@ def test_tensorflow_fetches_on_one_thread_and_takes_no_gpu(tmp_path: Path) -> No
     server = started(config(tmp_path))
     write_steps(server, TEACHER_TABLE, 10)
     reader = ReplayReader(server.address, LAYOUT, 0.99, 4)
-    reader.sample(TEACHER_TABLE, timeout_seconds=20)
+    reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS)
     assert tf.config.get_visible_devices("GPU") == []
     reader.close()
     server.stop()
