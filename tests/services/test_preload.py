@@ -119,10 +119,10 @@ def items_in(
     sampler = client.NewSampler(table, -1, 100)
     found: dict[int, dict[str, NDArray[Any]]] = {}
     while len(found) < size:
-        key, _, _, _, *columns = sampler.GetNextTrajectory()
+        # Key, probability, size of the table, priority, times sampled; then the columns.
+        key, _, _, _, _, *columns = sampler.GetNextTrajectory()
         named = zip(layout.item_columns(), columns, strict=True)
         found[int(key)] = {name: np.asarray(column) for name, column in named}
-    sampler.Close()
     return list(found.values())
 
 
