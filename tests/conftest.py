@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -33,6 +34,12 @@ def _compile_fast() -> None:
 
 
 _compile_fast()
+
+# Hypothesis also fails an example for its time, which says nothing on a loaded machine.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

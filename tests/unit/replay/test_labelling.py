@@ -21,6 +21,7 @@ from services.replay import labelling
 from services.replay.labelling import LabelledChunk, labelled_chunks
 from services.replay.labels import LabelManifest, Labels
 from services.shared.errors import UserError
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[3]
 STACK = 3
@@ -227,7 +228,7 @@ for chunk in these.labelled_chunks(rows, kept, teacher.ask):
 
 def test_after_a_kill_the_pass_goes_on_from_what_is_on_disk(tmp_path: Path) -> None:
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, __file__, str(tmp_path)], cwd=ROOT, timeout=60
+        [sys.executable, "-c", KILLED, __file__, str(tmp_path)], cwd=ROOT, timeout=PATIENCE_SECONDS
     )
     assert killed.returncode == -signal.SIGKILL
     done = json.loads((tmp_path / "progress.json").read_text())["rows"]
