@@ -35,9 +35,15 @@ def _compile_fast() -> None:
 
 _compile_fast()
 
-# Hypothesis also fails an example for its time, which says nothing on a loaded machine.
+# Hypothesis also fails an example for its time, which says nothing on a loaded machine. Fixtures
+# that examples share are meant to be shared.
 hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "patient",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
 )
 hypothesis.settings.load_profile("patient")
 

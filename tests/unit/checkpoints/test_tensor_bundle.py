@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -174,7 +174,7 @@ def test_all_that_is_read_at_once_is_bounded(small: Path, monkeypatch: pytest.Mo
         read_tensor_bundle(small)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(data=st.data())
 def test_damaged_files_are_refused_or_give_the_same_values(
     data: st.DataObject, tmp_path: Path
@@ -197,7 +197,7 @@ def test_damaged_files_are_refused_or_give_the_same_values(
     assert {name: array.tolist() for name, array in found.items()} == {"a": [*range(6)], "b": 3}
 
 
-@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500)
 @given(data=st.data())
 def test_an_index_that_lies_under_a_right_checksum_is_refused_or_read_within_its_files(
     data: st.DataObject, small: Path

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE, fetched_game
@@ -48,7 +48,7 @@ SOURCE = FetchedSource(
         st.builds(made, st.integers(0, 10**9 - 1), DIGESTS, has_replay=st.booleans()), max_size=4
     )
 )
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 def test_a_source_is_read_as_it_was_written(
     tmp_path: Path, checkpoints: list[FetchedCheckpoint]
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_source_that_is_none_is_refused_with_what_to_do(tmp_path: Path, text: 
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 def test_any_other_bytes_are_refused_too(tmp_path: Path, text: bytes) -> None:
     (tmp_path / SOURCE_FILE).write_bytes(text)
     with pytest.raises(UserError):

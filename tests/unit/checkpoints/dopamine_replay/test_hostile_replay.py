@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
@@ -327,9 +327,7 @@ def _refused_or_read(read: Callable[[Path], object], content: bytes) -> None:
             assert str(path) in str(error)
 
 
-FUZZ = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(max_examples=300, deadline=None)
 
 
 def _read_column(path: Path) -> None:
