@@ -677,7 +677,6 @@ def test_two_shards_are_learned_from_counted_and_committed_as_one(
         second.stop()
 
 
-@pytest.mark.slow
 def is_gone(progress: Callable[[], Progress]) -> bool:
     try:
         progress()
@@ -686,6 +685,7 @@ def is_gone(progress: Callable[[], Progress]) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("farewell_seconds", [0.5, None])
 def test_a_finished_learner_answers_for_as_long_as_it_is_told_to(
     unbound: Workplace, farewell_seconds: float | None

@@ -63,3 +63,19 @@ def test_a_skip_says_what_the_machine_lacks() -> None:
 
 def test_nothing_else_skips_and_least_of_all_a_package_of_the_lock() -> None:
     assert uses("pytest.importorskip", "pytest.mark.skip", "pytest.mark.skipif") == []
+
+
+def is_mark(decorator: ast.expr) -> bool:
+    return ast.unparse(decorator).startswith("pytest.mark.")
+
+
+def test_marks_stand_on_tests_where_pytest_reads_them() -> None:
+    ignored = [
+        f"{path.relative_to(TESTS)}:{node.lineno} {node.name}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and any(is_mark(decorator) for decorator in node.decorator_list)
+        and not node.name.startswith(("test_", "Test"))
+    ]
+    assert ignored == []
