@@ -140,7 +140,7 @@ def read_provenance(run: Path) -> Provenance | None:
 def _this_session() -> Session:
     program = Path(sys.argv[0]).name
     return Session(
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         command=shlex.join([program, *sys.argv[1:]]),
         code_version=code_version(),
         packages=package_versions(),
