@@ -2,9 +2,8 @@
 
     Reverb table --samples--> TrajectoryDataset --blocks of rows--> queue --> wait_for, take
 
-A dataset ends when the rate limiter has given nothing for a while; it is then started again. That
-is where the stream looks whether it has been closed: a read that waits for the rate limiter has no
-other end. A read that waits for a server that is gone ends when the server is back.
+A read waits for the rate limiter, or for a server that is gone, as long as it takes; `close`
+cancels it.
 """
 
 from __future__ import annotations
@@ -19,12 +18,18 @@ import reverb
 import tensorflow as tf
 from numpy.typing import NDArray
 
+# Not public, and the only way to cancel a read from outside.
+from tensorflow.python.eager.cancellation import (
+    CancellationManager,
+    CancellationManagerContext,
+)
+
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import Columns, ItemLayout
 
-_RATE_LIMITER_SECONDS = 0.2
-"""How long a read waits for the rate limiter before the stream looks whether it is closed."""
 _PUT_POLL_SECONDS = 0.2
+_CLOSE_SECONDS = 10.0
+"""Longest wait for the thread; of a server in the same process Reverb takes up to 3 s to let go."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +89,7 @@ class RowStream:
         self._queue: queue.Queue[Rows | Exception] = queue.Queue(maxsize=blocks_ahead)
         self._held: list[Rows] = []
         self._closed = threading.Event()
+        self._reading = CancellationManager()
         self._dataset = _dataset(address, table, layout, block_rows)
         self._thread = threading.Thread(target=self._run, name=f"replay-{table}", daemon=True)
         self._thread.start()
@@ -121,18 +127,20 @@ class RowStream:
         return concatenate(taken)
 
     def close(self) -> None:
-        """Stop fetching; what has been fetched is dropped."""
+        """Stop fetching, whatever the read waits for; what has been fetched is dropped."""
         self._closed.set()
-        self._thread.join(timeout=5 * _RATE_LIMITER_SECONDS)
+        self._reading.start_cancel()
+        self._thread.join(timeout=_CLOSE_SECONDS)
 
     def _run(self) -> None:
         try:
-            while not self._closed.is_set():
-                for sample in self._dataset:
-                    self._put(_rows(sample))
-                    if self._closed.is_set():
-                        return
-        except tf.errors.OpError as error:
+            # Only what is called as a function can be cancelled.
+            next_block = tf.function(iter(self._dataset).get_next)
+            with CancellationManagerContext(self._reading):
+                while not self._closed.is_set():
+                    self._put(_rows(next_block()))
+        except Exception as error:
+            # The reader of the stream has to hear of it; after `close` there is none.
             self._put(error)
 
     def _put(self, block: Rows | Exception) -> None:
@@ -159,8 +167,6 @@ def concatenate(blocks: list[Rows]) -> Rows:
 
 def _dataset(address: str, table: str, layout: ItemLayout, block_rows: int) -> tf.data.Dataset:
     columns = layout.item_columns()
-    # JAX has the GPU.
-    tf.config.set_visible_devices([], "GPU")
     options = tf.data.Options()
     # Left to itself, TensorFlow fetches ahead more than `samples_ahead` counts, on more threads.
     options.autotune.enabled = False
@@ -173,13 +179,11 @@ def _dataset(address: str, table: str, layout: ItemLayout, block_rows: int) -> t
         shapes={name: tf.TensorShape(shape) for name, (shape, _) in columns.items()},
         max_in_flight_samples_per_worker=block_rows,
         num_workers_per_iterator=1,
-        rate_limiter_timeout_ms=round(1000 * _RATE_LIMITER_SECONDS),
     )
     return dataset.batch(block_rows).with_options(options)
 
 
 def _rows(sample: reverb.ReplaySample) -> Rows:
-    """A batch of the dataset; at the dataset's end it may be a short one."""
     info = sample.info
     return Rows(
         {name: column.numpy() for name, column in sample.data.items()},

@@ -80,7 +80,7 @@ def unpacked_source(export: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     output(sys.executable, "-c", program, folder, cwd=export)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as files:
-        files.extractall(folder, filter="data")
+        files.extractall(folder)
     return folder / archive.name.removesuffix(".tar.gz")
 
 

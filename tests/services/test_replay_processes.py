@@ -93,6 +93,29 @@ def check_priorities(address: str) -> None:
     reader.close()
 
 
+def test_a_reader_can_be_closed_whatever_became_of_its_server(
+    config: ReplayConfig, processes: list[BaseProcess]
+) -> None:
+    address = f"localhost:{config.port}"
+    writer = ReplayWriter(address, TEACHER_TABLE, LAYOUT, 1)
+    for number in range(40):
+        writer.append(0, step(number))
+    assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
+    writer.close()
+    threads = threading.active_count()
+    reader = ReplayReader(address, LAYOUT, 0.99, 32)
+    reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS)
+    with pytest.raises(ReplayTimeout):
+        reader.sample(STUDENT_TABLE, timeout_seconds=0.2)
+    kill(processes.pop())
+    # Until what had been fetched is used up, nothing tells that the server is gone.
+    with pytest.raises(ReplayTimeout):
+        while True:
+            reader.sample(TEACHER_TABLE, timeout_seconds=0.5)
+    reader.close()
+    assert threading.active_count() == threads
+
+
 @pytest.mark.slow
 def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart(
     config: ReplayConfig, processes: list[BaseProcess], tmp_path: Path

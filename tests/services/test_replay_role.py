@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -22,9 +22,9 @@ from services.replay.control_server import ControlServer
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import TEACHER_TABLE, ReplayReader
 from services.replay.role import ReplayRole
-from services.replay.standing import EMPTY
+from services.replay.standing import EMPTY, Standing
 from services.replay.writer import ReplayWriter
-from tests.support.patience import PATIENCE_SECONDS
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2)
 
@@ -124,16 +124,30 @@ def test_tables_of_a_run_whose_learner_has_lost_its_commits_are_not_begun_anew(
     shard.restore(2)
 
 
-def test_a_restore_that_nobody_waits_for_any_more_is_not_done(shard: Shard) -> None:
+def test_a_restore_that_nobody_waits_for_any_more_is_not_done(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shard.insert(3)
     shard.sample()
     incarnation = shard.incarnation
+    restore = shard.role.restore
+    wanted: list[Callable[[], bool]] = []
+
+    def note_and_restore(commit: int, is_wanted: Callable[[], bool]) -> Standing:
+        wanted.append(is_wanted)
+        return restore(commit, is_wanted)
+
+    monkeypatch.setattr(shard.role, "restore", note_and_restore)
     with grpc.insecure_channel(shard.control) as channel:
         stub = replay_pb2_grpc.ReplayStub(channel)
         # As while a checkpoint is written.
-        with shard.role._changing, pytest.raises(grpc.RpcError) as raised:
-            stub.Restore(replay_pb2.RestoreRequest(commit=EMPTY), timeout=0.3)
-    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        with shard.role._changing:
+            call = stub.Restore.future(
+                replay_pb2.RestoreRequest(commit=EMPTY), timeout=PATIENCE_SECONDS
+            )
+            wait_until(lambda: bool(wanted))
+            call.cancel()
+            wait_until(lambda: not wanted[0]())
     # It is this one's turn after the other's.
     assert shard.client.checkpoint(incarnation, commit=1, keep=[])
     assert (shard.incarnation, shard.inserted) == (incarnation, 3)
