@@ -34,7 +34,8 @@ COPY rrl_agents rrl_agents
 COPY services services
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /tmp/wheel . \
     && pip --python /opt/rrl/bin/python install --no-cache-dir --no-deps --no-index \
-       --target /opt/code /tmp/wheel/*.whl
+       --target /opt/code /tmp/wheel/*.whl \
+    && PYTHONPATH=/opt/code /opt/rrl/bin/python -c "from services.launcher.launchpad_without_courier import launchpad"
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="rrl training" \

@@ -3,17 +3,24 @@
 #
 # PyPI has it for CPython 3.10 only. Its package `launchpad` is pure Python; only its package
 # `courier` is bound to 3.10, which this project never uses (services/launcher/
-# launchpad_without_courier). So the official wheel is downloaded, held to its hash, and retagged.
+# launchpad_without_courier). So the official wheel is downloaded, held to its hash, and packed again
+# without `courier` and with a tag that says so.
 #
 #   PYTHON   has pip and wheel
-#   FOLDER   where the wheel goes
+#   FOLDER   where the wheel goes; made if it is missing
 set -euo pipefail
 python=$1 folder=$2
 wheel='dm-launchpad==0.5.2 --hash=sha256:ddad35efce120d8e8b4b1d65c9d8a1db9fef371606acd4548d1286100aa22b85'
 
-mkdir -p "$folder"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: \
   --python-version 3.10 --implementation cp --abi cp310 --platform manylinux2014_x86_64 \
-  --require-hashes -r <(printf '%s\n' "$wheel") -d "$folder"
+  --require-hashes -r <(printf '%s\n' "$wheel") -d "$work"
+"$python" -m wheel unpack -d "$work" "$work"/dm_launchpad-*.whl > /dev/null
+rm -r "$work"/dm_launchpad-*.whl "$work"/dm_launchpad-0.5.2/courier
+"$python" -m wheel pack -d "$work" "$work"/dm_launchpad-0.5.2 > /dev/null
 "$python" -m wheel tags --remove --python-tag py3 --abi-tag none --platform-tag any \
-  "$folder"/dm_launchpad-0.5.2-cp310-*.whl > /dev/null
+  "$work"/dm_launchpad-*.whl > /dev/null
+mkdir -p "$folder"
+mv "$work"/dm_launchpad-*.whl "$folder"

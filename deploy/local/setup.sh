@@ -15,7 +15,7 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 # The folder counts, too: scripts in an environment carry its path.
-fingerprint() { { pwd; cat "$lock" pyproject.toml deploy/local/*.sh; } | cksum; }
+fingerprint() { { pwd; cat "$lock" pyproject.toml deploy/local/setup.sh deploy/local/launchpad.sh; } | cksum; }
 
 is_cpython_311() {
   "$1" -c 'import sys, ssl, venv, ctypes

@@ -105,7 +105,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from absl import flags
 
-    from services.launcher.launchpad_without_courier import PythonProcess
+    from services.launcher.launchpad_without_courier import PROCESS_ENVIRONMENT, PythonProcess
     from services.launcher.launchpad_without_courier import launchpad as lp
     from services.launcher.program import make_program
 
@@ -118,7 +118,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
         role: PythonProcess(
             # Roles end by themselves; it is the launcher that loses patience.
             args={"lp_termination_notice_secs": -1},
-            env=dict(experiment.process_environment(role)),
+            env=PROCESS_ENVIRONMENT | experiment.process_environment(role),
         )
         for role in program.groups
     }

@@ -1,7 +1,7 @@
-"""Launchpad without its native RPC library, which is bound to CPython 3.10.
+"""Launchpad without its native RPC library, which is bound to CPython 3.10: import it from here.
 
-Import it from here. The processes it starts run Launchpad's own script, which imports Launchpad
-before any code of ours: they find the stand-in on their PYTHONPATH.
+The processes it starts run Launchpad's own script, which imports Launchpad before any code of ours:
+`PROCESS_ENVIRONMENT` lets them find the stand-in.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from pathlib import Path
 
 _FOLDER = str(Path(__file__).parent)
 
-sys.path.insert(0, _FOLDER)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_FOLDER, os.environ.get("PYTHONPATH"))))
+PROCESS_ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join(filter(None, (_FOLDER, os.environ.get("PYTHONPATH"))))
+}
+"""What a process of Launchpad needs in its environment."""
+
+if _FOLDER not in sys.path:
+    sys.path.insert(0, _FOLDER)
 
 import launchpad  # noqa: E402
 from launchpad.nodes.python.local_multi_processing import PythonProcess  # noqa: E402
 
-__all__ = ["PythonProcess", "launchpad"]
+__all__ = ["PROCESS_ENVIRONMENT", "PythonProcess", "launchpad"]
