@@ -166,14 +166,16 @@ def _bare_update(
     network_config: NetworkConfig, spec: EnvironmentSpec, batch: Batch
 ) -> Callable[[], jax.Array]:
     """The update on a batch that is on the device; each call goes on from the last one's state."""
-    recipe = make_recipe(METHOD)
+    recipe, student = make_recipe(METHOD), StudentConfig()
     network = make_network(network_config, spec.num_actions)
-    update = make_update_step(network, recipe.terms, recipe.q_learning.optimiser, StudentConfig())
+    update = make_update_step(network, recipe.terms, recipe.q_learning.optimiser, student)
     params = initial_params(network, jax.random.key(0), spec.observation_shape)
     state = initial_train_state(params, recipe.q_learning.optimiser)
     on_device: Batch = jax.device_put(batch)
-    weights = {term.name: np.float32(term.coefficient) for term in recipe.terms}
-    learning_rate = np.float32(recipe.learning_rate(Progress(random_return=-20.7)))
+    progress = Progress(random_return=-20.7, teacher_return=20.0, stage=Stage.OFFLINE)
+    factors = recipe.term_weights(progress, network_config, student)
+    weights = {name: np.float32(factor) for name, factor in factors.items()}
+    learning_rate = np.float32(recipe.learning_rate(progress))
     period = np.int32(recipe.target_update_period(Stage.OFFLINE))
     key = jax.random.key(1)
 

@@ -14,7 +14,7 @@ from rrl_agents.behaviour.guide import Guide
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.schedules.exploration_epsilon import linear_decay
 from rrl_agents.students.config import StudentConfig
-from rrl_agents.training.balance import balanced_terms
+from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.training.objective import Term
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Progress, Stage
@@ -92,13 +92,20 @@ class Recipe:
         beginning = Progress(random_return=random_return)
         return self.needs_teacher(beginning) or self.teacher_acts(actor_steps=0)
 
-    def for_student(self, network: NetworkConfig, student: StudentConfig) -> Recipe:
-        """The recipe with the coefficients that its terms have beside a student's TD loss."""
-        return dataclasses.replace(self, terms=balanced_terms(self.terms, network, student))
+    def term_weights(
+        self, progress: Progress, network: NetworkConfig, student: StudentConfig
+    ) -> dict[str, float]:
+        """Factor of each term in a student's loss: its schedule times its coefficient.
 
-    def term_weights(self, progress: Progress) -> dict[str, float]:
-        """Factor of each term in the loss: its schedule times its coefficient."""
-        return {term.name: term.coefficient * term.weight(progress) for term in self.terms}
+        Args:
+            progress: Of the run.
+            network: The student's network.
+            student: How it learns; with the network it says how large its TD loss is.
+        """
+        return {
+            term.name: balanced_coefficient(term, network, student) * term.weight(progress)
+            for term in self.terms
+        }
 
     def exploration(self, *, noisy: bool) -> Callable[[int], float]:
         """Exploration rate of the actors, `actor_steps -> epsilon`.

@@ -8,41 +8,32 @@ loss sums: all of QR-DQN's, those that IQN draws.
 
 from __future__ import annotations
 
-import dataclasses
-
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.objective import Term
 
 
-def balanced_terms(
-    terms: tuple[Term, ...], network: NetworkConfig, student: StudentConfig
-) -> tuple[Term, ...]:
-    """The terms of a method with the coefficients that they have for a student.
+def balanced_coefficient(term: Term, network: NetworkConfig, student: StudentConfig) -> float:
+    """The coefficient that a term has beside a student's TD loss.
 
     Args:
-        terms: Of the method.
+        term: Of a method.
         network: The student's network.
         student: How it learns.
 
     Returns:
-        The same terms; those that follow the TD loss have their coefficient, or that of categorical
-        students, times the number of losses that the student's TD loss sums.
+        The term's own coefficient, or the one for categorical students; of a term that follows the
+        TD loss, times the number of losses that the student's TD loss sums.
     """
-    scale = td_losses_summed(network, student)
-    return tuple(_balanced(term, network.head, scale) for term in terms)
+    coefficient = term.coefficient
+    if network.head == "categorical" and term.categorical_coefficient is not None:
+        coefficient = term.categorical_coefficient
+    return (
+        coefficient * td_losses_summed(network, student) if term.follows_td_scale else coefficient
+    )
 
 
 def td_losses_summed(network: NetworkConfig, student: StudentConfig) -> int:
     """How many losses of one quantile the TD loss of a row sums; 1 of other heads."""
     counts = {"quantile": network.num_atoms, "implicit_quantile": student.quantile_samples}
     return counts.get(network.head, 1)
-
-
-def _balanced(term: Term, head: str, scale: int) -> Term:
-    if not term.follows_td_scale:
-        return term
-    coefficient = term.coefficient
-    if head == "categorical" and term.categorical_coefficient is not None:
-        coefficient = term.categorical_coefficient
-    return dataclasses.replace(term, coefficient=coefficient * scale, categorical_coefficient=None)

@@ -53,7 +53,7 @@ class Term:
         categorical_coefficient: The same beside the cross-entropy of a categorical student; None
             for `coefficient`.
         follows_td_scale: Whether the term is to keep its balance with the TD loss of any student
-            (`balanced_terms`); False of the TD loss itself.
+            (`balanced_coefficient`); False of the TD loss itself.
         needs_teacher: Whether only rows with a teacher's answer count.
     """
 

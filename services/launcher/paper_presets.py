@@ -17,7 +17,6 @@ from rrl_agents.reincarnation.jsrl import JsrlConfig
 from rrl_agents.reincarnation.offline_pretraining import OfflinePretrainingConfig, RehearsalConfig
 from rrl_agents.reincarnation.qdagger import KickstartingConfig, QDaggerConfig, WeaningConfig
 from rrl_agents.reincarnation.registry import MethodConfig
-from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment_config import ExperimentConfig
@@ -56,10 +55,7 @@ def _experiment(method: MethodConfig, student: str, *, iterations: int) -> Exper
 
 
 def _qdagger_rainbow(student: str) -> ExperimentConfig:
-    method = QDaggerConfig(
-        distillation=DistillationConfig(coefficient=1.0), weaning=_LONGER_WEANING
-    )
-    return _experiment(method, student, iterations=15)
+    return _experiment(QDaggerConfig(weaning=_LONGER_WEANING), student, iterations=15)
 
 
 _DRQ = QLearningConfig(

@@ -101,7 +101,7 @@ class Learner:
         self._telemetry = telemetry or LearnerMetrics(CollectorRegistry())
         self._unusable = frozenset(unusable)
         self._log = logging.getLogger(__name__)
-        self._recipe = make_recipe(config.method).for_student(config.network, config.student)
+        self._recipe = make_recipe(config.method)
         network = make_network(config.network, config.spec.num_actions)
         self._update = make_update_step(
             network, self._recipe.terms, self._recipe.q_learning.optimiser, config.student
@@ -453,7 +453,7 @@ class Learner:
         finally:
             self._telemetry.sampled(time.monotonic() - began)
         batch = drawn.sample.batch
-        weights = self._recipe.term_weights(before)
+        weights = self._recipe.term_weights(before, self._config.network, self._config.student)
         learning_rate = self._recipe.learning_rate(before)
         self._state, metrics = self._update(
             self._state,

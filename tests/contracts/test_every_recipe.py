@@ -25,7 +25,8 @@ from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial
 from rrl_agents.training.update_step import UpdateStep, make_update_step
 from rrl_agents.types import Batch, Progress, Stage
 
-NETWORK = make_network(NetworkConfig(name="mlp", features=(16,)), 3)
+MLP = NetworkConfig(name="mlp", features=(16,))
+NETWORK = make_network(MLP, 3)
 BEGINNING = Progress(random_return=-20.0, teacher_return=20.0)
 KEY = jax.random.key(0)
 DQN = StudentConfig()
@@ -90,7 +91,7 @@ def _run(
     batch: Batch,
     progress: Progress = BEGINNING,
 ) -> TrainState:
-    weights = recipe.term_weights(progress)
+    weights = recipe.term_weights(progress, MLP, DQN)
     return step(state, batch, weights, recipe.learning_rate(progress), 100, KEY)[0]
 
 
@@ -106,7 +107,7 @@ def test_schedules_stay_finite_and_in_range_over_a_whole_run(method: str) -> Non
         weaned = dataclasses.replace(progress, weaning_weight=recipe.weaning_weight(progress))
         assert 0.0 <= weaned.weaning_weight <= 1.0
         assert all(0.0 <= term.weight(weaned) <= 1.0 for term in recipe.terms)
-        assert all(np.isfinite(weight) for weight in recipe.term_weights(weaned).values())
+        assert all(np.isfinite(weight) for weight in recipe.term_weights(weaned, MLP, DQN).values())
         assert 0.0 < recipe.learning_rate(weaned) < 1.0
         assert 0.0 <= recipe.exploration(noisy=False)(weaned.actor_steps) <= 1.0
         assert 0.0 <= recipe.teacher_share(weaned) <= 1.0
@@ -269,7 +270,7 @@ def _behaviour(recipe: Recipe) -> list[Any]:
         td_loss=jnp.float32(0.7),
         teacher_q=jnp.float32([0.5, 0.4, 0.3]),
     )
-    weights = recipe.term_weights(BEGINNING)
+    weights = recipe.term_weights(BEGINNING, MLP, DQN)
     guide = recipe.guide
     seen: list[Any] = [
         [weights[term.name] * float(term.loss(row)) for term in recipe.terms],

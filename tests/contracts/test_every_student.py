@@ -75,11 +75,11 @@ def _batch(shape: tuple[int, ...], seed: int) -> Batch:
     )
 
 
-def _arguments(
-    recipe: Recipe, shape: tuple[int, ...], progress: Progress, seed: int
-) -> tuple[Any, ...]:
+def _arguments(student: str, recipe: Recipe, progress: Progress, seed: int) -> tuple[Any, ...]:
     """What an update takes beside the state."""
-    weights = {name: np.float32(w) for name, w in recipe.term_weights(progress).items()}
+    network, learning, shape = _small(student)
+    factors = recipe.term_weights(progress, network, learning)
+    weights = {name: np.float32(factor) for name, factor in factors.items()}
     rate = np.float32(recipe.learning_rate(progress))
     return _batch(shape, seed), weights, rate, np.int32(2 + seed), jax.random.key(seed)
 
@@ -116,13 +116,12 @@ def _parameters_without_gradient(student: str, method: str) -> set[str]:
 @pytest.mark.parametrize("student", sorted(STUDENTS))
 def test_a_student_learns_by_a_method(student: str, method: str) -> None:
     recipe = make_recipe(METHODS[method].config_class())
-    shape = _small(student)[-1]
     before = _initial_params(student)
     state = initial_train_state(before, recipe.q_learning.optimiser)
-    first = _arguments(recipe, shape, OFFLINE, seed=0)
+    first = _arguments(student, recipe, OFFLINE, seed=0)
     update = _compiled(student, recipe, state, first)
     metrics: UpdateMetrics
-    for arguments in (first, *(_arguments(recipe, shape, ONLINE, seed) for seed in (1, 2))):
+    for arguments in (first, *(_arguments(student, recipe, ONLINE, seed) for seed in (1, 2))):
         state, metrics = update(state, *arguments)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
         assert metrics.priorities.shape == (ROWS,)
@@ -140,9 +139,8 @@ def test_a_student_learns_by_a_method(student: str, method: str) -> None:
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(student: str) -> None:
     """Noise, shifts and quantile levels follow from the run's key and the count of updates."""
     recipe = make_recipe(METHODS["qdagger"].config_class())
-    shape = _small(student)[-1]
     state = initial_train_state(_initial_params(student), recipe.q_learning.optimiser)
-    arguments = _arguments(recipe, shape, ONLINE, seed=0)
+    arguments = _arguments(student, recipe, ONLINE, seed=0)
     update = _compiled(student, recipe, state, arguments)
     state, _ = update(state, *arguments)
     saved = jax.device_get(state)

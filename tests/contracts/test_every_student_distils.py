@@ -110,14 +110,15 @@ def shares_of_the_teachers_choices(student: str, *, balanced: bool = True) -> li
     """Share of states with the teacher's best action, after each fifth of the updates."""
     config, learning = small_student(student)
     recipe = qdagger(QDaggerConfig())
-    if balanced:
-        recipe = recipe.for_student(config, learning)
+    factors = recipe.term_weights(OFFLINE, config, learning)
+    if not balanced:
+        factors = {term.name: term.coefficient * term.weight(OFFLINE) for term in recipe.terms}
     optimiser = recipe.q_learning.optimiser
     network = make_network(config, NUM_ACTIONS)
     params = initial_params(network, jax.random.key(0), (ROWS, COLUMNS, 1))
     state = initial_train_state(params, optimiser)
     update = make_update_step(network, recipe.terms, optimiser, learning)
-    weights = {name: np.float32(weight) for name, weight in recipe.term_weights(OFFLINE).items()}
+    weights = {name: np.float32(weight) for name, weight in factors.items()}
     states = every_state()
     best = teacher_values(states)
     play = RecordedPlay(recipe.q_learning.n_step, recipe.q_learning.discount)

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from rrl_agents.behaviour.guide import GuideTurns
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.jsrl import JsrlConfig
 from rrl_agents.reincarnation.qdagger import DaggerConfig, QlDaggerConfig
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import Progress, Stage
 from services.launcher.paper_presets import PAPER_PRESETS
 
@@ -26,6 +28,7 @@ RELEASED: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "oracles" / "released_methods.json").read_text()
 )
 # Scores are normalised: 0 is the random policy, 1 the teacher.
+DQN = (NetworkConfig(), StudentConfig())
 ONLINE = Progress(random_return=0.0, teacher_return=1.0, stage=Stage.ONLINE)
 
 
@@ -85,7 +88,7 @@ def test_ablations_are_the_released_codes_which_are_never_weaned(name: str, reci
     rows = RELEASED["weaning"][name]["rows"]
     expected = [(weight, pytest.approx(rate)) for _, _, weight, rate in rows]
     assert _weaned(recipe, rows) == expected
-    assert recipe.term_weights(ONLINE)["td"] == RELEASED["td_coefficient"][name]
+    assert recipe.term_weights(ONLINE, *DQN)["td"] == RELEASED["td_coefficient"][name]
 
 
 def test_dqfds_margin_has_lambda_where_the_released_code_squares_it() -> None:
@@ -94,7 +97,7 @@ def test_dqfds_margin_has_lambda_where_the_released_code_squares_it() -> None:
     for weight, factor in zip(recorded["lambda"], recorded["factor"], strict=True):
         progress = dataclasses.replace(ONLINE, weaning_weight=weight)
         assert factor == pytest.approx(weight**2, abs=1e-3)
-        assert recipe.term_weights(progress)["margin"] == weight
+        assert recipe.term_weights(progress, *DQN)["margin"] == weight
 
 
 def test_jsrls_teacher_begins_with_one_to_k_steps() -> None:

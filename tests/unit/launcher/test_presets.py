@@ -14,7 +14,7 @@ import pytest
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
-from rrl_agents.training.balance import balanced_terms
+from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
@@ -134,9 +134,11 @@ def _found(name: str) -> dict[str, Any]:
     """The preset's settings; the distillation's coefficient is the one its student gets."""
     config = PAPER_PRESETS[name].config
     found = known_settings(config)
-    for term in balanced_terms(make_recipe(config.method).terms, config.network, config.student):
+    for term in make_recipe(config.method).terms:
         if term.name == "distillation":
-            found["method.distillation.coefficient"] = term.coefficient
+            found["method.distillation.coefficient"] = balanced_coefficient(
+                term, config.network, config.student
+            )
     return found
 
 

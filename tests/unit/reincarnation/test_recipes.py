@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.dqfd import DqfdConfig, dqfd
 from rrl_agents.reincarnation.fine_tuning import FineTuningConfig, fine_tuning
 from rrl_agents.reincarnation.jsrl import JsrlConfig, jsrl
@@ -36,9 +37,11 @@ from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig, tabula_rasa
 from rrl_agents.reincarnation.terms import DistillationConfig
+from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Progress, Stage
 
+DQN = (NetworkConfig(), StudentConfig())
 ONLINE = Progress(random_return=-20.0, teacher_return=20.0, stage=Stage.ONLINE)
 
 
@@ -46,7 +49,7 @@ def test_qdagger_distils_with_full_weight_offline_on_the_teachers_data() -> None
     recipe = qdagger(QDaggerConfig())
     offline = dataclasses.replace(ONLINE, stage=Stage.OFFLINE, online_return=10.0)
     assert recipe.weaning_weight(offline) == 1.0
-    assert recipe.term_weights(offline) == {"td": 1.0, "distillation": 3.0}
+    assert recipe.term_weights(offline, *DQN) == {"td": 1.0, "distillation": 3.0}
     assert recipe.learning_rate(offline) == 1e-4
     assert recipe.teacher_share(offline) == 1.0
     assert recipe.offline_updates == 1_000_000
@@ -57,7 +60,7 @@ def test_qdagger_weans_online_by_the_score_on_the_students_data() -> None:
     halfway = dataclasses.replace(ONLINE, online_return=0.0)
     progress = dataclasses.replace(halfway, weaning_weight=recipe.weaning_weight(halfway))
     # Score 1/2: lambda 1/2, distillation 3 / 2, rate (1e-4 + 1e-5) / 2.
-    assert recipe.term_weights(progress) == {"td": 1.0, "distillation": 1.5}
+    assert recipe.term_weights(progress, *DQN) == {"td": 1.0, "distillation": 1.5}
     assert recipe.learning_rate(progress) == pytest.approx(5.5e-5)
     assert recipe.teacher_share(progress) == 0.0
     assert recipe.needs_teacher(progress)
@@ -74,7 +77,7 @@ def test_qdaggers_target_network_follows_both_clocks() -> None:
 
 def test_tabula_rasa_is_one_step_q_learning_without_a_teacher() -> None:
     recipe = tabula_rasa(TabulaRasaConfig())
-    assert recipe.term_weights(ONLINE) == {"td": 1.0}
+    assert recipe.term_weights(ONLINE, *DQN) == {"td": 1.0}
     assert recipe.learning_rate(ONLINE) == pytest.approx(6.25e-5)
     assert recipe.q_learning.n_step == 1
     assert recipe.offline_updates == 0
@@ -88,13 +91,13 @@ def test_kickstarting_is_qdagger_without_its_offline_stage() -> None:
     for online_return in (None, 0.0, 30.0):
         progress = dataclasses.replace(ONLINE, online_return=online_return)
         assert recipe.weaning_weight(progress) == original.weaning_weight(progress)
-        assert recipe.term_weights(progress) == original.term_weights(progress)
+        assert recipe.term_weights(progress, *DQN) == original.term_weights(progress, *DQN)
         assert recipe.learning_rate(progress) == original.learning_rate(progress)
 
 
 def test_dagger_alone_gives_the_td_loss_no_weight() -> None:
     recipe = dagger(DaggerConfig())
-    assert recipe.term_weights(ONLINE) == {"td": 0.0, "distillation": 3.0}
+    assert recipe.term_weights(ONLINE, *DQN) == {"td": 0.0, "distillation": 3.0}
     assert recipe.offline_updates == 1_000_000
 
 
@@ -108,7 +111,7 @@ def test_neither_score_nor_time_weans_an_ablation(recipe: Recipe) -> None:
 
 def test_ql_dagger_keeps_both_terms() -> None:
     recipe = ql_dagger(QlDaggerConfig())
-    assert recipe.term_weights(ONLINE) == {"td": 1.0, "distillation": 3.0}
+    assert recipe.term_weights(ONLINE, *DQN) == {"td": 1.0, "distillation": 3.0}
     assert recipe.offline_updates == 1_000_000
 
 
@@ -117,7 +120,7 @@ def test_dqfd_weans_the_margin_by_the_score() -> None:
     # Score 1/2.
     halfway = dataclasses.replace(ONLINE, online_return=0.0)
     progress = dataclasses.replace(halfway, weaning_weight=recipe.weaning_weight(halfway))
-    assert recipe.term_weights(progress) == {"td": 1.0, "margin": 0.5}
+    assert recipe.term_weights(progress, *DQN) == {"td": 1.0, "margin": 0.5}
     assert recipe.learning_rate(progress) == 1e-4
     assert recipe.q_learning.n_step == 1 and recipe.offline_updates == 1_000_000
 
@@ -129,7 +132,7 @@ def test_jsrl_lets_the_teacher_begin_with_a_horizon_that_shrinks_each_iteration(
     horizons = [recipe.guide.horizon(250_000 * iteration) for iteration in range(4)]
     assert horizons == [100, 80, 64, 51]
     assert recipe.guide.share(0) == 0.0
-    assert recipe.term_weights(ONLINE) == {"td": 1.0}
+    assert recipe.term_weights(ONLINE, *DQN) == {"td": 1.0}
     assert recipe.learning_rate(ONLINE) == 6.25e-5
     assert not recipe.needs_teacher(ONLINE) and recipe.teacher_acts(actor_steps=0)
 
@@ -151,8 +154,8 @@ def test_pretraining_is_conservative_offline_and_plain_online(
     recipe: Recipe, online_share: float
 ) -> None:
     offline = dataclasses.replace(ONLINE, stage=Stage.OFFLINE)
-    assert recipe.term_weights(offline) == {"td": 1.0, "conservative": 1.0}
-    assert recipe.term_weights(ONLINE) == {"td": 1.0, "conservative": 0.0}
+    assert recipe.term_weights(offline, *DQN) == {"td": 1.0, "conservative": 1.0}
+    assert recipe.term_weights(ONLINE, *DQN) == {"td": 1.0, "conservative": 0.0}
     assert (recipe.learning_rate(offline), recipe.learning_rate(ONLINE)) == (1e-4, 1e-5)
     assert (recipe.teacher_share(offline), recipe.teacher_share(ONLINE)) == (1.0, online_share)
     assert recipe.fresh_optimiser_online and recipe.syncs_target_before_online

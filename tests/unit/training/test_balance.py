@@ -26,7 +26,7 @@ OFFLINE = Progress(random_return=0.0, teacher_return=1.0, stage=Stage.OFFLINE)
 
 def _weights(recipe: Recipe, student: str) -> dict[str, float]:
     chosen = STUDENTS[student]
-    return recipe.for_student(chosen.network, chosen.learning).term_weights(OFFLINE)
+    return recipe.term_weights(OFFLINE, chosen.network, chosen.learning)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.reincarnation.registry import make_recipe
-from rrl_agents.training.balance import balanced_terms
+from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.training.train_state import OptimiserConfig
 from services.cli.gin.command import translated
 from services.cli.gin.flags import parse_flags
@@ -116,9 +116,11 @@ def comparable(config: ExperimentConfig) -> dict[str, object]:
         if not name.startswith(WHERE_AND_WHOM)
     }
     # A preset may leave it to the student.
-    for term in balanced_terms(make_recipe(config.method).terms, config.network, config.student):
+    for term in make_recipe(config.method).terms:
         if term.name == "distillation":
-            settings["method.distillation.coefficient"] = term.coefficient
+            settings["method.distillation.coefficient"] = balanced_coefficient(
+                term, config.network, config.student
+            )
     return settings
 
 
