@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from services.shared.errors import UserError
-from services.shared.installation import ADVICE, Side
+from services.shared.installation import Side, advice_for
 from services.shared.logging import complain
 
 
@@ -35,9 +35,6 @@ class Command:
     extra: Side = "train"
     role: str | None = None
 
-
-_OURS = ("services", "rrl_agents", "protos")
-"""A module of ours that cannot be found is our own mistake: its traceback stays."""
 
 COMMANDS = {
     "demo": Command(
@@ -230,10 +227,12 @@ def run(arguments: list[str]) -> int:
         complain(f"rrl {name}: {_printable(str(error))}", role=command.role)
         return 2
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in _OURS:
+        advice = advice_for(error.name or "", command.extra)
+        if advice is None:
+            # A mistake of ours, or of code that a user brings: its traceback says where.
             raise
         missing = f"it needs the package {error.name}, which is not in this environment"
-        complain(f"rrl {name}: {missing}; {ADVICE[command.extra]}", role=command.role)
+        complain(f"rrl {name}: {missing}; {advice}", role=command.role)
         return 2
     except KeyboardInterrupt:
         return 130

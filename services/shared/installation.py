@@ -18,3 +18,38 @@ ADVICE: dict[Side, str] = {
         "images there with `docker compose up -d --build --wait`"
     ),
 }
+
+_SIDES: dict[str, Side] = {
+    **dict.fromkeys(
+        (
+            *("absl", "aiohttp", "flax", "fsspec", "google", "google_crc32c", "grpc"),
+            *("grpc_health", "grpc_reflection", "jax", "numpy", "onnx", "onnxruntime"),
+            *("optax", "orbax", "prometheus_client", "rich", "safetensors", "tyro", "uvloop"),
+        ),
+        "teacher",
+    ),
+    **dict.fromkeys(
+        (
+            *("ale_py", "chex", "gin", "gymnasium", "h5py", "launchpad", "matplotlib", "minatar"),
+            *("PIL", "reverb", "rliable", "tensorboard", "tensorflow"),
+        ),
+        "train",
+    ),
+}
+"""The packages that this one imports, by the smallest extra that brings them."""
+
+
+def advice_for(module: str, extra: Side) -> str | None:
+    """What to do when a module cannot be found.
+
+    Args:
+        module: Its name, with or without the modules that it stands in.
+        extra: Which packages the command needs.
+
+    Returns:
+        The advice; None where the set-up of this project does not bring the module.
+    """
+    side = _SIDES.get(module.partition(".")[0])
+    if side is None:
+        return None
+    return ADVICE["train" if side == "train" else extra]

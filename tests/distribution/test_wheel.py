@@ -18,10 +18,10 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from services.cli.main import COMMANDS
 from services.shared.installation import ADVICE
+from tests.support.requirements import closure
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -110,24 +110,6 @@ def test_the_source_archive_makes_the_same_wheel(
     }
     again = contents(built(unpacked_source, tmp_path))
     assert again == contents(wheel)
-
-
-def closure(requirements: Iterable[str]) -> set[str]:
-    """Names of installed distributions that meet requirements, and of all that those require."""
-    seen: set[tuple[str, str]] = set()
-    waiting = [Requirement(line) for line in requirements]
-    while waiting:
-        requirement = waiting.pop()
-        for extra in requirement.extras or {""}:
-            if (requirement.name, extra) not in seen:
-                seen.add((requirement.name, extra))
-                lines = importlib.metadata.requires(requirement.name) or []
-                waiting += [needed for line in lines if applies(needed := Requirement(line), extra)]
-    return {name for name, _ in seen}
-
-
-def applies(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def environment(folder: Path, wheel: Path, requirements: Iterable[str]) -> Path:

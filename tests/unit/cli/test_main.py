@@ -211,3 +211,45 @@ def test_a_cards_own_words_do_not_steer_the_terminal(
     (hostile / "card.json").write_text(json.dumps(card))
     line = refusal(catch_flags(tmp_path / "run", hostile), capsys)
     assert "?[2Jcleared plays other, not catch" in line
+
+
+def command_that_misses(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `rrl lineage` fail while it runs, as an import of a module that is not there does."""
+
+    def lineage() -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("services.cli.lineage.lineage", lineage)
+
+
+@pytest.mark.parametrize(
+    ("module", "advice"), [("safetensors.numpy", "'.[teacher]'"), ("ale_py", "`make setup`")]
+)
+def test_a_package_of_ours_that_is_missing_while_a_command_runs_is_advised(
+    module: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    command_that_misses(module, monkeypatch)
+    line = refusal(["lineage"], capsys)
+    assert line.startswith(f"rrl lineage: it needs the package {module}, which is not in ")
+    assert advice in line
+
+
+@pytest.mark.parametrize("module", ["pands", "services.nothing"])
+def test_a_module_that_no_setup_brings_keeps_its_traceback(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    command_that_misses(module, monkeypatch)
+    with pytest.raises(ModuleNotFoundError, match=module):
+        run(["lineage"])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_policy_whose_module_misses_another_is_named_with_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "policy_with_a_typo.py").write_text("import nunpy\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    line = refusal(["teacher", "serve", "--checkpoint", "policy_with_a_typo:make"], capsys)
+    assert "the module policy_with_a_typo needs nunpy, which is not installed here" in line
+    assert "make setup" not in line
