@@ -18,12 +18,16 @@ from rrl_agents.students.registry import STUDENTS
 from services.bench.folder import BenchFolder
 from services.bench.suite import Entry, Suite, TrainedTeacher
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
-from services.launcher.presets import PRESETS, check_named_student
+from services.launcher.named_students import check_named_student, trains_the_teachers_network
+from services.launcher.presets import PRESETS
 from services.launcher.settings import with_settings
 from services.shared.errors import UserError
 
 PROTOCOL_SETTINGS = ("evaluation.", "environment.")
 """Beginnings of the settings that teachers share with students: scores must compare."""
+
+TEACHERS_OWN = "teacher's own"
+"""The student of a method that trains its teacher's network."""
 
 _GAME = "{game}"
 
@@ -37,7 +41,7 @@ class PlannedRun:
         folder: Its folder.
         config: The whole experiment.
         entry: Name of its entry; empty for a teacher.
-        student: Name of the student.
+        student: Name of the student, `TEACHERS_OWN` where it is no choice.
         game: What is played, as the suite calls it.
         seed: Number of the repetition, as the suite calls it.
         needs: Directory of a trained teacher that must be there first; None where there is none.
@@ -123,6 +127,7 @@ def _teacher(suite: Suite, how: TrainedTeacher, game: str, folder: BenchFolder) 
         name: value for name, value in suite.settings.items() if name.startswith(PROTOCOL_SETTINGS)
     }
     config = _with_all(config, suite, game, {**shared, **how.settings}, where)
+    _check_student(where, config, how.student, how.settings)
     name = f"teacher/{game}"
     return PlannedRun(
         name=name,
@@ -148,11 +153,7 @@ def _student(suite: Suite, entry: Entry, game: str, seed: int, folder: BenchFold
     if entry.student is not None:
         config = _with_student(config, entry.student, where)
     config = _with_all(config, suite, game, {**suite.settings, **entry.settings}, where)
-    if entry.preset is not None:
-        try:
-            check_named_student(entry.preset, config, entry.student)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from error
+    _check_student(where, config, entry.student, entry.settings, preset=entry.preset)
     name = f"{entry.name}/{game}/seed{seed}"
     is_trained = isinstance(suite.teacher, TrainedTeacher)
     return PlannedRun(
@@ -166,13 +167,34 @@ def _student(suite: Suite, entry: Entry, game: str, seed: int, folder: BenchFold
             ),
         ),
         entry=entry.name,
-        student=entry.student or config.network.name,
+        student=_student_name(entry, config),
         game=game,
         seed=seed,
         needs=folder.teacher(game) if is_trained else None,
         export=None,
         keep_replay=suite.keep_replay,
     )
+
+
+def _check_student(
+    where: str,
+    config: ExperimentConfig,
+    student: str | None,
+    settings: Mapping[str, object],
+    preset: str | None = None,
+) -> None:
+    # What [settings] say of the network is for all entries, and those that have none ignore it.
+    own = [name for name in settings if name.startswith("network.")]
+    try:
+        check_named_student(config, preset=preset, student=student, network_settings=own)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _student_name(entry: Entry, config: ExperimentConfig) -> str:
+    if trains_the_teachers_network(config.method):
+        return TEACHERS_OWN
+    return entry.student or config.network.name
 
 
 def _checkpoint(suite: Suite, game: str, folder: BenchFolder) -> str:
@@ -188,7 +210,10 @@ def _default(method: str) -> ExperimentConfig:
 def _beginning(entry: Entry, where: str) -> ExperimentConfig:
     _check_known(where, "method", entry.method, METHODS)
     if entry.preset is None:
-        return _default(entry.method)
+        config = _default(entry.method)
+        if entry.student is None and not trains_the_teachers_network(config.method):
+            raise UserError(f'{where} names no student; write student = "..."')
+        return config
     presets = PRESETS.get(entry.method, {})
     _check_known(where, f"preset of {entry.method}", entry.preset, presets)
     return presets[entry.preset]

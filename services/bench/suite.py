@@ -82,7 +82,7 @@ class Entry:
     Attributes:
         name: Its key in the suite, and its folder.
         method: Name of the method.
-        student: Name of the student; None takes the preset's.
+        student: Name of the student; None takes the preset's, or in fine-tuning the teacher's.
         preset: Name of the method's preset to start from; None starts from its defaults.
         label: What tables and figures call it.
         settings: Dotted names of settings, over those of the suite.
@@ -245,7 +245,7 @@ def _entry(name: str, value: object) -> Entry:
         required=("method",),
         defaults={"student": None, "preset": None, "label": name, "settings": {}},
     )
-    entry = Entry(
+    return Entry(
         name=name,
         method=fields.text("method"),
         student=None if fields.is_null("student") else fields.text("student"),
@@ -253,9 +253,6 @@ def _entry(name: str, value: object) -> Entry:
         label=_label(fields.text("label"), f"entries.{name}.label"),
         settings=_settings(_dict(value).get("settings", {}), f"entries.{name}.settings"),
     )
-    if entry.student is None and entry.preset is None:
-        raise ValueError(f'[entries.{name}] names no student; write student = "..."')
-    return entry
 
 
 def _settings(value: object, where: str) -> dict[str, object]:

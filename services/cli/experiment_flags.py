@@ -8,11 +8,11 @@ from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 
-from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.students.registry import STUDENTS
 from services.launcher.experiment_config import ExperimentConfig
+from services.launcher.named_students import check_named_student
 from services.launcher.paper_presets import PAPER_PRESETS
-from services.launcher.presets import PAPER, PRESETS, check_named_student, with_student
+from services.launcher.presets import PAPER, PRESETS, with_student
 from services.launcher.settings import nearest
 from services.shared.errors import UserError
 
@@ -21,13 +21,15 @@ Settings = Annotated[ExperimentConfig, tyro.conf.arg(name="")]
 
 CommandT = TypeVar("CommandT")
 
+_NETWORK = "--network."
+
 
 def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
     """Read METHOD [--preset NAME] [--student NAME] and the flags.
 
     A preset of the paper ("qdagger_rainbow") may stand in the method's place; it keeps the student
     it is named after. A student sets its network and its algorithm; flags of single settings
-    ("--student.double") count beside it.
+    ("--network.width 2") count beside it, but for those that make it another student.
 
     Args:
         command: A frozen dataclass with `experiment: Settings` and defaults for everything else,
@@ -36,7 +38,8 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         prog: The command, e.g. "rrl train".
 
     Raises:
-        UserError: no such method, preset or student, or settings that do not fit together.
+        UserError: no such method, preset or student, settings that do not fit together, or that
+            make another student than the one named.
         SystemExit: help was asked for, or a flag is wrong; it has been printed.
     """
     word, *rest = arguments or [""]
@@ -70,12 +73,12 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-    check_named_student(preset, cast(Any, parsed).experiment, student)
-    if student is not None and make_recipe(config.method).initial_weights == "teacher":
-        raise UserError(
-            f"{method} trains the teacher's own network, and --student {student} names one; leave "
-            "it out (single settings of how it learns, like --student.double, are taken)"
-        )
+    check_named_student(
+        cast(Any, parsed).experiment,
+        preset=preset,
+        student=student,
+        network_settings=[word.partition("=")[0] for word in rest if word.startswith(_NETWORK)],
+    )
     return parsed
 
 

@@ -51,33 +51,6 @@ def with_student(config: ExperimentConfig, name: str) -> ExperimentConfig:
     return dataclasses.replace(config, network=student.network, student=student.learning)
 
 
-def check_named_student(preset: str, config: ExperimentConfig, student: str | None) -> None:
-    """Hold an experiment to the student that its preset is named after, if it is.
-
-    Args:
-        preset: Of any method; only the paper's are named after a student.
-        config: What has become of it.
-        student: Key of `STUDENTS` that was asked for beside the preset; None for none.
-
-    Raises:
-        UserError: it has another student, network or kind of output than its name says.
-    """
-    if preset not in PAPER_PRESETS:
-        return
-    named = PAPER_PRESETS[preset]
-    other = student is not None and (
-        (STUDENTS[student].network, STUDENTS[student].learning)
-        != (named.config.network, named.config.student)
-    )
-    network, promised = config.network, named.config.network
-    if other or (network.name, network.head) != (promised.name, promised.head):
-        asked = repr(student) if other else f"network {network.name} with {network.head}"
-        raise UserError(
-            f"{preset} is named after its student ({promised.name}, {promised.head}), and {asked} "
-            f"is another; give the method instead, {named.method}, with --student"
-        )
-
-
 def _demo_q_learning(n_step: int) -> QLearningConfig:
     return QLearningConfig(
         n_step=n_step,

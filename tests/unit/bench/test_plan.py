@@ -6,7 +6,7 @@ import pytest
 
 from services.bench.folder import BenchFolder
 from services.bench.plan import Plan, plan_suite, run_seed
-from services.bench.suite import Suite, parse_suite
+from services.bench.suite import Suite, parse_suite, read_suite
 from services.shared.errors import UserError
 
 OUT = BenchFolder(Path("/out"))
@@ -102,6 +102,22 @@ def test_a_teacher_is_scored_as_its_students_are(suite_text: str) -> None:
             'preset = "qdagger_rainbow"',
             r"\[entries.qdagger\]: qdagger_rainbow is named after its student",
         ),
+        (
+            '"tabula_rasa"\nstudent = "minatar_dqn"',
+            '"jsrl"',
+            r"\[entries.scratch\] names no student",
+        ),
+        (
+            '"method.offline_updates" = 500',
+            '"student.random_shift" = 2',
+            r"\[entries.qdagger\]: the student minatar_dqn was .* minatar_dqn has 0",
+        ),
+        ('"online_steps" = 2_000', '"network.head" = "quantile"', "minatar_dqn has values"),
+        (
+            '"tabula_rasa"',
+            '"fine_tuning"',
+            r"\[entries.scratch\]: fine_tuning trains the teacher's",
+        ),
         ("method.offline_updates", "method.offline_update", r"\[entries.qdagger\].*offline_updat"),
         ('"online_steps" = 2_000', '"online_steps" = "many"', "online_steps"),
         ('"asterix"', '"asterisk"', "asterisk"),
@@ -118,3 +134,28 @@ def test_what_there_is_not_is_found_out_before_anything_runs(
 def test_a_preset_is_where_an_entry_may_begin(suite_text: str) -> None:
     text = suite_text.replace('label = "QDagger"', 'preset = "paper"')
     assert plan_suite(parse_suite(text), OUT).students[0].config.method.q_learning.n_step == 3
+
+
+def test_a_suites_own_teacher_keeps_its_student_too(suite_text: str) -> None:
+    trained = f'{TRAINED}\nsettings = {{ "network.noisy" = true }}'
+    with pytest.raises(UserError, match=r"\[teacher\]: the student minatar_dqn .*network.noisy is"):
+        _trained(suite_text.replace('checkpoint = "teachers/{game}"', trained))
+
+
+def test_fine_tuning_takes_no_student_and_leaves_the_suites_network_to_the_others(
+    suite_text: str,
+) -> None:
+    tuned = suite_text.replace('"tabula_rasa"\nstudent = "minatar_dqn"', '"fine_tuning"')
+    shared = tuned.replace('"online_steps"', '"network.hidden_units" = 64\n"online_steps"')
+    plan = plan_suite(parse_suite(shared), OUT)
+    assert [run.student for run in plan.students[:2]] == ["minatar_dqn", "teacher's own"]
+    own = f'{tuned}\n[entries.scratch.settings]\n"network.hidden_units" = 64\n'
+    with pytest.raises(UserError, match="own network, which network.hidden_units cannot change"):
+        plan_suite(parse_suite(own), OUT)
+
+
+@pytest.mark.parametrize("name", ["catch_smoke", "minatar", "pong_small"])
+def test_the_suites_that_come_with_this_fit_together(name: str) -> None:
+    suite, _ = read_suite(Path(__file__).parents[3] / "suites" / f"{name}.toml")
+    runs = len(suite.entries) * len(suite.games) * len(suite.seeds)
+    assert len(plan_suite(suite, OUT).students) == runs

@@ -59,7 +59,6 @@ def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
         ('"online_steps" = 2_000', '"seed" = 1', "say it with seeds"),
         ('"online_steps" = 2_000', '"teacher.checkpoint" = "x"', r"\[teacher\] checkpoint"),
         ('"method.offline_updates" = 500', '"environment.game" = "pong"', "say it with games"),
-        ('method = "tabula_rasa"\nstudent = "minatar_dqn"', 'method = "jsrl"', "names no student"),
         ('checkpoint = "teachers/{game}"', 'method = "tabula_rasa"', "student is missing"),
         ('checkpoint = "teachers/{game}"', 'checkpoint = "x"\nseed = 1', "has no 'seed'"),
         # matplotlib would read a formula, fail at it, or leave the name out of its legends.

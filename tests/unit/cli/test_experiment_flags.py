@@ -103,7 +103,13 @@ def test_a_preset_of_the_paper_takes_no_other_preset() -> None:
         ("qdagger", "--preset", "qdagger_rainbow_impala", "--student", "rainbow"),
         ("qdagger_rainbow_impala", "--network.name", "nature_cnn"),
         ("dqfd_dqn", "--network.head", "quantile"),
-        ("reloaded_dqn", "--student", "rainbow"),
+        # C51 is Rainbow without priorities, DrQ's augmentation is what it is, and so on.
+        ("qdagger_rainbow", "--student.priority-exponent", "0"),
+        ("qdagger_drq", "--student.random-shift", "0"),
+        ("qdagger_drq", "--student.intensity-scale", "0"),
+        ("qdagger", "--preset", "qdagger_rainbow", "--network.noisy", "--network.dueling"),
+        ("kickstarting_dqn", "--student.double"),
+        ("reloaded_dqn", "--student.double"),
     ],
     ids=" ".join,
 )
@@ -112,9 +118,28 @@ def test_a_preset_keeps_the_student_it_is_named_after(words: tuple[str, ...]) ->
         order(*words, "--run", "x")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--student iqn --network.head values", "iqn has implicit_quantile: .* or name dqn"),
+        ("--student rainbow --student.priority-exponent 0", "rainbow has above 0: .* name c51"),
+        ("--student dqn --student.double", "dqn has False: .* name double_dqn"),
+        ("--student=drq --network.no-dueling", "drq has True: .* name no student and give single"),
+    ],
+)
+def test_a_student_stays_what_its_name_says(words: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"was asked for, and .*{message}"):
+        order("qdagger", *words.split(), "--run", "x")
+
+
 def test_fine_tuning_takes_no_students_name_as_it_trains_the_teachers_network() -> None:
-    with pytest.raises(UserError, match="own network, and --student rainbow names one; leave it"):
+    with pytest.raises(UserError, match="own network, and the student rainbow names one; leave"):
         order("fine_tuning", "--student", "rainbow", "--run", "x")
+    with pytest.raises(UserError, match="own network, and the student dqn names one"):
+        order("reloaded_dqn", "--student", "dqn", "--run", "x")
+    for words in (("--network.name", "impala_cnn"), ("--network.name=nature_cnn",)):
+        with pytest.raises(UserError, match="own network, which --network.name cannot change"):
+            order("fine_tuning", *words, "--run", "x")
     got = order("fine_tuning", "--student.double", "--run", "x").experiment
     assert got.student == StudentConfig(double=True)
 
@@ -124,15 +149,22 @@ def test_a_presets_own_student_and_single_settings_of_it_are_taken() -> None:
     assert named == order("qdagger_rainbow", "--run", "x")
     wide = order("qdagger_rainbow_impala", "--network.width", "2", "--run", "x").experiment
     assert (wide.network.name, wide.network.width) == ("impala_cnn", 2)
+    milder = order("qdagger_rainbow", "--student.priority-exponent=0.6", "--run", "x").experiment
+    assert milder.student.priority_exponent == 0.6
 
 
 def test_flags_of_single_settings_count_beside_a_student() -> None:
     got = order(
-        "qdagger", "--student", "drq", "--run=x", "--student.random-shift=2", "--network.no-dueling"
+        "qdagger",
+        "--student",
+        "drq",
+        "--run=x",
+        "--student.random-shift=2",
+        "--network.hidden-units=64",
     ).experiment
     drq = STUDENTS["drq"]
     assert got.student == dataclasses.replace(drq.learning, random_shift=2)
-    assert got.network == dataclasses.replace(drq.network, dueling=False)
+    assert got.network == dataclasses.replace(drq.network, hidden_units=64)
     # Without a student of the registry, too.
     plain = order("qdagger", "--run=x", "--student.double").experiment
     assert plain.student == StudentConfig(double=True)
