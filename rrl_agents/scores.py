@@ -14,6 +14,30 @@ BOOTSTRAP_RESAMPLES = 10_000
 """Resamples behind an interval; its ends then move by about 1% of its width between seeds."""
 
 
+def has_scale(random_return: float, teacher_return: float) -> bool:
+    """Whether scores can be measured: the teacher is better than the random policy."""
+    return teacher_return > random_return
+
+
+def check_scale(random_return: float, teacher_return: float) -> None:
+    """Refuse a teacher that a score cannot be measured by.
+
+    Args:
+        random_return: Mean return of the uniformly random policy.
+        teacher_return: Mean return of the teacher, under the same protocol.
+
+    Raises:
+        ValueError: When the teacher is no better than the random policy: scores would be undefined,
+            or have the wrong sign.
+    """
+    if not has_scale(random_return, teacher_return):
+        raise ValueError(
+            f"the teacher returns {teacher_return:g}, no more than the random policy's "
+            f"{random_return:g}: there is no scale to measure students on; use a teacher that "
+            "plays better than chance"
+        )
+
+
 def normalised_score(mean_return: float, random_return: float, teacher_return: float) -> float:
     """Teacher-normalised score: 0 is the random policy, 1 the teacher (Agarwal et al., 2022).
 
@@ -23,13 +47,9 @@ def normalised_score(mean_return: float, random_return: float, teacher_return: f
         teacher_return: Mean return of the teacher, under the same protocol.
 
     Raises:
-        ValueError: When teacher and random policy are equally good: nothing to normalise by.
+        ValueError: As `check_scale`.
     """
-    if teacher_return == random_return:
-        raise ValueError(
-            f"teacher and random policy both return {teacher_return}: a score between them cannot "
-            "be given; use a teacher that plays better than chance"
-        )
+    check_scale(random_return, teacher_return)
     return (mean_return - random_return) / (teacher_return - random_return)
 
 
@@ -39,7 +59,7 @@ def score_if_known(
     """`normalised_score` for a display: None where a return is unknown or there is no scale."""
     if mean_return is None or random_return is None or teacher_return is None:
         return None
-    if teacher_return == random_return:
+    if not has_scale(random_return, teacher_return):
         return None
     score = normalised_score(mean_return, random_return, teacher_return)
     return score if math.isfinite(score) else None

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rrl_agents.checkpoints.lineage import Total, family, line_cost
 from rrl_agents.checkpoints.teacher_card import Compute, EvaluationScore, PlayProtocol, TeacherCard
 from rrl_agents.networks.config import NetworkConfig
-from rrl_agents.scores import normalised_score
+from rrl_agents.scores import has_scale, normalised_score
 
 _UNKNOWN = "unknown"
 _HASH_DIGITS = 12
@@ -125,7 +125,9 @@ def _normalised(card: TeacherCard) -> Iterator[str]:
         return
     for parent in card.parents:
         teacher = parent.card.score
-        if "teacher" in parent.relations and teacher is not None and teacher.mean_return != random:
+        if "teacher" not in parent.relations or teacher is None:
+            continue
+        if has_scale(random, teacher.mean_return):
             score = normalised_score(own.mean_return, random, teacher.mean_return)
             yield (
                 f"Between the random policy (0) and {_text(parent.card.name)} (1), this agent is "

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.scores import check_scale
 from services.bench.plan import PlannedRun
 from services.bench.replay_files import drop_replay
 from services.bench.run_messages import Doing, Ended
@@ -67,12 +68,13 @@ def _finish(run: PlannedRun) -> None:
 
 def _check_is_better_than_chance(card: TeacherCard) -> None:
     score, chance = card.score, card.random_return
-    if score is None or chance is None or score.mean_return <= chance:
-        found = "was not scored" if score is None else f"returns {score.mean_return:g}"
-        raise UserError(
-            f"this teacher {found}, the random policy {chance}: there is no scale to measure "
-            "students on. Train it longer, or with other settings, in another --out"
-        )
+    advice = "Train it longer, or with other settings, in another --out"
+    if score is None or chance is None:
+        raise UserError(f"this teacher or its game's random policy was not scored. {advice}")
+    try:
+        check_scale(chance, score.mean_return)
+    except ValueError as error:
+        raise UserError(f"{error}. {advice}") from error
 
 
 def _train(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]) -> bool:

@@ -159,7 +159,7 @@ def summarise(
         The summary.
 
     Raises:
-        ValueError: Teacher and random return are equal.
+        ValueError: The teacher returns no more than the random policy.
     """
     last, (teacher_return, random_return) = students[-1], references
     mean, low, high = mean_and_interval(last.episode_returns)

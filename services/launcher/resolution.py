@@ -12,6 +12,7 @@ from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import make_environment, random_return
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.reincarnation.terms import DistillationConfig
+from rrl_agents.scores import check_scale
 from rrl_agents.training.augmentation import check_shiftable
 from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment import Experiment
@@ -176,12 +177,12 @@ def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> Non
 def _check_scale(experiment: Experiment) -> None:
     """Scores are measured from random to teacher: the teacher must be the better one."""
     known = experiment.teacher_return
-    if known is not None and known <= experiment.random_return:
-        raise UserError(
-            f"the teacher returns {known}, no more than the random policy's "
-            f"{experiment.random_return}: there is no scale to measure a student on; choose "
-            "another teacher"
-        )
+    if known is None:
+        return
+    try:
+        check_scale(experiment.random_return, known)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _check_budgets(experiment: Experiment) -> None:

@@ -29,6 +29,7 @@ from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.scores import check_scale
 from rrl_agents.training.train_state import (
     TrainState,
     fresh_optimiser,
@@ -427,15 +428,12 @@ class Learner:
             UserError: the teacher's return is not above the random policy's.
         """
         progress = self.progress
-        if (
-            progress.teacher_return is not None
-            and progress.teacher_return <= progress.random_return
-        ):
-            raise UserError(
-                f"the teacher returns {progress.teacher_return}, no more than the random policy's "
-                f"{progress.random_return}: there is no scale to measure a student on; choose "
-                "another teacher and another run"
-            )
+        if progress.teacher_return is None:
+            return
+        try:
+            check_scale(progress.random_return, progress.teacher_return)
+        except ValueError as error:
+            raise UserError(f"{error}, in another run") from error
 
     def _train(self) -> None:
         """One update, if replay gives a batch soon enough."""

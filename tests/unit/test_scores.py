@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rrl_agents.scores import mean_and_interval, normalised_score, score_if_known
+from rrl_agents.scores import check_scale, mean_and_interval, normalised_score, score_if_known
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,14 @@ def test_scores_are_linear_between_random_and_teacher(mean_return: float, expect
     assert normalised_score(mean_return, -20.0, 20.0) == pytest.approx(expected)
 
 
-def test_a_teacher_no_better_than_chance_is_refused() -> None:
-    with pytest.raises(ValueError, match="both return 3.0"):
-        normalised_score(1.0, 3.0, 3.0)
+@pytest.mark.parametrize("teacher_return", [3.0, 2.5, -3.0, math.nan])
+def test_a_teacher_no_better_than_chance_is_refused(teacher_return: float) -> None:
+    message = f"the teacher returns {teacher_return:g}, no more than the random policy's 3: there"
+    with pytest.raises(ValueError, match=message):
+        normalised_score(1.0, 3.0, teacher_return)
+    with pytest.raises(ValueError, match=message):
+        check_scale(3.0, teacher_return)
+    assert score_if_known(1.0, 3.0, teacher_return) is None
 
 
 @pytest.mark.parametrize(

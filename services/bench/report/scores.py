@@ -203,12 +203,6 @@ def _entry_scores(
 def _normalised(
     returns: NDArray[np.float64], game: str, random_return: float, teacher_return: float
 ) -> NDArray[np.float64]:
-    if teacher_return < random_return:
-        raise UserError(
-            f"{game}: the teacher returns {teacher_return:g}, less than the random policy's "
-            f"{random_return:g}: scores would be upside down. Use a teacher that plays better than "
-            "chance"
-        )
     try:
         normalise = np.vectorize(normalised_score, otypes=[np.float64])
         scores: NDArray[np.float64] = normalise(returns, random_return, teacher_return)

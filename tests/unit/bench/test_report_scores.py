@@ -122,20 +122,14 @@ def test_a_suite_without_a_whole_run_has_no_report(
         arrange(suite, _results(rows, references))
 
 
-def test_a_teacher_as_good_as_chance_is_no_scale(
-    suite: Suite, evaluation: Evaluation, reference: Reference
+@pytest.mark.parametrize("teacher_return", [5.0, 4.0])
+def test_a_teacher_no_better_than_chance_is_no_scale(
+    suite: Suite, evaluation: Evaluation, reference: Reference, teacher_return: float
 ) -> None:
     rows = _run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0)
-    with pytest.raises(UserError, match="asterix: teacher and random policy both return 5.0"):
-        arrange(suite, _results(rows, (reference("asterix", 5.0, 5.0),)))
-
-
-def test_a_teacher_worse_than_chance_would_turn_scores_upside_down(
-    suite: Suite, evaluation: Evaluation, reference: Reference
-) -> None:
-    rows = _run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0)
-    with pytest.raises(UserError, match="asterix: the teacher returns 4, less than"):
-        arrange(suite, _results(rows, (reference("asterix", 5.0, 4.0),)))
+    message = f"asterix: the teacher returns {teacher_return:g}, no more than the random policy's 5"
+    with pytest.raises(UserError, match=message):
+        arrange(suite, _results(rows, (reference("asterix", 5.0, teacher_return),)))
 
 
 def test_runs_of_a_game_whose_teacher_is_not_known_are_named_as_such(
