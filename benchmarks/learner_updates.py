@@ -226,6 +226,7 @@ def _layout(spec: EnvironmentSpec) -> ItemLayout:
         stack_size=spec.stack_size,
         n_step=METHOD.q_learning.n_step,
         num_actions=spec.num_actions,
+        clips_rewards=True,
         frame_dtype=spec.frame_dtype,
     )
 

@@ -18,7 +18,9 @@ from services.replay.item_layout import ItemLayout
 from services.replay.server import build_replay
 from services.shared.addresses import free_port
 
-LAYOUT = ItemLayout(frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6)
+LAYOUT = ItemLayout(
+    frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6, clips_rewards=False
+)
 BATCH_SIZE = 32
 NEVER = 1e12
 STARTUP_SECONDS = 300.0

@@ -145,7 +145,7 @@ def rules_of(name: str) -> Callable[[], Rules]:
     """
     package = importlib.util.find_spec("minatar")
     if package is None or not package.submodule_search_locations:
-        raise ValueError("MinAtar is not installed; `pip install minatar` brings it")
+        raise ValueError("MinAtar is not installed; run `pip install minatar`")
     path = Path(package.submodule_search_locations[0]) / "environments" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"minatar_{name}", path)
     if spec is None or spec.loader is None or not path.is_file():

@@ -1,6 +1,7 @@
 """Students by name: a network and the algorithm that trains it, with their papers' numbers.
 
-Any of them learns by any method: n-step, clocks and optimiser are the method's.
+Any of them learns by any method but fine-tuning, which trains the teacher's network. N-step, clocks
+and optimiser are the method's.
 """
 
 from __future__ import annotations

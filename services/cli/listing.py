@@ -31,7 +31,7 @@ AsJson: TypeAlias = Annotated[bool, tyro.conf.arg(name="json")]
 
 _LISTS = {
     "methods": "how a teacher can be used",
-    "students": "networks and Q-learning algorithms that any method can train",
+    "students": "networks and Q-learning algorithms that any method but fine-tuning can train",
     "environments": "what can be played, and its games",
     "presets": "whole experiments by name, for each method",
     "teachers": "what can be given as --teacher.checkpoint by name",

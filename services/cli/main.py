@@ -85,7 +85,7 @@ COMMANDS = {
     "list students": Command(
         module="services.cli.listing",
         function="list_students",
-        summary="Networks and Q-learning algorithms that any method can train",
+        summary="Networks and Q-learning algorithms that any method but fine-tuning can train",
     ),
     "list environments": Command(
         module="services.cli.listing",

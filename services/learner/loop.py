@@ -147,6 +147,8 @@ class Learner:
             stack_size=config.spec.stack_size,
             n_step=q_learning.n_step,
             num_actions=config.spec.num_actions,
+            # Writers clip; a reader takes rewards as they are.
+            clips_rewards=False,
             frame_dtype=config.spec.frame_dtype,
         )
         return ReplayReader(

@@ -51,16 +51,17 @@ class ItemLayout:
         stack_size: Frames in one observation.
         n_step: Steps n from a state to the one bootstrapped from.
         num_actions: Number of discrete actions A.
+        clips_rewards: Whether rewards are clipped to [-1, 1] when they are stored: the
+            environment's protocol decides (`EnvironmentConfig.clips_rewards`).
         frame_dtype: Type of a frame's elements, one of `FRAME_DTYPES`.
-        clips_rewards: Whether rewards are clipped to [-1, 1] when they are stored.
     """
 
     frame_shape: tuple[int, ...]
     stack_size: int
     n_step: int
     num_actions: int
+    clips_rewards: bool
     frame_dtype: str = "uint8"
-    clips_rewards: bool = False
 
     def __post_init__(self) -> None:
         """Check every size."""

@@ -17,7 +17,7 @@ from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions, W
 from tests.faults.links import Cut, LinkConfig, Links
 from tests.faults.ports import LOOPBACK, free_ports
 
-_LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=1, num_actions=2)
+_LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=1, num_actions=2, clips_rewards=False)
 _LONG_SECONDS = 200.0
 
 

@@ -42,7 +42,7 @@ from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 CATCH = EnvironmentConfig(name="catch")
 STUDENT = NetworkConfig(name="mlp", features=(2,))
-LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False)
 
 
 class Run:

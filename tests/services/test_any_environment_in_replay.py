@@ -63,6 +63,7 @@ def test_batches_hold_what_was_played(config: EnvironmentConfig, tmp_path: Path)
         stack_size=spec.stack_size,
         n_step=1,
         num_actions=spec.num_actions,
+        clips_rewards=False,
         frame_dtype=spec.frame_dtype,
     )
     actions = np.random.default_rng(0).integers(0, spec.num_actions, size=(STEPS, NUM_ENVS))

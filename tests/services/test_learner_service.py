@@ -49,7 +49,11 @@ from services.shared.locks import LEARNER_LOCK, is_locked, locked
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(
-    frame_shape=(catch.ROWS, catch.COLUMNS), stack_size=1, n_step=3, num_actions=catch.NUM_ACTIONS
+    frame_shape=(catch.ROWS, catch.COLUMNS),
+    stack_size=1,
+    n_step=3,
+    num_actions=catch.NUM_ACTIONS,
+    clips_rewards=False,
 )
 METHOD = QDaggerConfig(
     q_learning=QLearningConfig(

@@ -38,7 +38,7 @@ from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
-LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False)
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef"
 OTHER_TOKEN = "fedcba9876543210"
-LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False)
 
 OPEN, REFUSED, NOBODY = "open", "refused", "nobody"
 """How asking ends: with an answer, by the token's check, or without a connection."""

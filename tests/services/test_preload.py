@@ -52,8 +52,14 @@ from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 GAMMA = 0.99
-CATCH = ItemLayout(frame_shape=(catch.ROWS, catch.COLUMNS), stack_size=1, n_step=3, num_actions=3)
-PONG = ItemLayout(frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6)
+CATCH = ItemLayout(
+    frame_shape=(catch.ROWS, catch.COLUMNS),
+    stack_size=1,
+    n_step=3,
+    num_actions=3,
+    clips_rewards=False,
+)
+PONG = ItemLayout(frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6, clips_rewards=False)
 
 Transition = tuple[bytes, int, float, float, bytes | None]
 """State, action, n-step return, discount, and the next state where it is bootstrapped from."""

@@ -29,7 +29,7 @@ from services.replay.server import ReplayServer, build_replay
 from services.replay.writer import ReplayWriter, WriterStopped
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
-LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=1, n_step=1, num_actions=2)
+LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False)
 NEVER = 1e9
 
 

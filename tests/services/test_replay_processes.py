@@ -24,7 +24,9 @@ from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
 from tests.support.patience import PATIENCE_SECONDS
 
-LAYOUT = ItemLayout(frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6)
+LAYOUT = ItemLayout(
+    frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6, clips_rewards=False
+)
 
 
 def serve(config: ReplayConfig) -> None:

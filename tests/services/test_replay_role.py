@@ -26,7 +26,7 @@ from services.replay.standing import EMPTY, Standing
 from services.replay.writer import ReplayWriter
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
-LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2)
+LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False)
 
 
 class Shard:

@@ -28,7 +28,7 @@ from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
-LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
+LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2, clips_rewards=False)
 EMPTY = TableCounts(size=0, inserted=0, sampled=0, takes_inserts=True, gives_samples=False)
 
 

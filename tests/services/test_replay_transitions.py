@@ -25,7 +25,7 @@ from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
 
 GAMMA = 0.5
-LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
+LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2, clips_rewards=False)
 
 
 @pytest.fixture

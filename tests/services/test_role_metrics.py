@@ -29,7 +29,7 @@ from services.replay.role import ReplayRole
 from services.replay.writer import ReplayWriter
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
-LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2)
+LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=3, num_actions=2, clips_rewards=False)
 PARAMS = {"params": {"bias": np.zeros(2, np.float32)}}
 
 

@@ -20,7 +20,7 @@ from services.replay.item_layout import ItemLayout
 from services.replay.server import build_replay
 from tests.support.patience import PATIENCE_SECONDS
 
-LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False)
 
 
 class FinishedRun:

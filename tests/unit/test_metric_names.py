@@ -44,7 +44,9 @@ def learner(registry: CollectorRegistry, folder: Path) -> None:
 
 
 def replay(registry: CollectorRegistry, folder: Path) -> None:
-    layout = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2)
+    layout = ItemLayout(
+        frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False
+    )
     config = ReplayConfig(layout=layout, checkpoint_root=folder)
     ReplayMetrics(registry).attach(ReplayRole(config, folder), config)
 

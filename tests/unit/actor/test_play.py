@@ -40,7 +40,7 @@ SPEC = EnvironmentSpec(
     frames_per_step=1,
     max_episode_steps=CUT_OFF_AFTER,
 )
-LAYOUT = ItemLayout(frame_shape=(1, 2), stack_size=2, n_step=1, num_actions=3)
+LAYOUT = ItemLayout(frame_shape=(1, 2), stack_size=2, n_step=1, num_actions=3, clips_rewards=False)
 
 
 class Counting:
@@ -273,7 +273,9 @@ def play_until_clock(play: Play, clock: int) -> int:
 
 
 def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: Path) -> None:
-    layout = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3)
+    layout = ItemLayout(
+        frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False
+    )
     table = Table(tmp_path / "replay", layout)
     play = table.play(CatchEnvironment(4))
     # Nine steps and a reset, five times.

@@ -26,7 +26,7 @@ from services.replay.newest_rows import with_newest_transitions
 from services.replay.recorded_data import look_at
 from services.shared.errors import UserError
 
-CATCH = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=3, num_actions=3)
+CATCH = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=3, num_actions=3, clips_rewards=False)
 
 
 def recorded(

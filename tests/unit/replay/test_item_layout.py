@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.replay.item_layout import ItemLayout, StepRow, decode_batch
 
-LAYOUT = ItemLayout(frame_shape=(2, 3), stack_size=4, n_step=3, num_actions=2)
+LAYOUT = ItemLayout(frame_shape=(2, 3), stack_size=4, n_step=3, num_actions=2, clips_rewards=False)
 
 
 def item(
@@ -84,7 +84,12 @@ def test_decoding_equals_the_definition_step_by_step(data: st.DataObject) -> Non
     shape = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple))
     dtype = data.draw(st.sampled_from(["uint8", "float32"]))
     layout = ItemLayout(
-        frame_shape=shape, stack_size=stack, n_step=n_step, num_actions=3, frame_dtype=dtype
+        frame_shape=shape,
+        stack_size=stack,
+        n_step=n_step,
+        num_actions=3,
+        clips_rewards=False,
+        frame_dtype=dtype,
     )
     size, gamma = data.draw(st.integers(1, 6)), data.draw(st.sampled_from([0.0, 0.5, 0.99, 1.0]))
     random = np.random.default_rng(data.draw(st.integers(0, 2**16)))
@@ -167,7 +172,14 @@ def test_a_row_that_does_not_fit_is_refused(changes: dict[str, Any], message: st
     ("shape", "dtype"), [((10, 10, 4), "uint8"), ((4,), "float32"), ((84, 84), "uint8")]
 )
 def test_rows_hold_frames_of_the_layouts_shape_and_type(shape: tuple[int, ...], dtype: str) -> None:
-    layout = ItemLayout(frame_shape=shape, stack_size=1, n_step=2, num_actions=2, frame_dtype=dtype)
+    layout = ItemLayout(
+        frame_shape=shape,
+        stack_size=1,
+        n_step=2,
+        num_actions=2,
+        clips_rewards=False,
+        frame_dtype=dtype,
+    )
     frame = np.ones(shape, dtype)
     assert layout.row(step(frame=frame))["frame"] is frame
     padding = layout.padding_row()["frame"]
@@ -192,4 +204,4 @@ def test_frames_that_no_network_takes_are_refused(changes: dict[str, Any], messa
 def test_sizes_below_one_are_refused(field: str) -> None:
     sizes: dict[str, Any] = {"stack_size": 4, "n_step": 3, "num_actions": 2, field: 0}
     with pytest.raises(ValueError, match=f"{field} is 0"):
-        ItemLayout(frame_shape=(2, 3), **sizes)
+        ItemLayout(frame_shape=(2, 3), clips_rewards=False, **sizes)

@@ -8,7 +8,7 @@ import pytest
 from services.replay.config import ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
 
-LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=4, n_step=3, num_actions=2)
+LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=4, n_step=3, num_actions=2, clips_rewards=False)
 
 
 def test_one_batch_of_32_every_4_steps_samples_each_item_8_times() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from rrl_agents.losses.quantile import quantile_huber_loss
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.dqfd import DqfdConfig, dqfd
 from rrl_agents.reincarnation.offline_pretraining import (
     OfflinePretrainingConfig,
@@ -19,7 +20,8 @@ from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.balance import td_losses_summed
-from rrl_agents.types import Progress, Stage
+from rrl_agents.training.td_learning import make_td_learning
+from rrl_agents.types import Batch, Progress, Stage
 
 OFFLINE = Progress(random_return=0.0, teacher_return=1.0, stage=Stage.OFFLINE)
 
@@ -87,3 +89,37 @@ def test_the_number_of_summed_losses_is_that_of_a_point_mass_and_its_target(
     # Errors above 0 cost level * 1.5 each; the mean level is 1/2.
     expected = td_losses_summed(network, StudentConfig()) * 0.5 * 1.5
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "student", "expected"),
+    [
+        (NetworkConfig(name="mlp", features=(4,)), "dqn", 1.5),
+        (NetworkConfig(name="mlp", features=(4,), head="quantile", num_atoms=200), "qr_dqn", 150.0),
+        # 64 levels drawn at random: their mean is 1/2 within 0.5% (1 / sqrt(12 * 64 * 64)).
+        (NetworkConfig(name="mlp", features=(4,), head="implicit_quantile"), "iqn", 48.0),
+    ],
+)
+def test_the_td_loss_of_a_student_sums_as_many_losses_as_its_terms_are_scaled_by(
+    network: NetworkConfig, student: str, expected: float
+) -> None:
+    """Zeros answer 0, the returns are 2: 1.5 of a value, N / 2 * 1.5 of N quantiles."""
+    rows, learning = 64, STUDENTS[student].learning
+    made = make_network(network, 3)
+    params = jax.tree.map(jnp.zeros_like, initial_params(made, jax.random.key(0), (2,)))
+    ones = jnp.ones(rows)
+    batch = Batch(
+        observation=jnp.ones((rows, 2)),
+        action=jnp.zeros(rows, jnp.int32),
+        n_step_return=2.0 * ones,
+        discount=ones,
+        next_observation=jnp.ones((rows, 2)),
+        teacher_q=jnp.zeros((rows, 3)),
+        has_teacher=ones,
+        importance_weight=ones,
+    )
+    learn = jax.jit(make_td_learning(made, learning))
+    losses = learn(params, params, batch, jax.random.key(1)).td_loss
+    assert float(losses.mean()) == pytest.approx(expected, rel=0.02)
+    summed = td_losses_summed(network, learning)
+    assert expected == (1.5 if summed == 1 else summed / 2 * 1.5)
