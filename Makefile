@@ -1,17 +1,20 @@
 # The commands of this repository. Each sets up what it needs; nothing must be prepared.
-.PHONY: help setup demo test lint types protos lock clean
+.PHONY: help setup demo test test-slow lint types protos lock clean
 
 help:  ## Show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup:  ## Make .venv with everything in it: .venv/bin/rrl
 	@deploy/local/setup.sh
 
-demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (about 15 minutes)
+demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (about 10 minutes)
 	@.venv/bin/rrl demo
 
 test: setup  ## Run the tests
 	@.venv/bin/python -m pytest
+
+test-slow: setup  ## Run the tests that take long, which `make test` leaves out
+	@.venv/bin/python -m pytest -m slow
 
 lint: setup  ## Ruff
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
