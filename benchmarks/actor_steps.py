@@ -4,7 +4,7 @@ Teacher, replay, learner and two actors are processes of the `rrl` command. The 
 more steps than are played here, so it only hands out weights. One actor asks the teacher about
 every state, as kickstarting does at first; the other plays for a method without a teacher, as all
 do once they are weaned. An actor whose turn it is not is stopped by a signal. Steps are counted
-where they arrive, in the student's table, whose rate limiter holds nobody back. The bare
+where they arrive, in the student's table, whose rate limiter never blocks an insert here. The bare
 environments take random actions; the bare policy is the same compiled network. All take turns, so
 that a slower minute of the machine meets all. On a CPU teacher and replay share the cores: the
 ratios hold their cost too.

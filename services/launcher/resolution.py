@@ -114,8 +114,8 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
         _check_values_are_values(distillation, card)
     if isinstance(distillation, DistillationConfig) and distillation.teacher_temperature is None:
         # Logits are softened as their policy has it, unless the user says otherwise.
-        told = dataclasses.replace(distillation, teacher_temperature=card.temperature)
-        changes: dict[str, Any] = {"distillation": told}
+        softened = dataclasses.replace(distillation, teacher_temperature=card.temperature)
+        changes: dict[str, Any] = {"distillation": softened}
         config = dataclasses.replace(config, method=dataclasses.replace(method, **changes))
     if make_recipe(method).initial_weights == "teacher":
         if card.output != "q_values":
