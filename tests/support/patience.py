@@ -20,5 +20,5 @@ def wait_until(is_so: Callable[[], object], what: str = "it is so") -> None:
     """
     end = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
-        assert time.monotonic() < end, f"{PATIENCE_SECONDS:g} s passed and this did not happen: {what}"
+        assert time.monotonic() < end, f"not so after {PATIENCE_SECONDS:g} s: {what}"
         time.sleep(_LOOK_SECONDS)
