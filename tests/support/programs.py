@@ -49,6 +49,15 @@ def need_other_python() -> str:
     pytest.skip(f"missing program: another Python version ({', '.join(versions)})")
 
 
+def need_oldest_python() -> str:
+    """An interpreter of the oldest version that clients run on; without one the test is skipped."""
+    wanted = f"import sys; sys.exit(sys.version_info[:2] != {(3, _OLDEST)})"
+    for python in _candidates():
+        if _works(python, "-I", "-c", wanted) and _works(python, "-I", "-c", "import venv, ssl"):
+            return python
+    pytest.skip(f"missing program: Python 3.{_OLDEST}")
+
+
 def other_python() -> str | None:
     """An interpreter of another version, found by running candidates; a name may be a shim."""
     return next(filter(_is_another_version, _candidates()), None)
