@@ -12,6 +12,7 @@ import dataclasses
 import queue
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import reverb
@@ -28,6 +29,7 @@ from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import Columns, ItemLayout
 
 _PUT_POLL_SECONDS = 0.2
+_RETRY_SECONDS = 0.2
 _CLOSE_SECONDS = 10.0
 """Longest wait for the thread; of a server in the same process Reverb takes up to 3 s to let go."""
 
@@ -134,14 +136,26 @@ class RowStream:
 
     def _run(self) -> None:
         try:
-            # Only what is called as a function can be cancelled.
-            next_block = tf.function(iter(self._dataset).get_next)
             with CancellationManagerContext(self._reading):
+                next_block = self._start_reading()
                 while not self._closed.is_set():
                     self._put(_rows(next_block()))
         except Exception as error:
             # The reader of the stream has to hear of it; after `close` there is none.
             self._put(error)
+
+    def _start_reading(self) -> Callable[[], reverb.ReplaySample]:
+        while True:
+            try:
+                blocks = iter(self._dataset)
+            except tf.errors.UnavailableError:
+                # gRPC shares connections, and this one may be of a server before a restart.
+                if self._closed.wait(_RETRY_SECONDS):
+                    raise
+            else:
+                # Only what is called as a function can be cancelled.
+                next_block: Callable[[], reverb.ReplaySample] = tf.function(blocks.get_next)
+                return next_block
 
     def _put(self, block: Rows | Exception) -> None:
         while not self._closed.is_set():
