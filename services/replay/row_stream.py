@@ -20,10 +20,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 # Not public, and the only way to cancel a read from outside.
-from tensorflow.python.eager.cancellation import (
-    CancellationManager,
-    CancellationManagerContext,
-)
+from tensorflow.python.eager.cancellation import CancellationManager
 
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import Columns, ItemLayout
@@ -136,10 +133,16 @@ class RowStream:
 
     def _run(self) -> None:
         try:
-            with CancellationManagerContext(self._reading):
-                next_block = self._start_reading()
-                while not self._closed.is_set():
+            next_block = self._start_reading()
+            while not self._closed.is_set():
+                try:
                     self._put(_rows(next_block()))
+                except tf.errors.CancelledError:
+                    if self._closed.is_set():
+                        return
+                    # TensorFlow holds the manager of a call that begins in a global: with very bad
+                    # luck it was that of another stream, which has been closed.
+                    next_block = self._start_reading()
         except Exception as error:
             # The reader of the stream has to hear of it; after `close` there is none.
             self._put(error)
@@ -153,8 +156,9 @@ class RowStream:
                 if self._closed.wait(_RETRY_SECONDS):
                     raise
             else:
-                # Only what is called as a function can be cancelled.
-                next_block: Callable[[], reverb.ReplaySample] = tf.function(blocks.get_next)
+                read = tf.function(blocks.get_next).get_concrete_function()
+                next_block: Callable[[], reverb.ReplaySample]
+                next_block = self._reading.get_cancelable_function(read)
                 return next_block
 
     def _put(self, block: Rows | Exception) -> None:
