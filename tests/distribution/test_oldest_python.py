@@ -38,7 +38,7 @@ def run(*command: str | Path, cwd: Path = ROOT, timeout: float = INSTALL_SECONDS
 
 @pytest.fixture(scope="module")
 def oldest_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the teacher's side; kept, our package made anew."""
+    """The interpreter of an environment with the teacher's side; kept, our package rebuilt."""
     python = need_oldest_python()
     folder = ROOT / ".cache" / "teacher-on-oldest-python"
     interpreter = folder / "bin" / "python"

@@ -289,3 +289,30 @@ def test_a_reader_that_waits_for_the_rate_limiter_can_be_closed(tmp_path: Path) 
     write_steps(server, STUDENT_TABLE, 15)
     assert wait_until_steady(server).sampled == 0
     server.stop()
+
+
+def test_closing_a_reader_ends_its_own_wait_and_no_other(tmp_path: Path) -> None:
+    server = started(config(tmp_path))
+    write_steps(server, STUDENT_TABLE, 25)
+    closed, kept = (ReplayReader(server.address, LAYOUT, 0.99, 4) for _ in range(2))
+
+    def drain(reader: ReplayReader) -> None:
+        with pytest.raises(ReplayTimeout):
+            while True:
+                reader.sample(STUDENT_TABLE, timeout_seconds=0.5)
+
+    def waiting() -> int:
+        return sum(thread.name == f"replay-{STUDENT_TABLE}" for thread in threading.enumerate())
+
+    # Error 4 * 25 - S stops both at 40; the first waits in a read that began after the other's.
+    kept.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS)
+    drain(closed)
+    drain(kept)
+    assert waiting() == 2
+    closed.close()
+    assert waiting() == 1
+    write_steps(server, STUDENT_TABLE, 2)
+    kept.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS)
+    kept.close()
+    assert waiting() == 0
+    server.stop()
