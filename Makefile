@@ -10,8 +10,9 @@ setup:  ## Make .venv with everything in it: .venv/bin/rrl
 demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (about 10 minutes)
 	@.venv/bin/rrl demo
 
+# Two files at a time; the tests of one share what takes long to make.
 test: setup  ## Run the tests
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## Run the tests that take long, which `make test` leaves out
 	@.venv/bin/python -m pytest -m slow

@@ -71,7 +71,7 @@ def read_flags(parser: argparse.ArgumentParser) -> tuple[Flags, argparse.Namespa
     given = parser.parse_args()
     size: Size = "smallest" if given.smallest else "quick" if given.quick else "full"
     limit = _LIMIT_SECONDS[size] if given.limit_seconds is None else given.limit_seconds
-    if limit <= 0:
+    if not limit > 0:
         parser.error(f"--limit-seconds is {limit:g}; it must be above 0")
     end_within(limit)
     return Flags(size=size, json=given.json), given

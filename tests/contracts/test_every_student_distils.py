@@ -133,7 +133,9 @@ def shares_of_the_teachers_choices(
     return shares
 
 
-@pytest.mark.parametrize(("student", "least"), [("dqn", 0.8), ("iqn", 0.6)])
+@pytest.mark.parametrize(
+    ("student", "least"), [("dqn", 0.8), pytest.param("iqn", 0.6, marks=pytest.mark.slow)]
+)
 def test_a_value_and_quantiles_learn_the_teachers_choices_early(student: str, least: float) -> None:
     # After 450 updates, seen: 0.93 and 0.73; iqn with an unscaled teacher has 0.45.
     assert shares_of_the_teachers_choices(student, updates=450)[-1] >= least

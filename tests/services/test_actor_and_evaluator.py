@@ -488,7 +488,7 @@ def test_an_actor_that_nobody_told_of_the_teacher_it_is_to_ask_says_so(
         )
         run.offer(1, motionless)
         stop = threading.Event()
-        in_vain = threading.Timer(15.0, stop.set)
+        in_vain = threading.Timer(PATIENCE_SECONDS, stop.set)
         in_vain.start()
         with pytest.raises(UserError, match="asks its teacher .*: give --teacher-address"):
             build_actor(config).run(stop)

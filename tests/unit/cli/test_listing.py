@@ -21,6 +21,12 @@ RRL = Path(sys.executable).parent / "rrl"
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal where no line of a list is folded."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 def shown(capsys: Capture, *arguments: str) -> str:
     assert run(["list", *arguments]) == 0
     return capsys.readouterr().out

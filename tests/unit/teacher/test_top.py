@@ -27,6 +27,7 @@ from services.teacher.metrics import TeacherMetrics
 from services.teacher.top.rates import difference, quantile
 from services.teacher.top.snapshot import Histogram, ServedVersion, Snapshot, fetch, parse
 from services.teacher.top.view import TeacherTop, print_once, render, watch
+from tests.support.patience import PATIENCE_SECONDS
 
 ADDRESS = Address("127.0.0.1", 9101)
 
@@ -390,11 +391,21 @@ def test_the_view_is_drawn_until_it_is_told_to_stop(
     teacher: MetricsServer, is_terminal: bool
 ) -> None:
     stop = threading.Event()
-    file = io.StringIO()
+
+    class Screen(io.StringIO):
+        """Has seen enough when it was drawn on twice."""
+
+        def flush(self) -> None:
+            if self.getvalue().count("NOT SERVING") >= 2:
+                stop.set()
+
+    file = Screen()
     console = Console(file=file, width=100, height=30, force_terminal=is_terminal)
     address = Address("127.0.0.1", teacher.port)
-    threading.Timer(0.2, stop.set).start()
+    in_vain = threading.Timer(PATIENCE_SECONDS, stop.set)
+    in_vain.start()
     watch(address, console, interval_seconds=0.02, stop=stop)
+    in_vain.cancel()
     assert file.getvalue().count("NOT SERVING") >= 2
     # A terminal is given back as it was: out of the alternate screen, with its cursor.
     assert ("\x1b[?1049l" in file.getvalue()) == is_terminal
