@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, cast
 import tyro
 
 from rrl_agents.students.registry import STUDENTS
+from services.cli.flag_types import FLAG_TYPES
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.named_students import check_named_student
 from services.launcher.paper_presets import PAPER_PRESETS
@@ -66,6 +67,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
             command,
             default=cast(CommandT, cast(Any, command)(experiment=config)),
             args=rest,
+            registry=FLAG_TYPES,
             prog=f"{prog} {method} [--preset {'|'.join(PRESETS[method])}] "
             f"[--student {'|'.join(STUDENTS)}]",
             # The method has been chosen: its settings are flags, not a further subcommand.

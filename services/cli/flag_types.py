@@ -1,0 +1,34 @@
+"""How tyro reads the values of flags, for every command.
+
+A number among the flags is a finite one: NaN passes every comparison of a check, and a run would
+train to the end with it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+FLAG_TYPES = ConstructorRegistry()
+"""Given to `tyro.cli` as its registry."""
+
+
+@FLAG_TYPES.primitive_rule
+def _finite_number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
+    if info.type is not float:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda words: _finite(words[0]),
+        is_instance=lambda value: isinstance(value, int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(f"{word} is not a finite number")
+    return number
