@@ -1,7 +1,9 @@
 """Gin files and single bindings, in their order, as one list of bindings without macros.
 
-A file that is not where it is looked for is replaced by the file of that name that comes with this
-package, if there is one: the commands of the released code's README name files of its repository.
+An included file is looked for beside the file that includes it, and then from the current folder,
+as gin does. "reincarnating_rl/configs/NAME.gin", the path in the released README's commands, stands
+for the file of that name that comes with this package where there is no such file; no other name is
+replaced.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from services.shared.errors import UserError
 
 SHIPPED = Path(__file__).parent / "configs"
 """Gin files of our own writing, with the names of the released code's."""
+
+RELEASED_FOLDER = Path("reincarnating_rl/configs")
+"""Where the released code's repository has them."""
 
 MAX_BYTES = 64 * 1024
 """Upper bound of a gin file; the released code's have 3 KB."""
@@ -59,9 +64,9 @@ def read(files: Sequence[str], single: Sequence[str]) -> GinText:
     notes: list[str] = []
     statements: list[Statement] = []
     for file in files:
-        statements += _statements_of_file(file, (), notes)
+        statements += _statements_of_file(_found(file, [Path()], notes), file, (), notes)
     for text in single:
-        statements += _with_included(parse(text, COMMAND_LINE), (), notes)
+        statements += _with_included(parse(text, COMMAND_LINE), [Path()], (), notes)
     macros = {one.name: one for one in statements if isinstance(one, MacroDefinition)}
     bindings = tuple(
         dataclasses.replace(one, value=_without_macros(one.value, macros, one.where, ()))
@@ -80,44 +85,65 @@ def read(files: Sequence[str], single: Sequence[str]) -> GinText:
 
 
 def _statements_of_file(
-    name: str, including: tuple[str, ...], notes: list[str]
+    path: Path, name: str, including: tuple[Path, ...], notes: list[str]
 ) -> Iterator[Statement]:
-    if name in including or len(including) >= MAX_INCLUDES:
-        raise UserError(f"gin files include each other: {' includes '.join([*including, name])}")
-    path = _found(name, notes)
+    """Statements of a file and of those it includes.
+
+    Args:
+        path: Where it is.
+        name: What the user calls it.
+        including: Files that are being read, each of which includes the next.
+        notes: Takes what the user should know.
+    """
+    here = path.resolve()
+    if here in including or len(including) >= MAX_INCLUDES:
+        chain = " includes ".join(map(str, [*including, here]))
+        raise UserError(f"gin files include each other: {chain}")
     try:
         content = read_bounded(path, MAX_BYTES, what="a gin file").decode("utf-8")
     except ValueError as error:
         raise UserError(f"--gin_files: {error}") from error
-    yield from _with_included(parse(content, name), (*including, name), notes)
+    folders = [path.parent, Path()]
+    yield from _with_included(parse(content, name), folders, (*including, here), notes)
 
 
 def _with_included(
-    statements: Sequence[Statement], including: tuple[str, ...], notes: list[str]
+    statements: Sequence[Statement],
+    folders: Sequence[Path],
+    including: tuple[Path, ...],
+    notes: list[str],
 ) -> Iterator[Statement]:
     """Statements with those of included files in the places of includes."""
-    for statement in statements:
-        if isinstance(statement, Include):
-            yield from _statements_of_file(statement.path, including, notes)
+    for one in statements:
+        if isinstance(one, Include):
+            path = _found(one.path, folders, notes)
+            yield from _statements_of_file(path, one.path, including, notes)
         else:
-            yield statement
+            yield one
 
 
-def _found(name: str, notes: list[str]) -> Path:
-    path = Path(name)
-    if path.exists():
-        return path
-    shipped = SHIPPED / path.name
-    if shipped.is_file():
+def _found(name: str, folders: Sequence[Path], notes: list[str]) -> Path:
+    """The file of a name, in the first of some folders that has it."""
+    for folder in folders:
+        if (path := folder / name).exists():
+            return path
+    path, shipped = Path(name), SHIPPED / Path(name).name
+    if path.parent.parts[-2:] == RELEASED_FOLDER.parts and shipped.is_file():
         notes.append(f"{name} is not there: reading the {path.name} that comes with rrl instead")
         return shipped
+    looked = " or ".join(dict.fromkeys(str(folder.absolute()) for folder in folders))
+    raise UserError(f"--gin_files: {name} is not there (looked in {looked}); {_shipped(path)}")
+
+
+def _shipped(path: Path) -> str:
+    """What rrl ships in place of a file that is missing."""
     known = {one.stem: one for one in sorted(SHIPPED.glob("*.gin"))}
-    like = nearest(path.stem, known)
-    near = f"; near it is {', '.join(f'{one}.gin' for one in like)}" if like else ""
-    raise UserError(
-        f"--gin_files: {name} is not there, and rrl ships no {path.name}{near}. It ships "
-        f"{', '.join(one.name for one in known.values())}"
+    like = (
+        [path.stem] if path.stem in known and path.suffix == ".gin" else nearest(path.stem, known)
     )
+    near = " or ".join(f"{RELEASED_FOLDER / one}.gin" for one in like)
+    advice = f"for the released code's, give {near}" if near else "it is none of the released code"
+    return f"{advice}; rrl ships {', '.join(one.name for one in known.values())}"
 
 
 def _named(value: object) -> Iterator[str]:

@@ -176,21 +176,53 @@ def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
         read([str(one)], [])
 
 
-def test_a_file_that_is_not_there_is_replaced_by_ours_of_that_name() -> None:
-    found = read(["no/such/folder/qdagger_dqn.gin"], [])
-    assert found.bindings == tuple(
-        one
-        for one in parse(
-            (SHIPPED / "qdagger_dqn.gin").read_text(), "no/such/folder/qdagger_dqn.gin"
-        )
-        if isinstance(one, Binding)
-    )
+@pytest.mark.parametrize("start", ["", "./", "no/such/place/", "/no/such/place/"])
+def test_a_path_of_the_released_code_stands_for_our_file_of_that_name(start: str) -> None:
+    released = f"{start}reincarnating_rl/configs/qdagger_dqn.gin"
+    found = read([released], [])
+    ours = parse((SHIPPED / "qdagger_dqn.gin").read_text(), released)
+    assert found.bindings == tuple(one for one in ours if isinstance(one, Binding))
     assert "comes with rrl" in found.notes[0]
 
 
+@pytest.mark.parametrize(
+    "name", ["qdagger_dqn.gin", "configs/qdagger_dqn.gin", "/x/qdagger_dqn.gin"]
+)
+def test_no_other_name_is_replaced_by_ours(name: str, tmp_path: Path) -> None:
+    including = written(tmp_path / "mine.gin", f"include '{name}'")
+    for file in (name, including):
+        with pytest.raises(UserError, match="is not there") as refused:
+            read([file], [])
+        assert "give reincarnating_rl/configs/qdagger_dqn.gin;" in str(refused.value)
+
+
+def test_an_include_is_looked_for_beside_its_file_and_then_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "files" / "deeper").mkdir(parents=True)
+    current = tmp_path / "current"
+    current.mkdir()
+    outer = written(tmp_path / "files" / "outer.gin", "include 'deeper/middle.gin'")
+    written(tmp_path / "files" / "deeper" / "middle.gin", "include 'qdagger_dqn.gin'")
+    monkeypatch.chdir(current)
+    # The name is one of ours, too.
+    with pytest.raises(UserError, match=r"qdagger_dqn.gin is not there .*deeper or .*current\)"):
+        read([outer], [])
+    written(current / "qdagger_dqn.gin", "A.b = 1")
+    assert [one.value for one in read([outer], []).bindings] == [1]
+    written(tmp_path / "files" / "deeper" / "qdagger_dqn.gin", "A.b = 2")
+    found = read([outer], [])
+    assert [one.value for one in found.bindings] == [2]
+    assert found.notes == ()
+
+
 def test_a_file_that_is_nowhere_is_refused_with_the_nearest_and_all_there_are() -> None:
-    with pytest.raises(UserError, match=r"no qdager_dqn\.gin; near it is qdagger_dqn\.gin.*drq"):
+    with pytest.raises(
+        UserError, match=r"qdager_dqn\.gin is not there.* give \S*/qdagger_dqn\.gin.*drq"
+    ):
         read(["qdager_dqn.gin"], [])
+    with pytest.raises(UserError, match="none of the released code; rrl ships dqfd_dqn.gin"):
+        read(["zzz.gin"], [])
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from services.cli.gin.command import translated
 from services.cli.gin.flags import parse_flags
 from services.cli.gin.names import PARAMETERS
 from services.cli.gin.parsing import Reference
-from services.cli.gin.reading import SHIPPED
+from services.cli.gin.reading import RELEASED_FOLDER, SHIPPED
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.settings import known_settings
@@ -182,7 +182,9 @@ def test_other_optimisers_are_refused(breakout: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(PAPER_PRESETS))
 def test_a_file_of_ours_is_the_preset_of_its_name(name: str, breakout: Path) -> None:
-    config, notes = translate(breakout, AGENTS.get(name, name), file=f"configs/{name}.gin")
+    config, notes = translate(
+        breakout, AGENTS.get(name, name), file=f"{RELEASED_FOLDER}/{name}.gin"
+    )
     assert comparable(config) == comparable(PAPER_PRESETS[name].config)
     # Ours bind nothing that has no part.
     assert "no part" not in notes
@@ -244,7 +246,9 @@ def test_the_readmes_debugging_bindings_do_what_they_say(breakout: Path) -> None
 def test_the_readmes_reference_gives_rainbow_the_impala_network(
     reference: str, breakout: Path
 ) -> None:
-    config, _ = translate(breakout, "qdagger_rainbow", reference, file="qdagger_rainbow.gin")
+    config, _ = translate(
+        breakout, "qdagger_rainbow", reference, file="reincarnating_rl/configs/qdagger_rainbow.gin"
+    )
     assert comparable(config) == comparable(PAPER_PRESETS["qdagger_rainbow_impala"].config)
 
 
@@ -255,7 +259,7 @@ def test_networks_are_scaled_as_bound(breakout: Path) -> None:
         "@ImpalaNetworkWithRepresentations",
         "ImpalaEncoder.nn_scale = 4",
         "ImpalaEncoder.stack_sizes = (8, 16)",
-        file="qdagger_dqn.gin",
+        file="reincarnating_rl/configs/qdagger_dqn.gin",
     )
     assert (config.network.name, config.network.width) == ("impala_cnn", 4)
     assert config.network.features == (8, 16)
@@ -277,7 +281,9 @@ def test_the_game_is_the_command_lines_or_the_teachers(
 ) -> None:
     directory = tmp_path / path
     directory.mkdir(parents=True)
-    config, _ = translate(directory, "qdagger_dqn", *bound, file="qdagger_dqn.gin")
+    config, _ = translate(
+        directory, "qdagger_dqn", *bound, file="reincarnating_rl/configs/qdagger_dqn.gin"
+    )
     assert config.environment.game == game
 
 
@@ -299,7 +305,7 @@ def test_without_any_game_it_asks_for_one(tmp_path: Path) -> None:
     directory = tmp_path / "teacher"
     directory.mkdir()
     with pytest.raises(UserError, match="which game"):
-        translate(directory, "qdagger_dqn", file="qdagger_dqn.gin")
+        translate(directory, "qdagger_dqn", file="reincarnating_rl/configs/qdagger_dqn.gin")
 
 
 # Binding -> setting of ours -> value; beside the agents' own files of ours.
@@ -367,20 +373,24 @@ SINGLE: list[tuple[str, str, str, object]] = [
 def test_a_binding_becomes_its_setting(
     agent: str, binding: str, setting: str, value: object, breakout: Path
 ) -> None:
-    config, _ = translate(breakout, agent, binding, file=f"{agent}.gin")
+    config, _ = translate(breakout, agent, binding, file=f"{RELEASED_FOLDER}/{agent}.gin")
     assert known_settings(config)[setting] == value
 
 
 def test_a_noisy_rainbow_explores_by_its_noise_alone(breakout: Path) -> None:
     noisy = "JaxFullRainbowAgent.noisy = True"
-    config, _ = translate(breakout, "qdagger_rainbow", noisy, file="qdagger_rainbow.gin")
+    config, _ = translate(
+        breakout, "qdagger_rainbow", noisy, file="reincarnating_rl/configs/qdagger_rainbow.gin"
+    )
     epsilon = make_recipe(config.method).exploration(noisy=config.network.noisy)
     assert epsilon(0) == epsilon(10**6) == 0.0
 
 
 def test_a_constant_epsilon_stays_constant(breakout: Path) -> None:
     constant = "ReincarnationDQNAgent.epsilon_fn = @identity_epsilon"
-    config, _ = translate(breakout, "jsrl_dqn", constant, file="jsrl_dqn.gin")
+    config, _ = translate(
+        breakout, "jsrl_dqn", constant, file="reincarnating_rl/configs/jsrl_dqn.gin"
+    )
     epsilon = make_recipe(config.method).exploration(noisy=False)
     assert epsilon(0) == epsilon(10**6) == 0.01
 
@@ -404,8 +414,8 @@ def test_a_constant_epsilon_stays_constant(breakout: Path) -> None:
 def test_exploration_that_differs_from_the_released_codes_is_listed(
     agent: str, bindings: tuple[str, ...], note: str, breakout: Path
 ) -> None:
-    assert note in translate(breakout, agent, *bindings, file=f"{agent}.gin")[1]
-    assert "exploration" not in translate(breakout, agent, file=f"{agent}.gin")[1]
+    assert note in translate(breakout, agent, *bindings, file=f"{RELEASED_FOLDER}/{agent}.gin")[1]
+    assert "exploration" not in translate(breakout, agent, file=f"{RELEASED_FOLDER}/{agent}.gin")[1]
 
 
 @pytest.mark.parametrize(("number", "method"), [(2, "QlDaggerConfig"), (3, "DaggerConfig")])
@@ -415,7 +425,7 @@ def test_the_ablations_are_methods_of_their_own(number: int, method: str, breako
         "qdagger_rainbow",
         f"QDaggerRainbowAgent.method_type = {number}",
         "create_linear_schedule.initial_lr = 3e-4",
-        file="qdagger_rainbow.gin",
+        file="reincarnating_rl/configs/qdagger_rainbow.gin",
     )
     assert type(config.method).__name__ == method
     assert known_settings(config)["method.learning_rate"] == 3e-4
@@ -430,7 +440,7 @@ def test_a_teacher_without_recorded_data_plays(breakout: Path) -> None:
         "qdagger_dqn",
         "TeacherDQNAgent.load_replay = False",
         "RunnerWithTeacher.teacher_steps = 30000",
-        file="qdagger_dqn.gin",
+        file="reincarnating_rl/configs/qdagger_dqn.gin",
     )
     assert config.teacher.data is None
     assert config.teacher_steps == 30_000
@@ -464,7 +474,7 @@ def test_what_rrl_does_not_do_is_refused_with_the_reason(
     agent: str, binding: str, why: str, breakout: Path
 ) -> None:
     with pytest.raises(UserError, match="cannot be had") as refused:
-        translate(breakout, agent, binding, file=f"{agent}.gin")
+        translate(breakout, agent, binding, file=f"{RELEASED_FOLDER}/{agent}.gin")
     assert why in str(refused.value)
     assert binding.partition(" ")[0] in str(refused.value)
 
@@ -472,7 +482,12 @@ def test_what_rrl_does_not_do_is_refused_with_the_reason(
 def test_values_without_a_distribution_have_one_atom(breakout: Path) -> None:
     no_distribution = "JaxFullRainbowAgent.distributional = False"
     with pytest.raises(UserError, match=r"num_atoms = 51 cannot be had: .*give 1"):
-        translate(breakout, "qdagger_rainbow", no_distribution, file="qdagger_rainbow.gin")
+        translate(
+            breakout,
+            "qdagger_rainbow",
+            no_distribution,
+            file="reincarnating_rl/configs/qdagger_rainbow.gin",
+        )
 
 
 @pytest.mark.parametrize(
@@ -489,7 +504,7 @@ def test_values_without_a_distribution_have_one_atom(breakout: Path) -> None:
 )
 def test_a_value_of_another_type_is_refused(binding: str, wanted: str, breakout: Path) -> None:
     with pytest.raises(UserError, match=f"--gin_bindings: .* give {wanted}"):
-        translate(breakout, "qdagger_dqn", binding, file="qdagger_dqn.gin")
+        translate(breakout, "qdagger_dqn", binding, file="reincarnating_rl/configs/qdagger_dqn.gin")
 
 
 @pytest.mark.parametrize(
@@ -505,7 +520,7 @@ def test_a_value_of_another_type_is_refused(binding: str, wanted: str, breakout:
 )
 def test_numbers_out_of_range_are_refused(binding: str, breakout: Path) -> None:
     with pytest.raises(UserError, match="use|must be"):
-        translate(breakout, "jsrl_dqn", binding, file="jsrl_dqn.gin")
+        translate(breakout, "jsrl_dqn", binding, file="reincarnating_rl/configs/jsrl_dqn.gin")
 
 
 @pytest.mark.parametrize(
@@ -523,7 +538,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
     binding: str, meant: str, breakout: Path
 ) -> None:
     with pytest.raises(UserError, match="the released code has no") as refused:
-        translate(breakout, "qdagger_dqn", binding, file="qdagger_dqn.gin")
+        translate(breakout, "qdagger_dqn", binding, file="reincarnating_rl/configs/qdagger_dqn.gin")
     assert meant in str(refused.value)
 
 
@@ -534,14 +549,22 @@ def test_an_unknown_reference_is_refused_with_the_nearest_one(
     reference: str, breakout: Path
 ) -> None:
     with pytest.raises(UserError, match="near it are @ImpalaRainbowNetwork"):
-        translate(breakout, "qdagger_rainbow", reference, file="qdagger_rainbow.gin")
+        translate(
+            breakout,
+            "qdagger_rainbow",
+            reference,
+            file="reincarnating_rl/configs/qdagger_rainbow.gin",
+        )
     with pytest.raises(UserError, match="leave out the parentheses"):
         translate(breakout, "qdagger_rainbow", "@ImpalaRainbowNetwork()")
 
 
 def test_what_another_agent_would_read_is_noted(breakout: Path) -> None:
     _, notes = translate(
-        breakout, "qdagger_dqn", "JaxFullRainbowAgent.vmax = 5.0", file="qdagger_dqn.gin"
+        breakout,
+        "qdagger_dqn",
+        "JaxFullRainbowAgent.vmax = 5.0",
+        file="reincarnating_rl/configs/qdagger_dqn.gin",
     )
     assert "JaxFullRainbowAgent.vmax = 5.0 has no part in what --agent does" in notes
 
