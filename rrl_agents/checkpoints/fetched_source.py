@@ -5,10 +5,10 @@ Written by the fetcher, last of all; a Dopamine checkpoint itself does not say i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.sealed_json import unseal
 
 SOURCE_FILE = "source.json"
 MAX_SOURCE_BYTES = 1 << 20
@@ -37,11 +37,11 @@ def fetched_game(path: Path) -> str | None:
 
 def _game(source: Path) -> str:
     try:
-        content = json.loads(
-            read_bounded(source, MAX_SOURCE_BYTES, what="a fetched agent's source")
+        content = unseal(
+            read_bounded(source, MAX_SOURCE_BYTES, what="a fetched agent's source").decode()
         )
         game = content["game"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         raise ValueError(
             f"{source}: says no game ({error}); fetch the agent again, or delete the file and give "
             "the game yourself"

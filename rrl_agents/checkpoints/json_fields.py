@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from rrl_agents.checkpoints.sealed_json import unseal
 
 T = TypeVar("T")
 
@@ -34,8 +35,8 @@ class JsonFields:
         self._prefix = prefix
 
     @classmethod
-    def parse(cls, text: str, where: str) -> JsonFields:
-        """Decode a JSON document that is an object.
+    def unsealed(cls, text: str, where: str) -> JsonFields:
+        """Decode a document of `sealed_json`.
 
         Args:
             text: The document.
@@ -45,13 +46,12 @@ class JsonFields:
             Its fields.
 
         Raises:
-            ValueError: When the text is no JSON, nests too deeply, or is no object.
+            ValueError: When the text is no JSON object, or not as it was written.
         """
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where}: not valid JSON ({error})") from error
-        return cls(value, where)
+            return cls(unseal(text), where)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
     def text(self, name: str) -> str:
         """Take a string."""

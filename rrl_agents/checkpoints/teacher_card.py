@@ -8,7 +8,6 @@ field, or one of the wrong type, is an error that names the field.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 
@@ -23,6 +22,7 @@ from rrl_agents.checkpoints.card_facts import (
 )
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.network_fields import network_from_fields
+from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.types import Params
 
@@ -123,24 +123,24 @@ class TeacherCard:
         _check_output(self.output, self.temperature)
 
     def to_json(self) -> str:
-        """Write the card as indented JSON that `from_json` reads back."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """Write the card as indented JSON, with its digest, that `from_json` reads back."""
+        return seal(dataclasses.asdict(self)) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> TeacherCard:
         """Read a card.
 
         Args:
-            text: A JSON object with every field of the card and no other.
+            text: What `to_json` has written: every field of the card, no other, and the digest.
 
         Returns:
             The card.
 
         Raises:
-            ValueError: When the text is no JSON object, or a field is unknown, missing, of the
-                wrong type or out of range; the message names it.
+            ValueError: When the text is no JSON object or not as it was written, or a field is
+                unknown, missing, of the wrong type or out of range; the message names it.
         """
-        return _card(JsonFields.parse(text, "teacher card"), MAX_GENERATIONS)
+        return _card(JsonFields.unsealed(text, "teacher card"), MAX_GENERATIONS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

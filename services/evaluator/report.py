@@ -12,9 +12,8 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,14 +24,12 @@ from services.evaluator.report_text import caption, readme, title
 from services.evaluator.summary import RunDescription, Summary, describe_run, summarise
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.shared.errors import UserError
+from services.shared.run_config import CONFIG_FILE, read_config
 
-CONFIG_FILE = "config.json"
 RECORDS_FILE = "metrics/evaluations.jsonl"
 RECORDED_VIDEO_FILE = "metrics/student.gif"
 REPORT_FOLDER = "report"
 VIDEO_FILE = "student.gif"
-
-_MAX_CONFIG_BYTES = 1024 * 1024
 
 
 def write_report(
@@ -111,27 +108,12 @@ def _read_run(
     run: Path,
 ) -> tuple[RunDescription, tuple[EvaluationRecord, ...], tuple[EvaluationRecord, ...]]:
     """Returns what ran, and the evaluations of student and teacher."""
-    description = describe_run(_read_config(run))
+    description = describe_run(read_config(run))
     records = current_records(read_records(run / RECORDS_FILE))
     students = tuple(record for record in records if record.player == "student")
     if not students:
         raise UserError(f"{run} has no evaluation of its student yet; resume the run, then report")
     return description, students, tuple(r for r in records if r.player == "teacher")
-
-
-def _read_config(run: Path) -> Mapping[str, Any]:
-    path = run / CONFIG_FILE
-    if not path.is_file():
-        raise UserError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise UserError(f"{path} is larger than the {_MAX_CONFIG_BYTES:,} bytes of a config")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}); restore it") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} must hold a JSON object; restore it")
-    return config
 
 
 def _first_known(*values: float | None) -> float | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import os
 import shlex
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
@@ -149,7 +149,7 @@ def _this_session() -> Session:
 
 
 def _decode(text: str) -> Provenance:
-    fields = JsonFields.parse(text, PROVENANCE_FILE)
+    fields = JsonFields.unsealed(text, PROVENANCE_FILE)
     provenance = Provenance(
         parents=tuple(_parent(parent) for parent in fields.children("parents")),
         sessions=tuple(_session(session) for session in fields.children("sessions")),
@@ -190,5 +190,5 @@ def _replace(path: Path, provenance: Provenance) -> None:
         "sessions": [dataclasses.asdict(session) for session in provenance.sessions],
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(seal(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,10 +12,8 @@ from rrl_agents.checkpoints.network_fields import network_from_fields
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.training.train_state import OptimiserConfig
-from services.launcher.run_directory import CONFIG_FILE
 from services.shared.errors import UserError
-
-_MAX_CONFIG_BYTES = 1 << 20
+from services.shared.run_config import CONFIG_FILE, read_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,21 +49,16 @@ def read_experiment(run: Path) -> RecordedExperiment:
     Raises:
         UserError: it is no run's folder, or its config.json is damaged.
     """
-    path = run / CONFIG_FILE
-    if not path.is_file():
-        raise UserError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
     try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise ValueError(f"larger than {_MAX_CONFIG_BYTES:,} bytes")
-        return _decode(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); restore it") from error
+        return _decode(read_config(run))
+    except ValueError as error:
+        raise UserError(f"{run / CONFIG_FILE} cannot be read ({error}); restore it") from error
 
 
-def _decode(text: str) -> RecordedExperiment:
-    fields = JsonFields.parse(text, CONFIG_FILE)
+def _decode(config: dict[str, Any]) -> RecordedExperiment:
+    fields = JsonFields(config, CONFIG_FILE)
     # Each method has settings of its own; they are shown, and not used again.
-    settings = json.loads(text).get("settings")
+    settings = config.get("settings")
     return RecordedExperiment(
         method=fields.text("method"),
         settings=", ".join(_flat(settings)) if isinstance(settings, dict) else "",

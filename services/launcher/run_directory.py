@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rrl_agents.types import Stage
 from services.launcher.experiment import Experiment
 from services.launcher.provenance import parents_of, record_session
-from services.learner.checkpointing import newest_commit
+from services.learner.checkpointing import check_storable, newest_commit
 from services.shared.errors import UserError
+from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
-CONFIG_FILE = "config.json"
+_PLACES = ("checkpoint", "checkpoint_number", "data", "data_number", "labels")
+"""Of a teacher's settings, where it and its data lie; what they are, their digests say."""
 
 _OWN_FOLDERS = ("checkpoints", "replay", "metrics")
 _NEW_FILE_SYSTEM = "lost+found"
@@ -39,8 +41,9 @@ def open_run(run: Path, experiment: Experiment) -> bool:
         UserError: the folder holds something else, and nothing in it is touched; or it cannot be
             made or written.
     """
+    check_storable(run)
     try:
-        was_there = _open(run, experiment.to_json())
+        was_there = _open(run, json.loads(experiment.to_json()))
         if not is_finished(run):
             _note_session(run, experiment, was_there=was_there)
         return was_there
@@ -66,20 +69,18 @@ def is_finished(run: Path) -> bool:
     return commit is not None and commit.record.progress.stage is Stage.FINISHED
 
 
-def _open(run: Path, content: str) -> bool:
+def _open(run: Path, wanted: dict[str, Any]) -> bool:
     config = run / CONFIG_FILE
     if config.exists():
-        _check_same(config, content)
+        _check_same(run, wanted)
         return True
     if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
         if config.exists():
             # Another role of the same run has written it at this moment.
-            return _open(run, content)
+            return _open(run, wanted)
         raise UserError(f"{run} exists and is not a run: choose another --run, or empty it")
     run.mkdir(parents=True, exist_ok=True)
-    temporary = run / f".{CONFIG_FILE}.{os.getpid()}"
-    temporary.write_text(content)
-    temporary.rename(config)
+    write_config(run, wanted)
     return False
 
 
@@ -93,21 +94,22 @@ def _is_foreign(path: Path) -> bool:
     return path.name != _NEW_FILE_SYSTEM
 
 
-def _check_same(config: Path, content: str) -> None:
-    try:
-        found = json.loads(config.read_text())
-    except ValueError as error:
+def _check_same(run: Path, wanted: dict[str, Any]) -> None:
+    different = sorted(_differences(_what_it_is(read_config(run)), _what_it_is(wanted), ""))
+    if different:
         raise UserError(
-            f"{config} is not readable as JSON ({error}): choose another --run"
-        ) from error
-    wanted = json.loads(content)
-    if found == wanted:
-        return
-    different = sorted(_differences(found, wanted, ""))
-    raise UserError(
-        f"{config.parent} belongs to another experiment (differs in {', '.join(different[:5])}): "
-        "choose another --run, or give the same settings to go on with it"
-    )
+            f"{run} belongs to another experiment (differs in {', '.join(different[:5])}): "
+            "choose another --run, or give the same settings to resume it"
+        )
+
+
+def _what_it_is(config: dict[str, Any]) -> dict[str, Any]:
+    """An experiment without the places of its parts: they may have moved."""
+    teacher = config.get("teacher")
+    if not isinstance(teacher, dict):
+        return config
+    kept = {name: value for name, value in teacher.items() if name not in _PLACES}
+    return {**config, "teacher": kept}
 
 
 def _differences(found: object, wanted: object, where: str) -> Iterator[str]:

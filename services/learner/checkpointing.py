@@ -6,17 +6,17 @@
 
 Replay's part lies with the replay role, under the same number, and is there before this one is
 (`services.replay.shard_checkpoints`): the rename of this one makes the commit. A commit is written
-under a temporary name, flushed to disk and renamed when it is whole: a kill at any moment leaves
-the one before. The record holds a digest of every file of the state: what a disk or a hand has
-changed is passed over, and the learner goes on from the newest commit that is sound. (Reverb's
-files carry checksums of their own, which are looked at when they are loaded.)
+under a temporary name, read back, flushed to disk and renamed when it is whole: a kill at any
+moment leaves the one before. The record holds a digest of every file of the state, and one of
+itself: what a disk or a hand has changed is passed over, and the learner goes on from the newest
+commit that is sound. (Reverb's files carry checksums of their own, which are looked at when they
+are loaded.)
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -24,8 +24,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.types import Progress, Stage
 from services.shared.errors import UserError
 
@@ -34,6 +37,7 @@ STATE_FOLDER = "state"
 _TEMPORARY_PREFIX = ".writing-"
 _MAX_RECORD_BYTES = 2**20
 _BLOCK_BYTES = 2**20
+_UNSTORABLE = "[]\\"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,24 @@ class Commit:
         return (self.path / RECORD_FILE).stat().st_mtime
 
 
+def check_storable(run: Path) -> None:
+    """Refuse a folder that checkpoints could be written into, but not read from.
+
+    Raises:
+        UserError: Orbax's storage takes a part of the path for a pattern or for an escape.
+    """
+    path = str(run.absolute())
+    if found := sorted(set(path) & set(_UNSTORABLE)):
+        raise UserError(
+            f"{path} has {' and '.join(found)} in its name, where checkpoints cannot be read "
+            "again: choose a path without"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{ascii(path)} is no UTF-8, and cannot hold checkpoints") from error
+
+
 def commits_folder(run: Path) -> Path:
     """Where a run keeps its commits."""
     return run / "checkpoints"
@@ -89,8 +111,7 @@ def newest_commit(run: Path, unusable: Collection[int] = ()) -> Commit | None:
             continue
         try:
             record, digests = _read_record(path)
-            if digests is not None:
-                _check_digests(path / STATE_FOLDER, digests)
+            _check_digests(path / STATE_FOLDER, digests)
         except (OSError, ValueError) as error:
             logging.getLogger(__name__).warning("skipping damaged checkpoint %s: %s", path, error)
             continue
@@ -130,7 +151,8 @@ def write_commit(
         keep: Numbers of the commits that stay, to fall back on should this one turn out damaged.
 
     Raises:
-        OSError: no space, no permission; earlier commits are untouched.
+        OSError: no space, no permission, or what was written does not read back; earlier commits
+            are untouched.
     """
     folder = commits_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,20 +175,24 @@ def write_commit(
 
 
 def _write(folder: Path, state: Any, record: RunRecord) -> None:
-    """Make a commit's folder, on disk when this returns.
+    """Make a commit's folder, on disk and read back when this returns.
 
     Raises:
-        OSError: no space, no permission.
+        OSError: no space, no permission, or the state does not read back.
     """
     folder.mkdir()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder / STATE_FOLDER, state)
-    except (ValueError, RuntimeError) as error:
+            checkpointer.wait_until_finished()
+            written = checkpointer.restore(folder / STATE_FOLDER, state)
+    except (ValueError, RuntimeError, KeyError) as error:
         # What Orbax's storage makes of a full disk.
         raise OSError(f"{folder}: {str(error).splitlines()[0]}") from error
+    if not all(map(np.array_equal, jax.tree.leaves(written), jax.tree.leaves(state))):
+        raise OSError(f"{folder}: the state reads back otherwise than it was written")
     content = _record_to_json(record) | {"digests": _digests(folder / STATE_FOLDER)}
-    (folder / RECORD_FILE).write_text(json.dumps(content, indent=1))
+    (folder / RECORD_FILE).write_text(seal(content, indent=1))
     _flush_to_disk(folder)
 
 
@@ -241,20 +267,18 @@ def _flush_to_disk(folder: Path, *, deep: bool = True) -> None:
             os.close(descriptor)
 
 
-def _read_record(path: Path) -> tuple[RunRecord, dict[str, str] | None]:
-    """The clocks, and the digests of the state; None where an earlier version has noted none."""
+def _read_record(path: Path) -> tuple[RunRecord, dict[str, str]]:
+    """The clocks, and the digests of the state."""
     file = path / RECORD_FILE
     if file.stat().st_size > _MAX_RECORD_BYTES:
         raise ValueError(f"{RECORD_FILE} is larger than {_MAX_RECORD_BYTES} bytes")
-    content = json.loads(file.read_text())
-    if not isinstance(content, dict) or not (path / STATE_FOLDER).is_dir():
+    content = unseal(file.read_text())
+    if not (path / STATE_FOLDER).is_dir():
         raise ValueError("incomplete")
     try:
         progress = dict(content["progress"])
         progress["stage"] = Stage[progress["stage"]]
         record = RunRecord(progress=Progress(**progress), seconds=float(content["seconds"]))
-        if "digests" not in content:
-            return record, None
         return record, {str(name): str(digest) for name, digest in content["digests"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{RECORD_FILE} lacks or misnames {error}") from error

@@ -13,13 +13,13 @@ Units: returns are undiscounted sums of raw rewards; steps are decisions, update
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, cast
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.types import Stage
 from services.shared.errors import UserError
 
@@ -98,8 +98,8 @@ class EvaluationRecord:
 
 
 def encode_record(record: EvaluationRecord) -> str:
-    """Returns the record as one line of JSON, without the line end."""
-    return json.dumps(dataclasses.asdict(record), allow_nan=False)
+    """Returns the record as one line of JSON with its digest, without the line end."""
+    return seal(dataclasses.asdict(record), indent=None)
 
 
 def decode_record(line: str) -> EvaluationRecord:
@@ -112,11 +112,10 @@ def decode_record(line: str) -> EvaluationRecord:
         The record; equal to the one encoded.
 
     Raises:
-        ValueError: The line is no JSON object, or a field is missing, unknown or of another type.
+        ValueError: The line is no JSON object or not as it was written, or a field is missing,
+            unknown or of another type.
     """
-    fields = json.loads(line, parse_constant=_refuse_constant)
-    if not isinstance(fields, dict):
-        raise ValueError("not a JSON object")
+    fields = unseal(line)
     known = {field.name: field.type for field in dataclasses.fields(EvaluationRecord)}
     if fields.keys() != known.keys():
         differing = ", ".join(sorted(fields.keys() ^ known.keys()))
@@ -212,10 +211,6 @@ def _drop_torn_line(descriptor: int) -> None:
 def _require_within(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{name} is {value}, must be finite and in [{low}, {high}]")
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a finite number")
 
 
 def _typed(name: str, value: object, annotation: str) -> object:

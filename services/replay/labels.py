@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
 import os
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.checkpoints.sealed_json import seal
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
@@ -212,7 +212,7 @@ class Labels:
         """Replace a file whole or not at all."""
         temporary = self._directory / f".{name}.tmp"
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
+            file.write(seal(content, indent=1))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._directory / name)
@@ -306,7 +306,7 @@ def _read_json(path: Path) -> JsonFields:
             content = file.read(_MOST_JSON_BYTES + 1)
         if len(content) > _MOST_JSON_BYTES:
             raise ValueError(f"{path}: larger than {_MOST_JSON_BYTES} bytes")
-        return JsonFields.parse(content.decode(), str(path))
+        return JsonFields.unsealed(content.decode(), str(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {_DAMAGED}") from error
 

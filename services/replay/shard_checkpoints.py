@@ -1,6 +1,6 @@
 """A shard's part of a run's commits: the tables as they were at each, under the commit's number.
 
-    RUN/replay/00/working/<time>/       Reverb writes here, the latest only
+    RUN/replay/00/working/<time>/       Reverb writes here; gone once the commit has it
     RUN/replay/00/commits/00000007/     hard-linked from there, complete or not there
 
 A commit of the run is complete once the learner has written its own part; tables under a number
@@ -9,12 +9,12 @@ that the learner never finished are replaced by the next ones of that number.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from services.replay.checkpoint import check_checkpoint, link_checkpoint
 from services.shared.errors import UserError
 
@@ -79,7 +79,7 @@ class ShardCheckpoints:
         temporary = self._commits / f"{_TEMPORARY_PREFIX}{number:08d}"
         link_checkpoint(written, temporary)
         sizes = _sizes(temporary)
-        (temporary / _SIZES_FILE).write_text(json.dumps(sizes))
+        (temporary / _SIZES_FILE).write_text(seal(sizes))
         _flush(temporary, *temporary.iterdir())
         path = self._path(number)
         if path.exists():
@@ -103,7 +103,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _read_sizes(file: Path) -> object:
     try:
         if file.stat().st_size <= _MAX_SIZES_BYTES:
-            return json.loads(file.read_text())
+            return unseal(file.read_text())
     except (OSError, ValueError):
         pass
     return None

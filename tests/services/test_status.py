@@ -28,6 +28,7 @@ from services.learner.metrics import LearnerMetrics
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer
 from services.shared.metrics import MetricsServer, make_registry
+from services.shared.run_config import write_config
 from tests.support.patience import PATIENCE_SECONDS
 
 RRL = Path(sys.executable).parent / "rrl"
@@ -104,7 +105,7 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
 def test_a_learner_that_is_away_leaves_the_others_and_its_checkpoint_to_tell_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    write_config(tmp_path, {})
     progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=9)
     record = RunRecord(progress=progress, seconds=1.0)
     write_commit(tmp_path, {"x": 1.0}, record, number=2, keep=())

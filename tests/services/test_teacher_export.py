@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import (
     NetworkConfig,
@@ -126,7 +127,7 @@ def test_a_second_export_needs_another_name(
 def test_the_name_of_a_fetched_agent_is_not_taken_twice(cache: Path, run: Path) -> None:
     fetched = cache / "checkpoints/Catch/mine"
     fetched.mkdir(parents=True)
-    (fetched / "source.json").write_text('{"game": "Catch"}')
+    (fetched / "source.json").write_text(seal({"game": "Catch"}))
     with pytest.raises(UserError, match="another teacher is called Catch/mine"):
         export(run, name="mine")
     assert not (cache / "exported").exists()

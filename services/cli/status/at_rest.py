@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from statistics import fmean
@@ -14,12 +13,7 @@ from services.launcher.progress_display import stage_name
 from services.learner.checkpointing import Commit, newest_commit
 from services.learner.evaluation_desk import EVALUATIONS_FILE
 from services.learner.evaluation_records import current_records, read_records
-from services.shared.errors import UserError
-
-CONFIG_FILE = "config.json"
-"""As `services.launcher.run_directory` writes it, whose imports take seconds."""
-
-_MAX_CONFIG_BYTES = 2**20
+from services.shared.run_config import read_config
 
 
 def status_at_rest(run: Path, note: str) -> RunStatus:
@@ -32,7 +26,7 @@ def status_at_rest(run: Path, note: str) -> RunStatus:
     Raises:
         UserError: the folder is no run, or a file in it is damaged.
     """
-    config = _config(run)
+    config = read_config(run)
     commit = newest_commit(run)
     if commit is None:
         return RunStatus(run=str(run), lives=False, note=f"{note}; it has no checkpoint yet")
@@ -50,27 +44,6 @@ def status_at_rest(run: Path, note: str) -> RunStatus:
         ),
         checkpoint=_checkpoint(commit),
     )
-
-
-def _config(run: Path) -> dict[str, Any]:
-    file = run / CONFIG_FILE
-    try:
-        with file.open("rb") as content:
-            text = content.read(_MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise UserError(
-            f"{run} is no run ({file.name}: {error.strerror or error}); give a folder of "
-            "`rrl train --run`, or --learner-address and --metrics"
-        ) from error
-    try:
-        if len(text) > _MAX_CONFIG_BYTES:
-            raise ValueError(f"more than {_MAX_CONFIG_BYTES} bytes")
-        config = json.loads(text)
-        if not isinstance(config, dict):
-            raise ValueError("no JSON object")
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a run's config ({error}); restore that file") from error
-    return config
 
 
 def _phases(progress: Progress, config: dict[str, Any]) -> tuple[Phase, ...]:

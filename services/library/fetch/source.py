@@ -6,13 +6,13 @@ Written after the files it tells of, so a file told of here was whole and had th
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE
 from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.checkpoints.sealed_json import seal
 from services.library.fetch.agents import read_file_name
 from services.library.fetch.checksums import Checksums
 from services.shared.errors import UserError
@@ -99,7 +99,7 @@ def read_source(directory: Path) -> FetchedSource | None:
         return None
     try:
         text = read_bounded(path, MAX_SOURCE_BYTES, what="a fetched agent's source")
-        return _source(JsonFields.parse(text.decode(), str(path)))
+        return _source(JsonFields.unsealed(text.decode(), str(path)))
     except ValueError as error:
         raise UserError(f"{error}; delete {path} and fetch again: whole files stay") from error
 
@@ -110,7 +110,7 @@ def write_source(directory: Path, source: FetchedSource) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(dataclasses.asdict(source), file, indent=1)
+            file.write(seal(dataclasses.asdict(source), indent=1))
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())

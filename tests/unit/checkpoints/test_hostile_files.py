@@ -6,7 +6,6 @@ One example is one damaged file. The default run tries a few dozen per reader, `
 from __future__ import annotations
 
 import gzip
-import json
 import pickle
 import shutil
 import time
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, load_teacher
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import read_card, save_teacher
 from rrl_agents.networks.registry import NetworkConfig
@@ -141,10 +141,10 @@ def tensorflow_case(folder: Path, ending: str) -> Case:
 
 def card_case(folder: Path) -> Case:
     content = (BUNDLED_DIRECTORY / "pong_dqn/card.json").read_bytes()
-    card = json.loads(content)
-    card["parents"] = [{"relations": ["teacher"], "card": json.loads(content)}]
+    card = unseal(content.decode())
+    card["parents"] = [{"relations": ["teacher"], "card": unseal(content.decode())}]
     file = folder / "card.json"
-    return file, lambda: read_card(file), same, json.dumps(card).encode()
+    return file, lambda: read_card(file), same, seal(card).encode()
 
 
 def small_teacher(folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection, inspect_checkpoint
 from rrl_agents.checkpoints.inspection.findings import shown
+from rrl_agents.checkpoints.sealed_json import seal
 
 TENSORFLOW = "dopamine2.0.5_tf1/1"
 JAX = "dopamine4.0.2_flax0.3_numpy/1"
@@ -79,7 +80,7 @@ def test_a_fetched_agent_tells_its_game(
 ) -> None:
     agent = write_agent({"online_params": small_layers})
     assert inspect_checkpoint(agent).game is None
-    (agent / "source.json").write_text('{"game": "Breakout"}')
+    (agent / "source.json").write_text(seal({"game": "Breakout"}))
     assert inspect_checkpoint(agent).game == "Breakout"
 
 
@@ -217,7 +218,7 @@ def test_of_a_broken_teachers_directory_the_sound_part_is_told(
     assert "parameters have SHA-256" in the_problem(found)
     assert found.card is not None and found.layers == ()
     shutil.copyfile(catch_teacher / "params.safetensors", params)
-    (teacher / "card.json").write_text('{"name": 3}')
+    (teacher / "card.json").write_text(seal({"name": 3}))
     found = inspect_checkpoint(teacher)
     assert "card.json: teacher card: field name is 3" in the_problem(found)
     assert found.card is None and len(found.layers) == 4

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from rrl_agents.checkpoints.card_markdown import card_markdown
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.networks.registry import NetworkConfig
@@ -135,8 +135,8 @@ def test_parameters_that_do_not_fit_the_card_are_refused_on_both_ways(
 
 def test_a_bad_card_is_an_error_with_its_path(tmp_path: Path, params: Params) -> None:
     save_teacher(tmp_path, params, card_of(params))
-    card = json.loads((tmp_path / "card.json").read_text()) | {"num_actions": "six"}
-    (tmp_path / "card.json").write_text(json.dumps(card))
+    card = unseal((tmp_path / "card.json").read_text()) | {"num_actions": "six"}
+    (tmp_path / "card.json").write_text(seal(card))
     with pytest.raises(ValueError, match=r"card\.json: teacher card: field num_actions is 'six'"):
         load_teacher_directory(tmp_path)
     (tmp_path / "card.json").write_bytes(b"\xff\xfe")

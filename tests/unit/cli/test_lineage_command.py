@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.checkpoints.teacher_card import Compute, Parent, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card, save_teacher
 from services.cli.lineage import lineage
@@ -119,7 +120,7 @@ def test_who_is_not_there_is_refused(tmp_path: Path) -> None:
         lineage(str(tmp_path / "nobody"))
     with pytest.raises(UserError, match="no teacher is called Pong/nobody"):
         lineage("Pong/nobody")
-    (tmp_path / CARD_FILE).write_text('{"name": 3}')
+    (tmp_path / CARD_FILE).write_text(seal({"name": 3}))
     with pytest.raises(UserError, match="field name is 3"):
         lineage(str(tmp_path))
 

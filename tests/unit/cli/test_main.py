@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from services.cli.main import COMMANDS, run
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -139,7 +139,7 @@ def test_a_teacher_of_a_game_with_other_actions(tmp_path: Path, capsys: Capture)
 def test_a_folder_of_another_experiment_is_left_as_it_is(
     tmp_path: Path, catch_teacher: Path, capsys: Capture
 ) -> None:
-    (tmp_path / "config.json").write_text('{"method": "qdagger", "seed": 0}')
+    (tmp_path / "config.json").write_text(seal({"method": "qdagger", "seed": 0}))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "weights").write_bytes(b"\0\1\2")
     before = contents(tmp_path)
@@ -206,9 +206,9 @@ def test_a_cards_own_words_do_not_steer_the_terminal(
 ) -> None:
     hostile = tmp_path / "teacher"
     shutil.copytree(catch_teacher, hostile)
-    card = json.loads((hostile / "card.json").read_text())
+    card = unseal((hostile / "card.json").read_text())
     card |= {"name": "\x1b[2Jcleared", "game": "other"}
-    (hostile / "card.json").write_text(json.dumps(card))
+    (hostile / "card.json").write_text(seal(card))
     line = refusal(catch_flags(tmp_path / "run", hostile), capsys)
     assert "?[2Jcleared plays other, not catch" in line
 

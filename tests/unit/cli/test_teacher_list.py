@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY
+from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
 from services.cli.teacher_list import list_teachers
 
@@ -18,7 +19,7 @@ def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RRL_CACHE", str(tmp_path))
     fetched = tmp_path / "checkpoints" / "Breakout" / "dqn400-run1"
     fetched.mkdir(parents=True)
-    (fetched / "source.json").write_text('{"game": "Breakout"}')
+    (fetched / "source.json").write_text(seal({"game": "Breakout"}))
     path = tmp_path / "exported" / "Pong" / "mine"
     shutil.copytree(BUNDLED_DIRECTORY / "pong_dqn", path)
     return path

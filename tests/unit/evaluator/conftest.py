@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rrl_agents.checkpoints.sealed_json import seal
 from services.learner.evaluation_records import EvaluationRecord, append_record
 
 MakeRun = Callable[..., Path]
@@ -27,7 +27,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             "random_return": -20.0,
             "budgets": {"actor_steps": 400},
         }
-        (run / "config.json").write_text(json.dumps(config))
+        (run / "config.json").write_text(seal(config))
 
         def evaluate(
             updates: tuple[int, int], steps: int, returns: tuple[float, ...], weight: float

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from services.cli.report import report as report_command
 from services.evaluator.baseline import read_baseline
 from services.evaluator.report import export_baseline, write_report
@@ -182,10 +183,10 @@ def test_the_video_that_the_evaluator_left_is_found(make_run: MakeRun) -> None:
 
 def test_an_environment_of_one_game_is_named_by_itself(make_run: MakeRun) -> None:
     run = make_run()
-    config = json.loads((run / "config.json").read_text())
+    config = unseal((run / "config.json").read_text())
     # Catch ignores the game of its config; a step of it is one frame.
     config["environment"] = {"name": "catch", "game": "pong", "frames_per_step": 1}
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(seal(config))
     summary = write_report(run)
     assert summary.game == "catch"
     assert summary.frames == 400
@@ -232,11 +233,12 @@ def test_the_command_prints_scores_and_places(
     ("config", "message"),
     [
         (None, "no config.json"),
-        ("{", "not JSON"),
-        ("[]", "JSON object"),
-        ("{}", "method None"),
-        ('{"method": "qdagger", "environment": 3}', "must be an object"),
-        ('{"method": "qdagger", "environment": {"game": "pong"}}', "no evaluation"),
+        ("{", "not valid JSON"),
+        ("[]", "must be an object"),
+        ("{}", "has no sha256"),
+        (seal({}), "method None"),
+        (seal({"method": "qdagger", "environment": 3}), "must be an object"),
+        (seal({"method": "qdagger", "environment": {"game": "pong"}}), "no evaluation"),
     ],
 )
 def test_a_folder_that_is_no_run_is_refused_with_nothing_written(
@@ -261,7 +263,7 @@ def test_a_run_without_usable_references_is_refused(
     make_run: MakeRun, field: str, value: object, message: str
 ) -> None:
     run = make_run()
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**config, field: value}))
+    config = unseal((run / "config.json").read_text())
+    (run / "config.json").write_text(seal({**config, field: value}))
     with pytest.raises(UserError, match=message):
         write_report(run)

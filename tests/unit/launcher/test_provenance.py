@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.environments.registry import EnvironmentConfig
@@ -143,7 +143,7 @@ def test_a_run_without_a_note_has_none(tmp_path: Path) -> None:
     [
         ({"sessions": []}, "it names no session"),
         ({"sessions": [{"started": 3}]}, r"field sessions\[0\]\.started is 3"),
-        ({"parents": [{"relations": ["uncle"], "card": "{}"}]}, "teacher card: field name"),
+        ({"parents": [{"relations": ["uncle"], "card": seal({})}]}, "teacher card: field name"),
         ({"more": 1}, "unknown field more"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_damaged_note_is_refused_with_what_is_wrong(
 ) -> None:
     record_session(tmp_path, tuple)
     path = tmp_path / PROVENANCE_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(seal(unseal(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         read_provenance(tmp_path)
     with pytest.raises(UserError, match=message):

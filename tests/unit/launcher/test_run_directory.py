@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.sealed_json import unseal
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
@@ -50,7 +55,7 @@ def test_a_folder_is_made_with_its_config_and_found_again(
     run = tmp_path / "some" / "where"
     assert open_run(run, experiment) is False
     assert contents(run).keys() == {CONFIG_FILE, PROVENANCE_FILE, ".provenance.lock"}
-    assert json.loads((run / CONFIG_FILE).read_text()) == json.loads(experiment.to_json())
+    assert unseal((run / CONFIG_FILE).read_text()) == json.loads(experiment.to_json())
     before = contents(run)
     assert open_run(run, experiment) is True
     after = contents(run)
@@ -135,6 +140,48 @@ def test_changed_settings_are_refused_by_name_and_nothing_is_written(
     assert contents(tmp_path) == before
 
 
+def test_a_run_and_its_teacher_may_move(
+    config: ExperimentConfig, catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(place: str) -> Experiment:
+        teacher = dataclasses.replace(config.teacher, checkpoint=place)
+        return resolve(dataclasses.replace(config, teacher=teacher))
+
+    shutil.copytree(catch_teacher, tmp_path / "old" / "teacher")
+    open_run(tmp_path / "old" / "run", at(str(tmp_path / "old" / "teacher")))
+    (tmp_path / "old").rename(tmp_path / "new")
+    monkeypatch.chdir(tmp_path / "new")
+    for place in ("teacher", "./teacher/", str(tmp_path / "new" / "teacher")):
+        assert open_run(tmp_path / "new" / "run", at(place))
+
+
+def test_another_teacher_at_the_same_place_is_another_experiment(
+    config: ExperimentConfig, catch_teacher: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "teacher"
+    shutil.copytree(catch_teacher, place)
+    config = dataclasses.replace(
+        config, teacher=dataclasses.replace(config.teacher, checkpoint=str(place))
+    )
+    open_run(tmp_path / "run", resolve(config))
+    teacher = load_teacher_directory(place)
+    shutil.rmtree(place)
+    params = jax.tree.map(lambda leaf: 2 * leaf, teacher.params)
+    sha256 = params_hash(params_to_bytes(params))
+    save_teacher(place, params, dataclasses.replace(teacher.card, parameters_sha256=sha256))
+    with pytest.raises(UserError, match=r"differs in teacher\.parameters_sha256\)"):
+        open_run(tmp_path / "run", resolve(config))
+
+
+@pytest.mark.parametrize("name", ["pong[seed0]", "a\\b"])
+def test_a_folder_that_could_not_hold_checkpoints_is_refused_before_anything_is_written(
+    experiment: Experiment, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UserError, match="choose a path without"):
+        open_run(tmp_path / name, experiment)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_refused(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be used .*choose another --run"):
@@ -143,5 +190,5 @@ def test_a_folder_that_cannot_be_made_is_refused(experiment: Experiment, tmp_pat
 
 def test_a_config_that_is_no_json_is_refused(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text('{"method": "qdag')
-    with pytest.raises(UserError, match="not readable as JSON"):
+    with pytest.raises(UserError, match="not valid JSON.*restore it"):
         open_run(tmp_path, experiment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.checkpoints.teacher_card import PlayProtocol
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
@@ -150,9 +150,9 @@ def test_a_card_says_that_the_teachers_table_was_recorded(
 ) -> None:
     commit(FINISHED)
     assert "recorded data" not in read_student(run, "played").teacher.card.made
-    content = json.loads((run / CONFIG_FILE).read_text())
+    content = unseal((run / CONFIG_FILE).read_text())
     content["teacher"]["data_fingerprint"] = "ab" * 32
-    (run / CONFIG_FILE).write_text(json.dumps(content))
+    (run / CONFIG_FILE).write_text(seal(content))
     made = read_student(run, "taught").teacher.card.made
     # The first 16 of the fingerprint's 64 digits, as messages show it.
     assert f"; its teacher's table holds recorded data {'ab' * 8}; settings: " in made
@@ -195,10 +195,10 @@ def test_a_teacher_without_a_score_gets_the_one_its_students_run_has_measured(
     run: Path, commit: Callable[[Progress], None]
 ) -> None:
     path = run / PROVENANCE_FILE
-    noted = json.loads(path.read_text())
-    card = json.loads(noted["parents"][0]["card"]) | {"score": None}
-    noted["parents"][0]["card"] = json.dumps(card)
-    path.write_text(json.dumps(noted))
+    noted = unseal(path.read_text())
+    card = unseal(noted["parents"][0]["card"]) | {"score": None}
+    noted["parents"][0]["card"] = seal(card)
+    path.write_text(seal(noted))
     commit(FINISHED)
     evaluated(
         run, player="teacher", weights_version=0, final=False, episode_returns=(2.0, 2.0, 1.0, 1.0)
@@ -271,7 +271,7 @@ def test_a_damaged_config_is_refused_by_field(
 ) -> None:
     commit(FINISHED)
     path = run / CONFIG_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(seal(unseal(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         read_student(run, "s")
 
@@ -281,9 +281,9 @@ def test_a_checkpoint_of_another_network_is_refused(
 ) -> None:
     commit(FINISHED)
     path = run / CONFIG_FILE
-    config = json.loads(path.read_text())
+    config = unseal(path.read_text())
     config["network"]["features"] = [9]
-    path.write_text(json.dumps(config))
+    path.write_text(seal(config))
     with pytest.raises(UserError, match="does not fit this experiment"):
         read_student(run, "s")
 

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import os
 import resource
+import string
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
@@ -16,6 +20,7 @@ from services.learner.checkpointing import (
     Commit,
     RunRecord,
     check_has_none,
+    check_storable,
     commits_folder,
     newest_commit,
     next_number,
@@ -49,16 +54,19 @@ def record(updates: int = 7) -> RunRecord:
     )
 
 
+def assert_equal_states(one: Any, other: Any) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for mine, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_a_commit_brings_back_clocks_weights_and_optimiser(tmp_path: Path) -> None:
     original = state(seed=1)
     write_commit(tmp_path, original, record(), number=1, keep=())
     commit = newest_commit(tmp_path)
     assert commit is not None
     assert commit.record == record()
-    restored = restore_state(commit, state(seed=2))
-    assert jax.tree.structure(restored) == jax.tree.structure(original)
-    for mine, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(original), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    assert_equal_states(restore_state(commit, state(seed=2)), original)
 
 
 def written(run: Path, record: RunRecord, seed: int = 1) -> Commit:
@@ -143,7 +151,14 @@ def test_a_state_of_which_a_byte_has_changed_is_passed_over(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", '{"progress": {}, "seconds": 1}', '{"progress": {"stage": "NO"}}']
+    "damage",
+    [
+        "",
+        "{",
+        seal({"progress": {}, "seconds": 1}),
+        seal({"progress": {"stage": "NO"}}),
+        json.dumps({"progress": {"stage": "ONLINE"}, "seconds": 1, "digests": {}}),
+    ],
 )
 def test_a_damaged_commit_is_passed_over_for_the_one_before(tmp_path: Path, damage: str) -> None:
     written(tmp_path, record(7))
@@ -170,10 +185,59 @@ def test_the_record_is_readable_json(tmp_path: Path) -> None:
     assert content["progress"]["weaning_weight"] == 0.5
 
 
-def test_a_commit_of_a_version_that_noted_no_digests_is_read(tmp_path: Path) -> None:
+def test_no_flipped_bit_of_a_record_gives_other_clocks(tmp_path: Path) -> None:
+    written(tmp_path, record(7))
+    file = written(tmp_path, record(9)).path / "record.json"
+    content = file.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        changed = bytearray(content)
+        changed[random.integers(len(content))] ^= 1 << random.integers(8)
+        file.write_bytes(changed)
+        commit = newest_commit(tmp_path)
+        # The one before; or this one, where a space became another one.
+        assert commit is not None and commit.record in (record(7), record(9))
+        assert commit.record == record(7 if commit.number == 1 else 9)
+
+
+def test_a_record_without_the_digests_of_its_files_is_none(tmp_path: Path) -> None:
     file = written(tmp_path, record(7)).path / "record.json"
-    content = json.loads(file.read_text())
+    content = unseal(file.read_text())
     del content["digests"]
-    file.write_text(json.dumps(content))
-    commit = newest_commit(tmp_path)
-    assert commit is not None and commit.record == record(7)
+    file.write_text(seal(content))
+    assert newest_commit(tmp_path) is None
+
+
+class Elsewhere(ocp.StandardCheckpointer):
+    """Writes something else than it is given, as a storage that mistakes its path does."""
+
+    def save(self, directory: Any, state: Any) -> None:
+        super().save(directory, jax.tree.map(lambda leaf: leaf + 1, state))
+
+
+def test_a_state_that_does_not_read_back_is_no_commit_and_costs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, record(7))
+    monkeypatch.setattr(ocp, "StandardCheckpointer", Elsewhere)
+    with pytest.raises(OSError, match="reads back otherwise"):
+        written(tmp_path, record(9))
+    assert [path.name for path in commits_folder(tmp_path).iterdir()] == ["00000001"]
+
+
+PUNCTUATION = [one for one in string.punctuation if one not in "/.[]\\"]
+
+
+@pytest.mark.parametrize("name", ["with space", "é", "~a", "a~b", *PUNCTUATION])
+def test_a_commit_in_a_folder_of_any_accepted_name_is_read_again(tmp_path: Path, name: str) -> None:
+    run = tmp_path / name / f"a{name}b"
+    check_storable(run)
+    run.mkdir(parents=True)
+    commit = written(run, record(7))
+    assert_equal_states(restore_state(commit, state(seed=2)), state(1))
+
+
+@pytest.mark.parametrize("name", ["pong[seed0]", "a\\b", "[x]/run", "\udcff"])
+def test_a_folder_whose_commits_could_not_be_read_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="choose a path without|no UTF-8"):
+        check_storable(tmp_path / name)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from services.learner.evaluation_records import (
     STAGES,
     EvaluationRecord,
@@ -88,24 +88,30 @@ def test_a_decoded_record_equals_the_encoded_one(
     ],
 )
 def test_a_line_with_a_bad_field_is_refused(field: str, value: object) -> None:
-    fields = json.loads(encode_record(RECORD))
+    fields = unseal(encode_record(RECORD))
     with pytest.raises(ValueError, match=r"must be|give one of each"):
-        decode_record(json.dumps({**fields, field: value}))
+        decode_record(seal({**fields, field: value}))
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999"])
 def test_a_return_that_is_no_finite_number_is_refused(text: str) -> None:
     line = encode_record(RECORD).replace("-20.0", text)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="not valid JSON"):
+        decode_record(line)
+
+
+def test_a_changed_return_is_refused() -> None:
+    line = encode_record(RECORD).replace("-20.0", "-10.0")
+    with pytest.raises(ValueError, match="not as it was written"):
         decode_record(line)
 
 
 def test_missing_and_unknown_fields_are_named() -> None:
-    fields = json.loads(encode_record(RECORD))
+    fields = unseal(encode_record(RECORD))
     del fields["epsilon"]
     fields["mood"] = "good"
     with pytest.raises(ValueError, match="epsilon, mood"):
-        decode_record(json.dumps(fields))
+        decode_record(seal(fields))
 
 
 def test_appended_records_come_back_in_order(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, load_teacher
+from rrl_agents.checkpoints.sealed_json import seal
 from services.library import catalogue
 from services.shared.errors import UserError
 
@@ -20,7 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def put_fetched(cache: Path, name: str) -> Path:
     path = cache / "checkpoints" / name
     path.mkdir(parents=True)
-    (path / "source.json").write_text(json.dumps({"game": name.split("/")[0]}))
+    (path / "source.json").write_text(seal({"game": name.split("/")[0]}))
     return path
 
 

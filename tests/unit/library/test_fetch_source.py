@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE, fetched_game
+from rrl_agents.checkpoints.sealed_json import seal
 from services.library.fetch.checksums import Checksums
 from services.library.fetch.source import (
     FetchedCheckpoint,
@@ -86,7 +86,7 @@ def changed(**changes: Any) -> bytes:
         "files": [{**file, **changes.pop("file", {})}],
     }
     source = {"agent": "a", "game": "Pong", "run": 1, "bucket": "b", "prefix": "p/"}
-    return json.dumps({**source, "checkpoints": [checkpoint], **changes}).encode()
+    return seal({**source, "checkpoints": [checkpoint], **changes}).encode()
 
 
 def test_the_example_that_is_changed_below_is_good(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from services.replay.labels import LabelManifest, Labels
 from services.shared.errors import UserError
 
@@ -41,7 +41,7 @@ def test_rows_that_were_not_synced_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def on_disk() -> object:
-        return json.loads((tmp_path / "progress.json").read_text())
+        return unseal((tmp_path / "progress.json").read_text())
 
     with Labels(tmp_path, MANIFEST) as labels:
         monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 1e9)
@@ -94,6 +94,10 @@ def test_a_beginning_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
         assert labels.rows_done == 0
 
 
+def resealed(content: bytes, **changes: object) -> bytes:
+    return seal(unseal(content.decode()) | changes).encode()
+
+
 DAMAGES = {
     "cut scores": ("scores.npy", lambda content: content[:-1]),
     "grown scores": ("scores.npy", lambda content: content + b"!"),
@@ -101,11 +105,12 @@ DAMAGES = {
     "no JSON": ("labels.json", lambda _: b"{"),
     "a binary manifest": ("labels.json", lambda _: b"\xff\xfe"),
     "a huge manifest": ("labels.json", lambda _: b" " * 100_000),
-    "a manifest with a field more": ("labels.json", lambda c: c.replace(b"{", b'{"a": 1,')),
-    "a manifest of no rows": ("labels.json", lambda c: c.replace(b'"rows": 10', b'"rows": 0')),
-    "progress beyond the end": ("progress.json", lambda _: b'{"rows": 11}'),
-    "negative progress": ("progress.json", lambda _: b'{"rows": -1}'),
-    "progress that is no number": ("progress.json", lambda _: b'{"rows": "3"}'),
+    "a changed manifest": ("labels.json", lambda c: c.replace(b'"rows": 10', b'"rows": 11')),
+    "a manifest with a field more": ("labels.json", lambda c: resealed(c, a=1)),
+    "a manifest of no rows": ("labels.json", lambda c: resealed(c, rows=0)),
+    "progress beyond the end": ("progress.json", lambda _: seal({"rows": 11}).encode()),
+    "negative progress": ("progress.json", lambda _: seal({"rows": -1}).encode()),
+    "progress that is no number": ("progress.json", lambda _: seal({"rows": "3"}).encode()),
 }
 
 

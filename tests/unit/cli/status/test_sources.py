@@ -24,6 +24,7 @@ from services.learner.evaluation_records import EvaluationRecord, append_record
 from services.shared.addresses import Address
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
+from services.shared.run_config import write_config
 from services.shared.security.client import ClientSecurity
 
 ADDRESSES = RunAddresses(
@@ -99,10 +100,8 @@ def make_run(folder: Path) -> None:
         online_updates=25,
         actor_steps=120,
     )
-    (folder / "config.json").write_text(
-        '{"budgets": {"teacher_steps": 100, "offline_updates": 0, "online_updates": 50, '
-        '"online_steps": 220}}'
-    )
+    targets = {"teacher_steps": 100, "offline_updates": 0, "online_updates": 50}
+    write_config(folder, {"budgets": {**targets, "online_steps": 220}})
     record = RunRecord(progress=progress, seconds=12.0)
     write_commit(folder, {"x": 1.0}, record, number=3, keep=())
 
@@ -143,7 +142,7 @@ def test_an_evaluation_after_the_checkpoint_counts(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    write_config(tmp_path, {})
     found = status_at_rest(tmp_path, "nobody is there")
     assert found.stage is None and "no checkpoint yet" in (found.note or "")
 
@@ -151,7 +150,7 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, " " * (2**20 + 1)])
 def test_a_damaged_config_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match="is not a run's config"):
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
         status_at_rest(tmp_path, "")
 
 
@@ -160,7 +159,7 @@ def test_a_damaged_config_is_an_error(tmp_path: Path, content: str) -> None:
     ("flags", "line"),
     [
         ([], "whose status? give RUN"),
-        (["{run}"], "is no run"),
+        (["{run}"], "is not the folder of a run"),
         (["{run}", "--interval=0"], "--interval is 0.0"),
         (["{run}", "--watch", "--json"], "do not go together"),
         (["--learner-address=nowhere"], "'nowhere' is no address"),

@@ -1,0 +1,54 @@
+"""JSON documents that carry the SHA-256 of what they say: a changed byte is found on reading.
+
+The digest is over the content, not over the text: how a document is indented is no difference. It
+finds what a disk or a hand has changed; it does not prove who wrote a document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SEAL = "sha256"
+"""Field of the digest; no content has a field of this name."""
+
+
+def seal(content: Mapping[str, Any], *, indent: int | None = 2) -> str:
+    """A document as text, with its digest; ends without a line end.
+
+    Args:
+        content: JSON values by name; numbers are finite.
+        indent: Spaces of one level; None for a single line.
+    """
+    return json.dumps({**content, SEAL: _digest(content)}, indent=indent, allow_nan=False)
+
+
+def unseal(text: str) -> dict[str, Any]:
+    """The content of a document that `seal` has made.
+
+    Raises:
+        ValueError: it is no JSON object, has no digest, or says something else than was written.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError("the document must be an object")
+    found = content.pop(SEAL, None)
+    if found is None:
+        raise ValueError(f"it has no {SEAL}, so that nothing shows whether it is as it was written")
+    try:
+        expected = _digest(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not valid JSON ({error})") from error
+    if found != expected:
+        raise ValueError(f"it is not as it was written: its {SEAL} is of another content")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,44 @@
+"""`RUN/config.json`: the resolved experiment of a run, written once, read by all who need it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.sealed_json import seal, unseal
+from services.shared.errors import UserError
+
+CONFIG_FILE = "config.json"
+_MAX_BYTES = 2**20
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The experiment of a run.
+
+    Raises:
+        UserError: the folder is not a run's, or its config is not as it was written.
+    """
+    path = run / CONFIG_FILE
+    if not path.exists():
+        raise UserError(
+            f"{run} is not the folder of a run: it has no {CONFIG_FILE}; give a folder of "
+            "`rrl train --run`"
+        )
+    try:
+        return unseal(read_bounded(path, _MAX_BYTES, what="a run's config").decode())
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it from a backup") from error
+
+
+def write_config(run: Path, config: Mapping[str, Any]) -> None:
+    """Write the experiment into a run's folder, whole or not at all.
+
+    Raises:
+        OSError: no space, no permission.
+    """
+    temporary = run / f".{CONFIG_FILE}.{os.getpid()}"
+    temporary.write_text(seal(config, indent=1))
+    temporary.rename(run / CONFIG_FILE)
