@@ -56,7 +56,11 @@ class BenchDisplay:
         if interactive is None:
             interactive = console.is_terminal and not console.is_dumb_terminal
         # Drawn on update only: nothing else may happen between a fork and its exec.
-        self._live = Live(console=console, auto_refresh=False) if interactive else None
+        self._live = (
+            Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            if interactive
+            else None
+        )
 
     def __enter__(self) -> BenchDisplay:
         """Begin to draw."""

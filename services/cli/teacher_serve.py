@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import signal
@@ -26,8 +25,6 @@ from services.shared.security.server import SecurityConfig
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
-
-_READY_POLL_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,13 +167,7 @@ def serve(
     signal.signal(signal.SIGHUP, lambda *_: server.reload())
     server.start()
     try:
-        while not shutdown.is_set():
-            with contextlib.suppress(TimeoutError):
-                server.wait_until_ready(_READY_POLL_SECONDS)
-                break
-        if not shutdown.is_set():
-            _say_ready(server)
-        shutdown.wait()
+        server.run(shutdown, lambda: _say_ready(server))
     finally:
         server.stop(life.grace_seconds)
 

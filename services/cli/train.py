@@ -16,6 +16,7 @@ from services.launcher.launch import Outcome, launch_run
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
+from services.learner.checkpointing import newest_commit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,16 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
     with ProgressDisplay(sys.stdout) as display:
         outcome = launch_run(experiment, run, display)
     if outcome is Outcome.STOPPED:
-        print(f"stopped; the same command goes on with {run}", flush=True)
+        print(_stopped(run), flush=True)
         return None
     return report(experiment, run, baseline)
+
+
+def _stopped(run: Path) -> str:
+    """What a run that was stopped has saved, and how to resume it."""
+    checkpoint = newest_commit(run)
+    updates = 0 if checkpoint is None else checkpoint.record.progress.learner_updates
+    return f"stopped; {updates:,} updates are saved, and the same command resumes {run}"
 
 
 def report(experiment: Experiment, run: Path, baseline: Path | None) -> Summary:

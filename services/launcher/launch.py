@@ -12,10 +12,13 @@ import enum
 import io
 import json
 import os
+import signal
+import subprocess
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from protos.rrl.learner.v1 import learner_pb2
 from services.launcher.experiment import Experiment
@@ -63,19 +66,39 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
             pass
         logs = _session_folder(run)
         display.note(f"{'going on with' if resumed else 'starting'} {run}")
-        manager, addresses = _start(experiment, run, logs)
+        with _hangup_stops():
+            manager, addresses = _start(experiment, run, logs)
         write_addresses(run, addresses)
         display.note(_told(addresses))
         learner = ProgressClient(addresses.services["learner"])
         watched = stack.enter_context(contextlib.closing(learner))
-        end = _Waiter(manager)
+        end = _Waiter(manager, _processes(manager))
         finished = _watch(watched, end, display)
         if finished:
             manager.stop_and_wait()
         end.join()
-        if end.failure is not None and not finished:
-            raise UserError(_failure_message(end.failure, logs, run))
+        failed = end.failed or end.lost
+        if failed and not finished:
+            raise UserError(_failure_message(failed, logs, run))
         return Outcome.FINISHED if finished else Outcome.STOPPED
+
+
+@contextlib.contextmanager
+def _hangup_stops() -> Iterator[None]:
+    """Have the end of the terminal stop the run, as SIGTERM does, once its roles are started.
+
+    Roles inherit that SIGHUP does not reach them: the launcher asks them to stop. Under nohup,
+    which ignores SIGHUP, nothing changes.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        yield
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
 
 def _session_folder(run: Path) -> Path:
@@ -125,18 +148,30 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
     manager = lp.launch(
         program, launch_type="local_mp", terminal="output_to_files", local_resources=resources
     )
+    # It would kill this process, too, where a role does not end in time.
+    manager._kill_main_thread = False
     return manager, RunAddresses(
         services={name: address.resolve() for name, address in addresses.services.items()},
         pages={name: address.resolve() for name, address in addresses.pages.items()},
     )
 
 
-class _Waiter:
-    """Waits for all processes to end, and keeps the first failure."""
+_Processes: TypeAlias = Mapping[str, Sequence["subprocess.Popen[bytes]"]]
+"""Role -> its processes."""
 
-    def __init__(self, manager: Any) -> None:
+
+def _processes(manager: Any) -> _Processes:
+    # Launchpad itself does not say which of them failed.
+    return {role: list(workers) for role, workers in manager._active_workers.items()}
+
+
+class _Waiter:
+    """Waits for all processes to end, and keeps who failed first: role -> how."""
+
+    def __init__(self, manager: Any, processes: _Processes) -> None:
         self._manager = manager
-        self.failure: BaseException | None = None
+        self._processes = processes
+        self.failed: dict[str, str] = {}
         self._thread = threading.Thread(target=self._wait, name="launchpad-wait", daemon=True)
         self._thread.start()
 
@@ -144,6 +179,13 @@ class _Waiter:
     def over(self) -> bool:
         """Whether no process is left."""
         return not self._thread.is_alive()
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """A learner that was asked to stop and could not save what it had done."""
+        (learner,) = self._processes["learner"]
+        code = learner.returncode
+        return {"learner": _how_it_ended(code)} if code is not None and code > 0 else {}
 
     def join(self) -> None:
         """Wait until no process is left."""
@@ -155,9 +197,14 @@ class _Waiter:
             try:
                 self._manager.wait()
                 return
-            except RuntimeError as error:
+            except RuntimeError:
                 # Raised once, at the first failure; the others are being stopped.
-                self.failure = self.failure or error
+                self.failed = {
+                    role: _how_it_ended(process.returncode)
+                    for role, processes in self._processes.items()
+                    for process in processes
+                    if process.returncode
+                }
 
 
 def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> bool:
@@ -173,27 +220,39 @@ def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> b
         else:
             seen = True
             display.update(response)
-            if response.progress.stage == learner_pb2.STAGE_FINISHED:
+            # Not before a checkpoint holds the end.
+            if response.saved.stage == learner_pb2.STAGE_FINISHED:
                 return True
         time.sleep(_POLL_SECONDS)
     return False
 
 
-def _failure_message(failure: BaseException, logs: Path, run: Path) -> str:
-    """One line: what was said last by the role that failed, and how to go on."""
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"
+
+
+def _failure_message(failed: Mapping[str, str], logs: Path, run: Path) -> str:
+    """One line: who failed, what it said last, and how to resume."""
+    told = "; ".join(
+        f"the {role} failed ({how}){_last_words(logs / role)}" for role, how in failed.items()
+    )
     return (
-        f"a process of the run failed ({failure}){_last_words(logs)}; all output is in {logs}. "
-        f"Start again with --run {run} to go on from the last checkpoint"
+        f"{told}; all output is in {logs}. The same command resumes {run} from its newest "
+        "checkpoint"
     )
 
 
 def _last_words(logs: Path) -> str:
-    """The first role that ended with an error of ours, and its message."""
+    """The message of an error that a role ended with; empty where there is none."""
     for file in sorted(path for path in logs.rglob("*") if path.is_file()):
         lines = file.read_text(errors="replace").splitlines()[-200:]
         for line in map(_message, reversed(lines)):
             if "Error: " in line and not line.startswith(" "):
-                return f": {file.relative_to(logs)}: {line.split('Error: ', 1)[1]}"
+                return f": {line.split('Error: ', 1)[1]}"
     return ""
 
 

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rrl_agents.types import Stage
 from services.actor.loop import build_actor
 from services.evaluator.loop import build_evaluator
 from services.launcher.experiment import Experiment, shard_folder
@@ -24,7 +23,7 @@ from services.learner.loop import Learner, build_learner
 from services.replay.preload import build_preloader
 from services.shared.addresses import free_port
 from services.shared.locks import LAUNCHER_LOCK, locked
-from services.teacher.server import build_teacher
+from services.teacher.server import TeacherServer, build_teacher
 
 _POLL_SECONDS = 0.05
 _TEACHER_BACKEND = "jax"
@@ -58,7 +57,8 @@ def run_in_one_process(
     open_run(run, experiment)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(run / LAUNCHER_LOCK))
-        teacher = stack.enter_context(_teacher(experiment))
+        server = stack.enter_context(_teacher(experiment))
+        teacher = None if server is None else server.address
         replay = tuple(
             stack.enter_context(_replay(experiment, run, shard))
             for shard in range(experiment.config.replay_shards)
@@ -71,11 +71,13 @@ def run_in_one_process(
         tables = [shard.data for shard in replay]
         _start_the_others(roles, experiment, run, teacher, tables, f"127.0.0.1:{learner_port}")
         while not stop.is_set() and not roles.failed:
-            if learner.progress.stage is Stage.FINISHED:
+            if learner.is_finished:
                 return True
+            if server is not None and server.failure is not None:
+                raise server.failure
             on_progress(learner)
             stop.wait(_POLL_SECONDS)
-    return learner.progress.stage is Stage.FINISHED
+    return learner.is_finished
 
 
 def _start_the_others(
@@ -116,16 +118,16 @@ def _replay(experiment: Experiment, run: Path, shard: int) -> Iterator[ShardAddr
 
 
 @contextlib.contextmanager
-def _teacher(experiment: Experiment) -> Iterator[str | None]:
+def _teacher(experiment: Experiment) -> Iterator[TeacherServer | None]:
     if not experiment.uses_teacher:
         yield None
         return
     server = build_teacher(
         experiment.teacher_config(port=0, metrics_port=None, backend=_TEACHER_BACKEND)
     )
-    port = server.start()
+    server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield server
     finally:
         server.stop()
 

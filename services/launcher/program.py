@@ -132,8 +132,10 @@ def _run_teacher(experiment: Experiment, run: Path, page: lp.Address, address: l
             experiment.teacher_config(port=_port(address), metrics_port=_port(page))
         )
         server.start()
-        stop.wait()
-        server.stop()
+        try:
+            server.run(stop)
+        finally:
+            server.stop()
 
 
 def _run_replay(

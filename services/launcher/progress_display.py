@@ -67,7 +67,12 @@ class ProgressDisplay:
         if interactive is None:
             interactive = console.is_terminal and not console.is_dumb_terminal
         # Drawn on update only: a drawing thread would not survive the launcher's forks.
-        self._live = Live(console=console, auto_refresh=False) if interactive else None
+        # What libraries print stays out of the panel: whoever starts them decides where it goes.
+        self._live = (
+            Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            if interactive
+            else None
+        )
         self._clock = clock
         self._samples: tuple[Sample, ...] = ()
         # Stage and number of evaluations last shown.
@@ -212,7 +217,16 @@ def _facts(response: GetProgressResponse) -> list[str]:
         facts.append("loss " + " ".join(f"{k} {v:.4g}" for k, v in sorted(response.losses.items())))
     if response.seconds > 0:
         facts.append(f"{format_duration(response.seconds)} at work")
+    if response.checkpoint_failure:
+        facts.append(
+            f"NOT SAVED since update {_saved_updates(response):,}: {response.checkpoint_failure}"
+        )
     return [fact for fact in facts if fact]
+
+
+def _saved_updates(response: GetProgressResponse) -> int:
+    """Updates that the newest checkpoint holds."""
+    return response.saved.offline_updates + response.saved.online_updates
 
 
 def _scores(progress: Progress) -> str:

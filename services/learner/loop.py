@@ -115,6 +115,7 @@ class Learner:
             Progress(random_return=config.random_return, teacher_return=config.teacher_return),
             self._recipe.weaning_weight,
         )
+        self._saved: Progress | None = None
         self._base_number = self._restore()
         self.session = uuid.uuid4().hex
         self.acting = Offer()
@@ -131,7 +132,7 @@ class Learner:
             self, host=config.host, port=config.port, security=config.security
         )
         self._counted_at = self._committed_at = -math.inf
-        self._committed_progress: Progress | None = None
+        self._checkpoint_failure = ""
         self._telemetry.attach(
             self._clock,
             self._metrics,
@@ -166,6 +167,11 @@ class Learner:
     def progress(self) -> Progress:
         """Where the run stands."""
         return self._clock.progress
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, and a checkpoint holds the end."""
+        return self._saved is not None and self._saved.stage is Stage.FINISHED
 
     @property
     def base_number(self) -> int:
@@ -212,12 +218,17 @@ class Learner:
             self.step(stop)
 
     def _commit_the_end(self, stop: threading.Event) -> None:
-        """Keep what was done; a finished run is not over before that, however full the disk is."""
-        while self.progress != self._committed_progress:
+        """Keep what was done; a finished run is not over before that, however full the disk is.
+
+        Raises:
+            UserError: it was stopped, and what it did last could not be kept.
+        """
+        while self.progress != self._saved:
             self.commit()
-            is_kept = self.progress == self._committed_progress
-            if is_kept or self.progress.stage is not Stage.FINISHED or stop.wait(_RETRY_SECONDS):
+            if not self._checkpoint_failure:
                 return
+            if self.progress.stage is not Stage.FINISHED or stop.wait(_RETRY_SECONDS):
+                raise UserError(_lost(self.progress, self._saved, self._checkpoint_failure))
 
     def step(self, stop: threading.Event) -> None:
         """One update, or one look at whether there is something to do; commits when it is time.
@@ -276,10 +287,11 @@ class Learner:
             )
         except (OSError, NotWritten, ReplayTimeout) as error:
             self._log.error("no checkpoint written: %s", error)
+            self._checkpoint_failure = str(error) or type(error).__name__
             self._telemetry.commit_failed()
         else:
             self._base_number = commit.number
-            self._committed_progress = commit.record.progress
+            self._saved, self._checkpoint_failure = commit.record.progress, ""
             seconds = time.monotonic() - started
             self._log.info("%s written in %.1f s", commit.path, seconds)
             self._telemetry.committed(commit.number, seconds=seconds, written_at=time.time())
@@ -305,6 +317,8 @@ class Learner:
             updates_per_second=self._metrics.updates_per_second,
             losses=self._metrics.losses,
             seconds=self._clock.seconds,
+            saved=None if self._saved is None else progress_to_proto(self._saved),
+            checkpoint_failure=self._checkpoint_failure,
         )
 
     @property
@@ -347,6 +361,7 @@ class Learner:
             return _number(commit)
         self._state = restore_state(commit, self._state)
         self._clock.restore(commit.record.progress, commit.record.seconds)
+        self._saved = commit.record.progress
         self._telemetry.restored(commit.number, commit.written_at)
         self._log.info(
             "going on from %s: %s, %d updates",
@@ -569,6 +584,15 @@ def run_learner(
             log.error("%s; going back to an older checkpoint", error)
             unusable.add(learner.base_number)
             telemetry.replay_lost()
+
+
+def _lost(progress: Progress, saved: Progress | None, failure: str) -> str:
+    """What a checkpoint that cannot be written costs, in words."""
+    kept = 0 if saved is None else saved.learner_updates
+    return (
+        f"updates {kept + 1} to {progress.learner_updates} are lost, since no checkpoint can be "
+        f"written: {failure}; the newest checkpoint has {kept} updates"
+    )
 
 
 def _number(commit: Commit | None) -> int:

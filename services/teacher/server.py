@@ -19,7 +19,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -45,6 +45,7 @@ from services.teacher.same_host.listener import SameHostConfig, SameHostListener
 __all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
 
 _LOG = logging.getLogger(__name__)
+_READY_POLL_SECONDS = 0.2
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
 # A request with somewhat too many rows is still read, to answer INVALID_ARGUMENT with the limit;
 # beyond this gRPC itself refuses the message, unread, with RESOURCE_EXHAUSTED.
@@ -152,13 +153,38 @@ class TeacherServer:
         self._warm_up_thread.start()
         return self._port
 
+    def run(self, stop: threading.Event, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve from `start` on until `stop` is set; the caller stops the server.
+
+        Args:
+            stop: Ends it.
+            on_ready: Called once it serves.
+
+        Raises:
+            UserError: The policy failed while it warmed up.
+        """
+        while not stop.is_set():
+            try:
+                self.wait_until_ready(_READY_POLL_SECONDS)
+            except TimeoutError:
+                continue
+            on_ready()
+            stop.wait()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it never served; None where it serves, still warms up, or was stopped."""
+        if not self._ready.done() or self._ready.cancelled():
+            return None
+        return self._ready.exception()
+
     def wait_until_ready(self, timeout_seconds: float | None = None) -> None:
         """Block until warmed up and SERVING.
 
         Raises:
             TimeoutError: It took longer.
             Stopped: `stop` came first.
-            Exception: What the policy raised while warming up.
+            UserError: The policy failed while it warmed up.
         """
         try:
             self._ready.result(timeout_seconds)
@@ -231,7 +257,7 @@ class TeacherServer:
                 buckets = itertools.takewhile(
                     lambda _: not self._ready.cancelled(), self._config.batching.buckets
                 )
-                seconds = warm_up(policy, buckets)
+                seconds = _warmed_up(model.name, policy, buckets)
                 if self._ready.cancelled():
                     return
                 plan = BucketPlan(seconds, any_batch_size=policy.any_batch_size)
@@ -240,23 +266,30 @@ class TeacherServer:
             if self._ready.set_running_or_notify_cancel():
                 self._begin_serving()
         except Exception as error:
-            _LOG.error("warming up failed: %s", error)
+            _LOG.error("the teacher cannot serve: %s", error)
             if not self._ready.cancelled():
                 self._ready.set_exception(error)
         else:
             if not self._ready.cancelled():
                 self._ready.set_result(None)
 
+    def _offer_shared_memory(self) -> SameHostAddress | None:
+        """Where clients on this machine may ask by shared memory; None where that cannot be had."""
+        try:
+            listener = SameHostListener(self._engine, _same_host_config(self._config))
+        except (UserError, OSError) as error:
+            _LOG.warning("no shared memory for clients on this machine, they use gRPC: %s", error)
+            return None
+        self._same_host = listener
+        self._metrics.same_host_clients = lambda: listener.connections
+        return SameHostAddress(
+            socket_path=listener.socket_path, host_id=listener.host_id, ticket=listener.ticket
+        )
+
     def _begin_serving(self) -> None:
         address = None
         if self._config.same_host and available():
-            config = _same_host_config(self._config)
-            listener = SameHostListener(self._engine, config)
-            self._metrics.same_host_clients = lambda: listener.connections
-            address = SameHostAddress(
-                socket_path=listener.socket_path, host_id=listener.host_id, ticket=listener.ticket
-            )
-            self._same_host = listener
+            address = self._offer_shared_memory()
         before = compilations()
         self._metrics.compilations = lambda: compilations() - before
         self._engine.open(address)
@@ -292,6 +325,31 @@ def build_teacher(config: TeacherConfig) -> TeacherServer:
 
     policies = [load(model, config.backend) for model in config.models]
     return TeacherServer(config, policies, load)
+
+
+def _warmed_up(name: str, policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
+    """`warm_up`, with the batch size in the error where the policy fails.
+
+    Raises:
+        UserError: The policy cannot answer such a batch.
+    """
+    tried: list[int] = []
+
+    def noted() -> Iterator[int]:
+        for rows in buckets:
+            tried.append(rows)
+            yield rows
+
+    try:
+        return warm_up(policy, noted())
+    except Exception as error:
+        # A policy may be anybody's code, and raise anything.
+        reason = (str(error) or "no reason given").splitlines()[0]
+        raise UserError(
+            f"{name or 'the policy'} failed on a batch of {tried[-1]} states "
+            f"({type(error).__name__}: {reason}); rrl teacher serve --max-batch-rows takes smaller "
+            "ones"
+        ) from error
 
 
 def _same_host_config(config: TeacherConfig) -> SameHostConfig:

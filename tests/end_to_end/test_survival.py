@@ -165,7 +165,9 @@ def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> N
     run.signal_group(signal.SIGINT)
     assert run.wait() in (0, 130)
     run.wait_until_alone()
-    assert run.out.splitlines()[-1] == f"stopped; the same command goes on with {run.folder}"
+    updates = newest(run).record.progress.learner_updates
+    saved = f"{updates:,} updates are saved, and the same command resumes {run.folder}"
+    assert run.out.splitlines()[-1] == f"stopped; {saved}"
     assert run.err == ""
     committed = newest(run)
     assert committed.number > before.number
@@ -225,7 +227,7 @@ def test_a_run_goes_on_after_the_death_of_any_process(run: CatchRun, role: str) 
         run.process(role).kill()
         assert run.wait() == 2
         (line,) = run.err.splitlines()
-        assert f"--run {run.folder} to go on from the last checkpoint" in line
+        assert f"The same command resumes {run.folder} from its newest checkpoint" in line
     run.wait_until_alone()
     committed = newest(run)
 

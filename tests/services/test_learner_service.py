@@ -642,13 +642,76 @@ def test_a_run_whose_commits_are_all_damaged_is_not_begun_anew(unbound: Workplac
         record.write_text("")
     stop = threading.Event()
     # One that begins anew would go on for ever.
-    timer = threading.Timer(20.0, stop.set)
+    timer = threading.Timer(PATIENCE_SECONDS, stop.set)
     timer.start()
     try:
         with pytest.raises(UserError, match="none of the checkpoints"):
             run_learner(unbound.config, stop)
     finally:
         timer.cancel()
+
+
+@contextlib.contextmanager
+def no_place_for_checkpoints(run: Path) -> Iterator[None]:
+    """A file where the folder of checkpoints was: writing one fails as on a full disk."""
+    folder, aside = run / "checkpoints", run / "aside"
+    folder.rename(aside)
+    folder.touch()
+    try:
+        yield
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+
+
+def short(config: LearnerConfig) -> LearnerConfig:
+    """The same with one update of each kind."""
+    return dataclasses.replace(
+        config, targets=StageTargets(teacher_steps=STEPS, offline_updates=1, online_updates=1)
+    )
+
+
+def report_final(client: ProgressClient, updates: int) -> None:
+    played = EvaluationReport(
+        weights_version=updates + 1, episode_returns=(0.0,), episode_steps=(9,), epsilon=0.001
+    )
+    client.report(played)
+
+
+def test_a_run_is_over_only_when_a_checkpoint_holds_its_end(
+    unbound: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.learner.loop._RETRY_SECONDS", 0.1)
+    config = dataclasses.replace(short(unbound.config), farewell_seconds=None)
+    with (
+        working(config) as progress,
+        contextlib.closing(ProgressClient(f"localhost:{config.port}")) as client,
+    ):
+        wait_for(progress, lambda got: got.stage is Stage.FINAL_EVALUATION)
+        wait_for(client.progress, lambda got: got.saved.stage == Stage.FINAL_EVALUATION)
+        with no_place_for_checkpoints(unbound.run):
+            report_final(client, updates=2)
+            failing = wait_for(client.progress, lambda got: got.checkpoint_failure)
+            assert failing.progress.stage == Stage.FINISHED
+            assert failing.saved.stage == Stage.FINAL_EVALUATION
+        saved = wait_for(client.progress, lambda got: got.saved.stage == Stage.FINISHED)
+        assert saved.checkpoint_failure == ""
+    newest = newest_commit(unbound.run)
+    assert newest is not None and newest.record.progress.stage is Stage.FINISHED
+
+
+def test_a_learner_that_cannot_save_what_it_did_last_says_what_is_lost(unbound: Workplace) -> None:
+    committed(unbound.config, 8)
+    learner = joined(unbound.config)
+    work(learner, 12)
+    unbound.learner, stop = learner, threading.Event()
+    stop.set()
+    newest = newest_commit(unbound.run)
+    assert newest is not None
+    kept = newest.record.progress.learner_updates
+    lost = rf"updates {kept + 1} to 12 are lost.*File exists.*newest checkpoint has {kept} updates"
+    with no_place_for_checkpoints(unbound.run), pytest.raises(UserError, match=lost):
+        learner._commit_the_end(stop)
 
 
 def test_two_shards_are_learned_from_counted_and_committed_as_one(
@@ -694,24 +757,13 @@ def is_gone(progress: Callable[[], Progress]) -> bool:
 def test_a_finished_learner_answers_for_as_long_as_it_is_told_to(
     unbound: Workplace, farewell_seconds: float | None
 ) -> None:
-    config = dataclasses.replace(
-        unbound.config,
-        targets=StageTargets(teacher_steps=STEPS, offline_updates=1, online_updates=1),
-        farewell_seconds=farewell_seconds,
-    )
+    config = dataclasses.replace(short(unbound.config), farewell_seconds=farewell_seconds)
     with (
         working(config) as progress,
         contextlib.closing(ProgressClient(f"localhost:{config.port}")) as client,
     ):
         last = wait_for(progress, lambda got: got.stage is Stage.FINAL_EVALUATION)
-        client.report(
-            EvaluationReport(
-                weights_version=last.learner_updates + 1,
-                episode_returns=(0.0,),
-                episode_steps=(9,),
-                epsilon=0.001,
-            )
-        )
+        report_final(client, updates=last.learner_updates)
         wait_for(progress, lambda got: got.stage is Stage.FINISHED)
         if farewell_seconds is None:
             threading.Event().wait(1.5)

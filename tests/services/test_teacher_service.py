@@ -6,10 +6,12 @@ Action a of an observation is worth (a + 1) times the sum of its six pixels.
 from __future__ import annotations
 
 import concurrent.futures
+import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -465,3 +467,52 @@ def test_a_client_finds_a_teacher_that_starts_later_on_the_same_address(
         )
     finally:
         successor.stop(1.0)
+
+
+class NoRoom(PixelSums):
+    """Fails on larger batches, as a device without memory for them does."""
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        if len(observations) > BUCKETS[0]:
+            raise RuntimeError("out of memory: tried to allocate 2.00 GiB\nand more lines")
+        return super().evaluate(observations)
+
+
+def test_a_policy_that_fails_as_it_warms_up_ends_the_service_with_its_reason() -> None:
+    server = make_server(NoRoom())
+    server.start()
+    try:
+        reason = (
+            rf"failed on a batch of {BUCKETS[1]} states \(RuntimeError: out of memory: tried to "
+        )
+        with pytest.raises(UserError, match=reason) as failed:
+            server.run(threading.Event())
+        assert server.failure is failed.value
+        assert "and more lines" not in str(failed.value)
+        assert not is_serving(server.address, timeout_seconds=PATIENCE_SECONDS)
+    finally:
+        server.stop(0.0)
+
+
+def test_where_shared_memory_cannot_be_had_clients_are_served_over_grpc(
+    policy: PixelSums,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # A Unix socket's path has at most 107 bytes.
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    server = make_server(policy)
+    server.start()
+    try:
+        server.wait_until_ready(PATIENCE_SECONDS)
+        assert "no shared memory for clients on this machine" in caplog.text
+        with TeacherClient(server.address, transport="auto") as client:
+            answer = client.evaluate(observations(4, 1)).action_values
+        np.testing.assert_array_equal(answer, expected(4, 1))
+    finally:
+        server.stop(5.0)
+    assert list(long.iterdir()) == []

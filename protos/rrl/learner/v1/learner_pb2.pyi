@@ -244,6 +244,8 @@ class GetProgressResponse(google.protobuf.message.Message):
     UPDATES_PER_SECOND_FIELD_NUMBER: builtins.int
     LOSSES_FIELD_NUMBER: builtins.int
     SECONDS_FIELD_NUMBER: builtins.int
+    SAVED_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FAILURE_FIELD_NUMBER: builtins.int
     teacher_steps_target: builtins.int
     """Totals the stages work towards, in the units of Progress."""
     offline_updates_target: builtins.int
@@ -252,11 +254,17 @@ class GetProgressResponse(google.protobuf.message.Message):
     """Updates per second over the last seconds."""
     seconds: builtins.float
     """Seconds of all sessions of this run so far."""
+    checkpoint_failure: builtins.str
+    """Why the last try to write a checkpoint failed; empty where it did not."""
     @property
     def progress(self) -> global___Progress: ...
     @property
     def losses(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """Mean losses since the last report, by term name, unweighted."""
+
+    @property
+    def saved(self) -> global___Progress:
+        """Progress that the newest checkpoint holds: what a kill would leave. Absent before the first."""
 
     def __init__(
         self,
@@ -268,9 +276,11 @@ class GetProgressResponse(google.protobuf.message.Message):
         updates_per_second: builtins.float = ...,
         losses: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
         seconds: builtins.float = ...,
+        saved: global___Progress | None = ...,
+        checkpoint_failure: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor_steps_target", b"actor_steps_target", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["progress", b"progress", "saved", b"saved"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor_steps_target", b"actor_steps_target", "checkpoint_failure", b"checkpoint_failure", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "saved", b"saved", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
 
 global___GetProgressResponse = GetProgressResponse
 
