@@ -1,7 +1,8 @@
 """Reverb's own checkpoints, of which the replay role makes its part of the run's commits.
 
-    role   --checkpoint_replay--> server writes working/<time>/    (the latest only)
+    role   --checkpoint_replay--> server writes working/<time>/
     role   --link_checkpoint----> a commit's folder                (`shard_checkpoints`)
+    role   removes working/<time>/
     server <--restore_from------- a commit's folder                (exactly this one)
 
 A checkpoint in the working folder that no commit took over is newer than the learner's weights and
@@ -96,14 +97,18 @@ def check_checkpoint(path: Path) -> None:
         )
 
 
-def drop_unfinished(root: Path) -> None:
-    """Remove what the server could not write to its end: Reverb leaves it, and the disk full.
+def drop_working_checkpoints(root: Path) -> None:
+    """Remove what the server has written: a commit has it by now, or it is none.
+
+    Reverb leaves what it could not write to its end, and the disk full. And it names checkpoints by
+    the clock and keeps the one with the latest name: where the clock has stepped back, it would
+    delete the next one as soon as it is written.
 
     Args:
         root: Reverb's working folder, while it writes nothing.
     """
     for path in root.glob("*"):
-        if _WORKING_CHECKPOINT.fullmatch(path.name) and not (path / _DONE_FILE).exists():
+        if _WORKING_CHECKPOINT.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 

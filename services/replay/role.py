@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from services.replay.checkpoint import checkpoint_replay, drop_unfinished
+from services.replay.checkpoint import checkpoint_replay, drop_working_checkpoints
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
 from services.replay.server import ReplayServer, build_replay
@@ -175,8 +175,9 @@ class ReplayRole:
                 size = self._checkpoints.keep(commit, written, keep)
             except Exception:
                 self.tally.failed_checkpoints += 1
-                drop_unfinished(self._config.checkpoint_root)
                 raise
+            finally:
+                drop_working_checkpoints(self._config.checkpoint_root)
             self.tally.checkpoints += 1
             self.tally.commit = commit
             self.tally.checkpoint_seconds = time.monotonic() - began

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay import role
+from services.replay.checkpoint import checkpoint_replay
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.control_client import ControlClient, NotWritten, TablesUnusable
@@ -195,11 +196,10 @@ def test_what_reverb_could_not_write_to_its_end_does_not_fill_the_disk(
     shard.insert(3)
     shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
     working = shard.commits.parent / "working"
-    (before,) = working.iterdir()
 
     def disk_full(address: str) -> Path:
         # What Reverb leaves: data without the file that says it is whole.
-        half = working / f"9999{before.name[4:]}"
+        half = working / "9999-11-29T04:59:57.025266016+00:00"
         half.mkdir()
         (half / "chunks.tfrecord").write_bytes(b"half")
         raise RuntimeError("No space left on device")
@@ -208,8 +208,30 @@ def test_what_reverb_could_not_write_to_its_end_does_not_fill_the_disk(
         patched.setattr(role, "checkpoint_replay", disk_full)
         with pytest.raises(NotWritten, match="No space left"):
             shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
-    assert list(working.iterdir()) == [before]
+    assert list(working.iterdir()) == []
     assert shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+
+
+def test_checkpoints_are_kept_when_the_clock_steps_back(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = shard.commits.parent / "working"
+
+    def two_hours_ago(address: str) -> Path:
+        """As Reverb under a clock that was ahead before: what it wrote has a later name."""
+        written = checkpoint_replay(address)
+        return written.rename(written.with_name(f"9999{written.name[4:]}"))
+
+    shard.insert(3)
+    with monkeypatch.context() as patched:
+        patched.setattr(role, "checkpoint_replay", two_hours_ago)
+        shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    for commit in (2, 3):
+        shard.insert(3)
+        shard.client.checkpoint(shard.incarnation, commit=commit, keep=[commit - 1])
+        assert list(working.iterdir()) == []
+    shard.restore(3)
+    assert shard.inserted == 9
 
 
 def test_a_shard_that_starts_again_serves_the_newest_tables_that_can_be_loaded(
