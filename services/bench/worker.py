@@ -91,8 +91,9 @@ def process_environment(
 
 def work(connection: Connection, config: WorkerConfig) -> None:
     """Carry out runs until told to quit; the target of the process."""
-    # Ctrl-C reaches every process of the terminal; the bench tells its workers.
+    # Ctrl-C and its end reach every process of the terminal; the bench tells its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ.update(process_environment(config, dict(os.environ), has_gpu=_GPU.exists()))
     _print_to(config.log)
     runs: queue.SimpleQueue[PlannedRun | None] = queue.SimpleQueue()

@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 bad input or a missing prerequisite (said on stderr), 130 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -14,6 +15,8 @@ from collections.abc import Callable, Sequence
 from services.shared.errors import UserError
 from services.shared.installation import Side, advice_for
 from services.shared.logging import complain
+from services.shared.output import open_standard_streams, unfailing_output
+from services.shared.proxies import reach_this_machine_directly
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,8 @@ class Command:
         summary: One line for `rrl --help`.
         extra: Which packages it needs.
         role: The role whose process it is, where it is one's: its errors are log lines, too.
+        prints: Whether what it prints is what it is for: it fails where that cannot be written.
+            Of all others the work is done whether or not somebody reads along.
     """
 
     module: str
@@ -34,6 +39,7 @@ class Command:
     summary: str
     extra: Side = "train"
     role: str | None = None
+    prints: bool = False
 
 
 COMMANDS = {
@@ -61,6 +67,7 @@ COMMANDS = {
         module="services.cli.status.command",
         function="status",
         summary="Where a run stands, and which of its roles live",
+        prints=True,
     ),
     "bench run": Command(
         module="services.cli.bench_run",
@@ -76,32 +83,38 @@ COMMANDS = {
         module="services.cli.listing",
         function="list_main",
         summary="What there is to choose from: methods, students, environments, presets, teachers",
+        prints=True,
     ),
     "list methods": Command(
         module="services.cli.listing",
         function="list_methods",
         summary="How a teacher can be used",
+        prints=True,
     ),
     "list students": Command(
         module="services.cli.listing",
         function="list_students",
         summary="Networks and Q-learning algorithms that any method but fine-tuning can train",
+        prints=True,
     ),
     "list environments": Command(
         module="services.cli.listing",
         function="list_environments",
         summary="What can be played, and its games",
+        prints=True,
     ),
     "list presets": Command(
         module="services.cli.listing",
         function="list_presets",
         summary="Whole experiments by name, for each method",
+        prints=True,
     ),
     "list teachers": Command(
         module="services.cli.teacher_list",
         function="list_teachers",
         summary="The same as `rrl teacher list`",
         extra="teacher",
+        prints=True,
     ),
     "teacher serve": Command(
         module="services.cli.teacher_serve",
@@ -121,6 +134,7 @@ COMMANDS = {
         function="list_teachers",
         summary="The teachers there are: bundled, fetched, exported; by name",
         extra="teacher",
+        prints=True,
     ),
     "teacher fetch": Command(
         module="services.cli.teacher_fetch",
@@ -133,6 +147,7 @@ COMMANDS = {
         function="inspect",
         summary="Tell what a checkpoint is, or what is wrong with it",
         extra="teacher",
+        prints=True,
     ),
     "teacher label": Command(
         module="services.cli.teacher_label",
@@ -155,18 +170,21 @@ COMMANDS = {
         function="lineage",
         summary="The family tree of an agent, and what the whole line cost",
         extra="teacher",
+        prints=True,
     ),
     "teacher top": Command(
         module="services.cli.teacher_top",
         function="top",
         summary="Watch a running teacher service in the terminal",
         extra="teacher",
+        prints=True,
     ),
     "health": Command(
         module="services.cli.health",
         function="health",
         summary="Whether a role works, as an exit code: for health checks of containers",
         extra="teacher",
+        prints=True,
     ),
     "replay": Command(
         module="services.cli.roles",
@@ -203,6 +221,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `rrl`; ends the process with its exit code."""
+    open_standard_streams()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -216,12 +235,19 @@ def run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         name = arguments[0] if arguments else ""
     if name not in COMMANDS:
-        return _help(arguments)
+        with unfailing_output():
+            return _help(arguments)
     command = COMMANDS[name]
+    with contextlib.nullcontext() if command.prints else unfailing_output():
+        return _run(command, name, arguments[len(name.split()) :])
+
+
+def _run(command: Command, name: str, arguments: list[str]) -> int:
     # TensorFlow, which Reverb brings along, reports every library of a GPU it does not find.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    reach_this_machine_directly()
     try:
-        _load(command, name)(arguments[len(name.split()) :])
+        _load(command, name)(arguments)
         sys.stdout.flush()
     except UserError as error:
         complain(f"rrl {name}: {_printable(str(error))}", role=command.role)
@@ -240,6 +266,11 @@ def run(arguments: list[str]) -> int:
         # Whoever read the output has gone, as `| head` does; the last flush must not fail, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not command.prints:
+            raise
+        complain(f"rrl {name}: {error}", role=command.role)
+        return 2
     return 0
 
 
@@ -260,8 +291,10 @@ def _with_flags(function: Callable[..., None], name: str) -> Callable[[list[str]
     """A function whose parameters are the flags."""
     import tyro
 
+    from services.cli.flag_types import FLAG_TYPES
+
     def call(arguments: list[str]) -> None:
-        tyro.cli(function, prog=f"rrl {name}", args=arguments)
+        tyro.cli(function, prog=f"rrl {name}", args=arguments, registry=FLAG_TYPES)
 
     return call
 

@@ -14,6 +14,8 @@ from services.replay.item_layout import ItemLayout
 from services.replay.tables import table_signature
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
+from services.shared.proxies import tell_of_proxy
+from services.shared.security.credentials import is_loopback
 
 _KNOCK_SECONDS = 0.2
 
@@ -85,6 +87,9 @@ def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: fl
         UserError: no such table, or one whose items have other shapes.
     """
     _wait_until_listening(address, timeout_seconds)
+    host = parse_address(address).host
+    if not is_loopback(host):
+        tell_of_proxy(host)
     client = reverb.Client(address)
     tables = server_info(client, address, timeout_seconds)
     if table not in tables:

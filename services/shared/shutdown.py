@@ -1,4 +1,7 @@
-"""Orderly ends: SIGTERM (from an orchestrator) and SIGINT (Ctrl-C) set an event, nothing more.
+"""Orderly ends: a signal that asks a process to end sets an event, nothing more.
+
+Those are SIGTERM (from an orchestrator), SIGINT (Ctrl-C) and SIGHUP (the terminal goes away; under
+nohup, which ignores it, it stays ignored).
 
 The role's loop looks at the event and stops where its state is whole. The second signal is left to
 the event too: whoever must not wait sends SIGKILL, and every role survives that.
@@ -12,7 +15,7 @@ from types import FrameType
 
 
 def install_shutdown_event() -> threading.Event:
-    """Catch SIGTERM and SIGINT; call in the main thread, once per process.
+    """Catch SIGTERM, SIGINT and SIGHUP; call in the main thread, once per process.
 
     Returns:
         An event that is set by the first of these signals.
@@ -29,4 +32,6 @@ def install_shutdown_event() -> threading.Event:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, on_signal)
     return event

@@ -18,6 +18,7 @@ import grpc
 from services.shared.addresses import format_address
 from services.shared.errors import UserError
 from services.shared.health import SyncHealth
+from services.shared.keepalive import SERVER_KEEPALIVE
 from services.shared.security.interceptors import TokenCheck, TokenInterceptor
 from services.shared.security.server import SecurityConfig, check_exposure, server_credentials
 
@@ -131,6 +132,7 @@ class ThreadedServer:
 
 def _options(limits: ServerLimits) -> list[tuple[str, Any]]:
     return [
+        *SERVER_KEEPALIVE,
         ("grpc.max_receive_message_length", limits.max_request_bytes),
         ("grpc.max_send_message_length", limits.max_response_bytes),
         ("grpc.max_concurrent_streams", limits.streams_per_connection),

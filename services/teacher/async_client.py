@@ -22,6 +22,7 @@ import grpc.aio
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.forks import is_forked
 from services.shared.security.client import ClientSecurity, make_async_channel
 from services.teacher.batching.query import Lane
 from services.teacher.clients import channel as client_channel
@@ -102,7 +103,8 @@ class AsyncTeacherClient:
 
     async def close(self) -> None:
         """Leave the connections; queries under way fail when this was the last client on them."""
-        if self._connected is not None and not self._is_closed:
+        # A forked child leaves the connections to its parent.
+        if self._connected is not None and not self._is_closed and not is_forked():
             self._is_closed = True
             connections = _SHARED.leave(self._shared_by())
             if connections is not None:
@@ -205,6 +207,7 @@ class AsyncTeacherClient:
         return self._send(observations, deadline, self._settings.version, is_awaited=False)
 
     def _connections(self) -> _Connections:
+        client_errors.check_process(self._name)
         if self._connected is None:
             self._connected = _SHARED.join(self._shared_by(), lambda: _Connections(self._settings))
         return self._connected

@@ -22,6 +22,7 @@ import grpc
 from numpy.typing import NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.forks import is_forked
 from services.shared.security.client import ClientSecurity, make_channel
 from services.teacher.batching.query import Lane
 from services.teacher.clients import channel as client_channel
@@ -113,6 +114,7 @@ class TeacherClient:
 
         Raises:
             ValueError: An argument is out of range, or a file of `security` cannot be used.
+            TeacherFailed: This process was forked from one that has clients.
         """
         self._settings = settings = ClientSettings(
             addresses=client_channel.parse_addresses(addresses),
@@ -124,6 +126,7 @@ class TeacherClient:
             security=security,
         )
         self._name = settings.name
+        client_errors.check_process(self._name)
         connections = _SHARED.join(settings.shared_by, lambda: _Connections(settings))
         self._is_closed = False
         self._stub = connections.stub
@@ -147,7 +150,8 @@ class TeacherClient:
 
     def close(self) -> None:
         """Leave the connections; queries under way fail when this was the last client on them."""
-        if not self._is_closed:
+        # A forked child leaves the connections to its parent.
+        if not self._is_closed and not is_forked():
             self._is_closed = True
             connections = _SHARED.leave(self._settings.shared_by)
             if connections is not None:
@@ -159,6 +163,7 @@ class TeacherClient:
         Raises:
             TeacherError: One of the kinds of `client_errors`.
         """
+        client_errors.check_process(self._name)
         timeout = self._settings.timeout(timeout_seconds)
         request = teacher_pb2.DescribeRequest(
             model=self._settings.model, version=self._settings.version
@@ -210,6 +215,7 @@ class TeacherClient:
         Raises:
             TeacherError: One of the kinds of `client_errors`; then no rows are returned at all.
         """
+        client_errors.check_process(self._name)
         timeout = self._settings.timeout(timeout_seconds)
         pieces = cut(observations, self._piece_rows(timeout))
         version = self._settings.version
@@ -243,9 +249,11 @@ class TeacherClient:
             timeout_seconds: Deadline; the client's when None.
 
         Raises:
-            TeacherRejected: The array cannot be sent at all. Every other error comes from the
-                future's `result`.
+            TeacherRejected: The array cannot be sent at all.
+            TeacherFailed: This process was forked from one that has clients. Every other error
+                comes from the future's `result`.
         """
+        client_errors.check_process(self._name)
         deadline = time.monotonic() + self._settings.timeout(timeout_seconds)
         try:
             return self._send(observations, deadline, self._settings.version, is_awaited=False)

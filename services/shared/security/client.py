@@ -17,6 +17,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from services.shared.forks import note_connection
+from services.shared.proxies import tell_of_proxy
 from services.shared.security.credentials import (
     Watched,
     check_token,
@@ -95,10 +97,12 @@ def make_channel(
 
     Raises:
         ValueError: A file cannot be used, or a token would travel unencrypted over a network.
+        Forked: This process was forked from one that has channels.
     """
     security = security or ClientSecurity()
     metadata, options = _token_metadata(security), _options(security, target, options)
     credentials = _channel_credentials(security)
+    note_connection()
     channel = (
         grpc.insecure_channel(target, options)
         if credentials is None
@@ -114,6 +118,7 @@ def make_async_channel(
     security = security or ClientSecurity()
     metadata, options = _token_metadata(security), _options(security, target, options)
     credentials = _channel_credentials(security)
+    note_connection()
     channel = (
         grpc.aio.insecure_channel(target, options)
         if credentials is None
@@ -126,11 +131,15 @@ def is_local_target(target: str) -> bool:
     """Whether every address of a gRPC target is on this machine, told without looking names up."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
+    return all(map(is_loopback, _hosts(target)))
+
+
+def _hosts(target: str) -> list[str]:
     for scheme in ("dns:///", "ipv4:", "ipv6:", "dns:"):
         if target.startswith(scheme):
             target = target[len(scheme) :]
             break
-    return all(is_loopback(_host(address)) for address in target.split(","))
+    return [_host(address) for address in target.split(",")]
 
 
 def _host(address: str) -> str:
@@ -144,14 +153,18 @@ def _options(security: ClientSecurity, target: str, options: Options) -> list[tu
     made = [*options]
     if security.server_name_override is not None:
         made.append(("grpc.ssl_target_name_override", security.server_name_override))
-    if security.has_token and not security.uses_tls:
-        if not is_local_target(target):
-            raise ValueError(
-                f"a token would travel unencrypted to {target}; give root_certificates (or tls) "
-                "for TLS, or go without the token"
-            )
-        # gRPC obeys http_proxy even for this machine: the token would go to the proxy.
+    if is_local_target(target):
+        # gRPC obeys http_proxy even for this machine, where no proxy leads, and which no token is
+        # to leave.
         made.append(("grpc.enable_http_proxy", 0))
+        return made
+    if security.has_token and not security.uses_tls:
+        raise ValueError(
+            f"a token would travel unencrypted to {target}; give root_certificates (or tls) "
+            "for TLS, or go without the token"
+        )
+    for host in _hosts(target):
+        tell_of_proxy(host)
     return made
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import grpc
 
+from services.shared.forks import Forked, check_not_forked
+
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 # How gRPC says that a server is connected, and its health service says NOT_SERVING.
@@ -83,6 +85,18 @@ def cancelled() -> TeacherFailed:
 def closed(address: str) -> TeacherFailed:
     """The error of a query whose client was closed."""
     return TeacherFailed(f"the client of the teacher at {address} was closed; make another one")
+
+
+def check_process(address: str) -> None:
+    """See that a client is used where it was made.
+
+    Raises:
+        TeacherFailed: This process was forked from one that has clients.
+    """
+    try:
+        check_not_forked()
+    except Forked as error:
+        raise TeacherFailed(f"the teacher at {address} cannot be asked: {error}") from error
 
 
 def unavailable(address: str, details: str) -> TeacherUnavailable:

@@ -59,8 +59,9 @@ def run_front_end(task: FrontEndTask, tell: Connection) -> None:
     """
     stop = _Stop()
     signal.signal(signal.SIGTERM, stop)
-    # Ctrl-C reaches the whole group; the device process says when to end.
+    # Ctrl-C and the end of a terminal reach the whole group; the device process says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     device_process = multiprocessing.parent_process()
     assert device_process is not None, "a front end is started by a device process"
     setup_logging("teacher front end")

@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection
 from protos.rrl.teacher.v1 import teacher_pb2
 from services.shared.errors import UserError
 from services.shared.health import WHOLE_PROCESS, AsyncHealth
+from services.shared.keepalive import SERVER_KEEPALIVE
 from services.shared.security.interceptors import AsyncTokenInterceptor, TokenCheck
 from services.shared.security.server import SecurityConfig, server_credentials
 from services.teacher.clients.channel import ANSWERING
@@ -144,6 +145,7 @@ class GrpcServer:
         age = self._config.connection_age_seconds
         return [
             *(() if age is None else _age_options(age)),
+            *SERVER_KEEPALIVE,
             ("grpc.max_receive_message_length", self._max_message_bytes),
             # A client has a stream for each model and replica, or some unary calls under way; what
             # is beyond waits on the client's side.

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -14,18 +15,32 @@ from services.shared.metrics import MetricsServer
 from services.shared.shutdown import install_shutdown_event
 from tests.support.patience import PATIENCE_SECONDS
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_sets_the_event_and_ends_nothing(signum: int) -> None:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        event = install_shutdown_event()
-        assert not event.is_set()
-        os.kill(os.getpid(), signum)
-        assert event.wait(PATIENCE_SECONDS)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+@pytest.fixture
+def own_handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_handlers")
+@pytest.mark.parametrize("signum", STOPS)
+def test_a_signal_sets_the_event_and_ends_nothing(signum: signal.Signals) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    event = install_shutdown_event()
+    assert not event.is_set()
+    os.kill(os.getpid(), signum)
+    assert event.wait(PATIENCE_SECONDS)
+
+
+@pytest.mark.usefixtures("own_handlers")
+def test_what_nohup_has_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    install_shutdown_event()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_log_lines_name_the_role_and_go_to_stderr() -> None:

@@ -13,6 +13,8 @@ HEAVY = (
 )
 
 OURS = {
+    "services.shared.forks",
+    "services.shared.proxies",
     "services.shared.security",
     "services.shared.security.client",
     "services.shared.security.credentials",
