@@ -263,15 +263,21 @@ def _run(command: Command, name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has gone, as `| head` does; the last flush must not fail, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone, as `| head` does.
+        _drop_output()
         return 0
     except OSError as error:
         if not command.prints:
             raise
+        _drop_output()
         complain(f"rrl {name}: {error}", role=command.role)
         return 2
     return 0
+
+
+def _drop_output() -> None:
+    """Have the interpreter's last flush not fail, too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _printable(text: str) -> str:

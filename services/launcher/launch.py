@@ -161,8 +161,11 @@ _Processes: TypeAlias = Mapping[str, Sequence["subprocess.Popen[bytes]"]]
 
 
 def _processes(manager: Any) -> _Processes:
-    # Launchpad itself does not say which of them failed.
-    return {role: list(workers) for role, workers in manager._active_workers.items()}
+    # Launchpad itself does not say which of them failed. It calls them "actor/0", "actor/1".
+    found: dict[str, list[subprocess.Popen[bytes]]] = {}
+    for title, workers in manager._active_workers.items():
+        found.setdefault(title.partition("/")[0], []).extend(workers)
+    return found
 
 
 class _Waiter:
@@ -184,8 +187,8 @@ class _Waiter:
     def lost(self) -> dict[str, str]:
         """A learner that was asked to stop and could not save what it had done."""
         (learner,) = self._processes["learner"]
-        code = learner.returncode
-        return {"learner": _how_it_ended(code)} if code is not None and code > 0 else {}
+        # One that was killed has had no last word.
+        return {"learner": _how_it_ended(learner.returncode)} if learner.returncode > 0 else {}
 
     def join(self) -> None:
         """Wait until no process is left."""

@@ -112,8 +112,20 @@ def _parameters_without_gradient(student: str, method: str) -> set[str]:
     return {"Dense_2"} if imitates_only and network.dueling else set()
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
-@pytest.mark.parametrize("student", sorted(STUDENTS))
+def _pairs() -> list[Any]:
+    """All; in the default run every student by one method, and two of them by every method."""
+    return [
+        pytest.param(
+            student,
+            method,
+            marks=() if method == "qdagger" or student in ("dqn", "rainbow") else pytest.mark.slow,
+        )
+        for student in sorted(STUDENTS)
+        for method in sorted(METHODS)
+    ]
+
+
+@pytest.mark.parametrize(("student", "method"), _pairs())
 def test_a_student_learns_by_a_method(student: str, method: str) -> None:
     recipe = make_recipe(METHODS[method].config_class())
     before = _initial_params(student)

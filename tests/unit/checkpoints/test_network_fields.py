@@ -18,7 +18,7 @@ WRITTEN = json.loads(json.dumps(dataclasses.asdict(NetworkConfig(head="categoric
 
 
 def _read(value: Any) -> NetworkConfig:
-    return network_from_fields(JsonFields.parse(json.dumps(value), "card"))
+    return network_from_fields(JsonFields(json.loads(json.dumps(value)), "card"))
 
 
 @given(
@@ -102,4 +102,4 @@ def test_a_field_that_no_network_has_is_refused_by_name(
 def test_a_bound_that_is_no_finite_number_is_refused(number: str) -> None:
     text = json.dumps(WRITTEN).replace('"value_bound": 10.0', f'"value_bound": {number}')
     with pytest.raises(ValueError, match="value_bound is"):
-        network_from_fields(JsonFields.parse(text, "card"))
+        network_from_fields(JsonFields(json.loads(text), "card"))
