@@ -69,23 +69,22 @@ def test_a_run_goes_to_its_report_when_nobody_reads_along(
 
 
 @pytest.fixture
-def terminal() -> Iterator[Callable[..., tuple[int, int]]]:
+def terminal() -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
     """Starts a command in the foreground of a terminal; gives its process and our end of it."""
-    started: list[int] = []
+    started: list[subprocess.Popen[bytes]] = []
 
-    def start(*words: str) -> tuple[int, int]:
-        process, end = pty.fork()
-        if process == 0:
-            os.execv(words[0], words)
-        started.append(process)
-        return process, end
+    def start(*words: str) -> tuple[subprocess.Popen[bytes], int]:
+        ours, its = pty.openpty()
+        # Its standard input becomes the terminal that its session belongs to.
+        command = ["setsid", "--ctty", "--wait", *words]
+        started.append(subprocess.Popen(command, stdin=its, stdout=its, stderr=its))
+        os.close(its)
+        return started[-1], ours
 
     yield start
     for process in started:
-        try:
-            os.killpg(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        process.kill()
+        process.wait()
 
 
 def read_until(end: int, text: bytes) -> None:
@@ -102,7 +101,9 @@ def updates_of(run: Path) -> int:
 
 
 def test_a_run_saves_what_it_did_when_its_terminal_goes_away(
-    catch_teacher: Path, tmp_path: Path, terminal: Callable[..., tuple[int, int]]
+    catch_teacher: Path,
+    tmp_path: Path,
+    terminal: Callable[..., tuple[subprocess.Popen[bytes], int]],
 ) -> None:
     run = tmp_path / "run"
     # A checkpoint when a stage begins, and then none for long.
@@ -113,8 +114,7 @@ def test_a_run_saves_what_it_did_when_its_terminal_goes_away(
     time.sleep(5)
     before = updates_of(run)
     os.close(end)
-    _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
     assert updates_of(run) > before
 
 
