@@ -263,7 +263,7 @@ def _run(command: Command, name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has gone, as `| head` does.
+        # The reader of the output has left, as `| head` does.
         _drop_output()
         return 0
     except OSError as error:

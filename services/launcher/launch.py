@@ -240,11 +240,11 @@ def _how_it_ended(code: int) -> str:
 
 def _failure_message(failed: Mapping[str, str], logs: Path, run: Path) -> str:
     """One line: who failed, what it said last, and how to resume."""
-    told = "; ".join(
+    reasons = "; ".join(
         f"the {role} failed ({how}){_last_words(logs / role)}" for role, how in failed.items()
     )
     return (
-        f"{told}; all output is in {logs}. The same command resumes {run} from its newest "
+        f"{reasons}; all output is in {logs}. The same command resumes {run} from its newest "
         "checkpoint"
     )
 

@@ -67,7 +67,7 @@ class ProgressDisplay:
         if interactive is None:
             interactive = console.is_terminal and not console.is_dumb_terminal
         # Drawn on update only: a drawing thread would not survive the launcher's forks.
-        # What libraries print stays out of the panel: whoever starts them decides where it goes.
+        # What libraries print stays out of the panel: the launcher redirects it.
         self._live = (
             Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             if interactive

@@ -8,7 +8,7 @@ Replay's part lies with the replay role, under the same number, and is there bef
 (`services.replay.shard_checkpoints`): the rename of this one makes the commit. A commit is written
 under a temporary name, read back, flushed to disk and renamed when it is whole: a kill at any
 moment leaves the one before. The record holds a digest of every file of the state, and one of
-itself: what a disk or a hand has changed is passed over, and the learner goes on from the newest
+itself: what a disk or a hand has changed is passed over, and the learner resumes from the newest
 commit that is sound. (Reverb's files carry checksums of their own, which are looked at when they
 are loaded.)
 """
