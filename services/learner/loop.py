@@ -276,7 +276,7 @@ class Learner:
             # Actors go on meanwhile: the clocks of a commit are those of its replay but for what
             # comes in between these lines.
             self._count_now()
-            number = next_number(self._config.run)
+            number = next_number(self._config.run, after=self._base_number)
             self._tie.checkpoint(number, keep=[self._base_number])
             commit = write_commit(
                 self._config.run,

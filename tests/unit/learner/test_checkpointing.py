@@ -75,6 +75,15 @@ def written(run: Path, record: RunRecord, seed: int = 1) -> Commit:
     return write_commit(run, state(seed), record, number, keep=[number - 1])
 
 
+def test_the_next_commit_is_the_newest_though_the_others_are_out_of_sight(tmp_path: Path) -> None:
+    written(tmp_path, record(7))
+    assert next_number(tmp_path) == next_number(tmp_path, after=1) == 2
+    commits_folder(tmp_path).rename(tmp_path / "aside")
+    assert next_number(tmp_path, after=1) == 2
+    commits_folder(tmp_path).touch()
+    assert next_number(tmp_path, after=1) == 2
+
+
 def test_a_commit_that_breaks_half_way_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
