@@ -136,8 +136,8 @@ def check_has_none(run: Path) -> None:
 def next_number(run: Path, after: int = 0) -> int:
     """Number of the commit that is written next: above all that are there, and above `after`.
 
-    A folder that is out of sight for a moment (its disk, or somebody who moves it) shows no commits:
-    what is written then must still be newer than the one that training went on from.
+    A folder that is out of sight for a moment (its disk, or somebody who moves it) shows none: what
+    is written then must still be newer than the one that training went on from.
     """
     return 1 + max([after, *(int(path.name) for path in _numbered(commits_folder(run)))])
 
