@@ -18,7 +18,7 @@ COPY deploy/docker/shrink.sh /tmp/
 # Python compiles what is imported, and nothing else; what was taken out and is needed fails here.
 RUN sh /tmp/shrink.sh /opt/rrl && /opt/rrl/bin/python -c "import flax.linen, google_crc32c, grpc.aio, grpc_health.v1.health, \
 grpc_reflection.v1alpha.reflection, jax.numpy, onnx, onnxruntime, optax, prometheus_client, \
-rich.live, safetensors.numpy, tyro, uvloop; jax.jit(jax.numpy.tanh)(1.0)"
+rich.live, safetensors.numpy, tyro, uvloop, waitress.server; jax.jit(jax.numpy.tanh)(1.0)"
 
 FROM packages AS code
 COPY locks/images/build.lock /tmp/

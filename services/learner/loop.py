@@ -64,6 +64,7 @@ from services.replay.reader import (
     TEACHER_TABLE,
     ReplayReader,
     ReplayTimeout,
+    SamplingFailed,
     table_counts,
 )
 from services.replay.sharded_reader import ShardedReader
@@ -463,7 +464,7 @@ class Learner:
             )
         except ReplayTimeout:
             return
-        except RuntimeError as error:
+        except SamplingFailed as error:
             raise _ReplayAway(str(error)) from error
         finally:
             self._telemetry.sampled(time.monotonic() - began)

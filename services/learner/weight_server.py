@@ -11,10 +11,10 @@ a copy each under way: beyond a bound they get progress alone, and the weights w
 
 from __future__ import annotations
 
-import threading
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
+import grpc.aio
 
 from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.types import Progress
@@ -26,22 +26,25 @@ from services.learner.codec import (
 )
 from services.learner.evaluation_desk import UnknownWeights
 from services.learner.weight_store import Offer
+from services.shared.call_limits import ServerLimits
+from services.shared.grpc_server import Door, GrpcServer, Workers
 from services.shared.security.server import SecurityConfig
-from services.shared.threaded_server import Door, ServerLimits, ThreadedServer
 
 SERVICE_NAME = learner_pb2.DESCRIPTOR.services_by_name["Learner"].full_name
 
 _LIMITS = ServerLimits(
-    workers=16,
     # A thousand actors may ask in one moment; all but a few wait their turn, a small request each.
-    concurrent_calls=2048,
-    streams_per_connection=64,
+    calls=2048,
+    calls_per_connection=64,
     # The largest request, an evaluation of `codec.MAX_EPISODES` episodes, has 1.3 MB.
     max_request_bytes=4 * 2**20,
     max_response_bytes=MAX_MESSAGE_BYTES,
 )
 
+_THREADS = 4
 _LONGEST_CALL_SECONDS = 300
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class RunView(Protocol):
@@ -67,7 +70,7 @@ class RunView(Protocol):
 
 
 class BytesUnderWay:
-    """Keeps the memory of answers that are being sent bounded; for any thread.
+    """Keeps the memory of answers that are being sent bounded; lives in one event loop.
 
     gRPC holds an answer until its receiver has taken it, however slow that is, and counts it under
     none of its own limits.
@@ -78,42 +81,41 @@ class BytesUnderWay:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
         self._bytes = 0
 
-    def begin(self, size: int, call: grpc.RpcContext) -> bool:
+    def begin(self, size: int, call: _Context) -> bool:
         """Whether a call may send that many bytes now; they count until it is over."""
-        with self._lock:
-            if self._bytes and self._bytes + size > self._max_bytes:
-                return False
-            self._bytes += size
-        if not call.add_callback(lambda: self._end(size)):
-            self._end(size)  # It is over already.
+        if self._bytes and self._bytes + size > self._max_bytes:
+            return False
+        self._bytes += size
+        call.add_done_callback(lambda _: self._end(size))  # type: ignore[arg-type]
         return True
 
     def _end(self, size: int) -> None:
-        with self._lock:
-            self._bytes -= size
+        self._bytes -= size
 
 
 class _Servicer(learner_pb2_grpc.LearnerServicer):
-    def __init__(self, run: RunView, under_way: BytesUnderWay) -> None:
+    def __init__(self, run: RunView, workers: Workers, under_way: BytesUnderWay) -> None:
         self._run = run
+        self._workers = workers
         self._under_way = under_way
 
-    def GetWeights(
-        self, request: learner_pb2.GetWeightsRequest, context: grpc.ServicerContext
+    async def GetWeights(
+        self, request: learner_pb2.GetWeightsRequest, context: _Context
     ) -> learner_pb2.GetWeightsResponse:
         evaluate = request.purpose == learner_pb2.WEIGHTS_PURPOSE_EVALUATE
         offer = self._run.evaluation if evaluate else self._run.acting
         left = context.time_remaining()
         if left is None or left > _LONGEST_CALL_SECONDS:
             # Whoever takes no answer would keep its room from the others for ever.
-            context.abort(
+            await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"give the call a deadline of at most {_LONGEST_CALL_SECONDS} s",
             )
-        snapshot, weights = offer.weights_unless(request.known_version)
+        snapshot, weights = await self._workers.run(
+            lambda: offer.weights_unless(request.known_version)
+        )
         if weights and not self._under_way.begin(len(weights), context):
             weights = b""
         return learner_pb2.GetWeightsResponse(
@@ -124,20 +126,21 @@ class _Servicer(learner_pb2_grpc.LearnerServicer):
             session=self._run.session,
         )
 
-    def GetProgress(
-        self, request: learner_pb2.GetProgressRequest, context: grpc.ServicerContext
+    async def GetProgress(
+        self, request: learner_pb2.GetProgressRequest, context: _Context
     ) -> learner_pb2.GetProgressResponse:
-        return self._run.report_progress()
+        return await self._workers.run(self._run.report_progress)
 
-    def ReportEvaluation(
-        self, request: learner_pb2.ReportEvaluationRequest, context: grpc.ServicerContext
+    async def ReportEvaluation(
+        self, request: learner_pb2.ReportEvaluationRequest, context: _Context
     ) -> learner_pb2.ReportEvaluationResponse:
         try:
-            progress = self._run.take_evaluation(report_from_proto(request))
+            report = report_from_proto(request)
+            progress = await self._workers.run(lambda: self._run.take_evaluation(report))
         except ValueError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except UnknownWeights as error:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return learner_pb2.ReportEvaluationResponse(progress=progress_to_proto(progress))
 
 
@@ -166,9 +169,15 @@ class WeightServer:
         max_bytes_under_way: int = 256 * 2**20,
     ) -> None:
         door = Door(host=host, port=port, security=security)
-        self._server = ThreadedServer("the learner", SERVICE_NAME, door, _LIMITS)
-        servicer = _Servicer(run, BytesUnderWay(max_bytes_under_way))
-        learner_pb2_grpc.add_LearnerServicer_to_server(servicer, self._server.grpc)
+        self._workers = Workers("learner-grpc", _THREADS)
+        servicer = _Servicer(run, self._workers, BytesUnderWay(max_bytes_under_way))
+        self._server = GrpcServer(
+            "the learner",
+            SERVICE_NAME,
+            door,
+            _LIMITS,
+            lambda server: learner_pb2_grpc.add_LearnerServicer_to_server(servicer, server),
+        )
 
     def start(self) -> int:
         """Listen.
@@ -184,3 +193,4 @@ class WeightServer:
     def stop(self, grace_seconds: float = 2.0) -> None:
         """Let running calls finish, then stop."""
         self._server.stop(grace_seconds)
+        self._workers.close()

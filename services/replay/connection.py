@@ -20,6 +20,10 @@ from services.shared.security.credentials import is_loopback
 _KNOCK_SECONDS = 0.2
 
 
+class SamplingFailed(Exception):
+    """Reverb does not sample any more: its server has gone, or refused."""
+
+
 class ReplayTimeout(Exception):
     """The replay server did not answer, or its rate limiter gave nothing, in the time allowed."""
 

@@ -8,70 +8,92 @@ Reverb speaks neither: its port carries items alone.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import grpc
+import grpc.aio
 
 from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import MAX_MESSAGE_BYTES
 from services.replay.role import OtherTables, ReplayRole
 from services.replay.standing import Standing
+from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
+from services.shared.grpc_server import Door, GrpcServer, Workers
 from services.shared.security.server import SecurityConfig
-from services.shared.threaded_server import Door, ServerLimits, ThreadedServer
 
 SERVICE_NAME = replay_pb2.DESCRIPTOR.services_by_name["Replay"].full_name
 
 _LIMITS = ServerLimits(
-    # A restore and a checkpoint take minutes; what stands, and health, are answered meanwhile.
-    workers=4,
     # One learner asks, and probes.
-    concurrent_calls=64,
-    streams_per_connection=16,
+    calls=64,
+    calls_per_connection=16,
     max_request_bytes=MAX_MESSAGE_BYTES,
     max_response_bytes=MAX_MESSAGE_BYTES,
 )
+_THREADS = 4
+"""A restore and a checkpoint take minutes; those who gave up wait for their turn to be told."""
 _GRACE_SECONDS = 1.0
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class _Servicer(replay_pb2_grpc.ReplayServicer):
-    def __init__(self, role: ReplayRole) -> None:
+    def __init__(self, role: ReplayRole, workers: Workers) -> None:
         self._role = role
+        self._workers = workers
 
-    def GetStanding(
-        self, request: replay_pb2.GetStandingRequest, context: grpc.ServicerContext
+    async def GetStanding(
+        self, request: replay_pb2.GetStandingRequest, context: _Context
     ) -> replay_pb2.GetStandingResponse:
         standing = self._role.standing
         if standing is None:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "tables are being loaded; ask again")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "tables are being loaded; ask again")
         return replay_pb2.GetStandingResponse(standing=_to_proto(standing))
 
-    def Restore(
-        self, request: replay_pb2.RestoreRequest, context: grpc.ServicerContext
+    async def Restore(
+        self, request: replay_pb2.RestoreRequest, context: _Context
     ) -> replay_pb2.RestoreResponse:
+        is_active = _activity(context)
         try:
-            standing = self._role.restore(request.commit, context.is_active)
+            standing = await self._workers.run(
+                lambda: self._role.restore(request.commit, is_active)
+            )
         except LookupError as error:
-            context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except UserError as error:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except (RuntimeError, ReplayTimeout) as error:
-            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         return replay_pb2.RestoreResponse(standing=_to_proto(standing))
 
-    def Checkpoint(
-        self, request: replay_pb2.CheckpointRequest, context: grpc.ServicerContext
+    async def Checkpoint(
+        self, request: replay_pb2.CheckpointRequest, context: _Context
     ) -> replay_pb2.CheckpointResponse:
+        is_active = _activity(context)
         try:
-            size = self._role.checkpoint(
-                request.incarnation, request.commit, request.keep, context.is_active
+            size = await self._workers.run(
+                lambda: self._role.checkpoint(
+                    request.incarnation, request.commit, request.keep, is_active
+                )
             )
         except OtherTables as error:
-            context.abort(grpc.StatusCode.ABORTED, str(error))
+            await context.abort(grpc.StatusCode.ABORTED, str(error))
         except (OSError, RuntimeError, UserError) as error:
-            context.abort(grpc.StatusCode.INTERNAL, f"tables not written: {error}")
+            await context.abort(grpc.StatusCode.INTERNAL, f"tables not written: {error}")
         except ReplayTimeout as error:
-            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         return replay_pb2.CheckpointResponse(bytes=size)
+
+
+def _activity(context: _Context) -> Callable[[], bool]:
+    """Tells, for any thread, whether a call is still under way."""
+    over = threading.Event()
+    context.add_done_callback(lambda _: over.set())  # type: ignore[arg-type]
+    return lambda: not over.is_set()
 
 
 class ControlServer:
@@ -96,8 +118,15 @@ class ControlServer:
         security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
     ) -> None:
         door = Door(host=host, port=port, port_flag="--control-port", security=security)
-        self._server = ThreadedServer("replay's control", SERVICE_NAME, door, _LIMITS)
-        replay_pb2_grpc.add_ReplayServicer_to_server(_Servicer(role), self._server.grpc)
+        self._workers = Workers("replay-control", _THREADS)
+        servicer = _Servicer(role, self._workers)
+        self._server = GrpcServer(
+            "replay's control",
+            SERVICE_NAME,
+            door,
+            _LIMITS,
+            lambda server: replay_pb2_grpc.add_ReplayServicer_to_server(servicer, server),
+        )
 
     def start(self) -> int:
         """Listen.
@@ -113,6 +142,7 @@ class ControlServer:
     def stop(self) -> None:
         """Refuse new calls, and end."""
         self._server.stop(_GRACE_SECONDS)
+        self._workers.close()
 
 
 def _to_proto(standing: Standing) -> replay_pb2.Standing:

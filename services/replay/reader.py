@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.types import Array, Batch
-from services.replay.connection import ReplayTimeout, TableCounts, table_counts
+from services.replay.connection import ReplayTimeout, SamplingFailed, TableCounts, table_counts
 from services.replay.importance import importance_weights
 from services.replay.item_layout import ItemLayout, decode_batch
 from services.replay.priority_updates import PriorityUpdates
@@ -32,6 +32,7 @@ __all__ = [
     "ReplayReader",
     "ReplayTimeout",
     "Sample",
+    "SamplingFailed",
     "TableCounts",
     "table_counts",
 ]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 # Not public, and the only way to cancel a read from outside.
 from tensorflow.python.eager.cancellation import CancellationManager
 
-from services.replay.connection import ReplayTimeout, connect
+from services.replay.connection import ReplayTimeout, SamplingFailed, connect
 from services.replay.item_layout import Columns, ItemLayout
 
 _PUT_POLL_SECONDS = 0.2
@@ -98,7 +98,7 @@ class RowStream:
 
         Raises:
             ReplayTimeout: the rate limiter or the server gave too few in time; nothing is lost.
-            RuntimeError: Reverb refused to sample.
+            SamplingFailed: the server has gone, or refused to sample.
         """
         deadline = time.monotonic() + timeout_seconds
         while sum(block.count for block in self._held) < rows:
@@ -109,7 +109,7 @@ class RowStream:
                     f"replay table {self._table!r} gave no batch within {timeout_seconds:g} s"
                 ) from None
             if isinstance(block, Exception):
-                raise RuntimeError(f"sampling {self._table!r} failed: {block}") from block
+                raise block
             self._held.append(block)
 
     def take(self, rows: int) -> Rows:
@@ -143,6 +143,10 @@ class RowStream:
                     # TensorFlow holds the manager of a call that begins in a global: with very bad
                     # luck it was that of another stream, which has been closed.
                     next_block = self._start_reading()
+        except tf.errors.OpError as error:
+            failure = SamplingFailed(f"sampling {self._table!r} failed: {error}")
+            failure.__cause__ = error
+            self._put(failure)
         except Exception as error:
             # The reader of the stream has to hear of it; after `close` there is none.
             self._put(error)

@@ -57,7 +57,7 @@ class ShardedReader:
 
         Raises:
             ReplayTimeout: no shard has one in time.
-            RuntimeError: a shard's server has gone.
+            SamplingFailed: a shard's server has gone.
             UserError: as `ReplayReader.sample_mixed`.
         """
         return self._take_turns(

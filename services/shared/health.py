@@ -6,12 +6,14 @@ NOT_SERVING until it can really work, and again as soon as it drains.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.shared.errors import UserError
 from services.shared.security.client import ClientSecurity, make_channel
@@ -21,6 +23,10 @@ WHOLE_PROCESS = ""
 
 _POLL_SECONDS = 0.05
 _ONE_CHECK_SECONDS = 2.0
+_LONGEST_NAME = 256
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 def _status(serving: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
@@ -28,76 +34,58 @@ def _status(serving: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
     return response.SERVING if serving else response.NOT_SERVING
 
 
-class _CheckOnly(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """Answers Check, and Watch with UNIMPLEMENTED, which gRPC's clients take for "cannot tell".
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """Health of a `grpc.aio.server`, to be asked and watched.
 
-    The library's servicer for threaded servers holds a lock while it sends to a watcher, and wants
-    the same lock in gRPC's own thread when another watcher leaves: then nothing is served any more.
-    Watchers need no token, so anybody could bring that about. Probes ask by Check.
+    grpcio-health-checking's own servicer for asyncio forgets all who watch a service when one of
+    them leaves.
+
+    Args:
+        services: Full names of the server's services, e.g. "rrl.teacher.v1.Teacher"; they and the
+            whole process begin as NOT_SERVING.
     """
 
-    def __init__(self) -> None:
-        self.statuses: dict[str, health_pb2.HealthCheckResponse.ServingStatus] = {}
+    def __init__(self, services: Iterable[str]) -> None:
+        self._statuses = dict.fromkeys((WHOLE_PROCESS, *services), _status(False))
+        self._changed = asyncio.Event()
 
-    def Check(
-        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
-    ) -> health_pb2.HealthCheckResponse:
-        status = self.statuses.get(request.service)
-        if status is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
-        return health_pb2.HealthCheckResponse(status=status)
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register on a server that is not started yet."""
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
-    def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
-    ) -> NoReturn:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "health cannot be watched here; use Check")
-        raise AssertionError("abort raises")
-
-
-class SyncHealth:
-    """Health of a threaded `grpc.server`; it can be asked, not watched."""
-
-    def __init__(self, server: grpc.Server, services: Iterable[str]) -> None:
-        """Register on a server that is not started yet; all names begin as NOT_SERVING.
-
-        Args:
-            server: The server to register on.
-            services: Full names of its services, e.g. "rrl.learner.v1.Learner".
-        """
-        self._names = (WHOLE_PROCESS, *services)
-        self._servicer = _CheckOnly()
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        self.set_serving(False)
-
-    def set_serving(self, serving: bool) -> None:
-        """Answer SERVING or NOT_SERVING from now on, for every name."""
-        for name in self._names:
-            self._servicer.statuses[name] = _status(serving)
-
-
-class AsyncHealth:
-    """Health of a `grpc.aio.server`; use inside its event loop."""
-
-    def __init__(self, server: grpc.aio.Server, services: Iterable[str]) -> None:
-        """Register on a server that is not started yet.
-
-        Args:
-            server: The server to register on.
-            services: Full names of its services, e.g. "rrl.teacher.v1.Teacher".
-        """
-        self._names = (WHOLE_PROCESS, *services)
-        self._servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-
-    async def set_serving(self, serving: bool, names: Iterable[str] | None = None) -> None:
-        """Answer SERVING or NOT_SERVING from now on; call before the start too.
+    def set_serving(self, serving: bool, names: Iterable[str] | None = None) -> None:
+        """Answer SERVING or NOT_SERVING from now on; in the event loop, once the server serves.
 
         Args:
             serving: Which.
             names: For these; None for every name there is.
         """
-        for name in self._names if names is None else names:
-            await self._servicer.set(name, _status(serving))
+        for name in [*self._statuses] if names is None else names:
+            self._statuses[name] = _status(serving)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: _Context
+    ) -> health_pb2.HealthCheckResponse:
+        """What a service is now; NOT_FOUND for one that is not here."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
+        """What a service is now, and whenever that changes."""
+        if len(request.service) > _LONGEST_NAME:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no service has such a name")
+        told = None
+        while True:
+            changed = self._changed
+            status = self._statuses.get(request.service, _UNKNOWN)
+            if status != told:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                told = status
+            await changed.wait()
 
 
 def is_serving(

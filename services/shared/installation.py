@@ -25,6 +25,7 @@ _SIDES: dict[str, Side] = {
             *("absl", "aiohttp", "flax", "fsspec", "google", "google_crc32c", "grpc"),
             *("grpc_health", "grpc_reflection", "jax", "numpy", "onnx", "onnxruntime"),
             *("optax", "orbax", "prometheus_client", "rich", "safetensors", "tyro", "uvloop"),
+            "waitress",
         ),
         "teacher",
     ),

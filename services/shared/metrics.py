@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import socketserver
 import threading
 from collections.abc import Iterator, Mapping
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from typing import Any
 
+import waitress.server
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from waitress.wasyncore import close_all
 
 from services.shared.addresses import Address, check_port_is_free
 
-_POLL_SECONDS = 0.05
+_PAGE_THREADS = 2
+_MOST_CONNECTIONS = 64
+"""Further ones wait until one of these ends."""
+_IDLE_SECONDS = 5
 
 
 def make_registry(role: str, run: str | None) -> CollectorRegistry:
@@ -112,7 +116,11 @@ class Rises:
 
 
 class MetricsServer:
-    """Serves one registry at http://host:port/metrics until closed."""
+    """Serves one registry at http://host:port/metrics until closed.
+
+    Connections that say nothing take neither threads nor, for long, descriptors: the page is the
+    least of what a role does.
+    """
 
     def __init__(
         self, registry: CollectorRegistry, *, host: str = "127.0.0.1", port: int = 0
@@ -128,37 +136,29 @@ class MetricsServer:
             UserError: The port is taken or the host is not ours.
         """
         check_port_is_free(host, port, purpose="the metrics page", flag="--metrics-port")
-        server_class = _Ipv6Server if ":" in host else _Server
-        self._server = server_class((host, port), _QuietHandler)
-        self._server.set_app(make_wsgi_app(registry))
-        # prometheus_client's own thread looks for its end twice a second; a stop is not to wait.
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
+        self.port: int = listener.getsockname()[1]
+        self._sockets: dict[int, Any] = {}
+        self._server: Any = waitress.server.create_server(
+            make_wsgi_app(registry),
+            map=self._sockets,
+            sockets=[listener],
+            threads=_PAGE_THREADS,
+            connection_limit=_MOST_CONNECTIONS,
+            channel_timeout=_IDLE_SECONDS,
+            cleanup_interval=1,
         )
+        self._thread = threading.Thread(target=self._server.run, name="metrics", daemon=True)
         self._thread.start()
 
-    @property
-    def port(self) -> int:
-        """The TCP port listened on."""
-        return int(self._server.server_port)
-
     def close(self) -> None:
-        """Stop serving and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
+        """Stop serving and free the port; a second call does nothing."""
+        if self._thread.is_alive():
+            # Sockets are closed by the thread that waits for them.
+            self._server.trigger.pull_trigger(self._close_sockets)
+            self._thread.join()
+            self._server.task_dispatcher.shutdown()
 
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Ipv6Server(_Server):
-    address_family = socket.AF_INET6
-
-
-class _QuietHandler(WSGIRequestHandler):
-    """Writes no line per scrape."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+    def _close_sockets(self) -> None:
+        close_all(self._sockets, ignore_all=True)

@@ -9,6 +9,8 @@ the event too: whoever must not wait sends SIGKILL, and every role survives that
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType
@@ -24,11 +26,21 @@ def install_shutdown_event() -> threading.Event:
         ValueError: Called outside the main thread (Python's rule for signal handlers).
     """
     event = threading.Event()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def wait() -> None:
+        os.read(reader, 1)
+        event.set()
+
+    # There from the beginning: when the signal comes, there may be no thread to be had.
+    threading.Thread(target=wait, name="shutdown", daemon=True).start()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         del signum, frame
-        # Not here: this thread may be inside `event.wait`, holding the lock that `set` takes.
-        threading.Thread(target=event.set, name="shutdown", daemon=True).start()
+        # Not `event.set`: this thread may be inside `event.wait`, holding the lock that it takes.
+        with contextlib.suppress(BlockingIOError):
+            os.write(writer, b"\0")
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)

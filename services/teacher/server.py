@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from services.shared.addresses import check_port_is_free, format_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
+from services.shared.loop_thread import LoopThread
 from services.shared.metrics import MetricsServer
 from services.shared.security.server import SecurityConfig, check_exposure
 from services.teacher.backends.compilations import compilations
@@ -39,7 +40,6 @@ from services.teacher.metrics import TeacherMetrics
 from services.teacher.policy import Policy, load_policy, warm_up
 from services.teacher.reloading import Reloader
 from services.teacher.rpc.grpc_server import SERVICE_NAME, GrpcServer
-from services.teacher.rpc.loop_thread import LoopThread
 from services.teacher.same_host.listener import SameHostConfig, SameHostListener, available
 
 __all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
@@ -47,9 +47,11 @@ __all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
 _LOG = logging.getLogger(__name__)
 _READY_POLL_SECONDS = 0.2
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
-# A request with somewhat too many rows is still read, to answer INVALID_ARGUMENT with the limit;
-# beyond this gRPC itself refuses the message, unread, with RESOURCE_EXHAUSTED.
-_READABLE_EXCESS = 2
+_LARGEST_MESSAGE_BYTES = 4 * 2**20
+"""gRPC's own default, 148 Atari states; larger queries come in pieces, as our clients send them.
+
+Each caller that is half through a message takes this much memory: what many can take is to fit the
+machine. Beyond it gRPC refuses a message unread, with RESOURCE_EXHAUSTED."""
 
 
 class Stopped(Exception):
@@ -79,7 +81,7 @@ class TeacherServer:
         self._metrics = TeacherMetrics(self._registry)
         ProcessCollector(registry=self._registry)
         self._metrics_server: MetricsServer | None = None
-        self._max_message_bytes = _max_message_bytes(policies, config.batching.max_batch_rows)
+        self._max_message_bytes = _max_message_bytes(policies)
         self._engine = LocalEngine(
             config.batching,
             self._metrics,
@@ -374,12 +376,12 @@ def _check_doors(config: TeacherConfig) -> None:
         )
 
 
-def _max_message_bytes(policies: Sequence[Policy], max_batch_rows: int) -> int:
+def _max_message_bytes(policies: Sequence[Policy]) -> int:
     row_bytes = max(
         math.prod(policy.info.observation_shape) * np.dtype(policy.info.observation_dtype).itemsize
         for policy in policies
     )
-    return _READABLE_EXCESS * row_bytes * max_batch_rows + _MESSAGE_OVERHEAD_BYTES
+    return max(_LARGEST_MESSAGE_BYTES, row_bytes + _MESSAGE_OVERHEAD_BYTES)
 
 
 def _log_plan(model: str, policy: Policy, seconds_by_bucket: dict[int, float]) -> None:

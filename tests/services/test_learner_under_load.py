@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,6 +16,7 @@ from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import BytesUnderWay, WeightServer
 from services.learner.weight_store import Offer, Snapshot
+from tests.support.http2 import Http2Caller, prefix
 from tests.support.patience import PATIENCE_SECONDS
 
 MEGABYTE = 10**6
@@ -51,46 +51,14 @@ def serving(max_bytes_under_way: int) -> Iterator[int]:
         server.stop(0.0)
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A frame of HTTP/2 (RFC 9113, 4.1)."""
-    header = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
-    return header + payload
+GET_WEIGHTS = "/rrl.learner.v1.Learner/GetWeights"
 
 
-def literal(name_index: int, value: bytes) -> bytes:
-    """A header field whose name is in HPACK's static table (RFC 7541, 6.2.2)."""
-    high = name_index - 15
-    name = bytes([name_index]) if high < 0 else bytes([15, high])
-    return name + bytes([len(value)]) + value
-
-
-class Sluggard:
-    """Asks for weights in HTTP/2 by hand, and allows not one byte of the answers to be sent."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        # Setting 4, the window of every stream, is 0.
-        no_window = frame(4, 0, 0, (4).to_bytes(2, "big") + (0).to_bytes(4, "big"))
-        self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window + frame(4, 1, 0))
-
-    def ask(self) -> None:
-        """Ask once; returns when the answer has begun."""
-        headers = (
-            b"\x83\x86"  # :method POST, :scheme http
-            + literal(4, b"/rrl.learner.v1.Learner/GetWeights")
-            + literal(1, b"localhost")
-            + literal(31, b"application/grpc")
-            + b"\x00\x02te\x08trailers"
-            + b"\x00\x0cgrpc-timeout\x0360S"
-        )
-        # An empty message: nothing is known, the purpose is to act.
-        self._socket.sendall(frame(1, 4, 1, headers) + frame(0, 1, 1, bytes(5)))
-        answer = b""
-        while b"application/grpc" not in answer:
-            answer += self._socket.recv(4096)
-
-    def close(self) -> None:
-        self._socket.close()
+def ask(caller: Http2Caller) -> int:
+    """Ask for weights, of which nothing is known; returns the call."""
+    call = caller.begin(GET_WEIGHTS, [("grpc-timeout", "60S")])
+    caller.send(call, prefix(0), end=True)
+    return call
 
 
 def test_weights_that_nobody_takes_are_bounded_and_others_still_hear_of_progress() -> None:
@@ -98,9 +66,12 @@ def test_weights_that_nobody_takes_are_bounded_and_others_still_hear_of_progress
         # One answer of a megabyte and a little has room, another beside it has not.
         serving(max_bytes_under_way=2 * MEGABYTE) as port,
         contextlib.closing(WeightClient(f"127.0.0.1:{port}", Purpose.ACT)) as actor,
-        contextlib.closing(Sluggard(port)) as sluggard,
+        # One that allows not a byte of an answer to be sent.
+        contextlib.closing(Http2Caller(f"127.0.0.1:{port}", window=0)) as sluggard,
     ):
-        sluggard.ask()
+        call = ask(sluggard)
+        while call not in sluggard.answered:
+            sluggard.listen(0.1)
         for _ in range(3):
             update = actor.fetch(0)
             assert update.params is None
@@ -127,19 +98,17 @@ def test_weights_are_not_sent_without_end(timeout_seconds: float | None) -> None
 
 
 class Call:
-    """A call that may be over already when somebody wants to know its end."""
+    """A call whose end somebody wants to know."""
 
-    def __init__(self, *, is_over: bool = False) -> None:
-        self._is_over = is_over
-        self._at_end: list[Callable[[], None]] = []
+    def __init__(self) -> None:
+        self._at_end: list[Callable[[object], None]] = []
 
-    def add_callback(self, callback: Callable[[], None]) -> bool:
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
         self._at_end.append(callback)
-        return not self._is_over
 
     def end(self) -> None:
         for callback in self._at_end:
-            callback()
+            callback(self)
 
 
 @pytest.mark.parametrize("first", [10, 60, 100])
@@ -159,7 +128,16 @@ def test_an_answer_larger_than_the_bound_goes_alone() -> None:
     assert under_way.begin(1, Call())
 
 
-def test_a_call_that_is_over_leaves_nothing_under_way() -> None:
-    under_way = BytesUnderWay(100)
-    for _ in range(3):
-        assert under_way.begin(100, Call(is_over=True))
+def test_calls_that_are_given_up_at_once_leave_nothing_under_way() -> None:
+    with (
+        serving(max_bytes_under_way=2 * MEGABYTE) as port,
+        contextlib.closing(WeightClient(f"127.0.0.1:{port}", Purpose.ACT)) as actor,
+    ):
+        for _ in range(30):
+            caller = Http2Caller(f"127.0.0.1:{port}", window=0)
+            ask(caller)
+            caller.close()
+        end = time.monotonic() + PATIENCE_SECONDS
+        while actor.fetch(0).params is None:
+            assert time.monotonic() < end, "the room is not given back"
+            time.sleep(0.01)

@@ -5,6 +5,7 @@ Both are real servers, asked by the clients that actors, evaluators and learners
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import dataclasses
@@ -40,11 +41,12 @@ from services.replay.control_client import ControlClient, ReplayRefused
 from services.replay.control_server import ControlServer
 from services.replay.item_layout import ItemLayout
 from services.replay.role import ReplayRole
+from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
+from services.shared.grpc_server import Door, GrpcServer
 from services.shared.health import is_serving
 from services.shared.security.client import ClientSecurity
 from services.shared.security.server import SecurityConfig
-from services.shared.threaded_server import Door, ServerLimits, ThreadedServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.programs import need
 
@@ -316,18 +318,16 @@ def test_an_unknown_method_is_refused_like_a_known_one(service: Service, tokens:
 
 
 LIMITS = ServerLimits(
-    workers=1,
-    concurrent_calls=1,
-    streams_per_connection=4,
+    calls=1,
+    calls_per_connection=4,
     max_request_bytes=1000,
     max_response_bytes=1000,
 )
 
 
 @contextlib.contextmanager
-def limited(add: Callable[[grpc.Server], None], name: str) -> Iterator[str]:
-    server = ThreadedServer("a test", name, Door(host="127.0.0.1", port=0), LIMITS)
-    add(server.grpc)
+def limited(add: Callable[[grpc.aio.Server], None], name: str) -> Iterator[str]:
+    server = GrpcServer("a test", name, Door(host="127.0.0.1", port=0), LIMITS, add)
     port = server.start()
     try:
         yield f"localhost:{port}"
@@ -341,24 +341,24 @@ class Busy:
     def __init__(self) -> None:
         self.entered, self.let_go = threading.Event(), threading.Event()
 
-    def hold(self) -> None:
+    async def hold(self) -> None:
         self.entered.set()
-        assert self.let_go.wait(PATIENCE_SECONDS)
+        assert await asyncio.to_thread(self.let_go.wait, PATIENCE_SECONDS)
 
 
 class BusyLearner(Busy, learner_pb2_grpc.LearnerServicer):
-    def GetProgress(
-        self, request: learner_pb2.GetProgressRequest, context: grpc.ServicerContext
+    async def GetProgress(
+        self, request: learner_pb2.GetProgressRequest, context: object
     ) -> learner_pb2.GetProgressResponse:
-        self.hold()
+        await self.hold()
         return learner_pb2.GetProgressResponse()
 
 
 class BusyReplay(Busy, replay_pb2_grpc.ReplayServicer):
-    def GetStanding(
-        self, request: replay_pb2.GetStandingRequest, context: grpc.ServicerContext
+    async def GetStanding(
+        self, request: replay_pb2.GetStandingRequest, context: object
     ) -> replay_pb2.GetStandingResponse:
-        self.hold()
+        await self.hold()
         return replay_pb2.GetStandingResponse(standing=replay_pb2.Standing(commit=3))
 
 
@@ -428,20 +428,28 @@ def test_a_message_beyond_the_limit_is_not_read() -> None:
     assert "larger than max (1" in str(raised.value.details())
 
 
-def test_nobody_can_hold_calls_by_watching_health(service: Service) -> None:
-    # Watching needs no token. With gRPC's own servicer, watchers who leave stop the whole server.
-    with service.serving(SecurityConfig()) as address:
-        with grpc.insecure_channel(address) as channel:
-            watch = channel.unary_stream(
-                "/grpc.health.v1.Health/Watch",
-                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            )
-            for _ in range(100):
-                with pytest.raises(grpc.RpcError) as raised:
-                    next(watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS))
-                assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+def test_watchers_of_health_hear_of_its_end_though_others_came_and_left(service: Service) -> None:
+    # With gRPC's own servicers, those who leave stop the whole server, or all others' news.
+    with contextlib.ExitStack() as stack:
+        serving = contextlib.ExitStack()
+        address = serving.enter_context(service.serving(SecurityConfig()))
+        channel = stack.enter_context(grpc.insecure_channel(address))
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        request = health_pb2.HealthCheckRequest()
+        stays = watch(request, timeout=PATIENCE_SECONDS)
+        assert next(stays).status == health_pb2.HealthCheckResponse.SERVING
+        for _ in range(50):
+            leaves = watch(request, timeout=PATIENCE_SECONDS)
+            next(leaves)
+            leaves.cancel()
         assert is_serving(address, timeout_seconds=PATIENCE_SECONDS)
         assert not is_serving(address, "rrl.Nobody", timeout_seconds=PATIENCE_SECONDS)
+        serving.close()
+        assert next(stays).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_the_documented_commands_make_keys_that_open_the_doors(

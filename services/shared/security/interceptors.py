@@ -1,4 +1,4 @@
-"""Refusing calls that carry no valid token, alike in threaded and in asyncio servers.
+"""Refusing calls that carry no valid token.
 
     call ── TokenCheck ──▶ servicer
                 └ UNAUTHENTICATED: no token, or not one of ours
@@ -18,10 +18,10 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
+from services.shared.call_limits import HEALTH_PREFIX
 from services.shared.errors import UserError
 from services.shared.security.credentials import Watched, read_tokens
 
-_HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _REFUSED = (
     "this service wants a bearer token and got none that is valid; send the metadata "
     "'authorization: Bearer TOKEN' (our client: token or token_file)"
@@ -52,7 +52,7 @@ class TokenCheck:
 
     def lets_in(self, call: grpc.HandlerCallDetails) -> bool:
         """Whether a call may go on to its method."""
-        if call.method.startswith(_HEALTH_PREFIX):
+        if call.method.startswith(HEALTH_PREFIX):
             return True
         metadata = call.invocation_metadata or ()
         shown = [value for key, value in metadata if key == "authorization"]
@@ -65,31 +65,13 @@ class TokenCheck:
         return scheme.lower() == "bearer" and any(matches)
 
 
-class TokenInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets calls through that a `TokenCheck` lets in; for `grpc.server`."""
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets calls through that a `TokenCheck` lets in; for `grpc.aio.server`."""
 
     def __init__(self, check: TokenCheck) -> None:
         self._check = check
         # On the wire all kinds of methods are alike; this kind refuses before any message is read.
         self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], _Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
-        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
-        if self._check.lets_in(handler_call_details):
-            return continuation(handler_call_details)
-        return self._refusal
-
-
-class AsyncTokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets calls through that a `TokenCheck` lets in; for `grpc.aio.server`."""
-
-    def __init__(self, check: TokenCheck) -> None:
-        self._check = check
-        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse_async)
 
     async def intercept_service(
         self,
@@ -106,11 +88,6 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _refuse(requests: object, context: grpc.ServicerContext) -> NoReturn:
-    context.abort(grpc.StatusCode.UNAUTHENTICATED, _REFUSED)
-    raise AssertionError("abort raises")
-
-
-async def _refuse_async(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+async def _refuse(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, _REFUSED)
     raise AssertionError("abort raises")

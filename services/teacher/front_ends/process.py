@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from services.shared.allocator import keep_large_buffers
 from services.shared.logging import setup_logging
+from services.shared.loop_thread import LoopThread
 from services.teacher.config import TeacherConfig
 from services.teacher.front_ends.remote_engine import RemoteEngine
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.grpc_server import GrpcServer
-from services.teacher.rpc.loop_thread import LoopThread
 
 _WATCH_SECONDS = 0.05
 _CLOSING_SECONDS = 1.0

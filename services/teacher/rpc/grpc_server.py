@@ -8,22 +8,25 @@ import grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.rrl.teacher.v1 import teacher_pb2
+from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
-from services.shared.health import WHOLE_PROCESS, AsyncHealth
-from services.shared.keepalive import SERVER_KEEPALIVE
-from services.shared.security.interceptors import AsyncTokenInterceptor, TokenCheck
+from services.shared.grpc_server import make_server
+from services.shared.health import WHOLE_PROCESS, Health
+from services.shared.loop_thread import LoopThread
 from services.shared.security.server import SecurityConfig, server_credentials
 from services.teacher.clients.channel import ANSWERING
 from services.teacher.config import TeacherConfig
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.handlers import teacher_handlers
-from services.teacher.rpc.loop_thread import LoopThread
 from services.teacher.rpc.servicer import ListedEngine, TeacherServicer
 
 SERVICE_NAME = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
 
 _CLOSING_SECONDS = 0.5
-_STREAMS_PER_CONNECTION = 1024
+_READING_BYTES = 256 * 2**20
+_REQUEST_SECONDS = 10.0
+"""Time for the largest request over a slow line."""
+_KEPT_SECONDS = 1.0
 
 
 class GrpcServer:
@@ -57,7 +60,7 @@ class GrpcServer:
         self._names = (SERVICE_NAME, *models)
         self._server: grpc.aio.Server
         self._servicer: TeacherServicer
-        self._health: AsyncHealth
+        self._health = Health([*self._names, ANSWERING])
 
     def start(
         self, addresses: Sequence[str], security: SecurityConfig, *, share_port: bool = False
@@ -88,7 +91,7 @@ class GrpcServer:
         """
         if self._is_started:
             names = (WHOLE_PROCESS, *self._names) if still_answers else None
-            self._loop.run(self._health.set_serving(serving, names))
+            self._loop.run(self._set_serving(serving, names))
 
     def stop(self, grace_seconds: float) -> None:
         """Answer what is under way, then close; the engine must refuse new queries already."""
@@ -100,15 +103,19 @@ class GrpcServer:
         self, addresses: Sequence[str], security: SecurityConfig, share_port: bool
     ) -> int:
         batching = self._config.batching
-        interceptors = []
-        if security.token_file is not None:
-            interceptors.append(AsyncTokenInterceptor(TokenCheck(security.token_file)))
-        self._server = grpc.aio.server(
-            interceptors=interceptors,
-            options=self._options(share_port),
-            # Every waiting request has at least one row; some room for health and reflection.
-            maximum_concurrent_rpcs=2 * batching.max_queue_rows + 64,
+        limits = ServerLimits(
+            # Every waiting request has at least one row; some room for reflection.
+            calls=2 * batching.max_queue_rows + 64,
+            # A client has a stream for each model and replica, or some unary calls under way; what
+            # is beyond waits on the client's side.
+            calls_per_connection=128,
+            max_request_bytes=self._max_message_bytes,
+            max_response_bytes=-1,
+            reading_bytes=_READING_BYTES,
+            request_seconds=_REQUEST_SECONDS,
+            kept_seconds=_KEPT_SECONDS,
         )
+        self._server = make_server(limits, security, self._options(share_port))
         self._servicer = TeacherServicer(
             self._engine,
             self._metrics,
@@ -117,8 +124,7 @@ class GrpcServer:
             connection_age_seconds=self._config.connection_age_seconds,
         )
         self._server.add_generic_rpc_handlers((teacher_handlers(self._servicer),))
-        self._health = AsyncHealth(self._server, [*self._names, ANSWERING])
-        await self._health.set_serving(False)
+        self._health.add_to(self._server)
         services = (SERVICE_NAME, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
         credentials = server_credentials(security)
@@ -134,9 +140,12 @@ class GrpcServer:
         except RuntimeError as error:
             raise UserError(f"the teacher cannot listen on {address}; choose another") from error
 
+    async def _set_serving(self, serving: bool, names: Sequence[str] | None) -> None:
+        self._health.set_serving(serving, names)
+
     async def _stop(self, grace_seconds: float) -> None:
         # Clients that have a choice turn to others now, and need not be refused first.
-        await self._health.set_serving(False, [ANSWERING])
+        self._health.set_serving(False, [ANSWERING])
         await self._servicer.drain(grace_seconds)
         # Queries are answered; what may be left are health watchers, who never end by themselves.
         await self._server.stop(_CLOSING_SECONDS)
@@ -145,15 +154,8 @@ class GrpcServer:
         age = self._config.connection_age_seconds
         return [
             *(() if age is None else _age_options(age)),
-            *SERVER_KEEPALIVE,
-            ("grpc.max_receive_message_length", self._max_message_bytes),
-            # A client has a stream for each model and replica, or some unary calls under way; what
-            # is beyond waits on the client's side.
-            ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
             # Linux would let two servers share the port and each get some of the callers.
-            ("grpc.so_reuseport", int(share_port)),
-            # Clients check idle-looking connections every 10 s while a call is under way.
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            *((("grpc.so_reuseport", 1),) if share_port else ()),
         ]
 
 

@@ -1,13 +1,13 @@
-"""The teacher's methods as gRPC handlers that also survive what is no message.
+"""The teacher's methods as gRPC handlers; frames of a stream are looked at before they are parsed.
 
-Generated handlers let the parser's error through: the caller is told UNKNOWN, and the log gets a
-traceback for every such request. These answer INVALID_ARGUMENT.
+Generated handlers let the parser's error through: the stream ends with UNKNOWN, and the log gets a
+traceback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -26,7 +26,6 @@ _BYTES = 2
 _FIXED = {1: 8, 5: 4}
 _VARINT_BITS = 70
 
-_MessageT = TypeVar("_MessageT", bound=Message)
 _Unary = Callable[[Any, Context], Awaitable[Message]]
 
 
@@ -49,37 +48,19 @@ def teacher_handlers(servicer: TeacherServicer) -> grpc.GenericRpcHandler[Any, A
 
 
 def _unary(answer: _Unary, kind: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
-    async def answer_if_readable(request: Message | None, context: Context) -> Message:
-        if request is None:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"the request cannot be read; send {kind.DESCRIPTOR.full_name}",
-            )
-        return await answer(request, context)
-
     return grpc.unary_unary_rpc_method_handler(
-        answer_if_readable,
-        request_deserializer=_reader(kind),
-        response_serializer=_serialize,
+        answer, request_deserializer=kind.FromString, response_serializer=_serialize
     )
-
-
-def _reader(kind: type[_MessageT]) -> Callable[[bytes], _MessageT | None]:
-    def read(content: bytes) -> _MessageT | None:
-        try:
-            return kind.FromString(content)
-        except DecodeError:
-            return None
-
-    return read
-
-
-_read_frame = _reader(teacher_pb2.QueryFrame)
 
 
 def _frame_reader(content: bytes) -> teacher_pb2.QueryFrame | None:
     """Parse a frame; two bytes may be a query, so their number is looked at before memory goes."""
-    return _read_frame(content) if has_few_fields(content, MOST_FRAME_FIELDS) else None
+    if not has_few_fields(content, MOST_FRAME_FIELDS):
+        return None
+    try:
+        return teacher_pb2.QueryFrame.FromString(content)
+    except DecodeError:
+        return None
 
 
 def has_few_fields(content: bytes, most: int) -> bool:

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent import futures
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import grpc
+import grpc.aio
 import pytest
 import trustme
 
@@ -14,7 +14,8 @@ from services.cli.health import health
 from services.cli.peers import Peers
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
-from services.shared.health import SyncHealth
+from services.shared.health import Health
+from services.shared.loop_thread import LoopThread
 
 
 class Page(BaseHTTPRequestHandler):
@@ -38,18 +39,27 @@ def page() -> Iterator[str]:
 
 class Service:
     def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
-        self._server = grpc.server(futures.ThreadPoolExecutor(2))
-        self.health = SyncHealth(self._server, ["rrl.test.v1.Test"])
+        self._loop = LoopThread("test")
+        self.health = Health(["rrl.test.v1.Test"])
+        self.address = self._loop.run(self._start(credentials))
+
+    async def _start(self, credentials: grpc.ServerCredentials | None) -> str:
+        self._server = grpc.aio.server()
+        self.health.add_to(self._server)
         port = (
             self._server.add_insecure_port("127.0.0.1:0")
             if credentials is None
             else self._server.add_secure_port("127.0.0.1:0", credentials)
         )
-        self.address = f"127.0.0.1:{port}"
-        self._server.start()
+        await self._server.start()
+        return f"127.0.0.1:{port}"
+
+    def serve(self) -> None:
+        self._loop.loop.call_soon_threadsafe(self.health.set_serving, True)
 
     def stop(self) -> None:
-        self._server.stop(None).wait()
+        self._loop.run(self._server.stop(None))
+        self._loop.close()
 
 
 @pytest.fixture
@@ -60,7 +70,7 @@ def service() -> Iterator[Service]:
 
 
 def test_a_service_that_serves_is_well(service: Service) -> None:
-    service.health.set_serving(True)
+    service.serve()
     health(service.address)
 
 
@@ -83,7 +93,7 @@ def test_a_service_with_tls_is_asked_over_tls(tmp_path: Path) -> None:
     )
     running = Service(credentials)
     try:
-        running.health.set_serving(True)
+        running.serve()
         health(running.address, peers=Peers(root_certificates=roots))
         with pytest.raises(SystemExit):
             health(running.address, timeout_seconds=0.5)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
@@ -67,3 +70,38 @@ def test_metrics_are_read_over_http_until_closed_and_a_taken_port_is_an_error() 
     server.close()
     with pytest.raises(OSError):
         opener.open(url, timeout=PATIENCE_SECONDS)
+
+
+def test_connections_that_say_nothing_take_no_threads_and_few_descriptors() -> None:
+    server = MetricsServer(CollectorRegistry())
+    process = psutil.Process()
+    threads, descriptors = process.num_threads(), process.num_fds()
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.close)
+        for at in range(300):
+            idle = socket.create_connection(("127.0.0.1", server.port))
+            stack.callback(idle.close)
+            idle.sendall(b"GET /metrics HTTP/1.1\r\n"[: 8 * (at % 3)])
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        page = opener.open(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE_SECONDS)
+        assert page.status == 200
+        assert process.num_threads() <= threads
+        # Ours are 300 of them.
+        assert process.num_fds() - descriptors - 300 < 100
+
+
+def test_a_process_that_has_no_thread_left_still_hears_that_it_is_to_end() -> None:
+    program = """
+import os, signal, sys, threading
+from services.shared.shutdown import install_shutdown_event
+stop = install_shutdown_event()
+
+def refuse(self):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = refuse
+os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(0 if stop.wait(60) else 3)
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
