@@ -66,7 +66,8 @@ def make_server(
     """
     interceptors: list[Any] = [CallLimits(limits)]
     if security.token_file is not None:
-        interceptors.insert(0, TokenInterceptor(TokenCheck(security.token_file)))
+        check = TokenCheck(security.token_file, revokes=security.missing_tokens_revoke)
+        interceptors.insert(0, TokenInterceptor(check))
     return grpc.aio.server(
         interceptors=interceptors,
         options=[

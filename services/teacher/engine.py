@@ -15,6 +15,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from services.shared.errors import quoted
 from services.teacher.batching.batcher import Batcher, Channel
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.query import Query, Refusal, RefusalCode
@@ -194,7 +195,7 @@ class LocalEngine:
         if versions is None:
             raise Refusal(
                 RefusalCode.NOT_FOUND,
-                f"no model {model!r} here; there are {', '.join(sorted(self._models))}",
+                f"no model {quoted(model)} here; there are {', '.join(sorted(self._models))}",
             )
         if not version:
             return versions[-1]
@@ -207,7 +208,7 @@ class LocalEngine:
         )
         raise Refusal(
             RefusalCode.FAILED_PRECONDITION,
-            f"version {version!r} of {model or self._first!r} is not served; served are {served}",
+            f"version {quoted(version)} of {model or self._first!r} is not served; served are {served}",
         )
 
     def _describe_policy(self, model: str, number: int, policy: Policy) -> TeacherDescription:

@@ -139,6 +139,7 @@ def test_name_and_version_say_who_answers(
     ("model", "version", "reason"),
     [
         ("breakout", "", "no model 'breakout' here; there are catch, pong"),
+        pytest.param("b" * 3_000_000, "", "there are catch, pong", id="a name of 3 MB"),
         ("pong", "3", r"version '3' of 'pong' is not served; served are 1 \(aaaa\), 2 \(cccc\)"),
         ("catch", "aaaa", "version 'aaaa' of 'catch' is not served"),
     ],

@@ -336,6 +336,26 @@ def test_tokens_change_over_without_a_restart(tmp_path: Path) -> None:
         assert describe(channel) == GAME
 
 
+@pytest.mark.parametrize("content", [None, b"", b"short\n"])
+def test_a_token_file_that_is_gone_or_holds_none_revokes_where_that_is_asked_for(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    served = replace(tmp_path / "served", TOKEN.encode())
+    shown = ClientSecurity(token=TOKEN)
+    with (
+        serving(SecurityConfig(token_file=served, missing_tokens_revoke=True)) as address,
+        make_channel(address, shown) as channel,
+    ):
+        assert describe(channel) == GAME
+        if content is None:
+            served.unlink()
+        else:
+            replace(served, content)
+        assert code_of(address, shown) == grpc.StatusCode.UNAUTHENTICATED
+        replace(served, TOKEN.encode())
+        assert code_of(address, shown) == grpc.StatusCode.OK
+
+
 def test_certificates_change_over_without_a_restart(
     tmp_path: Path, authority: Authority, stranger: Authority
 ) -> None:

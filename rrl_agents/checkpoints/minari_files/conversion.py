@@ -39,8 +39,9 @@ from rrl_agents.checkpoints.minari_files.hdf5 import (
 DATASET_FILE = "data/main_data.hdf5"
 REFUSED = 2
 
-_MEMORY_BYTES = 4 << 30
-"""Address space; the libraries alone take one or two GiB of it."""
+_MEMORY_BYTES = 512 << 20
+"""Beside what the libraries have taken: the columns of ten million steps fit, and what a small file
+unpacks to does not fill the machine."""
 
 _CPU_SECONDS = 60
 _CPU_SECONDS_PER_MIB = 1
@@ -149,7 +150,9 @@ def _limit(dataset: Path) -> None:
     file = dataset / DATASET_FILE
     mebibytes = file.stat().st_size >> 20 if file.is_file() else 0
     seconds = _CPU_SECONDS + _CPU_SECONDS_PER_MIB * mebibytes
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    memory = pages * resource.getpagesize() + _MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -159,6 +162,13 @@ def main(dataset: str, out: str, stack_size: str) -> None:
     _limit(Path(dataset))
     try:
         print(convert_minari(Path(dataset), Path(out), int(stack_size)))
+    except MemoryError:
+        print(
+            f"{Path(dataset) / DATASET_FILE}: it unpacks to more than {_MEMORY_BYTES >> 20} MiB at "
+            "once; is it a dataset that Minari wrote?",
+            file=sys.stderr,
+        )
+        sys.exit(REFUSED)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(REFUSED)

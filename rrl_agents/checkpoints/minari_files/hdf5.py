@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from rrl_agents.checkpoints.row_markers import checked_actions, checked_rewards
 
 MAX_STEPS = 10_000_000
 """Most steps of an episode, and of the dataset."""
+
+MAX_CHUNK_BYTES = 1 << 26
+"""Largest chunk: what HDF5 unpacks to read one number."""
 
 MAX_FRAME_BYTES = 1 << 18
 """Largest frame, 512 x 512, and largest JPEG."""
@@ -59,6 +63,8 @@ def opened(file: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(file, "r") as content:
             yield content
+    except MemoryError:
+        raise
     except Exception as error:  # Hostile files make HDF5 and Pillow raise nearly anything.
         raise ValueError(f"{file}: {error}; give a Minari dataset of single gray frames") from error
 
@@ -117,6 +123,10 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
     is_elsewhere = isinstance(member, h5py.Dataset) and (member.is_virtual or member.external)
     if not isinstance(member, kind) or is_elsewhere:
         raise ValueError(f"{name} is no {kind.__name__} of this file")
+    if isinstance(member, h5py.Dataset) and member.chunks:
+        chunk_bytes = math.prod(member.chunks) * member.dtype.itemsize
+        if chunk_bytes > MAX_CHUNK_BYTES:
+            raise ValueError(f"{name} has chunks of {chunk_bytes} bytes; need {MAX_CHUNK_BYTES}")
     return member
 
 

@@ -30,21 +30,29 @@ class Watched(Generic[Value]):
     """A value read from files, read anew when one of them has changed; for any thread.
 
     A change that cannot be read (half written, deleted, not fitting its partner) is logged once and
-    the last good value is kept: a slip while rotating must not lock everybody out.
+    the last good value is kept, unless told otherwise: a slip while rotating must not lock everybody
+    out.
     """
 
-    def __init__(self, paths: tuple[Path, ...], read: Callable[[], Value]) -> None:
+    def __init__(
+        self,
+        paths: tuple[Path, ...],
+        read: Callable[[], Value],
+        otherwise: Callable[[], Value] | None = None,
+    ) -> None:
         """Read for the first time.
 
         Args:
             paths: The files to watch.
             read: Makes the value from them.
+            otherwise: The value while they cannot be read; None for the last good one.
 
         Raises:
             ValueError: What `read` says; only the first time.
         """
         self._paths = paths
         self._read = read
+        self._otherwise = otherwise
         self._lock = threading.Lock()
         # Stamps are taken before the reading: a change in between shows as one afterwards.
         self._stamps = self._now()
@@ -65,7 +73,11 @@ class Watched(Generic[Value]):
         try:
             self._value = self._read()
         except ValueError as error:
-            _LOG.warning("%s; going on with what was read before", error)
+            if self._otherwise is None:
+                _LOG.warning("%s; going on with what was read before", error)
+            else:
+                self._value = self._otherwise()
+                _LOG.warning("%s; what was read before counts no more", error)
         else:
             _LOG.info("read %s anew", ", ".join(map(str, self._paths)))
 

@@ -33,19 +33,23 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class TokenCheck:
     """Tells calls that carry one of the tokens in a file; for any thread."""
 
-    def __init__(self, token_file: Path) -> None:
+    def __init__(self, token_file: Path, *, revokes: bool = False) -> None:
         """Read the tokens; the file is read anew when it changes.
 
         Args:
             token_file: One token per line, each at least 16 characters. Replace it by renaming a
                 complete new file onto it.
+            revokes: Whether nobody is let in while the file is missing or holds no usable tokens,
+                instead of those whose tokens stood there last.
 
         Raises:
             UserError: The file is missing or holds no usable tokens.
         """
         try:
             self._digests = Watched(
-                (token_file,), lambda: tuple(map(_digest, read_tokens(token_file)))
+                (token_file,),
+                lambda: tuple(map(_digest, read_tokens(token_file))),
+                otherwise=tuple if revokes else None,
             )
         except ValueError as error:
             raise UserError(str(error)) from error

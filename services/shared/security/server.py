@@ -34,18 +34,23 @@ class SecurityConfig:
         client_ca: PEM certificates of authorities; clients must then show a certificate that one
             of them signed (mTLS).
         token_file: Bearer tokens, one per line, any of which lets a call in.
+        missing_tokens_revoke: Whether a token file that is deleted or emptied lets nobody in; else
+            the tokens that stood there last are good until others do.
     """
 
     certificate: Path | None = None
     private_key: Path | None = None
     client_ca: Path | None = None
     token_file: Path | None = None
+    missing_tokens_revoke: bool = False
 
     def __post_init__(self) -> None:
         """Check that what belongs together is there."""
         if (self.certificate is None) != (self.private_key is None):
             missing = "certificate" if self.certificate is None else "private_key"
             raise ValueError(f"{missing} is not set; TLS needs both certificate and private_key")
+        if self.missing_tokens_revoke and self.token_file is None:
+            raise ValueError("missing_tokens_revoke is set without a token_file; name the file")
         if self.client_ca is not None and not self.uses_tls:
             raise ValueError(
                 f"client_ca is {self.client_ca} without TLS; client certificates are shown in its "

@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.errors import quoted
 from services.teacher import codec
 from services.teacher.batching.query import Query, Refusal, RefusalCode
 from services.teacher.codec import TeacherDescription
@@ -95,10 +96,10 @@ class RemoteEngine:
             return found
         if (model, "") in self._found:
             raise Refusal(
-                RefusalCode.FAILED_PRECONDITION, f"version {version!r} of {model!r} is not served"
+                RefusalCode.FAILED_PRECONDITION, f"version {quoted(version)} of {model!r} is not served"
             )
         names = ", ".join(sorted({about.model for about in self._listed}))
-        raise Refusal(RefusalCode.NOT_FOUND, f"no model {model!r} here; there are {names}")
+        raise Refusal(RefusalCode.NOT_FOUND, f"no model {quoted(model)} here; there are {names}")
 
     def descriptions(self) -> Sequence[TeacherDescription]:
         """Every model in every version.

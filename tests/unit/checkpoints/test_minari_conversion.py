@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
-from rrl_agents.checkpoints.minari_files.conversion import convert_minari
+from rrl_agents.checkpoints.minari_files.conversion import REFUSED, convert_minari
 from services.cli.teacher_minari import minari
 from services.shared.errors import UserError
 
@@ -254,6 +258,55 @@ def test_files_that_break_hdf5s_library_end_in_one_line(
             assert str(tmp_path) in str(error)
             assert "\n" not in str(error)
             assert {path.name for path in tmp_path.iterdir()} <= {"data", "out0", "out1", "out2"}
+
+
+def zeros_packed(mebibytes: int) -> bytes:
+    """So many zeros as zlib packs them, a thousandth of them long, made a block at a time."""
+    head = zlib.compress(b"")[:2]
+    block = zlib.compressobj(9, wbits=-15)
+    packed = block.compress(bytes(1 << 20)) + block.flush(zlib.Z_FULL_FLUSH)
+    last = zlib.compressobj(9, wbits=-15).flush()
+    checksum = ((mebibytes << 20) % 65521) << 16 | 1
+    return head + mebibytes * packed + last + checksum.to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("chunk", [(2_000, 1024, 1024), (1, *SHAPE)])
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(
+    written: tuple[Path, list[dict[str, Any]]],
+    copy: Callable[[Callable[[h5py.File], object]], Path],
+    tmp_path: Path,
+    chunk: tuple[int, ...],
+) -> None:
+    mebibytes = 2_000
+    assert zlib.decompress(zeros_packed(3)) == bytes(3 << 20)
+
+    def spoil(file: h5py.File) -> None:
+        steps = len(file["episode_0/rewards"])
+        del file["episode_0/observations"]
+        shape = (max(steps + 1, chunk[0]), *chunk[1:])
+        frames = file["episode_0"].create_dataset(
+            "observations",
+            shape=(steps + 1, *shape[1:]),
+            maxshape=(None, *shape[1:]),
+            dtype=np.uint8,
+            chunks=chunk,
+            compression="gzip",
+        )
+        frames.id.write_direct_chunk((0, 0, 0), zeros_packed(mebibytes))
+
+    dataset = copy(spoil)
+    assert (dataset / "data/main_data.hdf5").stat().st_size < 4 << 20
+    with pytest.raises(UserError, match=r"main_data.hdf5: "):
+        minari(dataset, out=tmp_path / "out", stack_size=STACK)
+    assert not (tmp_path / "out").exists()
+    module = "rrl_agents.checkpoints.minari_files.conversion"
+    command = [sys.executable, "-m", module, str(dataset), str(tmp_path / "out"), str(STACK)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    with process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == REFUSED
+    assert used.ru_maxrss << 10 < 1000 << 20
 
 
 def test_a_conversion_that_dies_leaves_nothing_behind(
