@@ -35,6 +35,7 @@ from typing import Any
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.json_fields import JsonFields
+from services.launcher.experiment_config import check_seed
 from services.shared.errors import UserError
 
 MAX_FILE_BYTES = 256 * 1024
@@ -227,8 +228,7 @@ def _teacher(value: object) -> str | TrainedTeacher:
         seed=fields.whole("seed"),
         settings=_settings(_dict(value).get("settings", {}), "teacher.settings"),
     )
-    if teacher.seed < 0:
-        raise ValueError(f"[teacher] seed is {teacher.seed}; use 0 or more")
+    check_seed(teacher.seed, "[teacher] seed")
     return teacher
 
 
@@ -283,8 +283,10 @@ def _check_counts(suite: Suite) -> None:
     for name, values in (("games", suite.games), ("seeds", suite.seeds)):
         if len(set(values)) != len(values):
             raise ValueError(f"{name} names one twice: {list(values)}")
-    if not suite.seeds or min(suite.seeds) < 0:
-        raise ValueError(f"seeds is {list(suite.seeds)}; give at least one number, 0 or more")
+    if not suite.seeds:
+        raise ValueError("seeds is []; give at least one number")
+    for seed in suite.seeds:
+        check_seed(seed, "one of seeds")
     runs = len(suite.entries) * len(suite.games) * len(suite.seeds)
     if runs > MAX_RUNS:
         raise ValueError(f"the suite has {runs:,} runs; at most {MAX_RUNS:,} are allowed")

@@ -117,9 +117,9 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         """Refuse counts without a meaning; the parts refuse the rest."""
-        for field in ("teacher_steps", "seed"):
-            if getattr(self, field) < 0:
-                raise ValueError(f"{field} must not be negative, got {getattr(self, field)}")
+        if self.teacher_steps < 0:
+            raise ValueError(f"teacher_steps must not be negative, got {self.teacher_steps}")
+        check_seed(self.seed, "seed")
         for field in ("num_actors", "envs_per_actor", "online_steps", "replay_capacity"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
@@ -131,3 +131,13 @@ class ExperimentConfig:
         for field in _PERIODS:
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
+
+
+def check_seed(seed: int, name: str) -> None:
+    """Refuse a number that some generator of a run could not tell from another.
+
+    Raises:
+        ValueError: it is not 0 to 2^32 - 1, what JAX's keys hold.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"{name} must be 0 to {2**32 - 1}, got {seed}")

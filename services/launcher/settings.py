@@ -19,6 +19,7 @@ from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
 
 _SUGGESTIONS = 3
+_LARGEST_WHOLE = 10**18
 
 ConfigT = TypeVar("ConfigT")
 
@@ -142,6 +143,8 @@ def _fitted(value: object, kind: Any) -> tuple[bool, object]:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False, value
         return (True, float(value)) if _is_finite(value) else (False, value)
+    if type(value) is int and not -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
+        return False, value
     # By its very type: True is an int to isinstance.
     return type(value) is kind, value
 
@@ -178,7 +181,7 @@ def _kind_in_words(kind: Any) -> str:
         return f"a list{count}, each {_wanted(inner[0])}"
     words = {
         bool: "true or false",
-        int: "a whole number",
+        int: "a whole number of at most 18 digits",
         float: "a finite number",
         str: "a text",
         types.NoneType: "nothing",

@@ -17,7 +17,15 @@ CACHE_VARIABLE = "RRL_CACHE"
 def cache_directory() -> Path:
     """The folder of everything fetched and exported; it may not exist yet."""
     given = os.environ.get(CACHE_VARIABLE)
-    return Path(given) if given else Path.home() / ".cache" / "rrl"
+    if given:
+        return Path(given)
+    try:
+        home = Path.home()
+    except RuntimeError:
+        # A container's user may be a bare number. It gets the home that Debian gives to those who
+        # have none: nothing lies there, and nothing can be written.
+        home = Path("/nonexistent")
+    return home / ".cache" / "rrl"
 
 
 def fetched_directory() -> Path:

@@ -208,7 +208,8 @@ class LocalEngine:
         )
         raise Refusal(
             RefusalCode.FAILED_PRECONDITION,
-            f"version {quoted(version)} of {model or self._first!r} is not served; served are {served}",
+            f"version {quoted(version)} of {model or self._first!r} is not served; "
+            f"served are {served}",
         )
 
     def _describe_policy(self, model: str, number: int, policy: Policy) -> TeacherDescription:

@@ -29,9 +29,9 @@ _Stamp = tuple[int, int, int]
 class Watched(Generic[Value]):
     """A value read from files, read anew when one of them has changed; for any thread.
 
-    A change that cannot be read (half written, deleted, not fitting its partner) is logged once and
-    the last good value is kept, unless told otherwise: a slip while rotating must not lock everybody
-    out.
+    A change that cannot be read (half written, deleted, not fitting its partner) is logged once.
+    The last good value is kept, unless told otherwise: a slip while rotating must not lock out
+    everybody.
     """
 
     def __init__(

@@ -46,10 +46,10 @@ class TokenCheck:
             UserError: The file is missing or holds no usable tokens.
         """
         try:
-            self._digests = Watched(
+            self._digests: Watched[tuple[bytes, ...]] = Watched(
                 (token_file,),
                 lambda: tuple(map(_digest, read_tokens(token_file))),
-                otherwise=tuple if revokes else None,
+                otherwise=(lambda: ()) if revokes else None,
             )
         except ValueError as error:
             raise UserError(str(error)) from error

@@ -96,7 +96,8 @@ class RemoteEngine:
             return found
         if (model, "") in self._found:
             raise Refusal(
-                RefusalCode.FAILED_PRECONDITION, f"version {quoted(version)} of {model!r} is not served"
+                RefusalCode.FAILED_PRECONDITION,
+                f"version {quoted(version)} of {model!r} is not served",
             )
         names = ", ".join(sorted({about.model for about in self._listed}))
         raise Refusal(RefusalCode.NOT_FOUND, f"no model {quoted(model)} here; there are {names}")

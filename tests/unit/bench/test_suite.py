@@ -50,7 +50,7 @@ def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
         ("seeds =", "sedes =", "the nearest is 'seeds'"),
         ("student =", "studnet =", r"\[entries.qdagger\] has no 'studnet'; the nearest is 'studen"),
         ("seeds = [0, 1]", "seeds = []", "give at least one number"),
-        ("seeds = [0, 1]", "seeds = [0, -1]", "0 or more"),
+        ("seeds = [0, 1]", "seeds = [0, -1]", "must be 0 to 4294967295, got -1"),
         ("seeds = [0, 1]", "seeds = [1, 1]", "names one twice"),
         ("seeds = [0, 1]", 'seeds = ["0"]', "list of whole numbers"),
         ('"asterix"', '"../asterix"', "becomes a folder"),

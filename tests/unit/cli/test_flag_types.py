@@ -15,6 +15,7 @@ from services.cli.experiment_flags import parse
 from services.cli.flag_types import FLAG_TYPES
 from services.cli.train import Train
 from services.launcher.presets import PAPER, PRESETS
+from services.shared.errors import UserError
 
 NOT_FINITE = ("nan", "inf", "-inf", "1e400")
 
@@ -70,3 +71,22 @@ def test_finite_numbers_are_read_as_they_are() -> None:
     read_all = read("--plain", "2", "--perhaps", "-1e-3", "--many", "1", "2.5")
     assert read_all == (2.0, -0.001, (1.0, 2.5))
     assert read("--perhaps", "None", "--many") == (0.5, None, ())
+
+
+def whole(number: int = 3) -> int:
+    return number
+
+
+@pytest.mark.parametrize("word", ["12345678901234567890", "-12345678901234567890", "1.5", "nan"])
+def test_a_whole_number_that_no_array_holds_is_refused(word: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tyro.cli(whole, args=["--number", word], prog="rrl", registry=FLAG_TYPES)
+    assert ended.value.code == 2
+    assert tyro.cli(whole, args=["--number", "-17"], prog="rrl", registry=FLAG_TYPES) == -17
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**32 + 7])
+def test_a_seed_that_another_one_equals_is_refused(seed: int) -> None:
+    # JAX's keys hold 32 bits of it: 2^32 would draw the weights of 0.
+    with pytest.raises(UserError, match=f"seed must be 0 to 4294967295, got {seed}"):
+        parse(Train, ["tabula_rasa", "--run", "x", f"--seed={seed}"], "rrl train")

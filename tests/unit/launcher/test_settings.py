@@ -94,7 +94,7 @@ def test_a_whole_number_serves_as_a_fraction_and_a_list_as_a_tuple() -> None:
         ("network.features", 8, "a list, each a whole number"),
         ("network.features", [8, True, 8], "a list, each a whole number"),
         ("environment.game", 3, "a text"),
-        ("environment.max_episode_steps", 2.5, "a whole number or nothing"),
+        ("environment.max_episode_steps", 2.5, "a whole number of at most 18 digits or nothing"),
     ],
 )
 def test_types_are_strict(name: str, value: object, wanted: str) -> None:
