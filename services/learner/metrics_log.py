@@ -34,7 +34,8 @@ class MetricsLog:
         self._folder = folder
         self._writer: ScalarWriter | None = None
         self._can_write = True
-        self._open(resumed_at)
+        self._resumed_at = resumed_at
+        self._is_begun = False
         self._period_updates = period_updates
         self._stretch: list[UpdateMetrics] = []
         self._answered: list[float] = []
@@ -126,8 +127,11 @@ class MetricsLog:
 
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
         if self._writer is None:
-            # A new file: what the last one holds behind its last whole record is lost.
-            self._open(step)
+            # Not before there is something to write: a learner that finds another one at work
+            # leaves that one's files alone. Later, a new file follows one that broke: what that
+            # holds behind its last whole record is lost.
+            self._open(step if self._is_begun else self._resumed_at)
+            self._is_begun = True
         if self._writer is None:
             return
         try:

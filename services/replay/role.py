@@ -10,6 +10,7 @@ has tables that went on without it, tables that come back have a learner that is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
@@ -26,7 +27,9 @@ from services.replay.shard_checkpoints import ShardCheckpoints
 from services.replay.standing import EMPTY, Standing
 from services.shared.addresses import check_port_is_free
 from services.shared.errors import UserError
+from services.shared.locks import REPLAY_LOCK, locked
 
+_LOCK_WAIT_SECONDS = 10.0
 _FIRST = 1
 """The one commit whose tables may be there with no other of the run: a learner ended before its own
 part was. Whoever asks for tables under a later number has finished an earlier one."""
@@ -66,6 +69,8 @@ class ReplayRole:
     def __init__(self, config: ReplayConfig, commits: Path) -> None:
         self._config = config
         self._checkpoints = ShardCheckpoints(commits)
+        self._folder = commits.parent
+        self._lock = contextlib.ExitStack()
         self._changing = threading.Lock()
         self._server: ReplayServer | None = None
         self._standing: Standing | None = None
@@ -82,9 +87,15 @@ class ReplayRole:
             The port.
 
         Raises:
-            UserError: the port is in use, or the working folder holds something else.
+            UserError: the port is in use, another replay server has the folder, or the working
+                folder holds something else.
         """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Whoever was stopped a moment ago may still be on its way out.
         with self._changing:
+            self._lock.enter_context(
+                locked(self._folder / REPLAY_LOCK, wait_seconds=_LOCK_WAIT_SECONDS)
+            )
             for number in self._checkpoints.numbers():
                 try:
                     return self._load(number, self._checkpoints.tables(number))
@@ -188,6 +199,7 @@ class ReplayRole:
         with self._changing:
             self._stopped = True
             self._end()
+            self._lock.close()
 
     def _check_is_wanted(self, is_wanted: Callable[[], bool]) -> None:
         # Whoever gave up may stand on another commit by now.

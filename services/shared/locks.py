@@ -13,6 +13,9 @@ from services.shared.errors import UserError
 LEARNER_LOCK = ".learner.lock"
 """Held in a run's folder by its learner: two learners would write one run."""
 
+REPLAY_LOCK = ".replay.lock"
+"""Held in a shard's folder by its replay server: two would write one shard's checkpoints."""
+
 LAUNCHER_LOCK = ".launcher.lock"
 """Held in a run's folder by `rrl train`."""
 

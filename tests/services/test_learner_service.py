@@ -473,6 +473,8 @@ def test_a_second_learner_of_a_run_is_refused(
         pytest.raises(UserError, match="in use by another process: wait for it, or stop it"),
     ):
         workplace.learner.run(threading.Event())
+    # The other's event files have had no line from this one, that would hide what it writes.
+    assert not (workplace.run / "metrics").exists()
 
 
 def test_a_phase_entered_as_a_run_goes_on_is_committed_at_once(workplace: Workplace) -> None:

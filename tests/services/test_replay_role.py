@@ -25,6 +25,7 @@ from services.replay.reader import TEACHER_TABLE, ReplayReader
 from services.replay.role import ReplayRole
 from services.replay.standing import EMPTY, Standing
 from services.replay.writer import ReplayWriter
+from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False)
@@ -95,6 +96,16 @@ def test_tables_go_back_to_the_commit_that_is_asked_for_at_the_same_port(shard: 
         shard.restore(commit)
         assert shard.inserted == inserted
     assert shard.role.address == address
+
+
+def test_a_second_replay_server_of_a_folder_is_refused(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.replay.role._LOCK_WAIT_SECONDS", 0.2)
+    shard.insert(3)
+    with pytest.raises(UserError, match="in use by another process: wait for it, or stop it"):
+        Shard(shard.commits.parent)
+    assert shard.inserted == 3
 
 
 def test_what_actors_insert_into_tables_that_nobody_learned_from_stays(shard: Shard) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 
 from services.shared.addresses import format_address
 from services.shared.errors import UserError
 from services.teacher.config import TeacherConfig
 from services.teacher.front_ends.process import FrontEndTask
 from services.teacher.front_ends.supervisor import FrontEnds
+from services.teacher.same_host.socket_directory import SocketDirectory
 
 _START_SECONDS = 60.0
 
@@ -29,7 +28,7 @@ class FrontEndDoor:
         """
         self._config = config
         self._reserved = _reserve_port(config.host, config.port)
-        self._directory = tempfile.mkdtemp(prefix="rrl-teacher-")
+        self._directory = SocketDirectory()
         self._processes: FrontEnds | None = None
 
     @property
@@ -40,7 +39,7 @@ class FrontEndDoor:
     @property
     def device_address(self) -> str:
         """Where the device process listens for its front ends."""
-        return f"unix:{self._directory}/device.sock"
+        return f"unix:{self._directory.path}/device.sock"
 
     def open(self, max_message_bytes: int) -> None:
         """Start the processes, and wait until all serve.
@@ -71,7 +70,7 @@ class FrontEndDoor:
         if self._processes is not None:
             self._processes.stop(grace_seconds)
         self._reserved.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.close()
 
 
 def _reserve_port(host: str, port: int) -> socket.socket:

@@ -22,7 +22,6 @@ import logging
 import os
 import secrets
 import select
-import shutil
 import socket
 import threading
 import time
@@ -33,6 +32,7 @@ from services.shared.errors import UserError
 from services.teacher.batching.query import Engine, Query, Refusal, RefusalCode
 from services.teacher.same_host import host, region, wire
 from services.teacher.same_host.session import Gone, Service, Session, send_goodbye
+from services.teacher.same_host.socket_directory import SocketDirectory
 
 _LOG = logging.getLogger(__name__)
 _GREETING_SECONDS = 5.0
@@ -96,7 +96,7 @@ class SameHostListener:
         self._engine = engine
         self._config = config
         self._directory, self._socket = _listen(config)
-        self.socket_path = str(self._directory / "teacher.sock")
+        self.socket_path = str(self._directory.path / "teacher.sock")
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._socket.fileno(), select.EPOLLIN)
@@ -141,7 +141,7 @@ class SameHostListener:
             if not self._is_ended:
                 os.eventfd_write(self._wake, 1)
         self._thread.join(_JOIN_SECONDS)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.close()
 
     # The listener's thread.
 
@@ -302,14 +302,14 @@ def available() -> bool:
     return region.available() and hasattr(os, "eventfd") and hasattr(select, "epoll")
 
 
-def _listen(config: SameHostConfig) -> tuple[Path, socket.socket]:
+def _listen(config: SameHostConfig) -> tuple[SocketDirectory, socket.socket]:
     try:
-        directory = host.make_socket_directory(config.directory)
+        directory = SocketDirectory(config.directory)
     except OSError as error:
         raise UserError(f"no directory for the same-host socket: {error}") from error
-    path = str(directory / "teacher.sock")
+    path = str(directory.path / "teacher.sock")
     if len(path.encode()) > _LONGEST_SOCKET_PATH:
-        shutil.rmtree(directory)
+        directory.close()
         raise UserError(
             f"{path} is too long for a socket ({_LONGEST_SOCKET_PATH} bytes); "
             "choose another directory for it"

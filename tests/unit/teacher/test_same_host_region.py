@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from services.teacher.same_host import host, region
+from services.teacher.same_host.socket_directory import SocketDirectory
 from services.teacher.same_host.wire import Layout
 
 LAYOUT = Layout(rows=5, num_actions=3, observation_shape=(7, 2), observation_dtype="uint8")
@@ -78,6 +81,28 @@ def test_the_host_knows_itself_and_no_nameless_one() -> None:
 
 
 def test_the_socket_directory_is_this_users_alone(tmp_path: Path) -> None:
-    directory = host.make_socket_directory(tmp_path)
-    assert directory.parent == tmp_path
-    assert directory.stat().st_mode & 0o777 == 0o700
+    directory = SocketDirectory(tmp_path)
+    assert directory.path.parent == tmp_path
+    assert directory.path.stat().st_mode & 0o777 == 0o700
+    directory.close()
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_socket_directory_of_a_killed_server_is_removed_by_the_next(tmp_path: Path) -> None:
+    in_use = SocketDirectory(tmp_path)
+    program = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from services.teacher.same_host.socket_directory import SocketDirectory;"
+        "made = SocketDirectory(Path(sys.argv[1])); (made.path / 'teacher.sock').touch();"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    (tmp_path / "rrl-teacher-of-nobody").symlink_to("/")
+    others = tmp_path / "something-else"
+    others.mkdir()
+    assert len([*tmp_path.glob("rrl-teacher-*/teacher.sock")]) == 1
+    third = SocketDirectory(tmp_path)
+    left = {path for path in tmp_path.iterdir() if not path.is_symlink()}
+    assert left == {in_use.path, third.path, others}
+    in_use.close()
+    third.close()
