@@ -7,7 +7,7 @@ help:  ## Show this list
 setup:  ## Make .venv with everything in it: .venv/bin/rrl
 	@deploy/local/setup.sh
 
-demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (about 10 minutes)
+demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (7 to 13 minutes)
 	@.venv/bin/rrl demo
 
 # Two files at a time; the tests of one share what takes long to make.
