@@ -184,6 +184,11 @@ class _Waiter:
         return not self._thread.is_alive()
 
     @property
+    def stopping(self) -> bool:
+        """Whether processes have been asked to end."""
+        return bool(self._manager.stop_event().is_set())
+
+    @property
     def lost(self) -> dict[str, str]:
         """A learner that was asked to stop and could not save what it had done."""
         (learner,) = self._processes["learner"]
@@ -212,8 +217,11 @@ class _Waiter:
 
 def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> bool:
     """Show progress until the run is finished (True) or its processes have ended (False)."""
-    seen = False
+    seen = told = False
     while not end.over:
+        if end.stopping and not told:
+            display.note("stopping; roles save what they have done, a second Ctrl-C ends them now")
+            told = True
         try:
             response = learner.progress()
         except LearnerUnavailable:

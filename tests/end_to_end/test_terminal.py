@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +139,31 @@ def test_a_run_saves_what_it_did_when_its_terminal_goes_away(
     os.close(end)
     assert process.wait(PATIENCE_SECONDS) == 0
     assert updates_of(run) > before
+
+
+def test_ctrl_c_in_the_panel_says_what_is_saved_and_how_to_go_on(
+    catch_teacher: Path,
+    tmp_path: Path,
+    terminal: Callable[..., tuple[subprocess.Popen[bytes], int]],
+) -> None:
+    run = tmp_path / "run"
+    process, end = terminal(*command(run, catch_teacher, "--online-steps=400000"))
+    read_until(end, b"online")
+    os.write(end, b"\x03")
+    shown = b""
+    # Linux says by an error that nobody has the other end any more.
+    with contextlib.suppress(OSError):
+        while read := os.read(end, 65536):
+            shown += read
+    assert process.wait(PATIENCE_SECONDS) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    said = "".join(text.splitlines())
+    updates = f"{updates_of(run):,}"
+    assert updates_of(run) > 0 and said.count("stopping; ") == 1
+    assert said.endswith(
+        f"stopped; {updates} updates are saved, and the same command resumes {run}"
+    )
+    assert "Waiting for workers" not in said and "User-requested" not in said
 
 
 def test_under_nohup_the_end_of_the_terminal_is_nothing(

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 
+from services.shared.keepalive import DEAD_PEER_SECONDS
 from tests.faults.faults import Fault
 from tests.faults.injection import Injector, NotPossible
 from tests.faults.memory import Memory
@@ -23,6 +24,7 @@ _END_SECONDS = 60.0
 _LONGEST_REST_SECONDS = 3.0
 _COMMIT_PATIENCE_SECONDS = 30.0
 _KEPT_SECONDS = 60.0
+_LET_GO_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,9 +138,17 @@ class Campaign:
         if weights_are_finite(self._system) is False:
             problems.append("the weights are not finite")
         problems += self.memory.excesses(self._watch.usage())
+        problems += self._left_over()
         if not problems and not self._commits_go_on():
             problems.append("no commit is written any more")
         return problems
+
+    def _left_over(self) -> list[str]:
+        """What servers hold of those who are gone; they let go of the silent after a while."""
+        end = time.monotonic() + DEAD_PEER_SECONDS + _LET_GO_SECONDS
+        while (found := self.memory.left_over(self._watch.usage())) and time.monotonic() < end:
+            time.sleep(0.5)
+        return found
 
     def _commits_go_on(self) -> bool:
         """Whether the newest sound commit is young, or there is a younger one soon."""

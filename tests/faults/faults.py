@@ -34,6 +34,10 @@ class Kind(enum.Enum):
     """Its record is cut in half."""
     KILL_IN_COMMIT = "SIGKILL in a commit"
     """Killed at the moment that a commit is half written."""
+    HALF_SENT = "half-sent calls"
+    """Calls of every method are begun by strangers and not finished, for the fault's seconds."""
+    GARBAGE = "garbage"
+    """Strangers send what is no HTTP/2, or begins like it."""
 
 
 CUTS = {Kind.REFUSE: Cut.REFUSED, Kind.SILENCE: Cut.SILENT, Kind.FORGET: Cut.FORGOTTEN}
@@ -87,6 +91,8 @@ def deck() -> list[tuple[Kind, tuple[str, ...]]]:
         (kind, (LEARNER, REPLAY))
         for kind in (Kind.CORRUPT_STATE, Kind.CORRUPT_TABLES, Kind.TRUNCATE_RECORD)
     ]
+    strange = (Kind.HALF_SENT, Kind.GARBAGE)
+    cards += [(kind, roles) for kind in strange for roles in (*((r,) for r in _SERVERS), _SERVERS)]
     return cards + [(Kind.DISK_FULL, roles) for roles in ((), (LEARNER,), (REPLAY,))]
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from services.learner.checkpointing import RECORD_FILE, STATE_FOLDER, commits_folder
+from tests.faults import strangers
 from tests.faults.faults import CUTS, Fault, Kind
+from tests.faults.strangers import CHECK, METHODS, WATCH
 from tests.faults.system import LEARNER, System
 from tests.faults.watch import Watch
+from tests.support.http2 import Http2Caller, prefix
 
 _GRACE_SECONDS = 10.0
 """What Docker gives a container between SIGTERM and SIGKILL."""
@@ -43,6 +47,7 @@ class Injector:
         self._supervisor = system.supervisor
         self._watch = watch
         self._disk = disk
+        self._garbage = random.Random(0)
         self._actions: dict[Kind, Callable[[Fault], None]] = {
             Kind.KILL: self._kill,
             Kind.TERMINATE: self._terminate,
@@ -53,6 +58,8 @@ class Injector:
             Kind.CORRUPT_TABLES: self._corrupt,
             Kind.TRUNCATE_RECORD: self._corrupt,
             Kind.KILL_IN_COMMIT: self._kill_in_commit,
+            Kind.HALF_SENT: self._half_send,
+            Kind.GARBAGE: self._send_garbage,
         }
 
     def inject(self, fault: Fault) -> float:
@@ -86,6 +93,24 @@ class Injector:
         self._system.links.cut(fault.roles, CUTS[fault.kind])
         time.sleep(fault.seconds)
         self._system.links.heal(fault.roles)
+
+    def _half_send(self, fault: Fault) -> None:
+        with contextlib.ExitStack() as stack:
+            for role in fault.roles:
+                for begun in (b"", b"\0\0", prefix(2**20) + bytes(1000)):
+                    for method in (*METHODS[role], CHECK, WATCH):
+                        caller = Http2Caller(strangers.address(self._system.ports, role))
+                        stack.callback(caller.close)
+                        strangers.half_send(caller, method, begun)
+            time.sleep(fault.seconds)
+
+    def _send_garbage(self, fault: Fault) -> None:
+        with contextlib.ExitStack() as stack:
+            for role in fault.roles:
+                address = strangers.address(self._system.ports, role)
+                for _ in range(strangers.CONNECTIONS):
+                    stack.callback(strangers.send_garbage(address, self._garbage).close)
+            time.sleep(fault.seconds)
 
     def _kill_in_commit(self, fault: Fault) -> None:
         (role,) = fault.roles

@@ -10,6 +10,7 @@ from tests.faults.watch import Usage
 _MOST_RSS_MIB = 1_200.0
 _MOST_DESCRIPTORS = 400
 _MOST_THREADS = 400
+_SLACK = 40
 """About twice what a role of the small system holds when all is well."""
 
 
@@ -64,6 +65,21 @@ class Memory:
             if role not in found or life.faults > found[role].faults:
                 found[role] = life
         return found
+
+    def left_over(self, usages: Iterable[Usage]) -> list[str]:
+        """What processes hold beyond what they held when they were warm: somebody's leavings."""
+        problems = []
+        for usage in usages:
+            life = self._lives.get(usage.pid)
+            if life is None or life.faults < 2:
+                continue
+            for what, found, first in (
+                ("open files", usage.descriptors, life.first.descriptors),
+                ("threads", usage.threads, life.first.threads),
+            ):
+                if found > first + _SLACK:
+                    problems.append(f"{usage.role} holds {found} {what}, and held {first}")
+        return problems
 
     @staticmethod
     def excesses(usages: Iterable[Usage]) -> list[str]:
