@@ -87,6 +87,15 @@ def closed(address: str) -> TeacherFailed:
     return TeacherFailed(f"the client of the teacher at {address} was closed; make another one")
 
 
+def other_loop(address: str) -> TeacherFailed:
+    """The error of an asyncio client outside the event loop that it is connected in."""
+    return TeacherFailed(
+        f"the client of the teacher at {address} is connected in another event loop; make an "
+        "AsyncTeacherClient in each asyncio.run and close it there, or use a TeacherClient, which "
+        "needs no loop"
+    )
+
+
 def check_process(address: str) -> None:
     """See that a client is used where it was made.
 
