@@ -45,7 +45,12 @@ from services.teacher.clients.answers import (
 )
 from services.teacher.clients.async_same_host import AsyncSameHostPath
 from services.teacher.clients.async_stream import AsyncStreamPool
-from services.teacher.clients.errors import TeacherNotFound, TeacherTimeout, TeacherUnavailable
+from services.teacher.clients.errors import (
+    TeacherError,
+    TeacherNotFound,
+    TeacherTimeout,
+    TeacherUnavailable,
+)
 from services.teacher.clients.observations import as_observations
 from services.teacher.clients.same_host import SecondAttempts
 from services.teacher.clients.settings import DEFAULT_TIMEOUT_SECONDS, ClientSettings, Transport
@@ -161,14 +166,16 @@ class AsyncTeacherClient:
             TeacherError: It is there, but wrong.
         """
         end = time.monotonic() + timeout_seconds
+        telling: TeacherError | None = None
         while True:
             left = end - time.monotonic()
             patience = max(min(left, self._settings.timeout_seconds), 0.01)
             try:
                 return await self.describe(timeout_seconds=patience)
             except (TeacherUnavailable, TeacherTimeout) as error:
+                telling = client_errors.more_telling(telling, error)
                 if left <= _POLL_SECONDS:
-                    raise client_errors.not_ready(self._name, timeout_seconds) from error
+                    raise client_errors.not_ready(self._name, timeout_seconds, telling) from error
             await asyncio.sleep(_POLL_SECONDS)
 
     async def evaluate(

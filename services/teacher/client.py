@@ -191,6 +191,7 @@ class TeacherClient:
             TeacherError: It is there, but wrong.
         """
         end = time.monotonic() + timeout_seconds
+        telling: TeacherError | None = None
         while True:
             left = end - time.monotonic()
             try:
@@ -198,8 +199,9 @@ class TeacherClient:
                     timeout_seconds=max(min(left, self._settings.timeout_seconds), 0.01)
                 )
             except (TeacherUnavailable, TeacherTimeout) as error:
+                telling = client_errors.more_telling(telling, error)
                 if left <= _POLL_SECONDS:
-                    raise client_errors.not_ready(self._name, timeout_seconds) from error
+                    raise client_errors.not_ready(self._name, timeout_seconds, telling) from error
             time.sleep(_POLL_SECONDS)
 
     def evaluate(
