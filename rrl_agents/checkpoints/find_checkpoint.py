@@ -12,6 +12,8 @@ import dataclasses
 import re
 from pathlib import Path
 
+from rrl_agents.checkpoints.other_libraries import what_other_library_saved
+
 CHECKPOINTS_DIRECTORY = "checkpoints"
 _PICKLE = "ckpt."
 _TENSORFLOW = "tf_ckpt-"
@@ -153,6 +155,9 @@ def _named_checkpoint(path: Path, number: int | None) -> DopamineCheckpoint:
         rf"{re.escape(_PICKLE)}{_NUMBER}|{re.escape(_TENSORFLOW)}{_NUMBER}(?:\..*)?", path.name
     )
     if match is None:
+        foreign = what_other_library_saved(path)
+        if foreign is not None:
+            raise ValueError(f"{path}: {foreign}")
         raise ValueError(
             f"{path}: no Dopamine checkpoint, whose files are named {_PICKLE}N or {_TENSORFLOW}N.*"
         )

@@ -22,7 +22,7 @@ from services.launcher.experiment import shard_folder
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.learner.config import ShardAddress
-from services.shared.addresses import format_address, parse_address
+from services.shared.addresses import bare_host, format_address, parse_address
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.logging import announce
@@ -196,7 +196,7 @@ def replay_main(arguments: list[str]) -> None:
             config,
             commits,
             control_port=own.control_port,
-            host=own.host,
+            host=bare_host(own.host),
             security=own.security,
             metrics=metrics,
         ) as ports:
@@ -242,7 +242,7 @@ def learner_main(arguments: list[str]) -> None:
         config = experiment.learner_config(own.run, replay=replay, port=own.port)
         config = dataclasses.replace(
             config,
-            host=own.host,
+            host=bare_host(own.host),
             security=own.security,
             peers=own.peers.security(*(shard.control for shard in replay)),
             farewell_seconds=None if own.when_finished == "wait" else config.farewell_seconds,

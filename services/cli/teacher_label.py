@@ -78,7 +78,7 @@ def label(
     labels.json, which says of what. Rows without a whole frame stack stay zero.
 
     Args:
-        data: An agent's directory or its `checkpoints` directory, or a name of the catalogue.
+        data: An agent's directory, its `checkpoints` or `replay_logs`, or a name of the catalogue.
         teacher: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX file,
             or module:factory.
         address: HOST:PORT of a teacher service.

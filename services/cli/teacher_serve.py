@@ -12,6 +12,7 @@ import tyro
 
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
+from services.shared.addresses import bare_host
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.logging import (
@@ -137,7 +138,11 @@ def serve(
     try:
         config = TeacherConfig(
             models=models,
-            **dataclasses.asdict(listening),
+            **dataclasses.asdict(listening)
+            | {
+                "host": bare_host(listening.host),
+                "metrics_host": bare_host(listening.metrics_host),
+            },
             batching=BatchingConfig(
                 max_batch_rows=computing.max_batch_rows,
                 max_queue_rows=computing.max_queue_rows,

@@ -47,7 +47,7 @@ def look_at(path: str, number: int | None, layout: ItemLayout) -> RecordedData:
     """Look whether data fits a run; frames are not read.
 
     Args:
-        path: An agent's directory, or its `checkpoints` directory.
+        path: An agent's directory, or its `checkpoints` or `replay_logs`.
         number: Which checkpoint; the newest when None.
         layout: What the run's replay holds.
 

@@ -59,7 +59,7 @@ def make_server(
     Args:
         limits: What it takes on.
         security: Whose calls; encryption comes with the ports.
-        options: Further channel arguments.
+        options: Channel arguments that go before the ones here.
 
     Raises:
         UserError: The tokens cannot be used.
@@ -71,6 +71,8 @@ def make_server(
     return grpc.aio.server(
         interceptors=interceptors,
         options=[
+            # Of an argument that is given twice gRPC takes the first.
+            *options,
             *SERVER_KEEPALIVE,
             ("grpc.max_receive_message_length", limits.max_request_bytes),
             ("grpc.max_send_message_length", limits.max_response_bytes),
@@ -78,7 +80,6 @@ def make_server(
             # Two servers must not share a port silently.
             ("grpc.so_reuseport", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", 1000 * SHORTEST_PING_SECONDS),
-            *options,
         ],
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from services.shared.addresses import LARGEST_PORT
+from services.shared.addresses import LARGEST_PORT, bare_host
 from services.shared.logging import RUN_NAME_VARIABLE, LogFormat, setup_logging
 from services.shared.metrics import make_registry, serving_metrics
 
@@ -68,7 +68,9 @@ def observed(
         role if index is None else f"{role}-{index}", run=name, log_format=options.log_format
     )
     registry = make_registry(role, name)
-    with serving_metrics(registry, host=options.metrics_host, port=options.metrics_port) as address:
+    with serving_metrics(
+        registry, host=bare_host(options.metrics_host), port=options.metrics_port
+    ) as address:
         if address is not None:
             logger.info("metrics page at http://%s/metrics", address)
         yield registry

@@ -4,8 +4,8 @@
         answer = await teacher.evaluate(observations)    # uint8 [B, 84, 84, 4]
         actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
 
-Same arguments, transports, errors and deadlines as `services.teacher.client`; one client lives in
-the event loop that first used it.
+Same arguments, transports, errors and deadlines as `services.teacher.client`. A client belongs to
+the event loop that first used it: each `asyncio.run` makes its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.forks import is_forked
@@ -44,7 +45,13 @@ from services.teacher.clients.answers import (
 )
 from services.teacher.clients.async_same_host import AsyncSameHostPath
 from services.teacher.clients.async_stream import AsyncStreamPool
-from services.teacher.clients.errors import TeacherNotFound, TeacherTimeout, TeacherUnavailable
+from services.teacher.clients.errors import (
+    TeacherError,
+    TeacherNotFound,
+    TeacherTimeout,
+    TeacherUnavailable,
+)
+from services.teacher.clients.observations import as_observations
 from services.teacher.clients.same_host import SecondAttempts
 from services.teacher.clients.settings import DEFAULT_TIMEOUT_SECONDS, ClientSettings, Transport
 from services.teacher.clients.sharing import Sharing
@@ -84,6 +91,7 @@ class AsyncTeacherClient:
         )
         self._name = self._settings.name
         self._connected: _Connections | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._description: TeacherDescription | None = None
         self._described_at_break = 0
@@ -102,13 +110,29 @@ class AsyncTeacherClient:
         await self.close()
 
     async def close(self) -> None:
-        """Leave the connections; queries under way fail when this was the last client on them."""
+        """Leave the connections; queries under way fail when this was the last client on them.
+
+        Raises:
+            TeacherFailed: It is connected in another event loop. Where that has ended, the
+                connections are given up, too.
+        """
         # A forked child leaves the connections to its parent.
-        if self._connected is not None and not self._is_closed and not is_forked():
+        if self._is_closed or is_forked():
+            return
+        if self._loop is None:
             self._is_closed = True
-            connections = _SHARED.leave(self._shared_by())
+            return
+        is_here = self._loop is asyncio.get_running_loop()
+        if not is_here and not self._loop.is_closed():
+            raise client_errors.other_loop(self._name)
+        self._is_closed = True
+        connections = _SHARED.leave((self._loop, self._settings.shared_by))
+        if not is_here:
             if connections is not None:
-                await connections.close()
+                connections.abandon()
+            raise client_errors.other_loop(self._name)
+        if connections is not None:
+            await connections.close()
 
     async def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
         """Ask what is served; connects to the same-host path where the teacher offers it.
@@ -142,18 +166,20 @@ class AsyncTeacherClient:
             TeacherError: It is there, but wrong.
         """
         end = time.monotonic() + timeout_seconds
+        telling: TeacherError | None = None
         while True:
             left = end - time.monotonic()
             patience = max(min(left, self._settings.timeout_seconds), 0.01)
             try:
                 return await self.describe(timeout_seconds=patience)
             except (TeacherUnavailable, TeacherTimeout) as error:
+                telling = client_errors.more_telling(telling, error)
                 if left <= _POLL_SECONDS:
-                    raise client_errors.not_ready(self._name, timeout_seconds) from error
+                    raise client_errors.not_ready(self._name, timeout_seconds, telling) from error
             await asyncio.sleep(_POLL_SECONDS)
 
     async def evaluate(
-        self, observations: NDArray[Any], *, timeout_seconds: float | None = None
+        self, observations: ArrayLike, *, timeout_seconds: float | None = None
     ) -> TeacherAnswer:
         """Action values of a batch of any size, sent in pieces that the teacher takes.
 
@@ -161,15 +187,16 @@ class AsyncTeacherClient:
         different ones, the batch is asked again.
 
         Args:
-            observations: [B, *observation_shape], B >= 1, in the dtype that `describe` states;
-                not to change until the answer is there.
+            observations: [B, *observation_shape], B >= 1, as of `TeacherClient.evaluate`; not to
+                change until the answer is there.
             timeout_seconds: Deadline of each piece; the client's when None.
 
         Raises:
             TeacherError: One of the kinds of `client_errors`; then no rows are returned at all.
         """
         timeout = self._settings.timeout(timeout_seconds)
-        pieces = cut(observations, await self._piece_rows(timeout))
+        about = await self._about(timeout)
+        pieces = cut(as_observations(observations, about), self._piece_rows(about))
         version = self._settings.version
         differ: VersionsDiffer | None = None
         for _ in range(client_channel.LARGEST_ATTEMPTS):
@@ -189,45 +216,80 @@ class AsyncTeacherClient:
         raise changed_during_call(self._name, differ) from differ
 
     def evaluate_future(
-        self, observations: NDArray[Any], timeout_seconds: float | None = None
+        self, observations: ArrayLike, timeout_seconds: float | None = None
     ) -> asyncio.Future[TeacherAnswer]:
         """Send one request; for callers that go on meanwhile. Call it in the event loop.
 
         Cancelling the future gives the query up.
 
         Args:
-            observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`.
+            observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`; as of
+                `TeacherClient.evaluate`. What is no array may have to wait for the teacher's dtype.
             timeout_seconds: Deadline; the client's when None.
 
         Raises:
-            TeacherRejected: The array cannot be sent at all. Every other error comes from the
+            TeacherRejected: The array cannot be sent at all.
+            TeacherFailed: The client was closed, is connected in another event loop, or this
+                process was forked from one that has clients. Every other error comes from the
                 future.
         """
-        deadline = time.monotonic() + self._settings.timeout(timeout_seconds)
-        return self._send(observations, deadline, self._settings.version, is_awaited=False)
+        timeout = self._settings.timeout(timeout_seconds)
+        deadline = time.monotonic() + timeout
+        connections = self._connections()
+        about = self._newest_description(connections)
+        if about is None and not isinstance(observations, np.ndarray):
+            return asyncio.ensure_future(self._describe_and_send(observations, timeout, deadline))
+        array, version = as_observations(observations, about), self._settings.version
+        return self._send(connections, array, deadline, version, is_awaited=False)
+
+    async def _describe_and_send(
+        self, observations: ArrayLike, timeout: float, deadline: float
+    ) -> TeacherAnswer:
+        array = as_observations(observations, await self._about(timeout))
+        version = self._settings.version
+        return await self._send(self._connections(), array, deadline, version, is_awaited=True)
 
     def _connections(self) -> _Connections:
+        """What this client asks over, in its event loop.
+
+        Raises:
+            TeacherFailed: The client was closed, or is used in another loop or process.
+        """
         client_errors.check_process(self._name)
+        if self._is_closed:
+            raise client_errors.closed(self._name)
+        loop = asyncio.get_running_loop()
         if self._connected is None:
-            self._connected = _SHARED.join(self._shared_by(), lambda: _Connections(self._settings))
+            key: Hashable = (loop, self._settings.shared_by)
+            self._connected = _SHARED.join(key, lambda: _Connections(self._settings))
+            self._loop = loop
+        if self._loop is not loop:
+            raise client_errors.other_loop(self._name)
         return self._connected
 
-    def _shared_by(self) -> Hashable:
-        return asyncio.get_running_loop(), self._settings.shared_by
+    def _newest_description(self, connections: _Connections) -> TeacherDescription | None:
+        """What is known of the teacher, unless another one may have come since."""
+        is_newest = self._described_at_break == connections.streams.break_count
+        return self._description if is_newest else None
 
-    async def _piece_rows(self, timeout: float) -> int:
-        """Rows of one message, by the teacher's newest description."""
-        connections, known = self._connections(), self._description
-        if known is None or self._described_at_break != connections.streams.break_count:
-            try:
-                known = await self.describe(timeout_seconds=timeout)
-            except (TeacherUnavailable, TeacherTimeout):
-                # It answered once and may be back before the deadline.
-                if known is None:
-                    raise
-        same_host = connections.same_host
+    async def _about(self, timeout: float) -> TeacherDescription:
+        """The teacher's description, asked for where it may have changed."""
+        newest = self._newest_description(self._connections())
+        if newest is not None:
+            return newest
+        try:
+            return await self.describe(timeout_seconds=timeout)
+        except (TeacherUnavailable, TeacherTimeout):
+            # It answered once and may be back before the deadline.
+            if self._description is None:
+                raise
+            return self._description
+
+    def _piece_rows(self, about: TeacherDescription) -> int:
+        """Rows of one message."""
+        same_host = self._connections().same_host
         shared = None if same_host is None else same_host.connection
-        return client_same_host.piece_rows(shared, piece_rows(known))
+        return client_same_host.piece_rows(shared, piece_rows(about))
 
     async def _evaluate_pieces(
         self, pieces: Sequence[NDArray[Any]], timeout: float, version: str
@@ -239,7 +301,7 @@ class AsyncTeacherClient:
                 if len(pending) == PIECES_UNDER_WAY:
                     answers.append(await self._answer_to_piece(*pending.popleft(), version))
                 deadline = time.monotonic() + timeout
-                future = self._send(piece, deadline, version, is_awaited=True)
+                future = self._send(self._connections(), piece, deadline, version, is_awaited=True)
                 pending.append((future, piece, deadline))
             while pending:
                 answers.append(await self._answer_to_piece(*pending.popleft(), version))
@@ -261,10 +323,11 @@ class AsyncTeacherClient:
                 if version == self._settings.version or time.monotonic() >= end:
                     raise
             await asyncio.sleep(SEEK_PAUSE_SECONDS)
-            future = self._send(piece, deadline, version, is_awaited=True)
+            future = self._send(self._connections(), piece, deadline, version, is_awaited=True)
 
     def _send(
         self,
+        connections: _Connections,
         observations: NDArray[Any],
         deadline: float,
         version: str,
@@ -273,12 +336,14 @@ class AsyncTeacherClient:
         attempt: int = 1,
     ) -> asyncio.Future[TeacherAnswer]:
         def by_grpc(kept: NDArray[Any]) -> asyncio.Future[TeacherAnswer]:
-            return self._send_by_grpc(kept, deadline, version)
+            return self._send_by_grpc(connections, kept, deadline, version)
 
         def again(kept: NDArray[Any]) -> asyncio.Future[TeacherAnswer]:
-            return self._send(kept, deadline, version, is_awaited=True, attempt=attempt + 1)
+            return self._send(
+                connections, kept, deadline, version, is_awaited=True, attempt=attempt + 1
+            )
 
-        same_host = self._connections().same_host
+        same_host = connections.same_host
         # A connection asks for the version it was made for.
         if same_host is None or version != self._settings.version:
             return by_grpc(observations)
@@ -294,24 +359,24 @@ class AsyncTeacherClient:
         return by_grpc(observations) if future is None else future
 
     def _send_by_grpc(
-        self, observations: NDArray[Any], deadline: float, version: str
+        self, connections: _Connections, observations: NDArray[Any], deadline: float, version: str
     ) -> asyncio.Future[TeacherAnswer]:
-        settings, connections = self._settings, self._connections()
+        settings = self._settings
         if settings.transport == "same_host":
             failed = asyncio.get_running_loop().create_future()
             failed.set_exception(client_errors.no_shared_memory(self._name))
             return failed
         request = encode_query(observations, settings.model, version, settings.lane)
         if settings.transport == "unary":
-            return asyncio.ensure_future(self._ask_unary(request, deadline))
+            return asyncio.ensure_future(self._ask_unary(connections, request, deadline))
         return connections.streams.submit(request, len(observations), deadline)
 
     async def _ask_unary(
-        self, request: teacher_pb2.EvaluateRequest, deadline: float
+        self, connections: _Connections, request: teacher_pb2.EvaluateRequest, deadline: float
     ) -> TeacherAnswer:
         timeout = max(deadline - time.monotonic(), 0.0)
         try:
-            message = await self._connections().stub.Evaluate(request, timeout=timeout)
+            message = await connections.stub.Evaluate(request, timeout=timeout)
         except grpc.RpcError as error:
             raise client_errors.error_of_call(error, self._name) from error
         return decode_answer(message, request.batch_rows, self._name)
@@ -340,6 +405,11 @@ class _Connections:
         self.same_host = (
             AsyncSameHostPath(settings, self.stub) if settings.may_use_same_host else None
         )
+
+    def abandon(self) -> None:
+        """Give them up after their event loop has ended, with the tasks and calls in it."""
+        if self.same_host is not None:
+            self.same_host.close()
 
     async def close(self) -> None:
         """Close them all; closing one twice does nothing."""

@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.forks import is_forked
@@ -54,6 +55,7 @@ from services.teacher.clients.errors import (
     TeacherUnauthenticated,
     TeacherUnavailable,
 )
+from services.teacher.clients.observations import as_observations
 from services.teacher.clients.same_host import SameHostPath, SecondAttempts
 from services.teacher.clients.settings import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -163,7 +165,7 @@ class TeacherClient:
         Raises:
             TeacherError: One of the kinds of `client_errors`.
         """
-        client_errors.check_process(self._name)
+        self._check_usable()
         timeout = self._settings.timeout(timeout_seconds)
         request = teacher_pb2.DescribeRequest(
             model=self._settings.model, version=self._settings.version
@@ -189,6 +191,7 @@ class TeacherClient:
             TeacherError: It is there, but wrong.
         """
         end = time.monotonic() + timeout_seconds
+        telling: TeacherError | None = None
         while True:
             left = end - time.monotonic()
             try:
@@ -196,12 +199,13 @@ class TeacherClient:
                     timeout_seconds=max(min(left, self._settings.timeout_seconds), 0.01)
                 )
             except (TeacherUnavailable, TeacherTimeout) as error:
+                telling = client_errors.more_telling(telling, error)
                 if left <= _POLL_SECONDS:
-                    raise client_errors.not_ready(self._name, timeout_seconds) from error
+                    raise client_errors.not_ready(self._name, timeout_seconds, telling) from error
             time.sleep(_POLL_SECONDS)
 
     def evaluate(
-        self, observations: NDArray[Any], *, timeout_seconds: float | None = None
+        self, observations: ArrayLike, *, timeout_seconds: float | None = None
     ) -> TeacherAnswer:
         """Action values of a batch of any size, sent in pieces that the teacher takes.
 
@@ -209,15 +213,18 @@ class TeacherClient:
         different ones, the batch is asked again.
 
         Args:
-            observations: [B, *observation_shape], B >= 1, in the dtype that `describe` states.
+            observations: [B, *observation_shape], B >= 1: an array in the dtype that `describe`
+                states, or nested lists or an object with `__array__`, which are converted to it
+                where it holds their numbers.
             timeout_seconds: Deadline of each piece; the client's when None.
 
         Raises:
             TeacherError: One of the kinds of `client_errors`; then no rows are returned at all.
         """
-        client_errors.check_process(self._name)
+        self._check_usable()
         timeout = self._settings.timeout(timeout_seconds)
-        pieces = cut(observations, self._piece_rows(timeout))
+        about = self._about(timeout)
+        pieces = cut(as_observations(observations, about), self._piece_rows(about))
         version = self._settings.version
         differ: VersionsDiffer | None = None
         for _ in range(client_channel.LARGEST_ATTEMPTS):
@@ -237,41 +244,64 @@ class TeacherClient:
         raise changed_during_call(self._name, differ) from differ
 
     def evaluate_future(
-        self, observations: NDArray[Any], timeout_seconds: float | None = None
+        self, observations: ArrayLike, timeout_seconds: float | None = None
     ) -> TeacherFuture:
         """Send one request and return; for callers that go on meanwhile.
 
         It returns at once unless so many queries wait for the teacher already that it has to hold
-        the caller up, at most until the deadline.
+        the caller up, at most until the deadline; or observations that are no array need the
+        teacher's dtype, which it asks for once.
 
         Args:
-            observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`.
+            observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`; as of
+                `evaluate`.
             timeout_seconds: Deadline; the client's when None.
 
         Raises:
             TeacherRejected: The array cannot be sent at all.
-            TeacherFailed: This process was forked from one that has clients. Every other error
-                comes from the future's `result`.
+            TeacherFailed: The client was closed, or this process was forked from one that has
+                clients. Every other error comes from the future's `result`.
         """
-        client_errors.check_process(self._name)
-        deadline = time.monotonic() + self._settings.timeout(timeout_seconds)
+        self._check_usable()
+        timeout = self._settings.timeout(timeout_seconds)
+        deadline = time.monotonic() + timeout
         try:
-            return self._send(observations, deadline, self._settings.version, is_awaited=False)
-        except TeacherOverloaded as error:
+            is_array = isinstance(observations, np.ndarray)
+            about = self._newest_description() if is_array else self._about(timeout)
+            array = as_observations(observations, about)
+            return self._send(array, deadline, self._settings.version, is_awaited=False)
+        except TeacherRejected:
+            raise
+        except TeacherError as error:
             return FailedFuture(error)
 
-    def _piece_rows(self, timeout: float) -> int:
-        """Rows of one message, by the teacher's newest description."""
-        known = self._description
-        if known is None or self._described_at_break != self._streams.break_count:
-            try:
-                known = self.describe(timeout_seconds=timeout)
-            except (TeacherUnavailable, TeacherTimeout):
-                # It answered once and may be back before the deadline.
-                if known is None:
-                    raise
+    def _check_usable(self) -> None:
+        client_errors.check_process(self._name)
+        if self._is_closed:
+            raise client_errors.closed(self._name)
+
+    def _newest_description(self) -> TeacherDescription | None:
+        """What is known of the teacher, unless another one may have come since."""
+        is_newest = self._described_at_break == self._streams.break_count
+        return self._description if is_newest else None
+
+    def _about(self, timeout: float) -> TeacherDescription:
+        """The teacher's description, asked for where it may have changed."""
+        newest = self._newest_description()
+        if newest is not None:
+            return newest
+        try:
+            return self.describe(timeout_seconds=timeout)
+        except (TeacherUnavailable, TeacherTimeout):
+            # It answered once and may be back before the deadline.
+            if self._description is None:
+                raise
+            return self._description
+
+    def _piece_rows(self, about: TeacherDescription) -> int:
+        """Rows of one message."""
         connection = None if self._same_host is None else self._same_host.connection
-        return client_same_host.piece_rows(connection, piece_rows(known))
+        return client_same_host.piece_rows(connection, piece_rows(about))
 
     def _evaluate_pieces(
         self, pieces: Sequence[NDArray[Any]], timeout: float, version: str

@@ -199,6 +199,14 @@ def encode_failure(refusal: Refusal) -> teacher_pb2.Failure:
     )
 
 
+def one_observation(shape: tuple[int, ...]) -> str:
+    """What to say of an array that has the shape of a single observation."""
+    return (
+        f"observations have shape {shape}: that is one observation; add a batch axis: "
+        "observation[None]"
+    )
+
+
 def encode_observations(
     observations: NDArray[Any], model: str = "", version: str = "", lane: Lane = Lane.ACTING
 ) -> teacher_pb2.EvaluateRequest:
@@ -216,7 +224,8 @@ def encode_observations(
     dtype = observations.dtype.name
     if observations.ndim < 2 or observations.shape[0] < 1:
         raise ValueError(
-            f"observations have shape {observations.shape}; give [B, ...] with at least one row"
+            f"observations have shape {observations.shape}; give [B, ...] with at least one row "
+            "(to one observation add a batch axis: observation[None])"
         )
     if dtype not in OBSERVATION_DTYPES:
         raise ValueError(f"observations are {dtype}; give {' or '.join(OBSERVATION_DTYPES)}")
@@ -243,12 +252,14 @@ def decode_observations(
         InvalidRequest: Rows, shape, dtype or number of bytes differ from what is served.
     """
     rows, shape = message.batch_rows, description.observation_shape
+    # Messages may be large: what does not fit is not spelt out in full.
+    dimensions = len(message.observation_shape)
+    if dimensions + 1 == len(shape) and (rows, *message.observation_shape) == shape:
+        raise InvalidRequest(one_observation(shape))
     if not 1 <= rows <= description.max_batch_rows:
         raise InvalidRequest(
             f"{rows} rows asked; send 1 to {description.max_batch_rows} in one request"
         )
-    # Messages may be large: what does not fit is not spelt out in full.
-    dimensions = len(message.observation_shape)
     if dimensions != len(shape):
         raise InvalidRequest(
             f"observations have {dimensions} dimensions; this teacher takes the shape {shape}"

@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rrl_agents.behaviour.teacher_actions import teacher_actions
 from services.teacher.clients.answers import TeacherAnswer
+from services.teacher.clients.observations import in_dtype, read_array
 from services.teacher.codec import TeacherDescription
 
 
@@ -83,11 +84,12 @@ class TeacherPolicy:
         """What the teacher takes and gives."""
         return self._about
 
-    def __call__(self, observations: NDArray[Any]) -> Any:
+    def __call__(self, observations: ArrayLike) -> Any:
         """Choose actions.
 
         Args:
-            observations: One observation [*shape] or a batch [B, *shape], B >= 1.
+            observations: One observation [*shape] or a batch [B, *shape], B >= 1, as an array,
+                nested lists or an object with `__array__`, as of `TeacherClient.evaluate`.
 
         Returns:
             An int for one observation, int64 [B] for a batch.
@@ -100,7 +102,7 @@ class TeacherPolicy:
         actions = self._choose(self._client.evaluate(batch).action_values)
         return int(actions[0]) if is_one else actions
 
-    def action_values(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+    def action_values(self, observations: ArrayLike) -> NDArray[np.float32]:
         """The teacher's action values, float32 [A] for one observation, [B, A] for a batch.
 
         Arguments and errors are those of a call.
@@ -158,9 +160,11 @@ class TeacherPolicy:
         )
         return chosen
 
-    def _as_batch(self, observations: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+    def _as_batch(self, observations: ArrayLike) -> tuple[NDArray[Any], bool]:
         """Observations as the teacher takes them, [B, *shape], and whether it was a single one."""
-        array = np.asarray(observations)
+        array = read_array(observations)
+        if array is not observations:
+            array = in_dtype(array, self._about.observation_dtype)
         shape, stacked = self._about.observation_shape, self._stacked_shape()
         if array.shape == shape:
             return array[None], True

@@ -210,6 +210,32 @@ def test_tls_lets_in_who_trusts_the_authority_and_nobody_else(
         assert is_serving(address, timeout_seconds=PATIENCE_SECONDS, security=right)
 
 
+@pytest.mark.parametrize(
+    ("known", "setting"), [(True, "server-name-override"), (False, "root-certificates")]
+)
+def test_a_certificate_that_is_not_taken_is_told_with_the_flag_that_helps(
+    role: ReplayRole, authority: Authority, stranger: Authority, known: bool, setting: str
+) -> None:
+    certificate, key = authority.issue("named")
+    config = SecurityConfig(certificate=certificate, private_key=key)
+    security = ClientSecurity(root_certificates=(authority if known else stranger).roots)
+    with LearnerService().serving(config) as served:
+        # The certificate is localhost's.
+        address = served.replace("localhost", "127.0.0.1")
+        with (
+            contextlib.closing(ProgressClient(address, security=security)) as client,
+            pytest.raises(LearnerUnavailable, match=f"--peers.{setting}"),
+        ):
+            client.progress()
+    with ControlService(role).serving(config) as served:
+        address = served.replace("localhost", "127.0.0.1")
+        with (
+            contextlib.closing(ControlClient(address, security)) as control,
+            pytest.raises(ReplayTimeout, match=f"--peers.{setting}"),
+        ):
+            control.standing(PATIENCE_SECONDS)
+
+
 def test_an_expired_certificate_is_not_trusted(service: Service, authority: Authority) -> None:
     # trustme's certificates begin in the year 2000.
     expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)

@@ -78,7 +78,8 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
     try:
         given = ["--learner-address", f"127.0.0.1:{server.start()}", "--interval", "0.1"]
         given += ["--metrics", *(f"http://127.0.0.1:{page.port}/metrics" for page in pages)]
-        assert rrl(["status", *given, "127.0.0.1:1", "--json"]) == 0
+        twice = f"127.0.0.1:{pages[1].port}"
+        assert rrl(["status", *given, twice, "127.0.0.1:1", "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert rrl(["status", *given]) == 0
         text = capsys.readouterr().out
@@ -91,13 +92,13 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
     assert found["scores"]["normalised_score"] == 0.5
     assert found["checkpoint"]["number"] == 3
     assert len(found["actors"]) == 1 and found["actors"][0]["steps_per_second"] == 0.0
-    # The learner's own address and its page, the actor's, and one that nobody has.
+    # The learner, asked at its address and on its page, the actor, and one that nobody has.
     assert [(role["name"], role["lives"]) for role in found["roles"]] == [
-        ("learner", True),
         ("learner", True),
         ("actor", True),
         ("nobody known", False),
     ]
+    assert text.count("learner lives") == 1
     assert "online" in text and "500 / 1,000 steps" in text and "lambda 0.50" in text
 
 

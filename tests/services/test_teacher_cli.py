@@ -238,3 +238,16 @@ def test_flags_that_make_no_sense_end_with_one_line(
     assert run(["teacher", "serve", *flags]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
+
+
+def test_an_ipv6_host_may_be_written_in_brackets() -> None:
+    process, line = start_teacher(
+        *("--host", "[::1]", "--port", "0", "--metrics-host", "[::1]", "--metrics-port", "0")
+    )
+    try:
+        assert re.fullmatch(r"\[::1\]:\d+", address_of(line))
+        with TeacherClient(address_of(line)) as client:
+            assert client.wait_until_ready(PATIENCE_SECONDS).game == "pong"
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE_SECONDS)

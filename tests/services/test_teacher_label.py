@@ -90,6 +90,18 @@ def test_labels_are_the_teachers_scores_in_the_order_of_time(
     assert "labelled 225 of 225 rows by catch_by_hand" in capsys.readouterr().out
 
 
+def test_data_in_the_replay_logs_is_labelled_whichever_folder_is_named(
+    data: Path, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "checkpoints").rename(data / "replay_logs")
+    (data / "checkpoints").mkdir()
+    for named in (data, data / "checkpoints", data / "replay_logs"):
+        label(str(named), address=address, out=tmp_path / "labels")
+    told = capsys.readouterr().out
+    assert told.count("labelled 225 of 225") == 1
+    assert told.count("labelled 0 of 225") == 2
+
+
 def test_a_second_run_finds_everything_done(
     data: Path, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.shared.security.client import ClientSecurity, make_async_channel, make_channel
 from services.shared.security.server import SecurityConfig
-from services.teacher.client import TeacherClient, TeacherUnauthenticated
+from services.teacher.client import TeacherClient, TeacherUnauthenticated, TeacherUnavailable
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
@@ -66,11 +66,12 @@ def query(tag: int) -> teacher_pb2.QueryFrame:
 
 
 @contextlib.contextmanager
-def serving(security: SecurityConfig) -> Iterator[str]:
+def serving(security: SecurityConfig, unix_socket: str | None = None) -> Iterator[str]:
     """A server; gives its "localhost:port"."""
     config = TeacherConfig(
         models=one_model("in memory"),
         port=0,
+        unix_socket=unix_socket,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1,)),
         security=security,
@@ -241,6 +242,64 @@ def test_a_certificate_for_another_name_needs_the_override(authority: Authority)
             root_certificates=authority.roots, server_name_override="teacher.example"
         )
         assert code_of(address, named) == grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("transport", ["auto", "unary", "stream"])
+def test_errors_name_the_setting_that_helps_with_a_certificate(
+    authority: Authority, stranger: Authority, transport: Literal["auto", "unary", "stream"]
+) -> None:
+    certificate, key = authority.issue("named", "teacher.example")
+    with serving(SecurityConfig(certificate=certificate, private_key=key)) as served:
+        # Of a name with several addresses gRPC tells of the last alone, where nobody may listen.
+        address = served.replace("localhost", "127.0.0.1")
+        for roots, setting in (
+            (authority.roots, "server_name_override.*--peers.server-name-override"),
+            (stranger.roots, "root_certificates.*--peers.root-certificates"),
+        ):
+            security = ClientSecurity(root_certificates=roots)
+            with TeacherClient(address, transport=transport, security=security) as client:
+                with pytest.raises(TeacherUnavailable, match=setting):
+                    client.describe()
+                with pytest.raises(TeacherUnavailable, match=setting):
+                    client.evaluate_future(np.asarray([[3, 4]], np.uint8)).result()
+                with pytest.raises(TeacherUnavailable, match=f"within 2 s.*{setting}"):
+                    client.wait_until_ready(2.0)
+
+
+@pytest.mark.parametrize("names", [("localhost",), ("teacher.example",)])
+def test_a_unix_socket_is_served_with_the_same_tls_and_token(
+    tmp_path: Path, authority: Authority, names: tuple[str, ...]
+) -> None:
+    certificate, key = authority.issue("socket", *names)
+    tokens = replace(tmp_path / "tokens", TOKEN.encode())
+    config = SecurityConfig(certificate=certificate, private_key=key, token_file=tokens)
+    socket_path = tmp_path / "teacher.sock"
+    override = None if names == ("localhost",) else names[0]
+    with serving(config, str(socket_path)) as address:
+        security = ClientSecurity(
+            root_certificates=authority.roots, token=TOKEN, server_name_override=override
+        )
+        for target in (address, f"unix:{socket_path}"):
+            for transport in ("unary", "stream", "same_host"):
+                with TeacherClient(target, transport=transport, security=security) as client:
+                    answer = client.evaluate(np.asarray([[3, 4]], np.uint8))
+                    assert answer.action_values.tolist() == [[7.0, 14.0]]
+        assert code_of(f"unix:{socket_path}", None) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_certificates_of_a_unix_socket_change_over_without_a_restart(
+    tmp_path: Path, authority: Authority
+) -> None:
+    certificate, key = authority.issue("changing", "old.example")
+    socket_path = tmp_path / "teacher.sock"
+    config = SecurityConfig(certificate=certificate, private_key=key)
+    with serving(config, str(socket_path)) as address:
+        for name in ("old.example", "new.example"):
+            if name == "new.example":
+                authority.issue("changing", name)
+            security = ClientSecurity(root_certificates=authority.roots, server_name_override=name)
+            for target in (address, f"unix:{socket_path}"):
+                assert code_of(target, security) == grpc.StatusCode.OK
 
 
 def test_mtls_serves_only_who_shows_a_certificate_of_the_client_authority(

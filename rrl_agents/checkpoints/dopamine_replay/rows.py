@@ -30,7 +30,7 @@ def open_dopamine_replay(path: Path, number: int | None = None) -> DopamineRepla
     """Open a saved buffer; all of it but the frames is read and checked now.
 
     Args:
-        path: An agent's directory, or its `checkpoints` directory.
+        path: An agent's directory, or its `checkpoints` or `replay_logs`.
         number: Which iteration's buffer; the newest whole one when None.
 
     Raises:

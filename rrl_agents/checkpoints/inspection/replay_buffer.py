@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rrl_agents.checkpoints.dopamine_replay.files import find_replay
+from rrl_agents.checkpoints.dopamine_replay.files import (
+    buffer_numbers,
+    find_replay,
+    replay_directories,
+)
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
-from rrl_agents.checkpoints.find_checkpoint import checkpoints_directory
 from rrl_agents.checkpoints.inspection.findings import Inspection, ReplayFacts
-
-_OBSERVATIONS = "$store$_observation_ckpt."
 
 
 def has_replay(path: Path, number: int | None = None) -> bool:
     """Whether frames of a buffer lie there, of the given number or any."""
-    ending = "*.gz" if number is None else f"{number}.gz"
-    return any(checkpoints_directory(path).glob(f"{_OBSERVATIONS}{ending}"))
+    directories = replay_directories(path)
+    return any(number is None or number in buffer_numbers(each) for each in directories)
 
 
 def replay_facts(path: Path, number: int | None = None) -> ReplayFacts:
     """Read a buffer's columns but the frames.
 
     Args:
-        path: The agent's directory, or its `checkpoints` directory.
+        path: The agent's directory, or its `checkpoints` or `replay_logs`.
         number: Which iteration's buffer; the newest whole one when None.
 
     Returns:
@@ -47,7 +48,7 @@ def inspect_replay_directory(path: Path, number: int | None = None) -> Inspectio
     """Look at a directory that holds recorded data and no agent.
 
     Args:
-        path: The agent's directory, or its `checkpoints` directory.
+        path: The agent's directory, or its `checkpoints` or `replay_logs`.
         number: Which iteration's buffer; the newest whole one when None.
 
     Returns:

@@ -179,19 +179,18 @@ def _checkpoint(learner: Page) -> Checkpoint | None:
 
 
 def _roles(sources: Sources, after: Look) -> tuple[Role, ...]:
-    """Who was asked: pages, and a learner that was asked for its progress only."""
+    """Who was asked, each once: a learner whose progress was asked for, and all other pages."""
     roles = []
     if sources.learner is not None:
         lives = after.learner is not None
         roles.append(Role(name="learner", address=sources.learner, lives=lives))
     for name, address in sources.pages.items():
         page = after.pages[name]
-        if name == "learner" and sources.learner is not None:
-            continue
-        # A page of the command line is named by its address until it says whose it is.
-        is_named = name != str(address) and "/" not in name
         role = page.role if page is not None else None
-        told = name if is_named else role or "nobody known"
+        # A page of the command line is named by its address until it says whose it is.
+        told = name if name != str(address) else role or "nobody known"
+        if told == "learner" and sources.learner is not None:
+            continue
         roles.append(Role(name=told, address=str(address), lives=page is not None))
     return tuple(roles)
 

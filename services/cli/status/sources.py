@@ -93,7 +93,8 @@ def find_sources(
         UserError: an address is none, or the folder's file is damaged.
     """
     if learner_address is not None or metrics:
-        pages = {text: page_address(text) for text in metrics}
+        # By address: a page that is given twice, in two spellings, is one role's.
+        pages = {str(address): address for address in map(page_address, metrics)}
         learner = None if learner_address is None else str(parse_address(learner_address))
         return Sources(learner=learner, pages=pages, peers=peers)
     found = addresses_of_living(run) if run is not None else None

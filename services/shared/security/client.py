@@ -37,6 +37,12 @@ from services.shared.security.token_channel import (
 Options = Sequence[tuple[str, Any]]
 """Channel arguments of gRPC."""
 
+_UNIX_SCHEMES = ("unix:", "unix-abstract:")
+_UNIX_NAME = "localhost"
+# gRPC's own words, newer and older.
+_NAME_DIFFERS = ("Hostname Verification Check failed", "is not in peer certificate")
+_NOT_TRUSTED = "CERTIFICATE_VERIFY_FAILED"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClientSecurity:
@@ -52,7 +58,7 @@ class ClientSecurity:
         token_file: File whose first line is the token, read again when it changes; instead of
             `token`.
         server_name_override: Name expected in the server's certificate, where it is not the one
-            in the address.
+            in the address; a Unix socket, which has none, is expected to show "localhost".
     """
 
     tls: bool = False
@@ -127,9 +133,34 @@ def make_async_channel(
     return channel if metadata is None else AsyncTokenChannel(channel, metadata)
 
 
+def handshake_advice(details: str) -> str | None:
+    """What to do about a server whose certificate the client did not take.
+
+    Args:
+        details: What gRPC says of a call that failed.
+
+    Returns:
+        The setting that helps, in words that follow "unavailable (...); "; None where no
+        certificate was the reason.
+    """
+    if any(said in details for said in _NAME_DIFFERS):
+        return (
+            "its certificate lacks the name it is called by: call it by one of the certificate's "
+            "names, or give one as server_name_override of ClientSecurity, on the command line "
+            "--peers.server-name-override"
+        )
+    if _NOT_TRUSTED in details:
+        return (
+            "its certificate has expired, or no authority trusted here has signed it: give that "
+            "authority's as root_certificates of ClientSecurity, on the command line "
+            "--peers.root-certificates"
+        )
+    return None
+
+
 def is_local_target(target: str) -> bool:
     """Whether every address of a gRPC target is on this machine, told without looking names up."""
-    if target.startswith(("unix:", "unix-abstract:")):
+    if target.startswith(_UNIX_SCHEMES):
         return True
     return all(map(is_loopback, _hosts(target)))
 
@@ -151,8 +182,11 @@ def _host(address: str) -> str:
 def _options(security: ClientSecurity, target: str, options: Options) -> list[tuple[str, Any]]:
     """The channel arguments that the settings ask for, with the caller's."""
     made = [*options]
-    if security.server_name_override is not None:
-        made.append(("grpc.ssl_target_name_override", security.server_name_override))
+    # By itself gRPC expects a certificate with the socket's path, which none has.
+    default_name = _UNIX_NAME if target.startswith(_UNIX_SCHEMES) else None
+    name = security.server_name_override or default_name
+    if security.uses_tls and name is not None:
+        made.append(("grpc.ssl_target_name_override", name))
     if is_local_target(target):
         # gRPC obeys http_proxy even for this machine, where no proxy leads, and which no token is
         # to leave.

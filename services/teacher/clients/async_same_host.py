@@ -105,10 +105,10 @@ class AsyncSameHostPath:
             self._loop.add_reader(self._descriptor, self._ready)
 
     def close(self) -> None:
-        """End it; queries under way fail."""
+        """End it; queries under way fail. Also for after the event loop has ended."""
         self._is_closed = True
         self._look_at = None
-        if self._looking is not None:
+        if self._looking is not None and not self._looking.done():
             self._looking.cancel()
         if self._connection is not None:
             self._drop(self._connection)
@@ -183,7 +183,8 @@ class AsyncSameHostPath:
 
     def _settled(self, inner: SameHostFuture) -> None:
         query, outcome = self._under_way.pop(inner), inner.outcome
-        if query.future.done():
+        # After the end of the loop nobody waits.
+        if query.future.done() or self._loop.is_closed():
             return
         if isinstance(outcome, SameHostAnswer):
             query.future.set_result(answer_of(outcome))
@@ -233,7 +234,8 @@ class AsyncSameHostPath:
     def _drop(self, connection: SameHostConnection) -> None:
         self._connection = None
         # A lost connection has closed its socket already.
-        self._loop.remove_reader(self._descriptor)
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._descriptor)
         connection.close()
 
     async def _look(self) -> None:

@@ -12,6 +12,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from services.shared.addresses import parse_address
+from services.shared.errors import UserError
 from services.teacher.clients.errors import TeacherUnavailable
 
 LARGEST_ATTEMPTS = 5
@@ -22,6 +24,7 @@ LONGEST_BACKOFF_SECONDS = 2.0
 BACKOFF_FACTOR = 2.0
 
 _SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
+_NAMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "xds:")
 # A request is kept until it is answered, in case it has to be sent again; a teacher's largest
 # message is of this order.
 _RETRY_BUFFER_BYTES = 64 * 2**20
@@ -92,18 +95,31 @@ def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
         addresses: One address, several with commas between them, or a sequence of them.
 
     Raises:
-        ValueError: There is none, or one without a port.
+        ValueError: There is none, or one that is not as above.
     """
     given = addresses.split(",") if isinstance(addresses, str) else [*addresses]
     found = tuple(dict.fromkeys(address.strip() for address in given))
     if not found or not all(found):
         raise ValueError(f"addresses are {addresses!r}; give HOST:PORT, or several of them")
     for address in found:
-        has_scheme = address.startswith(_SCHEMES)
-        port = address.rpartition(":")[2]
-        if not has_scheme and not (port.isascii() and port.isdigit()):
-            raise ValueError(f"{address!r} is no address; write HOST:PORT, e.g. 127.0.0.1:50051")
+        _check_address(address)
     return found
+
+
+def _check_address(address: str) -> None:
+    """See that it can be one before gRPC tries, which says only that it does not get there."""
+    scheme = next((scheme for scheme in _SCHEMES if address.startswith(scheme)), "")
+    if scheme in _NAMES_WITHOUT_PORT:
+        if not address.removeprefix(scheme).strip("/"):
+            raise ValueError(f"{address!r} names nothing; write e.g. {scheme}/run/rrl/teacher")
+        return
+    # "dns:name:port", "dns:///name:port" or "dns://server/name:port".
+    endpoint = address.removeprefix(scheme).rpartition("/")[2] if scheme else address
+    try:
+        parse_address(endpoint)
+    except UserError as error:
+        where = f" (in {address!r})" if scheme else ""
+        raise ValueError(f"{error}{where}") from error
 
 
 def channel_options(target: str, addresses: Sequence[str]) -> tuple[tuple[str, Any], ...]:

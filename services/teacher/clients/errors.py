@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 
 from services.shared.forks import Forked, check_not_forked
+from services.shared.security.client import handshake_advice
 
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
@@ -87,6 +88,15 @@ def closed(address: str) -> TeacherFailed:
     return TeacherFailed(f"the client of the teacher at {address} was closed; make another one")
 
 
+def other_loop(address: str) -> TeacherFailed:
+    """The error of an asyncio client outside the event loop that it is connected in."""
+    return TeacherFailed(
+        f"the client of the teacher at {address} is connected in another event loop; make an "
+        "AsyncTeacherClient in each asyncio.run and close it there, or use a TeacherClient, which "
+        "needs no loop"
+    )
+
+
 def check_process(address: str) -> None:
     """See that a client is used where it was made.
 
@@ -101,18 +111,34 @@ def check_process(address: str) -> None:
 
 def unavailable(address: str, details: str) -> TeacherUnavailable:
     """The error of a query that found nobody to answer it."""
+    advice = handshake_advice(details) or "check the address, or wait until it is ready"
+    return TeacherUnavailable(f"teacher at {address} is unavailable ({details}); {advice}")
+
+
+def not_ready(address: str, waited_seconds: float, last: TeacherError) -> TeacherUnavailable:
+    """The error of waiting in vain for a teacher to be ready.
+
+    Args:
+        address: Who was asked.
+        waited_seconds: How long.
+        last: Why it was not ready, as far as that is known.
+    """
+    advice = handshake_advice(str(last)) or (
+        "start it with `rrl teacher serve`, or check the address"
+    )
     return TeacherUnavailable(
-        f"teacher at {address} is unavailable ({details}); check the address, or wait until it "
-        "is ready"
+        f"no teacher was ready at {address} within {waited_seconds:g} s; {advice}"
     )
 
 
-def not_ready(address: str, waited_seconds: float) -> TeacherUnavailable:
-    """The error of waiting in vain for a teacher to be ready."""
-    return TeacherUnavailable(
-        f"no teacher was ready at {address} within {waited_seconds:g} s; start it with "
-        "`rrl teacher serve`, or check the address"
-    )
+def more_telling(earlier: TeacherError | None, newer: TeacherError) -> TeacherError:
+    """The one of two failed attempts that says more of why a teacher is not ready.
+
+    The last one may be cut off by the end of the wait, or be about another address of the name.
+    """
+    if earlier is not None and handshake_advice(str(newer)) is None:
+        return earlier if handshake_advice(str(earlier)) is not None else newer
+    return newer
 
 
 def no_shared_memory(address: str) -> TeacherUnavailable:

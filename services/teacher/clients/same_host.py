@@ -116,6 +116,8 @@ def reserve(
     """
     layout = connection.layout
     shape, dtype = observations.shape[1:], observations.dtype
+    if observations.shape == layout.observation_shape:
+        raise TeacherRejected(codec.one_observation(layout.observation_shape))
     if shape != layout.observation_shape or dtype != layout.observation_dtype:
         raise TeacherRejected(
             f"observations are {dtype.name} of shape {shape}; this teacher takes "

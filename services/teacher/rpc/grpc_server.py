@@ -127,8 +127,8 @@ class GrpcServer:
         self._health.add_to(self._server)
         services = (SERVICE_NAME, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
-        credentials = server_credentials(security)
-        ports = [self._bind(address, credentials) for address in addresses]
+        # Each port takes the first certificate of its credentials away: they cannot be shared.
+        ports = [self._bind(address, server_credentials(security)) for address in addresses]
         await self._server.start()
         return ports[0]
 

@@ -142,3 +142,20 @@ def test_a_file_of_another_name_or_number_is_an_error(agent: Path) -> None:
         find_checkpoint(agent / "checkpoints/sentinel_checkpoint_complete.3")
     with pytest.raises(ValueError, match="this is checkpoint 3, not 9"):
         find_checkpoint(agent / "checkpoints/ckpt.3", 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("ppo.zip", "Stable-Baselines3"),
+        ("dqn.pt", "PyTorch"),
+        ("DQN.PTH", "PyTorch"),
+        ("dqn_atari.cleanrl_model", "CleanRL"),
+    ],
+)
+def test_a_model_of_another_library_is_named_with_what_to_do_instead(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04never read")
+    with pytest.raises(ValueError, match=f"{name}: .*{what}.*never run.*ONNX.*module:factory"):
+        find_checkpoint(tmp_path / name)

@@ -198,7 +198,7 @@ def test_flags_and_settings_with_impossible_values(tmp_path: Path, capsys: Captu
 def test_a_role_whose_peers_have_no_address(tmp_path: Path, capsys: Capture) -> None:
     flags = ["--learner-address=nowhere", "--replay-address=127.0.0.1:1"]
     line = refusal(["actor", "qdagger", *flags], capsys)
-    assert "'nowhere' is no address; write HOST:PORT" in line
+    assert "'nowhere' is no address: it has no port; write HOST:PORT" in line
 
 
 def test_a_cards_own_words_do_not_steer_the_terminal(

@@ -75,6 +75,15 @@ def test_all_of_the_data_is_taken_unless_the_budget_or_the_table_is_smaller(
     assert resolve(config(catch_teacher, data, replay_capacity=40)).targets.teacher_steps == 40
 
 
+@pytest.mark.parametrize("named", ["", "checkpoints", "replay_logs"])
+def test_data_in_replay_logs_is_found_beside_the_checkpoints(tmp_path: Path, named: str) -> None:
+    recorded(tmp_path / "replay_logs")
+    (tmp_path / "checkpoints").mkdir()
+    data = look_at(str(tmp_path / named), None, CATCH)
+    assert data.transitions == 97
+    assert data.open().rows == 100
+
+
 def test_roles_are_told_about_the_data(tmp_path: Path, catch_teacher: Path) -> None:
     data = recorded(tmp_path / "data")
     experiment = resolve(config(catch_teacher, data))

@@ -4,7 +4,13 @@ import socket
 
 import pytest
 
-from services.shared.addresses import Address, check_port_is_free, free_port, parse_address
+from services.shared.addresses import (
+    Address,
+    bare_host,
+    check_port_is_free,
+    free_port,
+    parse_address,
+)
 from services.shared.errors import UserError
 
 
@@ -23,6 +29,33 @@ def test_an_address_is_read_and_written_back_alike(text: str, host: str, port: i
 def test_what_is_no_address_is_refused_with_what_was_found(text: str) -> None:
     with pytest.raises(UserError, match="HOST:PORT|65535"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("50784", "no host.*127.0.0.1:50784"),
+        ("teacher", "no port.*teacher:50051"),
+        ("[::1]", r"no port.*\[::1\]:50051"),
+        ("::1:p", r"IPv6 address stands in brackets.*\[::1\]:50051"),
+        ("fe80::7:50051", r"IPv6 address stands in brackets.*\[fe80::7\]:50051"),
+        ("[teacher]:50051", "only an IPv6 address stands in brackets"),
+        ("http://teacher", "leave 'http://' out.*teacher:50051"),
+        ("https://teacher:443/v1", "leave 'https://' out.*teacher:443"),
+        ("teacher/v1:50051", "127.0.0.1:50051"),
+        ("teacher:grpc", "'grpc'.*teacher:50051"),
+        ("teacher:99999999999999999999", "65535"),
+    ],
+)
+def test_a_refusal_shows_what_is_wrong_and_an_address_as_it_should_be(
+    text: str, reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        parse_address(text)
+
+
+def test_a_host_may_stand_in_brackets_or_without() -> None:
+    assert [bare_host(host) for host in ("[::1]", "::1", "teacher")] == ["::1", "::1", "teacher"]
 
 
 def test_a_taken_port_is_named_together_with_the_flag_that_changes_it() -> None:

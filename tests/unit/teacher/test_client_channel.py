@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from services.teacher.client import TeacherClient
 from services.teacher.clients import channel as client_channel
 from services.teacher.clients.channel import (
     CHANNEL_OPTIONS,
@@ -26,6 +27,10 @@ from services.teacher.clients.settings import ClientSettings
         (["a:1", "b:2", "a:1"], ("a:1", "b:2")),
         ("unix:/run/teacher", ("unix:/run/teacher",)),
         ("dns:///teacher:50051", ("dns:///teacher:50051",)),
+        ("dns:teacher:50051", ("dns:teacher:50051",)),
+        ("dns://[::1]:53/teacher:50051", ("dns://[::1]:53/teacher:50051",)),
+        ("ipv6:[::1]:50051", ("ipv6:[::1]:50051",)),
+        ("xds:///teacher", ("xds:///teacher",)),
         ("[::1]:50051", ("[::1]:50051",)),
     ],
 )
@@ -35,10 +40,30 @@ def test_addresses_come_alone_with_commas_or_as_a_sequence(
     assert parse_addresses(given) == found
 
 
-@pytest.mark.parametrize("given", ["", "a:1,,b:2", [], "teacher", "teacher:grpc", "teacher:"])
-def test_what_is_no_address_is_refused(given: str | list[str]) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", "a:1,,b:2", [], "teacher", "teacher:grpc", "teacher:", "50784", "::1:p", "::1:50051"),
+        *(
+            "http://teacher",
+            "http://teacher:50051",
+            ["a:1", "50784"],
+            "teacher:0",
+            "dns:///teacher",
+        ),
+        *("dns:///::1:50051", "ipv4:127.0.0.1"),
+    ],
+)
+def test_what_is_no_address_is_refused_where_it_is_written(given: str | list[str]) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_addresses(given)
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        TeacherClient(given)
+
+
+def test_a_unix_socket_without_a_path_is_refused() -> None:
+    with pytest.raises(ValueError, match="unix:/"):
+        parse_addresses("unix:")
 
 
 def test_one_address_is_its_own_target() -> None:

@@ -13,6 +13,8 @@ HEAVY = (
 )
 
 OURS = {
+    "services.shared.addresses",
+    "services.shared.errors",
     "services.shared.forks",
     "services.shared.proxies",
     "services.shared.security",
