@@ -31,6 +31,8 @@ from services.shared.security.server import SecurityConfig, check_exposure, serv
 SHORTEST_PING_SECONDS = 5
 """How often a client may ask whether the network is there; ours ask every 6 s during a call."""
 
+_NEWS_SECONDS = 0.1
+
 _Result = TypeVar("_Result")
 
 
@@ -162,6 +164,8 @@ class GrpcServer:
 
     async def _stop(self, grace_seconds: float) -> None:
         self._health.set_serving(False)
+        # Whoever watches hears of it before calls are cut off.
+        await asyncio.sleep(_NEWS_SECONDS)
         await self._server.stop(grace_seconds)
 
 

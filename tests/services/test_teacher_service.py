@@ -307,9 +307,9 @@ def test_a_request_that_contradicts_itself_or_the_limits_is_an_invalid_argument(
 
 
 def test_a_message_far_beyond_the_limit_is_refused_unread(client: TeacherClient) -> None:
-    # The limit is 2 x 16 rows of 6 bytes + 64 KiB; 20,000 rows are 120,000 bytes.
+    # The limit is 4 MiB; a million rows are 6 MB.
     with pytest.raises(TeacherRejected, match="send fewer rows"):
-        client.evaluate_future(np.zeros((20_000, 2, 3), np.uint8)).result()
+        client.evaluate_future(np.zeros((1_000_000, 2, 3), np.uint8)).result()
 
 
 def test_an_error_in_the_policy_fails_its_query_and_not_the_next(client: TeacherClient) -> None:
