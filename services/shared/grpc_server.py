@@ -59,7 +59,7 @@ def make_server(
     Args:
         limits: What it takes on.
         security: Whose calls; encryption comes with the ports.
-        options: Further channel arguments.
+        options: Further channel arguments; they override those that are set here.
 
     Raises:
         UserError: The tokens cannot be used.
@@ -67,19 +67,18 @@ def make_server(
     interceptors: list[Any] = [CallLimits(limits)]
     if security.token_file is not None:
         interceptors.insert(0, TokenInterceptor(TokenCheck(security.token_file)))
-    return grpc.aio.server(
-        interceptors=interceptors,
-        options=[
-            *SERVER_KEEPALIVE,
-            ("grpc.max_receive_message_length", limits.max_request_bytes),
-            ("grpc.max_send_message_length", limits.max_response_bytes),
-            ("grpc.max_concurrent_streams", limits.calls_per_connection),
-            # Two servers must not share a port silently.
-            ("grpc.so_reuseport", 0),
-            ("grpc.http2.min_ping_interval_without_data_ms", 1000 * SHORTEST_PING_SECONDS),
-            *options,
-        ],
-    )
+    # Of an argument that is given twice gRPC takes the first.
+    arguments = {
+        "grpc.max_receive_message_length": limits.max_request_bytes,
+        "grpc.max_send_message_length": limits.max_response_bytes,
+        "grpc.max_concurrent_streams": limits.calls_per_connection,
+        # Two servers must not share a port silently.
+        "grpc.so_reuseport": 0,
+        "grpc.http2.min_ping_interval_without_data_ms": 1000 * SHORTEST_PING_SECONDS,
+        **dict(SERVER_KEEPALIVE),
+        **dict(options),
+    }
+    return grpc.aio.server(interceptors=interceptors, options=[*arguments.items()])
 
 
 class GrpcServer:
