@@ -26,7 +26,12 @@ from services.shared.health import Health
 from services.shared.keepalive import SERVER_KEEPALIVE
 from services.shared.loop_thread import LoopThread
 from services.shared.security.interceptors import TokenCheck, TokenInterceptor
-from services.shared.security.server import SecurityConfig, check_exposure, server_credentials
+from services.shared.security.server import (
+    SecurityConfig,
+    check_exposure,
+    server_credentials,
+    warn_of_exposure,
+)
 
 SHORTEST_PING_SECONDS = 5
 """How often a client may ask whether the network is there; ours ask every 6 s during a call."""
@@ -124,7 +129,7 @@ class GrpcServer:
         return server
 
     def start(self) -> int:
-        """Listen; health says SERVING.
+        """Listen; health says SERVING. Where other machines may ask anything, the log says so.
 
         Returns:
             The bound port.
@@ -132,7 +137,9 @@ class GrpcServer:
         Raises:
             UserError: the port is taken.
         """
-        return self._loop.run(self._start())
+        port = self._loop.run(self._start())
+        warn_of_exposure(self._door.security, self._door.host, name=self._name)
+        return port
 
     async def _start(self) -> int:
         address = format_address(self._door.host, self._door.port)

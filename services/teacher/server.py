@@ -29,7 +29,7 @@ from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.loop_thread import LoopThread
 from services.shared.metrics import MetricsServer
-from services.shared.security.server import SecurityConfig, check_exposure
+from services.shared.security.server import SecurityConfig, check_exposure, warn_of_exposure
 from services.teacher.backends.compilations import compilations
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.codec import SameHostAddress, TeacherDescription
@@ -152,6 +152,8 @@ class TeacherServer:
         except UserError:
             self.stop(0.0)
             raise
+        # Here, not in gRPC's part: front ends share one port, and say nothing of it.
+        warn_of_exposure(config.security, config.host, name="the teacher")
         self._warm_up_thread.start()
         return self._port
 
