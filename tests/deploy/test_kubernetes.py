@@ -207,6 +207,13 @@ def test_pods_say_what_they_need_and_write_to_volumes_alone(overlay: str) -> Non
         assert flags == ([f"--run={mounts['run']}"] if name not in ("teacher", "actor") else [])
 
 
+def test_images_of_others_are_named_by_digest(overlay: str) -> None:
+    for manifest in rendered(overlay):
+        for image in re.findall(r'"image": "([^"]+)"', json.dumps(manifest)):
+            is_ours = image.partition(":")[0] in ("rrl-teacher", "rrl-training")
+            assert is_ours or re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image), image
+
+
 def test_gpus_go_to_teacher_and_learner() -> None:
     for name, workload in workloads("gpu").items():
         container = container_of(workload)
