@@ -11,6 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("prometheus-stand-in.Dockerfile")
+STAND_IN_IMAGE = "rrl-prometheus-stand-in:latest"
 ROLES = ("teacher", "replay", "learner", "actor", "evaluator")
 
 _BUILD_SECONDS = 1800.0
@@ -76,11 +77,13 @@ class Stack:
             try:
                 run(["docker", "pull", "-q", image])
             except CommandError:
+                # Under a name of its own: nothing can be built to have a digest.
                 run(
-                    ["docker", "build", "-q", "-t", image, "-"],
+                    ["docker", "build", "-q", "-t", STAND_IN_IMAGE, "-"],
                     timeout=_BUILD_SECONDS,
                     input=STAND_IN.read_text(),
                 )
+                self._environment["RRL_PROMETHEUS_IMAGE"] = STAND_IN_IMAGE
 
     def config(self) -> dict[str, Any]:
         """The file with everything filled in."""

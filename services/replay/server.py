@@ -28,7 +28,8 @@ from services.shared.security.credentials import is_loopback
 _INFO_TIMEOUT_SECONDS = 60.0
 _WARNING = (
     "without encryption or authentication: anybody who reaches it can read and write the tables; "
-    "keep it inside your network (docs/security.md)"
+    "keep it inside your network, or set --host 127.0.0.1 to keep it to this machine "
+    "(docs/security.md)"
 )
 
 
@@ -139,7 +140,7 @@ def _guard(host: str, port: int) -> LoopbackGuard | None:
     """Keep Reverb's port to this machine, unless it is to be open; says so where it is."""
     log = logging.getLogger(__name__)
     if not is_loopback(host):
-        log.info("replay port %d is open on all interfaces, %s", port, _WARNING)
+        log.warning("replay port %d is open on all interfaces, %s", port, _WARNING)
         return None
     try:
         return LoopbackGuard(port)

@@ -28,8 +28,10 @@ from google.protobuf.message import DecodeError
 
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 
+MOST_WAITING = 1024
+"""Calls of one kind whose request waits to be read; gRPC takes in its first 64 KiB."""
+
 _FEWEST_READ = 4
-_MOST_WAITING = 1024
 _LAST_LOOK_SECONDS = 0.05
 _HEALTH_SECONDS = 3.0
 _MOST_HEALTH_CALLS = 2048
@@ -202,7 +204,7 @@ class _Arrivals:
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiting.append(place)
-        if len(self._waiting) > _MOST_WAITING:
+        if len(self._waiting) > MOST_WAITING:
             self._waiting.popleft().cancel()
         try:
             await asyncio.wait((place,), timeout=end - loop.time())

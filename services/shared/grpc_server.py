@@ -26,7 +26,12 @@ from services.shared.health import Health
 from services.shared.keepalive import SERVER_KEEPALIVE
 from services.shared.loop_thread import LoopThread
 from services.shared.security.interceptors import TokenCheck, TokenInterceptor
-from services.shared.security.server import SecurityConfig, check_exposure, server_credentials
+from services.shared.security.server import (
+    SecurityConfig,
+    check_exposure,
+    server_credentials,
+    warn_of_exposure,
+)
 
 SHORTEST_PING_SECONDS = 5
 """How often a client may ask whether the network is there; ours ask every 6 s during a call."""
@@ -61,7 +66,7 @@ def make_server(
     Args:
         limits: What it takes on.
         security: Whose calls; encryption comes with the ports.
-        options: Channel arguments that go before the ones here.
+        options: Further channel arguments; they override those that are set here.
 
     Raises:
         UserError: The tokens cannot be used.
@@ -70,20 +75,18 @@ def make_server(
     if security.token_file is not None:
         check = TokenCheck(security.token_file, revokes=security.missing_tokens_revoke)
         interceptors.insert(0, TokenInterceptor(check))
-    return grpc.aio.server(
-        interceptors=interceptors,
-        options=[
-            # Of an argument that is given twice gRPC takes the first.
-            *options,
-            *SERVER_KEEPALIVE,
-            ("grpc.max_receive_message_length", limits.max_request_bytes),
-            ("grpc.max_send_message_length", limits.max_response_bytes),
-            ("grpc.max_concurrent_streams", limits.calls_per_connection),
-            # Two servers must not share a port silently.
-            ("grpc.so_reuseport", 0),
-            ("grpc.http2.min_ping_interval_without_data_ms", 1000 * SHORTEST_PING_SECONDS),
-        ],
-    )
+    # Of an argument that is given twice gRPC takes the first.
+    arguments = {
+        "grpc.max_receive_message_length": limits.max_request_bytes,
+        "grpc.max_send_message_length": limits.max_response_bytes,
+        "grpc.max_concurrent_streams": limits.calls_per_connection,
+        # Two servers must not share a port silently.
+        "grpc.so_reuseport": 0,
+        "grpc.http2.min_ping_interval_without_data_ms": 1000 * SHORTEST_PING_SECONDS,
+        **dict(SERVER_KEEPALIVE),
+        **dict(options),
+    }
+    return grpc.aio.server(interceptors=interceptors, options=[*arguments.items()])
 
 
 class GrpcServer:
@@ -129,7 +132,7 @@ class GrpcServer:
         return server
 
     def start(self) -> int:
-        """Listen; health says SERVING.
+        """Listen; health says SERVING. Where other machines may ask anything, the log says so.
 
         Returns:
             The bound port.
@@ -137,7 +140,9 @@ class GrpcServer:
         Raises:
             UserError: the port is taken.
         """
-        return self._loop.run(self._start())
+        port = self._loop.run(self._start())
+        warn_of_exposure(self._door.security, self._door.host, name=self._name)
+        return port
 
     async def _start(self) -> int:
         address = format_address(self._door.host, self._door.port)

@@ -29,7 +29,7 @@ from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.loop_thread import LoopThread
 from services.shared.metrics import MetricsServer
-from services.shared.security.server import SecurityConfig, check_exposure
+from services.shared.security.server import SecurityConfig, check_exposure, warn_of_exposure
 from services.teacher.backends.compilations import compilations
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.codec import SameHostAddress, TeacherDescription
@@ -47,7 +47,7 @@ __all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
 _LOG = logging.getLogger(__name__)
 _READY_POLL_SECONDS = 0.2
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
-_LARGEST_MESSAGE_BYTES = 4 * 2**20
+LARGEST_MESSAGE_BYTES = 4 * 2**20
 """gRPC's own default, 148 Atari states; larger queries come in pieces, as our clients send them.
 
 Each caller that is half through a message takes this much memory: what many can take is to fit the
@@ -152,6 +152,8 @@ class TeacherServer:
         except UserError:
             self.stop(0.0)
             raise
+        # Here, not in gRPC's part: front ends share one port, and say nothing of it.
+        warn_of_exposure(config.security, config.host, name="the teacher")
         self._warm_up_thread.start()
         return self._port
 
@@ -381,7 +383,7 @@ def _max_message_bytes(policies: Sequence[Policy]) -> int:
         math.prod(policy.info.observation_shape) * np.dtype(policy.info.observation_dtype).itemsize
         for policy in policies
     )
-    return max(_LARGEST_MESSAGE_BYTES, row_bytes + _MESSAGE_OVERHEAD_BYTES)
+    return max(LARGEST_MESSAGE_BYTES, row_bytes + _MESSAGE_OVERHEAD_BYTES)
 
 
 def _log_plan(model: str, policy: Policy, seconds_by_bucket: dict[int, float]) -> None:

@@ -209,6 +209,13 @@ def test_env_example_names_every_variable_with_its_default() -> None:
     assert told == read
 
 
+def test_images_of_others_are_named_by_digest(services: dict[str, Any]) -> None:
+    others = {name: each["image"] for name, each in services.items() if "rrl-" not in each["image"]}
+    assert others.keys() == {"prometheus", "grafana"}
+    for name, image in others.items():
+        assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image), name
+
+
 def test_the_gpu_file_gives_teacher_and_learner_a_gpu_and_its_jax() -> None:
     services = yaml.safe_load(text_of("docker-compose.gpu.yml"))["services"]
     assert services.keys() == {"teacher", "learner"}

@@ -7,6 +7,7 @@ there is kubectl, the renderings are made anew and compared.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 import json
@@ -19,13 +20,20 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
+import trustme
 import tyro
 import yaml
 
 from services.cli import roles
 from services.cli.experiment_flags import parse
 from services.cli.health import health
+from services.cli.peers import Peers
 from services.cli.teacher_serve import serve
+from services.shared.call_limits import ServerLimits
+from services.shared.grpc_server import Door, GrpcServer
+from services.shared.health import is_serving
+from services.shared.security.server import SecurityConfig
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.programs import need
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -199,6 +207,13 @@ def test_pods_say_what_they_need_and_write_to_volumes_alone(overlay: str) -> Non
         assert flags == ([f"--run={mounts['run']}"] if name not in ("teacher", "actor") else [])
 
 
+def test_images_of_others_are_named_by_digest(overlay: str) -> None:
+    for manifest in rendered(overlay):
+        for image in re.findall(r'"image": "([^"]+)"', json.dumps(manifest)):
+            is_ours = image.partition(":")[0] in ("rrl-teacher", "rrl-training")
+            assert is_ours or re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image), image
+
+
 def test_gpus_go_to_teacher_and_learner() -> None:
     for name, workload in workloads("gpu").items():
         container = container_of(workload)
@@ -238,18 +253,34 @@ def test_selectors_find_the_pods_they_are_for(overlay: str) -> None:
         assert is_selected(constraint["labelSelector"]["matchLabels"], labels["teacher"])
 
 
-def admitted(overlay: str, role: str) -> Iterator[tuple[set[int], list[Manifest]]]:
-    """The ports that network policies open to a role's pods, and to whom."""
-    labels = workloads(overlay)[role]["spec"]["template"]["metadata"]["labels"]
+def policies_of(overlay: str, role: str) -> Iterator[Manifest]:
+    """What network policies say of a role's pods."""
+    labels = pod_labels(overlay).get(role, {COMPONENT: role, "app.kubernetes.io/name": "rrl"})
     for policy in of_kind(rendered(overlay), "NetworkPolicy"):
         if is_selected(policy["spec"]["podSelector"].get("matchLabels", {}), labels):
-            for rule in policy["spec"].get("ingress", []):
-                ports = {
-                    number
-                    for port in rule["ports"]
-                    for number in range(port["port"], port.get("endPort", port["port"]) + 1)
-                }
-                yield ports, rule["from"]
+            yield policy["spec"]
+
+
+def pod_labels(overlay: str) -> dict[str, dict[str, str]]:
+    return {
+        name: workload["spec"]["template"]["metadata"]["labels"]
+        for name, workload in workloads(overlay).items()
+    }
+
+
+def ports_of(rule: Manifest) -> set[int]:
+    return {
+        number
+        for port in rule["ports"]
+        for number in range(port["port"], port.get("endPort", port["port"]) + 1)
+    }
+
+
+def admitted(overlay: str, role: str) -> Iterator[tuple[set[int], list[Manifest]]]:
+    """The ports that network policies open to a role's pods, and to whom."""
+    for policy in policies_of(overlay, role):
+        for rule in policy.get("ingress", []):
+            yield ports_of(rule), rule["from"]
 
 
 def callers(peers: list[Manifest]) -> set[str]:
@@ -271,7 +302,7 @@ def test_nobody_is_let_in_but_those_who_need_it(overlay: str) -> None:
         for policy in of_kind(rendered(overlay), "NetworkPolicy")
         if not policy["spec"]["podSelector"]
     ]
-    assert everybody == [{"podSelector": {}, "policyTypes": ["Ingress"]}]
+    assert everybody == [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
     reached: dict[tuple[str, int], set[str]] = {}
     for role, workload in workloads(overlay).items():
         opened = [ports for ports, _ in admitted(overlay, role)]
@@ -281,12 +312,190 @@ def test_nobody_is_let_in_but_those_who_need_it(overlay: str) -> None:
             if callers(peers):
                 (port,) = ports
                 reached[role, port] = callers(peers)
-    assert reached == {
-        ("teacher", 50051): {"actor", "evaluator", "importer"},
-        ("replay", 50052): {"learner", "actor", "importer"},
-        ("replay", 50054): {"learner"},
-        ("learner", 50053): {"actor", "evaluator"},
+    assert reached == REACHED
+
+
+# Who calls whom: the importer is a Job of the user's own.
+REACHED = {
+    ("teacher", 50051): {"actor", "evaluator", "importer"},
+    ("replay", 50052): {"learner", "actor", "importer"},
+    ("replay", 50054): {"learner"},
+    ("learner", 50053): {"actor", "evaluator"},
+}
+CLUSTER_DNS = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {
+                "matchExpressions": [
+                    {"key": "k8s-app", "operator": "In", "values": ["kube-dns"]},
+                ]
+            },
+        },
+        {"ipBlock": {"cidr": "169.254.20.10/32"}},
+    ],
+    "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+}
+
+
+@pytest.mark.parametrize("role", sorted(ROLES | {"importer"}))
+def test_a_role_reaches_dns_and_whom_it_calls_and_nothing_else(overlay: str, role: str) -> None:
+    found: set[tuple[str, int]] = set()
+    rules = [rule for policy in policies_of(overlay, role) for rule in policy.get("egress", [])]
+    assert CLUSTER_DNS in rules
+    for rule in rules:
+        if rule != CLUSTER_DNS:
+            # Its own namespace: a peer without a namespace selector is in it.
+            assert all(peer.keys() == {"podSelector"} for peer in rule["to"])
+            found |= {(callee, port) for callee in callers(rule["to"]) for port in ports_of(rule)}
+    assert found == {callee for callee, allowed in REACHED.items() if role in allowed}
+
+
+def test_a_role_may_call_every_address_that_it_is_told(overlay: str, tmp_path: Path) -> None:
+    for role in sorted(ROLES - {"teacher"}):
+        called: set[tuple[str, int]] = set()
+        for word in words(overlay, role, tmp_path):
+            flag, _, addresses = word.partition("=")
+            if flag.endswith("-address"):
+                for address in addresses.removeprefix("dns:///").split(","):
+                    name, _, port = address.partition(":")
+                    called.add((name.rpartition(".")[2], int(port)))
+        if role == "learner":
+            # Where it is not told of replay's control, it asks at this port of the same hosts.
+            called.add(("replay", 50054))
+        assert called == {callee for callee, allowed in REACHED.items() if role in allowed}
+
+
+def secrets_of(workload: Manifest) -> dict[str, str]:
+    """The secrets of a pod, by where its container sees them."""
+    names = {
+        volume["name"]: volume["secret"]["secretName"]
+        for volume in pod_of(workload)["volumes"]
+        if "secret" in volume
     }
+    mounts = container_of(workload)["volumeMounts"]
+    return {m["mountPath"]: names[m["name"]] for m in mounts if m["name"] in names}
+
+
+def test_the_services_key_is_in_the_pods_that_serve_and_in_no_other(overlay: str) -> None:
+    has_tls = overlay == "large"
+    for name, workload in workloads(overlay).items():
+        serves = name in ("teacher", "replay", "learner")
+        assert ("rrl-tls" in secrets_of(workload).values()) == (serves and has_tls), name
+        # Not by any other way either.
+        assert ("rrl-tls" in json.dumps(workload)) == (serves and has_tls), name
+
+
+def test_every_file_that_a_pod_names_is_of_a_secret_that_it_mounts(overlay: str) -> None:
+    has = {"rrl-tls": TLS_FILES, "rrl-client-tls": TLS_FILES, "rrl-token": {"token"}}
+    for name, workload in workloads(overlay).items():
+        secrets = secrets_of(workload)
+        named = re.findall(r"/etc/rrl/[\w./-]+", json.dumps(container_of(workload)))
+        files = {Path(path) for path in named} - {Path(mount) for mount in secrets}
+        for file in files:
+            assert file.name in has[secrets[str(file.parent)]], f"{name}: {file}"
+        assert {secrets[str(file.parent)] for file in files} == {*secrets.values()}, name
+
+
+TLS_FILES = {"tls.crt", "tls.key", "ca.crt"}
+
+
+def test_the_guides_certificates_fill_the_secrets_and_hold_every_name_that_is_called() -> None:
+    guide = (KUBERNETES.parents[1] / "docs" / "kubernetes.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    issued = {
+        manifest["spec"]["secretName"]: manifest["spec"]
+        for block in blocks
+        for manifest in manifests_of(block)
+        if manifest["kind"] == "Certificate"
+    }
+    mounted = {name for w in workloads("large").values() for name in secrets_of(w).values()}
+    assert mounted == {"rrl-tls", "rrl-client-tls", "rrl-token"}
+    assert {*issued} - {"rrl-authority"} == mounted - {"rrl-token"}
+    assert "server auth" in issued["rrl-tls"]["usages"]
+    assert "client auth" in issued["rrl-client-tls"]["usages"]
+    names = {"teacher", "learner"}
+    names |= {address.partition(":")[0] for address in experiment("large")["RRL_REPLAY"].split(",")}
+    assert {*issued["rrl-tls"]["dnsNames"]} == names
+
+
+def with_secrets_in(folder: Path, line: list[str]) -> list[str]:
+    """A command line whose secrets are not where pods have them."""
+    return [word.replace("/etc/rrl", str(folder)) for word in line]
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """The Secrets of the component `tls`, as files."""
+    authority = trustme.CA()
+    issued = {
+        "tls": authority.issue_cert("teacher", "learner", "replay-0.replay", "replay-1.replay"),
+        "client-tls": authority.issue_cert("clients.rrl"),
+    }
+    for name, certificate in issued.items():
+        (tmp_path / name).mkdir()
+        chain = b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+        (tmp_path / name / "tls.crt").write_bytes(chain)
+        certificate.private_key_pem.write_to_path(tmp_path / name / "tls.key")
+        authority.cert_pem.write_to_path(tmp_path / name / "ca.crt")
+    (tmp_path / "token").mkdir()
+    (tmp_path / "token" / "token").write_text("0123456789abcdef")
+    return tmp_path
+
+
+SERVICES = {"teacher": "Teacher", "learner": "Learner", "replay": "Replay"}
+
+
+def security_of(role: str, secrets: Path, tmp_path: Path) -> SecurityConfig:
+    """How a role of the overlay with TLS guards itself."""
+    line = with_secrets_in(secrets, words("large", role, tmp_path))
+    security: SecurityConfig
+    if role == "teacher":
+        security = arguments_of(serve, line[2:])["security"]
+    else:
+        parsed: Any = parse(getattr(roles, role.capitalize()), line[1:], f"rrl {role}")
+        security = parsed.security
+    return security
+
+
+@pytest.mark.parametrize("role", sorted(SERVICES))
+def test_clients_and_probes_of_the_manifests_are_let_in_and_nobody_without_a_certificate(
+    role: str, secrets: Path, tmp_path: Path
+) -> None:
+    """A server with the manifest's security is asked with the flags of clients and probes."""
+    security = security_of(role, secrets, tmp_path)
+    service = f"rrl.{role}.v1.{SERVICES[role]}"
+    limits = ServerLimits(
+        calls=8, calls_per_connection=8, max_request_bytes=1000, max_response_bytes=1000
+    )
+    door = Door(host="127.0.0.1", port=0, security=security)
+    server = GrpcServer(f"the {role}", service, door, limits, lambda _: None)
+    address = f"127.0.0.1:{server.start()}"
+    name = "replay-0.replay" if role == "replay" else role
+    try:
+        for caller in ("learner", "actor", "evaluator"):
+            line = with_secrets_in(secrets, words("large", caller, tmp_path))
+            parsed: Any = parse(getattr(roles, caller.capitalize()), line[1:], f"rrl {caller}")
+            peers = dataclasses.replace(parsed.peers, server_name_override=name)
+            assert is_asked(address, peers), caller
+            bare = dataclasses.replace(peers, certificate=None, private_key=None)
+            assert not is_asked(address, bare), caller
+        probe = container_of(workloads("large")[role])["readinessProbe"]["exec"]["command"]
+        program, command, _, *flags = with_secrets_in(secrets, probe)
+        assert (program, command) == ("rrl", "health")
+        tyro.cli(health, args=[address, *flags])
+        without = [word for word in flags if "certificate=" not in word and "key=" not in word]
+        with pytest.raises(SystemExit):
+            tyro.cli(health, args=[address, *without])
+    finally:
+        server.stop(0.0)
+
+
+def is_asked(address: str, peers: Peers) -> bool:
+    security = peers.security(address)
+    # Whoever is refused is not told: gRPC tries on for as long as it may.
+    seconds = PATIENCE_SECONDS if security.certificate is not None else 2.0
+    return is_serving(address, timeout_seconds=seconds, security=security)
 
 
 def test_metrics_pages_are_where_prometheus_is_told(overlay: str) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import ipaddress
 import logging
 import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -33,10 +35,14 @@ from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout
 from services.shared.addresses import free_port
 from services.shared.metrics import MetricsServer
+from services.shared.security.server import SecurityConfig
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from tests.services.conftest import Authority
 
 LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False)
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -94,18 +100,31 @@ def outside() -> str:
 
 
 @contextlib.contextmanager
-def replay(folder: Path, **where: str) -> Iterator[ReplayPorts]:
+def replay(
+    folder: Path,
+    host: str = "127.0.0.1",
+    security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
+) -> Iterator[ReplayPorts]:
     config = ReplayConfig(
         layout=LAYOUT, checkpoint_root=folder / "working", min_student_size=1, port=free_port()
     )
-    with serving_replay(config, folder / "commits", control_port=0, **where) as ports:
+    with serving_replay(
+        config, folder / "commits", control_port=0, host=host, security=security
+    ) as ports:
         yield ports
 
 
 @contextlib.contextmanager
-def teacher() -> Iterator[TeacherServer]:
+def teacher(
+    host: str = "127.0.0.1",
+    security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
+    front_ends: int = 0,
+) -> Iterator[TeacherServer]:
     config = TeacherConfig(
         models=one_model("in memory"),
+        host=host,
+        security=security,
+        front_ends=front_ends,
         port=0,
         metrics_port=0,
         batching=BatchingConfig(buckets=(1,)),
@@ -124,8 +143,12 @@ def default_host(config: type[Any]) -> str:
 
 
 @contextlib.contextmanager
-def learner() -> Iterator[int]:
-    server = WeightServer(Run(), host=default_host(LearnerConfig), port=0)
+def learner(
+    host: str | None = None,
+    security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
+) -> Iterator[int]:
+    host = default_host(LearnerConfig) if host is None else host
+    server = WeightServer(Run(), host=host, port=0, security=security)
     port = server.start()
     try:
         yield port
@@ -159,30 +182,120 @@ def test_told_nothing_every_service_keeps_to_this_machine(tmp_path: Path, outsid
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(teacher())
         ports = stack.enter_context(replay(tmp_path))
-        learner_port = stack.enter_context(learner())
+        weights_port = stack.enter_context(learner())
         page = stack.enter_context(contextlib.closing(MetricsServer(CollectorRegistry())))
         found = listeners() - before
-        teacher_port = int(served.address.rpartition(":")[2])
-        loopback = {teacher_port, served.metrics_port, ports.control, learner_port, page.port}
+        queries_port = int(served.address.rpartition(":")[2])
+        loopback = {queries_port, served.metrics_port, ports.control, weights_port, page.port}
         assert {port for host, port in found if host == "127.0.0.1"} == loopback
         # Reverb knows no interfaces, but a guard shares its port.
         beyond = {(host, port) for host, port in found if host != "127.0.0.1"}
         assert beyond == {("::", ports.data)} or beyond == {("0.0.0.0", ports.data)}
-        for port in (ports.data, ports.control, learner_port, teacher_port):
+        for port in (ports.data, ports.control, weights_port, queries_port):
             assert answers("127.0.0.1", port)
             assert not answers(outside, port)
+
+
+@contextlib.contextmanager
+def teacher_port(
+    folder: Path, host: str, security: SecurityConfig, front_ends: int = 0
+) -> Iterator[int]:
+    with teacher(host, security, front_ends) as served:
+        yield int(served.address.rpartition(":")[2])
+
+
+@contextlib.contextmanager
+def learner_port(folder: Path, host: str, security: SecurityConfig) -> Iterator[int]:
+    with learner(host, security) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def control_port(folder: Path, host: str, security: SecurityConfig) -> Iterator[int]:
+    with replay(folder, host, security) as ports:
+        yield ports.control
+
+
+Serve = Callable[[Path, str, SecurityConfig], contextlib.AbstractContextManager[int]]
+SERVERS: dict[str, Serve] = {
+    "the teacher": teacher_port,
+    "the teacher, with front ends": functools.partial(teacher_port, front_ends=2),
+    "the learner": learner_port,
+    "replay's control": control_port,
+}
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> tuple[str, Serve]:
+    """What a server calls itself, and what starts it."""
+    return request.param.partition(",")[0], SERVERS[request.param]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture, name: str) -> list[str]:
+    """What was logged about where a server listens."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == logging.WARNING and record.getMessage().startswith(f"{name} listens")
+    ]
+
+
+def test_a_server_that_others_reach_says_once_what_it_does_not_ask_for(
+    server: tuple[str, Serve], tmp_path: Path, outside: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name, serve = server
+    with serve(tmp_path, "0.0.0.0", SecurityConfig()) as port:
+        for _ in range(3):
+            assert answers(outside, port)
+    (said,) = warnings_of(caplog, name)
+    assert "on 0.0.0.0 without encryption or authentication" in said
+    for setting in ("--certificate", "--private-key", "--token-file", "--host"):
+        assert setting in said
+    assert "\n" not in said
+
+
+def test_encryption_alone_is_told_from_both(
+    server: tuple[str, Serve],
+    tmp_path: Path,
+    authority: Authority,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name, serve = server
+    certificate, key = authority.issue("listener")
+    tls = SecurityConfig(certificate=certificate, private_key=key)
+    with serve(tmp_path / "tls", "0.0.0.0", tls):
+        pass
+    (said,) = warnings_of(caplog, name)
+    assert "without authentication; set --token-file" in said
+    assert "--certificate" not in said
+    caplog.clear()
+    tokens = tmp_path / "tokens"
+    tokens.write_text("0123456789abcdef")
+    for who in ({"token_file": tokens}, {"client_ca": authority.roots}):
+        with serve(tmp_path / "both", "0.0.0.0", dataclasses.replace(tls, **who)):
+            pass
+    assert not warnings_of(caplog, name)
+
+
+def test_a_server_of_this_machine_alone_says_nothing(
+    server: tuple[str, Serve], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name, serve = server
+    with serve(tmp_path, "127.0.0.1", SecurityConfig()):
+        pass
+    assert not warnings_of(caplog, name)
 
 
 def test_told_to_replay_is_open_to_others_and_says_so(
     tmp_path: Path, outside: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO), replay(tmp_path, host="0.0.0.0") as ports:
+    with replay(tmp_path, host="0.0.0.0") as ports:
         assert answers(outside, ports.data)
         assert answers(outside, ports.control)
-    messages = [record.getMessage() for record in caplog.records]
-    said = [message for message in messages if "docs/security.md" in message]
-    assert len(said) == 1
-    assert "open on all interfaces" in said[0]
+    warned = [record for record in caplog.records if record.levelno == logging.WARNING]
+    (said,) = [each.getMessage() for each in warned if str(ports.data) in each.getMessage()]
+    assert "open on all interfaces, without encryption or authentication" in said
+    assert "--host 127.0.0.1" in said
 
 
 def test_every_connection_from_outside_is_turned_away_and_none_from_here(

@@ -11,6 +11,7 @@ certificates, the next call new tokens.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import grpc
@@ -22,6 +23,8 @@ from services.shared.security.credentials import (
     read_authorities,
     read_key_pair,
 )
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,13 +76,44 @@ def check_exposure(config: SecurityConfig, host: str) -> None:
     Raises:
         UserError: Tokens are asked for, there is no TLS, and `host` is not this machine alone.
     """
-    stays_here = host.startswith(("unix:", "unix-abstract:")) or is_loopback(host)
-    if config.token_file is None or config.uses_tls or stays_here:
+    if config.token_file is None or config.uses_tls or _stays_here(host):
         return
     raise UserError(
         f"a token would travel unencrypted to {host or 'every address'}, for anybody on the way to "
         "read; set a certificate and private key (TLS), or listen on 127.0.0.1"
     )
+
+
+def warn_of_exposure(config: SecurityConfig, host: str, *, name: str) -> None:
+    """Log what a service that other machines reach does not ask for; call it once, at the start.
+
+    Client certificates tell callers apart as tokens do: where they are asked for, none is missed.
+
+    Args:
+        config: How the service guards itself.
+        host: Where it listens: a name, an address, or "unix:PATH".
+        name: Who listens: "the learner".
+    """
+    lacks, settings = [], []
+    if not config.uses_tls:
+        lacks.append("encryption")
+        settings.append("--certificate and --private-key (TLS)")
+    if config.token_file is None and config.client_ca is None:
+        lacks.append("authentication")
+        settings.append("--token-file or --client-ca (over TLS)")
+    if lacks and not _stays_here(host):
+        _LOG.warning(
+            "%s listens on %s without %s; set %s, or --host 127.0.0.1 to keep it to this machine "
+            "(docs/security.md)",
+            name,
+            host or "every address",
+            " or ".join(lacks),
+            " and ".join(settings),
+        )
+
+
+def _stays_here(host: str) -> bool:
+    return host.startswith(("unix:", "unix-abstract:")) or is_loopback(host)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,10 @@ from services.teacher.rpc.servicer import ListedEngine, TeacherServicer
 
 SERVICE_NAME = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
 
+READING_BYTES = 256 * 2**20
+"""Bound on calls that are being read, and the same for health."""
+
 _CLOSING_SECONDS = 0.5
-_READING_BYTES = 256 * 2**20
 _REQUEST_SECONDS = 10.0
 """Time for the largest request over a slow line."""
 _KEPT_SECONDS = 1.0
@@ -111,7 +113,7 @@ class GrpcServer:
             calls_per_connection=128,
             max_request_bytes=self._max_message_bytes,
             max_response_bytes=-1,
-            reading_bytes=_READING_BYTES,
+            reading_bytes=READING_BYTES,
             request_seconds=_REQUEST_SECONDS,
             kept_seconds=_KEPT_SECONDS,
         )

@@ -103,20 +103,25 @@ class Stream:
     async def _read(self, context: Context) -> None:
         try:
             while (frame := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-                if frame is None:
-                    raise StreamMisuse("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
-                self._check_size(frame)
-                for message in frame.queries:
-                    self._take(message)
-                for tag in frame.cancelled_tags:
-                    if tag in self._under_way:
-                        self._under_way[tag].cancelled = True
+                self._take_frame(frame)
+                # Else it stays while the next one arrives: 4 MiB a stream.
+                del frame
                 if len(self._frame.answers) > _MOST_FREE_QUERIES:
                     self._read_on.clear()
                     await self._read_on.wait()
         finally:
             self._reading = False
             self._changed.set()
+
+    def _take_frame(self, frame: teacher_pb2.QueryFrame | None) -> None:
+        if frame is None:
+            raise StreamMisuse("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
+        self._check_size(frame)
+        for message in frame.queries:
+            self._take(message)
+        for tag in frame.cancelled_tags:
+            if tag in self._under_way:
+                self._under_way[tag].cancelled = True
 
     def _check_size(self, frame: teacher_pb2.QueryFrame) -> None:
         """Credit bounds rows, not queries that have none."""

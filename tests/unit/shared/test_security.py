@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -21,7 +22,12 @@ from services.shared.security.credentials import (
     read_tokens,
 )
 from services.shared.security.interceptors import TokenCheck
-from services.shared.security.server import SecurityConfig, check_exposure, server_credentials
+from services.shared.security.server import (
+    SecurityConfig,
+    check_exposure,
+    server_credentials,
+    warn_of_exposure,
+)
 
 TOKEN = "0123456789abcdef"
 
@@ -83,6 +89,44 @@ def test_a_token_must_not_travel_unencrypted_over_a_network(host: str) -> None:
     check_exposure(SecurityConfig(), host)
     tls = SecurityConfig(certificate=Path("c"), private_key=Path("k"), token_file=Path("t"))
     check_exposure(tls, host)
+
+
+TLS = SecurityConfig(certificate=Path("c"), private_key=Path("k"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "unix:/s"])
+def test_nothing_is_said_of_a_service_of_this_machine(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_exposure(SecurityConfig(), host, name="the learner")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "box"])
+def test_a_service_that_others_reach_is_told_of_once(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_exposure(SecurityConfig(), host, name="the learner")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        f"the learner listens on {host or 'every address'} without encryption or authentication; "
+        "set --certificate and --private-key (TLS) and --token-file or --client-ca (over TLS), or "
+        "--host 127.0.0.1 to keep it to this machine (docs/security.md)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "is_said"),
+    [({}, True), ({"token_file": Path("t")}, False), ({"client_ca": Path("a")}, False)],
+)
+def test_tokens_or_client_certificates_are_missed_where_there_are_none(
+    more: dict[str, Path], is_said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_exposure(dataclasses.replace(TLS, **more), "0.0.0.0", name="the learner")
+    assert ["without authentication" in each.getMessage() for each in caplog.records] == (
+        [True] if is_said else []
+    )
 
 
 def test_a_server_without_certificate_has_no_credentials() -> None:
