@@ -194,6 +194,8 @@ class Experiment:
             layout=self.layout,
             checkpoint_root=shard_folder(run, shard) / "working",
             teacher_capacity=capacity,
+            # Recorded data goes into one shard, the teacher's play into all.
+            teacher_steps=-(-self.targets.teacher_steps // shards) or None,
             student_capacity=capacity,
             min_student_size=min_size,
             samples_per_insert=own_share
