@@ -318,7 +318,7 @@ class Experiment:
             learner_address=learner_address,
             replay_address=replay_address,
             teacher_address=teacher_address,
-            teacher_plays=self.data is None,
+            teacher_plays=self.data is None and self.targets.teacher_steps > 0,
             weights_period_seconds=self.config.weights_period_seconds,
         )
 
