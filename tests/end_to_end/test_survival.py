@@ -171,8 +171,9 @@ def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> N
     assert last.endswith(f"The same command resumes {run.folder}")
     assert run.err == ""
     committed = newest(run)
-    assert committed.number > before.number
-    assert committed.record.seconds > before.record.seconds
+    # The signal may come while the commit before is being finished: then there is no more to keep.
+    assert committed.number >= before.number
+    assert committed.record.seconds >= before.record.seconds
     assert_not_behind(committed.record.progress, before)
 
     run.start()
