@@ -110,6 +110,8 @@ class Progress:
         random_return: Mean return of the uniformly random policy.
         weights_version: Grows with each publication of weights; 0 before the first.
         evaluations: Evaluations taken in so far.
+        evaluated_updates: Gradient steps behind the weights of the newest evaluation, None before
+            the first.
         max_priority: Largest priority that the student's transitions have been given, what new
             ones enter replay with; 1 before any.
     """
@@ -126,6 +128,7 @@ class Progress:
     online_return: float | None = None
     weights_version: int = 0
     evaluations: int = 0
+    evaluated_updates: int | None = None
     max_priority: float = 1.0
 
     @property

@@ -32,7 +32,7 @@ class ActorConfig:
         collect_epsilon: Probability of a random action while the teacher plays into its table, so
             that its data holds more than one way to play.
         teacher_plays: Whether the teacher's table is filled by play; False where it is filled from
-            recorded data, and the actor waits meanwhile.
+            recorded data or stays empty, and the actor waits meanwhile.
     """
 
     environment: EnvironmentConfig

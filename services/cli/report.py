@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from services.evaluator.report import REPORT_FOLDER, write_report
 from services.evaluator.report import export_baseline as baseline_of
+from services.evaluator.report_text import outcome_lines
 
 
 def report(
@@ -41,6 +42,7 @@ def report(
         f"random {summary.random_return:.2f}: "
         f"teacher-normalised {summary.teacher_normalised_score:.2f}"
     )
+    print("\n".join(outcome_lines(summary)))
     print(f"report: {run / REPORT_FOLDER}")
 
 

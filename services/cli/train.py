@@ -9,6 +9,8 @@ from pathlib import Path
 from services.cli.experiment_flags import Settings, parse, required
 from services.evaluator.baseline import read_baseline
 from services.evaluator.report import write_report
+from services.evaluator.report_text import outcome_lines
+from services.evaluator.run_clocks import at_checkpoint, in_words
 from services.evaluator.summary import Summary
 from services.launcher.experiment import VIDEO_FILE, Experiment
 from services.launcher.experiment_config import ExperimentConfig
@@ -16,7 +18,7 @@ from services.launcher.launch import Outcome, launch_run
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
-from services.learner.checkpointing import newest_commit
+from services.learner.checkpoint_records import newest_commit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,10 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
 def _stopped(run: Path) -> str:
     """What a run that was stopped has saved, and how to resume it."""
     checkpoint = newest_commit(run)
-    updates = 0 if checkpoint is None else checkpoint.record.progress.learner_updates
-    return f"stopped; {updates:,} updates are saved, and the same command resumes {run}"
+    if checkpoint is None:
+        return f"stopped; nothing is saved yet, and the same command starts {run} again"
+    saved = in_words(at_checkpoint(checkpoint.record, frames_per_step=1))
+    return f"stopped; saved {saved}. The same command resumes {run}"
 
 
 def report(experiment: Experiment, run: Path, baseline: Path | None) -> Summary:
@@ -102,6 +106,7 @@ def report(experiment: Experiment, run: Path, baseline: Path | None) -> Summary:
             f"{summary.baseline.method} at the same budget: "
             f"{summary.baseline.teacher_normalised_score:.2f}"
         )
+    lines += ["", *outcome_lines(summary)]
     print("\n".join(["", *lines, "", *_contents(run)]), flush=True)
     return summary
 

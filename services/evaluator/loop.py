@@ -153,7 +153,7 @@ class Evaluator:
         if update.final and self._config.video is not None:
             self._config.video.parent.mkdir(parents=True, exist_ok=True)
             record_gif(played.first_episode_frames, self._config.video, _FRAMES_PER_SECOND)
-        self._report(played, version=update.version, stop=stop)
+        self._report(played, version=update.version, session=update.session, stop=stop)
 
     def _play(
         self,
@@ -188,13 +188,16 @@ class Evaluator:
     def _entropy(self, *indices: int) -> list[int]:
         return [self._config.seed, _EVALUATION_SEED, *indices]
 
-    def _report(self, played: PlayedEpisodes, *, version: int, stop: threading.Event) -> bool:
+    def _report(
+        self, played: PlayedEpisodes, *, version: int, stop: threading.Event, session: str = ""
+    ) -> bool:
         """Hand the result in, waiting for a learner that is away."""
         report = EvaluationReport(
             weights_version=version,
             episode_returns=played.returns,
             episode_steps=played.steps,
             epsilon=self._config.protocol.epsilon,
+            session=session,
         )
         while not stop.is_set():
             try:

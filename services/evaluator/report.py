@@ -1,6 +1,6 @@
 """The report of a run: a folder a user can open, read, and hand on.
 
-    RUN/config.json, RUN/metrics/evaluations.jsonl, RUN/metrics/student.gif
+    RUN/config.json, RUN/metrics/evaluations.jsonl, RUN/metrics/student.gif, RUN/checkpoints
         -> RUN/report/{README.md, learning_curve.png, summary.json, student.gif}
 
 The folder is built beside the old one and takes its place only when it is complete.
@@ -22,6 +22,7 @@ from services.evaluator.baseline import Baseline, encode_baseline, read_baseline
 from services.evaluator.learning_curve import LearningCurve, curve_point, draw_learning_curve
 from services.evaluator.report_text import caption, readme, title
 from services.evaluator.summary import RunDescription, Summary, describe_run, summarise
+from services.learner.checkpoint_records import newest_commit
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config
@@ -68,8 +69,15 @@ def write_report(
             f"random_return in {run / CONFIG_FILE}, or let the evaluator play the teacher"
         )
     beside = _read_baseline_of(description.game, baseline)
+    checkpoint = newest_commit(run)
     try:
-        summary = summarise(description, students, (known_teacher, known_random), beside)
+        summary = summarise(
+            description,
+            students,
+            (known_teacher, known_random),
+            beside,
+            None if checkpoint is None else checkpoint.record,
+        )
     except ValueError as error:
         raise UserError(f"no score can be given: {error}") from error
     curve = _curve(description, students, summary, beside)

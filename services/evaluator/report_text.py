@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.evaluator.learning_curve import CurvePoint
+from services.evaluator.run_clocks import Clocks, duration, in_words
 from services.evaluator.summary import RunDescription, Summary
 
 
@@ -30,12 +31,14 @@ def caption(
         what += f" ({_episodes(baseline)} beside)"
     epsilon = f"epsilon {summary.epsilon:g}"
     lines = [f"{what}, {epsilon}; the diamond over {points[-1].episodes}. Bands: 95% bootstrap."]
-    if summary.offline_updates:
-        steps = f"{summary.teacher_steps:,} of the teacher's steps"
-        lines.append(f"Offline: {summary.offline_updates:,} gradient updates on {steps}.")
+    clocks = summary.last_evaluation
+    if clocks.offline_updates:
+        steps = f"{clocks.teacher_steps:,} of the teacher's steps"
+        offline = f"{clocks.offline_updates:,} updates offline on {steps}"
     else:
-        lines.append("No offline updates.")
-    lines[-1] += f" Online: {summary.online_updates:,} updates, {summary.frames:,} frames."
+        offline = "no updates offline"
+    online = f"{clocks.online_updates:,} online, {clocks.frames:,} frames"
+    lines.append(f"At the last evaluation: {offline}, {online}.")
     return "\n".join(lines)
 
 
@@ -47,7 +50,10 @@ def readme(description: RunDescription, summary: Summary, *, has_video: bool) ->
         summary: What came out.
         has_video: Whether the report holds a video.
     """
-    state = "final evaluation" if summary.finished else "newest evaluation, the run is not finished"
+    when = f"after {summary.last_evaluation.learner_updates:,} updates"
+    state = f"final evaluation, {when}"
+    if not summary.finished:
+        state = f"newest evaluation, {when} (the run is not finished)"
     rows = [_row("student", summary.student_return, summary.teacher_normalised_score)]
     if summary.baseline is not None:
         beside = summary.baseline
@@ -66,13 +72,14 @@ def readme(description: RunDescription, summary: Summary, *, has_video: bool) ->
         "\n".join(["| player | mean return | teacher-normalised |", "|---|---|---|", *rows]),
         "Teacher-normalised is (return - random) / (teacher - random).",
         "## What it took",
-        "\n".join(_costs(description, summary)),
+        "\n".join(_costs(summary)),
+        "\n".join(_asked(description, summary)),
         "## Files",
         "\n".join(_files(has_video=has_video)),
     ]
     if summary.baseline is not None:
         parts.insert(4, f"The run beside was made with: `{summary.baseline.command}`")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _episodes(points: Sequence[CurvePoint]) -> str:
@@ -84,20 +91,45 @@ def _row(name: str, mean_return: float, score: float) -> str:
     return f"| {name} | {mean_return:.2f} | {score:.2f} |"
 
 
-def _costs(description: RunDescription, summary: Summary) -> list[str]:
-    minutes, seconds = divmod(round(summary.wall_seconds), 60)
-    lines = [
-        f"- teacher's steps in the replay: {summary.teacher_steps:,}",
-        f"- offline updates: {summary.offline_updates:,}",
-        f"- online updates: {summary.online_updates:,}",
-        f"- the student's own play: {summary.actor_steps:,} steps, {summary.frames:,} frames",
-        f"- weight of the distillation at the end: {summary.weaning_weight:.2f}",
-        f"- time: {minutes} min {seconds} s",
+def outcome_lines(summary: Summary) -> list[str]:
+    """What the run has done and as of when, and where that is more than was asked for."""
+    return [
+        in_words(summary.last_evaluation),
+        *([in_words(summary.newest_checkpoint)] if summary.newest_checkpoint else []),
+        *summary.beyond_budgets,
     ]
-    if description.budgets:
-        budgets = ", ".join(f"{name} {value:,}" for name, value in description.budgets.items())
-        lines.append(f"- budgets: {budgets}")
-    return lines
+
+
+def _costs(summary: Summary) -> list[str]:
+    """A column per moment."""
+    moments = [summary.last_evaluation]
+    if summary.newest_checkpoint is not None:
+        moments.append(summary.newest_checkpoint)
+    columns = [_cells(clocks) for clocks in moments]
+    return [
+        f"| | {' | '.join(clocks.as_of for clocks in moments)} |",
+        f"|---|{'---|' * len(moments)}",
+        *(f"| {name} | {' | '.join(column[name] for column in columns)} |" for name in columns[0]),
+    ]
+
+
+def _cells(clocks: Clocks) -> dict[str, str]:
+    return {
+        "teacher's steps in the replay": f"{clocks.teacher_steps:,}",
+        "offline updates": f"{clocks.offline_updates:,}",
+        "online updates": f"{clocks.online_updates:,}",
+        "the student's own steps": f"{clocks.actor_steps:,}",
+        "frames of these": f"{clocks.frames:,}",
+        "weight of the distillation": f"{clocks.weaning_weight:.2f}",
+        "time at work": duration(clocks.wall_seconds),
+    }
+
+
+def _asked(description: RunDescription, summary: Summary) -> list[str]:
+    if not description.budgets:
+        return []
+    budgets = ", ".join(f"{name} {value:,}" for name, value in description.budgets.items())
+    return [f"- asked: {budgets}", *(f"- {line}" for line in summary.beyond_budgets)]
 
 
 def _files(*, has_video: bool) -> list[str]:

@@ -11,6 +11,8 @@ import numpy as np
 from rrl_agents.environments.kinds import task_name
 from rrl_agents.scores import mean_and_interval, normalised_score
 from services.evaluator.baseline import Baseline
+from services.evaluator.run_clocks import Clocks, at_checkpoint, at_evaluation, beyond_budgets
+from services.learner.checkpoint_records import RunRecord
 from services.learner.evaluation_records import EvaluationRecord
 from services.shared.errors import UserError
 
@@ -70,13 +72,10 @@ class Summary:
         random_return: Mean return of the random policy.
         teacher_normalised_score: (student - random) / (teacher - random).
         epsilon: Exploration rate of the evaluation.
-        frames: Environment frames of the student's own play.
-        actor_steps: Its decisions.
-        teacher_steps: The teacher's decisions in the replay.
-        offline_updates: Gradient steps on the teacher's data.
-        online_updates: Gradient steps on the student's data.
-        weaning_weight: Weight of the distillation term at the end.
-        wall_seconds: Time at work.
+        last_evaluation: What the run had done when the weights were published whose return this
+            is.
+        newest_checkpoint: What the run as a whole has done; None where there is no checkpoint.
+        beyond_budgets: Where more was done than was asked for, in words.
         baseline: The run beside it, None without one.
     """
 
@@ -92,14 +91,15 @@ class Summary:
     random_return: float
     teacher_normalised_score: float
     epsilon: float
-    frames: int
-    actor_steps: int
-    teacher_steps: int
-    offline_updates: int
-    online_updates: int
-    weaning_weight: float
-    wall_seconds: float
+    last_evaluation: Clocks
+    newest_checkpoint: Clocks | None = None
+    beyond_budgets: tuple[str, ...] = ()
     baseline: BaselineOutcome | None = None
+
+    @property
+    def done(self) -> Clocks:
+        """What the run as a whole has done, as far as its folder says."""
+        return self.newest_checkpoint or self.last_evaluation
 
 
 def describe_run(config: Mapping[str, Any]) -> RunDescription:
@@ -146,6 +146,7 @@ def summarise(
     students: Sequence[EvaluationRecord],
     references: tuple[float, float],
     baseline: Baseline | None = None,
+    checkpoint: RunRecord | None = None,
 ) -> Summary:
     """Puts the outcome of a run together.
 
@@ -154,6 +155,7 @@ def summarise(
         students: The student's evaluations in the order of the run, at least one; the last counts.
         references: Mean return of the teacher and of the random policy.
         baseline: The run beside it.
+        checkpoint: Of the newest checkpoint; None where there is none.
 
     Returns:
         The summary.
@@ -162,6 +164,9 @@ def summarise(
         ValueError: The teacher returns no more than the random policy.
     """
     last, (teacher_return, random_return) = students[-1], references
+    frames_per_step = description.frames_per_step
+    evaluated = at_evaluation(last, frames_per_step)
+    saved = None if checkpoint is None else at_checkpoint(checkpoint, frames_per_step)
     mean, low, high = mean_and_interval(last.episode_returns)
     return Summary(
         method=description.method,
@@ -176,13 +181,9 @@ def summarise(
         random_return=random_return,
         teacher_normalised_score=normalised_score(mean, random_return, teacher_return),
         epsilon=last.epsilon,
-        frames=last.actor_steps * description.frames_per_step,
-        actor_steps=last.actor_steps,
-        teacher_steps=last.teacher_steps,
-        offline_updates=last.offline_updates,
-        online_updates=last.online_updates,
-        weaning_weight=last.weaning_weight,
-        wall_seconds=last.seconds_since_start,
+        last_evaluation=evaluated,
+        newest_checkpoint=saved,
+        beyond_budgets=beyond_budgets(saved or evaluated, description.budgets),
         baseline=None if baseline is None else _outcome(baseline, teacher_return, random_return),
     )
 

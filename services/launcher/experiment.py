@@ -194,6 +194,8 @@ class Experiment:
             layout=self.layout,
             checkpoint_root=shard_folder(run, shard) / "working",
             teacher_capacity=capacity,
+            # Recorded data goes into one shard, the teacher's play into all.
+            teacher_steps=-(-self.targets.teacher_steps // shards) or None,
             student_capacity=capacity,
             min_student_size=min_size,
             samples_per_insert=own_share
@@ -316,7 +318,7 @@ class Experiment:
             learner_address=learner_address,
             replay_address=replay_address,
             teacher_address=teacher_address,
-            teacher_plays=self.data is None,
+            teacher_plays=self.data is None and self.targets.teacher_steps > 0,
             weights_period_seconds=self.config.weights_period_seconds,
         )
 

@@ -239,6 +239,8 @@ def _scores(progress: Progress) -> str:
         share = score_if_known(student, random, teacher)
         if share is not None:
             scores[0] += f" (teacher-normalised {share:.2f})"
+        if scores and progress.HasField("evaluated_updates"):
+            scores[0] += f" after {progress.evaluated_updates:,} updates"
         scores += [f"teacher {teacher:.2f}", f"random {random:.2f}"]
     return ", ".join(scores)
 

@@ -1,7 +1,8 @@
 """Commits of a run: weights, optimiser, clocks and replay, all of one moment or not at all.
 
     RUN/checkpoints/00000007/
-        record.json   clocks, returns, seconds
+        record.json   clocks, returns, seconds (`services.learner.checkpoint_records`)
+        due/          weights whose evaluation had not come back (safetensors)
         state/        parameters, target parameters, optimiser (Orbax)
 
 Replay's part lies with the replay role, under the same number, and is there before this one is
@@ -15,12 +16,9 @@ are loaded.)
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import logging
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,49 +26,38 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rrl_agents.checkpoints.sealed_json import seal, unseal
-from rrl_agents.types import Progress, Stage
+from rrl_agents.checkpoints.params_codec import params_from_bytes, params_to_bytes
+from rrl_agents.types import Params
+from services.learner.checkpoint_records import (
+    DUE_FOLDER,
+    RECORD_FILE,
+    STATE_FOLDER,
+    Commit,
+    RunRecord,
+    commits_folder,
+    encode_record,
+    newest_commit,
+    numbered_commits,
+)
 from services.shared.errors import UserError
 
-RECORD_FILE = "record.json"
-STATE_FOLDER = "state"
+__all__ = [
+    "RECORD_FILE",
+    "STATE_FOLDER",
+    "Commit",
+    "RunRecord",
+    "check_has_none",
+    "check_storable",
+    "commits_folder",
+    "newest_commit",
+    "next_number",
+    "restore_due",
+    "restore_state",
+    "write_commit",
+]
+
 _TEMPORARY_PREFIX = ".writing-"
-_MAX_RECORD_BYTES = 2**20
-_BLOCK_BYTES = 2**20
 _UNSTORABLE = "[]\\"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """The part of a commit that is plain numbers.
-
-    Attributes:
-        progress: Clocks and returns.
-        seconds: Wall-clock seconds of all sessions of this run.
-    """
-
-    progress: Progress
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Commit:
-    """One commit on disk.
-
-    Attributes:
-        path: Its folder.
-        number: 1, 2, 3 … in the order of writing.
-        record: Its clocks.
-    """
-
-    path: Path
-    number: int
-    record: RunRecord
-
-    @property
-    def written_at(self) -> float:
-        """Unix time at which it was written."""
-        return (self.path / RECORD_FILE).stat().st_mtime
 
 
 def check_storable(run: Path) -> None:
@@ -91,41 +78,13 @@ def check_storable(run: Path) -> None:
         raise UserError(f"{ascii(path)} is no UTF-8, and cannot hold checkpoints") from error
 
 
-def commits_folder(run: Path) -> Path:
-    """Where a run keeps its commits."""
-    return run / "checkpoints"
-
-
-def newest_commit(run: Path, unusable: Collection[int] = ()) -> Commit | None:
-    """The newest commit whose clocks and state are as they were written; writes nothing.
-
-    Args:
-        run: Run directory.
-        unusable: Numbers to pass over, since their tables cannot be had.
-
-    Returns:
-        The commit; None when there is none.
-    """
-    for path in reversed(_numbered(commits_folder(run))):
-        if int(path.name) in unusable:
-            continue
-        try:
-            record, digests = _read_record(path)
-            _check_digests(path / STATE_FOLDER, digests)
-        except (OSError, ValueError) as error:
-            logging.getLogger(__name__).warning("skipping damaged checkpoint %s: %s", path, error)
-            continue
-        return Commit(path=path, number=int(path.name), record=record)
-    return None
-
-
 def check_has_none(run: Path) -> None:
     """See that a run which is to begin has no commits, whether sound or not.
 
     Raises:
         UserError: it has; beginning anew would delete them.
     """
-    if damaged := _numbered(commits_folder(run)):
+    if damaged := numbered_commits(commits_folder(run)):
         raise UserError(
             f"none of the checkpoints in {commits_folder(run)} can be read "
             f"({', '.join(path.name for path in damaged)}; the log says why): bring the folder "
@@ -139,11 +98,16 @@ def next_number(run: Path, after: int = 0) -> int:
     A folder that is out of sight for a moment (its disk, or somebody who moves it) shows none: what
     is written then must still be newer than the one that training went on from.
     """
-    return 1 + max([after, *(int(path.name) for path in _numbered(commits_folder(run)))])
+    return 1 + max([after, *(int(path.name) for path in numbered_commits(commits_folder(run)))])
 
 
 def write_commit(
-    run: Path, state: Any, record: RunRecord, number: int, keep: Collection[int]
+    run: Path,
+    state: Any,
+    record: RunRecord,
+    number: int,
+    keep: Collection[int],
+    due: Mapping[int, Params] | None = None,
 ) -> Commit:
     """Write a commit and drop older ones.
 
@@ -153,6 +117,7 @@ def write_commit(
         record: Clocks.
         number: From `next_number`.
         keep: Numbers of the commits that stay, to fall back on should this one turn out damaged.
+        due: Parameters of the record's due weights, by version; None for none.
 
     Raises:
         OSError: no space, no permission, or what was written does not read back; earlier commits
@@ -165,20 +130,20 @@ def write_commit(
     temporary = (folder / f"{_TEMPORARY_PREFIX}{number:08d}").absolute()
     path = folder / f"{number:08d}"
     try:
-        _write(temporary, state, record)
+        _write(temporary, state, record, due or {})
         temporary.rename(path)
     except OSError:
         # On a full disk others need the room that this half takes.
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _flush_to_disk(folder, deep=False)
-    for other in _numbered(folder):
+    for other in numbered_commits(folder):
         if int(other.name) not in (number, *keep):
             shutil.rmtree(other, ignore_errors=True)
     return Commit(path=path, number=number, record=record)
 
 
-def _write(folder: Path, state: Any, record: RunRecord) -> None:
+def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params]) -> None:
     """Make a commit's folder, on disk and read back when this returns.
 
     Raises:
@@ -195,14 +160,11 @@ def _write(folder: Path, state: Any, record: RunRecord) -> None:
         raise OSError(f"{folder}: {str(error).splitlines()[0]}") from error
     if not all(map(np.array_equal, jax.tree.leaves(written), jax.tree.leaves(state))):
         raise OSError(f"{folder}: the state reads back otherwise than it was written")
-    content = _record_to_json(record) | {"digests": _digests(folder / STATE_FOLDER)}
-    (folder / RECORD_FILE).write_text(seal(content, indent=1))
+    (folder / DUE_FOLDER).mkdir()
+    for version, params in due.items():
+        _due_file(folder, version).write_bytes(params_to_bytes(params))
+    (folder / RECORD_FILE).write_text(encode_record(record, folder))
     _flush_to_disk(folder)
-
-
-def _numbered(folder: Path) -> list[Path]:
-    """Its commits, oldest first; whatever else somebody put there is left alone."""
-    return sorted(path for path in folder.glob("*") if path.name.isdecimal())
 
 
 def restore_state(commit: Commit, template: Any) -> Any:
@@ -225,39 +187,26 @@ def restore_state(commit: Commit, template: Any) -> Any:
         ) from error
 
 
-def _record_to_json(record: RunRecord) -> dict[str, Any]:
-    progress = dataclasses.asdict(record.progress)
-    progress["stage"] = record.progress.stage.name
-    return {
-        "progress": progress,
-        "seconds": record.seconds,
-    }
+def restore_due(commit: Commit) -> dict[int, Params]:
+    """The parameters of a commit's due weights, by version, in the order they were asked for.
+
+    Raises:
+        UserError: they are not there, or no parameters.
+    """
+    try:
+        return {
+            one.version: params_from_bytes(_due_file(commit.path, one.version).read_bytes())
+            for one in commit.record.due or ()
+        }
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"the weights to evaluate in checkpoint {commit.path} cannot be read: {error}; delete "
+            "that folder to resume from the one before"
+        ) from error
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by relative path."""
-    return {
-        str(file.relative_to(folder)): _sha256(file)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        digest = hashlib.sha256()
-        while block := content.read(_BLOCK_BYTES):
-            digest.update(block)
-        return digest.hexdigest()
-
-
-def _check_digests(folder: Path, digests: dict[str, str]) -> None:
-    found = _digests(folder)
-    if found != digests:
-        changed = sorted(
-            name for name in {*found, *digests} if found.get(name) != digests.get(name)
-        )
-        raise ValueError(f"{changed[0]} is not as it was written")
+def _due_file(commit: Path, version: int) -> Path:
+    return commit / DUE_FOLDER / f"{version}.safetensors"
 
 
 def _flush_to_disk(folder: Path, *, deep: bool = True) -> None:
@@ -269,20 +218,3 @@ def _flush_to_disk(folder: Path, *, deep: bool = True) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _read_record(path: Path) -> tuple[RunRecord, dict[str, str]]:
-    """The clocks, and the digests of the state."""
-    file = path / RECORD_FILE
-    if file.stat().st_size > _MAX_RECORD_BYTES:
-        raise ValueError(f"{RECORD_FILE} is larger than {_MAX_RECORD_BYTES} bytes")
-    content = unseal(file.read_text())
-    if not (path / STATE_FOLDER).is_dir():
-        raise ValueError("incomplete")
-    try:
-        progress = dict(content["progress"])
-        progress["stage"] = Stage[progress["stage"]]
-        record = RunRecord(progress=Progress(**progress), seconds=float(content["seconds"]))
-        return record, {str(name): str(digest) for name, digest in content["digests"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{RECORD_FILE} lacks or misnames {error}") from error

@@ -40,12 +40,15 @@ class EvaluationReport:
         episode_returns: Undiscounted, unclipped return of each finished episode.
         episode_steps: Agent steps of each of them.
         epsilon: Probability of a random action while playing.
+        session: The learner's, of the answer that gave the weights; empty when the teacher played,
+            or where nobody says.
     """
 
     weights_version: int
     episode_returns: tuple[float, ...]
     episode_steps: tuple[int, ...]
     epsilon: float
+    session: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no evaluator could have played."""
@@ -88,6 +91,8 @@ def progress_to_proto(progress: Progress) -> learner_pb2.Progress:
         message.student_return = progress.student_return
     if progress.online_return is not None:
         message.online_return = progress.online_return
+    if progress.evaluated_updates is not None:
+        message.evaluated_updates = progress.evaluated_updates
     if progress.teacher_return is not None:
         message.teacher_return = progress.teacher_return
     return message
@@ -112,6 +117,9 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
         random_return=message.random_return,
         weights_version=message.weights_version,
         evaluations=message.evaluations,
+        evaluated_updates=message.evaluated_updates
+        if message.HasField("evaluated_updates")
+        else None,
         max_priority=message.max_priority,
     )
 
@@ -123,6 +131,7 @@ def report_to_proto(report: EvaluationReport) -> learner_pb2.ReportEvaluationReq
         episode_returns=report.episode_returns,
         episode_steps=report.episode_steps,
         epsilon=report.epsilon,
+        session=report.session,
     )
 
 
@@ -138,4 +147,5 @@ def report_from_proto(request: learner_pb2.ReportEvaluationRequest) -> Evaluatio
         episode_returns=tuple(request.episode_returns),
         episode_steps=tuple(request.episode_steps),
         epsilon=request.epsilon,
+        session=request.session,
     )

@@ -40,7 +40,8 @@ class EvaluationRecord:
         player: "student" or "teacher".
         weights_version: Version of the student's weights that played; 0 for the teacher.
         stage: Phase of the run, one of `STAGES`.
-        teacher_steps: Decisions in the teacher's table when the weights were published.
+        teacher_steps: Decisions in the teacher's table when the weights were published, counted at
+            that moment, as are all clocks here.
         offline_updates: Offline gradient steps behind the weights.
         online_updates: Online gradient steps behind the weights.
         actor_steps: The students' decisions when the weights were published.
@@ -48,7 +49,8 @@ class EvaluationRecord:
         episode_returns: Undiscounted, unclipped return of each finished episode.
         episode_steps: Decisions of each of these episodes.
         epsilon: Exploration rate of the player, in [0, 1].
-        seconds_since_start: Wall-clock seconds the run had been at work, all restarts together.
+        seconds_since_start: Wall-clock seconds the run had been at work then, all restarts
+            together; of the teacher, when its result came.
         final: Whether this is the evaluation of the finished student.
     """
 
@@ -170,6 +172,11 @@ def read_records(path: Path) -> tuple[EvaluationRecord, ...]:
     return tuple(records)
 
 
+def count_lines(path: Path) -> int:
+    """Complete lines of the file, whatever they hold; 0 where there is none."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def current_records(records: Iterable[EvaluationRecord]) -> tuple[EvaluationRecord, ...]:
     """Leaves out student records that a resumed run has gone back behind.
 
@@ -177,20 +184,24 @@ def current_records(records: Iterable[EvaluationRecord]) -> tuple[EvaluationReco
         records: In file order.
 
     Returns:
-        The teacher's records, and the student's with clocks that never run backwards.
+        The teacher's records, and the student's with clocks that never run backwards; of weights
+        that were played again as such, the newest record.
     """
     kept: list[EvaluationRecord] = []
     for record in records:
         if record.player == "student":
-            kept = [old for old in kept if old.player == "teacher" or not _is_later(old, record)]
+            kept = [old for old in kept if old.player == "teacher" or _is_earlier(old, record)]
         kept.append(record)
     return tuple(kept)
 
 
-def _is_later(one: EvaluationRecord, other: EvaluationRecord) -> bool:
-    """Whether `one` was made from a later state of the run than `other`."""
-    ahead = (one.learner_updates, one.actor_steps, one.final)
-    return ahead > (other.learner_updates, other.actor_steps, other.final)
+def _is_earlier(one: EvaluationRecord, other: EvaluationRecord) -> bool:
+    """Whether `one` is of earlier weights than `other`, or of the same before they were final.
+
+    Steps do not count: how many there are after so many updates differs when a stretch is played
+    again.
+    """
+    return (one.learner_updates, one.final) < (other.learner_updates, other.final)
 
 
 def _drop_torn_line(descriptor: int) -> None:

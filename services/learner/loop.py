@@ -3,10 +3,11 @@
     replay ── batches ──▶ update_step ── weights ──▶ Offer ──▶ actors, evaluator
                               │ commit                            │ returns
                               ▼                                   ▼
-                        RUN/checkpoints ◀──── RunClock ◀── take_evaluation
+                        RUN/checkpoints ◀──── RunClock ◀── EvaluationDesk
 
-One thread trains; gRPC threads read weights and hand in evaluations, and meet it only in `RunClock`
-and `Offer`. A commit is made between two updates, so weights, clocks and replay are of one moment.
+One thread trains; gRPC threads read weights and hand in evaluations, and meet it only in
+`RunClock`, `EvaluationDesk` and `Offer`. A commit is made between two updates, so weights, clocks,
+evaluations that are due and replay are of one moment.
 Replay that is out of reach is waited for. Where it came back with other tables, everything goes on
 from the newest commit (`replay_tie`).
 """
@@ -26,7 +27,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from protos.rrl.learner.v1 import learner_pb2
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import check_scale
@@ -37,21 +37,23 @@ from rrl_agents.training.train_state import (
     sync_target,
 )
 from rrl_agents.training.update_step import UpdateMetrics, make_update_step
-from rrl_agents.types import Params, Progress, Stage
+from rrl_agents.types import Progress, Stage
+from services.learner.checkpoint_records import Commit, newest_commit
 from services.learner.checkpointing import (
-    Commit,
-    RunRecord,
     check_has_none,
-    newest_commit,
     next_number,
     restore_state,
     write_commit,
 )
 from services.learner.codec import EvaluationReport, progress_to_proto
-from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
+from services.learner.config import LearnerConfig, ShardAddress
+from services.learner.due_evaluations import due_in, record_of
 from services.learner.evaluation_desk import EvaluationDesk
+from services.learner.evaluation_schedule import EvaluationSchedule
+from services.learner.initial_params import params_of_agent
 from services.learner.metrics import LearnerMetrics
 from services.learner.metrics_log import MetricsLog
+from services.learner.replay_counts import ReplayCounts
 from services.learner.replay_tie import ReplayLost, ReplayTie
 from services.learner.run_clock import RunClock
 from services.learner.stages import next_stage
@@ -117,11 +119,23 @@ class Learner:
             self._recipe.weaning_weight,
         )
         self._saved: Progress | None = None
-        self._base_number = self._restore()
         self.session = uuid.uuid4().hex
         self.acting = Offer()
-        self._desk = EvaluationDesk(config.run, self._clock)
+        commit = self._restore()
+        self._base_number = _number(commit)
+        self._desk = EvaluationDesk(config.run, self._clock, self.session)
         self.evaluation = self._desk.offer
+        if commit is not None:
+            self._resume_evaluations(commit)
+        self._evaluations = EvaluationSchedule(
+            targets=config.targets,
+            offline_period=config.offline_evaluation_period,
+            online_period=config.online_evaluation_period,
+        )
+        self._counts = ReplayCounts(
+            [shard.data for shard in config.replay],
+            reloaded_steps=config.targets.teacher_steps if self._recipe.reloads_data else 0,
+        )
         self._tie = ReplayTie([shard.control for shard in config.replay], config.peers)
         self._reader = ShardedReader([self._reader_of(shard) for shard in config.replay])
         self._metrics = MetricsLog(
@@ -212,9 +226,13 @@ class Learner:
     def _train_until(self, stop: threading.Event) -> None:
         self._publish()
         self._committed_at = time.monotonic()
-        if not self._advance_stage() and self.progress.learner_updates > 0:
-            # An evaluation that was under way when the last session ended is lost.
-            self._desk.ask_for(self._snapshot())
+        self._advance_stage()
+        if self.progress.stage is Stage.FINAL_EVALUATION and not (
+            self._desk.final_is_done or self._desk.is_waiting
+        ):
+            # A checkpoint of a version that did not note what was due; a run ends with its last
+            # evaluation.
+            self._ask_for_evaluation()
         while not stop.is_set() and self.progress.stage is not Stage.FINISHED:
             self.step(stop)
 
@@ -279,12 +297,14 @@ class Learner:
             self._count_now()
             number = next_number(self._config.run, after=self._base_number)
             self._tie.checkpoint(number, keep=[self._base_number])
+            note = self._desk.note()
             commit = write_commit(
                 self._config.run,
                 self._state,
-                RunRecord(progress=self.progress, seconds=self._clock.seconds),
+                record_of(note),
                 number,
                 keep=[self._base_number],
+                due={one.version: one.params for one in note.due},
             )
         except (OSError, NotWritten, ReplayTimeout) as error:
             self._log.error("no checkpoint written: %s", error)
@@ -349,17 +369,20 @@ class Learner:
                 "from where it stopped"
             )
 
-    def _restore(self) -> int:
-        """Go on from the newest commit that is usable; returns its number, 0 for none.
+    def _restore(self) -> Commit | None:
+        """Take weights and clocks from the newest commit that is usable; None where none is there.
 
         Raises:
-            UserError: there are commits, and none is usable.
+            UserError: there are commits, and none is usable; or the agent whose parameters the
+                student begins with cannot be read, or is another architecture's.
         """
         commit = newest_commit(self._config.run, self._unusable)
         if commit is None:
             check_has_none(self._config.run)
-            self._begin_with(self._config.initial_checkpoint)
-            return _number(commit)
+            if (agent := self._config.initial_checkpoint) is not None:
+                params = params_of_agent(agent, like=self._state.params)
+                self._state = initial_train_state(params, self._recipe.q_learning.optimiser)
+            return None
         self._state = restore_state(commit, self._state)
         self._clock.restore(commit.record.progress, commit.record.seconds)
         self._saved = commit.record.progress
@@ -370,28 +393,19 @@ class Learner:
             self.progress.stage.name,
             self.progress.learner_updates,
         )
-        return commit.number
+        return commit
 
-    def _begin_with(self, checkpoint: InitialCheckpoint | None) -> None:
-        """Take an agent's parameters as the student's first ones.
+    def _resume_evaluations(self, commit: Commit) -> None:
+        """Have the evaluations come back that had not when the commit was made, and no others.
 
         Raises:
-            UserError: they cannot be read, or are another architecture's.
+            UserError: the weights or the records are damaged.
         """
-        if checkpoint is None:
-            return
-        try:
-            params: Params = load_teacher(
-                checkpoint.path, checkpoint.number, checkpoint.game, checkpoint.hints
-            ).params
-        except (ValueError, OSError) as error:
-            raise UserError(str(error)) from error
-        if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, self._state.params):
-            raise UserError(
-                f"the parameters in {checkpoint.path} are not of the student's architecture: give "
-                "the student that agent's network"
-            )
-        self._state = initial_train_state(params, self._recipe.q_learning.optimiser)
+        due = due_in(commit)
+        if due is not None:
+            self._desk.resume(due, commit.record.evaluation_lines)
+        elif commit.record.progress.stage is Stage.FINAL_EVALUATION:
+            self._desk.recall_final()
 
     def _count(self) -> None:
         """Read the data clocks off replay, which counts each item once."""
@@ -406,25 +420,19 @@ class Learner:
             raise _ReplayAway(str(error)) from error
 
     def _count_now(self) -> None:
-        shards = [table_counts(shard.data) for shard in self._config.replay]
-        teacher_steps = sum(counts[TEACHER_TABLE].inserted for counts in shards)
-        actor_steps = sum(counts[STUDENT_TABLE].inserted for counts in shards)
-        if self._recipe.reloads_data:
-            # The student's table begins with the recorded data.
-            reloaded = min(actor_steps, self._config.targets.teacher_steps)
-            teacher_steps, actor_steps = reloaded, actor_steps - reloaded
+        teacher_steps, actor_steps = self._counts.now()
         self._clock.count(teacher_steps=teacher_steps, actor_steps=actor_steps)
         self._counted_at = time.monotonic()
 
-    def _advance_stage(self) -> bool:
-        """Enter the phase that the clocks ask for; returns whether that is a new one."""
+    def _advance_stage(self) -> None:
+        """Enter the phase that the clocks ask for, if that is a new one."""
         stage = next_stage(
             self.progress,
             self._config.targets,
             last_evaluation_done=self._desk.final_is_done,
         )
         if stage is self.progress.stage:
-            return False
+            return
         self._check_scale()
         self._log.info("%s is over: %s", self.progress.stage.name, stage.name)
         if stage is Stage.ONLINE and self._recipe.syncs_target_before_online:
@@ -435,9 +443,8 @@ class Learner:
         # What a phase has brought is worth keeping at once.
         self._committed_at = -math.inf
         self._publish()
-        if stage in (Stage.ONLINE, Stage.FINAL_EVALUATION):
-            self._desk.ask_for(self._snapshot())
-        return True
+        if self._evaluations.is_due_on_entering(stage):
+            self._ask_for_evaluation()
 
     def _check_scale(self) -> None:
         """Refuse a measured teacher no better than chance: scores would have no meaning.
@@ -515,18 +522,15 @@ class Learner:
         )
         if progress.learner_updates % self._config.publish_period_updates == 0:
             self._publish()
-        if self._evaluation_is_due(progress):
-            self._desk.ask_for(self._snapshot())
+        if self._evaluations.is_due(progress):
+            self._ask_for_evaluation()
 
-    def _evaluation_is_due(self, progress: Progress) -> bool:
-        """Whether a period of the phase is complete; its end is evaluated when the next begins."""
-        if progress.stage is Stage.OFFLINE:
-            done, target = progress.offline_updates, self._config.targets.offline_updates
-            period = self._config.offline_evaluation_period
-        else:
-            done, target = progress.online_updates, self._config.targets.online_updates
-            period = self._config.online_evaluation_period
-        return done % period == 0 and done < target
+    def _ask_for_evaluation(self) -> None:
+        """Have the present weights evaluated, under the clocks of this very moment."""
+        with contextlib.suppress(ReplayTimeout):
+            # What was last counted may be a second old. Where replay does not answer, it stands.
+            self._count_now()
+        self._desk.ask_for(self._snapshot())
 
     def _publish(self) -> None:
         self._clock.note_priorities(self._reader.largest_priority)
@@ -544,6 +548,8 @@ class Learner:
             version=self.acting_version,
             params=jax.device_get(self._state.params),
             progress=self.progress,
+            seconds=self._clock.seconds,
+            sessions=(self.session,),
             final=self.progress.stage is Stage.FINAL_EVALUATION,
         )
 

@@ -71,28 +71,31 @@ class RunClock:
         if largest > self._progress.max_priority:
             self._change(max_priority=largest)
 
-    def take_return(
-        self, mean_return: float, *, of_teacher: bool, learned_online: bool = False
-    ) -> Progress:
-        """Take the result of an evaluation in.
+    def take_teacher_return(self, mean_return: float) -> Progress:
+        """Take in what the teacher returns; gives the progress after it."""
+        return self._change(teacher_return=mean_return)
+
+    def take_return(self, mean_return: float, played: Progress) -> Progress:
+        """Take the result of an evaluation of the student in.
 
         Args:
             mean_return: Over its episodes.
-            of_teacher: The teacher played, not the student.
-            learned_online: The student's weights had learned online: weaning reads their return.
+            played: Clocks of the weights that played. Weaning reads the return of weights that had
+                learned online.
 
         Returns:
             The progress after it.
         """
-        if of_teacher:
-            return self._change(teacher_return=mean_return)
         with self._lock:
             self._progress = self._weaned(
                 dataclasses.replace(
                     self._progress,
                     student_return=mean_return,
-                    online_return=mean_return if learned_online else self._progress.online_return,
+                    online_return=mean_return
+                    if played.online_updates > 0
+                    else self._progress.online_return,
                     evaluations=self._progress.evaluations + 1,
+                    evaluated_updates=played.learner_updates,
                 )
             )
             return self._progress

@@ -21,12 +21,16 @@ class Snapshot:
         version: At least 1; grows with the run's updates.
         params: Host copy (numpy leaves).
         progress: Clocks at that moment.
+        seconds: Wall-clock seconds of all sessions of the run at that moment.
+        sessions: Of the learners that have offered these very weights, the present one last.
         final: No later weights will be evaluated.
     """
 
     version: int
     params: Params
     progress: Progress
+    seconds: float = 0.0
+    sessions: tuple[str, ...] = ()
     final: bool = False
 
 
@@ -37,9 +41,21 @@ class Offer:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._encoded: bytes = b""
+        self._handed_out = 0
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Replace what is on offer."""
+    @property
+    def handed_out(self) -> int:
+        """Version whose bytes were given last, 0 before the first."""
+        return self._handed_out
+
+    @property
+    def version(self) -> int:
+        """Version on offer, 0 for none."""
+        with self._lock:
+            return self._snapshot.version if self._snapshot is not None else 0
+
+    def publish(self, snapshot: Snapshot | None) -> None:
+        """Replace what is on offer; None offers nothing from now on."""
         with self._lock:
             self._snapshot, self._encoded = snapshot, b""
 
@@ -50,4 +66,5 @@ class Offer:
                 return self._snapshot, b""
             if not self._encoded:
                 self._encoded = params_to_bytes(self._snapshot.params)
+            self._handed_out = self._snapshot.version
             return self._snapshot, self._encoded

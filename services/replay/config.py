@@ -22,6 +22,8 @@ class ReplayConfig:
         checkpoint_root: Folder for Reverb's own, uncommitted checkpoints; emptied at the start.
         teacher_capacity: Items the teacher's table holds before the oldest goes.
         student_capacity: Items the student's table holds before the oldest goes.
+        teacher_steps: Items that the teacher's table takes over the whole run, at least its minimum
+            size; who writes more waits. None for no bound.
         min_teacher_size: Items in the teacher's table before it may be sampled.
         min_student_size: Items in the student's table before it may be sampled. A table that is
             first filled from recorded data needs at least as many as that data has: the ratio
@@ -42,6 +44,7 @@ class ReplayConfig:
     checkpoint_root: Path
     teacher_capacity: int = 1_000_000
     student_capacity: int = 1_000_000
+    teacher_steps: int | None = None
     min_teacher_size: int = 1
     min_student_size: int = 20_000
     samples_per_insert: float = 8.0
@@ -55,6 +58,11 @@ class ReplayConfig:
         """Check ranges and what must fit together."""
         _check_size("teacher", self.min_teacher_size, self.teacher_capacity)
         _check_size("student", self.min_student_size, self.student_capacity)
+        if self.teacher_steps is not None and self.teacher_steps < self.min_teacher_size:
+            raise ValueError(
+                f"teacher_steps is {self.teacher_steps}; below min_teacher_size "
+                f"{self.min_teacher_size} the table would never be sampled"
+            )
         if not self.samples_per_insert > 0:
             raise ValueError(f"samples_per_insert is {self.samples_per_insert}; it must be above 0")
         if not 0 <= self.student_priority_exponent < math.inf:

@@ -12,6 +12,7 @@ kept to this machine all the same (`loopback_guard`); opened, it must stay insid
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import reverb
@@ -20,12 +21,15 @@ from services.replay.checkpoint import check_checkpoint, empty_checkpoint_root
 from services.replay.config import ReplayConfig
 from services.replay.connection import check_signature, server_info
 from services.replay.loopback_guard import LoopbackGuard
+from services.replay.table_names import TEACHER_TABLE
 from services.replay.tables import build_tables
 from services.shared.addresses import check_port_is_free, free_port
 from services.shared.errors import UserError
 from services.shared.security.credentials import is_loopback
 
 _INFO_TIMEOUT_SECONDS = 60.0
+_BOUNDS = ("samples_per_insert", "upper error bound")
+"""The settings in which a table that takes everything differs from one that is bounded."""
 _WARNING = (
     "without encryption or authentication: anybody who reaches it can read and write the tables; "
     "keep it inside your network, or set --host 127.0.0.1 to keep it to this machine "
@@ -119,8 +123,9 @@ class ReplayServer:
         for wanted in (table.info for table in build_tables(self._config)):
             table = found[wanted.name]
             check_signature(wanted.name, table.signature, self._config.layout)
+            passed_over = _BOUNDS if _takes_everything(table) else ()
             for setting, value in _settings(wanted).items():
-                if _settings(table)[setting] != value:
+                if setting not in passed_over and _settings(table)[setting] != value:
                     raise UserError(
                         f"replay checkpoint {self._config.restore_from} was made with {setting} "
                         f"{_settings(table)[setting]:g} in table {wanted.name!r}, now it is "
@@ -153,6 +158,12 @@ def _guard(host: str, port: int) -> LoopbackGuard | None:
             _WARNING,
         )
         return None
+
+
+def _takes_everything(info: Any) -> bool:
+    """Whether it is a teacher's table of a version that did not bound it, which may be used on."""
+    unbounded = bool(info.rate_limiter_info.max_diff == sys.float_info.max)
+    return unbounded and info.name == TEACHER_TABLE
 
 
 def _settings(info: Any) -> dict[str, float]:

@@ -1,13 +1,14 @@
 """The two tables of replay: the teacher's data and the student's own.
 
-Both drop their oldest item when full. The teacher's is filled before it is learned from, is sampled
-uniformly and may be read without limit. The student's is sampled uniformly or by priority, and
-holds the replay ratio, so that a result does not depend on how fast actors and learner happened to
-be.
+Both drop their oldest item when full. The teacher's is filled before it is learned from, with as
+many steps as were asked for and no more, is sampled uniformly and may be read without limit. The
+student's is sampled uniformly or by priority, and holds the replay ratio, so that a result does not
+depend on how fast actors and learner happened to be.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import reverb
@@ -16,6 +17,10 @@ import tensorflow as tf
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+
+_INSERT_WEIGHT = 2.0**50
+"""What an insert counts in the teacher's table, where a sample counts 1: samples without number do
+not make room for another insert."""
 
 
 def build_tables(config: ReplayConfig) -> list[Any]:
@@ -26,7 +31,7 @@ def build_tables(config: ReplayConfig) -> list[Any]:
             config.teacher_capacity,
             config.layout,
             sampler=reverb.selectors.Uniform(),
-            rate_limiter=reverb.rate_limiters.MinSize(config.min_teacher_size),
+            rate_limiter=teacher_rate_limiter(config),
         ),
         _fifo_table(
             STUDENT_TABLE,
@@ -36,6 +41,29 @@ def build_tables(config: ReplayConfig) -> list[Any]:
             rate_limiter=student_rate_limiter(config),
         ),
     ]
+
+
+def teacher_rate_limiter(config: ReplayConfig) -> Any:
+    """The limiter that ends the filling of the teacher's table.
+
+    Actors hear a second later that the table is full, and the teacher plays a thousand steps in
+    that time. So the table itself takes `teacher_steps` items over the whole run, whoever writes
+    them: with I items ever inserted, S ever sampled and w = `_INSERT_WEIGHT`, another insert waits
+    unless
+
+        (I + 1) * w - S <= teacher_steps * w,
+
+    which is I < teacher_steps, since S stays far below w. Sampling never waits beyond the minimum
+    size.
+    """
+    if config.teacher_steps is None:
+        return reverb.rate_limiters.MinSize(config.min_teacher_size)
+    return reverb.rate_limiters.RateLimiter(
+        samples_per_insert=_INSERT_WEIGHT,
+        min_size_to_sample=config.min_teacher_size,
+        min_diff=-sys.float_info.max,
+        max_diff=config.teacher_steps * _INSERT_WEIGHT,
+    )
 
 
 def student_rate_limiter(config: ReplayConfig) -> Any:

@@ -84,8 +84,8 @@ def test_a_student_learns_from_recorded_play(
     assert len(config["teacher"]["data_fingerprint"]) == 64
     summary = json.loads((run.folder / "report" / "summary.json").read_text())
     assert summary["finished"] is True
-    assert summary["teacher_steps"] == transitions
-    assert summary["offline_updates"] == 300
+    assert summary["last_evaluation"]["teacher_steps"] == transitions
+    assert summary["last_evaluation"]["offline_updates"] == 300
     # Random play with the right labels teaches: +1 is perfect play, -0.6 that of chance.
     assert summary["student_return"] > 0
     assert run.err == ""
@@ -111,5 +111,5 @@ def test_a_run_goes_on_after_a_death_in_the_middle_of_the_import(
     assert run.wait() == 0, run.err
     assert f"the teacher's table holds {transitions} transitions" in run.log("importer")
     summary = json.loads((run.folder / "report" / "summary.json").read_text())
-    assert summary["teacher_steps"] == transitions
+    assert summary["last_evaluation"]["teacher_steps"] == transitions
     assert summary["finished"] is True

@@ -170,12 +170,14 @@ def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> N
     assert run.wait() in (0, 130)
     run.wait_until_alone()
     updates = newest(run).record.progress.learner_updates
-    saved = f"{updates:,} updates are saved, and the same command resumes {run.folder}"
-    assert run.out.splitlines()[-1] == f"stopped; {saved}"
+    last = run.out.splitlines()[-1]
+    assert last.startswith(f"stopped; saved in the newest checkpoint, after {updates:,} updates: ")
+    assert last.endswith(f"The same command resumes {run.folder}")
     assert run.err == ""
     committed = newest(run)
-    assert committed.number > before.number
-    assert committed.record.seconds > before.record.seconds
+    # The signal may come while the commit before is being finished: then there is no more to keep.
+    assert committed.number >= before.number
+    assert committed.record.seconds >= before.record.seconds
     assert_not_behind(committed.record.progress, before)
 
     run.start()
@@ -194,9 +196,9 @@ def assert_reported(run: CatchRun) -> None:
     assert summary["teacher_normalised_score"] >= 0.8
     assert summary["student_return"] >= 0.68
     assert summary["finished"] is True
-    assert summary["offline_updates"] == OFFLINE_UPDATES
+    assert summary["last_evaluation"]["offline_updates"] == OFFLINE_UPDATES
     # The students' decisions have passed the weaning's end.
-    assert summary["weaning_weight"] == 0.0
+    assert summary["last_evaluation"]["weaning_weight"] == 0.0
 
     assert (report / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert (report / "student.gif").read_bytes().startswith(b"GIF8")

@@ -34,5 +34,6 @@ def test_tabula_rasa_starts_no_teacher(
     run.wait_until_alone()
     assert run.roles == {"replay", "learner", "evaluator", "actor"}
     summary = json.loads((run.folder / "report" / "summary.json").read_text())
-    assert (summary["offline_updates"], summary["teacher_steps"]) == (0, 0)
-    assert summary["online_updates"] == (600 - 200) // 4
+    done = summary["last_evaluation"]
+    assert (done["offline_updates"], done["teacher_steps"]) == (0, 0)
+    assert done["online_updates"] == (600 - 200) // 4

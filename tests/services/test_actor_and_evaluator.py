@@ -285,7 +285,9 @@ def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: P
         run.session = "second"
         with serving(run, port=int(address.rpartition(":")[2])):
             wait_until(lambda: len(run.reports) == 2)
-    assert [report.weights_version for report in run.reports] == [7, 7]
+    # Each result says whose weights it is of.
+    told = [(report.weights_version, report.session) for report in run.reports]
+    assert told == [(7, "first"), (7, "second")]
 
 
 class BusyOffer(Offer):

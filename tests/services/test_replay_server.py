@@ -316,3 +316,60 @@ def test_closing_a_reader_ends_its_own_wait_and_no_other(tmp_path: Path) -> None
     kept.close()
     assert waiting() == 0
     server.stop()
+
+
+def bounded(tmp_path: Path, teacher_steps: int) -> ReplayConfig:
+    return dataclasses.replace(config(tmp_path), teacher_steps=teacher_steps)
+
+
+def test_the_teachers_table_takes_as_many_steps_as_were_asked_for_whoever_writes(
+    tmp_path: Path,
+) -> None:
+    server = started(bounded(tmp_path, 100))
+    stop = threading.Event()
+    stopped: list[int] = []
+
+    def write_without_end() -> None:
+        writer = make_writer(server, TEACHER_TABLE, stop)
+        try:
+            for number in range(10_000):
+                writer.append(0, step(number))
+        except WriterStopped:
+            stopped.append(number)
+        writer.close()
+
+    writers = [threading.Thread(target=write_without_end, daemon=True) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    wait_until(lambda: table_counts(server.address)[TEACHER_TABLE].inserted >= 100)
+    time.sleep(1.0)
+    full = table_counts(server.address)[TEACHER_TABLE]
+    assert (full.inserted, full.size, full.takes_inserts) == (100, 100, False)
+    # A checkpoint is written while they wait, and reading neither waits nor makes room.
+    link_checkpoint(checkpoint_replay(server.address), tmp_path / "commit")
+    reader = ReplayReader(server.address, LAYOUT, 0.99, 32)
+    for _ in range(50):
+        reader.sample(TEACHER_TABLE, PATIENCE_SECONDS)
+    reader.close()
+    assert table_counts(server.address)[TEACHER_TABLE].inserted == 100
+    stop.set()
+    for writer in writers:
+        writer.join(PATIENCE_SECONDS)
+    assert len(stopped) == 3
+    server.stop()
+    # What is restored is as full as it was.
+    restored = started(
+        dataclasses.replace(bounded(tmp_path, 100), restore_from=tmp_path / "commit")
+    )
+    assert table_counts(restored.address)[TEACHER_TABLE].inserted == 100
+    assert not table_counts(restored.address)[TEACHER_TABLE].takes_inserts
+    restored.stop()
+
+
+def test_a_teachers_table_of_a_version_that_did_not_bound_it_is_used_on(
+    tmp_path: Path, commit: Path
+) -> None:
+    restored = started(dataclasses.replace(bounded(tmp_path, 20), restore_from=commit))
+    counts = table_counts(restored.address)[TEACHER_TABLE]
+    assert counts.inserted == 30 and counts.gives_samples
+    restored.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -44,6 +45,7 @@ class OnlineRun:
             random_return=0.0,
             teacher_return=2.0,
             student_return=1.0,
+            evaluated_updates=120,
             stage=Stage.ONLINE,
             actor_steps=500,
             weaning_weight=0.5,
@@ -54,6 +56,7 @@ class OnlineRun:
             progress=progress_to_proto(self.progress),
             actor_steps_target=1000,
             updates_per_second=7.0,
+            saved=progress_to_proto(dataclasses.replace(self.progress, online_updates=123)),
         )
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:
@@ -90,7 +93,7 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
     assert (found["lives"], found["stage"], found["updates_per_second"]) == (True, "online", 7.0)
     assert found["phases"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
     assert found["scores"]["normalised_score"] == 0.5
-    assert found["checkpoint"]["number"] == 3
+    assert (found["checkpoint"]["number"], found["checkpoint"]["updates"]) == (3, 123)
     assert len(found["actors"]) == 1 and found["actors"][0]["steps_per_second"] == 0.0
     # The learner, asked at its address and on its page, the actor, and one that nobody has.
     assert [(role["name"], role["lives"]) for role in found["roles"]] == [
@@ -100,6 +103,8 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
     ]
     assert text.count("learner lives") == 1
     assert "online" in text and "500 / 1,000 steps" in text and "lambda 0.50" in text
+    assert "at the last evaluation, after 120 updates" in text
+    assert "newest checkpoint 3, after 123 updates" in text
 
 
 @pytest.mark.usefixtures("own_signals")

@@ -56,7 +56,13 @@ CLIENT_FACES = {
         "control_client",
         "item_layout",
     },
-    "learner": {"weight_client", "progress_client", "codec", "evaluation_records"},
+    "learner": {
+        "weight_client",
+        "progress_client",
+        "codec",
+        "evaluation_records",
+        "checkpoint_records",
+    },
 }
 
 WHOLE_SERVICE_USERS = {"launcher", "bench", "cli"}

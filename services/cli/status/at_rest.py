@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from rrl_agents.types import Progress
-from services.cli.status.facts import Checkpoint, Phase, RunStatus, make_scores
+from services.cli.status.facts import Checkpoint, Phase, RunStatus, Scores, make_scores
 from services.launcher.progress_display import stage_name
-from services.learner.checkpointing import Commit, newest_commit
+from services.learner.checkpoint_records import Commit, newest_commit
 from services.learner.evaluation_desk import EVALUATIONS_FILE
 from services.learner.evaluation_records import current_records, read_records
 from services.shared.run_config import read_config
@@ -39,9 +39,7 @@ def status_at_rest(run: Path, note: str) -> RunStatus:
         phases=_phases(progress, config),
         seconds_at_work=commit.record.seconds,
         weaning_weight=progress.weaning_weight,
-        scores=make_scores(
-            _student_return(run, progress), progress.teacher_return, progress.random_return
-        ),
+        scores=_scores(run, progress),
         checkpoint=_checkpoint(commit),
     )
 
@@ -61,13 +59,22 @@ def _phases(progress: Progress, config: dict[str, Any]) -> tuple[Phase, ...]:
     )
 
 
-def _student_return(run: Path, progress: Progress) -> float | None:
-    """The newest evaluation's, which may have come after the checkpoint."""
+def _scores(run: Path, progress: Progress) -> Scores:
+    """The student's is of the newest evaluation, which may have come after the checkpoint."""
     records = current_records(read_records(run / EVALUATIONS_FILE))
     played = [record for record in records if record.player == "student"]
-    return fmean(played[-1].episode_returns) if played else progress.student_return
+    student, updates = progress.student_return, progress.evaluated_updates
+    if played:
+        student, updates = fmean(played[-1].episode_returns), played[-1].learner_updates
+    return make_scores(
+        student, progress.teacher_return, progress.random_return, student_updates=updates
+    )
 
 
 def _checkpoint(commit: Commit) -> Checkpoint:
     age = max(time.time() - commit.written_at, 0.0)
-    return Checkpoint(number=commit.number, age_seconds=age)
+    return Checkpoint(
+        number=commit.number,
+        age_seconds=age,
+        updates=commit.record.progress.learner_updates,
+    )

@@ -83,8 +83,14 @@ def _with_answer(status: RunStatus, before: Look, answer: LearnerAnswer, after: 
         updates_per_second=answer.updates_per_second,
         weaning_weight=progress.weaning_weight,
         scores=make_scores(
-            progress.student_return, progress.teacher_return, progress.random_return
+            progress.student_return,
+            progress.teacher_return,
+            progress.random_return,
+            student_updates=progress.evaluated_updates,
         ),
+        checkpoint=None
+        if status.checkpoint is None
+        else dataclasses.replace(status.checkpoint, updates=answer.saved_updates),
         losses=answer.losses,
     )
 

@@ -31,12 +31,14 @@ class Scores:
 
     Attributes:
         student_return: Of the student's newest evaluation.
+        student_updates: Updates behind the weights that were evaluated then.
         teacher_return: Of the teacher.
         random_return: Of random play.
         normalised_score: The student's between random play, 0, and the teacher, 1.
     """
 
     student_return: float | None = None
+    student_updates: int | None = None
     teacher_return: float | None = None
     random_return: float | None = None
     normalised_score: float | None = None
@@ -127,12 +129,14 @@ class Checkpoint:
     Attributes:
         number: 1, 2, 3 …
         age_seconds: Since it was written.
+        updates: That it holds; None where nobody knows.
         failed: Checkpoints that could not be written since the learner began; None where nobody
             knows.
     """
 
     number: int
     age_seconds: float
+    updates: int | None = None
     failed: int | None = None
 
 
@@ -196,10 +200,17 @@ class RunStatus:
     roles: tuple[Role, ...] = ()
 
 
-def make_scores(student: float | None, teacher: float | None, random: float | None) -> Scores:
+def make_scores(
+    student: float | None,
+    teacher: float | None,
+    random: float | None,
+    *,
+    student_updates: int | None = None,
+) -> Scores:
     """Returns, and the student's on the scale of the others where that has a meaning."""
     return Scores(
         student_return=student,
+        student_updates=student_updates,
         teacher_return=teacher,
         random_return=random,
         normalised_score=score_if_known(student, random, teacher),

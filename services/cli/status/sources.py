@@ -52,6 +52,7 @@ class LearnerAnswer:
         updates_per_second: Over the last stretch.
         losses: Mean of each term over it, by name.
         seconds: Of all sessions so far.
+        saved_updates: Updates that the newest checkpoint holds; None before the first.
     """
 
     progress: Progress
@@ -59,6 +60,7 @@ class LearnerAnswer:
     updates_per_second: float
     losses: Mapping[str, float]
     seconds: float
+    saved_updates: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,9 @@ def _ask(address: str, peers: ClientSecurity) -> LearnerAnswer | None:
                 updates_per_second=answer.updates_per_second,
                 losses=dict(answer.losses),
                 seconds=answer.seconds,
+                saved_updates=answer.saved.offline_updates + answer.saved.online_updates
+                if answer.HasField("saved")
+                else None,
             )
         except (LearnerUnavailable, ValueError):
             return None

@@ -44,7 +44,9 @@ def _parts(status: RunStatus) -> Iterator[RenderableType]:
         yield Text(_teacher(status.teacher))
     if status.checkpoint is not None:
         failed = status.checkpoint.failed
-        told = f"checkpoint {status.checkpoint.number}, "
+        told = f"newest checkpoint {status.checkpoint.number}, "
+        if status.checkpoint.updates is not None:
+            told += f"after {status.checkpoint.updates:,} updates, "
         told += f"{format_duration(status.checkpoint.age_seconds)} old"
         yield Text.assemble(told, (f", {failed} failed", "bold red") if failed else "")
     if status.actors:
@@ -100,6 +102,8 @@ def _learning(status: RunStatus) -> Iterator[str]:
     if scores.student_return is not None:
         share = scores.normalised_score
         told = f" (teacher-normalised {share:.2f})" if share is not None else ""
+        if scores.student_updates is not None:
+            told += f" at the last evaluation, after {scores.student_updates:,} updates"
         facts.append(f"student {scores.student_return:.2f}{told}")
     if scores.teacher_return is not None:
         facts.append(f"teacher {scores.teacher_return:.2f}")

@@ -3,14 +3,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
+from rrl_agents.types import Progress, Stage
 from services.cli.report import report as report_command
 from services.evaluator.baseline import read_baseline
 from services.evaluator.report import export_baseline, write_report
+from services.learner.checkpointing import RunRecord, write_commit
 from services.learner.evaluation_records import EvaluationRecord, append_record, read_records
 from services.shared.errors import UserError
 
@@ -37,15 +40,73 @@ def test_the_summary_holds_hand_worked_numbers(make_run: MakeRun) -> None:
         "random_return": -20.0,
         "teacher_normalised_score": 0.75,  # (-8 + 20) / (-4 + 20)
         "epsilon": 0.001,
-        "frames": 1_600,  # 400 steps of 4 frames
-        "actor_steps": 400,
-        "teacher_steps": 500,
-        "offline_updates": 1_000,
-        "online_updates": 100,
-        "weaning_weight": 0.25,
-        "wall_seconds": 460.0,
+        "last_evaluation": {
+            "as_of": "at the last evaluation, after 1,100 updates",
+            "learner_updates": 1_100,
+            "offline_updates": 1_000,
+            "online_updates": 100,
+            "teacher_steps": 500,
+            "actor_steps": 400,
+            "frames": 1_600,  # 400 steps of 4 frames
+            "weaning_weight": 0.25,
+            "wall_seconds": 460.0,
+        },
+        "newest_checkpoint": None,
+        "beyond_budgets": [],
         "baseline": None,
     }
+
+
+def save(run: Path, **progress: Any) -> None:
+    """A checkpoint, which holds more than was evaluated."""
+    record = RunRecord(
+        progress=Progress(
+            random_return=-20.0, stage=Stage.ONLINE, offline_updates=1_000, **progress
+        ),
+        seconds=500.0,
+    )
+    write_commit(run, {"x": 1.0}, record, number=1, keep=())
+
+
+def test_what_a_stopped_run_has_done_is_told_beside_what_was_evaluated(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(finished=False)
+    save(run, online_updates=293, teacher_steps=500, actor_steps=1_172, weaning_weight=0.25)
+    report_command(run)
+    summary = json.loads((run / "report/summary.json").read_text())
+    assert summary["last_evaluation"]["online_updates"] == 100
+    saved = summary["newest_checkpoint"]
+    assert (saved["learner_updates"], saved["actor_steps"], saved["frames"]) == (
+        1_293,
+        1_172,
+        4_688,
+    )
+    out = capsys.readouterr().out
+    assert "at the last evaluation, after 1,100 updates: 1,000 offline and 100 online" in out
+    assert (
+        "in the newest checkpoint, after 1,293 updates: 1,000 offline and 293 online updates, "
+        "500 teacher steps, 1,172 student steps, 8 min 20 s at work" in out
+    )
+    text = (run / "report/README.md").read_text()
+    assert "newest evaluation, after 1,100 updates (the run is not finished)" in text
+    assert "| the student's own steps | 400 | 1,172 |" in text
+    assert "| time at work | 7 min 40 s | 8 min 20 s |" in text
+
+
+def test_what_goes_beyond_a_budget_is_said(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run()
+    config = unseal((run / "config.json").read_text())
+    config["budgets"] = {"teacher_steps": 499, "online_steps": 400}
+    (run / "config.json").write_text(seal(config))
+    save(run, online_updates=100, teacher_steps=500, actor_steps=476)
+    report_command(run)
+    told = ["400 student steps asked, 476 played", "499 teacher steps asked, 500 collected"]
+    out, text = capsys.readouterr().out, (run / "report/README.md").read_text()
+    for line in told:
+        assert line in out and line in text
 
 
 def test_the_learning_curve_is_a_png_with_lines_for_student_teacher_and_random(
@@ -189,7 +250,7 @@ def test_an_environment_of_one_game_is_named_by_itself(make_run: MakeRun) -> Non
     (run / "config.json").write_text(seal(config))
     summary = write_report(run)
     assert summary.game == "catch"
-    assert summary.frames == 400
+    assert summary.last_evaluation.frames == 400
 
 
 def test_a_baseline_may_spell_the_game_in_its_own_way(make_run: MakeRun, tmp_path: Path) -> None:

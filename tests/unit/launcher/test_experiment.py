@@ -148,13 +148,20 @@ def test_roles_are_told_the_same(catch_teacher: Path, tmp_path: Path) -> None:
 
 def test_shards_share_tables_and_threshold(catch_teacher: Path, tmp_path: Path) -> None:
     experiment = resolve(
-        config(catch_teacher, replay_shards=2, num_actors=3, replay_capacity=100_001)
+        config(
+            catch_teacher,
+            replay_shards=2,
+            num_actors=3,
+            replay_capacity=100_001,
+            teacher_steps=601,
+        )
     )
     shards = [experiment.replay_config(tmp_path, port=0, shard=index) for index in (0, 1)]
     for shard in shards:
         # Half of 100,001 and of 20,000, rounded up; the ratio is of each shard's own items.
         assert (shard.student_capacity, shard.teacher_capacity) == (50_001, 50_001)
         assert (shard.min_student_size, shard.samples_per_insert) == (10_000, 8.0)
+        assert shard.teacher_steps == 301
     assert shards[0].checkpoint_root != shards[1].checkpoint_root
     with pytest.raises(UserError, match=r"no replay shard 2: the run has 2"):
         experiment.replay_config(tmp_path, port=0, shard=2)
@@ -182,6 +189,10 @@ def test_a_teacher_service_runs_only_where_it_is_asked(catch_teacher: Path) -> N
     unused = resolve(dataclasses.replace(plain, teacher_steps=10))
     assert not unused.uses_teacher
     assert unused.targets.teacher_steps == 0
+    actor = unused.actor_config(
+        0, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
+    )
+    assert not actor.teacher_plays
 
 
 def test_what_is_shown_before_a_run_names_teacher_and_game(catch_teacher: Path) -> None:

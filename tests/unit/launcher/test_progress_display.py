@@ -41,13 +41,12 @@ def test_a_plain_line_holds_phase_rate_time_left_lambda_and_scores() -> None:
         answer(Stage.STAGE_ONLINE, actor_steps=1_000, student_return=-12.0, evaluations=1)
     )
     clock.seconds = 10.0
-    display.update(
-        answer(Stage.STAGE_ONLINE, actor_steps=2_000, student_return=-12.0, evaluations=1)
-    )
+    evaluated = {"student_return": -12.0, "evaluations": 1, "evaluated_updates": 2_500}
+    display.update(answer(Stage.STAGE_ONLINE, actor_steps=2_000, **evaluated))
     # 1,000 steps in 10 s; the 2,000 left take 20 s; (-12 + 20) / (-4 + 20) = 0.5.
     assert stream.getvalue().splitlines()[-1] == (
         "online 2,000/4,000 steps (50%) | 100.0 steps/s, 20 s left | lambda 0.50 | "
-        "student -12.00 (teacher-normalised 0.50), teacher -4.00, random -20.00"
+        "student -12.00 (teacher-normalised 0.50) after 2,500 updates, teacher -4.00, random -20.00"
     )
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
+import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
+from services.learner.checkpoint_records import DueWeights
 from services.learner.checkpointing import (
     Commit,
     RunRecord,
@@ -24,6 +27,7 @@ from services.learner.checkpointing import (
     commits_folder,
     newest_commit,
     next_number,
+    restore_due,
     restore_state,
     write_commit,
 )
@@ -185,6 +189,59 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     commit = write_commit(tmp_path, state(1, units=4), record(), number=1, keep=())
     with pytest.raises(UserError, match="does not fit this experiment"):
         restore_state(commit, state(1, units=5))
+
+
+DUE = DueWeights(
+    version=6,
+    progress=Progress(random_return=-0.6, stage=Stage.ONLINE, offline_updates=4, online_updates=1),
+    seconds=11.0,
+    final=False,
+    sessions=("one", "two"),
+)
+
+
+def with_due_weights(run: Path, updates: int) -> Commit:
+    """A commit with one evaluation that had not come back."""
+    noted = dataclasses.replace(record(updates), due=(DUE,), evaluation_lines=3)
+    return write_commit(
+        run, state(1), noted, next_number(run), keep=[1], due={6: state(seed=5).params}
+    )
+
+
+def test_a_commit_brings_back_the_weights_whose_evaluation_had_not_come_back(
+    tmp_path: Path,
+) -> None:
+    with_due_weights(tmp_path, 7)
+    commit = newest_commit(tmp_path)
+    assert commit is not None and commit.record.due == (DUE,)
+    assert commit.record.evaluation_lines == 3
+    assert_equal_states(restore_due(commit), {6: state(seed=5).params})
+
+
+def test_a_commit_of_a_version_that_noted_no_evaluations_says_so(tmp_path: Path) -> None:
+    file = written(tmp_path, record(7)).path / "record.json"
+    content = unseal(file.read_text())
+    for name in ("evaluation_lines", "due_digests"):
+        del content[name]
+    del content["progress"]["evaluated_updates"]
+    file.write_text(seal(content))
+    shutil.rmtree(file.parent / "due")
+    commit = newest_commit(tmp_path)
+    assert commit is not None and commit.record == record(7)
+    assert commit.record.due is None and restore_due(commit) == {}
+
+
+def test_due_weights_of_which_a_byte_has_changed_take_all_back_to_the_commit_before(
+    tmp_path: Path,
+) -> None:
+    written(tmp_path, record(7))
+    damaged = with_due_weights(tmp_path, 8)
+    (file,) = (damaged.path / "due").iterdir()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    commit = newest_commit(tmp_path)
+    assert commit is not None and commit.record == record(7)
 
 
 def test_the_record_is_readable_json(tmp_path: Path) -> None:

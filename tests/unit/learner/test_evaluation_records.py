@@ -13,6 +13,7 @@ from services.learner.evaluation_records import (
     STAGES,
     EvaluationRecord,
     append_record,
+    count_lines,
     current_records,
     decode_record,
     encode_record,
@@ -163,6 +164,21 @@ def test_records_of_a_stretch_that_was_lost_and_played_again_do_not_count_twice(
     # The run went back to a checkpoint before `lost` and evaluated a little earlier.
     again = record_at(online_updates=800, actor_steps=3_600)
     assert current_records([teacher, first, lost, again]) == (teacher, first, again)
+
+
+@pytest.mark.parametrize("steps", [3_990, 4_000, 4_010])
+def test_weights_that_were_reached_twice_count_once_however_many_steps_it_took(steps: int) -> None:
+    first, again = record_at(actor_steps=4_000), record_at(actor_steps=steps, epsilon=0.5)
+    assert current_records([first, again]) == (again,)
+
+
+def test_lines_are_counted_whatever_they_hold_but_for_one_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.jsonl"
+    assert count_lines(path) == 0
+    append_record(path, RECORD)
+    with path.open("ab") as file:
+        file.write(b"garbage\nand a begin")
+    assert count_lines(path) == 2
 
 
 def test_the_final_evaluation_keeps_the_one_before_it_of_the_same_weights() -> None:

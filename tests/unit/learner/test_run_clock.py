@@ -14,6 +14,11 @@ def clock() -> RunClock:
     )
 
 
+PRETRAINED = Progress(random_return=0.0, offline_updates=4)
+PLAYING = Progress(random_return=0.0, offline_updates=4, online_updates=3)
+"""Clocks of weights that have not, and that have, learned online."""
+
+
 def test_updates_count_in_the_phase_they_are_made_in() -> None:
     run = clock()
     run.enter(Stage.OFFLINE)
@@ -29,28 +34,28 @@ def test_an_evaluation_weans_the_student_by_what_it_has_reached() -> None:
     run = clock()
     run.enter(Stage.ONLINE)
     assert run.progress.weaning_weight == 1.0
-    after = run.take_return(4.0, of_teacher=False, learned_online=True)
+    after = run.take_return(4.0, PLAYING)
     # 1 - (4 - 0) / (10 - 0)
     assert after.weaning_weight == pytest.approx(0.6)
-    assert (after.student_return, after.evaluations) == (4.0, 1)
+    assert (after.student_return, after.evaluations, after.evaluated_updates) == (4.0, 1, 7)
 
 
 def test_how_well_the_offline_phase_went_does_not_wean() -> None:
     run = clock()
     run.enter(Stage.OFFLINE)
-    run.take_return(12.0, of_teacher=False)
+    run.take_return(12.0, PRETRAINED)
     run.enter(Stage.ONLINE)
     # Better than the teacher, but of weights that have not learned online.
-    assert run.take_return(12.0, of_teacher=False).weaning_weight == 1.0
+    assert run.take_return(12.0, PRETRAINED).weaning_weight == 1.0
     assert run.progress.student_return == 12.0
-    assert run.take_return(5.0, of_teacher=False, learned_online=True).weaning_weight == 0.5
+    assert run.take_return(5.0, PLAYING).weaning_weight == 0.5
 
 
 def test_a_weaned_student_stays_weaned() -> None:
     run = clock()
     run.enter(Stage.ONLINE)
-    assert run.take_return(12.0, of_teacher=False, learned_online=True).weaning_weight == 0.0
-    assert run.take_return(1.0, of_teacher=False, learned_online=True).weaning_weight == 0.0
+    assert run.take_return(12.0, PLAYING).weaning_weight == 0.0
+    assert run.take_return(1.0, PLAYING).weaning_weight == 0.0
 
 
 def test_weaning_ends_with_the_students_steps() -> None:
@@ -64,7 +69,7 @@ def test_weaning_ends_with_the_students_steps() -> None:
 
 def test_the_teachers_own_return_is_no_evaluation_of_the_student() -> None:
     run = RunClock(Progress(random_return=0.0), until_matching_teacher(wean_steps=100))
-    after = run.take_return(8.0, of_teacher=True)
+    after = run.take_teacher_return(8.0)
     assert (after.teacher_return, after.student_return, after.evaluations) == (8.0, None, 0)
 
 

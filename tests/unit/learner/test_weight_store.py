@@ -37,3 +37,15 @@ def test_who_has_others_gets_the_newest_whichever_way_the_versions_lie() -> None
         assert found is not None and found.version == 5
         bias = params_from_bytes(weights)["params"]["Dense_0"]["bias"]
         np.testing.assert_array_equal(bias, np.full(3, 2.0, np.float32))
+
+
+def test_what_was_given_last_is_known_and_an_offer_can_be_taken_back() -> None:
+    offer = Offer()
+    offer.publish(snapshot(3, 1.0))
+    offer.weights_unless(3)
+    assert (offer.version, offer.handed_out) == (3, 0)
+    offer.weights_unless(0)
+    offer.publish(snapshot(5, 2.0))
+    assert (offer.version, offer.handed_out) == (5, 3)
+    offer.publish(None)
+    assert offer.version == 0 and offer.weights_unless(0) == (None, b"")

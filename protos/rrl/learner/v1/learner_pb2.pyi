@@ -95,6 +95,7 @@ class Progress(google.protobuf.message.Message):
     EVALUATIONS_FIELD_NUMBER: builtins.int
     MAX_PRIORITY_FIELD_NUMBER: builtins.int
     ONLINE_RETURN_FIELD_NUMBER: builtins.int
+    EVALUATED_UPDATES_FIELD_NUMBER: builtins.int
     stage: global___Stage.ValueType
     teacher_steps: builtins.int
     """Agent steps the teacher has played into its table."""
@@ -121,6 +122,8 @@ class Progress(google.protobuf.message.Message):
     """Mean return of the newest evaluation of weights that have learned online, what weaning reads;
     absent before the first.
     """
+    evaluated_updates: builtins.int
+    """Updates (of all stages) behind the weights of the newest evaluation; absent before the first."""
     def __init__(
         self,
         *,
@@ -137,9 +140,12 @@ class Progress(google.protobuf.message.Message):
         evaluations: builtins.int = ...,
         max_priority: builtins.float = ...,
         online_return: builtins.float | None = ...,
+        evaluated_updates: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "online_return", b"online_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluations", b"evaluations", "max_priority", b"max_priority", "offline_updates", b"offline_updates", "online_return", b"online_return", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_evaluated_updates", b"_evaluated_updates", "_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "evaluated_updates", b"evaluated_updates", "online_return", b"online_return", "student_return", b"student_return", "teacher_return", b"teacher_return"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_evaluated_updates", b"_evaluated_updates", "_online_return", b"_online_return", "_student_return", b"_student_return", "_teacher_return", b"_teacher_return", "actor_steps", b"actor_steps", "evaluated_updates", b"evaluated_updates", "evaluations", b"evaluations", "max_priority", b"max_priority", "offline_updates", b"offline_updates", "online_return", b"online_return", "online_updates", b"online_updates", "random_return", b"random_return", "stage", b"stage", "student_return", b"student_return", "teacher_return", b"teacher_return", "teacher_steps", b"teacher_steps", "weaning_weight", b"weaning_weight", "weights_version", b"weights_version"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_evaluated_updates", b"_evaluated_updates"]) -> typing.Literal["evaluated_updates"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_online_return", b"_online_return"]) -> typing.Literal["online_return"] | None: ...
     @typing.overload
@@ -292,10 +298,15 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
     EPISODE_RETURNS_FIELD_NUMBER: builtins.int
     EPISODE_STEPS_FIELD_NUMBER: builtins.int
     EPSILON_FIELD_NUMBER: builtins.int
+    SESSION_FIELD_NUMBER: builtins.int
     weights_version: builtins.int
     """Weights that played; 0 when the teacher did."""
     epsilon: builtins.float
     """Probability of a random action while playing."""
+    session: builtins.str
+    """Session of the answer that gave these weights: after a restart, other weights may have the same
+    version. Empty when the teacher played, or where the caller does not say.
+    """
     @property
     def episode_returns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """Undiscounted, unclipped return of each finished episode."""
@@ -311,8 +322,9 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
         episode_returns: collections.abc.Iterable[builtins.float] | None = ...,
         episode_steps: collections.abc.Iterable[builtins.int] | None = ...,
         epsilon: builtins.float = ...,
+        session: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "epsilon", b"epsilon", "weights_version", b"weights_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "epsilon", b"epsilon", "session", b"session", "weights_version", b"weights_version"]) -> None: ...
 
 global___ReportEvaluationRequest = ReportEvaluationRequest
 

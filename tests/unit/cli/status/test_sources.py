@@ -116,7 +116,8 @@ def test_a_run_at_rest_is_told_from_its_newest_checkpoint(tmp_path: Path) -> Non
         ("online", "steps", 120, 220),
     ]
     assert found.scores.student_return == 0.0 and found.scores.normalised_score == 0.25
-    assert found.checkpoint is not None and found.checkpoint.number == 3
+    assert found.checkpoint is not None
+    assert (found.checkpoint.number, found.checkpoint.updates) == (3, 25)
     assert found.note is not None and found.note.startswith("nobody is there")
 
 
@@ -138,7 +139,8 @@ def test_an_evaluation_after_the_checkpoint_counts(tmp_path: Path) -> None:
         final=False,
     )
     append_record(tmp_path / EVALUATIONS_FILE, evaluation)
-    assert status_at_rest(tmp_path, "").scores.student_return == 3.0
+    scores = status_at_rest(tmp_path, "").scores
+    assert (scores.student_return, scores.student_updates) == (3.0, 25)
 
 
 def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,241 @@
+"""What is due after an interruption, and what weaning hears of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rrl_agents.schedules.weaning import until_matching_teacher
+from rrl_agents.types import Progress, Stage
+from services.learner.codec import EvaluationReport
+from services.learner.evaluation_desk import (
+    EVALUATIONS_FILE,
+    DeskNote,
+    EvaluationDesk,
+    UnknownWeights,
+)
+from services.learner.evaluation_records import current_records, read_records
+from services.learner.run_clock import RunClock
+from services.learner.weight_store import Snapshot
+
+START = Progress(random_return=0.0, teacher_return=10.0, stage=Stage.ONLINE)
+
+
+class Session:
+    """A desk and its clock, from the beginning or from what a checkpoint kept of another."""
+
+    def __init__(self, run: Path, name: str, note: DeskNote | None = None) -> None:
+        self.name = name
+        progress = START if note is None else note.progress
+        self.clock = RunClock(progress, until_matching_teacher(wean_steps=1_000))
+        self.clock.restore(progress, 0.0)
+        self.desk = EvaluationDesk(run, self.clock, name)
+        if note is not None:
+            self.desk.resume(note.due, note.lines)
+
+    def ask(self, updates: int, *, final: bool = False) -> None:
+        """Train up to so many updates and have these weights evaluated."""
+        while self.clock.progress.online_updates < updates:
+            self.clock.count_update()
+        if final:
+            self.clock.enter(Stage.FINAL_EVALUATION)
+        self.desk.ask_for(
+            Snapshot(
+                version=updates + 1,
+                params={"params": {"bias": np.full(1, updates, np.float32)}},
+                progress=self.clock.progress,
+                sessions=(self.name,),
+                final=final,
+            )
+        )
+
+    def fetch(self) -> int:
+        """The version that an evaluator without weights gets to play, 0 for none."""
+        snapshot, _ = self.desk.offer.weights_unless(0)
+        return snapshot.version if snapshot is not None else 0
+
+    def report(self, version: int, mean_return: float, session: str = "") -> float:
+        """Hand a result in; gives lambda after it."""
+        report = EvaluationReport(
+            weights_version=version,
+            episode_returns=(mean_return,),
+            episode_steps=(9,),
+            epsilon=0.0,
+            session=session,
+        )
+        return self.desk.take(report).weaning_weight
+
+    @property
+    def weaning(self) -> tuple[float | None, float, int, int | None]:
+        """What weaning reads and says, and of which evaluation."""
+        progress = self.clock.progress
+        return (
+            progress.online_return,
+            progress.weaning_weight,
+            progress.evaluations,
+            progress.evaluated_updates,
+        )
+
+
+def test_nothing_is_due_again_where_nothing_was_due(tmp_path: Path) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(5)
+    # 1 - (4 - 0) / (10 - 0)
+    assert first.report(6, 4.0) == pytest.approx(0.6)
+    note = first.desk.note()
+    assert note.due == ()
+    second = Session(tmp_path, "second", note)
+    assert second.fetch() == 0 and not second.desk.is_waiting
+    assert second.weaning == first.weaning == (4.0, pytest.approx(0.6), 1, 5)
+
+
+def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
+    tmp_path: Path,
+) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(5)
+    assert first.fetch() == 6
+    note = first.desk.note()
+    second = Session(tmp_path, "second", note)
+    # Training goes on meanwhile, as without an interruption: the weights are those of update 5.
+    second.clock.count_update()
+    snapshot, _ = second.desk.offer.weights_unless(0)
+    assert snapshot is not None and snapshot.version == 6
+    np.testing.assert_array_equal(snapshot.params["params"]["bias"], [5.0])
+    assert second.report(6, 4.0) == pytest.approx(0.6)
+    assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)
+    # An evaluator that was restarted after that is given nothing to play again.
+    assert second.fetch() == 0
+    with pytest.raises(UnknownWeights, match="not due"):
+        second.report(6, 9.0)
+
+
+def test_a_result_that_came_after_the_checkpoint_is_taken_from_disk(tmp_path: Path) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(5)
+    note = first.desk.note()
+    first.report(6, 4.0)
+    first.ask(8)
+    first.report(9, 7.0)
+    second = Session(tmp_path, "second", note)
+    # Of weights 9 it knows nothing: it has not made them yet.
+    assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)
+    assert second.fetch() == 0
+    second.ask(8)
+    second.report(9, 6.0)
+    kept = current_records(read_records(tmp_path / EVALUATIONS_FILE))
+    assert [(one.weights_version, one.episode_returns) for one in kept] == [
+        (6, (4.0,)),
+        (9, (6.0,)),
+    ]
+
+
+def test_a_result_of_other_weights_of_the_same_version_is_not_taken_from_disk(
+    tmp_path: Path,
+) -> None:
+    lost = Session(tmp_path, "lost")
+    lost.ask(5)
+    lost.report(6, 9.0)
+    # No checkpoint held that stretch: it is trained again, to other weights.
+    first = Session(tmp_path, "first")
+    first.ask(5)
+    second = Session(tmp_path, "second", first.desk.note())
+    assert second.fetch() == 6
+    assert second.weaning == (None, 1.0, 0, None)
+
+
+def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_path: Path) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(5)
+    assert first.fetch() == 6
+    first.ask(8)
+    note = first.desk.note()
+    assert [one.version for one in note.due] == [6, 9]
+    second = Session(tmp_path, "second", note)
+    assert second.fetch() == 6
+    # What is asked for meanwhile replaces what nobody has begun to play, as it always does.
+    second.ask(11)
+    assert second.fetch() == 6
+    second.report(6, 4.0)
+    assert second.fetch() == 12
+    with pytest.raises(UnknownWeights):
+        second.report(9, 1.0)
+    assert second.report(12, 5.0) == pytest.approx(0.5)
+    assert not second.desk.is_waiting
+
+
+def test_weights_that_nobody_began_to_play_are_replaced_by_newer_ones(tmp_path: Path) -> None:
+    session = Session(tmp_path, "only")
+    session.ask(5)
+    session.ask(8)
+    assert [one.version for one in session.desk.note().due] == [9]
+
+
+def test_an_evaluator_that_outlives_the_learner_may_hand_in_what_it_played(tmp_path: Path) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(5)
+    second = Session(tmp_path, "second", first.desk.note())
+    third = Session(tmp_path, "third", second.desk.note())
+    for session in ("first", "second", "third"):
+        assert session in third.desk.note().due[0].sessions
+    third.report(6, 4.0, session="first")
+    assert third.weaning == (4.0, pytest.approx(0.6), 1, 5)
+
+
+def test_weights_of_a_stretch_that_was_lost_do_not_wean_those_of_the_same_version(
+    tmp_path: Path,
+) -> None:
+    Session(tmp_path, "lost").ask(5)
+    session = Session(tmp_path, "session")
+    session.ask(5)
+    with pytest.raises(UnknownWeights, match="earlier session"):
+        session.report(6, 9.0, session="lost")
+    assert session.weaning == (None, 1.0, 0, None)
+    session.report(6, 4.0, session="session")
+
+
+def test_final_weights_supersede_what_was_being_played(tmp_path: Path) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(5)
+    assert first.fetch() == 6
+    first.ask(8, final=True)
+    second = Session(tmp_path, "second", first.desk.note())
+    assert second.fetch() == 9 and not second.desk.final_is_done
+    second.report(9, 4.0)
+    assert second.desk.final_is_done and not second.desk.is_waiting
+
+
+@pytest.mark.parametrize("noted_before", [True, False])
+def test_a_final_result_that_is_on_disk_ends_the_run(tmp_path: Path, noted_before: bool) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(8, final=True)
+    note = first.desk.note()
+    first.report(9, 4.0)
+    second = Session(tmp_path, "second", note if noted_before else first.desk.note())
+    assert second.desk.final_is_done and second.fetch() == 0
+    assert second.weaning == (4.0, pytest.approx(0.6), 1, 8)
+
+
+def test_a_final_result_ends_a_run_whose_checkpoint_notes_nothing(tmp_path: Path) -> None:
+    first = Session(tmp_path, "first")
+    first.ask(8, final=True)
+    before = first.clock.progress
+    first.report(9, 4.0)
+    clock = RunClock(before, until_matching_teacher(wean_steps=1_000))
+    clock.restore(before, 0.0)
+    desk = EvaluationDesk(tmp_path, clock, "second")
+    assert not desk.final_is_done
+    desk.recall_final()
+    assert desk.final_is_done and clock.progress.online_return == 4.0
+
+
+def test_a_teacher_that_was_played_once_is_not_played_again(tmp_path: Path) -> None:
+    first = Session(tmp_path, "first")
+    first.report(0, 8.0)
+    unknown = dataclasses.replace(START, teacher_return=None)
+    clock = RunClock(unknown, until_matching_teacher(wean_steps=1_000))
+    EvaluationDesk(tmp_path, clock, "second")
+    assert clock.progress.teacher_return == 8.0
