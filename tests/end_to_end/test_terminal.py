@@ -1,4 +1,4 @@
-"""What becomes of a run when its terminal, its reader, its disk, its clock or a role fails it."""
+"""What becomes of a run when its terminal, its reader, its disk or a role fails it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ import pytest
 
 from rrl_agents.types import Stage
 from services.learner.checkpointing import newest_commit
-from tests.support.clock import WallClock
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import CatchRun
@@ -69,26 +68,6 @@ def test_a_run_goes_to_its_report_when_nobody_reads_along(
         assert process.wait(PATIENCE_SECONDS) == 0
     assert finished(run)
     assert json.loads((run / "report" / "summary.json").read_text())["finished"] is True
-
-
-def test_a_run_goes_on_when_the_clock_is_set_back(catch_teacher: Path, tmp_path: Path) -> None:
-    run, clock = tmp_path / "run", WallClock(tmp_path / "clock")
-    period = "--checkpoint-period-seconds=1"
-    words = command(run, catch_teacher, "--online-steps=4000", period)
-    with subprocess.Popen(words, env=clock.environment) as process:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while (first := newest_commit(run)) is None:
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.1)
-        clock.turn("-2h")
-        assert process.wait(PATIENCE_SECONDS) == 0
-    newest = newest_commit(run)
-    assert newest is not None and newest.number > first.number + 1
-    assert finished(run)
-    tables = {path.name for path in run.glob("replay/*/commits/*")} | {
-        path.name for path in run.glob("replay/commits/*")
-    }
-    assert newest.path.name in tables
 
 
 @pytest.fixture
