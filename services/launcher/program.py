@@ -116,8 +116,13 @@ def _begun(
     # on that event there could be interrupted while it holds the event's lock, and never go on.
     threading.Thread(target=pass_on, name="stop", daemon=True).start()
     options = Observing(metrics_port=_port(page) if page is not None else None)
-    with observed(role, options, run=run, index=index) as registry:
-        yield stop, registry
+    try:
+        with observed(role, options, run=run, index=index) as registry:
+            yield stop, registry
+    finally:
+        # The launcher repeats its SIGTERM until a role has ended. Python gives up handlers as it
+        # ends: the signal would take the place of the exit code, which tells whether all is saved.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _port(address: lp.Address) -> int:

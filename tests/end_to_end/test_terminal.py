@@ -126,8 +126,11 @@ def test_ctrl_c_in_the_panel_says_what_is_saved_and_how_to_go_on(
     terminal: Callable[..., tuple[subprocess.Popen[bytes], int]],
 ) -> None:
     run = tmp_path / "run"
-    process, end = terminal(*command(run, catch_teacher, "--online-steps=400000"))
-    read_until(end, b"online")
+    flags = ("--online-steps=400000", "--checkpoint-period-seconds=1")
+    process, end = terminal(*command(run, catch_teacher, *flags))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not updates_of(run):
+        assert os.read(end, 65536) and time.monotonic() < deadline
     os.write(end, b"\x03")
     shown = b""
     # Linux says by an error that nobody has the other end any more.
@@ -137,11 +140,10 @@ def test_ctrl_c_in_the_panel_says_what_is_saved_and_how_to_go_on(
     assert process.wait(PATIENCE_SECONDS) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
     said = "".join(text.splitlines())
-    updates = f"{updates_of(run):,}"
     assert updates_of(run) > 0 and said.count("stopping; ") == 1
-    assert said.endswith(
-        f"stopped; {updates} updates are saved, and the same command resumes {run}"
-    )
+    last = said.rpartition("stopped; saved ")[2]
+    assert f"{updates_of(run):,} updates" in last
+    assert last.endswith(f". The same command resumes {run}")
     assert "Waiting for workers" not in said and "User-requested" not in said
 
 

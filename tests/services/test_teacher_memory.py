@@ -110,7 +110,8 @@ def test_a_stream_takes_two_frames_however_many_it_sends(
     grown = most_while_asked(address, process, [STREAM] * MANY_STREAMS) - before
     frames = 2 * MANY_STREAMS * LARGEST_MESSAGE_BYTES
     queue = BatchingConfig().max_queue_rows * math.prod(SHAPE)
-    assert grown < frames + queue
+    # The allocator keeps some of what is free; a third frame would be half as much again.
+    assert grown < 1.25 * frames + queue
 
 
 def test_greedy_callers_have_it_take_no_more_than_its_settings_allow(
