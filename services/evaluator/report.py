@@ -68,6 +68,11 @@ def write_report(
             f"the mean return of the {missing} is not known; give teacher.mean_return and "
             f"random_return in {run / CONFIG_FILE}, or let the evaluator play the teacher"
         )
+    if teachers and teacher_return is None:
+        # The evaluator played it as it played the student.
+        description = dataclasses.replace(
+            description, teacher_protocol=description.student_protocol
+        )
     beside = _read_baseline_of(description.game, baseline)
     checkpoint = newest_commit(run)
     try:

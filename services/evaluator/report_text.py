@@ -13,7 +13,8 @@ def title(summary: Summary) -> str:
     """Returns the line above the learning curve."""
     score = f"{summary.teacher_normalised_score:.2f}"
     state = "" if summary.finished else ", not finished"
-    return f"{summary.method} on {summary.game}: teacher-normalised score {score}{state}"
+    mixed = " (mixed protocols!)" if summary.mixed_protocols else ""
+    return f"{summary.method} on {summary.game}: teacher-normalised score {score}{mixed}{state}"
 
 
 def caption(
@@ -71,6 +72,7 @@ def readme(description: RunDescription, summary: Summary, *, has_video: bool) ->
         f"{summary.epsilon:g}; 95% interval of the mean {low:.2f} to {high:.2f}.",
         "\n".join(["| player | mean return | teacher-normalised |", "|---|---|---|", *rows]),
         "Teacher-normalised is (return - random) / (teacher - random).",
+        _mixed(summary),
         "## What it took",
         "\n".join(_costs(summary)),
         "\n".join(_asked(description, summary)),
@@ -97,7 +99,18 @@ def outcome_lines(summary: Summary) -> list[str]:
         in_words(summary.last_evaluation),
         *([in_words(summary.newest_checkpoint)] if summary.newest_checkpoint else []),
         *summary.beyond_budgets,
+        *([_mixed(summary)] if summary.mixed_protocols else []),
     ]
+
+
+def _mixed(summary: Summary) -> str:
+    if not summary.mixed_protocols:
+        return ""
+    return (
+        "Scores were measured under different protocols, and do not compare: "
+        f"{'; '.join(summary.mixed_protocols)}. Evaluate both alike (--evaluation.epsilon, the "
+        "environment's settings), or give the teacher's return so measured (--teacher.mean-return)."
+    )
 
 
 def _costs(summary: Summary) -> list[str]:

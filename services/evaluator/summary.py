@@ -12,6 +12,7 @@ from rrl_agents.environments.kinds import task_name
 from rrl_agents.scores import mean_and_interval, normalised_score
 from services.evaluator.baseline import Baseline
 from services.evaluator.run_clocks import Clocks, at_checkpoint, at_evaluation, beyond_budgets
+from services.evaluator.score_protocol import UNITS, ScoreProtocol, differences
 from services.learner.checkpoint_records import RunRecord
 from services.learner.evaluation_records import EvaluationRecord
 from services.shared.errors import UserError
@@ -29,6 +30,8 @@ class RunDescription:
         teacher_return: The teacher's known mean return; None where it is only measured.
         random_return: Mean return of the random policy; None where the config does not say.
         budgets: What the run may spend, by name; whatever the config holds.
+        student_protocol: How the student is evaluated.
+        teacher_protocol: How the known return of the teacher was measured.
     """
 
     method: str
@@ -38,6 +41,13 @@ class RunDescription:
     teacher_return: float | None = None
     random_return: float | None = None
     budgets: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    student_protocol: ScoreProtocol = ScoreProtocol()
+    teacher_protocol: ScoreProtocol = ScoreProtocol()
+
+    @property
+    def mixed_protocols(self) -> list[str]:
+        """Sentences on what was measured otherwise for the teacher than for the student."""
+        return [*differences(self.game, self.teacher_protocol, [self.student_protocol])]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +86,8 @@ class Summary:
             is.
         newest_checkpoint: What the run as a whole has done; None where there is no checkpoint.
         beyond_budgets: Where more was done than was asked for, in words.
+        mixed_protocols: What was measured otherwise for the teacher than for the student, in words;
+            the teacher-normalised score is then no comparison.
         baseline: The run beside it, None without one.
     """
 
@@ -94,6 +106,7 @@ class Summary:
     last_evaluation: Clocks
     newest_checkpoint: Clocks | None = None
     beyond_budgets: tuple[str, ...] = ()
+    mixed_protocols: tuple[str, ...] = ()
     baseline: BaselineOutcome | None = None
 
     @property
@@ -138,7 +151,14 @@ def describe_run(config: Mapping[str, Any]) -> RunDescription:
         teacher_return=_number(teacher, "mean_return"),
         random_return=_number(config, "random_return"),
         budgets={k: v for k, v in _object(config, "budgets").items() if isinstance(v, int)},
+        student_protocol=_protocol(config, "student"),
+        teacher_protocol=_protocol(config, "teacher"),
     )
+
+
+def _protocol(config: Mapping[str, Any], player: str) -> ScoreProtocol:
+    noted = _object(_object(config, "score_protocols"), player)
+    return ScoreProtocol(**{field: _number(noted, field) for field in UNITS})  # type: ignore[arg-type]
 
 
 def summarise(
@@ -184,6 +204,7 @@ def summarise(
         last_evaluation=evaluated,
         newest_checkpoint=saved,
         beyond_budgets=beyond_budgets(saved or evaluated, description.budgets),
+        mixed_protocols=tuple(description.mixed_protocols),
         baseline=None if baseline is None else _outcome(baseline, teacher_return, random_return),
     )
 

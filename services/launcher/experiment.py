@@ -15,6 +15,7 @@ from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import EnvironmentSpec, Progress, Stage
 from services.actor.config import ActorConfig
 from services.evaluator.config import EvaluatorConfig
+from services.evaluator.score_protocol import ScoreProtocol
 from services.launcher.experiment_config import ExperimentConfig
 from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
 from services.learner.stages import StageTargets
@@ -128,10 +129,31 @@ class Experiment:
                 "data_fingerprint": self.data.fingerprint if self.data is not None else None,
             },
             "random_return": self.random_return,
+            "score_protocols": self._score_protocols(),
             "budgets": dataclasses.asdict(self.targets)
             | {"online_steps": self.config.online_steps},
         }
         return json.dumps(content, indent=1)
+
+    def _score_protocols(self) -> dict[str, dict[str, float | None]]:
+        """How the returns are measured that a report puts beside each other."""
+        student = ScoreProtocol(
+            epsilon=self.config.evaluation.epsilon,
+            sticky_actions=self.config.environment.sticky_actions,
+            max_episode_steps=self.spec.max_episode_steps,
+        )
+        protocols = {"student": student}
+        if self.teacher_return is None:
+            # The evaluator plays it as it plays the student.
+            protocols["teacher"] = student
+        elif self.config.teacher.mean_return is None and self.card is not None:
+            score, played = self.card.score, self.card.protocol
+            protocols["teacher"] = ScoreProtocol(
+                epsilon=score.epsilon if score is not None else None,
+                sticky_actions=score.sticky_actions if score is not None else None,
+                max_episode_steps=played.max_episode_steps if played is not None else None,
+            )
+        return {player: dataclasses.asdict(one) for player, one in protocols.items()}
 
     def teacher_config(
         self, *, port: int, metrics_port: int | None, backend: str = "auto"

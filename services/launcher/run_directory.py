@@ -27,6 +27,9 @@ from services.shared.run_config import CONFIG_FILE, read_config, write_config
 _PLACES = ("checkpoint", "checkpoint_number", "data", "data_number", "labels")
 """Of a teacher's settings, where it and its data lie; what they are, their digests say."""
 
+_NOTES = ("score_protocols",)
+"""What follows from the rest, and older runs did not note."""
+
 _OWN_FOLDERS = ("checkpoints", "replay", "metrics")
 _NEW_FILE_SYSTEM = "lost+found"
 
@@ -104,12 +107,13 @@ def _check_same(run: Path, wanted: dict[str, Any]) -> None:
 
 
 def _what_it_is(config: dict[str, Any]) -> dict[str, Any]:
-    """An experiment without the places of its parts: they may have moved."""
+    """An experiment without the places of its parts, which may have moved, and its notes."""
+    content = {name: value for name, value in config.items() if name not in _NOTES}
     teacher = config.get("teacher")
     if not isinstance(teacher, dict):
-        return config
+        return content
     kept = {name: value for name, value in teacher.items() if name not in _PLACES}
-    return {**config, "teacher": kept}
+    return {**content, "teacher": kept}
 
 
 def _differences(found: object, wanted: object, where: str) -> Iterator[str]:

@@ -1,8 +1,4 @@
-"""Whether scores may be compared: were they measured under the same protocol?
-
-A score means nothing without its exploration rate, its sticky actions and the length of its
-episodes. Where the teacher's are others than the students', 1 is not the teacher any more.
-"""
+"""Whether scores may be compared: were they measured under the same protocol?"""
 
 from __future__ import annotations
 
@@ -10,12 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from services.bench.results import EvaluationRow, ReferenceRow, Results
-
-_UNITS = {
-    "epsilon": "epsilon",
-    "sticky_actions": "sticky actions",
-    "max_episode_steps": "steps until an episode is cut off",
-}
+from services.evaluator.score_protocol import UNITS, ScoreProtocol, differences, unknown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,36 +24,27 @@ class ProtocolCheck:
 
 def check_protocols(results: Results) -> ProtocolCheck:
     """Compare the protocols of the students among themselves and with their teachers'."""
-    differences: list[str] = []
-    unknown: list[str] = []
+    different: list[str] = []
+    not_noted: list[str] = []
     for reference in results.references:
-        rows = [row for row in results.evaluations if row.game == reference.game]
-        differences.extend(_among_students(reference.game, rows))
-        differences.extend(_with_teacher(reference, rows))
-        unknown.extend(_not_known(reference))
-    return ProtocolCheck(differences=tuple(differences), unknown=tuple(unknown))
+        game, teacher = reference.game, _of_teacher(reference)
+        rows = [row for row in results.evaluations if row.game == game]
+        different.extend(_among_students(game, rows))
+        different.extend(differences(game, teacher, [*map(_of_student, rows)]))
+        not_noted.extend(unknown(game, teacher))
+    return ProtocolCheck(differences=tuple(different), unknown=tuple(not_noted))
+
+
+def _of_teacher(reference: ReferenceRow) -> ScoreProtocol:
+    return ScoreProtocol(**{field: getattr(reference, f"teacher_{field}") for field in UNITS})
+
+
+def _of_student(row: EvaluationRow) -> ScoreProtocol:
+    return ScoreProtocol(**{field: getattr(row, field) for field in UNITS})
 
 
 def _among_students(game: str, rows: Sequence[EvaluationRow]) -> Iterator[str]:
-    for field, unit in _UNITS.items():
+    for field, unit in UNITS.items():
         values = sorted({getattr(row, field) for row in rows})
         if len(values) > 1:
             yield f"{game}: students were evaluated with different {unit}: {values}"
-
-
-def _with_teacher(reference: ReferenceRow, rows: Sequence[EvaluationRow]) -> Iterator[str]:
-    for field, unit in _UNITS.items():
-        of_teacher = getattr(reference, f"teacher_{field}")
-        of_students = {getattr(row, field) for row in rows}
-        if of_teacher is not None and of_students - {of_teacher}:
-            yield (
-                f"{reference.game}: the teacher was evaluated with {unit} {of_teacher}, students "
-                f"with {sorted(of_students)}"
-            )
-
-
-def _not_known(reference: ReferenceRow) -> Iterator[str]:
-    fields = ("epsilon", "sticky_actions", "max_episode_steps")
-    missing = [_UNITS[field] for field in fields if getattr(reference, f"teacher_{field}") is None]
-    if missing:
-        yield f"{reference.game}: nobody noted of the teacher's score: {', '.join(missing)}"

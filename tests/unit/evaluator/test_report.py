@@ -53,8 +53,37 @@ def test_the_summary_holds_hand_worked_numbers(make_run: MakeRun) -> None:
         },
         "newest_checkpoint": None,
         "beyond_budgets": [],
+        "mixed_protocols": [],
         "baseline": None,
     }
+
+
+def note_protocols(run: Path, **teacher: float | None) -> None:
+    file = run / "config.json"
+    student = {"epsilon": 0.001, "sticky_actions": 0.25, "max_episode_steps": 27_000}
+    protocols = {"student": student, "teacher": student | teacher}
+    file.write_text(seal({**unseal(file.read_text()), "score_protocols": protocols}))
+
+
+def test_a_teacher_that_was_measured_otherwise_is_named(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run()
+    note_protocols(run, sticky_actions=0.0, max_episode_steps=None)
+    report_command(run)
+    mixed = "pong: the teacher was evaluated with sticky actions 0.0, students with [0.25]"
+    assert json.loads((run / "report/summary.json").read_text())["mixed_protocols"] == [mixed]
+    for text in (capsys.readouterr().out, (run / "report/README.md").read_text()):
+        assert "different protocols" in text and mixed in text
+
+
+def test_what_was_measured_alike_is_no_mixture(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run()
+    note_protocols(run)
+    report_command(run)
+    assert "protocols" not in capsys.readouterr().out + (run / "report/README.md").read_text()
 
 
 def save(run: Path, **progress: Any) -> None:

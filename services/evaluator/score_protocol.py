@@ -1,0 +1,53 @@
+"""How a score was measured: without that it compares with no other.
+
+Where the teacher's exploration rate, sticky actions or length of episodes are others than the
+student's, 1 is not the teacher any more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator
+
+UNITS = {
+    "epsilon": "epsilon",
+    "sticky_actions": "sticky actions",
+    "max_episode_steps": "steps until an episode is cut off",
+}
+"""What a protocol is made of: field -> in words."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreProtocol:
+    """What nobody noted is None.
+
+    Attributes:
+        epsilon: Probability of a uniformly random action.
+        sticky_actions: Probability that the environment repeats the last action.
+        max_episode_steps: Decisions after which an episode is cut off.
+    """
+
+    epsilon: float | None = None
+    sticky_actions: float | None = None
+    max_episode_steps: int | None = None
+
+
+def differences(
+    game: str, teacher: ScoreProtocol, students: Collection[ScoreProtocol]
+) -> Iterator[str]:
+    """Sentences on what of a teacher's protocol is known and not the students'."""
+    for field, unit in UNITS.items():
+        of_teacher = getattr(teacher, field)
+        of_students = {getattr(student, field) for student in students} - {None}
+        if of_teacher is not None and of_students - {of_teacher}:
+            yield (
+                f"{game}: the teacher was evaluated with {unit} {of_teacher}, students with "
+                f"{sorted(of_students)}"
+            )
+
+
+def unknown(game: str, teacher: ScoreProtocol) -> Iterator[str]:
+    """A sentence on what nobody noted of a teacher's score, if there is something."""
+    missing = [unit for field, unit in UNITS.items() if getattr(teacher, field) is None]
+    if missing:
+        yield f"{game}: nobody noted of the teacher's score: {', '.join(missing)}"
