@@ -12,7 +12,7 @@ from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.checkpoints.params_codec import params_from_bytes
 from rrl_agents.types import Params, Progress
 from services.learner.codec import CHANNEL_OPTIONS, progress_from_proto
-from services.shared.security.client import ClientSecurity, handshake_advice, make_channel
+from services.shared.security.client import ClientSecurity, make_channel, refusal_advice
 
 _MAX_DETAILS = 300
 """Characters shown of what the other side says."""
@@ -46,7 +46,7 @@ def failure(error: grpc.RpcError, address: str) -> LearnerUnavailable:
             f"learner at {address}: {details}; give --peers.token-file the token of the learner's "
             "--token-file"
         )
-    advice = handshake_advice(str(error.details()))
+    advice = refusal_advice(str(error.details()))
     return LearnerUnavailable(
         f"learner at {address} did not answer: {error.code().name}, {details}"
         + (f"; {advice}" if advice is not None else "")

@@ -13,7 +13,7 @@ from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay.connection import ReplayTimeout
 from services.replay.standing import Standing
 from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity, handshake_advice, make_channel
+from services.shared.security.client import ClientSecurity, make_channel, refusal_advice
 
 MAX_MESSAGE_BYTES = 2**16
 """Largest message of the control; it carries no items."""
@@ -159,7 +159,7 @@ class ControlClient:
             )
         if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
             return TablesUnusable(f"replay at {self._address}: {details}")
-        advice = handshake_advice(str(details))
+        advice = refusal_advice(str(details))
         return ReplayTimeout(
             f"replay at {self._address} did not answer: {code.name}, {details}"
             + (f"; {advice}" if advice is not None else "")

@@ -266,6 +266,21 @@ def test_errors_name_the_setting_that_helps_with_a_certificate(
                     client.wait_until_ready(2.0)
 
 
+@pytest.mark.parametrize("has_tls", [True, False])
+def test_errors_say_that_only_one_side_speaks_tls(authority: Authority, has_tls: bool) -> None:
+    certificate, key = authority.issue("one-sided")
+    config = SecurityConfig(certificate=certificate, private_key=key)
+    security = ClientSecurity(root_certificates=authority.roots)
+    reason = "speaks TLS alone.*--peers.root-certificates" if has_tls else "it speaks no TLS"
+    with serving(config if has_tls else SecurityConfig()) as served:
+        address = served.replace("localhost", "127.0.0.1")
+        with (
+            TeacherClient(address, security=None if has_tls else security) as client,
+            pytest.raises(TeacherUnavailable, match=reason),
+        ):
+            client.describe()
+
+
 @pytest.mark.parametrize("names", [("localhost",), ("teacher.example",)])
 def test_a_unix_socket_is_served_with_the_same_tls_and_token(
     tmp_path: Path, authority: Authority, names: tuple[str, ...]

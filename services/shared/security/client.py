@@ -42,6 +42,8 @@ _UNIX_NAME = "localhost"
 # gRPC's own words, newer and older.
 _NAME_DIFFERS = ("Hostname Verification Check failed", "is not in peer certificate")
 _NOT_TRUSTED = "CERTIFICATE_VERIFY_FAILED"
+_SPEAKS_NO_TLS = "WRONG_VERSION_NUMBER"
+_SAYS_NOTHING = "Socket closed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,19 @@ def handshake_advice(details: str) -> str | None:
             "authority's as root_certificates of ClientSecurity, on the command line "
             "--peers.root-certificates"
         )
+    if _SPEAKS_NO_TLS in details:
+        return "it speaks no TLS: ask without it (no root_certificates, no --peers settings)"
     return None
+
+
+def refusal_advice(details: str) -> str | None:
+    """As `handshake_advice`, with what may be the reason where a server says nothing."""
+    if (advice := handshake_advice(details)) is None and _SAYS_NOTHING in details:
+        return (
+            "it is ending, or speaks TLS alone: then give the authority of its certificate as "
+            "root_certificates of ClientSecurity, on the command line --peers.root-certificates"
+        )
+    return advice
 
 
 def is_local_target(target: str) -> bool:

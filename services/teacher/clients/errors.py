@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 
 from services.shared.forks import Forked, check_not_forked
-from services.shared.security.client import handshake_advice
+from services.shared.security.client import handshake_advice, refusal_advice
 
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
@@ -111,7 +111,7 @@ def check_process(address: str) -> None:
 
 def unavailable(address: str, details: str) -> TeacherUnavailable:
     """The error of a query that found nobody to answer it."""
-    advice = handshake_advice(details) or "check the address, or wait until it is ready"
+    advice = refusal_advice(details) or "check the address, or wait until it is ready"
     return TeacherUnavailable(f"teacher at {address} is unavailable ({details}); {advice}")
 
 
@@ -123,7 +123,7 @@ def not_ready(address: str, waited_seconds: float, last: TeacherError) -> Teache
         waited_seconds: How long.
         last: Why it was not ready, as far as that is known.
     """
-    advice = handshake_advice(str(last)) or (
+    advice = refusal_advice(str(last)) or (
         "start it with `rrl teacher serve`, or check the address"
     )
     return TeacherUnavailable(
