@@ -2,7 +2,7 @@
 
     OUT/labels.json     which data, which teacher; written last, so that a folder with it is whole
     OUT/scores.npy      float32 [rows, A]; zeros where a row is no state, or not labelled yet
-    OUT/progress.json   how many rows, from the first on, are labelled and on disk
+    OUT/progress.json   how many rows, from the first on, are labelled and on disk; their digest
 
 Rows are appended in order. `progress.json` is replaced only after the scores it speaks of were
 synced, so whatever ends the process, the next one goes on from a row whose predecessors are whole.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import os
 import time
@@ -31,6 +32,7 @@ SECONDS_BETWEEN_SYNCS = 2.0
 
 _MANIFEST, _SCORES, _PROGRESS, _LOCK = "labels.json", "scores.npy", "progress.json", ".labels.lock"
 _MOST_JSON_BYTES = 1 << 16
+_CHECKED_AT_ONCE = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ class Labels:
                 raise UserError(f"{directory}: cannot hold labels ({error.strerror})") from error
             self._check()
             self._rows_done = self._synced = self._read_progress()
+            self._digest = self._check_scores()
             self._synced_at = time.monotonic()
             self._open = stack.pop_all()
 
@@ -145,7 +148,9 @@ class Labels:
                 f"{self._manifest.num_actions} actions"
             )
         try:
-            self._write(scores.astype("<f4", copy=False).tobytes())
+            content = scores.astype("<f4", copy=False).tobytes()
+            self._write(content)
+            self._digest.update(content)
             self._rows_done += len(scores)
             if time.monotonic() - self._synced_at >= SECONDS_BETWEEN_SYNCS:
                 self._sync()
@@ -189,7 +194,7 @@ class Labels:
     def _sync(self) -> None:
         if self._synced != self._rows_done:
             os.fsync(self._file.fileno())
-            self._write_json(_PROGRESS, {"rows": self._rows_done})
+            self._write_progress(self._rows_done, self._digest.hexdigest())
             self._synced, self._synced_at = self._rows_done, time.monotonic()
 
     def _begin(self) -> None:
@@ -205,8 +210,11 @@ class Labels:
             # A disk that is too small is better found now than after hours.
             os.posix_fallocate(file.fileno(), 0, self._offset(self._manifest.rows))
             os.fsync(file.fileno())
-        self._write_json(_PROGRESS, {"rows": 0})
+        self._write_progress(0, hashlib.sha256().hexdigest())
         self._write_json(_MANIFEST, dataclasses.asdict(self._manifest))
+
+    def _write_progress(self, rows: int, sha256: str) -> None:
+        self._write_json(_PROGRESS, {"rows": rows, "scores_sha256": sha256})
 
     def _write_json(self, name: str, content: dict[str, object]) -> None:
         """Replace a file whole or not at all."""
@@ -236,13 +244,27 @@ class Labels:
     def _read_progress(self) -> int:
         fields = _read_json(self._directory / _PROGRESS)
         try:
-            rows = fields.whole("rows")
+            rows, self._noted_sha256 = fields.whole("rows"), fields.text("scores_sha256")
             fields.finish()
         except ValueError as error:
             raise UserError(f"{error}; {_DAMAGED}") from error
         if not 0 <= rows <= self._manifest.rows:
             raise UserError(f"{self._directory / _PROGRESS}: {rows} rows; {_DAMAGED}")
         return rows
+
+    def _check_scores(self) -> hashlib._Hash:
+        """The digest of what is done, to go on with; a million rows of 18 actions are 72 MB.
+
+        Raises:
+            UserError: Other scores are there than were written.
+        """
+        digest, end = hashlib.sha256(), self._offset(self._rows_done)
+        for start in range(self._offset(0), end, _CHECKED_AT_ONCE):
+            size = min(_CHECKED_AT_ONCE, end - start)
+            digest.update(os.pread(self._file.fileno(), size, start))
+        if digest.hexdigest() != self._noted_sha256:
+            raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
+        return digest
 
 
 def read_manifest(directory: Path) -> LabelManifest:

@@ -41,19 +41,19 @@ def test_rows_that_were_not_synced_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def on_disk() -> object:
-        return unseal((tmp_path / "progress.json").read_text())
+        return unseal((tmp_path / "progress.json").read_text())["rows"]
 
     with Labels(tmp_path, MANIFEST) as labels:
         monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 1e9)
         labels.append(scores(3))
-        assert on_disk() == {"rows": 0}
+        assert on_disk() == 0
         monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 0.0)
         labels.append(scores(2))
-        assert on_disk() == {"rows": 5}
+        assert on_disk() == 5
         monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 1e9)
         labels.append(scores(4))
-        assert on_disk() == {"rows": 5}
-    assert on_disk() == {"rows": 9}
+        assert on_disk() == 5
+    assert on_disk() == 9
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ DAMAGES = {
     "a changed manifest": ("labels.json", lambda c: c.replace(b'"rows": 10', b'"rows": 11')),
     "a manifest with a field more": ("labels.json", lambda c: resealed(c, a=1)),
     "a manifest of no rows": ("labels.json", lambda c: resealed(c, rows=0)),
-    "progress beyond the end": ("progress.json", lambda _: seal({"rows": 11}).encode()),
-    "negative progress": ("progress.json", lambda _: seal({"rows": -1}).encode()),
-    "progress that is no number": ("progress.json", lambda _: seal({"rows": "3"}).encode()),
+    "progress beyond the end": ("progress.json", lambda c: resealed(c, rows=11)),
+    "negative progress": ("progress.json", lambda c: resealed(c, rows=-1)),
+    "progress that is no number": ("progress.json", lambda c: resealed(c, rows="3")),
 }
 
 
@@ -120,6 +120,18 @@ def test_damaged_labels_are_refused(damage: str, tmp_path: Path) -> None:
     name, spoil = DAMAGES[damage]
     (tmp_path / name).write_bytes(spoil((tmp_path / name).read_bytes()))
     with pytest.raises(UserError, match="damaged"):
+        Labels(tmp_path, MANIFEST)
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 4 * 12, 7))
+def test_a_bit_of_a_score_that_turned_over_is_seen(bit: int, tmp_path: Path) -> None:
+    with Labels(tmp_path, MANIFEST) as labels:
+        labels.append(scores(4))
+    file = tmp_path / "scores.npy"
+    content = bytearray(file.read_bytes())
+    content[len(MANIFEST.header) + bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"scores\.npy: these labels are damaged"):
         Labels(tmp_path, MANIFEST)
 
 
