@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rrl_agents.checkpoints.sealed_json import SEAL, seal, unseal
 from services.evaluator.learning_curve import CurvePoint
 from services.shared.errors import UserError
 
@@ -68,7 +69,7 @@ class Baseline:
 
 def encode_baseline(baseline: Baseline) -> str:
     """Returns the file's text, one point a line so that it reads and diffs well."""
-    head = {
+    head: dict[str, Any] = {
         "format": FORMAT,
         "command": baseline.command,
         "method": baseline.method,
@@ -76,11 +77,12 @@ def encode_baseline(baseline: Baseline) -> str:
         "frames_per_step": baseline.frames_per_step,
     }
     points = [
-        "  " + json.dumps({name: getattr(point, name) for name in sorted(_POINT_FIELDS)})
-        for point in baseline.points
+        {name: getattr(point, name) for name in sorted(_POINT_FIELDS)} for point in baseline.points
     ]
+    head[SEAL] = json.loads(seal({**head, "points": points}))[SEAL]
     lines = [f" {json.dumps(name)}: {json.dumps(value)}," for name, value in head.items()]
-    return "\n".join(["{", *lines, ' "points": [', ",\n".join(points), " ]", "}", ""])
+    written = ",\n".join(f"  {json.dumps(point)}" for point in points)
+    return "\n".join(["{", *lines, ' "points": [', written, " ]", "}", ""])
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -101,7 +103,7 @@ def read_baseline(path: Path) -> Baseline:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UserError(f"{path} is larger than the {MAX_FILE_BYTES:,} bytes of a baseline file")
     try:
-        return _decode(json.loads(path.read_text(encoding="utf-8")))
+        return _decode(unseal(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no baseline file ({error}); {advice}") from error
 

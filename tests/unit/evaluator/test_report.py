@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rrl_agents.checkpoints.sealed_json import seal, unseal
+from rrl_agents.checkpoints.sealed_json import SEAL, seal, unseal
 from rrl_agents.types import Progress, Stage
 from services.cli.report import report as report_command
 from services.evaluator.baseline import read_baseline
@@ -215,7 +215,6 @@ def test_an_exported_baseline_reads_back_with_every_point(
         ('"episodes": 4', '"episodes": 0', "episodes is 0"),
         ('"frames": 800', '"frames": 8000', "must not decrease"),
         ('"mean_return": -8.0', '"mean_return": 3.0', "outside its interval"),
-        ('"mean_return": -8.0', '"mean_return": NaN', "mean_return is nan"),
         ('"command"', '"commands"', "command, commands"),
         ('"points": [', '"points": [5, ', "must be an object"),
     ],
@@ -227,7 +226,25 @@ def test_a_baseline_file_that_was_tampered_with_is_refused(
     text = export_baseline(make_run(), COMMAND)
     assert old in text
     file.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match="not as it was written"):
+        read_baseline(file)
+    # Whoever makes one by hand can seal it, too.
+    file.write_text(resealed(text.replace(old, new, 1)))
     with pytest.raises(UserError, match=message):
+        read_baseline(file)
+
+
+def resealed(text: str) -> str:
+    content = json.loads(text)
+    del content[SEAL]
+    return seal(content)
+
+
+def test_a_number_of_a_baseline_is_finite(make_run: MakeRun, tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+    text = export_baseline(make_run(), COMMAND)
+    file.write_text(text.replace('"mean_return": -8.0', '"mean_return": NaN'))
+    with pytest.raises(UserError, match="is no baseline file"):
         read_baseline(file)
 
 
@@ -238,7 +255,7 @@ def test_a_baseline_of_another_game_is_refused_and_the_old_report_stays(
     write_report(run)
     before = (run / "report/summary.json").read_bytes()
     file = tmp_path / "baseline.json"
-    file.write_text(export_baseline(run, COMMAND).replace('"pong"', '"breakout"'))
+    file.write_text(resealed(export_baseline(run, COMMAND).replace('"pong"', '"breakout"')))
     with pytest.raises(UserError, match="breakout"):
         write_report(run, baseline=file)
     assert (run / "report/summary.json").read_bytes() == before
@@ -285,7 +302,7 @@ def test_an_environment_of_one_game_is_named_by_itself(make_run: MakeRun) -> Non
 def test_a_baseline_may_spell_the_game_in_its_own_way(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     file = tmp_path / "baseline.json"
-    file.write_text(export_baseline(run, COMMAND).replace('"pong"', '"Pong"'))
+    file.write_text(resealed(export_baseline(run, COMMAND).replace('"pong"', '"Pong"')))
     assert write_report(run, baseline=file).baseline is not None
 
 
