@@ -157,3 +157,32 @@ def test_a_role_that_fails_ends_the_run_with_its_error(
         run_in_one_process(
             experiment_of("jsrl", catch_teacher), tmp_path / "run", threading.Event()
         )
+
+
+BROKEN_POLICY = """
+import numpy as np
+
+class Small:
+    name, game, version = "small", "catch", "1"
+    num_actions, observation_shape, observation_dtype = 3, (10, 5, 1), "uint8"
+    output, temperature = "q_values", None
+
+    def evaluate(self, observations):
+        if len(observations) > 64:
+            raise RuntimeError("out of memory: tried to allocate 2.00 GiB")
+        return np.zeros((len(observations), 3), np.float32)
+"""
+
+
+def test_a_teacher_that_cannot_serve_ends_the_run_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policy_out_of_memory.py").write_text(BROKEN_POLICY)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {
+        "teacher.checkpoint": "policy_out_of_memory:Small",
+        "teacher.mean_return": 1.0,
+    }
+    experiment = experiment_of("jsrl", tmp_path, **settings)
+    with pytest.raises(UserError, match="failed on a batch of 128 states.*out of memory: tried to"):
+        run_in_one_process(experiment, tmp_path / "run", threading.Event())
