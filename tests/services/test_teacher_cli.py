@@ -193,7 +193,7 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_success() -> None:
         assert answered.wait(PATIENCE_SECONDS)
         os.kill(process.pid, signal.SIGTERM)
         end = time.monotonic() + PATIENCE_SECONDS
-        while is_serving(address, timeout_seconds=1):
+        while is_serving(address, timeout_seconds=PATIENCE_SECONDS):
             assert time.monotonic() < end
         for future in futures:
             assert future.result().action_values.shape == (256, 6)

@@ -375,7 +375,7 @@ def test_a_stop_answers_what_is_queued_and_refuses_what_is_new(
     stopping = threading.Thread(target=server.stop, args=(30.0,))
     stopping.start()
     end = time.monotonic() + PATIENCE_SECONDS
-    while is_serving(server.address, timeout_seconds=1):
+    while is_serving(server.address, timeout_seconds=PATIENCE_SECONDS):
         assert time.monotonic() < end
     with pytest.raises(TeacherUnavailable, match="is draining|or draining"):
         client.evaluate(observations(0, 1))
