@@ -206,22 +206,26 @@ class Learner:
             FloatingPointError: a loss or a weight is not finite; the last commit is from before.
         """
         with (
-            contextlib.closing(self._tie),
+            contextlib.closing(self),
             locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS),
+            # Before the lock is let go: the next one wants the port.
+            contextlib.closing(self),
         ):
-            try:
-                self._check_nobody_went_on()
-                self._server.start()
-                if self._tie.join(self._base_number, stop):
-                    self._train_until(stop)
-                    self._commit_the_end(stop)
-                if self.progress.stage is Stage.FINISHED:
-                    self._log.info("finished after %d updates", self.progress.learner_updates)
-                    stop.wait(self._config.farewell_seconds)
-            finally:
-                self._reader.close()
-                self._metrics.close()
-                self._server.stop()
+            self._check_nobody_went_on()
+            self._server.start()
+            if self._tie.join(self._base_number, stop):
+                self._train_until(stop)
+                self._commit_the_end(stop)
+            if self.progress.stage is Stage.FINISHED:
+                self._log.info("finished after %d updates", self.progress.learner_updates)
+                stop.wait(self._config.farewell_seconds)
+
+    def close(self) -> None:
+        """Let go of threads, connections and files, as `run` does; a second call does nothing."""
+        self._reader.close()
+        self._metrics.close()
+        self._server.stop()
+        self._tie.close()
 
     def _train_until(self, stop: threading.Event) -> None:
         self._publish()

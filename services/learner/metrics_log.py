@@ -118,6 +118,7 @@ class MetricsLog:
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.close()
+            self._writer = None
 
     def _open(self, resumed_at: int | None) -> None:
         try:

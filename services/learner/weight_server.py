@@ -118,6 +118,8 @@ class _Servicer(learner_pb2_grpc.LearnerServicer):
         )
         if weights and not self._under_way.begin(len(weights), context):
             weights = b""
+        if weights and snapshot is not None:
+            offer.hand_out(snapshot.version)
         return learner_pb2.GetWeightsResponse(
             progress=progress_to_proto(self._run.progress),
             weights=weights,
@@ -169,15 +171,14 @@ class WeightServer:
         max_bytes_under_way: int = 256 * 2**20,
     ) -> None:
         door = Door(host=host, port=port, security=security)
-        self._workers = Workers("learner-grpc", _THREADS)
-        servicer = _Servicer(run, self._workers, BytesUnderWay(max_bytes_under_way))
-        self._server = GrpcServer(
-            "the learner",
-            SERVICE_NAME,
-            door,
-            _LIMITS,
-            lambda server: learner_pb2_grpc.add_LearnerServicer_to_server(servicer, server),
-        )
+        under_way = BytesUnderWay(max_bytes_under_way)
+
+        def add(server: grpc.aio.Server, workers: Workers) -> None:
+            learner_pb2_grpc.add_LearnerServicer_to_server(
+                _Servicer(run, workers, under_way), server
+            )
+
+        self._server = GrpcServer("the learner", SERVICE_NAME, door, _LIMITS, add, threads=_THREADS)
 
     def start(self) -> int:
         """Listen.
@@ -193,4 +194,3 @@ class WeightServer:
     def stop(self, grace_seconds: float = 2.0) -> None:
         """Let running calls finish, then stop."""
         self._server.stop(grace_seconds)
-        self._workers.close()

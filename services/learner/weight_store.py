@@ -66,5 +66,8 @@ class Offer:
                 return self._snapshot, b""
             if not self._encoded:
                 self._encoded = params_to_bytes(self._snapshot.params)
-            self._handed_out = self._snapshot.version
             return self._snapshot, self._encoded
+
+    def hand_out(self, version: int) -> None:
+        """Note that the bytes of a version are being sent to somebody."""
+        self._handed_out = version

@@ -118,14 +118,12 @@ class ControlServer:
         security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
     ) -> None:
         door = Door(host=host, port=port, port_flag="--control-port", security=security)
-        self._workers = Workers("replay-control", _THREADS)
-        servicer = _Servicer(role, self._workers)
+
+        def add(server: grpc.aio.Server, workers: Workers) -> None:
+            replay_pb2_grpc.add_ReplayServicer_to_server(_Servicer(role, workers), server)
+
         self._server = GrpcServer(
-            "replay's control",
-            SERVICE_NAME,
-            door,
-            _LIMITS,
-            lambda server: replay_pb2_grpc.add_ReplayServicer_to_server(servicer, server),
+            "replay's control", SERVICE_NAME, door, _LIMITS, add, threads=_THREADS
         )
 
     def start(self) -> int:
@@ -142,7 +140,6 @@ class ControlServer:
     def stop(self) -> None:
         """Refuse new calls, and end."""
         self._server.stop(_GRACE_SECONDS)
-        self._workers.close()
 
 
 def _to_proto(standing: Standing) -> replay_pb2.Standing:

@@ -7,7 +7,8 @@
 gRPC waits for the request of a call without limit, and makes room for all of it as soon as its
 length is known. Here few requests are read at once, so that memory has a bound before anything is
 parsed. Where more come, whoever takes longest ends first, and the newest is read next: a request
-that is whole is through in a moment, and whoever never sends one keeps nobody out.
+that is whole is through in a moment, and up to some hundred half-sent calls a second keep nobody
+out.
 
 Health has a room of its own: probes need no token, and must not cost those who have one anything.
 """
@@ -15,10 +16,10 @@ Health has a room of its own: probes need no token, and must not cost those who 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import inspect
-from collections import Counter, deque
+import math
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -34,8 +35,6 @@ MOST_WAITING = 1024
 _FEWEST_READ = 4
 _LAST_LOOK_SECONDS = 0.05
 _HEALTH_SECONDS = 3.0
-_MOST_HEALTH_CALLS = 2048
-_MOST_HEALTH_CALLS_OF_A_CONNECTION = 64
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -63,7 +62,7 @@ class ServerLimits:
     max_response_bytes: int
     reading_bytes: int = 64 * 2**20
     request_seconds: float = 3.0
-    kept_seconds: float = 0.0
+    kept_seconds: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse a server that could answer nothing."""
@@ -83,11 +82,12 @@ class CallLimits(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def __init__(self, limits: ServerLimits) -> None:
         self._service = _Kind(
             _Arrivals(limits.requests_read, limits.request_seconds, limits.kept_seconds),
-            _Room(limits.calls, limits.calls),
+            _Room(limits.calls),
         )
         self._health = _Kind(
             _Arrivals(limits.requests_read, _HEALTH_SECONDS, kept_seconds=0.0),
-            _Room(_MOST_HEALTH_CALLS, _MOST_HEALTH_CALLS_OF_A_CONNECTION),
+            # Answered at once, or watching, which `Health` itself bounds.
+            _Room(math.inf),
         )
 
     async def intercept_service(  # type: ignore[override]
@@ -112,33 +112,21 @@ class _Kind:
 
 
 class _Room:
-    """Calls that have sent what they must: how many there may be, in all and of one connection."""
+    """Calls whose request is there, until their answer has been taken."""
 
-    def __init__(self, calls: int, connection_calls: int) -> None:
+    def __init__(self, calls: float) -> None:
         self._calls = calls
-        self._connection_calls = connection_calls
         self._under_way = 0
-        self._of_connection: Counter[str] = Counter()
 
-    @contextlib.asynccontextmanager
-    async def entered(self, context: _Context) -> AsyncIterator[None]:
-        """Count a call while it is under way; ends one that is too many."""
-        connection = context.peer()
+    async def enter(self, context: _Context) -> None:
+        """Count a call until it is over; ends one that is too many."""
         if self._under_way >= self._calls:
             await _exhausted(context, f"{self._calls} calls are under way here")
-        if self._of_connection[connection] >= self._connection_calls:
-            await _exhausted(
-                context, f"{self._connection_calls} calls of this caller are under way"
-            )
         self._under_way += 1
-        self._of_connection[connection] += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            self._of_connection[connection] -= 1
-            if not self._of_connection[connection]:
-                del self._of_connection[connection]
+        context.add_done_callback(self._left)  # type: ignore[arg-type]
+
+    def _left(self, _: object) -> None:
+        self._under_way -= 1
 
 
 class _Arrivals:
@@ -155,41 +143,41 @@ class _Arrivals:
         self._request_seconds = request_seconds
         self._kept_seconds = kept_seconds
         self._waiting: deque[asyncio.Future[None]] = deque()
-        # Those that are read and have more time than `kept_seconds`, oldest first.
-        self._unhurried: dict[_Reading, None] = {}
+        # Those that are read, oldest first.
+        self._read: dict[_Reading, None] = {}
+        self._hurry: asyncio.TimerHandle | None = None
 
     async def request(self, context: _Context) -> Any:
         """The one message of a call; ends a call that does not send it."""
         end = asyncio.get_running_loop().time() + self._request_seconds
         if not await self._place(end):
-            await _too_late(context)
+            await _exhausted(context, "more requests arrive than are read")
+        reading = _Reading(context, end)
+        self._read[reading] = None
+        self._hurry_if_needed()
         try:
-            reading = _Reading(context)
-            if self._waiting:
-                reading.end_in(self._kept_seconds)
-            else:
-                reading.end_at(end)
-                self._unhurried[reading] = None
             request = await reading.message()
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be read")
         finally:
-            self._unhurried.pop(reading, None)
+            self._read.pop(reading, None)
             self._leave()
+        # Only now: whoever does not take even its refusal is not to hold a place.
         if request is _TOO_LATE:
             await _too_late(context)
+        if request is _UNREADABLE:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be read")
         if request is grpc.aio.EOF:  # type: ignore[attr-defined]
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request")
         return request
 
     async def requests(self, context: _Context) -> AsyncIterator[Any]:
         """The messages of a stream that is not to lie idle."""
+        loop = asyncio.get_running_loop()
         while True:
-            reading = _Reading(context)
-            reading.end_in(self._request_seconds)
-            request = await reading.message()
+            request = await _Reading(context, loop.time() + self._request_seconds).message()
             if request is _TOO_LATE or request is grpc.aio.EOF:  # type: ignore[attr-defined]
                 return
+            if request is _UNREADABLE:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a request cannot be read")
             yield request
 
     async def _place(self, end: float) -> bool:
@@ -197,15 +185,12 @@ class _Arrivals:
         if self._free:
             self._free -= 1
             return True
-        if self._unhurried:
-            oldest = next(iter(self._unhurried))
-            del self._unhurried[oldest]
-            oldest.end_in(self._kept_seconds)
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiting.append(place)
         if len(self._waiting) > MOST_WAITING:
             self._waiting.popleft().cancel()
+        self._hurry_if_needed()
         try:
             await asyncio.wait((place,), timeout=end - loop.time())
         except asyncio.CancelledError:
@@ -227,42 +212,56 @@ class _Arrivals:
         else:
             self._free += 1
 
+    def _hurry_if_needed(self) -> None:
+        """Look again when the oldest has had the time that it is kept, if somebody waits."""
+        if self._waiting and self._read and self._hurry is None:
+            at = next(iter(self._read)).began + self._kept_seconds + _LAST_LOOK_SECONDS
+            self._hurry = asyncio.get_running_loop().call_at(at, self._cut)
 
-_TOO_LATE = object()
+    def _cut(self) -> None:
+        """End those that have had their time, as many as others wait."""
+        self._hurry = None
+        now = asyncio.get_running_loop().time()
+        for reading in [*self._read][: len(self._waiting)]:
+            if reading.began + self._kept_seconds + _LAST_LOOK_SECONDS <= now:
+                del self._read[reading]
+                reading.cut()
+        self._hurry_if_needed()
+
+
+_TOO_LATE, _UNREADABLE = object(), object()
 
 
 class _Reading:
-    """A message that is being read, for as long as it may take."""
+    """A message that is being read, until a moment of the event loop's clock."""
 
-    def __init__(self, context: _Context) -> None:
+    def __init__(self, context: _Context, end: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self.began = self._loop.time()
         self._message = asyncio.ensure_future(context.read())
-        self._timer: asyncio.TimerHandle | None = None
-
-    def end_in(self, seconds: float) -> None:
-        """Give it that time, from its beginning."""
-        self.end_at(self._began + seconds)
-
-    def end_at(self, end: float) -> None:
-        """Give it until then, by the event loop's clock."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._timer = self._loop.call_at(end, self._end)
 
     def _end(self) -> None:
         # A loop that was busy hears of the time's end before a message that came long ago.
-        self._timer = self._loop.call_later(_LAST_LOOK_SECONDS, self._message.cancel)
+        self._timer = self._loop.call_later(_LAST_LOOK_SECONDS, self.cut)
+
+    def cut(self) -> None:
+        """Read it no longer."""
+        self._message.cancel()
 
     async def message(self) -> Any:
-        """The message, or `_TOO_LATE`."""
+        """The message, `_TOO_LATE` or `_UNREADABLE`."""
         try:
             await asyncio.wait((self._message,))
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._timer.cancel()
             self._message.cancel()
-        return _TOO_LATE if self._message.cancelled() else self._message.result()
+        try:
+            return self._message.result()
+        except asyncio.CancelledError:
+            return _TOO_LATE
+        except DecodeError:
+            return _UNREADABLE
 
 
 def _limited(handler: _Handler, kind: _Kind) -> _Handler:
@@ -278,21 +277,21 @@ def _limited(handler: _Handler, kind: _Kind) -> _Handler:
 def _unary(answer: Any, kind: _Kind) -> Any:
     async def behaviour(_: object, context: _Context) -> Any:
         request = await kind.arrivals.request(context)
-        async with kind.room.entered(context):
-            return await answer(request, context)
+        await kind.room.enter(context)
+        return await answer(request, context)
 
     return behaviour
 
 
 def _stream(answer: Any, kind: _Kind) -> Any:
     async def behaviour(requests: object, context: _Context) -> Any:
-        async with kind.room.entered(context):
-            return await answer(requests, context)
+        await kind.room.enter(context)
+        return await answer(requests, context)
 
     async def generated(_: object, context: _Context) -> AsyncIterator[Any]:
-        async with kind.room.entered(context):
-            async for response in answer(kind.arrivals.requests(context), context):
-                yield response
+        await kind.room.enter(context)
+        async for response in answer(kind.arrivals.requests(context), context):
+            yield response
 
     return generated if inspect.isasyncgenfunction(answer) else behaviour
 

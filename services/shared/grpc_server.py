@@ -97,7 +97,8 @@ class GrpcServer:
         service: Full name of its gRPC service, for health.
         door: Where, and who may come in.
         limits: What it takes on.
-        add: Puts the service's methods on a server.
+        threads: For what its methods must wait for.
+        add: Puts the service's methods, which have the threads, on a server.
 
     Raises:
         UserError: tokens would travel unencrypted over a network, or a credential is unusable.
@@ -109,7 +110,9 @@ class GrpcServer:
         service: str,
         door: Door,
         limits: ServerLimits,
-        add: Callable[[grpc.aio.Server], object],
+        add: Callable[[grpc.aio.Server, Workers], object],
+        *,
+        threads: int = 1,
     ) -> None:
         check_exposure(door.security, door.host)
         self._name = name
@@ -117,18 +120,20 @@ class GrpcServer:
         self._credentials = server_credentials(door.security)
         self._health = Health([service])
         self._loop = LoopThread(f"{service.rpartition('.')[2].lower()}-grpc")
+        self._workers = Workers(self._loop.name, threads)
         try:
             self._server = self._loop.run(self._make(limits, add))
         except BaseException:
+            self._workers.close()
             self._loop.close()
             raise
 
     async def _make(
-        self, limits: ServerLimits, add: Callable[[grpc.aio.Server], object]
+        self, limits: ServerLimits, add: Callable[[grpc.aio.Server, Workers], object]
     ) -> grpc.aio.Server:
         server = make_server(limits, self._door.security)
         self._health.add_to(server)
-        add(server)
+        add(server, self._workers)
         return server
 
     def start(self) -> int:
@@ -162,9 +167,13 @@ class GrpcServer:
         return int(port)
 
     def stop(self, grace_seconds: float) -> None:
-        """Let running calls finish, then stop; a second call does nothing."""
+        """Let running calls finish, then stop; a second call does nothing.
+
+        Work that a method has begun is waited for, even where its caller is gone.
+        """
         if not self._loop.loop.is_closed():
             self._loop.run(self._stop(grace_seconds))
+            self._workers.close()
             self._loop.close()
 
     async def _stop(self, grace_seconds: float) -> None:
@@ -194,5 +203,5 @@ class Workers:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
-        """Let them go when what they do is done."""
-        self._threads.shutdown(wait=False)
+        """Wait for what they do, and let them go."""
+        self._threads.shutdown()

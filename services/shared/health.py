@@ -24,6 +24,8 @@ WHOLE_PROCESS = ""
 _POLL_SECONDS = 0.05
 _ONE_CHECK_SECONDS = 2.0
 _LONGEST_NAME = 256
+_MOST_WATCHERS = 2048
+_TAKEN_SECONDS = 10.0
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -47,7 +49,8 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     def __init__(self, services: Iterable[str]) -> None:
         self._statuses = dict.fromkeys((WHOLE_PROCESS, *services), _status(False))
-        self._changed = asyncio.Event()
+        # Who watches, oldest first.
+        self._watchers: dict[_Watcher, None] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register on a server that is not started yet."""
@@ -62,8 +65,8 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """
         for name in [*self._statuses] if names is None else names:
             self._statuses[name] = _status(serving)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        for watcher in self._watchers:
+            watcher.wake.set()
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: _Context
@@ -78,14 +81,37 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """What a service is now, and whenever that changes."""
         if len(request.service) > _LONGEST_NAME:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no service has such a name")
-        told = None
-        while True:
-            changed = self._changed
-            status = self._statuses.get(request.service, _UNKNOWN)
-            if status != told:
-                await context.write(health_pb2.HealthCheckResponse(status=status))
-                told = status
-            await changed.wait()
+        watcher, told = _Watcher(), None
+        if len(self._watchers) >= _MOST_WATCHERS:
+            # The oldest makes room: watching needs no token, and nobody is to be kept from it.
+            oldest = next(iter(self._watchers))
+            del self._watchers[oldest]
+            oldest.is_dropped = True
+            oldest.wake.set()
+        self._watchers[watcher] = None
+        try:
+            while not watcher.is_dropped:
+                watcher.wake.clear()
+                status = self._statuses.get(request.service, _UNKNOWN)
+                if status != told:
+                    answer = health_pb2.HealthCheckResponse(status=status)
+                    await asyncio.wait_for(context.write(answer), _TAKEN_SECONDS)
+                    told = status
+                await watcher.wake.wait()
+        except asyncio.TimeoutError:
+            # It does not take what it is told.
+            pass
+        finally:
+            self._watchers.pop(watcher, None)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "others watch now; watch again")
+
+
+class _Watcher:
+    """One call that watches."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        self.is_dropped = False
 
 
 def is_serving(

@@ -21,6 +21,7 @@ class LoopThread:
         Args:
             name: Of the thread.
         """
+        self.name = name
         self.loop = _new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()

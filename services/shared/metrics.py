@@ -23,6 +23,7 @@ _PAGE_THREADS = 2
 _MOST_CONNECTIONS = 64
 """Further ones wait until one of these ends."""
 _IDLE_SECONDS = 5
+_MOST_REQUEST_BYTES = 2**14
 
 
 def make_registry(role: str, run: str | None) -> CollectorRegistry:
@@ -137,7 +138,9 @@ class MetricsServer:
         """
         check_port_is_free(host, port, purpose="the metrics page", flag="--metrics-port")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
+        # "::" is every address, of the older kind, too.
+        is_both = host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server((host, port), family=family, dualstack_ipv6=is_both)
         self.port: int = listener.getsockname()[1]
         self._sockets: dict[int, Any] = {}
         self._server: Any = waitress.server.create_server(
@@ -148,6 +151,11 @@ class MetricsServer:
             connection_limit=_MOST_CONNECTIONS,
             channel_timeout=_IDLE_SECONDS,
             cleanup_interval=1,
+            # `select` breaks down where a process has a thousand descriptors.
+            asyncore_use_poll=True,
+            # Nobody has anything to send here.
+            max_request_header_size=_MOST_REQUEST_BYTES,
+            max_request_body_size=_MOST_REQUEST_BYTES,
         )
         self._thread = threading.Thread(target=self._server.run, name="metrics", daemon=True)
         self._thread.start()
@@ -158,7 +166,8 @@ class MetricsServer:
             # Sockets are closed by the thread that waits for them.
             self._server.trigger.pull_trigger(self._close_sockets)
             self._thread.join()
-            self._server.task_dispatcher.shutdown()
+        self._close_sockets()
+        self._server.task_dispatcher.shutdown()
 
     def _close_sockets(self) -> None:
         close_all(self._sockets, ignore_all=True)

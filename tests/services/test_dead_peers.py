@@ -50,7 +50,7 @@ def own() -> Iterator[str]:
         "rrl.Test",
         Door(host="127.0.0.1", port=0),
         limits,
-        lambda made: made.add_generic_rpc_handlers((generic,)),
+        lambda made, _: made.add_generic_rpc_handlers((generic,)),
     )
     yield f"127.0.0.1:{server.start()}"
     server.stop(0.0)

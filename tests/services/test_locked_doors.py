@@ -352,7 +352,7 @@ LIMITS = ServerLimits(
 
 
 @contextlib.contextmanager
-def limited(add: Callable[[grpc.aio.Server], None], name: str) -> Iterator[str]:
+def limited(add: Callable[[grpc.aio.Server, object], None], name: str) -> Iterator[str]:
     server = GrpcServer("a test", name, Door(host="127.0.0.1", port=0), LIMITS, add)
     port = server.start()
     try:
@@ -400,7 +400,7 @@ def test_a_call_too_many_is_told_to_ask_again() -> None:
     busy = BusyLearner()
     with (
         limited(
-            lambda server: learner_pb2_grpc.add_LearnerServicer_to_server(busy, server),
+            lambda server, _: learner_pb2_grpc.add_LearnerServicer_to_server(busy, server),
             "rrl.learner.v1.Learner",
         ) as address,
         contextlib.closing(ProgressClient(address)) as client,
@@ -422,7 +422,7 @@ def test_the_learner_asks_a_busy_replay_again_by_itself() -> None:
     busy = BusyReplay()
     with (
         limited(
-            lambda server: replay_pb2_grpc.add_ReplayServicer_to_server(busy, server),
+            lambda server, _: replay_pb2_grpc.add_ReplayServicer_to_server(busy, server),
             "rrl.replay.v1.Replay",
         ) as address,
         contextlib.closing(ControlClient(address)) as client,
@@ -441,7 +441,7 @@ def test_a_message_beyond_the_limit_is_not_read() -> None:
     busy = BusyReplay()
     with (
         limited(
-            lambda server: replay_pb2_grpc.add_ReplayServicer_to_server(busy, server),
+            lambda server, _: replay_pb2_grpc.add_ReplayServicer_to_server(busy, server),
             "rrl.replay.v1.Replay",
         ) as address,
         grpc.insecure_channel(address) as channel,

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_PREFIX = "rrl-teacher-"
+_PREFIX = "rrl-sockets-"
 
 
 class SocketDirectory:
@@ -50,8 +50,12 @@ def _remove_abandoned(parent: Path) -> None:
     for path in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             if path.lstat().st_uid == os.getuid() and (held := _lock(path)) is not None:
-                shutil.rmtree(path, ignore_errors=True)
+                # Whatever else somebody keeps under such a name stays.
+                for entry in [*path.iterdir()]:
+                    if entry.is_socket():
+                        entry.unlink()
                 os.close(held)
+                path.rmdir()
 
 
 def _lock(path: Path) -> int | None:

@@ -55,7 +55,10 @@ class Session:
     def fetch(self) -> int:
         """The version that an evaluator without weights gets to play, 0 for none."""
         snapshot, _ = self.desk.offer.weights_unless(0)
-        return snapshot.version if snapshot is not None else 0
+        if snapshot is None:
+            return 0
+        self.desk.offer.hand_out(snapshot.version)
+        return snapshot.version
 
     def report(self, version: int, mean_return: float, session: str = "") -> float:
         """Hand a result in; gives lambda after it."""
@@ -104,6 +107,7 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
     second.clock.count_update()
     snapshot, _ = second.desk.offer.weights_unless(0)
     assert snapshot is not None and snapshot.version == 6
+    second.desk.offer.hand_out(6)
     np.testing.assert_array_equal(snapshot.params["params"]["bias"], [5.0])
     assert second.report(6, 4.0) == pytest.approx(0.6)
     assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)

@@ -45,6 +45,8 @@ def test_what_was_given_last_is_known_and_an_offer_can_be_taken_back() -> None:
     offer.weights_unless(3)
     assert (offer.version, offer.handed_out) == (3, 0)
     offer.weights_unless(0)
+    assert offer.handed_out == 0
+    offer.hand_out(3)
     offer.publish(snapshot(5, 2.0))
     assert (offer.version, offer.handed_out) == (5, 3)
     offer.publish(None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -105,3 +106,44 @@ os.kill(os.getpid(), signal.SIGTERM)
 sys.exit(0 if stop.wait(60) else 3)
 """
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def read_page(port: int, host: str = "127.0.0.1", data: bytes | None = None) -> int:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    page = opener.open(f"http://{host}:{port}/metrics", data, timeout=PATIENCE_SECONDS)
+    return int(page.status)
+
+
+def test_the_page_of_a_process_with_thousands_of_descriptors_is_served() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    server = MetricsServer(CollectorRegistry())
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        stack.callback(server.close)
+        for _ in range(1500):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        assert read_page(server.port) == 200
+
+
+def test_nobody_can_send_a_page_much() -> None:
+    server = MetricsServer(CollectorRegistry())
+    with (
+        contextlib.closing(server),
+        contextlib.closing(socket.create_connection(("127.0.0.1", server.port))) as caller,
+    ):
+        caller.sendall(b"POST /metrics HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
+        # It may close the connection meanwhile.
+        with contextlib.suppress(OSError):
+            caller.sendall(bytes(1_000_000))
+        caller.settimeout(PATIENCE_SECONDS)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"413" in caller.recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"), [("::", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")]
+)
+def test_a_page_is_served_at_every_address_of_its_host(host: str, asked: str) -> None:
+    with contextlib.closing(MetricsServer(CollectorRegistry(), host=host)) as server:
+        assert read_page(server.port, asked) == 200

@@ -93,14 +93,16 @@ def test_the_socket_directory_of_a_killed_server_is_removed_by_the_next(tmp_path
     program = (
         "import os, signal, sys; from pathlib import Path;"
         "from services.teacher.same_host.socket_directory import SocketDirectory;"
-        "made = SocketDirectory(Path(sys.argv[1])); (made.path / 'teacher.sock').touch();"
+        "made = SocketDirectory(Path(sys.argv[1])); import socket;"
+        "socket.socket(socket.AF_UNIX).bind(str(made.path / 'teacher.sock'));"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
-    (tmp_path / "rrl-teacher-of-nobody").symlink_to("/")
-    others = tmp_path / "something-else"
+    (tmp_path / "rrl-sockets-of-nobody").symlink_to("/")
+    others = tmp_path / "rrl-sockets-and-what-else"
     others.mkdir()
-    assert len([*tmp_path.glob("rrl-teacher-*/teacher.sock")]) == 1
+    (others / "thesis.txt").touch()
+    assert len([*tmp_path.glob("rrl-sockets-*/teacher.sock")]) == 1
     third = SocketDirectory(tmp_path)
     left = {path for path in tmp_path.iterdir() if not path.is_symlink()}
     assert left == {in_use.path, third.path, others}
