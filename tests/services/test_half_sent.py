@@ -127,12 +127,20 @@ def is_well(address: str) -> bool:
 
 def ended(caller: Http2Caller, streams: list[int]) -> list[str]:
     """How calls ended; waits for them."""
+    return all_ended({caller: streams})[caller]
+
+
+def all_ended(calls: dict[Http2Caller, list[int]]) -> dict[Http2Caller, list[str]]:
+    """How the calls of several callers ended, all of whom answer signs of life meanwhile."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while not caller.statuses.keys() >= set(streams):
-        left = set(streams) - caller.statuses.keys()
-        assert not caller.gone and time.monotonic() < end, f"{sorted(left)} have not ended"
-        caller.listen(0.1)
-    return [caller.statuses[stream] for stream in streams]
+    while not all(caller.statuses.keys() >= {*streams} for caller, streams in calls.items()):
+        assert time.monotonic() < end
+        for caller in calls:
+            caller.listen(0.01)
+            assert not caller.gone
+    return {
+        caller: [caller.statuses[stream] for stream in streams] for caller, streams in calls.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -157,25 +165,24 @@ def test_calls_without_their_message_hold_nobody_up_and_end(
     metadata = [SHOWN] if has_token else []
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(service.start(SecurityConfig(token_file=tokens)))
-        calls = {}
+        calls: dict[Http2Caller, list[int]] = {}
+        methods: dict[Http2Caller, str] = {}
         for method in (*service.methods, CHECK, WATCH):
             for _ in range(2):
                 caller = stack.enter_context(contextlib.closing(Http2Caller(address)))
                 caller.listen(0.1)
-                calls[caller] = (
-                    method,
-                    [caller.begin(method, metadata) for _ in range(caller.most_calls)],
-                )
-                for stream in calls[caller][1]:
+                methods[caller] = method
+                calls[caller] = [caller.begin(method, metadata) for _ in range(caller.most_calls)]
+                for stream in calls[caller]:
                     caller.send(stream, begun)
         assert is_well(address)
         with grpc.insecure_channel(address) as channel:
             service.ask(channel, (SHOWN,))
-        for caller, (method, streams) in calls.items():
-            assert len(streams) >= 16
-            refused = not has_token and method in service.methods
+        for caller, statuses in all_ended(calls).items():
+            assert len(statuses) >= 16
+            refused = not has_token and methods[caller] in service.methods
             expected = {UNAUTHENTICATED} if refused else {DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED}
-            assert set(ended(caller, streams)) <= expected
+            assert set(statuses) <= expected
 
 
 def test_a_request_that_is_none_is_called_that(service: Service) -> None:
