@@ -11,6 +11,7 @@ teacher's rows come first; apart from that the order of rows carries no meaning.
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import NamedTuple
 
@@ -170,7 +171,11 @@ class ReplayReader:
             self._priority_updates = None
         for stream in self._streams.values():
             stream.close()
-        self._streams.clear()
+        if self._streams:
+            self._streams.clear()
+            # What TensorFlow made of the streams refers to itself, and holds their connections; of
+            # one that is held gRPC gives everybody a share, be it dead or not.
+            gc.collect()
 
     def _sample(self, rows: dict[str, int], timeout_seconds: float) -> Sample:
         deadline = time.monotonic() + timeout_seconds

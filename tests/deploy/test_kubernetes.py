@@ -469,7 +469,7 @@ def test_clients_and_probes_of_the_manifests_are_let_in_and_nobody_without_a_cer
         calls=8, calls_per_connection=8, max_request_bytes=1000, max_response_bytes=1000
     )
     door = Door(host="127.0.0.1", port=0, security=security)
-    server = GrpcServer(f"the {role}", service, door, limits, lambda _: None)
+    server = GrpcServer(f"the {role}", service, door, limits, lambda *_: None)
     address = f"127.0.0.1:{server.start()}"
     name = "replay-0.replay" if role == "replay" else role
     try:

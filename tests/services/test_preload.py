@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.environments import catch
 from services.cli.teacher_label import label_rows
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
@@ -554,6 +556,9 @@ def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
     scores = np.load(labels.directory / "scores.npy", mmap_mode="r+")
     scores[:] = np.arange(len(scores))[:, None]
     scores.flush()
+    progress = tmp_path / "labels" / "progress.json"
+    digest = hashlib.sha256(scores.tobytes()).hexdigest()
+    progress.write_text(seal({"rows": len(scores), "scores_sha256": digest}))
     with serving_replay(tmp_path, CATCH) as address:
         settings = catch_config(
             tmp_path,

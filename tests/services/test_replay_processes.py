@@ -22,6 +22,7 @@ from services.replay.reader import table_counts as counts_of
 from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
+from tests.faults.links import Cut, LinkConfig, Links
 from tests.support.patience import PATIENCE_SECONDS
 
 LAYOUT = ItemLayout(
@@ -116,6 +117,30 @@ def test_a_reader_can_be_closed_whatever_became_of_its_server(
             reader.sample(TEACHER_TABLE, timeout_seconds=0.5)
     reader.close()
     assert threading.active_count() == threads
+
+
+def test_a_reader_whose_connection_was_forgotten_reads_on_over_another(
+    config: ReplayConfig, processes: list[BaseProcess]
+) -> None:
+    fill = ReplayWriter(f"localhost:{config.port}", TEACHER_TABLE, LAYOUT, 1)
+    for number in range(40):
+        fill.append(0, step(number))
+    assert fill.flush(timeout_seconds=PATIENCE_SECONDS)
+    fill.close()
+    way = LinkConfig(client="learner", server="replay", port=free_port(), server_port=config.port)
+    with Links([way]) as links:
+        reader = ReplayReader(f"127.0.0.1:{way.port}", LAYOUT, 0.99, 32)
+        reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS)
+        # As a firewall does: packets of this connection lead nowhere from now on, nobody says so.
+        links.cut(["learner"], Cut.FORGOTTEN)
+        links.heal(["learner"])
+        with pytest.raises(ReplayTimeout):
+            while True:
+                reader.sample(TEACHER_TABLE, timeout_seconds=2.0)
+        reader.close()
+        for _ in range(100):
+            reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS)
+        reader.close()
 
 
 @pytest.mark.slow
