@@ -10,7 +10,7 @@ import math
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-LARGEST_WHOLE = 10**18
+from services.shared.numbers import LARGEST_WHOLE
 
 FLAG_TYPES = ConstructorRegistry()
 """Given to `tyro.cli` as its registry."""

@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias, TypeVar, Union
 
 from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
+from services.shared.numbers import LARGEST_WHOLE
 
 _SUGGESTIONS = 3
-_LARGEST_WHOLE = 10**18
 
 ConfigT = TypeVar("ConfigT")
 
@@ -143,7 +143,7 @@ def _fitted(value: object, kind: Any) -> tuple[bool, object]:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False, value
         return (True, float(value)) if _is_finite(value) else (False, value)
-    if type(value) is int and not -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
+    if type(value) is int and abs(value) > LARGEST_WHOLE:
         return False, value
     # By its very type: True is an int to isinstance.
     return type(value) is kind, value

@@ -10,6 +10,7 @@ all of them together can have under way is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
@@ -120,13 +121,12 @@ class GrpcServer:
         self._credentials = server_credentials(door.security)
         self._health = Health([service])
         self._loop = LoopThread(f"{service.rpartition('.')[2].lower()}-grpc")
-        self._workers = Workers(self._loop.name, threads)
-        try:
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(self._loop.close)
+            self._workers = Workers(self._loop.name, threads)
+            unfinished.callback(self._workers.close)
             self._server = self._loop.run(self._make(limits, add))
-        except BaseException:
-            self._workers.close()
-            self._loop.close()
-            raise
+            unfinished.pop_all()
 
     async def _make(
         self, limits: ServerLimits, add: Callable[[grpc.aio.Server, Workers], object]

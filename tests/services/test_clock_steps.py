@@ -48,18 +48,23 @@ role.stop()
 """
 
 
+def shard(folder: Path, clock: WallClock) -> subprocess.Popen[str]:
+    """The process of `SHARD`, under a clock."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SHARD, str(folder)],
+        env=clock.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("back", ["-2h", pytest.param("-3000d", marks=pytest.mark.slow)])
 def test_replay_keeps_what_it_writes_after_the_clock_was_set_back(
     tmp_path: Path, back: str
 ) -> None:
     clock = WallClock(tmp_path / "clock")
-    with subprocess.Popen(
-        [sys.executable, "-c", SHARD, str(tmp_path)],
-        env=clock.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with shard(tmp_path, clock) as process:
         assert process.stdin is not None and process.stdout is not None
 
         def inserted(steps: int) -> int:
@@ -81,13 +86,7 @@ def test_replay_keeps_what_it_writes_after_the_clock_was_set_back(
         process.stdin.close()
         assert process.wait(PATIENCE_SECONDS) == 0
     # Started again, still under that clock, it has all.
-    with subprocess.Popen(
-        [sys.executable, "-c", SHARD, str(tmp_path)],
-        env=clock.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with shard(tmp_path, clock) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdout.readline()
         print(1, file=process.stdin, flush=True)

@@ -77,7 +77,9 @@ def whole(number: int = 3) -> int:
     return number
 
 
-@pytest.mark.parametrize("word", ["12345678901234567890", "-12345678901234567890", "1.5", "nan"])
+@pytest.mark.parametrize(
+    "word", ["12345678901234567890", "-12345678901234567890", f"{10**18}", "1.5", "nan"]
+)
 def test_a_whole_number_that_no_array_holds_is_refused(word: str) -> None:
     with pytest.raises(SystemExit) as ended:
         tyro.cli(whole, args=["--number", word], prog="rrl", registry=FLAG_TYPES)
