@@ -1,4 +1,7 @@
 # The commands of this repository. Each sets up what it needs; nothing must be prepared.
+# Set in many containers; each process would compile its libraries again (about ten seconds).
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-slow lint types protos lock clean
 
 help:  ## Show this list
