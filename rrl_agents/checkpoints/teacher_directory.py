@@ -6,7 +6,6 @@ directory with a card is whole.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from rrl_agents.checkpoints.params_codec import (
     params_to_bytes,
 )
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_agents.durable_files import write_whole
 from rrl_agents.networks.registry import NetworkConfig, make_network
 from rrl_agents.networks.size import check_size
 from rrl_agents.types import Params
@@ -57,9 +57,9 @@ def save_teacher(path: Path, params: Params, card: TeacherCard) -> None:
         )
     path.mkdir(parents=True, exist_ok=True)
     _refuse_existing(path)
-    _write_new(path / PARAMS_FILE, encoded)
-    _write_new(path / README_FILE, card_markdown(card).encode())
-    _write_new(path / CARD_FILE, text)
+    write_whole(path / PARAMS_FILE, encoded)
+    write_whole(path / README_FILE, card_markdown(card))
+    write_whole(path / CARD_FILE, text)
 
 
 def load_teacher_directory(path: Path) -> Teacher:
@@ -169,16 +169,3 @@ def _refuse_existing(path: Path) -> None:
     for name in (PARAMS_FILE, README_FILE, CARD_FILE):
         if (path / name).exists():
             raise ValueError(f"{path} already holds {name}; choose another directory")
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """Write whole or not at all: a reader never sees half a file under the final name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from rrl_agents.durable_files import make_folders, write_whole
 from services.bench.suite import Suite, read_suite
 from services.shared.errors import UserError
 
@@ -145,10 +145,8 @@ def _for_the_user(folder: BenchFolder) -> Iterator[None]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    make_folders(path.parent)
+    write_whole(path, text)
 
 
 def _check_grown(folder: BenchFolder, before: Suite, now: Suite) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tyro.conf import Positional
 
+from rrl_agents.durable_files import write_whole
 from services.evaluator.report import REPORT_FOLDER, write_report
 from services.evaluator.report import export_baseline as baseline_of
 from services.evaluator.report_text import outcome_lines
@@ -32,7 +32,7 @@ def report(
         UserError: The folder is no run, or has nothing to report yet.
     """
     if export_baseline is not None:
-        _write_whole(export_baseline, baseline_of(run, command))
+        write_whole(export_baseline, baseline_of(run, command))
         print(f"baseline: {export_baseline}")
     summary = write_report(run, baseline=baseline)
     low, high = summary.student_return_interval
@@ -44,10 +44,3 @@ def report(
     )
     print("\n".join(outcome_lines(summary)))
     print(f"report: {run / REPORT_FOLDER}")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes a file that is either the old or the new one, whatever happens in between."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

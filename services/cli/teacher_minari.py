@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
+from rrl_agents.durable_files import flush, flush_tree
 from services.shared.errors import UserError
 
 _CONVERSION = "rrl_agents.checkpoints.minari_files.conversion"
@@ -45,7 +46,9 @@ def minari(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         rows = _convert(dataset, partial, stack_size)
+        flush_tree(partial)
         partial.rename(out)
+        flush(out.parent)
     except OSError as error:
         raise UserError(f"--out: cannot make {out} ({error.strerror})") from error
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import zipfile
 import zlib
@@ -15,6 +14,7 @@ import tyro
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
+from rrl_agents.durable_files import replacing
 from services.cli.peers import Peers
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
@@ -174,12 +174,8 @@ def _check_fit(observations: NDArray[Any], dtype: str, shape: tuple[int, ...]) -
 
 def _write_atomically(out: Path, named: _NamedScores) -> None:
     """Write under a temporary name, then rename: an older file is replaced whole or not at all."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with replacing(out) as file:
             np.savez(file, **named)
-        os.replace(temporary, out)
     except OSError as error:
         raise UserError(f"--out: cannot write {out} ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from rrl_agents.durable_files import write_whole
 
 MAX_SECONDS = 60.0
 """Longest play shown; the rest of an episode is left out."""
@@ -66,9 +67,7 @@ def record_gif(
         shown = max(_MIN_FRAMES, min(shown - 1, int(0.95 * shown * max_bytes / len(encoded))))
         encoded = _encode(images[:shown], frames_per_second)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(encoded)
-    unfinished.replace(path)
+    write_whole(path, encoded)
     return shown
 
 

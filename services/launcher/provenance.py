@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
+from rrl_agents.durable_files import write_whole
 from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
 from services.shared.errors import UserError
@@ -189,6 +189,4 @@ def _replace(path: Path, provenance: Provenance) -> None:
         ],
         "sessions": [dataclasses.asdict(session) for session in provenance.sessions],
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(seal(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, seal(content, indent=1) + "\n")

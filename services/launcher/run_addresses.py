@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from rrl_agents.durable_files import write_whole
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
@@ -35,9 +35,7 @@ class RunAddresses:
 
 def write_addresses(run: Path, addresses: RunAddresses) -> None:
     """Write them into a run's folder, whole or not at all."""
-    temporary = run / f"{ADDRESSES_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(dataclasses.asdict(addresses), indent=1))
-    temporary.replace(run / ADDRESSES_FILE)
+    write_whole(run / ADDRESSES_FILE, json.dumps(dataclasses.asdict(addresses), indent=1))
 
 
 def read_addresses(run: Path) -> RunAddresses | None:

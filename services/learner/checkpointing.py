@@ -16,7 +16,6 @@ are loaded.)
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rrl_agents.checkpoints.params_codec import params_from_bytes, params_to_bytes
+from rrl_agents.durable_files import flush, flush_tree, make_folders
 from rrl_agents.types import Params
 from services.learner.checkpoint_records import (
     DUE_FOLDER,
@@ -124,7 +124,7 @@ def write_commit(
             are untouched.
     """
     folder = commits_folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = (folder / f"{_TEMPORARY_PREFIX}{number:08d}").absolute()
@@ -136,7 +136,7 @@ def write_commit(
         # On a full disk others need the room that this half takes.
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _flush_to_disk(folder, deep=False)
+    flush(folder)
     for other in numbered_commits(folder):
         if int(other.name) not in (number, *keep):
             shutil.rmtree(other, ignore_errors=True)
@@ -164,7 +164,7 @@ def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params
     for version, params in due.items():
         _due_file(folder, version).write_bytes(params_to_bytes(params))
     (folder / RECORD_FILE).write_text(encode_record(record, folder))
-    _flush_to_disk(folder)
+    flush_tree(folder)
 
 
 def restore_state(commit: Commit, template: Any) -> Any:
@@ -207,14 +207,3 @@ def restore_due(commit: Commit) -> dict[int, Params]:
 
 def _due_file(commit: Path, version: int) -> Path:
     return commit / DUE_FOLDER / f"{version}.safetensors"
-
-
-def _flush_to_disk(folder: Path, *, deep: bool = True) -> None:
-    """Have the system write a folder's files and names out: a rename must not be there first."""
-    paths = [folder, *(folder.rglob("*") if deep else ())]
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -9,12 +9,12 @@ that the learner never finished are replaced by the next ones of that number.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
+from rrl_agents.durable_files import flush, flush_tree, make_folders
 from services.replay.checkpoint import check_checkpoint, link_checkpoint
 from services.shared.errors import UserError
 
@@ -73,19 +73,19 @@ class ShardCheckpoints:
             UserError: `written` is no complete checkpoint.
         """
         check_checkpoint(written)
-        self._commits.mkdir(parents=True, exist_ok=True)
+        make_folders(self._commits)
         for leftover in self._commits.glob(f"{_TEMPORARY_PREFIX}*"):
             shutil.rmtree(leftover)
         temporary = self._commits / f"{_TEMPORARY_PREFIX}{number:08d}"
         link_checkpoint(written, temporary)
         sizes = _sizes(temporary)
         (temporary / _SIZES_FILE).write_text(seal(sizes))
-        _flush(temporary, *temporary.iterdir())
+        flush_tree(temporary)
         path = self._path(number)
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
-        _flush(self._commits)
+        flush(self._commits)
         for other in self.numbers():
             if other != number and other not in others:
                 shutil.rmtree(self._path(other), ignore_errors=True)
@@ -107,13 +107,3 @@ def _read_sizes(file: Path) -> object:
     except (OSError, ValueError):
         pass
     return None
-
-
-def _flush(*paths: Path) -> None:
-    """Have the system write files and names out: a rename must not be there before its content."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

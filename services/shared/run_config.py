@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.sealed_json import seal, unseal
+from rrl_agents.durable_files import write_whole
 from services.shared.errors import UserError
 
 CONFIG_FILE = "config.json"
@@ -39,6 +39,4 @@ def write_config(run: Path, config: Mapping[str, Any]) -> None:
     Raises:
         OSError: no space, no permission.
     """
-    temporary = run / f".{CONFIG_FILE}.{os.getpid()}"
-    temporary.write_text(seal(config, indent=1))
-    temporary.rename(run / CONFIG_FILE)
+    write_whole(run / CONFIG_FILE, seal(config, indent=1))

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 RRL_AGENTS_LEVELS = {
     "types": 0,
     "scores": 0,
+    "durable_files": 0,
     "environments": 1,
     "networks": 1,
     "losses": 1,

@@ -12,6 +12,7 @@ import json
 import os
 from pathlib import Path
 
+from rrl_agents.durable_files import flush
 from services.library.fetch.bucket import StoredObject
 from services.library.fetch.checksums import RunningChecksums, checksums_of
 from services.shared.errors import UserError
@@ -82,6 +83,7 @@ class PartialFile:
         self._handle.flush()
         os.fsync(self._handle.fileno())
         self._part.replace(self._file)
+        flush(self._file.parent)
         self._note.unlink(missing_ok=True)
 
     def discard(self) -> None:

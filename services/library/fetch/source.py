@@ -6,13 +6,13 @@ Written after the files it tells of, so a file told of here was whole and had th
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.durable_files import write_whole
 from services.library.fetch.agents import read_file_name
 from services.library.fetch.checksums import Checksums
 from services.shared.errors import UserError
@@ -106,17 +106,7 @@ def read_source(directory: Path) -> FetchedSource | None:
 
 def write_source(directory: Path, source: FetchedSource) -> None:
     """Write an agent's `source.json`, whole or not at all."""
-    path = directory / SOURCE_FILE
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(seal(dataclasses.asdict(source), indent=1))
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(directory / SOURCE_FILE, seal(dataclasses.asdict(source), indent=1) + "\n")
 
 
 def _source(fields: JsonFields) -> FetchedSource:
