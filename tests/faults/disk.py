@@ -1,4 +1,4 @@
-"""A small file system of a run's own, so that it can be full."""
+"""A small file system of a run's own, so that it can be full, or answer late."""
 
 from __future__ import annotations
 
@@ -6,33 +6,54 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_FROZEN_SECONDS = 1.0
+_OPEN_SECONDS = 0.1
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, mebibytes: int) -> Iterator[Path | None]:
-    """Mount an empty file system in memory on a folder, which takes root.
+    """Mount an empty ext4 file system on a folder, which takes root and a loop device.
 
     Yields:
         The folder; None where it cannot be had.
     """
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if os.geteuid() != 0 or mount is None or umount is None:
+    programs = ("mount", "umount", "mkfs.ext4", "fsfreeze")
+    if os.geteuid() != 0 or not all(map(shutil.which, programs)):
         yield None
         return
     folder.mkdir(parents=True, exist_ok=True)
-    options = f"size={mebibytes}m,mode=700"
-    mounted = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
+    image = folder.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(mebibytes * 2**20)
+    # Nothing of it is reserved for root, as which the roles run.
+    made = _run("mkfs.ext4", "-q", "-m", "0", str(image))
+    if not made or not _run("mount", "-o", "loop", str(image), str(folder)):
         yield None
         return
     try:
         yield folder
     finally:
         # Lazily: a look at a file may be under way.
-        subprocess.run([umount, "-l", str(folder)], capture_output=True, check=False)
+        _run("umount", "-l", str(folder))
+        image.unlink()
+
+
+def slow_down(disk: Path, seconds: float) -> None:
+    """Have a disk take writes a tenth of the time only, for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        frozen = _run("fsfreeze", "--freeze", str(disk))
+        try:
+            time.sleep(_FROZEN_SECONDS)
+        finally:
+            if frozen:
+                _run("fsfreeze", "--unfreeze", str(disk))
+        time.sleep(_OPEN_SECONDS)
+
+
+def _run(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -26,6 +26,8 @@ class Kind(enum.Enum):
     """Cut off from all others, for the fault's seconds, as `links.Cut` says."""
     DISK_FULL = "disk full"
     """The run's disk is full, for the fault's seconds; its roles are killed meanwhile."""
+    DISK_SLOW = "slow disk"
+    """It takes writes a tenth of the time only, for the fault's seconds; likewise."""
     CORRUPT_STATE = "corrupt weights"
     """Bytes of the newest commit's state are turned over while its roles are down."""
     CORRUPT_TABLES = "corrupt tables"
@@ -93,6 +95,7 @@ def deck() -> list[tuple[Kind, tuple[str, ...]]]:
     ]
     strange = (Kind.HALF_SENT, Kind.GARBAGE)
     cards += [(kind, roles) for kind in strange for roles in (*((r,) for r in _SERVERS), _SERVERS)]
+    cards += [(Kind.DISK_SLOW, ()), (Kind.DISK_SLOW, (LEARNER, REPLAY))]
     return cards + [(Kind.DISK_FULL, roles) for roles in ((), (LEARNER,), (REPLAY,))]
 
 
@@ -117,7 +120,7 @@ def draw_faults(
 
 
 def _seconds(kind: Kind, order: random.Random) -> float:
-    if kind is Kind.DISK_FULL:
+    if kind in (Kind.DISK_FULL, Kind.DISK_SLOW):
         return order.uniform(8.0, 14.0)
     if kind in _SUDDEN or (kind is Kind.KILL and order.random() < 0.5):
         return 0.0

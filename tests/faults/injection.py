@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from services.learner.checkpointing import RECORD_FILE, STATE_FOLDER, commits_folder
 from tests.faults import strangers
+from tests.faults.disk import slow_down
 from tests.faults.faults import CUTS, Fault, Kind
 from tests.faults.strangers import CHECK, METHODS, WATCH
 from tests.faults.system import LEARNER, System
@@ -54,6 +56,7 @@ class Injector:
             Kind.HANG: self._hang,
             **dict.fromkeys(CUTS, self._cut),
             Kind.DISK_FULL: self._fill_disk,
+            Kind.DISK_SLOW: self._slow_disk,
             Kind.CORRUPT_STATE: self._corrupt,
             Kind.CORRUPT_TABLES: self._corrupt,
             Kind.TRUNCATE_RECORD: self._corrupt,
@@ -165,6 +168,16 @@ class Injector:
                 _fill(filler)
         finally:
             filler.unlink()
+
+    def _slow_disk(self, fault: Fault) -> None:
+        if self._disk is None:
+            raise NotPossible("the run has no disk of its own")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(slow_down, self._disk, fault.seconds)
+            # Whoever waits for the disk ends late.
+            with self._down(fault.roles, signal.SIGKILL):
+                pass
+            slow.result()
 
     @contextlib.contextmanager
     def _down(self, roles: Iterable[str], number: signal.Signals) -> Iterator[None]:

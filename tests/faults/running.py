@@ -82,7 +82,7 @@ def run_plan(
     save_catch_teacher(teacher)
     results = Results()
     with small_disk(plan.folder / "disk", _DISK_MIB) as disk:
-        kinds = plan.kinds if disk is not None else plan.kinds - {Kind.DISK_FULL}
+        kinds = plan.kinds if disk is not None else plan.kinds - {Kind.DISK_FULL, Kind.DISK_SLOW}
         drawn = draw_faults(plan.faults, plan.seed, kinds)
         faults = itertools.takewhile(lambda _: not should_stop(), drawn)
         for index in range(-(-plan.faults // plan.faults_per_run)):

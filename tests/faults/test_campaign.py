@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.disk import small_disk
 from tests.faults.faults import Kind
 from tests.faults.report import line, summary, table
 from tests.faults.running import Plan, Results, run_plan
@@ -34,6 +35,15 @@ def test_damaged_and_half_written_checkpoints_are_never_gone_on_from(tmp_path: P
     kinds = {Kind.CORRUPT_STATE, Kind.CORRUPT_TABLES, Kind.TRUNCATE_RECORD, Kind.KILL_IN_COMMIT}
     results = suffer(Plan(folder=tmp_path, faults=5, seed=0, kinds=frozenset(kinds)))
     assert sum(outcome.was_done for outcome in results.outcomes) >= 3
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_or_slow_is_waited_for(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "probe", mebibytes=8) as disk:
+        if disk is None:
+            pytest.skip("missing: a loop device that may be mounted")
+    kinds = {Kind.DISK_FULL, Kind.DISK_SLOW}
+    suffer(Plan(folder=tmp_path, faults=5, seed=1, kinds=frozenset(kinds)))
 
 
 @pytest.mark.slow
