@@ -25,6 +25,7 @@ from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
+from services.learner.checkpoint_records import newest_commit
 from services.learner.progress_client import ProgressClient
 from services.learner.weight_client import LearnerUnavailable
 from services.shared.errors import UserError
@@ -73,13 +74,15 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
         learner = ProgressClient(addresses.services["learner"])
         watched = stack.enter_context(contextlib.closing(learner))
         end = _Waiter(manager, _processes(manager))
-        finished = _watch(watched, end, display)
+        finished, updates = _watch(watched, end, display)
         if finished:
             manager.stop_and_wait()
         end.join()
         failed = end.failed or end.lost
         if failed and not finished:
             raise UserError(_failure_message(failed, logs, run))
+        if end.learner_was_killed and not finished:
+            _check_is_saved(run, updates)
         return Outcome.FINISHED if finished else Outcome.STOPPED
 
 
@@ -192,8 +195,13 @@ class _Waiter:
     def lost(self) -> dict[str, str]:
         """A learner that was asked to stop and could not save what it had done."""
         (learner,) = self._processes["learner"]
-        # One that was killed has had no last word.
         return {"learner": _how_it_ended(learner.returncode)} if learner.returncode > 0 else {}
+
+    @property
+    def learner_was_killed(self) -> bool:
+        """Whether it had no last word: a second Ctrl-C, or it took too long to end."""
+        (learner,) = self._processes["learner"]
+        return learner.returncode < 0
 
     def join(self) -> None:
         """Wait until no process is left."""
@@ -215,9 +223,14 @@ class _Waiter:
                 }
 
 
-def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> bool:
-    """Show progress until the run is finished (True) or its processes have ended (False)."""
+def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> tuple[bool, int]:
+    """Show progress until the run is finished or its processes have ended.
+
+    Returns:
+        Whether it is finished, and the updates that were last heard of.
+    """
     seen = told = False
+    updates = 0
     while not end.over:
         if end.stopping and not told:
             display.note("stopping; roles save what they have done, a second Ctrl-C ends them now")
@@ -231,11 +244,28 @@ def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> b
         else:
             seen = True
             display.update(response)
+            updates = response.progress.offline_updates + response.progress.online_updates
             # Not before a checkpoint holds the end.
             if response.saved.stage == learner_pb2.STAGE_FINISHED:
-                return True
+                return True, updates
         time.sleep(_POLL_SECONDS)
-    return False
+    return False, updates
+
+
+def _check_is_saved(run: Path, updates: int) -> None:
+    """See that the newest checkpoint has as many updates.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    commit = newest_commit(run)
+    kept = 0 if commit is None else commit.record.progress.learner_updates
+    if kept < updates:
+        raise UserError(
+            f"the learner was ended before it had saved: updates {kept + 1:,} to {updates:,} and "
+            f"what came after are lost. The same command resumes {run} from its newest checkpoint, "
+            f"which has {kept:,} updates"
+        )
 
 
 def _how_it_ended(code: int) -> str:

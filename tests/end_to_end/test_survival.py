@@ -41,12 +41,15 @@ CLOCKS = ("stage", "teacher_steps", "offline_updates", "online_updates", "evalua
 
 @pytest.fixture
 def run(catch_run: Callable[..., CatchRun], catch_teacher: Path) -> CatchRun:
-    return catch_run(
-        "qdagger",
+    return catch_run("qdagger", *flags(catch_teacher, checkpoint_period_seconds=1))
+
+
+def flags(catch_teacher: Path, checkpoint_period_seconds: int) -> tuple[str, ...]:
+    return (
         f"--teacher.checkpoint={catch_teacher}",
         "--teacher-steps=1500",
         f"--online-steps={ONLINE_STEPS}",
-        "--checkpoint-period-seconds=1",
+        f"--checkpoint-period-seconds={checkpoint_period_seconds}",
         "--offline-evaluation-period=500",
         "--online-evaluation-period=500",
         "--num-actors=1",
@@ -184,6 +187,24 @@ def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> N
     assert_goes_on_from(run, committed)
     run.signal_group(signal.SIGKILL)
     run.wait()
+
+
+@pytest.mark.slow
+def test_a_learner_that_is_killed_while_the_run_is_stopped_ends_it_with_what_is_lost(
+    catch_run: Callable[..., CatchRun], catch_teacher: Path
+) -> None:
+    run = catch_run("qdagger", *flags(catch_teacher, checkpoint_period_seconds=600))
+    run.start()
+    # One checkpoint as the phase begins, and updates after it that the display has shown.
+    run.wait_until(lambda: len(re.findall("^online [1-9]", run.out, re.MULTILINE)) >= 2)
+    learner = run.process("learner")
+    learner.suspend()
+    run.signal_group(signal.SIGINT)
+    run.wait_until(lambda: "stopping; " in run.out)
+    learner.kill()
+    assert run.wait() == 2
+    updates = newest(run).record.progress.learner_updates
+    assert f"ended before it had saved: updates {updates + 1:,} to " in run.err
 
 
 def assert_reported(run: CatchRun) -> None:
