@@ -28,6 +28,7 @@ from services.launcher.run_directory import open_run
 from services.learner.checkpoint_records import newest_commit
 from services.learner.progress_client import ProgressClient
 from services.learner.weight_client import LearnerUnavailable
+from services.shared.addresses import free_ports
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
 
@@ -129,6 +130,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import portpicker
     from absl import flags
 
     from services.launcher.launchpad_without_courier import PROCESS_ENVIRONMENT, PythonProcess
@@ -140,6 +142,9 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
         flags.DEFINE_multi_string("lp_dummy_config", [], "Stands in for a missing definition.")
         flags.FLAGS(["rrl", f"--lp_termination_notice_secs={_TERMINATION_NOTICE_SECONDS}"])
     program, addresses = make_program(experiment, run.absolute())
+    # Launchpad takes its roles' ports from here; else any process might have them before the roles.
+    for port in free_ports(len(addresses.services) + len(addresses.pages)):
+        portpicker.add_reserved_port(port)
     resources = {
         role: PythonProcess(
             # Roles end by themselves; it is the launcher that loses patience.

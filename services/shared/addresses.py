@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
+import random
 import socket
+from pathlib import Path
 from typing import NamedTuple
 
 from services.shared.errors import UserError
@@ -14,6 +17,11 @@ LARGEST_PORT = 65535
 _EXAMPLE_PORT = 50051
 _EXAMPLE = f"127.0.0.1:{_EXAMPLE_PORT}"
 _NOT_IN_A_HOST = frozenset("/\\@[]?#, \t")
+
+_EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT = 12_000
+_USUAL_EPHEMERAL = 32_768
+_LEAST_PORTS = 4_000
 
 
 class Address(NamedTuple):
@@ -97,11 +105,46 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago; another process may take it before it is used."""
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        return int(listener.getsockname()[1])
+def free_port() -> int:
+    """A TCP port that was free a moment ago, as `free_ports` gives."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports that were free a moment ago, on all interfaces.
+
+    They lie below those that the kernel gives to outgoing connections and to whoever lets it
+    choose: one of these would otherwise take a port before the server that it is for has started.
+
+    Raises:
+        RuntimeError: there are not so many.
+    """
+    # Not of a seed: runs may start side by side.
+    candidates = random.SystemRandom().sample(_ports_of_servers(), 8 * count)
+    found = list(itertools.islice(filter(_is_free, candidates), count))
+    if len(found) < count:
+        raise RuntimeError(f"only {len(found)} of {count} ports are free")
+    return found
+
+
+def _ports_of_servers() -> range:
+    try:
+        behind = int(_EPHEMERAL_RANGE.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        behind = _USUAL_EPHEMERAL
+    if behind - _FIRST_PORT < _LEAST_PORTS:
+        # Somebody has given the kernel nearly all of them.
+        behind = _USUAL_EPHEMERAL
+    return range(_FIRST_PORT, behind)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 def check_port_is_free(host: str, port: int, *, purpose: str, flag: str) -> None:

@@ -77,8 +77,9 @@ def terminal() -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
 
     def start(*words: str) -> tuple[subprocess.Popen[bytes], int]:
         ours, its = pty.openpty()
-        # Its standard input becomes the terminal that its session belongs to.
-        command = ["setsid", "--ctty", "--wait", *words]
+        # Its standard input becomes the terminal that its session belongs to. Tests that run under
+        # nohup have SIGHUP ignored, and their commands would, too.
+        command = ["env", "--default-signal=HUP", "setsid", "--ctty", "--wait", *words]
         started.append(subprocess.Popen(command, stdin=its, stdout=its, stderr=its))
         os.close(its)
         return started[-1], ours

@@ -17,8 +17,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.shared.addresses import free_ports
 from tests.faults.links import LinkConfig, Links
-from tests.faults.ports import LOOPBACK, free_ports
+from tests.faults.ports import LOOPBACK
 from tests.faults.supervisor import Supervisor, role_environment
 
 TEACHER, REPLAY, LEARNER, EVALUATOR = "teacher", "replay", "learner", "evaluator"

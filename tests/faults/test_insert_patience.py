@@ -14,8 +14,9 @@ from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.server import build_replay
 from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions, WriterStopped
+from services.shared.addresses import free_ports
 from tests.faults.links import Cut, LinkConfig, Links
-from tests.faults.ports import LOOPBACK, free_ports
+from tests.faults.ports import LOOPBACK
 
 _LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=4, n_step=1, num_actions=2, clips_rewards=False)
 _LONG_SECONDS = 200.0

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.shared.addresses import free_ports
 from tests.faults.links import Cut, LinkConfig, Links
-from tests.faults.ports import LOOPBACK, free_ports
+from tests.faults.ports import LOOPBACK
 
 _PATIENCE_SECONDS = 120.0
 """For what must come; a test that passes does not wait for it."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from services.shared.addresses import (
     bare_host,
     check_port_is_free,
     free_port,
+    free_ports,
     parse_address,
 )
 from services.shared.errors import UserError
@@ -69,6 +71,17 @@ def test_a_taken_port_is_named_together_with_the_flag_that_changes_it() -> None:
 
 def test_a_free_port_passes() -> None:
     check_port_is_free("127.0.0.1", free_port(), purpose="the teacher", flag="--port")
+
+
+def test_free_ports_differ_and_are_none_of_those_that_connections_get() -> None:
+    first_of_connections = int(
+        Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    )
+    found = free_ports(50)
+    assert len(set(found)) == 50
+    assert max(found) < first_of_connections
+    for port in found:
+        check_port_is_free("127.0.0.1", port, purpose="the teacher", flag="--port")
 
 
 def test_a_host_that_is_not_ours_is_refused() -> None:
