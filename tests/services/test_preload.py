@@ -647,6 +647,17 @@ def test_data_that_changed_since_the_run_was_set_up_is_refused(
             build_preloader(dataclasses.replace(settings, data=changed)).run(threading.Event())
 
 
+@contextlib.contextmanager
+def stopped(process: BaseProcess) -> Iterator[None]:
+    """Have it do nothing meanwhile."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("table", [TEACHER_TABLE, STUDENT_TABLE])
 def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew(
@@ -656,9 +667,12 @@ def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew
     processes.fill(table, len(expected))
     replay, importer = processes.start_replay(), processes.start_importer()
     processes.wait_for(500)
-    commit = processes.commit("commit")
+    with stopped(importer):
+        commit = processes.commit("commit")
     processes.wait_for(2000)
-    processes.kill(replay)
+    # Else it may be done before its server is gone.
+    with stopped(importer):
+        processes.kill(replay)
     processes.restore(commit)
     importer.join(PATIENCE_SECONDS)
     assert importer.exitcode == 0

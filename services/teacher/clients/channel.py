@@ -23,6 +23,7 @@ FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 2.0
 BACKOFF_FACTOR = 2.0
 
+_LISTS = ("ipv4:", "ipv6:")
 _SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
 _NAMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "xds:")
 # A request is kept until it is answered, in case it has to be sent again; a teacher's largest
@@ -97,7 +98,11 @@ def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: There is none, or one that is not as above.
     """
-    given = addresses.split(",") if isinstance(addresses, str) else [*addresses]
+    if isinstance(addresses, str):
+        # "ipv4:a:1,b:2" is one target of several addresses.
+        given = [addresses] if addresses.strip().startswith(_LISTS) else addresses.split(",")
+    else:
+        given = [*addresses]
     found = tuple(dict.fromkeys(address.strip() for address in given))
     if not found or not all(found):
         raise ValueError(f"addresses are {addresses!r}; give HOST:PORT, or several of them")
@@ -116,7 +121,8 @@ def _check_address(address: str) -> None:
     # "dns:name:port", "dns:///name:port" or "dns://server/name:port".
     endpoint = address.removeprefix(scheme).rpartition("/")[2] if scheme else address
     try:
-        parse_address(endpoint)
+        for one in endpoint.split(",") if scheme in _LISTS else [endpoint]:
+            parse_address(one)
     except UserError as error:
         where = f" (in {address!r})" if scheme else ""
         raise ValueError(f"{error}{where}") from error

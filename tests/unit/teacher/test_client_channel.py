@@ -30,6 +30,8 @@ from services.teacher.clients.settings import ClientSettings
         ("dns:teacher:50051", ("dns:teacher:50051",)),
         ("dns://[::1]:53/teacher:50051", ("dns://[::1]:53/teacher:50051",)),
         ("ipv6:[::1]:50051", ("ipv6:[::1]:50051",)),
+        ("ipv4:127.0.0.1:1,127.0.0.2:2", ("ipv4:127.0.0.1:1,127.0.0.2:2",)),
+        (["ipv6:[::1]:1,[::2]:2"], ("ipv6:[::1]:1,[::2]:2",)),
         ("xds:///teacher", ("xds:///teacher",)),
         ("[::1]:50051", ("[::1]:50051",)),
     ],
@@ -51,7 +53,7 @@ def test_addresses_come_alone_with_commas_or_as_a_sequence(
             "teacher:0",
             "dns:///teacher",
         ),
-        *("dns:///::1:50051", "ipv4:127.0.0.1"),
+        *("dns:///::1:50051", "ipv4:127.0.0.1", "ipv4:127.0.0.1:1,127.0.0.2"),
     ],
 )
 def test_what_is_no_address_is_refused_where_it_is_written(given: str | list[str]) -> None:
