@@ -32,7 +32,7 @@ _SIDES: dict[str, Side] = {
     **dict.fromkeys(
         (
             *("ale_py", "chex", "gin", "gymnasium", "h5py", "launchpad", "matplotlib", "minatar"),
-            *("PIL", "reverb", "rliable", "tensorboard", "tensorflow"),
+            *("PIL", "portpicker", "reverb", "rliable", "tensorboard", "tensorflow"),
         ),
         "train",
     ),

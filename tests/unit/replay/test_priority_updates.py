@@ -9,7 +9,7 @@ import pytest
 
 from services.replay import priority_updates
 from services.replay.priority_updates import PriorityUpdates, _Update, newest_priorities
-from tests.support.patience import PATIENCE_SECONDS
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 ALL = np.ones(3, bool)
 
@@ -42,6 +42,9 @@ def test_a_server_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.Monke
     monkeypatch.setattr(priority_updates, "_CLOSE_SECONDS", 0.3)
     with socket.create_server(("localhost", 0)) as deaf:
         updates = PriorityUpdates(f"localhost:{deaf.getsockname()[1]}", "student")
+        updates.put(keys(1, 2, 3), ALL, np.ones(3))
+        # Taken, and being sent from now on.
+        wait_until(lambda: not updates._waiting)
         started = time.monotonic()
         for _ in range(1000):
             updates.put(keys(1, 2, 3), ALL, np.ones(3))
