@@ -108,6 +108,8 @@ def test_a_commit_that_breaks_half_way_leaves_the_one_before(
     assert sorted(leftovers) == ["00000001", "00000002"]
 
 
+# TensorStore tells Orbax's loop of what failed, which may be closed by then.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 def test_a_state_that_does_not_fit_on_the_disk_is_said_as_any_other_such_file(
     tmp_path: Path,
 ) -> None:
