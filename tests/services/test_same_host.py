@@ -157,8 +157,11 @@ def soon(holds: Callable[[], bool]) -> bool:
     return holds()
 
 
-def mappings() -> int:
-    return Path("/proc/self/maps").read_text().count("rrl-teacher-same-host")
+def mappings() -> set[tuple[str, str]]:
+    """Address range and inode of each region that is mapped."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    fields = [line.split() for line in lines if "rrl-teacher-same-host" in line]
+    return {(field[0], field[4]) for field in fields}
 
 
 def descriptors() -> set[tuple[int, str]]:
@@ -530,7 +533,8 @@ def test_clients_that_come_and_go_leave_nothing(server: SameHostListener) -> Non
             connection.submit(random_rows(3, seed), PATIENCE_SECONDS).result()
         del connection
     assert soon(lambda: descriptors() <= opened)  # fewer where an earlier test's are let go
-    assert soon(lambda: mappings() == mapped)
+    # Those of tests before may go meanwhile.
+    assert soon(lambda: not mappings() - mapped)
     assert server.shared_bytes == 0
 
 
@@ -583,12 +587,13 @@ def test_a_client_killed_with_queries_under_way_leaves_nothing(
     assert soon(lambda: server.connections == 0)
     # The device may be reading: what it holds stays mapped, and nothing of it is wanted any more.
     assert all(query.cancelled for query in on_device)
-    assert mappings() == mapped + 1 and server.shared_bytes > 0
+    assert len(mappings() - mapped) == 1 and server.shared_bytes > 0
     assert on_device[0].observations.sum() == 24  # 2 rows of 4 * 3 ones: still readable
     on_device.clear()
     engine.gate.set()
     assert soon(lambda: server.shared_bytes == 0)
-    assert soon(lambda: mappings() == mapped)
+    # Those of tests before may go meanwhile.
+    assert soon(lambda: not mappings() - mapped)
     assert soon(lambda: descriptors() <= opened)  # fewer where an earlier test's are let go
 
 
