@@ -82,7 +82,7 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
         failed = end.failed or end.lost
         if failed and not finished:
             raise UserError(_failure_message(failed, logs, run))
-        if end.learner_was_killed and not finished:
+        if not finished:
             _check_is_saved(run, updates)
         return Outcome.FINISHED if finished else Outcome.STOPPED
 
@@ -202,12 +202,6 @@ class _Waiter:
         (learner,) = self._processes["learner"]
         return {"learner": _how_it_ended(learner.returncode)} if learner.returncode > 0 else {}
 
-    @property
-    def learner_was_killed(self) -> bool:
-        """Whether it had no last word: a second Ctrl-C, or it took too long to end."""
-        (learner,) = self._processes["learner"]
-        return learner.returncode < 0
-
     def join(self) -> None:
         """Wait until no process is left."""
         while self._thread.is_alive():
@@ -258,10 +252,10 @@ def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> t
 
 
 def _check_is_saved(run: Path, updates: int) -> None:
-    """See that the newest checkpoint has as many updates.
+    """See that the newest checkpoint has as many updates as the display has shown.
 
     Raises:
-        UserError: it has fewer.
+        UserError: it has fewer: the learner was killed, or its replay was lost, before it saved.
     """
     commit = newest_commit(run)
     kept = 0 if commit is None else commit.record.progress.learner_updates

@@ -113,8 +113,8 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """TCP ports that were free a moment ago, on all interfaces.
 
-    They lie below those that the kernel gives to outgoing connections and to whoever lets it
-    choose: one of these would otherwise take a port before the server that it is for has started.
+    They lie below the kernel's ephemeral ports: an outgoing connection could take one of those
+    before the server that it is for has started.
 
     Raises:
         RuntimeError: there are not so many.
@@ -133,7 +133,7 @@ def _ports_of_servers() -> range:
     except (OSError, ValueError, IndexError):
         behind = _USUAL_EPHEMERAL
     if behind - _FIRST_PORT < _LEAST_PORTS:
-        # Somebody has given the kernel nearly all of them.
+        # The ephemeral range covers nearly all ports.
         behind = _USUAL_EPHEMERAL
     return range(_FIRST_PORT, behind)
 

@@ -2,7 +2,7 @@
 
     with recorded(folder, into) as crashes:
         write(folder)
-    crashes.left        folders, as they would be found
+    crashes.kills, crashes.power_losses     folders, as they would be found
 
 A step is a call of this process that changes the file system: Python's audit events name all but
 `fsync`, which is wrapped. What is there just before a step is what a kill at that moment leaves.
@@ -53,7 +53,7 @@ def recorded(folder: Path, into: Path) -> Iterator[Crashes]:
     """Record what would be left of a folder, whose present content is taken as flushed.
 
     Args:
-        folder: What is written to meanwhile.
+        folder: What the body writes to.
         into: An empty folder for what would be left.
     """
     recorder = _Recorder(folder.absolute(), into)
@@ -188,7 +188,7 @@ def _inode(path: Path) -> int:
 
 def _tree(folder: Path) -> dict[str, Any]:
     left: dict[str, Any] = {}
-    # What native code removes meanwhile is gone.
+    # Native code may remove files while they are read.
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             with contextlib.suppress(FileNotFoundError):

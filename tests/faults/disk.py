@@ -31,14 +31,13 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[Path | None]:
         file.truncate(mebibytes * 2**20)
     # Nothing of it is reserved for root, as which the roles run.
     made = _run("mkfs.ext4", "-q", "-m", "0", str(image))
-    if not made or not _run("mount", "-o", "loop", str(image), str(folder)):
-        yield None
-        return
+    mounted = made and _run("mount", "-o", "loop", str(image), str(folder))
     try:
-        yield folder
+        yield folder if mounted else None
     finally:
-        # Lazily: a look at a file may be under way.
-        _run("umount", "-l", str(folder))
+        if mounted:
+            # Lazily: a look at a file may be under way.
+            _run("umount", "-l", str(folder))
         image.unlink()
 
 

@@ -174,7 +174,7 @@ class Injector:
             raise NotPossible("the run has no disk of its own")
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             slow = pool.submit(slow_down, self._disk, fault.seconds)
-            # Whoever waits for the disk ends late.
+            # A role that waits for the disk ends late.
             with self._down(fault.roles, signal.SIGKILL):
                 pass
             slow.result()

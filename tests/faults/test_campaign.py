@@ -41,7 +41,7 @@ def test_damaged_and_half_written_checkpoints_are_never_gone_on_from(tmp_path: P
 def test_a_disk_that_is_full_or_slow_is_waited_for(tmp_path: Path) -> None:
     with small_disk(tmp_path / "probe", mebibytes=8) as disk:
         if disk is None:
-            pytest.skip("missing: a loop device that may be mounted")
+            pytest.skip("missing: root with a loop device (mount -o loop), mkfs.ext4 and fsfreeze")
     kinds = {Kind.DISK_FULL, Kind.DISK_SLOW}
     suffer(Plan(folder=tmp_path, faults=5, seed=1, kinds=frozenset(kinds)))
 

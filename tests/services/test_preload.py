@@ -649,7 +649,7 @@ def test_data_that_changed_since_the_run_was_set_up_is_refused(
 
 @contextlib.contextmanager
 def stopped(process: BaseProcess) -> Iterator[None]:
-    """Have it do nothing meanwhile."""
+    """Suspend it for the body."""
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
     try:

@@ -131,7 +131,7 @@ def test_a_reader_whose_connection_was_forgotten_reads_on_over_another(
     with Links([way]) as links:
         reader = ReplayReader(f"127.0.0.1:{way.port}", LAYOUT, 0.99, 32)
         reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS)
-        # As a firewall does: packets of this connection lead nowhere from now on, nobody says so.
+        # As a firewall does: packets of this connection are dropped from now on, without a reset.
         links.cut(["learner"], Cut.FORGOTTEN)
         links.heal(["learner"])
         with pytest.raises(ReplayTimeout):

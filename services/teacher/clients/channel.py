@@ -24,7 +24,7 @@ LONGEST_BACKOFF_SECONDS = 2.0
 BACKOFF_FACTOR = 2.0
 
 _LISTS = ("ipv4:", "ipv6:")
-_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
+_SCHEMES = ("dns:", "unix:", "unix-abstract:", *_LISTS, "xds:")
 _NAMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "xds:")
 # A request is kept until it is answered, in case it has to be sent again; a teacher's largest
 # message is of this order.

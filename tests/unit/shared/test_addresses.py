@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.shared import addresses
 from services.shared.addresses import (
     Address,
     bare_host,
@@ -73,13 +74,17 @@ def test_a_free_port_passes() -> None:
     check_port_is_free("127.0.0.1", free_port(), purpose="the teacher", flag="--port")
 
 
-def test_free_ports_differ_and_are_none_of_those_that_connections_get() -> None:
-    first_of_connections = int(
-        Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
-    )
+@pytest.mark.parametrize(
+    ("ephemeral", "below"), [("20000\t60999", 20_000), ("1024\t65535", 32_768), ("", 32_768)]
+)
+def test_free_ports_differ_and_are_below_the_ephemeral_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ephemeral: str, below: int
+) -> None:
+    (tmp_path / "range").write_text(ephemeral)
+    monkeypatch.setattr(addresses, "_EPHEMERAL_RANGE", tmp_path / "range")
     found = free_ports(50)
     assert len(set(found)) == 50
-    assert max(found) < first_of_connections
+    assert max(found) < below
     for port in found:
         check_port_is_free("127.0.0.1", port, purpose="the teacher", flag="--port")
 
