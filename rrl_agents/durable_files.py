@@ -42,6 +42,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     flush(path.parent)
 
 
+def rename_whole(temporary: Path, path: Path) -> None:
+    """Give a folder its name once all that is in it is on disk; so is the name on return.
+
+    Raises:
+        OSError: no space after all, or `path` is there and not an empty folder.
+    """
+    flush_tree(temporary)
+    temporary.rename(path)
+    flush(path.parent)
+
+
 def make_folders(folder: Path) -> None:
     """Make a folder and those above it where they are missing, all on disk when this returns.
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from rrl_agents.durable_files import flush, flush_tree
+from rrl_agents.durable_files import rename_whole
 from services.shared.errors import UserError
 
 _CONVERSION = "rrl_agents.checkpoints.minari_files.conversion"
@@ -46,9 +46,7 @@ def minari(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         rows = _convert(dataset, partial, stack_size)
-        flush_tree(partial)
-        partial.rename(out)
-        flush(out.parent)
+        rename_whole(partial, out)
     except OSError as error:
         raise UserError(f"--out: cannot make {out} ({error.strerror})") from error
     finally:

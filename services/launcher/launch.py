@@ -200,6 +200,7 @@ class _Waiter:
     def lost(self) -> dict[str, str]:
         """A learner that was asked to stop and could not save what it had done."""
         (learner,) = self._processes["learner"]
+        # One that was killed has left no message.
         return {"learner": _how_it_ended(learner.returncode)} if learner.returncode > 0 else {}
 
     def join(self) -> None:

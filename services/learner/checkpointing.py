@@ -26,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rrl_agents.checkpoints.params_codec import params_from_bytes, params_to_bytes
-from rrl_agents.durable_files import flush, flush_tree, make_folders
+from rrl_agents.durable_files import make_folders, rename_whole
 from rrl_agents.types import Params
 from services.learner.checkpoint_records import (
     DUE_FOLDER,
@@ -131,12 +131,11 @@ def write_commit(
     path = folder / f"{number:08d}"
     try:
         _write(temporary, state, record, due or {})
-        temporary.rename(path)
+        rename_whole(temporary, path)
     except OSError:
         # On a full disk others need the room that this half takes.
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    flush(folder)
     for other in numbered_commits(folder):
         if int(other.name) not in (number, *keep):
             shutil.rmtree(other, ignore_errors=True)
@@ -144,7 +143,7 @@ def write_commit(
 
 
 def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params]) -> None:
-    """Make a commit's folder, on disk and read back when this returns.
+    """Make a commit's folder; its state is read back when this returns.
 
     Raises:
         OSError: no space, no permission, or the state does not read back.
@@ -164,7 +163,6 @@ def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params
     for version, params in due.items():
         _due_file(folder, version).write_bytes(params_to_bytes(params))
     (folder / RECORD_FILE).write_text(encode_record(record, folder))
-    flush_tree(folder)
 
 
 def restore_state(commit: Commit, template: Any) -> Any:

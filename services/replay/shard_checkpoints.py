@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
-from rrl_agents.durable_files import flush, flush_tree, make_folders
+from rrl_agents.durable_files import make_folders, rename_whole
 from services.replay.checkpoint import check_checkpoint, link_checkpoint
 from services.shared.errors import UserError
 
@@ -80,12 +80,10 @@ class ShardCheckpoints:
         link_checkpoint(written, temporary)
         sizes = _sizes(temporary)
         (temporary / _SIZES_FILE).write_text(seal(sizes))
-        flush_tree(temporary)
         path = self._path(number)
         if path.exists():
             shutil.rmtree(path)
-        temporary.rename(path)
-        flush(self._commits)
+        rename_whole(temporary, path)
         for other in self.numbers():
             if other != number and other not in others:
                 shutil.rmtree(self._path(other), ignore_errors=True)

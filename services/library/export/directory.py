@@ -28,7 +28,7 @@ from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
-from rrl_agents.durable_files import flush, flush_tree
+from rrl_agents.durable_files import rename_whole
 from services.library.export.onnx_model import check_same_values, onnx_model
 from services.shared.errors import UserError
 
@@ -108,9 +108,7 @@ def _new_directory(directory: Path) -> Iterator[Path]:
         yield unfinished
         # Somebody else may have taken the name meanwhile; only an empty directory would give way.
         refuse_taken(directory)
-        flush_tree(unfinished)
-        unfinished.rename(directory)
-        flush(directory.parent)
+        rename_whole(unfinished, directory)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
