@@ -23,8 +23,7 @@ import numpy as np
 from ale_py import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from services.teacher.client import TeacherClient, TeacherError
-from services.teacher.teacher_policy import TeacherPolicy
+from rrl_client import TeacherClient, TeacherError, TeacherPolicy
 
 MAX_FRAMES_PER_EPISODE = 108_000
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.teacher.bare import BareForward, Speed
 from benchmarks.teacher.load import Clients, Load, Outcome, run_load
 from benchmarks.teacher.service import Counts, Service, read_counts
-from services.teacher.clients.settings import Transport
+from rrl_client.settings import Transport
 
 LOADS = tuple((clients, rows) for clients in (1, 8, 64) for rows in (1, 32))
 """Clients and states per query of the table's columns."""

@@ -19,9 +19,9 @@ import grpc
 import grpc.aio
 
 from benchmarks.teacher.load import random_states, run_in_uvloop
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from rrl_client import codec
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.allocator import keep_large_buffers
-from services.teacher import codec
 
 # gRPC would have all channels to one address share a connection.
 _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)

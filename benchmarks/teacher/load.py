@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from benchmarks.teacher.unshared import UnsharedSameHost, UnsharedStream
 from benchmarks.teacher.usage import cpu_seconds
+from rrl_client import AsyncTeacherClient, TeacherClient
+from rrl_client.settings import Transport
 from services.shared.allocator import keep_large_buffers
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client import TeacherClient
-from services.teacher.clients.settings import Transport
 
 Clients = Literal["asyncio", "unshared", "threads"]
 """How the clients live: in one event loop, there without sharing any connection, or in threads."""

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from benchmarks.teacher.load import random_states
 from benchmarks.teacher.usage import cpu_seconds
+from rrl_client import AsyncTeacherClient, TeacherAnswer, TeacherError, TeacherOverloaded
+from rrl_client.settings import Transport
 from services.shared.allocator import keep_large_buffers
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.clients.answers import TeacherAnswer
-from services.teacher.clients.errors import TeacherError, TeacherOverloaded
-from services.teacher.clients.settings import Transport
 
 FRACTIONS = (0.3, 0.6, 0.8)
 """Shares of the capacity that are asked for."""

@@ -31,7 +31,7 @@ from benchmarks.teacher.flood import Flood, FloodOutcome, run_flood
 from benchmarks.teacher.load import random_states
 from benchmarks.teacher.service import CHECKPOINT, Service, read_totals, teacher_service
 from benchmarks.teacher.usage import resident_bytes
-from services.teacher.client import TeacherClient
+from rrl_client import TeacherClient
 
 CLIENTS = 500
 PROCESSES = 4

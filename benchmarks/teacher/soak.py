@@ -20,8 +20,8 @@ from benchmarks.teacher.closed_loop import load_process
 from benchmarks.teacher.load import random_states, run_in_uvloop
 from benchmarks.teacher.service import CHECKPOINT, teacher_service
 from benchmarks.teacher.usage import resident_bytes
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.clients.settings import Transport
+from rrl_client import AsyncTeacherClient
+from rrl_client.settings import Transport
 
 TRANSPORTS: tuple[Transport, ...] = ("stream", "same_host", "unary")
 PARTS = 10

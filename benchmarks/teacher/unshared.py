@@ -13,8 +13,8 @@ import grpc
 import grpc.aio
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import codec
+from rrl_client import codec
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.same_host.connection import SameHostConnection
 from services.teacher.same_host.future import SameHostAnswer, SameHostFuture
 

@@ -25,7 +25,7 @@ COPY locks/images/build.lock /tmp/
 RUN pip install --no-cache-dir --require-hashes -r /tmp/build.lock
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-COPY protos protos
+COPY rrl_client rrl_client
 COPY rrl_agents rrl_agents
 COPY services services
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /tmp/wheel . \

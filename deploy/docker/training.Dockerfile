@@ -29,7 +29,7 @@ jax.jit(jax.numpy.tanh)(1.0)"
 FROM packages AS code
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-COPY protos protos
+COPY rrl_client rrl_client
 COPY rrl_agents rrl_agents
 COPY services services
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /tmp/wheel . \

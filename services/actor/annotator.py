@@ -13,7 +13,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from services.teacher.client import TeacherError, TeacherFuture, TeacherRejected
+from rrl_client import TeacherError, TeacherRejected
+from rrl_client.blocking import TeacherFuture
 
 Labels = NDArray[np.float32] | TeacherFuture | None
 """Action values of N states: float32 [N, A], an answer under way, or nobody was asked."""

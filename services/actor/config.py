@@ -7,7 +7,7 @@ import dataclasses
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
-from services.shared.security.client import ClientSecurity
+from rrl_client import ClientSecurity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -28,11 +28,18 @@ from prometheus_client import CollectorRegistry
 
 from rrl_agents.behaviour.epsilon_greedy import make_policy
 from rrl_agents.behaviour.guide import GuideTurns
-from rrl_agents.behaviour.teacher_actions import teacher_actions
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import make_network
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import Stage
+from rrl_client import (
+    TeacherClient,
+    TeacherDescription,
+    TeacherError,
+    TeacherRejected,
+    TeacherUnavailable,
+)
+from rrl_client.actions import teacher_actions
 from services.actor.annotator import Annotator, Labels
 from services.actor.config import ActorConfig
 from services.actor.insert_patience import InsertPatience
@@ -51,13 +58,6 @@ from services.replay.writer import (
 )
 from services.shared.counted_environment import CountedEnvironment
 from services.shared.errors import UserError
-from services.teacher.client import (
-    TeacherClient,
-    TeacherError,
-    TeacherRejected,
-    TeacherUnavailable,
-)
-from services.teacher.codec import TeacherDescription
 
 _WAIT_SECONDS = 0.2
 _FLUSH_SECONDS = 5.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from rrl_client import ClientSecurity
+from rrl_client.security import make_channel
 from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity, make_channel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from rrl_client.addresses import bare_host, format_address
+from rrl_client.channel import parse_addresses
 from services.cli.actor_index import ActorIndex, resolve_index
 from services.cli.experiment_flags import Settings, parse, required
 from services.cli.peers import Peers
@@ -22,14 +24,13 @@ from services.launcher.experiment import shard_folder
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.learner.config import ShardAddress
-from services.shared.addresses import bare_host, format_address, parse_address
+from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.logging import announce
 from services.shared.observing import Observing, observed
 from services.shared.security.server import SecurityConfig
 from services.shared.shutdown import install_shutdown_event
-from services.teacher.clients.channel import parse_addresses
 
 _CONTROL_PORT = 50054
 

@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
+from rrl_client import ClientSecurity, Priority, TeacherClient, TeacherDescription, TeacherError
 from services.cli.peers import Peers
 from services.cli.row_progress import row_progress
 from services.library.catalogue import locate
@@ -25,8 +26,6 @@ from services.replay.labels import LabelManifest, Labels
 from services.shared.addresses import parse_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity
-from services.teacher.client import Lane, TeacherClient, TeacherDescription, TeacherError
 from services.teacher.config import TeacherConfig, one_model
 from services.teacher.server import build_teacher
 
@@ -149,7 +148,7 @@ def label_rows(
         ValueError: The data is damaged.
     """
     with TeacherClient(
-        address, timeout_seconds=_TIMEOUT_SECONDS, lane=Lane.LABELLING, security=security
+        address, timeout_seconds=_TIMEOUT_SECONDS, priority=Priority.LABELLING, security=security
     ) as client:
         about = client.describe()
         _check_fit(rows, about)

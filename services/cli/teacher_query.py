@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.durable_files import replacing
+from rrl_client import TeacherClient, TeacherError
+from rrl_client.codec import OBSERVATION_DTYPES
 from services.cli.peers import Peers
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
-from services.teacher.client import TeacherClient, TeacherError
-from services.teacher.codec import OBSERVATION_DTYPES
 from services.teacher.config import ModelConfig
 from services.teacher.policy import evaluate_in_pieces, load_policy
 

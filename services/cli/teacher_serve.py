@@ -12,7 +12,7 @@ import tyro
 
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
-from services.shared.addresses import bare_host
+from rrl_client.addresses import bare_host
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.logging import (

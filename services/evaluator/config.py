@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
-from services.shared.security.client import ClientSecurity
+from rrl_client import ClientSecurity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from rrl_agents.behaviour.teacher_actions import action_preferences
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import action_values, make_network
 from rrl_agents.types import Progress, Stage
+from rrl_client import Priority, TeacherClient, TeacherError, TeacherRejected
+from rrl_client.actions import action_preferences
 from services.evaluator.config import EvaluatorConfig
 from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes
 from services.evaluator.metrics import EvaluatorMetrics
@@ -38,7 +39,6 @@ from services.learner.weight_client import (
 )
 from services.shared.counted_environment import CountedEnvironment
 from services.shared.errors import UserError
-from services.teacher.client import Lane, TeacherClient, TeacherError, TeacherRejected
 
 _EVALUATION_SEED = 1_000_003
 """Keeps evaluation apart from the seeds that actors derive."""
@@ -110,7 +110,9 @@ class Evaluator:
                 "nobody knows the teacher's return, and the evaluator has no teacher to play: give "
                 "--teacher-address, or --teacher.mean-return to all roles"
             )
-        with TeacherClient(address, lane=Lane.EVALUATION, security=self._config.peers) as teacher:
+        with TeacherClient(
+            address, priority=Priority.EVALUATION, security=self._config.peers
+        ) as teacher:
             try:
                 described = teacher.wait_until_ready(self._config.poll_seconds)
                 random = np.random.default_rng(self._entropy(_TEACHER_INDEX, 1))

@@ -20,13 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from protos.rrl.learner.v1 import learner_pb2
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
 from services.learner.checkpoint_records import newest_commit
 from services.learner.progress_client import ProgressClient
+from services.learner.v1 import learner_pb2
 from services.learner.weight_client import LearnerUnavailable
 from services.shared.addresses import free_ports
 from services.shared.errors import UserError

@@ -32,7 +32,7 @@ from services.launcher.progress_estimates import (
 )
 
 if TYPE_CHECKING:
-    from protos.rrl.learner.v1.learner_pb2 import GetProgressResponse, Progress
+    from services.learner.v1.learner_pb2 import GetProgressResponse, Progress
 
 PLAIN_INTERVAL_SECONDS = 5.0
 """Time between two plain lines of one phase."""

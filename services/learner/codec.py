@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import cast
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.types import Progress, Stage
+from services.learner.v1 import learner_pb2
 
 MAX_MESSAGE_BYTES = 256 * 2**20
 """Largest message of the learner service: weights of 64 million float32 parameters."""

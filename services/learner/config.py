@@ -10,8 +10,8 @@ from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import EnvironmentSpec
+from rrl_client import ClientSecurity
 from services.learner.stages import StageTargets
-from services.shared.security.client import ClientSecurity
 from services.shared.security.server import SecurityConfig
 
 

@@ -26,7 +26,6 @@ import jax
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import check_scale
@@ -57,6 +56,7 @@ from services.learner.replay_counts import ReplayCounts
 from services.learner.replay_tie import ReplayLost, ReplayTie
 from services.learner.run_clock import RunClock
 from services.learner.stages import next_stage
+from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot
 from services.replay.control_client import NotWritten, TablesUnusable

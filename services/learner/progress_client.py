@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import grpc
 
-from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.types import Progress
+from rrl_client import ClientSecurity
+from rrl_client.security import make_channel
 from services.learner.codec import (
     CHANNEL_OPTIONS,
     EvaluationReport,
     progress_from_proto,
     report_to_proto,
 )
+from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_client import failure
-from services.shared.security.client import ClientSecurity, make_channel
 
 
 class EvaluationRefused(Exception):

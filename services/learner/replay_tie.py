@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Sequence
 
+from rrl_client import ClientSecurity
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import ControlClient
-from services.shared.security.client import ClientSecurity
 
 _ANSWER_SECONDS = 10.0
 _ROUND_SECONDS = 60.0

@@ -8,11 +8,12 @@ from typing import cast
 
 import grpc
 
-from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.checkpoints.params_codec import params_from_bytes
 from rrl_agents.types import Params, Progress
+from rrl_client import ClientSecurity
+from rrl_client.security import make_channel, refusal_advice
 from services.learner.codec import CHANNEL_OPTIONS, progress_from_proto
-from services.shared.security.client import ClientSecurity, make_channel, refusal_advice
+from services.learner.v1 import learner_pb2, learner_pb2_grpc
 
 _MAX_DETAILS = 300
 """Characters shown of what the other side says."""

@@ -16,7 +16,6 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 import grpc.aio
 
-from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.types import Progress
 from services.learner.codec import (
     MAX_MESSAGE_BYTES,
@@ -25,6 +24,7 @@ from services.learner.codec import (
     report_from_proto,
 )
 from services.learner.evaluation_desk import UnknownWeights
+from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_store import Offer
 from services.shared.call_limits import ServerLimits
 from services.shared.grpc_server import Door, GrpcServer, Workers

@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_client import ClientSecurity
 from services.replay.item_layout import ItemLayout
 from services.replay.recorded_data import RecordedData
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.shared.security.client import ClientSecurity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

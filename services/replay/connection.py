@@ -10,12 +10,12 @@ from typing import Any
 
 import reverb
 
+from rrl_client.credentials import is_loopback
+from rrl_client.proxies import tell_of_proxy
 from services.replay.item_layout import ItemLayout
 from services.replay.tables import table_signature
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
-from services.shared.proxies import tell_of_proxy
-from services.shared.security.credentials import is_loopback
 
 _KNOCK_SECONDS = 0.2
 

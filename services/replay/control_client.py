@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import grpc
 
-from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
+from rrl_client import ClientSecurity
+from rrl_client.security import make_channel, refusal_advice
 from services.replay.connection import ReplayTimeout
 from services.replay.standing import Standing
+from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity, make_channel, refusal_advice
 
 MAX_MESSAGE_BYTES = 2**16
 """Largest message of the control; it carries no items."""

@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import MAX_MESSAGE_BYTES
 from services.replay.role import OtherTables, ReplayRole
 from services.replay.standing import Standing
+from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
 from services.shared.grpc_server import Door, GrpcServer, Workers

@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from services.shared.security.credentials import is_loopback
+from rrl_client.credentials import is_loopback
 
 _ATTACH_REUSEPORT_CBPF = 51  # Python's socket module does not name it.
 

@@ -13,17 +13,17 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity
-from services.teacher.client import (
-    Lane,
+from rrl_client import (
+    ClientSecurity,
+    Priority,
     TeacherClient,
+    TeacherDescription,
     TeacherError,
-    TeacherFuture,
     TeacherRejected,
     TeacherUnavailable,
 )
-from services.teacher.codec import TeacherDescription
+from rrl_client.blocking import TeacherFuture
+from services.shared.errors import UserError
 
 _RETRY_SECONDS = 1.0
 _LOG_PERIOD_SECONDS = 10.0
@@ -52,7 +52,7 @@ class PatientTeacher:
         security: ClientSecurity | None = None,
     ) -> None:
         self._client = TeacherClient(
-            address, timeout_seconds=timeout_seconds, lane=Lane.LABELLING, security=security
+            address, timeout_seconds=timeout_seconds, priority=Priority.LABELLING, security=security
         )
         self._stop = stop
         self._version: str | None = None

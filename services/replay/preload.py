@@ -25,6 +25,7 @@ import time
 import reverb
 from prometheus_client import CollectorRegistry
 
+from rrl_client import TeacherDescription
 from services.replay.config import PreloadConfig
 from services.replay.connection import ReplayTimeout
 from services.replay.filling import Filling, ReplayWentBack, inserted_items
@@ -35,7 +36,6 @@ from services.replay.patient_teacher import AskingStopped, PatientTeacher
 from services.replay.writer import WriterStopped
 from services.shared.errors import UserError
 from services.shared.locks import locked
-from services.teacher.codec import TeacherDescription
 
 IMPORTER_LOCK = ".importer.lock"
 """Held in a run's folder by its importer: two would write every transition twice."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import reverb
 
+from rrl_client.credentials import is_loopback
 from services.replay.checkpoint import check_checkpoint, empty_checkpoint_root
 from services.replay.config import ReplayConfig
 from services.replay.connection import check_signature, server_info
@@ -25,7 +26,6 @@ from services.replay.table_names import TEACHER_TABLE
 from services.replay.tables import build_tables
 from services.shared.addresses import check_port_is_free, free_port
 from services.shared.errors import UserError
-from services.shared.security.credentials import is_loopback
 
 _INFO_TIMEOUT_SECONDS = 60.0
 _BOUNDS = ("samples_per_insert", "upper error bound")

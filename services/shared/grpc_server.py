@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from services.shared.addresses import format_address
+from rrl_client.addresses import format_address
+from rrl_client.loop_thread import LoopThread
 from services.shared.call_limits import CallLimits, ServerLimits
 from services.shared.errors import UserError
 from services.shared.health import Health
 from services.shared.keepalive import SERVER_KEEPALIVE
-from services.shared.loop_thread import LoopThread
 from services.shared.security.interceptors import TokenCheck, TokenInterceptor
 from services.shared.security.server import (
     SecurityConfig,

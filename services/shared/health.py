@@ -15,8 +15,9 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from rrl_client import ClientSecurity
+from rrl_client.security import make_channel
 from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity, make_channel
 
 WHOLE_PROCESS = ""
 """The health service's name for the process as a whole."""

@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry, Info, ProcessCollector, make_ws
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from waitress.wasyncore import close_all
 
-from services.shared.addresses import Address, check_port_is_free
+from rrl_client.addresses import Address
+from services.shared.addresses import check_port_is_free
 
 _PAGE_THREADS = 2
 _MOST_CONNECTIONS = 64

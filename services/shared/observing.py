@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from services.shared.addresses import LARGEST_PORT, bare_host
+from rrl_client.addresses import LARGEST_PORT, bare_host
 from services.shared.logging import RUN_NAME_VARIABLE, LogFormat, setup_logging
 from services.shared.metrics import make_registry, serving_metrics
 

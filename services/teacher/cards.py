@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rrl_agents.behaviour.teacher_actions import DEFAULT_TEMPERATURE
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_client.actions import DEFAULT_TEMPERATURE
 from services.library.catalogue import locate
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig

@@ -15,11 +15,13 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from rrl_client import TeacherDescription
+from rrl_client.codec import SameHostAddress
+from rrl_client.requests import Refusal, RefusalCode
 from services.shared.errors import quoted
 from services.teacher.batching.batcher import Batcher, Channel
 from services.teacher.batching.buckets import BucketPlan
-from services.teacher.batching.query import Query, Refusal, RefusalCode
-from services.teacher.codec import SameHostAddress, TeacherDescription
+from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig
 from services.teacher.metrics import TeacherMetrics, VersionLine
 from services.teacher.policy import Policy

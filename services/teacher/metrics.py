@@ -23,7 +23,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from services.teacher.batching.query import Lane, Query, RefusalCode
+from rrl_client import Priority
+from rrl_client.requests import RefusalCode
+from services.teacher.batching.query import Query
 
 CODES = ("OK", *(code.name for code in RefusalCode))
 """All values of the label `code`: gRPC's names of how a query ended."""
@@ -103,38 +105,38 @@ class ModelTallies:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.ended = {(lane, code): 0 for lane in Lane for code in CODES}
-        self.rejections = {(lane, reason): 0 for lane in Lane for reason in REJECTIONS}
-        self.rows = dict.fromkeys(Lane, 0)
-        self.wait = {lane: Tally(SECONDS_BOUNDS) for lane in Lane}
-        self.latency = {lane: Tally(SECONDS_BOUNDS) for lane in Lane}
+        self.ended = {(priority, code): 0 for priority in Priority for code in CODES}
+        self.rejections = {(priority, reason): 0 for priority in Priority for reason in REJECTIONS}
+        self.rows = dict.fromkeys(Priority, 0)
+        self.wait = {priority: Tally(SECONDS_BOUNDS) for priority in Priority}
+        self.latency = {priority: Tally(SECONDS_BOUNDS) for priority in Priority}
         self.batch_rows = Tally(ROW_BOUNDS)
         self.forward = Tally(SECONDS_BOUNDS)
         self.padding_rows = 0
 
-    def refused(self, lane: Lane, code: RefusalCode, reason: str | None = None) -> None:
+    def refused(self, priority: Priority, code: RefusalCode, reason: str | None = None) -> None:
         """Count a query that was refused at once, with one of `REJECTIONS` where one fits."""
         with self._lock:
-            self.ended[lane, code.name] += 1
+            self.ended[priority, code.name] += 1
             if reason is not None:
-                self.rejections[lane, reason] += 1
+                self.rejections[priority, reason] += 1
 
     def taken(self, queries: Iterable[Query], now: float) -> None:
         """Count the waits of queries whose first rows are on their way to the device."""
         with self._lock:
             for query in queries:
-                self.wait[query.lane].observe(now - query.queued_at)
+                self.wait[query.priority].observe(now - query.queued_at)
 
     def settled(self, queries: Iterable[Query], now: float) -> None:
         """Count queries that are answered or refused after having been queued."""
         with self._lock:
             for query in queries:
-                self.latency[query.lane].observe(now - query.queued_at)
+                self.latency[query.priority].observe(now - query.queued_at)
                 if query.refusal is None:
-                    self.ended[query.lane, "OK"] += 1
-                    self.rows[query.lane] += len(query.observations)
+                    self.ended[query.priority, "OK"] += 1
+                    self.rows[query.priority] += len(query.observations)
                 else:
-                    self.ended[query.lane, query.refusal.code.name] += 1
+                    self.ended[query.priority, query.refusal.code.name] += 1
 
     def batch_ended(self, rows: int, padding_rows: int, seconds: float) -> None:
         """Count a batch of `rows` real and `padding_rows` further rows on the device."""
@@ -158,7 +160,7 @@ class TeacherMetrics(Collector):
         self.versions: Callable[[], Sequence[VersionLine]] = lambda: ()
         """Asked for the versions served now."""
         self.queue_rows: Callable[[], dict[str, Sequence[int]]] = dict
-        """Asked for the rows that wait, by model and lane."""
+        """Asked for the rows that wait, by model and priority."""
         self.queue_bytes: Callable[[], int] = int
         """Asked for the bytes that wait."""
         self.same_host_clients: Callable[[], int] = int
@@ -202,7 +204,7 @@ class TeacherMetrics(Collector):
         with self._lock:
             models = dict(self._models)
         yield from _of_models(models)
-        yield from _of_lanes(models)
+        yield from _of_priorities(models)
         yield self._queues()
 
     def _info(self) -> Metric:
@@ -235,11 +237,11 @@ class TeacherMetrics(Collector):
 
     def _queues(self) -> Metric:
         family = GaugeMetricFamily(
-            "rrl_teacher_queue_rows", "Rows waiting for the device.", labels=("model", "lane")
+            "rrl_teacher_queue_rows", "Rows waiting for the device.", labels=("model", "priority")
         )
         for model, rows in self.queue_rows().items():
-            for lane in Lane:
-                family.add_metric((model, lane.name.lower()), rows[lane])
+            for priority in Priority:
+                family.add_metric((model, priority.name.lower()), rows[priority])
         return family
 
 
@@ -266,8 +268,8 @@ def _of_models(models: dict[str, ModelTallies]) -> Iterator[Metric]:
     yield from (rows, forward, padding)
 
 
-def _of_lanes(models: dict[str, ModelTallies]) -> Iterator[Metric]:
-    labels = ("model", "lane")
+def _of_priorities(models: dict[str, ModelTallies]) -> Iterator[Metric]:
+    labels = ("model", "priority")
     queries = CounterMetricFamily(
         "rrl_teacher_queries", "Queries by how they ended.", labels=(*labels, "code")
     )
@@ -288,15 +290,15 @@ def _of_lanes(models: dict[str, ModelTallies]) -> Iterator[Metric]:
         "rrl_teacher_latency_seconds", "Seconds from a query's arrival to its end.", labels=labels
     )
     for name, tallies in models.items():
-        for lane in Lane:
-            at = (name, lane.name.lower())
+        for priority in Priority:
+            at = (name, priority.name.lower())
             for code in CODES:
-                queries.add_metric((*at, code), tallies.ended[lane, code])
+                queries.add_metric((*at, code), tallies.ended[priority, code])
             for reason in REJECTIONS:
-                rejected.add_metric((*at, reason), tallies.rejections[lane, reason])
-            rows.add_metric(at, tallies.rows[lane])
-            expired.add_metric(at, tallies.ended[lane, "DEADLINE_EXCEEDED"])
-            cancelled.add_metric(at, tallies.ended[lane, "CANCELLED"])
-            tallies.wait[lane].add_to(wait, at)
-            tallies.latency[lane].add_to(latency, at)
+                rejected.add_metric((*at, reason), tallies.rejections[priority, reason])
+            rows.add_metric(at, tallies.rows[priority])
+            expired.add_metric(at, tallies.ended[priority, "DEADLINE_EXCEEDED"])
+            cancelled.add_metric(at, tallies.ended[priority, "CANCELLED"])
+            tallies.wait[priority].add_to(wait, at)
+            tallies.latency[priority].add_to(latency, at)
     yield from (queries, rejected, rows, expired, cancelled, wait, latency)

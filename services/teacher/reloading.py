@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rrl_client import TeacherDescription
 from services.library.catalogue import locate
 from services.shared.errors import UserError
 from services.teacher.batching.buckets import BucketPlan
-from services.teacher.codec import TeacherDescription
 from services.teacher.config import ModelConfig
 from services.teacher.engine import LocalEngine
 from services.teacher.metrics import TeacherMetrics

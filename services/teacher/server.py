@@ -24,15 +24,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from services.shared.addresses import check_port_is_free, format_address
+from rrl_client import TeacherDescription
+from rrl_client.addresses import format_address
+from rrl_client.codec import SameHostAddress
+from rrl_client.loop_thread import LoopThread
+from services.shared.addresses import check_port_is_free
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
-from services.shared.loop_thread import LoopThread
 from services.shared.metrics import MetricsServer
 from services.shared.security.server import SecurityConfig, check_exposure, warn_of_exposure
 from services.teacher.backends.compilations import compilations
 from services.teacher.batching.buckets import BucketPlan
-from services.teacher.codec import SameHostAddress, TeacherDescription
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.engine import LocalEngine
 from services.teacher.front_ends.door import FrontEndDoor

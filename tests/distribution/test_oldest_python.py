@@ -25,7 +25,7 @@ for name in sys.argv[1:]:
     except SystemExit as ended:
         code = ended.code
     assert code == 0, name
-import services.teacher.client, services.teacher.async_client, services.teacher.teacher_policy
+import rrl_client
 sys.exit(run(["lineage", "pong_dqn", "--json"]))
 """
 
@@ -46,7 +46,7 @@ def oldest_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(python, "-m", "venv", "--clear", "--without-pip", folder)
     # From a copy: a build in the checkout leaves files there that a later build would pick up.
     source = tmp_path_factory.mktemp("source")
-    for package in ("services", "protos", "rrl_agents"):
+    for package in ("services", "rrl_client", "rrl_agents"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pyc*"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -25,7 +25,7 @@ from tests.support.requirements import closure
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PACKAGES = ("protos", "rrl_agents", "services")
+PACKAGES = ("rrl_agents", "rrl_client", "services")
 DIST_INFO = f"rrl_agents-{PROJECT['version']}.dist-info"
 
 
@@ -86,7 +86,7 @@ def unpacked_source(export: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     # The script makes the stubs in a checkout; users get the stubs.
-    wanted = set(checked_in(*PACKAGES)) - {"protos/generate.sh"}
+    wanted = set(checked_in(*PACKAGES))
     names = contents(wheel).keys()
     assert {name for name in names if ".dist-info/" not in name} == wanted
     assert f"{DIST_INFO}/licenses/LICENSE" in names
@@ -150,9 +150,7 @@ def teachers_side(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_the_client_and_the_stubs_import_in_a_bare_environment(bare: Path, tmp_path: Path) -> None:
     program = (
-        "import services.teacher.client as client, services.teacher.async_client,"
-        " services.teacher.teacher_policy, protos.rrl.learner.v1.learner_pb2_grpc;"
-        "print(client.__file__)"
+        "import rrl_client as client, services.learner.v1.learner_pb2_grpc;print(client.__file__)"
     )
     place = output(bare / "python", "-W", "error", "-c", program, cwd=tmp_path)
     assert str(bare.parent) in place

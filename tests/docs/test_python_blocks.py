@@ -61,8 +61,8 @@ environment = types.SimpleNamespace(
 )
 """
     blocks = _program("docs/teacher-clients.md", teacher)
-    asked, act = blocks.split("\nfrom services.teacher.teacher_policy", maxsplit=1)
+    asked, act = blocks.split("\nfrom rrl_client import TeacherPolicy", maxsplit=1)
     still_open = f"\nteacher = TeacherClient({teacher.address!r})\n"
-    program = given + asked + still_open + "from services.teacher.teacher_policy" + act
+    program = given + asked + still_open + "from rrl_client import TeacherPolicy" + act
     said = _run(program + "\nprint(action)\nteacher.close()\n", tmp_path)
     assert int(said.splitlines()[-1]) in range(6)

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import trustme
 
+from rrl_client import ClientSecurity
 from services.shared.addresses import free_port
 from services.shared.health import is_serving
-from services.shared.security.client import ClientSecurity
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import CatchRun

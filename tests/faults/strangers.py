@@ -6,9 +6,9 @@ import contextlib
 import random
 import socket
 
-from protos.rrl.learner.v1 import learner_pb2
-from protos.rrl.replay.v1 import replay_pb2
-from protos.rrl.teacher.v1 import teacher_pb2
+from rrl_client.v1 import teacher_pb2
+from services.learner.v1 import learner_pb2
+from services.replay.v1 import replay_pb2
 from tests.faults.ports import LOOPBACK
 from tests.faults.system import LEARNER, REPLAY, TEACHER, Ports
 from tests.support.http2 import Http2Caller

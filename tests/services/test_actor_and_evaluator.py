@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
@@ -21,12 +20,14 @@ from rrl_agents.reincarnation.jsrl import JsrlConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Params, Progress, Stage
+from rrl_client import TeacherClient
 from services.actor.config import ActorConfig
 from services.actor.loop import build_actor
 from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
 from services.evaluator.loop import build_evaluator
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.evaluation_desk import UnknownWeights
+from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot
 from services.replay.config import ReplayConfig
@@ -35,7 +36,6 @@ from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, t
 from services.replay.server import build_replay
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
-from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until

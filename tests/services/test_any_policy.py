@@ -22,20 +22,20 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from rrl_client import (
+    AsyncTeacherClient,
+    TeacherClient,
+    TeacherFailed,
+    TeacherPolicy,
+    TeacherRejected,
+    TeacherTimeout,
+)
+from rrl_client.blocking import Transport
 from services.cli.teacher_query import query
 from services.shared.errors import UserError
 from services.shared.health import is_serving
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client import (
-    TeacherClient,
-    TeacherFailed,
-    TeacherRejected,
-    TeacherTimeout,
-    Transport,
-)
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.server import TeacherServer, build_teacher
-from services.teacher.teacher_policy import TeacherPolicy
 from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,13 +15,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client import TeacherAnswer, TeacherClient, TeacherFailed, TeacherRejected
-from services.teacher.clients.settings import Transport
+from rrl_client import (
+    AsyncTeacherClient,
+    TeacherAnswer,
+    TeacherClient,
+    TeacherFailed,
+    TeacherPolicy,
+    TeacherRejected,
+)
+from rrl_client.settings import Transport
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
-from services.teacher.teacher_policy import TeacherPolicy
 from tests.support.patience import PATIENCE_SECONDS
 
 TRANSPORTS: tuple[Transport, ...] = ("stream", "unary", "same_host")

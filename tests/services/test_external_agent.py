@@ -39,7 +39,7 @@ def agent_python(tmp_path_factory: pytest.TempPathFactory) -> str:
         run(python, "-m", "venv", "--clear", "--without-pip", str(folder))
     # From a copy: a build in the checkout leaves files there that a later build would pick up.
     source = tmp_path_factory.mktemp("source")
-    for package in ("services", "protos", "rrl_agents"):
+    for package in ("services", "rrl_client", "rrl_agents"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pyc*"))
     for file in (ROOT / "pyproject.toml", *ROOT.glob("README*"), *ROOT.glob("LICENSE*")):
         shutil.copy(file, source)
@@ -90,9 +90,7 @@ def test_the_agents_python_is_not_the_one_of_training(agent_python: str) -> None
 
 def test_the_stubs_and_the_client_import_without_a_warning(agent_python: str) -> None:
     program = (
-        "import protos.rrl.learner.v1.learner_pb2_grpc, services.teacher.client as client;"
-        "import services.teacher.async_client, services.teacher.teacher_policy;"
-        "print(client.__file__)"
+        "import services.learner.v1.learner_pb2_grpc, rrl_client as client;print(client.__file__)"
     )
     place = run(agent_python, "-I", "-W", "error", "-c", program).strip()
     assert "site-packages" in place
@@ -115,9 +113,9 @@ def test_an_agent_plays_pong_by_the_teachers_action_values(
 ALL_WAYS = """
 import asyncio, sys
 import google.protobuf, grpc, numpy as np
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client import TeacherClient, TeacherRejected
-from services.teacher.teacher_policy import TeacherPolicy
+from rrl_client import AsyncTeacherClient
+from rrl_client import TeacherClient, TeacherRejected
+from rrl_client import TeacherPolicy
 
 states = np.random.default_rng(0).integers(0, 256, (40, 84, 84, 4), dtype=np.uint8)
 answers = {}

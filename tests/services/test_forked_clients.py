@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.teacher.client import Transport
+from rrl_client.blocking import Transport
 from tests.services.test_teacher_service import PixelSums, make_server
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import asyncio, multiprocessing, sys, threading, time
 import numpy as np
-from services.shared.security.client import make_channel
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client import TeacherClient, TeacherError
+from rrl_client.security import make_channel
+from rrl_client import AsyncTeacherClient
+from rrl_client import TeacherClient, TeacherError
 
 address, transport = sys.argv[1:]
 states = np.arange(6 * 50, dtype=np.uint8).reshape(50, 2, 3) % 200
@@ -101,7 +101,7 @@ def test_a_client_made_after_the_fork_is_like_any_other(address: str) -> None:
     program = """
 import multiprocessing, sys
 import numpy as np
-from services.teacher.client import TeacherClient
+from rrl_client import TeacherClient
 
 def child():
     with TeacherClient(sys.argv[1]) as client:

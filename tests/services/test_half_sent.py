@@ -13,11 +13,11 @@ import grpc
 import psutil
 import pytest
 
-from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
-from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
+from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_server import WeightServer
 from services.replay.control_server import ControlServer
+from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.health import is_serving
 from services.shared.security.server import SecurityConfig
 from tests.services.test_listeners import Run

@@ -18,7 +18,6 @@ import jax
 import numpy as np
 import pytest
 
-from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.environments import catch
 from rrl_agents.networks.registry import NetworkConfig
@@ -36,6 +35,7 @@ from services.learner.loop import Learner, build_learner, run_learner
 from services.learner.progress_client import EvaluationRefused, ProgressClient
 from services.learner.replay_tie import ReplayLost, ReplayTie
 from services.learner.stages import StageTargets
+from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient
 from services.replay.config import ReplayConfig, samples_per_insert
 from services.replay.control_server import ControlServer

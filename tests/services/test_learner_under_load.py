@@ -10,9 +10,9 @@ import grpc
 import numpy as np
 import pytest
 
-from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
 from rrl_agents.types import Params, Progress
 from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import BytesUnderWay, WeightServer
 from services.learner.weight_store import Offer, Snapshot

@@ -22,11 +22,11 @@ import reverb
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.types import Progress
 from services.launcher.replay_of_a_run import ReplayPorts, serving_replay
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.config import LearnerConfig
+from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer
 from services.replay import loopback_guard

@@ -22,11 +22,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from protos.rrl.learner.v1 import learner_pb2, learner_pb2_grpc
-from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
 from rrl_agents.types import Progress
+from rrl_client import ClientSecurity
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.progress_client import ProgressClient
+from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_client import (
     LearnerRefused,
     LearnerUnavailable,
@@ -41,11 +41,11 @@ from services.replay.control_client import ControlClient, ReplayRefused
 from services.replay.control_server import ControlServer
 from services.replay.item_layout import ItemLayout
 from services.replay.role import ReplayRole
+from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
 from services.shared.grpc_server import Door, GrpcServer
 from services.shared.health import is_serving
-from services.shared.security.client import ClientSecurity
 from services.shared.security.server import SecurityConfig
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.programs import need

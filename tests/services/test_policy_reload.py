@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY
-from services.teacher.client import TeacherClient
+from rrl_client import TeacherClient
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.reloading import fingerprint
 from services.teacher.server import TeacherServer, build_teacher

@@ -30,6 +30,7 @@ from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.environments import catch
+from rrl_client import TeacherClient
 from services.cli.teacher_label import label_rows
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import PreloadConfig, ReplayConfig
@@ -47,7 +48,6 @@ from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
-from services.teacher.client import TeacherClient
 from services.teacher.config import TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until

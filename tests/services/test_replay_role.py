@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protos.rrl.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay import role
 from services.replay.checkpoint import checkpoint_replay
 from services.replay.config import ReplayConfig
@@ -24,6 +23,7 @@ from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import TEACHER_TABLE, ReplayReader
 from services.replay.role import ReplayRole
 from services.replay.standing import EMPTY, Standing
+from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS, wait_until

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.types import Progress, Stage
 from services.actor.annotator import Annotator
 from services.actor.metrics import ActorMetrics
 from services.actor.weight_poller import WeightPoller
 from services.learner.codec import EvaluationReport
+from services.learner.v1 import learner_pb2
 from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot

@@ -27,8 +27,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rrl_client import Priority
+from rrl_client.requests import Refusal, RefusalCode
 from services.shared.errors import UserError
-from services.teacher.batching.query import Lane, Query, Refusal, RefusalCode
+from services.teacher.batching.query import Query
 from services.teacher.same_host import listener as listener_module
 from services.teacher.same_host import wire
 from services.teacher.same_host.connection import SameHostConnection
@@ -64,8 +66,8 @@ class RowSums:
 
     def submit(self, query: Query, model: str = "", version: str = "") -> None:
         self.asked += 1
-        if query.lane is Lane.EVALUATION:
-            raise Refusal(RefusalCode.RESOURCE_EXHAUSTED, "no room for this lane", 0.5)
+        if query.priority is Priority.EVALUATION:
+            raise Refusal(RefusalCode.RESOURCE_EXHAUSTED, "no room for this priority", 0.5)
         self._queue.put(query)
 
     def stop(self) -> None:
@@ -300,9 +302,9 @@ def test_a_client_that_reads_late_misses_nothing(tmp_path: Path) -> None:
 
 def test_a_refusal_of_one_query_leaves_the_others(server: SameHostListener) -> None:
     with connect(server) as connection:
-        refused = connection.submit(random_rows(1), PATIENCE_SECONDS, Lane.EVALUATION)
-        fine = connection.submit(random_rows(1), PATIENCE_SECONDS, Lane.LABELLING)
-        with pytest.raises(Refusal, match="no room for this lane") as caught:
+        refused = connection.submit(random_rows(1), PATIENCE_SECONDS, Priority.EVALUATION)
+        fine = connection.submit(random_rows(1), PATIENCE_SECONDS, Priority.LABELLING)
+        with pytest.raises(Refusal, match="no room for this priority") as caught:
             refused.result()
         assert caught.value.code is RefusalCode.RESOURCE_EXHAUSTED
         assert caught.value.retry_after_seconds == 0.5
@@ -643,7 +645,7 @@ def goodbye_of(connection: socket.socket) -> str:
         (wire.QUERIES.pack([(1, 0, 9, 0, 0)]), "query 1 of rows 0 to 9"),
         (wire.QUERIES.pack([(1, 8, 1, 0, 0)]), "query 1 of rows 8 to 9"),
         (wire.QUERIES.pack([(1, 2**32 - 1, 2**32 - 1, 0, 0)]), "query 1 of rows 4294967295"),
-        (wire.QUERIES.pack([(1, 0, 1, 3, 0)]), "in lane 3"),
+        (wire.QUERIES.pack([(1, 0, 1, 3, 0)]), "in priority 3"),
         (wire.QUERIES.pack([(1, 0, 1, 0, 0), (1, 1, 1, 0, 0)]), "one query's at a time"),
         (wire.QUERIES.pack([(1, 0, 8, 0, 0), (2, 0, 1, 0, 0)]), "than the 8 granted"),
     ],

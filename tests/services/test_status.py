@@ -18,7 +18,6 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.types import Progress, Stage
 from services.actor.annotator import Annotator
 from services.actor.metrics import ActorMetrics
@@ -26,6 +25,7 @@ from services.cli.main import run as rrl
 from services.learner.checkpointing import RunRecord, write_commit
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.metrics import LearnerMetrics
+from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer
 from services.shared.metrics import MetricsServer, make_registry

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rrl_client import TeacherClient, TeacherError
 from services.cli.main import run
 from services.cli.teacher_query import query, read_states
 from services.shared.errors import UserError
 from services.shared.health import is_serving
-from services.teacher.client import TeacherClient, TeacherError
 from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -26,27 +26,28 @@ import pytest
 import trustme
 from numpy.typing import NDArray
 
-from services.shared.addresses import free_port
-from services.shared.security.server import SecurityConfig
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.batching.query import Lane, Query
-from services.teacher.client import (
+from rrl_client import (
+    AsyncTeacherClient,
     ClientSecurity,
+    Priority,
     TeacherAnswer,
     TeacherClient,
     TeacherDescription,
     TeacherFailed,
     TeacherNotFound,
     TeacherOverloaded,
+    TeacherPolicy,
     TeacherRejected,
     TeacherTimeout,
     TeacherUnauthenticated,
     TeacherUnavailable,
 )
+from services.shared.addresses import free_port
+from services.shared.security.server import SecurityConfig
+from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
-from services.teacher.teacher_policy import TeacherPolicy
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 MAX_BATCH_ROWS = 16
@@ -726,7 +727,7 @@ def test_a_client_without_the_token_is_told_so_at_once(
 
 
 def test_the_policy_chooses_the_teachers_actions(served: Served) -> None:
-    with TeacherClient(served.address, lane=Lane.EVALUATION) as client:
+    with TeacherClient(served.address, priority=Priority.EVALUATION) as client:
         policy = TeacherPolicy(client)
         # Twice the sum is worth more than the sum.
         np.testing.assert_array_equal(policy(observations(0, 5)), np.ones(5, np.int64))

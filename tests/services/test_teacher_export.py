@@ -24,6 +24,7 @@ from rrl_agents.networks.registry import (
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
+from rrl_client import TeacherClient
 from services.cli.teacher_export import export
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import resolve
@@ -31,7 +32,6 @@ from services.launcher.run_directory import open_run
 from services.learner.checkpointing import RunRecord, write_commit
 from services.library.export.played_states import played_states
 from services.shared.errors import UserError
-from services.teacher.client import TeacherClient
 from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,7 +25,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.health import is_serving
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
@@ -233,7 +233,7 @@ def test_models_are_listed_as_the_device_process_lists_them(
         ({"model": "c"}, grpc.StatusCode.NOT_FOUND),
         ({"model": "a", "version": "3"}, grpc.StatusCode.FAILED_PRECONDITION),
         ({"version": "three"}, grpc.StatusCode.FAILED_PRECONDITION),
-        ({"lane": 7}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"priority": 7}, grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 def test_what_is_not_there_is_refused_by_the_front_end(

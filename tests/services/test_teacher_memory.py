@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from protos.rrl.teacher.v1 import teacher_pb2
+from rrl_client.v1 import teacher_pb2
 from services.shared.addresses import free_port
 from services.teacher.config import BatchingConfig
 from services.teacher.server import LARGEST_MESSAGE_BYTES

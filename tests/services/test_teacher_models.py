@@ -14,14 +14,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher.client import (
-    TeacherClient,
-    TeacherNotFound,
-    TeacherTimeout,
-    TeacherUnavailable,
-    Transport,
-)
+from rrl_client import TeacherClient, TeacherNotFound, TeacherTimeout, TeacherUnavailable
+from rrl_client.blocking import Transport
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import SERVICE_NAME, TeacherServer

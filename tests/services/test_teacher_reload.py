@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.teacher_directory import (
@@ -34,7 +33,9 @@ from rrl_agents.checkpoints.teacher_directory import (
     save_teacher,
 )
 from rrl_agents.environments import catch
-from services.teacher.client import TeacherClient, Transport
+from rrl_client import TeacherClient
+from rrl_client.blocking import Transport
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until

@@ -32,10 +32,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from rrl_client import Priority, TeacherClient
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.shutdown import install_shutdown_event
-from services.teacher.batching.query import Lane
-from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.same_host import listener, wire
@@ -260,7 +259,7 @@ messages = st.builds(
     observations=st.binary(max_size=64),
     model=texts,
     version=texts,
-    lane=st.sampled_from([0, 0, 1, 2, 3, -1, 2**31 - 1]),
+    priority=st.sampled_from([0, 0, 1, 2, 3, -1, 2**31 - 1]),
 )
 
 
@@ -540,7 +539,7 @@ def test_clients_that_vanish_with_queries_under_way_leave_nothing(
 _VANISHING = """
 import sys, time
 import numpy as np
-from services.teacher.client import TeacherClient
+from rrl_client import TeacherClient
 client = TeacherClient(sys.argv[1], transport=sys.argv[2])
 client.describe()
 futures = [client.evaluate_future(np.ones((2, 2), np.uint8), 60) for _ in range(20)]
@@ -669,7 +668,7 @@ def test_a_same_host_client_that_never_reads_is_left_and_others_go_on(
             tag = turn % 64
             # Told off in the end, or held up by a full socket: either is the mute client's own.
             with contextlib.suppress(OSError):
-                mute.send(wire.ONE_QUERY.pack(wire.QUERY, tag, tag, 1, Lane.ACTING, 5000))
+                mute.send(wire.ONE_QUERY.pack(wire.QUERY, tag, tag, 1, Priority.ACTING, 5000))
             pixel = turn % POISON
             answer = other.submit(np.full((1, 2), pixel, np.uint8), 5.0).result()
             assert answer.action_values.tolist() == [[2 * pixel, 4 * pixel]]
@@ -682,7 +681,7 @@ def test_same_host_clients_that_come_and_go_leave_nothing(
     for _ in range(30):
         with connect(server, rows=8) as connection:
             for tag in range(4):
-                connection.send(wire.ONE_QUERY.pack(wire.QUERY, tag, tag, 1, Lane.ACTING, 0))
+                connection.send(wire.ONE_QUERY.pack(wire.QUERY, tag, tag, 1, Priority.ACTING, 0))
     policy.gate.set()
 
 

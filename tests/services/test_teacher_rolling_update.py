@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.environments import catch
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client import TeacherAnswer, TeacherClient, Transport
-from services.teacher.clients.settings import DEFAULT_TIMEOUT_SECONDS
+from rrl_client import AsyncTeacherClient, TeacherAnswer, TeacherClient
+from rrl_client.blocking import Transport
+from rrl_client.settings import DEFAULT_TIMEOUT_SECONDS
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer

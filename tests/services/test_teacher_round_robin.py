@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rrl_client import AsyncTeacherClient, TeacherClient
 from services.shared.addresses import free_port
-from services.teacher.async_client import AsyncTeacherClient
-from services.teacher.client import TeacherClient
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until

@@ -19,11 +19,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from rrl_client import ClientSecurity, TeacherClient, TeacherUnauthenticated, TeacherUnavailable
+from rrl_client.security import make_async_channel, make_channel
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity, make_async_channel, make_channel
 from services.shared.security.server import SecurityConfig
-from services.teacher.client import TeacherClient, TeacherUnauthenticated, TeacherUnavailable
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer

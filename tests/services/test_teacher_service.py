@@ -21,10 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.shared.errors import UserError
-from services.shared.health import is_serving, wait_until_serving
-from services.teacher.client import (
+from rrl_client import (
     TeacherClient,
     TeacherFailed,
     TeacherOverloaded,
@@ -32,6 +29,9 @@ from services.teacher.client import (
     TeacherTimeout,
     TeacherUnavailable,
 )
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
+from services.shared.errors import UserError
+from services.shared.health import is_serving, wait_until_serving
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import SERVICE_NAME, TeacherServer
@@ -146,7 +146,7 @@ def occupy(policy: PixelSums, client: TeacherClient) -> Any:
 
 
 def queued_rows(server: TeacherServer) -> float:
-    return metric(server, 'rrl_teacher_queue_rows{lane="acting",model="teacher"}')
+    return metric(server, 'rrl_teacher_queue_rows{priority="acting",model="teacher"}')
 
 
 def metric(server: TeacherServer, name: str) -> float:
@@ -249,7 +249,7 @@ def test_a_cancelled_query_is_never_computed(
     policy.gate.set()
     last.result()
     end = time.monotonic() + PATIENCE_SECONDS
-    while metric(server, 'rrl_teacher_cancelled_total{lane="acting",model="teacher"}') < 1:
+    while metric(server, 'rrl_teacher_cancelled_total{priority="acting",model="teacher"}') < 1:
         assert time.monotonic() < end
         time.sleep(0.01)
     assert not set(range(100, 104)) & set(policy.computed)
@@ -412,13 +412,13 @@ def test_metrics_rise_with_the_requests(
     client.evaluate(observations(0, 1))
     with pytest.raises(TeacherRejected):
         client.evaluate(np.zeros((1, 9), np.uint8))
-    lane = 'lane="acting",model="teacher"'
-    assert metric(server, f'rrl_teacher_queries_total{{code="OK",{lane}}}') == 2
-    assert metric(server, f'rrl_teacher_queries_total{{code="INVALID_ARGUMENT",{lane}}}') == 1
-    assert metric(server, f'rrl_teacher_rejected_total{{{lane},reason="invalid"}}') == 1
-    assert metric(server, f"rrl_teacher_rows_total{{{lane}}}") == 7
-    assert metric(server, f"rrl_teacher_latency_seconds_count{{{lane}}}") == 2
-    assert metric(server, f"rrl_teacher_wait_seconds_count{{{lane}}}") == 2
+    priority = 'priority="acting",model="teacher"'
+    assert metric(server, f'rrl_teacher_queries_total{{code="OK",{priority}}}') == 2
+    assert metric(server, f'rrl_teacher_queries_total{{code="INVALID_ARGUMENT",{priority}}}') == 1
+    assert metric(server, f'rrl_teacher_rejected_total{{{priority},reason="invalid"}}') == 1
+    assert metric(server, f"rrl_teacher_rows_total{{{priority}}}") == 7
+    assert metric(server, f"rrl_teacher_latency_seconds_count{{{priority}}}") == 2
+    assert metric(server, f"rrl_teacher_wait_seconds_count{{{priority}}}") == 2
     model = '{model="teacher"}'
     assert metric(server, f"rrl_teacher_batch_rows_sum{model}") == 7
     # Real and padding rows together are what the policy was given.

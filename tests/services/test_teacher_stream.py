@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
@@ -254,9 +254,9 @@ def test_a_drain_tells_the_client_and_answers_what_is_under_way(
     assert not stopping.is_alive()
 
 
-def test_an_unknown_model_or_lane_is_the_querys_failure(conversation: Conversation) -> None:
+def test_an_unknown_model_or_priority_is_the_querys_failure(conversation: Conversation) -> None:
     conversation.ask(1, model="nobody")
-    conversation.ask(2, lane=9)
+    conversation.ask(2, priority=9)
     conversation.ask(3, version="77")
     conversation.ask(4, version="v1", model="teacher")
     conversation.wait_for(1, 2, 3, 4)

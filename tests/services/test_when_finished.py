@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.types import Params, Progress, Stage
 from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot
 from services.replay.config import ReplayConfig

@@ -1,8 +1,8 @@
 """Who may import whom: every import statement of the repository is parsed and held to the rules.
 
-`rrl_agents` imports nothing of ours outside itself; inside it, parts come before methods. A service
-imports `rrl_agents`, `services.shared`, and of a service below it only its client face. Each heavy
-dependency has one owner.
+`rrl_agents` and `rrl_client` import nothing of ours outside themselves; inside `rrl_agents`, parts
+come before methods. A service imports both, `services.shared`, and of a service below it only its
+client face. Each heavy dependency has one owner.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ SERVICE_LEVELS = {
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
     "library": {"catalogue"},
-    "teacher": {"client", "async_client", "teacher_policy", "codec"},
     "replay": {
         "writer",
         "reader",
@@ -75,18 +74,11 @@ OWNERS = {
     "tensorflow": ("services/replay/",),
     "launchpad": ("services/launcher/",),
     "grpc": (
+        "rrl_client/",
         "services/teacher/",
         "services/learner/",
         "services/replay/control_",
         "services/shared/",
-    ),
-    # The launcher shows the learner's progress messages as they come.
-    "protos": (
-        "services/teacher/",
-        "services/learner/",
-        "services/replay/control_",
-        "services/launcher/",
-        "protos/",
     ),
 }
 
@@ -148,9 +140,29 @@ def test_inside_rrl_agents_parts_come_before_methods() -> None:
     assert not broken
 
 
-def test_protos_import_nothing_of_ours() -> None:
-    ours = ("services", "rrl_agents", "tests")
-    assert not [str(found) for found in _imports("protos") if found.parts[0] in ours]
+def test_the_client_imports_nothing_of_ours_outside_itself() -> None:
+    ours = ("services", "rrl_agents", "tests", "benchmarks", "examples")
+    assert not [str(found) for found in _imports("rrl_client") if found.parts[0] in ours]
+
+
+# Stubs of a contract -> those who send or read its messages. The launcher shows the learner's
+# progress messages as they come.
+STUBS = {
+    "rrl_client.v1": ("rrl_client/", "services/teacher/"),
+    "services.learner.v1": ("services/learner/", "services/launcher/"),
+    "services.replay.v1": ("services/replay/",),
+}
+
+
+@pytest.mark.parametrize("stubs", sorted(STUBS))
+def test_messages_of_a_contract_are_used_by_its_two_sides_only(stubs: str) -> None:
+    broken = [
+        str(found)
+        for folder in ("rrl_agents", "rrl_client", "services")
+        for found in _imports(folder)
+        if found.module.startswith(stubs) and not found.path.startswith(STUBS[stubs])
+    ]
+    assert not broken
 
 
 def test_services_use_only_the_client_faces_of_services_below_them() -> None:
@@ -177,19 +189,21 @@ def test_the_learner_does_not_know_the_teacher_service() -> None:
 def test_a_heavy_dependency_is_imported_by_its_owner_only(dependency: str) -> None:
     broken = [
         str(found)
-        for folder in ("rrl_agents", "services")
+        for folder in ("rrl_agents", "rrl_client", "services")
         for found in _imports(folder)
         if found.parts[0] == dependency and not found.path.startswith(OWNERS[dependency])
     ]
     assert not broken
 
 
-@pytest.mark.parametrize("folder", ["rrl_agents", "services", "protos", "benchmarks", "examples"])
+@pytest.mark.parametrize(
+    "folder", ["rrl_agents", "rrl_client", "services", "benchmarks", "examples"]
+)
 def test_nothing_imports_tests(folder: str) -> None:
     assert not [str(found) for found in _imports(folder) if found.parts[0] == "tests"]
 
 
 def test_examples_use_only_the_teachers_client() -> None:
-    ours = ("services", "rrl_agents", "protos")
+    ours = ("services", "rrl_agents", "rrl_client")
     used = {found.module for found in _imports("examples") if found.parts[0] in ours}
-    assert used <= {"services.teacher.client", "services.teacher.teacher_policy"}
+    assert used <= {"rrl_client"}

@@ -11,7 +11,8 @@ from concurrent import futures
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from services.shared.addresses import Address, parse_address
+from rrl_client.addresses import Address
+from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.teacher.top.snapshot import fetch
 

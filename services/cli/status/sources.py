@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rrl_agents.types import Progress
+from rrl_client import ClientSecurity
+from rrl_client.addresses import Address
 from services.cli.status.page import Page, page_address, read_pages
 from services.launcher.progress_display import phases
 from services.launcher.progress_estimates import PhaseProgress
@@ -19,10 +21,9 @@ from services.launcher.run_addresses import RunAddresses, read_addresses
 from services.learner.codec import progress_from_proto
 from services.learner.progress_client import ProgressClient
 from services.learner.weight_client import LearnerUnavailable
-from services.shared.addresses import Address, parse_address
+from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, is_locked
-from services.shared.security.client import ClientSecurity
 
 _ANSWER_SECONDS = 3.0
 

@@ -1,17 +1,17 @@
-"""What teachers did between two looks, all replicas, models and lanes together."""
+"""What teachers did between two looks, all replicas, models and priorities together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
+from rrl_client.addresses import Address
 from services.cli.status.facts import Teacher
 from services.cli.status.page import Page
 from services.cli.status.sources import Look
-from services.shared.addresses import Address
 from services.shared.errors import UserError
 from services.teacher.top.rates import quantile
-from services.teacher.top.snapshot import Histogram, LaneCounts, Snapshot, parse
+from services.teacher.top.snapshot import Histogram, PriorityCounts, Snapshot, parse
 
 _SOMEWHERE = Address("teacher", 1)
 """Names the page in messages, which nobody sees here."""
@@ -38,7 +38,9 @@ def teacher_of(before: Look, after: Look) -> Teacher | None:
         latency_p50_seconds=quantile(latency, 0.5),
         latency_p99_seconds=quantile(latency, 0.99),
         mean_batch_rows=batches.total / batches.count if batches.count > 0 else None,
-        queue_rows=math.fsum(lane.queue_rows for _, new in pairs for lane in _lanes(new)),
+        queue_rows=math.fsum(
+            priority.queue_rows for _, new in pairs for priority in _priorities(new)
+        ),
         rejected_per_second=math.fsum(_rejected(new) - _rejected(old) for old, new in pairs)
         / seconds,
     )
@@ -53,21 +55,21 @@ def _snapshot(page: Page | None, taken: float) -> Snapshot | None:
         return None
 
 
-def _lanes(snapshot: Snapshot | None) -> Iterable[LaneCounts]:
+def _priorities(snapshot: Snapshot | None) -> Iterable[PriorityCounts]:
     models = snapshot.models.values() if snapshot is not None else ()
-    return [lane for model in models for lane in model.lanes.values()]
+    return [priority for model in models for priority in model.priorities.values()]
 
 
 def _rows(snapshot: Snapshot | None) -> float:
-    return math.fsum(lane.rows for lane in _lanes(snapshot))
+    return math.fsum(priority.rows for priority in _priorities(snapshot))
 
 
 def _rejected(snapshot: Snapshot | None) -> float:
-    return math.fsum(lane.rejected for lane in _lanes(snapshot))
+    return math.fsum(priority.rejected for priority in _priorities(snapshot))
 
 
 def _latency(snapshot: Snapshot | None) -> Histogram:
-    return _added([lane.latency for lane in _lanes(snapshot)])
+    return _added([priority.latency for priority in _priorities(snapshot)])
 
 
 def _batches(snapshot: Snapshot | None) -> Histogram:

@@ -18,9 +18,9 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
+from rrl_client.credentials import Watched, read_tokens
 from services.shared.call_limits import HEALTH_PREFIX
 from services.shared.errors import UserError
-from services.shared.security.credentials import Watched, read_tokens
 
 _REFUSED = (
     "this service wants a bearer token and got none that is valid; send the metadata "

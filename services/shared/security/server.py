@@ -16,13 +16,13 @@ from pathlib import Path
 
 import grpc
 
-from services.shared.errors import UserError
-from services.shared.security.credentials import (
+from rrl_client.credentials import (
     Watched,
     is_loopback,
     read_authorities,
     read_key_pair,
 )
+from services.shared.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,14 +2,14 @@
 
 Data flow, with what each arrow can fail with:
 
-    submit ──▶ lanes of a channel ──▶ device threads ──▶ sink of the query
+    submit ──▶ priorities of a channel ──▶ device threads ──▶ sink of the query
        │ RESOURCE_EXHAUSTED: no room,        │ DEADLINE_EXCEEDED: too late (timer thread)
        │   or the wait is too long           │ CANCELLED: nobody wants it any more
        ▼ UNAVAILABLE: closed                 ▼ INTERNAL: the policy failed
 
-A channel is one version of one model. All channels share the device threads, so lanes hold across
-models; the rows of one batch are of one channel, so no answer mixes versions. A GPU has one device
-thread; on CPUs a few small batches side by side come to more than one that all cores share.
+A channel is one version of one model. All channels share the device threads, so priorities hold
+across models; the rows of one batch are of one channel, so no answer mixes versions. A GPU has one
+device thread; on CPUs a few small batches side by side come to more than one that all cores share.
 
 The batcher is work-conserving: there is no waiting for more rows. Whatever is queued when the
 device becomes free runs at once, and while it runs the next rows gather; so the batch grows with
@@ -30,9 +30,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_client import Priority
+from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.batching.buckets import BucketPlan
-from services.teacher.batching.lanes import LANE_ROOM, FairShares, LaneQueues, Piece
-from services.teacher.batching.query import Lane, Query, Refusal, RefusalCode
+from services.teacher.batching.priorities import PRIORITY_ROOM, FairShares, Piece, PriorityQueues
+from services.teacher.batching.query import Query
 from services.teacher.metrics import ModelTallies
 from services.teacher.policy import Policy
 
@@ -67,7 +69,7 @@ class Channel:
         self.tallies = tallies
         self.version = version
         self.parameters_hash = policy.info.version
-        self.queues = LaneQueues()
+        self.queues = PriorityQueues()
         self.retired = False
         """Whether it takes no queries any more; the batcher's."""
         self.slowdown = 1.0
@@ -111,7 +113,7 @@ class Batcher:
         self._max_rows = max_queue_rows
         self._max_bytes = max_queue_bytes
         self._rows = 0
-        self._lane_rows = [0] * len(Lane)
+        self._priority_rows = [0] * len(Priority)
         self._bytes = 0
         self._channels: list[Channel] = []
         self._shares = FairShares()
@@ -188,7 +190,7 @@ class Batcher:
         rows = len(query.observations)
         if not self._has_room(query):
             wait = self._predicted_wait(query, channel, now)
-            channel.tallies.refused(query.lane, RefusalCode.RESOURCE_EXHAUSTED, "full")
+            channel.tallies.refused(query.priority, RefusalCode.RESOURCE_EXHAUSTED, "full")
             raise Refusal(
                 RefusalCode.RESOURCE_EXHAUSTED,
                 f"{self._rows} of {self._max_rows} rows ({self._bytes >> 20} of "
@@ -199,11 +201,11 @@ class Batcher:
             self._check_in_time(query, channel, now)
         query.queued_at = now
         query.tallies = channel.tallies
-        if not self._lane_rows[query.lane]:
-            self._shares.awake(query.lane)
+        if not self._priority_rows[query.priority]:
+            self._shares.awake(query.priority)
         channel.queues.add(query)
         self._rows += rows
-        self._lane_rows[query.lane] += rows
+        self._priority_rows[query.priority] += rows
         self._bytes += query.observations.nbytes
         self._wake_device()
         if query.deadline < self._timer_due:
@@ -213,7 +215,7 @@ class Batcher:
     def _check_in_time(self, query: Query, channel: Channel, now: float) -> None:
         wait = self._predicted_wait(query, channel, now)
         if now + wait > query.deadline:
-            channel.tallies.refused(query.lane, RefusalCode.RESOURCE_EXHAUSTED, "too_late")
+            channel.tallies.refused(query.priority, RefusalCode.RESOURCE_EXHAUSTED, "too_late")
             raise Refusal(
                 RefusalCode.RESOURCE_EXHAUSTED,
                 f"the answer would take about {1e3 * wait:.0f} ms, the deadline is in "
@@ -288,13 +290,13 @@ class Batcher:
 
     def _take_batch(self) -> tuple[Channel, list[Piece], int, list[Query]]:
         now = time.monotonic()
-        lane = self._shares.next_lane(self._lane_rows)
-        assert lane is not None
+        priority = self._shares.next_priority(self._priority_rows)
+        assert priority is not None
         channel = self._channels[0]
         if len(self._channels) > 1:
-            channel = min(self._channels, key=lambda other: other.queues.oldest_since(lane))
-        # The lane that leads sets the size; what would be padding is given to the others.
-        rows = channel.queues.rows[lane]
+            channel = min(self._channels, key=lambda other: other.queues.oldest_since(priority))
+        # The priority that leads sets the size; what would be padding is given to the others.
+        rows = channel.queues.rows[priority]
         idle = len(self._devices) - len(self._busy_until)
         if idle > 1:
             rows = min(rows, max(-(-rows // idle), _FEWEST_ROWS_BESIDE))
@@ -302,7 +304,7 @@ class Batcher:
         pieces: list[Piece] = []
         dead: list[Query] = []
         room = bucket
-        follower: Lane | None = lane
+        follower: Priority | None = priority
         while room and follower is not None:
             taken = channel.queues.take(follower, room, lambda query: _mark_dead(query, now))
             rows = sum(piece.rows for piece in taken.pieces)
@@ -312,7 +314,7 @@ class Batcher:
             room -= rows
             pieces += taken.pieces
             dead += taken.dead
-            follower = self._shares.next_lane(channel.queues.rows)
+            follower = self._shares.next_priority(channel.queues.rows)
         if pieces:
             # The dead may have been most of them. What the plan would begin with may hold only some
             # of those left, which are one batch already.
@@ -402,10 +404,10 @@ class Batcher:
         return self._rows >= (_FEWEST_ROWS_BESIDE if self._busy_until else 1)
 
     def _has_room(self, query: Query) -> bool:
-        """Whether the queue takes it: the lower its lane, the earlier it is full."""
+        """Whether the queue takes it: the lower its priority, the earlier it is full."""
         if not self._rows:
             return True
-        share = LANE_ROOM[query.lane]
+        share = PRIORITY_ROOM[query.priority]
         return (
             self._rows + len(query.observations) <= share * self._max_rows
             and self._bytes + query.observations.nbytes <= share * self._max_bytes
@@ -418,7 +420,7 @@ class Batcher:
         if len(self._busy_until) == devices:
             wait = max(min(self._busy_until.values()) - now, 0.0)
         for other in self._channels:
-            ahead = sum(other.queues.rows[: query.lane]) + other.queues.turns(query.lane)
+            ahead = sum(other.queues.rows[: query.priority]) + other.queues.turns(query.priority)
             if ahead:
                 wait += other.slowdown * other.plan.seconds(ahead) / devices
         return wait + channel.slowdown * channel.plan.seconds(len(query.observations))
@@ -439,11 +441,11 @@ class Batcher:
 
     def _forget_dead(self, channel: Channel, dead: Iterable[Query]) -> None:
         for query in dead:
-            self._forget_rows(channel, query.lane, query.rows_left)
+            self._forget_rows(channel, query.priority, query.rows_left)
 
-    def _forget_rows(self, channel: Channel, lane: Lane, rows: int) -> None:
+    def _forget_rows(self, channel: Channel, priority: Priority, rows: int) -> None:
         self._rows -= rows
-        self._lane_rows[lane] -= rows
+        self._priority_rows[priority] -= rows
         self._bytes -= rows * channel.row_bytes
 
 

@@ -1,6 +1,6 @@
 """One query on its way through the service, and the ways it can be refused.
 
-    front end ── Query ──▶ engine ──▶ lane ──▶ device thread
+    front end ── Query ──▶ engine ──▶ priority ──▶ device thread
         ▲                    │ Refusal: raised at once     │
         └── Sink.settled ◀───┴── values or a Refusal ──────┘
 
@@ -10,53 +10,14 @@ through its sink, that it is settled. Nothing here knows gRPC.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Lane(enum.IntEnum):
-    """What a query is for; lower numbers come first. The numbers are the wire's.
-
-    Somebody waits for ACTING. LABELLING is bulk work (a dataset, replay), EVALUATION can wait.
-    """
-
-    ACTING = 0
-    LABELLING = 1
-    EVALUATION = 2
-
-
-class RefusalCode(enum.IntEnum):
-    """Why a query has no answer; names and numbers are gRPC's status codes."""
-
-    CANCELLED = 1
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    INTERNAL = 13
-    UNAVAILABLE = 14
-
-
-class Refusal(Exception):
-    """A query is not answered; the message says what the caller can do.
-
-    Attributes:
-        code: Why.
-        retry_after_seconds: When the same query may find room; None where repeating is pointless
-            or nobody can say.
-    """
-
-    def __init__(
-        self, code: RefusalCode, reason: str, retry_after_seconds: float | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.retry_after_seconds = retry_after_seconds
+from rrl_client import Priority
+from rrl_client.requests import Refusal
 
 
 class Sink(Protocol):
@@ -78,7 +39,7 @@ class Query:
         observations: [B, *observation_shape], B >= 1; must not change until settled.
         values: float32 [B, A], C-contiguous, filled by the device thread before it is settled.
         deadline: When the answer becomes worthless, in seconds of `time.monotonic`.
-        lane: What it is for.
+        priority: What it is for.
         sink: Who is told.
         mark: The front end's own, e.g. a tag; untouched here.
         refusal: Set when settled without values.
@@ -96,7 +57,7 @@ class Query:
         "batches",
         "cancelled",
         "deadline",
-        "lane",
+        "priority",
         "mark",
         "observations",
         "parameters_hash",
@@ -115,14 +76,14 @@ class Query:
         values: NDArray[np.float32],
         *,
         deadline: float,
-        lane: Lane,
+        priority: Priority,
         sink: Sink,
         mark: Any = None,
     ) -> None:
         self.observations = observations
         self.values = values
         self.deadline = deadline
-        self.lane = lane
+        self.priority = priority
         self.sink = sink
         self.mark = mark
         self.refusal: Refusal | None = None

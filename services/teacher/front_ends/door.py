@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from services.shared.addresses import format_address
+from rrl_client.addresses import format_address
 from services.shared.errors import UserError
 from services.teacher.config import TeacherConfig
 from services.teacher.front_ends.process import FrontEndTask

@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection
 
 from prometheus_client import CollectorRegistry
 
+from rrl_client.loop_thread import LoopThread
 from services.shared.allocator import keep_large_buffers
 from services.shared.logging import setup_logging
-from services.shared.loop_thread import LoopThread
 from services.teacher.config import TeacherConfig
 from services.teacher.front_ends.remote_engine import RemoteEngine
 from services.teacher.metrics import TeacherMetrics

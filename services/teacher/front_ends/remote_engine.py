@@ -15,11 +15,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
+from rrl_client import TeacherDescription, codec
+from rrl_client.requests import Refusal, RefusalCode
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import quoted
-from services.teacher import codec
-from services.teacher.batching.query import Query, Refusal, RefusalCode
-from services.teacher.codec import TeacherDescription
+from services.teacher.batching.query import Query
 from services.teacher.same_host.connection import SameHostConnection
 from services.teacher.same_host.future import SameHostFuture
 
@@ -129,7 +129,7 @@ class RemoteEngine:
             future = connection.submit(
                 query.observations,
                 max(query.deadline - time.monotonic(), 1e-3),
-                query.lane,
+                query.priority,
                 wait=False,
                 flush=False,
             )

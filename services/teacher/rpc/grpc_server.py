@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from protos.rrl.teacher.v1 import teacher_pb2
+from rrl_client.channel import ANSWERING
+from rrl_client.loop_thread import LoopThread
+from rrl_client.v1 import teacher_pb2
 from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
 from services.shared.grpc_server import make_server
 from services.shared.health import WHOLE_PROCESS, Health
-from services.shared.loop_thread import LoopThread
 from services.shared.security.server import SecurityConfig, server_credentials
-from services.teacher.clients.channel import ANSWERING
 from services.teacher.config import TeacherConfig
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.handlers import teacher_handlers

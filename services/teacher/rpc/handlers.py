@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from protos.rrl.teacher.v1 import teacher_pb2
+from rrl_client.v1 import teacher_pb2
 from services.teacher.rpc.servicer import Context, TeacherServicer
 
 _SERVICE = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name

@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 
-from protos.rrl.teacher.v1 import teacher_pb2
-from services.teacher import codec
-from services.teacher.batching.query import Engine, Lane, Query, Refusal, RefusalCode, Sink
+from rrl_client import Priority, codec
+from rrl_client.requests import Refusal, RefusalCode
+from rrl_client.v1 import teacher_pb2
+from services.teacher.batching.query import Engine, Query, Sink
 from services.teacher.metrics import TeacherMetrics
 
 
@@ -46,7 +47,7 @@ class RequestReader:
         wait = longest if seconds_left is None else min(seconds_left, longest)
         description = self._engine.describe(request.model, request.version)
         try:
-            lane = codec.decode_lane(request)
+            priority = codec.decode_priority(request)
             observations = codec.decode_observations(request, description)
         except codec.InvalidRequest as error:
             self.refused(request, RefusalCode.INVALID_ARGUMENT, "invalid")
@@ -55,12 +56,16 @@ class RequestReader:
             observations,
             np.empty((len(observations), description.num_actions), np.float32),
             deadline=time.monotonic() + wait,
-            lane=lane,
+            priority=priority,
             sink=sink,
         )
 
     def refused(self, request: teacher_pb2.EvaluateRequest, code: RefusalCode, reason: str) -> None:
         """Count a request that never became a query."""
         model = self._engine.describe(request.model, request.version).model
-        lane = Lane(request.lane) if request.lane in {*map(int, Lane)} else Lane.ACTING
-        self._metrics.model(model).refused(lane, code, reason)
+        priority = (
+            Priority(request.priority)
+            if request.priority in {*map(int, Priority)}
+            else Priority.ACTING
+        )
+        self._metrics.model(model).refused(priority, code, reason)

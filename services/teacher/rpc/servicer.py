@@ -14,10 +14,10 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
-from protos.rrl.teacher.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher import codec
-from services.teacher.batching.query import Engine, Query, Refusal
-from services.teacher.codec import TeacherDescription
+from rrl_client import TeacherDescription, codec
+from rrl_client.requests import Refusal
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
+from services.teacher.batching.query import Engine, Query
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.requests import RequestReader
 from services.teacher.rpc.stream import Stream, StreamMisuse

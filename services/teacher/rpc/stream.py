@@ -12,9 +12,10 @@ from typing import Any
 
 import grpc
 
-from protos.rrl.teacher.v1 import teacher_pb2
-from services.teacher import codec
-from services.teacher.batching.query import Engine, Query, Refusal, RefusalCode, Sink
+from rrl_client import codec
+from rrl_client.requests import Refusal, RefusalCode
+from rrl_client.v1 import teacher_pb2
+from services.teacher.batching.query import Engine, Query, Sink
 from services.teacher.rpc.requests import RequestReader
 
 Context = grpc.aio.ServicerContext[Any, Any]

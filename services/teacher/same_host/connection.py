@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.teacher.batching.query import Lane, Refusal, RefusalCode
+from rrl_client import Priority
+from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.same_host import refusals, wire
 from services.teacher.same_host.dial import dial
 from services.teacher.same_host.future import Callback, SameHostAnswer, SameHostFuture
@@ -129,7 +130,7 @@ class SameHostConnection:
         self,
         observations: NDArray[Any],
         timeout_seconds: float,
-        lane: Lane = Lane.ACTING,
+        priority: Priority = Priority.ACTING,
         *,
         wait: bool = True,
         flush: bool = True,
@@ -139,7 +140,7 @@ class SameHostConnection:
         Args:
             observations: [B, *observation_shape] of the teacher's dtype, 1 <= B <= granted rows.
             timeout_seconds: Above 0, when the answer becomes worthless.
-            lane: What it is for.
+            priority: What it is for.
             wait: Whether to wait for free rows, until the deadline.
             flush: Send now. False leaves it to `flush`, so that several queries are one packet;
                 waiting for any answer sends too.
@@ -158,7 +159,7 @@ class SameHostConnection:
         first = self._take_rows(rows, deadline if wait else None)
         self._observations[first : first + rows] = observations
         future = SameHostFuture(self, first, rows, deadline)
-        self._send(future, timeout_seconds, lane, flush)
+        self._send(future, timeout_seconds, priority, flush)
         return future
 
     def reserve(self, rows: int, timeout_seconds: float) -> Reservation:
@@ -179,7 +180,7 @@ class SameHostConnection:
         self,
         reservation: Reservation,
         timeout_seconds: float,
-        lane: Lane = Lane.ACTING,
+        priority: Priority = Priority.ACTING,
         *,
         flush: bool = True,
     ) -> SameHostFuture:
@@ -191,7 +192,7 @@ class SameHostConnection:
         rows = len(reservation.observations)
         deadline = time.monotonic() + timeout_seconds
         future = SameHostFuture(self, reservation.first, rows, deadline)
-        self._send(future, timeout_seconds, lane, flush)
+        self._send(future, timeout_seconds, priority, flush)
         return future
 
     def give_back(self, reservation: Reservation) -> None:
@@ -307,7 +308,7 @@ class SameHostConnection:
                     self._pass_on()
 
     def _send(
-        self, future: SameHostFuture, timeout_seconds: float, lane: Lane, flush: bool
+        self, future: SameHostFuture, timeout_seconds: float, priority: Priority, flush: bool
     ) -> None:
         # 0 would mean the server's longest.
         timeout_ms = min(max(int(1000 * timeout_seconds), 1), _LONGEST_TIMEOUT_MS)
@@ -318,11 +319,11 @@ class SameHostConnection:
             self._futures[first] = future
             if flush and not self._unsent:
                 packet = wire.ONE_QUERY.pack(
-                    wire.QUERY, first, first, future.rows, lane, timeout_ms
+                    wire.QUERY, first, first, future.rows, priority, timeout_ms
                 )
                 if _send_now(self._socket, packet):
                     return
-            self._unsent.append((first, first, future.rows, lane, timeout_ms))
+            self._unsent.append((first, first, future.rows, priority, timeout_ms))
             if flush:
                 self._flush()
 

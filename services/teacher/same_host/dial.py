@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from services.teacher.batching.query import Refusal, RefusalCode
+from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.same_host import refusals, region, wire
 
 

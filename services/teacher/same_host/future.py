@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.teacher.batching.query import Refusal, RefusalCode
+from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.same_host.turns import Baton
 
 _GRACE_SECONDS = 0.05

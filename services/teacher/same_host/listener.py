@@ -28,8 +28,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rrl_client.requests import Refusal, RefusalCode
 from services.shared.errors import UserError
-from services.teacher.batching.query import Engine, Query, Refusal, RefusalCode
+from services.teacher.batching.query import Engine, Query
 from services.teacher.same_host import host, region, wire
 from services.teacher.same_host.session import Gone, Service, Session, send_goodbye
 from services.teacher.same_host.socket_directory import SocketDirectory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.teacher.batching.query import Refusal, RefusalCode
+from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.same_host.wire import Failure
 
 _LONGEST_RETRY_MS = 2**31

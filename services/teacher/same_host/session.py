@@ -20,12 +20,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from services.teacher.batching.query import Engine, Lane, Query, Refusal, RefusalCode, Sink
+from rrl_client import Priority
+from rrl_client.requests import Refusal, RefusalCode
+from services.teacher.batching.query import Engine, Query, Sink
 from services.teacher.same_host import refusals, wire
 from services.teacher.same_host.region import Region
 
 _LOG = logging.getLogger(__name__)
-_LANES = tuple(Lane)
+_PRIORITIES = tuple(Priority)
 _READ = select.EPOLLIN if hasattr(select, "EPOLLIN") else 0
 _READ_AND_WRITE = _READ | (select.EPOLLOUT if hasattr(select, "EPOLLOUT") else 0)
 
@@ -93,9 +95,9 @@ class Session:
         except OSError as error:
             raise Gone from error
         if len(packet) == wire.ONE_QUERY.size:
-            kind, tag, first, rows, lane, timeout_ms = wire.ONE_QUERY.unpack(packet)
+            kind, tag, first, rows, priority, timeout_ms = wire.ONE_QUERY.unpack(packet)
             if kind == wire.QUERY:
-                self._begin(tag, first, rows, lane, timeout_ms)
+                self._begin(tag, first, rows, priority, timeout_ms)
                 return
         if not packet:
             raise Gone
@@ -114,12 +116,16 @@ class Session:
         else:
             raise wire.ProtocolError(f"packet of kind {kind} is not for a server")
 
-    def _begin(self, tag: int, first: int, rows: int, lane: int, timeout_ms: int) -> None:
+    def _begin(self, tag: int, first: int, rows: int, priority: int, timeout_ms: int) -> None:
         end = first + rows
-        if not 1 <= rows <= end <= self._rows or lane >= len(_LANES) or tag in self._under_way:
+        if (
+            not 1 <= rows <= end <= self._rows
+            or priority >= len(_PRIORITIES)
+            or tag in self._under_way
+        ):
             raise wire.ProtocolError(
-                f"query {tag} of rows {first} to {end} in lane {lane}; {self._rows} rows and "
-                f"{len(_LANES)} lanes are there, and a tag is one query's at a time"
+                f"query {tag} of rows {first} to {end} of priority {priority}; {self._rows} rows, "
+                f"{len(_PRIORITIES)} priorities are there, and a tag is one query's at a time"
             )
         self._rows_begun += rows
         if self._rows_begun - self._rows_settled > self._rows:
@@ -130,7 +136,7 @@ class Session:
             self.region.observations[first:end],
             self.region.values[first:end],
             deadline=time.monotonic() + timeout,
-            lane=_LANES[lane],
+            priority=_PRIORITIES[priority],
             sink=self._service.sink,
             mark=(self, tag),
         )

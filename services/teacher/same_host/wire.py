@@ -37,7 +37,7 @@ GOODBYE: Final = 7
 
 KIND = struct.Struct("<I")
 ONE_QUERY = struct.Struct("<6I")
-"""QUERY, then tag, first row, rows, lane, timeout in milliseconds: a packet with one query."""
+"""QUERY, then tag, first row, rows, priority, timeout in milliseconds: a packet with one query."""
 QUERY_RECORD = struct.Struct("<5I")
 CANCEL_RECORD = struct.Struct("<I")
 ONE_ANSWER = struct.Struct("<IIQ16s")

@@ -8,15 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from services.teacher.top.snapshot import Histogram, LaneCounts, ModelCounts, Snapshot
+from services.teacher.top.snapshot import Histogram, ModelCounts, PriorityCounts, Snapshot
 
-_NO_LANE = LaneCounts()
+_NO_QUERIES = PriorityCounts()
 _NO_MODEL = ModelCounts()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LaneRates:
-    """One lane of one model; None where nothing happened that could be measured.
+class PriorityRates:
+    """One priority of one model; None where nothing happened that could be measured.
 
     Attributes:
         queries_per_second: Answered.
@@ -49,7 +49,7 @@ class ModelRates:
         padding_share: Padding rows among all rows computed, 0 to 1.
         forward_p50_seconds: Median time of a batch on the device.
         reloads_failed: Since the service began.
-        lanes: By name.
+        priorities: By name.
     """
 
     batches_per_second: float
@@ -57,7 +57,7 @@ class ModelRates:
     padding_share: float | None
     forward_p50_seconds: float | None
     reloads_failed: float
-    lanes: Mapping[str, LaneRates]
+    priorities: Mapping[str, PriorityRates]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,16 +133,16 @@ def _model(before: ModelCounts, after: ModelCounts, seconds: float) -> ModelRate
         padding_share=padding / computed if computed > 0 else None,
         forward_p50_seconds=quantile(_new_values(before.forward, after.forward), 0.5),
         reloads_failed=after.reloads_failed,
-        lanes={
-            name: _lane(before.lanes.get(name, _NO_LANE), lane, seconds)
-            for name, lane in after.lanes.items()
+        priorities={
+            name: _priority(before.priorities.get(name, _NO_QUERIES), priority, seconds)
+            for name, priority in after.priorities.items()
         },
     )
 
 
-def _lane(before: LaneCounts, after: LaneCounts, seconds: float) -> LaneRates:
+def _priority(before: PriorityCounts, after: PriorityCounts, seconds: float) -> PriorityRates:
     wait = _new_values(before.wait, after.wait)
-    return LaneRates(
+    return PriorityRates(
         queries_per_second=_increase(before.queries, after.queries) / seconds,
         rows_per_second=_increase(before.rows, after.rows) / seconds,
         queue_rows=after.queue_rows,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from services.shared.addresses import Address
+from rrl_client.addresses import Address
 from services.shared.errors import UserError
 
 MAX_PAGE_BYTES = 8 * 2**20
@@ -47,8 +47,8 @@ class Histogram:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LaneCounts:
-    """One lane of one model.
+class PriorityCounts:
+    """One priority of one model.
 
     Attributes:
         queries: Answered since the start.
@@ -78,14 +78,14 @@ class ModelCounts:
         forward: Seconds per batch on the device.
         padding_rows: Computed for nobody since the start.
         reloads_failed: Since the start.
-        lanes: By name, e.g. "acting".
+        priorities: By name, e.g. "acting".
     """
 
     batch_rows: Histogram = Histogram()
     forward: Histogram = Histogram()
     padding_rows: float = 0.0
     reloads_failed: float = 0.0
-    lanes: Mapping[str, LaneCounts] = dataclasses.field(default_factory=dict)
+    priorities: Mapping[str, PriorityCounts] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,38 +205,40 @@ def _version(sample: Sample) -> ServedVersion:
 
 
 def _models(samples: _Samples) -> dict[str, ModelCounts]:
-    """Counts of every model; samples are sorted by model and lane once, not searched for each."""
+    """Counts of every model; samples are sorted by model and priority once."""
     served = (sample.labels.get("model", "") for sample in samples["rrl_teacher_info"])
     by_model: dict[str, dict[str, dict[str, list[Sample]]]] = {
-        model: _no_lanes() for model in served
+        model: _no_priorities() for model in served
     }
     for name, found in samples.items():
         for sample in found:
             if name.startswith("rrl_teacher_") and "model" in sample.labels:
-                lanes = by_model.setdefault(sample.labels["model"], _no_lanes())
-                lanes[sample.labels.get("lane", "")][name].append(sample)
-    return {model: _model(lanes) for model, lanes in by_model.items()}
+                priorities = by_model.setdefault(sample.labels["model"], _no_priorities())
+                priorities[sample.labels.get("priority", "")][name].append(sample)
+    return {model: _model(priorities) for model, priorities in by_model.items()}
 
 
-def _no_lanes() -> dict[str, dict[str, list[Sample]]]:
+def _no_priorities() -> dict[str, dict[str, list[Sample]]]:
     return collections.defaultdict(lambda: collections.defaultdict(list))
 
 
-def _model(lanes: Mapping[str, _Samples]) -> ModelCounts:
-    whole = lanes[""]
+def _model(priorities: Mapping[str, _Samples]) -> ModelCounts:
+    whole = priorities[""]
     reloads = whole["rrl_teacher_reloads_total"]
     return ModelCounts(
         batch_rows=_histogram(whole, "rrl_teacher_batch_rows"),
         forward=_histogram(whole, "rrl_teacher_forward_seconds"),
         padding_rows=_sum(whole["rrl_teacher_padding_rows_total"]),
         reloads_failed=_sum([one for one in reloads if one.labels.get("result") != "ok"]),
-        lanes={lane: _lane(samples) for lane, samples in lanes.items() if lane},
+        priorities={
+            priority: _priority(samples) for priority, samples in priorities.items() if priority
+        },
     )
 
 
-def _lane(samples: _Samples) -> LaneCounts:
+def _priority(samples: _Samples) -> PriorityCounts:
     ended = samples["rrl_teacher_queries_total"]
-    return LaneCounts(
+    return PriorityCounts(
         queries=_sum([sample for sample in ended if sample.labels.get("code") == "OK"]),
         rows=_sum(samples["rrl_teacher_rows_total"]),
         rejected=_sum(samples["rrl_teacher_rejected_total"]),

@@ -17,9 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from services.shared.addresses import Address
+from rrl_client.addresses import Address
 from services.shared.errors import UserError
-from services.teacher.top.rates import LaneRates, ModelRates, Rates, difference
+from services.teacher.top.rates import ModelRates, PriorityRates, Rates, difference
 from services.teacher.top.snapshot import ServedVersion, Snapshot, fetch, parse
 
 _NOTHING = "-"
@@ -105,7 +105,7 @@ def print_once(
 
 
 def render(rates: Rates, address: Address, *, uptime_seconds: float) -> RenderableType:
-    """Draw rates: the service, its models, and their lanes."""
+    """Draw rates: the service, its models, and their priorities."""
     models = (_model(name, model, rates.now) for name, model in rates.models.items())
     return Group(_head(rates, address, uptime_seconds), *models)
 
@@ -141,7 +141,7 @@ def _model(name: str, model: ModelRates, now: Snapshot) -> RenderableType:
         _listed(version.backend for version in versions),
     )
     title = Text.assemble("\n", (f"model {_printable(name)}", "bold"), " | ", " | ".join(about))
-    return Group(title, _device(model), _lanes(model))
+    return Group(title, _device(model), _priorities(model))
 
 
 def _device(model: ModelRates) -> Text:
@@ -162,13 +162,13 @@ def _version(version: ServedVersion) -> str:
     return f"{version.version} ({version.parameters[:_HASH_CHARACTERS]})"
 
 
-def _lanes(model: ModelRates) -> Table:
+def _priorities(model: ModelRates) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("lane")
+    table.add_column("priority")
     for name in _COLUMNS:
         table.add_column(name, justify="right")
-    for name, lane in model.lanes.items():
-        table.add_row(Text(_printable(name)), *_lane_cells(lane))
+    for name, priority in model.priorities.items():
+        table.add_row(Text(_printable(name)), *_priority_cells(priority))
     return table
 
 
@@ -184,16 +184,16 @@ _COLUMNS = (
 )
 
 
-def _lane_cells(lane: LaneRates) -> tuple[str | Text, ...]:
+def _priority_cells(priority: PriorityRates) -> tuple[str | Text, ...]:
     return (
-        _rate(lane.queries_per_second),
-        _rate(lane.rows_per_second),
-        f"{lane.queue_rows:,.0f}",
-        _milliseconds(lane.wait_p50_seconds),
-        _milliseconds(lane.wait_p99_seconds),
-        _milliseconds(lane.latency_p99_seconds),
-        _trouble(lane.rejected_per_second),
-        _trouble(lane.expired_per_second),
+        _rate(priority.queries_per_second),
+        _rate(priority.rows_per_second),
+        f"{priority.queue_rows:,.0f}",
+        _milliseconds(priority.wait_p50_seconds),
+        _milliseconds(priority.wait_p99_seconds),
+        _milliseconds(priority.latency_p99_seconds),
+        _trouble(priority.rejected_per_second),
+        _trouble(priority.expired_per_second),
     )
 
 

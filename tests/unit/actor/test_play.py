@@ -19,6 +19,7 @@ from rrl_agents.environments.atari import AtariEnvironment
 from rrl_agents.environments.catch import CatchEnvironment
 from rrl_agents.environments.interface import Step, VectorEnvironment
 from rrl_agents.types import Batch, EnvironmentSpec
+from rrl_client import TeacherClient
 from services.actor.annotator import Annotator, Labels
 from services.actor.play import Play
 from services.replay.config import ReplayConfig
@@ -26,7 +27,6 @@ from services.replay.item_layout import ItemLayout
 from services.replay.reader import STUDENT_TABLE, ReplayReader, table_counts
 from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter
-from services.teacher.client import TeacherClient
 from tests.support.patience import PATIENCE_SECONDS
 
 GAMMA = 0.5

@@ -10,12 +10,12 @@ import grpc.aio
 import pytest
 import trustme
 
+from rrl_client.loop_thread import LoopThread
 from services.cli.health import health
 from services.cli.peers import Peers
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.shared.health import Health
-from services.shared.loop_thread import LoopThread
 
 
 class Page(BaseHTTPRequestHandler):

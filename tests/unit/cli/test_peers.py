@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import tyro
 
+from rrl_client import ClientSecurity
 from services.cli.peers import Peers
 from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity
 
 TOKEN = "0123456789abcdef"
 

@@ -4,8 +4,8 @@ import io
 import re
 from typing import Any
 
-from protos.rrl.learner.v1.learner_pb2 import GetProgressResponse, Progress, Stage
 from services.launcher.progress_display import ProgressDisplay, current_phase, phases
+from services.learner.v1.learner_pb2 import GetProgressResponse, Progress, Stage
 
 
 class Clock:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos.rrl.learner.v1 import learner_pb2
 from rrl_agents.types import Progress, Stage
 from services.learner.codec import (
     EvaluationReport,
@@ -16,6 +15,7 @@ from services.learner.codec import (
     report_from_proto,
     report_to_proto,
 )
+from services.learner.v1 import learner_pb2
 
 COUNTS = st.integers(0, 2**63)
 STEPS = st.integers(1, 2**40)

@@ -5,15 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rrl_client.addresses import Address, bare_host
 from services.shared import addresses
-from services.shared.addresses import (
-    Address,
-    bare_host,
-    check_port_is_free,
-    free_port,
-    free_ports,
-    parse_address,
-)
+from services.shared.addresses import check_port_is_free, free_port, free_ports, parse_address
 from services.shared.errors import UserError
 
 

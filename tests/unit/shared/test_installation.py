@@ -17,7 +17,7 @@ from services.shared.installation import ADVICE, Side, advice_for
 from tests.support.requirements import closure
 
 ROOT = Path(__file__).parents[3]
-OURS = {"protos", "rrl_agents", "services"}
+OURS = {"rrl_agents", "rrl_client", "services"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 

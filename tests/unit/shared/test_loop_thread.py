@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from services.shared.loop_thread import LoopThread
+from rrl_client.loop_thread import LoopThread
 
 
 def test_what_still_runs_hears_that_it_is_cancelled_before_the_loop_closes() -> None:

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from services.shared import proxies
-from services.shared.proxies import reach_this_machine_directly, tell_of_proxy
+from rrl_client import proxies
+from rrl_client.proxies import reach_this_machine_directly, tell_of_proxy
 
 
 @pytest.fixture(autouse=True)

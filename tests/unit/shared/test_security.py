@@ -11,9 +11,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from services.shared.errors import UserError
-from services.shared.security.client import ClientSecurity, is_local_target, make_channel
-from services.shared.security.credentials import (
+from rrl_client import ClientSecurity
+from rrl_client.credentials import (
     MAX_FILE_BYTES,
     Watched,
     is_loopback,
@@ -21,6 +20,8 @@ from services.shared.security.credentials import (
     read_key_pair,
     read_tokens,
 )
+from rrl_client.security import is_local_target, make_channel
+from services.shared.errors import UserError
 from services.shared.security.interceptors import TokenCheck
 from services.shared.security.server import (
     SecurityConfig,

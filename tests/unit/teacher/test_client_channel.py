@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from services.teacher.client import TeacherClient
-from services.teacher.clients import channel as client_channel
-from services.teacher.clients.channel import (
+from rrl_client import TeacherClient, TeacherUnavailable
+from rrl_client import channel as client_channel
+from rrl_client.channel import (
     CHANNEL_OPTIONS,
     LONGEST_BACKOFF_SECONDS,
     backoff_seconds,
@@ -15,8 +15,7 @@ from services.teacher.clients.channel import (
     count_replicas,
     parse_addresses,
 )
-from services.teacher.clients.errors import TeacherUnavailable
-from services.teacher.clients.settings import ClientSettings
+from rrl_client.settings import ClientSettings
 
 
 @pytest.mark.parametrize(

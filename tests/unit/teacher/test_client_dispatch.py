@@ -6,16 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protos.rrl.teacher.v1 import teacher_pb2
-from services.teacher.batching.query import RefusalCode
-from services.teacher.clients.dispatch import (
-    FRAME_BYTES,
-    PATIENCE_SECONDS,
-    Dispatcher,
-    Replica,
-    StreamQuery,
-)
-from services.teacher.clients.errors import (
+from rrl_client import (
     TeacherFailed,
     TeacherOverloaded,
     TeacherRejected,
@@ -23,6 +14,15 @@ from services.teacher.clients.errors import (
     TeacherUnauthenticated,
     TeacherUnavailable,
 )
+from rrl_client.dispatch import (
+    FRAME_BYTES,
+    PATIENCE_SECONDS,
+    Dispatcher,
+    Replica,
+    StreamQuery,
+)
+from rrl_client.requests import RefusalCode
+from rrl_client.v1 import teacher_pb2
 
 CREDIT = 8
 

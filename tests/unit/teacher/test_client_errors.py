@@ -6,15 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from services.teacher.clients import errors as client_errors
-from services.teacher.clients.answers import (
+from rrl_client import (
     TeacherAnswer,
-    VersionsDiffer,
-    cut,
-    join,
-    piece_rows,
-)
-from services.teacher.clients.errors import (
+    TeacherDescription,
     TeacherError,
     TeacherFailed,
     TeacherNotFound,
@@ -23,11 +17,10 @@ from services.teacher.clients.errors import (
     TeacherTimeout,
     TeacherUnauthenticated,
     TeacherUnavailable,
-    error_of_call,
-    error_of_code,
-    error_of_stream,
 )
-from services.teacher.codec import TeacherDescription
+from rrl_client import errors as client_errors
+from rrl_client.answers import VersionsDiffer, cut, join, piece_rows
+from rrl_client.errors import error_of_call, error_of_code, error_of_stream
 
 
 class Call(grpc.RpcError):

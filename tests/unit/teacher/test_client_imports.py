@@ -15,17 +15,17 @@ HEAVY = (
 OURS = {
     "services.shared.addresses",
     "services.shared.errors",
-    "services.shared.forks",
-    "services.shared.proxies",
+    "rrl_client.forks",
+    "rrl_client.proxies",
     "services.shared.security",
-    "services.shared.security.client",
-    "services.shared.security.credentials",
-    "services.shared.security.token_channel",
-    "services.teacher.async_client",
+    "rrl_client.security",
+    "rrl_client.credentials",
+    "rrl_client.token_channel",
+    "rrl_client.client",
     "services.teacher.batching.query",
-    "services.teacher.client",
-    "services.teacher.codec",
-    "services.teacher.teacher_policy",
+    "rrl_client.blocking",
+    "rrl_client.codec",
+    "rrl_client.policy",
 }
 
 
@@ -41,8 +41,8 @@ def test_a_client_brings_in_nothing_but_grpc_protobuf_and_numpy(face: str) -> No
 
 def test_a_client_uses_none_of_the_servers_modules() -> None:
     program = (
-        "import sys, services.teacher.client, services.teacher.async_client,"
-        " services.teacher.teacher_policy;"
+        "import sys, rrl_client.blocking, rrl_client.client,"
+        " rrl_client.policy;"
         "print(*(name for name in sys.modules if name.startswith('services.')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -50,5 +50,5 @@ def test_a_client_uses_none_of_the_servers_modules() -> None:
     packages = {f"services.teacher.{name}" for name in ("batching", "clients", "same_host")}
     shared_memory = {name for name in used if name.startswith("services.teacher.same_host.")}
     assert not {name for name in shared_memory if name.endswith((".listener", ".session"))}
-    clients = {name for name in used if name.startswith("services.teacher.clients.")}
+    clients = {name for name in used if name.startswith("rrl_client.")}
     assert used - clients - shared_memory - packages - OURS == set(), done.stderr

@@ -10,9 +10,7 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from services.teacher.clients.answers import TeacherAnswer
-from services.teacher.codec import TeacherDescription
-from services.teacher.teacher_policy import TeacherPolicy
+from rrl_client import TeacherAnswer, TeacherDescription, TeacherPolicy
 
 
 class Corner:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from services.teacher.clients.sharing import Sharing
+from rrl_client.sharing import Sharing
 
 
 def test_the_first_makes_them_and_the_last_gets_them_to_close() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protos.rrl.teacher.v1 import teacher_pb2
-from services.teacher import codec
-from services.teacher.codec import InvalidRequest, TeacherDescription
+from rrl_client import TeacherDescription, codec
+from rrl_client.codec import InvalidRequest
+from rrl_client.v1 import teacher_pb2
 
 DESCRIPTION = TeacherDescription(
     game="pong",

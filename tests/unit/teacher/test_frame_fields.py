@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos.rrl.teacher.v1 import teacher_pb2
+from rrl_client.v1 import teacher_pb2
 from services.teacher.rpc.handlers import has_few_fields
 
 

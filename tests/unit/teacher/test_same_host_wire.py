@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.teacher.batching.query import Refusal, RefusalCode
+from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.same_host import refusals, wire
 
 U32 = st.integers(0, 2**32 - 1)

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from rich.console import Console
 
+from rrl_client import Priority
+from rrl_client.addresses import Address
+from rrl_client.requests import RefusalCode
 from services.cli.teacher_top import top
-from services.shared.addresses import Address
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
-from services.teacher.batching.query import Lane, Query, RefusalCode
+from services.teacher.batching.query import Query
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.top.rates import difference, quantile
 from services.teacher.top.snapshot import Histogram, ServedVersion, Snapshot, fetch, parse
@@ -62,24 +64,24 @@ rrl_teacher_forward_seconds_sum{model="pong"} 0.05
 # TYPE rrl_teacher_padding_rows counter
 rrl_teacher_padding_rows_total{model="pong"} 20
 # TYPE rrl_teacher_queries counter
-rrl_teacher_queries_total{model="pong",lane="acting",code="OK"} 40
-rrl_teacher_queries_total{model="pong",lane="acting",code="DEADLINE_EXCEEDED"} 4
+rrl_teacher_queries_total{model="pong",priority="acting",code="OK"} 40
+rrl_teacher_queries_total{model="pong",priority="acting",code="DEADLINE_EXCEEDED"} 4
 # TYPE rrl_teacher_rejected counter
-rrl_teacher_rejected_total{model="pong",lane="acting",reason="full"} 3
-rrl_teacher_rejected_total{model="pong",lane="acting",reason="too_late"} 2
+rrl_teacher_rejected_total{model="pong",priority="acting",reason="full"} 3
+rrl_teacher_rejected_total{model="pong",priority="acting",reason="too_late"} 2
 # TYPE rrl_teacher_rows counter
-rrl_teacher_rows_total{model="pong",lane="acting"} 60
+rrl_teacher_rows_total{model="pong",priority="acting"} 60
 # TYPE rrl_teacher_expired counter
-rrl_teacher_expired_total{model="pong",lane="acting"} 4
+rrl_teacher_expired_total{model="pong",priority="acting"} 4
 # TYPE rrl_teacher_wait_seconds histogram
-rrl_teacher_wait_seconds_bucket{model="pong",lane="acting",le="0.001"} 30
-rrl_teacher_wait_seconds_bucket{model="pong",lane="acting",le="0.002"} 40
-rrl_teacher_wait_seconds_bucket{model="pong",lane="acting",le="+Inf"} 40
-rrl_teacher_wait_seconds_count{model="pong",lane="acting"} 40
-rrl_teacher_wait_seconds_sum{model="pong",lane="acting"} 0.03
+rrl_teacher_wait_seconds_bucket{model="pong",priority="acting",le="0.001"} 30
+rrl_teacher_wait_seconds_bucket{model="pong",priority="acting",le="0.002"} 40
+rrl_teacher_wait_seconds_bucket{model="pong",priority="acting",le="+Inf"} 40
+rrl_teacher_wait_seconds_count{model="pong",priority="acting"} 40
+rrl_teacher_wait_seconds_sum{model="pong",priority="acting"} 0.03
 # TYPE rrl_teacher_queue_rows gauge
-rrl_teacher_queue_rows{model="pong",lane="acting"} 12
-rrl_teacher_queue_rows{model="pong",lane="labelling"} 0
+rrl_teacher_queue_rows{model="pong",priority="acting"} 12
+rrl_teacher_queue_rows{model="pong",priority="labelling"} 0
 """
 
 
@@ -111,16 +113,21 @@ def test_a_page_is_read_into_its_numbers() -> None:
     model = read.models["pong"]
     assert model.batch_rows == Histogram((8.0, float("inf")), (10.0, 10.0), 60.0)
     assert (model.padding_rows, model.reloads_failed) == (20.0, 1.0)
-    lane = model.lanes["acting"]
+    priority = model.priorities["acting"]
     # Answered are only those that ended with OK; refusals count whatever their reason: 3 + 2.
-    assert (lane.queries, lane.rows, lane.rejected, lane.expired) == (40.0, 60.0, 5.0, 4.0)
-    assert lane.queue_rows == 12.0
-    assert model.lanes["labelling"].queries == 0.0
+    assert (priority.queries, priority.rows, priority.rejected, priority.expired) == (
+        40.0,
+        60.0,
+        5.0,
+        4.0,
+    )
+    assert priority.queue_rows == 12.0
+    assert model.priorities["labelling"].queries == 0.0
 
 
 def test_rates_are_differences_per_second() -> None:
     before = snapshot(taken=10.0)
-    acting, pong = 'model="pong",lane="acting"', 'model="pong"'
+    acting, pong = 'model="pong",priority="acting"', 'model="pong"'
     after = snapshot(
         ('code="OK"} 40', 'code="OK"} 140'),
         (f"rows_total{{{acting}}} 60", f"rows_total{{{acting}}} 460"),
@@ -135,18 +142,18 @@ def test_rates_are_differences_per_second() -> None:
         taken=12.0,
     )
     rates = difference(before, after)
-    model, lane = rates.models["pong"], rates.models["pong"].lanes["acting"]
+    model, priority = rates.models["pong"], rates.models["pong"].priorities["acting"]
     assert not rates.restarted
     # In 2 s: 100 queries with 400 rows, 10 refused, 1 expired.
-    assert (lane.queries_per_second, lane.rows_per_second) == (50.0, 200.0)
-    assert (lane.rejected_per_second, lane.expired_per_second) == (5.0, 0.5)
+    assert (priority.queries_per_second, priority.rows_per_second) == (50.0, 200.0)
+    assert (priority.rejected_per_second, priority.expired_per_second) == (5.0, 0.5)
     # 50 batches with 300 real and 100 padding rows: 6 rows each, a quarter wasted.
     assert (model.batches_per_second, model.mean_batch_rows) == (25.0, 6.0)
     assert model.padding_share == 0.25
     # All 50 in one bucket from 0 to 0.01 s: the median is taken at its middle.
     assert model.forward_p50_seconds == pytest.approx(0.005)
     # Nothing waited anew.
-    assert lane.wait_p50_seconds is None
+    assert priority.wait_p50_seconds is None
 
 
 def test_after_a_restart_all_that_was_counted_since_is_new() -> None:
@@ -155,14 +162,14 @@ def test_after_a_restart_all_that_was_counted_since_is_new() -> None:
     rates = difference(before, after)
     assert rates.restarted
     # 40 queries and 60 rows in 4 s, though the counters stand where they stood.
-    assert rates.models["pong"].lanes["acting"].queries_per_second == 10.0
-    assert rates.models["pong"].lanes["acting"].rows_per_second == 15.0
+    assert rates.models["pong"].priorities["acting"].queries_per_second == 10.0
+    assert rates.models["pong"].priorities["acting"].rows_per_second == 15.0
 
 
 def test_a_counter_that_went_back_began_again_from_zero() -> None:
     before = snapshot(taken=0.0)
     after = snapshot(('code="OK"} 40', 'code="OK"} 6'), taken=2.0)
-    assert difference(before, after).models["pong"].lanes["acting"].queries_per_second == 3.0
+    assert difference(before, after).models["pong"].priorities["acting"].queries_per_second == 3.0
 
 
 def test_rates_need_time_between_the_snapshots() -> None:
@@ -262,7 +269,7 @@ def test_the_services_own_page_is_understood() -> None:
             np.zeros((rows, 1), np.uint8),
             np.zeros((rows, 2), np.float32),
             deadline=1e9,
-            lane=Lane.LABELLING,
+            priority=Priority.LABELLING,
             sink=Nobody(),
         )
         for rows in (1, 5)
@@ -270,16 +277,16 @@ def test_the_services_own_page_is_understood() -> None:
     counts.taken(queries, now=0.1)
     counts.batch_ended(rows=6, padding_rows=2, seconds=0.02)
     counts.settled(queries, now=0.3)
-    counts.refused(Lane.ACTING, RefusalCode.RESOURCE_EXHAUSTED, "full")
+    counts.refused(Priority.ACTING, RefusalCode.RESOURCE_EXHAUSTED, "full")
     rates = difference(before, page(2.0)).models["pong"]
 
-    assert set(rates.lanes) == {"acting", "labelling", "evaluation"}
+    assert set(rates.priorities) == {"acting", "labelling", "evaluation"}
     # In 2 s: two queries of 1 + 5 rows in one batch with 2 more of padding, and one refused.
-    labelling = rates.lanes["labelling"]
+    labelling = rates.priorities["labelling"]
     assert (labelling.queries_per_second, labelling.rows_per_second) == (1.0, 3.0)
     assert (rates.batches_per_second, rates.mean_batch_rows) == (0.5, 6.0)
     assert rates.padding_share == 0.25
-    assert rates.lanes["acting"].rejected_per_second == 0.5
+    assert rates.priorities["acting"].rejected_per_second == 0.5
     # Within the buckets' width of what was measured: 0.1, 0.3 and 0.02 s.
     assert labelling.wait_p50_seconds == pytest.approx(0.1, rel=0.5)
     assert labelling.latency_p99_seconds == pytest.approx(0.3, rel=0.8)

@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
 from rrl_agents.types import Progress, Stage
+from rrl_client import Priority
+from rrl_client.addresses import Address
 from services.actor.annotator import Annotator
 from services.actor.metrics import ActorMetrics
 from services.cli.status.command import to_json
@@ -25,10 +27,9 @@ from services.cli.status.sources import LearnerAnswer, Look, Sources
 from services.cli.status.view import render
 from services.launcher.progress_estimates import PhaseProgress
 from services.learner.metrics import LearnerMetrics
-from services.shared.addresses import Address
 from services.shared.errors import UserError
 from services.shared.metrics import make_registry
-from services.teacher.batching.query import Lane, Query
+from services.teacher.batching.query import Query
 from services.teacher.metrics import TeacherMetrics, VersionLine
 
 ADDRESS = Address("127.0.0.1", 9)
@@ -122,7 +123,7 @@ def test_who_does_not_answer_is_away_and_has_no_facts() -> None:
 
 def settled(metrics: TeacherMetrics, seconds: float, count: int) -> None:
     states, values = np.zeros((4, 2), np.uint8), np.zeros((4, 2), np.float32)
-    query = Query(states, values, deadline=math.inf, lane=Lane.ACTING, sink=lambda _: None)
+    query = Query(states, values, deadline=math.inf, priority=Priority.ACTING, sink=lambda _: None)
     metrics.model("teacher").settled([query] * count, seconds)
     for _ in range(count):
         metrics.model("teacher").batch_ended(8, 0, seconds)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.types import Progress, Stage
+from rrl_client import ClientSecurity
+from rrl_client.addresses import Address
 from services.cli.main import run as rrl
 from services.cli.status.at_rest import status_at_rest
 from services.cli.status.sources import addresses_of_living, find_sources, learner_works_on
@@ -21,11 +23,9 @@ from services.launcher.run_addresses import (
 from services.learner.checkpointing import RunRecord, write_commit
 from services.learner.evaluation_desk import EVALUATIONS_FILE
 from services.learner.evaluation_records import EvaluationRecord, append_record
-from services.shared.addresses import Address
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
 from services.shared.run_config import write_config
-from services.shared.security.client import ClientSecurity
 
 ADDRESSES = RunAddresses(
     services={"learner": "localhost:1001"}, pages={"actor-0": "localhost:1002"}

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rrl_client import Priority
+from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.batching.batcher import Batcher, Channel
 from services.teacher.batching.buckets import BucketPlan
-from services.teacher.batching.query import Lane, Query, Refusal, RefusalCode
+from services.teacher.batching.query import Query
 from services.teacher.metrics import ModelTallies
 from services.teacher.policy import PolicyInfo
 from tests.support.patience import PATIENCE_SECONDS
@@ -122,13 +124,13 @@ def ask(
     count: int,
     *,
     seconds: float = math.inf,
-    lane: Lane = Lane.ACTING,
+    priority: Priority = Priority.ACTING,
 ) -> Query:
     return Query(
         rows(first, count),
         np.empty((count, 2), np.float32),
         deadline=time.monotonic() + seconds,
-        lane=lane,
+        priority=priority,
         sink=sink,
         mark=first,
     )
@@ -181,21 +183,25 @@ def test_acting_comes_before_labelling_and_evaluation(
     batcher: Batcher, channel: Channel, policy: PixelSums, sink: Waiting
 ) -> None:
     occupy(batcher, channel, policy, sink)
-    for first, lane in ((1, Lane.EVALUATION), (11, Lane.LABELLING), (21, Lane.ACTING)):
-        batcher.submit(ask(sink, first, 8, lane=lane), channel)
+    for first, priority in (
+        (1, Priority.EVALUATION),
+        (11, Priority.LABELLING),
+        (21, Priority.ACTING),
+    ):
+        batcher.submit(ask(sink, first, 8, priority=priority), channel)
     policy.gate.set()
     sink.wait_for(1)
     assert sink.order == [200, 21, 11, 1]
 
 
-def test_rows_of_a_lower_lane_take_the_place_of_padding(
+def test_rows_of_a_lower_priority_take_the_place_of_padding(
     batcher: Batcher, policy: PixelSums, sink: Waiting
 ) -> None:
     channel = Channel(policy, PADDED, ModelTallies())
     batcher.add(channel)
     occupy(batcher, channel, policy, sink)
     batcher.submit(ask(sink, 1, 3), channel)
-    batcher.submit(ask(sink, 11, 1, lane=Lane.EVALUATION), channel)
+    batcher.submit(ask(sink, 11, 1, priority=Priority.EVALUATION), channel)
     policy.gate.set()
     sink.wait_for(11)
     assert policy.batches[1:] == [[1, 2, 3, 11]]
@@ -317,7 +323,7 @@ def test_a_query_that_would_come_too_late_is_refused_at_once(
     batcher.submit(ask(sink, 60, 1, seconds=5.0), slow)
     # Labelling does not stand in the way of acting, but acting in the way of labelling.
     with pytest.raises(Refusal, match="deadline"):
-        batcher.submit(ask(sink, 70, 1, seconds=3.0, lane=Lane.LABELLING), slow)
+        batcher.submit(ask(sink, 70, 1, seconds=3.0, priority=Priority.LABELLING), slow)
 
 
 def test_the_rows_of_a_batch_are_of_one_channel(
@@ -402,7 +408,7 @@ def test_many_threads_lose_and_mix_nothing(policy: PixelSums, device_threads: in
     def play(first: int) -> None:
         mine = Waiting()
         for turn in range(30):
-            query = ask(mine, first, 1 + turn % 5, lane=Lane(turn % 3))
+            query = ask(mine, first, 1 + turn % 5, priority=Priority(turn % 3))
             query.mark = turn
             batcher.submit(query, channel)
             mine.wait_for(turn)
@@ -424,11 +430,11 @@ def test_a_flood_of_what_can_wait_leaves_room_for_acting(
 ) -> None:
     occupy(batcher, channel, policy, sink)
     # Half of 40 rows for evaluation, three quarters with labelling, all with acting.
-    for first, lane, rooms in ((0, Lane.EVALUATION, 20), (50, Lane.LABELLING, 10)):
+    for first, priority, rooms in ((0, Priority.EVALUATION, 20), (50, Priority.LABELLING, 10)):
         for index in range(rooms):
-            batcher.submit(ask(sink, first + index, 1, lane=lane), channel)
+            batcher.submit(ask(sink, first + index, 1, priority=priority), channel)
         with pytest.raises(Refusal, match="no room"):
-            batcher.submit(ask(sink, 99, 1, lane=lane), channel)
+            batcher.submit(ask(sink, 99, 1, priority=priority), channel)
     for index in range(10):
         batcher.submit(ask(sink, 100 + index, 1), channel)
     with pytest.raises(Refusal, match="no room"):

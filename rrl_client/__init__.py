@@ -1,0 +1,44 @@
+"""Clients of the teacher service: what other people's agents import. Needs grpcio, protobuf, numpy.
+
+from rrl_client import TeacherClient
+
+with TeacherClient("127.0.0.1:50051") as teacher:
+answer = teacher.evaluate(observations)          # uint8 [B, 84, 84, 4]
+actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
+"""
+
+from rrl_client.answers import TeacherAnswer
+from rrl_client.blocking import TeacherClient
+from rrl_client.client import AsyncTeacherClient
+from rrl_client.codec import TeacherDescription
+from rrl_client.errors import (
+    TeacherError,
+    TeacherFailed,
+    TeacherNotFound,
+    TeacherOverloaded,
+    TeacherRejected,
+    TeacherTimeout,
+    TeacherUnauthenticated,
+    TeacherUnavailable,
+)
+from rrl_client.policy import TeacherPolicy
+from rrl_client.requests import Priority
+from rrl_client.security import ClientSecurity
+
+__all__ = [
+    "AsyncTeacherClient",
+    "ClientSecurity",
+    "Priority",
+    "TeacherAnswer",
+    "TeacherClient",
+    "TeacherDescription",
+    "TeacherError",
+    "TeacherFailed",
+    "TeacherNotFound",
+    "TeacherOverloaded",
+    "TeacherPolicy",
+    "TeacherRejected",
+    "TeacherTimeout",
+    "TeacherUnauthenticated",
+    "TeacherUnavailable",
+]

@@ -1,0 +1,205 @@
+"""Queries of an asyncio client over long-lived streams, one for each replica.
+
+All of it lives in one event loop: a task for each replica opens its stream, reads it and opens it
+again; another one sends what the dispatcher has for it. Queries submitted in one turn of the loop
+travel together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from rrl_client import errors as client_errors
+from rrl_client.answers import TeacherAnswer, decode_answer
+from rrl_client.channel import backoff_seconds
+from rrl_client.dispatch import Dispatcher, Replica, StreamQuery
+from rrl_client.errors import TeacherError
+from rrl_client.stream import TICK_SECONDS
+from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
+
+WAITING_ROWS = 4096
+"""Rows that may wait for credit; one more query is refused. A loop cannot hold its callers up."""
+
+_Answer = asyncio.Future[TeacherAnswer]
+
+
+class AsyncStreamPool:
+    """The streams of one client; made and used in one event loop."""
+
+    def __init__(
+        self,
+        channels: Sequence[tuple[str, grpc.aio.Channel]],
+        name: str,
+        *,
+        count_replicas: Callable[[], int] | None = None,
+    ) -> None:
+        """Prepare; nothing is sent before the first query.
+
+        Args:
+            channels: Address and channel of each stream.
+            name: Whom errors name.
+            count_replicas: How many replicas stand behind the first channel by now; asked, in a
+                thread, when a stream has ended. None where their number is fixed.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._dispatcher = Dispatcher([address for address, _ in channels], name)
+        self._channels = [channel for _, channel in channels]
+        self._count_replicas = count_replicas
+        self._name = name
+        self._work = {replica: asyncio.Event() for replica in self._dispatcher.replicas}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._hurry = asyncio.Event()
+        self._ticking = False
+        self._is_closed = False
+        self._break_count = 0
+
+    @property
+    def break_count(self) -> int:
+        """How often a stream that had been open ended; after it another server may answer."""
+        return self._break_count
+
+    def submit(
+        self, request: teacher_pb2.EvaluateRequest, rows: int, deadline: float
+    ) -> asyncio.Future[TeacherAnswer]:
+        """Send a query; arguments as of `StreamPool.submit`."""
+        future: _Answer = self._loop.create_future()
+        if self._is_closed:
+            future.set_exception(client_errors.closed(self._name))
+            return future
+        if not self._tasks:
+            self._start()
+        if self._dispatcher.waiting_rows >= WAITING_ROWS:
+            future.set_exception(
+                client_errors.overloaded(
+                    self._name, f"{self._dispatcher.waiting_rows} rows wait here for credit"
+                )
+            )
+            return future
+        query = StreamQuery(request, rows, deadline, future)
+        self._dispatcher.submit(query, time.monotonic())
+        self._flush()
+        return future
+
+    def note_presence(self) -> None:
+        """A teacher was seen some other way: queries may wait for its return."""
+        self._dispatcher.note_presence()
+
+    def seen(self) -> None:
+        """Note that the teacher answered elsewhere: streams that wait to open again do so now."""
+        self._dispatcher.seen()
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """End all streams; unanswered queries fail."""
+        self._is_closed = True
+        self._dispatcher.close()
+        self._flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self) -> None:
+        for replica, channel in zip(self._dispatcher.replicas, self._channels, strict=True):
+            self._open(replica, channel)
+
+    def _open(self, replica: Replica, channel: grpc.aio.Channel) -> None:
+        stub = teacher_pb2_grpc.TeacherStub(channel)
+        self._tasks.append(self._loop.create_task(self._keep_open(replica, stub)))
+
+    async def _grow(self) -> None:
+        """Open a stream to each replica that has come since."""
+        if self._count_replicas is None:
+            return
+        count = await asyncio.to_thread(self._count_replicas)
+        replicas = self._dispatcher.replicas
+        for _ in range(count - len(replicas)):
+            replica = self._dispatcher.add_replica(replicas[0].address)
+            self._work[replica] = asyncio.Event()
+            self._open(replica, self._channels[0])
+
+    def _flush(self) -> None:
+        """Wake senders that have something to send, and hand out what is settled."""
+        for replica, work in self._work.items():
+            if replica.has_something_to_send:
+                work.set()
+        for query in self._dispatcher.take_settled():
+            _hand_out(query, self._name)
+        if not self._ticking and self._dispatcher.has_queries:
+            self._ticking = True
+            self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        for query in self._dispatcher.unsettled():
+            if query.owner.cancelled():
+                self._dispatcher.cancel(query)
+        self._dispatcher.tick(time.monotonic())
+        self._flush()
+
+    async def _keep_open(self, replica: Replica, stub: Any) -> None:
+        failures = 1
+        while True:
+            error = await self._converse(replica, stub)
+            was_open = replica.granted > 0
+            self._break_count += was_open
+            failures = 1 if was_open else failures + 1
+            self._dispatcher.broken(replica, error, time.monotonic())
+            self._flush()
+            if was_open:
+                await self._grow()
+            self._hurry.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                wait = backoff_seconds(failures) * random.uniform(0.8, 1.2)
+                await asyncio.wait_for(self._hurry.wait(), wait)
+
+    async def _converse(self, replica: Replica, stub: Any) -> TeacherError | None:
+        """One stream from its opening to its end; gives the reason of the end."""
+        call = stub.EvaluateStream()
+        sender = self._loop.create_task(self._send(replica, call))
+        try:
+            while (frame := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                self._dispatcher.arrived(replica, frame, time.monotonic())
+                if replica.is_draining:
+                    self._work[replica].set()
+                self._flush()
+            return None
+        except grpc.RpcError as error:
+            return client_errors.error_of_stream(error, replica.address)
+        finally:
+            sender.cancel()
+            call.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    async def _send(self, replica: Replica, call: Any) -> None:
+        work = self._work[replica]
+        # The reader sees how a stream ended; here it only ends.
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            while not replica.is_draining:
+                frame = self._dispatcher.take_frame(replica, time.monotonic())
+                if frame is not None:
+                    await call.write(frame)
+                    continue
+                work.clear()
+                await work.wait()
+            await call.done_writing()
+
+
+def _hand_out(query: StreamQuery, name: str) -> None:
+    future, outcome = query.owner, query.outcome
+    if future.done():
+        return
+    if isinstance(outcome, teacher_pb2.EvaluateResponse):
+        try:
+            future.set_result(decode_answer(outcome, query.rows, name))
+        except TeacherError as error:
+            future.set_exception(error)
+    else:
+        future.set_exception(outcome)

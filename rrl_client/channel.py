@@ -1,0 +1,196 @@
+"""How clients of the teacher connect: targets of one or several replicas, retries, keep-alive.
+
+gRPC itself spreads unary calls over the replicas and repeats them, by the service config below. The
+streams are spread and repeated by `dispatch`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rrl_client.addresses import parse_address
+from rrl_client.errors import TeacherUnavailable
+
+LARGEST_ATTEMPTS = 5
+"""How often a query is sent at most; gRPC allows no more."""
+
+FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 2.0
+BACKOFF_FACTOR = 2.0
+
+_LISTS = ("ipv4:", "ipv6:")
+_SCHEMES = ("dns:", "unix:", "unix-abstract:", *_LISTS, "xds:")
+_NAMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "xds:")
+# A request is kept until it is answered, in case it has to be sent again; a teacher's largest
+# message is of this order.
+_RETRY_BUFFER_BYTES = 64 * 2**20
+
+_SERVICE = "rrl.teacher.v1.Teacher"
+
+ANSWERING = f"{_SERVICE}.Evaluate"
+"""The health service's name for whether queries are answered, which outlasts SERVING by a lame
+duck's time: a client with one replica stays as long as it can, one with several loses nothing."""
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # gRPC watches the health of every replica: one that warms up or drains is asked nothing new.
+    "healthCheckConfig": {"serviceName": ANSWERING},
+    "methodConfig": [
+        {
+            "name": [{"service": _SERVICE, "method": "Evaluate"}],
+            "retryPolicy": {
+                "maxAttempts": LARGEST_ATTEMPTS,
+                "initialBackoff": f"{FIRST_BACKOFF_SECONDS}s",
+                "maxBackoff": f"{LONGEST_BACKOFF_SECONDS}s",
+                "backoffMultiplier": BACKOFF_FACTOR,
+                # A server that closes while a call arrives has gRPC cancel it.
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
+            },
+        }
+    ],
+    # A teacher that is away or full for long is not asked five times for every query; one that is
+    # replaced may refuse some hundreds at once.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
+}
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
+    # gRPC waits up to two minutes between attempts to connect; a restarted teacher is back sooner.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Replicas that were all replaced have new addresses; half a minute would be too long without.
+    ("grpc.dns_min_time_between_resolutions_ms", 5000),
+    # A machine that vanished while a call is under way is noticed, not waited for.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Else newer gRPC gives a check a minute, and older checks but once a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+def backoff_seconds(attempts: int, retry_after_seconds: float | None = None) -> float:
+    """How long to wait before asking again.
+
+    Args:
+        attempts: How often it was asked, at least 1.
+        retry_after_seconds: What the teacher says; believed the first time, then less and less.
+    """
+    first = FIRST_BACKOFF_SECONDS if retry_after_seconds is None else retry_after_seconds
+    longest = max(LONGEST_BACKOFF_SECONDS, first)
+    # The bounded exponent keeps the power finite, however long a teacher is away.
+    return min(first * BACKOFF_FACTOR ** min(attempts - 1, 30), longest)
+
+
+def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
+    """The replicas' addresses.
+
+    Args:
+        addresses: One address, several with commas between them, or a sequence of them.
+
+    Raises:
+        ValueError: There is none, or one that is not as above.
+    """
+    if isinstance(addresses, str):
+        # "ipv4:a:1,b:2" is one target of several addresses.
+        given = [addresses] if addresses.strip().startswith(_LISTS) else addresses.split(",")
+    else:
+        given = [*addresses]
+    found = tuple(dict.fromkeys(address.strip() for address in given))
+    if not found or not all(found):
+        raise ValueError(f"addresses are {addresses!r}; give HOST:PORT, or several of them")
+    for address in found:
+        _check_address(address)
+    return found
+
+
+def _check_address(address: str) -> None:
+    """See that it can be one before gRPC tries, which says only that it does not get there."""
+    scheme = next((scheme for scheme in _SCHEMES if address.startswith(scheme)), "")
+    if scheme in _NAMES_WITHOUT_PORT:
+        if not address.removeprefix(scheme).strip("/"):
+            raise ValueError(f"{address!r} names nothing; write e.g. {scheme}/run/rrl/teacher")
+        return
+    # "dns:name:port", "dns:///name:port" or "dns://server/name:port".
+    endpoint = address.removeprefix(scheme).rpartition("/")[2] if scheme else address
+    try:
+        for one in endpoint.split(",") if scheme in _LISTS else [endpoint]:
+            parse_address(one)
+    except ValueError as error:
+        where = f" (in {address!r})" if scheme else ""
+        raise ValueError(f"{error}{where}") from error
+
+
+def channel_options(target: str, addresses: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """The channel arguments for a target.
+
+    A target of several replicas has no name of its own that a certificate could carry: there each
+    replica's certificate must be good for the first one's.
+    """
+    if target in addresses:
+        return CHANNEL_OPTIONS
+    return (*CHANNEL_OPTIONS, ("grpc.default_authority", addresses[0]))
+
+
+def balanced_target(addresses: Sequence[str]) -> str:
+    """The one gRPC target that stands for all replicas.
+
+    Several addresses must be HOST:PORT, all of one IP version; names among them are looked up once,
+    here. Names that move belong into a single "dns:///NAME:PORT", which gRPC looks up again.
+
+    Raises:
+        ValueError: The addresses do not go together.
+        TeacherUnavailable: A name among several is unknown.
+    """
+    if len(addresses) == 1:
+        return addresses[0]
+    resolved = [_resolve(address) for address in addresses]
+    families = {family for family, _ in resolved}
+    if len(families) > 1:
+        raise ValueError(
+            f"{', '.join(addresses)} are of different kinds; give all replicas as IPv4 or all as "
+            "IPv6 addresses, or one dns:///NAME:PORT"
+        )
+    scheme = "ipv6" if socket.AF_INET6 in families else "ipv4"
+    return f"{scheme}:{','.join(address for _, address in resolved)}"
+
+
+def count_replicas(address: str) -> int:
+    """How many servers stand behind an address: those its DNS name resolves to now, at least 1."""
+    if not address.startswith("dns:"):
+        return 1
+    host, _, port = address.removeprefix("dns:").rpartition("/")[2].rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        # gRPC looks the name up itself, again and again, and says what is wrong with it.
+        return 1
+    return len({target for *_, target in found})
+
+
+def counted(addresses: Sequence[str]) -> Callable[[], int] | None:
+    """What counts the replicas of a client; None where their number is fixed."""
+    if len(addresses) > 1 or not addresses[0].startswith("dns:"):
+        return None
+    return functools.partial(count_replicas, addresses[0])
+
+
+def _resolve(address: str) -> tuple[socket.AddressFamily, str]:
+    if address.startswith(_SCHEMES):
+        raise ValueError(f"{address!r} cannot be one of several replicas; give HOST:PORT for each")
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TeacherUnavailable(
+            f"the name in {address!r} cannot be looked up ({error}); check the address"
+        ) from error
+    family, _, _, _, target = found[0]
+    ip = str(target[0])
+    return family, f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}"

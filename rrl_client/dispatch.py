@@ -1,0 +1,381 @@
+"""Which query goes to which replica's stream, and what becomes of it: pure bookkeeping.
+
+    submit ─▶ waiting ─▶ outbox of a replica ─▶ under way ─▶ settled
+                 ▲         (credit taken)          │
+                 ├──── the stream broke ◀──────────┤
+                 └──── full or draining, later ◀───┘
+
+No threads, sockets or clocks: the synchronous client calls it under a lock, the asyncio client from
+its loop, both with the time (seconds of `time.monotonic`). Queries are idempotent, so what a broken
+stream leaves unanswered is sent again, elsewhere if need be, until its deadline.
+
+A query goes to the replica with the fewest rows under way among those with enough credit, and among
+equals to the one asked longest ago: a client with one query at a time uses all of them alike. While
+no replica is connected, queries wait for its return; after `PATIENCE_SECONDS` of that, new ones
+fail at once, so that an absent teacher holds nobody up. Where none was ever seen, all fail at once.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from rrl_client import errors as client_errors
+from rrl_client.channel import LARGEST_ATTEMPTS, backoff_seconds
+from rrl_client.errors import TeacherError, TeacherRejected, TeacherUnavailable
+from rrl_client.requests import RefusalCode
+from rrl_client.v1 import teacher_pb2
+
+PATIENCE_SECONDS = 2.0
+"""How long a teacher may be away until new queries fail at once."""
+
+FRAME_BYTES = 2**20
+"""Most bytes of queries sent together, unless one alone is larger."""
+
+
+class StreamQuery:
+    """One query on its way over streams.
+
+    Attributes:
+        request: The message.
+        rows: Observations in it.
+        size: Bytes of the message.
+        deadline: When the answer becomes worthless, in seconds of `time.monotonic`.
+        tag: Its number on every stream.
+        attempts: How often it was sent.
+        outcome: The answer or the error, once it is settled.
+        owner: The driver's own.
+    """
+
+    __slots__ = ("attempts", "deadline", "outcome", "owner", "request", "rows", "size", "tag")
+
+    def __init__(
+        self, request: teacher_pb2.EvaluateRequest, rows: int, deadline: float, owner: Any = None
+    ) -> None:
+        self.request = request
+        self.rows = rows
+        self.size = len(request.observations)
+        self.deadline = deadline
+        self.tag = 0
+        self.attempts = 0
+        self.outcome: teacher_pb2.EvaluateResponse | TeacherError | None = None
+        self.owner = owner
+
+
+class Replica:
+    """The state of one replica's stream.
+
+    Attributes:
+        address: Whom errors name.
+        is_open: Whether queries may be assigned: it granted credit and is not draining.
+        is_draining: Whether it announced its end.
+        has_failed: Whether its last stream ended, or could not be opened.
+        last_turn: Number of the newest query that was assigned to it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.has_failed = False
+        self.last_turn = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self.is_open = False
+        self.is_draining = False
+        self.credit = 0
+        self.granted = 0
+        self.outbox: collections.deque[StreamQuery] = collections.deque()
+        self.under_way: dict[int, StreamQuery] = {}
+        self.cancelled_tags: list[int] = []
+
+    @property
+    def has_something_to_send(self) -> bool:
+        """Whether `Dispatcher.take_frame` would give one."""
+        return bool(self.outbox or self.cancelled_tags)
+
+
+class Dispatcher:
+    """All queries of one client, and the streams they go over."""
+
+    def __init__(self, addresses: Iterable[str], name: str) -> None:
+        """Begin with no stream open.
+
+        Args:
+            addresses: One for each stream.
+            name: Whom errors name when it is nobody's in particular.
+        """
+        self.replicas = [Replica(address) for address in addresses]
+        self._name = name
+        self._waiting: collections.deque[StreamQuery] = collections.deque()
+        self._waiting_rows = 0
+        self._delayed: list[tuple[float, StreamQuery]] = []
+        self._next_tag = 1
+        self._turns = 0
+        self._was_seen = False
+        self._away_since: float | None = None
+        self._away_error: TeacherError | None = None
+        self._settled: list[StreamQuery] = []
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether any query is not settled."""
+        return bool(
+            self._waiting
+            or self._delayed
+            or any(replica.outbox or replica.under_way for replica in self.replicas)
+        )
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait for credit or a connection."""
+        return self._waiting_rows
+
+    def unsettled(self) -> list[StreamQuery]:
+        """Every query without an outcome."""
+        held: list[StreamQuery] = [*self._waiting, *(query for _, query in self._delayed)]
+        for replica in self.replicas:
+            held += replica.outbox
+            held += replica.under_way.values()
+        return [query for query in held if query.outcome is None]
+
+    def take_settled(self) -> list[StreamQuery]:
+        """The queries settled since the last call, for the driver to hand out."""
+        settled, self._settled = self._settled, []
+        return settled
+
+    def add_replica(self, address: str) -> Replica:
+        """One more stream; it is open once it grants credit."""
+        replica = Replica(address)
+        self.replicas.append(replica)
+        return replica
+
+    def submit(self, query: StreamQuery, now: float) -> None:
+        """Take a query in; it may be settled at once."""
+        query.tag = self._next_tag
+        self._next_tag += 1
+        away, patience = self._away_since, PATIENCE_SECONDS if self._was_seen else 0.0
+        if away is not None and now - away >= patience:
+            self._settle(query, self._away(now))
+            return
+        self._wait(query)
+        self._assign_waiting()
+
+    def note_presence(self) -> None:
+        """A teacher was seen some other way: it is worth waiting for."""
+        self._was_seen = True
+
+    def seen(self) -> None:
+        """Note that a replica answered something: it is not away."""
+        self._away_since = None
+
+    def cancel(self, query: StreamQuery) -> None:
+        """Give a query up."""
+        self._give_up(query, client_errors.cancelled())
+
+    def close(self) -> None:
+        """Settle everything: the client was closed."""
+        for query in self.unsettled():
+            self._settle(query, client_errors.closed(self._name))
+        self._waiting.clear()
+        self._waiting_rows = 0
+        self._delayed.clear()
+        for replica in self.replicas:
+            replica.reset()
+
+    def take_frame(self, replica: Replica, now: float) -> teacher_pb2.QueryFrame | None:
+        """What the replica's stream should send next, several queries together; None if nothing."""
+        frame = teacher_pb2.QueryFrame(cancelled_tags=replica.cancelled_tags)
+        replica.cancelled_tags.clear()
+        size = 0
+        while replica.outbox and (size == 0 or size + replica.outbox[0].size <= FRAME_BYTES):
+            query = replica.outbox.popleft()
+            if query.outcome is not None:
+                # Given up in the meantime: the next one may have its credit.
+                replica.credit += query.rows
+                self._assign_waiting()
+                continue
+            size += query.size
+            query.attempts += 1
+            replica.under_way[query.tag] = query
+            frame.queries.add(
+                tag=query.tag,
+                timeout_ms=_timeout_ms(query.deadline - now),
+                request=query.request,
+            )
+        return frame if frame.queries or frame.cancelled_tags else None
+
+    def arrived(self, replica: Replica, frame: teacher_pb2.AnswerFrame, now: float) -> None:
+        """Take in what a replica says; its first frame opens its stream."""
+        if frame.draining:
+            replica.is_draining = True
+            replica.is_open = False
+            replica.has_failed = True
+            self._note_absence(client_errors.unavailable(replica.address, "it is draining"), now)
+            while replica.outbox:
+                self._wait(replica.outbox.pop(), first=True)
+        elif replica.granted == 0 and frame.credit_rows:
+            replica.is_open = True
+            replica.has_failed = False
+            replica.granted = frame.credit_rows
+            self._was_seen = True
+            self._away_since = None
+        replica.credit += frame.credit_rows
+        for answer in frame.answers:
+            query = replica.under_way.pop(answer.tag, None)
+            # Queries that ran out of time here are settled already.
+            if query is None or query.outcome is not None:
+                continue
+            if answer.WhichOneof("result") == "response":
+                self._settle(query, answer.response)
+            else:
+                self._refused(replica, query, answer.failure, now)
+        self._assign_waiting()
+
+    def broken(self, replica: Replica, error: TeacherError | None, now: float) -> None:
+        """A replica's stream ended.
+
+        Args:
+            replica: Whose.
+            error: Why; None when the replica ended it in order.
+            now: The time.
+        """
+        lost = [*replica.under_way.values(), *replica.outbox]
+        replica.reset()
+        replica.has_failed = True
+        error = error or client_errors.unavailable(replica.address, "it closed the stream")
+        self._note_absence(error, now)
+        self._reject_too_large(lost, error)
+        for query in reversed(lost):
+            if query.outcome is not None:
+                continue
+            if query.attempts >= LARGEST_ATTEMPTS:
+                self._settle(query, copy.copy(error))
+            else:
+                self._wait(query, first=True)
+        is_lasting = not isinstance(error, TeacherUnavailable)
+        if self._away_since is not None and (is_lasting or not self._was_seen):
+            # Repeating would not help: nobody there, another service, a wrong token.
+            for query in self.unsettled():
+                self._settle(query, copy.copy(error))
+        self._assign_waiting()
+
+    def tick(self, now: float) -> None:
+        """Give up what is past its deadline, and repeat what is due; call it often."""
+        for query in self.unsettled():
+            if query.deadline <= now:
+                self._give_up(query, self._expiry_error(query, now))
+        due = [query for when, query in self._delayed if when <= now]
+        self._delayed = [entry for entry in self._delayed if entry[0] > now]
+        for query in due:
+            if query.outcome is None:
+                self._wait(query)
+        self._assign_waiting()
+
+    def _settle(
+        self, query: StreamQuery, outcome: teacher_pb2.EvaluateResponse | TeacherError
+    ) -> None:
+        query.outcome = outcome
+        self._settled.append(query)
+
+    def _give_up(self, query: StreamQuery, error: TeacherError) -> None:
+        if query.outcome is not None:
+            return
+        for replica in self.replicas:
+            if query.tag in replica.under_way:
+                # The replica settles it too, and gives its credit back with that.
+                replica.cancelled_tags.append(query.tag)
+        self._settle(query, error)
+
+    def _wait(self, query: StreamQuery, *, first: bool = False) -> None:
+        (self._waiting.appendleft if first else self._waiting.append)(query)
+        self._waiting_rows += query.rows
+
+    def _assign_waiting(self) -> None:
+        """Give waiting queries, in their order, to the replicas that have room for them."""
+        while self._waiting:
+            query = self._waiting[0]
+            if query.outcome is None:
+                replica = self._replica_for(query)
+                if replica is None:
+                    return
+                self._turns += 1
+                replica.last_turn = self._turns
+                replica.outbox.append(query)
+                replica.credit -= query.rows
+            self._waiting.popleft()
+            self._waiting_rows -= query.rows
+
+    def _replica_for(self, query: StreamQuery) -> Replica | None:
+        """The least busy replica with room; a query larger than all credit goes out alone.
+
+        Such a query is refused by the server, whose message says what fits.
+        """
+        with_room = [
+            replica
+            for replica in self.replicas
+            if replica.is_open and replica.credit >= min(query.rows, replica.granted)
+        ]
+        return min(with_room, key=_busyness, default=None)
+
+    def _refused(
+        self, replica: Replica, query: StreamQuery, failure: teacher_pb2.Failure, now: float
+    ) -> None:
+        """A replica refused a query: repeat what may find room later or elsewhere."""
+        after = failure.retry_after_ms / 1000 if failure.retry_after_ms else None
+        error = client_errors.error_of_code(
+            failure.code, failure.message or "no details", replica.address, after
+        )
+        is_passing = failure.code in (RefusalCode.RESOURCE_EXHAUSTED, RefusalCode.UNAVAILABLE)
+        due = now + backoff_seconds(query.attempts, after)
+        if is_passing and query.attempts < LARGEST_ATTEMPTS and due < query.deadline:
+            self._delayed.append((due, query))
+        else:
+            self._settle(query, error)
+
+    def _reject_too_large(self, lost: list[StreamQuery], error: TeacherError) -> None:
+        """A message over the server's limit ends its stream: its largest query is the culprit."""
+        if isinstance(error, TeacherRejected):
+            sent = [query for query in lost if query.attempts and query.outcome is None]
+            largest = max((query.size for query in sent), default=0)
+            for query in sent:
+                if query.size == largest:
+                    self._settle(query, error)
+
+    def _note_absence(self, error: TeacherError, now: float) -> None:
+        # A replica that is still connecting may be there.
+        is_away = all(replica.has_failed for replica in self.replicas)
+        if not is_away or isinstance(error, TeacherRejected):
+            return
+        self._away_error = error
+        if self._away_since is None:
+            self._away_since = now
+
+    def _away(self, now: float) -> TeacherError:
+        error = self._away_error
+        if error is not None and not isinstance(error, TeacherUnavailable):
+            return copy.copy(error)
+        since = now - (self._away_since if self._away_since is not None else now)
+        return client_errors.unavailable(
+            self._name, f"away for {since:.0f} s{'' if error is None else f': {error}'}"
+        )
+
+    def _expiry_error(self, query: StreamQuery, now: float) -> TeacherError:
+        if any(query.tag in replica.under_way for replica in self.replicas):
+            return client_errors.timed_out(self._name)
+        if self._away_since is not None:
+            return self._away(now)
+        if any(replica.is_open for replica in self.replicas):
+            return client_errors.overloaded(self._name, "it granted no credit before the deadline")
+        return client_errors.unavailable(self._name, "it could not be reached before the deadline")
+
+
+def _busyness(replica: Replica) -> tuple[int, int]:
+    return replica.granted - replica.credit, replica.last_turn
+
+
+def _timeout_ms(seconds: float) -> int:
+    """A timeout for the wire: uint32, and 0 would mean the server's longest."""
+    return int(min(max(1000 * seconds, 1), 2**32 - 1))

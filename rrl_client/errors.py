@@ -1,0 +1,236 @@
+"""What can go wrong when a teacher is asked, for every client and transport alike.
+
+    TeacherRejected         the request is wrong (shape, dtype, rows): mend it, do not repeat it
+    TeacherNotFound         no such model, or not in the pinned version
+    TeacherUnauthenticated  the teacher wants a token and got none, or another
+    TeacherOverloaded       the teacher's queue is full: send less, or later, or go without
+    TeacherTimeout          no answer before the deadline: allow more, or go without
+    TeacherUnavailable      nobody there, warming up or draining: wait, or check the address
+    TeacherFailed           anything else, e.g. an answer that does not fit the question
+
+All are `TeacherError`; every message names the teacher and says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from rrl_client.forks import Forked, check_not_forked
+from rrl_client.security import handshake_advice, refusal_advice
+
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+# How gRPC says that a server is connected, and its health service says NOT_SERVING.
+_NOT_HEALTHY = "backend unhealthy"
+
+_REJECTING = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
+_NOT_FOUND = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
+_UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class TeacherError(Exception):
+    """The teacher gave no answer; the subclass says why, the message what to do."""
+
+
+class TeacherRejected(TeacherError, ValueError):
+    """The request itself is wrong; repeating it is pointless."""
+
+
+class TeacherNotFound(TeacherError, LookupError):
+    """The teacher has no such model, or not in the pinned version (any more)."""
+
+
+class TeacherUnauthenticated(TeacherError):
+    """The teacher wants a bearer token or a certificate, and got none or another."""
+
+
+class TeacherOverloaded(TeacherError):
+    """The teacher's queue is full.
+
+    Attributes:
+        retry_after_seconds: When there may be room; None when the teacher did not say.
+    """
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TeacherTimeout(TeacherError):
+    """No answer came before the deadline."""
+
+
+class TeacherUnavailable(TeacherError):
+    """Nobody answers at the address, or the teacher is warming up or draining."""
+
+
+class TeacherFailed(TeacherError):
+    """The teacher broke, is no teacher, or its answer does not fit the request."""
+
+
+def timed_out(address: str) -> TeacherTimeout:
+    """The error of a query without an answer before its deadline."""
+    return TeacherTimeout(
+        f"teacher at {address} did not answer in time; allow more time, or ask for fewer rows"
+    )
+
+
+def cancelled() -> TeacherFailed:
+    """The error of a query that its own side gave up."""
+    return TeacherFailed("the query was cancelled on this side")
+
+
+def closed(address: str) -> TeacherFailed:
+    """The error of a query whose client was closed."""
+    return TeacherFailed(f"the client of the teacher at {address} was closed; make another one")
+
+
+def other_loop(address: str) -> TeacherFailed:
+    """The error of an asyncio client outside the event loop that it is connected in."""
+    return TeacherFailed(
+        f"the client of the teacher at {address} is connected in another event loop; make an "
+        "AsyncTeacherClient in each asyncio.run and close it there, or use a TeacherClient, which "
+        "needs no loop"
+    )
+
+
+def check_process(address: str) -> None:
+    """See that a client is used where it was made.
+
+    Raises:
+        TeacherFailed: This process was forked from one that has clients.
+    """
+    try:
+        check_not_forked()
+    except Forked as error:
+        raise TeacherFailed(f"the teacher at {address} cannot be asked: {error}") from error
+
+
+def unavailable(address: str, details: str) -> TeacherUnavailable:
+    """The error of a query that found nobody to answer it."""
+    advice = refusal_advice(details) or "check the address, or wait until it is ready"
+    return TeacherUnavailable(f"teacher at {address} is unavailable ({details}); {advice}")
+
+
+def not_ready(address: str, waited_seconds: float, last: TeacherError) -> TeacherUnavailable:
+    """The error of waiting in vain for a teacher to be ready.
+
+    Args:
+        address: Who was asked.
+        waited_seconds: How long.
+        last: Why it was not ready, as far as that is known.
+    """
+    advice = refusal_advice(str(last)) or (
+        "start it with `rrl teacher serve`, or check the address"
+    )
+    return TeacherUnavailable(
+        f"no teacher was ready at {address} within {waited_seconds:g} s; {advice}"
+    )
+
+
+def more_telling(earlier: TeacherError | None, newer: TeacherError) -> TeacherError:
+    """The one of two failed attempts that says more of why a teacher is not ready.
+
+    The last one may be cut off by the end of the wait, or be about another address of the name.
+    """
+    if earlier is not None and handshake_advice(str(newer)) is None:
+        return earlier if handshake_advice(str(earlier)) is not None else newer
+    return newer
+
+
+def no_shared_memory(address: str) -> TeacherUnavailable:
+    """The error of a client that is to use shared memory only, and finds none."""
+    return TeacherUnavailable(
+        f"the teacher at {address} shares no memory with this process; run both on one host as one "
+        "user, or let the client choose the transport ('auto')"
+    )
+
+
+def overloaded(
+    address: str, details: str, retry_after_seconds: float | None = None
+) -> TeacherOverloaded:
+    """The error of a query that found no room."""
+    when = "later" if retry_after_seconds is None else f"in {retry_after_seconds:.3g} s"
+    return TeacherOverloaded(
+        f"teacher at {address} is full ({details}); send less at once, or try again {when}",
+        retry_after_seconds,
+    )
+
+
+def error_of_code(
+    code: int, details: str, address: str, retry_after_seconds: float | None = None
+) -> TeacherError:
+    """The kind of a query refused with a gRPC status.
+
+    Args:
+        code: gRPC status code, its number.
+        details: What the teacher says.
+        address: Who was asked.
+        retry_after_seconds: What the teacher says about another attempt.
+    """
+    status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
+    if status in _REJECTING:
+        return TeacherRejected(f"teacher at {address}: {details}")
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED and is_too_large(details):
+        # gRPC's own refusal of a message beyond the limit; it is never read.
+        return TeacherRejected(f"teacher at {address}: {details}; send fewer rows in one request")
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return overloaded(address, details, retry_after_seconds)
+    if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return timed_out(address)
+    if status is grpc.StatusCode.UNAVAILABLE:
+        is_there = _NOT_HEALTHY in details
+        return unavailable(address, "it is warming up or draining" if is_there else details)
+    if status in _NOT_FOUND:
+        return TeacherNotFound(
+            f"teacher at {address}: {details}; `rrl teacher query` shows what is served"
+        )
+    if status in _UNAUTHENTICATED:
+        return TeacherUnauthenticated(
+            f"teacher at {address}: {details}; give the client the token or certificate that the "
+            "teacher was started with (ClientSecurity)"
+        )
+    if status is grpc.StatusCode.UNIMPLEMENTED:
+        return TeacherFailed(
+            f"{address} answers, but serves no rrl.teacher.v1.Teacher; check the address"
+        )
+    if status is grpc.StatusCode.CANCELLED:
+        # Who gives a query up himself is told so elsewhere: here the server closed under it.
+        return unavailable(address, f"it ended with the query under way: {details}")
+    return TeacherFailed(f"teacher at {address} failed: {status.name}: {details}")
+
+
+def error_of_call(error: grpc.RpcError, address: str) -> TeacherError:
+    """The kind of a failed gRPC call."""
+    metadata: Any = error.trailing_metadata() or ()
+    pushback = next((value for key, value in metadata if key == _PUSHBACK_KEY), None)
+    is_number = isinstance(pushback, str) and pushback.isascii() and pushback.isdigit()
+    return error_of_code(
+        error.code().value[0],
+        error.details() or "no details",
+        address,
+        int(str(pushback)[:9]) / 1000 if is_number else None,
+    )
+
+
+def error_of_stream(error: grpc.RpcError, address: str) -> TeacherError:
+    """Why a stream ended: `TeacherUnavailable` where opening it again may help.
+
+    A connection that breaks shows as one of several codes (UNAVAILABLE, UNKNOWN, INTERNAL,
+    CANCELLED), depending on where it broke.
+    """
+    found = error_of_call(error, address)
+    lasting = (TeacherRejected, TeacherNotFound, TeacherUnauthenticated)
+    if isinstance(found, lasting) or error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return found
+    if isinstance(found, TeacherUnavailable):
+        return found
+    return unavailable(address, f"{error.code().name}: {error.details() or 'no details'}")
+
+
+def is_too_large(details: str) -> bool:
+    """Whether gRPC itself refused a message for its size."""
+    return "larger than max" in details

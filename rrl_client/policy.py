@@ -1,0 +1,187 @@
+"""A teacher as a policy: observations in, actions out, in the shapes that gymnasium speaks.
+
+    with TeacherClient("127.0.0.1:50051") as teacher:
+        policy = TeacherPolicy(teacher, epsilon=0.001, rng=np.random.default_rng(0))
+        policy.check_environment(environment)
+        actions = policy(observations)          # int64 [B] for a batch, an int for one observation
+
+A teacher of Q-values acts greedily, a teacher of logits draws from its policy,
+softmax(logits / temperature). Needs numpy and a client only. B is the observations of a batch, A
+the actions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl_client.actions import teacher_actions
+from rrl_client.answers import TeacherAnswer
+from rrl_client.codec import TeacherDescription
+from rrl_client.observations import in_dtype, read_array
+
+
+class AsksTeacher(Protocol):
+    """What a policy needs of a client; `TeacherClient` has it."""
+
+    def describe(self) -> TeacherDescription:
+        """What is served."""
+
+    def evaluate(self, observations: NDArray[Any]) -> TeacherAnswer:
+        """Action values of a batch of any size."""
+
+
+class TeacherPolicy:
+    """Acts as a teacher does, or with probability epsilon takes any action.
+
+    By Q-values the best action is taken, of equal ones the first, as `numpy.argmax` has it; by
+    logits an action is drawn from softmax(logits / temperature).
+
+    Observations may also come with the frames of a stack first, as gymnasium's wrappers and
+    `ale_py.AtariVectorEnv` give them: a teacher of (84, 84, 4) takes (4, 84, 84) as well. They are
+    transposed, oldest frame first on both sides. A shape that fits the teacher as it is, e.g.
+    (4, 4, 4), is never transposed.
+    """
+
+    def __init__(
+        self,
+        client: AsksTeacher,
+        epsilon: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Ask the teacher what it takes.
+
+        Args:
+            client: Asks the teacher; stays the caller's to close.
+            epsilon: Probability of a random action, in [0, 1].
+            rng: Where random actions come from; needed when epsilon is above 0 or the teacher's
+                actions are drawn from logits, so that runs can be repeated.
+
+        Raises:
+            ValueError: epsilon is out of range, or there is no rng for it or for the draws.
+            TeacherError: The teacher cannot be described.
+        """
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilon is {epsilon}; it is a probability, in [0, 1]")
+        if epsilon > 0 and rng is None:
+            raise ValueError(
+                f"epsilon is {epsilon}, but rng is not set; give numpy.random.default_rng(seed)"
+            )
+        self._client = client
+        self._epsilon = epsilon
+        self._rng = rng
+        self._about = client.describe()
+        if rng is None and self._about.output != "q_values":
+            raise ValueError(
+                f"this teacher ({self._about.name}) gives {self._about.output}, from which actions "
+                "are drawn, but rng is not set; give numpy.random.default_rng(seed)"
+            )
+
+    @property
+    def about(self) -> TeacherDescription:
+        """What the teacher takes and gives."""
+        return self._about
+
+    def __call__(self, observations: ArrayLike) -> Any:
+        """Choose actions.
+
+        Args:
+            observations: One observation [*shape] or a batch [B, *shape], B >= 1, as an array,
+                nested lists or an object with `__array__`, as of `TeacherClient.evaluate`.
+
+        Returns:
+            An int for one observation, int64 [B] for a batch.
+
+        Raises:
+            ValueError: The shape fits neither.
+            TeacherError: The teacher gave no answer.
+        """
+        batch, is_one = self._as_batch(observations)
+        actions = self._choose(self._client.evaluate(batch).action_values)
+        return int(actions[0]) if is_one else actions
+
+    def action_values(self, observations: ArrayLike) -> NDArray[np.float32]:
+        """The teacher's action values, float32 [A] for one observation, [B, A] for a batch.
+
+        Arguments and errors are those of a call.
+        """
+        batch, is_one = self._as_batch(observations)
+        values = self._client.evaluate(batch).action_values
+        return values[0] if is_one else values
+
+    def check_environment(self, environment: Any) -> None:
+        """Check that an environment's actions and observations are the teacher's.
+
+        Args:
+            environment: A gymnasium environment, single or vector.
+
+        Raises:
+            ValueError: Their number, type or shape differs; the message says how.
+        """
+        space = getattr(environment, "single_action_space", environment.action_space)
+        count = getattr(space, "n", None)
+        if count is None:
+            raise ValueError(f"the environment's actions are {space}; a teacher chooses among A")
+        if int(count) != self._about.num_actions:
+            raise ValueError(
+                f"the teacher ({self._about.name}, {self._about.game}) values "
+                f"{self._about.num_actions} actions, the environment has {int(count)}; use the "
+                "teacher's game, with its action set (minimal or full)"
+            )
+        seen = getattr(environment, "single_observation_space", environment.observation_space)
+        if seen.shape not in (self._about.observation_shape, self._stacked_shape()):
+            raise ValueError(
+                f"the environment shows observations of shape {seen.shape}; "
+                f"{self._wanted()}; wrap the environment alike"
+            )
+        if np.dtype(seen.dtype).name != self._about.observation_dtype:
+            raise ValueError(
+                f"the environment shows {np.dtype(seen.dtype).name}; the teacher takes "
+                f"{self._about.observation_dtype}: do not scale or convert observations"
+            )
+
+    def _choose(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        if self._rng is None:
+            greedy: NDArray[np.int64] = values.argmax(axis=1)
+            return greedy
+        taught = teacher_actions(
+            values,
+            output=self._about.output,
+            temperature=self._about.temperature,
+            random=self._rng,
+        )
+        if self._epsilon == 0:
+            return taught
+        explores = self._rng.random(len(taught)) < self._epsilon
+        chosen: NDArray[np.int64] = np.where(
+            explores, self._rng.integers(values.shape[1], size=len(taught)), taught
+        )
+        return chosen
+
+    def _as_batch(self, observations: ArrayLike) -> tuple[NDArray[Any], bool]:
+        """Observations as the teacher takes them, [B, *shape], and whether it was a single one."""
+        array = read_array(observations)
+        if array is not observations:
+            array = in_dtype(array, self._about.observation_dtype)
+        shape, stacked = self._about.observation_shape, self._stacked_shape()
+        if array.shape == shape:
+            return array[None], True
+        if array.shape[1:] == shape:
+            return array, False
+        if stacked is not None and array.shape == stacked:
+            return np.moveaxis(array, 0, -1)[None], True
+        if stacked is not None and array.shape[1:] == stacked:
+            return np.moveaxis(array, 1, -1), False
+        raise ValueError(f"observations have shape {array.shape}; {self._wanted()}")
+
+    def _stacked_shape(self) -> tuple[int, ...] | None:
+        """The teacher's (H, W, stack) with the stack first; None for other shapes."""
+        shape = self._about.observation_shape
+        return (shape[2], shape[0], shape[1]) if len(shape) == 3 else None
+
+    def _wanted(self) -> str:
+        stacked = self._stacked_shape()
+        other = "" if stacked is None else f" (or {stacked}, frames first)"
+        return f"the teacher takes {self._about.observation_shape}{other}, one or a batch of them"

@@ -1,0 +1,49 @@
+"""What a query is for, and why one is refused; the words of the wire contract, for both sides.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Priority(enum.IntEnum):
+    """What a query is for; lower numbers come first. The numbers are the wire's.
+
+    Somebody waits for ACTING. LABELLING is bulk work (a dataset, replay), EVALUATION can wait.
+    """
+
+    ACTING = 0
+    LABELLING = 1
+    EVALUATION = 2
+
+
+class RefusalCode(enum.IntEnum):
+    """Why a query has no answer; names and numbers are gRPC's status codes."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+class Refusal(Exception):
+    """A query is not answered; the message says what the caller can do.
+
+    Attributes:
+        code: Why.
+        retry_after_seconds: When the same query may find room; None where repeating is pointless
+            or nobody can say.
+    """
+
+    def __init__(
+        self, code: RefusalCode, reason: str, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds

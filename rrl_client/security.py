@@ -1,0 +1,239 @@
+"""How a client proves itself to a service, and the service to it; needs grpcio only.
+
+    security = ClientSecurity(root_certificates=Path("ca.pem"), token_file=Path("token"))
+    channel = make_channel("teacher.example:50051", security)
+
+The token travels as the metadata "authorization: Bearer TOKEN" of every call, and only where nobody
+can read it on the way: over TLS, or without TLS on this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from rrl_client.credentials import (
+    Watched,
+    check_token,
+    is_loopback,
+    read_authorities,
+    read_key_pair,
+    read_tokens,
+)
+from rrl_client.forks import note_connection
+from rrl_client.proxies import tell_of_proxy
+from rrl_client.token_channel import (
+    AsyncTokenChannel,
+    TokenChannel,
+    TokenMetadata,
+    bearer_metadata,
+)
+
+Options = Sequence[tuple[str, Any]]
+"""Channel arguments of gRPC."""
+
+_UNIX_SCHEMES = ("unix:", "unix-abstract:")
+_UNIX_NAME = "localhost"
+# gRPC's own words, newer and older.
+_NAME_DIFFERS = ("Hostname Verification Check failed", "is not in peer certificate")
+_NOT_TRUSTED = "CERTIFICATE_VERIFY_FAILED"
+_SPEAKS_NO_TLS = "WRONG_VERSION_NUMBER"
+_SAYS_NOTHING = "Socket closed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClientSecurity:
+    """What a client trusts and shows; with nothing set, plaintext without a token.
+
+    Attributes:
+        tls: Encrypt; implied by each of the next three and by `server_name_override`. Alone it
+            trusts the public authorities that gRPC brings along.
+        root_certificates: PEM certificates of the authorities that may have signed the server's.
+        certificate: PEM chain to show to a server that asks for one (mTLS).
+        private_key: PEM key of `certificate`, without a passphrase.
+        token: Bearer token, at least 16 characters.
+        token_file: File whose first line is the token, read again when it changes; instead of
+            `token`.
+        server_name_override: Name expected in the server's certificate, where it is not the one
+            in the address; a Unix socket, which has none, is expected to show "localhost".
+    """
+
+    tls: bool = False
+    root_certificates: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    token: str | None = dataclasses.field(default=None, repr=False)
+    token_file: Path | None = None
+    server_name_override: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that what belongs together is there."""
+        if (self.certificate is None) != (self.private_key is None):
+            missing = "certificate" if self.certificate is None else "private_key"
+            raise ValueError(f"{missing} is not set; give certificate and private_key together")
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("both token and token_file are set; give one")
+        if self.token is not None:
+            check_token(self.token, "token")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        implied = (self.root_certificates, self.certificate, self.server_name_override)
+        return self.tls or any(setting is not None for setting in implied)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether calls carry a token."""
+        return self.token is not None or self.token_file is not None
+
+
+def make_channel(
+    target: str, security: ClientSecurity | None = None, options: Options = ()
+) -> grpc.Channel:
+    """A channel for blocking calls and futures.
+
+    Args:
+        target: gRPC target: "host:port", "dns:///name:port", "ipv4:...,...", "unix:/path".
+        security: What to trust and show; None for plaintext without a token.
+        options: Channel arguments.
+
+    Raises:
+        ValueError: A file cannot be used, or a token would travel unencrypted over a network.
+        Forked: This process was forked from one that has channels.
+    """
+    security = security or ClientSecurity()
+    metadata, options = _token_metadata(security), _options(security, target, options)
+    credentials = _channel_credentials(security)
+    note_connection()
+    channel = (
+        grpc.insecure_channel(target, options)
+        if credentials is None
+        else grpc.secure_channel(target, credentials, options)
+    )
+    return channel if metadata is None else TokenChannel(channel, metadata)
+
+
+def make_async_channel(
+    target: str, security: ClientSecurity | None = None, options: Options = ()
+) -> grpc.aio.Channel:
+    """A channel for asyncio; arguments and errors as of `make_channel`."""
+    security = security or ClientSecurity()
+    metadata, options = _token_metadata(security), _options(security, target, options)
+    credentials = _channel_credentials(security)
+    note_connection()
+    channel = (
+        grpc.aio.insecure_channel(target, options)
+        if credentials is None
+        else grpc.aio.secure_channel(target, credentials, options)
+    )
+    return channel if metadata is None else AsyncTokenChannel(channel, metadata)
+
+
+def handshake_advice(details: str) -> str | None:
+    """What to do about a server whose certificate the client did not take.
+
+    Args:
+        details: What gRPC says of a call that failed.
+
+    Returns:
+        The setting that helps, in words that follow "unavailable (...); "; None where no
+        certificate was the reason.
+    """
+    if any(said in details for said in _NAME_DIFFERS):
+        return (
+            "its certificate lacks the name it is called by: call it by one of the certificate's "
+            "names, or give one as server_name_override of ClientSecurity, on the command line "
+            "--peers.server-name-override"
+        )
+    if _NOT_TRUSTED in details:
+        return (
+            "its certificate has expired, or no authority trusted here has signed it: give that "
+            "authority's as root_certificates of ClientSecurity, on the command line "
+            "--peers.root-certificates"
+        )
+    if _SPEAKS_NO_TLS in details:
+        return "it speaks no TLS: ask without it (no root_certificates, no --peers settings)"
+    return None
+
+
+def refusal_advice(details: str) -> str | None:
+    """As `handshake_advice`, with what may be the reason where a server says nothing."""
+    if (advice := handshake_advice(details)) is None and _SAYS_NOTHING in details:
+        return (
+            "it is ending, or speaks TLS alone: then give the authority of its certificate as "
+            "root_certificates of ClientSecurity, on the command line --peers.root-certificates"
+        )
+    return advice
+
+
+def is_local_target(target: str) -> bool:
+    """Whether every address of a gRPC target is on this machine, told without looking names up."""
+    if target.startswith(_UNIX_SCHEMES):
+        return True
+    return all(map(is_loopback, _hosts(target)))
+
+
+def _hosts(target: str) -> list[str]:
+    for scheme in ("dns:///", "ipv4:", "ipv6:", "dns:"):
+        if target.startswith(scheme):
+            target = target[len(scheme) :]
+            break
+    return [_host(address) for address in target.split(",")]
+
+
+def _host(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    is_port = colon and port.isdigit() and (":" not in host or host.endswith("]"))
+    return host if is_port else address
+
+
+def _options(security: ClientSecurity, target: str, options: Options) -> list[tuple[str, Any]]:
+    """The channel arguments that the settings ask for, with the caller's."""
+    made = [*options]
+    # By itself gRPC expects a certificate with the socket's path, which none has.
+    default_name = _UNIX_NAME if target.startswith(_UNIX_SCHEMES) else None
+    name = security.server_name_override or default_name
+    if security.uses_tls and name is not None:
+        made.append(("grpc.ssl_target_name_override", name))
+    if is_local_target(target):
+        # gRPC obeys http_proxy even for this machine, where no proxy leads, and which no token is
+        # to leave.
+        made.append(("grpc.enable_http_proxy", 0))
+        return made
+    if security.has_token and not security.uses_tls:
+        raise ValueError(
+            f"a token would travel unencrypted to {target}; give root_certificates (or tls) "
+            "for TLS, or go without the token"
+        )
+    for host in _hosts(target):
+        tell_of_proxy(host)
+    return made
+
+
+def _channel_credentials(security: ClientSecurity) -> grpc.ChannelCredentials | None:
+    if not security.uses_tls:
+        return None
+    roots = security.root_certificates
+    chain, key = None, None
+    if security.certificate is not None and security.private_key is not None:
+        chain, key = read_key_pair(security.certificate, security.private_key)
+    return grpc.ssl_channel_credentials(
+        None if roots is None else read_authorities(roots), private_key=key, certificate_chain=chain
+    )
+
+
+def _token_metadata(security: ClientSecurity) -> TokenMetadata | None:
+    """Gives the metadata of the next call; None where there is no token."""
+    if security.token is not None:
+        constant = bearer_metadata(security.token)
+        return lambda: constant
+    file = security.token_file
+    if file is None:
+        return None
+    return Watched((file,), lambda: bearer_metadata(read_tokens(file)[0])).current
