@@ -5,11 +5,9 @@ Pure functions and the types that callers see; B is the rows of a query, A the a
 
 from __future__ import annotations
 
-import abc
 import collections
 import dataclasses
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 
 from rrl_client import codec
 from rrl_client.codec import TeacherDescription
-from rrl_client.errors import TeacherError, TeacherFailed, TeacherRejected
+from rrl_client.errors import TeacherFailed, TeacherRejected
 from rrl_client.requests import Priority
 from rrl_client.v1 import teacher_pb2
 
@@ -49,58 +47,6 @@ class TeacherAnswer:
     model_version: int = 0
 
 
-class TeacherFuture(abc.ABC):
-    """An answer under way; safe to use from any thread."""
-
-    __slots__ = ()
-
-    @abc.abstractmethod
-    def done(self) -> bool:
-        """Whether `result` would return or raise at once."""
-
-    @abc.abstractmethod
-    def cancel(self) -> None:
-        """Give the query up; the teacher does not compute what it has not begun."""
-
-    @abc.abstractmethod
-    def add_done_callback(self, callback: Callable[[TeacherFuture], object]) -> None:
-        """Call `callback(self)` when done, on a thread of the client's, or at once if done."""
-
-    @abc.abstractmethod
-    def result(self) -> TeacherAnswer:
-        """Wait for the answer, at most until the query's deadline.
-
-        Raises:
-            TeacherError: One of the kinds of `client_errors`.
-        """
-
-
-class FailedFuture(TeacherFuture):
-    """The future of a query that could not be sent."""
-
-    def __init__(self, error: TeacherError) -> None:
-        self._error = error
-
-    def done(self) -> bool:
-        """It is."""
-        return True
-
-    def cancel(self) -> None:
-        """Nothing is left to give up."""
-
-    def add_done_callback(self, callback: Callable[[TeacherFuture], object]) -> None:
-        """Call `callback(self)` at once."""
-        callback(self)
-
-    def result(self) -> TeacherAnswer:
-        """Raises why it could not be sent.
-
-        Raises:
-            TeacherError: That.
-        """
-        raise self._error
-
-
 class VersionsDiffer(Exception):
     """The pieces of a batch were answered by several versions of the model.
 
@@ -114,24 +60,16 @@ class VersionsDiffer(Exception):
         self.best = best
 
 
-def call_back(callback: Callable[[TeacherFuture], object], future: TeacherFuture) -> None:
-    """Call a caller's callback on a thread of ours, which its errors must not end."""
-    try:
-        callback(future)
-    except Exception:
-        logging.getLogger(__name__).exception("a done callback of a teacher's answer failed")
-
-
 def encode_query(
     observations: NDArray[Any], model: str, version: str, priority: Priority
 ) -> teacher_pb2.EvaluateRequest:
-    """The message that asks for a batch.
+    """The message that asks for a batch, still without the observations.
 
     Raises:
         TeacherRejected: The array cannot be sent at all.
     """
     try:
-        return codec.encode_observations(observations, model, version, priority)
+        return codec.encode_query(observations, model, version, priority)
     except ValueError as error:
         raise TeacherRejected(str(error)) from error
 

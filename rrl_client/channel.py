@@ -16,7 +16,7 @@ from rrl_client.addresses import parse_address
 from rrl_client.errors import TeacherUnavailable
 
 LARGEST_ATTEMPTS = 5
-"""How often a query is sent at most; gRPC allows no more."""
+"""How often a query is sent at most."""
 
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 2.0
@@ -25,10 +25,6 @@ BACKOFF_FACTOR = 2.0
 _LISTS = ("ipv4:", "ipv6:")
 _SCHEMES = ("dns:", "unix:", "unix-abstract:", *_LISTS, "xds:")
 _NAMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "xds:")
-# A request is kept until it is answered, in case it has to be sent again; a teacher's largest
-# message is of this order.
-_RETRY_BUFFER_BYTES = 64 * 2**20
-
 _SERVICE = "rrl.teacher.v1.Teacher"
 
 ANSWERING = f"{_SERVICE}.Evaluate"
@@ -39,27 +35,12 @@ _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     # gRPC watches the health of every replica: one that warms up or drains is asked nothing new.
     "healthCheckConfig": {"serviceName": ANSWERING},
-    "methodConfig": [
-        {
-            "name": [{"service": _SERVICE, "method": "Evaluate"}],
-            "retryPolicy": {
-                "maxAttempts": LARGEST_ATTEMPTS,
-                "initialBackoff": f"{FIRST_BACKOFF_SECONDS}s",
-                "maxBackoff": f"{LONGEST_BACKOFF_SECONDS}s",
-                "backoffMultiplier": BACKOFF_FACTOR,
-                # A server that closes while a call arrives has gRPC cancel it.
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
-            },
-        }
-    ],
-    # A teacher that is away or full for long is not asked five times for every query; one that is
-    # replaced may refuse some hundreds at once.
-    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
 }
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
+    # Clients share nothing: gRPC would have all that ask one address use one connection.
+    ("grpc.use_local_subchannel_pool", 1),
     # gRPC waits up to two minutes between attempts to connect; a restarted teacher is back sooner.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
@@ -107,6 +88,10 @@ def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"addresses are {addresses!r}; give HOST:PORT, or several of them")
     for address in found:
         _check_address(address)
+        if len(found) > 1 and address.startswith(_SCHEMES):
+            raise ValueError(
+                f"{address!r} cannot be one of several replicas; give HOST:PORT for each"
+            )
     return found
 
 
@@ -182,8 +167,6 @@ def counted(addresses: Sequence[str]) -> Callable[[], int] | None:
 
 
 def _resolve(address: str) -> tuple[socket.AddressFamily, str]:
-    if address.startswith(_SCHEMES):
-        raise ValueError(f"{address!r} cannot be one of several replicas; give HOST:PORT for each")
     host, _, port = address.rpartition(":")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)

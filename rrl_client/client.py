@@ -1,11 +1,13 @@
-"""The asyncio client of the teacher service; needs grpcio, protobuf and numpy only.
+"""The client of the teacher service, for asyncio; needs grpcio, protobuf and numpy only.
 
     async with AsyncTeacherClient("127.0.0.1:50051") as teacher:
         answer = await teacher.evaluate(observations)    # uint8 [B, 84, 84, 4]
         actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
 
-Same arguments, transports, errors and deadlines as `rrl_client.blocking`. A client belongs to
-the event loop that first used it: each `asyncio.run` makes its own.
+Every call has a deadline, and every failure is a `TeacherError` of one of the kinds that
+`rrl_client.errors` lists. Queries go over one long-lived stream for each replica; with a teacher on
+the same host, observations lie in shared memory. What a broken connection leaves unanswered is
+asked again until its deadline. A client is bound to the event loop that it is first used in.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -23,8 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_client import channel as client_channel
-from rrl_client import errors as client_errors
-from rrl_client import same_host as client_same_host
+from rrl_client import errors
 from rrl_client.answers import (
     PIECES_UNDER_WAY,
     SEEK_PAUSE_SECONDS,
@@ -33,29 +34,23 @@ from rrl_client.answers import (
     VersionsDiffer,
     changed_during_call,
     cut,
-    decode_answer,
     decode_description,
     encode_query,
     join,
     piece_rows,
 )
-from rrl_client.async_same_host import AsyncSameHostPath
-from rrl_client.async_stream import AsyncStreamPool
 from rrl_client.codec import TeacherDescription
-from rrl_client.errors import (
-    TeacherError,
-    TeacherNotFound,
-    TeacherTimeout,
-    TeacherUnavailable,
-)
+from rrl_client.errors import TeacherError, TeacherNotFound, TeacherTimeout, TeacherUnavailable
 from rrl_client.forks import is_forked
 from rrl_client.observations import as_observations
 from rrl_client.requests import Priority
-from rrl_client.same_host import SecondAttempts
-from rrl_client.security import ClientSecurity, make_async_channel
-from rrl_client.settings import DEFAULT_TIMEOUT_SECONDS, ClientSettings, Transport
-from rrl_client.sharing import Sharing
+from rrl_client.security import ClientSecurity, check_security, make_async_channel
+from rrl_client.shared_memory import host_id
+from rrl_client.stream import StreamPool
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
+"""Deadline of calls where neither the client nor the call names one."""
 
 _POLL_SECONDS = 0.1
 
@@ -73,23 +68,34 @@ class AsyncTeacherClient:
         model: str = "",
         version: str = "",
         priority: Priority = Priority.ACTING,
-        transport: Transport = "auto",
+        shared_memory: bool = True,
         security: ClientSecurity | None = None,
     ) -> None:
         """Prepare to connect; nothing is sent yet.
 
-        Arguments and errors are those of `TeacherClient`.
+        Args:
+            addresses: "host:port", "unix:/path" or "dns:///name:port" of the teacher; several
+                "host:port", with commas or as a sequence, for replicas of one teacher.
+            timeout_seconds: Deadline of every call that names none, above 0.
+            model: Name of the model; empty for the server's first.
+            version: Version number or hash that must answer; empty for the newest.
+            priority: What the queries are for.
+            shared_memory: Whether observations may lie in memory that this process shares with a
+                teacher on the same host, instead of travelling in messages.
+            security: What to trust and show; None for plaintext without a token.
+
+        Raises:
+            ValueError: An argument is out of range, or a file of `security` cannot be used.
         """
-        self._settings = ClientSettings(
-            addresses=client_channel.parse_addresses(addresses),
-            timeout_seconds=timeout_seconds,
-            model=model,
-            version=version,
-            priority=priority,
-            transport=transport,
-            security=security,
-        )
-        self._name = self._settings.name
+        self._addresses = client_channel.parse_addresses(addresses)
+        self._name = ",".join(self._addresses)
+        self._timeout_seconds = _checked_timeout(timeout_seconds)
+        self._model = model
+        self._version = version
+        self._priority = priority
+        self._shared_memory = shared_memory
+        check_security(self._addresses, security)
+        self._security = security
         self._connected: _Connections | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -110,7 +116,7 @@ class AsyncTeacherClient:
         await self.close()
 
     async def close(self) -> None:
-        """Leave the connections; queries under way fail when this was the last client on them.
+        """Close the connections; queries under way fail. A second call does nothing.
 
         Raises:
             TeacherFailed: It is connected in another event loop. Where that has ended, the
@@ -119,42 +125,59 @@ class AsyncTeacherClient:
         # A forked child leaves the connections to its parent.
         if self._is_closed or is_forked():
             return
-        if self._loop is None:
+        connections, loop = self._connected, self._loop
+        if connections is None or loop is asyncio.get_running_loop():
             self._is_closed = True
-            return
-        is_here = self._loop is asyncio.get_running_loop()
-        if not is_here and not self._loop.is_closed():
-            raise client_errors.other_loop(self._name)
-        self._is_closed = True
-        connections = _SHARED.leave((self._loop, self._settings.shared_by))
-        if not is_here:
             if connections is not None:
-                connections.abandon()
-            raise client_errors.other_loop(self._name)
-        if connections is not None:
-            await connections.close()
+                await connections.close()
+            return
+        if loop is not None and loop.is_closed():
+            self._is_closed = True
+            connections.streams.abandon()
+        raise errors.other_loop(self._name)
 
-    async def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
-        """Ask what is served; connects to the same-host path where the teacher offers it.
+    def check_usable(self) -> None:
+        """See that it can still be used, in this process.
 
         Raises:
-            TeacherError: One of the kinds of `client_errors`.
+            TeacherFailed: It was closed, or this process was forked from one that has clients.
+        """
+        errors.check_process(self._name)
+        if self._is_closed:
+            raise errors.closed(self._name)
+
+    def timeout(self, timeout_seconds: float | None) -> float:
+        """The timeout of a call, in seconds.
+
+        Args:
+            timeout_seconds: What the caller says; None for the client's own.
+
+        Raises:
+            ValueError: It is not above 0.
+        """
+        if timeout_seconds is None:
+            return self._timeout_seconds
+        return _checked_timeout(timeout_seconds)
+
+    async def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
+        """Ask what is served; from then on memory is shared with a teacher on this host.
+
+        Raises:
+            TeacherError: One of the kinds of `rrl_client.errors`.
         """
         connections = self._connections()
-        settings = self._settings
-        request = teacher_pb2.DescribeRequest(model=settings.model, version=settings.version)
+        request = teacher_pb2.DescribeRequest(model=self._model, version=self._version)
         break_count = connections.streams.break_count
         try:
             message = await connections.stub.Describe(
-                request, timeout=settings.timeout(timeout_seconds)
+                request, timeout=self.timeout(timeout_seconds)
             )
         except grpc.RpcError as error:
-            raise client_errors.error_of_call(error, self._name) from error
+            raise errors.error_of_call(error, self._name) from error
         described = decode_description(message, self._name)
-        connections.streams.seen()
         connections.streams.note_presence()
-        if connections.same_host is not None:
-            connections.same_host.offer(described)
+        if self._shared_memory and described.host_id and described.host_id == host_id():
+            connections.streams.share_memory(described.row_bytes)
         self._description, self._described_at_break = described, break_count
         return described
 
@@ -169,13 +192,14 @@ class AsyncTeacherClient:
         telling: TeacherError | None = None
         while True:
             left = end - time.monotonic()
-            patience = max(min(left, self._settings.timeout_seconds), 0.01)
             try:
-                return await self.describe(timeout_seconds=patience)
+                return await self.describe(
+                    timeout_seconds=max(min(left, self._timeout_seconds), 0.01)
+                )
             except (TeacherUnavailable, TeacherTimeout) as error:
-                telling = client_errors.more_telling(telling, error)
+                telling = errors.more_telling(telling, error)
                 if left <= _POLL_SECONDS:
-                    raise client_errors.not_ready(self._name, timeout_seconds, telling) from error
+                    raise errors.not_ready(self._name, timeout_seconds, telling) from error
             await asyncio.sleep(_POLL_SECONDS)
 
     async def evaluate(
@@ -187,44 +211,43 @@ class AsyncTeacherClient:
         different ones, the batch is asked again.
 
         Args:
-            observations: [B, *observation_shape], B >= 1, as of `TeacherClient.evaluate`; not to
-                change until the answer is there.
+            observations: [B, *observation_shape], B >= 1: an array in the dtype that `describe`
+                states, or nested lists or an object with `__array__`, which are converted to it
+                where it holds their numbers. It must not change until the answer is there.
             timeout_seconds: Deadline of each piece; the client's when None.
 
         Raises:
-            TeacherError: One of the kinds of `client_errors`; then no rows are returned at all.
+            TeacherError: One of the kinds of `rrl_client.errors`; then no rows are returned at all.
         """
-        timeout = self._settings.timeout(timeout_seconds)
+        timeout = self.timeout(timeout_seconds)
         about = await self._about(timeout)
-        pieces = cut(as_observations(observations, about), self._piece_rows(about))
-        version = self._settings.version
+        pieces = cut(as_observations(observations, about), piece_rows(about))
+        version = self._version
         differ: VersionsDiffer | None = None
         for _ in range(client_channel.LARGEST_ATTEMPTS):
             try:
                 return join(await self._evaluate_pieces(pieces, timeout, version))
             except VersionsDiffer as error:
                 differ = error
-                # Shared memory belongs to a connection made for one version: no pinning there.
-                if self._settings.transport != "same_host":
-                    version = error.best
+                version = error.best
             except TeacherNotFound:
-                if version == self._settings.version:
+                if version == self._version:
                     raise
-                # Whoever had that version has gone meanwhile.
-                version = self._settings.version
+                # Its last server has replaced that version in the meantime.
+                version = self._version
         assert differ is not None, "every other end of a round leaves the loop"
         raise changed_during_call(self._name, differ) from differ
 
     def evaluate_future(
         self, observations: ArrayLike, timeout_seconds: float | None = None
     ) -> asyncio.Future[TeacherAnswer]:
-        """Send one request; for callers that go on meanwhile. Call it in the event loop.
+        """Send one request and return; call it in the event loop.
 
         Cancelling the future gives the query up.
 
         Args:
             observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`; as of
-                `TeacherClient.evaluate`. What is no array may have to wait for the teacher's dtype.
+                `evaluate`. What is no array may have to wait for the teacher's dtype.
             timeout_seconds: Deadline; the client's when None.
 
         Raises:
@@ -233,21 +256,18 @@ class AsyncTeacherClient:
                 process was forked from one that has clients. Every other error comes from the
                 future.
         """
-        timeout = self._settings.timeout(timeout_seconds)
+        timeout = self.timeout(timeout_seconds)
         deadline = time.monotonic() + timeout
-        connections = self._connections()
-        about = self._newest_description(connections)
+        about = self._newest_description(self._connections())
         if about is None and not isinstance(observations, np.ndarray):
             return asyncio.ensure_future(self._describe_and_send(observations, timeout, deadline))
-        array, version = as_observations(observations, about), self._settings.version
-        return self._send(connections, array, deadline, version, is_awaited=False)
+        return self._send(as_observations(observations, about), deadline, self._version)
 
     async def _describe_and_send(
         self, observations: ArrayLike, timeout: float, deadline: float
     ) -> TeacherAnswer:
         array = as_observations(observations, await self._about(timeout))
-        version = self._settings.version
-        return await self._send(self._connections(), array, deadline, version, is_awaited=True)
+        return await self._send(array, deadline, self._version)
 
     def _connections(self) -> _Connections:
         """What this client asks over, in its event loop.
@@ -255,16 +275,13 @@ class AsyncTeacherClient:
         Raises:
             TeacherFailed: The client was closed, or is used in another loop or process.
         """
-        client_errors.check_process(self._name)
-        if self._is_closed:
-            raise client_errors.closed(self._name)
+        self.check_usable()
         loop = asyncio.get_running_loop()
         if self._connected is None:
-            key: Hashable = (loop, self._settings.shared_by)
-            self._connected = _SHARED.join(key, lambda: _Connections(self._settings))
+            self._connected = _Connections(self._addresses, self._security)
             self._loop = loop
         if self._loop is not loop:
-            raise client_errors.other_loop(self._name)
+            raise errors.other_loop(self._name)
         return self._connected
 
     def _newest_description(self, connections: _Connections) -> TeacherDescription | None:
@@ -285,12 +302,6 @@ class AsyncTeacherClient:
                 raise
             return self._description
 
-    def _piece_rows(self, about: TeacherDescription) -> int:
-        """Rows of one message."""
-        same_host = self._connections().same_host
-        shared = None if same_host is None else same_host.connection
-        return client_same_host.piece_rows(shared, piece_rows(about))
-
     async def _evaluate_pieces(
         self, pieces: Sequence[NDArray[Any]], timeout: float, version: str
     ) -> list[TeacherAnswer]:
@@ -301,12 +312,11 @@ class AsyncTeacherClient:
                 if len(pending) == PIECES_UNDER_WAY:
                     answers.append(await self._answer_to_piece(*pending.popleft(), version))
                 deadline = time.monotonic() + timeout
-                future = self._send(self._connections(), piece, deadline, version, is_awaited=True)
-                pending.append((future, piece, deadline))
+                pending.append((self._send(piece, deadline, version), piece, deadline))
             while pending:
                 answers.append(await self._answer_to_piece(*pending.popleft(), version))
         finally:
-            # After an error nobody wants the others.
+            # After an error the others are of no use.
             for future, _, _ in pending:
                 future.cancel()
         return answers
@@ -320,77 +330,23 @@ class AsyncTeacherClient:
             try:
                 return await future
             except TeacherNotFound:
-                if version == self._settings.version or time.monotonic() >= end:
+                if version == self._version or time.monotonic() >= end:
                     raise
             await asyncio.sleep(SEEK_PAUSE_SECONDS)
-            future = self._send(self._connections(), piece, deadline, version, is_awaited=True)
+            future = self._send(piece, deadline, version)
 
-    def _send(
-        self,
-        connections: _Connections,
-        observations: NDArray[Any],
-        deadline: float,
-        version: str,
-        *,
-        is_awaited: bool,
-        attempt: int = 1,
-    ) -> asyncio.Future[TeacherAnswer]:
-        def by_grpc(kept: NDArray[Any]) -> asyncio.Future[TeacherAnswer]:
-            return self._send_by_grpc(connections, kept, deadline, version)
-
-        def again(kept: NDArray[Any]) -> asyncio.Future[TeacherAnswer]:
-            return self._send(
-                connections, kept, deadline, version, is_awaited=True, attempt=attempt + 1
-            )
-
-        same_host = connections.same_host
-        # A connection asks for the version it was made for.
-        if same_host is None or version != self._settings.version:
-            return by_grpc(observations)
-        may_repeat = is_awaited and attempt < client_channel.LARGEST_ATTEMPTS
-        attempts = SecondAttempts(
-            made=attempt,
-            when_lost=by_grpc if self._settings.transport == "auto" else None,
-            when_full=again if may_repeat else None,
-        )
-        future = same_host.submit(
-            observations, deadline, self._settings.priority, attempts, is_awaited=is_awaited
-        )
-        return by_grpc(observations) if future is None else future
-
-    def _send_by_grpc(
-        self, connections: _Connections, observations: NDArray[Any], deadline: float, version: str
-    ) -> asyncio.Future[TeacherAnswer]:
-        settings = self._settings
-        if settings.transport == "same_host":
-            failed = asyncio.get_running_loop().create_future()
-            failed.set_exception(client_errors.no_shared_memory(self._name))
-            return failed
-        request = encode_query(observations, settings.model, version, settings.priority)
-        if settings.transport == "unary":
-            return asyncio.ensure_future(self._ask_unary(connections, request, deadline))
-        return connections.streams.submit(request, len(observations), deadline)
-
-    async def _ask_unary(
-        self, connections: _Connections, request: teacher_pb2.EvaluateRequest, deadline: float
-    ) -> TeacherAnswer:
-        timeout = max(deadline - time.monotonic(), 0.0)
-        try:
-            message = await connections.stub.Evaluate(request, timeout=timeout)
-        except grpc.RpcError as error:
-            raise client_errors.error_of_call(error, self._name) from error
-        return decode_answer(message, request.batch_rows, self._name)
+    def _send(self, observations: NDArray[Any], deadline: float, version: str) -> _Future:
+        request = encode_query(observations, self._model, version, self._priority)
+        return self._connections().streams.submit(observations, request, deadline)
 
 
 class _Connections:
     """What is bound to an event loop: made at the first call."""
 
-    def __init__(self, settings: ClientSettings) -> None:
-        addresses = settings.addresses
-
+    def __init__(self, addresses: Sequence[str], security: ClientSecurity | None) -> None:
         def make(target: str) -> grpc.aio.Channel:
             options = client_channel.channel_options(target, addresses)
-            return make_async_channel(target, settings.security, options)
+            return make_async_channel(target, security, options)
 
         self._balanced = make(client_channel.balanced_target(addresses))
         # Only the replicas behind a name can become more.
@@ -401,24 +357,17 @@ class _Connections:
             else [(address, make(address)) for address in addresses]
         )
         self.stub: Any = teacher_pb2_grpc.TeacherStub(self._balanced)
-        self.streams = AsyncStreamPool(self._replicas, settings.name, count_replicas=count)
-        self.same_host = (
-            AsyncSameHostPath(settings, self.stub) if settings.may_use_same_host else None
-        )
-
-    def abandon(self) -> None:
-        """Give them up after their event loop has ended, with the tasks and calls in it."""
-        if self.same_host is not None:
-            self.same_host.close()
+        self.streams = StreamPool(self._replicas, ",".join(addresses), count_replicas=count)
 
     async def close(self) -> None:
         """Close them all; closing one twice does nothing."""
-        if self.same_host is not None:
-            self.same_host.close()
         await self.streams.close()
         for _, channel in self._replicas:
             await channel.close(None)
         await self._balanced.close(None)
 
 
-_SHARED: Sharing[_Connections] = Sharing()
+def _checked_timeout(timeout_seconds: float) -> float:
+    if not timeout_seconds > 0:
+        raise ValueError(f"timeout_seconds is {timeout_seconds}; it must be above 0")
+    return timeout_seconds

@@ -37,21 +37,6 @@ class InvalidRequest(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SameHostAddress:
-    """Where clients on the same host find the faster path.
-
-    Attributes:
-        socket_path: Path of a Unix socket (SOCK_SEQPACKET).
-        host_id: Identifies the host and its boot.
-        ticket: What the client shows first.
-    """
-
-    socket_path: str
-    host_id: str
-    ticket: bytes
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherDescription:
     """What one version of a model takes and gives, and the limits of its service.
 
@@ -68,7 +53,8 @@ class TeacherDescription:
         model_version: Counts the versions of the model on its server, from 1.
         backend: What computes, e.g. "jax cpu".
         max_message_bytes: Largest message the server reads.
-        same_host: Where clients on the same host find the faster path; None where there is none.
+        host_id: Identifies the host and its boot where the server reads memory that clients on it
+            share; empty where it does not.
         output: What its action values are, one of `OUTPUTS`.
         temperature: Divides logits before the softmax, above 0; None for Q-values.
     """
@@ -85,7 +71,7 @@ class TeacherDescription:
     model_version: int = 1
     backend: str = ""
     max_message_bytes: int = 4 * 2**20
-    same_host: SameHostAddress | None = None
+    host_id: str = ""
     output: str = "q_values"
     temperature: float | None = None
 
@@ -125,11 +111,7 @@ class TeacherDescription:
 
 def encode_description(description: TeacherDescription) -> teacher_pb2.DescribeResponse:
     """The message of a description."""
-    fields = dataclasses.asdict(description)
-    same_host = fields.pop("same_host")
-    if same_host is not None:
-        fields["same_host"] = teacher_pb2.SameHost(**same_host)
-    return teacher_pb2.DescribeResponse(**fields)
+    return teacher_pb2.DescribeResponse(**dataclasses.asdict(description))
 
 
 def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescription:
@@ -151,18 +133,9 @@ def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescript
         model_version=message.model_version,
         backend=message.backend,
         max_message_bytes=message.max_message_bytes,
-        same_host=_decode_same_host(message),
+        host_id=message.host_id,
         output=message.output,
         temperature=message.temperature if message.HasField("temperature") else None,
-    )
-
-
-def _decode_same_host(message: teacher_pb2.DescribeResponse) -> SameHostAddress | None:
-    if not message.HasField("same_host"):
-        return None
-    found = message.same_host
-    return SameHostAddress(
-        socket_path=found.socket_path, host_id=found.host_id, ticket=found.ticket
     )
 
 
@@ -207,13 +180,13 @@ def one_observation(shape: tuple[int, ...]) -> str:
     )
 
 
-def encode_observations(
+def encode_query(
     observations: NDArray[Any],
     model: str = "",
     version: str = "",
     priority: Priority = Priority.ACTING,
 ) -> teacher_pb2.EvaluateRequest:
-    """The request for the action values of a batch.
+    """The request for the action values of a batch, still without the observations themselves.
 
     Args:
         observations: [B, ...] with B >= 1, uint8 or float32.
@@ -236,24 +209,55 @@ def encode_observations(
         batch_rows=observations.shape[0],
         observation_shape=observations.shape[1:],
         observation_dtype=dtype,
-        observations=observations.astype(_little_endian(dtype), copy=False).tobytes(),
         model=model,
         version=version,
         priority=int(priority),  # type: ignore[arg-type]
     )
 
 
+def observation_bytes(observations: NDArray[Any]) -> bytes:
+    """Observations as a message carries them: row-major, little-endian."""
+    return observations.astype(_little_endian(observations.dtype.name), copy=False).tobytes()
+
+
 def decode_observations(
-    message: teacher_pb2.EvaluateRequest, description: TeacherDescription
+    message: teacher_pb2.EvaluateRequest,
+    description: TeacherDescription,
+    memory: NDArray[np.uint8] | None = None,
 ) -> NDArray[Any]:
     """Read a request, checked against what is served.
 
+    Args:
+        message: The request.
+        description: What is served.
+        memory: What the caller shares with this process, uint8 [bytes]; None for nothing.
+
     Returns:
-        [B, *observation_shape], a read-only view of the message's bytes.
+        [B, *observation_shape], a read-only view of the message's bytes or of the memory.
 
     Raises:
-        InvalidRequest: Rows, shape, dtype or number of bytes differ from what is served.
+        InvalidRequest: Rows, shape, dtype or place of the observations differ from what is served.
     """
+    rows, shape = message.batch_rows, description.observation_shape
+    _check_shape(message, description)
+    if message.observation_dtype != description.observation_dtype:
+        raise InvalidRequest(
+            f"observations are {message.observation_dtype[:_MOST_QUOTED_CHARS]!r}; "
+            f"this teacher takes {description.observation_dtype}"
+        )
+    size = rows * description.row_bytes
+    if message.HasField("memory_offset"):
+        dtype = np.dtype(description.observation_dtype)
+        elements = _in_memory(message.memory_offset, size, dtype.itemsize, memory)
+        return elements.view(dtype).reshape(rows, *shape)
+    # Each look at the field makes new bytes of it.
+    content = message.observations
+    if len(content) != size:
+        raise InvalidRequest(f"{len(content)} bytes of observations; {rows} rows are {size}")
+    return np.frombuffer(content, _little_endian(message.observation_dtype)).reshape(rows, *shape)
+
+
+def _check_shape(message: teacher_pb2.EvaluateRequest, description: TeacherDescription) -> None:
     rows, shape = message.batch_rows, description.observation_shape
     # Messages may be large: what does not fit is not spelt out in full.
     dimensions = len(message.observation_shape)
@@ -272,18 +276,19 @@ def decode_observations(
             f"observations have shape {tuple(message.observation_shape)}; this teacher takes "
             f"{shape}"
         )
-    if message.observation_dtype != description.observation_dtype:
+
+
+def _in_memory(
+    offset: int, size: int, itemsize: int, memory: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    if memory is None:
+        raise InvalidRequest("observations are said to lie in shared memory, but none is shared")
+    if offset % itemsize or offset + size > len(memory):
         raise InvalidRequest(
-            f"observations are {message.observation_dtype[:_MOST_QUOTED_CHARS]!r}; "
-            f"this teacher takes {description.observation_dtype}"
+            f"observations are said to lie at byte {offset} of shared memory; give a multiple of "
+            f"{itemsize} up to {max(len(memory) - size, 0)}"
         )
-    # Each look at the field makes new bytes of it.
-    elements = message.observations
-    if len(elements) != rows * description.row_bytes:
-        raise InvalidRequest(
-            f"{len(elements)} bytes of observations; {rows} rows are {rows * description.row_bytes}"
-        )
-    return np.frombuffer(elements, _little_endian(message.observation_dtype)).reshape(rows, *shape)
+    return memory[offset : offset + size]
 
 
 def decode_priority(message: teacher_pb2.EvaluateRequest) -> Priority:

@@ -5,63 +5,93 @@
                  ├──── the stream broke ◀──────────┤
                  └──── full or draining, later ◀───┘
 
-No threads, sockets or clocks: the synchronous client calls it under a lock, the asyncio client from
-its loop, both with the time (seconds of `time.monotonic`). Queries are idempotent, so what a broken
-stream leaves unanswered is sent again, elsewhere if need be, until its deadline.
+No threads, sockets or clocks: it is called from one event loop, with the time (seconds of
+`time.monotonic`). Queries are idempotent, so what a broken stream leaves unanswered is sent again,
+elsewhere if need be, until its deadline. Observations lie in the memory that a stream shares with
+its server, as far as there are free rows, and travel in the message otherwise.
 
 A query goes to the replica with the fewest rows under way among those with enough credit, and among
 equals to the one asked longest ago: a client with one query at a time uses all of them alike. While
-no replica is connected, queries wait for its return; after `PATIENCE_SECONDS` of that, new ones
-fail at once, so that an absent teacher holds nobody up. Where none was ever seen, all fail at once.
+no replica is connected, queries wait for its return; after `OFFLINE_GRACE_SECONDS` of that, new
+ones fail at once: an absent teacher must not hold its callers up. Where none was ever seen, all
+fail at once.
 """
 
 from __future__ import annotations
 
 import collections
 import copy
+import logging
+import math
+import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
+from numpy.typing import NDArray
+
+from rrl_client import codec
 from rrl_client import errors as client_errors
 from rrl_client.channel import LARGEST_ATTEMPTS, backoff_seconds
 from rrl_client.errors import TeacherError, TeacherRejected, TeacherUnavailable
 from rrl_client.requests import RefusalCode
+from rrl_client.shared_memory import SharedRows, host_id
 from rrl_client.v1 import teacher_pb2
 
-PATIENCE_SECONDS = 2.0
+_LOG = logging.getLogger(__name__)
+
+OFFLINE_GRACE_SECONDS = 2.0
 """How long a teacher may be away until new queries fail at once."""
 
 FRAME_BYTES = 2**20
-"""Most bytes of queries sent together, unless one alone is larger."""
+"""A frame that holds so many bytes of observations takes no further query."""
 
 
 class StreamQuery:
     """One query on its way over streams.
 
     Attributes:
-        request: The message.
-        rows: Observations in it.
-        size: Bytes of the message.
+        observations: [B, ...], in the byte order of this machine; must not change until settled.
+        request: The message, without the observations.
         deadline: When the answer becomes worthless, in seconds of `time.monotonic`.
+        owner: The driver's own.
         tag: Its number on every stream.
         attempts: How often it was sent.
+        memory_offset: Where its observations lie in the memory shared with the replica that has
+            it; None where they travel in the message.
         outcome: The answer or the error, once it is settled.
-        owner: The driver's own.
     """
 
-    __slots__ = ("attempts", "deadline", "outcome", "owner", "request", "rows", "size", "tag")
+    __slots__ = (
+        "attempts",
+        "deadline",
+        "memory_offset",
+        "observations",
+        "outcome",
+        "owner",
+        "request",
+        "tag",
+    )
 
     def __init__(
-        self, request: teacher_pb2.EvaluateRequest, rows: int, deadline: float, owner: Any = None
+        self,
+        observations: NDArray[Any],
+        request: teacher_pb2.EvaluateRequest,
+        deadline: float,
+        owner: Any = None,
     ) -> None:
+        self.observations = observations
         self.request = request
-        self.rows = rows
-        self.size = len(request.observations)
         self.deadline = deadline
+        self.owner = owner
         self.tag = 0
         self.attempts = 0
+        self.memory_offset: int | None = None
         self.outcome: teacher_pb2.EvaluateResponse | TeacherError | None = None
-        self.owner = owner
+
+    @property
+    def rows(self) -> int:
+        """Number of observations."""
+        return len(self.observations)
 
 
 class Replica:
@@ -73,12 +103,15 @@ class Replica:
         is_draining: Whether it announced its end.
         has_failed: Whether its last stream ended, or could not be opened.
         last_turn: Number of the newest query that was assigned to it.
+        memory: Where observations may lie; None where messages carry them all.
+        memory_state: Whether this stream has been offered the memory, and has accepted it.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.has_failed = False
         self.last_turn = 0
+        self.memory: SharedRows | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -90,43 +123,47 @@ class Replica:
         self.outbox: collections.deque[StreamQuery] = collections.deque()
         self.under_way: dict[int, StreamQuery] = {}
         self.cancelled_tags: list[int] = []
+        self.memory_state: Literal["", "offered", "accepted", "declined"] = ""
+        if self.memory is not None:
+            self.memory.reset()
 
     @property
     def has_something_to_send(self) -> bool:
-        """Whether `Dispatcher.take_frame` would give one."""
-        return bool(self.outbox or self.cancelled_tags)
+        """Whether `Dispatcher.take_frame` would give a frame."""
+        return bool(self.outbox or self.cancelled_tags or self.should_offer)
+
+    @property
+    def should_offer(self) -> bool:
+        """Whether memory is there that this stream has not been offered."""
+        return self.memory is not None and self.memory_state == "" and self.granted > 0
 
 
 class Dispatcher:
     """All queries of one client, and the streams they go over."""
 
-    def __init__(self, addresses: Iterable[str], name: str) -> None:
+    def __init__(
+        self, addresses: Iterable[str], name: str, attempts: int = LARGEST_ATTEMPTS
+    ) -> None:
         """Begin with no stream open.
 
         Args:
             addresses: One for each stream.
-            name: Whom errors name when it is nobody's in particular.
+            name: Whom errors name when it is no single replica's.
+            attempts: How often a query is sent at most.
         """
         self.replicas = [Replica(address) for address in addresses]
         self._name = name
         self._waiting: collections.deque[StreamQuery] = collections.deque()
         self._waiting_rows = 0
         self._delayed: list[tuple[float, StreamQuery]] = []
+        self._attempts = attempts
+        self._memory_size: tuple[int, int] | None = None
         self._next_tag = 1
         self._turns = 0
         self._was_seen = False
         self._away_since: float | None = None
         self._away_error: TeacherError | None = None
         self._settled: list[StreamQuery] = []
-
-    @property
-    def has_queries(self) -> bool:
-        """Whether any query is not settled."""
-        return bool(
-            self._waiting
-            or self._delayed
-            or any(replica.outbox or replica.under_way for replica in self.replicas)
-        )
 
     @property
     def waiting_rows(self) -> int:
@@ -146,9 +183,29 @@ class Dispatcher:
         settled, self._settled = self._settled, []
         return settled
 
+    @property
+    def next_event(self) -> float:
+        """When `tick` has something to do at the latest, in seconds of `time.monotonic`."""
+        deadlines = (query.deadline for query in self.unsettled())
+        return min(self.next_retry, min(deadlines, default=math.inf))
+
+    @property
+    def next_retry(self) -> float:
+        """When a query that was refused for now is due again; infinite where there is none."""
+        return min((due for due, _ in self._delayed), default=math.inf)
+
+    def share_memory(self, row_bytes: int, rows: int) -> None:
+        """Offer every stream memory; once: what is of another size travels in messages."""
+        if self._memory_size is None:
+            self._memory_size = row_bytes, rows
+            for replica in self.replicas:
+                replica.memory = _shared_rows(row_bytes, rows)
+
     def add_replica(self, address: str) -> Replica:
         """One more stream; it is open once it grants credit."""
         replica = Replica(address)
+        if self._memory_size is not None:
+            replica.memory = _shared_rows(*self._memory_size)
         self.replicas.append(replica)
         return replica
 
@@ -156,19 +213,16 @@ class Dispatcher:
         """Take a query in; it may be settled at once."""
         query.tag = self._next_tag
         self._next_tag += 1
-        away, patience = self._away_since, PATIENCE_SECONDS if self._was_seen else 0.0
-        if away is not None and now - away >= patience:
+        away, grace = self._away_since, OFFLINE_GRACE_SECONDS if self._was_seen else 0.0
+        if away is not None and now - away >= grace:
             self._settle(query, self._away(now))
             return
         self._wait(query)
         self._assign_waiting()
 
     def note_presence(self) -> None:
-        """A teacher was seen some other way: it is worth waiting for."""
+        """Note that a teacher answered elsewhere: it is not away, and worth waiting for."""
         self._was_seen = True
-
-    def seen(self) -> None:
-        """Note that a replica answered something: it is not away."""
         self._away_since = None
 
     def cancel(self, query: StreamQuery) -> None:
@@ -184,28 +238,29 @@ class Dispatcher:
         self._delayed.clear()
         for replica in self.replicas:
             replica.reset()
+            if replica.memory is not None:
+                replica.memory.close()
+                replica.memory = None
 
     def take_frame(self, replica: Replica, now: float) -> teacher_pb2.QueryFrame | None:
         """What the replica's stream should send next, several queries together; None if nothing."""
         frame = teacher_pb2.QueryFrame(cancelled_tags=replica.cancelled_tags)
         replica.cancelled_tags.clear()
+        if replica.should_offer:
+            _offer_memory(replica, frame)
         size = 0
-        while replica.outbox and (size == 0 or size + replica.outbox[0].size <= FRAME_BYTES):
+        while replica.outbox and size < FRAME_BYTES:
             query = replica.outbox.popleft()
             if query.outcome is not None:
                 # Given up in the meantime: the next one may have its credit.
                 replica.credit += query.rows
                 self._assign_waiting()
                 continue
-            size += query.size
             query.attempts += 1
             replica.under_way[query.tag] = query
-            frame.queries.add(
-                tag=query.tag,
-                timeout_ms=_timeout_ms(query.deadline - now),
-                request=query.request,
-            )
-        return frame if frame.queries or frame.cancelled_tags else None
+            size += _add_query(frame, query, replica, now)
+        has_content = frame.queries or frame.cancelled_tags or frame.HasField("memory")
+        return frame if has_content else None
 
     def arrived(self, replica: Replica, frame: teacher_pb2.AnswerFrame, now: float) -> None:
         """Take in what a replica says; its first frame opens its stream."""
@@ -223,10 +278,17 @@ class Dispatcher:
             self._was_seen = True
             self._away_since = None
         replica.credit += frame.credit_rows
+        if frame.HasField("memory_accepted"):
+            replica.memory_state = "accepted" if frame.memory_accepted else "declined"
         for answer in frame.answers:
             query = replica.under_way.pop(answer.tag, None)
+            if query is None:
+                continue
+            if query.memory_offset is not None and replica.memory is not None:
+                replica.memory.give_back(query.memory_offset, query.rows)
+                query.memory_offset = None
             # Queries that ran out of time here are settled already.
-            if query is None or query.outcome is not None:
+            if query.outcome is not None:
                 continue
             if answer.WhichOneof("result") == "response":
                 self._settle(query, answer.response)
@@ -244,6 +306,8 @@ class Dispatcher:
         """
         lost = [*replica.under_way.values(), *replica.outbox]
         replica.reset()
+        for query in lost:
+            query.memory_offset = None
         replica.has_failed = True
         error = error or client_errors.unavailable(replica.address, "it closed the stream")
         self._note_absence(error, now)
@@ -251,7 +315,7 @@ class Dispatcher:
         for query in reversed(lost):
             if query.outcome is not None:
                 continue
-            if query.attempts >= LARGEST_ATTEMPTS:
+            if query.attempts >= self._attempts:
                 self._settle(query, copy.copy(error))
             else:
                 self._wait(query, first=True)
@@ -330,7 +394,7 @@ class Dispatcher:
         )
         is_passing = failure.code in (RefusalCode.RESOURCE_EXHAUSTED, RefusalCode.UNAVAILABLE)
         due = now + backoff_seconds(query.attempts, after)
-        if is_passing and query.attempts < LARGEST_ATTEMPTS and due < query.deadline:
+        if is_passing and query.attempts < self._attempts and due < query.deadline:
             self._delayed.append((due, query))
         else:
             self._settle(query, error)
@@ -339,9 +403,9 @@ class Dispatcher:
         """A message over the server's limit ends its stream: its largest query is the culprit."""
         if isinstance(error, TeacherRejected):
             sent = [query for query in lost if query.attempts and query.outcome is None]
-            largest = max((query.size for query in sent), default=0)
+            largest = max((query.observations.nbytes for query in sent), default=0)
             for query in sent:
-                if query.size == largest:
+                if query.observations.nbytes == largest:
                     self._settle(query, error)
 
     def _note_absence(self, error: TeacherError, now: float) -> None:
@@ -370,6 +434,40 @@ class Dispatcher:
         if any(replica.is_open for replica in self.replicas):
             return client_errors.overloaded(self._name, "it granted no credit before the deadline")
         return client_errors.unavailable(self._name, "it could not be reached before the deadline")
+
+
+def _shared_rows(row_bytes: int, rows: int) -> SharedRows | None:
+    try:
+        return SharedRows(row_bytes, rows)
+    except OSError as error:
+        _LOG.info("no memory to share with the teacher (%s); observations go in messages", error)
+        return None
+
+
+def _offer_memory(replica: Replica, frame: teacher_pb2.QueryFrame) -> None:
+    assert replica.memory is not None
+    replica.memory_state = "offered"
+    frame.memory.host_id = host_id()
+    frame.memory.process_id = os.getpid()
+    frame.memory.descriptor = replica.memory.descriptor
+    frame.memory.size_bytes = replica.memory.size_bytes
+    frame.memory.proof = replica.memory.proof
+
+
+def _add_query(
+    frame: teacher_pb2.QueryFrame, query: StreamQuery, replica: Replica, now: float
+) -> int:
+    """Write a query into a frame; gives the bytes of observations that it adds."""
+    message = frame.queries.add(
+        tag=query.tag, timeout_ms=_timeout_ms(query.deadline - now), request=query.request
+    )
+    if replica.memory is not None and replica.memory_state == "accepted":
+        query.memory_offset = replica.memory.put(query.observations)
+        if query.memory_offset is not None:
+            message.request.memory_offset = query.memory_offset
+            return 0
+    message.request.observations = codec.observation_bytes(query.observations)
+    return query.observations.nbytes
 
 
 def _busyness(replica: Replica) -> tuple[int, int]:

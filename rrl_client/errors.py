@@ -32,7 +32,15 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class TeacherError(Exception):
-    """The teacher gave no answer; the subclass says why, the message what to do."""
+    """The teacher gave no answer; the subclass says why, the message what to do.
+
+    Attributes:
+        code: gRPC status code of the teacher's refusal, its number; None for what was found here.
+        details: The refusal in the teacher's own words.
+    """
+
+    code: int | None = None
+    details: str = ""
 
 
 class TeacherRejected(TeacherError, ValueError):
@@ -97,6 +105,14 @@ def other_loop(address: str) -> TeacherFailed:
     )
 
 
+def in_callback() -> TeacherFailed:
+    """The error of a call that would wait for the thread that it is made on."""
+    return TeacherFailed(
+        "a teacher is asked in the callback of an answer, on the thread that answers come on; ask "
+        "on another thread"
+    )
+
+
 def check_process(address: str) -> None:
     """See that a client is used where it was made.
 
@@ -141,14 +157,6 @@ def more_telling(earlier: TeacherError | None, newer: TeacherError) -> TeacherEr
     return newer
 
 
-def no_shared_memory(address: str) -> TeacherUnavailable:
-    """The error of a client that is to use shared memory only, and finds none."""
-    return TeacherUnavailable(
-        f"the teacher at {address} shares no memory with this process; run both on one host as one "
-        "user, or let the client choose the transport ('auto')"
-    )
-
-
 def overloaded(
     address: str, details: str, retry_after_seconds: float | None = None
 ) -> TeacherOverloaded:
@@ -171,7 +179,16 @@ def error_of_code(
         address: Who was asked.
         retry_after_seconds: What the teacher says about another attempt.
     """
-    status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
+    error = _error_of_status(
+        _CODES.get(code, grpc.StatusCode.UNKNOWN), details, address, retry_after_seconds
+    )
+    error.code, error.details = code, details
+    return error
+
+
+def _error_of_status(
+    status: grpc.StatusCode, details: str, address: str, retry_after_seconds: float | None
+) -> TeacherError:
     if status in _REJECTING:
         return TeacherRejected(f"teacher at {address}: {details}")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED and is_too_large(details):

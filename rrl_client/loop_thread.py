@@ -29,6 +29,16 @@ class LoopThread:
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self.loop.is_closed()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on this thread, and must not wait for it."""
+        return threading.current_thread() is self._thread
+
     def run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         """Run to the end, and return or raise what it does."""
         return self.start(coroutine).result()

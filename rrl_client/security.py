@@ -135,6 +135,19 @@ def make_async_channel(
     return channel if metadata is None else AsyncTokenChannel(channel, metadata)
 
 
+def check_security(targets: Sequence[str], security: ClientSecurity | None) -> None:
+    """See that channels to targets can be made.
+
+    Raises:
+        ValueError: A file cannot be used, or a token would travel unencrypted over a network.
+    """
+    security = security or ClientSecurity()
+    _token_metadata(security)
+    _channel_credentials(security)
+    for target in targets:
+        _options(security, target, ())
+
+
 def handshake_advice(details: str) -> str | None:
     """What to do about a server whose certificate the client did not take.
 

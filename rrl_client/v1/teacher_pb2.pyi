@@ -86,7 +86,7 @@ class DescribeResponse(google.protobuf.message.Message):
     MODEL_VERSION_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
-    SAME_HOST_FIELD_NUMBER: builtins.int
+    HOST_ID_FIELD_NUMBER: builtins.int
     OUTPUT_FIELD_NUMBER: builtins.int
     TEMPERATURE_FIELD_NUMBER: builtins.int
     game: builtins.str
@@ -109,6 +109,10 @@ class DescribeResponse(google.protobuf.message.Message):
     """What computes, e.g. "jax cpu" or "onnxruntime cpu"."""
     max_message_bytes: builtins.int
     """Largest message the server reads, in bytes."""
+    host_id: builtins.str
+    """Identifies the host and its boot where the server reads observations from memory that a client
+    of the same host shares (see MemoryOffer); empty where it does not.
+    """
     output: builtins.str
     """What the action values are: "q_values", expected discounted returns, of which the largest marks
     the action to take; or "logits" of a policy, which acts by drawing from
@@ -126,10 +130,6 @@ class DescribeResponse(google.protobuf.message.Message):
     def action_meanings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the actions in the order of the values, empty when unknown."""
 
-    @property
-    def same_host(self) -> global___SameHost:
-        """Where clients on the same host find the faster path; unset when there is none."""
-
     def __init__(
         self,
         *,
@@ -145,41 +145,15 @@ class DescribeResponse(google.protobuf.message.Message):
         model_version: builtins.int = ...,
         backend: builtins.str = ...,
         max_message_bytes: builtins.int = ...,
-        same_host: global___SameHost | None = ...,
+        host_id: builtins.str = ...,
         output: builtins.str = ...,
         temperature: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_temperature", b"_temperature", "same_host", b"same_host", "temperature", b"temperature"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_temperature", b"_temperature", "action_meanings", b"action_meanings", "backend", b"backend", "game", b"game", "max_batch_rows", b"max_batch_rows", "max_message_bytes", b"max_message_bytes", "model", b"model", "model_version", b"model_version", "name", b"name", "num_actions", b"num_actions", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "output", b"output", "same_host", b"same_host", "teacher_version", b"teacher_version", "temperature", b"temperature"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_temperature", b"_temperature", "temperature", b"temperature"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_temperature", b"_temperature", "action_meanings", b"action_meanings", "backend", b"backend", "game", b"game", "host_id", b"host_id", "max_batch_rows", b"max_batch_rows", "max_message_bytes", b"max_message_bytes", "model", b"model", "model_version", b"model_version", "name", b"name", "num_actions", b"num_actions", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "output", b"output", "teacher_version", b"teacher_version", "temperature", b"temperature"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
 
 global___DescribeResponse = DescribeResponse
-
-@typing.final
-class SameHost(google.protobuf.message.Message):
-    """A Unix socket with shared memory, for clients on the same host."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    SOCKET_PATH_FIELD_NUMBER: builtins.int
-    HOST_ID_FIELD_NUMBER: builtins.int
-    TICKET_FIELD_NUMBER: builtins.int
-    socket_path: builtins.str
-    """Path of the socket (SOCK_SEQPACKET)."""
-    host_id: builtins.str
-    """Identifies the host and its boot: another value on the client's side means another host."""
-    ticket: builtins.bytes
-    """What the client shows first."""
-    def __init__(
-        self,
-        *,
-        socket_path: builtins.str = ...,
-        host_id: builtins.str = ...,
-        ticket: builtins.bytes = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["host_id", b"host_id", "socket_path", b"socket_path", "ticket", b"ticket"]) -> None: ...
-
-global___SameHost = SameHost
 
 @typing.final
 class ListModelsRequest(google.protobuf.message.Message):
@@ -253,6 +227,7 @@ class EvaluateRequest(google.protobuf.message.Message):
     OBSERVATION_SHAPE_FIELD_NUMBER: builtins.int
     OBSERVATION_DTYPE_FIELD_NUMBER: builtins.int
     OBSERVATIONS_FIELD_NUMBER: builtins.int
+    MEMORY_OFFSET_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
@@ -261,7 +236,11 @@ class EvaluateRequest(google.protobuf.message.Message):
     observation_dtype: builtins.str
     """Type of one element; must equal Describe's."""
     observations: builtins.bytes
-    """B observations, row-major, little-endian: batch_rows x prod(observation_shape) elements."""
+    """Little-endian."""
+    memory_offset: builtins.int
+    """Of a stream with shared memory: the byte of it where they begin, a multiple of an element's
+    size; they lie there unchanged until the query is settled, in the byte order of the machine.
+    """
     model: builtins.str
     """Name of the model; empty for the server's first."""
     version: builtins.str
@@ -279,11 +258,14 @@ class EvaluateRequest(google.protobuf.message.Message):
         observation_shape: collections.abc.Iterable[builtins.int] | None = ...,
         observation_dtype: builtins.str = ...,
         observations: builtins.bytes = ...,
+        memory_offset: builtins.int = ...,
         model: builtins.str = ...,
         version: builtins.str = ...,
         priority: global___Priority.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_rows", b"batch_rows", "model", b"model", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "observations", b"observations", "priority", b"priority", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["elements", b"elements", "memory_offset", b"memory_offset", "observations", b"observations"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch_rows", b"batch_rows", "elements", b"elements", "memory_offset", b"memory_offset", "model", b"model", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "observations", b"observations", "priority", b"priority", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["elements", b"elements"]) -> typing.Literal["observations", "memory_offset"] | None: ...
 
 global___EvaluateRequest = EvaluateRequest
 
@@ -329,21 +311,62 @@ class QueryFrame(google.protobuf.message.Message):
 
     QUERIES_FIELD_NUMBER: builtins.int
     CANCELLED_TAGS_FIELD_NUMBER: builtins.int
+    MEMORY_FIELD_NUMBER: builtins.int
     @property
     def queries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Query]: ...
     @property
     def cancelled_tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Tags of queries nobody wants any more. Each is still settled, by an answer or CANCELLED."""
+        """Tags of queries that the client gives up. Each is still settled, by an answer or CANCELLED."""
+
+    @property
+    def memory(self) -> global___MemoryOffer:
+        """Offers memory to lay observations in; once in a stream, before any query uses it."""
 
     def __init__(
         self,
         *,
         queries: collections.abc.Iterable[global___Query] | None = ...,
         cancelled_tags: collections.abc.Iterable[builtins.int] | None = ...,
+        memory: global___MemoryOffer | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cancelled_tags", b"cancelled_tags", "queries", b"queries"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["memory", b"memory"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancelled_tags", b"cancelled_tags", "memory", b"memory", "queries", b"queries"]) -> None: ...
 
 global___QueryFrame = QueryFrame
+
+@typing.final
+class MemoryOffer(google.protobuf.message.Message):
+    """Memory of a client on the same host: an anonymous file (Linux's memfd_create) whose name begins
+    with "rrl-observations" and whose size is sealed. The server maps it read-only.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOST_ID_FIELD_NUMBER: builtins.int
+    PROCESS_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTOR_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    PROOF_FIELD_NUMBER: builtins.int
+    host_id: builtins.str
+    """Describe's host_id, read by the client itself: elsewhere the numbers below mean nothing."""
+    process_id: builtins.int
+    """The client's process and its descriptor of the file: /proc/PID/fd/DESCRIPTOR."""
+    descriptor: builtins.int
+    size_bytes: builtins.int
+    """Size of the file. Its last 32 bytes are `proof`, which shows that the file is the client's own."""
+    proof: builtins.bytes
+    def __init__(
+        self,
+        *,
+        host_id: builtins.str = ...,
+        process_id: builtins.int = ...,
+        descriptor: builtins.int = ...,
+        size_bytes: builtins.int = ...,
+        proof: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["descriptor", b"descriptor", "host_id", b"host_id", "process_id", b"process_id", "proof", b"proof", "size_bytes", b"size_bytes"]) -> None: ...
+
+global___MemoryOffer = MemoryOffer
 
 @typing.final
 class Query(google.protobuf.message.Message):
@@ -379,10 +402,15 @@ class AnswerFrame(google.protobuf.message.Message):
     ANSWERS_FIELD_NUMBER: builtins.int
     CREDIT_ROWS_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
+    MEMORY_ACCEPTED_FIELD_NUMBER: builtins.int
     credit_rows: builtins.int
     """Rows the client may send in addition to what it was granted before."""
     draining: builtins.bool
     """The server is about to go: send new queries elsewhere."""
+    memory_accepted: builtins.bool
+    """Answers a MemoryOffer; unset in all other frames. Where it is false, observations come in the
+    messages, as before.
+    """
     @property
     def answers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Answer]: ...
     def __init__(
@@ -391,8 +419,11 @@ class AnswerFrame(google.protobuf.message.Message):
         answers: collections.abc.Iterable[global___Answer] | None = ...,
         credit_rows: builtins.int = ...,
         draining: builtins.bool = ...,
+        memory_accepted: builtins.bool | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["answers", b"answers", "credit_rows", b"credit_rows", "draining", b"draining"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_memory_accepted", b"_memory_accepted", "memory_accepted", b"memory_accepted"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_memory_accepted", b"_memory_accepted", "answers", b"answers", "credit_rows", b"credit_rows", "draining", b"draining", "memory_accepted", b"memory_accepted"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_memory_accepted", b"_memory_accepted"]) -> typing.Literal["memory_accepted"] | None: ...
 
 global___AnswerFrame = AnswerFrame
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_client import TeacherError, TeacherRejected
-from rrl_client.blocking import TeacherFuture
+from rrl_client import TeacherAnswer, TeacherError, TeacherRejected
 
-Labels = NDArray[np.float32] | TeacherFuture | None
+Labels = NDArray[np.float32] | Future[TeacherAnswer] | None
 """Action values of N states: float32 [N, A], an answer under way, or nobody was asked."""
 
 _LOG_PERIOD_SECONDS = 10.0
@@ -24,7 +24,7 @@ _LOG_PERIOD_SECONDS = 10.0
 
 def is_settled(labels: Labels) -> bool:
     """Whether looking at the labels would not have to wait."""
-    return not isinstance(labels, TeacherFuture) or labels.done()
+    return not isinstance(labels, Future) or labels.done()
 
 
 class Annotator:
@@ -53,7 +53,7 @@ class Annotator:
         Raises:
             TeacherRejected: the teacher does not take this game's states: retrying is pointless.
         """
-        if not isinstance(labels, TeacherFuture):
+        if not isinstance(labels, Future):
             return labels
         try:
             answer = labels.result()

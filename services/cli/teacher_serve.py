@@ -24,7 +24,14 @@ from services.shared.logging import (
 )
 from services.shared.security.server import SecurityConfig
 from services.shared.shutdown import install_shutdown_event
-from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig, one_model
+from services.teacher.config import (
+    DEFAULT_MAX_BATCH_ROWS,
+    BatchingConfig,
+    ModelConfig,
+    TeacherConfig,
+    buckets_up_to,
+    one_model,
+)
 from services.teacher.server import TeacherServer, build_teacher
 
 
@@ -36,7 +43,8 @@ class Listening:
         host: Address to listen on; 0.0.0.0 lets other machines ask.
         port: TCP port; 0 takes a free one.
         unix_socket: Path of a Unix socket that serves gRPC, too.
-        same_host: Offer clients on this host shared memory; they take it by themselves.
+        shared_memory: Read observations from memory that clients on this host share; they offer
+            it by themselves.
         front_ends: Processes that read and write gRPC for this one; worth it where a GPU outruns
             one Python process.
         metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
@@ -46,7 +54,7 @@ class Listening:
     host: str = "127.0.0.1"
     port: int = 50051
     unix_socket: str | None = None
-    same_host: bool = True
+    shared_memory: bool = True
     front_ends: int = 0
     metrics_port: int | None = 9101
     metrics_host: str = "127.0.0.1"
@@ -59,14 +67,14 @@ class Computing:
     Attributes:
         backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
         dtype: float32, or bfloat16 (jax only; for GPUs).
-        max_batch_rows: Most states in one request.
+        max_batch_rows: Most states in one batch, and in one request; clients cut larger ones.
         max_queue_rows: Most states waiting; beyond it requests are refused.
         max_queue_mib: Most memory of waiting states, in MiB; beyond it requests are refused.
     """
 
     backend: str = "auto"
     dtype: str = "float32"
-    max_batch_rows: int = 512
+    max_batch_rows: int = DEFAULT_MAX_BATCH_ROWS
     max_queue_rows: int = 4096
     max_queue_mib: int = 256
 
@@ -144,7 +152,7 @@ def serve(
                 "metrics_host": bare_host(listening.metrics_host),
             },
             batching=BatchingConfig(
-                max_batch_rows=computing.max_batch_rows,
+                buckets=buckets_up_to(computing.max_batch_rows),
                 max_queue_rows=computing.max_queue_rows,
                 max_queue_bytes=computing.max_queue_mib * 2**20,
                 stream_credit_rows=max(1024, computing.max_batch_rows),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from rrl_client import (
     ClientSecurity,
     Priority,
+    TeacherAnswer,
     TeacherClient,
     TeacherDescription,
     TeacherError,
     TeacherRejected,
     TeacherUnavailable,
 )
-from rrl_client.blocking import TeacherFuture
 from services.shared.errors import UserError
 
 _RETRY_SECONDS = 1.0
@@ -95,7 +96,7 @@ class PatientTeacher:
         """
         return PatientAnswer(self, observations)
 
-    def send(self, observations: NDArray[np.uint8]) -> TeacherFuture:
+    def send(self, observations: NDArray[np.uint8]) -> Future[TeacherAnswer]:
         """One attempt.
 
         Raises:
@@ -106,7 +107,7 @@ class PatientTeacher:
         except TeacherRejected as error:
             raise UserError(f"the teacher refuses the recorded states: {error}") from error
 
-    def take(self, future: TeacherFuture) -> NDArray[np.float32] | None:
+    def take(self, future: Future[TeacherAnswer]) -> NDArray[np.float32] | None:
         """An attempt's answer, float32 [B, A]; None when there was none and it is to be repeated.
 
         Raises:

@@ -9,7 +9,8 @@ from collections import Counter
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from services.shared.security.server import SecurityConfig
 
-DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+DEFAULT_MAX_BATCH_ROWS = 128
+DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, DEFAULT_MAX_BATCH_ROWS)
 """Compiled batch sizes. Eight programs take a few seconds to compile; with powers of two the
 waste of any number of rows stays small, whatever the device."""
 
@@ -24,17 +25,16 @@ class BatchingConfig:
     """How queued rows become batches.
 
     Attributes:
-        buckets: Batch sizes in rows that are compiled, ascending; a batch is padded to one.
-        max_batch_rows: Most rows in one request; a larger one is refused.
+        buckets: Batch sizes in rows that are compiled, ascending; a batch is padded to one. A
+            request has at most as many rows as the largest.
         max_queue_rows: Most rows waiting at once; beyond it requests are refused. 4,096 Atari
             states are 116 MB and about two seconds of work for two CPU cores.
         max_queue_bytes: Most bytes of observations waiting at once.
         longest_wait_seconds: Deadline of requests whose caller set none or a later one.
-        stream_credit_rows: Rows one stream may have under way; at least `max_batch_rows`.
+        stream_credit_rows: Rows one stream may have under way.
     """
 
     buckets: tuple[int, ...] = DEFAULT_BUCKETS
-    max_batch_rows: int = 512
     max_queue_rows: int = 4096
     max_queue_bytes: int = 256 * 2**20
     longest_wait_seconds: float = 60.0
@@ -48,23 +48,23 @@ class BatchingConfig:
             or sorted(set(self.buckets)) != [*self.buckets]
         ):
             raise ValueError(f"buckets are {self.buckets}; give ascending sizes from 1 on")
-        if not 1 <= self.max_batch_rows <= self.max_queue_rows:
-            raise ValueError(
-                f"max_batch_rows is {self.max_batch_rows} and max_queue_rows "
-                f"{self.max_queue_rows}; need 1 <= max_batch_rows <= max_queue_rows, or the "
-                "largest request could never be taken"
-            )
-        if self.stream_credit_rows < self.max_batch_rows:
-            raise ValueError(
-                f"stream_credit_rows is {self.stream_credit_rows}; give at least max_batch_rows "
-                f"({self.max_batch_rows}), or the largest request could never be sent"
-            )
+        for name in ("max_queue_rows", "stream_credit_rows"):
+            if getattr(self, name) < self.max_batch_rows:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)} and the largest batch {self.max_batch_rows} "
+                    "rows; give at least as many, or the largest request could never be taken"
+                )
         if self.max_queue_bytes < 1:
             raise ValueError(f"max_queue_bytes is {self.max_queue_bytes}; it must be above 0")
         if not self.longest_wait_seconds > 0:
             raise ValueError(
                 f"longest_wait_seconds is {self.longest_wait_seconds}; it must be above 0"
             )
+
+    @property
+    def max_batch_rows(self) -> int:
+        """Most rows in one request: those of the largest batch."""
+        return self.buckets[-1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class TeacherConfig:
         host: Address to listen on; loopback unless other machines are to ask.
         port: TCP port of the service; 0 takes a free one.
         unix_socket: Path of a Unix socket that also serves gRPC; None for none.
-        same_host: Whether clients on this host are offered shared memory.
+        shared_memory: Whether observations may lie in memory that clients on this host share.
         front_ends: Processes that read and write gRPC for this one; 0 does it here. Worth it where
             the device outruns one Python process.
         metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
@@ -130,7 +130,7 @@ class TeacherConfig:
     host: str = "127.0.0.1"
     port: int = 50051
     unix_socket: str | None = None
-    same_host: bool = True
+    shared_memory: bool = True
     front_ends: int = 0
     metrics_port: int | None = 9101
     metrics_host: str | None = None
@@ -158,8 +158,6 @@ class TeacherConfig:
             raise ValueError(f"dtype is {self.dtype!r}; known are {', '.join(DTYPES)}")
         if not 0 <= self.front_ends <= 64:
             raise ValueError(f"front_ends is {self.front_ends}; give 0 to 64")
-        if self.front_ends and not self.same_host:
-            raise ValueError("front ends reach the device by the same-host path; leave it on")
         if self.front_ends > 1 and self.unix_socket is not None:
             raise ValueError("a Unix socket cannot be shared; give at most one front end with it")
         if self.kept_versions < 1:
@@ -183,6 +181,18 @@ class TeacherConfig:
     def unix_addresses(self) -> tuple[str, ...]:
         """Address of the Unix socket that serves gRPC, if there is one."""
         return () if self.unix_socket is None else (f"unix:{self.unix_socket}",)
+
+
+def buckets_up_to(max_batch_rows: int) -> tuple[int, ...]:
+    """Batch sizes for batches of at most so many rows: powers of two, and the largest itself.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if max_batch_rows < 1:
+        raise ValueError(f"max_batch_rows is {max_batch_rows}; give at least 1")
+    powers = (2**exponent for exponent in range(max_batch_rows.bit_length()))
+    return tuple(sorted({*powers, max_batch_rows}))
 
 
 def one_model(

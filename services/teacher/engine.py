@@ -16,10 +16,9 @@ import threading
 from collections.abc import Sequence
 
 from rrl_client import TeacherDescription
-from rrl_client.codec import SameHostAddress
 from rrl_client.requests import Refusal, RefusalCode
 from services.shared.errors import quoted
-from services.teacher.batching.batcher import Batcher, Channel
+from services.teacher.batching.batcher import Batcher, ModelQueue
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig
@@ -33,11 +32,11 @@ _RETIRE_SECONDS = 60.0
 @dataclasses.dataclass(frozen=True)
 class _Version:
     description: TeacherDescription
-    channel: Channel
+    channel: ModelQueue
     plan: BucketPlan
 
-    def offering(self, same_host: SameHostAddress | None) -> _Version:
-        description = dataclasses.replace(self.description, same_host=same_host)
+    def shown_on(self, host_id: str) -> _Version:
+        description = dataclasses.replace(self.description, host_id=host_id)
         return dataclasses.replace(self, description=description)
 
     def is_called(self, version: str) -> bool:
@@ -81,7 +80,7 @@ class LocalEngine:
         self._first = ""
         self._refusing: str | None = "warming up"
         self._changing = threading.Lock()
-        self._same_host: SameHostAddress | None = None
+        self._host_id = ""
         metrics.versions = self._version_lines
         metrics.queue_rows = self._queue_rows
         metrics.queue_bytes = lambda: self._batcher.queued_bytes
@@ -100,7 +99,7 @@ class LocalEngine:
         with self._changing:
             versions = self._models.get(model, ())
             number = versions[-1].description.model_version + 1 if versions else 1
-            channel = Channel(policy, plan, self._metrics.model(model), version=number)
+            channel = ModelQueue(policy, plan, self._metrics.model(model), version=number)
             description = self._describe_policy(model, number, policy)
             self._batcher.add(channel)
             self._first = self._first or model
@@ -123,16 +122,16 @@ class LocalEngine:
         version = self._find(model, "")
         return version.description, version.plan
 
-    def open(self, same_host: SameHostAddress | None = None) -> None:
+    def open(self, host_id: str = "") -> None:
         """Answer from now on.
 
         Args:
-            same_host: Where clients on the same host are sent; None where there is no such path.
+            host_id: Where clients may share memory with this process; empty for nowhere.
         """
         with self._changing:
-            self._same_host = same_host
+            self._host_id = host_id
             self._models = {
-                model: tuple(version.offering(same_host) for version in versions)
+                model: tuple(version.shown_on(host_id) for version in versions)
                 for model, versions in self._models.items()
             }
         self._refusing = None
@@ -229,7 +228,7 @@ class LocalEngine:
             model_version=number,
             backend=policy.backend,
             max_message_bytes=self._max_message_bytes,
-            same_host=self._same_host,
+            host_id=self._host_id,
             output=info.output,
             temperature=info.temperature,
         )

@@ -59,7 +59,7 @@ SECONDS_BOUNDS = (
 ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-class Tally:
+class HistogramCounts:
     """A histogram of plain numbers; the owner holds the lock."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -100,7 +100,7 @@ class VersionLine:
     game: str
 
 
-class ModelTallies:
+class ModelStats:
     """What is counted of one model; every method may be called from any thread."""
 
     def __init__(self) -> None:
@@ -108,10 +108,10 @@ class ModelTallies:
         self.ended = {(priority, code): 0 for priority in Priority for code in CODES}
         self.rejections = {(priority, reason): 0 for priority in Priority for reason in REJECTIONS}
         self.rows = dict.fromkeys(Priority, 0)
-        self.wait = {priority: Tally(SECONDS_BOUNDS) for priority in Priority}
-        self.latency = {priority: Tally(SECONDS_BOUNDS) for priority in Priority}
-        self.batch_rows = Tally(ROW_BOUNDS)
-        self.forward = Tally(SECONDS_BOUNDS)
+        self.wait = {priority: HistogramCounts(SECONDS_BOUNDS) for priority in Priority}
+        self.latency = {priority: HistogramCounts(SECONDS_BOUNDS) for priority in Priority}
+        self.batch_rows = HistogramCounts(ROW_BOUNDS)
+        self.forward = HistogramCounts(SECONDS_BOUNDS)
         self.padding_rows = 0
 
     def refused(self, priority: Priority, code: RefusalCode, reason: str | None = None) -> None:
@@ -122,7 +122,7 @@ class ModelTallies:
                 self.rejections[priority, reason] += 1
 
     def taken(self, queries: Iterable[Query], now: float) -> None:
-        """Count the waits of queries whose first rows are on their way to the device."""
+        """Count the waits of queries that are on their way to the device."""
         with self._lock:
             for query in queries:
                 self.wait[query.priority].observe(now - query.queued_at)
@@ -134,7 +134,7 @@ class ModelTallies:
                 self.latency[query.priority].observe(now - query.queued_at)
                 if query.refusal is None:
                     self.ended[query.priority, "OK"] += 1
-                    self.rows[query.priority] += len(query.observations)
+                    self.rows[query.priority] += query.rows
                 else:
                     self.ended[query.priority, query.refusal.code.name] += 1
 
@@ -152,7 +152,7 @@ class TeacherMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register on `registry`, which must hold no other teacher's metrics."""
         self._started = time.time()
-        self._models: dict[str, ModelTallies] = {}
+        self._models: dict[str, ModelStats] = {}
         self._reloads: Counter[tuple[str, str]] = Counter()
         self._streams = 0
         self._lock = threading.Lock()
@@ -163,16 +163,16 @@ class TeacherMetrics(Collector):
         """Asked for the rows that wait, by model and priority."""
         self.queue_bytes: Callable[[], int] = int
         """Asked for the bytes that wait."""
-        self.same_host_clients: Callable[[], int] = int
-        """Asked for the clients on the same-host path."""
+        self.memories: Callable[[], int] = int
+        """Asked for the streams whose clients share memory."""
         self.compilations: Callable[[], int] = int
         """Asked for the compilations since readiness."""
         registry.register(self)
 
-    def model(self, name: str) -> ModelTallies:
+    def model(self, name: str) -> ModelStats:
         """The counts of a model, new ones at the first time."""
         with self._lock:
-            return self._models.setdefault(name, ModelTallies())
+            return self._models.setdefault(name, ModelStats())
 
     def reloaded(self, model: str, result: str) -> None:
         """Count a reload, with one of `RELOADS`."""
@@ -199,7 +199,7 @@ class TeacherMetrics(Collector):
         compiled.add_metric((), self.compilations())
         yield compiled
         yield self._info()
-        yield self._connections_now()
+        yield self._streams_now()
         yield self._reloads_so_far()
         with self._lock:
             models = dict(self._models)
@@ -215,12 +215,15 @@ class TeacherMetrics(Collector):
             family.add_metric(values, 1)
         return family
 
-    def _connections_now(self) -> Metric:
+    def _streams_now(self) -> Metric:
         family = GaugeMetricFamily(
-            "rrl_teacher_connections", "Streams and same-host clients.", labels=("transport",)
+            "rrl_teacher_streams",
+            "Streams by where their observations are.",
+            labels=("observations",),
         )
-        family.add_metric(("stream",), self._streams)
-        family.add_metric(("same_host",), self.same_host_clients())
+        in_memory = self.memories()
+        family.add_metric(("messages",), self._streams - in_memory)
+        family.add_metric(("shared_memory",), in_memory)
         return family
 
     def _reloads_so_far(self) -> Metric:
@@ -249,7 +252,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _of_models(models: dict[str, ModelTallies]) -> Iterator[Metric]:
+def _of_models(models: dict[str, ModelStats]) -> Iterator[Metric]:
     rows = HistogramMetricFamily(
         "rrl_teacher_batch_rows", "Real rows in one batch on the device.", labels=("model",)
     )
@@ -261,14 +264,14 @@ def _of_models(models: dict[str, ModelTallies]) -> Iterator[Metric]:
     padding = CounterMetricFamily(
         "rrl_teacher_padding_rows", "Padding rows computed.", labels=("model",)
     )
-    for name, tallies in models.items():
-        tallies.batch_rows.add_to(rows, (name,))
-        tallies.forward.add_to(forward, (name,))
-        padding.add_metric((name,), tallies.padding_rows)
+    for name, stats in models.items():
+        stats.batch_rows.add_to(rows, (name,))
+        stats.forward.add_to(forward, (name,))
+        padding.add_metric((name,), stats.padding_rows)
     yield from (rows, forward, padding)
 
 
-def _of_priorities(models: dict[str, ModelTallies]) -> Iterator[Metric]:
+def _of_priorities(models: dict[str, ModelStats]) -> Iterator[Metric]:
     labels = ("model", "priority")
     queries = CounterMetricFamily(
         "rrl_teacher_queries", "Queries by how they ended.", labels=(*labels, "code")
@@ -289,16 +292,16 @@ def _of_priorities(models: dict[str, ModelTallies]) -> Iterator[Metric]:
     latency = HistogramMetricFamily(
         "rrl_teacher_latency_seconds", "Seconds from a query's arrival to its end.", labels=labels
     )
-    for name, tallies in models.items():
+    for name, stats in models.items():
         for priority in Priority:
             at = (name, priority.name.lower())
             for code in CODES:
-                queries.add_metric((*at, code), tallies.ended[priority, code])
+                queries.add_metric((*at, code), stats.ended[priority, code])
             for reason in REJECTIONS:
-                rejected.add_metric((*at, reason), tallies.rejections[priority, reason])
-            rows.add_metric(at, tallies.rows[priority])
-            expired.add_metric(at, tallies.ended[priority, "DEADLINE_EXCEEDED"])
-            cancelled.add_metric(at, tallies.ended[priority, "CANCELLED"])
-            tallies.wait[priority].add_to(wait, at)
-            tallies.latency[priority].add_to(latency, at)
+                rejected.add_metric((*at, reason), stats.rejections[priority, reason])
+            rows.add_metric(at, stats.rows[priority])
+            expired.add_metric(at, stats.ended[priority, "DEADLINE_EXCEEDED"])
+            cancelled.add_metric(at, stats.ended[priority, "CANCELLED"])
+            stats.wait[priority].add_to(wait, at)
+            stats.latency[priority].add_to(latency, at)
     yield from (queries, rejected, rows, expired, cancelled, wait, latency)

@@ -1,7 +1,6 @@
 """The teacher service as a process-independent object: build, start, wait, stop.
 
     policies ──▶ engine ──┬── gRPC (TCP, Unix socket): rrl.teacher.v1.Teacher, health, reflection
-                          ├── same-host path: shared memory and a Unix socket
                           └── HTTP: Prometheus metrics
 
 Life: `start` binds the port and returns; health says NOT_SERVING while every batch size is compiled
@@ -26,8 +25,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from rrl_client import TeacherDescription
 from rrl_client.addresses import format_address
-from rrl_client.codec import SameHostAddress
 from rrl_client.loop_thread import LoopThread
+from rrl_client.shared_memory import host_id
 from services.shared.addresses import check_port_is_free
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
@@ -42,7 +41,6 @@ from services.teacher.metrics import TeacherMetrics
 from services.teacher.policy import Policy, load_policy, warm_up
 from services.teacher.reloading import Reloader
 from services.teacher.rpc.grpc_server import SERVICE_NAME, GrpcServer
-from services.teacher.same_host.listener import SameHostConfig, SameHostListener, available
 
 __all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
 
@@ -101,7 +99,6 @@ class TeacherServer:
         )
         self._port = 0
         self._front_ends: FrontEndDoor | None = None
-        self._same_host: SameHostListener | None = None
         self._reloader: Reloader | None = None
         self._warm_up_thread = threading.Thread(
             target=self._warm_up, name="teacher-warm-up", daemon=True
@@ -240,8 +237,6 @@ class TeacherServer:
             self._grpc.stop(grace_seconds)
             self._engine.close(max(end - time.monotonic(), 0.0))
             self._loop.close()
-            if self._same_host is not None:
-                self._same_host.close()
             if self._metrics_server is not None:
                 self._metrics_server.close()
             self._stopped.set()
@@ -279,26 +274,10 @@ class TeacherServer:
             if not self._ready.cancelled():
                 self._ready.set_result(None)
 
-    def _offer_shared_memory(self) -> SameHostAddress | None:
-        """Where clients on this machine may ask by shared memory; None where that cannot be had."""
-        try:
-            listener = SameHostListener(self._engine, _same_host_config(self._config))
-        except (UserError, OSError) as error:
-            _LOG.warning("no shared memory for clients on this machine, they use gRPC: %s", error)
-            return None
-        self._same_host = listener
-        self._metrics.same_host_clients = lambda: listener.connections
-        return SameHostAddress(
-            socket_path=listener.socket_path, host_id=listener.host_id, ticket=listener.ticket
-        )
-
     def _begin_serving(self) -> None:
-        address = None
-        if self._config.same_host and available():
-            address = self._offer_shared_memory()
         before = compilations()
         self._metrics.compilations = lambda: compilations() - before
-        self._engine.open(address)
+        self._engine.open(host_id() if self._config.shared_memory else "")
         self._grpc.set_serving(True)
         if self._front_ends is not None:
             self._front_ends.open(self._max_message_bytes)
@@ -356,16 +335,6 @@ def _warmed_up(name: str, policy: Policy, buckets: Iterable[int]) -> dict[int, f
             f"({type(error).__name__}: {reason}); rrl teacher serve --max-batch-rows takes smaller "
             "ones"
         ) from error
-
-
-def _same_host_config(config: TeacherConfig) -> SameHostConfig:
-    batching = config.batching
-    # A front end is one client with the queries of many.
-    rows = batching.max_queue_rows if config.front_ends else batching.max_batch_rows
-    return SameHostConfig(
-        rows_per_connection=max(rows, SameHostConfig.rows_per_connection),
-        longest_timeout_seconds=batching.longest_wait_seconds,
-    )
 
 
 def _check_doors(config: TeacherConfig) -> None:

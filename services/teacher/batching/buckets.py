@@ -8,6 +8,7 @@ wait longer. The times measured at warm-up decide.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 
 import numpy as np
@@ -40,6 +41,7 @@ class BucketPlan:
         if not min(seconds_by_bucket.values()) > 0:
             raise ValueError(f"times are {dict(seconds_by_bucket)}; all must be above 0 s")
         worth = _sizes_worth_having(seconds_by_bucket)
+        self._sizes = sorted(seconds_by_bucket)
         self._largest = max(worth)
         self._any_batch_size = any_batch_size
         self._next, cost = _cheapest_first_buckets(worth, self._largest)
@@ -51,8 +53,13 @@ class BucketPlan:
 
     @property
     def largest(self) -> int:
-        """The largest batch size that is ever run, in rows."""
+        """The largest batch size that is worth running, in rows."""
         return self._largest
+
+    @property
+    def capacity(self) -> int:
+        """The largest batch size there is, in rows: that of the largest query."""
+        return self._sizes[-1]
 
     def next_bucket(self, waiting_rows: int) -> int:
         """The batch size to run now when `waiting_rows` (>= 1) wait.
@@ -61,6 +68,16 @@ class BucketPlan:
         """
         rows = min(waiting_rows, self._largest)
         return rows if self._any_batch_size else self._next[rows]
+
+    def holding(self, rows: int) -> int:
+        """The batch size to run for queries of `rows` (>= 1) rows in all, which stay together.
+
+        Raises:
+            ValueError: None holds so many.
+        """
+        if rows > self.capacity:
+            raise ValueError(f"{rows} rows in one batch; the largest has {self.capacity}")
+        return rows if self._any_batch_size else self._sizes[bisect.bisect_left(self._sizes, rows)]
 
     def seconds(self, rows: int) -> float:
         """Seconds to run `rows` (>= 0) rows in the planned way, as measured at warm-up."""

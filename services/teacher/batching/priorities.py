@@ -1,16 +1,15 @@
-"""Which queries come next: priorities with shares, and turns within a priority.
+"""Which queries come next: priorities with shares, and turns of the clients within a priority.
 
 Priorities share the device by weighted fair queueing, counted in rows: one that asks for less than
 its share finds the device free for it after the batch under way, one that asks for more gets its
-share at least, and none starves. Within a priority queries take turns of a few rows each, so that a
-large one holds up a small one by one turn, not by all its rows.
+share at least, and none starves. Within a priority clients take turns of one query each, so that
+a client with many queries holds up another by one query, not by all of them.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from rrl_client import Priority
 from services.teacher.batching.query import Query
@@ -22,24 +21,10 @@ PRIORITY_ROOM = {Priority.ACTING: 1.0, Priority.LABELLING: 0.75, Priority.EVALUA
 """Share of the queue up to which a priority is taken in: a flood of what can wait leaves room."""
 
 ROWS_PER_TURN = 32
-"""Rows a query may take before the next query of its priority has its turn."""
+"""Rows by which the shares are compared; smaller turns alternate more often."""
 
 _PRIORITIES = tuple(Priority)
 _TURN = [ROWS_PER_TURN / PRIORITY_SHARES[priority] for priority in Priority]
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """Some rows of one query, for one batch."""
-
-    query: Query
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.stop - self.start
 
 
 class FairShares:
@@ -79,82 +64,83 @@ class PriorityQueues:
     """The queries that wait for one policy, by priority."""
 
     def __init__(self) -> None:
-        self._queues = tuple(collections.deque[Query]() for _ in Priority)
+        # By client, the one whose turn it is first.
+        self._clients = tuple(
+            collections.OrderedDict[Hashable, collections.deque[Query]]() for _ in Priority
+        )
         self.rows = [0] * len(Priority)
         """Rows that wait, by priority."""
 
-    def __len__(self) -> int:
-        """Number of queries with rows that wait."""
-        return sum(map(len, self._queues))
+    def __iter__(self) -> Iterator[Query]:
+        """All queries that wait, in no order."""
+        for clients in self._clients:
+            for queue in clients.values():
+                yield from queue
 
     def add(self, query: Query) -> None:
-        """Queue a query behind the others of its priority."""
-        self._queues[query.priority].append(query)
-        self.rows[query.priority] += query.rows_left
+        """Queue a query behind the others of its client."""
+        clients = self._clients[query.priority]
+        clients.setdefault(query.client, collections.deque()).append(query)
+        self.rows[query.priority] += query.rows
 
-    def oldest_since(self, priority: Priority) -> float:
-        """When the query at the priority's head was queued; infinite for an empty priority."""
-        queue = self._queues[priority]
-        return queue[0].queued_at if queue else float("inf")
+    def head(self, priority: Priority) -> Query | None:
+        """The query of a priority that is taken next; None where none waits."""
+        queue = next(iter(self._clients[priority].values()), None)
+        return None if queue is None else queue[0]
 
-    def turns(self, priority: Priority) -> int:
-        """Rows that come before a new query of this priority: one turn of each that waits."""
-        return min(self.rows[priority], ROWS_PER_TURN * len(self._queues[priority]))
+    def rows_before(self, query: Query) -> int:
+        """Rows that come before a new query of its priority: its client's, and a turn of others."""
+        return sum(
+            sum(other.rows for other in queue) if client == query.client else queue[0].rows
+            for client, queue in self._clients[query.priority].items()
+        )
 
-    def take(self, priority: Priority, room: int, is_dead: Callable[[Query], bool]) -> _Taken:
-        """Take up to `room` rows of a priority, in turns.
+    def take(
+        self, priority: Priority, room: int, is_dead: Callable[[Query], bool]
+    ) -> tuple[list[Query], list[Query]]:
+        """Take queries of a priority out, whole and in turns, as long as the next one fits.
 
         Args:
-            priority: Whose rows.
+            priority: Whose.
             room: Most rows.
             is_dead: Whether a query is to be dropped instead.
 
         Returns:
-            The pieces, at most one per query, and the queries dropped on the way.
+            The queries taken, and those dropped on the way.
         """
-        queue = self._queues[priority]
-        taken: dict[int, Piece] = {}
+        clients = self._clients[priority]
+        taken: list[Query] = []
         dead: list[Query] = []
-        while room and queue:
+        while clients:
+            client, queue = next(iter(clients.items()))
+            dies = is_dead(queue[0])
+            if not dies and queue[0].rows > room:
+                break
             query = queue.popleft()
-            if is_dead(query):
-                self.rows[priority] -= query.rows_left
-                dead.append(query)
-                continue
-            start = query.taken
-            query.taken += min(room, ROWS_PER_TURN, query.rows_left)
-            room -= query.taken - start
-            self.rows[priority] -= query.taken - start
-            earlier = taken.get(id(query))
-            taken[id(query)] = Piece(query, earlier.start if earlier else start, query.taken)
-            if query.rows_left:
-                queue.append(query)
-        return _Taken(list(taken.values()), dead)
+            self.rows[priority] -= query.rows
+            (dead if dies else taken).append(query)
+            if not dies:
+                room -= query.rows
+                clients.move_to_end(client)
+            if not queue:
+                del clients[client]
+        return taken, dead
 
     def drop(self, is_dead: Callable[[Query], bool]) -> list[Query]:
         """Take out, and return, all dead queries."""
         dead: list[Query] = []
-        for priority, queue in zip(Priority, self._queues, strict=True):
-            found: list[Query] = []
-            alive: list[Query] = []
-            for query in queue:
-                # Asked once: one that is cancelled meanwhile must end up on one of the two sides.
-                (found if is_dead(query) else alive).append(query)
-            if found:
-                queue.clear()
-                queue.extend(alive)
-                self.rows[priority] -= sum(query.rows_left for query in found)
+        for priority, clients in zip(Priority, self._clients, strict=True):
+            for client, queue in list(clients.items()):
+                # Asked once: one that is cancelled in between must end up on one of the two sides.
+                asked = [(query, is_dead(query)) for query in queue]
+                found = [query for query, dies in asked if dies]
+                if not found:
+                    continue
                 dead += found
+                self.rows[priority] -= sum(query.rows for query in found)
+                alive = [query for query, dies in asked if not dies]
+                if alive:
+                    clients[client] = collections.deque(alive)
+                else:
+                    del clients[client]
         return dead
-
-    def earliest_deadline(self) -> float:
-        """The first deadline among those that wait; infinite when nothing does."""
-        return min(
-            (query.deadline for queue in self._queues for query in queue), default=float("inf")
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Taken:
-    pieces: list[Piece]
-    dead: list[Query]

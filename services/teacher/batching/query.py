@@ -4,13 +4,13 @@
         ▲                    │ Refusal: raised at once     │
         └── Sink.settled ◀───┴── values or a Refusal ──────┘
 
-A front end (unary RPC, stream, same-host socket) makes the query, owns its memory and is told once,
-through its sink, that it is settled. Nothing here knows gRPC.
+A front end (unary RPC, stream) makes the query, owns its memory, and hears once, through its sink,
+that it is settled. Nothing here knows gRPC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,39 +33,39 @@ class Sink(Protocol):
 
 
 class Query:
-    """Rows to evaluate, and afterwards their values.
+    """Rows to evaluate, and afterwards their values; computed in one batch, whole.
 
     Attributes:
-        observations: [B, *observation_shape], B >= 1; must not change until settled.
-        values: float32 [B, A], C-contiguous, filled by the device thread before it is settled.
+        observations: [B, *observation_shape], 1 <= B <= the largest batch; must not change until
+            settled.
         deadline: When the answer becomes worthless, in seconds of `time.monotonic`.
         priority: What it is for.
-        sink: Who is told.
-        mark: The front end's own, e.g. a tag; untouched here.
+        client: Whose it is: clients of one priority take turns.
+        sink: Is called when it is settled.
+        user_data: The front end's own, e.g. a tag; untouched here.
+        values: float32 [B, A], C-contiguous; set by the device thread before it is settled.
         refusal: Set when settled without values.
         version: Number of the model's version that answered.
         parameters_hash: Hash of the parameters that answered.
-        cancelled: Set by the front end when nobody wants the answer any more: rows not yet begun
-            are not computed. A cancelled query is settled too (CANCELLED).
-        batches: Batches under way that hold rows of it; the batcher's.
-        taken: Rows computed or being computed; the batcher's.
+        cancelled: Set by the front end when the answer is not wanted any more: a query that still
+            waits is not computed. A cancelled query is settled too (CANCELLED).
         queued_at: `time.monotonic` at submission; the batcher's.
-        tallies: What it is counted in; the batcher's.
+        stats: What it is counted in; the batcher's.
     """
 
     __slots__ = (
-        "batches",
         "cancelled",
+        "client",
         "deadline",
-        "priority",
-        "mark",
         "observations",
         "parameters_hash",
+        "priority",
         "queued_at",
         "refusal",
+        "rows",
         "sink",
-        "taken",
-        "tallies",
+        "stats",
+        "user_data",
         "values",
         "version",
     )
@@ -73,32 +73,27 @@ class Query:
     def __init__(
         self,
         observations: NDArray[Any],
-        values: NDArray[np.float32],
         *,
         deadline: float,
         priority: Priority,
+        client: Hashable,
         sink: Sink,
-        mark: Any = None,
+        user_data: Any = None,
     ) -> None:
         self.observations = observations
-        self.values = values
+        self.rows = len(observations)
         self.deadline = deadline
         self.priority = priority
+        self.client = client
         self.sink = sink
-        self.mark = mark
+        self.user_data = user_data
+        self.values: NDArray[np.float32] | None = None
         self.refusal: Refusal | None = None
         self.version = 0
         self.parameters_hash = ""
         self.cancelled = False
-        self.batches = 0
-        self.taken = 0
         self.queued_at = 0.0
-        self.tallies: Any = None
-
-    @property
-    def rows_left(self) -> int:
-        """Rows not yet begun."""
-        return len(self.observations) - self.taken
+        self.stats: Any = None
 
 
 class Engine(Protocol):

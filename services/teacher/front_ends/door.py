@@ -8,8 +8,8 @@ from rrl_client.addresses import format_address
 from services.shared.errors import UserError
 from services.teacher.config import TeacherConfig
 from services.teacher.front_ends.process import FrontEndTask
+from services.teacher.front_ends.socket_directory import SocketDirectory
 from services.teacher.front_ends.supervisor import FrontEnds
-from services.teacher.same_host.socket_directory import SocketDirectory
 
 _START_SECONDS = 60.0
 

@@ -18,12 +18,18 @@ from services.shared.security.server import SecurityConfig, server_credentials
 from services.teacher.config import TeacherConfig
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.handlers import teacher_handlers
+from services.teacher.rpc.offered_memory import OfferedMemory
 from services.teacher.rpc.servicer import ListedEngine, TeacherServicer
 
 SERVICE_NAME = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
 
 READING_BYTES = 256 * 2**20
 """Bound on calls that are being read, and the same for health."""
+
+SHARED_BYTES = 256 * 2**20
+SHARED_BYTES_IN_ALL = 4 * 2**30
+"""Most memory of one client, and of all together, that is mapped: address space, and pages once
+their client writes to them."""
 
 _CLOSING_SECONDS = 0.5
 _REQUEST_SECONDS = 10.0
@@ -63,6 +69,10 @@ class GrpcServer:
         self._server: grpc.aio.Server
         self._servicer: TeacherServicer
         self._health = Health([*self._names, ANSWERING])
+        self._memories = OfferedMemory(
+            SHARED_BYTES if config.shared_memory else 0, SHARED_BYTES_IN_ALL
+        )
+        metrics.memories = lambda: self._memories.count
 
     def start(
         self, addresses: Sequence[str], security: SecurityConfig, *, share_port: bool = False
@@ -121,6 +131,7 @@ class GrpcServer:
         self._servicer = TeacherServicer(
             self._engine,
             self._metrics,
+            memories=self._memories,
             longest_wait_seconds=batching.longest_wait_seconds,
             stream_credit_rows=batching.stream_credit_rows,
             connection_age_seconds=self._config.connection_age_seconds,

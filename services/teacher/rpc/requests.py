@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl_client import Priority, codec
 from rrl_client.requests import Refusal, RefusalCode
@@ -31,14 +33,22 @@ class RequestReader:
         self._longest_wait_seconds = longest_wait_seconds
 
     def read(
-        self, request: teacher_pb2.EvaluateRequest, seconds_left: float | None, sink: Sink
+        self,
+        request: teacher_pb2.EvaluateRequest,
+        seconds_left: float | None,
+        sink: Sink,
+        *,
+        client: Hashable,
+        memory: NDArray[np.uint8] | None = None,
     ) -> Query:
         """The query of a request; not submitted yet.
 
         Args:
             request: As it came.
             seconds_left: Until the caller's deadline; None when it set none.
-            sink: Who is told when it is settled.
+            sink: Is called when it is settled.
+            client: Whose turn it is, see `Query`.
+            memory: What the caller shares, uint8 [bytes]; None for nothing.
 
         Raises:
             Refusal: The model is unknown, the service does not serve, or the request does not fit.
@@ -48,15 +58,15 @@ class RequestReader:
         description = self._engine.describe(request.model, request.version)
         try:
             priority = codec.decode_priority(request)
-            observations = codec.decode_observations(request, description)
+            observations = codec.decode_observations(request, description, memory)
         except codec.InvalidRequest as error:
             self.refused(request, RefusalCode.INVALID_ARGUMENT, "invalid")
             raise Refusal(RefusalCode.INVALID_ARGUMENT, str(error)) from error
         return Query(
             observations,
-            np.empty((len(observations), description.num_actions), np.float32),
             deadline=time.monotonic() + wait,
             priority=priority,
+            client=client,
             sink=sink,
         )
 

@@ -19,6 +19,7 @@ from rrl_client.requests import Refusal
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.batching.query import Engine, Query
 from services.teacher.metrics import TeacherMetrics
+from services.teacher.rpc.offered_memory import OfferedMemory
 from services.teacher.rpc.requests import RequestReader
 from services.teacher.rpc.stream import Stream, StreamMisuse
 
@@ -39,20 +40,20 @@ class ListedEngine(Engine, Protocol):
 
 
 class LoopSink:
-    """Hands settled queries to the event loop; a query's mark is what takes it there."""
+    """Hands settled queries to the event loop; a query's `user_data` is what it calls there."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     def settled(self, queries: Sequence[Query]) -> None:
         """Wake the loop once for all of them."""
-        # A loop that is closed has nobody left who waits.
+        # After the end of the loop there is no caller left.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._deliver, queries)
 
     def _deliver(self, queries: Sequence[Query]) -> None:
         for query in queries:
-            query.mark(query)
+            query.user_data(query)
 
 
 class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
@@ -63,6 +64,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         engine: ListedEngine,
         metrics: TeacherMetrics,
         *,
+        memories: OfferedMemory,
         longest_wait_seconds: float,
         stream_credit_rows: int,
         connection_age_seconds: float | None,
@@ -72,12 +74,14 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         Args:
             engine: What answers; refuses by itself while it cannot.
             metrics: What streams and refused requests are counted in.
+            memories: Maps the memory that clients of this host offer.
             longest_wait_seconds: Deadline of requests without one or with a later one.
             stream_credit_rows: Rows one stream may have under way.
             connection_age_seconds: Age at which gRPC has a client connect anew; None for no end.
         """
         self._engine = engine
         self._metrics = metrics
+        self._memories = memories
         self._reader = RequestReader(engine, metrics, longest_wait_seconds)
         self._stream_credit_rows = stream_credit_rows
         self._connection_age_seconds = connection_age_seconds
@@ -123,10 +127,11 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         """Action values of a batch of observations."""
         self._in_flight += 1
         try:
-            query = self._reader.read(request, context.time_remaining(), self._sink)
+            query = self._reader.read(request, context.time_remaining(), self._sink, client=context)
             await self._settled(query, request)
             if query.refusal is not None:
                 raise query.refusal
+            assert query.values is not None, "settled queries have values or a refusal"
             return codec.encode_action_values(query.values, query.parameters_hash, query.version)
         except Refusal as refusal:
             await _abort(context, refusal)
@@ -137,7 +142,9 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         self, request_iterator: AsyncIterator[teacher_pb2.QueryFrame], context: Context
     ) -> None:
         """Many queries over one stream."""
-        stream = Stream(self._reader, self._engine, self._sink, self._stream_credit_rows)
+        stream = Stream(
+            self._reader, self._engine, self._sink, self._memories, self._stream_credit_rows
+        )
         if self._draining:
             stream.drain()
         end_of_age = self._drain_at_age(stream)
@@ -170,7 +177,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
             if not done.done():
                 done.set_result(None)
 
-        query.mark = settle
+        query.user_data = settle
         self._engine.submit(query, request.model, request.version)
         try:
             await done

@@ -11,11 +11,14 @@ import asyncio
 from typing import Any
 
 import grpc
+import numpy as np
+from numpy.typing import NDArray
 
 from rrl_client import codec
 from rrl_client.requests import Refusal, RefusalCode
 from rrl_client.v1 import teacher_pb2
 from services.teacher.batching.query import Engine, Query, Sink
+from services.teacher.rpc.offered_memory import OfferedMemory
 from services.teacher.rpc.requests import RequestReader
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -28,7 +31,7 @@ _MOST_FREE_QUERIES = 1024
 
 _MOST_QUERIES = 4096
 _MOST_CANCELLED = 65_536
-"""In one frame: reading more would hold up everybody else for longer than a tenth of a second."""
+"""In one frame: reading more would hold up all others for longer than a tenth of a second."""
 
 _MOST_CREDIT_ROWS = 2**32 - 1
 """What the field of a frame holds; only a client that lies about its rows comes near."""
@@ -41,18 +44,28 @@ class StreamMisuse(Exception):
 class Stream:
     """Queries under way on one stream; lives in one event loop."""
 
-    def __init__(self, reader: RequestReader, engine: Engine, sink: Sink, credit_rows: int) -> None:
+    def __init__(
+        self,
+        reader: RequestReader,
+        engine: Engine,
+        sink: Sink,
+        memories: OfferedMemory,
+        credit_rows: int,
+    ) -> None:
         """Begin without queries.
 
         Args:
             reader: Makes queries of requests.
             engine: What answers them.
-            sink: Hands settled queries to their mark in the event loop.
+            sink: Hands settled queries to their callback in the event loop.
+            memories: Maps the memory that the client offers.
             credit_rows: Rows that may be under way at once.
         """
         self._reader = reader
         self._engine = engine
         self._sink = sink
+        self._memories = memories
+        self._memory: NDArray[np.uint8] | None = None
         self._credit_rows = credit_rows
         self._under_way: dict[int, Query] = {}
         self._frame = teacher_pb2.AnswerFrame(credit_rows=credit_rows)
@@ -94,7 +107,12 @@ class Stream:
 
     async def _write(self, context: Context) -> None:
         frame = self._frame
-        if not (frame.answers or frame.credit_rows or frame.draining):
+        if not (
+            frame.answers
+            or frame.credit_rows
+            or frame.draining
+            or frame.HasField("memory_accepted")
+        ):
             return
         self._frame = teacher_pb2.AnswerFrame()
         await context.write(frame)
@@ -118,6 +136,10 @@ class Stream:
         if frame is None:
             raise StreamMisuse("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
         self._check_size(frame)
+        if frame.HasField("memory"):
+            self._memory = self._memories.map(frame.memory)
+            self._frame.memory_accepted = self._memory is not None
+            self._changed.set()
         for message in frame.queries:
             self._take(message)
         for tag in frame.cancelled_tags:
@@ -141,7 +163,13 @@ class Stream:
             raise StreamMisuse(f"tag {tag} is under way already; give each query its own")
         rows = request.batch_rows
         try:
-            query = self._reader.read(request, message.timeout_ms / 1000 or None, self._sink)
+            query = self._reader.read(
+                request,
+                message.timeout_ms / 1000 or None,
+                self._sink,
+                client=self,
+                memory=self._memory,
+            )
             if self._rows_out + rows > self._credit_rows:
                 self._reader.refused(request, RefusalCode.RESOURCE_EXHAUSTED, "credit")
                 raise Refusal(
@@ -150,7 +178,7 @@ class Stream:
                     "wait for credit",
                     retry_after_seconds=_CREDIT_RETRY_SECONDS,
                 )
-            query.mark = lambda settled: self._settled(tag, settled)
+            query.user_data = lambda settled: self._settled(tag, settled)
             self._engine.submit(query, request.model, request.version)
         except Refusal as refusal:
             self._add(teacher_pb2.Answer(tag=tag, failure=codec.encode_failure(refusal)))
@@ -162,14 +190,14 @@ class Stream:
     def _settled(self, tag: int, query: Query) -> None:
         del self._under_way[tag]
         answer = self._frame.answers.add(tag=tag)
-        if query.refusal is None:
+        if query.refusal is None and query.values is not None:
             codec.fill_action_values(
                 answer.response, query.values, query.parameters_hash, query.version
             )
-        else:
+        elif query.refusal is not None:
             answer.failure.CopyFrom(codec.encode_failure(query.refusal))
         self._changed.set()
-        self._give_back(len(query.observations))
+        self._give_back(query.rows)
 
     def _give_back(self, rows: int) -> int:
         """Put credit into the next frame; the rows that it has room for."""
