@@ -155,7 +155,7 @@ def _open_loop(service: Service, measured: Rounds, seconds: float) -> None:
             for fraction in FRACTIONS:
                 arrivals = Arrivals(
                     address=cell.load.address,
-                    transport=cell.load.transport,
+                    shared_memory=cell.load.shared_memory,
                     queries_per_second=fraction * capacity,
                 )
                 before = read_counts(service)

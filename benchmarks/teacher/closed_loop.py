@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.teacher.bare import BareForward, Speed
 from benchmarks.teacher.load import Clients, Load, Outcome, run_load
 from benchmarks.teacher.service import Counts, Service, read_counts
-from rrl_client.settings import Transport
 
 LOADS = tuple((clients, rows) for clients in (1, 8, 64) for rows in (1, 32))
 """Clients and states per query of the table's columns."""
@@ -65,16 +64,17 @@ Rounds = Mapping[Cell, Sequence[Measured]]
 
 def cells(service: Service) -> list[Cell]:
     """All cells: the table, the clients that share nothing, and the synchronous clients."""
-    reached: dict[str, tuple[str, Transport]] = {
-        "unary": (service.address, "unary"),
-        "stream": (service.address, "stream"),
-        "unix-stream": (service.unix_address, "stream"),
-        "same-host": (service.address, "same_host"),
+    reached = {
+        "stream": (service.address, False),
+        "unix-stream": (service.unix_address, False),
+        "same-host": (service.address, True),
     }
 
     def cell(name: str, clients: int, rows: int, kind: Clients = "asyncio") -> Cell:
-        address, transport = reached[name]
-        load = Load(address=address, transport=transport, clients=clients, rows=rows, kind=kind)
+        address, shared_memory = reached[name]
+        load = Load(
+            address=address, shared_memory=shared_memory, clients=clients, rows=rows, kind=kind
+        )
         return Cell(transport=name, load=load)
 
     table = [cell(name, *load) for name in reached for load in LOADS]

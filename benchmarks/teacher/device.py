@@ -32,7 +32,6 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
-from rrl_client.settings import Transport
 from services.teacher.backends.jax_policy import JaxPolicy
 
 OBSERVATION_SHAPE = (84, 84, 4)
@@ -40,7 +39,7 @@ BATCH_SIZES = (1, 8, 32, 64, 128, 256, 512, 1024)
 FRONT_ENDS = (0, 1, 2, 4)
 LOAD_PROCESSES = 4
 
-_TRANSPORTS: tuple[Transport, ...] = ("stream", "same_host")
+_TRANSPORTS = {"stream": False, "same_host": True}
 _CLIENTS_PER_PROCESS, _ROWS = 16, 32
 _NUM_ACTIONS = 18
 _CPU_BATCH_SIZES = (1, 8, 32)
@@ -123,8 +122,8 @@ def _served_rates(checkpoint: str, front_ends: int, seconds: float) -> dict[str,
         flags += ["--front-ends", str(front_ends)]
     found = {}
     with teacher_service(checkpoint, *flags) as service:
-        for transport in _TRANSPORTS:
-            rate, cpu = _served_rate(service, transport, seconds)
+        for transport, shared_memory in _TRANSPORTS.items():
+            rate, cpu = _served_rate(service, shared_memory, seconds)
             found[f"served {transport} front ends {front_ends}"] = round(rate, 1)
             print(
                 f"served over {transport:<9} with {front_ends} front ends: {rate:10.0f} states/s, "
@@ -133,10 +132,13 @@ def _served_rates(checkpoint: str, front_ends: int, seconds: float) -> dict[str,
     return found
 
 
-def _served_rate(service: Service, transport: Transport, seconds: float) -> tuple[float, float]:
+def _served_rate(service: Service, shared_memory: bool, seconds: float) -> tuple[float, float]:
     """States per second of several client processes together, and server CPU us per state."""
     load = Load(
-        address=service.address, transport=transport, clients=_CLIENTS_PER_PROCESS, rows=_ROWS
+        address=service.address,
+        shared_memory=shared_memory,
+        clients=_CLIENTS_PER_PROCESS,
+        rows=_ROWS,
     )
     with load_process(LOAD_PROCESSES) as processes:
         jobs = [

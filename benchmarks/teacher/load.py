@@ -10,25 +10,23 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import itertools
 import threading
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from benchmarks.teacher.unshared import UnsharedSameHost, UnsharedStream
 from benchmarks.teacher.usage import cpu_seconds
 from rrl_client import AsyncTeacherClient, TeacherClient
-from rrl_client.settings import Transport
 from services.shared.allocator import keep_large_buffers
 
 Clients = Literal["asyncio", "unshared", "threads"]
-"""How the clients live: in one event loop, there without sharing any connection, or in threads."""
+"""Tasks or threads that share one client, or a client for each task (64 connections)."""
 
-_READY_SECONDS = 30.0
 _SETTLE_SHARE = 0.25
 _T = TypeVar("_T")
 
@@ -39,14 +37,14 @@ class Load:
 
     Attributes:
         address: gRPC address of the service.
-        transport: How queries travel.
-        clients: Number of clients, each with one query under way.
+        shared_memory: Whether observations lie in shared memory, or travel in messages.
+        clients: Number of callers, each with one query under way.
         rows: States in a query.
-        kind: How the clients live.
+        kind: What the callers are.
     """
 
     address: str
-    transport: Transport
+    shared_memory: bool
     clients: int
     rows: int
     kind: Clients = "asyncio"
@@ -69,12 +67,6 @@ class Outcome:
     p99_ms: float
     server_us_per_state: float
     client_us_per_state: float
-
-
-class _Asker(Protocol):
-    async def evaluate(self, observations: NDArray[Any]) -> object: ...
-
-    async def close(self) -> None: ...
 
 
 class _Window:
@@ -161,19 +153,22 @@ def _loop() -> asyncio.AbstractEventLoop:
 async def _run_loop(
     load: Load, states: NDArray[np.uint8], window: _Window, seconds: float
 ) -> Outcome:
-    async def ask(client: _Asker, observations: NDArray[np.uint8]) -> None:
+    async def ask(client: AsyncTeacherClient, observations: NDArray[np.uint8]) -> None:
         while not window.is_over:
             asked_at = time.perf_counter()
             await client.evaluate(observations)
             window.answered(asked_at)
 
     async with contextlib.AsyncExitStack() as stack:
-        clients = await _make_clients(load)
-        for client in clients:
-            stack.push_async_callback(client.close)
+        clients = [
+            await stack.enter_async_context(
+                AsyncTeacherClient(load.address, shared_memory=load.shared_memory)
+            )
+            for _ in range(load.clients if load.kind == "unshared" else 1)
+        ]
         tasks = [
             asyncio.create_task(ask(client, own))
-            for client, own in zip(clients, states, strict=True)
+            for client, own in zip(itertools.cycle(clients), states, strict=False)
         ]
         await asyncio.sleep(_SETTLE_SHARE * seconds)
         window.open()
@@ -183,36 +178,19 @@ async def _run_loop(
     return outcome
 
 
-async def _make_clients(load: Load) -> Sequence[_Asker]:
-    if load.kind == "asyncio":
-        return [
-            AsyncTeacherClient(load.address, transport=load.transport) for _ in range(load.clients)
-        ]
-    if load.transport == "stream":
-        return [UnsharedStream(load.address) for _ in range(load.clients)]
-    async with AsyncTeacherClient(load.address) as teacher:
-        described = await teacher.wait_until_ready(_READY_SECONDS)
-    if load.transport != "same_host" or described.same_host is None:
-        raise ValueError(
-            f"clients that share nothing ask by 'stream' or 'same_host', not {load.transport!r}; "
-            f"the service offers same_host: {described.same_host is not None}"
-        )
-    return [UnsharedSameHost(described.same_host, load.rows) for _ in range(load.clients)]
-
-
 def _run_threads(load: Load, states: NDArray[np.uint8], window: _Window, seconds: float) -> Outcome:
     failures: list[Exception] = []
 
     def ask(observations: NDArray[np.uint8]) -> None:
         try:
-            with TeacherClient(load.address, transport=load.transport) as client:
-                while not window.is_over:
-                    asked_at = time.perf_counter()
-                    client.evaluate(observations)
-                    window.answered(asked_at)
+            while not window.is_over:
+                asked_at = time.perf_counter()
+                client.evaluate(observations)
+                window.answered(asked_at)
         except Exception as error:
             failures.append(error)
 
+    client = TeacherClient(load.address, shared_memory=load.shared_memory)
     threads = [threading.Thread(target=ask, args=(own,)) for own in states]
     for thread in threads:
         thread.start()
@@ -222,6 +200,7 @@ def _run_threads(load: Load, states: NDArray[np.uint8], window: _Window, seconds
     outcome = window.close(load.rows)
     for thread in threads:
         thread.join()
+    client.close()
     if failures:
         raise failures[0]
     return outcome

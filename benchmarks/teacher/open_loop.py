@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from benchmarks.teacher.load import random_states
 from benchmarks.teacher.usage import cpu_seconds
 from rrl_client import AsyncTeacherClient, TeacherAnswer, TeacherError, TeacherOverloaded
-from rrl_client.settings import Transport
 from services.shared.allocator import keep_large_buffers
 
 FRACTIONS = (0.3, 0.6, 0.8)
@@ -35,13 +34,13 @@ class Arrivals:
 
     Attributes:
         address: gRPC address of the service.
-        transport: How queries travel.
+        shared_memory: Whether observations lie in shared memory, or travel in messages.
         queries_per_second: Mean rate of arrivals.
         timeout_seconds: Deadline of each query.
     """
 
     address: str
-    transport: Transport
+    shared_memory: bool
     queries_per_second: float
     timeout_seconds: float = 1.0
 
@@ -114,7 +113,8 @@ async def _send(arrivals: Arrivals, server_pid: int, seconds: float) -> OpenOutc
     log = _Log()
     states = random_states(_CLIENTS, 1)
     clients = [
-        AsyncTeacherClient(arrivals.address, transport=arrivals.transport) for _ in range(_CLIENTS)
+        AsyncTeacherClient(arrivals.address, shared_memory=arrivals.shared_memory)
+        for _ in range(_CLIENTS)
     ]
     try:
         for client, own in zip(clients, states, strict=True):

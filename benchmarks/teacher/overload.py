@@ -187,7 +187,7 @@ def _single_queries(service: Service) -> list[float]:
     """Seconds of single states, one after the other."""
     state = random_states(1, 1)[0]
     seconds = []
-    with TeacherClient(service.address, transport="stream", timeout_seconds=60.0) as client:
+    with TeacherClient(service.address, shared_memory=False, timeout_seconds=60.0) as client:
         # The connection is there before the first is timed.
         client.describe()
         for _ in range(_SINGLE_QUERIES):

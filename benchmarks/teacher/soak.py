@@ -21,9 +21,10 @@ from benchmarks.teacher.load import random_states, run_in_uvloop
 from benchmarks.teacher.service import CHECKPOINT, teacher_service
 from benchmarks.teacher.usage import resident_bytes
 from rrl_client import AsyncTeacherClient
-from rrl_client.settings import Transport
 
-TRANSPORTS: tuple[Transport, ...] = ("stream", "same_host", "unary")
+TRANSPORTS = {"stream": False, "same_host": True}
+"""Whether observations lie in shared memory."""
+
 PARTS = 10
 
 _CLIENTS = 64
@@ -33,14 +34,15 @@ def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
     requests = flags.pick(full=100_000, quick=20_000, smallest=640)
-    transports = flags.pick(full=TRANSPORTS, quick=TRANSPORTS, smallest=TRANSPORTS[:1])
+    everywhere = tuple(TRANSPORTS)
+    transports = flags.pick(full=everywhere, quick=everywhere, smallest=everywhere[:1])
     ratios = {
         f"{transport}_last_over_first": _soak(transport, requests) for transport in transports
     }
     print_ratios(ratios, flags)
 
 
-def run_requests(address: str, transport: Transport, requests: int) -> None:
+def run_requests(address: str, transport: str, requests: int) -> None:
     """Ask `requests` queries of one state, by clients that are made for it, in this process.
 
     Raises:
@@ -49,11 +51,13 @@ def run_requests(address: str, transport: Transport, requests: int) -> None:
     run_in_uvloop(_ask(address, transport, requests))
 
 
-async def _ask(address: str, transport: Transport, requests: int) -> None:
+async def _ask(address: str, transport: str, requests: int) -> None:
     states = random_states(_CLIENTS, 1)
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(AsyncTeacherClient(address, transport=transport))
+            await stack.enter_async_context(
+                AsyncTeacherClient(address, shared_memory=TRANSPORTS[transport])
+            )
             for _ in range(_CLIENTS)
         ]
         left = iter(range(requests))
@@ -66,7 +70,7 @@ async def _ask(address: str, transport: Transport, requests: int) -> None:
         await asyncio.gather(*(ask(index) for index in range(_CLIENTS)))
 
 
-def _soak(transport: Transport, requests: int) -> float:
+def _soak(transport: str, requests: int) -> float:
     """Print memory after each part; that after the last over that after the first."""
     resident: list[float] = []
     with teacher_service(CHECKPOINT) as service, load_process() as process:
