@@ -250,13 +250,8 @@ def decode_observations(
     Raises:
         InvalidRequest: Rows, shape, dtype or place of the observations differ from what is served.
     """
+    check_request(message, description)
     rows, shape = message.batch_rows, description.observation_shape
-    _check_shape(message, description)
-    if message.observation_dtype != description.observation_dtype:
-        raise InvalidRequest(
-            f"observations are {message.observation_dtype[:_MOST_QUOTED_CHARS]!r}; "
-            f"this teacher takes {description.observation_dtype}"
-        )
     size = rows * description.row_bytes
     if message.HasField("memory_offset"):
         dtype = np.dtype(description.observation_dtype)
@@ -269,7 +264,12 @@ def decode_observations(
     return np.frombuffer(content, _little_endian(message.observation_dtype)).reshape(rows, *shape)
 
 
-def _check_shape(message: teacher_pb2.EvaluateRequest, description: TeacherDescription) -> None:
+def check_request(message: teacher_pb2.EvaluateRequest, description: TeacherDescription) -> None:
+    """Hold what a request says of its observations to what is served.
+
+    Raises:
+        InvalidRequest: Rows, shape or dtype differ from what is served.
+    """
     rows, shape = message.batch_rows, description.observation_shape
     # Messages may be large: what does not fit is not spelt out in full.
     dimensions = len(message.observation_shape)
@@ -287,6 +287,11 @@ def _check_shape(message: teacher_pb2.EvaluateRequest, description: TeacherDescr
         raise InvalidRequest(
             f"observations have shape {tuple(message.observation_shape)}; this teacher takes "
             f"{shape}"
+        )
+    if message.observation_dtype != description.observation_dtype:
+        raise InvalidRequest(
+            f"observations are {message.observation_dtype[:_MOST_QUOTED_CHARS]!r}; "
+            f"this teacher takes {description.observation_dtype}"
         )
 
 

@@ -1,0 +1,228 @@
+"""A teacher without a service, for tests of programs that ask one.
+
+    from rrl_client.fake import FakeTeacher, PixelSums
+
+    teacher = FakeTeacher(PixelSums(observation_shape=(84, 84, 4), num_actions=6))
+    run_my_agent(teacher)                                  # where a TeacherClient would be
+    teacher.error = TeacherUnavailable("the teacher is away")
+    run_my_agent(teacher)                                  # every query fails from now on
+
+It checks what it is asked as the service does, and raises the same errors. B is the rows of a query,
+A the actions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl_client import errors
+from rrl_client.answers import TeacherAnswer, encode_query
+from rrl_client.codec import InvalidRequest, TeacherDescription, check_request
+from rrl_client.errors import TeacherError, TeacherRejected
+from rrl_client.observations import as_observations
+from rrl_client.requests import Priority
+
+_NAME = "the fake teacher"
+
+
+class FakePolicy(Protocol):
+    """What a fake teacher answers with; `PixelSums` is one."""
+
+    num_actions: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """Action values float32 [B, A] of observations [B, *observation_shape]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelSums:
+    """Action a of an observation is worth (a + 1) times the sum of its elements, plus `addend`.
+
+    Attributes:
+        num_actions: Number of actions A.
+        observation_shape: Shape of one observation.
+        observation_dtype: "uint8" or "float32".
+        addend: What every value has more.
+    """
+
+    num_actions: int = 2
+    observation_shape: tuple[int, ...] = (2, 3)
+    observation_dtype: str = "uint8"
+    addend: float = 0.0
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """Action values float32 [B, A]."""
+        sums = observations.reshape(len(observations), -1).sum(axis=1, dtype=np.float32)
+        factors = np.arange(1, self.num_actions + 1, dtype=np.float32)
+        return sums[:, None] * factors + np.float32(self.addend)
+
+
+class FakeTeacher:
+    """Has the methods of a `TeacherClient`, and answers by a policy in this process, at once.
+
+    Attributes:
+        error: Raised by every call; None while it answers.
+        queries: Queries answered so far.
+    """
+
+    def __init__(
+        self,
+        policy: FakePolicy | None = None,
+        *,
+        output: str = "q_values",
+        temperature: float | None = None,
+        action_meanings: tuple[str, ...] = (),
+        max_batch_rows: int = 128,
+    ) -> None:
+        """Make it.
+
+        Args:
+            policy: What it answers with; `PixelSums()` when None.
+            output: What its values are, "q_values" or "logits".
+            temperature: Divides logits before the softmax, above 0; None for Q-values.
+            action_meanings: Names of the actions; empty when unknown.
+            max_batch_rows: Most observations of `evaluate_future`.
+        """
+        self._policy = PixelSums() if policy is None else policy
+        self._about = TeacherDescription(
+            game="fake",
+            name="fake teacher",
+            num_actions=self._policy.num_actions,
+            observation_shape=self._policy.observation_shape,
+            observation_dtype=self._policy.observation_dtype,
+            teacher_version="fake",
+            max_batch_rows=max_batch_rows,
+            action_meanings=action_meanings,
+            model="fake",
+            backend="numpy",
+            output=output,
+            temperature=temperature,
+        )
+        self._is_closed = False
+        self.error: TeacherError | None = None
+        self.queries = 0
+
+    def __enter__(self) -> FakeTeacher:
+        """The teacher itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._is_closed = True
+
+    def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
+        """What it answers; as `TeacherClient.describe`."""
+        self._check(timeout_seconds)
+        return self._about
+
+    def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
+        """As `TeacherClient.wait_until_ready`, without waiting."""
+        return self.describe(timeout_seconds=timeout_seconds)
+
+    def evaluate(
+        self, observations: ArrayLike, *, timeout_seconds: float | None = None
+    ) -> TeacherAnswer:
+        """Action values of a batch of any size; as `TeacherClient.evaluate`."""
+        self._check(timeout_seconds)
+        array = as_observations(observations, self._about)
+        return self._answer(array, dataclasses.replace(self._about, max_batch_rows=2**31 - 1))
+
+    def evaluate_future(
+        self, observations: ArrayLike, timeout_seconds: float | None = None
+    ) -> concurrent.futures.Future[TeacherAnswer]:
+        """One query of at most `max_batch_rows` rows; as `TeacherClient.evaluate_future`."""
+        if self._is_closed:
+            raise errors.closed(_NAME)
+        future: concurrent.futures.Future[TeacherAnswer] = concurrent.futures.Future()
+        try:
+            self._check(timeout_seconds)
+            future.set_result(self._answer(as_observations(observations, self._about), self._about))
+        except TeacherError as error:
+            future.set_exception(error)
+        return future
+
+    def _check(self, timeout_seconds: float | None) -> None:
+        if self._is_closed:
+            raise errors.closed(_NAME)
+        if timeout_seconds is not None and not timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds is {timeout_seconds}; it must be above 0")
+        if self.error is not None:
+            raise self.error
+
+    def _answer(self, array: NDArray[Any], about: TeacherDescription) -> TeacherAnswer:
+        try:
+            check_request(encode_query(array, "", "", Priority.ACTING), about)
+        except InvalidRequest as error:
+            raise TeacherRejected(f"{_NAME}: {error}") from error
+        self.queries += 1
+        return TeacherAnswer(
+            action_values=self._policy.evaluate(array),
+            teacher_version=self._about.teacher_version,
+            model_version=self._about.model_version,
+        )
+
+
+class AsyncFakeTeacher:
+    """A `FakeTeacher` with the methods of an `AsyncTeacherClient`.
+
+    Attributes:
+        blocking: The teacher that answers; set its `error` to have calls fail.
+    """
+
+    def __init__(self, blocking: FakeTeacher | None = None) -> None:
+        self.blocking = FakeTeacher() if blocking is None else blocking
+
+    async def __aenter__(self) -> AsyncFakeTeacher:
+        """The teacher itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Answer no more."""
+        self.blocking.close()
+
+    async def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
+        """What it answers."""
+        return self.blocking.describe(timeout_seconds=timeout_seconds)
+
+    async def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
+        """What it answers, without waiting."""
+        return self.blocking.wait_until_ready(timeout_seconds)
+
+    async def evaluate(
+        self, observations: ArrayLike, *, timeout_seconds: float | None = None
+    ) -> TeacherAnswer:
+        """Action values of a batch of any size."""
+        return self.blocking.evaluate(observations, timeout_seconds=timeout_seconds)
+
+    def evaluate_future(
+        self, observations: ArrayLike, timeout_seconds: float | None = None
+    ) -> asyncio.Future[TeacherAnswer]:
+        """One query of at most `max_batch_rows` rows."""
+        return asyncio.wrap_future(self.blocking.evaluate_future(observations, timeout_seconds))

@@ -1,0 +1,88 @@
+"""A policy for tests of the teacher service: the client's fake, with what tests want to steer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_client import fake
+from services.teacher.policy import PolicyInfo
+from tests.support.patience import PATIENCE_SECONDS
+
+POISON = 255
+"""A pixel on which the policy fails."""
+
+
+class PixelSums:
+    """Action a of an observation is worth (a + 1) times the sum of its pixels, plus `addend`.
+
+    It computes while its gate is open, and remembers the first pixel of every row it was given.
+    """
+
+    backend = "test"
+    callers = 1
+
+    def __init__(
+        self,
+        version: str = "v1",
+        *,
+        shape: tuple[int, ...] = (2, 3),
+        num_actions: int = 2,
+        addend: float = 0.0,
+        game: str = "sums",
+        any_batch_size: bool = True,
+    ) -> None:
+        self.any_batch_size = any_batch_size
+        self.addend = addend
+        self.info = PolicyInfo(
+            game=game,
+            name="pixel sums",
+            version=version,
+            num_actions=num_actions,
+            observation_shape=shape,
+            observation_dtype="uint8",
+        )
+        self._sums = fake.PixelSums(num_actions=num_actions, observation_shape=shape, addend=addend)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.batches: list[list[int]] = []
+        self.after_batch: Callable[[], None] = lambda: None
+
+    @property
+    def computed(self) -> list[int]:
+        """The first pixel of every row, in order."""
+        return [first for batch in self.batches for first in batch]
+
+    def forget(self) -> None:
+        """As if nothing had been computed yet."""
+        self.entered.clear()
+        self.batches.clear()
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        first = observations.reshape(len(observations), -1)[:, 0]
+        self.batches.append(first.tolist())
+        self.entered.set()
+        assert self.gate.wait(PATIENCE_SECONDS)
+        if (first == POISON).any():
+            raise RuntimeError("a poisoned row")
+        values = self._sums.evaluate(observations)
+        self.after_batch()
+        return values
+
+
+def observations(first: int, count: int, shape: tuple[int, ...] = (2, 3)) -> NDArray[np.uint8]:
+    """`count` observations whose first pixels are first, first + 1, ..., the others 1."""
+    made = np.ones((count, *shape), np.uint8)
+    made.reshape(count, -1)[:, 0] = np.arange(first, first + count)
+    return made
+
+
+def expected(first: int, count: int, shape: tuple[int, ...] = (2, 3)) -> NDArray[np.float32]:
+    """The two action values of `observations`: one pixel of the given value, the others one."""
+    sums = np.arange(first, first + count, dtype=np.float32) + np.prod(shape) - 1
+    return np.stack([sums, 2 * sums], axis=1).astype(np.float32)
