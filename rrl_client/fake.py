@@ -7,8 +7,8 @@
     teacher.error = TeacherUnavailable("the teacher is away")
     run_my_agent(teacher)                                  # every query fails from now on
 
-It checks what it is asked as the service does, and raises the same errors. B is the rows of a query,
-A the actions.
+It checks what it is asked as the service does, and raises the same errors. B is the rows of a
+query, A the actions.
 """
 
 from __future__ import annotations

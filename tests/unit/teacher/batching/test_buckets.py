@@ -84,3 +84,14 @@ def test_following_the_plan_costs_hardly_more_than_any_decomposition(
 def test_sizes_and_times_out_of_range_are_refused(bad: dict[int, float]) -> None:
     with pytest.raises(ValueError):
         BucketPlan(bad)
+
+
+def test_queries_that_stay_together_run_in_the_smallest_size_that_holds_them() -> None:
+    seconds = {1: 1.0, 8: 4.0, 64: 40.0}
+    padded, exact = BucketPlan(seconds), BucketPlan(seconds, any_batch_size=True)
+    # Eight batches of 8 cost less than one of 64: worth running only for a query that large.
+    assert (padded.largest, padded.capacity) == (8, 64)
+    assert [padded.holding(rows) for rows in (1, 2, 8, 9, 64)] == [1, 8, 8, 64, 64]
+    assert [exact.holding(rows) for rows in (1, 2, 9)] == [1, 2, 9]
+    with pytest.raises(ValueError, match="65 rows.*64"):
+        exact.holding(65)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from hypothesis import given
@@ -18,17 +18,17 @@ from services.teacher.batching.priorities import (
 from services.teacher.batching.query import Query
 
 
-class Nobody:
+class Unheard:
     def settled(self, queries: Sequence[Query]) -> None: ...
 
 
-def query(rows: int, priority: Priority = Priority.ACTING) -> Query:
+def query(rows: int, priority: Priority = Priority.ACTING, client: Hashable = "client") -> Query:
     return Query(
         np.zeros((rows, 1), np.uint8),
-        np.zeros((rows, 1), np.float32),
         deadline=1e9,
         priority=priority,
-        sink=Nobody(),
+        client=client,
+        sink=Unheard(),
     )
 
 
@@ -109,38 +109,63 @@ def test_a_priority_with_work_is_served_within_the_shares_of_the_others(
             assert without[other] <= fair
 
 
-@given(sizes=st.lists(st.integers(1, 100), min_size=1, max_size=12), room=st.integers(1, 64))
-def test_every_row_is_taken_once_in_order(sizes: list[int], room: int) -> None:
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 100), st.integers(0, 2)), min_size=1, max_size=12),
+    room=st.integers(100, 164),
+)
+def test_every_query_is_taken_once_whole_and_in_its_clients_order(
+    sizes: list[tuple[int, int]], room: int
+) -> None:
     queues = PriorityQueues()
-    queries = [query(size) for size in sizes]
+    queries = [query(size, client=client) for size, client in sizes]
     for made in queries:
         queues.add(made)
-    seen: dict[int, int] = {id(made): 0 for made in queries}
-    while len(queues):
-        taken = queues.take(Priority.ACTING, room, alive)
-        assert sum(piece.rows for piece in taken.pieces) <= room
-        for piece in taken.pieces:
-            assert piece.start == seen[id(piece.query)] < piece.stop
-            seen[id(piece.query)] = piece.stop
-    assert [seen[id(made)] for made in queries] == sizes
+    seen: list[Query] = []
+    while any(queues.rows):
+        taken, dead = queues.take(Priority.ACTING, room, alive)
+        assert taken and not dead
+        assert sum(one.rows for one in taken) <= room
+        seen += taken
+    for client in range(3):
+        asked = [made for made in queries if made.client == client]
+        assert [made for made in seen if made.client == client] == asked
+    assert len(seen) == len(queries)
     assert queues.rows == [0, 0, 0]
 
 
-def test_a_query_alone_fills_the_room_in_one_piece() -> None:
+def test_a_query_that_does_not_fit_stays_first() -> None:
     queues = PriorityQueues()
-    queues.add(query(100))
-    (piece,) = queues.take(Priority.ACTING, 80, alive).pieces
-    assert (piece.start, piece.stop) == (0, 80)
-    assert queues.rows[Priority.ACTING] == 20
-
-
-def test_a_turn_is_bounded_when_others_wait() -> None:
-    queues = PriorityQueues()
-    large, small = query(100), query(1)
+    queues.add(query(5))
+    large = query(80, client="other")
     queues.add(large)
-    queues.add(small)
-    taken = queues.take(Priority.ACTING, ROWS_PER_TURN + 1, alive).pieces
-    assert [(piece.query, piece.rows) for piece in taken] == [(large, ROWS_PER_TURN), (small, 1)]
+    queues.add(query(1))
+    taken, _ = queues.take(Priority.ACTING, 40, alive)
+    assert [one.rows for one in taken] == [5]
+    assert queues.head(Priority.ACTING) is large
+    assert queues.rows[Priority.ACTING] == 81
+
+
+def test_clients_take_turns() -> None:
+    queues = PriorityQueues()
+    many = [query(10, client="many") for _ in range(3)]
+    one = query(1, client="one")
+    for made in (*many, one):
+        queues.add(made)
+    # One of the others' queries, and all of its own client's.
+    assert queues.rows_before(query(1, client="third")) == 11
+    assert queues.rows_before(query(1, client="many")) == 31
+    taken, _ = queues.take(Priority.ACTING, 64, alive)
+    assert taken == [many[0], one, many[1], many[2]]
+
+
+def test_the_dead_are_dropped_on_the_way_and_take_no_room() -> None:
+    queues = PriorityQueues()
+    dead, living = query(30), query(20)
+    queues.add(dead)
+    queues.add(living)
+    taken, dropped = queues.take(Priority.ACTING, 20, lambda asked: asked is dead)
+    assert (taken, dropped) == ([living], [dead])
+    assert queues.rows == [0, 0, 0]
 
 
 def test_what_is_dropped_leaves_no_rows_behind() -> None:
@@ -150,7 +175,7 @@ def test_what_is_dropped_leaves_no_rows_behind() -> None:
     queues.add(living)
     assert queues.drop(lambda asked: asked is dead) == [dead]
     assert queues.rows == [0, 7, 0]
-    assert (len(queues), queues.earliest_deadline()) == (1, 1e9)
+    assert [*queues] == [living]
 
 
 def test_a_query_cancelled_while_the_dead_are_looked_for_is_not_lost() -> None:
@@ -166,6 +191,6 @@ def test_a_query_cancelled_while_the_dead_are_looked_for_is_not_lost() -> None:
         return found
 
     assert queues.drop(is_dead) == [late]
-    assert (queues.rows, len(queues)) == ([7, 0, 0], 1)
+    assert (queues.rows, [*queues]) == ([7, 0, 0], [cancelled_meanwhile])
     assert queues.drop(is_dead) == [cancelled_meanwhile]
-    assert (queues.rows, len(queues)) == ([0, 0, 0], 0)
+    assert (queues.rows, [*queues]) == ([0, 0, 0], [])
