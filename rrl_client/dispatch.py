@@ -43,7 +43,7 @@ OFFLINE_GRACE_SECONDS = 2.0
 """How long a teacher may be away until new queries fail at once."""
 
 FRAME_BYTES = 2**20
-"""A frame that holds so many bytes of observations takes no further query."""
+"""Most bytes of observations sent together, unless those of one query alone are more."""
 
 
 class StreamQuery:
@@ -131,6 +131,12 @@ class Replica:
     def has_something_to_send(self) -> bool:
         """Whether `Dispatcher.take_frame` would give a frame."""
         return bool(self.outbox or self.cancelled_tags or self.should_offer)
+
+    def put(self, observations: NDArray[Any]) -> int | None:
+        """Lay observations into the memory; None where they have to travel in the message."""
+        if self.memory is None or self.memory_state != "accepted":
+            return None
+        return self.memory.put(observations)
 
     @property
     def should_offer(self) -> bool:
@@ -249,16 +255,23 @@ class Dispatcher:
         if replica.should_offer:
             _offer_memory(replica, frame)
         size = 0
-        while replica.outbox and size < FRAME_BYTES:
-            query = replica.outbox.popleft()
+        while replica.outbox:
+            query = replica.outbox[0]
             if query.outcome is not None:
                 # Given up in the meantime: the next one may have its credit.
+                replica.outbox.popleft()
                 replica.credit += query.rows
                 self._assign_waiting()
                 continue
+            query.memory_offset = replica.put(query.observations)
+            if query.memory_offset is None:
+                if size and size + query.observations.nbytes > FRAME_BYTES:
+                    break
+                size += query.observations.nbytes
+            replica.outbox.popleft()
             query.attempts += 1
             replica.under_way[query.tag] = query
-            size += _add_query(frame, query, replica, now)
+            _add_query(frame, query, now)
         has_content = frame.queries or frame.cancelled_tags or frame.HasField("memory")
         return frame if has_content else None
 
@@ -454,20 +467,14 @@ def _offer_memory(replica: Replica, frame: teacher_pb2.QueryFrame) -> None:
     frame.memory.proof = replica.memory.proof
 
 
-def _add_query(
-    frame: teacher_pb2.QueryFrame, query: StreamQuery, replica: Replica, now: float
-) -> int:
-    """Write a query into a frame; gives the bytes of observations that it adds."""
+def _add_query(frame: teacher_pb2.QueryFrame, query: StreamQuery, now: float) -> None:
     message = frame.queries.add(
         tag=query.tag, timeout_ms=_timeout_ms(query.deadline - now), request=query.request
     )
-    if replica.memory is not None and replica.memory_state == "accepted":
-        query.memory_offset = replica.memory.put(query.observations)
-        if query.memory_offset is not None:
-            message.request.memory_offset = query.memory_offset
-            return 0
-    message.request.observations = codec.observation_bytes(query.observations)
-    return query.observations.nbytes
+    if query.memory_offset is not None:
+        message.request.memory_offset = query.memory_offset
+    else:
+        message.request.observations = codec.observation_bytes(query.observations)
 
 
 def _busyness(replica: Replica) -> tuple[int, int]:

@@ -78,6 +78,7 @@ OWNERS = {
         "services/teacher/",
         "services/learner/",
         "services/replay/control_",
+        "services/replay/v1/",
         "services/shared/",
     ),
 }

@@ -56,7 +56,8 @@ class OfferedMemory:
         try:
             return self._mapped(offer)
         except (OSError, ValueError) as error:
-            _LOG.info("memory that a client offers is declined: %s", error)
+            # Its text: log records that are kept would keep the memory.
+            _LOG.info("memory that a client offers is declined: %s", str(error))
             return None
 
     def _mapped(self, offer: teacher_pb2.MemoryOffer) -> NDArray[np.uint8]:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rrl_client import TeacherClient, TeacherUnavailable
-from rrl_client import channel as client_channel
+from rrl_client import AsyncTeacherClient, ClientSecurity, TeacherClient, TeacherUnavailable
 from rrl_client.channel import (
     CHANNEL_OPTIONS,
     LONGEST_BACKOFF_SECONDS,
@@ -15,7 +16,6 @@ from rrl_client.channel import (
     count_replicas,
     parse_addresses,
 )
-from rrl_client.settings import ClientSettings
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_replicas_are_one_target_that_grpc_balances_over() -> None:
 )
 def test_replicas_of_different_kinds_are_refused(addresses: list[str]) -> None:
     with pytest.raises(ValueError, match="replicas"):
-        balanced_target(addresses)
+        balanced_target(parse_addresses(addresses))
 
 
 def test_an_unknown_name_among_replicas_is_named() -> None:
@@ -110,34 +110,24 @@ def test_replicas_are_known_by_the_name_of_the_first() -> None:
     assert channel_options("teacher-b:2", addresses) == CHANNEL_OPTIONS
 
 
-def test_grpc_repeats_evaluate_alone_and_balances_over_replicas() -> None:
+def test_grpc_balances_over_the_replicas_that_answer() -> None:
     config = json.loads(dict(CHANNEL_OPTIONS)["grpc.service_config"])
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
-    (method,) = config["methodConfig"]
-    assert method["name"] == [{"service": "rrl.teacher.v1.Teacher", "method": "Evaluate"}]
-    codes = method["retryPolicy"]["retryableStatusCodes"]
-    assert codes == ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"]
     assert config["healthCheckConfig"] == {"serviceName": "rrl.teacher.v1.Teacher.Evaluate"}
-    # 512 Atari states are 14 MB: they must fit the buffer that a repetition is sent from.
-    assert dict(CHANNEL_OPTIONS)["grpc.per_rpc_retry_buffer_size"] > 512 * 84 * 84 * 4
-    assert client_channel.LARGEST_ATTEMPTS == method["retryPolicy"]["maxAttempts"] <= 5
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"timeout_seconds": 0.0}, "timeout_seconds is 0.0"),
-        ({"timeout_seconds": float("nan")}, "timeout_seconds is nan"),
-        ({"transport": "carrier pigeon"}, "carrier pigeon.*auto, stream, unary, same_host"),
-        ({"transport": "same_host", "addresses": ("a:1", "b:2")}, "2 replicas"),
-    ],
-)
-def test_settings_out_of_range_are_refused(changes: dict[str, object], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        ClientSettings(**({"addresses": ("a:1",)} | changes))  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", [TeacherClient, AsyncTeacherClient])
+@pytest.mark.parametrize("timeout_seconds", [0.0, -1.0, float("nan")])
+def test_a_timeout_out_of_range_is_refused(kind: Any, timeout_seconds: float) -> None:
+    with pytest.raises(ValueError, match=f"timeout_seconds is {timeout_seconds}"):
+        kind("127.0.0.1:1", timeout_seconds=timeout_seconds)
 
 
-def test_shared_memory_is_for_one_teacher_not_for_replicas() -> None:
-    assert ClientSettings(addresses=("a:1",)).may_use_same_host
-    assert not ClientSettings(addresses=("a:1", "b:2")).may_use_same_host
-    assert not ClientSettings(addresses=("a:1",), transport="stream").may_use_same_host
+@pytest.mark.parametrize("kind", [TeacherClient, AsyncTeacherClient])
+def test_security_that_cannot_be_used_is_refused_where_it_is_given(
+    kind: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="no-such-file"):
+        kind("a:1", security=ClientSecurity(root_certificates=tmp_path / "no-such-file"))
+    with pytest.raises(ValueError, match="unencrypted"):
+        kind("teacher.example:1", security=ClientSecurity(token="a-token-of-some-length"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,10 +14,11 @@ from rrl_client import (
     TeacherTimeout,
     TeacherUnauthenticated,
     TeacherUnavailable,
+    codec,
 )
 from rrl_client.dispatch import (
     FRAME_BYTES,
-    PATIENCE_SECONDS,
+    OFFLINE_GRACE_SECONDS,
     Dispatcher,
     Replica,
     StreamQuery,
@@ -28,8 +30,9 @@ CREDIT = 8
 
 
 def query(rows: int = 1, deadline: float = 100.0, size: int = 6) -> StreamQuery:
-    request = teacher_pb2.EvaluateRequest(batch_rows=rows, observations=bytes(size))
-    return StreamQuery(request, rows, deadline)
+    """A query of `rows` observations of `size` bytes."""
+    observations = np.full((rows, size), rows, np.uint8)
+    return StreamQuery(observations, codec.encode_query(observations), deadline)
 
 
 def opened(count: int = 1, credit: int = CREDIT) -> Dispatcher:
@@ -196,9 +199,9 @@ def test_new_queries_fail_at_once_when_the_teacher_has_been_away_for_a_while() -
     (replica,) = dispatcher.replicas
     dispatcher.broken(replica, gone(), 1.0)
     soon, late = query(), query()
-    dispatcher.submit(soon, 1.0 + PATIENCE_SECONDS / 2)
+    dispatcher.submit(soon, 1.0 + OFFLINE_GRACE_SECONDS / 2)
     assert dispatcher.take_settled() == []
-    dispatcher.submit(late, 1.0 + PATIENCE_SECONDS)
+    dispatcher.submit(late, 1.0 + OFFLINE_GRACE_SECONDS)
     assert dispatcher.take_settled() == [late]
     assert isinstance(late.outcome, TeacherUnavailable)
     assert "away for 2 s" in str(late.outcome)
@@ -363,7 +366,101 @@ def test_closing_settles_everything() -> None:
     dispatcher.close()
     assert dispatcher.take_settled() == asked[1:] + asked[:1]
     assert all(isinstance(each.outcome, TeacherFailed) for each in asked)
-    assert not dispatcher.has_queries
+    assert not dispatcher.unsettled()
+
+
+def accepted(credit: int = CREDIT, row_bytes: int = 6, rows: int = 4) -> Dispatcher:
+    """A dispatcher with one replica, which has accepted memory of `rows` rows."""
+    dispatcher = opened(credit=credit)
+    (replica,) = dispatcher.replicas
+    dispatcher.share_memory(row_bytes, rows)
+    offer = dispatcher.take_frame(replica, 0.0)
+    assert offer is not None and offer.memory.size_bytes >= row_bytes * rows
+    dispatcher.arrived(replica, teacher_pb2.AnswerFrame(memory_accepted=True), 0.0)
+    return dispatcher
+
+
+def sent_queries(dispatcher: Dispatcher) -> list[teacher_pb2.EvaluateRequest]:
+    frame = dispatcher.take_frame(dispatcher.replicas[0], 0.0)
+    return [] if frame is None else [each.request for each in frame.queries]
+
+
+def test_memory_is_offered_once_on_a_stream_and_used_after_the_server_accepts() -> None:
+    dispatcher = opened()
+    (replica,) = dispatcher.replicas
+    dispatcher.share_memory(6, 4)
+    assert replica.has_something_to_send
+    dispatcher.submit(query(), 0.0)
+    first = dispatcher.take_frame(replica, 0.0)
+    assert first is not None and first.HasField("memory")
+    assert first.queries[0].request.observations == bytes([1] * 6)
+    dispatcher.arrived(replica, teacher_pb2.AnswerFrame(memory_accepted=True), 0.0)
+    dispatcher.submit(query(2), 0.0)
+    second = dispatcher.take_frame(replica, 0.0)
+    assert second is not None and not second.HasField("memory")
+    assert second.queries[0].request.memory_offset == 0
+    assert second.queries[0].request.observations == b""
+
+
+def test_a_server_that_declines_gets_observations_in_messages() -> None:
+    dispatcher = opened()
+    (replica,) = dispatcher.replicas
+    dispatcher.share_memory(6, 4)
+    dispatcher.take_frame(replica, 0.0)
+    dispatcher.arrived(replica, teacher_pb2.AnswerFrame(memory_accepted=False), 0.0)
+    dispatcher.submit(query(), 0.0)
+    (request,) = sent_queries(dispatcher)
+    assert request.WhichOneof("elements") == "observations"
+
+
+def test_what_does_not_fit_into_memory_travels_in_the_message_until_rows_are_free() -> None:
+    dispatcher = accepted(rows=4)
+    (replica,) = dispatcher.replicas
+    asked = [query(3), query(2), query(1)]
+    for each in asked:
+        dispatcher.submit(each, 0.0)
+    places = [request.WhichOneof("elements") for request in sent_queries(dispatcher)]
+    # Rows 0 to 2, no two rows left, row 3.
+    assert places == ["memory_offset", "observations", "memory_offset"]
+    dispatcher.arrived(replica, answer(*asked), 0.0)
+    dispatcher.submit(query(4), 0.0)
+    (request,) = sent_queries(dispatcher)
+    assert (request.WhichOneof("elements"), request.memory_offset) == ("memory_offset", 0)
+
+
+def test_rows_of_a_query_given_up_stay_taken_until_the_server_has_settled_it() -> None:
+    dispatcher = accepted(rows=4)
+    (replica,) = dispatcher.replicas
+    given_up, next_one = query(4), query(1)
+    dispatcher.submit(given_up, 0.0)
+    assert send(dispatcher, replica) == [given_up.tag]
+    dispatcher.cancel(given_up)
+    dispatcher.submit(next_one, 0.0)
+    (request,) = sent_queries(dispatcher)
+    # The server may still read them.
+    assert request.WhichOneof("elements") == "observations"
+    dispatcher.arrived(replica, refusal(given_up, RefusalCode.CANCELLED), 0.0)
+    dispatcher.submit(query(4), 0.0)
+    (request,) = sent_queries(dispatcher)
+    assert request.memory_offset == 0
+
+
+def test_a_new_stream_is_offered_the_memory_again_with_all_rows_free() -> None:
+    dispatcher = accepted(rows=4)
+    (replica,) = dispatcher.replicas
+    asked = query(4)
+    dispatcher.submit(asked, 0.0)
+    send(dispatcher, replica)
+    dispatcher.broken(replica, gone(), 0.0)
+    dispatcher.arrived(replica, teacher_pb2.AnswerFrame(credit_rows=CREDIT), 0.1)
+    frame = dispatcher.take_frame(replica, 0.1)
+    assert frame is not None and frame.HasField("memory")
+    # Not accepted yet: the query that is sent again carries its observations.
+    assert frame.queries[0].request.observations == bytes([4] * 24)
+    dispatcher.arrived(replica, teacher_pb2.AnswerFrame(memory_accepted=True), 0.1)
+    dispatcher.submit(query(4), 0.1)
+    (request,) = sent_queries(dispatcher)
+    assert request.memory_offset == 0
 
 
 def test_answers_to_unknown_tags_are_ignored() -> None:

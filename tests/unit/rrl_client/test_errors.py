@@ -126,7 +126,6 @@ def test_rejections_and_missing_models_are_also_pythons_own_kinds() -> None:
         client_errors.unavailable("teacher:1", "refused"),
         client_errors.not_ready("teacher:1", 5.0, client_errors.timed_out("teacher:1")),
         client_errors.other_loop("teacher:1"),
-        client_errors.no_shared_memory("teacher:1"),
         client_errors.overloaded("teacher:1", "32 rows", 0.5),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from rrl_client import TeacherDescription, codec
 from rrl_client.codec import InvalidRequest
@@ -73,6 +74,35 @@ def test_a_request_that_does_not_fit_is_refused_with_what_would(
 ) -> None:
     with pytest.raises(InvalidRequest, match=reason):
         codec.decode_observations(request(**changes), DESCRIPTION)
+
+
+def test_observations_may_lie_in_memory_that_is_shared() -> None:
+    memory = np.arange(32, dtype=np.uint8)
+    found = codec.decode_observations(request(memory_offset=7), DESCRIPTION, memory)
+    np.testing.assert_array_equal(found, np.arange(7, 19).reshape(2, 2, 3))
+    assert np.shares_memory(found, memory)
+
+
+@pytest.mark.parametrize(
+    ("offset", "memory", "reason"),
+    [
+        (0, None, "none is shared"),
+        (21, np.zeros(32, np.uint8), "byte 21 of shared memory; give a multiple of 1 up to 20"),
+        (2**64 - 1, np.zeros(32, np.uint8), "byte 18446744073709551615"),
+    ],
+)
+def test_observations_outside_the_memory_are_refused(
+    offset: int, memory: NDArray[np.uint8] | None, reason: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        codec.decode_observations(request(memory_offset=offset), DESCRIPTION, memory)
+
+
+def test_float_observations_in_memory_are_aligned() -> None:
+    description = dataclasses.replace(DESCRIPTION, observation_dtype="float32")
+    message = request(observation_dtype="float32", memory_offset=2)
+    with pytest.raises(InvalidRequest, match="multiple of 4"):
+        codec.decode_observations(message, description, np.zeros(100, np.uint8))
 
 
 @pytest.mark.parametrize(
