@@ -1,4 +1,4 @@
-"""Every client over every transport, against the real server over real sockets.
+"""Every client, with and without shared memory, against the real server over real sockets.
 
 Action a of an observation is worth (a + 1) times the sum of its six pixels, plus 1000 in version
 "v2" of the parameters.
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,77 +46,32 @@ from services.shared.addresses import free_port
 from services.shared.security.server import SecurityConfig
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.policies import PixelSums, expected, observations
 
 MAX_BATCH_ROWS = 16
 MAX_QUEUE_ROWS = 64
-TRANSPORTS = ("stream", "unary", "same_host")
+MEMORY = (True, False)
+"""Whether observations lie in shared memory."""
+
 RELOAD_BONUS = 1000.0
 
 _Result = TypeVar("_Result")
-
-
-class PixelSums:
-    """Computes while its gate is open; remembers the first pixel of every row it was given."""
-
-    backend = "test"
-    any_batch_size = False
-    callers = 1
-    callers = 1
-
-    def __init__(self, version: str = "v1") -> None:
-        self.info = PolicyInfo(
-            game="sums",
-            name="pixel sums",
-            version=version,
-            num_actions=2,
-            observation_shape=(2, 3),
-            observation_dtype="uint8",
-        )
-        self._bonus = RELOAD_BONUS if version == "v2" else 0.0
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-        self.computed: list[int] = []
-        self.after_batch: Callable[[], None] = lambda: None
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        self.computed += observations[:, 0, 0].tolist()
-        self.entered.set()
-        assert self.gate.wait(PATIENCE_SECONDS)
-        sums = observations.sum(axis=(1, 2), dtype=np.float32)
-        self.after_batch()
-        return np.stack([sums, 2 * sums], axis=1) + np.float32(self._bonus)
-
-
-def observations(first: int, count: int) -> NDArray[np.uint8]:
-    """`count` observations whose first pixels are first, first + 1, ..., the others 1."""
-    made = np.ones((count, 2, 3), np.uint8)
-    made[:, 0, 0] = np.arange(first, first + count)
-    return made
-
-
-def expected(first: int, count: int) -> NDArray[np.float32]:
-    # One pixel of the given value and five ones.
-    sums = np.arange(first, first + count, dtype=np.float32) + 5
-    return np.stack([sums, 2 * sums], axis=1)
 
 
 class Served:
     """A server that was started, and its policy."""
 
     def __init__(self, port: int = 0, **changes: Any) -> None:
-        self.policy = PixelSums()
-        self.reloaded = PixelSums("v2")
+        self.policy = PixelSums(any_batch_size=False)
+        self.reloaded = PixelSums("v2", addend=RELOAD_BONUS, any_batch_size=False)
         settings: dict[str, Any] = {
             "models": (ModelConfig(name="sums", checkpoint=__file__),),
             "port": port,
             "metrics_port": None,
             "batching": BatchingConfig(
-                buckets=(1, 4, 8),
-                max_batch_rows=MAX_BATCH_ROWS,
+                buckets=(1, 4, MAX_BATCH_ROWS),
                 max_queue_rows=MAX_QUEUE_ROWS,
                 stream_credit_rows=2 * MAX_QUEUE_ROWS,
             ),
@@ -126,8 +81,7 @@ class Served:
         )
         self.server.start()
         self.server.wait_until_ready(PATIENCE_SECONDS)
-        self.policy.entered.clear()
-        self.policy.computed.clear()
+        self.policy.forget()
 
     @property
     def address(self) -> str:
@@ -153,7 +107,7 @@ class Served:
 
 
 class FromThread:
-    """An `AsyncTeacherClient` in a loop of its own thread, with a synchronous face for tests."""
+    """An asyncio client in a loop of its own thread, with a synchronous face for tests."""
 
     def __init__(self, addresses: Any, **settings: Any) -> None:
         self._loop = asyncio.new_event_loop()
@@ -213,10 +167,7 @@ class FutureFromThread:
         async def wait() -> TeacherAnswer:
             return await self._inner
 
-        try:
-            return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(PATIENCE_SECONDS)
-        except concurrent.futures.CancelledError as error:
-            raise TeacherFailed("cancelled") from error
+        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(PATIENCE_SECONDS)
 
 
 Client = TeacherClient | FromThread
@@ -229,10 +180,10 @@ def served() -> Iterator[Served]:
     made.stop()
 
 
-@pytest.fixture(params=[(kind, way) for kind in (TeacherClient, FromThread) for way in TRANSPORTS])
+@pytest.fixture(params=[(kind, way) for kind in (TeacherClient, FromThread) for way in MEMORY])
 def client(served: Served, request: pytest.FixtureRequest) -> Iterator[Client]:
-    kind, transport = request.param
-    with kind(served.address, transport=transport) as made:
+    kind, shared_memory = request.param
+    with kind(served.address, shared_memory=shared_memory) as made:
         made.wait_until_ready(PATIENCE_SECONDS)
         yield made
 
@@ -252,7 +203,7 @@ def occupy(served: Served, client: Client) -> Any:
 
 
 def test_a_batch_of_any_size_is_answered_row_by_row(client: Client) -> None:
-    # 100 rows are sent in pieces of at most 16, and computed in batches of at most 8.
+    # 100 rows are sent in pieces of at most 16, the largest batch.
     answer = client.evaluate(observations(0, 100))
     np.testing.assert_array_equal(answer.action_values, expected(0, 100))
     assert answer.action_values.dtype == np.float32
@@ -332,7 +283,7 @@ def test_a_cancelled_query_is_never_computed(
     wait_until(lambda: served.queued_rows == 4)
     (query,) = asked
     given_up.cancel()
-    with pytest.raises(TeacherFailed, match="cancelled"):
+    with pytest.raises(concurrent.futures.CancelledError):
         given_up.result()
     wait_until(lambda: query.cancelled)
     served.policy.gate.set()
@@ -388,8 +339,8 @@ def test_a_batch_is_answered_by_one_version_though_new_weights_come_in_its_middl
 
 
 def test_a_pinned_version_answers_after_newer_weights_came(served: Served, kind: Any) -> None:
-    for transport in TRANSPORTS:
-        with kind(served.address, version="v1", transport=transport) as client:
+    for shared_memory in MEMORY:
+        with kind(served.address, version="v1", shared_memory=shared_memory) as client:
             client.wait_until_ready(PATIENCE_SECONDS)
             if served.server.description.teacher_version == "v1":
                 served.reload()
@@ -408,8 +359,8 @@ def test_an_unknown_model_or_version_is_not_found(
 
 
 def test_a_future_calls_back_once_it_is_done(served: Served) -> None:
-    for transport in TRANSPORTS:
-        with TeacherClient(served.address, transport=transport) as client:
+    for shared_memory in MEMORY:
+        with TeacherClient(served.address, shared_memory=shared_memory) as client:
             client.describe()
             busy = occupy(served, client)
             called: list[bool] = []
@@ -431,58 +382,98 @@ def test_a_callback_that_fails_does_not_end_the_client(
     def fail(_: object) -> None:
         raise RuntimeError("my own fault")
 
-    for transport in TRANSPORTS:
-        with TeacherClient(served.address, transport=transport) as client:
+    for shared_memory in MEMORY:
+        with TeacherClient(served.address, shared_memory=shared_memory) as client:
             client.describe()
             future = client.evaluate_future(observations(0, 1))
-            with contextlib.suppress(RuntimeError):
-                future.add_done_callback(fail)
+            future.add_done_callback(fail)
             future.result()
             client.evaluate(observations(0, 1))
 
 
 def test_a_failed_future_calls_back_too(served: Served) -> None:
-    with TeacherClient(served.address, transport="stream") as client:
+    with TeacherClient(served.address, shared_memory=False) as client:
         done = threading.Event()
         occupy(served, client)
         client.evaluate_future(observations(0, 1), 0.1).add_done_callback(lambda _: done.set())
         assert done.wait(PATIENCE_SECONDS)
 
 
-def test_shared_memory_is_found_without_asking_for_it(served: Served, kind: Any) -> None:
+def test_memory_is_shared_without_asking_for_it(served: Served, kind: Any) -> None:
     with kind(served.address) as client:
-        # The first query asks the teacher where its memory is, in the background.
-        client.evaluate_future(observations(0, 1)).result()
-        wait_until(lambda: same_host_clients(served) == 1)
+        client.evaluate(observations(0, 1))
+        wait_until(lambda: sharing_clients(served) == 1)
         client.evaluate(observations(3, 5))
+    wait_until(lambda: sharing_clients(served) == 0)
 
 
-def test_without_shared_memory_the_client_uses_its_stream(kind: Any) -> None:
-    served = Served(same_host=False)
+def test_where_no_memory_is_shared_observations_travel_in_messages(kind: Any) -> None:
+    served = Served(shared_memory=False)
     try:
         with kind(served.address) as client:
             answer = client.evaluate(observations(3, 40))
             np.testing.assert_array_equal(answer.action_values, expected(3, 40))
-        with kind(served.address, transport="same_host") as client:
-            client.describe()
-            with pytest.raises(TeacherUnavailable, match="shares no memory"):
-                client.evaluate(observations(0, 1))
-            with pytest.raises(TeacherUnavailable, match="shares no memory"):
-                client.evaluate_future(observations(0, 1)).result()
+            assert (client.describe().host_id, sharing_clients(served)) == ("", 0)
     finally:
         served.stop()
 
 
-def same_host_clients(served: Served) -> int:
-    listener = served.server._same_host
-    return 0 if listener is None else listener.connections
+def test_a_server_that_declines_memory_is_asked_in_messages(
+    served: Served, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As between containers that do not see each other's processes.
+    monkeypatch.setattr(served.server._grpc._memories, "map", lambda _: None)
+    with kind(served.address) as client:
+        for _ in range(2):
+            answer = client.evaluate(observations(3, 40))
+            np.testing.assert_array_equal(answer.action_values, expected(3, 40))
+    assert sharing_clients(served) == 0
 
 
-@pytest.mark.parametrize("transport", ["auto", "stream", "unary"])
-def test_a_client_outlives_the_restart_of_its_teacher(kind: Any, transport: str) -> None:
+def test_an_array_may_be_reused_once_its_query_is_sent(served: Served) -> None:
+    for shared_memory in MEMORY:
+        with TeacherClient(served.address, shared_memory=shared_memory) as client:
+            client.describe()
+            busy = occupy(served, client)
+            reused = observations(7, 4)
+            future = client.evaluate_future(reused, PATIENCE_SECONDS)
+            reused[:] = 0
+            served.policy.gate.set()
+            np.testing.assert_array_equal(future.result().action_values, expected(7, 4))
+            busy.result()
+
+
+def test_a_call_in_a_callback_is_refused_instead_of_waiting_for_itself(served: Served) -> None:
+    with TeacherClient(served.address) as client:
+        client.describe()
+        busy = occupy(served, client)
+        caught: list[BaseException] = []
+        called = threading.Event()
+
+        def ask_again(_: object) -> None:
+            try:
+                client.evaluate(observations(0, 1))
+            except TeacherFailed as error:
+                caught.append(error)
+            called.set()
+
+        busy.add_done_callback(ask_again)
+        served.policy.gate.set()
+        assert called.wait(PATIENCE_SECONDS)
+        assert "another thread" in str(caught[0])
+
+
+def sharing_clients(served: Served) -> int:
+    return served.server._metrics.memories()
+
+
+@pytest.mark.parametrize("shared_memory", MEMORY)
+def test_a_client_outlives_the_restart_of_its_teacher(kind: Any, shared_memory: bool) -> None:
     port = free_port()
     served = Served(port)
-    with kind(served.address, transport=transport, timeout_seconds=PATIENCE_SECONDS) as client:
+    with kind(
+        served.address, shared_memory=shared_memory, timeout_seconds=PATIENCE_SECONDS
+    ) as client:
         client.evaluate(observations(0, 1))
         served.stop()
         restarted: list[Served] = []
@@ -493,26 +484,22 @@ def test_a_client_outlives_the_restart_of_its_teacher(kind: Any, transport: str)
             client.wait_until_ready(PATIENCE_SECONDS)
             answer = client.evaluate(observations(1, 40), timeout_seconds=PATIENCE_SECONDS)
             np.testing.assert_array_equal(answer.action_values, expected(1, 40))
-            if transport == "auto":
-                # Back on shared memory by itself.
-                wait_until(
-                    lambda: (
-                        client.evaluate(observations(0, 1)) is not None
-                        and same_host_clients(restarted[0]) == 1
-                    )
-                )
+            # The memory is offered again, too.
+            wait_until(lambda: sharing_clients(restarted[0]) == shared_memory)
         finally:
             starter.join()
             restarted[0].stop()
 
 
-@pytest.mark.parametrize("transport", ["auto", "stream"])
+@pytest.mark.parametrize("shared_memory", MEMORY)
 def test_queries_under_way_when_the_teacher_stops_are_answered_by_its_successor(
-    kind: Any, transport: str, caplog: pytest.LogCaptureFixture
+    kind: Any, shared_memory: bool
 ) -> None:
     port = free_port()
     served = Served(port)
-    with kind(served.address, transport=transport, timeout_seconds=PATIENCE_SECONDS) as client:
+    with kind(
+        served.address, shared_memory=shared_memory, timeout_seconds=PATIENCE_SECONDS
+    ) as client:
         client.evaluate(observations(0, 1))
         busy = occupy(served, client)
         waiting = [client.evaluate_future(observations(i, 2), PATIENCE_SECONDS) for i in range(8)]
@@ -529,21 +516,17 @@ def test_queries_under_way_when_the_teacher_stops_are_answered_by_its_successor(
             with contextlib.suppress(TeacherFailed):
                 np.testing.assert_array_equal(busy.result().action_values, expected(200, 1))
             client.evaluate(observations(0, 1))
-            # The way from shared memory to gRPC is worth one line, however many queries take it.
-            lost = [record for record in caplog.records if "was lost" in record.message]
-            assert len(lost) == (transport == "auto")
         finally:
             successor.stop()
 
 
 def test_nobody_at_the_address_is_unavailable(kind: Any) -> None:
     address = f"127.0.0.1:{free_port()}"
-    for transport in ("auto", "stream", "unary"):
-        with kind(address, transport=transport, timeout_seconds=1.0) as client:
-            with pytest.raises(TeacherUnavailable, match=address):
-                client.evaluate(observations(0, 1))
-            with pytest.raises(TeacherUnavailable, match=f"{address}.*within 0.2 s"):
-                client.wait_until_ready(0.2)
+    with kind(address, timeout_seconds=1.0) as client:
+        with pytest.raises(TeacherUnavailable, match=address):
+            client.evaluate(observations(0, 1))
+        with pytest.raises(TeacherUnavailable, match=f"{address}.*within 0.2 s"):
+            client.wait_until_ready(0.2)
 
 
 def test_a_teacher_that_was_never_there_costs_no_time(kind: Any) -> None:
@@ -558,7 +541,7 @@ def test_a_teacher_that_was_never_there_costs_no_time(kind: Any) -> None:
 
 def test_a_teacher_that_went_away_soon_costs_nothing_but_the_answers(kind: Any) -> None:
     served = Served()
-    with kind(served.address, transport="stream", timeout_seconds=2.2) as client:
+    with kind(served.address, shared_memory=False, timeout_seconds=2.2) as client:
         client.evaluate(observations(0, 1))
         served.stop()
         time.sleep(0.1)
@@ -573,8 +556,8 @@ def test_a_teacher_that_went_away_soon_costs_nothing_but_the_answers(kind: Any) 
 
 
 def test_closing_fails_what_is_under_way(served: Served, kind: Any) -> None:
-    for transport in ("stream", "same_host"):
-        client = kind(served.address, transport=transport)
+    for shared_memory in MEMORY:
+        client = kind(served.address, shared_memory=shared_memory)
         client.wait_until_ready(PATIENCE_SECONDS)
         future = occupy(served, client)
         threading.Timer(0.2, client.close).start()
@@ -585,8 +568,8 @@ def test_closing_fails_what_is_under_way(served: Served, kind: Any) -> None:
 
 def test_a_client_that_is_closed_leaves_no_threads_or_files(served: Served) -> None:
     def use() -> None:
-        for transport in TRANSPORTS:
-            with TeacherClient(served.address, transport=transport) as client:
+        for shared_memory in MEMORY:
+            with TeacherClient(served.address, shared_memory=shared_memory) as client:
                 client.wait_until_ready(PATIENCE_SECONDS)
                 client.evaluate(observations(0, 20))
 
@@ -622,7 +605,7 @@ SERVER = """
 import sys
 sys.path.insert(0, {folder!r})
 import test_teacher_clients as here
-served = here.Served(int(sys.argv[1]), same_host=False)
+served = here.Served(int(sys.argv[1]))
 print("ready", flush=True)
 served.server.wait()
 """
@@ -654,9 +637,8 @@ def replica_processes(count: int) -> Iterator[tuple[list[str], list[subprocess.P
 def test_queries_are_spread_over_replicas_and_survive_the_death_of_one() -> None:
     with replica_processes(2) as (addresses, processes):
         clients = [
-            kind(addresses, transport=transport, timeout_seconds=PATIENCE_SECONDS)
+            kind(addresses, timeout_seconds=PATIENCE_SECONDS)
             for kind in (TeacherClient, FromThread)
-            for transport in ("stream", "unary")
         ]
         for client in clients:
             client.evaluate(observations(0, 1))
@@ -697,17 +679,13 @@ def guarded(tmp_path: Path) -> Iterator[tuple[list[Served], ClientSecurity]]:
         replica.stop()
 
 
-def test_clients_are_let_in_by_certificate_and_token_over_every_transport(
+def test_clients_are_let_in_by_certificate_and_token(
     guarded: tuple[list[Served], ClientSecurity], kind: Any
 ) -> None:
     replicas, security = guarded
     both = [replica.address for replica in replicas]
-    for addresses, transport in [
-        *((both[:1], transport) for transport in TRANSPORTS),
-        (both, "stream"),
-        (both, "unary"),
-    ]:
-        with kind(addresses, transport=transport, security=security) as client:
+    for addresses, shared_memory in [(both[:1], True), (both[:1], False), (both, True)]:
+        with kind(addresses, shared_memory=shared_memory, security=security) as client:
             client.wait_until_ready(PATIENCE_SECONDS)
             answer = client.evaluate(observations(0, 40))
             np.testing.assert_array_equal(answer.action_values, expected(0, 40))
@@ -718,12 +696,11 @@ def test_a_client_without_the_token_is_told_so_at_once(
 ) -> None:
     replicas, security = guarded
     stranger = dataclasses.replace(security, token_file=None, token="another-token-of-length")
-    for transport in ("auto", "stream", "unary"):
-        with kind(replicas[0].address, transport=transport, security=stranger) as client:
-            with pytest.raises(TeacherUnauthenticated, match="ClientSecurity"):
-                client.describe()
-            with pytest.raises(TeacherUnauthenticated, match="ClientSecurity"):
-                client.evaluate_future(observations(0, 1)).result()
+    with kind(replicas[0].address, security=stranger) as client:
+        with pytest.raises(TeacherUnauthenticated, match="ClientSecurity"):
+            client.describe()
+        with pytest.raises(TeacherUnauthenticated, match="ClientSecurity"):
+            client.evaluate_future(observations(0, 1)).result()
 
 
 def test_the_policy_chooses_the_teachers_actions(served: Served) -> None:
