@@ -45,13 +45,13 @@ class FakePolicy(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelSums:
-    """Action a of an observation is worth (a + 1) times the sum of its elements, plus `addend`.
+    """Action a of an observation is worth (a + 1) times the sum of its elements and `addend`.
 
     Attributes:
         num_actions: Number of actions A.
         observation_shape: Shape of one observation.
         observation_dtype: "uint8" or "float32".
-        addend: What every value has more.
+        addend: What is added to every sum.
     """
 
     num_actions: int = 2
@@ -63,7 +63,7 @@ class PixelSums:
         """Action values float32 [B, A]."""
         sums = observations.reshape(len(observations), -1).sum(axis=1, dtype=np.float32)
         factors = np.arange(1, self.num_actions + 1, dtype=np.float32)
-        return sums[:, None] * factors + np.float32(self.addend)
+        return (sums[:, None] + np.float32(self.addend)) * factors
 
 
 class FakeTeacher:

@@ -30,7 +30,6 @@ from rrl_client import (
     TeacherRejected,
     TeacherTimeout,
 )
-from rrl_client.blocking import Transport
 from services.cli.teacher_query import query
 from services.shared.errors import UserError
 from services.shared.health import is_serving
@@ -40,7 +39,8 @@ from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
+MEMORY = (True, False)
+"""Whether observations lie in shared memory."""
 SLOW_SECONDS = 5.0
 RAISE, EXIT, NAN, WIDE, SLEEP = 101.0, 102.0, 103.0, 104.0, 105.0
 
@@ -154,9 +154,9 @@ def address(
         server.stop()
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_vectors_and_images_go_every_way(address: str, transport: Transport) -> None:
-    with TeacherClient(address, model="vectors", transport=transport) as client:
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_vectors_and_images_go_every_way(address: str, shared_memory: bool) -> None:
+    with TeacherClient(address, model="vectors", shared_memory=shared_memory) as client:
         about = client.describe()
         assert (about.observation_shape, about.observation_dtype) == ((7,), "float32")
         assert (about.output, about.temperature, about.num_actions) == ("q_values", None, 3)
@@ -165,7 +165,7 @@ def test_vectors_and_images_go_every_way(address: str, transport: Transport) -> 
             np.testing.assert_allclose(answer, vectors(rows) @ WEIGHTS, rtol=1e-5, atol=1e-5)
         with pytest.raises(TeacherRejected, match="float32"):
             client.evaluate(np.zeros((1, 7), np.uint8))
-    with TeacherClient(address, model="images", transport=transport) as client:
+    with TeacherClient(address, model="images", shared_memory=shared_memory) as client:
         about = client.describe()
         assert (about.observation_shape, about.observation_dtype) == ((64, 64, 3), "uint8")
         assert (about.output, about.temperature) == ("logits", 2.0)

@@ -1,7 +1,4 @@
-"""What users give to a client as observations, over every transport of both clients.
-
-The value of action 0 is the first element of an observation, that of action 1 the sum of all six.
-"""
+"""What users give to a client as observations, in every way that both clients can be asked."""
 
 from __future__ import annotations
 
@@ -23,36 +20,16 @@ from rrl_client import (
     TeacherPolicy,
     TeacherRejected,
 )
-from rrl_client.settings import Transport
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.policies import PixelSums
 
-TRANSPORTS: tuple[Transport, ...] = ("stream", "unary", "same_host")
+MEMORY = (True, False)
+"""Whether observations lie in shared memory."""
 SHAPE = (2, 3)
 
 Ask = Callable[[Any], TeacherAnswer]
-
-
-class FirstAndSum:
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-
-    def __init__(self, dtype: str) -> None:
-        self.info = PolicyInfo(
-            game="sums",
-            name="first and sum",
-            version="v1",
-            num_actions=2,
-            observation_shape=SHAPE,
-            observation_dtype=dtype,
-        )
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        sums = observations.sum(axis=(1, 2), dtype=np.float32)
-        return np.stack([observations[:, 0, 0].astype(np.float32), sums], axis=1)
 
 
 class LazyFrames:
@@ -78,12 +55,16 @@ class ElsewhereTensor:
         raise RuntimeError("the tensor is on another device")
 
 
+def made(dtype: str) -> PixelSums:
+    return PixelSums(shape=SHAPE, dtype=dtype, fails_on=None)
+
+
 @contextlib.contextmanager
 def serving(dtype: str) -> Iterator[TeacherServer]:
     config = TeacherConfig(
         models=(ModelConfig(name="sums", checkpoint=__file__),), port=0, metrics_port=None
     )
-    server = TeacherServer(config, [FirstAndSum(dtype)], lambda *_: FirstAndSum(dtype))
+    server = TeacherServer(config, [made(dtype)], lambda *_: made(dtype))
     server.start()
     server.wait_until_ready(PATIENCE_SECONDS)
     try:
@@ -104,29 +85,25 @@ def of_floats() -> Iterator[str]:
         yield server.address
 
 
-def ask_blocking(address: str, transport: Transport, is_future: bool) -> Ask:
+def ask_blocking(address: str, shared_memory: bool, is_future: bool) -> Ask:
     def ask(observations: Any) -> TeacherAnswer:
         with TeacherClient(
-            address, transport=transport, timeout_seconds=PATIENCE_SECONDS
+            address, shared_memory=shared_memory, timeout_seconds=PATIENCE_SECONDS
         ) as client:
             if not is_future:
                 return client.evaluate(observations)
-            if transport == "same_host":
-                client.describe()
             return client.evaluate_future(observations).result()
 
     return ask
 
 
-def ask_asyncio(address: str, transport: Transport, is_future: bool) -> Ask:
+def ask_asyncio(address: str, shared_memory: bool, is_future: bool) -> Ask:
     async def ask(observations: Any) -> TeacherAnswer:
         async with AsyncTeacherClient(
-            address, transport=transport, timeout_seconds=PATIENCE_SECONDS
+            address, shared_memory=shared_memory, timeout_seconds=PATIENCE_SECONDS
         ) as client:
             if not is_future:
                 return await client.evaluate(observations)
-            if transport == "same_host":
-                await client.describe()
             return await client.evaluate_future(observations)
 
     return lambda observations: asyncio.run(ask(observations))
@@ -134,22 +111,22 @@ def ask_asyncio(address: str, transport: Transport, is_future: bool) -> Ask:
 
 @pytest.fixture(
     params=[
-        (kind, transport, is_future)
+        (kind, shared_memory, is_future)
         for kind in (ask_blocking, ask_asyncio)
-        for transport in TRANSPORTS
+        for shared_memory in MEMORY
         for is_future in (False, True)
     ],
-    ids=lambda way: f"{way[0].__name__}-{way[1]}-{'future' if way[2] else 'evaluate'}",
+    ids=lambda way: "-".join([way[0].__name__, *map(str, way[1:])]),
 )
 def way(request: pytest.FixtureRequest) -> Callable[[str], Ask]:
     """Makes what asks the teacher at an address, in one of the ways that there are."""
-    kind, transport, is_future = request.param
-    return lambda address: kind(address, transport, is_future)
+    kind, shared_memory, is_future = request.param
+    return lambda address: kind(address, shared_memory, is_future)
 
 
 def assert_answered(ask: Ask, given: Any, meant: NDArray[Any]) -> None:
     sums = meant.reshape(len(meant), -1).sum(axis=1, dtype=np.float32)
-    wanted = np.stack([meant[:, 0, 0].astype(np.float32), sums], axis=1)
+    wanted = np.stack([sums, 2 * sums], axis=1)
     np.testing.assert_array_equal(ask(given).action_values, wanted)
 
 
@@ -225,7 +202,7 @@ def test_numbers_that_float32_does_not_have_are_refused(
 def test_a_policy_takes_lists_and_stacked_frames_too(of_bytes: str) -> None:
     with TeacherClient(of_bytes) as client:
         policy = TeacherPolicy(client)
-        # The first element of 9 is less than the sum of 39.
+        # Twice the sum is more than the sum.
         assert policy(BYTES[1].tolist()) == 1
         assert policy(LazyFrames([*BYTES[1]])) == 1
         np.testing.assert_array_equal(policy(BYTES.tolist()), [1, 1])
@@ -234,8 +211,8 @@ def test_a_policy_takes_lists_and_stacked_frames_too(of_bytes: str) -> None:
 
 
 def test_an_asyncio_client_in_a_second_loop_says_what_to_do(of_bytes: str) -> None:
-    for transport in TRANSPORTS:
-        client = AsyncTeacherClient(of_bytes, transport=transport)
+    for shared_memory in MEMORY:
+        client = AsyncTeacherClient(of_bytes, shared_memory=shared_memory)
 
         async def use(client: AsyncTeacherClient = client) -> None:
             await client.evaluate(BYTES)
@@ -275,8 +252,8 @@ def test_a_second_loop_does_not_close_what_the_first_still_uses(of_bytes: str) -
 
 
 def test_a_closed_client_says_that_another_one_is_needed(of_bytes: str) -> None:
-    for transport in TRANSPORTS:
-        client = TeacherClient(of_bytes, transport=transport)
+    for shared_memory in MEMORY:
+        client = TeacherClient(of_bytes, shared_memory=shared_memory)
         client.close()
         with pytest.raises(TeacherFailed, match="closed; make another"):
             client.describe()

@@ -15,11 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 import pytest
 import reverb
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from rrl_agents.types import Progress
@@ -37,34 +35,15 @@ from services.shared.addresses import free_port
 from services.shared.metrics import MetricsServer
 from services.shared.security.server import SecurityConfig
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.policies import PixelSums
 
 if TYPE_CHECKING:
     from tests.services.conftest import Authority
 
 LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False)
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-
-
-class Zeros:
-    """Every action of an observation is worth nothing."""
-
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-    info = PolicyInfo(
-        game="none",
-        name="zeros",
-        version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
-    )
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        return np.zeros((len(observations), 2), np.float32)
 
 
 class Run:
@@ -129,7 +108,7 @@ def teacher(
         metrics_port=0,
         batching=BatchingConfig(buckets=(1,)),
     )
-    server = TeacherServer(config, [Zeros()])
+    server = TeacherServer(config, [PixelSums(shape=(2,))])
     try:
         server.start()
         server.wait_until_ready(PATIENCE_SECONDS)
@@ -353,14 +332,14 @@ def test_a_system_without_the_filter_is_warned_of(
 
 
 def test_sockets_in_the_file_system_are_for_one_user_alone() -> None:
-    with teacher() as served:
+    with teacher(front_ends=1) as served:
         paths = {
             Path(connection.laddr)
             for connection in psutil.Process().net_connections(kind="unix")
             if connection.laddr and Path(connection.laddr).is_absolute()
         }
         ours = [path for path in paths if "rrl" in path.parent.name]
-        assert ours, "the same-host path has a socket"
+        assert ours, "the device process has one for its front ends"
         for path in ours:
             assert stat.S_IMODE(os.stat(path.parent).st_mode) == 0o700
         assert served.address.startswith("127.0.0.1:")

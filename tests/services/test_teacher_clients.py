@@ -323,7 +323,7 @@ def test_new_weights_answer_new_queries(served: Served, client: Client) -> None:
     client.evaluate(observations(0, 1))
     served.reload()
     answer = client.evaluate(observations(0, 40))
-    np.testing.assert_array_equal(answer.action_values, expected(0, 40) + RELOAD_BONUS)
+    np.testing.assert_array_equal(answer.action_values, expected(0, 40, addend=RELOAD_BONUS))
     assert (answer.teacher_version, answer.model_version) == ("v2", 2)
 
 
@@ -335,7 +335,7 @@ def test_a_batch_is_answered_by_one_version_though_new_weights_come_in_its_middl
     )
     answer = client.evaluate(observations(0, 200), timeout_seconds=PATIENCE_SECONDS)
     assert answer.teacher_version == "v2"
-    np.testing.assert_array_equal(answer.action_values, expected(0, 200) + RELOAD_BONUS)
+    np.testing.assert_array_equal(answer.action_values, expected(0, 200, addend=RELOAD_BONUS))
 
 
 def test_a_pinned_version_answers_after_newer_weights_came(served: Served, kind: Any) -> None:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,46 +29,14 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.health import is_serving
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.policies import PixelSums
 
 ROOT = Path(__file__).resolve().parents[2]
 FRONT_ENDS = 2
-MAX_BATCH_ROWS = 600
+MAX_BATCH_ROWS = 32
 SLOW_SECONDS = 0.2
-
-
-class PixelSums:
-    """Action a of an observation is worth (a + 1) times (the sum of its two pixels + an addend).
-
-    A batch with a pixel of 255 takes a while.
-    """
-
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-
-    def __init__(self, version: str, addend: int) -> None:
-        self.addend = addend
-        self.rows = 0
-        self.before_slow_batch: Callable[[], None] = lambda: None
-        self.info = PolicyInfo(
-            game="sums",
-            name="pixel sums",
-            version=version,
-            num_actions=2,
-            observation_shape=(2,),
-            observation_dtype="uint8",
-        )
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        self.rows += len(observations)
-        if (observations == 255).any():
-            self.before_slow_batch()
-            time.sleep(SLOW_SECONDS)
-        sums = observations.sum(axis=1, dtype=np.float32) + self.addend
-        return np.stack([sums, 2 * sums], axis=1)
 
 
 def make_server(policies: list[PixelSums], **changes: Any) -> TeacherServer:
@@ -78,22 +46,40 @@ def make_server(policies: list[PixelSums], **changes: Any) -> TeacherServer:
         port=0,
         metrics_port=None,
         front_ends=FRONT_ENDS,
-        batching=BatchingConfig(buckets=(1, 32), max_batch_rows=MAX_BATCH_ROWS),
+        batching=BatchingConfig(buckets=(1, MAX_BATCH_ROWS)),
         **changes,
     )
     return TeacherServer(config, policies)
 
 
 def make_policies() -> list[PixelSums]:
-    return [PixelSums("one", 0), PixelSums("two", 1000), PixelSums("three", 2000)]
+    return [sums("one", 0), sums("two", 1000), sums("three", 2000)]
+
+
+def sums(version: str, addend: float) -> PixelSums:
+    """Takes its time over an observation with a pixel of 255."""
+    policy = PixelSums(version, shape=(2,), addend=addend, fails_on=None)
+    policy.before_batch = _slow
+    return policy
+
+
+def _slow(observations: NDArray[Any]) -> None:
+    if (observations == 255).any():
+        time.sleep(SLOW_SECONDS)
 
 
 def serve() -> None:
     """Serve until SIGTERM, and drain; in a process of its own. A slow batch is a printed line."""
     shutdown = install_shutdown_event()
     policies = make_policies()
+
+    def say(observations: NDArray[Any]) -> None:
+        if (observations == 255).any():
+            print("a slow batch", flush=True)
+        _slow(observations)
+
     for policy in policies:
-        policy.before_slow_batch = lambda: print("a slow batch", flush=True)
+        policy.before_batch = say
     server = make_server(policies)
     server.start()
     server.wait_until_ready(PATIENCE_SECONDS)
@@ -257,24 +243,28 @@ def test_every_name_of_health_serves(server: TeacherServer) -> None:
 def test_what_a_client_gives_up_is_not_computed(
     server: TeacherServer, policies: list[PixelSums]
 ) -> None:
-    before = policies[1].rows
+    policy = policies[1]
+    policy.forget()
+    policy.gate.clear()
     with open_channel(server.address) as channel:
         stub = teacher_pb2_grpc.TeacherStub(channel)
-        # Nineteen batches of up to 32 rows, each of which takes a while.
-        call: Any = stub.Evaluate.future(request(255, MAX_BATCH_ROWS), timeout=PATIENCE_SECONDS)
-        wait_until(lambda: policies[1].rows > before, "the first batch is begun")
-        call.cancel()
+        busy = stub.Evaluate.future(request(1), timeout=PATIENCE_SECONDS)
+        assert policy.entered.wait(PATIENCE_SECONDS)
+        given_up: Any = stub.Evaluate.future(request(9, 4), timeout=PATIENCE_SECONDS)
+        queued = server._engine._batcher
+        wait_until(lambda: queued.queued_bytes == 8, "the second one waits at the device")
+        (query,) = queued._models[1].queues
+        given_up.cancel()
+        wait_until(lambda: query.cancelled, "the device process hears of it")
+        policy.gate.set()
+        assert values(busy.result()) == [1002, 2004]
+        wait_until(lambda: queued.queued_bytes == 0, "nothing waits")
+    assert policy.computed == [1]
 
-    def is_at_rest() -> bool:
-        rows = policies[1].rows
-        time.sleep(2 * SLOW_SECONDS)
-        return policies[1].rows == rows
 
-    wait_until(is_at_rest, "the device has nothing to do")
-    assert policies[1].rows - before < MAX_BATCH_ROWS
-
-
-def test_a_front_end_that_is_killed_is_replaced_and_queries_go_on(server: TeacherServer) -> None:
+def test_a_front_end_that_is_killed_is_replaced_and_queries_are_answered(
+    server: TeacherServer,
+) -> None:
     before = front_ends_of(os.getpid())
     assert len(before) == FRONT_ENDS
     before[0].kill()
@@ -310,15 +300,15 @@ def test_new_weights_reach_every_caller_and_no_request_fails(tmp_path: Path) -> 
         metrics_port=None,
         front_ends=1,
         kept_versions=1,
-        batching=BatchingConfig(buckets=(1, 32)),
+        batching=BatchingConfig(buckets=(1, MAX_BATCH_ROWS)),
     )
 
     def load(model: ModelConfig, backend: str) -> PixelSums:
         del model, backend
         number = int(checkpoint.read_text())
-        return PixelSums(f"v{number}", 1000 * number)
+        return sums(f"v{number}", 1000 * number)
 
-    server = TeacherServer(config, [PixelSums("v1", 1000)], load)
+    server = TeacherServer(config, [sums("v1", 1000)], load)
     server.start()
     server.wait_until_ready(PATIENCE_SECONDS)
     failures: list[BaseException] = []
@@ -332,9 +322,9 @@ def test_new_weights_reach_every_caller_and_no_request_fails(tmp_path: Path) -> 
             with open_channel(server.address) as channel:
                 stub = teacher_pb2_grpc.TeacherStub(channel)
                 while not stop.is_set():
-                    answer = stub.Evaluate(request(1, 100), timeout=PATIENCE_SECONDS)
-                    sums = 2 + 1000 * answer.model_version
-                    assert values(answer) == [sums, 2 * sums] * 100
+                    answer = stub.Evaluate(request(1, MAX_BATCH_ROWS), timeout=PATIENCE_SECONDS)
+                    total = 2 + 1000 * answer.model_version
+                    assert values(answer) == [total, 2 * total] * MAX_BATCH_ROWS
                     assert answer.teacher_version == f"v{answer.model_version}"
                     assert not mine or answer.model_version >= max(mine)
                     mine.add(answer.model_version)

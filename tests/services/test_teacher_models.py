@@ -12,58 +12,29 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from numpy.typing import NDArray
 
 from rrl_client import TeacherClient, TeacherNotFound, TeacherTimeout, TeacherUnavailable
-from rrl_client.blocking import Transport
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.policies import PixelSums
 
 LAME_DUCK_SECONDS = 4.0
-TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
+MEMORY = (True, False)
+"""Whether observations lie in shared memory."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-class Sums:
-    """Action a of an observation is worth (a + 1) times its sum, and an addend of the version's."""
-
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-
-    def __init__(self, game: str, version: str, addend: int, *, pixels: int, actions: int) -> None:
-        self._addend = addend
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-        self.info = PolicyInfo(
-            game=game,
-            name=f"{game} {version}",
-            version=version,
-            num_actions=actions,
-            observation_shape=(pixels,),
-            observation_dtype="uint8",
-        )
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        self.entered.set()
-        assert self.gate.wait(PATIENCE_SECONDS)
-        sums = observations.sum(axis=1, dtype=np.float32) + self._addend
-        return np.stack([(a + 1) * sums for a in range(self.info.num_actions)], axis=1)
-
-
 @pytest.fixture
-def policies() -> Iterator[list[Sums]]:
+def policies() -> Iterator[list[PixelSums]]:
     """Two versions of "pong" with 2 pixels and 2 actions, one of "catch" with 3 and 1."""
     made = [
-        Sums("pong", "aaaa", 0, pixels=2, actions=2),
-        Sums("catch", "bbbb", 500, pixels=3, actions=1),
-        Sums("pong", "cccc", 100, pixels=2, actions=2),
+        PixelSums("aaaa", game="pong", shape=(2,)),
+        PixelSums("bbbb", game="catch", shape=(3,), num_actions=1, addend=500),
+        PixelSums("cccc", game="pong", shape=(2,), addend=100),
     ]
     yield made
     for policy in made:
@@ -71,7 +42,7 @@ def policies() -> Iterator[list[Sums]]:
 
 
 @pytest.fixture
-def server(policies: list[Sums]) -> Iterator[TeacherServer]:
+def server(policies: list[PixelSums]) -> Iterator[TeacherServer]:
     config = TeacherConfig(
         models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),
         port=0,
@@ -97,7 +68,7 @@ def channel(server: TeacherServer) -> Iterator[grpc.Channel]:
         yield made
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("shared_memory", [True, False])
 @pytest.mark.parametrize(
     ("model", "version", "pixels", "expected", "answered"),
     [
@@ -113,14 +84,16 @@ def channel(server: TeacherServer) -> Iterator[grpc.Channel]:
 )
 def test_name_and_version_say_who_answers(
     server: TeacherServer,
-    transport: Transport,
+    shared_memory: bool,
     model: str,
     version: str,
     pixels: int,
     expected: list[float],
     answered: tuple[str, int],
 ) -> None:
-    with TeacherClient(server.address, model=model, version=version, transport=transport) as client:
+    with TeacherClient(
+        server.address, model=model, version=version, shared_memory=shared_memory
+    ) as client:
         about = client.describe()
         assert (about.teacher_version, about.model_version) == answered
         assert about.observation_shape == (pixels,)
@@ -129,7 +102,7 @@ def test_name_and_version_say_who_answers(
     assert (answer.teacher_version, answer.model_version) == answered
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("shared_memory", [True, False])
 @pytest.mark.parametrize(
     ("model", "version", "reason"),
     [
@@ -140,10 +113,12 @@ def test_name_and_version_say_who_answers(
     ],
 )
 def test_who_is_not_there_is_not_found(
-    server: TeacherServer, transport: Transport, model: str, version: str, reason: str
+    server: TeacherServer, shared_memory: bool, model: str, version: str, reason: str
 ) -> None:
     with (
-        TeacherClient(server.address, model=model, version=version, transport=transport) as client,
+        TeacherClient(
+            server.address, model=model, version=version, shared_memory=shared_memory
+        ) as client,
         pytest.raises(TeacherNotFound, match=reason),
     ):
         client.evaluate(np.zeros((1, 2), np.uint8))
@@ -183,7 +158,7 @@ def test_the_list_names_every_version_of_every_model(channel: grpc.Channel) -> N
 
 
 def test_models_of_other_shapes_share_the_device_and_not_their_batches(
-    server: TeacherServer, policies: list[Sums]
+    server: TeacherServer, policies: list[PixelSums]
 ) -> None:
     first, catch, _ = policies
     first.gate.clear()
@@ -251,15 +226,15 @@ def test_health_knows_every_model_by_name_and_no_other(channel: grpc.Channel) ->
     watch.cancel()
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("shared_memory", [True, False])
 def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
-    server: TeacherServer, channel: grpc.Channel, transport: Transport
+    server: TeacherServer, channel: grpc.Channel, shared_memory: bool
 ) -> None:
     watches = [Watch(channel, name) for name in NAMES]
     assert [watch.next() for watch in watches] == [SERVING] * len(NAMES)
     observations = np.full((1, 2), 5, np.uint8)
     with TeacherClient(
-        server.address, transport=transport, timeout_seconds=PATIENCE_SECONDS
+        server.address, shared_memory=shared_memory, timeout_seconds=PATIENCE_SECONDS
     ) as client:
         client.evaluate(observations)
         stopping = threading.Thread(target=server.stop, args=(10.0,))
@@ -276,7 +251,6 @@ def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
                 last = time.monotonic()
                 time.sleep(0.01)
         except (TeacherUnavailable, TeacherTimeout):
-            # gRPC's own retries of a unary call go on until the deadline.
             pass
         assert answers > 3
         assert last - begun > LAME_DUCK_SECONDS / 2
@@ -291,7 +265,9 @@ def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
         watch.cancel()
 
 
-def test_a_health_status_is_not_serving_until_all_models_are_warm(policies: list[Sums]) -> None:
+def test_a_health_status_is_not_serving_until_all_models_are_warm(
+    policies: list[PixelSums],
+) -> None:
     policies[2].gate.clear()
     config = TeacherConfig(
         models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),

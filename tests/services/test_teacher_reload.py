@@ -34,7 +34,6 @@ from rrl_agents.checkpoints.teacher_directory import (
 )
 from rrl_agents.environments import catch
 from rrl_client import TeacherClient
-from rrl_client.blocking import Transport
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer, build_teacher
@@ -42,7 +41,8 @@ from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST_BUCKET = 16
-TRANSPORTS: tuple[Transport, ...] = ("unary", "stream", "same_host")
+MEMORY = (True, False)
+"""Whether observations lie in shared memory."""
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -140,13 +140,13 @@ def reloads(server: TeacherServer, result: str) -> float:
 class Asking:
     """One client that asks without a pause, and checks every answer."""
 
-    def __init__(self, address: str, transport: Transport, factors: Mapping[str, float]) -> None:
+    def __init__(self, address: str, shared_memory: bool, factors: Mapping[str, float]) -> None:
         self.answers = 0
         self.versions: list[int] = []
         self.failure: BaseException | None = None
         self._factors = factors
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, args=(address, transport))
+        self._thread = threading.Thread(target=self._run, args=(address, shared_memory))
         self._thread.start()
 
     def stop(self) -> None:
@@ -154,10 +154,10 @@ class Asking:
         self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive()
 
-    def _run(self, address: str, transport: Transport) -> None:
+    def _run(self, address: str, shared_memory: bool) -> None:
         try:
             with TeacherClient(
-                address, transport=transport, timeout_seconds=PATIENCE_SECONDS
+                address, shared_memory=shared_memory, timeout_seconds=PATIENCE_SECONDS
             ) as client:
                 client.describe()
                 generator = np.random.default_rng(0)
@@ -210,7 +210,7 @@ def test_under_load_no_request_fails_and_every_answer_is_of_the_version_it_names
 ) -> None:
     teachers = [times(directory.original, factor) for factor in (1, 2, 3, 4)]
     factors = {short_hash(teacher): factor for factor, teacher in enumerate(teachers, 1)}
-    clients = [Asking(server.address, name, factors) for name in TRANSPORTS for _ in range(2)]
+    clients = [Asking(server.address, name, factors) for name in MEMORY for _ in range(2)]
     try:
         wait_until(
             lambda: all(client.failure or client.answers for client in clients), "everybody asks"

@@ -13,7 +13,6 @@ import queue
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -30,18 +29,15 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from rrl_client import Priority, TeacherClient
+from rrl_client import TeacherClient
+from rrl_client.shared_memory import SharedRows, host_id
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
-from services.teacher.same_host import listener, wire
-from services.teacher.same_host.connection import SameHostConnection
-from services.teacher.same_host.dial import dial
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.policies import POISON, PixelSums
 
 # Some versions of protobuf warn of what they cannot read, and read what comes before.
 pytestmark = pytest.mark.filterwarnings("ignore:Unexpected end-group tag:RuntimeWarning")
@@ -50,7 +46,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CREDIT_ROWS = 64
 MAX_BATCH_ROWS = 16
 METHODS = ("Describe", "ListModels", "Evaluate")
-POISON = 255
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 # What may be told to a caller who is wrong. UNKNOWN and INTERNAL are the server's own mistakes.
@@ -74,41 +69,13 @@ few = settings(
 many = settings(few, max_examples=2000)
 
 
-class PixelSums:
-    """Action a of an observation is worth (a + 1) times the sum of its two pixels; 255 fails."""
-
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-    info = PolicyInfo(
-        game="sums",
-        name="pixel sums",
-        version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
-    )
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        assert self.gate.wait(PATIENCE_SECONDS)
-        if (observations == POISON).any():
-            raise ValueError("a poisoned row")
-        sums = observations.sum(axis=1, dtype=np.float32)
-        return np.stack([sums, 2 * sums], axis=1)
-
-
 def make_server(policy: PixelSums) -> TeacherServer:
     config = TeacherConfig(
         models=one_model("in memory"),
         port=0,
         metrics_port=0,
         batching=BatchingConfig(
-            buckets=(1, 8),
-            max_batch_rows=MAX_BATCH_ROWS,
+            buckets=(1, 8, MAX_BATCH_ROWS),
             max_queue_rows=256,
             stream_credit_rows=CREDIT_ROWS,
             longest_wait_seconds=20.0,
@@ -120,7 +87,7 @@ def make_server(policy: PixelSums) -> TeacherServer:
 def serve() -> None:
     """Serve until SIGTERM; in a process of its own."""
     shutdown = install_shutdown_event()
-    server = make_server(PixelSums())
+    server = make_server(PixelSums(shape=(2,)))
     server.start()
     server.wait_until_ready(PATIENCE_SECONDS)
     print(server.address, flush=True)
@@ -159,14 +126,14 @@ def metrics(server: TeacherServer) -> str:
 
 
 def metric(page: str, name: str) -> float:
-    return sum(
-        float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE)
-    )
+    """The sum of a metric's series, or of those that begin with given labels."""
+    pattern = rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$"
+    return sum(float(value) for value in re.findall(pattern, page, re.MULTILINE))
 
 
 def is_idle(server: TeacherServer) -> bool:
     page = metrics(server)
-    names = ("rrl_teacher_queue_rows", "rrl_teacher_queue_bytes", "rrl_teacher_connections")
+    names = ("rrl_teacher_queue_rows", "rrl_teacher_queue_bytes", "rrl_teacher_streams")
     return all(metric(page, name) == 0 for name in names)
 
 
@@ -193,7 +160,7 @@ def new_resources(threads: list[threading.Thread], descriptors: list[str]) -> li
 
 @pytest.fixture(scope="module")
 def policy() -> PixelSums:
-    return PixelSums()
+    return PixelSums(shape=(2,))
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +227,16 @@ messages = st.builds(
     model=texts,
     version=texts,
     priority=st.sampled_from([0, 0, 1, 2, 3, -1, 2**31 - 1]),
+)
+in_memory = st.builds(
+    lambda rows, offset: teacher_pb2.EvaluateRequest(
+        batch_rows=rows,
+        observation_shape=[2],
+        observation_dtype="uint8",
+        memory_offset=offset,
+    ),
+    numbers,
+    numbers | st.integers(0, 2**64 - 1),
 )
 
 
@@ -350,13 +327,26 @@ queries = st.builds(
     tag=st.integers(0, 5) | st.integers(0, 2**64 - 1),
     timeout_ms=st.sampled_from([0, 1, 5000, 2**32 - 1]),
     request=messages
+    | in_memory
     | st.builds(request, st.integers(0, 254), st.integers(1, 40))
     | st.just(teacher_pb2.EvaluateRequest()),
+)
+OWN = SharedRows(2, 16)
+"""Zeros in memory of this process, which it may share with the server."""
+
+offers = st.builds(
+    teacher_pb2.MemoryOffer,
+    host_id=st.just(host_id()) | texts,
+    process_id=st.just(os.getpid()) | numbers,
+    descriptor=st.just(OWN.descriptor) | st.integers(0, 20) | numbers,
+    size_bytes=st.just(OWN.size_bytes) | st.integers(0, 2**64 - 1),
+    proof=st.just(OWN.proof) | st.binary(max_size=40),
 )
 frames = st.lists(
     st.builds(
         teacher_pb2.QueryFrame,
         queries=st.lists(queries, max_size=8),
+        memory=st.none() | offers,
         cancelled_tags=st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), max_size=8),
     ),
     max_size=6,
@@ -372,9 +362,10 @@ def check_random_frames(
         for frame in stub.EvaluateStream(iter(sent), timeout=PATIENCE_SECONDS):
             answers += frame.answers
     except grpc.RpcError as error:
-        # The one misuse that ends a stream: a tag that is in use.
+        # The two misuses that end a stream: a tag that is in use, and a second memory.
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error.details()
-        assert len(set(asked)) < len(asked)
+        offered = sum(frame.HasField("memory") for frame in sent)
+        assert len(set(asked)) < len(asked) or offered > 1
     else:
         assert sorted(answer.tag for answer in answers) == sorted(asked)
     for answer in answers:
@@ -540,26 +531,34 @@ _VANISHING = """
 import sys, time
 import numpy as np
 from rrl_client import TeacherClient
-client = TeacherClient(sys.argv[1], transport=sys.argv[2])
-client.describe()
+client = TeacherClient(sys.argv[1], shared_memory=sys.argv[2] == "True")
+client.evaluate(np.ones((2, 2), np.uint8))
+print("answered", flush=True)
+sys.stdin.readline()
 futures = [client.evaluate_future(np.ones((2, 2), np.uint8), 60) for _ in range(20)]
 print("asked", flush=True)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("transport", ["stream", "same_host", "unary"])
+@pytest.mark.parametrize("shared_memory", [True, False])
 def test_a_client_process_that_is_killed_leaves_nothing(
-    server: TeacherServer, policy: PixelSums, transport: str
+    server: TeacherServer, policy: PixelSums, shared_memory: bool
 ) -> None:
-    policy.gate.clear()
     process = subprocess.Popen(
-        [sys.executable, "-c", _VANISHING, server.address, transport],
+        [sys.executable, "-c", _VANISHING, server.address, str(shared_memory)],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert process.stdout is not None
+    assert process.stdin is not None and process.stdout is not None
     with process:
+        assert process.stdout.readline() == b"answered\n"
+        sharing = metric(metrics(server), 'rrl_teacher_streams{observations="shared_memory"}')
+        assert sharing == shared_memory
+        policy.gate.clear()
+        process.stdin.write(b"\n")
+        process.stdin.flush()
         assert process.stdout.readline() == b"asked\n"
         wait_until(
             lambda: metric(metrics(server), "rrl_teacher_queue_rows") >= 20, "queries are queued"
@@ -579,128 +578,6 @@ def test_connections_that_never_speak_or_speak_nonsense_disturb_nobody(
                 connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         for pixel in range(20):
             check_it_answers(stub, pixel)
-
-
-# The same-host path.
-
-small = st.integers(0, 20)
-packets = (
-    st.binary(max_size=60)
-    | st.builds(
-        lambda *fields: wire.ONE_QUERY.pack(wire.QUERY, *fields),
-        small,
-        small,
-        small,
-        st.integers(0, 3),
-        st.sampled_from([0, 1, 1000, 2**32 - 1]),
-    )
-    | st.builds(
-        lambda tags: wire.CANCELS.pack([(tag,) for tag in tags]),
-        st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=20),
-    )
-    | st.builds(
-        lambda records: wire.QUERIES.pack(records),
-        st.lists(st.tuples(small, small, small, st.integers(0, 3), small), min_size=1, max_size=9),
-    )
-    | st.builds(lambda kind, rest: struct.pack("<I", kind) + rest, small, st.binary(max_size=40))
-)
-
-
-def connect(server: TeacherServer, rows: int) -> socket.socket:
-    address = server.description.same_host
-    assert address is not None
-    connection, _ = dial(address.socket_path, wire.Hello(rows, address.ticket, "", ""), 5.0)
-    return connection
-
-
-def check_random_packets(
-    server: TeacherServer, stub: teacher_pb2_grpc.TeacherStub, sent: list[bytes]
-) -> None:
-    with connect(server, rows=16) as connection:
-        for packet in sent:
-            # The first bad one ends the connection, and an empty packet cannot be told from an end.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
-                connection.send(packet)
-        check_it_answers(stub)
-
-
-@few
-@given(sent=st.lists(packets, max_size=8))
-def test_random_packets_end_their_connection_at_most(
-    server: TeacherServer, stub: teacher_pb2_grpc.TeacherStub, sent: list[bytes]
-) -> None:
-    check_random_packets(server, stub, sent)
-
-
-@pytest.mark.slow
-@many
-@given(sent=st.lists(packets, max_size=8))
-def test_many_random_packets_end_their_connection_at_most(
-    server: TeacherServer, stub: teacher_pb2_grpc.TeacherStub, sent: list[bytes]
-) -> None:
-    check_random_packets(server, stub, sent)
-
-
-@few
-@given(content=st.binary(max_size=100))
-def test_random_greetings_are_turned_away(server: TeacherServer, content: bytes) -> None:
-    address = server.description.same_host
-    assert address is not None
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-        connection.settimeout(PATIENCE_SECONDS)
-        connection.connect(address.socket_path)
-        connection.send(content)
-        if content:
-            packet = connection.recv(wire.MAX_PACKET_BYTES)
-            assert not packet or wire.unpack_kind(packet) == wire.GOODBYE
-
-
-def test_a_same_host_client_that_never_reads_is_left_and_others_go_on(
-    server: TeacherServer,
-) -> None:
-    address = server.description.same_host
-    assert address is not None
-    with (
-        connect(server, rows=64) as mute,
-        SameHostConnection(address.socket_path, address.ticket) as other,
-    ):
-        for turn in range(400):
-            tag = turn % 64
-            # Told off in the end, or held up by a full socket: either is the mute client's own.
-            with contextlib.suppress(OSError):
-                mute.send(wire.ONE_QUERY.pack(wire.QUERY, tag, tag, 1, Priority.ACTING, 5000))
-            pixel = turn % POISON
-            answer = other.submit(np.full((1, 2), pixel, np.uint8), 5.0).result()
-            assert answer.action_values.tolist() == [[2 * pixel, 4 * pixel]]
-
-
-def test_same_host_clients_that_come_and_go_leave_nothing(
-    server: TeacherServer, policy: PixelSums
-) -> None:
-    policy.gate.clear()
-    for _ in range(30):
-        with connect(server, rows=8) as connection:
-            for tag in range(4):
-                connection.send(wire.ONE_QUERY.pack(wire.QUERY, tag, tag, 1, Priority.ACTING, 0))
-    policy.gate.set()
-
-
-def test_same_host_connections_that_never_speak_are_dropped(
-    server: TeacherServer, stub: teacher_pb2_grpc.TeacherStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listener, "_GREETING_SECONDS", 0.2)
-    address = server.description.same_host
-    assert address is not None
-    with contextlib.ExitStack() as stack:
-        silent = []
-        for _ in range(20):
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            silent.append(stack.enter_context(connection))
-            connection.settimeout(PATIENCE_SECONDS)
-            connection.connect(address.socket_path)
-        check_it_answers(stub)
-        # The server ends them by itself.
-        assert [connection.recv(10) for connection in silent] == [b""] * 20
 
 
 # Memory.

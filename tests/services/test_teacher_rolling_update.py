@@ -11,7 +11,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
-import itertools
 import os
 import re
 import signal
@@ -33,15 +32,13 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.environments import catch
 from rrl_client import AsyncTeacherClient, TeacherAnswer, TeacherClient
-from rrl_client.blocking import Transport
 from rrl_client.settings import DEFAULT_TIMEOUT_SECONDS
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.policies import PixelSums
 
 ROOT = Path(__file__).resolve().parents[2]
-TRANSPORTS: tuple[Transport, ...] = ("stream", "unary")
 # A row is a small batch here, so that a few dozen rows travel in pieces.
 MAX_BATCH_ROWS = 8
 PIECES_ROWS = 20
@@ -269,16 +266,14 @@ def test_replicas_replaced_one_after_the_other_fail_no_request(
         addresses = [replica.address for replica in fleet]
         # One target that leads to several addresses, as a name of a cluster does.
         targets = {"list": addresses, "one target": ["ipv4:" + ",".join(addresses)]}
-        for (named, target), transport in itertools.product(targets.items(), TRANSPORTS):
-            kind = f"{transport}, {named}"
+        for named, target in targets.items():
+            kind = named
             for _ in range(3):
-                load.add(f"threads, {kind}", target, rows=1, transport=transport)
-                load.add_asyncio(f"asyncio, {kind}", target, rows=1, transport=transport)
-            load.add_pipelined(f"pipelined, {kind}", target, transport=transport)
-            load.add(f"pieces, {kind}", target, rows=PIECES_ROWS, transport=transport)
-            load.add_asyncio(
-                f"asyncio pieces, {kind}", target, rows=PIECES_ROWS, transport=transport
-            )
+                load.add(f"threads, {kind}", target, rows=1)
+                load.add_asyncio(f"asyncio, {kind}", target, rows=1)
+            load.add_pipelined(f"pipelined, {kind}", target)
+            load.add(f"pieces, {kind}", target, rows=PIECES_ROWS)
+            load.add_asyncio(f"asyncio pieces, {kind}", target, rows=PIECES_ROWS)
         wait_until(lambda: load.count(old.version) > 500)
         for replica in fleet:
             replica.end()
@@ -293,67 +288,44 @@ def test_replicas_replaced_one_after_the_other_fail_no_request(
     assert load.failures == []
     assert load.count(old.version) == told_by_old, "the last of the old version has gone"
     clients = {name for name, _ in load.answers}
-    assert len(clients) == len(targets) * len(TRANSPORTS) * 5
+    assert len(clients) == len(targets) * 5
     assert {name for name, told in load.answers if told == new.version} == clients
     assert load.slowest_seconds < DEFAULT_TIMEOUT_SECONDS
 
 
-class Sums:
-    """Action a of an observation is worth (a + 1) times the sum of its two pixels, and a bonus."""
-
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-
-    def __init__(self, version: str, bonus: float) -> None:
-        self.info = PolicyInfo(
-            game="sums",
-            name="pixel sums",
-            version=version,
-            num_actions=2,
-            observation_shape=(2,),
-            observation_dtype="uint8",
-        )
-        self.is_warm = threading.Event()
-        self.is_warm.set()
-        self._bonus = bonus
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        assert self.is_warm.wait(PATIENCE_SECONDS)
-        sums = observations.sum(axis=1, dtype=np.float32)
-        return np.stack([sums, 2 * sums], axis=1) + np.float32(self._bonus)
+def sums(version: str, addend: float = 0.0) -> PixelSums:
+    return PixelSums(version, shape=(2,), addend=addend, fails_on=None)
 
 
 @contextlib.contextmanager
-def serving(*policies: Sums) -> Iterator[list[str]]:
+def serving(*policies: PixelSums) -> Iterator[list[str]]:
     """Services in this process, one for each policy, on their way to be ready; their addresses."""
     config = TeacherConfig(
         models=one_model("in memory"),
         port=0,
         metrics_port=None,
-        same_host=False,
-        batching=BatchingConfig(buckets=(1, 8), max_batch_rows=MAX_BATCH_ROWS),
+        batching=BatchingConfig(buckets=(1, 8)),
     )
     servers = [TeacherServer(config, [policy]) for policy in policies]
     try:
         for server, policy in zip(servers, policies, strict=True):
             server.start()
-            if policy.is_warm.is_set():
+            if policy.gate.is_set():
                 server.wait_until_ready(PATIENCE_SECONDS)
         yield [server.address for server in servers]
     finally:
         for server, policy in zip(servers, policies, strict=True):
-            policy.is_warm.set()
+            policy.gate.set()
             server.stop(1.0)
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_replica_that_warms_up_is_asked_nothing(transport: Transport) -> None:
-    cold = Sums("v1", 0.0)
-    cold.is_warm.clear()
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_replica_that_warms_up_is_asked_nothing(shared_memory: bool) -> None:
+    cold = sums("v1")
+    cold.gate.clear()
     with (
-        serving(Sums("v1", 0.0), cold) as addresses,
-        TeacherClient(addresses, transport=transport) as client,
+        serving(sums("v1"), cold) as addresses,
+        TeacherClient(addresses, shared_memory=shared_memory) as client,
     ):
         client.wait_until_ready(PATIENCE_SECONDS)
         begun = time.monotonic()
@@ -366,24 +338,24 @@ def test_a_replica_that_warms_up_is_asked_nothing(transport: Transport) -> None:
         assert time.monotonic() - begun < 20.0
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("shared_memory", [True, False])
 def test_a_batch_in_pieces_is_answered_by_one_version_though_replicas_differ(
-    transport: Transport,
+    shared_memory: bool,
 ) -> None:
     async def ask_asyncio(addresses: list[str]) -> list[TeacherAnswer]:
-        async with AsyncTeacherClient(addresses, transport=transport) as client:
+        async with AsyncTeacherClient(addresses, shared_memory=shared_memory) as client:
             await client.wait_until_ready(PATIENCE_SECONDS)
             return [await client.evaluate(observations) for _ in range(8)]
 
     observations = np.arange(2 * PIECES_ROWS, dtype=np.uint8).reshape(PIECES_ROWS, 2)
-    sums = observations.sum(axis=1, dtype=np.float32)
-    with serving(Sums("v1", 0.0), Sums("v2", 1000.0)) as addresses:
-        with TeacherClient(addresses, transport=transport) as client:
+    totals = observations.sum(axis=1, dtype=np.float32)
+    with serving(sums("v1"), sums("v2", 1000.0)) as addresses:
+        with TeacherClient(addresses, shared_memory=shared_memory) as client:
             client.wait_until_ready(PATIENCE_SECONDS)
             answers = [client.evaluate(observations) for _ in range(8)]
         answers += asyncio.run(ask_asyncio(addresses))
     for answer in answers:
-        bonus = {"v1": 0.0, "v2": 1000.0}[answer.teacher_version]
+        found = totals + {"v1": 0.0, "v2": 1000.0}[answer.teacher_version]
         np.testing.assert_allclose(
-            answer.action_values, np.stack([sums, 2 * sums], axis=1) + bonus, rtol=1e-6
+            answer.action_values, np.stack([found, 2 * found], axis=1), rtol=1e-6
         )

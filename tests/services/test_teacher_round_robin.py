@@ -112,7 +112,7 @@ def replicas(
                     models=one_model(str(checkpoint)),
                     host=host,
                     port=port,
-                    same_host=False,
+                    shared_memory=False,
                     metrics_port=0,
                     batching=BatchingConfig(buckets=(1,)),
                     backend="jax",
@@ -160,7 +160,7 @@ def answered(server: TeacherServer) -> int:
 
 def streams(server: TeacherServer) -> int:
     """Streams that clients have open with a server."""
-    return total(server, 'rrl_teacher_connections{transport="stream"}')
+    return total(server, "rrl_teacher_streams{")
 
 
 def total(server: TeacherServer, series: str) -> int:

@@ -10,14 +10,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from numpy.typing import NDArray
 
 from rrl_client import ClientSecurity, TeacherClient, TeacherUnauthenticated, TeacherUnavailable
 from rrl_client.security import make_async_channel, make_channel
@@ -25,9 +24,9 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.shared.security.server import SecurityConfig
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.policies import PixelSums
 
 if TYPE_CHECKING:
     from tests.services.conftest import Authority
@@ -35,26 +34,6 @@ if TYPE_CHECKING:
 TOKEN = "0123456789abcdef"
 OTHER_TOKEN = "fedcba9876543210"
 GAME = "sums"
-
-
-class PixelSums:
-    """Action a of an observation is worth (a + 1) times the sum of its two pixels."""
-
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-    info = PolicyInfo(
-        game="sums",
-        name="pixel sums",
-        version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
-    )
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        sums = observations.sum(axis=1, dtype=np.float32)
-        return np.stack([sums, 2 * sums], axis=1)
 
 
 def query(tag: int) -> teacher_pb2.QueryFrame:
@@ -76,7 +55,7 @@ def serving(security: SecurityConfig, unix_socket: str | None = None) -> Iterato
         batching=BatchingConfig(buckets=(1,)),
         security=security,
     )
-    server = TeacherServer(config, [PixelSums()])
+    server = TeacherServer(config, [PixelSums(shape=(2,))])
     try:
         port = server.start()
         server.wait_until_ready(PATIENCE_SECONDS)
@@ -244,9 +223,9 @@ def test_a_certificate_for_another_name_needs_the_override(authority: Authority)
         assert code_of(address, named) == grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("transport", ["auto", "unary", "stream"])
+@pytest.mark.parametrize("shared_memory", [True, False])
 def test_errors_name_the_setting_that_helps_with_a_certificate(
-    authority: Authority, stranger: Authority, transport: Literal["auto", "unary", "stream"]
+    authority: Authority, stranger: Authority, shared_memory: bool
 ) -> None:
     certificate, key = authority.issue("named", "teacher.example")
     with serving(SecurityConfig(certificate=certificate, private_key=key)) as served:
@@ -257,7 +236,7 @@ def test_errors_name_the_setting_that_helps_with_a_certificate(
             (stranger.roots, "root_certificates.*--peers.root-certificates"),
         ):
             security = ClientSecurity(root_certificates=roots)
-            with TeacherClient(address, transport=transport, security=security) as client:
+            with TeacherClient(address, shared_memory=shared_memory, security=security) as client:
                 with pytest.raises(TeacherUnavailable, match=setting):
                     client.describe()
                 with pytest.raises(TeacherUnavailable, match=setting):
@@ -295,8 +274,10 @@ def test_a_unix_socket_is_served_with_the_same_tls_and_token(
             root_certificates=authority.roots, token=TOKEN, server_name_override=override
         )
         for target in (address, f"unix:{socket_path}"):
-            for transport in ("unary", "stream", "same_host"):
-                with TeacherClient(target, transport=transport, security=security) as client:
+            for shared_memory in (True, False):
+                with TeacherClient(
+                    target, shared_memory=shared_memory, security=security
+                ) as client:
                     answer = client.evaluate(np.asarray([[3, 4]], np.uint8))
                     assert answer.action_values.tolist() == [[7.0, 14.0]]
         assert code_of(f"unix:{socket_path}", None) == grpc.StatusCode.UNAVAILABLE
@@ -504,22 +485,22 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
     assert code_of(token_address, ClientSecurity(token=TOKEN)) == grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("transport", ["unary", "stream", "same_host"])
-def test_our_client_gets_in_by_every_transport_with_token_and_tls(
-    tmp_path: Path, authority: Authority, transport: Literal["unary", "stream", "same_host"]
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_our_client_gets_in_with_token_and_tls(
+    tmp_path: Path, authority: Authority, shared_memory: bool
 ) -> None:
     certificate, key = authority.issue("all")
     tokens = replace(tmp_path / "tokens", TOKEN.encode())
     config = SecurityConfig(certificate=certificate, private_key=key, token_file=tokens)
     with serving(config) as address:
         security = ClientSecurity(root_certificates=authority.roots, token=TOKEN)
-        with TeacherClient(address, transport=transport, security=security) as client:
+        with TeacherClient(address, shared_memory=shared_memory, security=security) as client:
             answer = client.evaluate(np.asarray([[3, 4]], np.uint8))
             # 3 + 4, and twice that.
             assert answer.action_values.tolist() == [[7.0, 14.0]]
         security = ClientSecurity(root_certificates=authority.roots, token=OTHER_TOKEN)
         with (
-            TeacherClient(address, transport=transport, security=security) as client,
+            TeacherClient(address, shared_memory=shared_memory, security=security) as client,
             pytest.raises(TeacherUnauthenticated),
         ):
             client.evaluate(np.asarray([[3, 4]], np.uint8))
@@ -535,4 +516,4 @@ def test_a_server_that_would_expose_tokens_does_not_start(tmp_path: Path) -> Non
         security=SecurityConfig(token_file=tokens),
     )
     with pytest.raises(UserError, match="would travel unencrypted"):
-        TeacherServer(config, [PixelSums()]).start()
+        TeacherServer(config, [PixelSums(shape=(2,))]).start()

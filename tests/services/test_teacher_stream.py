@@ -10,42 +10,14 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.policies import PixelSums
 
 CREDIT_ROWS = 20
-
-
-class PixelSums:
-    """Action a of an observation is worth (a + 1) times the sum of its two pixels."""
-
-    backend = "test"
-    any_batch_size = True
-    callers = 1
-    info = PolicyInfo(
-        game="sums",
-        name="pixel sums",
-        version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
-    )
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-
-    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        self.entered.set()
-        assert self.gate.wait(PATIENCE_SECONDS)
-        sums = observations.sum(axis=1, dtype=np.float32)
-        return np.stack([sums, 2 * sums], axis=1)
 
 
 class Conversation:
@@ -101,7 +73,7 @@ def values(answer: teacher_pb2.Answer) -> list[float]:
 
 @pytest.fixture
 def policy() -> Iterator[PixelSums]:
-    made = PixelSums()
+    made = PixelSums(shape=(2,))
     yield made
     made.gate.set()
 
@@ -113,8 +85,7 @@ def server(policy: PixelSums) -> Iterator[TeacherServer]:
         port=0,
         metrics_port=None,
         batching=BatchingConfig(
-            buckets=(1, 4),
-            max_batch_rows=10,
+            buckets=(1, 4, 10),
             max_queue_rows=CREDIT_ROWS,
             stream_credit_rows=CREDIT_ROWS,
         ),
@@ -171,7 +142,7 @@ def test_answers_come_when_they_are_ready_not_in_order(
     assert conversation.credit == CREDIT_ROWS
 
 
-def test_a_query_beyond_the_credit_is_refused_and_the_others_go_on(
+def test_a_query_beyond_the_credit_is_refused_and_the_others_are_answered(
     conversation: Conversation, policy: PixelSums
 ) -> None:
     policy.gate.clear()

@@ -18,7 +18,7 @@ POISON = 255
 
 
 class PixelSums:
-    """Action a of an observation is worth (a + 1) times the sum of its pixels, plus `addend`.
+    """Action a of an observation is worth (a + 1) times the sum of its pixels and `addend`.
 
     It computes while its gate is open, and remembers the first pixel of every row it was given.
     """
@@ -34,7 +34,9 @@ class PixelSums:
         num_actions: int = 2,
         addend: float = 0.0,
         game: str = "sums",
+        dtype: str = "uint8",
         any_batch_size: bool = True,
+        fails_on: int | None = POISON,
     ) -> None:
         self.any_batch_size = any_batch_size
         self.addend = addend
@@ -44,19 +46,31 @@ class PixelSums:
             version=version,
             num_actions=num_actions,
             observation_shape=shape,
-            observation_dtype="uint8",
+            observation_dtype=dtype,
         )
-        self._sums = fake.PixelSums(num_actions=num_actions, observation_shape=shape, addend=addend)
+        self._fails_on = fails_on
+        self._sums = fake.PixelSums(
+            num_actions=num_actions,
+            observation_shape=shape,
+            observation_dtype=dtype,
+            addend=addend,
+        )
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
         self.batches: list[list[int]] = []
+        self.before_batch: Callable[[NDArray[Any]], None] = lambda _: None
         self.after_batch: Callable[[], None] = lambda: None
 
     @property
     def computed(self) -> list[int]:
         """The first pixel of every row, in order."""
         return [first for batch in self.batches for first in batch]
+
+    @property
+    def rows(self) -> int:
+        """Rows computed so far."""
+        return sum(map(len, self.batches))
 
     def forget(self) -> None:
         """As if nothing had been computed yet."""
@@ -67,8 +81,9 @@ class PixelSums:
         first = observations.reshape(len(observations), -1)[:, 0]
         self.batches.append(first.tolist())
         self.entered.set()
+        self.before_batch(observations)
         assert self.gate.wait(PATIENCE_SECONDS)
-        if (first == POISON).any():
+        if self._fails_on is not None and (observations == self._fails_on).any():
             raise RuntimeError("a poisoned row")
         values = self._sums.evaluate(observations)
         self.after_batch()
@@ -82,7 +97,9 @@ def observations(first: int, count: int, shape: tuple[int, ...] = (2, 3)) -> NDA
     return made
 
 
-def expected(first: int, count: int, shape: tuple[int, ...] = (2, 3)) -> NDArray[np.float32]:
+def expected(
+    first: int, count: int, shape: tuple[int, ...] = (2, 3), addend: float = 0.0
+) -> NDArray[np.float32]:
     """The two action values of `observations`: one pixel of the given value, the others one."""
-    sums = np.arange(first, first + count, dtype=np.float32) + np.prod(shape) - 1
+    sums = np.arange(first, first + count, dtype=np.float32) + np.prod(shape) - 1 + addend
     return np.stack([sums, 2 * sums], axis=1).astype(np.float32)

@@ -66,6 +66,7 @@ class Stream:
         self._sink = sink
         self._memories = memories
         self._memory: NDArray[np.uint8] | None = None
+        self._was_offered = False
         self._credit_rows = credit_rows
         self._under_way: dict[int, Query] = {}
         self._frame = teacher_pb2.AnswerFrame(credit_rows=credit_rows)
@@ -104,6 +105,8 @@ class Stream:
             reading.cancel()
             for query in self._under_way.values():
                 query.cancelled = True
+            # Not when the garbage collector finds the traceback of a stream's error.
+            self._memory = None
 
     async def _write(self, context: Context) -> None:
         frame = self._frame
@@ -137,14 +140,20 @@ class Stream:
             raise StreamMisuse("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
         self._check_size(frame)
         if frame.HasField("memory"):
-            self._memory = self._memories.map(frame.memory)
-            self._frame.memory_accepted = self._memory is not None
-            self._changed.set()
+            self._take_offer(frame.memory)
         for message in frame.queries:
             self._take(message)
         for tag in frame.cancelled_tags:
             if tag in self._under_way:
                 self._under_way[tag].cancelled = True
+
+    def _take_offer(self, offer: teacher_pb2.MemoryOffer) -> None:
+        if self._was_offered:
+            raise StreamMisuse("memory is offered again; a stream has one")
+        self._was_offered = True
+        self._memory = self._memories.map(offer)
+        self._frame.memory_accepted = self._memory is not None
+        self._changed.set()
 
     def _check_size(self, frame: teacher_pb2.QueryFrame) -> None:
         """Credit bounds rows, not queries that have none."""
