@@ -268,7 +268,7 @@ def _cluster(folder: Path, transitions: int) -> Iterator[Cluster]:
             relays[name] = relay
             return f"127.0.0.1:{relay.port}"
 
-        teacher = stack.enter_context(teacher_service(CHECKPOINT, "--no-same-host"))
+        teacher = stack.enter_context(teacher_service(CHECKPOINT, "--no-shared-memory"))
         to_teacher = behind_relay("actor-teacher", teacher.address)
         replay_role, replay = stack.enter_context(replay_service(folder / "replay", *experiment))
         to_replay = behind_relay("actor-replay", replay.data)

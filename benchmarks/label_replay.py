@@ -2,7 +2,7 @@
 
 A buffer of real Pong frames, wrapped around its cursor, is written as Dopamine writes it. The pass
 is what `rrl teacher label --address` does, in a fresh process: unpacking, stacking, asking over the
-same-host path, writing labels. The service is `rrl teacher serve` in a process of its own, once
+shared memory, writing labels. The service is `rrl teacher serve` in a process of its own, once
 computing with JAX and once with the backend it chooses. The bare forwards are the policies in a
 loop of one caller on one batch, at their best batch size, before and after each pass.
 

@@ -181,7 +181,7 @@ def test_the_teachers_command_line_is_understood(services: dict[str, Any]) -> No
     given = arguments_of(serve, flags)
     assert given["checkpoint"] == "Pong/dqn-bundled"
     assert (given["listening"].host, given["listening"].port) == ("0.0.0.0", 50051)
-    assert not given["listening"].same_host
+    assert not given["listening"].shared_memory
 
 
 @pytest.mark.parametrize("name", ROLES)

@@ -145,7 +145,7 @@ def _commands(config: SystemConfig, ports: Ports, links: Links) -> dict[str, lis
         TEACHER: [
             *(*_RRL, "teacher", "serve", "--checkpoint", str(config.teacher), "--backend", "jax"),
             # Shared memory would pass by the links.
-            *("--port", str(ports.teacher), "--no-same-host", "--metrics-port", "None"),
+            *("--port", str(ports.teacher), "--no-shared-memory", "--metrics-port", "None"),
         ],
         REPLAY: role(REPLAY, *run, "--port", ports.replay, "--control-port", ports.control),
         LEARNER: role(

@@ -17,27 +17,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
 import trustme
-from numpy.typing import NDArray
 
 from rrl_client import (
     AsyncTeacherClient,
     ClientSecurity,
     Priority,
-    TeacherAnswer,
     TeacherClient,
-    TeacherDescription,
     TeacherFailed,
     TeacherNotFound,
     TeacherOverloaded,
     TeacherPolicy,
-    TeacherRejected,
     TeacherTimeout,
     TeacherUnauthenticated,
     TeacherUnavailable,
@@ -47,6 +43,7 @@ from services.shared.security.server import SecurityConfig
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.server import TeacherServer
+from tests.support.asyncio_clients import FromThread
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import PixelSums, expected, observations
 
@@ -56,8 +53,6 @@ MEMORY = (True, False)
 """Whether observations lie in shared memory."""
 
 RELOAD_BONUS = 1000.0
-
-_Result = TypeVar("_Result")
 
 
 class Served:
@@ -106,70 +101,6 @@ class Served:
         self.server.stop(5.0)
 
 
-class FromThread:
-    """An asyncio client in a loop of its own thread, with a synchronous face for tests."""
-
-    def __init__(self, addresses: Any, **settings: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._client = AsyncTeacherClient(addresses, **settings)
-
-    def _run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_SECONDS)
-
-    def describe(self) -> TeacherDescription:
-        return self._run(self._client.describe())
-
-    def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
-        return self._run(self._client.wait_until_ready(timeout_seconds))
-
-    def evaluate(
-        self, observations: NDArray[Any], *, timeout_seconds: float | None = None
-    ) -> TeacherAnswer:
-        return self._run(self._client.evaluate(observations, timeout_seconds=timeout_seconds))
-
-    def evaluate_future(
-        self, observations: NDArray[Any], timeout_seconds: float | None = None
-    ) -> FutureFromThread:
-        async def send() -> asyncio.Future[TeacherAnswer]:
-            return self._client.evaluate_future(observations, timeout_seconds)
-
-        return FutureFromThread(self._run(send()), self._loop)
-
-    def close(self) -> None:
-        self._run(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def __enter__(self) -> FromThread:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-class FutureFromThread:
-    def __init__(
-        self, inner: asyncio.Future[TeacherAnswer], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._inner = inner
-        self._loop = loop
-
-    def done(self) -> bool:
-        return self._inner.done()
-
-    def cancel(self) -> None:
-        self._loop.call_soon_threadsafe(self._inner.cancel)
-
-    def result(self) -> TeacherAnswer:
-        async def wait() -> TeacherAnswer:
-            return await self._inner
-
-        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(PATIENCE_SECONDS)
-
-
 Client = TeacherClient | FromThread
 
 
@@ -202,54 +133,10 @@ def occupy(served: Served, client: Client) -> Any:
     return future
 
 
-def test_a_batch_of_any_size_is_answered_row_by_row(client: Client) -> None:
-    # 100 rows are sent in pieces of at most 16, the largest batch.
-    answer = client.evaluate(observations(0, 100))
-    np.testing.assert_array_equal(answer.action_values, expected(0, 100))
-    assert answer.action_values.dtype == np.float32
-    assert (answer.teacher_version, answer.model_version) == ("v1", 1)
-
-
 def test_describe_says_what_is_served(client: Client) -> None:
     about = client.describe()
     assert (about.model, about.game, about.num_actions) == ("sums", "sums", 2)
     assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
-
-
-def test_pipelined_queries_get_their_own_answers(client: Client) -> None:
-    futures = [client.evaluate_future(observations(i, 1 + i % 3), 30) for i in range(30)]
-    for i, future in enumerate(futures):
-        np.testing.assert_array_equal(future.result().action_values, expected(i, 1 + i % 3))
-        assert future.done()
-
-
-def test_threads_that_share_a_client_get_their_own_answers(client: Client) -> None:
-    def play(first: int) -> None:
-        for count in (1, 4, 2, 20):
-            values = client.evaluate(observations(first, count), timeout_seconds=PATIENCE_SECONDS)
-            np.testing.assert_array_equal(values.action_values, expected(first, count))
-
-    with concurrent.futures.ThreadPoolExecutor(6) as threads:
-        list(threads.map(play, range(0, 120, 20)))
-
-
-@pytest.mark.parametrize(
-    ("batch", "reason"),
-    [
-        (np.zeros((1, 3, 2), np.uint8), r"\(3, 2\); this teacher takes .*\(2, 3\)"),
-        (np.zeros((1, 2, 3), np.float32), "float32.*this teacher takes uint8"),
-        (np.zeros((0, 2, 3), np.uint8), "row"),
-        (np.zeros((1, 2, 3), np.int32), "int32"),
-    ],
-)
-def test_a_wrong_query_is_rejected_with_what_would_be_right(
-    client: Client, batch: NDArray[Any], reason: str
-) -> None:
-    with pytest.raises(TeacherRejected, match=reason):
-        client.evaluate(batch)
-    with pytest.raises(TeacherRejected, match=reason):
-        client.evaluate_future(batch).result()
-    client.evaluate(observations(0, 1))
 
 
 def test_a_query_past_its_deadline_fails_in_time_and_is_never_computed(

@@ -37,7 +37,7 @@ def service() -> Iterator[tuple[str, psutil.Process]]:
     address = f"127.0.0.1:{free_port()}"
     program = Path(sys.executable).with_name("rrl")
     command = [program, "teacher", "serve", "--checkpoint", "pong_dqn"]
-    flags = ["--port", address.rpartition(":")[2], "--metrics-port", "None", "--no-same-host"]
+    flags = ["--port", address.rpartition(":")[2], "--metrics-port", "None", "--no-shared-memory"]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("teacher ready")

@@ -1,7 +1,7 @@
 """What bad clients do to the real server: nothing that others notice, and nothing that stays.
 
-After every test the server answers as before, no row is queued, no stream or same-host client is
-counted, no thread or descriptor is left over, and the log holds no error.
+After every test the server answers as before, no row is queued, no stream is counted, no thread or
+descriptor is left over, and the log holds no error.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.environments import catch
 from rrl_client import AsyncTeacherClient, TeacherAnswer, TeacherClient
-from rrl_client.settings import DEFAULT_TIMEOUT_SECONDS
+from rrl_client.client import DEFAULT_TIMEOUT_SECONDS
 from services.teacher.config import BatchingConfig, TeacherConfig, one_model
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -109,7 +109,7 @@ class Replica:
             [
                 *(sys.executable, "-m", "services.cli.main", "teacher", "serve"),
                 *("--checkpoint", str(weights.path), "--port", str(self.port)),
-                *("--metrics-port", "None", "--no-same-host", "--backend", "onnx"),
+                *("--metrics-port", "None", "--no-shared-memory", "--backend", "onnx"),
                 *("--max-batch-rows", str(MAX_BATCH_ROWS), *self._flags),
             ],
             cwd=ROOT,
