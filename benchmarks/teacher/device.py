@@ -2,9 +2,10 @@
 
 The network is the Nature DQN's with random weights: speed does not depend on them. First the bare
 forward, in this process, by batch size in float32 and bfloat16, and how far bfloat16's answers are
-from float32's; then the service in bfloat16 with 0, 1, 2 and 4 front ends, asked by several client
-processes over TCP streams and the same-host path. Without a GPU it ends with an error; `--cpu`
-measures the same on the CPU, and so does `--smallest`.
+from float32's; then the service in bfloat16, as one process, with front ends, and as replicas that
+share the device, asked by several client processes with observations in messages and in shared
+memory. Without a GPU it ends with an error; `--cpu` measures the same on the CPU, and so does
+`--smallest`.
 
 Ratios (higher is better): served states/s over the bare forward's, in bfloat16 at its best size.
 
@@ -13,6 +14,7 @@ Ratios (higher is better): served states/s over the bare forward's, in bfloat16 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -36,10 +38,11 @@ from services.teacher.backends.jax_policy import JaxPolicy
 
 OBSERVATION_SHAPE = (84, 84, 4)
 BATCH_SIZES = (1, 8, 32, 64, 128, 256, 512, 1024)
-FRONT_ENDS = (0, 1, 2, 4)
-LOAD_PROCESSES = 4
+ARRANGEMENTS = ((1, 0), (1, 1), (1, 2), (1, 4), (2, 0), (4, 0))
+"""Replicas on the device, and front ends of each."""
+LOAD_PROCESSES = 8
 
-_TRANSPORTS = {"stream": False, "same_host": True}
+_PLACES = {"messages": False, "shared memory": True}
 _CLIENTS_PER_PROCESS, _ROWS = 16, 32
 _NUM_ACTIONS = 18
 _CPU_BATCH_SIZES = (1, 8, 32)
@@ -63,12 +66,12 @@ def main() -> None:
     seconds = flags.pick(full=3.0, quick=1.0, smallest=0.2)
     teacher = _random_teacher()
     bare = _bare_rates(teacher, _CPU_BATCH_SIZES if on_cpu else BATCH_SIZES, seconds)
-    counts = flags.pick(full=FRONT_ENDS, quick=FRONT_ENDS, smallest=FRONT_ENDS[:1])
+    tried = flags.pick(full=ARRANGEMENTS, quick=ARRANGEMENTS, smallest=ARRANGEMENTS[:1])
     served: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         save_teacher(Path(folder) / "teacher", teacher.params, teacher.card)
-        for front_ends in counts[:2] if on_cpu else counts:
-            served |= _served_rates(str(Path(folder) / "teacher"), front_ends, seconds)
+        for replicas, front_ends in tried:
+            served |= _served_rates(str(Path(folder) / "teacher"), replicas, front_ends, seconds)
     best = max(rate for name, rate in bare.items() if name.startswith("bare bfloat16"))
     ratios = {f"{name} over bare": rate / best for name, rate in served.items()}
     print_ratios(ratios, flags, states_per_second=bare | served)
@@ -116,41 +119,39 @@ def _rate(policy: JaxPolicy, states: NDArray[np.uint8], seconds: float) -> float
     return len(states) * calls / spent
 
 
-def _served_rates(checkpoint: str, front_ends: int, seconds: float) -> dict[str, float]:
+def _served_rates(
+    checkpoint: str, replicas: int, front_ends: int, seconds: float
+) -> dict[str, float]:
     flags = ["--backend", "jax", "--dtype", "bfloat16"]
     if front_ends:
         flags += ["--front-ends", str(front_ends)]
     found = {}
-    with teacher_service(checkpoint, *flags) as service:
-        for transport, shared_memory in _TRANSPORTS.items():
-            rate, cpu = _served_rate(service, shared_memory, seconds)
-            found[f"served {transport} front ends {front_ends}"] = round(rate, 1)
-            print(
-                f"served over {transport:<9} with {front_ends} front ends: {rate:10.0f} states/s, "
-                f"server CPU {cpu:.0f} us per state"
-            )
+    with contextlib.ExitStack() as stack:
+        services = [
+            stack.enter_context(teacher_service(checkpoint, *flags)) for _ in range(replicas)
+        ]
+        for place, shared_memory in _PLACES.items():
+            rate = _served_rate(services, shared_memory, seconds)
+            name = f"served {replicas} replicas {front_ends} front ends {place}"
+            found[name] = round(rate, 1)
+            print(f"{name:<52}: {rate:10.0f} states/s", flush=True)
     return found
 
 
-def _served_rate(service: Service, shared_memory: bool, seconds: float) -> tuple[float, float]:
-    """States per second of several client processes together, and server CPU us per state."""
+def _served_rate(services: Sequence[Service], shared_memory: bool, seconds: float) -> float:
+    """States per second of several client processes together."""
     load = Load(
-        address=service.address,
+        address=",".join(service.address for service in services),
         shared_memory=shared_memory,
         clients=_CLIENTS_PER_PROCESS,
         rows=_ROWS,
     )
     with load_process(LOAD_PROCESSES) as processes:
         jobs = [
-            processes.submit(run_load, load, service.pid, seconds) for _ in range(LOAD_PROCESSES)
+            processes.submit(run_load, load, services[0].pid, seconds)
+            for _ in range(LOAD_PROCESSES)
         ]
-        outcomes = [job.result() for job in jobs]
-    rate = sum(outcome.states_per_second for outcome in outcomes)
-    # Each process sees the whole server's time, over its own states alone.
-    server_seconds = np.mean(
-        [outcome.server_us_per_state * outcome.states_per_second for outcome in outcomes]
-    )
-    return rate, float(server_seconds / rate)
+        return sum(job.result().states_per_second for job in jobs)
 
 
 if __name__ == "__main__":
