@@ -1,8 +1,8 @@
 """Plays an Atari game by a teacher's action values: an agent from outside this project.
 
-It needs the client (`pip install path/to/this/repository` brings it, with grpcio, protobuf and
-numpy) and an environment (`pip install ale-py gymnasium`), on any Python from 3.10 on. Start a
-teacher first:
+It needs the client (`pip install path/to/this/repository/rrl_client` brings it, with grpcio,
+protobuf and numpy) and an environment (`pip install ale-py gymnasium`), on any Python from 3.10 on.
+Start a teacher first:
 
     rrl teacher serve --checkpoint pong_dqn
     python play_with_teacher.py --address 127.0.0.1:50051 --episodes 1

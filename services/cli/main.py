@@ -173,7 +173,7 @@ COMMANDS = {
         prints=True,
     ),
     "teacher top": Command(
-        module="services.cli.teacher_top",
+        module="services.cli.teacher_top.command",
         function="top",
         summary="Watch a running teacher service in the terminal",
         extra="teacher",

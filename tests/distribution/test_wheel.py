@@ -21,11 +21,14 @@ import pytest
 
 from services.cli.main import COMMANDS
 from services.shared.installation import ADVICE
+from tests.support.client_environment import build_client
 from tests.support.requirements import closure
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("rrl_agents", "rrl_client", "services")
+# Of the distribution rrl-client, which is made of the same folder.
+CLIENT_PROJECT = {f"rrl_client/{name}" for name in ("LICENSE", "README.md", "pyproject.toml")}
 DIST_INFO = f"rrl_agents-{PROJECT['version']}.dist-info"
 
 
@@ -86,10 +89,20 @@ def unpacked_source(export: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     # The script makes the stubs in a checkout; users get the stubs.
-    wanted = set(checked_in(*PACKAGES))
+    wanted = set(checked_in(*PACKAGES)) - CLIENT_PROJECT
     names = contents(wheel).keys()
     assert {name for name in names if ".dist-info/" not in name} == wanted
     assert f"{DIST_INFO}/licenses/LICENSE" in names
+
+
+def test_the_client_in_the_wheel_is_that_of_its_own_distribution(
+    wheel: Path, tmp_path: Path
+) -> None:
+    # So the one installed last may write over the other's files.
+    def client(files: dict[str, bytes]) -> dict[str, bytes]:
+        return {name: data for name, data in files.items() if name.startswith("rrl_client/")}
+
+    assert client(contents(wheel)) == client(contents(build_client(tmp_path)))
 
 
 def test_the_wheel_says_its_name_licence_and_command(wheel: Path) -> None:
@@ -110,6 +123,23 @@ def test_the_source_archive_makes_the_same_wheel(
     }
     again = contents(built(unpacked_source, tmp_path))
     assert again == contents(wheel)
+
+
+def test_the_images_copy_what_the_wheel_is_made_of(
+    export: Path, wheel: Path, tmp_path: Path
+) -> None:
+    dockerfiles = sorted((ROOT / "deploy" / "docker").glob("*.Dockerfile"))
+    stages = [file.read_text().partition("WORKDIR /src\n")[2] for file in dockerfiles]
+    copied = {stage.partition("\nRUN")[0] for stage in stages}
+    (lines,) = copied
+    for line in lines.splitlines():
+        copy, *names, target = line.split()
+        assert copy == "COPY" and (target == "./" or names == [target])
+        for name in names:
+            (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+            put = shutil.copytree if (export / name).is_dir() else shutil.copy
+            put(export / name, tmp_path / "src" / name)
+    assert contents(built(tmp_path / "src", tmp_path / "wheel")) == contents(wheel)
 
 
 def environment(folder: Path, wheel: Path, requirements: Iterable[str]) -> Path:

@@ -12,74 +12,34 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.client_environment import ROOT, build_client, bundled_teacher, client_python, run
 from tests.support.programs import need_other_python, other_python
 
-ROOT = Path(__file__).resolve().parents[2]
-CACHES = ROOT / ".cache"
-INSTALLED = ("ale-py", "gymnasium", "grpcio", "protobuf", "numpy")
-BASE_PACKAGES = {"rrl-agents", "grpcio", "protobuf", "numpy", "typing-extensions"}
+CLIENT_PACKAGES = {"rrl-client", "grpcio", "protobuf", "numpy", "typing-extensions"}
 ENVIRONMENT_PACKAGES = {"ale-py", "gymnasium", "cloudpickle", "farama-notifications"}
 STEPS = 300
 
 
-def run(*command: str, timeout: float = 900) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def agent_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The interpreter of the agent's environment; kept between runs, our package made anew."""
-    python = other_python() or sys.executable
-    version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
-    folder = CACHES / f"external-agent-{version}"
-    interpreter = folder / "bin" / "python"
-    if not interpreter.is_file():
-        run(python, "-m", "venv", "--clear", "--without-pip", str(folder))
-    # From a copy: a build in the checkout leaves files there that a later build would pick up.
-    source = tmp_path_factory.mktemp("source")
-    for package in ("services", "rrl_client", "rrl_agents"):
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pyc*"))
-    for file in (ROOT / "pyproject.toml", *ROOT.glob("README*"), *ROOT.glob("LICENSE*")):
-        shutil.copy(file, source)
-    pip = (sys.executable, "-m", "pip", "--quiet", "--python", str(interpreter))
-    run(*pip, "install", *INSTALLED)
-    run(*pip, "install", "--force-reinstall", "--no-deps", str(source))
-    return str(interpreter)
+    """The interpreter of the agent's environment: the distribution rrl-client, and Atari games."""
+    wheel = build_client(tmp_path_factory.mktemp("client"))
+    return client_python(other_python() or sys.executable, wheel, "ale-py", "gymnasium")
 
 
 @pytest.fixture(scope="module")
 def teacher_address() -> Iterator[str]:
-    """The bundled teacher, served by a process of this environment."""
-    service = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from services.cli.teacher_serve import Listening, serve;"
-            "serve('pong_dqn', listening=Listening(port=0, metrics_port=None))",
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert service.stdout is not None
-        ready = re.search(r"ready at (\S+):\s", service.stdout.readline())
-        assert ready, "the teacher did not start"
-        yield ready[1]
-    finally:
-        service.terminate()
-        service.communicate(timeout=20)
+    with bundled_teacher() as address:
+        yield address
 
 
-def test_the_agents_environment_holds_the_bare_install(agent_python: str) -> None:
+def test_the_agents_environment_holds_the_client_alone(agent_python: str) -> None:
     program = (
         "import importlib.metadata as m;"
         "print(*sorted({d.name.lower().replace('_', '-') for d in m.distributions()}))"
     )
     packages = run(agent_python, "-I", "-c", program).split()
-    assert set(packages) == BASE_PACKAGES | ENVIRONMENT_PACKAGES
+    assert set(packages) == CLIENT_PACKAGES | ENVIRONMENT_PACKAGES
 
 
 def test_the_agents_python_is_not_the_one_of_training(agent_python: str) -> None:
@@ -89,9 +49,7 @@ def test_the_agents_python_is_not_the_one_of_training(agent_python: str) -> None
 
 
 def test_the_stubs_and_the_client_import_without_a_warning(agent_python: str) -> None:
-    program = (
-        "import services.learner.v1.learner_pb2_grpc, rrl_client as client;print(client.__file__)"
-    )
+    program = "import rrl_client.v1.teacher_pb2_grpc, rrl_client; print(rrl_client.__file__)"
     place = run(agent_python, "-I", "-W", "error", "-c", program).strip()
     assert "site-packages" in place
 

@@ -51,16 +51,28 @@ def need_other_python() -> str:
 
 def need_oldest_python() -> str:
     """An interpreter of the oldest version that clients run on; without one the test is skipped."""
-    wanted = f"import sys; sys.exit(sys.version_info[:2] != {(3, _OLDEST)})"
-    for python in _candidates():
-        if _works(python, "-I", "-c", wanted) and _works(python, "-I", "-c", "import venv, ssl"):
-            return python
+    if found := _python(_OLDEST):
+        return found
     pytest.skip(f"missing program: Python 3.{_OLDEST}")
+
+
+def need_newest_python() -> str:
+    """An interpreter of a version newer than this one; without one the test is skipped."""
+    for minor in range(_NEWEST, sys.version_info[1], -1):
+        if found := _python(minor):
+            return found
+    pytest.skip(f"missing program: a Python from 3.{sys.version_info[1] + 1} to 3.{_NEWEST}")
 
 
 def other_python() -> str | None:
     """An interpreter of another version, found by running candidates; a name may be a shim."""
     return next(filter(_is_another_version, _candidates()), None)
+
+
+def _python(minor: int) -> str | None:
+    """An interpreter of a version, found by running candidates."""
+    wanted = f"import sys, venv, ssl; sys.exit(sys.version_info[:2] != {(3, minor)})"
+    return next((one for one in _candidates() if _works(one, "-I", "-c", wanted)), None)
 
 
 def _candidates() -> Iterator[str]:

@@ -7,11 +7,10 @@ import dataclasses
 import json as json_module
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.live import Live
+from rich.console import RenderableType
 from tyro.conf import Positional
 
 from services.cli.peers import Peers
@@ -25,14 +24,9 @@ from services.cli.status.sources import (
     look,
 )
 from services.cli.status.view import render
+from services.cli.terminal import check_interval, draw, make_console
 from services.shared.errors import UserError
 from services.shared.shutdown import install_shutdown_event
-
-SHORTEST_INTERVAL_SECONDS = 0.1
-LONGEST_INTERVAL_SECONDS = 3600.0
-
-PLAIN_WIDTH = 160
-"""Columns where there is no terminal: wide enough that no line is folded."""
 
 _FACTS_OF_THE_OTHERS = ("lives", "frames_per_second", "replay", "teacher", "actors", "roles")
 """What needs no learner to be known."""
@@ -70,9 +64,9 @@ def status(
     watched = _Watched(
         run, lambda: find_sources(run, learner_address, metrics, security), stop, interval
     )
-    console = Console() if Console().is_terminal else Console(width=PLAIN_WIDTH)
+    console = make_console()
     if watch:
-        _watch(watched, console)
+        draw(watched.frames(), console)
         return
     found = watched.step()
     if found is not None and json:
@@ -99,7 +93,7 @@ class _Watched:
         self._run = run
         self._find = find
         self._interval_seconds = interval_seconds
-        self.stop = stop
+        self._stop = stop
         self._looks: collections.deque[Look] = collections.deque(maxlen=_KEPT_LOOKS)
         self._sources: Sources | None = None
 
@@ -116,17 +110,22 @@ class _Watched:
             self._looks.append(look(sources))
         if not self._looks[-1].lives:
             return self._at_rest(sources)
-        if self.stop.wait(self._interval_seconds):
+        if self._stop.wait(self._interval_seconds):
             return None
         self._looks.append(look(sources))
         if not self._looks[-1].lives:
             return self._at_rest(sources)
         return self._alive(sources)
 
-    def rest(self, found: RunStatus) -> None:
-        """Wait before the next step, where that does not do so itself."""
-        if not found.lives:
-            self.stop.wait(self._interval_seconds)
+    def frames(self) -> Iterator[RenderableType]:
+        """The status drawn, again and again until stopped."""
+        while not self._stop.is_set():
+            found = self.step()
+            if found is None:
+                return
+            yield render(found)
+            if not found.lives:
+                self._stop.wait(self._interval_seconds)
 
     def _alive(self, sources: Sources) -> RunStatus:
         told = str(self._run) if self._run is not None else None
@@ -158,22 +157,6 @@ class _Watched:
         return found
 
 
-def _watch(watched: _Watched, console: Console) -> None:
-    if not console.is_terminal:
-        while not watched.stop.is_set():
-            found = watched.step()
-            if found is not None:
-                console.print(render(found))
-                watched.rest(found)
-        return
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while not watched.stop.is_set():
-            found = watched.step()
-            if found is not None:
-                live.update(render(found), refresh=True)
-                watched.rest(found)
-
-
 def _check(
     run: Path | None,
     learner_address: str | None,
@@ -185,11 +168,7 @@ def _check(
 ) -> None:
     if run is None and learner_address is None and not metrics:
         raise UserError("whose status? give RUN, its folder, or --learner-address and --metrics")
-    if not SHORTEST_INTERVAL_SECONDS <= interval <= LONGEST_INTERVAL_SECONDS:
-        raise UserError(
-            f"--interval is {interval}; give {SHORTEST_INTERVAL_SECONDS:g} to "
-            f"{LONGEST_INTERVAL_SECONDS:g} seconds"
-        )
+    check_interval(interval)
     if watch and json:
         raise UserError("--watch and --json do not go together; leave one out")
 

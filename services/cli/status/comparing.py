@@ -6,7 +6,11 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable, Sequence
+from itertools import starmap
 
+from services.cli.metrics_pages.histogram import merged
+from services.cli.metrics_pages.interval import NO_PAGE, Interval, teacher_interval
+from services.cli.metrics_pages.page import Page
 from services.cli.status.facts import (
     Actor,
     Checkpoint,
@@ -15,31 +19,12 @@ from services.cli.status.facts import (
     Role,
     RunStatus,
     Table,
+    Teacher,
     make_scores,
 )
-from services.cli.status.page import Page
 from services.cli.status.sources import LearnerAnswer, Look, Sources
-from services.cli.status.teacher import teacher_of
 from services.launcher.progress_display import stage_name
 from services.launcher.progress_estimates import seconds_left
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Pair:
-    """One role's page at two moments; `before` is None where it was away."""
-
-    name: str
-    before: Page | None
-    now: Page
-    seconds: float
-
-    def rate(self, name: str, **labels: str) -> float | None:
-        """A counter's increase per second; one that fell began anew from 0."""
-        now = self.now.value(name, **labels)
-        before = self.before.value(name, **labels) if self.before is not None else None
-        if now is None or before is None or self.seconds <= 0:
-            return None
-        return (now - before if now >= before else now) / self.seconds
 
 
 def status_of(run: str | None, sources: Sources, before: Look, after: Look) -> RunStatus:
@@ -55,12 +40,12 @@ def status_of(run: str | None, sources: Sources, before: Look, after: Look) -> R
         run=run,
         lives=after.lives,
         frames_per_second=_frames_per_second(before, after),
-        replay=_replay(_pairs(before, after, "replay")),
-        teacher=teacher_of(before, after),
-        actors=tuple(map(_actor, _pairs(before, after, "actor"))),
+        replay=_replay([*_intervals(before, after, "replay").values()]),
+        teacher=_teacher(before, after),
+        actors=tuple(starmap(_actor, _intervals(before, after, "actor").items())),
         roles=_roles(sources, after),
     )
-    for learner in _pairs(before, after, "learner"):
+    for learner in _intervals(before, after, "learner").values():
         status = dataclasses.replace(
             status,
             checkpoint=_checkpoint(learner.now),
@@ -95,13 +80,14 @@ def _with_answer(status: RunStatus, before: Look, answer: LearnerAnswer, after: 
     )
 
 
-def _pairs(before: Look, after: Look, role: str) -> list[_Pair]:
+def _intervals(before: Look, after: Look, role: str) -> dict[str, Interval]:
+    """By name, of every role of a kind whose page came."""
     seconds = after.taken - before.taken
-    return [
-        _Pair(name=name, before=before.pages.get(name), now=page, seconds=seconds)
+    return {
+        name: Interval(before=before.pages.get(name) or NO_PAGE, now=page, seconds=seconds)
         for name, page in after.pages.items()
         if page is not None and page.role == role
-    ]
+    }
 
 
 def _seconds_left(before: Look, answer: LearnerAnswer, seconds: float) -> float | None:
@@ -117,13 +103,13 @@ def _seconds_left(before: Look, answer: LearnerAnswer, seconds: float) -> float 
 
 def _frames_per_second(before: Look, after: Look) -> float | None:
     """As the actors count, else as they come into replay."""
-    actors = _pairs(before, after, "actor")
-    learners = _pairs(before, after, "learner")
+    actors = _intervals(before, after, "actor")
+    learners = _intervals(before, after, "learner")
     name = "rrl_actor_frames_total" if actors else "rrl_learner_frames_total"
-    return _sum(pair.rate(name) for pair in actors or learners)
+    return _sum(interval.rate(name) for interval in (actors or learners).values())
 
 
-def _replay(shards: Sequence[_Pair]) -> Replay | None:
+def _replay(shards: Sequence[Interval]) -> Replay | None:
     if not shards:
         return None
     names = dict.fromkeys(
@@ -138,7 +124,7 @@ def _replay(shards: Sequence[_Pair]) -> Replay | None:
     )
 
 
-def _table(name: str, shards: Sequence[_Pair]) -> Table:
+def _table(name: str, shards: Sequence[Interval]) -> Table:
     return Table(
         items=_sum(shard.now.value("rrl_replay_items", table=name) for shard in shards) or 0.0,
         capacity_items=_sum(
@@ -153,14 +139,38 @@ def _table(name: str, shards: Sequence[_Pair]) -> Table:
     )
 
 
-def _actor(pair: _Pair) -> Actor:
-    page = pair.now
+def _teacher(before: Look, after: Look) -> Teacher | None:
+    """All replicas, models and priorities together."""
+    seconds = after.taken - before.taken
+    replicas = [
+        teacher_interval(before.pages.get(name), page, seconds)
+        for name, page in after.pages.items()
+        if page is not None and page.role == "teacher"
+    ]
+    if not replicas or seconds <= 0:
+        return None
+    latency = merged(one.histogram("rrl_teacher_latency_seconds") for one in replicas)
+    batches = merged(one.histogram("rrl_teacher_batch_rows") for one in replicas)
+    rows = math.fsum(one.increase("rrl_teacher_rows_total") for one in replicas)
+    rejected = math.fsum(one.increase("rrl_teacher_rejected_total") for one in replicas)
+    return Teacher(
+        rows_per_second=rows / seconds,
+        latency_p50_seconds=latency.quantile(0.5),
+        latency_p99_seconds=latency.quantile(0.99),
+        mean_batch_rows=batches.mean,
+        queue_rows=_sum(one.now.value("rrl_teacher_queue_rows") for one in replicas) or 0.0,
+        rejected_per_second=rejected / seconds,
+    )
+
+
+def _actor(name: str, interval: Interval) -> Actor:
+    page = interval.now
     queries = page.by("rrl_actor_queries_total", "result")
     asked = math.fsum(queries.values())
     unanswered = queries.get("unanswered")
     return Actor(
-        name=pair.name,
-        steps_per_second=pair.rate("rrl_actor_steps_total"),
+        name=name,
+        steps_per_second=interval.rate("rrl_actor_steps_total"),
         episode_return=page.value("rrl_actor_episode_return"),
         weights_version=page.value("rrl_actor_weights_version"),
         weights_lag_updates=page.value("rrl_actor_weights_lag_updates"),

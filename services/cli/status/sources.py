@@ -14,7 +14,7 @@ from pathlib import Path
 from rrl_agents.types import Progress
 from rrl_client import ClientSecurity
 from rrl_client.addresses import Address
-from services.cli.status.page import Page, page_address, read_pages
+from services.cli.metrics_pages.page import Page, page_address, read_pages
 from services.launcher.progress_display import phases
 from services.launcher.progress_estimates import PhaseProgress
 from services.launcher.run_addresses import RunAddresses, read_addresses

@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.status.facts import Actor, Replay, RunStatus, Teacher
+from services.cli.terminal import NOTHING, milliseconds, printable, rate
 from services.launcher.progress_estimates import format_duration
 
-_NOTHING = "-"
-_WHOLE_FROM = 100.0
 _BAR_COLUMNS = 24
 _ACTOR_COLUMNS = (
     "steps\n/s",
@@ -88,9 +87,9 @@ def _phases(status: RunStatus) -> Table:
 def _speed(status: RunStatus) -> Iterator[str]:
     facts = []
     if status.frames_per_second is not None:
-        facts.append(f"{_rate(status.frames_per_second)} frames/s")
+        facts.append(f"{rate(status.frames_per_second)} frames/s")
     if status.updates_per_second is not None:
-        facts.append(f"{_rate(status.updates_per_second)} updates/s")
+        facts.append(f"{rate(status.updates_per_second)} updates/s")
     if facts:
         yield " | ".join(facts)
 
@@ -124,7 +123,7 @@ def _replay(replay: Replay) -> str:
     for name, table in replay.tables.items():
         capacity = "" if table.capacity_items is None else f"/{table.capacity_items:,.0f}"
         rates = (
-            f"{_rate(table.inserted_per_second)} in/s, {_rate(table.sampled_per_second)} sampled/s"
+            f"{rate(table.inserted_per_second)} in/s, {rate(table.sampled_per_second)} sampled/s"
         )
         facts.append(f"{printable(name)}'s table {table.items:,.0f}{capacity} items, {rates}")
     return " | ".join(facts)
@@ -134,12 +133,12 @@ def _teacher(teacher: Teacher) -> str:
     batch = teacher.mean_batch_rows
     return " | ".join(
         (
-            f"teacher {_rate(teacher.rows_per_second)} states/s",
-            f"latency p50 {_milliseconds(teacher.latency_p50_seconds)}, "
-            f"p99 {_milliseconds(teacher.latency_p99_seconds)} ms",
-            f"{_NOTHING if batch is None else f'{batch:,.1f}'} states in a batch",
+            f"teacher {rate(teacher.rows_per_second)} states/s",
+            f"latency p50 {milliseconds(teacher.latency_p50_seconds)}, "
+            f"p99 {milliseconds(teacher.latency_p99_seconds)} ms",
+            f"{NOTHING if batch is None else f'{batch:,.1f}'} states in a batch",
             f"{teacher.queue_rows:,.0f} waiting",
-            f"{_rate(teacher.rejected_per_second)} rejected/s",
+            f"{rate(teacher.rejected_per_second)} rejected/s",
         )
     )
 
@@ -152,11 +151,11 @@ def _actors(actors: Sequence[Actor]) -> Table:
     for actor in actors:
         table.add_row(
             Text(printable(actor.name)),
-            _rate(actor.steps_per_second),
+            rate(actor.steps_per_second),
             _two_digits(actor.episode_return),
             _whole(actor.weights_version),
             _whole(actor.weights_lag_updates),
-            _NOTHING if actor.weights_age_seconds is None else f"{actor.weights_age_seconds:,.1f}",
+            NOTHING if actor.weights_age_seconds is None else f"{actor.weights_age_seconds:,.1f}",
             _unanswered(actor),
         )
     return table
@@ -177,24 +176,9 @@ def _roles(status: RunStatus) -> Text:
     return told
 
 
-def _rate(per_second: float | None) -> str:
-    if per_second is None:
-        return _NOTHING
-    return f"{per_second:,.1f}" if per_second < _WHOLE_FROM else f"{per_second:,.0f}"
-
-
 def _two_digits(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.2f}"
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _whole(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:,.0f}"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return _NOTHING if seconds is None else f"{1e3 * seconds:,.2f}"
-
-
-def printable(text: str) -> str:
-    """Foreign text without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return NOTHING if value is None else f"{value:,.0f}"

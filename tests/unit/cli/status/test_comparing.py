@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -19,15 +20,14 @@ from rrl_client import Priority
 from rrl_client.addresses import Address
 from services.actor.annotator import Annotator
 from services.actor.metrics import ActorMetrics
+from services.cli.metrics_pages.page import Page, parse
 from services.cli.status.command import to_json
 from services.cli.status.comparing import status_of
 from services.cli.status.facts import RunStatus, make_scores
-from services.cli.status.page import Page, page_address, parse_page
 from services.cli.status.sources import LearnerAnswer, Look, Sources
 from services.cli.status.view import render
 from services.launcher.progress_estimates import PhaseProgress
 from services.learner.metrics import LearnerMetrics
-from services.shared.errors import UserError
 from services.shared.metrics import make_registry
 from services.teacher.batching.query import Query
 from services.teacher.metrics import TeacherMetrics, VersionLine
@@ -36,7 +36,7 @@ ADDRESS = Address("127.0.0.1", 9)
 
 
 def page(registry: CollectorRegistry) -> Page:
-    return parse_page(generate_latest(registry).decode())
+    return parse(generate_latest(registry).decode())
 
 
 def answer(actor_steps: int) -> LearnerAnswer:
@@ -121,9 +121,21 @@ def test_who_does_not_answer_is_away_and_has_no_facts() -> None:
     assert drawn(found).count("AWAY") == 2
 
 
+class Unread:
+    """Wants no answers."""
+
+    def settled(self, queries: Sequence[Query]) -> None:
+        """Do nothing."""
+
+
 def settled(metrics: TeacherMetrics, seconds: float, count: int) -> None:
-    states, values = np.zeros((4, 2), np.uint8), np.zeros((4, 2), np.float32)
-    query = Query(states, values, deadline=math.inf, priority=Priority.ACTING, sink=lambda _: None)
+    query = Query(
+        np.zeros((4, 2), np.uint8),
+        deadline=math.inf,
+        priority=Priority.ACTING,
+        client=None,
+        sink=Unread(),
+    )
     metrics.model("teacher").settled([query] * count, seconds)
     for _ in range(count):
         metrics.model("teacher").batch_ended(8, 0, seconds)
@@ -180,23 +192,3 @@ def test_scores_without_a_scale_are_not_normalised(
     student: float | None, teacher: float | None, random: float
 ) -> None:
     assert make_scores(student, teacher, random).normalised_score is None
-
-
-@pytest.mark.parametrize(
-    "text", ["http://node:9103/metrics", "node:9103", "http://node:9103/", "node:9103/metrics"]
-)
-def test_pages_are_named_as_in_a_browser_or_as_addresses(text: str) -> None:
-    assert page_address(text) == Address("node", 9103)
-
-
-@pytest.mark.parametrize("text", ["https://node:9103/metrics", "node", "http://node:9103/other"])
-def test_what_is_no_page_is_refused(text: str) -> None:
-    with pytest.raises(UserError):
-        page_address(text)
-
-
-def test_a_page_of_something_else_is_refused_or_a_strangers() -> None:
-    assert parse_page("up 1\n").role is None
-    assert parse_page("rrl_actor_steps_total NaN\n").value("rrl_actor_steps_total") is None
-    with pytest.raises(UserError):
-        parse_page("<html>{")

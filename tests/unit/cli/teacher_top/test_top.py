@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 import socket
@@ -21,14 +20,16 @@ from rich.console import Console
 from rrl_client import Priority
 from rrl_client.addresses import Address
 from rrl_client.requests import RefusalCode
-from services.cli.teacher_top import top
+from services.cli.metrics_pages.histogram import Histogram
+from services.cli.metrics_pages.interval import Interval, teacher_interval
+from services.cli.metrics_pages.page import Page, parse
+from services.cli.teacher_top.command import top
+from services.cli.teacher_top.rates import ModelRates, rates_of
+from services.cli.teacher_top.view import TeacherTop, print_once, render, watch
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
 from services.teacher.batching.query import Query
 from services.teacher.metrics import TeacherMetrics
-from services.teacher.top.rates import difference, quantile
-from services.teacher.top.snapshot import Histogram, ServedVersion, Snapshot, fetch, parse
-from services.teacher.top.view import TeacherTop, print_once, render, watch
 from tests.support.patience import PATIENCE_SECONDS
 
 ADDRESS = Address("127.0.0.1", 9101)
@@ -45,9 +46,9 @@ rrl_teacher_compilations_after_ready_total 2
 # TYPE rrl_teacher_info gauge
 rrl_teacher_info{model="pong",version="1",parameters="aaa",backend="jax cpu",game="pong"} 1
 rrl_teacher_info{model="pong",version="2",parameters="bbb",backend="jax cpu",game="pong"} 1
-# TYPE rrl_teacher_connections gauge
-rrl_teacher_connections{transport="stream"} 3
-rrl_teacher_connections{transport="same_host"} 1
+# TYPE rrl_teacher_streams gauge
+rrl_teacher_streams{observations="messages"} 3
+rrl_teacher_streams{observations="shared_memory"} 1
 # TYPE rrl_teacher_reloads counter
 rrl_teacher_reloads_total{model="pong",result="ok"} 5
 rrl_teacher_reloads_total{model="pong",result="failed"} 1
@@ -85,13 +86,22 @@ rrl_teacher_queue_rows{model="pong",priority="labelling"} 0
 """
 
 
-def snapshot(*changes: tuple[str, str], taken: float = 0.0) -> Snapshot:
-    """The page with pieces of text replaced, as taken at a time."""
+def changed(*changes: tuple[str, str]) -> Page:
+    """The page with pieces of text replaced."""
     text = PAGE
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return parse(text, ADDRESS, taken)
+    return parse(text)
+
+
+def rates_between(before: Page, after: Page, seconds: float) -> dict[str, ModelRates]:
+    return rates_of(teacher_interval(before, after, seconds))
+
+
+def shown(before: Page, after: Page, *, uptime_seconds: float = 0.0) -> str:
+    interval = teacher_interval(before, after, 1.0)
+    return drawn(render(interval, ADDRESS, uptime_seconds=uptime_seconds))
 
 
 def drawn(renderable: object) -> str:
@@ -102,33 +112,40 @@ def drawn(renderable: object) -> str:
 
 
 def test_a_page_is_read_into_its_numbers() -> None:
-    read = snapshot(taken=7.0)
-    assert (read.taken, read.started, read.serving) == (7.0, 1000.0, True)
-    assert (read.queue_bytes, read.compilations) == (84672.0, 2.0)
-    assert read.connections == {"stream": 3, "same_host": 1}
-    first = ServedVersion(
-        model="pong", version="1", parameters="aaa", backend="jax cpu", game="pong"
-    )
-    assert read.versions == (first, dataclasses.replace(first, version="2", parameters="bbb"))
-    model = read.models["pong"]
-    assert model.batch_rows == Histogram((8.0, float("inf")), (10.0, 10.0), 60.0)
-    assert (model.padding_rows, model.reloads_failed) == (20.0, 1.0)
+    page = parse(PAGE)
+    assert page.value("rrl_teacher_start_time_seconds") == 1000.0
+    assert page.value("rrl_teacher_serving") == 1.0
+    assert page.value("rrl_teacher_queue_bytes") == 84672.0
+    assert page.value("rrl_teacher_compilations_after_ready_total") == 2.0
+    assert page.by("rrl_teacher_streams", "observations") == {
+        "messages": 3,
+        "shared_memory": 1,
+    }
+    assert [sample.labels["parameters"] for sample in page.find("rrl_teacher_info")] == [
+        "aaa",
+        "bbb",
+    ]
+    batch_rows = page.histogram("rrl_teacher_batch_rows", model="pong")
+    assert batch_rows == Histogram((8.0, float("inf")), (10.0, 10.0), 60.0)
+    # What was counted since the start, as if it were of one second.
+    model = rates_of(Interval(before=Page(), now=page, seconds=1.0))["pong"]
+    # 20 rows of padding beside 60 others.
+    assert (model.padding_share, model.reloads_failed) == (0.25, 1.0)
     priority = model.priorities["acting"]
     # Answered are only those that ended with OK; refusals count whatever their reason: 3 + 2.
-    assert (priority.queries, priority.rows, priority.rejected, priority.expired) == (
-        40.0,
-        60.0,
-        5.0,
-        4.0,
-    )
+    assert (
+        priority.queries_per_second,
+        priority.rows_per_second,
+        priority.rejected_per_second,
+        priority.expired_per_second,
+    ) == (40.0, 60.0, 5.0, 4.0)
     assert priority.queue_rows == 12.0
-    assert model.priorities["labelling"].queries == 0.0
+    assert model.priorities["labelling"].queries_per_second == 0.0
 
 
 def test_rates_are_differences_per_second() -> None:
-    before = snapshot(taken=10.0)
     acting, pong = 'model="pong",priority="acting"', 'model="pong"'
-    after = snapshot(
+    after = changed(
         ('code="OK"} 40', 'code="OK"} 140'),
         (f"rows_total{{{acting}}} 60", f"rows_total{{{acting}}} 460"),
         ('reason="full"} 3', 'reason="full"} 13'),
@@ -139,11 +156,9 @@ def test_rates_are_differences_per_second() -> None:
         (f"padding_rows_total{{{pong}}} 20", f"padding_rows_total{{{pong}}} 120"),
         (f'seconds_bucket{{{pong},le="0.01"}} 10', f'seconds_bucket{{{pong},le="0.01"}} 60'),
         (f'seconds_bucket{{{pong},le="+Inf"}} 10', f'seconds_bucket{{{pong},le="+Inf"}} 60'),
-        taken=12.0,
     )
-    rates = difference(before, after)
-    model, priority = rates.models["pong"], rates.models["pong"].priorities["acting"]
-    assert not rates.restarted
+    model = rates_between(parse(PAGE), after, 2.0)["pong"]
+    priority = model.priorities["acting"]
     # In 2 s: 100 queries with 400 rows, 10 refused, 1 expired.
     assert (priority.queries_per_second, priority.rows_per_second) == (50.0, 200.0)
     assert (priority.rejected_per_second, priority.expired_per_second) == (5.0, 0.5)
@@ -157,95 +172,46 @@ def test_rates_are_differences_per_second() -> None:
 
 
 def test_after_a_restart_all_that_was_counted_since_is_new() -> None:
-    before = snapshot(taken=10.0)
-    after = snapshot(("start_time_seconds 1000", "start_time_seconds 1500"), taken=14.0)
-    rates = difference(before, after)
-    assert rates.restarted
+    after = changed(("start_time_seconds 1000", "start_time_seconds 1500"))
+    priority = rates_between(parse(PAGE), after, 4.0)["pong"].priorities["acting"]
     # 40 queries and 60 rows in 4 s, though the counters stand where they stood.
-    assert rates.models["pong"].priorities["acting"].queries_per_second == 10.0
-    assert rates.models["pong"].priorities["acting"].rows_per_second == 15.0
+    assert priority.queries_per_second == 10.0
+    assert priority.rows_per_second == 15.0
 
 
 def test_a_counter_that_went_back_began_again_from_zero() -> None:
-    before = snapshot(taken=0.0)
-    after = snapshot(('code="OK"} 40', 'code="OK"} 6'), taken=2.0)
-    assert difference(before, after).models["pong"].priorities["acting"].queries_per_second == 3.0
+    after = changed(('code="OK"} 40', 'code="OK"} 6'))
+    priority = rates_between(parse(PAGE), after, 2.0)["pong"].priorities["acting"]
+    assert priority.queries_per_second == 3.0
 
 
-def test_rates_need_time_between_the_snapshots() -> None:
+def test_rates_need_time_between_the_looks() -> None:
     with pytest.raises(ValueError, match="need above 0"):
-        difference(snapshot(taken=1.0), snapshot(taken=1.0))
-
-
-INFINITY = float("inf")
-
-
-@pytest.mark.parametrize(
-    ("counts", "q", "expected"),
-    [
-        # Rank 5 of 10 in (1, 2], which holds the ranks 2 to 8: 1 + (5 - 2) / 6.
-        ((2, 8, 10, 10), 0.5, 1.5),
-        # Rank 1 of 10 in the first bucket, (0, 1], which holds 2.
-        ((2, 8, 10, 10), 0.1, 0.5),
-        # Rank 9.9 of 10 in (2, 4], which holds the ranks 8 to 10: 2 + 2 x 1.9 / 2.
-        ((2, 8, 10, 10), 0.99, 3.9),
-        # Beyond the last finite bound there is nothing to interpolate to.
-        ((0, 0, 1, 10), 0.5, 4.0),
-        ((0, 0, 0, 0), 0.5, None),
-    ],
-)
-def test_quantiles_follow_prometheus_rule(
-    counts: tuple[float, ...], q: float, expected: float | None
-) -> None:
-    histogram = Histogram((1.0, 2.0, 4.0, INFINITY), counts)
-    result = quantile(histogram, q)
-    assert result == (None if expected is None else pytest.approx(expected))
-
-
-def test_a_histogram_without_finite_buckets_has_no_quantile() -> None:
-    assert quantile(Histogram((INFINITY,), (3.0,)), 0.5) is None
-
-
-@given(st.lists(st.floats(0, 5), min_size=1, max_size=50), st.floats(0.01, 1))
-def test_a_quantile_lies_in_the_bucket_of_the_value_with_that_rank(
-    values: list[float], q: float
-) -> None:
-    bounds = (1.0, 2.0, 4.0, INFINITY)
-    counts = tuple(float(sum(value <= bound for value in values)) for bound in bounds)
-    estimate = quantile(Histogram(bounds, counts), q)
-    ranked = sorted(values)
-    # The smallest value with at least q of all values at or below it.
-    exact = next(v for i, v in enumerate(ranked, 1) if i >= q * len(values))
-    upper = next(bound for bound in bounds if exact <= bound)
-    lower = max((bound for bound in (0.0, *bounds) if bound < upper), default=0.0)
-    assert estimate is not None
-    assert lower <= estimate <= (lower if upper == INFINITY else upper)
+        rates_between(parse(PAGE), parse(PAGE), 0.0)
 
 
 @pytest.mark.parametrize("page", ["", "<html>hello</html>", "up 1\n", "rrl_teacher_serving 1\n"])
 def test_other_pages_are_not_taken_for_a_teachers(page: str) -> None:
     with pytest.raises(UserError, match="no teacher's metrics page .*--metrics"):
-        parse(page, ADDRESS, 0.0)
+        TeacherTop(ADDRESS, lambda _: page)
 
 
 @given(st.text(), st.integers(0, len(PAGE)), st.integers(0, len(PAGE)))
 def test_a_damaged_page_is_drawn_or_refused(noise: str, start: int, end: int) -> None:
     try:
-        damaged = parse(PAGE[:start] + noise + PAGE[end:], ADDRESS, 1.0)
-    except UserError:
+        damaged = parse(PAGE[:start] + noise + PAGE[end:])
+    except ValueError:
         return
-    drawn(render(difference(snapshot(), damaged), ADDRESS, uptime_seconds=1.0))
+    shown(parse(PAGE), damaged)
 
 
 @pytest.mark.parametrize("number", ["NaN", "-1", "+Inf", "-Inf", "1e308"])
 def test_numbers_that_make_no_sense_are_drawn_all_the_same(number: str) -> None:
     names = "(?!.*start_time)rrl_.*"
     page = re.sub(rf"(?m)^({names}) \S+$", rf"\1 {number}", PAGE)
-    strange = parse(page, ADDRESS, 1.0)
-    assert "acting" in drawn(render(difference(snapshot(), strange), ADDRESS, uptime_seconds=0.0))
+    assert "acting" in shown(parse(PAGE), parse(page))
     # From one such page to the next.
-    rates = difference(strange, dataclasses.replace(strange, taken=2.0))
-    assert "acting" in drawn(render(rates, ADDRESS, uptime_seconds=0.0))
+    assert "acting" in shown(parse(page), parse(page))
 
 
 class Nobody:
@@ -260,16 +226,16 @@ def test_the_services_own_page_is_understood() -> None:
     metrics = TeacherMetrics(registry)
     counts = metrics.model("pong")
 
-    def page(taken: float) -> Snapshot:
-        return parse(generate_latest(registry).decode(), ADDRESS, taken)
+    def page() -> Page:
+        return parse(generate_latest(registry).decode())
 
-    before = page(0.0)
+    before = page()
     queries = [
         Query(
             np.zeros((rows, 1), np.uint8),
-            np.zeros((rows, 2), np.float32),
             deadline=1e9,
             priority=Priority.LABELLING,
+            client=None,
             sink=Nobody(),
         )
         for rows in (1, 5)
@@ -278,7 +244,7 @@ def test_the_services_own_page_is_understood() -> None:
     counts.batch_ended(rows=6, padding_rows=2, seconds=0.02)
     counts.settled(queries, now=0.3)
     counts.refused(Priority.ACTING, RefusalCode.RESOURCE_EXHAUSTED, "full")
-    rates = difference(before, page(2.0)).models["pong"]
+    rates = rates_between(before, page(), 2.0)["pong"]
 
     assert set(rates.priorities) == {"acting", "labelling", "evaluation"}
     # In 2 s: two queries of 1 + 5 rows in one batch with 2 more of padding, and one refused.
@@ -294,11 +260,10 @@ def test_the_services_own_page_is_understood() -> None:
 
 
 def test_the_view_shows_where_it_looks_and_what_is_wrong() -> None:
-    rates = difference(snapshot(), snapshot(taken=1.0))
-    text = drawn(render(rates, ADDRESS, uptime_seconds=3725.0))
+    text = shown(parse(PAGE), parse(PAGE), uptime_seconds=3725.0)
     # 3725 s are an hour, two minutes and five seconds.
     assert "teacher at 127.0.0.1:9101: SERVING, up 1:02:05" in text
-    assert "compilations after ready 2" in text
+    assert "streams messages 3, shared_memory 1 | queue 0.1 MB | compilations after ready 2" in text
     assert "version 1 (aaa), 2 (bbb) | jax cpu" in text
     assert "1 reloads failed" in text
     assert "acting" in text and "labelling" in text
@@ -307,8 +272,7 @@ def test_the_view_shows_where_it_looks_and_what_is_wrong() -> None:
 def test_names_from_the_page_do_not_command_the_terminal() -> None:
     evil = '\\n\x1b[31m[red]"'.replace('"', "")
     page = PAGE.replace('model="pong"', f'model="{evil}"')
-    rates = difference(snapshot(), parse(page, ADDRESS, 1.0))
-    text = drawn(render(rates, ADDRESS, uptime_seconds=0.0))
+    text = shown(parse(PAGE), parse(page))
     assert "\x1b" not in text
     assert "??[31m[red]" in text
 
@@ -359,30 +323,6 @@ def test_another_services_page_is_named_as_such() -> None:
         server.close()
 
 
-def test_what_speaks_no_http_is_named_as_such() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            peer, _ = listener.accept()
-            with peer:
-                peer.recv(1024)
-                peer.sendall(b"\x00\x00\x12\x04 not http\r\n\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        with pytest.raises(UserError, match="does not speak HTTP"):
-            fetch(Address("127.0.0.1", listener.getsockname()[1]))
-        thread.join()
-
-
-def test_a_server_that_says_nothing_is_not_waited_for_long() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        pytest.raises(UserError, match="no metrics page"),
-    ):
-        fetch(Address("127.0.0.1", listener.getsockname()[1]), timeout_seconds=0.05)
-
-
 def test_one_interval_is_printed_as_plain_text(teacher: MetricsServer) -> None:
     console = Console(file=io.StringIO(), width=100)
     address = Address("127.0.0.1", teacher.port)
@@ -419,7 +359,7 @@ def test_the_view_is_drawn_until_it_is_told_to_stop(
 
 
 def test_the_command_prints_one_interval_and_ends(teacher: MetricsServer) -> None:
-    program = "import tyro; from services.cli.teacher_top import top; tyro.cli(top)"
+    program = "import tyro; from services.cli.teacher_top.command import top; tyro.cli(top)"
     flags = ["--metrics", f"localhost:{teacher.port}", "--once", "--interval", "0.1"]
     done = subprocess.run([sys.executable, "-c", program, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

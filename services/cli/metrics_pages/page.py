@@ -1,0 +1,148 @@
+"""The metrics page of one role as numbers.
+
+http://HOST:PORT/metrics ── fetch ──▶ text ── parse ──▶ Page
+                             │                 └ ValueError: not in Prometheus's text format
+                             └ OSError: nothing answers; ValueError: the answer is no page
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import http.client
+import math
+from collections.abc import Mapping
+from concurrent import futures
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from rrl_client.addresses import Address
+from services.cli.metrics_pages.histogram import Histogram
+from services.shared.addresses import parse_address
+from services.shared.errors import UserError
+
+ROLES = ("teacher", "replay", "learner", "actor", "evaluator", "importer")
+"""Whose pages there are."""
+
+MAX_PAGE_BYTES = 8 * 2**20
+"""Largest page read; a teacher's model takes about 20 KB."""
+
+FETCH_TIMEOUT_SECONDS = 3.0
+
+_READERS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """One role's page at one moment.
+
+    Attributes:
+        samples: By name, in the page's order.
+    """
+
+    samples: Mapping[str, tuple[Sample, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def role(self) -> str | None:
+        """Whose page it is; None for a stranger's."""
+        return next((role for role in ROLES if f"rrl_{role}_info" in self.samples), None)
+
+    def find(self, name: str, **labels: str) -> list[Sample]:
+        """The samples of a name with these labels."""
+        wanted = labels.items()
+        return [sample for sample in self.samples.get(name, ()) if wanted <= sample.labels.items()]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The sum of the samples with these labels; None where there is none, or no finite one."""
+        found = self.find(name, **labels)
+        total = sum(sample.value for sample in found)
+        return total if found and math.isfinite(total) else None
+
+    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+        """The sums of the samples with these labels, by the values of one more."""
+        names = dict.fromkeys(
+            s.labels[label] for s in self.find(name, **labels) if label in s.labels
+        )
+        values = {key: self.value(name, **labels, **{label: key}) for key in names}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def label_values(self, label: str, **labels: str) -> list[str]:
+        """The values of a label among all samples with these labels, in the page's order."""
+        found = (sample for name in self.samples for sample in self.find(name, **labels))
+        return list(dict.fromkeys(s.labels[label] for s in found if label in s.labels))
+
+    def histogram(self, name: str, **labels: str) -> Histogram:
+        """The histograms with these labels as one."""
+        counts: dict[float, float] = collections.defaultdict(float)
+        for bucket in self.find(f"{name}_bucket", **labels):
+            counts[float(bucket.labels["le"])] += bucket.value
+        bounds = tuple(sorted(counts))
+        total = sum(sample.value for sample in self.find(f"{name}_sum", **labels))
+        return Histogram(bounds, tuple(counts[bound] for bound in bounds), total)
+
+
+def fetch(address: Address, *, timeout_seconds: float = FETCH_TIMEOUT_SECONDS) -> str:
+    """Read the text of a page.
+
+    Raises:
+        OSError: nothing answers there.
+        ValueError: what answers does not answer with a page.
+    """
+    connection = http.client.HTTPConnection(*address, timeout=timeout_seconds)
+    try:
+        connection.request("GET", "/metrics", headers={"Accept": "text/plain"})
+        response = connection.getresponse()
+        content = response.read(MAX_PAGE_BYTES + 1)
+    except http.client.HTTPException as error:
+        raise ValueError(f"it does not speak HTTP: {type(error).__name__}") from error
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.OK:
+        raise ValueError(f"HTTP status {response.status}")
+    if len(content) > MAX_PAGE_BYTES:
+        raise ValueError(f"more than {MAX_PAGE_BYTES} bytes")
+    return content.decode("utf-8", "replace")
+
+
+def parse(text: str) -> Page:
+    """Read a page's text.
+
+    Raises:
+        ValueError: it is not in Prometheus's text format.
+    """
+    samples: dict[str, list[Sample]] = collections.defaultdict(list)
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    float(sample.labels["le"])
+                samples[sample.name].append(sample)
+    except (ValueError, LookupError) as error:
+        raise ValueError("it is not in Prometheus's text format") from error
+    return Page({name: tuple(found) for name, found in samples.items()})
+
+
+def read_pages(addresses: Mapping[str, Address]) -> dict[str, Page | None]:
+    """Read pages, several at once; None for those that do not come."""
+    with futures.ThreadPoolExecutor(_READERS, thread_name_prefix="pages") as readers:
+        return dict(zip(addresses, readers.map(_read, addresses.values()), strict=True))
+
+
+def page_address(text: str) -> Address:
+    """Where a page is: "http://HOST:PORT/metrics" or "HOST:PORT".
+
+    Raises:
+        UserError: it is neither.
+    """
+    bare = text.removeprefix("http://").rstrip("/").removesuffix("/metrics")
+    if "/" in bare:
+        raise UserError(f"{text!r} is no metrics page; write http://HOST:PORT/metrics or HOST:PORT")
+    return parse_address(bare)
+
+
+def _read(address: Address) -> Page | None:
+    try:
+        return parse(fetch(address))
+    except (OSError, ValueError):
+        return None
