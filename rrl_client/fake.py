@@ -63,7 +63,8 @@ class PixelSums:
         """Action values float32 [B, A]."""
         sums = observations.reshape(len(observations), -1).sum(axis=1, dtype=np.float32)
         factors = np.arange(1, self.num_actions + 1, dtype=np.float32)
-        return (sums[:, None] + np.float32(self.addend)) * factors
+        values: NDArray[np.float32] = (sums[:, None] + np.float32(self.addend)) * factors
+        return values
 
 
 class FakeTeacher:

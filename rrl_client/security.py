@@ -27,12 +27,7 @@ from rrl_client.credentials import (
 )
 from rrl_client.forks import note_connection
 from rrl_client.proxies import tell_of_proxy
-from rrl_client.token_channel import (
-    AsyncTokenChannel,
-    TokenChannel,
-    TokenMetadata,
-    bearer_metadata,
-)
+from rrl_client.token_channel import TokenChannel, TokenMetadata, bearer_metadata
 
 Options = Sequence[tuple[str, Any]]
 """Channel arguments of gRPC."""
@@ -107,32 +102,29 @@ def make_channel(
         ValueError: A file cannot be used, or a token would travel unencrypted over a network.
         Forked: This process was forked from one that has channels.
     """
-    security = security or ClientSecurity()
-    metadata, options = _token_metadata(security), _options(security, target, options)
-    credentials = _channel_credentials(security)
-    note_connection()
-    channel = (
-        grpc.insecure_channel(target, options)
-        if credentials is None
-        else grpc.secure_channel(target, credentials, options)
-    )
-    return channel if metadata is None else TokenChannel(channel, metadata)
+    channel: grpc.Channel = _make(grpc, target, security, options)
+    return channel
 
 
 def make_async_channel(
     target: str, security: ClientSecurity | None = None, options: Options = ()
 ) -> grpc.aio.Channel:
     """A channel for asyncio; arguments and errors as of `make_channel`."""
+    channel: grpc.aio.Channel = _make(grpc.aio, target, security, options)
+    return channel
+
+
+def _make(api: Any, target: str, security: ClientSecurity | None, options: Options) -> Any:
     security = security or ClientSecurity()
     metadata, options = _token_metadata(security), _options(security, target, options)
     credentials = _channel_credentials(security)
     note_connection()
     channel = (
-        grpc.aio.insecure_channel(target, options)
+        api.insecure_channel(target, options)
         if credentials is None
-        else grpc.aio.secure_channel(target, credentials, options)
+        else api.secure_channel(target, credentials, options)
     )
-    return channel if metadata is None else AsyncTokenChannel(channel, metadata)
+    return channel if metadata is None else TokenChannel(channel, metadata)
 
 
 def check_security(targets: Sequence[str], security: ClientSecurity | None) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import grpc
-import grpc.aio
-
 Metadata = tuple[tuple[str, str], ...]
 """Keys and values that are sent along with a call."""
 
 TokenMetadata = Callable[[], Metadata]
 """Gives what the next call carries."""
+
+_KINDS_OF_METHODS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 def bearer_metadata(token: str) -> Metadata:
@@ -24,69 +23,19 @@ def bearer_metadata(token: str) -> Metadata:
     return (("authorization", f"Bearer {token}"),)
 
 
-class _TokenCall:
-    """A method of a stub, of any kind and either API, whose calls carry the token."""
-
-    def __init__(self, method: Any, token: TokenMetadata) -> None:
-        self._method = method
-        self._token = token
-
-    def __call__(
-        self, request: Any = None, timeout: Any = None, metadata: Any = None, **settings: Any
-    ) -> Any:
-        return self._method(
-            request, timeout=timeout, metadata=(*(metadata or ()), *self._token()), **settings
-        )
-
-    def with_call(
-        self, request: Any, timeout: Any = None, metadata: Any = None, **settings: Any
-    ) -> Any:
-        return self._method.with_call(
-            request, timeout=timeout, metadata=(*(metadata or ()), *self._token()), **settings
-        )
-
-    def future(
-        self, request: Any, timeout: Any = None, metadata: Any = None, **settings: Any
-    ) -> Any:
-        return self._method.future(
-            request, timeout=timeout, metadata=(*(metadata or ()), *self._token()), **settings
-        )
-
-
-class _TokenMethods:
-    """The four ways in which both kinds of channel make methods."""
+class TokenChannel:
+    """A `grpc.Channel` or `grpc.aio.Channel` whose calls carry the token."""
 
     def __init__(self, channel: Any, token: TokenMetadata) -> None:
         self._channel = channel
         self._token = token
 
-    def unary_unary(self, *arguments: Any, **settings: Any) -> Any:
-        return _TokenCall(self._channel.unary_unary(*arguments, **settings), self._token)
-
-    def unary_stream(self, *arguments: Any, **settings: Any) -> Any:
-        return _TokenCall(self._channel.unary_stream(*arguments, **settings), self._token)
-
-    def stream_unary(self, *arguments: Any, **settings: Any) -> Any:
-        return _TokenCall(self._channel.stream_unary(*arguments, **settings), self._token)
-
-    def stream_stream(self, *arguments: Any, **settings: Any) -> Any:
-        return _TokenCall(self._channel.stream_stream(*arguments, **settings), self._token)
-
-
-class TokenChannel(_TokenMethods, grpc.Channel):
-    """A `grpc.Channel` whose calls carry the token."""
-
-    def subscribe(self, callback: Any, try_to_connect: bool | None = False) -> None:
-        """Call back when the connection's state changes."""
-        self._channel.subscribe(callback, try_to_connect)
-
-    def unsubscribe(self, callback: Any) -> None:
-        """Call back no more."""
-        self._channel.unsubscribe(callback)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+    def __getattr__(self, name: str) -> Any:
+        """What the channel has, with the token in what makes methods."""
+        found = getattr(self._channel, name)
+        if name not in _KINDS_OF_METHODS:
+            return found
+        return lambda *given, **settings: _TokenMethod(found(*given, **settings), self._token)
 
     def __enter__(self) -> TokenChannel:
         """The channel itself."""
@@ -94,33 +43,26 @@ class TokenChannel(_TokenMethods, grpc.Channel):
 
     def __exit__(self, *error: object) -> None:
         """Close the connection."""
-        self.close()
+        self._channel.close()
 
-
-class AsyncTokenChannel(_TokenMethods, grpc.aio.Channel):
-    """A `grpc.aio.Channel` whose calls carry the token."""
-
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """The connection's state."""
-        state: grpc.ChannelConnectivity = self._channel.get_state(try_to_connect)
-        return state
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait until the state is another."""
-        await self._channel.wait_for_state_change(last_observed_state)
-
-    async def channel_ready(self) -> None:
-        """Wait for the connection."""
-        await self._channel.channel_ready()
-
-    async def close(self, grace: float | None = None) -> None:
-        """Close the connection."""
-        await self._channel.close(grace)
-
-    async def __aenter__(self) -> AsyncTokenChannel:
+    async def __aenter__(self) -> TokenChannel:
         """The channel itself."""
         return self
 
     async def __aexit__(self, *error: object) -> None:
         """Close the connection."""
-        await self.close()
+        await self._channel.close()
+
+
+class _TokenMethod:
+    """A method of a stub, or its `future` or `with_call`, whose calls carry the token."""
+
+    def __init__(self, method: Any, token: TokenMetadata) -> None:
+        self._method = method
+        self._token = token
+
+    def __call__(self, *given: Any, metadata: Metadata | None = None, **settings: Any) -> Any:
+        return self._method(*given, metadata=(*(metadata or ()), *self._token()), **settings)
+
+    def __getattr__(self, name: str) -> Any:
+        return _TokenMethod(getattr(self._method, name), self._token)
