@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from rrl_client import ClientSecurity
-from rrl_client.security import make_channel
+from rrl_client.security import check_security
 from services.shared.errors import UserError
 
 
@@ -38,16 +38,14 @@ class Peers:
         """The settings for clients, checked before any of them is made.
 
         Args:
-            targets: Whom they will call; None for nobody.
+            targets: What they will call; None for nothing.
 
         Raises:
             UserError: a file cannot be used, or a token would travel unencrypted to a target.
         """
         try:
             settings = ClientSecurity(**dataclasses.asdict(self))
-            for target in targets:
-                if target is not None:
-                    make_channel(target, settings).close()
+            check_security([target for target in targets if target is not None], settings)
         except ValueError as error:
             raise UserError(f"--peers: {error}") from error
         return settings
