@@ -28,8 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_client import Priority
-from rrl_client.requests import Refusal, RefusalCode
+from rrl_client.requests import Priority, Refusal, RefusalCode
 from services.teacher.same_host import refusals, wire
 from services.teacher.same_host.dial import dial
 from services.teacher.same_host.future import Callback, SameHostAnswer, SameHostFuture

@@ -20,8 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rrl_client import Priority
-from rrl_client.requests import Refusal, RefusalCode
+from rrl_client.requests import Priority, Refusal, RefusalCode
 from services.teacher.batching.query import Engine, Query, Sink
 from services.teacher.same_host import refusals, wire
 from services.teacher.same_host.region import Region
