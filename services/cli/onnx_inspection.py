@@ -14,8 +14,8 @@ from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection
 from rrl_agents.checkpoints.inspection.findings import MAX_LAYERS, Layer, shown
 from rrl_agents.checkpoints.teacher_card import TeacherCard
-from services.teacher.backends.onnx_file import MAX_FILE_BYTES, read_onnx_file
-from services.teacher.config import ModelConfig
+from services.teacher.policies.onnx_file import MAX_FILE_BYTES, read_onnx_file
+from services.teacher.policies.source import TeacherSource
 
 
 def inspect_onnx_file(path: Path) -> Inspection:
@@ -49,19 +49,19 @@ def _parse(path: Path) -> onnx.ModelProto | None:
     try:
         encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
         return onnx.ModelProto.FromString(encoded)
-    except Exception:  # What is wrong is told by the reader, in its own words.
+    except Exception:  # The reader says what is wrong, in its own words.
         return None
 
 
 def _card(path: Path) -> tuple[TeacherCard | None, tuple[str, ...], tuple[str, ...]]:
     """The card, notes, and what keeps the file from being served."""
-    told = ModelConfig(name="inspected", checkpoint=str(path))
+    source = TeacherSource(checkpoint=str(path))
     try:
-        return read_onnx_file(path, told).card, (), ()
+        return read_onnx_file(path, source).card, (), ()
     except ValueError as error:
         problem = str(error)
     try:
-        assumed = dataclasses.replace(told, output="q_values")
+        assumed = dataclasses.replace(source, output="q_values")
         card = read_onnx_file(path, assumed).card
     except ValueError:
         return None, (), (problem,)

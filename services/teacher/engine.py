@@ -24,7 +24,7 @@ from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig
 from services.teacher.metrics import TeacherMetrics, VersionLine
-from services.teacher.policy import Policy
+from services.teacher.policies.interface import Policy
 
 _LOG = logging.getLogger(__name__)
 _RETIRE_SECONDS = 60.0
@@ -219,19 +219,14 @@ class LocalEngine:
         return TeacherDescription(
             game=info.game,
             name=info.name,
-            num_actions=info.num_actions,
-            observation_shape=info.observation_shape,
-            observation_dtype=info.observation_dtype,
+            spec=info.spec,
             teacher_version=info.version,
             max_batch_rows=self._batching.max_batch_rows,
-            action_meanings=info.action_meanings,
             model=model,
             model_version=number,
             backend=policy.backend,
             max_message_bytes=self._max_message_bytes,
             same_host=self._same_host,
-            output=info.output,
-            temperature=info.temperature,
         )
 
     def _version_lines(self) -> list[VersionLine]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rrl_client import (
     AsyncTeacherClient,
+    PolicySpec,
     TeacherAnswer,
     TeacherClient,
     TeacherFailed,
@@ -25,7 +26,8 @@ from rrl_client import (
 )
 from rrl_client.settings import Transport
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -37,17 +39,15 @@ Ask = Callable[[Any], TeacherAnswer]
 
 class FirstAndSum:
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
 
     def __init__(self, dtype: str) -> None:
         self.info = PolicyInfo(
             game="sums",
             name="first and sum",
             version="v1",
-            num_actions=2,
-            observation_shape=SHAPE,
-            observation_dtype=dtype,
+            spec=PolicySpec(num_actions=2, observation_shape=SHAPE, observation_dtype=dtype),
         )
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
@@ -81,7 +81,9 @@ class ElsewhereTensor:
 @contextlib.contextmanager
 def serving(dtype: str) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(name="sums", checkpoint=__file__),), port=0, metrics_port=None
+        models=(ModelConfig(name="sums", source=TeacherSource(checkpoint=__file__)),),
+        port=0,
+        metrics_port=None,
     )
     server = TeacherServer(config, [FirstAndSum(dtype)], lambda *_: FirstAndSum(dtype))
     server.start()

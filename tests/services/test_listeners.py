@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from rrl_agents.types import Progress
+from rrl_client import PolicySpec
 from services.launcher.replay_of_a_run import ReplayPorts, serving_replay
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.config import LearnerConfig
@@ -36,8 +37,9 @@ from services.replay.item_layout import ItemLayout
 from services.shared.addresses import free_port
 from services.shared.metrics import MetricsServer
 from services.shared.security.server import SecurityConfig
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -52,15 +54,13 @@ class Zeros:
     """Every action of an observation is worth nothing."""
 
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
     info = PolicyInfo(
         game="none",
         name="zeros",
         version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
+        spec=PolicySpec(num_actions=2, observation_shape=(2,)),
     )
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
@@ -121,7 +121,7 @@ def teacher(
     front_ends: int = 0,
 ) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         host=host,
         security=security,
         front_ends=front_ends,

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from rrl_client import (
     AsyncTeacherClient,
     ClientSecurity,
+    PolicySpec,
     Priority,
     TeacherAnswer,
     TeacherClient,
@@ -46,7 +47,8 @@ from services.shared.addresses import free_port
 from services.shared.security.server import SecurityConfig
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -62,18 +64,16 @@ class PixelSums:
     """Computes while its gate is open; remembers the first pixel of every row it was given."""
 
     backend = "test"
-    any_batch_size = False
-    callers = 1
-    callers = 1
+    dynamic_batch_size = False
+    max_concurrency = 1
+    max_concurrency = 1
 
     def __init__(self, version: str = "v1") -> None:
         self.info = PolicyInfo(
             game="sums",
             name="pixel sums",
             version=version,
-            num_actions=2,
-            observation_shape=(2, 3),
-            observation_dtype="uint8",
+            spec=PolicySpec(num_actions=2, observation_shape=(2, 3)),
         )
         self._bonus = RELOAD_BONUS if version == "v2" else 0.0
         self.gate = threading.Event()
@@ -111,7 +111,7 @@ class Served:
         self.policy = PixelSums()
         self.reloaded = PixelSums("v2")
         settings: dict[str, Any] = {
-            "models": (ModelConfig(name="sums", checkpoint=__file__),),
+            "models": (ModelConfig(name="sums", source=TeacherSource(checkpoint=__file__)),),
             "port": port,
             "metrics_port": None,
             "batching": BatchingConfig(
@@ -261,8 +261,8 @@ def test_a_batch_of_any_size_is_answered_row_by_row(client: Client) -> None:
 
 def test_describe_says_what_is_served(client: Client) -> None:
     about = client.describe()
-    assert (about.model, about.game, about.num_actions) == ("sums", "sums", 2)
-    assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
+    assert (about.model, about.game, about.spec.num_actions) == ("sums", "sums", 2)
+    assert (about.spec.observation_shape, about.spec.observation_dtype) == ((2, 3), "uint8")
 
 
 def test_pipelined_queries_get_their_own_answers(client: Client) -> None:

@@ -25,11 +25,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
+from rrl_client import PolicySpec
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.health import is_serving
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -46,8 +48,8 @@ class PixelSums:
     """
 
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
 
     def __init__(self, version: str, addend: int) -> None:
         self.addend = addend
@@ -57,9 +59,7 @@ class PixelSums:
             game="sums",
             name="pixel sums",
             version=version,
-            num_actions=2,
-            observation_shape=(2,),
-            observation_dtype="uint8",
+            spec=PolicySpec(num_actions=2, observation_shape=(2,)),
         )
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
@@ -74,7 +74,10 @@ class PixelSums:
 def make_server(policies: list[PixelSums], **changes: Any) -> TeacherServer:
     """Versions 1 and 2 of model "a", and model "b"."""
     config = TeacherConfig(
-        models=tuple(ModelConfig(name=name, checkpoint="in memory") for name in ("a", "a", "b")),
+        models=tuple(
+            ModelConfig(name=name, source=TeacherSource(checkpoint="in memory"))
+            for name in ("a", "a", "b")
+        ),
         port=0,
         metrics_port=None,
         front_ends=FRONT_ENDS,
@@ -305,7 +308,7 @@ def test_new_weights_reach_every_caller_and_no_request_fails(tmp_path: Path) -> 
     checkpoint = tmp_path / "checkpoint"
     checkpoint.write_text("1")
     config = TeacherConfig(
-        models=(ModelConfig(name="a", checkpoint=str(checkpoint)),),
+        models=(ModelConfig(name="a", source=TeacherSource(checkpoint=str(checkpoint))),),
         port=0,
         metrics_port=None,
         front_ends=1,

@@ -14,11 +14,18 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from rrl_client import TeacherClient, TeacherNotFound, TeacherTimeout, TeacherUnavailable
+from rrl_client import (
+    PolicySpec,
+    TeacherClient,
+    TeacherNotFound,
+    TeacherTimeout,
+    TeacherUnavailable,
+)
 from rrl_client.blocking import Transport
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policy import PolicyInfo
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -33,8 +40,8 @@ class Sums:
     """Action a of an observation is worth (a + 1) times its sum, and an addend of the version's."""
 
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
 
     def __init__(self, game: str, version: str, addend: int, *, pixels: int, actions: int) -> None:
         self._addend = addend
@@ -45,16 +52,14 @@ class Sums:
             game=game,
             name=f"{game} {version}",
             version=version,
-            num_actions=actions,
-            observation_shape=(pixels,),
-            observation_dtype="uint8",
+            spec=PolicySpec(num_actions=actions, observation_shape=(pixels,)),
         )
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         self.entered.set()
         assert self.gate.wait(PATIENCE_SECONDS)
         sums = observations.sum(axis=1, dtype=np.float32) + self._addend
-        return np.stack([(a + 1) * sums for a in range(self.info.num_actions)], axis=1)
+        return np.stack([(a + 1) * sums for a in range(self.info.spec.num_actions)], axis=1)
 
 
 @pytest.fixture
@@ -73,7 +78,10 @@ def policies() -> Iterator[list[Sums]]:
 @pytest.fixture
 def server(policies: list[Sums]) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),
+        models=tuple(
+            ModelConfig(name=p.info.game, source=TeacherSource(checkpoint="in memory"))
+            for p in policies
+        ),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),
@@ -123,7 +131,7 @@ def test_name_and_version_say_who_answers(
     with TeacherClient(server.address, model=model, version=version, transport=transport) as client:
         about = client.describe()
         assert (about.teacher_version, about.model_version) == answered
-        assert about.observation_shape == (pixels,)
+        assert about.spec.observation_shape == (pixels,)
         answer = client.evaluate(np.full((3, pixels), 5, np.uint8))
     assert answer.action_values.tolist() == [expected] * 3
     assert (answer.teacher_version, answer.model_version) == answered
@@ -294,7 +302,10 @@ def test_a_lame_duck_says_so_first_still_answers_and_then_is_gone(
 def test_a_health_status_is_not_serving_until_all_models_are_warm(policies: list[Sums]) -> None:
     policies[2].gate.clear()
     config = TeacherConfig(
-        models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),
+        models=tuple(
+            ModelConfig(name=p.info.game, source=TeacherSource(checkpoint="in memory"))
+            for p in policies
+        ),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),

@@ -32,11 +32,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rrl_client import Priority, TeacherClient
+from rrl_client import PolicySpec, Priority, TeacherClient
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.shutdown import install_shutdown_event
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.same_host import listener, wire
 from services.teacher.same_host.connection import SameHostConnection
 from services.teacher.same_host.dial import dial
@@ -78,15 +79,13 @@ class PixelSums:
     """Action a of an observation is worth (a + 1) times the sum of its two pixels; 255 fails."""
 
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
     info = PolicyInfo(
         game="sums",
         name="pixel sums",
         version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
+        spec=PolicySpec(num_actions=2, observation_shape=(2,)),
     )
 
     def __init__(self) -> None:
@@ -103,7 +102,7 @@ class PixelSums:
 
 def make_server(policy: PixelSums) -> TeacherServer:
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         port=0,
         metrics_port=0,
         batching=BatchingConfig(

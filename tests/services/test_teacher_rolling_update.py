@@ -32,11 +32,12 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.environments import catch
-from rrl_client import AsyncTeacherClient, TeacherAnswer, TeacherClient
+from rrl_client import AsyncTeacherClient, PolicySpec, TeacherAnswer, TeacherClient
 from rrl_client.blocking import Transport
 from rrl_client.settings import DEFAULT_TIMEOUT_SECONDS
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -302,17 +303,15 @@ class Sums:
     """Action a of an observation is worth (a + 1) times the sum of its two pixels, and a bonus."""
 
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
 
     def __init__(self, version: str, bonus: float) -> None:
         self.info = PolicyInfo(
             game="sums",
             name="pixel sums",
             version=version,
-            num_actions=2,
-            observation_shape=(2,),
-            observation_dtype="uint8",
+            spec=PolicySpec(num_actions=2, observation_shape=(2,)),
         )
         self.is_warm = threading.Event()
         self.is_warm.set()
@@ -328,7 +327,7 @@ class Sums:
 def serving(*policies: Sums) -> Iterator[list[str]]:
     """Services in this process, one for each policy, on their way to be ready; their addresses."""
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         port=0,
         metrics_port=None,
         same_host=False,

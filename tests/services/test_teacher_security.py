@@ -19,13 +19,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from numpy.typing import NDArray
 
-from rrl_client import ClientSecurity, TeacherClient, TeacherUnauthenticated, TeacherUnavailable
+from rrl_client import (
+    ClientSecurity,
+    PolicySpec,
+    TeacherClient,
+    TeacherUnauthenticated,
+    TeacherUnavailable,
+)
 from rrl_client.security import make_async_channel, make_channel
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.shared.security.server import SecurityConfig
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -41,15 +48,13 @@ class PixelSums:
     """Action a of an observation is worth (a + 1) times the sum of its two pixels."""
 
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
     info = PolicyInfo(
         game="sums",
         name="pixel sums",
         version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
+        spec=PolicySpec(num_actions=2, observation_shape=(2,)),
     )
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
@@ -69,7 +74,7 @@ def query(tag: int) -> teacher_pb2.QueryFrame:
 def serving(security: SecurityConfig, unix_socket: str | None = None) -> Iterator[str]:
     """A server; gives its "localhost:port"."""
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         port=0,
         unix_socket=unix_socket,
         metrics_port=None,
@@ -528,7 +533,7 @@ def test_our_client_gets_in_by_every_transport_with_token_and_tls(
 def test_a_server_that_would_expose_tokens_does_not_start(tmp_path: Path) -> None:
     tokens = replace(tmp_path / "tokens", TOKEN.encode())
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         host="0.0.0.0",
         port=0,
         metrics_port=None,

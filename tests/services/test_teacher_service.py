@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from numpy.typing import NDArray
 
 from rrl_client import (
+    PolicySpec,
     TeacherClient,
     TeacherFailed,
     TeacherOverloaded,
@@ -32,8 +33,9 @@ from rrl_client import (
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.shared.health import is_serving, wait_until_serving
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -46,15 +48,13 @@ class PixelSums:
     """Computes while its gate is open; remembers the first pixel of every row it was given."""
 
     backend = "test"
-    any_batch_size = False
-    callers = 1
+    dynamic_batch_size = False
+    max_concurrency = 1
     info = PolicyInfo(
         game="sums",
         name="pixel sums",
         version="v1",
-        num_actions=2,
-        observation_shape=(2, 3),
-        observation_dtype="uint8",
+        spec=PolicySpec(num_actions=2, observation_shape=(2, 3)),
     )
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ def make_server(policy: PixelSums, **changes: Any) -> TeacherServer:
         stream_credit_rows=2 * MAX_QUEUE_ROWS,
     )
     settings: dict[str, Any] = {
-        "models": one_model("in memory"),
+        "models": (ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         "port": 0,
         "metrics_port": 0,
         "batching": batching,
@@ -175,8 +175,8 @@ def test_a_batch_of_any_size_is_answered_row_by_row(client: TeacherClient) -> No
 
 def test_describe_says_what_is_served(client: TeacherClient) -> None:
     about = client.describe()
-    assert (about.game, about.name, about.num_actions) == ("sums", "pixel sums", 2)
-    assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
+    assert (about.game, about.name, about.spec.num_actions) == ("sums", "pixel sums", 2)
+    assert (about.spec.observation_shape, about.spec.observation_dtype) == ((2, 3), "uint8")
     assert (about.teacher_version, about.max_batch_rows) == ("v1", MAX_BATCH_ROWS)
 
 

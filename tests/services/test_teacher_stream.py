@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rrl_client import PolicySpec
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -25,15 +27,13 @@ class PixelSums:
     """Action a of an observation is worth (a + 1) times the sum of its two pixels."""
 
     backend = "test"
-    any_batch_size = True
-    callers = 1
+    dynamic_batch_size = True
+    max_concurrency = 1
     info = PolicyInfo(
         game="sums",
         name="pixel sums",
         version="v1",
-        num_actions=2,
-        observation_shape=(2,),
-        observation_dtype="uint8",
+        spec=PolicySpec(num_actions=2, observation_shape=(2,)),
     )
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ def policy() -> Iterator[PixelSums]:
 @pytest.fixture
 def server(policy: PixelSums) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(

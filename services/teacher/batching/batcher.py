@@ -21,7 +21,6 @@ before it ends.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +35,7 @@ from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.priorities import PRIORITY_ROOM, FairShares, Piece, PriorityQueues
 from services.teacher.batching.query import Query
 from services.teacher.metrics import ModelTallies
-from services.teacher.policy import Policy
+from services.teacher.policies.interface import Policy
 
 _LOG = logging.getLogger(__name__)
 _LAST_BATCH_SECONDS = 10.0
@@ -75,10 +74,7 @@ class Channel:
         self.slowdown = 1.0
         """How much longer batches take now than at warm-up, smoothed."""
         self._staging: dict[int, NDArray[Any]] = {}
-        info = policy.info
-        self.row_bytes = (
-            math.prod(info.observation_shape) * np.dtype(info.observation_dtype).itemsize
-        )
+        self.row_bytes = policy.info.spec.row_bytes
 
     def gather(self, pieces: Sequence[Piece], bucket: int) -> NDArray[Any]:
         """The rows of a batch in one array; what pads it is left over from before.
@@ -90,8 +86,7 @@ class Channel:
             return views[0]
         thread = threading.get_ident()
         if thread not in self._staging:
-            shape = (self.plan.largest, *self.policy.info.observation_shape)
-            self._staging[thread] = np.zeros(shape, self.policy.info.observation_dtype)
+            self._staging[thread] = self.policy.info.spec.zeros(self.plan.largest)
         staging = self._staging[thread]
         np.concatenate(views, out=staging[: sum(map(len, views))])
         return staging[:bucket]

@@ -24,13 +24,13 @@ class BucketPlan:
     """The cheapest way to run any number of rows."""
 
     def __init__(
-        self, seconds_by_bucket: Mapping[int, float], *, any_batch_size: bool = False
+        self, seconds_by_bucket: Mapping[int, float], *, dynamic_batch_size: bool = False
     ) -> None:
         """Plan from measurements.
 
         Args:
             seconds_by_bucket: Batch size in rows (>= 1) -> seconds of one call (> 0).
-            any_batch_size: Sizes between the measured ones may be run as they are, unpadded.
+            dynamic_batch_size: Sizes between the measured ones may be run as they are, unpadded.
 
         Raises:
             ValueError: No sizes, or a size or time out of range.
@@ -41,9 +41,9 @@ class BucketPlan:
             raise ValueError(f"times are {dict(seconds_by_bucket)}; all must be above 0 s")
         worth = _sizes_worth_having(seconds_by_bucket)
         self._largest = max(worth)
-        self._any_batch_size = any_batch_size
+        self._dynamic_batch_size = dynamic_batch_size
         self._next, cost = _cheapest_first_buckets(worth, self._largest)
-        if any_batch_size:
+        if dynamic_batch_size:
             sizes, seconds = zip(*sorted(worth.items()), strict=True)
             between = np.interp(range(self._largest + 1), (0, *sizes), (0.0, *seconds))
             cost = [float(value) for value in between]
@@ -60,7 +60,7 @@ class BucketPlan:
         Of more rows than the largest size holds, a full one of that size is run first.
         """
         rows = min(waiting_rows, self._largest)
-        return rows if self._any_batch_size else self._next[rows]
+        return rows if self._dynamic_batch_size else self._next[rows]
 
     def seconds(self, rows: int) -> float:
         """Seconds to run `rows` (>= 0) rows in the planned way, as measured at warm-up."""

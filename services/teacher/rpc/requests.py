@@ -54,7 +54,7 @@ class RequestReader:
             raise Refusal(RefusalCode.INVALID_ARGUMENT, str(error)) from error
         return Query(
             observations,
-            np.empty((len(observations), description.num_actions), np.float32),
+            np.empty((len(observations), description.spec.num_actions), np.float32),
             deadline=time.monotonic() + wait,
             priority=priority,
             sink=sink,

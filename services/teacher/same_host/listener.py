@@ -253,9 +253,9 @@ class SameHostListener:
         description = self._engine.describe(hello.model, hello.version)
         row = wire.Layout(
             rows=1,
-            num_actions=description.num_actions,
-            observation_shape=tuple(description.observation_shape),
-            observation_dtype=description.observation_dtype,
+            num_actions=description.spec.num_actions,
+            observation_shape=tuple(description.spec.observation_shape),
+            observation_dtype=description.spec.observation_dtype,
         )
         room = self._config.max_total_bytes - self._total_bytes
         affordable = (room - _ALIGNMENT_BYTES) // (row.row_bytes + 4 * row.num_actions)

@@ -9,7 +9,7 @@ import pytest
 
 HEAVY = (
     "jax flax tensorflow reverb launchpad onnx onnxruntime prometheus_client uvloop rich tyro "
-    "gymnasium ale_py services.teacher.server services.teacher.engine services.teacher.policy"
+    "gymnasium ale_py services.teacher.server services.teacher.engine services.teacher.policies"
 )
 
 OURS = {

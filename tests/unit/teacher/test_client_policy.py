@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rrl_client import TeacherAnswer, TeacherDescription, TeacherPolicy
+from rrl_client import PolicySpec, TeacherAnswer, TeacherDescription, TeacherPolicy
 
 
 class Corner:
@@ -21,11 +21,9 @@ class Corner:
         self._about = TeacherDescription(
             game="corner",
             name="by hand",
-            num_actions=3,
-            observation_shape=shape,
-            observation_dtype=dtype,
             teacher_version="v1",
             max_batch_rows=4,
+            spec=PolicySpec(num_actions=3, observation_shape=shape, observation_dtype=dtype),
         )
 
     def describe(self) -> TeacherDescription:
@@ -42,7 +40,9 @@ class Doubtful(Corner):
     """Corner's numbers, given out as logits of temperature 1/2."""
 
     def describe(self) -> TeacherDescription:
-        return dataclasses.replace(super().describe(), output="logits", temperature=0.5)
+        about = super().describe()
+        spec = dataclasses.replace(about.spec, output="logits", temperature=0.5)
+        return dataclasses.replace(about, spec=spec)
 
 
 class Environment:

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_client import Priority
+from rrl_client import PolicySpec, Priority
 from rrl_client.requests import Refusal, RefusalCode
 from services.teacher.batching.batcher import Batcher, Channel
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.query import Query
 from services.teacher.metrics import ModelTallies
-from services.teacher.policy import PolicyInfo
+from services.teacher.policies.interface import PolicyInfo
 from tests.support.patience import PATIENCE_SECONDS
 
 
@@ -29,17 +29,15 @@ class PixelSums:
     """Computes while its gate is open; remembers the first pixel of every row it was given."""
 
     backend = "test"
-    any_batch_size = False
-    callers = 1
+    dynamic_batch_size = False
+    max_concurrency = 1
 
     def __init__(self, version: str = "1") -> None:
         self.info = PolicyInfo(
             game="sums",
             name="sums",
             version=version,
-            num_actions=2,
-            observation_shape=(3,),
-            observation_dtype="uint8",
+            spec=PolicySpec(num_actions=2, observation_shape=(3,)),
         )
         self.gate = threading.Event()
         self.gate.set()
@@ -90,7 +88,7 @@ def batcher(policy: PixelSums) -> Iterator[Batcher]:
 
 # At most 8 rows at once, unpadded; in microseconds, so that no deadline of these tests is ever
 # predicted to be missed.
-FAST = BucketPlan({1: 1e-6, 4: 2e-6, 8: 3e-6}, any_batch_size=True)
+FAST = BucketPlan({1: 1e-6, 4: 2e-6, 8: 3e-6}, dynamic_batch_size=True)
 PADDED = BucketPlan({1: 1e-6, 4: 1.5e-6})
 
 

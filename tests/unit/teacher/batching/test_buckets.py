@@ -31,12 +31,12 @@ def test_a_size_that_saves_nothing_over_smaller_ones_is_never_run() -> None:
 
 def test_small_sizes_are_kept_though_they_save_nothing() -> None:
     # A batch has costs beside the forward.
-    plan = BucketPlan({1: 1.0, 4: 4.0, 32: 32.0, 64: 64.0}, any_batch_size=True)
+    plan = BucketPlan({1: 1.0, 4: 4.0, 32: 32.0, 64: 64.0}, dynamic_batch_size=True)
     assert plan.largest == 32
 
 
 def test_where_any_size_may_run_nothing_is_padded() -> None:
-    plan = BucketPlan({1: 1.0, 4: 2.0, 8: 3.0}, any_batch_size=True)
+    plan = BucketPlan({1: 1.0, 4: 2.0, 8: 3.0}, dynamic_batch_size=True)
     assert [plan.next_bucket(rows) for rows in (1, 3, 6, 8, 100)] == [1, 3, 6, 8, 8]
     # Halfway between 4 and 8 rows.
     assert plan.seconds(6) == pytest.approx(2.5)
