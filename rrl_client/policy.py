@@ -125,22 +125,19 @@ class TeacherPolicy:
         count = getattr(space, "n", None)
         if count is None:
             raise ValueError(f"the environment's actions are {space}; a teacher chooses among A")
-        if int(count) != self._spec.num_actions:
-            raise ValueError(
-                f"the teacher ({self._about.name}, {self._about.game}) values "
-                f"{self._spec.num_actions} actions, the environment has {int(count)}; use the "
-                "teacher's game, with its action set (minimal or full)"
-            )
         seen = getattr(environment, "single_observation_space", environment.observation_space)
-        if seen.shape not in (self._spec.observation_shape, self._stacked_shape()):
+        is_stacked = seen.shape == self._stacked_shape()
+        misfit = self._spec.misfit(
+            observation_shape=self._spec.observation_shape if is_stacked else seen.shape,
+            observation_dtype=np.dtype(seen.dtype).name,
+            num_actions=int(count),
+            of="the environment",
+        )
+        if misfit is not None:
             raise ValueError(
-                f"the environment shows observations of shape {seen.shape}; "
-                f"{self._wanted()}; wrap the environment alike"
-            )
-        if np.dtype(seen.dtype).name != self._spec.observation_dtype:
-            raise ValueError(
-                f"the environment shows {np.dtype(seen.dtype).name}; the teacher takes "
-                f"{self._spec.observation_dtype}: do not scale or convert observations"
+                f"the teacher ({self._about.name}, {self._about.game}) {misfit}; use the teacher's "
+                "game with its action set (minimal or full), wrap the environment alike, and do "
+                "not scale or convert observations"
             )
 
     def _choose(self, values: NDArray[np.float32]) -> NDArray[np.int64]:

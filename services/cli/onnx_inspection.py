@@ -15,6 +15,7 @@ from rrl_agents.checkpoints.inspect_checkpoint import Inspection
 from rrl_agents.checkpoints.inspection.findings import MAX_LAYERS, Layer, shown
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.teacher.policies.onnx_file import MAX_FILE_BYTES, read_onnx_file
+from services.teacher.policies.onnx_signature import inputs_of, type_name
 from services.teacher.policies.source import TeacherSource
 
 
@@ -81,15 +82,13 @@ def _details(model: onnx.ModelProto) -> tuple[str, ...]:
 
 def _layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     return tuple(
-        Layer(name=shown(tensor.name), shape=tuple(tensor.dims), dtype=_type_name(tensor.data_type))
+        Layer(name=shown(tensor.name), shape=tuple(tensor.dims), dtype=type_name(tensor.data_type))
         for tensor in model.graph.initializer
     )
 
 
 def _ends(model: onnx.ModelProto) -> tuple[str, ...]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    ends = (("input", inputs), ("output", model.graph.output))
+    ends = (("input", inputs_of(model.graph)), ("output", model.graph.output))
     return tuple(f"{what} {_describe(value)}" for what, values in ends for value in values[:8])
 
 
@@ -98,9 +97,4 @@ def _describe(value: onnx.ValueInfoProto) -> str:
     sizes = (
         str(size.dim_value) if size.HasField("dim_value") else "?" for size in tensor.shape.dim[:8]
     )
-    return f"{shown(value.name)}: {_type_name(tensor.elem_type)} [{', '.join(sizes)}]"
-
-
-def _type_name(kind: int) -> str:
-    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
-    return str(names.get(kind, f"type {kind}")).lower()
+    return f"{shown(value.name)}: {type_name(tensor.elem_type)} [{', '.join(sizes)}]"

@@ -23,7 +23,7 @@ from services.teacher.batching.batcher import Batcher, Channel
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig
-from services.teacher.metrics import TeacherMetrics, VersionLine
+from services.teacher.metrics import TeacherMetrics
 from services.teacher.policies.interface import Policy
 
 _LOG = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class LocalEngine:
         self._refusing: str | None = "warming up"
         self._changing = threading.Lock()
         self._same_host: SameHostAddress | None = None
-        metrics.versions = self._version_lines
+        metrics.versions = self._descriptions
         metrics.queue_rows = self._queue_rows
         metrics.queue_bytes = lambda: self._batcher.queued_bytes
 
@@ -166,11 +166,7 @@ class LocalEngine:
             Refusal: UNAVAILABLE.
         """
         self._check_open()
-        return [
-            version.description
-            for _, versions in sorted(self._models.items())
-            for version in versions
-        ]
+        return self._descriptions()
 
     def submit(self, query: Query, model: str = "", version: str = "") -> None:
         """Queue a query (`Engine.submit`).
@@ -229,18 +225,9 @@ class LocalEngine:
             same_host=self._same_host,
         )
 
-    def _version_lines(self) -> list[VersionLine]:
-        return [
-            VersionLine(
-                model=about.model,
-                version=about.model_version,
-                parameters=about.teacher_version,
-                backend=about.backend,
-                game=about.game,
-            )
-            for versions in list(self._models.values())
-            for about in (version.description for version in versions)
-        ]
+    def _descriptions(self) -> list[TeacherDescription]:
+        models = sorted(self._models.items())
+        return [version.description for _, versions in models for version in versions]
 
     def _queue_rows(self) -> dict[str, Sequence[int]]:
         return {

@@ -142,9 +142,10 @@ def test_states_of_another_shape_are_refused_by_both_ways_and_an_older_result_is
     np.savez(narrow, states=np.zeros((2, 80, 80, 4), np.uint8))
     out = tmp_path / "q.npz"
     out.write_bytes(b"an older result")
-    with pytest.raises(UserError, match=r"\(2, 80, 80, 4\).*84, 84, 4"):
+    refused = r"takes observations uint8 \(84, 84, 4\), .* has uint8 \(80, 80, 4\)"
+    with pytest.raises(UserError, match=refused):
         query(states=narrow, out=out, checkpoint="pong_dqn")
-    with pytest.raises(UserError, match=r"\(2, 80, 80, 4\).*84, 84, 4"):
+    with pytest.raises(UserError, match=refused):
         query(states=narrow, out=out, address=address)
     assert out.read_bytes() == b"an older result"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["narrow.npz", "q.npz"]

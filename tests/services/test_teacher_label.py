@@ -129,7 +129,8 @@ def test_data_of_another_game_is_refused(data: Path, address: str, tmp_path: Pat
     place = data / "checkpoints"
     with gzip.open(place / "$store$_observation_ckpt.5.gz", "wb") as file:
         np.save(file, np.zeros((CAPACITY, 8, 8), np.uint8))
-    with pytest.raises(UserError, match=r"takes uint8 \(10, 5, 1\), the data holds .*\(8, 8, 1\)"):
+    refused = r"takes observations uint8 \(10, 5, 1\), the data has uint8 \(8, 8, 1\)"
+    with pytest.raises(UserError, match=refused):
         label(str(data), address=address, out=tmp_path / "labels")
 
 

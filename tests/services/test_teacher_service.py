@@ -146,7 +146,7 @@ def occupy(policy: PixelSums, client: TeacherClient) -> Any:
 
 
 def queued_rows(server: TeacherServer) -> float:
-    return metric(server, 'rrl_teacher_queue_rows{priority="acting",model="teacher"}')
+    return metric(server, 'rrl_teacher_queue_rows{model="teacher",priority="acting"}')
 
 
 def metric(server: TeacherServer, name: str) -> float:
@@ -249,7 +249,7 @@ def test_a_cancelled_query_is_never_computed(
     policy.gate.set()
     last.result()
     end = time.monotonic() + PATIENCE_SECONDS
-    while metric(server, 'rrl_teacher_cancelled_total{priority="acting",model="teacher"}') < 1:
+    while metric(server, 'rrl_teacher_cancelled_total{model="teacher",priority="acting"}') < 1:
         assert time.monotonic() < end
         time.sleep(0.01)
     assert not set(range(100, 104)) & set(policy.computed)
@@ -412,7 +412,7 @@ def test_metrics_rise_with_the_requests(
     client.evaluate(observations(0, 1))
     with pytest.raises(TeacherRejected):
         client.evaluate(np.zeros((1, 9), np.uint8))
-    priority = 'priority="acting",model="teacher"'
+    priority = 'model="teacher",priority="acting"'
     assert metric(server, f'rrl_teacher_queries_total{{code="OK",{priority}}}') == 2
     assert metric(server, f'rrl_teacher_queries_total{{code="INVALID_ARGUMENT",{priority}}}') == 1
     assert metric(server, f'rrl_teacher_rejected_total{{{priority},reason="invalid"}}') == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
-from rrl_agents.networks.config import NetworkConfig
 from rrl_client.actions import DEFAULT_TEMPERATURE
 from rrl_client.spec import PolicySpec
 from services.teacher.policies.interface import PolicyInfo
@@ -22,17 +21,6 @@ def info_of_card(card: TeacherCard) -> PolicyInfo:
         version=card.parameters_sha256[:_VERSION_DIGITS],
         spec=card.spec,
     )
-
-
-def network_of_card(card: TeacherCard) -> NetworkConfig:
-    """The network of a teacher with parameters of ours.
-
-    Raises:
-        ValueError: Something else computes it.
-    """
-    if card.network is None:
-        raise ValueError(f"{card.name} ({card.made}) is no network of ours; serve its own file")
-    return card.network
 
 
 def with_overrides(spec: PolicySpec, overrides: TeacherSource) -> PolicySpec:

@@ -16,7 +16,7 @@ from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
 from rrl_agents.types import Params
 from services.teacher.config import DTYPES
-from services.teacher.policies.cards import info_of_card, network_of_card
+from services.teacher.policies.cards import info_of_card
 
 _Forward = Callable[[Params, NDArray[Any]], jax.Array]
 
@@ -41,7 +41,7 @@ class JaxPolicy:
                 memory traffic at about three decimal digits. Answers are float32 either way.
 
         Raises:
-            ValueError: When the dtype is another, or the card has no network.
+            ValueError: When the dtype is another.
         """
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -51,7 +51,8 @@ class JaxPolicy:
         self._params: Params = jax.device_put(
             jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.dtype(dtype)), teacher.params)
         )
-        self._forward = _forward(network_of_card(card), card.num_actions, dtype)
+        assert card.network is not None, "parameters are those of a network"
+        self._forward = _forward(card.network, card.num_actions, dtype)
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Scores float32 [B, A] of [B, *observation_shape]; compiles once per B."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.teacher_card import Teacher
-from services.teacher.policies.cards import info_of_card, network_of_card
+from services.teacher.policies.cards import info_of_card
 from services.teacher.policies.onnx_file import OnnxFile
 from services.teacher.policies.onnx_parsing import parse_model
 from services.teacher.policies.onnx_sessions import OnnxSessions
@@ -79,8 +79,9 @@ def exported(teacher: Teacher) -> OnnxFile:
         ValueError: ONNX cannot hold this network, or the parameters do not fit it.
     """
     card = teacher.card
+    assert card.network is not None, "parameters are those of a network"
     encoded = export_onnx(
-        network_of_card(card),
+        card.network,
         teacher.params,
         num_actions=card.num_actions,
         observation_shape=card.observation_shape,

@@ -42,18 +42,28 @@ def read_signature(graph: onnx.GraphProto) -> GraphSignature:
     Raises:
         ValueError: There are others than one of each, or they are not those of a policy.
     """
-    weights = {tensor.name for tensor in graph.initializer}
-    input = _only("input", [value for value in graph.input if value.name not in weights])
-    output = _only("output", list(graph.output))
-    rows, *shape = _observation_axes(input)
+    taken, given = _only("input", inputs_of(graph)), _only("output", graph.output)
+    rows, *shape = _observation_axes(taken)
     return GraphSignature(
-        input_name=input.name,
-        output_name=output.name,
+        input_name=taken.name,
+        output_name=given.name,
         fixed_rows=rows,
         observation_shape=tuple(size for size in shape if size is not None),
-        observation_dtype=_DTYPES[input.type.tensor_type.elem_type],
-        num_actions=_actions(output, rows),
+        observation_dtype=_DTYPES[taken.type.tensor_type.elem_type],
+        num_actions=_actions(given, rows),
     )
+
+
+def inputs_of(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """What a graph is given at each call: its inputs but its weights."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
+
+
+def type_name(kind: int) -> str:
+    """The name of an ONNX element type, e.g. "float"."""
+    names = {number: name for name, number in TensorProto.DataType.items()}
+    return str(names.get(kind, f"type {kind}")).lower()
 
 
 def _only(what: str, values: Sequence[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
@@ -71,7 +81,7 @@ def _observation_axes(value: onnx.ValueInfoProto) -> list[int | None]:
     kind, sizes = value.type.tensor_type.elem_type, _sizes(value)
     if kind not in _DTYPES:
         raise ValueError(
-            f"its input {value.name!r} takes {_type_name(kind)}; observations are "
+            f"its input {value.name!r} takes {type_name(kind)}; observations are "
             f"{' or '.join(_DTYPES.values())}"
         )
     if len(sizes) < 2 or None in sizes[1:]:
@@ -91,7 +101,7 @@ def _observation_axes(value: onnx.ValueInfoProto) -> list[int | None]:
 def _actions(value: onnx.ValueInfoProto, rows: int | None) -> int:
     kind, sizes = value.type.tensor_type.elem_type, _sizes(value)
     if kind != TensorProto.FLOAT:
-        raise ValueError(f"its output {value.name!r} is {_type_name(kind)}; scores are float32")
+        raise ValueError(f"its output {value.name!r} is {type_name(kind)}; scores are float32")
     if len(sizes) != 2 or sizes[1] is None:
         raise ValueError(
             f"its output {value.name!r} has the shape {_shown(sizes)}; scores are [batch, A], with "
@@ -118,8 +128,3 @@ def _sizes(value: onnx.ValueInfoProto) -> list[int | None]:
 
 def _shown(sizes: list[int | None]) -> str:
     return f"[{', '.join('?' if size is None else str(size) for size in sizes[:8])}]"
-
-
-def _type_name(kind: int) -> str:
-    names = {number: name for name, number in TensorProto.DataType.items()}
-    return str(names.get(kind, kind)).lower()
