@@ -103,7 +103,7 @@ class PolicySpec:
             of: What has them, for the message, e.g. "pong".
 
         Returns:
-            What differs, to go on after "the policy"; None where all is alike.
+            What differs, to follow "the policy"; None where all is alike.
         """
         if (observation_shape, observation_dtype) != (
             self.observation_shape,
@@ -125,7 +125,7 @@ class PolicySpec:
             of: What it is, for the message.
 
         Returns:
-            What differs, to go on after "the policy"; None where one can take the other's place.
+            What differs, to follow "the policy"; None where one can take the other's place.
         """
         if (self.output, self.temperature) != (other.output, other.temperature):
             return (

@@ -1,7 +1,7 @@
 """What a teacher is: the game it plays, its network, its score, what it cost, whom it came from.
 
 A card travels beside the parameters as `card.json`. It holds the cards of its parents whole, so a
-line of agents can be told from its last member alone. Reading is strict: an unknown or missing
+line of agents can be read off its last member alone. Reading is strict: an unknown or missing
 field, or one of the wrong type, is an error that names the field.
 """
 
@@ -42,7 +42,7 @@ class TeacherCard:
 
     Attributes:
         name: Human-readable name.
-        game: Game or task it was trained on, e.g. "pong"; "unknown" when nobody said.
+        game: Game or task it was trained on, e.g. "pong"; "unknown" when not given.
         network: Architecture of its network; None where something else computes, as an ONNX file.
         num_actions: Number of actions A.
         observation_shape: Shape of one observation, e.g. (84, 84, 4).
@@ -52,7 +52,7 @@ class TeacherCard:
         output: What its scores are, as `PolicySpec`.
         temperature: Divides logits before the softmax, above 0; None for Q-values, which each
             method softens as it sees fit.
-        algorithm: How it learned, e.g. "QDagger"; "unknown" when nobody said.
+        algorithm: How it learned, e.g. "QDagger"; "unknown" when not given.
         protocol: Rules of play of its training and score, None when unknown.
         score: Its evaluation, None when it was never scored.
         random_return: Mean return of the uniformly random policy on the game, None when unknown.

@@ -43,7 +43,7 @@ def label(
     address: str | None = None,
     out: Path | None = None,
     number: int | None = None,
-    about: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
+    described: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
     backend: str = "auto",
     peers: Peers = Peers(),  # noqa: B008
 ) -> None:
@@ -52,7 +52,7 @@ def label(
     DATA is a replay buffer that Dopamine saved: $store$_observation_ckpt.N.gz, ...action, ...reward
     and ...terminal, add_count_ckpt.N.gz, invalid_range_ckpt.N.gz. It is streamed, so a million
     frames need no more memory than a thousand. Give either --teacher (computed here) or --address
-    (asked of a running service). Stopped by whatever, the same command goes on where it was.
+    (asked of a running service). However it was stopped, the same command resumes it.
 
     Labels are a folder: scores.npy, float32 [rows, actions] in the order of time, beside
     labels.json, which says of what. Rows without a whole frame stack stay zero.
@@ -64,7 +64,7 @@ def label(
         address: HOST:PORT of a teacher service.
         out: Folder of the labels; by default one in DATA's own, named after teacher and data.
         number: Which saved buffer of DATA, its N; the newest by default.
-        about: What the user says of the teacher of --teacher.
+        described: What the user says of the teacher of --teacher.
         backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
         peers: What to trust and show at --address.
 
@@ -76,7 +76,7 @@ def label(
         given = "neither" if teacher is None else "both"
         raise UserError(f"{given} of --teacher and --address given; give exactly one")
     if teacher is None:
-        about.check_unused("--teacher")
+        described.check_unused("--teacher")
         if backend != "auto":
             raise UserError("--backend is about the teacher of --teacher, and there is none")
     keep_large_buffers()
@@ -84,7 +84,7 @@ def label(
     try:
         rows = open_dopamine_replay(directory, number)
         security = peers.security(address) if address is not None else None
-        source = None if teacher is None else about.of(teacher)
+        source = None if teacher is None else described.of(teacher)
         with _asked(source, address, backend) as asked:
             labelled = label_rows(
                 rows, asked, lambda manifest: out or directory / _name(manifest), security
@@ -193,7 +193,7 @@ class _AskByClient:
         if answer.teacher_version != self.about.teacher_version:
             raise UserError(
                 f"the teacher changed from version {self.about.teacher_version} to "
-                f"{answer.teacher_version} meanwhile; serve the first one and run this again"
+                f"{answer.teacher_version}; serve the first one and run this again"
             )
         return answer.action_values
 

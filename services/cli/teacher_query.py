@@ -51,7 +51,7 @@ def query(
     states: Path,
     out: Path,
     checkpoint: str | None = None,
-    about: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
+    described: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
     address: str | None = None,
     peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
@@ -65,7 +65,7 @@ def query(
         out: .npz file to write, with `q_values`, or `logits` of a teacher of those, float32 [N, A].
         checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
             file, or a Python policy as module:factory.
-        about: What the user says of the teacher of --checkpoint.
+        described: What the user says of the teacher of --checkpoint.
         address: HOST:PORT of a teacher service.
         peers: What to trust and show there.
     """
@@ -73,7 +73,7 @@ def query(
         given = "neither" if checkpoint is None else "both"
         raise UserError(f"{given} of --checkpoint and --address given; give exactly one")
     if checkpoint is None:
-        about.check_unused("--checkpoint")
+        described.check_unused("--checkpoint")
     if not out.resolve().parent.is_dir():
         raise UserError(f"--out: there is no directory {out.resolve().parent}; make it first")
     observations = read_states(states)
@@ -81,7 +81,7 @@ def query(
         named = _ask(address, peers, observations)
     else:
         assert checkpoint is not None
-        named = _compute(about.of(checkpoint), observations)
+        named = _compute(described.of(checkpoint), observations)
     _write_atomically(out, named)
     for name, scores in named.items():
         print(f"wrote {name} {scores.shape} to {out}", file=sys.stderr)
@@ -141,7 +141,7 @@ def _compute(source: TeacherSource, observations: NDArray[Any]) -> _NamedScores:
     _check_fit(observations, spec)
     try:
         return {spec.output: evaluate_in_batches(policy, observations)}
-    # Somebody else's policy may raise anything; ours do not.
+    # A Python policy may raise anything.
     except Exception as error:
         raise UserError(
             f"{source.checkpoint} failed on these states ({type(error).__name__}: {error})"

@@ -100,7 +100,7 @@ class Life:
 def serve(
     checkpoint: str | None = None,
     *,
-    about: SourceFlags = SourceFlags(),  # noqa: B008 - frozen
+    described: SourceFlags = SourceFlags(),  # noqa: B008 - frozen
     model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     listening: Listening = Listening(),  # noqa: B008
     computing: Computing = Computing(),  # noqa: B008
@@ -112,7 +112,7 @@ def serve(
     Args:
         checkpoint: Name of the catalogue (Pong/dqn-bundled), teacher directory, Dopamine
             checkpoint directory, ONNX file, or a Python policy as module:factory.
-        about: What the user says of that teacher.
+        described: What the user says of that teacher.
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
         listening: Where it listens.
@@ -122,7 +122,7 @@ def serve(
     """
     try:
         config = TeacherConfig(
-            models=_models(checkpoint, about, model),
+            models=_models(checkpoint, described, model),
             **dataclasses.asdict(listening)
             | {
                 "host": bare_host(listening.host),
@@ -163,14 +163,14 @@ def serve(
 
 
 def _models(
-    checkpoint: str | None, about: SourceFlags, more: tuple[str, ...]
+    checkpoint: str | None, described: SourceFlags, more: tuple[str, ...]
 ) -> tuple[ModelConfig, ...]:
     """The model of --checkpoint, and those of --model."""
     models = []
     if checkpoint is None:
-        about.check_unused("--checkpoint")
+        described.check_unused("--checkpoint")
     else:
-        models.append(ModelConfig(source=about.of(checkpoint)))
+        models.append(ModelConfig(source=described.of(checkpoint)))
     for given in more:
         name, equals, path = given.partition("=")
         if not equals or not path:

@@ -107,7 +107,7 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
     if make_recipe(method).initial_weights == "teacher":
         if card.output != "q_values":
             raise ValueError(
-                f"teacher {card.name} gives {card.output}, which Q-learning cannot go on from: "
+                f"teacher {card.name} gives {card.output}, which Q-learning cannot start from: "
                 "choose another teacher, or a method like qdagger"
             )
         if card.network is None:

@@ -125,13 +125,13 @@ def test_exactly_one_of_checkpoint_and_address_is_needed(states: Path, tmp_path:
         query(states=states, out=out)
     with pytest.raises(UserError, match="both of"):
         query(states=states, out=out, checkpoint="pong_dqn", address="127.0.0.1:1")
-    for about, flag in (
+    for described, flag in (
         (SourceFlags(checkpoint_number=3), "--checkpoint-number"),
         (SourceFlags(game="pong"), "--game"),
         (SourceFlags(hints=Hints(num_actions=6)), "--num-actions"),
     ):
         with pytest.raises(UserError, match=f"{flag} is about the teacher of --checkpoint"):
-            query(states=states, out=out, address="127.0.0.1:1", about=about)
+            query(states=states, out=out, address="127.0.0.1:1", described=described)
     assert not out.exists()
 
 

@@ -155,8 +155,13 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_told(
     onnx.save(silent, tmp_path / "silent.onnx")
     with pytest.raises(UserError, match="give --output"):
         label(str(data), teacher=str(tmp_path / "silent.onnx"), out=tmp_path / "labels")
-    about = SourceFlags(output="logits", temperature=0.5)
-    label(str(data), teacher=str(tmp_path / "silent.onnx"), out=tmp_path / "labels", about=about)
+    described = SourceFlags(output="logits", temperature=0.5)
+    label(
+        str(data),
+        teacher=str(tmp_path / "silent.onnx"),
+        out=tmp_path / "labels",
+        described=described,
+    )
     scores = np.load(tmp_path / "labels/scores.npy", allow_pickle=False)
     np.testing.assert_allclose(scores, expected(), atol=1e-6)
     manifest = json.loads((tmp_path / "labels/labels.json").read_text())
@@ -169,7 +174,7 @@ def test_what_is_wrong_is_told_in_one_line(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--backend is about the teacher of --teacher"):
         label(str(data), address="127.0.0.1:1", backend="jax")
     with pytest.raises(UserError, match="--game is about the teacher of --teacher"):
-        label(str(data), address="127.0.0.1:1", about=SourceFlags(game="pong"))
+        label(str(data), address="127.0.0.1:1", described=SourceFlags(game="pong"))
     with pytest.raises(UserError, match="no replay buffer 6"):
         label(str(data), address="127.0.0.1:1", number=6)
     # Nobody listens on port 1.

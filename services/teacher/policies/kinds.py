@@ -20,7 +20,7 @@ class Kind(enum.Enum):
 
 
 def kind_of(checkpoint: str) -> Kind:
-    """Tell the kind of a teacher.
+    """The kind of a teacher.
 
     Args:
         checkpoint: A path, or `module:factory` where there is no path of that name.

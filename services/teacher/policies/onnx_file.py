@@ -1,4 +1,4 @@
-"""Anybody's policy as an ONNX file: what it takes, what it gives, and what is refused.
+"""A policy as an ONNX file of any origin: what it takes, what it gives, and what is refused.
 
 The file must hold everything in itself: one input [B, ...] of observations, uint8 or float32, one
 output float32 [B, A] of scores, operators that ONNX Runtime has. B is the batch, any or fixed; all

@@ -32,7 +32,7 @@ def parse_model(encoded: bytes) -> onnx.ModelProto:
         encoded: The file.
 
     Returns:
-        The model, with what ONNX can tell of its tensors' shapes.
+        The model, with the shapes that ONNX infers.
 
     Raises:
         ValueError: It is none, or holds custom operators, weights in other files or tensors of
@@ -128,7 +128,7 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with what ONNX can tell of its tensors' shapes, none of them absurd."""
+    """The model with the shapes that ONNX infers, none of them absurd."""
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
     # Operators newer than the library have no shapes here; ONNX Runtime has its own judgement.

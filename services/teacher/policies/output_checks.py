@@ -1,4 +1,4 @@
-"""What somebody else's policy gives, checked against its spec."""
+"""What a policy from outside gives, checked against its spec."""
 
 from __future__ import annotations
 

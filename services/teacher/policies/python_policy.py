@@ -15,7 +15,7 @@ from services.teacher.policies.output_checks import InvalidPolicyOutput, checked
 
 
 class PythonPolicy:
-    """Somebody else's policy, called by one thread at a time and never taken at its word."""
+    """A policy of the user's, called by one thread at a time; every answer is checked."""
 
     dynamic_batch_size = True
     backend = "python"

@@ -71,7 +71,7 @@ def _timed_call(policy: Policy, batch: NDArray[Any]) -> float:
     start = time.perf_counter()
     try:
         policy.evaluate(batch)
-    # A policy may be anybody's code, and raise anything.
+    # A Python policy may raise anything.
     except Exception as error:
         reason = (str(error) or "no reason given").splitlines()[0]
         raise UserError(
