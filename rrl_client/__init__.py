@@ -24,10 +24,12 @@ from rrl_client.errors import (
 from rrl_client.policy import TeacherPolicy
 from rrl_client.requests import Priority
 from rrl_client.security import ClientSecurity
+from rrl_client.spec import PolicySpec
 
 __all__ = [
     "AsyncTeacherClient",
     "ClientSecurity",
+    "PolicySpec",
     "Priority",
     "TeacherAnswer",
     "TeacherClient",

@@ -106,7 +106,7 @@ def decode_description(message: teacher_pb2.DescribeResponse, address: str) -> T
 def piece_rows(description: TeacherDescription) -> int:
     """Most rows that fit one message under both limits of a teacher, at least 1."""
     room = description.max_message_bytes - _MESSAGE_OVERHEAD_BYTES
-    return max(min(description.max_batch_rows, room // description.row_bytes), 1)
+    return max(min(description.max_batch_rows, room // description.spec.row_bytes), 1)
 
 
 def cut(observations: NDArray[Any], rows: int) -> list[NDArray[Any]]:

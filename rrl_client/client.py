@@ -177,7 +177,7 @@ class AsyncTeacherClient:
         described = decode_description(message, self._name)
         connections.streams.note_presence()
         if self._shared_memory and described.host_id and described.host_id == host_id():
-            connections.streams.share_memory(described.row_bytes)
+            connections.streams.share_memory(described.spec.row_bytes)
         self._description, self._described_at_break = described, break_count
         return described
 

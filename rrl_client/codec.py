@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,13 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_client.requests import Priority, Refusal
+from rrl_client.spec import OBSERVATION_DTYPES, PolicySpec
 from rrl_client.v1 import teacher_pb2
-
-OBSERVATION_DTYPES = ("uint8", "float32")
-"""Element types an observation may have on the wire."""
-
-OUTPUTS = ("q_values", "logits")
-"""What action values may be: expected returns, or the logits of a policy."""
 
 MOST_REASON_CHARS = 500
 """Length of what a refusal may say: it quotes the request, and gRPC drops trailers over 8 KiB."""
@@ -38,80 +32,43 @@ class InvalidRequest(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherDescription:
-    """What one version of a model takes and gives, and the limits of its service.
+    """One version of a model: what it takes and gives, and the limits of its service.
 
     Attributes:
         game: Game or task, e.g. "pong".
         name: Human-readable name of the checkpoint.
-        num_actions: Number of actions A.
-        observation_shape: Shape of one observation, e.g. (84, 84, 4), oldest frame first.
-        observation_dtype: One of `OBSERVATION_DTYPES`.
+        spec: What it takes and gives.
         teacher_version: Content hash of the parameters.
         max_batch_rows: Most observations in one request.
-        action_meanings: Names of the actions in the order of the values; empty when unknown.
         model: Name of the model on its server.
         model_version: Counts the versions of the model on its server, from 1.
         backend: What computes, e.g. "jax cpu".
         max_message_bytes: Largest message the server reads.
         host_id: Identifies the host and its boot where the server reads memory that clients on it
             share; empty where it does not.
-        output: What its action values are, one of `OUTPUTS`.
-        temperature: Divides logits before the softmax, above 0; None for Q-values.
     """
 
     game: str
     name: str
-    num_actions: int
-    observation_shape: tuple[int, ...]
-    observation_dtype: str
+    spec: PolicySpec
     teacher_version: str
     max_batch_rows: int
-    action_meanings: tuple[str, ...] = ()
     model: str = ""
     model_version: int = 1
     backend: str = ""
     max_message_bytes: int = 4 * 2**20
     host_id: str = ""
-    output: str = "q_values"
-    temperature: float | None = None
 
     def __post_init__(self) -> None:
         """Check what a foreign server might get wrong."""
-        if self.num_actions < 1 or self.max_batch_rows < 1:
-            raise ValueError(
-                f"{self.num_actions} actions and {self.max_batch_rows} rows per request announced; "
-                "both must be at least 1"
-            )
-        if not self.observation_shape or min(self.observation_shape) < 1:
-            raise ValueError(
-                f"observation shape {self.observation_shape} announced; every length must be >= 1"
-            )
-        if self.observation_dtype not in OBSERVATION_DTYPES:
-            raise ValueError(
-                f"observation dtype {self.observation_dtype!r} announced; "
-                f"known are {', '.join(OBSERVATION_DTYPES)}"
-            )
-        if self.action_meanings and len(self.action_meanings) != self.num_actions:
-            raise ValueError(
-                f"{len(self.action_meanings)} action names for {self.num_actions} actions"
-            )
-        if self.output not in OUTPUTS:
-            raise ValueError(
-                f"output {self.output[:_MOST_QUOTED_CHARS]!r} announced; "
-                f"known are {', '.join(OUTPUTS)}"
-            )
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature {self.temperature} announced; it must be above 0")
-
-    @functools.cached_property
-    def row_bytes(self) -> int:
-        """Bytes of one observation."""
-        return math.prod(self.observation_shape) * np.dtype(self.observation_dtype).itemsize
+        if self.max_batch_rows < 1:
+            raise ValueError(f"max_batch_rows is {self.max_batch_rows}; it must be at least 1")
 
 
 def encode_description(description: TeacherDescription) -> teacher_pb2.DescribeResponse:
     """The message of a description."""
-    return teacher_pb2.DescribeResponse(**dataclasses.asdict(description))
+    fields = dataclasses.asdict(description)
+    return teacher_pb2.DescribeResponse(**fields.pop("spec"), **fields)
 
 
 def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescription:
@@ -123,19 +80,21 @@ def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescript
     return TeacherDescription(
         game=message.game,
         name=message.name,
-        num_actions=message.num_actions,
-        observation_shape=tuple(message.observation_shape),
-        observation_dtype=message.observation_dtype,
+        spec=PolicySpec(
+            num_actions=message.num_actions,
+            observation_shape=tuple(message.observation_shape),
+            observation_dtype=message.observation_dtype,
+            output=message.output,
+            temperature=message.temperature if message.HasField("temperature") else None,
+            action_meanings=tuple(message.action_meanings),
+        ),
         teacher_version=message.teacher_version,
         max_batch_rows=message.max_batch_rows,
-        action_meanings=tuple(message.action_meanings),
         model=message.model,
         model_version=message.model_version,
         backend=message.backend,
         max_message_bytes=message.max_message_bytes,
         host_id=message.host_id,
-        output=message.output,
-        temperature=message.temperature if message.HasField("temperature") else None,
     )
 
 
@@ -251,17 +210,18 @@ def decode_observations(
         InvalidRequest: Rows, shape, dtype or place of the observations differ from what is served.
     """
     check_request(message, description)
-    rows, shape = message.batch_rows, description.observation_shape
-    size = rows * description.row_bytes
+    rows, spec = message.batch_rows, description.spec
+    size = rows * spec.row_bytes
     if message.HasField("memory_offset"):
-        dtype = np.dtype(description.observation_dtype)
-        elements = _in_memory(message.memory_offset, size, dtype.itemsize, memory)
-        return elements.view(dtype).reshape(rows, *shape)
+        dtype = np.dtype(spec.observation_dtype)
+        shared = _in_memory(message.memory_offset, size, dtype.itemsize, memory)
+        return shared.view(dtype).reshape(rows, *spec.observation_shape)
     # Each look at the field makes new bytes of it.
     content = message.observations
     if len(content) != size:
         raise InvalidRequest(f"{len(content)} bytes of observations; {rows} rows are {size}")
-    return np.frombuffer(content, _little_endian(message.observation_dtype)).reshape(rows, *shape)
+    elements = np.frombuffer(content, _little_endian(spec.observation_dtype))
+    return elements.reshape(rows, *spec.observation_shape)
 
 
 def check_request(message: teacher_pb2.EvaluateRequest, description: TeacherDescription) -> None:
@@ -270,7 +230,8 @@ def check_request(message: teacher_pb2.EvaluateRequest, description: TeacherDesc
     Raises:
         InvalidRequest: Rows, shape or dtype differ from what is served.
     """
-    rows, shape = message.batch_rows, description.observation_shape
+    rows, spec = message.batch_rows, description.spec
+    shape = spec.observation_shape
     # Messages may be large: what does not fit is not spelt out in full.
     dimensions = len(message.observation_shape)
     if dimensions + 1 == len(shape) and (rows, *message.observation_shape) == shape:
@@ -288,10 +249,10 @@ def check_request(message: teacher_pb2.EvaluateRequest, description: TeacherDesc
             f"observations have shape {tuple(message.observation_shape)}; this teacher takes "
             f"{shape}"
         )
-    if message.observation_dtype != description.observation_dtype:
+    if message.observation_dtype != spec.observation_dtype:
         raise InvalidRequest(
             f"observations are {message.observation_dtype[:_MOST_QUOTED_CHARS]!r}; "
-            f"this teacher takes {description.observation_dtype}"
+            f"this teacher takes {spec.observation_dtype}"
         )
 
 

@@ -1,8 +1,10 @@
 """A teacher without a service, for tests of programs that ask one.
 
+    from rrl_client import PolicySpec, TeacherUnavailable
     from rrl_client.fake import FakeTeacher, PixelSums
 
-    teacher = FakeTeacher(PixelSums(observation_shape=(84, 84, 4), num_actions=6))
+    spec = PolicySpec(num_actions=6, observation_shape=(84, 84, 4))
+    teacher = FakeTeacher(PixelSums(spec=spec))
     run_my_agent(teacher)                                  # where a TeacherClient would be
     teacher.error = TeacherUnavailable("the teacher is away")
     run_my_agent(teacher)                                  # every query fails from now on
@@ -28,6 +30,7 @@ from rrl_client.codec import InvalidRequest, TeacherDescription, check_request
 from rrl_client.errors import TeacherError, TeacherRejected
 from rrl_client.observations import as_observations
 from rrl_client.requests import Priority
+from rrl_client.spec import PolicySpec
 
 _NAME = "the fake teacher"
 
@@ -35,9 +38,9 @@ _NAME = "the fake teacher"
 class FakePolicy(Protocol):
     """What a fake teacher answers with; `PixelSums` is one."""
 
-    num_actions: int
-    observation_shape: tuple[int, ...]
-    observation_dtype: str
+    @property
+    def spec(self) -> PolicySpec:
+        """What it takes and gives."""
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Action values float32 [B, A] of observations [B, *observation_shape]."""
@@ -48,21 +51,17 @@ class PixelSums:
     """Action a of an observation is worth (a + 1) times the sum of its elements and `addend`.
 
     Attributes:
-        num_actions: Number of actions A.
-        observation_shape: Shape of one observation.
-        observation_dtype: "uint8" or "float32".
+        spec: What it takes and gives.
         addend: What is added to every sum.
     """
 
-    num_actions: int = 2
-    observation_shape: tuple[int, ...] = (2, 3)
-    observation_dtype: str = "uint8"
+    spec: PolicySpec = PolicySpec(num_actions=2, observation_shape=(2, 3))
     addend: float = 0.0
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Action values float32 [B, A]."""
         sums = observations.reshape(len(observations), -1).sum(axis=1, dtype=np.float32)
-        factors = np.arange(1, self.num_actions + 1, dtype=np.float32)
+        factors = np.arange(1, self.spec.num_actions + 1, dtype=np.float32)
         values: NDArray[np.float32] = (sums[:, None] + np.float32(self.addend)) * factors
         return values
 
@@ -75,38 +74,22 @@ class FakeTeacher:
         queries: Queries answered so far.
     """
 
-    def __init__(
-        self,
-        policy: FakePolicy | None = None,
-        *,
-        output: str = "q_values",
-        temperature: float | None = None,
-        action_meanings: tuple[str, ...] = (),
-        max_batch_rows: int = 128,
-    ) -> None:
+    def __init__(self, policy: FakePolicy | None = None, *, max_batch_rows: int = 128) -> None:
         """Make it.
 
         Args:
             policy: What it answers with; `PixelSums()` when None.
-            output: What its values are, "q_values" or "logits".
-            temperature: Divides logits before the softmax, above 0; None for Q-values.
-            action_meanings: Names of the actions; empty when unknown.
             max_batch_rows: Most observations of `evaluate_future`.
         """
         self._policy = PixelSums() if policy is None else policy
         self._about = TeacherDescription(
             game="fake",
             name="fake teacher",
-            num_actions=self._policy.num_actions,
-            observation_shape=self._policy.observation_shape,
-            observation_dtype=self._policy.observation_dtype,
+            spec=self._policy.spec,
             teacher_version="fake",
             max_batch_rows=max_batch_rows,
-            action_meanings=action_meanings,
             model="fake",
             backend="numpy",
-            output=output,
-            temperature=temperature,
         )
         self._is_closed = False
         self.error: TeacherError | None = None

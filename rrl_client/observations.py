@@ -34,10 +34,10 @@ def as_observations(given: ArrayLike, about: TeacherDescription | None) -> NDArr
     """
     array = read_array(given)
     if about is not None:
-        if array.shape == about.observation_shape:
-            raise TeacherRejected(one_observation(about.observation_shape))
+        if array.shape == about.spec.observation_shape:
+            raise TeacherRejected(one_observation(about.spec.observation_shape))
         if array is not given:
-            array = in_dtype(array, about.observation_dtype)
+            array = in_dtype(array, about.spec.observation_dtype)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -72,7 +72,7 @@ def in_dtype(array: NDArray[Any], dtype: str) -> NDArray[Any]:
 
     Args:
         array: What `numpy.asarray` made of lists or the like.
-        dtype: The teacher's, one of `codec.OBSERVATION_DTYPES`.
+        dtype: The teacher's, one of `spec.OBSERVATION_DTYPES`.
 
     Raises:
         TeacherRejected: A number has no counterpart in `dtype`.

@@ -73,9 +73,10 @@ class TeacherPolicy:
         self._epsilon = epsilon
         self._rng = rng
         self._about = client.describe()
-        if rng is None and self._about.output != "q_values":
+        self._spec = self._about.spec
+        if rng is None and self._spec.output != "q_values":
             raise ValueError(
-                f"this teacher ({self._about.name}) gives {self._about.output}, from which actions "
+                f"this teacher ({self._about.name}) gives {self._spec.output}, from which actions "
                 "are drawn, but rng is not set; give numpy.random.default_rng(seed)"
             )
 
@@ -124,22 +125,19 @@ class TeacherPolicy:
         count = getattr(space, "n", None)
         if count is None:
             raise ValueError(f"the environment's actions are {space}; a teacher chooses among A")
-        if int(count) != self._about.num_actions:
-            raise ValueError(
-                f"the teacher ({self._about.name}, {self._about.game}) values "
-                f"{self._about.num_actions} actions, the environment has {int(count)}; use the "
-                "teacher's game, with its action set (minimal or full)"
-            )
         seen = getattr(environment, "single_observation_space", environment.observation_space)
-        if seen.shape not in (self._about.observation_shape, self._stacked_shape()):
+        is_stacked = seen.shape == self._stacked_shape()
+        misfit = self._spec.misfit(
+            observation_shape=self._spec.observation_shape if is_stacked else seen.shape,
+            observation_dtype=np.dtype(seen.dtype).name,
+            num_actions=int(count),
+            of="the environment",
+        )
+        if misfit is not None:
             raise ValueError(
-                f"the environment shows observations of shape {seen.shape}; "
-                f"{self._wanted()}; wrap the environment alike"
-            )
-        if np.dtype(seen.dtype).name != self._about.observation_dtype:
-            raise ValueError(
-                f"the environment shows {np.dtype(seen.dtype).name}; the teacher takes "
-                f"{self._about.observation_dtype}: do not scale or convert observations"
+                f"the teacher ({self._about.name}, {self._about.game}) {misfit}; use the teacher's "
+                "game with its action set (minimal or full), wrap the environment alike, and do "
+                "not scale or convert observations"
             )
 
     def _choose(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -148,8 +146,8 @@ class TeacherPolicy:
             return greedy
         taught = teacher_actions(
             values,
-            output=self._about.output,
-            temperature=self._about.temperature,
+            output=self._spec.output,
+            temperature=self._spec.temperature,
             random=self._rng,
         )
         if self._epsilon == 0:
@@ -164,8 +162,8 @@ class TeacherPolicy:
         """Observations as the teacher takes them, [B, *shape], and whether it was a single one."""
         array = read_array(observations)
         if array is not observations:
-            array = in_dtype(array, self._about.observation_dtype)
-        shape, stacked = self._about.observation_shape, self._stacked_shape()
+            array = in_dtype(array, self._spec.observation_dtype)
+        shape, stacked = self._spec.observation_shape, self._stacked_shape()
         if array.shape == shape:
             return array[None], True
         if array.shape[1:] == shape:
@@ -178,10 +176,10 @@ class TeacherPolicy:
 
     def _stacked_shape(self) -> tuple[int, ...] | None:
         """The teacher's (H, W, stack) with the stack first; None for other shapes."""
-        shape = self._about.observation_shape
+        shape = self._spec.observation_shape
         return (shape[2], shape[0], shape[1]) if len(shape) == 3 else None
 
     def _wanted(self) -> str:
         stacked = self._stacked_shape()
         other = "" if stacked is None else f" (or {stacked}, frames first)"
-        return f"the teacher takes {self._about.observation_shape}{other}, one or a batch of them"
+        return f"the teacher takes {self._spec.observation_shape}{other}, one or a batch of them"

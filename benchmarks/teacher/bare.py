@@ -14,8 +14,9 @@ import time
 import numpy as np
 
 from benchmarks.teacher.service import Service
-from services.teacher.config import ModelConfig
-from services.teacher.policy import Policy, load_policy
+from services.teacher.policies.interface import Policy
+from services.teacher.policies.loading import load_policy
+from services.teacher.policies.source import TeacherSource
 
 BATCH_SIZES = (8, 32, 64, 128)
 
@@ -57,8 +58,8 @@ def bare_forward(name: str, checkpoint: str, service: Service, seconds: float) -
         seconds: Time for each batch size.
     """
     backend = "jax" if service.backend.startswith("jax") else "onnx"
-    model = ModelConfig(name="teacher", checkpoint=checkpoint)
-    forward = BareForward(name, load_policy(model, backend=backend, callers=1), seconds)
+    policy = load_policy(TeacherSource(checkpoint=checkpoint), backend=backend, max_concurrency=1)
+    forward = BareForward(name, policy, seconds)
     rates = ", ".join(f"{rows}: {rate:.0f}" for rows, rate in forward.rates.items())
     print(
         f"bare {name} ({service.backend}): states/s by batch size {rates}; best {forward.best_rows}"
@@ -85,10 +86,10 @@ class BareForward:
         """
         self.name = name
         self._policy = policy
-        info = policy.info
-        shape = (max(BATCH_SIZES), *info.observation_shape)
+        spec = policy.info.spec
+        shape = (max(BATCH_SIZES), *spec.observation_shape)
         self._states = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        self._states = self._states.astype(info.observation_dtype, copy=False)
+        self._states = self._states.astype(spec.observation_dtype, copy=False)
         for rows in (1, *BATCH_SIZES):
             policy.evaluate(self._states[:rows])
         self.rates = {

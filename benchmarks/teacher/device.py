@@ -34,7 +34,7 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
-from services.teacher.backends.jax_policy import JaxPolicy
+from services.teacher.policies.jax_policy import JaxPolicy
 
 OBSERVATION_SHAPE = (84, 84, 4)
 BATCH_SIZES = (1, 8, 32, 64, 128, 256, 512, 1024)

@@ -1,14 +1,14 @@
 """What a teacher is: the game it plays, its network, its score, what it cost, whom it came from.
 
 A card travels beside the parameters as `card.json`. It holds the cards of its parents whole, so a
-line of agents can be told from its last member alone. Reading is strict: an unknown or missing
+line of agents can be read off its last member alone. Reading is strict: an unknown or missing
 field, or one of the wrong type, is an error that names the field.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 import re
 
 from rrl_agents.checkpoints.card_facts import (
@@ -25,18 +25,9 @@ from rrl_agents.checkpoints.network_fields import network_from_fields
 from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.types import Params
+from rrl_client.spec import PolicySpec
 
 __all__ = ["Compute", "EvaluationScore", "Parent", "PlayProtocol", "Teacher", "TeacherCard"]
-
-OBSERVATION_DTYPES = ("uint8", "float32")
-"""Element types an observation may have, as numpy writes them."""
-
-MAX_OBSERVATION_ELEMENTS = 1 << 24
-"""Bound of one observation's size: cards come from files, and services allocate by it."""
-
-
-OUTPUTS = ("q_values", "logits")
-"""What a policy's scores may be: expected returns, or the logits of its action probabilities."""
 
 MAX_GENERATIONS = 32
 """Bound of nested parents: a card is read recursively."""
@@ -51,17 +42,17 @@ class TeacherCard:
 
     Attributes:
         name: Human-readable name.
-        game: Game or task it was trained on, e.g. "pong"; "unknown" when nobody said.
+        game: Game or task it was trained on, e.g. "pong"; "unknown" when not given.
         network: Architecture of its network; None where something else computes, as an ONNX file.
         num_actions: Number of actions A.
         observation_shape: Shape of one observation, e.g. (84, 84, 4).
-        observation_dtype: Type of one element, one of `OBSERVATION_DTYPES`.
+        observation_dtype: Type of one element, as `PolicySpec`.
         observation_order: How the last axis is to be read.
         action_meanings: Names of the actions in the order of the values; empty when unknown.
-        output: What its scores are, one of `OUTPUTS`.
+        output: What its scores are, as `PolicySpec`.
         temperature: Divides logits before the softmax, above 0; None for Q-values, which each
             method softens as it sees fit.
-        algorithm: How it learned, e.g. "QDagger"; "unknown" when nobody said.
+        algorithm: How it learned, e.g. "QDagger"; "unknown" when not given.
         protocol: Rules of play of its training and score, None when unknown.
         score: Its evaluation, None when it was never scored.
         random_return: Mean return of the uniformly random policy on the game, None when unknown.
@@ -101,26 +92,25 @@ class TeacherCard:
             raise ValueError(
                 "name and game must not be empty; write 'unknown' for a game not known"
             )
-        if self.num_actions < 1:
-            raise ValueError(f"num_actions is {self.num_actions}; it must be at least 1")
-        _check_observation_shape(self.observation_shape)
-        if self.observation_dtype not in OBSERVATION_DTYPES:
-            raise ValueError(
-                f"observation_dtype is {self.observation_dtype!r}; choose one of "
-                f"{OBSERVATION_DTYPES}"
-            )
-        if self.action_meanings and len(self.action_meanings) != self.num_actions:
-            raise ValueError(
-                f"action_meanings names {len(self.action_meanings)} actions, "
-                f"num_actions is {self.num_actions}"
-            )
+        _ = self.spec  # Made now, it refuses what is out of range.
         if not re.fullmatch("[0-9a-f]{64}", self.parameters_sha256):
             raise ValueError(
                 f"parameters_sha256 is {self.parameters_sha256!r}; it must be 64 hex digits"
             )
         if self.random_return is not None:
             check_finite("random_return", self.random_return)
-        _check_output(self.output, self.temperature)
+
+    @functools.cached_property
+    def spec(self) -> PolicySpec:
+        """What it takes and gives."""
+        return PolicySpec(
+            num_actions=self.num_actions,
+            observation_shape=self.observation_shape,
+            observation_dtype=self.observation_dtype,
+            output=self.output,
+            temperature=self.temperature,
+            action_meanings=self.action_meanings,
+        )
 
     def to_json(self) -> str:
         """Write the card as indented JSON, with its digest, that `from_json` reads back."""
@@ -213,23 +203,3 @@ def _parent(fields: JsonFields, generations: int) -> Parent:
     )
     fields.finish()
     return parent
-
-
-def _check_output(output: str, temperature: float | None) -> None:
-    if output not in OUTPUTS:
-        raise ValueError(f"output is {output!r}; choose one of {OUTPUTS}")
-    if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature is {temperature}; it must be finite and above 0")
-    if output == "q_values" and temperature is not None:
-        raise ValueError(
-            f"temperature is {temperature} for Q-values, which each method softens as it sees fit; "
-            "leave it out"
-        )
-
-
-def _check_observation_shape(shape: tuple[int, ...]) -> None:
-    if not shape or min(shape) < 1 or math.prod(shape) > MAX_OBSERVATION_ELEMENTS:
-        raise ValueError(
-            f"observation_shape is {shape}; need sizes of at least 1 and at most "
-            f"{MAX_OBSERVATION_ELEMENTS} elements"
-        )

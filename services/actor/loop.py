@@ -257,8 +257,8 @@ class Actor:
         assert self._taught_by is not None, "a teacher that answers has described itself"
         return teacher_actions(
             values,
-            output=self._taught_by.output,
-            temperature=self._taught_by.temperature,
+            output=self._taught_by.spec.output,
+            temperature=self._taught_by.spec.temperature,
             random=self._random,
         )
 
@@ -321,17 +321,15 @@ class Actor:
 
     def _check_game(self, described: TeacherDescription) -> None:
         spec = self._environment.spec
-        if described.num_actions != spec.num_actions:
+        misfit = described.spec.misfit(
+            observation_shape=spec.observation_shape,
+            observation_dtype=spec.frame_dtype,
+            num_actions=spec.num_actions,
+            of=spec.name,
+        )
+        if misfit is not None:
             raise UserError(
-                f"the teacher ({described.name}) answers {described.num_actions} actions, "
-                f"{spec.name} has {spec.num_actions}; choose a teacher of this game"
-            )
-        seen = (described.observation_dtype, described.observation_shape)
-        if seen != (spec.frame_dtype, spec.observation_shape):
-            raise UserError(
-                f"the teacher ({described.name}) sees {described.observation_dtype} observations "
-                f"{described.observation_shape}, {spec.name} shows {spec.frame_dtype} "
-                f"{spec.observation_shape}; choose a teacher of this game"
+                f"the teacher ({described.name}) {misfit}; choose a teacher of this game"
             )
 
     def _check_teacher_is_named(self) -> None:

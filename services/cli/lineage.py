@@ -19,7 +19,8 @@ from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
 from services.library.catalogue import locate
 from services.shared.errors import UserError
-from services.teacher.cards import load_card
+from services.teacher.policies.loading import load_card
+from services.teacher.policies.source import TeacherSource
 
 PLAIN_WIDTH = 200
 """Columns where there is no terminal: wide enough that no cell is folded."""
@@ -76,7 +77,7 @@ def _card_of(agent: str) -> TeacherCard:
             return read_card(path / CARD_FILE)
         except ValueError as error:
             raise UserError(str(error)) from error
-    return load_card(agent)
+    return load_card(TeacherSource(checkpoint=agent))
 
 
 def _tree(card: TeacherCard) -> Tree:

@@ -14,8 +14,9 @@ from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection
 from rrl_agents.checkpoints.inspection.findings import MAX_LAYERS, Layer, shown
 from rrl_agents.checkpoints.teacher_card import TeacherCard
-from services.teacher.backends.onnx_file import MAX_FILE_BYTES, read_onnx_file
-from services.teacher.config import ModelConfig
+from services.teacher.policies.onnx_file import MAX_FILE_BYTES, read_onnx_file
+from services.teacher.policies.onnx_signature import inputs_of, type_name
+from services.teacher.policies.source import TeacherSource
 
 
 def inspect_onnx_file(path: Path) -> Inspection:
@@ -49,19 +50,19 @@ def _parse(path: Path) -> onnx.ModelProto | None:
     try:
         encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
         return onnx.ModelProto.FromString(encoded)
-    except Exception:  # What is wrong is told by the reader, in its own words.
+    except Exception:  # The reader says what is wrong, in its own words.
         return None
 
 
 def _card(path: Path) -> tuple[TeacherCard | None, tuple[str, ...], tuple[str, ...]]:
     """The card, notes, and what keeps the file from being served."""
-    told = ModelConfig(name="inspected", checkpoint=str(path))
+    source = TeacherSource(checkpoint=str(path))
     try:
-        return read_onnx_file(path, told).card, (), ()
+        return read_onnx_file(path, source).card, (), ()
     except ValueError as error:
         problem = str(error)
     try:
-        assumed = dataclasses.replace(told, output="q_values")
+        assumed = dataclasses.replace(source, output="q_values")
         card = read_onnx_file(path, assumed).card
     except ValueError:
         return None, (), (problem,)
@@ -81,15 +82,13 @@ def _details(model: onnx.ModelProto) -> tuple[str, ...]:
 
 def _layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     return tuple(
-        Layer(name=shown(tensor.name), shape=tuple(tensor.dims), dtype=_type_name(tensor.data_type))
+        Layer(name=shown(tensor.name), shape=tuple(tensor.dims), dtype=type_name(tensor.data_type))
         for tensor in model.graph.initializer
     )
 
 
 def _ends(model: onnx.ModelProto) -> tuple[str, ...]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    ends = (("input", inputs), ("output", model.graph.output))
+    ends = (("input", inputs_of(model.graph)), ("output", model.graph.output))
     return tuple(f"{what} {_describe(value)}" for what, values in ends for value in values[:8])
 
 
@@ -98,9 +97,4 @@ def _describe(value: onnx.ValueInfoProto) -> str:
     sizes = (
         str(size.dim_value) if size.HasField("dim_value") else "?" for size in tensor.shape.dim[:8]
     )
-    return f"{shown(value.name)}: {_type_name(tensor.elem_type)} [{', '.join(sizes)}]"
-
-
-def _type_name(kind: int) -> str:
-    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
-    return str(names.get(kind, f"type {kind}")).lower()
+    return f"{shown(value.name)}: {type_name(tensor.elem_type)} [{', '.join(sizes)}]"

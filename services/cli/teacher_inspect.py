@@ -17,7 +17,7 @@ from services.cli.inspection_view import print_inspection
 from services.cli.onnx_inspection import inspect_onnx_file
 from services.library.catalogue import locate
 from services.shared.errors import UserError
-from services.teacher.kinds import Kind, kind_of
+from services.teacher.policies.kinds import Kind, kind_of
 
 PLAIN_WIDTH = 160
 """Columns where there is no terminal: wide enough that few cells are folded."""

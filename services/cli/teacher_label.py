@@ -8,52 +8,32 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
 from rrl_client import ClientSecurity, Priority, TeacherClient, TeacherDescription, TeacherError
 from services.cli.peers import Peers
 from services.cli.row_progress import row_progress
+from services.cli.source_flags import SourceFlags
 from services.library.catalogue import locate
 from services.replay.labelling import labelled_chunks
 from services.replay.labels import LabelManifest, Labels
 from services.shared.addresses import parse_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
-from services.teacher.config import TeacherConfig, one_model
+from services.teacher.config import ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
 
 QUERY_THREADS = 4
 """Queries on their way at once: as many of `labelling.BATCH_ROWS` as shared memory takes."""
 
 _TIMEOUT_SECONDS = 120.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LocalTeacher:
-    """How the teacher that --teacher names is computed here.
-
-    Attributes:
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
-        game: Game of a teacher that does not say it itself, as Dopamine checkpoints.
-        output: What its scores are, where it does not say so, as many ONNX files.
-        temperature: Divides its logits before the softmax; by default what it says itself, else 1.
-        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
-        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
-    """
-
-    checkpoint_number: int | None = None
-    game: str | None = None
-    output: Literal["q_values", "logits"] | None = None
-    temperature: float | None = None
-    hints: Annotated[Hints, tyro.conf.arg(name="")] = Hints()
-    backend: str = "auto"
 
 
 def label(
@@ -63,7 +43,8 @@ def label(
     address: str | None = None,
     out: Path | None = None,
     number: int | None = None,
-    local: Annotated[LocalTeacher, tyro.conf.arg(name="")] = LocalTeacher(),  # noqa: B008 - frozen
+    described: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
+    backend: str = "auto",
     peers: Peers = Peers(),  # noqa: B008
 ) -> None:
     """Ask a teacher for its scores of every recorded state, once, and keep them.
@@ -71,7 +52,7 @@ def label(
     DATA is a replay buffer that Dopamine saved: $store$_observation_ckpt.N.gz, ...action, ...reward
     and ...terminal, add_count_ckpt.N.gz, invalid_range_ckpt.N.gz. It is streamed, so a million
     frames need no more memory than a thousand. Give either --teacher (computed here) or --address
-    (asked of a running service). Stopped by whatever, the same command goes on where it was.
+    (asked of a running service). However it was stopped, the same command resumes it.
 
     Labels are a folder: scores.npy, float32 [rows, actions] in the order of time, beside
     labels.json, which says of what. Rows without a whole frame stack stay zero.
@@ -83,7 +64,8 @@ def label(
         address: HOST:PORT of a teacher service.
         out: Folder of the labels; by default one in DATA's own, named after teacher and data.
         number: Which saved buffer of DATA, its N; the newest by default.
-        local: How the teacher that --teacher names is computed here.
+        described: What the user says of the teacher of --teacher.
+        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
         peers: What to trust and show at --address.
 
     Raises:
@@ -93,14 +75,17 @@ def label(
     if (teacher is None) == (address is None):
         given = "neither" if teacher is None else "both"
         raise UserError(f"{given} of --teacher and --address given; give exactly one")
-    if teacher is None and local != LocalTeacher():
-        raise UserError("only --teacher is described by further flags; a service says them itself")
+    if teacher is None:
+        described.check_unused("--teacher")
+        if backend != "auto":
+            raise UserError("--backend is about the teacher of --teacher, and there is none")
     keep_large_buffers()
     directory = Path(locate(data))
     try:
         rows = open_dopamine_replay(directory, number)
         security = peers.security(address) if address is not None else None
-        with _asked(teacher, address, local) as asked:
+        source = None if teacher is None else described.of(teacher)
+        with _asked(source, address, backend) as asked:
             labelled = label_rows(
                 rows, asked, lambda manifest: out or directory / _name(manifest), security
             )
@@ -163,21 +148,15 @@ def label_rows(
 
 
 @contextlib.contextmanager
-def _asked(teacher: str | None, address: str | None, local: LocalTeacher) -> Iterator[str]:
-    """Address of the teacher's service: the one given, or one that lives as long as the block."""
+def _asked(source: TeacherSource | None, address: str | None, backend: str) -> Iterator[str]:
+    """Address of the teacher's service: the one given, or one of its own until the block ends."""
     if address is not None:
         yield str(parse_address(address))
         return
-    assert teacher is not None
-    models = one_model(
-        teacher,
-        checkpoint_number=local.checkpoint_number,
-        game=local.game,
-        output=local.output,
-        temperature=local.temperature,
-        hints=local.hints,
+    assert source is not None
+    config = TeacherConfig(
+        models=(ModelConfig(source=source),), port=0, metrics_port=None, backend=backend
     )
-    config = TeacherConfig(models=models, port=0, metrics_port=None, backend=local.backend)
     server = build_teacher(config)
     try:
         server.start()
@@ -214,7 +193,7 @@ class _AskByClient:
         if answer.teacher_version != self.about.teacher_version:
             raise UserError(
                 f"the teacher changed from version {self.about.teacher_version} to "
-                f"{answer.teacher_version} meanwhile; serve the first one and run this again"
+                f"{answer.teacher_version}; serve the first one and run this again"
             )
         return answer.action_values
 
@@ -224,15 +203,16 @@ def _name(manifest: LabelManifest) -> str:
 
 
 def _check_fit(rows: DopamineReplay, about: TeacherDescription) -> None:
-    recorded = (*rows.frame_shape, rows.stack_size)
-    if about.observation_shape != recorded or about.observation_dtype != "uint8":
+    misfit = about.spec.misfit(
+        observation_shape=(*rows.frame_shape, rows.stack_size),
+        observation_dtype="uint8",
+        of="the data",
+    )
+    if misfit is not None:
+        raise UserError(f"{about.name} {misfit}; choose a teacher of this game and preprocessing")
+    if rows.num_actions > about.spec.num_actions:
         raise UserError(
-            f"{about.name} takes {about.observation_dtype} {about.observation_shape}, the data "
-            f"holds uint8 {recorded}; choose a teacher of this game and preprocessing"
-        )
-    if rows.num_actions > about.num_actions:
-        raise UserError(
-            f"{about.name} knows {about.num_actions} actions, the data holds action "
+            f"{about.name} has {about.spec.num_actions} actions, the data holds action "
             f"{rows.num_actions - 1}; choose a teacher of this game"
         )
 
@@ -241,9 +221,9 @@ def _manifest(rows: DopamineReplay, about: TeacherDescription) -> LabelManifest:
     return LabelManifest(
         data_fingerprint=rows.fingerprint,
         rows=rows.rows,
-        num_actions=about.num_actions,
+        num_actions=about.spec.num_actions,
         teacher=about.name,
         teacher_version=about.teacher_version,
-        output=about.output,
-        temperature=about.temperature,
+        output=about.spec.output,
+        temperature=about.spec.temperature,
     )

@@ -7,21 +7,22 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.durable_files import replacing
-from rrl_client import TeacherClient, TeacherError
-from rrl_client.codec import OBSERVATION_DTYPES
+from rrl_client import PolicySpec, TeacherClient, TeacherError
+from rrl_client.spec import OBSERVATION_DTYPES
 from services.cli.peers import Peers
+from services.cli.source_flags import SourceFlags
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
-from services.teacher.config import ModelConfig
-from services.teacher.policy import evaluate_in_pieces, load_policy
+from services.teacher.policies.loading import load_policy
+from services.teacher.policies.source import TeacherSource
+from services.teacher.policies.timing import evaluate_in_batches
 
 MAX_STATES_BYTES = 8 * 2**30
 """Largest `states` array read: 300,000 Atari states. A small file may unpack to anything."""
@@ -50,10 +51,7 @@ def query(
     states: Path,
     out: Path,
     checkpoint: str | None = None,
-    checkpoint_number: int | None = None,
-    game: str | None = None,
-    output: Literal["q_values", "logits"] | None = None,
-    hints: Annotated[Hints, tyro.conf.arg(name="")] = Hints(),  # noqa: B008 - frozen
+    described: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
     address: str | None = None,
     peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
@@ -67,20 +65,15 @@ def query(
         out: .npz file to write, with `q_values`, or `logits` of a teacher of those, float32 [N, A].
         checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
             file, or a Python policy as module:factory.
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
-        game: Game of a teacher that does not say it itself.
-        output: What its scores are, where it does not say so.
-        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
+        described: What the user says of the teacher of --checkpoint.
         address: HOST:PORT of a teacher service.
         peers: What to trust and show there.
     """
     if (checkpoint is None) == (address is None):
         given = "neither" if checkpoint is None else "both"
         raise UserError(f"{given} of --checkpoint and --address given; give exactly one")
-    if checkpoint_number is not None and checkpoint is None:
-        raise UserError("--checkpoint-number needs --checkpoint; a service has only one")
-    if (game is not None or output is not None) and checkpoint is None:
-        raise UserError("--game and --output need --checkpoint; a service says them itself")
+    if checkpoint is None:
+        described.check_unused("--checkpoint")
     if not out.resolve().parent.is_dir():
         raise UserError(f"--out: there is no directory {out.resolve().parent}; make it first")
     observations = read_states(states)
@@ -88,15 +81,7 @@ def query(
         named = _ask(address, peers, observations)
     else:
         assert checkpoint is not None
-        model = ModelConfig(
-            name="teacher",
-            checkpoint=checkpoint,
-            checkpoint_number=checkpoint_number,
-            game=game,
-            output=output,
-            hints=hints,
-        )
-        named = _compute(model, observations)
+        named = _compute(described.of(checkpoint), observations)
     _write_atomically(out, named)
     for name, scores in named.items():
         print(f"wrote {name} {scores.shape} to {out}", file=sys.stderr)
@@ -131,8 +116,7 @@ def read_states(path: Path) -> NDArray[Any]:
         raise UserError(f"{wanted}; it has no `states`") from error
     except _UNREADABLE as error:
         raise UserError(f"{wanted}; reading it failed ({error})") from error
-    known = [np.dtype(name) for name in OBSERVATION_DTYPES]
-    if states.dtype not in known or states.ndim < 2 or len(states) < 1:
+    if states.dtype not in map(np.dtype, OBSERVATION_DTYPES) or states.ndim < 2 or len(states) < 1:
         raise UserError(f"{wanted}; its `states` are {states.dtype} {states.shape}")
     return states
 
@@ -144,32 +128,34 @@ def _ask(address: str, peers: Peers, observations: NDArray[Any]) -> _NamedScores
         with TeacherClient(
             target, timeout_seconds=_QUERY_TIMEOUT_SECONDS, security=security
         ) as teacher:
-            about = teacher.describe()
-            _check_fit(observations, about.observation_dtype, about.observation_shape)
-            return {about.output: teacher.evaluate(observations).action_values}
+            spec = teacher.describe().spec
+            _check_fit(observations, spec)
+            return {spec.output: teacher.evaluate(observations).action_values}
     except TeacherError as error:
         raise UserError(str(error)) from error
 
 
-def _compute(model: ModelConfig, observations: NDArray[Any]) -> _NamedScores:
-    policy = load_policy(model, backend="jax")
-    info = policy.info
-    _check_fit(observations, info.observation_dtype, info.observation_shape)
+def _compute(source: TeacherSource, observations: NDArray[Any]) -> _NamedScores:
+    policy = load_policy(source, backend="jax")
+    spec = policy.info.spec
+    _check_fit(observations, spec)
     try:
-        return {info.output: evaluate_in_pieces(policy, observations)}
-    # Somebody else's policy may raise anything; ours do not.
+        return {spec.output: evaluate_in_batches(policy, observations)}
+    # A Python policy may raise anything.
     except Exception as error:
         raise UserError(
-            f"{model.checkpoint} failed on these states ({type(error).__name__}: {error})"
+            f"{source.checkpoint} failed on these states ({type(error).__name__}: {error})"
         ) from error
 
 
-def _check_fit(observations: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
-    if observations.dtype.name != dtype or observations.shape[1:] != shape:
-        raise UserError(
-            f"`states` are {observations.dtype} {observations.shape}; this teacher takes {dtype} "
-            f"[N, {', '.join(map(str, shape))}]"
-        )
+def _check_fit(observations: NDArray[Any], spec: PolicySpec) -> None:
+    misfit = spec.misfit(
+        observation_shape=observations.shape[1:],
+        observation_dtype=observations.dtype.name,
+        of="a row of `states`",
+    )
+    if misfit is not None:
+        raise UserError(f"this teacher {misfit}; give states of this game and preprocessing")
 
 
 def _write_atomically(out: Path, named: _NamedScores) -> None:

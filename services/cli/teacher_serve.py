@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import tyro
 
 from rrl_agents.checkpoints.card_markdown import one_line
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_client.addresses import bare_host
+from services.cli.source_flags import SourceFlags
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.logging import (
@@ -30,8 +29,8 @@ from services.teacher.config import (
     ModelConfig,
     TeacherConfig,
     buckets_up_to,
-    one_model,
 )
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 
 
@@ -90,7 +89,7 @@ class Life:
         lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
             NOT_SERVING already.
         grace_seconds: How long queued requests may take to be answered then.
-        connection_age_seconds: Age at which clients are asked to connect anew, so that replicas
+        connection_age_seconds: Age at which clients are asked to reconnect, so that replicas
             that came later get their share; by default never.
         log_format: text, or json: one object a line. By default what RRL_LOG_FORMAT says, else
             text.
@@ -108,12 +107,8 @@ class Life:
 def serve(
     checkpoint: str | None = None,
     *,
-    checkpoint_number: int | None = None,
-    game: str | None = None,
-    output: Literal["q_values", "logits"] | None = None,
-    temperature: float | None = None,
+    described: SourceFlags = SourceFlags(),  # noqa: B008 - frozen
     model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    hints: Hints = Hints(),  # noqa: B008 - frozen
     listening: Listening = Listening(),  # noqa: B008
     computing: Computing = Computing(),  # noqa: B008
     life: Life = Life(),  # noqa: B008
@@ -124,28 +119,17 @@ def serve(
     Args:
         checkpoint: Name of the catalogue (Pong/dqn-bundled), teacher directory, Dopamine
             checkpoint directory, ONNX file, or a Python policy as module:factory.
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest by default.
-        game: Game of a teacher that does not say it itself, as Dopamine checkpoints.
-        output: What its scores are, where it does not say so, as many ONNX files.
-        temperature: Divides its logits before the softmax; by default what it says itself, else 1.
+        described: What the user says of that teacher.
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
-        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         listening: Where it listens.
         computing: What computes, and in which batches.
         life: How weights are renewed, what is logged, and how the service ends.
         security: Encryption and tokens.
     """
-    about = {
-        "checkpoint_number": checkpoint_number,
-        "game": game,
-        "output": output,
-        "temperature": temperature,
-    }
-    models = _models(_only_model(checkpoint, about, hints), model)
     try:
         config = TeacherConfig(
-            models=models,
+            models=_models(checkpoint, described, model),
             **dataclasses.asdict(listening)
             | {
                 "host": bare_host(listening.host),
@@ -185,34 +169,20 @@ def serve(
         server.stop(life.grace_seconds)
 
 
-def _only_model(
-    checkpoint: str | None, about: Mapping[str, Any], hints: Hints
+def _models(
+    checkpoint: str | None, described: SourceFlags, more: tuple[str, ...]
 ) -> tuple[ModelConfig, ...]:
-    """The model of --checkpoint, whom the flags beside it are about."""
-    if checkpoint is not None:
-        return one_model(checkpoint, **about, hints=hints)
-    given = [name for name, value in about.items() if value is not None]
-    given += [
-        field.name
-        for field in dataclasses.fields(hints)
-        if getattr(hints, field.name) != field.default
-    ]
-    if given:
-        flag = given[0].replace("_", "-")
-        raise UserError(f"--{flag} is about the teacher of --checkpoint, and there is none")
-    return ()
-
-
-def _models(only: tuple[ModelConfig, ...], more: tuple[str, ...]) -> tuple[ModelConfig, ...]:
-    models = [*only]
-    try:
-        for given in more:
-            name, equals, path = given.partition("=")
-            if not equals or not path:
-                raise ValueError(f"--model {given}: give NAME=CHECKPOINT")
-            models.append(ModelConfig(name=name, checkpoint=path))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    """The model of --checkpoint, and those of --model."""
+    models = []
+    if checkpoint is None:
+        described.check_unused("--checkpoint")
+    else:
+        models.append(ModelConfig(source=described.of(checkpoint)))
+    for given in more:
+        name, equals, path = given.partition("=")
+        if not equals or not path:
+            raise UserError(f"--model {given}: give NAME=CHECKPOINT")
+        models.append(ModelConfig(name=name, source=TeacherSource(checkpoint=path)))
     if not models:
         raise UserError(
             "nothing to serve; give --checkpoint (Pong/dqn-bundled is bundled), or --model "
@@ -227,7 +197,7 @@ def _say_ready(server: TeacherServer) -> None:
     more = f", and {others} more" if others else ""
     # The game is a card's word, which may come from anywhere.
     announce(
-        f"teacher ready at {server.address}: {one_line(about.game)}, {about.num_actions} actions, "
-        f"version {about.teacher_version} on {about.backend}{more}, "
-        f"metrics port {server.metrics_port}"
+        f"teacher ready at {server.address}: {one_line(about.game)}, "
+        f"{about.spec.num_actions} actions, version {about.teacher_version} on {about.backend}"
+        f"{more}, metrics port {server.metrics_port}"
     )

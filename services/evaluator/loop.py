@@ -120,8 +120,8 @@ class Evaluator:
                 played = self._play(
                     lambda states: action_preferences(
                         teacher.evaluate(states).action_values,
-                        output=described.output,
-                        temperature=described.temperature,
+                        output=described.spec.output,
+                        temperature=described.spec.temperature,
                         random=random,
                     ),
                     episodes=self._config.protocol.teacher_episodes,

@@ -25,7 +25,7 @@ from services.replay.item_layout import ItemLayout
 from services.replay.recorded_data import RecordedData
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
-from services.teacher.config import TeacherConfig, one_model
+from services.teacher.config import ModelConfig, TeacherConfig
 
 VIDEO_FILE = "metrics/student.gif"
 
@@ -163,16 +163,8 @@ class Experiment:
         Raises:
             UserError: this run has no teacher.
         """
-        teacher = self.config.teacher
         return TeacherConfig(
-            models=one_model(
-                teacher.named(),
-                checkpoint_number=teacher.checkpoint_number,
-                game=teacher.game,
-                output=teacher.output,
-                temperature=teacher.temperature,
-                hints=teacher.hints,
-            ),
+            models=(ModelConfig(source=self.config.teacher.source),),
             port=port,
             metrics_port=metrics_port,
             backend=backend,
@@ -284,7 +276,7 @@ class Experiment:
             network=config.network,
             student=config.student,
             initial_checkpoint=InitialCheckpoint(
-                path=locate(teacher.named()),
+                path=locate(teacher.source.checkpoint),
                 number=teacher.checkpoint_number,
                 game=teacher.game,
                 hints=teacher.hints,

@@ -9,8 +9,10 @@ from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
+from rrl_client.spec import Output
 from services.evaluator.config import EvaluationProtocol
 from services.shared.errors import UserError
+from services.teacher.policies.source import TeacherSource
 
 _PERIODS = (
     "offline_evaluation_period",
@@ -31,7 +33,7 @@ class TeacherChoice:
             needs none: `mean_return` is then what 1 stands for on the scale of scores.
         checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
         game: Game of a teacher that does not say it.
-        output: What its scores are, "q_values" or "logits", where it does not say so.
+        output: What its scores are, where it does not say so.
         temperature: Divides its logits before the softmax; None for what it says itself.
         hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
         mean_return: Its mean return; None takes the card's score, and has the evaluator play the
@@ -46,7 +48,7 @@ class TeacherChoice:
     checkpoint: str | None = "pong_dqn"
     checkpoint_number: int | None = None
     game: str | None = None
-    output: str | None = None
+    output: Output | None = None
     temperature: float | None = None
     hints: Hints = Hints()
     mean_return: float | None = None
@@ -54,15 +56,23 @@ class TeacherChoice:
     data_number: int | None = None
     labels: str | None = None
 
-    def named(self) -> str:
-        """The teacher that somebody is to play.
+    @property
+    def source(self) -> TeacherSource:
+        """Where the teacher comes from.
 
         Raises:
             UserError: there is none.
         """
         if self.checkpoint is None:
             raise UserError("this run has no teacher: give --teacher.checkpoint")
-        return self.checkpoint
+        return TeacherSource(
+            checkpoint=self.checkpoint,
+            checkpoint_number=self.checkpoint_number,
+            game=self.game,
+            output=self.output,
+            temperature=self.temperature,
+            hints=self.hints,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
 from services.shared.errors import UserError
 from services.shared.locks import locked
-from services.teacher.cards import load_card
+from services.teacher.policies.loading import load_card
+from services.teacher.policies.source import TeacherSource
 
 PROVENANCE_FILE = "provenance.json"
 MAX_SESSIONS = 1000
@@ -91,7 +92,7 @@ def _recorder(experiment: Experiment) -> TeacherCard | None:
     if data is None or experiment.targets.teacher_steps == 0:
         return None
     try:
-        card = load_card(data.path, checkpoint_number=data.number)
+        card = load_card(TeacherSource(checkpoint=data.path, checkpoint_number=data.number))
     except UserError:
         return None
     return dataclasses.replace(card, game=experiment.spec.name)

@@ -16,12 +16,12 @@ from rrl_agents.scores import check_scale
 from rrl_agents.training.augmentation import check_shiftable
 from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment import Experiment
-from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.experiment_config import ExperimentConfig
 from services.library.catalogue import locate
 from services.replay.labels import check_labels
 from services.replay.recorded_data import RecordedData, look_at
 from services.shared.errors import UserError
-from services.teacher.cards import load_card
+from services.teacher.policies.loading import load_card
 
 
 def resolve(config: ExperimentConfig) -> Experiment:
@@ -31,7 +31,7 @@ def resolve(config: ExperimentConfig) -> Experiment:
         UserError: teacher, game or recorded data missing, or of different actions or observations.
     """
     try:
-        card = _teacher_card(config.teacher)
+        card = None if config.teacher.checkpoint is None else load_card(config.teacher.source)
         environment = make_environment(config.environment, 1)
         spec = environment.spec
         environment.close()
@@ -78,19 +78,6 @@ def _recorded_data(experiment: Experiment) -> RecordedData | None:
     return data
 
 
-def _teacher_card(teacher: TeacherChoice) -> TeacherCard | None:
-    if teacher.checkpoint is None:
-        return None
-    return load_card(
-        teacher.checkpoint,
-        checkpoint_number=teacher.checkpoint_number,
-        game=teacher.game,
-        output=teacher.output,
-        temperature=teacher.temperature,
-        hints=teacher.hints,
-    )
-
-
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:
     """The environment's bounds, by which a perceptron rescales vectors, unless it has its own."""
     network = config.network
@@ -120,7 +107,7 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
     if make_recipe(method).initial_weights == "teacher":
         if card.output != "q_values":
             raise ValueError(
-                f"teacher {card.name} gives {card.output}, which Q-learning cannot go on from: "
+                f"teacher {card.name} gives {card.output}, which Q-learning cannot start from: "
                 "choose another teacher, or a method like qdagger"
             )
         if card.network is None:
@@ -152,20 +139,16 @@ def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> Non
                 "--teacher.mean-return, the return that 1 stands for on the scale of scores"
             )
         return
-    if card.num_actions != spec.num_actions:
+    misfit = card.spec.misfit(
+        observation_shape=spec.observation_shape,
+        observation_dtype=spec.frame_dtype,
+        num_actions=spec.num_actions,
+        of=spec.name,
+    )
+    if misfit is not None:
         raise UserError(
-            f"teacher {card.name} ({card.game}) has {card.num_actions} actions, {spec.name} has "
-            f"{spec.num_actions}: choose a teacher of this game"
-        )
-    if tuple(card.observation_shape) != spec.observation_shape:
-        raise UserError(
-            f"teacher {card.name} sees observations {tuple(card.observation_shape)}, {spec.name} "
-            f"shows {spec.observation_shape}: choose a teacher of this game"
-        )
-    if card.observation_dtype != spec.frame_dtype:
-        raise UserError(
-            f"teacher {card.name} sees {card.observation_dtype}, {spec.name} shows "
-            f"{spec.frame_dtype}: choose a teacher that takes observations as they are"
+            f"teacher {card.name} ({card.game}) {misfit}: choose a teacher of this game that takes "
+            "observations as they are"
         )
     # Many games have as many actions as another; a teacher that says its game is held to it.
     if card.game != UNKNOWN_GAME and name_key(card.game) != name_key(spec.name):

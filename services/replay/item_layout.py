@@ -34,9 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.types import Batch
-
-FRAME_DTYPES = ("uint8", "float32")
-"""What the elements of a frame may be."""
+from rrl_client.spec import OBSERVATION_DTYPES
 
 Columns = Mapping[str, NDArray[Any]]
 """Arrays by column name."""
@@ -53,7 +51,7 @@ class ItemLayout:
         num_actions: Number of discrete actions A.
         clips_rewards: Whether rewards are clipped to [-1, 1] when they are stored: the
             environment's protocol decides (`EnvironmentConfig.clips_rewards`).
-        frame_dtype: Type of a frame's elements, one of `FRAME_DTYPES`.
+        frame_dtype: Type of a frame's elements, one of `OBSERVATION_DTYPES`.
     """
 
     frame_shape: tuple[int, ...]
@@ -67,9 +65,9 @@ class ItemLayout:
         """Check every size."""
         if not self.frame_shape:
             raise ValueError("frame_shape is (); a frame has at least one axis")
-        if self.frame_dtype not in FRAME_DTYPES:
+        if self.frame_dtype not in OBSERVATION_DTYPES:
             raise ValueError(
-                f"frame_dtype is {self.frame_dtype!r}; it must be one of {FRAME_DTYPES}"
+                f"frame_dtype is {self.frame_dtype!r}; it must be one of {OBSERVATION_DTYPES}"
             )
         sizes = {
             **{f"frame_shape[{axis}]": size for axis, size in enumerate(self.frame_shape)},

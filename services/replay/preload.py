@@ -108,8 +108,8 @@ class Preloader:
             num_actions=config.layout.num_actions,
             teacher=described.name,
             teacher_version=described.teacher_version,
-            output=described.output,
-            temperature=described.temperature,
+            output=described.spec.output,
+            temperature=described.spec.temperature,
         )
         with Labels(config.labels or config.run / LABELS_FOLDER, manifest) as labels:
             filling = Filling(config, rows, labels, teacher, stop, on_written=self._metrics.wrote)

@@ -1,13 +1,14 @@
-"""What a teacher service can be told."""
+"""The settings of a teacher service."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import Counter
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from services.shared.security.server import SecurityConfig
+from services.teacher.policies.source import TeacherSource
 
 DEFAULT_MAX_BATCH_ROWS = 128
 DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, DEFAULT_MAX_BATCH_ROWS)
@@ -42,11 +43,7 @@ class BatchingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if (
-            not self.buckets
-            or min(self.buckets) < 1
-            or sorted(set(self.buckets)) != [*self.buckets]
-        ):
+        if not self.buckets or min(self.buckets) < 1 or [*self.buckets] != sorted({*self.buckets}):
             raise ValueError(f"buckets are {self.buckets}; give ascending sizes from 1 on")
         for name in ("max_queue_rows", "stream_credit_rows"):
             if getattr(self, name) < self.max_batch_rows:
@@ -54,12 +51,7 @@ class BatchingConfig:
                     f"{name} is {getattr(self, name)} and the largest batch {self.max_batch_rows} "
                     "rows; give at least as many, or the largest request could never be taken"
                 )
-        if self.max_queue_bytes < 1:
-            raise ValueError(f"max_queue_bytes is {self.max_queue_bytes}; it must be above 0")
-        if not self.longest_wait_seconds > 0:
-            raise ValueError(
-                f"longest_wait_seconds is {self.longest_wait_seconds}; it must be above 0"
-            )
+        _check_above_zero(self, "max_queue_bytes", "longest_wait_seconds")
 
     @property
     def max_batch_rows(self) -> int:
@@ -72,23 +64,12 @@ class ModelConfig:
     """One teacher to serve, of any kind.
 
     Attributes:
+        source: Where it comes from.
         name: Name on the server; several checkpoints of one name become its versions 1, 2, ...
-        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
-            file, or a Python policy as `module:factory`.
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
-        game: Game of a teacher that does not say it, as Dopamine checkpoints; None where it does.
-        output: What its scores are, "q_values" or "logits"; None for what it says itself.
-        temperature: Divides its logits before the softmax, above 0; None for what it says itself.
-        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
     """
 
-    name: str
-    checkpoint: str
-    checkpoint_number: int | None = None
-    game: str | None = None
-    output: str | None = None
-    temperature: float | None = None
-    hints: Hints = Hints()
+    source: TeacherSource
+    name: str = "teacher"
 
     def __post_init__(self) -> None:
         """Check the name: it is part of URLs, metrics and health names."""
@@ -122,7 +103,7 @@ class TeacherConfig:
         reload_seconds: How often checkpoints are looked at for new weights; None only on SIGHUP.
         lame_duck_seconds: How long after a stop signal requests are still taken, while health says
             NOT_SERVING already, so that balancers can turn away first.
-        connection_age_seconds: Age at which clients are asked to connect anew, so that replicas
+        connection_age_seconds: Age at which clients are asked to reconnect, so that replicas
             that came later get their share; None for never.
     """
 
@@ -147,35 +128,25 @@ class TeacherConfig:
         """Check the ranges."""
         if not self.models:
             raise ValueError("no model given; name at least one checkpoint")
-        for name, port in (("port", self.port), ("metrics_port", self.metrics_port)):
-            if port is not None and not 0 <= port <= 65535:
-                raise ValueError(f"{name} is {port}; give 0 (any free one) to 65535")
+        _check_range(self, "port", 0, 65535)
+        _check_range(self, "metrics_port", 0, 65535)
+        _check_range(self, "front_ends", 0, 64)
+        _check_range(self, "kept_versions", 1)
+        _check_range(self, "lame_duck_seconds", 0)
+        _check_range(self, "connection_age_seconds", 1)
+        _check_above_zero(self, "reload_seconds")
+        _check_known("backend", self.backend, BACKENDS)
+        _check_known("dtype", self.dtype, DTYPES)
         if self.metrics_port is not None and self.metrics_port == self.port != 0:
             raise ValueError(f"port and metrics_port are both {self.port}; give each its own")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend is {self.backend!r}; known are {', '.join(BACKENDS)}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype is {self.dtype!r}; known are {', '.join(DTYPES)}")
-        if not 0 <= self.front_ends <= 64:
-            raise ValueError(f"front_ends is {self.front_ends}; give 0 to 64")
         if self.front_ends > 1 and self.unix_socket is not None:
             raise ValueError("a Unix socket cannot be shared; give at most one front end with it")
-        if self.kept_versions < 1:
-            raise ValueError(f"kept_versions is {self.kept_versions}; give at least 1")
         for name, count in Counter(model.name for model in self.models).items():
             if count > self.kept_versions:
                 raise ValueError(
                     f"{count} checkpoints are named {name!r} and kept_versions is "
                     f"{self.kept_versions}, so the first would retire at once; keep {count}"
                 )
-        if self.reload_seconds is not None and not self.reload_seconds > 0:
-            raise ValueError(f"reload_seconds is {self.reload_seconds}; it must be above 0")
-        if not self.lame_duck_seconds >= 0:
-            raise ValueError(f"lame_duck_seconds is {self.lame_duck_seconds}; it must be >= 0")
-        if self.connection_age_seconds is not None and not self.connection_age_seconds >= 1:
-            raise ValueError(
-                f"connection_age_seconds is {self.connection_age_seconds}; it must be at least 1"
-            )
 
     @property
     def unix_addresses(self) -> tuple[str, ...]:
@@ -195,24 +166,25 @@ def buckets_up_to(max_batch_rows: int) -> tuple[int, ...]:
     return tuple(sorted({*powers, max_batch_rows}))
 
 
-def one_model(
-    checkpoint: str,
-    *,
-    checkpoint_number: int | None = None,
-    game: str | None = None,
-    output: str | None = None,
-    temperature: float | None = None,
-    hints: Hints = Hints(),  # noqa: B008 - frozen
-) -> tuple[ModelConfig, ...]:
-    """The `models` of a service of a single teacher, named "teacher"."""
-    return (
-        ModelConfig(
-            name="teacher",
-            checkpoint=checkpoint,
-            checkpoint_number=checkpoint_number,
-            game=game,
-            output=output,
-            temperature=temperature,
-            hints=hints,
-        ),
-    )
+def _check_range(config: object, name: str, least: float, most: float = math.inf) -> None:
+    """Check a field; None is in every range.
+
+    Raises:
+        ValueError: It is out of range, or not a number.
+    """
+    value = getattr(config, name)
+    if value is not None and not least <= value <= most:
+        upper = "" if most == math.inf else f" to {most}"
+        raise ValueError(f"{name} is {value}; give {least}{upper or ' or more'}")
+
+
+def _check_above_zero(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} is {value}; it must be above 0")
+
+
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; known are {', '.join(known)}")

@@ -22,8 +22,8 @@ from services.teacher.batching.batcher import Batcher, ModelQueue
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig
-from services.teacher.metrics import TeacherMetrics, VersionLine
-from services.teacher.policy import Policy
+from services.teacher.metrics import TeacherMetrics
+from services.teacher.policies.interface import Policy
 
 _LOG = logging.getLogger(__name__)
 _RETIRE_SECONDS = 60.0
@@ -81,7 +81,7 @@ class LocalEngine:
         self._refusing: str | None = "warming up"
         self._changing = threading.Lock()
         self._host_id = ""
-        metrics.versions = self._version_lines
+        metrics.versions = self._descriptions
         metrics.queue_rows = self._queue_rows
         metrics.queue_bytes = lambda: self._batcher.queued_bytes
 
@@ -165,11 +165,7 @@ class LocalEngine:
             Refusal: UNAVAILABLE.
         """
         self._check_open()
-        return [
-            version.description
-            for _, versions in sorted(self._models.items())
-            for version in versions
-        ]
+        return self._descriptions()
 
     def submit(self, query: Query, model: str = "", version: str = "") -> None:
         """Queue a query (`Engine.submit`).
@@ -218,33 +214,19 @@ class LocalEngine:
         return TeacherDescription(
             game=info.game,
             name=info.name,
-            num_actions=info.num_actions,
-            observation_shape=info.observation_shape,
-            observation_dtype=info.observation_dtype,
+            spec=info.spec,
             teacher_version=info.version,
             max_batch_rows=self._batching.max_batch_rows,
-            action_meanings=info.action_meanings,
             model=model,
             model_version=number,
             backend=policy.backend,
             max_message_bytes=self._max_message_bytes,
             host_id=self._host_id,
-            output=info.output,
-            temperature=info.temperature,
         )
 
-    def _version_lines(self) -> list[VersionLine]:
-        return [
-            VersionLine(
-                model=about.model,
-                version=about.model_version,
-                parameters=about.teacher_version,
-                backend=about.backend,
-                game=about.game,
-            )
-            for versions in list(self._models.values())
-            for about in (version.description for version in versions)
-        ]
+    def _descriptions(self) -> list[TeacherDescription]:
+        models = sorted(self._models.items())
+        return [version.description for _, versions in models for version in versions]
 
     def _queue_rows(self) -> dict[str, Sequence[int]]:
         return {

@@ -8,7 +8,6 @@ when somebody asks for the page.
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import threading
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from rrl_client import Priority
+from rrl_client import Priority, TeacherDescription
 from rrl_client.requests import RefusalCode
 from services.teacher.batching.query import Query
 
@@ -37,24 +36,8 @@ RELOADS = ("ok", "failed")
 """All values of the label `result` of reloads."""
 
 SECONDS_BOUNDS = (
-    *(
-        0.00005,
-        0.0001,
-        0.0002,
-        0.0005,
-        0.001,
-        0.002,
-        0.003,
-        0.005,
-        0.0075,
-        0.01,
-        0.015,
-        0.02,
-        0.03,
-        0.05,
-        0.075,
-    ),
-    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+    *(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
 )
 ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -79,25 +62,6 @@ class HistogramCounts:
             total += count
             buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), float(total)))
         family.add_metric(labels, buckets, self._sum)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VersionLine:
-    """One served version of a model, for `rrl_teacher_info`.
-
-    Attributes:
-        model: Name on the server.
-        version: Its number.
-        parameters: Hash of the parameters.
-        backend: What computes.
-        game: Game or task.
-    """
-
-    model: str
-    version: int
-    parameters: str
-    backend: str
-    game: str
 
 
 class ModelStats:
@@ -157,7 +121,7 @@ class TeacherMetrics(Collector):
         self._streams = 0
         self._lock = threading.Lock()
         self.serving = False
-        self.versions: Callable[[], Sequence[VersionLine]] = lambda: ()
+        self.versions: Callable[[], Iterable[TeacherDescription]] = lambda: ()
         """Asked for the versions served now."""
         self.queue_rows: Callable[[], dict[str, Sequence[int]]] = dict
         """Asked for the rows that wait, by model and priority."""
@@ -210,9 +174,9 @@ class TeacherMetrics(Collector):
     def _info(self) -> Metric:
         labels = ("model", "version", "parameters", "backend", "game")
         family = GaugeMetricFamily("rrl_teacher_info", "Versions that are served.", labels=labels)
-        for line in self.versions():
-            values = (line.model, str(line.version), line.parameters, line.backend, line.game)
-            family.add_metric(values, 1)
+        for about in self.versions():
+            version = (str(about.model_version), about.teacher_version)
+            family.add_metric((about.model, *version, about.backend, about.game), 1)
         return family
 
     def _streams_now(self) -> Metric:

@@ -1,29 +1,28 @@
 """New weights of served models: noticed, loaded, checked, warmed up and swapped in.
 
 A checkpoint that cannot be read, or takes other observations than its model, changes nothing: the
-version that serves goes on, and the log says what is wrong.
+version that serves stays, and the log says what is wrong.
 """
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from rrl_client import TeacherDescription
+from rrl_client import PolicySpec
 from services.library.catalogue import locate
 from services.shared.errors import UserError
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.config import ModelConfig
 from services.teacher.engine import LocalEngine
 from services.teacher.metrics import TeacherMetrics
-from services.teacher.policy import Policy
+from services.teacher.policies.interface import Policy
 
 _LOG = logging.getLogger(__name__)
 _MOST_FILES = 10_000
@@ -62,7 +61,7 @@ class Reloader:
         self._buckets = buckets
         self._period_seconds = period_seconds
         self._seen: dict[str, Fingerprint | None] = {
-            name: fingerprint(model) for name, model in self._models.items()
+            name: fingerprint(model.source.checkpoint) for name, model in self._models.items()
         }
         # Not an event: a handler may interrupt another one that holds the event's lock.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -90,7 +89,7 @@ class Reloader:
         while not self._stopping:
             self._wait()
             for name, model in self._models.items():
-                now = fingerprint(model)
+                now = fingerprint(model.source.checkpoint)
                 if not self._stopping and now != self._seen[name]:
                     self._seen[name] = now
                     self._reload(model)
@@ -108,11 +107,11 @@ class Reloader:
             policy = self._load(model, "onnx" if "onnx" in description.backend else "jax")
             if policy.info.version == description.teacher_version:
                 return
-            _check_fits(policy, description)
+            _check_fits(policy.info.spec, description.spec)
             added = self._engine.add_version(model.name, policy, self._warm(policy, plan))
         except Exception as error:
             self._metrics.reloaded(model.name, "failed")
-            _LOG.error("%s: not reloaded, the old weights go on: %s", model.name, error)
+            _LOG.error("%s: not reloaded, the old weights still serve: %s", model.name, error)
         else:
             self._metrics.reloaded(model.name, "ok")
             _LOG.info(
@@ -125,44 +124,32 @@ class Reloader:
     def _warm(self, policy: Policy, plan: BucketPlan) -> BucketPlan:
         """The plan of the version before, whose times were taken on a quieter machine."""
         for rows in self._buckets:
-            info = policy.info
-            policy.evaluate(np.zeros((rows, *info.observation_shape), info.observation_dtype))
+            policy.evaluate(policy.info.spec.zeros(rows))
         return plan
 
 
-def fingerprint(model: ModelConfig) -> Fingerprint:
+def fingerprint(checkpoint: str) -> Fingerprint:
     """What tells that the files of a checkpoint have changed; empty where there are none.
 
-    A Python policy has no files to look at: it is made anew when somebody asks for that.
+    A Python policy has no files to look at: it is made again when SIGHUP asks for that.
     """
     try:
-        path = Path(locate(model.checkpoint))
+        path = Path(locate(checkpoint))
     except UserError:
         return frozenset()
     # TensorFlow checkpoints may be named by what their files have in common.
     files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{glob.escape(path.name)}*")
     found = []
-    for _, file in zip(range(_MOST_FILES), files, strict=False):
-        try:
+    for file in itertools.islice(files, _MOST_FILES):
+        with contextlib.suppress(OSError):
             state = file.stat()
-        except OSError:
-            continue
-        found.append((file.name, state.st_size, state.st_mtime_ns))
+            found.append((file.name, state.st_size, state.st_mtime_ns))
     return frozenset(found)
 
 
-def _check_fits(policy: Policy, description: TeacherDescription) -> None:
-    new = policy.info
-    if (new.output, new.temperature) != (description.output, description.temperature):
+def _check_fits(new: PolicySpec, served: PolicySpec) -> None:
+    mismatch = new.mismatch(served, of="the version that serves")
+    if mismatch is not None:
         raise ValueError(
-            f"its scores are {new.output}, temperature {new.temperature}; clients of this model "
-            f"take them for {description.output}, temperature {description.temperature}. Serve it "
-            "under a name of its own"
-        )
-    old = (description.num_actions, description.observation_shape, description.observation_dtype)
-    if (new.num_actions, new.observation_shape, new.observation_dtype) != old:
-        raise ValueError(
-            f"it takes {new.observation_dtype} {new.observation_shape} and has {new.num_actions} "
-            f"actions; clients of this model send {old[2]} {old[1]} for {old[0]} actions. Serve it "
-            "under a name of its own"
+            f"it {mismatch}, as clients of this model expect; serve it under a name of its own"
         )

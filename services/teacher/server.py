@@ -15,12 +15,10 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import logging
-import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from rrl_client import TeacherDescription
@@ -32,13 +30,15 @@ from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
 from services.shared.security.server import SecurityConfig, check_exposure, warn_of_exposure
-from services.teacher.backends.compilations import compilations
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.engine import LocalEngine
 from services.teacher.front_ends.door import FrontEndDoor
 from services.teacher.metrics import TeacherMetrics
-from services.teacher.policy import Policy, load_policy, warm_up
+from services.teacher.policies.compilations import compilations
+from services.teacher.policies.interface import Policy
+from services.teacher.policies.loading import load_policy
+from services.teacher.policies.timing import warm_up
 from services.teacher.reloading import Reloader
 from services.teacher.rpc.grpc_server import SERVICE_NAME, GrpcServer
 
@@ -87,7 +87,7 @@ class TeacherServer:
             self._metrics,
             max_message_bytes=self._max_message_bytes,
             kept_versions=config.kept_versions,
-            device_threads=max(policy.callers for policy in policies),
+            device_threads=max(policy.max_concurrency for policy in policies),
         )
         self._loop = LoopThread("teacher-grpc")
         self._grpc = GrpcServer(
@@ -258,10 +258,10 @@ class TeacherServer:
                 buckets = itertools.takewhile(
                     lambda _: not self._ready.cancelled(), self._config.batching.buckets
                 )
-                seconds = _warmed_up(model.name, policy, buckets)
+                seconds = warm_up(policy, buckets)
                 if self._ready.cancelled():
                     return
-                plan = BucketPlan(seconds, any_batch_size=policy.any_batch_size)
+                plan = BucketPlan(seconds, dynamic_batch_size=policy.dynamic_batch_size)
                 self._engine.add_version(model.name, policy, plan)
                 _log_plan(model.name, policy, seconds)
             if self._ready.set_running_or_notify_cancel():
@@ -305,36 +305,11 @@ def build_teacher(config: TeacherConfig) -> TeacherServer:
 
     def load(model: ModelConfig, backend: str) -> Policy:
         return load_policy(
-            model, backend=backend, dtype=config.dtype, buckets=config.batching.buckets
+            model.source, backend=backend, dtype=config.dtype, buckets=config.batching.buckets
         )
 
     policies = [load(model, config.backend) for model in config.models]
     return TeacherServer(config, policies, load)
-
-
-def _warmed_up(name: str, policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
-    """`warm_up`, with the batch size in the error where the policy fails.
-
-    Raises:
-        UserError: The policy cannot answer such a batch.
-    """
-    tried: list[int] = []
-
-    def noted() -> Iterator[int]:
-        for rows in buckets:
-            tried.append(rows)
-            yield rows
-
-    try:
-        return warm_up(policy, noted())
-    except Exception as error:
-        # A policy may be anybody's code, and raise anything.
-        reason = (str(error) or "no reason given").splitlines()[0]
-        raise UserError(
-            f"{name or 'the policy'} failed on a batch of {tried[-1]} states "
-            f"({type(error).__name__}: {reason}); rrl teacher serve --max-batch-rows takes smaller "
-            "ones"
-        ) from error
 
 
 def _check_doors(config: TeacherConfig) -> None:
@@ -350,10 +325,7 @@ def _check_doors(config: TeacherConfig) -> None:
 
 
 def _max_message_bytes(policies: Sequence[Policy]) -> int:
-    row_bytes = max(
-        math.prod(policy.info.observation_shape) * np.dtype(policy.info.observation_dtype).itemsize
-        for policy in policies
-    )
+    row_bytes = max(policy.info.spec.row_bytes for policy in policies)
     return max(LARGEST_MESSAGE_BYTES, row_bytes + _MESSAGE_OVERHEAD_BYTES)
 
 

@@ -17,9 +17,10 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.networks.registry import NetworkConfig
-from services.teacher.cards import load_card
-from services.teacher.config import ModelConfig
-from services.teacher.policy import Policy, evaluate_in_pieces, load_policy
+from services.teacher.policies.interface import Policy
+from services.teacher.policies.loading import load_card, load_policy
+from services.teacher.policies.source import TeacherSource
+from services.teacher.policies.timing import evaluate_in_batches
 
 ACTIONS = 3
 _ELEMENT_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
@@ -29,7 +30,7 @@ _ELEMENT_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 class Case:
     """A teacher whose scores are `flattened observations @ weights + bias`."""
 
-    model: ModelConfig
+    source: TeacherSource
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     shape: tuple[int, ...]
@@ -49,7 +50,7 @@ class Case:
         return (flat @ self.weights + self.bias).astype(np.float32)
 
     def load(self) -> Policy:
-        return load_policy(self.model, backend=self.backend, buckets=(1, 4))
+        return load_policy(self.source, backend=self.backend, buckets=(1, 4))
 
 
 def _linear(shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -77,7 +78,7 @@ def _network(tmp_path: Path, backend: str, shape: tuple[int, ...], dtype: str) -
     )
     save_teacher(tmp_path / "student", params, card)
     return Case(
-        model=ModelConfig(name="teacher", checkpoint=str(tmp_path / "student")),
+        source=TeacherSource(checkpoint=str(tmp_path / "student")),
         weights=weights / np.float32(255) if dtype == "uint8" else weights,
         bias=bias,
         shape=shape,
@@ -112,7 +113,7 @@ def _onnx_file(tmp_path: Path, shape: tuple[int, ...], dtype: str, batch: int | 
     path = tmp_path / "policy.onnx"
     path.write_bytes(model.SerializeToString())
     return Case(
-        model=ModelConfig(name="teacher", checkpoint=str(path)),
+        source=TeacherSource(checkpoint=str(path)),
         weights=weights,
         bias=bias,
         shape=shape,
@@ -150,7 +151,7 @@ def _python(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> Case:
     (tmp_path / f"{module}.py").write_text(text)
     sys.modules.pop(module, None)
     return Case(
-        model=ModelConfig(name="teacher", checkpoint=f"{module}:Linear"),
+        source=TeacherSource(checkpoint=f"{module}:Linear"),
         weights=weights,
         bias=bias,
         shape=shape,
@@ -203,32 +204,31 @@ def test_read_only_observations_are_taken(case: Case) -> None:
 
 def test_many_states_are_answered_in_pieces(case: Case) -> None:
     observations = case.observations(11)
-    scores = evaluate_in_pieces(case.load(), observations, rows_per_call=4)
+    scores = evaluate_in_batches(case.load(), observations, rows_per_call=4)
     np.testing.assert_allclose(scores, case.scores(observations), rtol=1e-4, atol=1e-5)
 
 
 def test_the_card_is_told_without_serving_and_is_the_policys(case: Case) -> None:
-    card = load_card(case.model.checkpoint)
+    card = load_card(case.source)
     assert (card.num_actions, card.observation_shape) == (ACTIONS, case.shape)
     assert (card.observation_dtype, card.game) == (case.dtype, "catch")
     assert (card.output, card.temperature) == (case.output, case.temperature)
     info = case.load().info
     assert info.version == card.parameters_sha256[:16]
-    assert (info.name, info.game, info.num_actions) == (card.name, card.game, ACTIONS)
-    assert (info.observation_shape, info.observation_dtype) == (case.shape, case.dtype)
-    assert (info.output, info.temperature) == (case.output, case.temperature)
+    assert (info.name, info.game, info.spec.num_actions) == (card.name, card.game, ACTIONS)
+    assert (info.spec.observation_shape, info.spec.observation_dtype) == (case.shape, case.dtype)
+    assert (info.spec.output, info.spec.temperature) == (case.output, case.temperature)
     assert TeacherCard.from_json(card.to_json()) == card
 
 
 def test_what_the_user_says_of_the_scores_goes_first(case: Case) -> None:
-    told = dataclasses.replace(
-        case, model=dataclasses.replace(case.model, output="logits", temperature=3.0)
-    )
-    card = load_card(told.model.checkpoint, output="logits", temperature=3.0)
-    info = told.load().info
-    assert (card.output, card.temperature) == (info.output, info.temperature) == ("logits", 3.0)
-    as_q = load_card(told.model.checkpoint, output="q_values")
+    source = dataclasses.replace(case.source, output="logits", temperature=3.0)
+    card = load_card(source)
+    spec = dataclasses.replace(case, source=source).load().info.spec
+    assert card.spec == spec
+    assert (card.output, card.temperature) == ("logits", 3.0)
+    as_q = load_card(dataclasses.replace(case.source, output="q_values"))
     assert (as_q.output, as_q.temperature) == ("q_values", None)
-    as_logits = load_card(told.model.checkpoint, output="logits")
+    as_logits = load_card(dataclasses.replace(case.source, output="logits"))
     # Logits always have a temperature: their own, or 1.
     assert as_logits.temperature == (case.temperature or 1.0)

@@ -35,9 +35,9 @@ for theirs in (protos, rrl, services):
     assert theirs.OWNER == "the agent", theirs
 with rrl_client.TeacherClient(sys.argv[1], timeout_seconds=60) as teacher:
     about = teacher.wait_until_ready(60)
-    states = np.zeros((5, *about.observation_shape), about.observation_dtype)
+    states = np.zeros((5, *about.spec.observation_shape), about.spec.observation_dtype)
     values = teacher.evaluate(states).action_values
-assert values.shape == (5, about.num_actions) and np.isfinite(values).all()
+assert values.shape == (5, about.spec.num_actions) and np.isfinite(values).all()
 assert "site-packages" in rrl_client.__file__
 others = {"rrl_agents", "services.shared", "services.teacher", "jax"} & sys.modules.keys()
 print(about.game, *others)

@@ -36,7 +36,8 @@ from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, t
 from services.replay.server import build_replay
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -113,7 +114,7 @@ def steady(count: Callable[[], int]) -> int:
 @pytest.fixture
 def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=one_model(str(catch_teacher)),
+        models=(ModelConfig(source=TeacherSource(checkpoint=str(catch_teacher))),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(4,)),
@@ -129,7 +130,13 @@ def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
 def undecided(catch_teacher: Path) -> Iterator[TeacherServer]:
     """The same scores as logits, at a temperature that leaves no preference."""
     config = TeacherConfig(
-        models=one_model(str(catch_teacher), output="logits", temperature=1e6),
+        models=(
+            ModelConfig(
+                source=TeacherSource(
+                    checkpoint=str(catch_teacher), output="logits", temperature=1e6
+                )
+            ),
+        ),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(4,)),
@@ -555,7 +562,7 @@ def test_an_actor_refuses_a_teacher_of_another_game(
 ) -> None:
     teacher = build_teacher(
         TeacherConfig(
-            models=one_model("pong_dqn"),
+            models=(ModelConfig(source=TeacherSource(checkpoint="pong_dqn")),),
             port=0,
             metrics_port=None,
             batching=BatchingConfig(buckets=(1,)),
@@ -570,7 +577,7 @@ def test_an_actor_refuses_a_teacher_of_another_game(
             config = actor_config(
                 learner_address=address, replay_address=replay, teacher_address=teacher.address
             )
-            with pytest.raises(UserError, match="answers 6 actions, catch has 3"):
+            with pytest.raises(UserError, match="has 6 actions, catch has 3"):
                 build_actor(config).run(threading.Event())
     finally:
         teacher.stop()

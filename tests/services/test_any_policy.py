@@ -34,6 +34,7 @@ from services.cli.teacher_query import query
 from services.shared.errors import UserError
 from services.shared.health import is_serving
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -126,7 +127,8 @@ def make_server(tmp_path: Path, front_ends: int) -> TeacherServer:
     }
     config = TeacherConfig(
         models=tuple(
-            ModelConfig(name=name, checkpoint=checkpoint) for name, checkpoint in models.items()
+            ModelConfig(name=name, source=TeacherSource(checkpoint=checkpoint))
+            for name, checkpoint in models.items()
         ),
         port=0,
         metrics_port=None,
@@ -158,8 +160,12 @@ def address(
 def test_vectors_and_images_go_every_way(address: str, shared_memory: bool) -> None:
     with TeacherClient(address, model="vectors", shared_memory=shared_memory) as client:
         about = client.describe()
-        assert (about.observation_shape, about.observation_dtype) == ((7,), "float32")
-        assert (about.output, about.temperature, about.num_actions) == ("q_values", None, 3)
+        assert (about.spec.observation_shape, about.spec.observation_dtype) == ((7,), "float32")
+        assert (about.spec.output, about.spec.temperature, about.spec.num_actions) == (
+            "q_values",
+            None,
+            3,
+        )
         for rows in (1, 20):
             answer = client.evaluate(vectors(rows)).action_values
             np.testing.assert_allclose(answer, vectors(rows) @ WEIGHTS, rtol=1e-5, atol=1e-5)
@@ -167,8 +173,11 @@ def test_vectors_and_images_go_every_way(address: str, shared_memory: bool) -> N
             client.evaluate(np.zeros((1, 7), np.uint8))
     with TeacherClient(address, model="images", shared_memory=shared_memory) as client:
         about = client.describe()
-        assert (about.observation_shape, about.observation_dtype) == ((64, 64, 3), "uint8")
-        assert (about.output, about.temperature) == ("logits", 2.0)
+        assert (about.spec.observation_shape, about.spec.observation_dtype) == (
+            (64, 64, 3),
+            "uint8",
+        )
+        assert (about.spec.output, about.spec.temperature) == ("logits", 2.0)
         for rows in (1, 20):
             np.testing.assert_array_equal(
                 client.evaluate(images(rows)).action_values, corners(images(rows))
@@ -238,7 +247,9 @@ def test_recorded_states_of_any_type_are_answered_by_both_ways(
             assert arrays["q_values"].tolist() == [[6, 1], [15, 4]]
     np.savez(states, states=np.zeros((2, 3), np.uint8))
     for source in ({"address": address}, {"checkpoint": "moody_policy:Moody"}):
-        with pytest.raises(UserError, match=r"uint8 \(2, 3\); this teacher takes float32 \[N, 3\]"):
+        with pytest.raises(
+            UserError, match=r"this teacher takes observations float32 \(3,\), .* has uint8 \(3,\)"
+        ):
             query(states=states, out=tmp_path / "c.npz", **source)
     np.savez(states, states=np.asarray([[RAISE, 2, 3]], np.float32))
     with pytest.raises(UserError, match=r"RuntimeError: the licence has expired"):

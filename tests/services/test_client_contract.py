@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from rrl_client import TeacherClient, TeacherFailed, TeacherPolicy, TeacherRejected
 from rrl_client.fake import AsyncFakeTeacher, FakeTeacher
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.asyncio_clients import FromThread
 from tests.support.patience import PATIENCE_SECONDS
@@ -24,7 +25,7 @@ MAX_BATCH_ROWS = 16
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 4, MAX_BATCH_ROWS)),
@@ -73,9 +74,9 @@ def test_a_batch_of_any_size_is_answered_row_by_row(client: Any) -> None:
 
 def test_a_description_says_what_is_taken_and_given(client: Any) -> None:
     about = client.describe()
-    assert (about.num_actions, about.max_batch_rows) == (2, MAX_BATCH_ROWS)
-    assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
-    assert (about.output, about.temperature) == ("q_values", None)
+    assert (about.spec.num_actions, about.max_batch_rows) == (2, MAX_BATCH_ROWS)
+    assert (about.spec.observation_shape, about.spec.observation_dtype) == ((2, 3), "uint8")
+    assert (about.spec.output, about.spec.temperature) == ("q_values", None)
 
 
 def test_pipelined_queries_get_their_own_answers(client: Any) -> None:

@@ -21,6 +21,7 @@ from rrl_client import (
     TeacherRejected,
 )
 from services.teacher.config import ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -62,7 +63,9 @@ def made(dtype: str) -> PixelSums:
 @contextlib.contextmanager
 def serving(dtype: str) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(name="sums", checkpoint=__file__),), port=0, metrics_port=None
+        models=(ModelConfig(name="sums", source=TeacherSource(checkpoint=__file__)),),
+        port=0,
+        metrics_port=None,
     )
     server = TeacherServer(config, [made(dtype)], lambda *_: made(dtype))
     server.start()

@@ -34,7 +34,8 @@ from services.replay.item_layout import ItemLayout
 from services.shared.addresses import free_port
 from services.shared.metrics import MetricsServer
 from services.shared.security.server import SecurityConfig
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -100,7 +101,7 @@ def teacher(
     front_ends: int = 0,
 ) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         host=host,
         security=security,
         front_ends=front_ends,

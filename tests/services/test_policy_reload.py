@@ -12,6 +12,7 @@ import pytest
 from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY
 from rrl_client import TeacherClient
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.reloading import fingerprint
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -47,7 +48,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server(settings: Path) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(name="constant", checkpoint="constant_policy:Constant"),),
+        models=(
+            ModelConfig(
+                name="constant", source=TeacherSource(checkpoint="constant_policy:Constant")
+            ),
+        ),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1,)),
@@ -77,13 +82,15 @@ def test_scores_of_another_kind_do_not_take_over(
     settings.write_text("2 logits")
     server.reload()
     wait_until(lambda: "not reloaded" in caplog.text)
-    assert "its scores are logits, temperature 1.0; clients of this model take" in caplog.text
+    assert (
+        "it gives logits of temperature 1.0, the version that serves gives q_values" in caplog.text
+    )
     assert server.description.model_version == 1
 
 
 def test_a_name_of_the_catalogue_is_watched_where_its_files_lie() -> None:
     named, by_path, *nowhere = (
-        fingerprint(ModelConfig(name="a", checkpoint=checkpoint))
+        fingerprint(checkpoint)
         for checkpoint in (
             "Pong/dqn-bundled",
             str(BUNDLED_DIRECTORY / "pong_dqn"),
@@ -99,6 +106,6 @@ def test_a_tensorflow_checkpoint_named_by_its_prefix_is_watched(tmp_path: Path) 
     prefix = tmp_path / "tf_ckpt-199"
     index = tmp_path / "tf_ckpt-199.index"
     index.write_bytes(b"old")
-    before = fingerprint(ModelConfig(name="a", checkpoint=str(prefix)))
+    before = fingerprint(str(prefix))
     index.write_bytes(b"newer")
-    assert before != fingerprint(ModelConfig(name="a", checkpoint=str(prefix)))
+    assert before != fingerprint(str(prefix))

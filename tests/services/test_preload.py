@@ -48,7 +48,8 @@ from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
-from services.teacher.config import TeacherConfig, one_model
+from services.teacher.config import ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -73,7 +74,11 @@ def fixture(name: str) -> Path:
 
 def serve_teacher(checkpoint: str, port: int = 0) -> TeacherServer:
     server = build_teacher(
-        TeacherConfig(models=one_model(checkpoint), port=port, metrics_port=None)
+        TeacherConfig(
+            models=(ModelConfig(source=TeacherSource(checkpoint=checkpoint)),),
+            port=port,
+            metrics_port=None,
+        )
     )
     server.start()
     return server

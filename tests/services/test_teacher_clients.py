@@ -42,6 +42,7 @@ from services.shared.addresses import free_port
 from services.shared.security.server import SecurityConfig
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.asyncio_clients import FromThread
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -59,10 +60,10 @@ class Served:
     """A server that was started, and its policy."""
 
     def __init__(self, port: int = 0, **changes: Any) -> None:
-        self.policy = PixelSums(any_batch_size=False)
-        self.reloaded = PixelSums("v2", addend=RELOAD_BONUS, any_batch_size=False)
+        self.policy = PixelSums(dynamic_batch_size=False)
+        self.reloaded = PixelSums("v2", addend=RELOAD_BONUS, dynamic_batch_size=False)
         settings: dict[str, Any] = {
-            "models": (ModelConfig(name="sums", checkpoint=__file__),),
+            "models": (ModelConfig(name="sums", source=TeacherSource(checkpoint=__file__)),),
             "port": port,
             "metrics_port": None,
             "batching": BatchingConfig(
@@ -135,8 +136,8 @@ def occupy(served: Served, client: Client) -> Any:
 
 def test_describe_says_what_is_served(client: Client) -> None:
     about = client.describe()
-    assert (about.model, about.game, about.num_actions) == ("sums", "sums", 2)
-    assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
+    assert (about.model, about.game, about.spec.num_actions) == ("sums", "sums", 2)
+    assert (about.spec.observation_shape, about.spec.observation_dtype) == ((2, 3), "uint8")
 
 
 def test_a_query_past_its_deadline_fails_in_time_and_is_never_computed(

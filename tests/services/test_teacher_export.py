@@ -101,7 +101,7 @@ def test_an_exported_student_is_served_with_its_own_q_values(
         for model in ("directory", "onnx"):
             with TeacherClient(ready[1], model=model) as client:
                 about = client.describe()
-                assert (about.game, about.num_actions) == ("catch", 3)
+                assert (about.game, about.spec.num_actions) == ("catch", 3)
                 answer = client.evaluate(states)
                 np.testing.assert_allclose(answer.action_values, expected, rtol=1e-5, atol=1e-6)
     finally:

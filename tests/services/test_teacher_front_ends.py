@@ -29,6 +29,7 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.health import is_serving
 from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import PixelSums
@@ -42,7 +43,10 @@ SLOW_SECONDS = 0.2
 def make_server(policies: list[PixelSums], **changes: Any) -> TeacherServer:
     """Versions 1 and 2 of model "a", and model "b"."""
     config = TeacherConfig(
-        models=tuple(ModelConfig(name=name, checkpoint="in memory") for name in ("a", "a", "b")),
+        models=tuple(
+            ModelConfig(name=name, source=TeacherSource(checkpoint="in memory"))
+            for name in ("a", "a", "b")
+        ),
         port=0,
         metrics_port=None,
         front_ends=FRONT_ENDS,
@@ -295,7 +299,7 @@ def test_new_weights_reach_every_caller_and_no_request_fails(tmp_path: Path) -> 
     checkpoint = tmp_path / "checkpoint"
     checkpoint.write_text("1")
     config = TeacherConfig(
-        models=(ModelConfig(name="a", checkpoint=str(checkpoint)),),
+        models=(ModelConfig(name="a", source=TeacherSource(checkpoint=str(checkpoint))),),
         port=0,
         metrics_port=None,
         front_ends=1,

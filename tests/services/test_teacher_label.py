@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.environments import catch
-from services.cli.teacher_label import LocalTeacher, label
+from services.cli.source_flags import SourceFlags
+from services.cli.teacher_label import label
 from services.shared.errors import UserError
-from services.teacher.config import TeacherConfig, one_model
+from services.teacher.config import ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -62,7 +64,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def address(catch_teacher: Path) -> Iterator[str]:
-    models = one_model(str(catch_teacher))
+    models = (ModelConfig(source=TeacherSource(checkpoint=str(catch_teacher))),)
     server = build_teacher(TeacherConfig(models=models, port=0, metrics_port=None, backend="jax"))
     server.start()
     server.wait_until_ready(PATIENCE_SECONDS)
@@ -83,7 +85,7 @@ def expected() -> NDArray[np.float32]:
 def test_labels_are_the_teachers_scores_in_the_order_of_time(
     data: Path, catch_teacher: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    label(str(data), teacher=str(catch_teacher), local=LocalTeacher(backend="jax"))
+    label(str(data), teacher=str(catch_teacher), backend="jax")
     (labels,) = data.glob("labels-*")
     scores = np.load(labels / "scores.npy", allow_pickle=False)
     np.testing.assert_allclose(scores, expected(), atol=1e-6)
@@ -127,14 +129,15 @@ def test_data_of_another_game_is_refused(data: Path, address: str, tmp_path: Pat
     place = data / "checkpoints"
     with gzip.open(place / "$store$_observation_ckpt.5.gz", "wb") as file:
         np.save(file, np.zeros((CAPACITY, 8, 8), np.uint8))
-    with pytest.raises(UserError, match=r"takes uint8 \(10, 5, 1\), the data holds .*\(8, 8, 1\)"):
+    refused = r"takes observations uint8 \(10, 5, 1\), the data has uint8 \(8, 8, 1\)"
+    with pytest.raises(UserError, match=refused):
         label(str(data), address=address, out=tmp_path / "labels")
 
 
 def test_data_with_more_actions_is_refused(data: Path, address: str, tmp_path: Path) -> None:
     with gzip.open(data / "checkpoints/$store$_action_ckpt.5.gz", "wb") as file:
         np.save(file, np.full(CAPACITY, 3, np.int32))
-    with pytest.raises(UserError, match="knows 3 actions, the data holds action 3"):
+    with pytest.raises(UserError, match="has 3 actions, the data holds action 3"):
         label(str(data), address=address, out=tmp_path / "labels")
 
 
@@ -152,8 +155,13 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_told(
     onnx.save(silent, tmp_path / "silent.onnx")
     with pytest.raises(UserError, match="give --output"):
         label(str(data), teacher=str(tmp_path / "silent.onnx"), out=tmp_path / "labels")
-    told = LocalTeacher(output="logits", temperature=0.5)
-    label(str(data), teacher=str(tmp_path / "silent.onnx"), out=tmp_path / "labels", local=told)
+    described = SourceFlags(output="logits", temperature=0.5)
+    label(
+        str(data),
+        teacher=str(tmp_path / "silent.onnx"),
+        out=tmp_path / "labels",
+        described=described,
+    )
     scores = np.load(tmp_path / "labels/scores.npy", allow_pickle=False)
     np.testing.assert_allclose(scores, expected(), atol=1e-6)
     manifest = json.loads((tmp_path / "labels/labels.json").read_text())
@@ -163,8 +171,10 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_told(
 def test_what_is_wrong_is_told_in_one_line(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither of --teacher and --address"):
         label(str(data))
-    with pytest.raises(UserError, match="a service says them itself"):
-        label(str(data), address="127.0.0.1:1", local=LocalTeacher(game="pong"))
+    with pytest.raises(UserError, match="--backend is about the teacher of --teacher"):
+        label(str(data), address="127.0.0.1:1", backend="jax")
+    with pytest.raises(UserError, match="--game is about the teacher of --teacher"):
+        label(str(data), address="127.0.0.1:1", described=SourceFlags(game="pong"))
     with pytest.raises(UserError, match="no replay buffer 6"):
         label(str(data), address="127.0.0.1:1", number=6)
     # Nobody listens on port 1.

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rrl_client import TeacherClient, TeacherNotFound, TeacherTimeout, TeacherUnavailable
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -44,7 +45,10 @@ def policies() -> Iterator[list[PixelSums]]:
 @pytest.fixture
 def server(policies: list[PixelSums]) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),
+        models=tuple(
+            ModelConfig(name=p.info.game, source=TeacherSource(checkpoint="in memory"))
+            for p in policies
+        ),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),
@@ -96,7 +100,7 @@ def test_name_and_version_say_who_answers(
     ) as client:
         about = client.describe()
         assert (about.teacher_version, about.model_version) == answered
-        assert about.observation_shape == (pixels,)
+        assert about.spec.observation_shape == (pixels,)
         answer = client.evaluate(np.full((3, pixels), 5, np.uint8))
     assert answer.action_values.tolist() == [expected] * 3
     assert (answer.teacher_version, answer.model_version) == answered
@@ -270,7 +274,10 @@ def test_a_health_status_is_not_serving_until_all_models_are_warm(
 ) -> None:
     policies[2].gate.clear()
     config = TeacherConfig(
-        models=tuple(ModelConfig(name=p.info.game, checkpoint="in memory") for p in policies),
+        models=tuple(
+            ModelConfig(name=p.info.game, source=TeacherSource(checkpoint="in memory"))
+            for p in policies
+        ),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),

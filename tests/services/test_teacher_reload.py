@@ -35,7 +35,8 @@ from rrl_agents.checkpoints.teacher_directory import (
 from rrl_agents.environments import catch
 from rrl_client import TeacherClient
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -104,7 +105,7 @@ def directory(catch_teacher: Path, tmp_path: Path) -> ServedDirectory:
 
 def make_server(directory: ServedDirectory, backend: str) -> TeacherServer:
     config = TeacherConfig(
-        models=one_model(str(directory.path)),
+        models=(ModelConfig(source=TeacherSource(checkpoint=str(directory.path))),),
         port=0,
         metrics_port=0,
         batching=BatchingConfig(buckets=(1, 4, LARGEST_BUCKET)),

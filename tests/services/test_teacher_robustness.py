@@ -34,7 +34,8 @@ from rrl_client import TeacherClient
 from rrl_client.shared_memory import SharedRows, host_id
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.shutdown import install_shutdown_event
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import POISON, PixelSums
@@ -71,7 +72,7 @@ many = settings(few, max_examples=2000)
 
 def make_server(policy: PixelSums) -> TeacherServer:
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         port=0,
         metrics_port=0,
         batching=BatchingConfig(

@@ -22,7 +22,8 @@ import pytest
 
 from rrl_client import AsyncTeacherClient, TeacherClient
 from services.shared.addresses import free_port
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -109,7 +110,7 @@ def replicas(
         for host in hosts:
             server = build_teacher(
                 TeacherConfig(
-                    models=one_model(str(checkpoint)),
+                    models=(ModelConfig(source=TeacherSource(checkpoint=str(checkpoint))),),
                     host=host,
                     port=port,
                     shared_memory=False,

@@ -30,7 +30,8 @@ from rrl_client import (
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.shared.health import is_serving, wait_until_serving
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import PixelSums, expected, observations
@@ -47,7 +48,7 @@ def make_server(policy: PixelSums, **changes: Any) -> TeacherServer:
         stream_credit_rows=2 * MAX_QUEUE_ROWS,
     )
     settings: dict[str, Any] = {
-        "models": one_model("in memory"),
+        "models": (ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         "port": 0,
         "metrics_port": 0,
         "batching": batching,
@@ -57,7 +58,7 @@ def make_server(policy: PixelSums, **changes: Any) -> TeacherServer:
 
 @pytest.fixture
 def policy() -> Iterator[PixelSums]:
-    made = PixelSums(any_batch_size=False)
+    made = PixelSums(dynamic_batch_size=False)
     yield made
     made.gate.set()
 
@@ -125,8 +126,8 @@ def test_a_batch_of_any_size_is_answered_row_by_row(client: TeacherClient) -> No
 
 def test_describe_says_what_is_served(client: TeacherClient) -> None:
     about = client.describe()
-    assert (about.game, about.name, about.num_actions) == ("sums", "pixel sums", 2)
-    assert (about.observation_shape, about.observation_dtype) == ((2, 3), "uint8")
+    assert (about.game, about.name, about.spec.num_actions) == ("sums", "pixel sums", 2)
+    assert (about.spec.observation_shape, about.spec.observation_dtype) == ((2, 3), "uint8")
     assert (about.teacher_version, about.max_batch_rows) == ("v1", MAX_BATCH_ROWS)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_client import fake
-from services.teacher.policy import PolicyInfo
+from rrl_client import PolicySpec, fake
+from services.teacher.policies.interface import PolicyInfo
 from tests.support.patience import PATIENCE_SECONDS
 
 POISON = 255
@@ -24,7 +24,7 @@ class PixelSums:
     """
 
     backend = "test"
-    callers = 1
+    max_concurrency = 1
 
     def __init__(
         self,
@@ -35,26 +35,15 @@ class PixelSums:
         addend: float = 0.0,
         game: str = "sums",
         dtype: str = "uint8",
-        any_batch_size: bool = True,
+        dynamic_batch_size: bool = True,
         fails_on: int | None = POISON,
     ) -> None:
-        self.any_batch_size = any_batch_size
+        self.dynamic_batch_size = dynamic_batch_size
         self.addend = addend
-        self.info = PolicyInfo(
-            game=game,
-            name="pixel sums",
-            version=version,
-            num_actions=num_actions,
-            observation_shape=shape,
-            observation_dtype=dtype,
-        )
+        spec = PolicySpec(num_actions=num_actions, observation_shape=shape, observation_dtype=dtype)
+        self.info = PolicyInfo(game=game, name="pixel sums", version=version, spec=spec)
         self._fails_on = fails_on
-        self._sums = fake.PixelSums(
-            num_actions=num_actions,
-            observation_shape=shape,
-            observation_dtype=dtype,
-            addend=addend,
-        )
+        self._sums = fake.PixelSums(spec=spec, addend=addend)
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()

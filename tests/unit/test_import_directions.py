@@ -1,13 +1,15 @@
 """Who may import whom: every import statement of the repository is parsed and held to the rules.
 
-`rrl_agents` and `rrl_client` import nothing of ours outside themselves; inside `rrl_agents`, parts
-come before methods. A service imports both, `services.shared`, and of a service below it only its
-client face. Each heavy dependency has one owner.
+`rrl_client` imports nothing of ours outside itself, `rrl_agents` only what a policy takes and gives
+(`rrl_client.spec`, standard library and numpy); inside `rrl_agents`, parts come before methods. A
+service imports both, `services.shared`, and of a service below it only its client face. Each heavy
+dependency has one owner.
 """
 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -126,10 +128,16 @@ def _room(path: str) -> str:
     return Path(path).parts[1].removesuffix(".py")
 
 
-def test_rrl_agents_imports_nothing_of_ours_outside_itself() -> None:
-    ours = ("services", "protos", "tests", "benchmarks", "examples")
-    broken = [str(found) for found in _imports("rrl_agents") if found.parts[0] in ours]
-    assert not broken
+def test_rrl_agents_imports_nothing_of_ours_but_what_a_policy_takes_and_gives() -> None:
+    ours = ("services", "rrl_client", "protos", "tests", "benchmarks", "examples")
+    used = [found for found in _imports("rrl_agents") if found.parts[0] in ours]
+    assert not [str(found) for found in used if found.module != "rrl_client.spec"]
+
+
+def test_what_a_policy_takes_and_gives_needs_the_standard_library_and_numpy() -> None:
+    path = "rrl_client/spec.py"
+    used = {found.parts[0] for found in _imports("rrl_client") if found.path == path}
+    assert used - {*sys.stdlib_module_names, "numpy"} == set()
 
 
 def test_inside_rrl_agents_parts_come_before_methods() -> None:
@@ -186,6 +194,37 @@ def test_services_use_only_the_client_faces_of_services_below_them() -> None:
 def test_the_learner_does_not_know_the_teacher_service() -> None:
     used = [str(found) for found in _imports("services/learner")]
     assert not [text for text in used if "imports services.teacher" in text]
+
+
+# What computes policies, and what the rest of the teacher sees of them: no more than numpy.
+COMPUTES_POLICIES = {"jax", "flax", "onnx", "onnxruntime"}
+POLICY_FACE = {"interface", "source"}
+POLICY_BUILDER = "services/teacher/server.py"
+
+
+def test_a_teacher_sees_of_its_policies_an_interface_of_numpy() -> None:
+    outside = [
+        found
+        for found in _imports("services/teacher")
+        if not found.path.startswith("services/teacher/policies/") and found.path != POLICY_BUILDER
+    ]
+    assert not [str(found) for found in outside if found.parts[0] in COMPUTES_POLICIES]
+    used = [found for found in outside if found.parts[:3] == ["services", "teacher", "policies"]]
+    assert not [str(found) for found in used if found.parts[3] not in POLICY_FACE]
+    face = [found for found in _imports("services/teacher/policies") if "interface" in found.path]
+    own = {
+        found.module for found in face if found.parts[0] in ("rrl_agents", "rrl_client", "services")
+    }
+    assert own == {"rrl_client.spec"}
+
+
+def test_one_file_knows_all_kinds_of_policies() -> None:
+    kinds = {f"services.teacher.policies.{kind}_policy" for kind in ("jax", "onnx", "python")}
+    users = {found.path for found in _imports("services") if found.module in kinds}
+    assert users == {
+        "services/teacher/policies/loading.py",
+        "services/teacher/policies/backend_choice.py",
+    }
 
 
 @pytest.mark.parametrize("dependency", sorted(OWNERS))

@@ -36,7 +36,7 @@ from services.teacher.batching.buckets import BucketPlan
 from services.teacher.batching.priorities import PRIORITY_ROOM, FairShares, PriorityQueues
 from services.teacher.batching.query import Query
 from services.teacher.metrics import ModelStats
-from services.teacher.policy import Policy
+from services.teacher.policies.interface import Policy
 
 _LOG = logging.getLogger(__name__)
 _LAST_BATCH_SECONDS = 10.0
@@ -103,8 +103,7 @@ class ModelQueue:
             return queries[0].observations
         thread = threading.get_ident()
         if thread not in self._staging:
-            shape = (self.plan.capacity, *self.policy.info.observation_shape)
-            self._staging[thread] = np.zeros(shape, self.policy.info.observation_dtype)
+            self._staging[thread] = self.policy.info.spec.zeros(self.plan.capacity)
         staging = self._staging[thread]
         np.concatenate([query.observations for query in queries], out=staging[:rows])
         return staging[:size]

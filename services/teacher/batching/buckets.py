@@ -25,13 +25,13 @@ class BucketPlan:
     """The cheapest way to run any number of rows."""
 
     def __init__(
-        self, seconds_by_bucket: Mapping[int, float], *, any_batch_size: bool = False
+        self, seconds_by_bucket: Mapping[int, float], *, dynamic_batch_size: bool = False
     ) -> None:
         """Plan from measurements.
 
         Args:
             seconds_by_bucket: Batch size in rows (>= 1) -> seconds of one call (> 0).
-            any_batch_size: Sizes between the measured ones may be run as they are, unpadded.
+            dynamic_batch_size: Sizes between the measured ones may be run as they are, unpadded.
 
         Raises:
             ValueError: No sizes, or a size or time out of range.
@@ -43,9 +43,9 @@ class BucketPlan:
         worth = _sizes_worth_having(seconds_by_bucket)
         self._sizes = sorted(seconds_by_bucket)
         self._largest = max(worth)
-        self._any_batch_size = any_batch_size
+        self._dynamic_batch_size = dynamic_batch_size
         self._next, cost = _cheapest_first_buckets(worth, self._largest)
-        if any_batch_size:
+        if dynamic_batch_size:
             sizes, seconds = zip(*sorted(worth.items()), strict=True)
             between = np.interp(range(self._largest + 1), (0, *sizes), (0.0, *seconds))
             cost = [float(value) for value in between]
@@ -67,7 +67,7 @@ class BucketPlan:
         Of more rows than the largest size holds, a full one of that size is run first.
         """
         rows = min(waiting_rows, self._largest)
-        return rows if self._any_batch_size else self._next[rows]
+        return rows if self._dynamic_batch_size else self._next[rows]
 
     def holding(self, rows: int) -> int:
         """The batch size to run for queries of `rows` (>= 1) rows in all, which stay together.
@@ -77,7 +77,9 @@ class BucketPlan:
         """
         if rows > self.capacity:
             raise ValueError(f"{rows} rows in one batch; the largest has {self.capacity}")
-        return rows if self._any_batch_size else self._sizes[bisect.bisect_left(self._sizes, rows)]
+        return (
+            rows if self._dynamic_batch_size else self._sizes[bisect.bisect_left(self._sizes, rows)]
+        )
 
     def seconds(self, rows: int) -> float:
         """Seconds to run `rows` (>= 0) rows in the planned way, as measured at warm-up."""

@@ -169,7 +169,7 @@ class RemoteEngine:
                     found[name, version] = about
         self._found, self._listed = found, listed
         if default.host_id and default.host_id == host_id():
-            self._pool.share_memory(default.row_bytes, self._rows)
+            self._pool.share_memory(default.spec.row_bytes, self._rows)
 
     async def _describe(self, model: str, version: str) -> TeacherDescription:
         request = teacher_pb2.DescribeRequest(model=model, version=version)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_client import TeacherClient
-from services.teacher.config import BatchingConfig, TeacherConfig, one_model
-from services.teacher.policy import PolicyInfo
+from rrl_client import PolicySpec, TeacherClient
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.policies.interface import PolicyInfo
+from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -21,16 +22,14 @@ class GatedPolicy:
     """Values (e, c, e + c) for a newest frame with pixels (e, c); waits while the gate is shut."""
 
     backend = "test"
-    any_batch_size = False
-    callers = 1
+    dynamic_batch_size = False
+    max_concurrency = 1
 
     info = PolicyInfo(
         game="counting",
         name="pixel reader",
         version="v1",
-        num_actions=3,
-        observation_shape=(1, 2, 2),
-        observation_dtype="uint8",
+        spec=PolicySpec(num_actions=3, observation_shape=(1, 2, 2)),
     )
 
     def __init__(self) -> None:
@@ -53,7 +52,7 @@ def teacher_policy() -> Iterator[GatedPolicy]:
 @pytest.fixture
 def teacher(teacher_policy: GatedPolicy) -> Iterator[TeacherClient]:
     config = TeacherConfig(
-        models=one_model("in memory"),
+        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 4)),

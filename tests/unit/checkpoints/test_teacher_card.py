@@ -156,7 +156,7 @@ def test_a_missing_field_is_named() -> None:
         ("observation_shape", [], "observation_shape is"),
         ("observation_shape", [84, 0], "observation_shape is"),
         ("observation_shape", [2**20, 2**20], "observation_shape is"),
-        ("observation_dtype", "object", "choose one of"),
+        ("observation_dtype", "object", "observation_dtype is 'object'; give uint8 or float32"),
         ("parameters_sha256", "abc", "64 hex digits"),
         ("network.name", "resnet", "resnet"),
         ("network.padding", "FULL", "padding"),

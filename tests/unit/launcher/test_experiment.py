@@ -73,7 +73,7 @@ def test_the_temperature_of_a_teacher_of_logits_stands_in_config_json(catch_teac
         return (
             content["settings"],
             content["teacher"],
-            experiment.teacher_config(port=0, metrics_port=0).models[0],
+            experiment.teacher_config(port=0, metrics_port=0).models[0].source,
         )
 
     def temperatures(settings: Any) -> tuple[float, float | None]:
@@ -120,10 +120,13 @@ class Floats(Still):
     assert experiment.config.method.distillation.teacher_temperature == 0.5
     # Nobody knows its score: the evaluator is to play it.
     assert experiment.teacher_return is None
-    with pytest.raises(UserError, match="still sees float32, catch shows uint8"):
+    with pytest.raises(
+        UserError,
+        match=r"still .* takes observations float32 \(10, 5, 1\), catch has uint8 \(10, 5, 1\)",
+    ):
         resolve(config("catching:Floats"))
     other = EnvironmentConfig(name="catch", stack_size=2)
-    with pytest.raises(UserError, match=r"still sees observations \(10, 5, 1\)"):
+    with pytest.raises(UserError, match=r"still .* takes observations uint8 \(10, 5, 1\)"):
         resolve(config("catching:Still", environment=other))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rrl_client import (
+    PolicySpec,
     TeacherAnswer,
     TeacherDescription,
     TeacherError,
@@ -137,9 +138,7 @@ def description(**changes: Any) -> TeacherDescription:
     fields: dict[str, Any] = {
         "game": "pong",
         "name": "pong",
-        "num_actions": 6,
-        "observation_shape": (84, 84, 4),
-        "observation_dtype": "uint8",
+        "spec": PolicySpec(num_actions=6, observation_shape=(84, 84, 4)),
         "teacher_version": "v1",
         "max_batch_rows": 512,
     }

@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rrl_client import TeacherAnswer, TeacherDescription, TeacherPolicy
+from rrl_client import PolicySpec, TeacherAnswer, TeacherDescription, TeacherPolicy
 
 
 class Corner:
@@ -21,11 +21,9 @@ class Corner:
         self._about = TeacherDescription(
             game="corner",
             name="by hand",
-            num_actions=3,
-            observation_shape=shape,
-            observation_dtype=dtype,
             teacher_version="v1",
             max_batch_rows=4,
+            spec=PolicySpec(num_actions=3, observation_shape=shape, observation_dtype=dtype),
         )
 
     def describe(self) -> TeacherDescription:
@@ -42,7 +40,9 @@ class Doubtful(Corner):
     """Corner's numbers, given out as logits of temperature 1/2."""
 
     def describe(self) -> TeacherDescription:
-        return dataclasses.replace(super().describe(), output="logits", temperature=0.5)
+        about = super().describe()
+        spec = dataclasses.replace(about.spec, output="logits", temperature=0.5)
+        return dataclasses.replace(about, spec=spec)
 
 
 class Environment:
@@ -173,10 +173,13 @@ def test_a_vector_environment_is_judged_by_one_of_its_environments() -> None:
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
-        (Environment(spaces.Discrete(4), frames(3, 3, 2)), "values 3 actions.*has 4"),
+        (Environment(spaces.Discrete(4), frames(3, 3, 2)), "has 3 actions, the environment has 4"),
         (Environment(frames(2), frames(3, 3, 2)), "chooses among"),
-        (Environment(spaces.Discrete(3), frames(84, 84, 4)), r"\(84, 84, 4\).*\(3, 3, 2\)"),
-        (Environment(spaces.Discrete(3), frames(3, 3, 2, dtype=np.float32)), "float32.*uint8"),
+        (Environment(spaces.Discrete(3), frames(84, 84, 4)), r"\(3, 3, 2\), .*\(84, 84, 4\)"),
+        (
+            Environment(spaces.Discrete(3), frames(3, 3, 2, dtype=np.float32)),
+            "uint8 .* has float32",
+        ),
     ],
 )
 def test_an_environment_that_does_not_fit_is_refused_with_the_difference(

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
 from rrl_agents.types import Progress, Stage
-from rrl_client import Priority
+from rrl_client import PolicySpec, Priority, TeacherDescription
 from rrl_client.addresses import Address
 from services.actor.annotator import Annotator
 from services.actor.metrics import ActorMetrics
@@ -30,7 +30,7 @@ from services.launcher.progress_estimates import PhaseProgress
 from services.learner.metrics import LearnerMetrics
 from services.shared.metrics import make_registry
 from services.teacher.batching.query import Query
-from services.teacher.metrics import TeacherMetrics, VersionLine
+from services.teacher.metrics import TeacherMetrics
 
 ADDRESS = Address("127.0.0.1", 9)
 
@@ -144,8 +144,17 @@ def settled(metrics: TeacherMetrics, seconds: float, count: int) -> None:
 def test_a_teachers_latency_is_of_the_queries_in_between() -> None:
     registry = CollectorRegistry()
     metrics = TeacherMetrics(registry)
-    line = VersionLine(model="teacher", version=1, parameters="x", backend="jax", game="pong")
-    metrics.versions = lambda: [line]
+    spec = PolicySpec(num_actions=6, observation_shape=(84, 84, 4))
+    about = TeacherDescription(
+        game="pong",
+        name="pong",
+        spec=spec,
+        teacher_version="x",
+        max_batch_rows=1,
+        model="teacher",
+        backend="jax",
+    )
+    metrics.versions = lambda: [about]
     settled(metrics, 5.0, 100)
     before = look(0.0, teacher=page(registry))
     settled(metrics, 0.0015, 10)

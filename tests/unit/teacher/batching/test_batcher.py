@@ -48,7 +48,7 @@ def policy() -> Iterator[PixelSums]:
 
 
 def sums(version: str = "1") -> PixelSums:
-    return PixelSums(version, shape=SHAPE, any_batch_size=False)
+    return PixelSums(version, shape=SHAPE, dynamic_batch_size=False)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def batcher(policy: PixelSums) -> Iterator[Batcher]:
 # At most 8 rows at once, unpadded; in microseconds, so that no deadline of these tests is ever
 # predicted to be missed.
 # A query may have 40 rows, which nothing else is computed with.
-FAST = BucketPlan({1: 1e-6, 4: 2e-6, 8: 3e-6, 40: 15e-6}, any_batch_size=True)
+FAST = BucketPlan({1: 1e-6, 4: 2e-6, 8: 3e-6, 40: 15e-6}, dynamic_batch_size=True)
 PADDED = BucketPlan({1: 1e-6, 4: 1.5e-6})
 
 

@@ -31,12 +31,12 @@ def test_a_size_that_saves_nothing_over_smaller_ones_is_never_run() -> None:
 
 def test_small_sizes_are_kept_though_they_save_nothing() -> None:
     # A batch has costs beside the forward.
-    plan = BucketPlan({1: 1.0, 4: 4.0, 32: 32.0, 64: 64.0}, any_batch_size=True)
+    plan = BucketPlan({1: 1.0, 4: 4.0, 32: 32.0, 64: 64.0}, dynamic_batch_size=True)
     assert plan.largest == 32
 
 
 def test_where_any_size_may_run_nothing_is_padded() -> None:
-    plan = BucketPlan({1: 1.0, 4: 2.0, 8: 3.0}, any_batch_size=True)
+    plan = BucketPlan({1: 1.0, 4: 2.0, 8: 3.0}, dynamic_batch_size=True)
     assert [plan.next_bucket(rows) for rows in (1, 3, 6, 8, 100)] == [1, 3, 6, 8, 8]
     # Halfway between 4 and 8 rows.
     assert plan.seconds(6) == pytest.approx(2.5)
@@ -88,7 +88,7 @@ def test_sizes_and_times_out_of_range_are_refused(bad: dict[int, float]) -> None
 
 def test_queries_that_stay_together_run_in_the_smallest_size_that_holds_them() -> None:
     seconds = {1: 1.0, 8: 4.0, 64: 40.0}
-    padded, exact = BucketPlan(seconds), BucketPlan(seconds, any_batch_size=True)
+    padded, exact = BucketPlan(seconds), BucketPlan(seconds, dynamic_batch_size=True)
     # Eight batches of 8 cost less than one of 64: worth running only for a query that large.
     assert (padded.largest, padded.capacity) == (8, 64)
     assert [padded.holding(rows) for rows in (1, 2, 8, 9, 64)] == [1, 8, 8, 64, 64]

@@ -10,18 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 from services.shared.errors import UserError
-from services.teacher.backends import onnx_file  # noqa: E402
-from services.teacher.backends.onnx_file import read_onnx_file  # noqa: E402
-from services.teacher.backends.scores import WrongScores  # noqa: E402
-from services.teacher.cards import load_card
-from services.teacher.config import ModelConfig
-from services.teacher.policy import load_policy
+from services.teacher.policies import onnx_file
+from services.teacher.policies.loading import load_card, load_policy
+from services.teacher.policies.onnx_file import read_onnx_file
+from services.teacher.policies.output_checks import InvalidPolicyOutput
+from services.teacher.policies.source import TeacherSource
 
 FLOAT = TensorProto.FLOAT
-TOLD = ModelConfig(name="teacher", checkpoint="policy.onnx", output="q_values")
+SOURCE = TeacherSource(checkpoint="policy.onnx", output="q_values")
 
 
 def value(name: str, kind: int, shape: Sequence[int | str | None] | None) -> Any:
@@ -50,6 +49,10 @@ def identity(**changes: Any) -> Any:
     return model_of([helper.make_node("Identity", ["observations"], ["scores"])], **changes)
 
 
+def named(path: Path, **said: Any) -> TeacherSource:
+    return TeacherSource(checkpoint=str(path), **said)
+
+
 def written(path: Path, model: Any) -> Path:
     file = path / "policy.onnx"
     file.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
@@ -64,7 +67,7 @@ def test_the_file_says_what_it_is_by_its_metadata(tmp_path: Path) -> None:
         "rrl.name": "mine",
         "other": "is nobody's business here",
     }
-    card = load_card(str(written(tmp_path, identity(metadata=said))))
+    card = load_card(named(written(tmp_path, identity(metadata=said))))
     assert (card.output, card.temperature) == ("logits", 0.25)
     assert (card.game, card.name) == ("breakout", "mine")
     assert card.network is None
@@ -72,13 +75,13 @@ def test_the_file_says_what_it_is_by_its_metadata(tmp_path: Path) -> None:
 
 
 def test_the_user_goes_before_the_metadata(tmp_path: Path) -> None:
-    path = str(written(tmp_path, identity(metadata={"rrl.output": "logits", "rrl.game": "pong"})))
-    card = load_card(path, output="q_values", game="breakout")
+    path = written(tmp_path, identity(metadata={"rrl.output": "logits", "rrl.game": "pong"}))
+    card = load_card(named(path, output="q_values", game="breakout"))
     assert (card.output, card.temperature, card.game) == ("q_values", None, "breakout")
 
 
 def test_without_metadata_name_and_game_are_the_files_and_unknown(tmp_path: Path) -> None:
-    card = load_card(str(written(tmp_path, identity())), output="logits")
+    card = load_card(named(written(tmp_path, identity()), output="logits"))
     assert (card.name, card.game, card.temperature) == ("policy", "unknown", 1.0)
 
 
@@ -93,17 +96,17 @@ def test_an_outputs_own_name_says_what_the_scores_are(
         [helper.make_node("Identity", ["observations"], [name])],
         outputs=[value(name, FLOAT, ["batch", 2])],
     )
-    assert load_card(str(written(tmp_path, model))).output == output
+    assert load_card(named(written(tmp_path, model))).output == output
 
 
 def test_scores_that_nobody_names_are_asked_about(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give --output q_values .* or --output logits"):
-        load_card(str(written(tmp_path, identity())))
+        load_card(named(written(tmp_path, identity())))
 
 
 def test_a_shape_that_is_not_written_down_is_inferred(tmp_path: Path) -> None:
     model = identity(outputs=[value("scores", FLOAT, None)])
-    assert load_card(str(written(tmp_path, model)), output="q_values").num_actions == 2
+    assert load_card(named(written(tmp_path, model), output="q_values")).num_actions == 2
 
 
 def test_weights_listed_among_the_inputs_are_no_observations(tmp_path: Path) -> None:
@@ -112,9 +115,7 @@ def test_weights_listed_among_the_inputs_are_no_observations(tmp_path: Path) -> 
         inputs=[value("observations", FLOAT, ["batch", 2]), value("weights", FLOAT, [2, 2])],
         weights=[numpy_helper.from_array(2 * np.eye(2, dtype=np.float32), "weights")],
     )
-    policy = load_policy(
-        ModelConfig(name="t", checkpoint=str(written(tmp_path, model)), output="logits")
-    )
+    policy = load_policy(named(written(tmp_path, model), output="logits"))
     scores = policy.evaluate(np.asarray([[1, 3]], np.float32))
     assert scores.tolist() == [[2, 6]]
 
@@ -221,19 +222,17 @@ def test_a_file_that_cannot_be_served_is_refused_with_its_name_and_the_reason(
 ) -> None:
     model, reason = REFUSED[name]
     path = written(tmp_path, model)
-    told = ModelConfig(
-        name="t", checkpoint=str(path), output=None if name == "no number" else "q_values"
-    )
+    source = named(path, output=None if name == "no number" else "q_values")
     with pytest.raises(ValueError, match=reason) as refused:
-        read_onnx_file(path, told)
+        read_onnx_file(path, source)
     assert str(refused.value).startswith(str(path))
     with pytest.raises(UserError, match=reason):
-        load_policy(told)
+        load_policy(source)
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no ONNX file at .*nothing.onnx"):
-        load_card(str(tmp_path / "nothing.onnx"))
+        load_card(named(tmp_path / "nothing.onnx"))
 
 
 def test_a_file_beyond_the_limit_is_not_read(
@@ -241,15 +240,13 @@ def test_a_file_beyond_the_limit_is_not_read(
 ) -> None:
     monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 10)
     with pytest.raises(ValueError, match="more than the 10 that an ONNX file may have"):
-        read_onnx_file(written(tmp_path, identity()), TOLD)
+        read_onnx_file(written(tmp_path, identity()), SOURCE)
 
 
 def test_an_operator_that_does_not_exist_is_refused_by_onnx_runtime(tmp_path: Path) -> None:
     model = model_of([helper.make_node("NoSuchOperator", ["observations"], ["scores"])])
     with pytest.raises(UserError, match="ONNX Runtime cannot compute this model"):
-        load_policy(
-            ModelConfig(name="t", checkpoint=str(written(tmp_path, model)), output="logits")
-        )
+        load_policy(named(written(tmp_path, model), output="logits"))
 
 
 def test_a_model_that_mixes_rows_up_is_refused_when_it_is_tried_out(tmp_path: Path) -> None:
@@ -259,9 +256,9 @@ def test_a_model_that_mixes_rows_up_is_refused_when_it_is_tried_out(tmp_path: Pa
         [helper.make_node("Compress", ["observations", "first"], ["scores"], axis=0)],
         weights=[first],
     )
-    path = str(written(tmp_path, model))
+    path = written(tmp_path, model)
     with pytest.raises(UserError, match=r"float32 \[3, 2\]; got float32 \[1, 2\]"):
-        load_policy(ModelConfig(name="t", checkpoint=path, output="logits"))
+        load_policy(named(path, output="logits"))
 
 
 def test_scores_that_are_not_finite_are_an_error_and_not_an_answer(tmp_path: Path) -> None:
@@ -269,17 +266,17 @@ def test_scores_that_are_not_finite_are_an_error_and_not_an_answer(tmp_path: Pat
     one = numpy_helper.from_array(np.float32(1), "one")
     model.graph.node.insert(0, helper.make_node("Add", ["observations", "one"], ["shifted"]))
     model.graph.initializer.append(one)
-    path = str(written(tmp_path, model))
-    policy = load_policy(ModelConfig(name="t", checkpoint=path, output="logits"))
+    path = written(tmp_path, model)
+    policy = load_policy(named(path, output="logits"))
     # ln(0 + 1) = 0; the logarithms of -1 and of 0 are none.
     assert policy.evaluate(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
-    with pytest.raises(WrongScores, match="finite; 2 are not"):
+    with pytest.raises(InvalidPolicyOutput, match="finite; 2 are not"):
         policy.evaluate(np.asarray([[-2, 0], [0, -1]], np.float32))
 
 
 def test_a_numbered_checkpoint_of_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no numbered checkpoints"):
-        load_card(str(written(tmp_path, identity())), checkpoint_number=3, output="logits")
+        load_card(named(written(tmp_path, identity()), checkpoint_number=3, output="logits"))
 
 
 GOOD = identity(metadata={"rrl.output": "logits", "rrl.name": "mine"}).SerializeToString()
@@ -300,7 +297,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(
         damaged[start : start + removed] = put
     path = written(tmp_path, bytes(damaged))
     try:
-        card = read_onnx_file(path, TOLD).card
+        card = read_onnx_file(path, SOURCE).card
     except ValueError as error:
         assert str(path) in str(error)
     else:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
 from rrl_agents.types import Params
-from services.teacher.policy import PolicyInfo, info_of_card, network_of_card
-
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+from services.teacher.config import DTYPES
+from services.teacher.policies.cards import info_of_card
 
 _Forward = Callable[[Params, NDArray[Any]], jax.Array]
 
@@ -29,9 +28,9 @@ class JaxPolicy:
     `evaluate` may be called from several threads.
     """
 
-    any_batch_size = False
+    dynamic_batch_size = False
     # XLA spreads one call over all cores by itself.
-    callers = 1
+    max_concurrency = 1
 
     def __init__(self, teacher: Teacher, *, dtype: str = "float32") -> None:
         """Put the parameters on the device.
@@ -42,29 +41,21 @@ class JaxPolicy:
                 memory traffic at about three decimal digits. Answers are float32 either way.
 
         Raises:
-            ValueError: When the dtype is another, or the card has no network.
+            ValueError: When the dtype is another.
         """
-        if dtype not in _DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; choose one of {sorted(_DTYPES)}")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
         card = teacher.card
-        self._info = info_of_card(card)
+        self.backend = f"jax {jax.default_backend()}"
+        self.info = info_of_card(card)
         self._params: Params = jax.device_put(
-            jax.tree.map(lambda leaf: np.asarray(leaf).astype(_DTYPES[dtype]), teacher.params)
+            jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.dtype(dtype)), teacher.params)
         )
-        self._forward = _forward(network_of_card(card), card.num_actions, dtype)
-
-    @property
-    def info(self) -> PolicyInfo:
-        """What it takes and gives."""
-        return self._info
-
-    @property
-    def backend(self) -> str:
-        """What computes, e.g. "jax cpu"."""
-        return f"jax {jax.default_backend()}"
+        assert card.network is not None, "parameters are those of a network"
+        self._forward = _forward(card.network, card.num_actions, dtype)
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        """Action values float32 [B, A] of [B, *observation_shape]; compiles once per B."""
+        """Scores float32 [B, A] of [B, *observation_shape]; compiles once per B."""
         return np.asarray(self._forward(self._params, observations))
 
 
@@ -76,7 +67,7 @@ def _forward(network: NetworkConfig, num_actions: int, dtype: str) -> _Forward:
     def forward(params: Params, observations: jax.Array) -> jax.Array:
         # The networks compute in the wider type of parameters and inputs, and pixels become
         # float32: layers get their inputs in the parameters' type instead.
-        with nn.intercept_methods(functools.partial(_with_inputs_as, _DTYPES[dtype])):
+        with nn.intercept_methods(functools.partial(_with_inputs_as, jnp.dtype(dtype))):
             return action_values(module, params, observations).astype(jnp.float32)
 
     return jax.jit(forward)

@@ -32,7 +32,7 @@ def parse_model(encoded: bytes) -> onnx.ModelProto:
         encoded: The file.
 
     Returns:
-        The model, with what ONNX can tell of its tensors' shapes.
+        The model, with the shapes that ONNX infers.
 
     Raises:
         ValueError: It is none, or holds custom operators, weights in other files or tensors of
@@ -75,7 +75,7 @@ def _texts(model: onnx.ModelProto) -> Iterator[object]:
 
 
 def _check_self_contained(model: onnx.ModelProto) -> None:
-    """Refuse operators nobody here has, weights in other files, and tensors of absurd sizes."""
+    """Refuse unknown operators, weights in other files, and tensors of absurd sizes."""
     own = {function.domain for function in model.functions}
     for node in _nodes(model):
         if node.domain not in _KNOWN_DOMAINS | own:
@@ -128,10 +128,10 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with what ONNX can tell of its tensors' shapes, none of them absurd."""
+    """The model with the shapes that ONNX infers, none of them absurd."""
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
-    # Of operators newer than the library nothing is told; ONNX Runtime has its own judgement.
+    # Operators newer than the library have no shapes here; ONNX Runtime has its own judgement.
     except Exception:
         inferred = model
     graph = inferred.graph

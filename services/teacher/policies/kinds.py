@@ -1,4 +1,4 @@
-"""Which kind of teacher a user means: told by how it is named."""
+"""The kind of teacher a user means, read off its name."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ ONNX_SUFFIX = ".onnx"
 
 
 class Kind(enum.Enum):
-    """What brings a teacher's scores about."""
+    """What computes a teacher's scores."""
 
     NETWORK = "network"
     """One of our networks: bundled, exported, or imported from Dopamine."""
     ONNX = "onnx"
-    """An ONNX file, whoever wrote it."""
+    """An ONNX file of any origin."""
     PYTHON = "python"
     """A Python policy of the user's own, `module:factory`."""
 
 
 def kind_of(checkpoint: str) -> Kind:
-    """Tell the kind of a teacher.
+    """The kind of a teacher.
 
     Args:
         checkpoint: A path, or `module:factory` where there is no path of that name.

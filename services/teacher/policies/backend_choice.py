@@ -1,4 +1,4 @@
-"""Which library computes a policy: told, or whichever is faster on this machine."""
+"""Which library computes a policy: the one asked for, or whichever is faster on this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.shared.errors import UserError
 from services.shared.installation import ADVICE
-from services.teacher.backends.jax_policy import JaxPolicy
-from services.teacher.policy import Policy, warm_up
+from services.teacher.config import BACKENDS
+from services.teacher.policies.interface import Policy
+from services.teacher.policies.jax_policy import JaxPolicy
+from services.teacher.policies.timing import warm_up
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,7 +23,12 @@ _COMPARED_ROWS = (1, 8, 32)
 
 
 def choose_policy(
-    teacher: Teacher, *, backend: str, dtype: str, largest_batch: int, callers: int | None = None
+    teacher: Teacher,
+    *,
+    backend: str,
+    dtype: str,
+    largest_batch: int,
+    max_concurrency: int | None = None,
 ) -> Policy:
     """Put a teacher on the backend asked for.
 
@@ -31,22 +38,23 @@ def choose_policy(
             bfloat16, or where ONNX Runtime is not installed, and else what is faster here.
         dtype: What JAX computes in; ONNX Runtime computes in float32 only.
         largest_batch: Rows of the largest batch to expect.
-        callers: Calls side by side that ONNX Runtime is set up for, as in `policy.load_policy`.
+        max_concurrency: Calls side by side that ONNX Runtime is set up for, as in
+            `loading.load_policy`.
 
     Raises:
         UserError: ONNX Runtime was asked for and is not installed, or is to compute in bfloat16.
         ValueError: Backend or dtype is unknown.
     """
-    if backend not in ("auto", "jax", "onnx"):
-        raise ValueError(f"backend is {backend!r}; choose 'auto', 'jax' or 'onnx'")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
     if backend == "jax":
         return JaxPolicy(teacher, dtype=dtype)
     if backend == "onnx":
-        return _onnx_policy(teacher, dtype, callers)
+        return _onnx_policy(teacher, dtype, max_concurrency)
     if jax.default_backend() != "cpu" or dtype != "float32" or not has_onnx():
         return JaxPolicy(teacher, dtype=dtype)
     sizes = sorted({*(rows for rows in _COMPARED_ROWS if rows < largest_batch), largest_batch})
-    return fastest([JaxPolicy(teacher), _onnx_policy(teacher, dtype, callers)], sizes)
+    return fastest([JaxPolicy(teacher), _onnx_policy(teacher, dtype, max_concurrency)], sizes)
 
 
 def has_onnx() -> bool:
@@ -79,7 +87,10 @@ def fastest(policies: Sequence[Policy], sizes: Sequence[int]) -> Policy:
     # As the service calls them, side by side if need be; a row's share of that.
     timed = [(policy, warm_up(policy, sizes)) for policy in policies]
     seconds_per_row = np.array(
-        [[seconds[rows] / rows / policy.callers for policy, seconds in timed] for rows in sizes]
+        [
+            [seconds[rows] / rows / policy.max_concurrency for policy, seconds in timed]
+            for rows in sizes
+        ]
     )
     table = "; ".join(
         f"{policy.backend} {', '.join(f'{1e6 * value:.0f}' for value in column)}"
@@ -90,12 +101,12 @@ def fastest(policies: Sequence[Policy], sizes: Sequence[int]) -> Policy:
     return chosen
 
 
-def _onnx_policy(teacher: Teacher, dtype: str, callers: int | None) -> Policy:
+def _onnx_policy(teacher: Teacher, dtype: str, max_concurrency: int | None) -> Policy:
     if dtype != "float32":
         raise UserError(
             f"ONNX Runtime computes in float32, not {dtype}; choose the backend 'jax' for that"
         )
     check_has_onnx("the backend 'onnx'", "or choose the backend 'jax'")
-    from services.teacher.backends.onnx_policy import OnnxPolicy
+    from services.teacher.policies.onnx_policy import OnnxPolicy, exported
 
-    return OnnxPolicy(teacher, callers=callers)
+    return OnnxPolicy(exported(teacher), max_concurrency=max_concurrency)

@@ -1,25 +1,23 @@
-"""The two ends of a policy's graph: observations in, scores out."""
+"""The signature of a policy's graph: observations in, scores out."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Sequence
 
 import onnx
 from onnx import TensorProto
 
-from rrl_agents.checkpoints.teacher_card import MAX_OBSERVATION_ELEMENTS
-from services.teacher.backends.onnx_parsing import MAX_TEXT
+from services.teacher.policies.onnx_parsing import MAX_TEXT
 
-MAX_ACTIONS = 1 << 16
 MAX_FIXED_ROWS = 1 << 12
 
 _DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ends:
-    """What a graph takes and gives.
+class GraphSignature:
+    """What a graph takes and gives; its sizes are not held to any bounds yet.
 
     Attributes:
         input_name: Takes the observations, [B, *observation_shape].
@@ -38,55 +36,58 @@ class Ends:
     num_actions: int
 
 
-def ends_of(graph: onnx.GraphProto) -> Ends:
-    """Find the ends of a graph.
+def read_signature(graph: onnx.GraphProto) -> GraphSignature:
+    """Find the input and the output of a graph.
 
     Raises:
         ValueError: There are others than one of each, or they are not those of a policy.
     """
-    entrance, way_out = _only_ends(graph)
-    rows, shape = _observation_axes(entrance)
-    return Ends(
-        input_name=entrance.name,
-        output_name=way_out.name,
+    taken, given = _only("input", inputs_of(graph)), _only("output", graph.output)
+    rows, *shape = _observation_axes(taken)
+    return GraphSignature(
+        input_name=taken.name,
+        output_name=given.name,
         fixed_rows=rows,
-        observation_shape=shape,
-        observation_dtype=_DTYPES[entrance.type.tensor_type.elem_type],
-        num_actions=_actions(way_out, rows),
+        observation_shape=tuple(size for size in shape if size is not None),
+        observation_dtype=_DTYPES[taken.type.tensor_type.elem_type],
+        num_actions=_actions(given, rows),
     )
 
 
-def _only_ends(graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, onnx.ValueInfoProto]:
-    """Its only input and its only output."""
+def inputs_of(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """What a graph is given at each call: its inputs but its weights."""
     weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
-    for what, values in (("input", inputs), ("output", graph.output)):
-        if len(values) != 1:
-            names = ", ".join(value.name[:MAX_TEXT] for value in values[:8]) or "none"
-            raise ValueError(
-                f"it has {len(values)} {what}s ({names}); a teacher has one input, the "
-                "observations, and one output, the scores: export it with those only"
-            )
-    return inputs[0], graph.output[0]
+    return [value for value in graph.input if value.name not in weights]
 
 
-def _observation_axes(value: onnx.ValueInfoProto) -> tuple[int | None, tuple[int, ...]]:
+def type_name(kind: int) -> str:
+    """The name of an ONNX element type, e.g. "float"."""
+    names = {number: name for name, number in TensorProto.DataType.items()}
+    return str(names.get(kind, f"type {kind}")).lower()
+
+
+def _only(what: str, values: Sequence[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    if len(values) != 1:
+        names = ", ".join(value.name[:MAX_TEXT] for value in values[:8]) or "none"
+        raise ValueError(
+            f"it has {len(values)} {what}s ({names}); a teacher has one input, the observations, "
+            "and one output, the scores: export it with those only"
+        )
+    return values[0]
+
+
+def _observation_axes(value: onnx.ValueInfoProto) -> list[int | None]:
     """Rows of a fixed batch, None for any, and the shape of one observation."""
     kind, sizes = value.type.tensor_type.elem_type, _sizes(value)
     if kind not in _DTYPES:
         raise ValueError(
-            f"its input {value.name!r} takes {_type_name(kind)}; observations are uint8 or float32"
+            f"its input {value.name!r} takes {type_name(kind)}; observations are "
+            f"{' or '.join(_DTYPES.values())}"
         )
     if len(sizes) < 2 or None in sizes[1:]:
         raise ValueError(
             f"its input {value.name!r} has the shape {_shown(sizes)}; it must be [batch, ...] "
             "with a number for every axis but the batch"
-        )
-    shape = tuple(size for size in sizes[1:] if size is not None)
-    if math.prod(shape) > MAX_OBSERVATION_ELEMENTS:
-        raise ValueError(
-            f"its input {value.name!r} has the shape {_shown(sizes)}; an observation has at most "
-            f"{MAX_OBSERVATION_ELEMENTS} elements"
         )
     rows = sizes[0]
     if rows is not None and rows > MAX_FIXED_ROWS:
@@ -94,17 +95,17 @@ def _observation_axes(value: onnx.ValueInfoProto) -> tuple[int | None, tuple[int
             f"its batch is fixed to {rows} rows; export it with a batch of any size, or of at most "
             f"{MAX_FIXED_ROWS}"
         )
-    return rows, shape
+    return sizes
 
 
 def _actions(value: onnx.ValueInfoProto, rows: int | None) -> int:
     kind, sizes = value.type.tensor_type.elem_type, _sizes(value)
     if kind != TensorProto.FLOAT:
-        raise ValueError(f"its output {value.name!r} is {_type_name(kind)}; scores are float32")
-    if len(sizes) != 2 or sizes[1] is None or sizes[1] > MAX_ACTIONS:
+        raise ValueError(f"its output {value.name!r} is {type_name(kind)}; scores are float32")
+    if len(sizes) != 2 or sizes[1] is None:
         raise ValueError(
             f"its output {value.name!r} has the shape {_shown(sizes)}; scores are [batch, A], with "
-            f"the number of actions A written down, at most {MAX_ACTIONS}"
+            "the number of actions A written down"
         )
     if sizes[0] is not None and sizes[0] != rows:
         raise ValueError(
@@ -127,8 +128,3 @@ def _sizes(value: onnx.ValueInfoProto) -> list[int | None]:
 
 def _shown(sizes: list[int | None]) -> str:
     return f"[{', '.join('?' if size is None else str(size) for size in sizes[:8])}]"
-
-
-def _type_name(kind: int) -> str:
-    names = {number: name for name, number in TensorProto.DataType.items()}
-    return str(names.get(kind, kind)).lower()

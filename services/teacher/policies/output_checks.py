@@ -1,4 +1,4 @@
-"""What comes from somebody else's policy, held against what was promised."""
+"""What a policy from outside gives, checked against its spec."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class WrongScores(Exception):
-    """A policy broke its promise; the message says how."""
+class InvalidPolicyOutput(Exception):
+    """A policy gave something else than its spec says; the message says what."""
 
 
 def checked_scores(scores: Any, *, rows: int, num_actions: int, name: str) -> NDArray[np.float32]:
@@ -25,13 +25,15 @@ def checked_scores(scores: Any, *, rows: int, num_actions: int, name: str) -> ND
         The same, float32 [rows, A], finite.
 
     Raises:
-        WrongScores: It is something else.
+        InvalidPolicyOutput: It is something else.
     """
     wanted = f"{name}: scores must be a numpy array, float32 [{rows}, {num_actions}]"
     if not isinstance(scores, np.ndarray):
-        raise WrongScores(f"{wanted}; got {type(scores).__module__}.{type(scores).__name__}")
+        raise InvalidPolicyOutput(
+            f"{wanted}; got {type(scores).__module__}.{type(scores).__name__}"
+        )
     if scores.dtype != np.float32 or scores.shape != (rows, num_actions):
-        raise WrongScores(f"{wanted}; got {scores.dtype} {list(scores.shape)}")
+        raise InvalidPolicyOutput(f"{wanted}; got {scores.dtype} {list(scores.shape)}")
     if not np.isfinite(scores).all():
-        raise WrongScores(f"{wanted}, finite; {int((~np.isfinite(scores)).sum())} are not")
+        raise InvalidPolicyOutput(f"{wanted}, finite; {int((~np.isfinite(scores)).sum())} are not")
     return scores

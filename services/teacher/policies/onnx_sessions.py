@@ -16,7 +16,6 @@ How the sessions are set up was measured with a Nature DQN on 2 cores:
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from typing import Any, cast
@@ -25,57 +24,54 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from services.teacher.policies.onnx_signature import GraphSignature
+
 _ONLY_ERRORS = 3
-_MOST_CALLERS = 4
+_MOST_CONCURRENT = 4
 _ROWS_FOR_ONE_CORE = 16
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OnnxModel:
-    """A model of one input and one output.
-
-    Attributes:
-        encoded: The `ModelProto`.
-        input_name: Takes the observations, [B, ...].
-        output_name: Gives the scores, float32 [B, A].
-    """
-
-    encoded: bytes
-    input_name: str
-    output_name: str
 
 
 class OnnxSessions:
     """Sessions of one model; `run` may be called from several threads, which compute side by side.
 
     Attributes:
-        callers: Calls side by side that get the most done.
+        max_concurrency: Calls side by side that get the most done.
     """
 
     def __init__(
-        self, model: OnnxModel, *, threads: int | None = None, callers: int | None = None
+        self,
+        encoded: bytes,
+        signature: GraphSignature,
+        *,
+        threads: int | None = None,
+        max_concurrency: int | None = None,
     ) -> None:
         """Prepare the sessions.
 
         Args:
-            model: What to compute.
+            encoded: The `ModelProto`.
+            signature: Names of its input and its output.
             threads: Cores to use, at least 1; those this process may use when None.
-            callers: Calls side by side to expect, at least 1; None for what gets the most done.
+            max_concurrency: Calls side by side to expect, at least 1; None for what gets the most
+                done.
 
         Raises:
-            ValueError: When threads or callers are not positive, or ONNX Runtime cannot compute
+            ValueError: threads or max_concurrency are not positive, or ONNX Runtime cannot compute
                 the model.
         """
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}; give at least 1")
-        if callers is not None and callers < 1:
-            raise ValueError(f"callers is {callers}; give at least 1")
+        for name, number in (("threads", threads), ("max_concurrency", max_concurrency)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} is {number}; give at least 1")
         cores = usable_cores() if threads is None else threads
-        self.callers = min(cores, _MOST_CALLERS if callers is None else callers)
-        self._model = model
-        self._alone = _session(model.encoded, cores)
+        self.max_concurrency = min(
+            cores, _MOST_CONCURRENT if max_concurrency is None else max_concurrency
+        )
+        self._signature = signature
+        self._alone = _session(encoded, cores)
         self._side_by_side = (
-            self._alone if self.callers == 1 else _session(model.encoded, cores // self.callers)
+            self._alone
+            if self.max_concurrency == 1
+            else _session(encoded, cores // self.max_concurrency)
         )
         self._running = 0
         self._lock = threading.Lock()
@@ -88,7 +84,7 @@ class OnnxSessions:
             self._running += 1
         try:
             (scores,) = session.run(
-                (self._model.output_name,), {self._model.input_name: observations}
+                (self._signature.output_name,), {self._signature.input_name: observations}
             )
         finally:
             with self._lock:

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.teacher_policy_interface import ScoringPolicy
 from services.shared.errors import UserError
-from services.teacher.backends.entry_point import card_of_policy, make_policy
-from services.teacher.backends.python_policy import PythonPolicy
-from services.teacher.backends.scores import WrongScores
-from services.teacher.cards import load_card
-from services.teacher.config import ModelConfig
-from services.teacher.kinds import Kind, kind_of
-from services.teacher.policy import load_policy
+from services.teacher.policies.entry_point import card_of_policy, make_policy
+from services.teacher.policies.loading import load_card, load_policy
+from services.teacher.policies.output_checks import InvalidPolicyOutput
+from services.teacher.policies.python_policy import PythonPolicy
+from services.teacher.policies.source import TeacherSource
 
-TOLD = ModelConfig(name="teacher", checkpoint="package:make")
+SOURCE = TeacherSource(checkpoint="package:make")
 
 
 class Sums:
@@ -51,12 +49,12 @@ def changed(**attributes: Any) -> Any:
 
 
 def served(policy: ScoringPolicy) -> PythonPolicy:
-    return PythonPolicy(policy, card_of_policy(policy, "package:make", TOLD))
+    return PythonPolicy(policy, card_of_policy(policy, SOURCE))
 
 
 def test_an_object_with_the_attributes_is_a_policy() -> None:
     policy: ScoringPolicy = Sums()
-    card = card_of_policy(policy, "package:make", TOLD)
+    card = card_of_policy(policy, SOURCE)
     assert (card.name, card.game, card.num_actions) == ("sums", "counting", 2)
     assert (card.observation_shape, card.observation_dtype) == ((3,), "float32")
     assert (card.output, card.temperature) == ("logits", 0.5)
@@ -65,7 +63,7 @@ def test_an_object_with_the_attributes_is_a_policy() -> None:
 
 def test_the_hash_depends_on_entry_point_and_version_alone() -> None:
     hashes = {
-        card_of_policy(policy, entry_point, TOLD).parameters_sha256
+        card_of_policy(policy, TeacherSource(checkpoint=entry_point)).parameters_sha256
         for policy, entry_point in (
             (changed(), "package:make"),
             (changed(version="2"), "package:make"),
@@ -87,24 +85,27 @@ def test_a_missing_attribute_is_named(name: str) -> None:
     del rest[name]
     policy = type("Partial", (), rest)()
     with pytest.raises(ValueError, match=f"package:make: Partial has no attribute '{name}'"):
-        card_of_policy(policy, "package:make", TOLD)
+        card_of_policy(policy, SOURCE)
 
 
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
-        ({"name": 3}, "name is 3; it must be a text"),
+        ({"name": 3}, "name is 3; it must be a string"),
         ({"game": ""}, "game is ''"),
-        ({"num_actions": "two"}, "num_actions is 'two'; it must be a whole number"),
+        ({"num_actions": "two"}, "num_actions is 'two'; it must be an integer"),
         ({"num_actions": True}, "num_actions is True"),
         ({"num_actions": 0}, "num_actions is 0"),
-        ({"num_actions": 10**9}, "num_actions is 1000000000; it must be at most"),
+        ({"num_actions": 10**9}, "num_actions is 1000000000; it must be at least 1 and at most"),
         ({"observation_shape": 3}, "observation_shape is 3; it must be a tuple"),
-        ({"observation_shape": (3.0,)}, "observation_shape is 3.0"),
+        (
+            {"observation_shape": (3.0,)},
+            "observation_shape is \\(3.0,\\); it must be a tuple of at most",
+        ),
         ({"observation_shape": ()}, r"observation_shape is \(\)"),
         ({"observation_shape": (10**6, 10**6)}, "observation_shape is"),
         ({"observation_dtype": "float64"}, "observation_dtype is 'float64'"),
-        ({"observation_dtype": np.float32}, "observation_dtype is .*must be a text"),
+        ({"observation_dtype": np.float32}, "observation_dtype is .*must be a string"),
         ({"output": "probabilities"}, "output is 'probabilities'"),
         ({"temperature": "warm"}, "temperature is 'warm'; it must be a number"),
         ({"temperature": 0.0}, "temperature is 0.0"),
@@ -116,7 +117,7 @@ def test_a_missing_attribute_is_named(name: str) -> None:
 )
 def test_an_attribute_of_the_wrong_kind_is_named(attributes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=f"package:make: {reason}"):
-        card_of_policy(changed(**attributes), "package:make", TOLD)
+        card_of_policy(changed(**attributes), SOURCE)
 
 
 def test_an_attribute_that_raises_is_named() -> None:
@@ -126,14 +127,14 @@ def test_an_attribute_that_raises_is_named() -> None:
             raise RuntimeError("not loaded yet")
 
     with pytest.raises(ValueError, match=r"'num_actions' failed \(RuntimeError: not loaded yet\)"):
-        card_of_policy(Broken(), "package:make", TOLD)
+        card_of_policy(Broken(), SOURCE)
 
 
 def test_numbers_of_numpy_and_lists_are_taken() -> None:
     policy = changed(
         num_actions=np.int64(2), observation_shape=[np.int64(3)], temperature=np.float32(2)
     )
-    card = card_of_policy(policy, "package:make", TOLD)
+    card = card_of_policy(policy, SOURCE)
     assert (card.num_actions, card.observation_shape, card.temperature) == (2, (3,), 2.0)
     assert TeacherCard.from_json(card.to_json()) == card
 
@@ -162,13 +163,13 @@ def test_a_wrong_answer_is_an_error_and_never_an_answer(
     answer: Callable[[int], Any], reason: str
 ) -> None:
     policy = served(changed(evaluate=lambda observations: answer(len(observations))))
-    with pytest.raises(WrongScores, match=reason):
+    with pytest.raises(InvalidPolicyOutput, match=reason):
         policy.evaluate(OBSERVATIONS)
 
 
 def test_a_policy_that_wants_to_end_the_process_only_fails() -> None:
     policy = served(changed(evaluate=lambda observations: sys.exit(3)))
-    with pytest.raises(WrongScores, match=r"called sys.exit\(3\)"):
+    with pytest.raises(InvalidPolicyOutput, match=r"called sys.exit\(3\)"):
         policy.evaluate(OBSERVATIONS)
 
 
@@ -242,9 +243,9 @@ def test_an_entry_point_that_leads_nowhere_is_refused_with_the_reason(
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=f"{entry_point}: .*{reason}"):
-        load_card(entry_point)
+        load_card(TeacherSource(checkpoint=entry_point))
     with pytest.raises(UserError, match=reason):
-        load_policy(ModelConfig(name="teacher", checkpoint=entry_point))
+        load_policy(TeacherSource(checkpoint=entry_point))
 
 
 def test_a_package_in_the_current_directory_is_found_at_last(
@@ -259,29 +260,6 @@ def test_a_package_in_the_current_directory_is_found_at_last(
     assert type(make_policy("sched:scheduler")).__name__ == "scheduler"
 
 
-def test_the_kinds_are_told_by_how_they_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "policy.onnx").touch()
-    (tmp_path / "agent.onnx").mkdir()
-    (tmp_path / "package:make").mkdir()
-    (tmp_path / "Pong").mkdir()
-    kinds = {
-        "policy.onnx": Kind.ONNX,
-        str(tmp_path / "policy.onnx"): Kind.ONNX,
-        "agent.onnx": Kind.NETWORK,
-        "Pong": Kind.NETWORK,
-        "pong_dqn": Kind.NETWORK,
-        "package:make": Kind.NETWORK,
-        "other_package.inner:make": Kind.PYTHON,
-        "some/path:make": Kind.NETWORK,
-        "package:": Kind.NETWORK,
-        "3d:make": Kind.NETWORK,
-    }
-    assert {name: kind_of(name) for name in kinds} == kinds
-
-
 def test_a_numbered_checkpoint_of_a_python_policy_is_refused() -> None:
     with pytest.raises(UserError, match="no numbered checkpoints"):
-        load_card("own_policy:make_teacher", checkpoint_number=3)
+        load_card(TeacherSource(checkpoint="own_policy:make_teacher", checkpoint_number=3))

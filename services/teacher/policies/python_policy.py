@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.teacher_policy_interface import ScoringPolicy
-from services.teacher.backends.scores import WrongScores, checked_scores
-from services.teacher.policy import PolicyInfo, info_of_card
+from services.teacher.policies.cards import info_of_card
+from services.teacher.policies.output_checks import InvalidPolicyOutput, checked_scores
 
 
 class PythonPolicy:
-    """Somebody else's policy, called by one thread at a time and never taken at its word."""
+    """A policy of the user's, called by one thread at a time; every answer is checked."""
 
-    any_batch_size = True
+    dynamic_batch_size = True
     backend = "python"
-    callers = 1
+    max_concurrency = 1
 
     def __init__(self, policy: ScoringPolicy, card: TeacherCard) -> None:
         """Take a policy.
@@ -29,20 +29,15 @@ class PythonPolicy:
             card: What it says it is, checked.
         """
         self._policy = policy
-        self._info = info_of_card(card)
+        self.info = info_of_card(card)
         # Other models of the server may have brought more device threads.
         self._lock = threading.Lock()
-
-    @property
-    def info(self) -> PolicyInfo:
-        """What it takes and gives."""
-        return self._info
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Scores float32 [B, A] of [B, *observation_shape].
 
         Raises:
-            WrongScores: The policy gave something else, or wanted to end the process.
+            InvalidPolicyOutput: The policy gave something else, or wanted to end the process.
             Exception: Whatever it raised.
         """
         # It may keep or change what it gets; the original is used again.
@@ -51,11 +46,13 @@ class PythonPolicy:
             try:
                 scores = self._policy.evaluate(batch)
             except SystemExit as error:
-                raise WrongScores(f"{self._info.name} called sys.exit({error.code})") from error
+                raise InvalidPolicyOutput(
+                    f"{self.info.name} called sys.exit({error.code})"
+                ) from error
         # A copy, for the same reason.
         return checked_scores(
             scores,
             rows=len(observations),
-            num_actions=self._info.num_actions,
-            name=self._info.name,
+            num_actions=self.info.spec.num_actions,
+            name=self.info.name,
         ).copy()

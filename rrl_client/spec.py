@@ -1,0 +1,146 @@
+"""What a policy takes and gives: one record for servers, clients, cards and files.
+
+Standard library and numpy only. A is the actions, B the rows of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+ObservationDtype: TypeAlias = Literal["uint8", "float32"]
+OBSERVATION_DTYPES: tuple[str, ...] = get_args(ObservationDtype)
+"""Element types an observation may have, as numpy writes them."""
+
+Output: TypeAlias = Literal["q_values", "logits"]
+OUTPUTS: tuple[str, ...] = get_args(Output)
+"""What a policy's scores may be: expected returns, or the logits of its action probabilities."""
+
+MAX_ACTIONS = 1 << 16
+MAX_OBSERVATION_ELEMENTS = 1 << 24
+"""Bounds: specs come from files and from the network, and memory is allocated by them."""
+
+_MOST_QUOTED_CHARS = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """What a policy takes and gives.
+
+    Attributes:
+        num_actions: Number of actions A, 1 to `MAX_ACTIONS`.
+        observation_shape: Shape of one observation, e.g. (84, 84, 4), oldest frame first.
+        observation_dtype: Type of its elements, one of `OBSERVATION_DTYPES`.
+        output: What its scores are, one of `OUTPUTS`.
+        temperature: Divides logits before the softmax, above 0; None for Q-values, which each
+            method softens as it sees fit.
+        action_meanings: Names of the actions in the order of the scores; empty when unknown.
+    """
+
+    num_actions: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: str = "uint8"
+    output: str = "q_values"
+    temperature: float | None = None
+    action_meanings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no policy can be."""
+        if not 1 <= self.num_actions <= MAX_ACTIONS:
+            raise ValueError(
+                f"num_actions is {self.num_actions}; it must be at least 1 and at most "
+                f"{MAX_ACTIONS}"
+            )
+        shape = self.observation_shape
+        if not shape or min(shape) < 1 or math.prod(shape) > MAX_OBSERVATION_ELEMENTS:
+            raise ValueError(
+                f"observation_shape is {shape}; give sizes of at least 1 and at most "
+                f"{MAX_OBSERVATION_ELEMENTS} elements"
+            )
+        _check_known("observation_dtype", self.observation_dtype, OBSERVATION_DTYPES)
+        _check_known("output", self.output, OUTPUTS)
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}; it must be finite and above 0")
+        if self.temperature is not None and self.output == "q_values":
+            raise ValueError(
+                f"temperature is {self.temperature} for Q-values, which each method softens as it "
+                "sees fit; leave it out"
+            )
+        if self.action_meanings and len(self.action_meanings) != self.num_actions:
+            raise ValueError(
+                f"action_meanings names {len(self.action_meanings)} actions, num_actions is "
+                f"{self.num_actions}"
+            )
+
+    @functools.cached_property
+    def row_bytes(self) -> int:
+        """Bytes of one observation."""
+        return math.prod(self.observation_shape) * np.dtype(self.observation_dtype).itemsize
+
+    def zeros(self, rows: int) -> NDArray[Any]:
+        """A batch of zeros, [rows, *observation_shape]."""
+        return np.zeros((rows, *self.observation_shape), self.observation_dtype)
+
+    def misfit(
+        self,
+        *,
+        observation_shape: tuple[int, ...],
+        observation_dtype: str,
+        num_actions: int | None = None,
+        of: str,
+    ) -> str | None:
+        """How observations and actions of something else differ from the policy's.
+
+        Args:
+            observation_shape: Of one observation.
+            observation_dtype: Of its elements, as numpy writes it.
+            num_actions: Number of actions; None where there are none to compare.
+            of: What has them, for the message, e.g. "pong".
+
+        Returns:
+            What differs, to follow "the policy"; None where all is alike.
+        """
+        if (observation_shape, observation_dtype) != (
+            self.observation_shape,
+            self.observation_dtype,
+        ):
+            return (
+                f"takes observations {self.observation_dtype} {self.observation_shape}, {of} has "
+                f"{observation_dtype} {observation_shape}"
+            )
+        if num_actions not in (None, self.num_actions):
+            return f"has {self.num_actions} actions, {of} has {num_actions}"
+        return None
+
+    def mismatch(self, other: PolicySpec, *, of: str) -> str | None:
+        """How another policy differs in what callers rely on, which names of actions are not.
+
+        Args:
+            other: What the other one takes and gives.
+            of: What it is, for the message.
+
+        Returns:
+            What differs, to follow "the policy"; None where one can take the other's place.
+        """
+        if (self.output, self.temperature) != (other.output, other.temperature):
+            return (
+                f"gives {self.output} of temperature {self.temperature}, {of} gives {other.output} "
+                f"of temperature {other.temperature}"
+            )
+        return self.misfit(
+            observation_shape=other.observation_shape,
+            observation_dtype=other.observation_dtype,
+            num_actions=other.num_actions,
+            of=of,
+        )
+
+
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        # It may come from anywhere, and be long.
+        raise ValueError(f"{name} is {value[:_MOST_QUOTED_CHARS]!r}; give {' or '.join(known)}")

@@ -1,0 +1,179 @@
+"""A policy of the user's own package: `module:factory` becomes an object with a card.
+
+The module is looked for where Python looks, and at last in the current directory, as for
+`python -m`. Importing it runs the user's code: name only modules that you trust.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import operator
+import reprlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.teacher_policy_interface import ScoringPolicy
+from rrl_client.spec import PolicySpec
+from services.teacher.policies.cards import with_overrides
+from services.teacher.policies.source import TeacherSource
+
+_MOST_AXES = 16
+_SEE = "rrl_agents/teacher_policy_interface.py shows what a policy has"
+
+T = TypeVar("T")
+
+
+def make_policy(entry_point: str) -> ScoringPolicy:
+    """Import a module and call its factory.
+
+    Args:
+        entry_point: `module:factory`; the factory is called without arguments.
+
+    Returns:
+        What it made; nothing of it is checked yet.
+
+    Raises:
+        ValueError: There is no such module or factory, or one of them fails; says which.
+    """
+    module_name, _, factory_name = entry_point.partition(":")
+    module = _import(entry_point, module_name)
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        what = "has no" if factory is None else "has a value, not a function, of the name"
+        raise ValueError(
+            f"{entry_point}: the module {module_name} {what} {factory_name!r}; name a function "
+            "that makes the policy, without arguments"
+        )
+    return cast(ScoringPolicy, _user_code(f"{entry_point}: the factory", factory))
+
+
+def card_of_policy(policy: ScoringPolicy, overrides: TeacherSource) -> TeacherCard:
+    """What a policy says it is.
+
+    Args:
+        policy: What a factory made.
+        overrides: Its entry point, and what the user says of it, which goes first.
+
+    Raises:
+        ValueError: An attribute is missing, or of the wrong type or range; names it.
+    """
+    entry_point = overrides.checkpoint
+    said = {name: _attribute(policy, name, entry_point) for name in _ATTRIBUTES}
+    version = said["version"]
+    try:
+        spec = with_overrides(PolicySpec(**{name: said[name] for name in _SPEC}), overrides)
+    except ValueError as error:
+        raise ValueError(f"{entry_point}: {error}") from error
+    return TeacherCard(
+        **dataclasses.asdict(spec),
+        name=said["name"],
+        game=overrides.game or said["game"],
+        network=None,
+        observation_order="as the policy takes it",
+        made=f"a Python policy, {entry_point}, version {version}",
+        parameters_sha256=hashlib.sha256(f"{entry_point}\n{version}".encode()).hexdigest(),
+    )
+
+
+def _attribute(policy: object, name: str, entry_point: str) -> Any:
+    """An attribute of a policy, which may be anything, as what it must be."""
+    wanted, convert = _ATTRIBUTES[name]
+    missing = object()
+    value = _user_code(
+        f"{entry_point}: the attribute {name!r}",
+        lambda: cast(object, getattr(policy, name, missing)),
+    )
+    if value is missing:
+        raise ValueError(
+            f"{entry_point}: {type(policy).__name__} has no attribute {name!r} ({wanted}); {_SEE}"
+        )
+    try:
+        return convert(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{entry_point}: {name} is {reprlib.repr(value)}; it must be {wanted}"
+        ) from error
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
+def _integers(value: object) -> tuple[int, ...]:
+    if not isinstance(value, tuple | list) or len(value) > _MOST_AXES:
+        raise TypeError
+    return tuple(map(_integer, value))
+
+
+def _optional_float(value: Any) -> float | None:
+    if isinstance(value, bool | str | bytes):
+        raise TypeError
+    return None if value is None else float(value)
+
+
+def _method(value: object) -> object:
+    if not callable(value):
+        raise TypeError
+    return value
+
+
+_A_STRING = ("a string that is not empty", _string)
+_SPEC: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "num_actions": ("an integer", _integer),
+    "observation_shape": (f"a tuple of at most {_MOST_AXES} integers", _integers),
+    "observation_dtype": _A_STRING,
+    "output": _A_STRING,
+    "temperature": ("a number, or None", _optional_float),
+}
+_ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "version": _A_STRING,
+    "name": _A_STRING,
+    "game": _A_STRING,
+    **_SPEC,
+    "evaluate": ("a method, observations [B, ...] to scores float32 [B, A]", _method),
+}
+"""What a policy has: what each attribute must be, and what makes it so or raises."""
+
+
+def _import(entry_point: str, module_name: str) -> object:
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ValueError(
+                f"{entry_point}: the module {module_name} needs {error.name}, which is not "
+                "installed here"
+            ) from error
+        raise ValueError(
+            f"{entry_point}: there is no module {error.name!r}; install your package into this "
+            f"environment ({sys.prefix}), or start in the directory that holds it (now {here}). "
+            "There is no path of this name either"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"{entry_point}: importing {module_name} failed ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _user_code(what: str, call: Callable[[], T]) -> T:
+    """Call what others wrote, which may raise anything."""
+    try:
+        return call()
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{what} failed ({type(error).__name__}: {error})") from error

@@ -1,0 +1,91 @@
+"""A policy computed by ONNX Runtime on the CPU: an ONNX file, or one of our networks as one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.checkpoints.onnx_export import export_onnx
+from rrl_agents.checkpoints.teacher_card import Teacher
+from services.teacher.policies.cards import info_of_card
+from services.teacher.policies.onnx_file import OnnxFile
+from services.teacher.policies.onnx_parsing import parse_model
+from services.teacher.policies.onnx_sessions import OnnxSessions
+from services.teacher.policies.onnx_signature import read_signature
+from services.teacher.policies.output_checks import checked_scores
+
+
+class OnnxPolicy:
+    """An ONNX file in ONNX Runtime sessions; a batch of a fixed size is filled up with zeros.
+
+    `evaluate` may be called from several threads; they compute side by side.
+    """
+
+    # A fixed size is filled up here.
+    dynamic_batch_size = True
+    backend = "onnxruntime cpu"
+
+    def __init__(
+        self, file: OnnxFile, *, threads: int | None = None, max_concurrency: int | None = None
+    ) -> None:
+        """Prepare the sessions.
+
+        Args:
+            file: A file that was checked, or `exported`.
+            threads: Cores to use, at least 1; those this process may use when None.
+            max_concurrency: Calls side by side to expect, at least 1; None for what gets the most
+                done.
+
+        Raises:
+            ValueError: threads or max_concurrency are not positive, or ONNX Runtime cannot compute
+                the file.
+        """
+        self.info = info_of_card(file.card)
+        self._fixed_rows = file.signature.fixed_rows
+        self._sessions = OnnxSessions(
+            file.encoded, file.signature, threads=threads, max_concurrency=max_concurrency
+        )
+        self.max_concurrency = self._sessions.max_concurrency
+
+    def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """Scores float32 [B, A] of [B, *observation_shape].
+
+        Raises:
+            InvalidPolicyOutput: The model gave something else.
+        """
+        rows = self._fixed_rows
+        if rows is None:
+            return self._scores(observations)
+        padding = self.info.spec.zeros(-len(observations) % rows)
+        filled_up = np.concatenate([observations, padding])
+        batches = np.split(filled_up, len(filled_up) // rows)
+        return np.concatenate([self._scores(batch) for batch in batches])[: len(observations)]
+
+    def _scores(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        return checked_scores(
+            self._sessions.run(observations),
+            rows=len(observations),
+            num_actions=self.info.spec.num_actions,
+            name=self.info.name,
+        )
+
+
+def exported(teacher: Teacher) -> OnnxFile:
+    """A teacher's network as an ONNX file.
+
+    Raises:
+        ValueError: ONNX cannot hold this network, or the parameters do not fit it.
+    """
+    card = teacher.card
+    assert card.network is not None, "parameters are those of a network"
+    encoded = export_onnx(
+        card.network,
+        teacher.params,
+        num_actions=card.num_actions,
+        observation_shape=card.observation_shape,
+        observation_dtype=card.observation_dtype,
+    )
+    signature = read_signature(parse_model(encoded).graph)
+    return OnnxFile(encoded=encoded, signature=signature, card=card)

@@ -1,0 +1,105 @@
+"""A policy run for the first time, and timed: every batch size, as it is going to be called."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.shared.errors import UserError
+from services.teacher.policies.interface import Policy
+
+_TIMED_ROUNDS = 4
+_FEWEST_TIMED_CALLS = 2
+_TIMED_ROWS = 16
+# Other people's policies may take seconds: then a few calls must do.
+_TIMED_SECONDS_PER_SIZE = 1.0
+_TIMED_SECONDS = 10.0
+
+
+def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
+    """Compile every batch size and time it, as it is going to be called: side by side.
+
+    Args:
+        policy: What answers.
+        buckets: Batch sizes in rows, each at least 1.
+
+    Returns:
+        Batch size in rows -> seconds of one call among `policy.max_concurrency`: the least of a few
+        rounds, as whatever else the machine does only adds to it.
+
+    Raises:
+        UserError: The policy fails on a batch; names its size.
+    """
+    batches = {}
+    for rows in buckets:
+        batches[rows] = policy.info.spec.zeros(rows)
+        _timed_call(policy, batches[rows])
+    with concurrent.futures.ThreadPoolExecutor(policy.max_concurrency) as threads:
+        # Sizes take turns, so that a busy moment does not meet all rounds of one.
+        rounds: list[dict[int, float]] = []
+        end = time.perf_counter() + _TIMED_SECONDS
+        while len(rounds) < _TIMED_ROUNDS and (not rounds or time.perf_counter() < end):
+            rounds.append(
+                {rows: _timed_round(policy, batch, threads) for rows, batch in batches.items()}
+            )
+    return {rows: min(timed[rows] for timed in rounds) for rows in batches}
+
+
+def _timed_round(
+    policy: Policy, batch: NDArray[Any], threads: concurrent.futures.Executor
+) -> float:
+    """Median seconds of a call while all callers call at once, a few times each."""
+    # Small batches are short and decide the latency: they can be, and are worth being, timed often.
+    calls = max(_FEWEST_TIMED_CALLS, _TIMED_ROWS // len(batch))
+
+    def call(_: int) -> list[float]:
+        seconds: list[float] = []
+        while len(seconds) < calls and sum(seconds) < _TIMED_SECONDS_PER_SIZE:
+            seconds.append(_timed_call(policy, batch))
+        return seconds
+
+    times = threads.map(call, range(policy.max_concurrency))
+    return float(np.median([seconds for found in times for seconds in found]))
+
+
+def _timed_call(policy: Policy, batch: NDArray[Any]) -> float:
+    start = time.perf_counter()
+    try:
+        policy.evaluate(batch)
+    # A Python policy may raise anything.
+    except Exception as error:
+        reason = (str(error) or "no reason given").splitlines()[0]
+        raise UserError(
+            f"{policy.info.name} failed on a batch of {len(batch)} states "
+            f"({type(error).__name__}: {reason}); rrl teacher serve --max-batch-rows takes smaller "
+            "ones"
+        ) from error
+    return time.perf_counter() - start
+
+
+def evaluate_in_batches(
+    policy: Policy, observations: NDArray[Any], *, rows_per_call: int = 128
+) -> NDArray[np.float32]:
+    """Scores of any number of states; where sizes are compiled, of one size only.
+
+    Args:
+        policy: What answers.
+        observations: [N, *observation_shape], N >= 1.
+        rows_per_call: Rows of one batch.
+
+    Returns:
+        float32 [N, A].
+    """
+    scores = []
+    for start in range(0, len(observations), rows_per_call):
+        batch = observations[start : start + rows_per_call]
+        padding = 0 if policy.dynamic_batch_size else rows_per_call - len(batch)
+        if padding:
+            batch = np.concatenate([batch, policy.info.spec.zeros(padding)])
+        scores.append(policy.evaluate(batch))
+    return np.concatenate(scores)[: len(observations)]
