@@ -188,7 +188,9 @@ def encode_observations(
 
 def observation_bytes(observations: NDArray[Any]) -> bytes:
     """Observations as a message carries them: row-major, little-endian."""
-    return observations.astype(_little_endian(observations.dtype.name), copy=False).tobytes()
+    if observations.dtype.itemsize > 1:
+        observations = observations.astype(observations.dtype.newbyteorder("<"), copy=False)
+    return observations.tobytes()
 
 
 def decode_observations(

@@ -38,7 +38,7 @@ def as_observations(given: ArrayLike, about: TeacherDescription | None) -> NDArr
             raise TeacherRejected(one_observation(about.spec.observation_shape))
         if array is not given:
             array = in_dtype(array, about.spec.observation_dtype)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def read_array(given: ArrayLike) -> NDArray[Any]:

@@ -226,12 +226,11 @@ class StreamPool:
         # The reader sees how a stream ended; here it only ends.
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
             while not replica.is_draining:
-                frame = self._dispatcher.take_frame(replica, time.monotonic())
-                if frame is not None:
+                if not replica.has_something_to_send:
+                    work.clear()
+                    await work.wait()
+                elif (frame := self._dispatcher.take_frame(replica, time.monotonic())) is not None:
                     await call.write(frame)
-                    continue
-                work.clear()
-                await work.wait()
             await call.done_writing()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from rrl_client.channel import ANSWERING
+from rrl_client.channel import ANSWERING, FLOW_CONTROL
 from rrl_client.loop_thread import LoopThread
 from rrl_client.v1 import teacher_pb2
 from services.shared.call_limits import ServerLimits
@@ -166,6 +166,7 @@ class GrpcServer:
     def _options(self, share_port: bool) -> list[tuple[str, int]]:
         age = self._config.connection_age_seconds
         return [
+            *FLOW_CONTROL,
             *(() if age is None else _age_options(age)),
             # Linux would let two servers share the port and each get some of the callers.
             *((("grpc.so_reuseport", 1),) if share_port else ()),
