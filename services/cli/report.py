@@ -7,9 +7,9 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from rrl_agents.durable_files import write_whole
-from services.evaluator.report import REPORT_FOLDER, write_report
-from services.evaluator.report import export_baseline as baseline_of
-from services.evaluator.report_text import outcome_lines
+from services.run_report.report import REPORT_FOLDER, write_report
+from services.run_report.report import export_baseline as baseline_of
+from services.run_report.report_text import outcome_lines
 
 
 def report(

@@ -15,7 +15,6 @@ from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import EnvironmentSpec, Progress, Stage
 from services.actor.config import ActorConfig
 from services.evaluator.config import EvaluatorConfig
-from services.evaluator.score_protocol import ScoreProtocol
 from services.launcher.experiment_config import ExperimentConfig
 from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
 from services.learner.stages import StageTargets
@@ -24,6 +23,7 @@ from services.replay.config import PreloadConfig, ReplayConfig, samples_per_inse
 from services.replay.item_layout import ItemLayout
 from services.replay.recorded_data import RecordedData
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.run_report.score_protocol import ScoreProtocol
 from services.shared.errors import UserError
 from services.teacher.config import TeacherConfig, one_model
 

@@ -40,6 +40,7 @@ SERVICE_LEVELS = {
     "learner": 4,
     "actor": 5,
     "evaluator": 5,
+    "run_report": 5,
     "launcher": 6,
     "bench": 7,
     "cli": 8,
@@ -78,6 +79,7 @@ OWNERS = {
         "services/teacher/",
         "services/learner/",
         "services/replay/control_",
+        "services/replay/v1/",
         "services/shared/",
     ),
 }
