@@ -1,4 +1,4 @@
-"""`rrl report`: builds the report of a run anew, or keeps the run as a baseline."""
+"""`rrl report`: builds the report of a run, or keeps the run as a baseline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def report(
     export_baseline: Path | None = None,
     command: str = "not recorded",
 ) -> None:
-    """Build the report of a run anew from its records.
+    """Build the report of a run from its records, in place of an older one.
 
     Args:
         run: Folder of the run.

@@ -134,7 +134,7 @@ def test_data_of_another_game_is_refused(data: Path, address: str, tmp_path: Pat
 def test_data_with_more_actions_is_refused(data: Path, address: str, tmp_path: Path) -> None:
     with gzip.open(data / "checkpoints/$store$_action_ckpt.5.gz", "wb") as file:
         np.save(file, np.full(CAPACITY, 3, np.int32))
-    with pytest.raises(UserError, match="knows 3 actions, the data holds action 3"):
+    with pytest.raises(UserError, match="has 3 actions, the data holds action 3"):
         label(str(data), address=address, out=tmp_path / "labels")
 
 

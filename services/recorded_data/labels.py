@@ -5,7 +5,7 @@
     OUT/progress.json   how many rows, from the first on, are labelled and on disk; their digest
 
 Rows are appended in order. `progress.json` is replaced only after the scores it speaks of were
-synced, so whatever ends the process, the next one goes on from a row whose predecessors are whole.
+synced, so whatever ends the process, the next one resumes at a row whose predecessors are whole.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Labels:
 
         Raises:
             UserError: The folder holds something else, is damaged, cannot be written, has no room
-                on its disk, or another process is at it.
+                on its disk, or another process uses it.
         """
         self._directory = directory
         self._manifest = manifest
@@ -253,7 +253,7 @@ class Labels:
         return rows
 
     def _check_scores(self) -> hashlib._Hash:
-        """The digest of what is done, to go on with; a million rows of 18 actions are 72 MB.
+        """The digest of what is done, to continue; a million rows of 18 actions are 72 MB.
 
         Raises:
             UserError: Other scores are there than were written.
@@ -333,4 +333,4 @@ def _read_json(path: Path) -> JsonFields:
         raise UserError(f"{path}: cannot be read ({error}); {_DAMAGED}") from error
 
 
-_DAMAGED = "these labels are damaged: remove the folder and label anew"
+_DAMAGED = "these labels are damaged: remove the folder and label again"
