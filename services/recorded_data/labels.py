@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.durable_files import write_whole
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
@@ -198,8 +199,9 @@ class Labels:
             self._synced, self._synced_at = self._rows_done, time.monotonic()
 
     def _begin(self) -> None:
-        ours = {_SCORES, _PROGRESS, _LOCK, f".{_PROGRESS}.tmp", f".{_MANIFEST}.tmp"}
-        foreign = {entry.name for entry in self._directory.iterdir()} - ours
+        # A killed process leaves a temporary file of `write_whole`.
+        found = {entry.name for entry in self._directory.iterdir() if entry.suffix != ".tmp"}
+        foreign = found - {_SCORES, _PROGRESS, _LOCK}
         if foreign:
             raise UserError(
                 f"{self._directory} holds {min(foreign)} and no labels; choose a folder of its own"
@@ -217,13 +219,7 @@ class Labels:
         self._write_json(_PROGRESS, {"rows": rows, "scores_sha256": sha256})
 
     def _write_json(self, name: str, content: dict[str, object]) -> None:
-        """Replace a file whole or not at all."""
-        temporary = self._directory / f".{name}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(seal(content, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._directory / name)
+        write_whole(self._directory / name, seal(content, indent=1))
 
     def _check(self) -> None:
         """Compare what is there with the manifest.

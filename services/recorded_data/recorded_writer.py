@@ -24,7 +24,7 @@ from services.replay.writer import WriterOptions, WriterStopped
 _ROWS_BETWEEN_FLUSHES = 8
 """A flush is a call into Reverb: one per row would cost as much as the row."""
 
-IMPORT_OPTIONS = WriterOptions(max_pending_items=40)
+_OPTIONS = WriterOptions(max_pending_items=40)
 """No environment waits for an item here, so more may be under way than where actors play."""
 
 
@@ -36,7 +36,6 @@ class RecordedWriter:
         table: Table to write into.
         layout: Shapes of the items.
         should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
-        options: How to write.
 
     Raises:
         ReplayTimeout: no server in time.
@@ -49,15 +48,13 @@ class RecordedWriter:
         table: str,
         layout: ItemLayout,
         *,
-        should_stop: Callable[[], bool] = lambda: False,
-        options: WriterOptions = IMPORT_OPTIONS,
+        should_stop: Callable[[], bool],
     ) -> None:
         self._layout = layout
         self._table = table
-        self._options = options
         self._should_stop = should_stop
-        client = connect(address, table, layout, timeout_seconds=options.connect_timeout_seconds)
-        self._writer = ItemWriter(client, table, layout, options.chunk_length)
+        client = connect(address, table, layout, timeout_seconds=_OPTIONS.connect_timeout_seconds)
+        self._writer = ItemWriter(client, table, layout, _OPTIONS.chunk_length)
 
     @property
     def items(self) -> int:
@@ -81,7 +78,7 @@ class RecordedWriter:
             if terminal[index]:
                 self._writer.append_padding(self._layout.n_step)
             if index % _ROWS_BETWEEN_FLUSHES == 0:
-                self._wait(self._options.max_pending_items)
+                self._wait(_OPTIONS.max_pending_items)
 
     def flush(self) -> None:
         """Wait until the server has every item created so far.
@@ -108,7 +105,7 @@ class RecordedWriter:
         )
 
     def _wait(self, max_pending: int) -> None:
-        while not self._writer.flush(max_pending, self._options.poll_seconds):
+        while not self._writer.flush(max_pending, _OPTIONS.poll_seconds):
             if self._should_stop():
                 raise WriterStopped(
                     f"stopped while waiting to write to replay table {self._table!r}"

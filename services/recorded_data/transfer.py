@@ -46,7 +46,7 @@ class Transfer:
         labels: Labels,
         ask: Ask,
         stop: threading.Event,
-        on_written: Callable[[int], None] = lambda transitions: None,
+        on_written: Callable[[int], None],
     ) -> None:
         self._config = config
         self._on_written = on_written

@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -282,7 +283,10 @@ class Processes:
         )
 
     def start_replay(self) -> BaseProcess:
-        return self._start(serve, self.replay_config)
+        """Returns once it listens: gRPC, once refused, may pause for 20 s before its next try."""
+        process = self._start(serve, self.replay_config)
+        wait_until(lambda: listens(self.replay_config.port))
+        return process
 
     def start_importer(self) -> BaseProcess:
         settings = dataclasses.replace(self.settings, replay_address=self.address)
@@ -324,6 +328,12 @@ class Processes:
 
     def close(self) -> None:
         self.kill(*self._running)
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1.0):
+        return True
+    return False
 
 
 def serve(config: ReplayConfig) -> None:
@@ -428,7 +438,7 @@ def test_of_more_than_is_wanted_the_newest_transitions_are_taken(
     assert 500 < len(scores) < 700
 
 
-def test_the_students_table_is_filled_likewise_and_goes_on_after_a_stop(
+def test_the_students_table_is_filled_likewise_and_resumes_after_a_stop(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
 ) -> None:
     expected = transitions_by_dopamine(catch_data, 7, CATCH)
@@ -577,7 +587,7 @@ def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
 
 
 @pytest.mark.slow
-def test_a_teacher_that_is_away_is_waited_for(
+def test_an_unavailable_teacher_is_waited_for(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port, stop = free_port(), threading.Event()
@@ -661,7 +671,7 @@ def stopped(process: BaseProcess) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table", [TEACHER_TABLE, STUDENT_TABLE])
-def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew(
+def test_a_replay_server_that_falls_back_while_the_importer_runs_is_filled_again(
     processes: Processes, much_catch_data: Path, table: str
 ) -> None:
     expected = transitions_by_dopamine(much_catch_data, 7, CATCH)

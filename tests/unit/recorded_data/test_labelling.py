@@ -226,7 +226,7 @@ for chunk in these.labelled_chunks(rows, kept, teacher.ask):
 """
 
 
-def test_after_a_kill_the_pass_goes_on_from_what_is_on_disk(tmp_path: Path) -> None:
+def test_after_a_kill_the_pass_resumes_from_what_is_on_disk(tmp_path: Path) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, __file__, str(tmp_path)], cwd=ROOT, timeout=PATIENCE_SECONDS
     )
