@@ -26,7 +26,7 @@ lint: setup  ## Ruff
 types: setup  ## Mypy, strict; what the client and the teacher service import on CPython 3.10, too
 	@.venv/bin/mypy
 	@.venv/bin/mypy --python-version 3.10 --follow-imports silent -p rrl_agents -p rrl_client $(addprefix -p services.,\
-	  actor cli evaluator launcher learner library replay shared teacher)
+	  actor cli evaluator launcher learner library recorded_data replay run_report shared teacher)
 
 protos: setup  ## Make the stubs from the .proto files
 	@protos/generate.sh

@@ -38,7 +38,7 @@ from rrl_agents.training.train_state import initial_train_state
 from rrl_agents.training.update_step import make_update_step
 from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
 from services.actor.annotator import Annotator, Labels
-from services.actor.play import Play
+from services.actor.rollout import Rollout
 from services.launcher.presets import DEMO, PRESETS
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner, build_learner
@@ -212,10 +212,10 @@ def _fill(address: str, steps_per_env: int) -> EnvironmentSpec:
         contextlib.closing(environment),
         contextlib.closing(ReplayWriter(address, TEACHER_TABLE, _layout(spec), NUM_ENVS)) as writer,
     ):
-        play = Play(environment, writer, Annotator(), seed=0, max_pending=0)
+        rollout = Rollout(environment, writer, Annotator(), seed=0, max_pending=0)
         for _ in range(steps_per_env):
-            play.step(policy)
-        play.finish()
+            rollout.step(policy)
+        rollout.finish()
         writer.flush(timeout_seconds=30)
     return spec
 

@@ -1,38 +1,39 @@
-"""The teacher's action values for states on their way into replay, asked for behind acting.
+"""The teacher's scores of states on their way into replay, asked for behind acting.
 
-A query never holds an actor up and never loses a state: it is sent while the environments step on,
-has a deadline, and a state without an answer is stored without a label, which the distillation loss
-masks out.
+A query never delays an actor and never loses a state: the environments step while it is under way,
+it has a deadline, and a state without an answer is stored without a label, which the distillation
+loss masks out.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_client import TeacherAnswer, TeacherError, TeacherRejected
+from services.shared.logging import Occasionally
 
 Labels = NDArray[np.float32] | Future[TeacherAnswer] | None
-"""Action values of N states: float32 [N, A], an answer under way, or nobody was asked."""
+"""Scores of N states: float32 [N, A], an answer under way, or None without a query."""
 
 _LOG_PERIOD_SECONDS = 10.0
 
 
 def is_settled(labels: Labels) -> bool:
-    """Whether looking at the labels would not have to wait."""
+    """Whether the labels can be read without a wait."""
     return not isinstance(labels, Future) or labels.done()
 
 
 class Annotator:
-    """Takes the teacher's answers in, and notes the ones that did not come."""
+    """Reads the teacher's answers, and counts those that are missing."""
 
     def __init__(self) -> None:
         self._answered_queries = self._unanswered_queries = 0
-        self._logged_at = -_LOG_PERIOD_SECONDS
+        # A teacher that is unavailable fails every query: one line says as much as a thousand.
+        self._should_log = Occasionally(_LOG_PERIOD_SECONDS)
 
     @property
     def answered_queries(self) -> int:
@@ -44,7 +45,7 @@ class Annotator:
         """Queries that brought no answer."""
         return self._unanswered_queries
 
-    def values(self, labels: Labels) -> NDArray[np.float32] | None:
+    def scores(self, labels: Labels) -> NDArray[np.float32] | None:
         """The labels as float32 [N, A], waiting at most until their query's deadline.
 
         Returns:
@@ -70,15 +71,11 @@ class Annotator:
         self._answered_queries += 1
 
     def note_unanswered(self, error: TeacherError) -> None:
-        """Count a query that was not, and log it now and then."""
+        """Count a query that was not, and log it every few seconds."""
         self._unanswered_queries += 1
-        self._log(error)
-
-    def _log(self, error: TeacherError) -> None:
-        # A teacher that is away fails every query: one line says as much as a thousand.
-        if time.monotonic() - self._logged_at < _LOG_PERIOD_SECONDS:
-            return
-        self._logged_at = time.monotonic()
-        logging.getLogger(__name__).warning(
-            "%d queries without the teacher's answer so far: %s", self._unanswered_queries, error
-        )
+        if self._should_log():
+            logging.getLogger(__name__).warning(
+                "%d queries without the teacher's answer so far: %s",
+                self._unanswered_queries,
+                error,
+            )

@@ -26,13 +26,13 @@ class ActorConfig:
         teacher_address: Of the teacher service, as `TeacherClient` takes it; None for a method
             without one.
         peers: What to trust and show at learner and teacher; None for plaintext without a token.
-        weights_period_seconds: Time between two looks for new weights.
-        teacher_timeout_seconds: Deadline of a query; a state whose answer is later goes without.
+        weights_period_seconds: Time between two requests for new weights.
+        teacher_timeout_seconds: Deadline of a query; a state whose answer is later gets no label.
         max_pending_steps: Steps whose queries may be under way at once.
         collect_epsilon: Probability of a random action while the teacher plays into its table, so
             that its data holds more than one way to play.
         teacher_plays: Whether the teacher's table is filled by play; False where it is filled from
-            recorded data or stays empty, and the actor waits meanwhile.
+            recorded data or stays empty, while the actor waits.
     """
 
     environment: EnvironmentConfig

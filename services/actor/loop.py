@@ -1,29 +1,27 @@
-"""An actor: plays environments with the policy the phase of the run asks for, into replay.
+"""An actor: plays environments with the policy of the run's stage, into replay.
 
-    learner ── weights, progress ──▶ WeightPoller ─▶ policy ─▶ Play ─▶ replay (Reverb)
+    learner ── weights, progress ──▶ WeightPoller ─▶ policy ─▶ Rollout ─▶ replay (Reverb)
     teacher ◀── states ── Annotator ◀──────────────────┘ ▲
-       └──────── action values ──────────────────────────┘
+       └──────── scores ─────────────────────────────────┘
 
 COLLECT: the teacher chooses, into its own table; where recorded data fills that table, the actor
 waits. ONLINE: the student chooses, epsilon-greedily, into its table, and the teacher is asked about
 each state for as long as its opinion counts; a method with a guide has the teacher choose some of
-these steps. In between the actor waits. A teacher that is away
-stops COLLECT until it is back (there is no play without it) and costs ONLINE nothing but labels; a
-learner that is away costs nothing but news. A guide's step that the teacher does not answer is the
-student's.
+these steps. In between the actor waits.
+
+TeacherError: COLLECT retries until the teacher answers; ONLINE stores the states without labels,
+and the student takes the guide's steps. LearnerUnavailable: the actor acts with the weights it has.
+ReplayTimeout: the actor connects again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import threading
 import time
 
-import jax
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from rrl_agents.behaviour.epsilon_greedy import make_policy
@@ -39,15 +37,14 @@ from rrl_client import (
     TeacherRejected,
     TeacherUnavailable,
 )
-from rrl_client.actions import teacher_actions
-from services.actor.annotator import Annotator, Labels
+from services.actor.annotator import Annotator
+from services.actor.behaviours import StudentActs, TeacherActs
 from services.actor.config import ActorConfig
-from services.actor.insert_patience import InsertPatience
 from services.actor.metrics import ActorMetrics
-from services.actor.play import Play, Policy
-from services.actor.weight_poller import ActingView, WeightPoller
+from services.actor.rollout import Policy, Rollout
+from services.actor.weight_poller import ActorSnapshot, WeightPoller
 from services.learner.weight_client import Purpose, WeightClient
-from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.connection import ReplayTimeout, wait_for_tables
 from services.replay.item_layout import ItemLayout
 from services.replay.writer import (
     STUDENT_TABLE,
@@ -69,11 +66,11 @@ _LARGEST_ENVIRONMENT_SEED = 2**31 - 2**16
 
 
 class Actor:
-    """Plays until the run is finished or it is told to stop.
+    """Plays until the run is finished or `stop` is set.
 
     Args:
         config: Environments and peers.
-        metrics: What it counts; None for nobody to see.
+        metrics: What it counts; None shows it nowhere.
     """
 
     def __init__(self, config: ActorConfig, metrics: ActorMetrics | None = None) -> None:
@@ -103,24 +100,22 @@ class Actor:
             if config.teacher_address is not None
             else None
         )
-        self._taught_by: TeacherDescription | None = None
-        self._policy = make_policy(make_network(config.network, spec.num_actions))
+        self._described: TeacherDescription | None = None
+        self._student = make_policy(make_network(config.network, spec.num_actions))
         self._epsilon = self._recipe.exploration(noisy=config.network.noisy)
-        self._random = np.random.default_rng(config.seed)
         self._learner = WeightClient(config.learner_address, Purpose.ACT, security=config.peers)
         self._poller: WeightPoller | None = None
         self._annotator = Annotator()
         self._metrics.attach(self._annotator, frames_per_step=spec.frames_per_step)
-        self._turns: GuideTurns | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Play until the run is finished or `stop` is set.
 
         Raises:
-            UserError: the teacher plays another game, or is needed and nobody said where it is.
+            UserError: the teacher plays another game, or is needed and has no address.
         """
         try:
-            if not self._replay_is_there(stop):
+            if wait_for_tables(self._config.replay_address, stop, _STARTUP_SECONDS) is None:
                 return
             self._poller = WeightPoller(
                 self._learner, period_seconds=self._config.weights_period_seconds
@@ -147,66 +142,79 @@ class Actor:
         self._environment.close()
 
     def _stage(self) -> Stage | None:
-        view = self._poller.latest if self._poller is not None else None
-        return view.progress.stage if view is not None else None
+        latest = self._poller.latest if self._poller is not None else None
+        return latest.progress.stage if latest is not None else None
 
     def _play_or_retry(self, stage: Stage, stop: threading.Event) -> None:
         try:
             self._play(stage, stop)
         except ReplayTimeout as error:
-            # Only a replay that was to be written to anew gets here.
             logging.getLogger(__name__).warning("no replay to write to: %s; retrying", error)
-            # gRPC gives a new client the connection of an old one for as long as that exists, dead
-            # or not; in a cycle of references it may exist for long.
-            gc.collect()
             stop.wait(_WAIT_SECONDS)
 
     def _play(self, stage: Stage, stop: threading.Event) -> None:
-        """Play one phase to its end, into its table."""
+        """Play one stage to its end, into its table."""
 
         def should_stop() -> bool:
             return stop.is_set() or self._stage() is not stage
 
-        table = TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE
-        patience = InsertPatience(self._config.replay_address, table)
-        if stage is Stage.ONLINE:
-            self._check_teacher_is_named()
-        self._await_teacher(stage, stop)
-        seeds = self._seeds()
-        self._random = np.random.default_rng(seeds[0])
-        guide = self._recipe.guide
-        self._turns = GuideTurns(guide, self._config.num_envs) if guide is not None else None
+        self._check_teacher_has_an_address(stage)
+        self._wait_for_teacher(stage, stop)
+        if should_stop():
+            return
+        actions_seed, environments_seed = self._seeds()
+        policy = self._policy_of(stage, np.random.default_rng(actions_seed))
         writer = ReplayWriter(
             self._config.replay_address,
-            table,
+            TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE,
             self._layout,
             self._config.num_envs,
-            should_stop=lambda: should_stop() or patience.is_over(),
-            priority=lambda: self._view().progress.max_priority,
+            should_stop=should_stop,
+            priority=lambda: self._snapshot().progress.max_priority,
             on_wait=self._metrics.waited_to_insert,
             options=WriterOptions(connect_timeout_seconds=_CONNECT_SECONDS),
         )
         with contextlib.closing(writer):
-            play = Play(
+            rollout = Rollout(
                 self._environment,
                 writer,
                 self._annotator,
-                seed=seeds[1],
+                seed=environments_seed,
                 max_pending=self._config.max_pending_steps,
             )
-            policy = self._teacher_acts if stage is Stage.COLLECT else self._student_acts
-            # A phase that ends while a write waits for the rate limiter: there is no more to write.
-            # Nor is there on a connection that is dead: the caller begins anew.
+            # A stage that ends while a write waits for the rate limiter: there is no more to write.
             with contextlib.suppress(WriterStopped):
                 while not should_stop():
-                    self._step(play, policy, stop)
-                    patience.note_written()
-                play.finish()
+                    self._step(rollout, policy, stop)
+                rollout.finish()
                 writer.flush(_FLUSH_SECONDS)
 
-    def _step(self, play: Play, policy: Policy, stop: threading.Event) -> None:
+    def _policy_of(self, stage: Stage, random: np.random.Generator) -> Policy:
+        if stage is Stage.COLLECT:
+            assert self._teacher is not None and self._described is not None
+            return TeacherActs(
+                teacher=self._teacher,
+                described=self._described,
+                annotator=self._annotator,
+                epsilon=self._config.collect_epsilon,
+                random=random,
+            )
+        guide = self._recipe.guide
+        return StudentActs(
+            recipe=self._recipe,
+            policy=self._student,
+            epsilon=self._epsilon,
+            latest=self._snapshot,
+            teacher=self._teacher,
+            described=self._described,
+            turns=GuideTurns(guide, self._config.num_envs) if guide is not None else None,
+            annotator=self._annotator,
+            random=random,
+        )
+
+    def _step(self, rollout: Rollout, policy: Policy, stop: threading.Event) -> None:
         try:
-            play.step(policy)
+            rollout.step(policy)
         except TeacherRejected as error:
             raise UserError(f"the teacher refuses this game's states: {error}") from error
         except TeacherError as error:
@@ -215,88 +223,19 @@ class Actor:
             logging.getLogger(__name__).warning("no teacher to play: %s; retrying", error)
             stop.wait(1.0)
 
-    def _teacher_acts(
-        self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], Labels]:
-        """The teacher's actions, but for a few random ones; its answer is the label."""
-        del episode_start
-        if self._teacher is None:
-            raise UserError("the teacher's table needs a teacher: give --teacher-address")
-        values = self._teacher.evaluate(observations).action_values
-        self._annotator.note_answered()
-        actions = self._chosen_by_teacher(values)
-        explores = self._random.random(len(actions)) < self._config.collect_epsilon
-        random_actions = self._random.integers(0, self._layout.num_actions, len(actions))
-        return np.where(explores, random_actions, actions), values
+    def _snapshot(self) -> ActorSnapshot:
+        latest = self._poller.latest if self._poller is not None else None
+        assert latest is not None, "acting starts after the first weights"
+        return latest
 
-    def _student_acts(
-        self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], Labels]:
-        """The student's epsilon-greedy actions; the query about its states is sent first."""
-        view = self._view()
-        guided = self._guided(episode_start, view.progress.actor_steps)
-        labels: Labels = None
-        if self._teacher is not None and (
-            guided.any() or self._recipe.needs_teacher(view.progress)
-        ):
-            labels = self._teacher.evaluate_future(observations)
-        drawn, _ = self._policy(
-            view.params,
-            observations,
-            jax.random.key(self._random.integers(2**32)),
-            self._epsilon(view.progress.actor_steps),
-        )
-        actions = np.asarray(drawn, np.int64)
-        if guided.any():
-            labels = self._annotator.values(labels)
-            if labels is not None:
-                actions = np.where(guided, self._chosen_by_teacher(labels), actions)
-        return actions, labels
-
-    def _chosen_by_teacher(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
-        assert self._taught_by is not None, "a teacher that answers has described itself"
-        return teacher_actions(
-            values,
-            output=self._taught_by.spec.output,
-            temperature=self._taught_by.spec.temperature,
-            random=self._random,
-        )
-
-    def _guided(self, episode_start: NDArray[np.bool_], actor_steps: int) -> NDArray[np.bool_]:
-        """Bool [N], which steps the method's guide takes."""
-        if self._turns is None or self._taught_by is None:
-            return np.zeros(len(episode_start), bool)
-        return self._turns.next(episode_start, actor_steps, self._random)
-
-    def _view(self) -> ActingView:
-        view = self._poller.latest if self._poller is not None else None
-        assert view is not None, "acting starts after the first weights"
-        return view
-
-    def _replay_is_there(self, stop: threading.Event) -> bool:
-        """Wait for replay; False when stopped meanwhile.
-
-        Raises:
-            UserError: it does not come.
-        """
-        end = time.monotonic() + _STARTUP_SECONDS
-        while not stop.is_set():
-            try:
-                table_counts(self._config.replay_address, timeout_seconds=1.0)
-                return True
-            except ReplayTimeout as error:
-                if time.monotonic() > end:
-                    raise UserError(str(error)) from error
-        return False
-
-    def _await_teacher(self, stage: Stage, stop: threading.Event) -> None:
-        """Wait for the teacher while the phase asks it: one that nobody needs may be gone for good.
+    def _wait_for_teacher(self, stage: Stage, stop: threading.Event) -> None:
+        """Wait for the teacher while the stage asks it: one that is not needed may be scaled to 0.
 
         Raises:
             UserError: it does not come, is of another game, or no teacher at all.
         """
         end = time.monotonic() + _STARTUP_SECONDS
-        while self._taught_by is None and self._is_asked(stage) and not stop.is_set():
+        while self._described is None and self._is_asked(stage) and not stop.is_set():
             if self._teacher is None or self._stage() is not stage:
                 return
             try:
@@ -308,11 +247,11 @@ class Actor:
             except TeacherError as error:
                 raise UserError(str(error)) from error
             self._check_game(described)
-            self._taught_by = described
+            self._described = described
 
     def _is_asked(self, stage: Stage) -> bool:
         """Whether the method asks the teacher now."""
-        progress, recipe = self._view().progress, self._recipe
+        progress, recipe = self._snapshot().progress, self._recipe
         return (
             stage is Stage.COLLECT
             or recipe.needs_teacher(progress)
@@ -332,24 +271,25 @@ class Actor:
                 f"the teacher ({described.name}) {misfit}; choose a teacher of this game"
             )
 
-    def _check_teacher_is_named(self) -> None:
+    def _check_teacher_has_an_address(self, stage: Stage) -> None:
         """Refuse to play a method's part without the teacher that it asks now.
 
         Raises:
-            UserError: nobody said where the teacher is.
+            UserError: the teacher has no address.
         """
-        if self._teacher is None and self._is_asked(Stage.ONLINE):
-            raise UserError(
-                f"{self._recipe.name} asks its teacher while the student plays: give "
-                "--teacher-address"
-            )
+        if self._teacher is not None or not self._is_asked(stage):
+            return
+        player = "the teacher" if stage is Stage.COLLECT else "the student"
+        raise UserError(
+            f"{self._recipe.name} asks its teacher while {player} plays: give --teacher-address"
+        )
 
     def _seeds(self) -> tuple[int, int]:
         """Seeds of a stretch's actions and of its environments.
 
         The run's clock enters, so that a resumed actor does not play the same games again.
         """
-        progress = self._view().progress
+        progress = self._snapshot().progress
         clock = progress.teacher_steps + progress.actor_steps
         sequence = np.random.SeedSequence([self._config.seed, self._config.index, clock])
         actions, environments = sequence.generate_state(2)

@@ -1,6 +1,6 @@
 """What an actor shows to Prometheus.
 
-Its loop adds to plain numbers; the page is made of them when somebody asks.
+Its loop adds to plain numbers; each request for the page reads them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ActorMetrics(Collector):
         registry.register(self)
 
     def attach(self, annotator: Annotator, *, frames_per_step: int) -> None:
-        """Look at the queries of an actor.
+        """Show the queries of an actor.
 
         Args:
             annotator: Counts them.
@@ -43,11 +43,11 @@ class ActorMetrics(Collector):
         self._annotator, self._frames_per_step = annotator, frames_per_step
 
     def attach_poller(self, poller: WeightPoller | None) -> None:
-        """Look at an actor's weights; None once it does not ask for them any more."""
+        """Show an actor's weights; None once it has stopped asking for them."""
         self._poller = poller
 
     def stepped(self, steps: int) -> None:
-        """Count decisions."""
+        """Count agent steps."""
         self._steps += steps
 
     def finished_episode(self, episode_return: float) -> None:
@@ -61,13 +61,13 @@ class ActorMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The page's content."""
-        yield counter("rrl_actor_steps", "Decisions, in all environments.", self._steps)
+        yield counter("rrl_actor_steps", "Agent steps, in all environments.", self._steps)
         frames = self._steps * self._frames_per_step
         yield counter("rrl_actor_frames", "Emulator frames of these.", frames)
         yield counter("rrl_actor_episodes", "Episodes played to their end.", self._episodes)
         yield gauge(
             "rrl_actor_episode_return",
-            "Raw return of the last of them, whoever played.",
+            "Raw return of the last of them, the teacher's or the student's.",
             self._episode_return,
         )
         yield counter(
@@ -84,17 +84,19 @@ class ActorMetrics(Collector):
         yield from self._weights()
 
     def _weights(self) -> Iterator[Metric]:
-        view = self._poller.newest if self._poller is not None else None
-        version = view.version if view is not None else None
+        latest = self._poller.newest if self._poller is not None else None
+        version = latest.version if latest is not None else None
         yield gauge("rrl_actor_weights_version", "Weights that act.", version)
         # A version is published with the number of updates behind it, plus one.
-        lag = max(view.progress.learner_updates + 1 - view.version, 0) if view is not None else None
+        lag = None
+        if latest is not None:
+            lag = max(latest.progress.learner_updates + 1 - latest.version, 0)
         yield gauge(
             "rrl_actor_weights_lag_updates",
             "Updates that the learner had done beyond these weights when it last answered.",
             lag,
         )
-        age = time.monotonic() - view.confirmed_at if view is not None else None
+        age = time.monotonic() - latest.confirmed_at if latest is not None else None
         yield gauge(
             "rrl_actor_weights_age_seconds",
             "Seconds since the learner last said that these weights are its newest.",

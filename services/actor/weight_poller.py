@@ -15,11 +15,11 @@ _FIRST_PERIOD_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ActingView:
-    """What an actor goes by.
+class ActorSnapshot:
+    """What an actor acts by.
 
     Attributes:
-        progress: Where the run stands, at most one poll old.
+        progress: Of the run, at most one poll old.
         version: Version of the weights.
         params: Newest weights the actor has.
         confirmed_at: Monotonic time at which the learner last said that there are none newer.
@@ -32,36 +32,36 @@ class ActingView:
 
 
 class WeightPoller:
-    """Keeps an `ActingView` up to date until closed; a learner that is away is waited for.
+    """Keeps an `ActorSnapshot` up to date until closed; retries while the learner is unavailable.
 
     Args:
-        client: Learner to ask.
-        period_seconds: Time between two questions.
+        client: Of the learner.
+        period_seconds: Time between two requests.
     """
 
     def __init__(self, client: WeightClient, *, period_seconds: float) -> None:
         self._client = client
         self._period_seconds = period_seconds
-        self._latest: ActingView | None = None
+        self._latest: ActorSnapshot | None = None
         self._failure: Exception | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="weight-poller", daemon=True)
         self._thread.start()
 
     @property
-    def latest(self) -> ActingView | None:
-        """Newest view, None before the first answer.
+    def latest(self) -> ActorSnapshot | None:
+        """Newest snapshot, None before the first answer.
 
         Raises:
-            UserError: what answers is no learner of this kind; asking again is pointless.
+            UserError: what answers is no learner of this kind; retrying is pointless.
         """
         if self._failure is not None:
-            raise UserError(f"cannot go by the learner's answers: {self._failure}")
+            raise UserError(f"the learner's answers cannot be used: {self._failure}")
         return self._latest
 
     @property
-    def newest(self) -> ActingView | None:
-        """As `latest`, but never raises: for whoever only looks on."""
+    def newest(self) -> ActorSnapshot | None:
+        """As `latest`, but never raises: for metrics."""
         return self._latest
 
     def close(self) -> None:
@@ -70,21 +70,21 @@ class WeightPoller:
         self._thread.join()
 
     def _poll(self) -> None:
-        away = False
+        is_unavailable = False
         # The first weights are wanted soon, but a thousand actors may be waiting for them.
         period = min(_FIRST_PERIOD_SECONDS, self._period_seconds)
         while not self._closed.wait(period):
             period = min(2.0 * period, self._period_seconds)
             try:
                 self._refresh()
-                away = False
+                is_unavailable = False
             except LearnerUnavailable as error:
                 if isinstance(error, LearnerRefused) and self._latest is None:
                     self._failure = error
                     return
-                if not away:
-                    logging.getLogger(__name__).warning("%s; asking again", error)
-                away = True
+                if not is_unavailable:
+                    logging.getLogger(__name__).warning("%s; retrying", error)
+                is_unavailable = True
             except ValueError as error:
                 self._failure = error
                 return
@@ -94,7 +94,7 @@ class WeightPoller:
         update = self._client.fetch(latest.version if latest is not None else 0)
         now = time.monotonic()
         if update.params is not None:
-            self._latest = ActingView(
+            self._latest = ActorSnapshot(
                 progress=update.progress,
                 version=update.version,
                 params=update.params,

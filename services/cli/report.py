@@ -1,4 +1,4 @@
-"""`rrl report`: builds the report of a run anew, or keeps the run as a baseline."""
+"""`rrl report`: builds the report of a run, or keeps the run as a baseline."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from rrl_agents.durable_files import write_whole
-from services.evaluator.report import REPORT_FOLDER, write_report
-from services.evaluator.report import export_baseline as baseline_of
-from services.evaluator.report_text import outcome_lines
+from services.run_report.report import REPORT_FOLDER, write_report
+from services.run_report.report import export_baseline as baseline_of
+from services.run_report.report_text import outcome_lines
 
 
 def report(
@@ -19,7 +19,7 @@ def report(
     export_baseline: Path | None = None,
     command: str = "not recorded",
 ) -> None:
-    """Build the report of a run anew from its records.
+    """Build the report of a run from its records, in place of an older one.
 
     Args:
         run: Folder of the run.

@@ -213,8 +213,8 @@ def importer_main(arguments: list[str]) -> None:
     own = parse(Importer, arguments, "rrl importer")
     stop = install_shutdown_event()
     with observed("importer", own.observing, run=own.run) as registry:
-        from services.replay.importer_metrics import ImporterMetrics
-        from services.replay.preload import build_preloader
+        from services.recorded_data.importer import build_importer
+        from services.recorded_data.metrics import ImporterMetrics
 
         metrics = ImporterMetrics(registry)
         experiment = resolve(own.experiment)
@@ -225,7 +225,7 @@ def importer_main(arguments: list[str]) -> None:
             teacher_address=_replicas(own.teacher_address),
         )
         peers = own.peers.security(config.teacher_address)
-        build_preloader(dataclasses.replace(config, peers=peers), metrics).run(stop)
+        build_importer(dataclasses.replace(config, peers=peers), metrics).run(stop)
 
 
 def learner_main(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees of a long pass over rows: a bar in a terminal, a line now and then elsewhere."""
+"""Progress of a long pass over rows: a bar in a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from services.shared.logging import Occasionally
+
 LINE_SECONDS = 10.0
 
-Tell = Callable[[int], None]
-"""Says how many rows are done."""
+Show = Callable[[int], None]
+"""Shows how many rows are done."""
 
 
 @contextlib.contextmanager
-def row_progress(stream: TextIO, *, total: int, done: int = 0) -> Iterator[Tell]:
+def row_progress(stream: TextIO, *, total: int, done: int = 0) -> Iterator[Show]:
     """The progress that suits where its text goes.
 
     Args:
@@ -36,7 +38,7 @@ def row_progress(stream: TextIO, *, total: int, done: int = 0) -> Iterator[Tell]
     """
     console = Console(file=stream)
     if not console.is_terminal:
-        yield LineProgress(stream, total=total, done=done).tell
+        yield LineProgress(stream, total=total, done=done).show
         return
     columns = (
         TextColumn("rows"),
@@ -73,15 +75,14 @@ class LineProgress:
         self._total = total
         self._done_before = done
         self._clock = clock
-        self._began = self._told = clock()
+        self._began = clock()
+        self._is_due = Occasionally(LINE_SECONDS, at_once=False, clock=clock)
 
-    def tell(self, rows: int) -> None:
+    def show(self, rows: int) -> None:
         """So many rows are done."""
-        now = self._clock()
-        if rows < self._total and now - self._told < LINE_SECONDS:
+        if not self._is_due() and rows < self._total:
             return
-        self._told = now
-        rate = (rows - self._done_before) / max(now - self._began, 1e-3)
+        rate = (rows - self._done_before) / max(self._clock() - self._began, 1e-3)
         left = (
             "" if rows >= self._total or not rate else f", {(self._total - rows) / rate:.0f} s left"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import sys
@@ -10,19 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from tyro.conf import Positional
 
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
-from rrl_client import ClientSecurity, Priority, TeacherClient, TeacherDescription, TeacherError
+from rrl_client import ClientSecurity, TeacherError
 from services.cli.peers import Peers
 from services.cli.row_progress import row_progress
 from services.cli.source_flags import SourceFlags
 from services.library.catalogue import locate
-from services.replay.labelling import labelled_chunks
-from services.replay.labels import LabelManifest, Labels
+from services.recorded_data.labelling import label_manifest, labelled_chunks
+from services.recorded_data.labels import LabelManifest, Labels
+from services.recorded_data.retrying_teacher import RetryingTeacherClient
 from services.shared.addresses import parse_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
@@ -30,10 +28,8 @@ from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
 
-QUERY_THREADS = 4
-"""Queries on their way at once: as many of `labelling.BATCH_ROWS` as shared memory takes."""
-
 _TIMEOUT_SECONDS = 120.0
+"""Of one query, and how long one is sent again before the command ends."""
 
 
 def label(
@@ -52,7 +48,7 @@ def label(
     DATA is a replay buffer that Dopamine saved: $store$_observation_ckpt.N.gz, ...action, ...reward
     and ...terminal, add_count_ckpt.N.gz, invalid_range_ckpt.N.gz. It is streamed, so a million
     frames need no more memory than a thousand. Give either --teacher (computed here) or --address
-    (asked of a running service). However it was stopped, the same command resumes it.
+    (of a running service). After any stop, the same command resumes where it was.
 
     Labels are a folder: scores.npy, float32 [rows, actions] in the order of time, beside
     labels.json, which says of what. Rows without a whole frame stack stay zero.
@@ -132,24 +128,25 @@ def label_rows(
         TeacherError: The teacher does not answer.
         ValueError: The data is damaged.
     """
-    with TeacherClient(
-        address, timeout_seconds=_TIMEOUT_SECONDS, priority=Priority.LABELLING, security=security
+    with RetryingTeacherClient(
+        address,
+        timeout_seconds=_TIMEOUT_SECONDS,
+        security=security,
+        give_up_seconds=_TIMEOUT_SECONDS,
     ) as client:
-        about = client.describe()
-        _check_fit(rows, about)
-        manifest = _manifest(rows, about)
+        manifest = label_manifest(rows, client.describe())
         directory = directory_of(manifest)
-        with Labels(directory, manifest) as labels, _asking(client, about) as ask:
+        with Labels(directory, manifest) as labels:
             begun_at = labels.rows_done
-            with row_progress(sys.stderr, total=rows.rows, done=begun_at) as tell:
-                for labelled in labelled_chunks(rows, labels, ask, first_row=begun_at):
-                    tell(labelled.rows.first_row + len(labelled.rows))
-    return Labelled(directory=directory, teacher=about.name, rows=rows.rows - begun_at)
+            with row_progress(sys.stderr, total=rows.rows, done=begun_at) as show:
+                for labelled in labelled_chunks(rows, labels, client.ask, first_row=begun_at):
+                    show(labelled.rows.first_row + len(labelled.rows))
+    return Labelled(directory=directory, teacher=manifest.teacher, rows=rows.rows - begun_at)
 
 
 @contextlib.contextmanager
 def _asked(source: TeacherSource | None, address: str | None, backend: str) -> Iterator[str]:
-    """Address of the teacher's service: the one given, or one of its own until the block ends."""
+    """Address of the teacher's service: the one given, or one that runs as long as the block."""
     if address is not None:
         yield str(parse_address(address))
         return
@@ -166,64 +163,5 @@ def _asked(source: TeacherSource | None, address: str | None, backend: str) -> I
         server.stop(grace_seconds=0.0)
 
 
-@contextlib.contextmanager
-def _asking(client: TeacherClient, about: TeacherDescription) -> Iterator[_AskByClient]:
-    """Threads that ask, until the block ends; what was not sent by then never is."""
-    threads = concurrent.futures.ThreadPoolExecutor(QUERY_THREADS, "label")
-    try:
-        yield _AskByClient(client, about, threads)
-    finally:
-        threads.shutdown(cancel_futures=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class _AskByClient:
-    """`labelling.Ask` by a client, from one version of its teacher."""
-
-    client: TeacherClient
-    about: TeacherDescription
-    threads: concurrent.futures.Executor
-
-    def __call__(self, states: NDArray[np.uint8]) -> concurrent.futures.Future[NDArray[np.float32]]:
-        """Send states, uint8 [B, H, W, stack]."""
-        return self.threads.submit(self._scores, states)
-
-    def _scores(self, states: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answer = self.client.evaluate(states)
-        if answer.teacher_version != self.about.teacher_version:
-            raise UserError(
-                f"the teacher changed from version {self.about.teacher_version} to "
-                f"{answer.teacher_version}; serve the first one and run this again"
-            )
-        return answer.action_values
-
-
 def _name(manifest: LabelManifest) -> str:
     return f"labels-{manifest.teacher_version}-{manifest.data_fingerprint[:16]}"
-
-
-def _check_fit(rows: DopamineReplay, about: TeacherDescription) -> None:
-    misfit = about.spec.misfit(
-        observation_shape=(*rows.frame_shape, rows.stack_size),
-        observation_dtype="uint8",
-        of="the data",
-    )
-    if misfit is not None:
-        raise UserError(f"{about.name} {misfit}; choose a teacher of this game and preprocessing")
-    if rows.num_actions > about.spec.num_actions:
-        raise UserError(
-            f"{about.name} has {about.spec.num_actions} actions, the data holds action "
-            f"{rows.num_actions - 1}; choose a teacher of this game"
-        )
-
-
-def _manifest(rows: DopamineReplay, about: TeacherDescription) -> LabelManifest:
-    return LabelManifest(
-        data_fingerprint=rows.fingerprint,
-        rows=rows.rows,
-        num_actions=about.spec.num_actions,
-        teacher=about.name,
-        teacher_version=about.teacher_version,
-        output=about.spec.output,
-        temperature=about.spec.temperature,
-    )

@@ -7,11 +7,6 @@ import sys
 from pathlib import Path
 
 from services.cli.experiment_flags import Settings, parse, required
-from services.evaluator.baseline import read_baseline
-from services.evaluator.report import write_report
-from services.evaluator.report_text import outcome_lines
-from services.evaluator.run_clocks import at_checkpoint, in_words
-from services.evaluator.summary import Summary
 from services.launcher.experiment import VIDEO_FILE, Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.launch import Outcome, launch_run
@@ -19,6 +14,11 @@ from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
 from services.learner.checkpoint_records import newest_commit
+from services.run_report.baseline import read_baseline
+from services.run_report.report import write_report
+from services.run_report.report_text import outcome_lines
+from services.run_report.run_clocks import at_checkpoint, in_words
+from services.run_report.summary import Summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ class EvaluationProtocol:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatorConfig:
-    """One evaluator: its environments, its peers, what it leaves behind.
+    """One evaluator: its environments, its peers, its outputs.
 
     Attributes:
         environment: What is played; never the environments that training data comes from.
@@ -48,11 +48,11 @@ class EvaluatorConfig:
         protocol: Episodes and exploration.
         seed: Seed of the run.
         learner_address: "host:port" of the learner.
-        teacher_address: Of the teacher service, as `TeacherClient` takes it; None where nobody
-            needs scoring.
+        teacher_address: Of the teacher service, as `TeacherClient` takes it; None where the
+            teacher's return is known.
         peers: What to trust and show at both; None for plaintext without a token.
         video: GIF of the final student's first episode; None for none.
-        poll_seconds: Time between two looks for weights due.
+        poll_seconds: Time between two requests for weights due.
     """
 
     environment: EnvironmentConfig

@@ -1,4 +1,4 @@
-"""The evaluator: plays the weights that are due, and the teacher where nobody knows its score.
+"""The evaluator: plays the weights that are due, and the teacher where its return is unknown.
 
     learner ── weights due ──▶ episodes ──▶ returns ──▶ learner (weaning, report)
     teacher ◀── states ─────── episodes                 once, if its card has no score
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 
 import jax
 import numpy as np
@@ -39,6 +38,7 @@ from services.learner.weight_client import (
 )
 from services.shared.counted_environment import CountedEnvironment
 from services.shared.errors import UserError
+from services.shared.logging import Occasionally
 
 _EVALUATION_SEED = 1_000_003
 """Keeps evaluation apart from the seeds that actors derive."""
@@ -50,11 +50,11 @@ _FRAMES_PER_SECOND = 15.0
 
 
 class Evaluator:
-    """Evaluates until the run is finished or it is told to stop.
+    """Evaluates until the run is finished or `stop` is set.
 
     Args:
         config: Environments, protocol and peers.
-        metrics: What it counts; None for nobody to see.
+        metrics: What it counts; None shows it nowhere.
     """
 
     def __init__(self, config: EvaluatorConfig, metrics: EvaluatorMetrics | None = None) -> None:
@@ -70,7 +70,7 @@ class Evaluator:
         self._results = ProgressClient(config.learner_address, security=config.peers)
         self._known_version = 0
         self._session = ""
-        self._is_away = False
+        self._is_unavailable = False
         self._final_played = False
         self._log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Evaluator:
         """Evaluate until the run is finished or `stop` is set.
 
         Raises:
-            UserError: the learner does not let us in, or the teacher is needed and cannot be asked.
+            UserError: the learner refuses us, or the teacher is needed and has no address.
         """
         with contextlib.closing(self._weights), contextlib.closing(self._results):
             while not stop.is_set():
@@ -107,7 +107,7 @@ class Evaluator:
         address = self._config.teacher_address
         if address is None:
             raise UserError(
-                "nobody knows the teacher's return, and the evaluator has no teacher to play: give "
+                "the teacher's return is unknown, and the evaluator has no teacher to play: give "
                 "--teacher-address, or --teacher.mean-return to all roles"
             )
         with TeacherClient(
@@ -147,7 +147,7 @@ class Evaluator:
             episodes=protocol.final_episodes if update.final else protocol.episodes,
             index=update.version,
             stop=stop,
-            superseded=None if update.final else _Supersession(self._results),
+            watch=None if update.final else _FinalWeightsWatch(self._results),
         )
         self._known_version, self._final_played = update.version, update.final
         if played is None:
@@ -164,7 +164,7 @@ class Evaluator:
         episodes: int,
         index: int,
         stop: threading.Event,
-        superseded: _Supersession | None = None,
+        watch: _FinalWeightsWatch | None = None,
     ) -> PlayedEpisodes | None:
         sequence = np.random.SeedSequence(self._entropy(index))
         seed = int(sequence.generate_state(1)[0]) % 2**30
@@ -182,9 +182,7 @@ class Evaluator:
                 episodes=episodes,
                 epsilon=self._config.protocol.epsilon,
                 seed=seed,
-                should_stop=lambda: (
-                    stop.is_set() or (superseded is not None and superseded.check())
-                ),
+                should_stop=lambda: stop.is_set() or (watch is not None and watch.check()),
             )
 
     def _entropy(self, *indices: int) -> list[int]:
@@ -193,7 +191,7 @@ class Evaluator:
     def _report(
         self, played: PlayedEpisodes, *, version: int, stop: threading.Event, session: str = ""
     ) -> bool:
-        """Hand the result in, waiting for a learner that is away."""
+        """Send the result, retrying while the learner is unavailable."""
         report = EvaluationReport(
             weights_version=version,
             episode_returns=played.returns,
@@ -205,10 +203,12 @@ class Evaluator:
             try:
                 progress: Progress = self._results.report(report)
             except EvaluationRefused as error:
-                self._log.warning("evaluation of weights %d not taken: %s", version, error)
+                self._log.warning(
+                    "the learner refused the evaluation of weights %d: %s", version, error
+                )
                 return False
             except LearnerUnavailable as error:
-                self._log.warning("%s; reporting again", error)
+                self._log.warning("%s; retrying the report", error)
                 stop.wait(self._config.poll_seconds)
                 continue
             self._metrics.evaluated(mean_return=report.mean_return, weights_version=version)
@@ -226,8 +226,8 @@ class Evaluator:
         try:
             update = self._weights.fetch(self._known_version)
             if update.session != self._session:
-                # The learner went back: it may ask for weights again whose result it has lost. It
-                # may also be too busy to give them yet: forget for good that they are known.
+                # The learner restarted: it may want results again that it has lost. It may also be
+                # too busy to send these weights yet, so they count as unknown from here on.
                 self._session, self._final_played = update.session, False
                 self._known_version = 0
                 update = self._weights.fetch(0)
@@ -237,25 +237,25 @@ class Evaluator:
         except LearnerUnavailable as error:
             if isinstance(error, LearnerRefused) and not self._session:
                 raise UserError(str(error)) from error
-            if not self._is_away:
-                self._log.warning("%s; asking again", error)
-            self._is_away = True
+            if not self._is_unavailable:
+                self._log.warning("%s; retrying", error)
+            self._is_unavailable = True
             return None
-        self._is_away = False
+        self._is_unavailable = False
         return update
 
 
-class _Supersession:
-    """Whether the run has come to its final weights meanwhile; asked now and then."""
+class _FinalWeightsWatch:
+    """Whether the run has final weights by now, which supersede those that are being played."""
 
     def __init__(self, run: ProgressClient) -> None:
         self._run = run
-        self._checked_at = time.monotonic()
+        self._is_due = Occasionally(_FINISHED_CHECK_SECONDS, at_once=False)
 
     def check(self) -> bool:
-        if time.monotonic() - self._checked_at < _FINISHED_CHECK_SECONDS:
+        """Ask the learner, at most once in a while; False where it does not answer."""
+        if not self._is_due():
             return False
-        self._checked_at = time.monotonic()
         try:
             stage = progress_from_proto(self._run.progress().progress).stage
         except LearnerUnavailable:

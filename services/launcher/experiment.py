@@ -15,15 +15,16 @@ from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import EnvironmentSpec, Progress, Stage
 from services.actor.config import ActorConfig
 from services.evaluator.config import EvaluatorConfig
-from services.evaluator.score_protocol import ScoreProtocol
 from services.launcher.experiment_config import ExperimentConfig
 from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
 from services.learner.stages import StageTargets
 from services.library.catalogue import locate
-from services.replay.config import PreloadConfig, ReplayConfig, samples_per_insert
+from services.recorded_data.config import ImporterConfig
+from services.recorded_data.dataset import RecordedData
+from services.replay.config import ReplayConfig, samples_per_insert
 from services.replay.item_layout import ItemLayout
-from services.replay.recorded_data import RecordedData
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.run_report.score_protocol import ScoreProtocol
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig, TeacherConfig
 
@@ -224,7 +225,7 @@ class Experiment:
 
     def importer_config(
         self, run: Path, *, replay_address: str, teacher_address: str
-    ) -> PreloadConfig:
+    ) -> ImporterConfig:
         """Settings of the importer.
 
         Raises:
@@ -236,7 +237,7 @@ class Experiment:
                 "updates"
             )
         labels = self.config.teacher.labels
-        return PreloadConfig(
+        return ImporterConfig(
             data=self.data,
             transitions=self.targets.teacher_steps,
             layout=self.layout,

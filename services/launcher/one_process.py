@@ -20,7 +20,7 @@ from services.launcher.replay_of_a_run import serving_replay
 from services.launcher.run_directory import open_run
 from services.learner.config import ShardAddress
 from services.learner.loop import Learner, build_learner
-from services.replay.preload import build_preloader
+from services.recorded_data.importer import build_importer
 from services.shared.addresses import free_port
 from services.shared.locks import LAUNCHER_LOCK, locked
 from services.teacher.server import TeacherServer, build_teacher
@@ -89,7 +89,7 @@ def _start_the_others(
     learner: str,
 ) -> None:
     if experiment.data is not None and teacher is not None:
-        importer = build_preloader(
+        importer = build_importer(
             experiment.importer_config(run, replay_address=replay[0], teacher_address=teacher)
         )
         roles.start("importer", importer.run)

@@ -174,14 +174,14 @@ def _run_importer(
     teacher: lp.Address,
 ) -> None:
     with _begun("importer", run, page) as (stop, registry):
-        from services.replay.importer_metrics import ImporterMetrics
-        from services.replay.preload import build_preloader
+        from services.recorded_data.importer import build_importer
+        from services.recorded_data.metrics import ImporterMetrics
 
         metrics = ImporterMetrics(registry)
         config = experiment.importer_config(
             run, replay_address=replay.resolve(), teacher_address=teacher.resolve()
         )
-        build_preloader(config, metrics).run(stop)
+        build_importer(config, metrics).run(stop)
 
 
 def _run_learner(

@@ -18,8 +18,8 @@ from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.library.catalogue import locate
-from services.replay.labels import check_labels
-from services.replay.recorded_data import RecordedData, look_at
+from services.recorded_data.dataset import RecordedData, check_data
+from services.recorded_data.labels import check_labels
 from services.shared.errors import UserError
 from services.teacher.policies.loading import load_card
 
@@ -67,7 +67,7 @@ def _recorded_data(experiment: Experiment) -> RecordedData | None:
     teacher, recipe = experiment.config.teacher, experiment.recipe
     if teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
         return None
-    data = look_at(locate(teacher.data), teacher.data_number, experiment.layout)
+    data = check_data(locate(teacher.data), teacher.data_number, experiment.layout)
     if teacher.labels is not None:
         assert experiment.card is not None, "a method with a teacher's data has a teacher"
         check_labels(

@@ -1,4 +1,4 @@
-"""Settings of the replay service and of the importer."""
+"""Settings of the replay server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from rrl_agents.checkpoints.teacher_card import TeacherCard
-from rrl_client import ClientSecurity
 from services.replay.item_layout import ItemLayout
-from services.replay.recorded_data import RecordedData
-from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,11 +15,11 @@ class ReplayConfig:
 
     Attributes:
         layout: Shapes of the items.
-        checkpoint_root: Folder for Reverb's own, uncommitted checkpoints; emptied at the start.
+        checkpoint_root: Folder that Reverb writes checkpoints to; emptied at the start.
         teacher_capacity: Items the teacher's table holds before the oldest goes.
         student_capacity: Items the student's table holds before the oldest goes.
         teacher_steps: Items that the teacher's table takes over the whole run, at least its minimum
-            size; who writes more waits. None for no bound.
+            size; further writes wait. None for no bound.
         min_teacher_size: Items in the teacher's table before it may be sampled.
         min_student_size: Items in the student's table before it may be sampled. A table that is
             first filled from recorded data needs at least as many as that data has: the ratio
@@ -37,7 +33,7 @@ class ReplayConfig:
         port: TCP port to listen on; 0 picks a free one.
         host: 127.0.0.1 serves this machine alone; anything but loopback opens the port on all
             interfaces, as Reverb has it.
-        restore_from: A committed checkpoint to start from; None starts empty.
+        restore_from: A checkpoint to start from; None starts empty.
     """
 
     layout: ItemLayout
@@ -78,53 +74,6 @@ class ReplayConfig:
             )
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port is {self.port}; a port is a number from 0 (any) to 65535")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PreloadConfig:
-    """What the importer needs.
-
-    Attributes:
-        data: Where the transitions come from.
-        transitions: How many go into the table: the newest ones of the data.
-        layout: Shapes of the items.
-        run: Folder of the run.
-        labels: Folder of labels of the whole data, as `rrl teacher label` makes them; None keeps
-            those of what is imported in the run's folder.
-        teacher: Whose scores are wanted.
-        replay_address: "host:port" of the replay server.
-        teacher_address: "host:port" of the teacher service.
-        peers: What to trust and show there; None for plaintext without a token.
-        table: The table to fill, `TEACHER_TABLE` or `STUDENT_TABLE`. Into the student's, the server
-            lets no more than its `min_student_size` items in before they are learned from.
-        teacher_timeout_seconds: Deadline of a query, after which it is sent again. Several large
-            ones are under way at once, so it is longer than an actor's.
-    """
-
-    data: RecordedData
-    transitions: int
-    layout: ItemLayout
-    run: Path
-    labels: Path | None
-    teacher: TeacherCard
-    replay_address: str
-    teacher_address: str
-    peers: ClientSecurity | None = None
-    table: str = TEACHER_TABLE
-    teacher_timeout_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no importer can work with."""
-        if self.transitions < 1:
-            raise ValueError(f"transitions is {self.transitions}; it must be at least 1")
-        if self.table not in (TEACHER_TABLE, STUDENT_TABLE):
-            raise ValueError(
-                f"table is {self.table!r}; it must be {TEACHER_TABLE!r} or {STUDENT_TABLE!r}"
-            )
-        if not self.teacher_timeout_seconds > 0:
-            raise ValueError(
-                f"teacher_timeout_seconds is {self.teacher_timeout_seconds}; it must be above 0"
-            )
 
 
 def samples_per_insert(*, batch_size: int, update_period: int) -> float:

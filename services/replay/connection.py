@@ -1,10 +1,12 @@
-"""Finding the replay server and asking it how its tables stand; shared by writer and reader."""
+"""Connecting to the replay server and asking it for its tables' counts."""
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import socket
+import threading
 import time
 from typing import Any
 
@@ -17,7 +19,7 @@ from services.replay.tables import table_signature
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
-_KNOCK_SECONDS = 0.2
+_RETRY_SECONDS = 0.2
 
 
 class SamplingFailed(Exception):
@@ -30,11 +32,11 @@ class ReplayTimeout(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TableCounts:
-    """How a table stands.
+    """The counts of a table.
 
     Attributes:
         size: Items in the table now.
-        inserted: Items ever inserted; goes on counting where a restored checkpoint stood.
+        inserted: Items ever inserted; continues from a restored checkpoint's count.
         sampled: Items ever sampled, those that readers have fetched ahead included; likewise.
         takes_inserts: Whether the rate limiter would let another item in now.
         gives_samples: Whether it would let one be sampled.
@@ -63,6 +65,29 @@ def table_counts(address: str, *, timeout_seconds: float = 10.0) -> dict[str, Ta
         )
         for name, info in server_info(reverb.Client(address), address, timeout_seconds).items()
     }
+
+
+def wait_for_tables(
+    address: str, stop: threading.Event, timeout_seconds: float
+) -> dict[str, TableCounts] | None:
+    """The counts of all tables once the server is there; None when `stop` is set first.
+
+    Raises:
+        UserError: no answer in time.
+    """
+    end = time.monotonic() + timeout_seconds
+    while not stop.is_set():
+        try:
+            return table_counts(address, timeout_seconds=1.0)
+        except ReplayTimeout as error:
+            if time.monotonic() > end:
+                raise UserError(f"{error}; is the replay server running?") from error
+    return None
+
+
+def reset_table(address: str, table: str) -> None:
+    """Remove all items of a table and set its counts to 0."""
+    reverb.Client(address).reset(table)
 
 
 def _takes_inserts(limiter: Any) -> bool:
@@ -94,6 +119,9 @@ def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: fl
     host = parse_address(address).host
     if not is_loopback(host):
         tell_of_proxy(host)
+    # gRPC gives a new client the connection of an old one for as long as that exists, dead or not;
+    # in a cycle of references it may exist for long.
+    gc.collect()
     client = reverb.Client(address)
     tables = server_info(client, address, timeout_seconds)
     if table not in tables:
@@ -106,18 +134,18 @@ def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: fl
 
 
 def _wait_until_listening(address: str, timeout_seconds: float) -> None:
-    """Knock until somebody opens: gRPC itself, once refused, may pause for 20 s between tries."""
+    """Retry until a server listens: gRPC itself, once refused, may pause for 20 s between tries."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            with socket.create_connection(parse_address(address), timeout=_KNOCK_SECONDS):
+            with socket.create_connection(parse_address(address), timeout=_RETRY_SECONDS):
                 return
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise ReplayTimeout(
                     f"no replay server listens at {address} after {timeout_seconds:g} s ({error})"
                 ) from error
-            time.sleep(_KNOCK_SECONDS)
+            time.sleep(_RETRY_SECONDS)
 
 
 def check_signature(table: str, signature: Any, layout: ItemLayout) -> None:
@@ -151,10 +179,10 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
             infos: dict[str, Any] = client.server_info(max(1, math.ceil(left)))
             return infos
         except (reverb.errors.DeadlineExceededError, RuntimeError) as error:
-            # The second is what gRPC says of a connection whose server has ended: asked again, it
-            # connects anew.
-            if isinstance(error, reverb.errors.DeadlineExceededError) or left <= _KNOCK_SECONDS:
+            # The second is what gRPC says of a connection whose server has ended: a retry
+            # connects again.
+            if isinstance(error, reverb.errors.DeadlineExceededError) or left <= _RETRY_SECONDS:
                 raise ReplayTimeout(
                     f"no replay server answered at {address} within {timeout_seconds:g} s ({error})"
                 ) from error
-        time.sleep(_KNOCK_SECONDS)
+        time.sleep(_RETRY_SECONDS)

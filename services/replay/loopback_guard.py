@@ -18,10 +18,10 @@ import os
 import socket
 import struct
 import threading
-import time
 from pathlib import Path
 
 from rrl_client.credentials import is_loopback
+from services.shared.logging import Occasionally
 
 _ATTACH_REUSEPORT_CBPF = 51  # Python's socket module does not name it.
 
@@ -80,7 +80,7 @@ class LoopbackGuard:
         self._closed = threading.Event()
         self._listener = _listener(port)
         self._turned_away = 0
-        self._logged_at = -_LOG_PERIOD_SECONDS
+        self._should_log = Occasionally(_LOG_PERIOD_SECONDS)
         self._thread = threading.Thread(target=self._guard, name="loopback-guard", daemon=True)
         self._thread.start()
 
@@ -109,10 +109,9 @@ class LoopbackGuard:
             self._log(address[0].removeprefix(_MAPPED))
 
     def _log(self, host: str) -> None:
-        # Whoever knocks often must not fill the log.
-        if time.monotonic() - self._logged_at < _LOG_PERIOD_SECONDS:
+        # A peer that connects often must not fill the log.
+        if not self._should_log():
             return
-        self._logged_at = time.monotonic()
         logging.getLogger(__name__).warning(
             "the replay port is for this machine alone: %d connections turned away so far, the "
             "last from %s; --host 0.0.0.0 opens it",

@@ -14,7 +14,6 @@ from __future__ import annotations
 import collections
 import logging
 import threading
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ import reverb
 from numpy.typing import NDArray
 
 from rrl_agents.types import Array
+from services.shared.logging import Occasionally
 
 _MAX_WAITING = 64
 """Updates: a second of a fast learner's, and 2,048 items in one request at batches of 32."""
@@ -56,7 +56,7 @@ class PriorityUpdates:
         self._changed = threading.Condition()
         self._closed = False
         self._largest = 0.0
-        self._logged_at = -_LOG_PERIOD_SECONDS
+        self._should_log = Occasionally(_LOG_PERIOD_SECONDS)
         self._thread = threading.Thread(target=self._run, name=f"priorities-{table}", daemon=True)
         self._thread.start()
 
@@ -92,7 +92,10 @@ class PriorityUpdates:
                 self._client.mutate_priorities(self._table, priorities)
                 self._largest = max((self._largest, *priorities.values()))
             except RuntimeError as error:
-                self._log(error)
+                if self._should_log():
+                    logging.getLogger(__name__).warning(
+                        "priorities for replay table %r were lost: %s", self._table, error
+                    )
 
     def _take_all(self) -> list[_Update]:
         """All that waits, at least one; empty once closed."""
@@ -101,14 +104,6 @@ class PriorityUpdates:
             updates = list(self._waiting)
             self._waiting.clear()
             return updates
-
-    def _log(self, error: RuntimeError) -> None:
-        now = time.monotonic()
-        if now - self._logged_at >= _LOG_PERIOD_SECONDS:
-            self._logged_at = now
-            logging.getLogger(__name__).warning(
-                "priorities for replay table %r were lost: %s", self._table, error
-            )
 
 
 def newest_priorities(updates: list[_Update]) -> dict[int, float]:

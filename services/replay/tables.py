@@ -46,10 +46,10 @@ def build_tables(config: ReplayConfig) -> list[Any]:
 def teacher_rate_limiter(config: ReplayConfig) -> Any:
     """The limiter that ends the filling of the teacher's table.
 
-    Actors hear a second later that the table is full, and the teacher plays a thousand steps in
-    that time. So the table itself takes `teacher_steps` items over the whole run, whoever writes
-    them: with I items ever inserted, S ever sampled and w = `_INSERT_WEIGHT`, another insert waits
-    unless
+    Actors learn a second later that the table is full, and the teacher plays a thousand steps in
+    that time. So the table itself takes `teacher_steps` items over the whole run, from all
+    writers together: with I items ever inserted, S ever sampled and w = `_INSERT_WEIGHT`, another
+    insert waits unless
 
         (I + 1) * w - S <= teacher_steps * w,
 

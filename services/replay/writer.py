@@ -3,12 +3,13 @@
     actor --append, end_episode--> ReplayWriter --rows, items--> Reverb table
       ^                              |
       +------ WriterStopped ---------+  asked to stop while waiting for the rate limiter or server
+      +------ ReplayTimeout ---------+  the connection is dead: make another writer
 
 One Reverb writer per environment, in `item_layout`. An item is created when its window of n further
 rows is complete, so the last n steps of an episode that is never ended (the process stops) have no
 items. Few items are in flight at a time: when the table's rate limiter holds inserts back, `append`
-waits, and with it the actor. A server that went away is waited for likewise and, when it comes back
-at the same address, written to again (gRPC lets up to half a minute pass before it notices).
+waits, and with it the actor. It also waits for a server that is unavailable and continues when one
+listens at the same address again (gRPC lets up to half a minute pass before it notices).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.item_stream import ItemStream
+from services.replay.item_writer import ItemWriter
+from services.replay.stalled_inserts import StalledInsertDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 __all__ = [
@@ -53,12 +55,17 @@ class WriterOptions:
             `chunk_length`, or chunks would be cut short.
         poll_seconds: Time between two looks at `should_stop` while waiting.
         connect_timeout_seconds: Time for the server to come up.
+        stall_seconds: Time that a write waits before the table is asked whether it holds inserts
+            back (`stalled_inserts`).
+        stall_check_seconds: Time between two such questions.
     """
 
     chunk_length: int = 8
     max_pending_items: int = 16
     poll_seconds: float = 0.25
     connect_timeout_seconds: float = 60.0
+    stall_seconds: float = 20.0
+    stall_check_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -96,7 +103,7 @@ class ReplayWriter:
             should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
             priority: Asked for each new item: the priority it is to have until it is first
                 learned from, at least 0. Without meaning in a table that is sampled uniformly.
-            on_wait: Told the seconds of each wait for the server to confirm items.
+            on_wait: Called with the seconds of each wait for the server to confirm items.
             options: How to write; None for the defaults.
 
         Raises:
@@ -110,12 +117,18 @@ class ReplayWriter:
         self._table = table
         self._should_stop = should_stop
         self._on_wait = on_wait
+        self._stalls = StalledInsertDetector(
+            address,
+            table,
+            stall_seconds=self._options.stall_seconds,
+            check_seconds=self._options.stall_check_seconds,
+        )
         client = connect(
             address, table, layout, timeout_seconds=self._options.connect_timeout_seconds
         )
         self._episodes = [
             _EpisodeWriter(
-                ItemStream(client, table, layout, self._options.chunk_length, priority=priority),
+                ItemWriter(client, table, layout, self._options.chunk_length, priority=priority),
                 layout,
             )
             for _ in range(num_envs)
@@ -131,6 +144,7 @@ class ReplayWriter:
         Raises:
             ValueError: a row that does not fit the layout, or the episode has terminated.
             WriterStopped: asked to stop while waiting.
+            ReplayTimeout: the connection is dead.
         """
         self._episodes[env].append(row)
         self._wait(env, self._options.max_pending_items)
@@ -147,6 +161,7 @@ class ReplayWriter:
             ValueError: no open episode, or `final_frame` disagrees with the last row's
                 `terminated`.
             WriterStopped: asked to stop while waiting.
+            ReplayTimeout: the connection is dead.
         """
         self._episodes[env].end(final_frame)
         self._wait(env, self._options.max_pending_items)
@@ -159,6 +174,7 @@ class ReplayWriter:
 
         Raises:
             WriterStopped: asked to stop while waiting.
+            ReplayTimeout: the connection is dead.
         """
         deadline = time.monotonic() + timeout_seconds
         return all(self._wait(env, 0, deadline) for env in range(len(self._episodes)))
@@ -178,12 +194,18 @@ class ReplayWriter:
 
     def _wait_from(self, env: int, max_pending: int, deadline: float) -> bool:
         while True:
-            patience = max(0.001, min(self._options.poll_seconds, deadline - time.monotonic()))
-            if self._episodes[env].flush(max_pending, patience):
+            seconds = max(0.001, min(self._options.poll_seconds, deadline - time.monotonic()))
+            if self._episodes[env].flush(max_pending, seconds):
+                self._stalls.reset()
                 return True
             if self._should_stop():
                 raise WriterStopped(
                     f"stopped while waiting to write to replay table {self._table!r}"
+                )
+            if self._stalls.is_stalled():
+                raise ReplayTimeout(
+                    f"replay table {self._table!r} confirms no items though its rate limiter takes "
+                    "them; connect again"
                 )
             if time.monotonic() >= deadline:
                 return False
@@ -192,8 +214,8 @@ class ReplayWriter:
 class _EpisodeWriter:
     """Lays the episodes of one environment out as rows and items."""
 
-    def __init__(self, stream: ItemStream, layout: ItemLayout) -> None:
-        self._stream = stream
+    def __init__(self, items: ItemWriter, layout: ItemLayout) -> None:
+        self._items = items
         self._layout = layout
         self._in_episode = False
         self._terminated = False
@@ -203,9 +225,9 @@ class _EpisodeWriter:
             raise ValueError("the episode has terminated; call end_episode before the next step")
         row = self._layout.row(step)
         if not self._in_episode:
-            self._stream.append_padding(self._layout.stack_size - 1)
+            self._items.append_padding(self._layout.stack_size - 1)
             self._in_episode = True
-        self._stream.append(row, begins_item=True)
+        self._items.append(row, begins_item=True)
         self._terminated = step.terminated
 
     def end(self, final_frame: NDArray[np.uint8] | None) -> None:
@@ -217,12 +239,12 @@ class _EpisodeWriter:
                 "episode that was cut off, and only to one"
             )
         if final_frame is not None:
-            self._stream.append(self._layout.padding_row(final_frame), begins_item=False)
-        self._stream.append_padding(self._layout.n_step - (final_frame is not None))
+            self._items.append(self._layout.padding_row(final_frame), begins_item=False)
+        self._items.append_padding(self._layout.n_step - (final_frame is not None))
         self._in_episode = self._terminated = False
 
     def flush(self, max_pending: int, timeout_seconds: float) -> bool:
-        return self._stream.flush(max_pending, timeout_seconds)
+        return self._items.flush(max_pending, timeout_seconds)
 
     def close(self) -> None:
-        self._stream.close()
+        self._items.close()

@@ -13,13 +13,13 @@ from rrl_agents.types import EnvironmentSpec
 
 
 class CountedEnvironment:
-    """Passes everything on to N environments, and tells of steps and ended episodes.
+    """Passes everything on to N environments, and reports steps and ended episodes.
 
     Args:
         environment: What is played.
-        on_steps: Told the decisions of each call of `step`; a call after an end, which only resets,
-            is none of that environment's.
-        on_episode: Told the raw return of each episode that was played to its end.
+        on_steps: Called with the agent steps of each call of `step`; a call after an end, which
+            only resets, is none of that environment's.
+        on_episode: Called with the raw return of each episode that was played to its end.
     """
 
     def __init__(

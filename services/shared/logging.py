@@ -13,6 +13,8 @@ import logging
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, TypeAlias, cast
 
@@ -28,6 +30,31 @@ RUN_NAME_VARIABLE = "RRL_RUN_NAME"
 """Environment variable that names the run where no flag does."""
 
 _FORMATS = ("text", "json")
+
+
+class Occasionally:
+    """Whether it is time to do again what is to be done rarely, as a log line about each failure.
+
+    Args:
+        seconds: Least time between two.
+        at_once: Whether the first is due at once, or after `seconds`.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self, seconds: float, *, at_once: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._due_at = clock() + (0.0 if at_once else seconds)
+
+    def __call__(self) -> bool:
+        """True at most once in `seconds`."""
+        now = self._clock()
+        if now < self._due_at:
+            return False
+        self._due_at = now + self._seconds
+        return True
 
 
 class JsonFormatter(logging.Formatter):
@@ -48,9 +75,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, without its end."""
-        time = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
+        created = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
         line = {
-            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "role": self._role,
             "run": self._run,

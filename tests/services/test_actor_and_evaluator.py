@@ -206,7 +206,7 @@ def test_the_evaluator_reports_the_weights_due_and_ends_with_the_run(
     assert video.read_bytes().startswith(b"GIF8")
 
 
-def test_the_evaluator_plays_a_teacher_whose_return_nobody_knows(
+def test_the_evaluator_plays_a_teacher_whose_return_is_unknown(
     teacher: TeacherServer, motionless: Params
 ) -> None:
     run = Run()
@@ -269,7 +269,7 @@ def test_weights_that_turn_out_to_be_the_final_ones_are_played_again_as_such(
     assert [len(report.episode_returns) for report in run.reports] == [10, 30]
 
 
-def test_a_refused_evaluation_is_dropped_and_the_evaluator_goes_on(perfect: Params) -> None:
+def test_a_refused_evaluation_is_dropped_and_the_evaluator_continues(perfect: Params) -> None:
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)
     run.refuses = {7}
     with serving(run) as address, running(build_evaluator(evaluator_config(address))):
@@ -462,7 +462,7 @@ def test_a_guide_takes_the_steps_that_are_its_own_and_nothing_is_labelled_for_it
     assert 0.55 < followed < 0.95
 
 
-def test_a_guide_that_is_away_leaves_its_steps_to_the_student(
+def test_a_guide_that_is_unavailable_leaves_its_steps_to_the_student(
     teacher: TeacherServer, replay: str, motionless: Params
 ) -> None:
     run = Run(teacher_return=1.0, stage=Stage.ONLINE, actor_steps=10**6)
@@ -486,7 +486,7 @@ def test_a_guide_that_is_away_leaves_its_steps_to_the_student(
 @pytest.mark.parametrize(
     "method", [QDaggerConfig(q_learning=Q_LEARNING), JsrlConfig(q_learning=Q_LEARNING)]
 )
-def test_an_actor_that_nobody_told_of_the_teacher_it_is_to_ask_says_so(
+def test_an_actor_without_the_address_of_the_teacher_it_is_to_ask_says_so(
     replay: str, motionless: Params, method: QDaggerConfig | JsrlConfig
 ) -> None:
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)
@@ -508,7 +508,7 @@ def test_an_actor_that_nobody_told_of_the_teacher_it_is_to_ask_says_so(
             wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 50)
 
 
-def test_an_actor_whose_teacher_dies_goes_on_without_labels(
+def test_an_actor_whose_teacher_dies_continues_without_labels(
     teacher: TeacherServer, replay: str, motionless: Params
 ) -> None:
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from services.actor.annotator import Annotator, Labels
-from services.actor.play import Play
+from services.actor.rollout import Rollout
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import TEACHER_TABLE, ReplayReader, table_counts
@@ -79,10 +79,10 @@ def test_batches_hold_what_was_played(config: EnvironmentConfig, tmp_path: Path)
     writer = ReplayWriter(server.address, TEACHER_TABLE, layout, NUM_ENVS)
     reader = ReplayReader(server.address, layout, 0.5, 32)
     try:
-        play = Play(environment, writer, Annotator(), seed=SEED, max_pending=1)
+        rollout = Rollout(environment, writer, Annotator(), seed=SEED, max_pending=1)
         for _ in range(STEPS):
-            play.step(policy)
-        play.finish()
+            rollout.step(policy)
+        rollout.finish()
         assert writer.flush(20.0)
         played = played_transitions(config, actions)
         size = table_counts(server.address)[TEACHER_TABLE].size

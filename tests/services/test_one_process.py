@@ -152,7 +152,7 @@ def test_a_role_that_fails_ends_the_run_with_its_error(
     def broken(*arguments: Any) -> None:
         raise UserError("the emulator is on fire")
 
-    monkeypatch.setattr("services.actor.play.Play.step", broken)
+    monkeypatch.setattr("services.actor.rollout.Rollout.step", broken)
     with pytest.raises(UserError, match="the emulator is on fire"):
         run_in_one_process(
             experiment_of("jsrl", catch_teacher), tmp_path / "run", threading.Event()

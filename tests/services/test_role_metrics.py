@@ -20,8 +20,8 @@ from services.learner.v1 import learner_pb2
 from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import WeightServer
 from services.learner.weight_store import Offer, Snapshot
+from services.recorded_data.metrics import ImporterMetrics
 from services.replay.config import ReplayConfig
-from services.replay.importer_metrics import ImporterMetrics
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.metrics import ReplayMetrics, replay_ratio
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, TableCounts

@@ -141,7 +141,7 @@ def test_data_with_more_actions_is_refused(data: Path, address: str, tmp_path: P
         label(str(data), address=address, out=tmp_path / "labels")
 
 
-def test_what_a_teacher_does_not_say_of_itself_can_be_told(
+def test_what_a_teacher_does_not_say_of_itself_can_be_given(
     data: Path, catch_teacher: Path, tmp_path: Path
 ) -> None:
     teacher = load_teacher_directory(catch_teacher)
@@ -168,7 +168,7 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_told(
     assert (manifest["output"], manifest["temperature"]) == ("logits", 0.5)
 
 
-def test_what_is_wrong_is_told_in_one_line(data: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither of --teacher and --address"):
         label(str(data))
     with pytest.raises(UserError, match="--backend is about the teacher of --teacher"):

@@ -40,8 +40,10 @@ SERVICE_LEVELS = {
     "teacher": 2,
     "replay": 3,
     "learner": 4,
+    "recorded_data": 4,
     "actor": 5,
     "evaluator": 5,
+    "run_report": 5,
     "launcher": 6,
     "bench": 7,
     "cli": 8,
@@ -57,6 +59,8 @@ CLIENT_FACES = {
         "connection",
         "control_client",
         "item_layout",
+        "item_writer",
+        "table_names",
     },
     "learner": {
         "weight_client",
@@ -191,9 +195,28 @@ def test_services_use_only_the_client_faces_of_services_below_them() -> None:
     assert not broken
 
 
-def test_the_learner_does_not_know_the_teacher_service() -> None:
-    used = [str(found) for found in _imports("services/learner")]
-    assert not [text for text in used if "imports services.teacher" in text]
+def test_only_those_that_load_teachers_import_the_teacher_service() -> None:
+    allowed = {"teacher", *WHOLE_SERVICE_USERS}
+    broken = [
+        str(found)
+        for found in _imports("services")
+        if found.module.startswith("services.teacher") and _room(found.path) not in allowed
+    ]
+    assert not broken
+
+
+# How any service of ours is reached; the rest of `rrl_client` is about asking a teacher.
+CHANNELS = {"credentials", "loop_thread", "proxies", "security", "token_channel"}
+
+
+@pytest.mark.parametrize("room", ["replay", "run_report"])
+def test_rooms_without_a_teacher_do_not_import_its_clients(room: str) -> None:
+    broken = [
+        str(found)
+        for found in _imports(f"services/{room}")
+        if found.parts[0] == "rrl_client" and found.parts[1:2] not in [[name] for name in CHANNELS]
+    ]
+    assert not broken
 
 
 # What computes policies, and what the rest of the teacher sees of them: no more than numpy.

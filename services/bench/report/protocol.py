@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from services.bench.results import EvaluationRow, ReferenceRow, Results
-from services.evaluator.score_protocol import UNITS, ScoreProtocol, differences, unknown
+from services.run_report.score_protocol import UNITS, ScoreProtocol, differences, unknown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class ProtocolCheck:
 
     Attributes:
         differences: Sentences on what was measured differently; then scores do not compare.
-        unknown: Sentences on what nobody noted.
+        unknown: Sentences on what is unknown.
     """
 
     differences: tuple[str, ...]

@@ -18,8 +18,8 @@ def test_labels_that_are_there_or_were_never_asked_for_need_no_waiting() -> None
     values = np.ones((2, 3), np.float32)
     assert is_settled(values)
     assert is_settled(None)
-    assert annotator.values(values) is values
-    assert annotator.values(None) is None
+    assert annotator.scores(values) is values
+    assert annotator.scores(None) is None
     assert annotator.unanswered_queries == 0
 
 
@@ -28,7 +28,7 @@ def test_an_answer_under_way_is_waited_for(teacher: TeacherClient, teacher_polic
     future = teacher.evaluate_future(STATE, 30)
     assert not is_settled(future)
     teacher_policy.gate.set()
-    values = Annotator().values(future)
+    values = Annotator().scores(future)
     assert values is not None
     np.testing.assert_array_equal(values, [[3, 7, 10]])
     assert is_settled(future)
@@ -41,7 +41,7 @@ def test_a_late_answer_is_given_up_at_its_deadline_and_counted(
     teacher_policy.gate.clear()
     futures = [teacher.evaluate_future(STATE, 0.2) for _ in range(3)]
     # No answer comes: the gate is closed.
-    assert [annotator.values(future) for future in futures] == [None, None, None]
+    assert [annotator.scores(future) for future in futures] == [None, None, None]
     assert annotator.unanswered_queries == 3
 
 
@@ -51,7 +51,7 @@ def test_an_absent_teacher_is_one_line_in_the_log_not_one_per_query(
     annotator = Annotator()
     with TeacherClient("127.0.0.1:1") as nobody, caplog.at_level(logging.WARNING):
         for _ in range(5):
-            assert annotator.values(nobody.evaluate_future(STATE, 5)) is None
+            assert annotator.scores(nobody.evaluate_future(STATE, 5)) is None
     assert annotator.unanswered_queries == 5
     assert len(caplog.records) == 1
 
@@ -59,5 +59,5 @@ def test_an_absent_teacher_is_one_line_in_the_log_not_one_per_query(
 def test_states_of_another_game_end_the_play(teacher: TeacherClient) -> None:
     annotator = Annotator()
     with pytest.raises(TeacherRejected, match="observation"):
-        annotator.values(teacher.evaluate_future(np.zeros((1, 5, 5, 1), np.uint8), 30))
+        annotator.scores(teacher.evaluate_future(np.zeros((1, 5, 5, 1), np.uint8), 30))
     assert annotator.unanswered_queries == 0

@@ -105,7 +105,7 @@ def test_a_protocol_that_nobody_noted_is_told(reference: Reference) -> None:
     references = (reference("asterix", 0.0, 1.0, epsilon=None),)
     check = check_protocols(Results(evaluations=(), episodes=(), references=references))
     assert check.differences == ()
-    assert check.unknown == ("asterix: nobody noted of the teacher's score: epsilon",)
+    assert check.unknown == ("asterix: unknown of the teacher's score: epsilon",)
 
 
 def test_a_report_is_replaced_whole_and_nothing_else_is(

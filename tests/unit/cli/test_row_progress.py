@@ -11,14 +11,14 @@ def test_lines_tell_rows_rate_and_time_left() -> None:
     stream, now = io.StringIO(), [100.0]
     progress = LineProgress(stream, total=1000, done=200, clock=lambda: now[0])
     now[0] = 105.0
-    progress.tell(300)
+    progress.show(300)
     # 400 rows in 20 s are 20 rows/s; the other 400 take 20 s.
     now[0] = 120.0
-    progress.tell(600)
+    progress.show(600)
     now[0] = 121.0
-    progress.tell(700)
+    progress.show(700)
     now[0] = 140.0
-    progress.tell(1000)
+    progress.show(1000)
     assert stream.getvalue().splitlines() == [
         "600 of 1000 rows, 20 rows/s, 20 s left",
         "1000 of 1000 rows, 20 rows/s",
@@ -27,8 +27,8 @@ def test_lines_tell_rows_rate_and_time_left() -> None:
 
 def test_a_stream_that_is_no_terminal_gets_lines() -> None:
     stream = io.StringIO()
-    with row_progress(stream, total=10) as tell:
-        tell(10)
+    with row_progress(stream, total=10) as show:
+        show(10)
     assert stream.getvalue().startswith("10 of 10 rows, ")
 
 

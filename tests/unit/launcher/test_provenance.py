@@ -24,7 +24,7 @@ from services.launcher.provenance import (
     record_session,
 )
 from services.launcher.resolution import resolve
-from services.replay.recorded_data import RecordedData
+from services.recorded_data.dataset import RecordedData
 from services.shared.errors import UserError
 from tests.conftest import perfect_catch_params
 

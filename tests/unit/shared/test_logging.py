@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 
 from services.cli.main import run
 from services.shared.errors import UserError
-from services.shared.logging import JsonFormatter, announce, format_of_environment
+from services.shared.logging import (
+    JsonFormatter,
+    Occasionally,
+    announce,
+    format_of_environment,
+)
 from tests.support.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -32,6 +37,24 @@ def test_every_message_is_one_ascii_line_that_gives_it_back(message: str, run: s
     assert found["message"] == message
     assert (found["role"], found["run"], found["level"]) == ("actor-1", run, "WARNING")
     assert found["logger"] == "services.x" and "exception" not in found
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_line_is_due_once_in_its_period(at_once: bool) -> None:
+    now = 5.0
+    is_due = Occasionally(10.0, at_once=at_once, clock=lambda: now)
+    assert is_due() is at_once
+    assert not is_due()
+    now = 14.9
+    assert not is_due()
+    now = 15.0
+    assert is_due()
+    assert not is_due()
+    # The period counts from the line before, not from a grid.
+    now = 29.0
+    assert is_due()
+    now = 38.9
+    assert not is_due()
 
 
 def test_the_time_is_the_records_in_utc() -> None:

@@ -99,7 +99,7 @@ def curve_point(record: EvaluationRecord, frames_per_step: int) -> CurvePoint:
 
     Args:
         record: An evaluation of the student.
-        frames_per_step: Environment frames that one decision lasts.
+        frames_per_step: Environment frames that one agent step lasts.
 
     Returns:
         The point, with the 95% bootstrap interval of the mean over the record's episodes.
@@ -118,7 +118,7 @@ def curve_point(record: EvaluationRecord, frames_per_step: int) -> CurvePoint:
     )
 
 
-def split_phases(
+def split_stages(
     points: Sequence[CurvePoint],
 ) -> tuple[tuple[CurvePoint, ...], tuple[CurvePoint, ...]]:
     """Divides a curve at the start of the student's own play.
@@ -144,31 +144,31 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
         curve: What to show.
         path: The file to write.
     """
-    phases = [phase for phase in split_phases(curve.student) if phase]
-    is_offline = [_is_offline(phase) for phase in phases]
+    stages = [stage for stage in split_stages(curve.student) if stage]
+    is_offline = [_is_offline(stage) for stage in stages]
     if curve.baseline and is_offline == [True]:
-        phases.append(())
+        stages.append(())
         is_offline.append(False)
     weighted = _weaning_changes(curve.student)
     figure = Figure(figsize=(10.0, 6.6 if weighted else 5.6), dpi=110)
     FigureCanvasAgg(figure)
     grid = figure.subplots(
         2 if weighted else 1,
-        len(phases),
+        len(stages),
         squeeze=False,
         sharex="col",
         sharey="row",
         gridspec_kw={
-            "width_ratios": [1, 2] if len(phases) == 2 else [1],
+            "width_ratios": [1, 2] if len(stages) == 2 else [1],
             "height_ratios": [5, 1] if weighted else [1],
             "wspace": 0.03,
             "hspace": 0.08,
         },
     )
-    for column, (phase, offline) in enumerate(zip(phases, is_offline, strict=True)):
-        _draw_phase(grid[0][column], curve, phase, offline=offline)
+    for column, (stage, offline) in enumerate(zip(stages, is_offline, strict=True)):
+        _draw_stage(grid[0][column], curve, stage, offline=offline)
         if weighted:
-            _draw_weaning(grid[1][column], phase, offline=offline)
+            _draw_weaning(grid[1][column], stage, offline=offline)
         _finish_column([row[column] for row in grid], offline=offline)
     grid[0][0].set_ylabel("mean return per episode")
     if weighted:
@@ -178,8 +178,8 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     figure.savefig(path)
 
 
-def _is_offline(phase: Sequence[CurvePoint]) -> bool:
-    return phase[-1].frames == 0 and phase[-1].online_updates == 0 and phase[-1].offline_updates > 0
+def _is_offline(stage: Sequence[CurvePoint]) -> bool:
+    return stage[-1].frames == 0 and stage[-1].online_updates == 0 and stage[-1].offline_updates > 0
 
 
 def _weaning_changes(points: Sequence[CurvePoint]) -> bool:
@@ -190,16 +190,16 @@ def _position(point: CurvePoint, *, offline: bool) -> int:
     return point.offline_updates if offline else point.frames
 
 
-def _draw_phase(
-    axes: Axes, curve: LearningCurve, phase: Sequence[CurvePoint], *, offline: bool
+def _draw_stage(
+    axes: Axes, curve: LearningCurve, stage: Sequence[CurvePoint], *, offline: bool
 ) -> None:
     axes.axhline(curve.teacher_return, color=_TEACHER, linestyle="--", linewidth=1.4)
     axes.axhline(curve.random_return, color=_RANDOM, linestyle=":", linewidth=1.4)
     if curve.baseline and not offline:
         beside = _Series(curve.baseline, curve.baseline[-1], curve.baseline_label, _BASELINE)
         _draw_series(axes, beside, offline=False)
-    if phase:
-        own = _Series(phase, curve.student[-1], curve.student_label, _STUDENT)
+    if stage:
+        own = _Series(stage, curve.student[-1], curve.student_label, _STUDENT)
         _draw_series(axes, own, offline=offline)
     axes.set_title("offline: the teacher's data" if offline else "online: the student's own play")
 
@@ -220,11 +220,11 @@ def _draw_series(axes: Axes, series: _Series, *, offline: bool) -> None:
         axes.plot(x[-1], mean[-1], "D", color=color, ms=8, mec="white", zorder=5)
 
 
-def _draw_weaning(axes: Axes, phase: Sequence[CurvePoint], *, offline: bool) -> None:
+def _draw_weaning(axes: Axes, stage: Sequence[CurvePoint], *, offline: bool) -> None:
     # The weight set by one evaluation holds until the next.
     known = [
         (_position(point, offline=offline), point.weaning_weight)
-        for point in phase
+        for point in stage
         if point.weaning_weight is not None
     ]
     x, weights = [position for position, _ in known], [weight for _, weight in known]

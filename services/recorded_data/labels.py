@@ -5,7 +5,7 @@
     OUT/progress.json   how many rows, from the first on, are labelled and on disk; their digest
 
 Rows are appended in order. `progress.json` is replaced only after the scores it speaks of were
-synced, so whatever ends the process, the next one goes on from a row whose predecessors are whole.
+synced, so whatever ends the process, the next one resumes at a row whose predecessors are whole.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.json_fields import JsonFields
 from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.durable_files import write_whole
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
@@ -87,7 +88,7 @@ class Labels:
 
         Raises:
             UserError: The folder holds something else, is damaged, cannot be written, has no room
-                on its disk, or another process is at it.
+                on its disk, or another process uses it.
         """
         self._directory = directory
         self._manifest = manifest
@@ -198,8 +199,9 @@ class Labels:
             self._synced, self._synced_at = self._rows_done, time.monotonic()
 
     def _begin(self) -> None:
-        ours = {_SCORES, _PROGRESS, _LOCK, f".{_PROGRESS}.tmp", f".{_MANIFEST}.tmp"}
-        foreign = {entry.name for entry in self._directory.iterdir()} - ours
+        # A killed process leaves a temporary file of `write_whole`.
+        found = {entry.name for entry in self._directory.iterdir() if entry.suffix != ".tmp"}
+        foreign = found - {_SCORES, _PROGRESS, _LOCK}
         if foreign:
             raise UserError(
                 f"{self._directory} holds {min(foreign)} and no labels; choose a folder of its own"
@@ -217,13 +219,7 @@ class Labels:
         self._write_json(_PROGRESS, {"rows": rows, "scores_sha256": sha256})
 
     def _write_json(self, name: str, content: dict[str, object]) -> None:
-        """Replace a file whole or not at all."""
-        temporary = self._directory / f".{name}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(seal(content, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._directory / name)
+        write_whole(self._directory / name, seal(content, indent=1))
 
     def _check(self) -> None:
         """Compare what is there with the manifest.
@@ -253,7 +249,7 @@ class Labels:
         return rows
 
     def _check_scores(self) -> hashlib._Hash:
-        """The digest of what is done, to go on with; a million rows of 18 actions are 72 MB.
+        """The digest of what is done, to continue; a million rows of 18 actions are 72 MB.
 
         Raises:
             UserError: Other scores are there than were written.
@@ -333,4 +329,4 @@ def _read_json(path: Path) -> JsonFields:
         raise UserError(f"{path}: cannot be read ({error}); {_DAMAGED}") from error
 
 
-_DAMAGED = "these labels are damaged: remove the folder and label anew"
+_DAMAGED = "these labels are damaged: remove the folder and label again"

@@ -5,7 +5,7 @@ The file is JSON with exactly these fields:
     format          "rrl-baseline-1"
     command         the command that made the run
     method, game    as in the run's config.json
-    frames_per_step environment frames of one decision
+    frames_per_step environment frames of one agent step
     points          a list, in the order of the run, of objects with
         offline_updates, online_updates, frames    clocks, whole numbers from 0
         mean_return, low, high                     mean and its 95% interval over the episodes
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rrl_agents.checkpoints.sealed_json import SEAL, seal, unseal
-from services.evaluator.learning_curve import CurvePoint
+from services.run_report.learning_curve import CurvePoint
 from services.shared.errors import UserError
 
 FORMAT = "rrl-baseline-1"
@@ -44,7 +44,7 @@ class Baseline:
         command: The command that made the run.
         method: Its method, e.g. "tabula_rasa".
         game: What it played.
-        frames_per_step: Environment frames of one decision.
+        frames_per_step: Environment frames of one agent step.
         points: Its evaluations in the order of the run, at least one; the last is its outcome.
     """
 

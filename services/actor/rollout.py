@@ -46,8 +46,8 @@ class _PlayedStep:
     labels: Labels
 
 
-class Play:
-    """Plays into one table until told to stop.
+class Rollout:
+    """Plays into one table, step by step.
 
     Args:
         environment: N environments; reset here.
@@ -104,7 +104,7 @@ class Play:
         self._mid_episode[:] = False
 
     def _write(self, played: _PlayedStep) -> None:
-        teacher_q = self._annotator.values(played.labels)
+        teacher_q = self._annotator.scores(played.labels)
         step = played.step
         for env in np.flatnonzero(~step.episode_start):
             self._writer.append(

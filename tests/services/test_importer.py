@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,10 +33,12 @@ from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.environments import catch
 from rrl_client import TeacherClient
 from services.cli.teacher_label import label_rows
+from services.recorded_data.config import ImporterConfig
+from services.recorded_data.dataset import RecordedData, check_data
+from services.recorded_data.importer import build_importer
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
-from services.replay.config import PreloadConfig, ReplayConfig
+from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout, StepRow, decode_batch
-from services.replay.preload import build_preloader
 from services.replay.reader import (
     STUDENT_TABLE,
     TEACHER_TABLE,
@@ -43,7 +46,6 @@ from services.replay.reader import (
     ReplayTimeout,
     table_counts,
 )
-from services.replay.recorded_data import RecordedData, look_at
 from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
@@ -106,10 +108,10 @@ def inserted(address: str, table: str = TEACHER_TABLE) -> int:
     return table_counts(address, timeout_seconds=PATIENCE_SECONDS)[table].inserted
 
 
-def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) -> PreloadConfig:
+def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) -> ImporterConfig:
     run.mkdir(exist_ok=True)
     return dataclasses.replace(
-        PreloadConfig(
+        ImporterConfig(
             data=data,
             transitions=data.transitions,
             layout=layout,
@@ -215,13 +217,13 @@ def test_the_table_holds_the_transitions_of_dopamines_reader_and_the_teachers_sc
     with serving_replay(tmp_path, layout) as address:
         settings = config(
             tmp_path / "run",
-            look_at(str(directory), number, layout),
+            check_data(str(directory), number, layout),
             layout,
             replay_address=address,
             teacher_address=pong_teacher,
         )
         assert settings.transitions == len(expected)
-        build_preloader(settings).run(threading.Event())
+        build_importer(settings).run(threading.Event())
         items = items_in(address, layout)
     assert sorted(decoded(items, layout), key=repr) == sorted(expected, key=repr)
     assert all(item["has_teacher"] == 1 for item in items)
@@ -268,7 +270,7 @@ class Processes:
         )
         self.settings = config(
             tmp_path / "run",
-            look_at(str(data), 7, CATCH),
+            check_data(str(data), 7, CATCH),
             CATCH,
             teacher=load_teacher(str(checkpoint)).card,
             teacher_address=teacher,
@@ -286,7 +288,10 @@ class Processes:
         )
 
     def start_replay(self) -> BaseProcess:
-        return self._start(serve, self.replay_config)
+        """Returns once it listens: gRPC, once refused, may pause for 20 s before its next try."""
+        process = self._start(serve, self.replay_config)
+        wait_until(lambda: listens(self.replay_config.port))
+        return process
 
     def start_importer(self) -> BaseProcess:
         settings = dataclasses.replace(self.settings, replay_address=self.address)
@@ -330,15 +335,21 @@ class Processes:
         self.kill(*self._running)
 
 
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1.0):
+        return True
+    return False
+
+
 def serve(config: ReplayConfig) -> None:
     server = build_replay(config)
     server.start()
     signal.pause()
 
 
-def import_all(config: PreloadConfig, logs: Path) -> None:
+def import_all(config: ImporterConfig, logs: Path) -> None:
     logging.basicConfig(filename=logs / f"{os.getpid()}.log", level=logging.INFO)
-    build_preloader(config).run(threading.Event())
+    build_importer(config).run(threading.Event())
 
 
 @pytest.fixture(scope="module")
@@ -395,9 +406,9 @@ def test_killed_at_any_moment_the_import_ends_with_every_transition_once(
         assert interrupted < restored < len(expected)
         settings = dataclasses.replace(processes.settings, replay_address=address)
         with caplog.at_level(logging.INFO):
-            build_preloader(settings).run(threading.Event())
+            build_importer(settings).run(threading.Event())
             # Once it holds all there is nothing to do.
-            build_preloader(settings).run(threading.Event())
+            build_importer(settings).run(threading.Event())
         assert f"importing transitions {restored} to {len(expected)}" in caplog.text
         assert caplog.text.count("holds its") == 1
         items = items_in(address, CATCH)
@@ -405,9 +416,9 @@ def test_killed_at_any_moment_the_import_ends_with_every_transition_once(
     assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)
 
 
-def catch_config(tmp_path: Path, data: Path, checkpoint: Path, **changes: Any) -> PreloadConfig:
+def catch_config(tmp_path: Path, data: Path, checkpoint: Path, **changes: Any) -> ImporterConfig:
     teacher = load_teacher(str(checkpoint)).card
-    looked_at = look_at(str(data), None, CATCH)
+    looked_at = check_data(str(data), None, CATCH)
     return config(tmp_path / "run", looked_at, CATCH, teacher=teacher, **changes)
 
 
@@ -424,7 +435,7 @@ def test_of_more_than_is_wanted_the_newest_transitions_are_taken(
             replay_address=address,
             teacher_address=catch_service.address,
         )
-        build_preloader(settings).run(threading.Event())
+        build_importer(settings).run(threading.Event())
         items = items_in(address, CATCH)
     assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)
     # Nor were the others labelled: a few rows more than transitions.
@@ -432,7 +443,7 @@ def test_of_more_than_is_wanted_the_newest_transitions_are_taken(
     assert 500 < len(scores) < 700
 
 
-def test_the_students_table_is_filled_likewise_and_goes_on_after_a_stop(
+def test_the_students_table_is_filled_likewise_and_resumes_after_a_stop(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
 ) -> None:
     expected = transitions_by_dopamine(catch_data, 7, CATCH)
@@ -447,8 +458,8 @@ def test_the_students_table_is_filled_likewise_and_goes_on_after_a_stop(
     limits = {"min_student_size": len(expected), "error_buffer": 1e9}
     with serving_replay(tmp_path, CATCH, **limits) as address:
         stop = threading.Event()
-        preloader = build_preloader(dataclasses.replace(settings, replay_address=address))
-        thread = threading.Thread(target=preloader.run, args=(stop,))
+        importer = build_importer(dataclasses.replace(settings, replay_address=address))
+        thread = threading.Thread(target=importer.run, args=(stop,))
         thread.start()
         wait_until(lambda: inserted(address, STUDENT_TABLE) >= 1000)
         link_checkpoint(checkpoint_replay(address), tmp_path / "commit")
@@ -457,7 +468,7 @@ def test_the_students_table_is_filled_likewise_and_goes_on_after_a_stop(
     with serving_replay(tmp_path, CATCH, restore_from=tmp_path / "commit", **limits) as address:
         assert 1000 <= inserted(address, STUDENT_TABLE) < len(expected)
         settings = dataclasses.replace(settings, replay_address=address)
-        build_preloader(settings).run(threading.Event())
+        build_importer(settings).run(threading.Event())
         items = items_in(address, CATCH, STUDENT_TABLE)
         assert inserted(address, STUDENT_TABLE) == len(expected)
         assert inserted(address, TEACHER_TABLE) == 0
@@ -484,7 +495,7 @@ def test_behind_reloaded_data_the_replay_ratio_counts_from_the_students_first_st
             replay_address=address,
             teacher_address=catch_service.address,
         )
-        build_preloader(settings).run(threading.Event())
+        build_importer(settings).run(threading.Event())
         assert inserted(address, STUDENT_TABLE) == 500
         stop = threading.Event()
         writer = ReplayWriter(address, STUDENT_TABLE, CATCH, 1, should_stop=stop.is_set)
@@ -517,7 +528,7 @@ def test_a_student_that_begins_to_play_at_once_is_no_server_that_fell_back(
     transitions, student_plays, played = 500, 3, threading.Event()
     with serving_replay(tmp_path, CATCH, min_student_size=transitions) as address:
 
-        def count_late(config: PreloadConfig, timeout_seconds: float = 10.0) -> int:
+        def count_late(config: ImporterConfig) -> int:
             """The importer's look at the table comes after the student's first steps."""
             if inserted(address, STUDENT_TABLE) == transitions and not played.is_set():
                 played.set()
@@ -529,7 +540,7 @@ def test_a_student_that_begins_to_play_at_once_is_no_server_that_fell_back(
                 writer.close()
             return inserted(address, STUDENT_TABLE)
 
-        monkeypatch.setattr("services.replay.filling.inserted_items", count_late)
+        monkeypatch.setattr("services.recorded_data.transfer.inserted_items", count_late)
         settings = catch_config(
             tmp_path,
             catch_data,
@@ -539,9 +550,9 @@ def test_a_student_that_begins_to_play_at_once_is_no_server_that_fell_back(
             replay_address=address,
             teacher_address=catch_service.address,
         )
-        build_preloader(settings).run(threading.Event())
+        build_importer(settings).run(threading.Event())
         assert inserted(address, STUDENT_TABLE) == transitions + student_plays
-    assert "anew" not in caplog.text
+    assert "filling the table again" not in caplog.text
 
 
 def play_until_stopped(writer: ReplayWriter) -> None:
@@ -574,14 +585,14 @@ def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
             replay_address=address,
             teacher_address=catch_service.address,
         )
-        build_preloader(settings).run(threading.Event())
+        build_importer(settings).run(threading.Event())
         items = items_in(address, CATCH)
     newest = open_dopamine_replay(catch_data).transition_rows(CATCH.n_step)[-500:]
     assert sorted(item["teacher_q"][0] for item in items) == newest.tolist()
 
 
 @pytest.mark.slow
-def test_a_teacher_that_is_away_is_waited_for(
+def test_an_unavailable_teacher_is_waited_for(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port, stop = free_port(), threading.Event()
@@ -594,7 +605,7 @@ def test_a_teacher_that_is_away_is_waited_for(
             teacher_address=f"localhost:{port}",
             teacher_timeout_seconds=1.0,
         )
-        thread = threading.Thread(target=build_preloader(settings).run, args=(stop,), daemon=True)
+        thread = threading.Thread(target=build_importer(settings).run, args=(stop,), daemon=True)
         thread.start()
         wait_until(lambda: "waiting for the teacher" in caplog.text)
         stop.set()
@@ -602,7 +613,7 @@ def test_a_teacher_that_is_away_is_waited_for(
         assert not thread.is_alive()
 
         thread = threading.Thread(
-            target=build_preloader(settings).run, args=(threading.Event(),), daemon=True
+            target=build_importer(settings).run, args=(threading.Event(),), daemon=True
         )
         thread.start()
         server = serve_teacher(str(catch_teacher), port)
@@ -632,7 +643,7 @@ def test_scores_of_another_teacher_are_refused(
             teacher_address=pong_teacher,
         )
         with pytest.raises(UserError, match="not this run's catch_by_hand .* serve that one"):
-            build_preloader(settings).run(threading.Event())
+            build_importer(settings).run(threading.Event())
 
 
 def test_data_that_changed_since_the_run_was_set_up_is_refused(
@@ -649,7 +660,7 @@ def test_data_that_changed_since_the_run_was_set_up_is_refused(
         other = recorded_catch(tmp_path / "other", rows=3000, capacity=5000)
         changed = dataclasses.replace(settings.data, path=str(other))
         with pytest.raises(UserError, match="other data than when this run was set up"):
-            build_preloader(dataclasses.replace(settings, data=changed)).run(threading.Event())
+            build_importer(dataclasses.replace(settings, data=changed)).run(threading.Event())
 
 
 @contextlib.contextmanager
@@ -665,7 +676,7 @@ def stopped(process: BaseProcess) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table", [TEACHER_TABLE, STUDENT_TABLE])
-def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew(
+def test_a_replay_server_that_falls_back_while_the_importer_runs_is_filled_again(
     processes: Processes, much_catch_data: Path, table: str
 ) -> None:
     expected = transitions_by_dopamine(much_catch_data, 7, CATCH)
@@ -681,7 +692,7 @@ def test_a_replay_server_that_falls_back_while_the_importer_lives_is_filled_anew
     processes.restore(commit)
     importer.join(PATIENCE_SECONDS)
     assert importer.exitcode == 0
-    assert "filling the table anew" in processes.log(importer)
+    assert "filling the table again" in processes.log(importer)
     assert inserted(processes.address, table) == len(expected)
     items = items_in(processes.address, CATCH, table)
     assert sorted(decoded(items, CATCH), key=repr) == sorted(expected, key=repr)

@@ -10,11 +10,11 @@ import numpy as np
 
 from rrl_agents.environments.kinds import task_name
 from rrl_agents.scores import mean_and_interval, normalised_score
-from services.evaluator.baseline import Baseline
-from services.evaluator.run_clocks import Clocks, at_checkpoint, at_evaluation, beyond_budgets
-from services.evaluator.score_protocol import UNITS, ScoreProtocol, differences
 from services.learner.checkpoint_records import RunRecord
 from services.learner.evaluation_records import EvaluationRecord
+from services.run_report.baseline import Baseline
+from services.run_report.run_clocks import Clocks, at_checkpoint, at_evaluation, beyond_budgets
+from services.run_report.score_protocol import UNITS, ScoreProtocol, differences
 from services.shared.errors import UserError
 
 
@@ -25,7 +25,7 @@ class RunDescription:
     Attributes:
         method: Name of the recipe, e.g. "qdagger".
         game: Name of the game, e.g. "pong".
-        frames_per_step: Environment frames that one decision lasts.
+        frames_per_step: Environment frames that one agent step lasts.
         teacher_name: Name of the teacher; empty where none is named.
         teacher_return: The teacher's known mean return; None where it is only measured.
         random_return: Mean return of the random policy; None where the config does not say.

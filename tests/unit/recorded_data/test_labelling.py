@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.recorded_rows import RowChunk, transition_starts
-from services.replay import labelling
-from services.replay.labelling import LabelledChunk, labelled_chunks
-from services.replay.labels import LabelManifest, Labels
+from services.recorded_data import labelling
+from services.recorded_data.labelling import LabelledChunk, labelled_chunks
+from services.recorded_data.labels import LabelManifest, Labels
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -213,7 +213,7 @@ def test_answers_that_do_not_fit_are_refused(answer: NDArray[np.float64], tmp_pa
 KILLED = """
 import importlib.util, os, signal, sys
 from pathlib import Path
-from services.replay import labels
+from services.recorded_data import labels
 spec = importlib.util.spec_from_file_location("these", sys.argv[1])
 these = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(these)
@@ -226,7 +226,7 @@ for chunk in these.labelled_chunks(rows, kept, teacher.ask):
 """
 
 
-def test_after_a_kill_the_pass_goes_on_from_what_is_on_disk(tmp_path: Path) -> None:
+def test_after_a_kill_the_pass_resumes_from_what_is_on_disk(tmp_path: Path) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, __file__, str(tmp_path)], cwd=ROOT, timeout=PATIENCE_SECONDS
     )

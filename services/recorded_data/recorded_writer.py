@@ -4,7 +4,7 @@
 
 Recorded data brings its own padding before episodes; behind a terminal row n zero rows are put in,
 so that the items of an episode's last steps never show the next episode (`item_layout`). Which rows
-begin an item is the caller's to say.
+begin an item, the caller decides.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.recorded_data.labelling import LabelledChunk
 from services.replay.connection import connect
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.item_stream import ItemStream
-from services.replay.labelling import LabelledChunk
+from services.replay.item_writer import ItemWriter
 from services.replay.writer import WriterOptions, WriterStopped
 
 _ROWS_BETWEEN_FLUSHES = 8
 """A flush is a call into Reverb: one per row would cost as much as the row."""
 
-IMPORT_OPTIONS = WriterOptions(max_pending_items=40)
-"""Nobody waits for a single item here, so more may be under way than where actors play."""
+_OPTIONS = WriterOptions(max_pending_items=40)
+"""No environment waits for an item here, so more may be under way than where actors play."""
 
 
 class RecordedWriter:
@@ -36,7 +36,6 @@ class RecordedWriter:
         table: Table to write into.
         layout: Shapes of the items.
         should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
-        options: How to write.
 
     Raises:
         ReplayTimeout: no server in time.
@@ -49,20 +48,18 @@ class RecordedWriter:
         table: str,
         layout: ItemLayout,
         *,
-        should_stop: Callable[[], bool] = lambda: False,
-        options: WriterOptions = IMPORT_OPTIONS,
+        should_stop: Callable[[], bool],
     ) -> None:
         self._layout = layout
         self._table = table
-        self._options = options
         self._should_stop = should_stop
-        client = connect(address, table, layout, timeout_seconds=options.connect_timeout_seconds)
-        self._stream = ItemStream(client, table, layout, options.chunk_length)
+        client = connect(address, table, layout, timeout_seconds=_OPTIONS.connect_timeout_seconds)
+        self._writer = ItemWriter(client, table, layout, _OPTIONS.chunk_length)
 
     @property
     def items(self) -> int:
         """Items created so far, confirmed by the server or not."""
-        return self._stream.items
+        return self._writer.items
 
     def append(self, labelled: LabelledChunk, begins_item: NDArray[np.bool_]) -> None:
         """Write a chunk's rows; an item is created once the n rows after its own are written.
@@ -77,11 +74,11 @@ class RecordedWriter:
         """
         terminal = labelled.rows.terminal
         for index in range(len(terminal)):
-            self._stream.append(self._row(labelled, index), begins_item=bool(begins_item[index]))
+            self._writer.append(self._row(labelled, index), begins_item=bool(begins_item[index]))
             if terminal[index]:
-                self._stream.append_padding(self._layout.n_step)
+                self._writer.append_padding(self._layout.n_step)
             if index % _ROWS_BETWEEN_FLUSHES == 0:
-                self._wait(self._options.max_pending_items)
+                self._wait(_OPTIONS.max_pending_items)
 
     def flush(self) -> None:
         """Wait until the server has every item created so far.
@@ -93,7 +90,7 @@ class RecordedWriter:
 
     def close(self) -> None:
         """Drop what is not confirmed, without waiting."""
-        self._stream.close()
+        self._writer.close()
 
     def _row(self, labelled: LabelledChunk, index: int) -> dict[str, NDArray[Any]]:
         rows = labelled.rows
@@ -108,7 +105,7 @@ class RecordedWriter:
         )
 
     def _wait(self, max_pending: int) -> None:
-        while not self._stream.flush(max_pending, self._options.poll_seconds):
+        while not self._writer.flush(max_pending, _OPTIONS.poll_seconds):
             if self._should_stop():
                 raise WriterStopped(
                     f"stopped while waiting to write to replay table {self._table!r}"

@@ -20,10 +20,10 @@ from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import describe, resolve
 from services.launcher.run_directory import open_run
+from services.recorded_data.dataset import check_data
+from services.recorded_data.labels import LabelManifest, Labels
+from services.recorded_data.newest_rows import with_newest_transitions
 from services.replay.item_layout import ItemLayout
-from services.replay.labels import LabelManifest, Labels
-from services.replay.newest_rows import with_newest_transitions
-from services.replay.recorded_data import look_at
 from services.shared.errors import UserError
 
 CATCH = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=3, num_actions=3, clips_rewards=False)
@@ -79,7 +79,7 @@ def test_all_of_the_data_is_taken_unless_the_budget_or_the_table_is_smaller(
 def test_data_in_replay_logs_is_found_beside_the_checkpoints(tmp_path: Path, named: str) -> None:
     recorded(tmp_path / "replay_logs")
     (tmp_path / "checkpoints").mkdir()
-    data = look_at(str(tmp_path / named), None, CATCH)
+    data = check_data(str(tmp_path / named), None, CATCH)
     assert data.transitions == 97
     assert data.open().rows == 100
 
@@ -193,7 +193,7 @@ def test_labels_of_other_data_or_of_another_teacher_are_refused_at_once(
 
 
 def test_data_must_still_be_the_same_when_it_is_opened_again(tmp_path: Path) -> None:
-    data = look_at(str(recorded(tmp_path / "data")), None, CATCH)
+    data = check_data(str(recorded(tmp_path / "data")), None, CATCH)
     assert data.open().count_transitions(3) == data.transitions == 97
     recorded(tmp_path / "data", reward=1.0)
     with pytest.raises(UserError, match="other data than when this run was set up"):

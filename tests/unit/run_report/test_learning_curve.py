@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from services.evaluator.learning_curve import (
+from services.run_report.learning_curve import (
     CurvePoint,
     LearningCurve,
     draw_learning_curve,
-    split_phases,
+    split_stages,
 )
 
 
@@ -28,19 +28,19 @@ def point(offline: int, online: int, frames: int, weight: float | None = None) -
 
 def test_the_last_offline_point_is_where_the_online_curve_starts() -> None:
     points = [point(0, 0, 0), point(10, 0, 0), point(10, 5, 40), point(10, 9, 80)]
-    offline, online = split_phases(points)
+    offline, online = split_stages(points)
     assert offline == (points[0], points[1])
     assert online == (points[1], points[2], points[3])
 
 
 def test_a_run_from_scratch_has_no_offline_part() -> None:
     points = [point(0, 0, 0), point(0, 5, 40)]
-    assert split_phases(points) == ((), (points[0], points[1]))
+    assert split_stages(points) == ((), (points[0], points[1]))
 
 
 def test_a_run_still_offline_has_no_online_part() -> None:
     points = [point(0, 0, 0), point(10, 0, 0)]
-    assert split_phases(points) == ((points[0], points[1]), ())
+    assert split_stages(points) == ((points[0], points[1]), ())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The newest rows of a recording as a recording of its own.
 
-A run that takes only the newest transitions would otherwise have all the others read and labelled.
+A run that takes only the newest transitions need not read and label all the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rrl_agents.checkpoints.recorded_rows import ROWS_PER_CHUNK, RecordedRows, R
 
 
 class NewestRows:
-    """Rows from one on, numbered anew (`RecordedRows`).
+    """Rows from one on, numbered from 0 (`RecordedRows`).
 
     Args:
         rows: The whole recording.

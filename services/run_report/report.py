@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from rrl_agents.environments.game_names import name_key
-from services.evaluator.baseline import Baseline, encode_baseline, read_baseline
-from services.evaluator.learning_curve import LearningCurve, curve_point, draw_learning_curve
-from services.evaluator.report_text import caption, readme, title
-from services.evaluator.summary import RunDescription, Summary, describe_run, summarise
 from services.learner.checkpoint_records import newest_commit
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
+from services.run_report.baseline import Baseline, encode_baseline, read_baseline
+from services.run_report.learning_curve import LearningCurve, curve_point, draw_learning_curve
+from services.run_report.report_text import caption, readme, title
+from services.run_report.summary import RunDescription, Summary, describe_run, summarise
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config
 
@@ -41,7 +41,7 @@ def write_report(
     student_gif: Path | None = None,
     baseline: Path | None = None,
 ) -> Summary:
-    """Builds `report/` of a run anew.
+    """Builds `report/` of a run, in place of an older one.
 
     Args:
         run: The run's folder.
@@ -50,7 +50,7 @@ def write_report(
         random_return: Mean return of the random policy; None takes it from config.json.
         student_gif: A video of the student, copied into the report; None takes the one that the
             evaluator left in the run, or else an older report's.
-        baseline: A baseline file (see `services.evaluator.baseline`) to draw and compare with.
+        baseline: A baseline file (see `services.run_report.baseline`) to draw and compare with.
 
     Returns:
         The content of its summary.json.
@@ -95,10 +95,10 @@ def export_baseline(run: Path, command: str) -> str:
 
     Args:
         run: The run's folder.
-        command: The command that made the run, for whoever wants to make it again.
+        command: The command that made the run, so that a reader can repeat it.
 
     Returns:
-        JSON for `services.evaluator.baseline.read_baseline`.
+        JSON for `services.run_report.baseline.read_baseline`.
 
     Raises:
         UserError: The folder is no run, or its final evaluation has not been played.

@@ -20,11 +20,11 @@ class Clocks:
 
     Attributes:
         as_of: Which moment, in words.
-        learner_updates: Gradient steps of both phases.
+        learner_updates: Gradient steps of both stages.
         offline_updates: Gradient steps on the teacher's data.
         online_updates: Gradient steps on the student's data.
-        teacher_steps: The teacher's decisions in the replay.
-        actor_steps: Decisions of the student's own play.
+        teacher_steps: Agent steps of the teacher in replay.
+        actor_steps: Agent steps of the student.
         frames: Environment frames of these.
         weaning_weight: Weight of the distillation term, with the evaluation taken in.
         wall_seconds: Time at work, all sessions together.
@@ -46,7 +46,7 @@ def at_evaluation(record: EvaluationRecord, frames_per_step: int) -> Clocks:
 
     Args:
         record: The evaluation.
-        frames_per_step: Environment frames that one decision lasts.
+        frames_per_step: Environment frames that one agent step lasts.
     """
     return Clocks(
         as_of=f"at the last evaluation, after {record.learner_updates:,} updates",
@@ -66,7 +66,7 @@ def at_checkpoint(record: RunRecord, frames_per_step: int) -> Clocks:
 
     Args:
         record: The checkpoint's.
-        frames_per_step: Environment frames that one decision lasts.
+        frames_per_step: Environment frames that one agent step lasts.
     """
     progress = record.progress
     return Clocks(

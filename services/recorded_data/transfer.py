@@ -1,4 +1,4 @@
-"""One stretch of filling a table from recorded data: rows, labels and writer brought together."""
+"""From a recording into a table: rows, labels and writer brought together."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from rrl_agents.checkpoints.recorded_rows import RecordedRows
-from services.replay.config import PreloadConfig
+from services.recorded_data.config import ImporterConfig
+from services.recorded_data.labelling import Ask, LabelledChunk, labelled_chunks
+from services.recorded_data.labels import Labels
+from services.recorded_data.recorded_writer import RecordedWriter
 from services.replay.connection import table_counts
-from services.replay.labelling import LabelledChunk, labelled_chunks
-from services.replay.labels import Labels
-from services.replay.patient_teacher import PatientTeacher
-from services.replay.recorded_writer import RecordedWriter
 from services.replay.table_names import STUDENT_TABLE
 from services.shared.errors import UserError
+from services.shared.logging import Occasionally
 
 _LOG_PERIOD_SECONDS = 10.0
 
 
-class ReplayWentBack(Exception):
+class ReplayRestarted(Exception):
     """The table holds another number of items than it has confirmed."""
 
 
-class Filling:
+class Transfer:
     """Writes the transitions of a recording in the order of time.
 
     Args:
         config: Table, layout and number of transitions.
         rows: The recording; of more transitions than wanted, the newest are.
         labels: Of these rows.
-        teacher: Asked where labels are missing.
+        ask: Where missing labels come from.
         stop: Ends every wait.
-        on_written: Told how many transitions more the table has confirmed.
+        on_written: Called with the number of transitions that the table has just confirmed.
     """
 
     def __init__(
         self,
-        config: PreloadConfig,
+        config: ImporterConfig,
         rows: RecordedRows,
         labels: Labels,
-        teacher: PatientTeacher,
+        ask: Ask,
         stop: threading.Event,
-        on_written: Callable[[int], None] = lambda transitions: None,
+        on_written: Callable[[int], None],
     ) -> None:
         self._config = config
         self._on_written = on_written
         self._rows = rows
         self._labels = labels
-        self._teacher = teacher
+        self._ask = ask
         self._stop = stop
         self._starts = rows.transition_rows(config.layout.n_step)[-config.transitions :]
 
-    def go_on(self, inserted: int) -> None:
+    def resume(self, inserted: int) -> None:
         """Write all transitions but the first `inserted`, which the table has.
 
         Raises:
-            ReplayWentBack: the replay server was restarted meanwhile.
-            ReplayTimeout: it is away; nothing is under way.
-            WriterStopped, AskingStopped: asked to stop.
-            UserError: the data is damaged or changed meanwhile; or the teacher is another.
+            ReplayRestarted: the replay server was restarted since.
+            ReplayTimeout: it is unavailable; nothing is under way.
+            WriterStopped, Stopped: `stop` was set.
+            UserError: the data is damaged or has changed; or the teacher is another.
         """
         starts = self._starts[inserted:]
         wanted = np.zeros(self._rows.rows, bool)
@@ -79,7 +79,7 @@ class Filling:
                 before, done = done, inserted + writer.items
                 self._on_written(done - before)
                 self._check_inserted(done)
-                pace.tell(done, count)
+                pace.log(done, count)
                 if done == self._config.transitions:
                     return
         raise UserError(f"{self._config.data.path} changed while it was read; start again")
@@ -94,9 +94,7 @@ class Filling:
 
     def _chunks(self, first_row: int) -> Iterator[LabelledChunk]:
         try:
-            yield from labelled_chunks(
-                self._rows, self._labels, self._teacher.ask, first_row=first_row
-            )
+            yield from labelled_chunks(self._rows, self._labels, self._ask, first_row=first_row)
         except ValueError as error:
             raise UserError(str(error)) from error
 
@@ -104,42 +102,40 @@ class Filling:
         inserted = inserted_items(self._config)
         is_last = confirmed == self._config.transitions
         if self._config.table == STUDENT_TABLE and is_last and inserted > confirmed:
-            return  # The student has begun to play: it waits for nothing but our last transition.
+            return  # The student plays already: it waits for nothing but our last transition.
         if inserted != confirmed:
-            raise ReplayWentBack(
+            raise ReplayRestarted(
                 f"the replay server confirmed {confirmed} transitions and now counts {inserted}"
             )
 
 
-def inserted_items(config: PreloadConfig, timeout_seconds: float = 10.0) -> int:
+def inserted_items(config: ImporterConfig) -> int:
     """Items that the table to be filled has ever taken.
 
     Raises:
         ReplayTimeout: the replay server does not answer.
     """
-    counts = table_counts(config.replay_address, timeout_seconds=timeout_seconds)
-    return counts[config.table].inserted
+    return table_counts(config.replay_address)[config.table].inserted
 
 
 class _Pace:
-    """Says now and then how far the import is."""
+    """Logs how far the import is."""
 
     def __init__(self, inserted: int, transitions: int) -> None:
         self._log = logging.getLogger(__name__)
         self._log.info("importing transitions %d to %d", inserted, transitions)
         self._transitions = transitions
         self._rows = 0
-        self._began = self._told = time.monotonic()
+        self._began = time.monotonic()
+        self._is_due = Occasionally(_LOG_PERIOD_SECONDS, at_once=False)
 
-    def tell(self, done: int, rows: int) -> None:
+    def log(self, done: int, rows: int) -> None:
         """Count rows in; `done` transitions are in the table."""
         self._rows += rows
-        now = time.monotonic()
-        if now - self._told >= _LOG_PERIOD_SECONDS or done == self._transitions:
-            self._told = now
+        if self._is_due() or done == self._transitions:
             self._log.info(
                 "%d of %d transitions, %.0f rows/s",
                 done,
                 self._transitions,
-                self._rows / (now - self._began),
+                self._rows / (time.monotonic() - self._began),
             )

@@ -1,4 +1,4 @@
-"""Recorded data as a run's choice: where it lies, which it is, and whether it fits the run."""
+"""Recorded data as a run's choice: its place, its fingerprint, and whether it fits the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.shared.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordedData:
-    """Data that was looked at when a run was set up.
+    """Data that was checked when a run was set up.
 
     Attributes:
         path: Directory of the replay buffer.
@@ -31,7 +31,7 @@ class RecordedData:
         """Open it again.
 
         Raises:
-            UserError: it is not there any more, damaged, or other data.
+            UserError: it is missing, damaged, or other data.
         """
         rows = _open(self.path, self.number)
         if rows.fingerprint != self.fingerprint:
@@ -43,8 +43,8 @@ class RecordedData:
         return rows
 
 
-def look_at(path: str, number: int | None, layout: ItemLayout) -> RecordedData:
-    """Look whether data fits a run; frames are not read.
+def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedData:
+    """Check that data fits a run; frames are not read.
 
     Args:
         path: An agent's directory, or its `checkpoints` or `replay_logs`.
@@ -52,7 +52,7 @@ def look_at(path: str, number: int | None, layout: ItemLayout) -> RecordedData:
         layout: What the run's replay holds.
 
     Raises:
-        UserError: it is not there, damaged, of another game or stack, or holds no transition.
+        UserError: it is missing, damaged, of another game or stack, or holds no transition.
     """
     rows = _open(path, number)
     recorded = (rows.stack_size, "uint8", rows.frame_shape)

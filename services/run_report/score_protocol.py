@@ -19,12 +19,12 @@ UNITS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreProtocol:
-    """What nobody noted is None.
+    """How scores were measured; a field that is unknown is None.
 
     Attributes:
         epsilon: Probability of a uniformly random action.
         sticky_actions: Probability that the environment repeats the last action.
-        max_episode_steps: Decisions after which an episode is cut off.
+        max_episode_steps: Agent steps after which an episode is cut off.
     """
 
     epsilon: float | None = None
@@ -47,7 +47,7 @@ def differences(
 
 
 def unknown(game: str, teacher: ScoreProtocol) -> Iterator[str]:
-    """A sentence on what nobody noted of a teacher's score, if there is something."""
+    """A sentence on the fields of a teacher's protocol that are unknown, if any are."""
     missing = [unit for field, unit in UNITS.items() if getattr(teacher, field) is None]
     if missing:
-        yield f"{game}: nobody noted of the teacher's score: {', '.join(missing)}"
+        yield f"{game}: unknown of the teacher's score: {', '.join(missing)}"

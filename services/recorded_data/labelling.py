@@ -3,7 +3,7 @@
     recorded rows ──▶ stacks uint8 [B, H, W, stack] ──▶ ask ──▶ scores ──▶ labels (disk) ──▶ caller
 
 A few queries are always under way while the next rows are read and unpacked. Every state is asked
-for once: what the labels hold already is taken from there.
+for once: scores that the labels hold already are read from there.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.recorded_rows import RecordedRows, RowChunk
-from services.replay.labels import Labels
+from rrl_client import TeacherDescription
+from services.recorded_data.labels import LabelManifest, Labels
 from services.shared.errors import UserError
 
 BATCH_ROWS = 128
 """States of one query: the largest batch that the teacher service compiles."""
 
 QUERIES_AHEAD = 8
-"""Queries under way at once, 29 MB of Atari states: two for each of a service's callers, so that
-none of them waits while a chunk is unpacked or handed on."""
+"""Queries under way at once, 29 MB of Atari states: enough that the service never waits while a
+chunk is unpacked or written."""
 
 
 class PendingScores(Protocol):
@@ -61,12 +62,12 @@ class LabelledChunk:
 def labelled_chunks(
     rows: RecordedRows, labels: Labels, ask: Ask, *, first_row: int = 0
 ) -> Iterator[LabelledChunk]:
-    """Read rows with their scores, and keep the scores that were not kept yet.
+    """Read rows with their scores, and keep the scores that are new.
 
     Args:
         rows: The recorded rows.
         labels: Where their scores are and go; of this data.
-        ask: Whom to ask for the others.
+        ask: Where the other scores come from.
         first_row: Where to begin; rows before it are labelled on the way where they are not.
 
     Yields:
@@ -96,6 +97,36 @@ def labelled_chunks(
     while queries:
         queries.popleft().settle()
         yield from _closed(opened, first_row)
+
+
+def label_manifest(rows: RecordedRows, teacher: TeacherDescription) -> LabelManifest:
+    """What the labels of a recording by a teacher are of.
+
+    Raises:
+        UserError: The teacher does not take these states, or lacks actions of the data.
+    """
+    spec = teacher.spec
+    misfit = spec.misfit(
+        observation_shape=(*rows.frame_shape, rows.stack_size),
+        observation_dtype="uint8",
+        of="the data",
+    )
+    if misfit is not None:
+        raise UserError(f"{teacher.name} {misfit}; choose a teacher of this game and preprocessing")
+    if rows.num_actions > spec.num_actions:
+        raise UserError(
+            f"{teacher.name} has {spec.num_actions} actions, the data holds action "
+            f"{rows.num_actions - 1}; choose a teacher of this game"
+        )
+    return LabelManifest(
+        data_fingerprint=rows.fingerprint,
+        rows=rows.rows,
+        num_actions=spec.num_actions,
+        teacher=teacher.name,
+        teacher_version=teacher.teacher_version,
+        output=spec.output,
+        temperature=spec.temperature,
+    )
 
 
 class _OpenChunk:

@@ -1,4 +1,4 @@
-"""An actor's writer waits for the rate limiter without end, and gives a dead connection up."""
+"""A writer waits for the rate limiter without end, and gives up a dead connection."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from services.actor.insert_patience import InsertPatience
 from services.replay.config import ReplayConfig
-from services.replay.connection import table_counts
+from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.server import build_replay
-from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions, WriterStopped
+from services.replay.stalled_inserts import StalledInsertDetector
+from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions
 from services.shared.addresses import free_ports
 from tests.faults.links import Cut, LinkConfig, Links
 from tests.faults.ports import LOOPBACK
@@ -40,18 +40,25 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     server.stop()
 
 
-def patient(port: int, seconds: float) -> InsertPatience:
-    return InsertPatience(f"{LOOPBACK}:{port}", STUDENT_TABLE, seconds=seconds, pause_seconds=0.0)
+def detector(port: int, stall_seconds: float) -> StalledInsertDetector:
+    return StalledInsertDetector(
+        f"{LOOPBACK}:{port}", STUDENT_TABLE, stall_seconds=stall_seconds, check_seconds=0.0
+    )
 
 
-def writer(port: int, patience: InsertPatience) -> ReplayWriter:
+def writer(port: int, stall_seconds: float) -> ReplayWriter:
     return ReplayWriter(
         f"{LOOPBACK}:{port}",
         STUDENT_TABLE,
         _LAYOUT,
         1,
-        should_stop=patience.is_over,
-        options=WriterOptions(poll_seconds=0.05, chunk_length=1, max_pending_items=2),
+        options=WriterOptions(
+            poll_seconds=0.05,
+            chunk_length=1,
+            max_pending_items=2,
+            stall_seconds=stall_seconds,
+            stall_check_seconds=0.0,
+        ),
     )
 
 
@@ -67,30 +74,32 @@ def write(writer: ReplayWriter, steps: int) -> None:
 
 
 def gives_up(writer: ReplayWriter) -> bool:
-    """Whether writing some steps was stopped; keeps nothing of the writer."""
+    """Whether writing some steps timed out; keeps nothing of the writer."""
     try:
         write(writer, 5)
-    except WriterStopped:
+    except ReplayTimeout:
         return True
     return False
 
 
-def test_patience_has_its_time_before_anybody_is_asked() -> None:
+def test_the_table_is_not_asked_before_the_write_has_waited_for_long() -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         server.setblocking(False)
-        patience = patient(server.getsockname()[1], _LONG_SECONDS)
-        assert not patience.is_over()
-        assert not patience.is_over()
+        stalls = detector(server.getsockname()[1], _LONG_SECONDS)
+        assert not stalls.is_stalled()
+        assert not stalls.is_stalled()
         with pytest.raises(BlockingIOError):  # No connection has come.
             server.accept()
 
 
-def test_a_wait_at_an_open_table_ends_after_two_looks_and_every_item_renews_it(port: int) -> None:
-    patience = patient(port, 0.0)
-    assert [patience.is_over() for _ in range(4)] == [False, True, False, True]
-    assert not patience.is_over()
-    patience.note_written()
-    assert not patience.is_over()
+def test_a_write_to_an_open_table_is_stalled_after_two_checks_and_a_reset_starts_again(
+    port: int,
+) -> None:
+    stalls = detector(port, 0.0)
+    assert [stalls.is_stalled() for _ in range(4)] == [False, True, False, True]
+    assert not stalls.is_stalled()
+    stalls.reset()
+    assert not stalls.is_stalled()
 
 
 @pytest.mark.slow
@@ -100,7 +109,7 @@ def test_a_writer_whose_connection_was_forgotten_is_given_up_and_the_next_one_wr
     (link,) = free_ports(1)
     config = LinkConfig(client="actor", server="replay", port=link, server_port=port)
     with Links([config]) as links:
-        old = writer(link, patient(link, 0.5))
+        old = writer(link, 0.5)
         write(old, 3)
         links.cut(["replay"], Cut.FORGOTTEN)
         links.heal(["replay"])
@@ -108,14 +117,14 @@ def test_a_writer_whose_connection_was_forgotten_is_given_up_and_the_next_one_wr
         old.close()
         # Clients of one address share a connection for as long as any of them lives.
         del old
-        new = writer(link, patient(link, _LONG_SECONDS))
+        new = writer(link, _LONG_SECONDS)
         write(new, 5)
         new.close()
 
 
-def test_a_writer_that_the_rate_limiter_holds_back_is_never_given_up(port: int) -> None:
-    # Nobody samples: 4 samples per item, less the buffer of 40, leave room for few.
-    held = writer(port, patient(port, _LONG_SECONDS))
+def test_a_writer_that_the_rate_limiter_holds_back_never_gives_up(port: int) -> None:
+    # Without samples: 4 samples per item, less the buffer of 40, leave room for few.
+    held = writer(port, _LONG_SECONDS)
     for _ in range(60):
         held.append(0, StepRow(np.zeros(_LAYOUT.frame_shape, np.uint8), 0, 0.0, False, None))
         # Too slow is not yet held back.
@@ -123,6 +132,6 @@ def test_a_writer_that_the_rate_limiter_holds_back_is_never_given_up(port: int) 
             break
     else:
         raise AssertionError("the table takes without end")
-    patience = patient(port, 0.0)
-    assert not any(patience.is_over() for _ in range(5))
+    stalls = detector(port, 0.0)
+    assert not any(stalls.is_stalled() for _ in range(5))
     held.close()

@@ -24,15 +24,15 @@ class ImporterMetrics(Collector):
         self._target: int | None = None
         registry.register(self)
 
-    def aims_at(self, transitions: int) -> None:
+    def set_target(self, transitions: int) -> None:
         """Note how many transitions the table is to hold."""
         self._target = transitions
 
-    def stands_at(self, transitions: int) -> None:
-        """Note how many the table was found to hold."""
+    def set_in_table(self, transitions: int) -> None:
+        """Note how many transitions the table holds."""
         self._in_table = transitions
 
-    def wrote(self, transitions: int) -> None:
+    def count_written(self, transitions: int) -> None:
         """Count transitions that the table has confirmed."""
         self._rows += transitions
         self._in_table = (self._in_table or 0) + transitions

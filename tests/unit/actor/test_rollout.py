@@ -1,4 +1,4 @@
-"""What `Play` writes, read back from a real replay server.
+"""What `Rollout` writes, read back from a real replay server.
 
 The environment numbers its observations: the newest frame of observation c of environment e is
 (e, c), its reward is c / 100, the policy's action is (e + c) % 3, the teacher's values are
@@ -21,7 +21,7 @@ from rrl_agents.environments.interface import Step, VectorEnvironment
 from rrl_agents.types import Batch, EnvironmentSpec
 from rrl_client import TeacherClient
 from services.actor.annotator import Annotator, Labels
-from services.actor.play import Play
+from services.actor.rollout import Rollout
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import STUDENT_TABLE, ReplayReader, table_counts
@@ -167,10 +167,10 @@ class Table:
         self.annotator = Annotator()
         self.writer: ReplayWriter | None = None
 
-    def play(self, environment: VectorEnvironment, *, max_pending: int = 8) -> Play:
+    def rollout(self, environment: VectorEnvironment, *, max_pending: int = 8) -> Rollout:
         num_envs = environment.num_envs
         self.writer = ReplayWriter(self.address, STUDENT_TABLE, self._layout, num_envs)
-        return Play(environment, self.writer, self.annotator, seed=0, max_pending=max_pending)
+        return Rollout(environment, self.writer, self.annotator, seed=0, max_pending=max_pending)
 
     def inserted(self) -> int:
         assert self.writer is not None
@@ -196,10 +196,10 @@ def table(tmp_path: Path) -> Iterator[Table]:
 def test_a_stretch_of_any_length_stores_every_step_once_and_no_reset(
     table: Table, steps: int
 ) -> None:
-    play = table.play(Counting())
+    rollout = table.rollout(Counting())
     for _ in range(steps):
-        play.step(lambda observations, starts: act(observations, numbers(observations)))
-    play.finish()
+        rollout.step(lambda observations, starts: act(observations, numbers(observations)))
+    rollout.finish()
     expected = transitions_by_definition(steps, labelled=set(range(steps)))
     # One item per step: none for padding, none across the start of an episode.
     assert table.inserted() == len(expected)
@@ -209,7 +209,7 @@ def test_a_stretch_of_any_length_stores_every_step_once_and_no_reset(
 def test_late_answers_find_their_states(
     table: Table, teacher: TeacherClient, teacher_policy: Any
 ) -> None:
-    play = table.play(Counting(), max_pending=8)
+    rollout = table.rollout(Counting(), max_pending=8)
 
     def three_kinds_of_labels(
         observations: NDArray[np.uint8], starts: NDArray[np.bool_]
@@ -220,13 +220,13 @@ def test_late_answers_find_their_states(
 
     teacher_policy.gate.clear()
     for _ in range(8):
-        play.step(three_kinds_of_labels)
+        rollout.step(three_kinds_of_labels)
     # Acting went on; what is settled waits behind what is not, or rows would change places.
     assert table.inserted() == 0
     teacher_policy.gate.set()
     for _ in range(8, 20):
-        play.step(three_kinds_of_labels)
-    play.finish()
+        rollout.step(three_kinds_of_labels)
+    rollout.finish()
     expected = transitions_by_definition(20, {clock for clock in range(20) if clock % 3 != 2})
     assert table.inserted() == len(expected)
     assert transitions_from_replay(table.address) == expected
@@ -237,26 +237,26 @@ def test_states_without_an_answer_are_stored_without_a_label_and_counted(
     table: Table, teacher: TeacherClient, teacher_policy: Any
 ) -> None:
     # The teacher hangs for 6 steps. From the third on, each step waits for the oldest's deadline.
-    play = table.play(Counting(), max_pending=2)
+    rollout = table.rollout(Counting(), max_pending=2)
     teacher_policy.gate.clear()
     for _ in range(6):
-        play.step(lambda states, starts: act(states, teacher.evaluate_future(states, 0.2)))
+        rollout.step(lambda states, starts: act(states, teacher.evaluate_future(states, 0.2)))
     assert table.annotator.unanswered_queries >= 4
     while table.annotator.unanswered_queries < 6:
-        play.step(lambda states, starts: act(states, None))
+        rollout.step(lambda states, starts: act(states, None))
     lost = 6
     teacher_policy.gate.set()
-    unasked = play_until_clock(play, 10)
+    unasked = play_until_clock(rollout, 10)
     for _ in range(4):
-        play.step(lambda states, starts: act(states, teacher.evaluate_future(states, 30)))
-    play.finish()
+        rollout.step(lambda states, starts: act(states, teacher.evaluate_future(states, 30)))
+    rollout.finish()
     assert table.annotator.unanswered_queries == lost
     expected = transitions_by_definition(unasked + 4, labelled=set(range(unasked, unasked + 4)))
     assert table.inserted() == len(expected)
     assert transitions_from_replay(table.address) == expected
 
 
-def play_until_clock(play: Play, clock: int) -> int:
+def play_until_clock(rollout: Rollout, clock: int) -> int:
     """Step without labels until the observation to act in has this number."""
     seen = -1
 
@@ -268,7 +268,7 @@ def play_until_clock(play: Play, clock: int) -> int:
         return act(observations, None)
 
     while seen < clock - 1:
-        play.step(policy)
+        rollout.step(policy)
     return seen + 1
 
 
@@ -277,11 +277,11 @@ def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: 
         frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False
     )
     table = Table(tmp_path / "replay", layout)
-    play = table.play(CatchEnvironment(4))
+    rollout = table.rollout(CatchEnvironment(4))
     # Nine steps and a reset, five times.
     for _ in range(50):
-        play.step(lambda states, starts: (np.ones(len(states), np.int64), None))
-    play.finish()
+        rollout.step(lambda states, starts: (np.ones(len(states), np.int64), None))
+    rollout.finish()
     assert table.inserted() == 4 * 5 * 9
     for batch in batches(table.address, layout):
         # The ball, above the paddle's row in every state acted in, lands with the ninth step.
@@ -295,7 +295,7 @@ def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: 
 
 
 def test_an_atari_frame_stays_what_it_was_while_its_step_is_pending() -> None:
-    # `Play` keeps views of up to `max_pending` past observations.
+    # `Rollout` keeps views of up to `max_pending` past observations.
     environment = AtariEnvironment("pong", 2)
     observations = [environment.reset(0)]
     copies = [observations[0].copy()]

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
-from services.replay.labels import LabelManifest, Labels
+from services.recorded_data.labels import LabelManifest, Labels
 from services.shared.errors import UserError
 
 MANIFEST = LabelManifest(
@@ -44,13 +44,13 @@ def test_rows_that_were_not_synced_do_not_count(
         return unseal((tmp_path / "progress.json").read_text())["rows"]
 
     with Labels(tmp_path, MANIFEST) as labels:
-        monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 1e9)
+        monkeypatch.setattr("services.recorded_data.labels.SECONDS_BETWEEN_SYNCS", 1e9)
         labels.append(scores(3))
         assert on_disk() == 0
-        monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 0.0)
+        monkeypatch.setattr("services.recorded_data.labels.SECONDS_BETWEEN_SYNCS", 0.0)
         labels.append(scores(2))
         assert on_disk() == 5
-        monkeypatch.setattr("services.replay.labels.SECONDS_BETWEEN_SYNCS", 1e9)
+        monkeypatch.setattr("services.recorded_data.labels.SECONDS_BETWEEN_SYNCS", 1e9)
         labels.append(scores(4))
         assert on_disk() == 5
     assert on_disk() == 9

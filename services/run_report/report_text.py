@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.evaluator.learning_curve import CurvePoint
-from services.evaluator.run_clocks import Clocks, duration, in_words
-from services.evaluator.summary import RunDescription, Summary
+from services.run_report.learning_curve import CurvePoint
+from services.run_report.run_clocks import Clocks, duration, in_words
+from services.run_report.summary import RunDescription, Summary
 
 
 def title(summary: Summary) -> str:

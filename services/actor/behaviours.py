@@ -1,0 +1,119 @@
+"""Who acts in a stage: the teacher while its own table is filled, then the student.
+
+Each is the policy of one stretch of play: actions of N states, and the teacher's labels of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.behaviour import epsilon_greedy
+from rrl_agents.behaviour.guide import GuideTurns
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_client import TeacherClient, TeacherDescription
+from rrl_client.actions import teacher_actions
+from services.actor.annotator import Annotator, Labels
+from services.actor.weight_poller import ActorSnapshot
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherActs:
+    """The teacher's actions, but for a few random ones; its answer is the label.
+
+    Attributes:
+        teacher: Chooses; `TeacherError` where it does not answer.
+        described: What its scores are.
+        annotator: Counts its answers.
+        epsilon: Probability of a random action.
+        random: Where draws come from.
+    """
+
+    teacher: TeacherClient
+    described: TeacherDescription
+    annotator: Annotator
+    epsilon: float
+    random: np.random.Generator
+
+    def __call__(
+        self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
+        """`rollout.Policy`."""
+        del episode_start
+        scores = self.teacher.evaluate(observations).action_values
+        self.annotator.note_answered()
+        actions = _chosen(scores, self.described, self.random)
+        explores = self.random.random(len(actions)) < self.epsilon
+        drawn = self.random.integers(0, scores.shape[1], len(actions))
+        return np.where(explores, drawn, actions), scores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudentActs:
+    """The student's epsilon-greedy actions; the query about its states is sent first.
+
+    A guide's step that the teacher does not answer is the student's.
+
+    Attributes:
+        recipe: Says when the teacher is asked.
+        policy: Of the student's network.
+        epsilon: `actor_steps -> exploration rate`.
+        latest: The newest weights and progress.
+        teacher: Asked about the states; None for a method without one.
+        described: What its scores are; None leaves all steps to the student.
+        turns: Which steps the method's guide, its teacher, takes; None for a method without one.
+        annotator: Reads the answers that a guide waits for.
+        random: Where draws come from.
+    """
+
+    recipe: Recipe
+    policy: epsilon_greedy.Policy
+    epsilon: Callable[[int], float]
+    latest: Callable[[], ActorSnapshot]
+    teacher: TeacherClient | None
+    described: TeacherDescription | None
+    turns: GuideTurns | None
+    annotator: Annotator
+    random: np.random.Generator
+
+    def __call__(
+        self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Labels]:
+        """`rollout.Policy`."""
+        snapshot = self.latest()
+        guided = self._guided(episode_start, snapshot.progress.actor_steps)
+        labels: Labels = None
+        if self.teacher is not None and (
+            guided.any() or self.recipe.needs_teacher(snapshot.progress)
+        ):
+            labels = self.teacher.evaluate_future(observations)
+        drawn, _ = self.policy(
+            snapshot.params,
+            observations,
+            jax.random.key(self.random.integers(2**32)),
+            self.epsilon(snapshot.progress.actor_steps),
+        )
+        actions = np.asarray(drawn, np.int64)
+        if guided.any():
+            labels = self.annotator.scores(labels)
+            if labels is not None and self.described is not None:
+                actions = np.where(guided, _chosen(labels, self.described, self.random), actions)
+        return actions, labels
+
+    def _guided(self, episode_start: NDArray[np.bool_], actor_steps: int) -> NDArray[np.bool_]:
+        """Bool [N], which steps the method's guide takes."""
+        if self.turns is None or self.described is None:
+            return np.zeros(len(episode_start), bool)
+        return self.turns.next(episode_start, actor_steps, self.random)
+
+
+def _chosen(
+    scores: NDArray[np.float32], teacher: TeacherDescription, random: np.random.Generator
+) -> NDArray[np.int64]:
+    return teacher_actions(
+        scores, output=teacher.spec.output, temperature=teacher.spec.temperature, random=random
+    )
