@@ -1,4 +1,4 @@
-"""An actor: plays environments with the policy the phase of the run asks for, into replay.
+"""An actor: plays environments with the policy the stage of the run asks for, into replay.
 
     learner ── weights, progress ──▶ WeightPoller ─▶ policy ─▶ Play ─▶ replay (Reverb)
     teacher ◀── states ── Annotator ◀──────────────────┘ ▲
@@ -42,13 +42,13 @@ from rrl_client import (
 from rrl_client.actions import teacher_actions
 from services.actor.annotator import Annotator, Labels
 from services.actor.config import ActorConfig
-from services.actor.insert_patience import InsertPatience
 from services.actor.metrics import ActorMetrics
 from services.actor.play import Play, Policy
 from services.actor.weight_poller import ActingView, WeightPoller
 from services.learner.weight_client import Purpose, WeightClient
 from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.item_layout import ItemLayout
+from services.replay.stalls import StalledInsertDetector
 from services.replay.writer import (
     STUDENT_TABLE,
     TEACHER_TABLE,
@@ -162,13 +162,13 @@ class Actor:
             stop.wait(_WAIT_SECONDS)
 
     def _play(self, stage: Stage, stop: threading.Event) -> None:
-        """Play one phase to its end, into its table."""
+        """Play one stage to its end, into its table."""
 
         def should_stop() -> bool:
             return stop.is_set() or self._stage() is not stage
 
         table = TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE
-        patience = InsertPatience(self._config.replay_address, table)
+        stalls = StalledInsertDetector(self._config.replay_address, table)
         if stage is Stage.ONLINE:
             self._check_teacher_is_named()
         self._await_teacher(stage, stop)
@@ -181,7 +181,7 @@ class Actor:
             table,
             self._layout,
             self._config.num_envs,
-            should_stop=lambda: should_stop() or patience.is_over(),
+            should_stop=lambda: should_stop() or stalls.is_stalled(),
             priority=lambda: self._view().progress.max_priority,
             on_wait=self._metrics.waited_to_insert,
             options=WriterOptions(connect_timeout_seconds=_CONNECT_SECONDS),
@@ -195,12 +195,12 @@ class Actor:
                 max_pending=self._config.max_pending_steps,
             )
             policy = self._teacher_acts if stage is Stage.COLLECT else self._student_acts
-            # A phase that ends while a write waits for the rate limiter: there is no more to write.
+            # A stage that ends while a write waits for the rate limiter: there is no more to write.
             # Nor is there on a connection that is dead: the caller begins anew.
             with contextlib.suppress(WriterStopped):
                 while not should_stop():
                     self._step(play, policy, stop)
-                    patience.note_written()
+                    stalls.reset()
                 play.finish()
                 writer.flush(_FLUSH_SECONDS)
 
@@ -290,7 +290,7 @@ class Actor:
         return False
 
     def _await_teacher(self, stage: Stage, stop: threading.Event) -> None:
-        """Wait for the teacher while the phase asks it: one that nobody needs may be gone for good.
+        """Wait for the teacher while the stage needs it: an unneeded one may be gone for good.
 
         Raises:
             UserError: it does not come, is of another game, or no teacher at all.

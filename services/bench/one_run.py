@@ -29,7 +29,7 @@ def carry_out(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], No
 
     Args:
         run: What is to be done.
-        stop: Ends it early; it commits first.
+        stop: Ends it early; it saves a checkpoint first.
         tell: Hears about once a second how far it is.
     """
     setup_logging(run.name)

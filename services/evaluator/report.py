@@ -22,7 +22,7 @@ from services.evaluator.baseline import Baseline, encode_baseline, read_baseline
 from services.evaluator.learning_curve import LearningCurve, curve_point, draw_learning_curve
 from services.evaluator.report_text import caption, readme, title
 from services.evaluator.summary import RunDescription, Summary, describe_run, summarise
-from services.learner.checkpoint_records import newest_commit
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config
@@ -74,7 +74,7 @@ def write_report(
             description, teacher_protocol=description.student_protocol
         )
     beside = _read_baseline_of(description.game, baseline)
-    checkpoint = newest_commit(run)
+    checkpoint = newest_checkpoint(run)
     try:
         summary = summarise(
             description,

@@ -196,7 +196,7 @@ class Experiment:
         )
 
     def replay_config(self, run: Path, *, port: int, shard: int = 0) -> ReplayConfig:
-        """Settings of one replay shard; which commit it serves, its role decides.
+        """Settings of one replay shard; which checkpoint it serves, its role decides.
 
         Raises:
             UserError: there is no such shard.

@@ -87,7 +87,7 @@ class ExperimentConfig:
         envs_per_actor: Environments that one actor steps together.
         replay_capacity: Transitions that each table holds, all shards together.
         replay_shards: Replay servers, each with its share of the tables and of the actors.
-        checkpoint_period_seconds: Time between two commits; what a kill can cost.
+        checkpoint_period_seconds: Time between two checkpoints; what a kill can cost.
         publish_period_updates: Updates between two publications of weights to the actors.
         weights_period_seconds: Time between an actor's looks for them.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then

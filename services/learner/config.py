@@ -50,7 +50,7 @@ class LearnerConfig:
     """The learner: its method, its data, its pace.
 
     Attributes:
-        run: Run directory; holds commits and metrics.
+        run: Run directory; holds checkpoints and metrics.
         method: Decides losses, data and schedules.
         network: The student's architecture.
         student: How it learns beside its architecture.
@@ -71,9 +71,9 @@ class LearnerConfig:
         publish_period_updates: Updates between two publications of weights to actors.
         offline_evaluation_period: Updates between two evaluations in the offline phase.
         online_evaluation_period: Updates between two evaluations in the online phase.
-        checkpoint_period_seconds: Time between two commits; what a kill can cost.
+        checkpoint_period_seconds: Time between two checkpoints; what a kill can cost.
         log_period_updates: Updates between two points in TensorBoard.
-        farewell_seconds: How long a finished learner still answers, so that everybody hears that it
+        linger_seconds: How long a finished learner still answers, so that everybody hears that it
             is over; None for until it is stopped.
     """
 
@@ -98,7 +98,7 @@ class LearnerConfig:
     online_evaluation_period: int = 62_500
     checkpoint_period_seconds: float = 300.0
     log_period_updates: int = 100
-    farewell_seconds: float | None = 10.0
+    linger_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
         """Refuse a learner without replay, and periods that never come."""

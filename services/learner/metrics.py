@@ -19,7 +19,7 @@ from rrl_agents.types import Progress, Stage
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
-from services.shared.metrics import Rises, counter, counters, gauge, gauges
+from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,16 @@ class LearnerMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
         self._training: _Training | None = None
-        self._updates, self._teacher_steps, self._actor_steps = Rises(), Rises(), Rises()
+        self._updates, self._teacher_steps, self._actor_steps = (
+            CumulativeIncrease(),
+            CumulativeIncrease(),
+            CumulativeIncrease(),
+        )
         self._sample_wait_seconds = 0.0
-        self._commits = {"written": 0, "failed": 0}
-        self._commit_number = 0
-        self._commit_seconds: float | None = None
-        self._commit_time: float | None = None
+        self._checkpoints = {"written": 0, "failed": 0}
+        self._checkpoint_number = 0
+        self._checkpoint_seconds: float | None = None
+        self._checkpoint_time: float | None = None
         self._replay_losses = self._replay_outages = 0
         registry.register(self)
 
@@ -74,9 +78,9 @@ class LearnerMetrics(Collector):
             if self._training is not None:
                 self._see(self._training.clock.progress)
             progress = clock.progress
-            self._updates.go_back(progress.learner_updates)
-            self._teacher_steps.go_back(progress.teacher_steps)
-            self._actor_steps.go_back(progress.actor_steps)
+            self._updates.rebase(progress.learner_updates)
+            self._teacher_steps.rebase(progress.teacher_steps)
+            self._actor_steps.rebase(progress.actor_steps)
             self._training = _Training(
                 clock=clock,
                 log=log,
@@ -90,21 +94,21 @@ class LearnerMetrics(Collector):
         self._sample_wait_seconds += seconds
 
     def restored(self, number: int, written_at: float) -> None:
-        """Note the commit that the learner goes on from, and its Unix time."""
-        self._commit_number, self._commit_time = number, written_at
+        """Note the checkpoint that the learner goes on from, and its Unix time."""
+        self._checkpoint_number, self._checkpoint_time = number, written_at
 
-    def committed(self, number: int, *, seconds: float, written_at: float) -> None:
-        """Count a commit, what it took, and its Unix time."""
-        self._commits["written"] += 1
-        self._commit_seconds = seconds
-        self._commit_number, self._commit_time = number, written_at
+    def checkpoint_saved(self, number: int, *, seconds: float, written_at: float) -> None:
+        """Count a checkpoint, what it took, and its Unix time."""
+        self._checkpoints["written"] += 1
+        self._checkpoint_seconds = seconds
+        self._checkpoint_number, self._checkpoint_time = number, written_at
 
-    def commit_failed(self) -> None:
-        """Count a commit that could not be written."""
-        self._commits["failed"] += 1
+    def checkpoint_failed(self) -> None:
+        """Count a checkpoint that could not be written."""
+        self._checkpoints["failed"] += 1
 
     def replay_lost(self) -> None:
-        """Count a loss of replay, after which the learner goes on from its newest commit."""
+        """Count a loss of replay, after which the learner goes on from its newest checkpoint."""
         self._replay_losses += 1
 
     def waited_for_replay(self) -> None:
@@ -125,9 +129,9 @@ class LearnerMetrics(Collector):
             yield from _scores(progress)
 
     def _see(self, progress: Progress) -> None:
-        self._updates.see(progress.learner_updates)
-        self._teacher_steps.see(progress.teacher_steps)
-        self._actor_steps.see(progress.actor_steps)
+        self._updates.observe(progress.learner_updates)
+        self._teacher_steps.observe(progress.teacher_steps)
+        self._actor_steps.observe(progress.actor_steps)
 
     def _counted(self, frames_per_step: int) -> Iterator[Metric]:
         yield counter("rrl_learner_updates", "Gradient steps.", self._updates.total)
@@ -150,17 +154,17 @@ class LearnerMetrics(Collector):
             "Times that replay was out of reach and waited for.",
             self._replay_outages,
         )
-        yield counters("rrl_learner_commits", "Checkpoints.", "result", self._commits)
-        yield gauge("rrl_learner_commit_number", "Newest checkpoint.", self._commit_number)
+        yield counters("rrl_learner_checkpoints", "Checkpoints.", "result", self._checkpoints)
+        yield gauge("rrl_learner_checkpoint_number", "Newest checkpoint.", self._checkpoint_number)
         yield gauge(
-            "rrl_learner_commit_seconds",
+            "rrl_learner_checkpoint_seconds",
             "Seconds that the newest checkpoint took to write.",
-            self._commit_seconds,
+            self._checkpoint_seconds,
         )
         yield gauge(
-            "rrl_learner_commit_timestamp_seconds",
+            "rrl_learner_checkpoint_timestamp_seconds",
             "Unix time of the newest checkpoint.",
-            self._commit_time,
+            self._checkpoint_time,
         )
 
 

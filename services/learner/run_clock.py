@@ -37,7 +37,7 @@ class RunClock:
         return self._earlier_seconds + time.monotonic() - self._started
 
     def restore(self, progress: Progress, seconds: float) -> None:
-        """Go on from a commit."""
+        """Go on from a checkpoint."""
         with self._lock:
             self._progress = progress
             self._earlier_seconds = seconds

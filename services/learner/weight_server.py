@@ -1,6 +1,6 @@
 """The learner's gRPC face: weights and progress out, evaluations in.
 
-    actor, evaluator ─ GetWeights ───▶ Offer (weight_store)        INVALID_ARGUMENT
+    actor, evaluator ─ GetWeights ───▶ PublishedWeights (published_weights)        INVALID_ARGUMENT
     launcher ───────── GetProgress ──▶ Learner.report_progress
     evaluator ── ReportEvaluation ───▶ Learner.take_evaluation
                                        INVALID_ARGUMENT, FAILED_PRECONDITION
@@ -23,9 +23,9 @@ from services.learner.codec import (
     progress_to_proto,
     report_from_proto,
 )
-from services.learner.evaluation_desk import UnknownWeights
+from services.learner.pending_evaluations import UnknownWeights
+from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_store import Offer
 from services.shared.call_limits import ServerLimits
 from services.shared.grpc_server import Door, GrpcServer, Workers
 from services.shared.security.server import SecurityConfig
@@ -50,8 +50,8 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class RunView(Protocol):
     """What the server shows of a run."""
 
-    acting: Offer
-    evaluation: Offer
+    acting: PublishedWeights
+    evaluation: PublishedWeights
     session: str
 
     @property
@@ -113,13 +113,11 @@ class _Servicer(learner_pb2_grpc.LearnerServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"give the call a deadline of at most {_LONGEST_CALL_SECONDS} s",
             )
-        snapshot, weights = await self._workers.run(
-            lambda: offer.weights_unless(request.known_version)
-        )
+        snapshot, weights = await self._workers.run(lambda: offer.newer_than(request.known_version))
         if weights and not self._under_way.begin(len(weights), context):
             weights = b""
         if weights and snapshot is not None:
-            offer.hand_out(snapshot.version)
+            offer.mark_sent(snapshot.version)
         return learner_pb2.GetWeightsResponse(
             progress=progress_to_proto(self._run.progress),
             weights=weights,

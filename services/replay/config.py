@@ -19,7 +19,7 @@ class ReplayConfig:
 
     Attributes:
         layout: Shapes of the items.
-        checkpoint_root: Folder for Reverb's own, uncommitted checkpoints; emptied at the start.
+        checkpoint_root: Folder for Reverb's own working checkpoints; emptied at the start.
         teacher_capacity: Items the teacher's table holds before the oldest goes.
         student_capacity: Items the student's table holds before the oldest goes.
         teacher_steps: Items that the teacher's table takes over the whole run, at least its minimum
@@ -37,7 +37,7 @@ class ReplayConfig:
         port: TCP port to listen on; 0 picks a free one.
         host: 127.0.0.1 serves this machine alone; anything but loopback opens the port on all
             interfaces, as Reverb has it.
-        restore_from: A committed checkpoint to start from; None starts empty.
+        restore_from: A checkpoint to start from; None starts empty.
     """
 
     layout: ItemLayout

@@ -17,7 +17,7 @@ from services.replay.tables import table_signature
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
-_KNOCK_SECONDS = 0.2
+_CONNECT_RETRY_SECONDS = 0.2
 
 
 class SamplingFailed(Exception):
@@ -110,14 +110,14 @@ def _wait_until_listening(address: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            with socket.create_connection(parse_address(address), timeout=_KNOCK_SECONDS):
+            with socket.create_connection(parse_address(address), timeout=_CONNECT_RETRY_SECONDS):
                 return
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise ReplayTimeout(
                     f"no replay server listens at {address} after {timeout_seconds:g} s ({error})"
                 ) from error
-            time.sleep(_KNOCK_SECONDS)
+            time.sleep(_CONNECT_RETRY_SECONDS)
 
 
 def check_signature(table: str, signature: Any, layout: ItemLayout) -> None:
@@ -153,8 +153,11 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
         except (reverb.errors.DeadlineExceededError, RuntimeError) as error:
             # The second is what gRPC says of a connection whose server has ended: asked again, it
             # connects anew.
-            if isinstance(error, reverb.errors.DeadlineExceededError) or left <= _KNOCK_SECONDS:
+            if (
+                isinstance(error, reverb.errors.DeadlineExceededError)
+                or left <= _CONNECT_RETRY_SECONDS
+            ):
                 raise ReplayTimeout(
                     f"no replay server answered at {address} within {timeout_seconds:g} s ({error})"
                 ) from error
-        time.sleep(_KNOCK_SECONDS)
+        time.sleep(_CONNECT_RETRY_SECONDS)

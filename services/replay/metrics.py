@@ -13,9 +13,9 @@ from prometheus_client.registry import Collector
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout, TableCounts, table_counts
 from services.replay.role import ReplayRole
-from services.replay.standing import EMPTY
+from services.replay.served_tables import EMPTY
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.shared.metrics import Rises, counter, counters, gauge, gauges
+from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
 _COUNTS_LIVE_SECONDS = 1.0
 _COUNTS_TIMEOUT_SECONDS = 1.0
@@ -34,8 +34,8 @@ class ReplayMetrics(Collector):
         self._config: ReplayConfig | None = None
         self._counts: Mapping[str, TableCounts] = {}
         self._counted_at = -_COUNTS_LIVE_SECONDS
-        self._inserted = {table: Rises() for table in (TEACHER_TABLE, STUDENT_TABLE)}
-        self._sampled = {table: Rises() for table in (TEACHER_TABLE, STUDENT_TABLE)}
+        self._inserted = {table: CumulativeIncrease() for table in (TEACHER_TABLE, STUDENT_TABLE)}
+        self._sampled = {table: CumulativeIncrease() for table in (TEACHER_TABLE, STUDENT_TABLE)}
         registry.register(self)
 
     def attach(self, role: ReplayRole, config: ReplayConfig) -> None:
@@ -47,10 +47,10 @@ class ReplayMetrics(Collector):
         """The page's content."""
         with self._lock:
             role, config = self._role, self._config
-            if role is not None and role.standing is not None:
+            if role is not None and role.served is not None:
                 self._count(role)
             counts = dict(self._counts)
-        is_serving = role is not None and role.standing is not None
+        is_serving = role is not None and role.served is not None
         yield gauge("rrl_replay_serving", "Whether tables are served.", float(is_serving))
         if role is not None and config is not None:
             yield from _checkpoints(role)
@@ -65,15 +65,15 @@ class ReplayMetrics(Collector):
         except (ReplayTimeout, RuntimeError):
             # It is being loaded anew, or busy with a checkpoint.
             return
-        standing = role.standing
-        if not self._counts and standing is not None and standing.commit == EMPTY:
+        served = role.served
+        if not self._counts and served is not None and served.checkpoint == EMPTY:
             # Tables that began empty: all that is in them came since.
             for rises in (*self._inserted.values(), *self._sampled.values()):
-                rises.see(0.0)
+                rises.observe(0.0)
         self._counts, self._counted_at = found, time.monotonic()
         for table, counts in found.items():
-            self._inserted[table].see(counts.inserted)
-            self._sampled[table].see(counts.sampled)
+            self._inserted[table].observe(counts.inserted)
+            self._sampled[table].observe(counts.sampled)
 
     def _tables(self, counts: Mapping[str, TableCounts], config: ReplayConfig) -> Iterator[Metric]:
         yield gauges(
@@ -113,23 +113,23 @@ def replay_ratio(counts: TableCounts, min_size: int) -> float | None:
 
 
 def _checkpoints(role: ReplayRole) -> Iterator[Metric]:
-    tally = role.tally
+    stats = role.stats
     yield counter(
-        "rrl_replay_restores", "Times that the learner had tables loaded.", tally.restores
+        "rrl_replay_restores", "Times that the learner had tables loaded.", stats.restores
     )
     yield counters(
         "rrl_replay_checkpoints",
         "Checkpoints of the tables.",
         "result",
-        {"written": tally.checkpoints, "failed": tally.failed_checkpoints},
+        {"written": stats.checkpoints, "failed": stats.failed_checkpoints},
     )
     yield gauge(
         "rrl_replay_checkpoint_seconds",
         "Seconds that the last checkpoint took.",
-        tally.checkpoint_seconds if tally.checkpoints > 0 else None,
+        stats.checkpoint_seconds if stats.checkpoints > 0 else None,
     )
     yield gauge(
-        "rrl_replay_commit_number",
+        "rrl_replay_checkpoint_number",
         "Newest checkpoint of the run that the tables were loaded from or written to.",
-        tally.commit,
+        stats.checkpoint,
     )

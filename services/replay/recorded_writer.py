@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from services.replay.connection import connect
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.item_stream import ItemStream
+from services.replay.item_writer import ItemWriter
 from services.replay.labelling import LabelledChunk
 from services.replay.writer import WriterOptions, WriterStopped
 
@@ -57,7 +57,7 @@ class RecordedWriter:
         self._options = options
         self._should_stop = should_stop
         client = connect(address, table, layout, timeout_seconds=options.connect_timeout_seconds)
-        self._stream = ItemStream(client, table, layout, options.chunk_length)
+        self._stream = ItemWriter(client, table, layout, options.chunk_length)
 
     @property
     def items(self) -> int:

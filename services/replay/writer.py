@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.item_stream import ItemStream
+from services.replay.item_writer import ItemWriter
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 __all__ = [
@@ -115,7 +115,7 @@ class ReplayWriter:
         )
         self._episodes = [
             _EpisodeWriter(
-                ItemStream(client, table, layout, self._options.chunk_length, priority=priority),
+                ItemWriter(client, table, layout, self._options.chunk_length, priority=priority),
                 layout,
             )
             for _ in range(num_envs)
@@ -192,7 +192,7 @@ class ReplayWriter:
 class _EpisodeWriter:
     """Lays the episodes of one environment out as rows and items."""
 
-    def __init__(self, stream: ItemStream, layout: ItemLayout) -> None:
+    def __init__(self, stream: ItemWriter, layout: ItemLayout) -> None:
         self._stream = stream
         self._layout = layout
         self._in_episode = False

@@ -94,7 +94,7 @@ def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> M
     return family
 
 
-class Rises:
+class CumulativeIncrease:
     """All rises of a number that may fall, added up.
 
     A run that goes back to a checkpoint has its clocks go back. To Prometheus, a counter that falls
@@ -105,14 +105,14 @@ class Rises:
         self._last: float | None = None
         self.total = 0.0
 
-    def see(self, value: float) -> float:
+    def observe(self, value: float) -> float:
         """Take a new value in; the first is where rises are counted from. Returns the total."""
         if self._last is not None and value > self._last:
             self.total += value - self._last
         self._last = value
         return self.total
 
-    def go_back(self, value: float) -> None:
+    def rebase(self, value: float) -> None:
         """Take a value in that no rise leads to."""
         self._last = value
 

@@ -52,6 +52,7 @@ CLIENT_FACES = {
         "writer",
         "reader",
         "sharded_reader",
+        "stalls",
         "connection",
         "control_client",
         "item_layout",

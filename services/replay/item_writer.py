@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from services.replay.item_layout import ItemLayout
 
 
-class ItemStream:
+class ItemWriter:
     """One Reverb writer: rows in, items out.
 
     Args:

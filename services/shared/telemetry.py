@@ -19,7 +19,7 @@ from services.shared.metrics import make_registry, serving_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Observing:
+class Telemetry:
     """What can be seen of a role's process.
 
     Attributes:
@@ -46,8 +46,8 @@ class Observing:
 
 
 @contextlib.contextmanager
-def observed(
-    role: str, options: Observing, *, run: Path | None = None, index: int | None = None
+def telemetry(
+    role: str, options: Telemetry, *, run: Path | None = None, index: int | None = None
 ) -> Iterator[CollectorRegistry]:
     """Set logging up, and serve a metrics page meanwhile.
 
@@ -76,7 +76,7 @@ def observed(
         yield registry
 
 
-def run_name(options: Observing, run: Path | None) -> str | None:
+def run_name(options: Telemetry, run: Path | None) -> str | None:
     """What a role's run is called; None where nobody said it."""
     named = options.run_name or os.environ.get(RUN_NAME_VARIABLE)
     return named or (run.resolve().name if run is not None else None)

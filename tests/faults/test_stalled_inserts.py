@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from services.actor.insert_patience import InsertPatience
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.server import build_replay
+from services.replay.stalls import StalledInsertDetector
 from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions, WriterStopped
 from services.shared.addresses import free_ports
 from tests.faults.links import Cut, LinkConfig, Links
@@ -40,17 +40,19 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     server.stop()
 
 
-def patient(port: int, seconds: float) -> InsertPatience:
-    return InsertPatience(f"{LOOPBACK}:{port}", STUDENT_TABLE, seconds=seconds, pause_seconds=0.0)
+def patient(port: int, seconds: float) -> StalledInsertDetector:
+    return StalledInsertDetector(
+        f"{LOOPBACK}:{port}", STUDENT_TABLE, seconds=seconds, pause_seconds=0.0
+    )
 
 
-def writer(port: int, patience: InsertPatience) -> ReplayWriter:
+def writer(port: int, stalls: StalledInsertDetector) -> ReplayWriter:
     return ReplayWriter(
         f"{LOOPBACK}:{port}",
         STUDENT_TABLE,
         _LAYOUT,
         1,
-        should_stop=patience.is_over,
+        should_stop=stalls.is_stalled,
         options=WriterOptions(poll_seconds=0.05, chunk_length=1, max_pending_items=2),
     )
 
@@ -78,19 +80,19 @@ def gives_up(writer: ReplayWriter) -> bool:
 def test_patience_has_its_time_before_anybody_is_asked() -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         server.setblocking(False)
-        patience = patient(server.getsockname()[1], _LONG_SECONDS)
-        assert not patience.is_over()
-        assert not patience.is_over()
+        stalls = patient(server.getsockname()[1], _LONG_SECONDS)
+        assert not stalls.is_stalled()
+        assert not stalls.is_stalled()
         with pytest.raises(BlockingIOError):  # No connection has come.
             server.accept()
 
 
 def test_a_wait_at_an_open_table_ends_after_two_looks_and_every_item_renews_it(port: int) -> None:
-    patience = patient(port, 0.0)
-    assert [patience.is_over() for _ in range(4)] == [False, True, False, True]
-    assert not patience.is_over()
-    patience.note_written()
-    assert not patience.is_over()
+    stalls = patient(port, 0.0)
+    assert [stalls.is_stalled() for _ in range(4)] == [False, True, False, True]
+    assert not stalls.is_stalled()
+    stalls.reset()
+    assert not stalls.is_stalled()
 
 
 @pytest.mark.slow
@@ -123,6 +125,6 @@ def test_a_writer_that_the_rate_limiter_holds_back_is_never_given_up(port: int) 
             break
     else:
         raise AssertionError("the table takes without end")
-    patience = patient(port, 0.0)
-    assert not any(patience.is_over() for _ in range(5))
+    stalls = patient(port, 0.0)
+    assert not any(stalls.is_stalled() for _ in range(5))
     held.close()

@@ -60,7 +60,7 @@ class Rows:
         )
 
 
-class RowStream:
+class SamplePrefetcher:
     """Sampled items of one table, in blocks of rows.
 
     At most `blocks_ahead + 2` blocks have been sampled and not yet taken: one in Reverb's sampler,
