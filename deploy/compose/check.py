@@ -24,7 +24,7 @@ from stack import ROLES, ROOT, CommandError, Stack, is_healthy, missing_engine, 
 
 from services.shared.addresses import free_port
 
-# A run that moves on two cores: short phases, short episodes, a checkpoint every 10 s. The student
+# A run that moves on two cores: short stages, short episodes, a checkpoint every 10 s. The student
 # is measured against more than it can reach, and so asks its teacher to the end.
 _SETTINGS = """
     --teacher.mean-return 1000 --method.weaning.wean-steps 1000000000

@@ -90,7 +90,7 @@ def _train(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]
             Doing(
                 phase=progress.stage.name.lower().replace("_", " "),
                 updates=progress.learner_updates,
-                updates_per_second=learner.report_progress().updates_per_second,
+                updates_per_second=learner.served.report_progress().updates_per_second,
                 clocks=(
                     progress.teacher_steps,
                     progress.actor_steps,

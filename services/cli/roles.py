@@ -38,7 +38,7 @@ WhenFinished = Literal["exit", "wait"]
 """What a role does when its run is finished."""
 
 Watched = Annotated[Telemetry, tyro.conf.arg(name="")]
-"""What can be seen of a role, as flags without a prefix."""
+"""Log format and metrics page of a role, as flags without a prefix."""
 
 Secured = Annotated[SecurityConfig, tyro.conf.arg(name="")]
 """Encryption and tokens of what a role serves, as flags without a prefix."""
@@ -58,7 +58,7 @@ class Replay:
             opens Reverb's port to them.
         shard: Which of the run's --replay-shards this is, from 0.
         security: Encryption and tokens of the control; Reverb has neither.
-        telemetry: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -84,7 +84,7 @@ class Importer:
         replay_address: HOST:PORT of the replay server.
         teacher_address: The teacher service, as `rrl actor` takes it.
         peers: What to trust and show there.
-        telemetry: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -111,7 +111,7 @@ class Learner:
         security: Encryption and tokens of that service.
         peers: What to trust and show at replay's control.
         when_finished: exit, or wait for SIGTERM, still serving the weights.
-        telemetry: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -141,7 +141,7 @@ class Actor:
             name: for containers, which are not told their number.
         peers: What to trust and show at learner and teacher.
         when_finished: exit, or wait for SIGTERM.
-        telemetry: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -166,7 +166,7 @@ class Evaluator:
             card has no score.
         peers: What to trust and show at both.
         when_finished: exit, or wait for SIGTERM.
-        telemetry: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings

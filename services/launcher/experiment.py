@@ -87,7 +87,7 @@ class Experiment:
 
     @property
     def targets(self) -> StageTargets:
-        """How far each phase goes; the replay ratio turns agent steps into updates."""
+        """How far each stage goes; the replay ratio turns agent steps into updates."""
         q_learning, recipe = self.recipe.q_learning, self.recipe
         learned_from = max(0, self.config.online_steps - q_learning.min_replay_size)
         return StageTargets(

@@ -81,8 +81,8 @@ class ExperimentConfig:
             all of it goes in where this and `replay_capacity` allow.
         online_steps: Agent steps the students play, all actors together.
         evaluation: How students are scored.
-        offline_evaluation_period: Updates between two evaluations in the offline phase.
-        online_evaluation_period: Updates between two evaluations in the online phase.
+        offline_evaluation_period: Updates between two evaluations in the offline stage.
+        online_evaluation_period: Updates between two evaluations in the online stage.
         num_actors: Actor processes.
         envs_per_actor: Environments that one actor steps together.
         replay_capacity: Transitions that each table holds, all shards together.

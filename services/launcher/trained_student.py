@@ -214,7 +214,7 @@ def _compute(run: _Run) -> Compute:
 def _made(run: _Run) -> str:
     progress = run.progress
     stage = progress.stage.name.lower().replace("_", " ")
-    state = "finished" if progress.stage is Stage.FINISHED else f"stopped in its {stage} phase"
+    state = "finished" if progress.stage is Stage.FINISHED else f"stopped in its {stage} stage"
     data = run.experiment.data_fingerprint
     # Who recorded them is a parent, where it is known; that they were recorded is never silent.
     source = "" if data is None else f"; its teacher's table holds recorded data {data[:16]}"

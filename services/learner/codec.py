@@ -87,7 +87,7 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
     """A message as our record.
 
     Raises:
-        ValueError: the stage is not one we know.
+        ValueError: the stage is unknown.
     """
     return Progress(
         stage=Stage(message.stage),

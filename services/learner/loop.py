@@ -1,13 +1,13 @@
 """The learner: samples, updates, publishes weights, and takes a run through its stages.
 
-    ReplayFeed ── batches ──▶ Training ── weights ──▶ PublishedWeights ──▶ actors, evaluator
-                                 │ state                                        │ returns
-                                 ▼                                              ▼
-                          RunCheckpoints ◀──── RunClock ◀──────────── PendingEvaluations
+    ReplayFeed ── batches ──▶ Training ── weights ──▶ WeightPublisher ──▶ actors, evaluator
+                                 │ state                                       │ returns
+                                 ▼                                             ▼
+                          RunCheckpoints ◀──── RunClock ◀─────────── PendingEvaluations
 
-One thread trains. gRPC threads read weights and report evaluations; they share only `RunClock`,
-`PendingEvaluations` and `PublishedWeights` with it. A checkpoint is saved between two updates, so
-weights, clocks, pending evaluations and replay are of one moment.
+One thread trains. gRPC threads read weights and report evaluations through `ServedRun`; they share
+`RunClock`, `PendingEvaluations` and `PublishedWeights` with it. A checkpoint is saved between two
+updates, so weights, clocks, pending evaluations and replay are of one moment.
 
 The learner waits for replay that is unreachable. Where replay restarted with other tables, both
 resume from the newest checkpoint (`replay_checkpoints`).
@@ -28,23 +28,21 @@ from prometheus_client import CollectorRegistry
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import newest_checkpoint
-from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.config import LearnerConfig
 from services.learner.due_evaluations import due_in
 from services.learner.metrics import LearnerMetrics
 from services.learner.metrics_log import MetricsLog
 from services.learner.pending_evaluations import PendingEvaluations
-from services.learner.published_weights import PublishedWeights, Snapshot
+from services.learner.publishing import WeightPublisher
 from services.learner.replay_checkpoints import ReplayLost
 from services.learner.replay_feed import COUNT_PERIOD_SECONDS, ReplayFeed, ReplayUnreachable
 from services.learner.run_checkpoints import RunCheckpoints
 from services.learner.run_clock import RunClock
 from services.learner.run_stages import RunStages
+from services.learner.served_run import ServedRun
 from services.learner.training import Training
-from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
 from services.replay.control_client import TablesUnusable
-from services.replay.reader import ReplayTimeout
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 
@@ -66,10 +64,8 @@ class Learner:
         metrics: The process's metrics; None for none.
 
     Attributes:
-        session: Changes whenever a learner resumes the run.
-        acting: Weights for actors.
-        evaluation: Weights for the evaluator.
         training: State and updates.
+        served: What the gRPC server shows of the run.
 
     Raises:
         UserError: no checkpoint of the run is usable, or its initial agent or records cannot be
@@ -90,37 +86,44 @@ class Learner:
             Progress(random_return=config.random_return, teacher_return=config.teacher_return),
             self._recipe.weaning_weight,
         )
-        self.session = uuid.uuid4().hex
-        self.acting = PublishedWeights()
         self.training = Training(config, self._recipe)
         self._checkpoints = RunCheckpoints(config.run, unusable, self._metrics)
         self._evaluations = self._restore()
-        self.evaluation = self._evaluations.weights
         self._stages = RunStages(config, self._clock)
         self._feed = ReplayFeed(config, self._recipe, self._clock, self._metrics)
+        self._publisher = WeightPublisher(self._clock, self.training, self._feed, self._evaluations)
         self._curves = MetricsLog(
             config.run / "metrics",
             period_updates=config.log_period_updates,
             resumed_at=self.progress.learner_updates or None,
         )
+        self.served = ServedRun(
+            config.targets,
+            self._recipe,
+            self._clock,
+            acting=self._publisher.acting,
+            evaluations=self._evaluations,
+            checkpoints=self._checkpoints,
+            curves=self._curves,
+        )
         self._server = WeightServer(
-            self, host=config.host, port=config.port, security=config.security
+            self.served, host=config.host, port=config.port, security=config.security
         )
         self._save_at = 0.0
         self._metrics.attach(
             self._clock,
             self._curves,
             targets=config.targets,
-            actor_steps_target=self._actor_steps_target,
+            actor_steps_target=self.served.actor_steps_target,
             frames_per_step=config.spec.frames_per_step,
         )
 
     def _restore(self) -> PendingEvaluations:
         """Load the checkpoint to resume from, if any; gives its pending evaluations."""
-        checkpoint = self._checkpoints.restored
+        checkpoint, session = self._checkpoints.restored, uuid.uuid4().hex
         if checkpoint is None:
             self.training.load_initial_agent()
-            return PendingEvaluations(self._config.run, self._clock, self.session)
+            return PendingEvaluations(self._config.run, self._clock, session)
         record = checkpoint.record
         self.training.restore(checkpoint)
         self._clock.restore(record.progress, record.seconds)
@@ -130,7 +133,7 @@ class Learner:
             self.progress.stage.name,
             self.progress.learner_updates,
         )
-        evaluations = PendingEvaluations(self._config.run, self._clock, self.session)
+        evaluations = PendingEvaluations(self._config.run, self._clock, session)
         evaluations.resume(due_in(checkpoint), record.evaluation_lines)
         return evaluations
 
@@ -194,7 +197,7 @@ class Learner:
         return self._feed.restore(self.checkpoint_number, stop)
 
     def _train_until(self, stop: threading.Event) -> None:
-        self._publish()
+        self._publisher.publish()
         self._save_at = time.monotonic() + self._config.checkpoint_period_seconds
         self._advance_stage()
         while not stop.is_set() and self.progress.stage is not Stage.FINISHED:
@@ -247,35 +250,6 @@ class Learner:
         self._checkpoints.save(self.training, self._evaluations, self._feed)
         self._save_at = time.monotonic() + self._config.checkpoint_period_seconds
 
-    def report_progress(self) -> learner_pb2.GetProgressResponse:
-        """Progress with targets, rates and losses."""
-        targets, saved = self._config.targets, self._checkpoints.saved
-        return learner_pb2.GetProgressResponse(
-            progress=progress_to_proto(self.progress),
-            teacher_steps_target=targets.teacher_steps,
-            offline_updates_target=targets.offline_updates,
-            actor_steps_target=self._actor_steps_target,
-            updates_per_second=self._curves.updates_per_second,
-            losses=self._curves.losses,
-            seconds=self._clock.seconds,
-            saved=None if saved is None else progress_to_proto(saved),
-            checkpoint_failure=self._checkpoints.failure,
-        )
-
-    def take_evaluation(self, report: EvaluationReport) -> Progress:
-        """Record returns: progress, weaning, and a line in the run's records.
-
-        Raises:
-            UnknownWeights: they are of weights that are not due in this session.
-        """
-        return self._evaluations.record(report)
-
-    @property
-    def _actor_steps_target(self) -> int:
-        q_learning = self._recipe.q_learning
-        learned_from = self._config.targets.online_updates * q_learning.update_period
-        return q_learning.min_replay_size + learned_from
-
     def _advance_stage(self) -> None:
         stage = self._stages.advance(last_evaluation_done=self._evaluations.final_is_done)
         if stage is None:
@@ -284,9 +258,9 @@ class Learner:
             self.training.prepare_online_stage()
         # The work of a stage is worth a checkpoint at once.
         self._save_at = time.monotonic()
-        self._publish()
+        self._publisher.publish()
         if self._stages.evaluations.is_due_on_entering(stage):
-            self._request_evaluation()
+            self._publisher.request_evaluation()
 
     def _train(self) -> None:
         """One update, if replay gives a batch soon enough."""
@@ -308,34 +282,9 @@ class Learner:
             learning_rate=self._recipe.learning_rate(progress),
         )
         if progress.learner_updates % self._config.publish_period_updates == 0:
-            self._publish()
+            self._publisher.publish()
         if self._stages.evaluations.is_due(progress):
-            self._request_evaluation()
-
-    def _request_evaluation(self) -> None:
-        """Request an evaluation of the present weights, under the clocks of this very moment."""
-        with contextlib.suppress(ReplayTimeout):
-            # The last count may be a second old. Where replay does not answer, it stands.
-            self._feed.count()
-        self._evaluations.request(self._snapshot())
-
-    def _publish(self) -> None:
-        self._clock.note_priorities(self._feed.largest_priority)
-        snapshot = self._snapshot()
-        self.acting.publish(snapshot)
-        self._clock.publish(snapshot.version)
-
-    def _snapshot(self) -> Snapshot:
-        progress = self.progress
-        return Snapshot(
-            # Version 1 is that of the weights before the first update.
-            version=progress.learner_updates + 1,
-            params=self.training.params(),
-            progress=progress,
-            seconds=self._clock.seconds,
-            sessions=(self.session,),
-            final=progress.stage is Stage.FINAL_EVALUATION,
-        )
+            self._publisher.request_evaluation()
 
 
 def build_learner(config: LearnerConfig) -> Learner:

@@ -62,13 +62,14 @@ class PendingEvaluations:
         session: This learner's session.
 
     Attributes:
+        session: As given.
         weights: What the evaluator fetches.
     """
 
     def __init__(self, run: Path, clock: RunClock, session: str) -> None:
         self._records = run / EVALUATIONS_FILE
         self._clock = clock
-        self._session = session
+        self.session = session
         self._lock = threading.Lock()
         # By version, in the order of the requests. At most two: an evaluator plays weights to their
         # end, and then the newest published.
@@ -207,7 +208,7 @@ class PendingEvaluations:
         return False
 
     def _of_this_session(self, snapshot: Snapshot) -> Snapshot:
-        return dataclasses.replace(snapshot, sessions=(*snapshot.sessions, self._session))
+        return dataclasses.replace(snapshot, sessions=(*snapshot.sessions, self.session))
 
     def _recall_teacher(self) -> None:
         """Take the teacher's result from the records where it came after the newest checkpoint.

@@ -42,7 +42,7 @@ class WeightUpdate:
     """One answer of the learner.
 
     Attributes:
-        progress: Where the run stands.
+        progress: Clocks and returns of the run.
         version: Version of the published weights, 0 when there are none.
         params: New weights; None when the caller has them already, none are published, or too many
             callers fetch theirs at once: retry.

@@ -1,4 +1,4 @@
-"""Finding the replay server and asking it how its tables stand; shared by writer and reader."""
+"""Connecting to the replay server and reading its tables' counts; shared by writer and reader."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONNECT_RETRY_SECONDS = 0.2
 
 
 class SamplingFailed(Exception):
-    """Reverb does not sample any more: its server has gone, or refused."""
+    """Reverb stopped sampling: its server is down, or refused."""
 
 
 class ReplayTimeout(Exception):
@@ -30,11 +30,11 @@ class ReplayTimeout(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TableCounts:
-    """How a table stands.
+    """Counts of a table.
 
     Attributes:
         size: Items in the table now.
-        inserted: Items ever inserted; goes on counting where a restored checkpoint stood.
+        inserted: Items ever inserted; a restored table counts on from its checkpoint.
         sampled: Items ever sampled, those that readers have fetched ahead included; likewise.
         takes_inserts: Whether the rate limiter would let another item in now.
         gives_samples: Whether it would let one be sampled.
@@ -82,7 +82,7 @@ def _gives_samples(size: int, limiter: Any) -> bool:
 
 
 def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: float) -> Any:
-    """A `reverb.Client` of a server that was seen to have this table in this layout.
+    """A `reverb.Client` of a server that has this table in this layout.
 
     Waits for the server to come up.
 
@@ -106,7 +106,7 @@ def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: fl
 
 
 def _wait_until_listening(address: str, timeout_seconds: float) -> None:
-    """Knock until somebody opens: gRPC itself, once refused, may pause for 20 s between tries."""
+    """Try to connect until it succeeds: gRPC itself may pause for 20 s between two attempts."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -151,8 +151,7 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
             infos: dict[str, Any] = client.server_info(max(1, math.ceil(left)))
             return infos
         except (reverb.errors.DeadlineExceededError, RuntimeError) as error:
-            # The second is what gRPC says of a connection whose server has ended: asked again, it
-            # connects anew.
+            # gRPC raises the second for a connection whose server has ended; a retry reconnects.
             if (
                 isinstance(error, reverb.errors.DeadlineExceededError)
                 or left <= _CONNECT_RETRY_SECONDS

@@ -1,4 +1,4 @@
-"""What a replay shard shows to Prometheus."""
+"""Prometheus metrics of a replay shard."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _COUNTS_TIMEOUT_SECONDS = 1.0
 
 
 class ReplayMetrics(Collector):
-    """A shard's part of a page; may be asked from any thread.
+    """A shard's metrics; safe to use from any thread.
 
     Args:
-        registry: Where it goes; holds no other shard's metrics.
+        registry: Holds no other shard's metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -39,7 +39,7 @@ class ReplayMetrics(Collector):
         registry.register(self)
 
     def attach(self, role: ReplayRole, config: ReplayConfig) -> None:
-        """Look at a role from now on; it need not serve yet."""
+        """Report a role from now on; it need not serve yet."""
         with self._lock:
             self._role, self._config = role, config
 
@@ -57,17 +57,17 @@ class ReplayMetrics(Collector):
             yield from self._tables(counts, config)
 
     def _count(self, role: ReplayRole) -> None:
-        """Ask Reverb, at most once a second; while it does not answer, the last counts stand."""
+        """Ask Reverb, at most once a second; while it does not answer, the last counts stay."""
         if time.monotonic() - self._counted_at < _COUNTS_LIVE_SECONDS:
             return
         try:
             found = table_counts(role.address, timeout_seconds=_COUNTS_TIMEOUT_SECONDS)
         except (ReplayTimeout, RuntimeError):
-            # It is being loaded anew, or busy with a checkpoint.
+            # It is loading tables, or busy with a checkpoint.
             return
         served = role.served
         if not self._counts and served is not None and served.checkpoint == EMPTY:
-            # Tables that began empty: all that is in them came since.
+            # Tables that started empty: all their items count.
             for rises in (*self._inserted.values(), *self._sampled.values()):
                 rises.observe(0.0)
         self._counts, self._counted_at = found, time.monotonic()
@@ -107,7 +107,7 @@ class ReplayMetrics(Collector):
 
 
 def replay_ratio(counts: TableCounts, min_size: int) -> float | None:
-    """Items sampled per item inserted, where sampling begins at a size; None before it."""
+    """Items sampled per item inserted, where sampling starts at a size; None before it."""
     learned_from = counts.inserted - min_size
     return counts.sampled / learned_from if learned_from > 0 and counts.sampled > 0 else None
 
@@ -115,7 +115,9 @@ def replay_ratio(counts: TableCounts, min_size: int) -> float | None:
 def _checkpoints(role: ReplayRole) -> Iterator[Metric]:
     stats = role.stats
     yield counter(
-        "rrl_replay_restores", "Times that the learner had tables loaded.", stats.restores
+        "rrl_replay_restores",
+        "Times that tables were loaded at the learner's request.",
+        stats.restores,
     )
     yield counters(
         "rrl_replay_checkpoints",
@@ -130,6 +132,6 @@ def _checkpoints(role: ReplayRole) -> Iterator[Metric]:
     )
     yield gauge(
         "rrl_replay_checkpoint_number",
-        "Newest checkpoint of the run that the tables were loaded from or written to.",
+        "Newest checkpoint of the run that the tables were loaded from or saved to.",
         stats.checkpoint,
     )

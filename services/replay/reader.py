@@ -150,8 +150,8 @@ class ReplayReader:
     def update_priorities(self, sample: Sample, priorities: Array) -> None:
         """Send the priorities of the student's rows back to their table; returns at once.
 
-        They are sent by a thread, with those of other batches in one request. Where it cannot
-        follow, older ones are dropped; items that have left the table meanwhile are passed over.
+        A thread sends them, with those of other batches in one request. Where it is too slow, older
+        ones are dropped; items that have left the table are skipped.
 
         Args:
             sample: As it was sampled.

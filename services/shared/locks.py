@@ -20,7 +20,7 @@ LAUNCHER_LOCK = ".launcher.lock"
 """Held in a run's folder by `rrl train`."""
 
 LEARNER_CHECKPOINT_SECONDS = 50.0
-"""How long replay, told to stop, waits for the learner's last checkpoint."""
+"""How long replay waits for the learner's last checkpoint when both are stopped."""
 
 _POLL_SECONDS = 0.1
 

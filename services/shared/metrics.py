@@ -95,10 +95,10 @@ def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> M
 
 
 class CumulativeIncrease:
-    """All rises of a number that may fall, added up.
+    """The sum of all increases of a number that may fall.
 
-    A run that goes back to a checkpoint has its clocks go back. To Prometheus, a counter that falls
-    began anew from 0: it would take the whole of the number for an increase.
+    A run that goes back to a checkpoint has its clocks go back. Prometheus takes a counter that
+    falls for one that restarted from 0, and would count the whole number as an increase.
     """
 
     def __init__(self) -> None:
@@ -106,14 +106,14 @@ class CumulativeIncrease:
         self.total = 0.0
 
     def observe(self, value: float) -> float:
-        """Take a new value in; the first is where rises are counted from. Returns the total."""
+        """Add a value's increase over the one before; the first is the base. Returns the total."""
         if self._last is not None and value > self._last:
             self.total += value - self._last
         self._last = value
         return self.total
 
     def rebase(self, value: float) -> None:
-        """Take a value in that no rise leads to."""
+        """Set a new base, which counts as no increase."""
         self._last = value
 
 

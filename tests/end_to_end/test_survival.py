@@ -141,7 +141,7 @@ def test_a_run_goes_on_after_the_death_of_everything_and_comes_to_its_end(run: C
     run.wait_until(lambda: has_checkpoint_online_after(run, 0))
     first_line, *shown = run.out.splitlines()
     assert first_line == f"starting {run.folder}"
-    # The display looks once a second, and a phase of Catch may be over in less.
+    # The display looks once a second, and a stage of Catch may be over in less.
     assert any(line.startswith(("collect", "offline", "online")) for line in shown)
     run.signal_group(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
@@ -197,7 +197,7 @@ def test_a_learner_that_is_killed_while_the_run_is_stopped_ends_it_with_what_is_
 ) -> None:
     run = catch_run("qdagger", *flags(catch_teacher, checkpoint_period_seconds=600))
     run.start()
-    # One checkpoint as the phase begins, and updates after it that the display has shown.
+    # One checkpoint as the stage begins, and updates after it that the display has shown.
     run.wait_until(lambda: len(re.findall("^online [1-9]", run.out, re.MULTILINE)) >= 2)
     learner = run.process("learner")
     learner.suspend()

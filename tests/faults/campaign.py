@@ -34,7 +34,7 @@ class Outcome:
     Attributes:
         number: From 1.
         fault: What was done.
-        stage: Phase of the run before it.
+        stage: Stage of the run before it.
         was_done: False where it could not be had.
         recovery: How the system came back.
         lost_updates: Updates that the clocks fell back by.

@@ -50,8 +50,8 @@ class SystemConfig:
         bytecode: Folder for compiled modules, likewise.
         teacher: Teacher directory.
         checkpoint_period_seconds: Time between two checkpoints.
-        teacher_steps: Steps of the phase that collects.
-        offline_updates: Updates of the offline phase.
+        teacher_steps: Steps of the stage that collects.
+        offline_updates: Updates of the offline stage.
     """
 
     run: Path

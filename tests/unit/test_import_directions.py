@@ -79,6 +79,7 @@ OWNERS = {
         "services/teacher/",
         "services/learner/",
         "services/replay/control_",
+        "services/replay/v1/",
         "services/shared/",
     ),
 }

@@ -101,7 +101,7 @@ def test_a_second_learner_of_a_run_is_refused(
     assert not (workplace.run / "metrics").exists()
 
 
-def test_a_phase_entered_as_a_run_goes_on_is_saved_at_once(workplace: Workplace) -> None:
+def test_a_stage_entered_as_a_run_goes_on_is_saved_at_once(workplace: Workplace) -> None:
     fill(workplace.replay.address, TEACHER_TABLE)
     work(workplace.learner, 6)
     assert workplace.learner.progress.stage is Stage.OFFLINE

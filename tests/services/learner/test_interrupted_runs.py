@@ -89,16 +89,16 @@ def interrupted(config: LearnerConfig, when: str) -> None:
     stop = threading.Event()
     for _ in range(200):
         learner.step(stop)
-        version = learner.evaluation.version
+        version = learner.served.evaluation.version
         if version == 12:
             break
         if version:
-            learner.take_evaluation(result(version))
+            learner.served.take_evaluation(result(version))
     if when == "before":
-        learner.take_evaluation(result(12))
+        learner.served.take_evaluation(result(12))
     learner.save_checkpoint()
     if when == "after":
-        learner.take_evaluation(result(12))
+        learner.served.take_evaluation(result(12))
     learner.close()
 
 

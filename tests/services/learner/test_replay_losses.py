@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import threading
@@ -42,12 +41,15 @@ def test_replay_that_comes_back_takes_the_learner_back_to_the_newest_checkpoint(
         wait_for(progress, lambda got: got.learner_updates > 10)
 
 
-def test_replay_that_was_only_out_of_reach_costs_nothing(filled: Workplace) -> None:
+def test_replay_that_was_only_unreachable_costs_nothing(
+    filled: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = joined(filled.config)
     work(learner, 8)
     filled.learner = learner
     filled.replay.cut_off()
-    learner._counted_at = -math.inf
+    # The very next step looks at replay.
+    monkeypatch.setattr("services.learner.loop.COUNT_PERIOD_SECONDS", 0.0)
     waiting = threading.Thread(target=learner.step, args=(threading.Event(),), daemon=True)
     waiting.start()
     waiting.join(0.5)
@@ -74,21 +76,21 @@ def test_a_learner_that_is_told_to_stop_as_its_replay_is_lost_stops(
     filled: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = threading.Event()
-    joined_by: list[ReplayCheckpoints] = []
-    join = ReplayCheckpoints.join
+    restored: list[ReplayCheckpoints] = []
+    restore_all = ReplayCheckpoints.restore_all
 
-    def noted(tie: ReplayCheckpoints, checkpoint: int, stop: threading.Event) -> bool:
-        joined_by.append(tie)
-        return join(tie, checkpoint, stop)
+    def noted(shards: ReplayCheckpoints, checkpoint: int, stop: threading.Event) -> bool:
+        restored.append(shards)
+        return restore_all(shards, checkpoint, stop)
 
-    def lost(tie: ReplayCheckpoints, checkpoint: int, keep: Sequence[int]) -> int:
+    def lost(shards: ReplayCheckpoints, checkpoint: int, keep: Sequence[int]) -> None:
         stop.set()
-        raise ReplayLost("replay came back with other tables")
+        raise ReplayLost("replay restarted with other tables")
 
-    monkeypatch.setattr(ReplayCheckpoints, "join", noted)
-    monkeypatch.setattr(ReplayCheckpoints, "checkpoint", lost)
+    monkeypatch.setattr(ReplayCheckpoints, "restore_all", noted)
+    monkeypatch.setattr(ReplayCheckpoints, "save_all", lost)
     run_learner(filled.config, stop)
-    assert len(joined_by) == 1
+    assert len(restored) == 1
 
 
 @pytest.mark.parametrize("damage", [pytest.param("absent", marks=pytest.mark.slow), "cut short"])

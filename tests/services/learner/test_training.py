@@ -110,7 +110,7 @@ def test_updates_wait_for_an_evaluation_that_is_due_where_they_are_told_to(
         report = EvaluationReport(
             weights_version=4, episode_returns=(0.0,), episode_steps=(9,), epsilon=0.001
         )
-        learner.take_evaluation(report)
+        learner.served.take_evaluation(report)
         work(learner, 4)
 
 
@@ -124,7 +124,7 @@ def test_an_evaluation_of_weights_that_learned_online_weans(workplace: Workplace
         weights_version=12, episode_returns=(1.0, -1.0), episode_steps=(9, 9), epsilon=0.001
     )
     # Mean 0: (0 + 0.6) / (1 + 0.6) = 0.375 of the way, so lambda is 0.625.
-    assert learner.take_evaluation(report).weaning_weight == pytest.approx(0.625)
+    assert learner.served.take_evaluation(report).weaning_weight == pytest.approx(0.625)
 
 
 def leaf(params: Any, path: tuple[str, ...]) -> Any:

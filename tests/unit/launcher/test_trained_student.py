@@ -168,7 +168,7 @@ def test_a_stopped_runs_score_says_that_it_is_of_earlier_weights(
     assert card.score.note == (
         "played by earlier weights, of 50 updates: these, of 60, were not evaluated"
     )
-    assert "a run of qdagger, stopped in its online phase after 50 offline and 10 on" in card.made
+    assert "a run of qdagger, stopped in its online stage after 50 offline and 10 on" in card.made
 
 
 def test_an_evaluation_of_weights_that_were_lost_does_not_count(
