@@ -1,4 +1,4 @@
-"""Writing episodes into a replay table; the actor's side.
+"""Writes episodes into a replay table; the actor's side.
 
     actor --append, end_episode--> ReplayWriter --rows, items--> Reverb table
       ^                              |
@@ -7,8 +7,8 @@
 One Reverb writer per environment, in `item_layout`. An item is created when its window of n further
 rows is complete, so the last n steps of an episode that is never ended (the process stops) have no
 items. Few items are in flight at a time: when the table's rate limiter holds inserts back, `append`
-waits, and with it the actor. A server that went away is waited for likewise and, when it comes back
-at the same address, written to again (gRPC lets up to half a minute pass before it notices).
+waits, and with it the actor. It waits likewise for a server that is down, and writes on once the
+server is up at the same address (gRPC may take half a minute to notice).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class WriterOptions:
             away; with 7 frames per item, 8 was cheapest of 1, 2, 4, 8 and 16 in CPU of both sides.
         max_pending_items: Items per environment that the server has not confirmed; must exceed
             `chunk_length`, or chunks would be cut short.
-        poll_seconds: Time between two looks at `should_stop` while waiting.
+        poll_seconds: Time between two calls of `should_stop` while waiting.
         connect_timeout_seconds: Time for the server to come up.
     """
 
@@ -93,10 +93,10 @@ class ReplayWriter:
             table: `TEACHER_TABLE` or `STUDENT_TABLE`.
             layout: Shapes of the items.
             num_envs: Environments N, each with episodes of its own.
-            should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
-            priority: Asked for each new item: the priority it is to have until it is first
-                learned from, at least 0. Without meaning in a table that is sampled uniformly.
-            on_wait: Told the seconds of each wait for the server to confirm items.
+            should_stop: Called while waiting; true ends the wait with `WriterStopped`.
+            priority: Called for each new item: its priority until it is first learned from, at
+                least 0. Without effect in a table that is sampled uniformly.
+            on_wait: Called with the seconds of each wait for the server to confirm items.
             options: How to write; None for the defaults.
 
         Raises:
@@ -164,7 +164,7 @@ class ReplayWriter:
         return all(self._wait(env, 0, deadline) for env in range(len(self._episodes)))
 
     def close(self) -> None:
-        """Drop what is not confirmed, without waiting; `flush` first to keep it."""
+        """Drop unconfirmed items, without waiting; `flush` first to keep them."""
         for episode in self._episodes:
             episode.close()
 
@@ -178,8 +178,8 @@ class ReplayWriter:
 
     def _wait_from(self, env: int, max_pending: int, deadline: float) -> bool:
         while True:
-            patience = max(0.001, min(self._options.poll_seconds, deadline - time.monotonic()))
-            if self._episodes[env].flush(max_pending, patience):
+            seconds = max(0.001, min(self._options.poll_seconds, deadline - time.monotonic()))
+            if self._episodes[env].flush(max_pending, seconds):
                 return True
             if self._should_stop():
                 raise WriterStopped(
@@ -192,8 +192,8 @@ class ReplayWriter:
 class _EpisodeWriter:
     """Lays the episodes of one environment out as rows and items."""
 
-    def __init__(self, stream: ItemWriter, layout: ItemLayout) -> None:
-        self._stream = stream
+    def __init__(self, items: ItemWriter, layout: ItemLayout) -> None:
+        self._items = items
         self._layout = layout
         self._in_episode = False
         self._terminated = False
@@ -203,9 +203,9 @@ class _EpisodeWriter:
             raise ValueError("the episode has terminated; call end_episode before the next step")
         row = self._layout.row(step)
         if not self._in_episode:
-            self._stream.append_padding(self._layout.stack_size - 1)
+            self._items.append_padding(self._layout.stack_size - 1)
             self._in_episode = True
-        self._stream.append(row, begins_item=True)
+        self._items.append(row, begins_item=True)
         self._terminated = step.terminated
 
     def end(self, final_frame: NDArray[np.uint8] | None) -> None:
@@ -217,12 +217,12 @@ class _EpisodeWriter:
                 "episode that was cut off, and only to one"
             )
         if final_frame is not None:
-            self._stream.append(self._layout.padding_row(final_frame), begins_item=False)
-        self._stream.append_padding(self._layout.n_step - (final_frame is not None))
+            self._items.append(self._layout.padding_row(final_frame), begins_item=False)
+        self._items.append_padding(self._layout.n_step - (final_frame is not None))
         self._in_episode = self._terminated = False
 
     def flush(self, max_pending: int, timeout_seconds: float) -> bool:
-        return self._stream.flush(max_pending, timeout_seconds)
+        return self._items.flush(max_pending, timeout_seconds)
 
     def close(self) -> None:
-        self._stream.close()
+        self._items.close()

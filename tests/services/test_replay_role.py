@@ -108,19 +108,19 @@ def test_a_second_replay_server_of_a_folder_is_refused(
     assert shard.inserted == 3
 
 
-def test_what_actors_insert_into_tables_that_nobody_learned_from_stays(shard: Shard) -> None:
+def test_what_actors_insert_into_tables_that_were_not_sampled_stays(shard: Shard) -> None:
     shard.insert(3)
     generation = shard.generation
     shard.restore(EMPTY)
     assert (shard.generation, shard.inserted) == (generation, 3)
-    # Once somebody has learned from them, his memory and theirs could differ.
+    # Once they were sampled, a learner may be ahead of them.
     shard.sample()
     shard.restore(EMPTY)
     assert shard.generation != generation
     assert shard.inserted == 0
 
 
-def test_tables_of_a_run_whose_learner_has_lost_its_checkpoints_are_not_begun_anew(
+def test_tables_of_a_run_whose_learner_has_lost_its_checkpoints_are_kept(
     shard: Shard,
 ) -> None:
     shard.insert(3)
@@ -136,7 +136,7 @@ def test_tables_of_a_run_whose_learner_has_lost_its_checkpoints_are_not_begun_an
     shard.restore(2)
 
 
-def test_a_restore_that_nobody_waits_for_any_more_is_not_done(
+def test_a_restore_whose_caller_has_given_up_is_not_done(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard.insert(3)
@@ -176,7 +176,7 @@ def test_only_what_may_be_gone_back_to_is_kept(shard: Shard) -> None:
     assert shard.inserted == 2
 
 
-def test_tables_that_were_loaded_meanwhile_are_not_written_as_the_callers(shard: Shard) -> None:
+def test_tables_of_another_generation_are_not_saved_as_the_callers(shard: Shard) -> None:
     before = shard.generation
     shard.insert(3)
     shard.client.save(before, checkpoint=1, keep=[])
@@ -185,7 +185,7 @@ def test_tables_that_were_loaded_meanwhile_are_not_written_as_the_callers(shard:
     assert shard.client.save(before, checkpoint=2, keep=[1]) is None
     with pytest.raises(TablesUnusable, match=r"holds no tables of checkpoint 2, only of \[1\]"):
         shard.restore(2)
-    # What was served goes on.
+    # The tables are served on.
     assert shard.inserted == 3
 
 
@@ -275,7 +275,7 @@ def test_health_says_when_tables_are_served(shard: Shard) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_port_that_somebody_took_is_no_damage_to_the_tables(shard: Shard) -> None:
+def test_a_port_that_is_in_use_is_no_damage_to_the_tables(shard: Shard) -> None:
     shard.insert(3)
     shard.client.save(shard.generation, checkpoint=1, keep=[])
     shard.sample()

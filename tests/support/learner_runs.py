@@ -80,7 +80,7 @@ class ReplayShard:
         self._role.stop()
 
     def cut_off(self) -> None:
-        """Answer nobody's questions about the tables."""
+        """Stop the control: no call is answered."""
         self._control.stop()
 
     def reach_again(self) -> None:

@@ -75,7 +75,7 @@ def test_a_checkpoint_brings_everything_back_to_the_bit(workplace: Workplace) ->
     restored = table_counts(address)
     for table in (TEACHER_TABLE, STUDENT_TABLE):
         assert (restored[table].size, restored[table].inserted) == (STEPS, STEPS)
-    # What the reader had fetched ahead counts as sampled, and may go on until the checkpoint is
+    # Batches fetched ahead count as sampled, and the reader fetches on until the checkpoint is
     # made.
     assert 10 * 32 <= restored[STUDENT_TABLE].sampled <= counts[STUDENT_TABLE].sampled
     assert transitions(address, TEACHER_TABLE) == contents
@@ -83,7 +83,7 @@ def test_a_checkpoint_brings_everything_back_to_the_bit(workplace: Workplace) ->
     assert_equal_trees(state_of(workplace.learner), before)
     assert workplace.learner.progress == progress
     assert checkpoint.record.progress == progress
-    # Not only alike: it goes on learning from there.
+    # Not only equal: it learns on from there.
     work(workplace.learner, 6 + 12)
     assert int(state_of(workplace.learner).learner_updates) == 18
 

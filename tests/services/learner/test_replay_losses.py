@@ -37,7 +37,7 @@ def test_replay_that_comes_back_takes_the_learner_back_to_the_newest_checkpoint(
         filled.replay = filled.replay.again()
         after = wait_for(progress, lambda got: got.learner_updates < before.learner_updates)
         assert after.learner_updates >= 8
-        # Without a hand it goes on, as far as 90 steps allow.
+        # It continues without intervention, as far as 90 steps allow.
         wait_for(progress, lambda got: got.learner_updates > 10)
 
 
@@ -112,7 +112,7 @@ def test_tables_that_cannot_be_loaded_take_all_back_to_the_checkpoint_before(
     assert newest is not None and newest.number == number + 1
 
 
-def test_a_run_whose_tables_are_all_gone_is_not_begun_anew(filled: Workplace) -> None:
+def test_a_run_whose_tables_are_all_gone_is_not_started_from_scratch(filled: Workplace) -> None:
     save_after(filled.config, 8)
     shutil.rmtree(filled.run / "replay" / "checkpoints")
     with pytest.raises(UserError, match="holds no tables of checkpoint"):
@@ -120,12 +120,14 @@ def test_a_run_whose_tables_are_all_gone_is_not_begun_anew(filled: Workplace) ->
     assert newest_checkpoint(filled.run) is not None
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(filled: Workplace) -> None:
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_from_scratch(
+    filled: Workplace,
+) -> None:
     save_after(filled.config, 8)
     for record in (filled.run / "checkpoints").glob("*/record.json"):
         record.write_text("")
     stop = threading.Event()
-    # One that begins anew would go on for ever.
+    # A run from scratch would last for ever.
     timer = threading.Timer(PATIENCE_SECONDS, stop.set)
     timer.start()
     try:

@@ -73,7 +73,7 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
         assert refused_by_the_server(address, []) is grpc.StatusCode.INVALID_ARGUMENT
         assert results.progress().progress.weaning_weight == 1.0
 
-        # These weights have not learned online yet: their return is known, and weans nobody.
+        # These weights have not learned online yet: their return is known, and does not wean.
         progress = results.report(report)
         assert (progress.student_return, progress.online_return) == (0.0, None)
         assert progress.weaning_weight == acting.fetch(7).progress.weaning_weight == 1.0
@@ -83,7 +83,7 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
         assert (record.weights_version, record.episode_returns) == (7, (1.0, -1.0))
         assert record.stage == "online"
 
-        # Meanwhile nobody else may work on this run, or listen on its port.
+        # No other learner may work on this run now, or listen on its port.
         assert is_locked(run / LEARNER_LOCK)
         with (
             pytest.raises(UserError, match="in use by another process"),

@@ -126,7 +126,7 @@ def test_a_state_that_does_not_fit_on_the_disk_is_said_as_any_other_such_file(
     assert [path.name for path in checkpoints_folder(tmp_path).iterdir()] == ["00000001"]
 
 
-def test_a_run_is_only_begun_where_there_is_no_checkpoint_not_even_a_damaged_one(
+def test_a_run_starts_from_scratch_only_without_a_checkpoint_not_even_a_damaged_one(
     tmp_path: Path,
 ) -> None:
     check_has_none(tmp_path)
@@ -162,7 +162,7 @@ def test_a_state_of_which_a_byte_has_changed_is_passed_over(tmp_path: Path) -> N
     file.write_bytes(bytes(content))
     checkpoint = newest_checkpoint(tmp_path)
     assert checkpoint is not None and checkpoint.record == record(7)
-    (checkpoint.path / "state" / "more").write_text("a file that nobody wrote")
+    (checkpoint.path / "state" / "more").write_text("a file that no checkpoint has")
     assert newest_checkpoint(tmp_path) is None
 
 

@@ -103,7 +103,7 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
     assert first.fetch() == 6
     kept = first.pending.state()
     second = Session(tmp_path, "second", kept)
-    # Training goes on meanwhile, as without an interruption: the weights are those of update 5.
+    # Training continues, as without an interruption: the weights are those of update 5.
     second.clock.count_update()
     snapshot, _ = second.pending.weights.newer_than(0)
     assert snapshot is not None and snapshot.version == 6
@@ -125,7 +125,7 @@ def test_a_result_that_came_after_the_checkpoint_is_taken_from_disk(tmp_path: Pa
     first.ask(8)
     first.report(9, 7.0)
     second = Session(tmp_path, "second", kept)
-    # Of weights 9 it knows nothing: it has not made them yet.
+    # Weights 9 do not exist in this session yet.
     assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)
     assert second.fetch() == 0
     second.ask(8)
@@ -160,7 +160,7 @@ def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_p
     assert [one.version for one in kept.due] == [6, 9]
     second = Session(tmp_path, "second", kept)
     assert second.fetch() == 6
-    # What is asked for meanwhile replaces what nobody has begun to play, as it always does.
+    # A new request replaces weights whose play has not started, as always.
     second.ask(11)
     assert second.fetch() == 6
     second.report(6, 4.0)
@@ -171,7 +171,7 @@ def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_p
     assert not second.pending.is_pending
 
 
-def test_weights_that_nobody_began_to_play_are_replaced_by_newer_ones(tmp_path: Path) -> None:
+def test_weights_whose_play_has_not_started_are_replaced_by_newer_ones(tmp_path: Path) -> None:
     session = Session(tmp_path, "only")
     session.ask(5)
     session.ask(8)
