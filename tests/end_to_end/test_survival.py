@@ -4,7 +4,7 @@ The run outlives the death of a role, of everything, and Ctrl-C, and loses only 
 newest checkpoint.
 
 That weights, optimiser and replay come back bit by bit is shown in
-tests/services/test_learner_service.py.
+tests/services/learner/test_checkpoints.py.
 """
 
 from __future__ import annotations

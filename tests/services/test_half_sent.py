@@ -68,10 +68,10 @@ def _learner(security: SecurityConfig) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _replay(security: SecurityConfig) -> Iterator[str]:
-    class ServedTables:
+    class Role:
         served = None
 
-    server = ControlServer(ServedTables(), host="127.0.0.1", port=0, security=security)  # type: ignore[arg-type]
+    server = ControlServer(Role(), host="127.0.0.1", port=0, security=security)  # type: ignore[arg-type]
     yield f"127.0.0.1:{server.start()}"
     server.stop()
 
@@ -102,7 +102,7 @@ SERVICES = {
         _learner,
     ),
     "replay": Service(
-        _methods(replay_pb2.DESCRIPTOR, "GetStatus", "Restore", "Checkpoint"),
+        _methods(replay_pb2.DESCRIPTOR, "GetStatus", "Restore", "Save"),
         _ask_replay,
         _replay,
     ),

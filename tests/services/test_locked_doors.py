@@ -385,7 +385,7 @@ class BusyReplay(Busy, replay_pb2_grpc.ReplayServicer):
         self, request: replay_pb2.GetStatusRequest, context: object
     ) -> replay_pb2.GetStatusResponse:
         await self.hold()
-        return replay_pb2.GetStatusResponse(standing=replay_pb2.ServedTables(checkpoint=3))
+        return replay_pb2.GetStatusResponse(served=replay_pb2.ServedTables(checkpoint=3))
 
 
 def answers(client: ProgressClient) -> bool:
@@ -448,8 +448,8 @@ def test_a_message_beyond_the_limit_is_not_read() -> None:
         pytest.raises(grpc.RpcError) as raised,
     ):
         # A varint of three bytes for each: 400 of them are more than 1,000 bytes.
-        many = replay_pb2.CheckpointRequest(keep=[20_000] * 400)
-        replay_pb2_grpc.ReplayStub(channel).Checkpoint(many, timeout=PATIENCE_SECONDS)
+        many = replay_pb2.SaveRequest(keep=[20_000] * 400)
+        replay_pb2_grpc.ReplayStub(channel).Save(many, timeout=PATIENCE_SECONDS)
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max (1" in str(raised.value.details())
 
