@@ -65,7 +65,7 @@ class Shard:
 
     @property
     def generation(self) -> str:
-        return self.client.status(5.0).generation
+        return self.client.status(PATIENCE_SECONDS).generation
 
     def restore(self, checkpoint: int) -> None:
         assert self.client.restore(checkpoint, threading.Event(), 0.0).checkpoint == checkpoint
@@ -259,7 +259,7 @@ def test_a_shard_that_starts_again_serves_the_newest_tables_that_can_be_loaded(
     second = Shard(tmp_path)
     try:
         assert second.inserted == 3
-        assert second.client.status(5.0).checkpoint == 1
+        assert second.client.status(PATIENCE_SECONDS).checkpoint == 1
         with pytest.raises(TablesUnusable, match="not as it was written"):
             second.restore(2)
         second.restore(1)
