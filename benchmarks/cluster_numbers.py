@@ -292,7 +292,7 @@ def _cluster(folder: Path, transitions: int) -> Iterator[Cluster]:
             relays=relays,
             replay=replay.data,
             learner=learner.address,
-            checkpoints=shard_folder(folder / "replay", 0) / "commits",
+            checkpoints=shard_folder(folder / "replay", 0) / "checkpoints",
         )
 
 

@@ -1,7 +1,7 @@
 """What the learner's loop costs: its updates per second against the bare jitted update.
 
 The replay server runs as a process of its own and holds a few thousand transitions of Pong, played
-at random. The loop is `Learner.step` in the offline phase: sampling, decoding, the update, clocks
+at random. The loop is `Learner.step` in the offline stage: sampling, decoding, the update, clocks
 and metrics. The bare update repeats on one batch that is on the device already. Both take turns, so
 that a slower minute of the machine meets both. On a CPU the replay server shares the cores: the
 ratio holds its cost too.
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 class _Student:
-    """One architecture: a learner in its offline phase, and the bare update beside it."""
+    """One architecture: a learner in its offline stage, and the bare update beside it."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class _Student:
         self._updates = updates
         self._stop = threading.Event()
         self._learner = _offline_learner(run, network, spec, replay, log_period=updates)
-        self._learner._tie.join(self._learner.base_number, self._stop)
+        self._learner.restore_replay(self._stop)
 
     def warm_up(self, address: str) -> None:
         batch = _one_batch(address, self._spec)

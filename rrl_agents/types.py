@@ -83,7 +83,7 @@ class Batch(NamedTuple):
 
 
 class Stage(enum.IntEnum):
-    """The phases of a run, in order; numbers as on the wire. A run never goes back."""
+    """The stages of a run, in order; numbers as on the wire. A run never goes back."""
 
     COLLECT = 1
     OFFLINE = 2
@@ -97,7 +97,7 @@ class Progress:
     """Where a run stands: the clocks and returns that schedules read.
 
     Attributes:
-        stage: Phase of the run.
+        stage: Stage of the run.
         teacher_steps: Decisions the teacher has played into its table.
         offline_updates: Gradient steps of the offline stage.
         online_updates: Gradient steps of the online stage.

@@ -24,8 +24,8 @@ from stack import ROLES, ROOT, CommandError, Stack, is_healthy, missing_engine, 
 
 from services.shared.addresses import free_port
 
-# A run that moves on two cores: short phases, short episodes, a commit every 10 s. The student is
-# measured against more than it can reach, and so asks its teacher to the end.
+# A run that moves on two cores: short stages, short episodes, a checkpoint every 10 s. The student
+# is measured against more than it can reach, and so asks its teacher to the end.
 _SETTINGS = """
     --teacher.mean-return 1000 --method.weaning.wean-steps 1000000000
     --teacher-steps 600 --method.offline-updates 60 --method.q-learning.min-replay-size 200
@@ -192,8 +192,8 @@ class Check:
         say(f"none of the dashboard's {count} queries comes back empty")
 
     def survives_the_death_of(self, service: str) -> None:
-        """Killed with SIGKILL, it comes back by itself; the run goes on from its last commit."""
-        number, floor = self._newest_commit()
+        """Killed with SIGKILL, it restarts by itself; the run resumes from its last checkpoint."""
+        number, floor = self._newest_checkpoint()
         before = self._prometheus.total(_UPDATES)
         victim = self.stack.containers(service)[0]
         killed_at = time.time()
@@ -214,12 +214,13 @@ class Check:
         after = [value for t, value in self._updates().items() if t > killed_at]
         lowest = min(after)
         expect(
-            lowest >= floor, f"updates went back to {lowest}, commit {number} had {floor} or more"
+            lowest >= floor,
+            f"updates went back to {lowest}, checkpoint {number} had {floor} or more",
         )
         lost = max(0.0, before - lowest)
         say(
             f"{service} was killed: healthy again after {back_seconds:.0f} s, {lost:.0f} updates "
-            f"lost (at {before:.0f}; commit {number} had at least {floor:.0f})"
+            f"lost (at {before:.0f}; checkpoint {number} had at least {floor:.0f})"
         )
 
     def scales_to(self, actors: int) -> None:
@@ -246,15 +247,15 @@ class Check:
     def _updates(self) -> Samples:
         return self._prometheus.samples(_UPDATES, minutes=60)
 
-    def _newest_commit(self) -> tuple[int, float]:
-        """Number of the newest commit, and as many updates as it has at the least.
+    def _newest_checkpoint(self) -> tuple[int, float]:
+        """Number of the newest checkpoint, and as many updates as it has at the least.
 
         It was written between two scrapes: it has no fewer updates than the earlier one saw.
         """
-        commits = self._prometheus.samples("rrl_learner_commit_number", minutes=60)
+        checkpoints = self._prometheus.samples("rrl_learner_checkpoint_number", minutes=60)
         updates = self._updates()
-        newest = max(commits.values())
-        first_seen = min(t for t, number in commits.items() if number == newest)
+        newest = max(checkpoints.values())
+        first_seen = min(t for t, number in checkpoints.items() if number == newest)
         earlier = [t for t in updates if t < first_seen]
         return int(newest), updates[max(earlier)] if earlier else 0.0
 

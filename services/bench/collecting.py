@@ -14,8 +14,8 @@ from services.bench.references import reference_row
 from services.bench.results import EpisodeRow, EvaluationRow, ReferenceRow, Results
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.resolution import resolve
-from services.learner.evaluation_desk import EVALUATIONS_FILE
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 
 

@@ -29,7 +29,7 @@ def carry_out(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], No
 
     Args:
         run: What is to be done.
-        stop: Ends it early; it commits first.
+        stop: Ends it early; it saves a checkpoint first.
         tell: Hears about once a second how far it is.
     """
     setup_logging(run.name)
@@ -90,7 +90,7 @@ def _train(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]
             Doing(
                 phase=progress.stage.name.lower().replace("_", " "),
                 updates=progress.learner_updates,
-                updates_per_second=learner.report_progress().updates_per_second,
+                updates_per_second=learner.served.report_progress().updates_per_second,
                 clocks=(
                     progress.teacher_steps,
                     progress.actor_steps,

@@ -1,7 +1,7 @@
 """Which run comes next, and what became of those before: the bench's main loop.
 
 Teachers come first; a student's run waits for its teacher alone. A run that fails is named at the
-end and stops no other. A worker that dies costs its run the time since the run's last commit.
+end and stops no other. A worker that dies costs its run the time since the run's last checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from services.bench.plan import PlannedRun
 from services.bench.run_messages import Doing
-from services.bench.workers import COMMIT_SECONDS, News, Workers
+from services.bench.workers import CHECKPOINT_SECONDS, News, Workers
 
 MAX_DEATHS = 3
 """A run whose worker died so often has failed: it is not by accident."""
@@ -31,7 +31,7 @@ class Watcher(Protocol):
         """A run was given to a worker."""
 
     def ended(self, run: PlannedRun, how: str) -> None:
-        """A run ended: "finished", "stopped", "failed: ...", or "goes on: ..." from its commit."""
+        """A run ended: "finished", "stopped", "failed: ...", or "goes on: ..." (resumes)."""
 
     def look(self, doing: Mapping[str, Doing]) -> None:
         """How far the running ones are, by name; about once a second."""
@@ -72,7 +72,7 @@ class Schedule:
         while self._workers.running or (self._waiting and not told):
             if stop.is_set() and not told:
                 self._workers.stop()
-                told, patience = True, time.monotonic() + COMMIT_SECONDS
+                told, patience = True, time.monotonic() + CHECKPOINT_SECONDS
             if time.monotonic() > patience:
                 break
             if not told:

@@ -49,7 +49,7 @@ def run_suite(
     Args:
         path: The suite's file.
         out: Its folder; made if absent, gone on with if it is this suite's.
-        stop: Ends the session early; runs commit first.
+        stop: Ends the session early; each run saves a checkpoint first.
         jobs: Runs at a time; None for as many as there are cores.
         only: Shell pattern of the names of runs, ENTRY/GAME/seedK; teachers come along.
 

@@ -5,7 +5,7 @@
 
 Importing TensorFlow takes seconds, so a worker takes many runs. It computes on one thread: several
 workers share the cores. It ends when it is told to, or when the process that started it is gone;
-either way the run it is at is committed first.
+either way it saves a checkpoint of its run first.
 
 This module imports nothing heavy: what it sets in the environment must come before that.
 """

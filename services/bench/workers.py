@@ -20,12 +20,12 @@ from services.bench.worker import QUIT, STOP, WorkerConfig, work
 RUNS_PER_WORKER = 25
 """Then it is replaced: what libraries keep of one run after another is given back."""
 
-COMMIT_SECONDS = 120.0
-"""How long stopped workers may take to commit before they are killed."""
+CHECKPOINT_SECONDS = 120.0
+"""How long stopped workers may take to save their checkpoints before they are killed."""
 
 STALL_SECONDS = 7200.0
-"""A run that stands still so long hangs: its worker is killed, and it goes on from its commit. The
-longest evaluation must fit."""
+"""A run that stands still so long hangs: its worker is killed, and it goes on from its checkpoint.
+The longest evaluation must fit."""
 
 _FAREWELL_SECONDS = 10.0
 
@@ -110,17 +110,17 @@ class Workers:
                 worker.process.kill()
 
     def stop(self) -> None:
-        """Tell all to commit and end; `news` then says how their runs ended."""
+        """Have all save a checkpoint and end; `news` then says how their runs ended."""
         self._told_to_stop = True
         for worker in self._workers:
             _tell(worker, STOP)
 
     def close(self) -> None:
         """End all workers, those that do not listen by force."""
-        must_commit = bool(self.running) and not self._told_to_stop
+        must_save = bool(self.running) and not self._told_to_stop
         for worker in self._workers:
             _tell(worker, QUIT if worker.run is None else STOP)
-        end = time.monotonic() + (COMMIT_SECONDS if must_commit else _FAREWELL_SECONDS)
+        end = time.monotonic() + (CHECKPOINT_SECONDS if must_save else _FAREWELL_SECONDS)
         for worker in self._workers:
             worker.process.join(max(0.0, end - time.monotonic()))
             if worker.process.is_alive():

@@ -17,7 +17,7 @@ def bench_run(
     """Carry out every run of a suite: entries x games x seeds, several at a time.
 
     The same command goes on where it was stopped or killed. Runs that are finished are left alone,
-    and one that fails stops no other. Ctrl-C has all runs commit and ends.
+    and one that fails stops no other. Ctrl-C has all runs save a checkpoint and ends.
 
     Args:
         suite: The suite's file, e.g. suites/catch_smoke.toml.

@@ -26,19 +26,19 @@ from services.launcher.run_directory import open_run
 from services.learner.config import ShardAddress
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
-from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
+from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.logging import announce
-from services.shared.observing import Observing, observed
 from services.shared.security.server import SecurityConfig
 from services.shared.shutdown import install_shutdown_event
+from services.shared.telemetry import Telemetry, telemetry
 
 _CONTROL_PORT = 50054
 
 WhenFinished = Literal["exit", "wait"]
 """What a role does when its run is finished."""
 
-Watched = Annotated[Observing, tyro.conf.arg(name="")]
-"""What can be seen of a role, as flags without a prefix."""
+Watched = Annotated[Telemetry, tyro.conf.arg(name="")]
+"""Log format and metrics page of a role, as flags without a prefix."""
 
 Secured = Annotated[SecurityConfig, tyro.conf.arg(name="")]
 """Encryption and tokens of what a role serves, as flags without a prefix."""
@@ -58,7 +58,7 @@ class Replay:
             opens Reverb's port to them.
         shard: Which of the run's --replay-shards this is, from 0.
         security: Encryption and tokens of the control; Reverb has neither.
-        observing: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -68,7 +68,7 @@ class Replay:
     host: str = "127.0.0.1"
     shard: int = 0
     security: Secured = SecurityConfig()
-    observing: Watched = Observing()
+    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Importer:
         replay_address: HOST:PORT of the replay server.
         teacher_address: The teacher service, as `rrl actor` takes it.
         peers: What to trust and show there.
-        observing: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -92,7 +92,7 @@ class Importer:
     replay_address: str = required()
     teacher_address: str = required()
     peers: Peers = Peers()
-    observing: Watched = Observing()
+    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class Learner:
         security: Encryption and tokens of that service.
         peers: What to trust and show at replay's control.
         when_finished: exit, or wait for SIGTERM, still serving the weights.
-        observing: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -123,7 +123,7 @@ class Learner:
     security: Secured = SecurityConfig()
     peers: Peers = Peers()
     when_finished: WhenFinished = "exit"
-    observing: Watched = Observing()
+    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ class Actor:
             name: for containers, which are not told their number.
         peers: What to trust and show at learner and teacher.
         when_finished: exit, or wait for SIGTERM.
-        observing: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -151,7 +151,7 @@ class Actor:
     index: ActorIndex = 0
     peers: Peers = Peers()
     when_finished: WhenFinished = "exit"
-    observing: Watched = Observing()
+    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ class Evaluator:
             card has no score.
         peers: What to trust and show at both.
         when_finished: exit, or wait for SIGTERM.
-        observing: What can be seen of it.
+        telemetry: Log format and metrics page.
     """
 
     experiment: Settings
@@ -175,7 +175,7 @@ class Evaluator:
     teacher_address: str | None = None
     peers: Peers = Peers()
     when_finished: WhenFinished = "exit"
-    observing: Watched = Observing()
+    telemetry: Watched = Telemetry()
 
 
 def replay_main(arguments: list[str]) -> None:
@@ -183,7 +183,7 @@ def replay_main(arguments: list[str]) -> None:
     own = parse(Replay, arguments, "rrl replay")
     stop = install_shutdown_event()
     index = own.shard if own.experiment.replay_shards > 1 else None
-    with observed("replay", own.observing, run=own.run, index=index) as registry:
+    with telemetry("replay", own.telemetry, run=own.run, index=index) as registry:
         from services.launcher.replay_of_a_run import serving_replay
         from services.replay.metrics import ReplayMetrics
 
@@ -192,10 +192,10 @@ def replay_main(arguments: list[str]) -> None:
         open_run(own.run, experiment)
         with _user_values():
             config = experiment.replay_config(own.run, port=own.port, shard=own.shard)
-        commits = shard_folder(own.run, own.shard) / "commits"
+        checkpoints = shard_folder(own.run, own.shard) / "checkpoints"
         with serving_replay(
             config,
-            commits,
+            checkpoints,
             control_port=own.control_port,
             host=bare_host(own.host),
             security=own.security,
@@ -203,16 +203,16 @@ def replay_main(arguments: list[str]) -> None:
         ) as ports:
             announce(f"replay ready at port {ports.data}, control at port {ports.control}")
             stop.wait()
-            # Whoever stops a run stops all roles at once: the learner's last commit needs the
+            # Whoever stops a run stops all roles at once: the learner's last checkpoint needs the
             # tables.
-            wait_until_free(own.run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
+            wait_until_free(own.run / LEARNER_LOCK, timeout_seconds=LEARNER_CHECKPOINT_SECONDS)
 
 
 def importer_main(arguments: list[str]) -> None:
     """Run the importer of recorded data."""
     own = parse(Importer, arguments, "rrl importer")
     stop = install_shutdown_event()
-    with observed("importer", own.observing, run=own.run) as registry:
+    with telemetry("importer", own.telemetry, run=own.run) as registry:
         from services.recorded_data.importer import build_importer
         from services.recorded_data.metrics import ImporterMetrics
 
@@ -232,7 +232,7 @@ def learner_main(arguments: list[str]) -> None:
     """Run the learner."""
     own = parse(Learner, arguments, "rrl learner")
     stop = install_shutdown_event()
-    with observed("learner", own.observing, run=own.run) as registry:
+    with telemetry("learner", own.telemetry, run=own.run) as registry:
         from services.learner.loop import run_learner
         from services.learner.metrics import LearnerMetrics
 
@@ -246,7 +246,7 @@ def learner_main(arguments: list[str]) -> None:
             host=bare_host(own.host),
             security=own.security,
             peers=own.peers.security(*(shard.control for shard in replay)),
-            farewell_seconds=None if own.when_finished == "wait" else config.farewell_seconds,
+            linger_seconds=None if own.when_finished == "wait" else config.linger_seconds,
         )
         run_learner(config, stop, metrics)
 
@@ -256,7 +256,7 @@ def actor_main(arguments: list[str]) -> None:
     own = parse(Actor, arguments, "rrl actor")
     index = resolve_index(own.index)
     stop = install_shutdown_event()
-    with observed("actor", own.observing, index=index) as registry:
+    with telemetry("actor", own.telemetry, index=index) as registry:
         from services.actor.loop import build_actor
         from services.actor.metrics import ActorMetrics
 
@@ -280,7 +280,7 @@ def evaluator_main(arguments: list[str]) -> None:
     """Run the evaluator."""
     own = parse(Evaluator, arguments, "rrl evaluator")
     stop = install_shutdown_event()
-    with observed("evaluator", own.observing, run=own.run) as registry:
+    with telemetry("evaluator", own.telemetry, run=own.run) as registry:
         from services.evaluator.loop import build_evaluator
         from services.evaluator.metrics import EvaluatorMetrics
 

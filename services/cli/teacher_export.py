@@ -58,7 +58,7 @@ def export(
         student.teacher,
         onnx_states=played_states(student.environment) if onnx else None,
         dopamine=(
-            DopamineCheckpoint(training=student.training, number=student.commit_number)
+            DopamineCheckpoint(training=student.training, number=student.checkpoint_number)
             if dopamine
             else None
         ),

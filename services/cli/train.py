@@ -13,7 +13,7 @@ from services.launcher.launch import Outcome, launch_run
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
-from services.learner.checkpoint_records import newest_commit
+from services.learner.checkpoint_records import newest_checkpoint
 from services.run_report.baseline import read_baseline
 from services.run_report.report import write_report
 from services.run_report.report_text import outcome_lines
@@ -75,7 +75,7 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
 
 def _stopped(run: Path) -> str:
     """What a run that was stopped has saved, and how to resume it."""
-    checkpoint = newest_commit(run)
+    checkpoint = newest_checkpoint(run)
     if checkpoint is None:
         return f"stopped; nothing is saved yet, and the same command starts {run} again"
     saved = in_words(at_checkpoint(checkpoint.record, frames_per_step=1))

@@ -88,7 +88,7 @@ class Experiment:
 
     @property
     def targets(self) -> StageTargets:
-        """How far each phase goes; the replay ratio turns agent steps into updates."""
+        """How far each stage goes; the replay ratio turns agent steps into updates."""
         q_learning, recipe = self.recipe.q_learning, self.recipe
         learned_from = max(0, self.config.online_steps - q_learning.min_replay_size)
         return StageTargets(
@@ -189,7 +189,7 @@ class Experiment:
         )
 
     def replay_config(self, run: Path, *, port: int, shard: int = 0) -> ReplayConfig:
-        """Settings of one replay shard; which commit it serves, its role decides.
+        """Settings of one replay shard; which checkpoint it serves, its role decides.
 
         Raises:
             UserError: there is no such shard.

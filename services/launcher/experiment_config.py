@@ -91,13 +91,13 @@ class ExperimentConfig:
             all of it goes in where this and `replay_capacity` allow.
         online_steps: Agent steps the students play, all actors together.
         evaluation: How students are scored.
-        offline_evaluation_period: Updates between two evaluations in the offline phase.
-        online_evaluation_period: Updates between two evaluations in the online phase.
+        offline_evaluation_period: Updates between two evaluations in the offline stage.
+        online_evaluation_period: Updates between two evaluations in the online stage.
         num_actors: Actor processes.
         envs_per_actor: Environments that one actor steps together.
         replay_capacity: Transitions that each table holds, all shards together.
         replay_shards: Replay servers, each with its share of the tables and of the actors.
-        checkpoint_period_seconds: Time between two commits; what a kill can cost.
+        checkpoint_period_seconds: Time between two checkpoints; what a kill can cost.
         publish_period_updates: Updates between two publications of weights to the actors.
         weights_period_seconds: Time between an actor's looks for them.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then

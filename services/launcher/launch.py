@@ -1,7 +1,7 @@
 """Runs a program on this machine and shows its progress until it ends.
 
 Launchpad owns the processes: when one fails, all are stopped, and the run goes on from its last
-commit when it is started again. Progress is asked of the learner; the roles' own output goes to
+checkpoint when it is started again. Progress is asked of the learner; the roles' own output goes to
 files.
 """
 
@@ -24,7 +24,7 @@ from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
-from services.learner.checkpoint_records import newest_commit
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.progress_client import ProgressClient
 from services.learner.v1 import learner_pb2
 from services.learner.weight_client import LearnerUnavailable
@@ -34,10 +34,10 @@ from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
 
 _POLL_SECONDS = 1.0
 _TERMINATION_NOTICE_SECONDS = 60
-"""From SIGTERM to SIGKILL: the learner's last commit must fit."""
+"""From SIGTERM to SIGKILL: the learner's last checkpoint must fit."""
 
 _LEARNER_GONE_SECONDS = 30.0
-"""How long an orphaned learner of a launcher that was killed may still be committing."""
+"""How long an orphaned learner of a launcher that was killed may still be saving a checkpoint."""
 
 
 class Outcome(enum.Enum):
@@ -63,7 +63,8 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
     with locked(run / LAUNCHER_LOCK), contextlib.ExitStack() as stack:
         # Launchpad reports what it does with print; the display has the terminal.
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        # Roles whose launcher was killed end by themselves; their learner may be committing.
+        # Roles whose launcher was killed end by themselves; their learner may be saving a
+        # checkpoint.
         with locked(run / LEARNER_LOCK, wait_seconds=_LEARNER_GONE_SECONDS):
             pass
         logs = _session_folder(run)
@@ -258,8 +259,8 @@ def _check_is_saved(run: Path, updates: int) -> None:
     Raises:
         UserError: it has fewer: the learner was killed, or its replay was lost, before it saved.
     """
-    commit = newest_commit(run)
-    kept = 0 if commit is None else commit.record.progress.learner_updates
+    checkpoint = newest_checkpoint(run)
+    kept = 0 if checkpoint is None else checkpoint.record.progress.learner_updates
     if kept < updates:
         raise UserError(
             f"the learner was ended before it had saved: updates {kept + 1:,} to {updates:,} and "

@@ -44,7 +44,7 @@ def run_in_one_process(
     Args:
         experiment: What to run.
         run: Its folder; made if absent, gone on with if it is this experiment's.
-        stop: Ends the run early; it commits first.
+        stop: Ends the run early; it saves a checkpoint first.
         on_progress: Called with the learner, a few times a second, from the calling thread.
 
     Returns:
@@ -52,7 +52,7 @@ def run_in_one_process(
 
     Raises:
         UserError: the folder is another experiment's or in use, or a role failed.
-        Exception: whatever else a role raised; the run goes on from its last commit next time.
+        Exception: whatever else a role raised; the run goes on from its last checkpoint next time.
     """
     open_run(run, experiment)
     with contextlib.ExitStack() as stack:
@@ -65,7 +65,7 @@ def run_in_one_process(
         )
         learner_port = free_port()
         learner = build_learner(experiment.learner_config(run, replay=replay, port=learner_port))
-        # Left before replay and teacher are: the learner's last commit needs the tables.
+        # Left before replay and teacher are: the learner's last checkpoint needs the tables.
         roles = stack.enter_context(_Roles().running())
         roles.start("learner", learner.run)
         tables = [shard.data for shard in replay]
@@ -112,8 +112,8 @@ def _start_the_others(
 @contextlib.contextmanager
 def _replay(experiment: Experiment, run: Path, shard: int) -> Iterator[ShardAddress]:
     config = experiment.replay_config(run, port=0, shard=shard)
-    commits = shard_folder(run, shard) / "commits"
-    with serving_replay(config, commits, control_port=0) as ports:
+    checkpoints = shard_folder(run, shard) / "checkpoints"
+    with serving_replay(config, checkpoints, control_port=0) as ports:
         yield ShardAddress(data=f"localhost:{ports.data}", control=f"localhost:{ports.control}")
 
 

@@ -26,7 +26,7 @@ _DEMO_OFFLINE_UPDATES = 8_000
 _DEMO_ONLINE_STEPS = 28_000
 _DEMO_MIN_REPLAY_SIZE = 2_000
 
-# As many updates as QDagger's two phases together, and more steps of play than teacher and student
+# As many updates as QDagger's two stages together, and more steps of play than teacher and student
 # take there: what the same budget buys without a teacher.
 _DEMO_TABULA_RASA_STEPS = 60_000
 

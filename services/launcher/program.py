@@ -21,8 +21,8 @@ from prometheus_client import CollectorRegistry
 
 from services.launcher.experiment import Experiment, shard_folder
 from services.launcher.launchpad_without_courier import launchpad as lp
-from services.shared.locks import LEARNER_COMMIT_SECONDS, LEARNER_LOCK, wait_until_free
-from services.shared.observing import Observing, observed
+from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
+from services.shared.telemetry import Telemetry, telemetry
 
 _PR_SET_PDEATHSIG = 1
 
@@ -115,9 +115,9 @@ def _begun(
     # Launchpad sets its event in signal handlers, which run in the main thread: a role that waited
     # on that event there could be interrupted while it holds the event's lock, and never go on.
     threading.Thread(target=pass_on, name="stop", daemon=True).start()
-    options = Observing(metrics_port=_port(page) if page is not None else None)
+    options = Telemetry(metrics_port=_port(page) if page is not None else None)
     try:
-        with observed(role, options, run=run, index=index) as registry:
+        with telemetry(role, options, run=run, index=index) as registry:
             yield stop, registry
     finally:
         # The launcher repeats its SIGTERM until a role has ended. Python gives up handlers as it
@@ -158,12 +158,12 @@ def _run_replay(
 
         metrics = ReplayMetrics(registry)
         config = experiment.replay_config(run, port=_port(address), shard=shard)
-        commits = shard_folder(run, shard) / "commits"
-        with serving_replay(config, commits, control_port=_port(control), metrics=metrics):
+        checkpoints = shard_folder(run, shard) / "checkpoints"
+        with serving_replay(config, checkpoints, control_port=_port(control), metrics=metrics):
             stop.wait()
-            # The learner's last commit needs the tables: everybody is told to stop at the same
+            # The learner's last checkpoint needs the tables: everybody is told to stop at the same
             # moment.
-            wait_until_free(run / LEARNER_LOCK, timeout_seconds=LEARNER_COMMIT_SECONDS)
+            wait_until_free(run / LEARNER_LOCK, timeout_seconds=LEARNER_CHECKPOINT_SECONDS)
 
 
 def _run_importer(

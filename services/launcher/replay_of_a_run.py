@@ -30,7 +30,7 @@ class ReplayPorts(NamedTuple):
 @contextlib.contextmanager
 def serving_replay(
     config: ReplayConfig,
-    commits: Path,
+    checkpoints: Path,
     *,
     control_port: int,
     host: str = "127.0.0.1",
@@ -41,7 +41,7 @@ def serving_replay(
 
     Args:
         config: Tables and Reverb's port.
-        commits: Where the shard keeps its part of the run's commits.
+        checkpoints: Where the shard keeps its part of the run's checkpoints.
         control_port: Port of control and health; 0 picks a free one.
         host: Interface for control and health. Reverb listens on all unless this is loopback.
         security: Encryption and tokens of the control; Reverb has neither.
@@ -50,7 +50,7 @@ def serving_replay(
     Raises:
         UserError: a port is in use, tokens would travel unencrypted, or a credential is unusable.
     """
-    role = ReplayRole(dataclasses.replace(config, host=host), commits)
+    role = ReplayRole(dataclasses.replace(config, host=host), checkpoints)
     if metrics is not None:
         metrics.attach(role, config)
     control = ControlServer(role, host=host, port=control_port, security=security)

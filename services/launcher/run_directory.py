@@ -2,8 +2,8 @@
 
 RUN/config.json     the resolved experiment, written once
 RUN/provenance.json the student's parents, and each session's command, code and hardware
-RUN/checkpoints/    commits (services.learner.checkpointing)
-RUN/replay/         the tables' part of the commits (services.replay.shard_checkpoints)
+RUN/checkpoints/    checkpoints (services.learner.checkpointing)
+RUN/replay/         the tables' part of the checkpoints (services.replay.shard_checkpoints)
 RUN/metrics/        TensorBoard events, evaluations.jsonl
 RUN/logs/           what the roles printed, a folder per session
 RUN/report/         the result
@@ -20,7 +20,7 @@ from typing import Any
 from rrl_agents.types import Stage
 from services.launcher.experiment import Experiment
 from services.launcher.provenance import parents_of, record_session
-from services.learner.checkpointing import check_storable, newest_commit
+from services.learner.checkpointing import check_storable, newest_checkpoint
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
@@ -67,9 +67,9 @@ def _note_session(run: Path, experiment: Experiment, *, was_there: bool) -> None
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run's newest commit is its last."""
-    commit = newest_commit(run)
-    return commit is not None and commit.record.progress.stage is Stage.FINISHED
+    """Whether a run's newest checkpoint is its last."""
+    checkpoint = newest_checkpoint(run)
+    return checkpoint is not None and checkpoint.record.progress.stage is Stage.FINISHED
 
 
 def _open(run: Path, wanted: dict[str, Any]) -> bool:

@@ -33,9 +33,9 @@ from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
 from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from services.launcher.recorded_experiment import RecordedExperiment, read_experiment
-from services.learner.checkpointing import Commit, newest_commit, restore_state
-from services.learner.evaluation_desk import EVALUATIONS_FILE
+from services.learner.checkpointing import RunCheckpoint, newest_checkpoint, restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked
 
@@ -48,13 +48,13 @@ class TrainedStudent:
         teacher: The student's parameters and card.
         training: What it would train on from.
         environment: What it plays.
-        commit_number: Number of the commit that it was read from.
+        checkpoint_number: Number of the checkpoint that it was read from.
     """
 
     teacher: Teacher
     training: TrainingState
     environment: EnvironmentConfig
-    commit_number: int
+    checkpoint_number: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,12 @@ class _Run:
     experiment: RecordedExperiment
     spec: EnvironmentSpec
     provenance: Provenance
-    commit: Commit
+    checkpoint: RunCheckpoint
     records: tuple[EvaluationRecord, ...]
 
     @property
     def progress(self) -> Progress:
-        return self.commit.record.progress
+        return self.checkpoint.record.progress
 
     @property
     def sticky_actions(self) -> float:
@@ -93,8 +93,8 @@ def read_student(run: Path, name: str) -> TrainedStudent:
         name: What the student is to be called.
 
     Raises:
-        UserError: it is no run, is being trained, has no commit yet, is damaged, or was made by a
-            version that did not note where runs come from.
+        UserError: it is no run, is being trained, has no checkpoint yet, is damaged, or was made by
+            a version that did not note where runs come from.
     """
     known = _read(run)
     state = _restore(known)
@@ -103,7 +103,7 @@ def read_student(run: Path, name: str) -> TrainedStudent:
         teacher=Teacher(params=params, card=_card(known, name, params)),
         training=_training_state(state, known),
         environment=known.experiment.environment,
-        commit_number=known.commit.number,
+        checkpoint_number=known.checkpoint.number,
     )
 
 
@@ -113,12 +113,12 @@ def _read(run: Path) -> _Run:
     # Looking at a lock that is not there would make it.
     if lock.exists() and is_locked(lock):
         raise UserError(f"{run} is being trained; wait for its end, or stop it first")
-    commit = newest_commit(run)
-    if commit is None:
+    checkpoint = newest_checkpoint(run)
+    if checkpoint is None:
         raise UserError(f"{run} has no checkpoint yet; go on with the run until it has one")
     provenance = read_provenance(run)
     if provenance is None:
-        finished = commit.record.progress.stage is Stage.FINISHED
+        finished = checkpoint.record.progress.stage is Stage.FINISHED
         remedy = (
             f"it is finished, so starting it notes nothing: restore its {PROVENANCE_FILE}"
             if finished
@@ -132,7 +132,7 @@ def _read(run: Path) -> _Run:
         experiment=experiment,
         spec=spec,
         provenance=provenance,
-        commit=commit,
+        checkpoint=checkpoint,
         records=current_records(read_records(run / EVALUATIONS_FILE)),
     )
 
@@ -141,7 +141,7 @@ def _restore(run: _Run) -> TrainState:
     network = make_network(run.experiment.network, run.spec.num_actions)
     params = initial_params(network, jax.random.key(0), run.spec.observation_shape)
     template = initial_train_state(params, run.experiment.optimiser)
-    state: TrainState = restore_state(run.commit, template)
+    state: TrainState = restore_state(run.checkpoint, template)
     return state
 
 
@@ -206,7 +206,7 @@ def _compute(run: _Run) -> Compute:
         environment_frames=progress.actor_steps * frames,
         teacher_frames=progress.teacher_steps * frames,
         gradient_updates=progress.learner_updates,
-        hardware_seconds=run.commit.record.seconds,
+        hardware_seconds=run.checkpoint.record.seconds,
         hardware="; ".join(hardware),
     )
 
@@ -214,7 +214,7 @@ def _compute(run: _Run) -> Compute:
 def _made(run: _Run) -> str:
     progress = run.progress
     stage = progress.stage.name.lower().replace("_", " ")
-    state = "finished" if progress.stage is Stage.FINISHED else f"stopped in its {stage} phase"
+    state = "finished" if progress.stage is Stage.FINISHED else f"stopped in its {stage} stage"
     data = run.experiment.data_fingerprint
     # Who recorded them is a parent, where it is known; that they were recorded is never silent.
     source = "" if data is None else f"; its teacher's table holds recorded data {data[:16]}"

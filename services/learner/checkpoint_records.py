@@ -1,12 +1,12 @@
-"""What the commits of a run say: their clocks, and which of them are as they were written.
+"""The records of a run's checkpoints: their clocks, and digests that show which are undamaged.
 
     RUN/checkpoints/00000007/
-        record.json   clocks, returns, seconds, evaluations that had not come back
+        record.json   clocks, returns, seconds, pending evaluations
         due/          the weights of these evaluations (safetensors)
         state/        parameters, target parameters, optimiser (`services.learner.checkpointing`)
 
-The record holds a digest of every file beside it, and one of itself. Reading a record needs none of
-what reads or writes a state: whoever shows where a run stands gets by without JAX and Orbax.
+The record holds a digest of every file beside it, and one of itself. Reading it needs neither JAX
+nor Orbax: commands that only show a run's progress start fast.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.types import Progress, Stage
+from services.shared.numbered_folders import NumberedFolders
 
 RECORD_FILE = "record.json"
 STATE_FOLDER = "state"
@@ -30,14 +31,14 @@ _BLOCK_BYTES = 2**20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DueWeights:
-    """Weights whose evaluation was asked for and had not come back when a commit was made.
+    """Weights whose evaluation was pending when a checkpoint was saved.
 
     Attributes:
         version: Of the weights.
         progress: Clocks when they were published.
         seconds: Wall-clock seconds of all sessions at that moment.
-        final: They end the run.
-        sessions: Of the learners that have offered these very weights.
+        final: Whether their evaluation ends the run.
+        sessions: Of the learners that have published these very weights.
     """
 
     version: int
@@ -49,26 +50,24 @@ class DueWeights:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The part of a commit that is plain numbers.
+    """The part of a checkpoint that is plain numbers.
 
     Attributes:
         progress: Clocks and returns.
         seconds: Wall-clock seconds of all sessions of this run.
-        due: Evaluations that had not come back, in the order they were asked for; None in a commit
-            of a version that did not note them.
-        evaluation_lines: Lines that the file of evaluations had. What follows them came after this
-            commit.
+        due: Pending evaluations, in the order they were requested.
+        evaluation_lines: Lines of the file of evaluations. Later lines came after this checkpoint.
     """
 
     progress: Progress
     seconds: float
-    due: tuple[DueWeights, ...] | None = None
+    due: tuple[DueWeights, ...] = ()
     evaluation_lines: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Commit:
-    """One commit on disk.
+class RunCheckpoint:
+    """One checkpoint on disk.
 
     Attributes:
         path: Its folder.
@@ -86,29 +85,31 @@ class Commit:
         return (self.path / RECORD_FILE).stat().st_mtime
 
 
-def commits_folder(run: Path) -> Path:
-    """Where a run keeps its commits."""
+def checkpoints_folder(run: Path) -> Path:
+    """Where a run keeps its checkpoints."""
     return run / "checkpoints"
 
 
-def numbered_commits(folder: Path) -> list[Path]:
-    """Its commits, oldest first; whatever else somebody put there is left alone."""
-    return sorted(path for path in folder.glob("*") if path.name.isdecimal())
+def checkpoints_of(run: Path) -> NumberedFolders:
+    """A run's checkpoints, whether damaged or not."""
+    return NumberedFolders(checkpoints_folder(run))
 
 
-def newest_commit(run: Path, unusable: Collection[int] = ()) -> Commit | None:
-    """The newest commit whose clocks and weights are as they were written; writes nothing.
+def newest_checkpoint(run: Path, unusable: Collection[int] = ()) -> RunCheckpoint | None:
+    """The newest checkpoint whose clocks and weights are undamaged; writes nothing.
 
     Args:
         run: Run directory.
-        unusable: Numbers to pass over, since their tables cannot be had.
+        unusable: Numbers to skip, since their tables cannot be loaded.
 
     Returns:
-        The commit; None when there is none.
+        The checkpoint; None when there is none.
     """
-    for path in reversed(numbered_commits(commits_folder(run))):
-        if int(path.name) in unusable:
+    folders = checkpoints_of(run)
+    for number in folders.numbers():
+        if number in unusable:
             continue
+        path = folders.path(number)
         try:
             record, digests = _read_record(path)
             for folder in (STATE_FOLDER, DUE_FOLDER):
@@ -116,29 +117,28 @@ def newest_commit(run: Path, unusable: Collection[int] = ()) -> Commit | None:
         except (OSError, ValueError) as error:
             logging.getLogger(__name__).warning("skipping damaged checkpoint %s: %s", path, error)
             continue
-        return Commit(path=path, number=int(path.name), record=record)
+        return RunCheckpoint(path=path, number=number, record=record)
     return None
 
 
-def encode_record(record: RunRecord, commit: Path) -> str:
+def encode_record(record: RunRecord, checkpoint: Path) -> str:
     """The text of `record.json`.
 
     Args:
-        record: What it says.
-        commit: Folder of the commit, with all other files in it.
+        record: Its content.
+        checkpoint: Folder of the checkpoint, with all other files in it.
     """
-    content: dict[str, Any] = {
+    content = {
         "progress": _progress_to_json(record.progress),
         "seconds": record.seconds,
-        "evaluation_lines": record.evaluation_lines,
-        "digests": _digests(commit / STATE_FOLDER),
-        "due_digests": _digests(commit / DUE_FOLDER),
-    }
-    if record.due is not None:
-        content["due"] = [
+        "due": [
             {**dataclasses.asdict(one), "progress": _progress_to_json(one.progress)}
             for one in record.due
-        ]
+        ],
+        "evaluation_lines": record.evaluation_lines,
+        "digests": _digests(checkpoint / STATE_FOLDER),
+        "due_digests": _digests(checkpoint / DUE_FOLDER),
+    }
     return seal(content, indent=1)
 
 
@@ -151,16 +151,15 @@ def _read_record(path: Path) -> tuple[RunRecord, dict[str, dict[str, str]]]:
     if not (path / STATE_FOLDER).is_dir():
         raise ValueError("incomplete")
     try:
-        due = content.get("due")
         record = RunRecord(
             progress=_progress_from_json(content["progress"]),
             seconds=float(content["seconds"]),
-            due=None if due is None else tuple(map(_due_from_json, due)),
-            evaluation_lines=int(content.get("evaluation_lines", 0)),
+            due=tuple(map(_due_from_json, content["due"])),
+            evaluation_lines=int(content["evaluation_lines"]),
         )
         digests = {
             STATE_FOLDER: _typed_digests(content["digests"]),
-            DUE_FOLDER: _typed_digests(content.get("due_digests", {})),
+            DUE_FOLDER: _typed_digests(content["due_digests"]),
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{RECORD_FILE} lacks or misnames {error}") from error
@@ -190,7 +189,7 @@ def _typed_digests(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by relative path; none where it is not there."""
+    """SHA-256 of every file below a folder, by relative path; empty where there is no folder."""
     return {
         str(file.relative_to(folder)): _sha256(file)
         for file in sorted(folder.rglob("*"))

@@ -1,22 +1,19 @@
-"""Commits of a run: weights, optimiser, clocks and replay, all of one moment or not at all.
+"""Saving and restoring checkpoints: weights, optimiser, clocks and replay, all of one moment.
 
     RUN/checkpoints/00000007/
         record.json   clocks, returns, seconds (`services.learner.checkpoint_records`)
         due/          weights whose evaluation had not come back (safetensors)
         state/        parameters, target parameters, optimiser (Orbax)
 
-Replay's part lies with the replay role, under the same number, and is there before this one is
-(`services.replay.shard_checkpoints`): the rename of this one makes the commit. A commit is written
-under a temporary name, read back, flushed to disk and renamed when it is whole: a kill at any
-moment leaves the one before. The record holds a digest of every file of the state, and one of
-itself: what a disk or a hand has changed is passed over, and the learner resumes from the newest
-commit that is sound. (Reverb's files carry checksums of their own, which are looked at when they
-are loaded.)
+The replay role saves its tables under the same number before this part is complete
+(`services.replay.shard_checkpoints`), so a checkpoint exists once its folder has its name
+(`services.shared.numbered_folders`). The state is read back before that. The record holds a digest
+of every file and one of itself: a learner skips a damaged checkpoint and resumes from the newest
+undamaged one. Reverb's files carry checksums, which Reverb checks when it loads them.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,37 +23,35 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rrl_agents.checkpoints.params_codec import params_from_bytes, params_to_bytes
-from rrl_agents.durable_files import make_folders, rename_whole
 from rrl_agents.types import Params
 from services.learner.checkpoint_records import (
     DUE_FOLDER,
     RECORD_FILE,
     STATE_FOLDER,
-    Commit,
+    RunCheckpoint,
     RunRecord,
-    commits_folder,
+    checkpoints_folder,
+    checkpoints_of,
     encode_record,
-    newest_commit,
-    numbered_commits,
+    newest_checkpoint,
 )
 from services.shared.errors import UserError
 
 __all__ = [
     "RECORD_FILE",
     "STATE_FOLDER",
-    "Commit",
+    "RunCheckpoint",
     "RunRecord",
     "check_has_none",
     "check_storable",
-    "commits_folder",
-    "newest_commit",
+    "checkpoints_folder",
+    "newest_checkpoint",
     "next_number",
     "restore_due",
     "restore_state",
-    "write_commit",
+    "write_checkpoint",
 ]
 
-_TEMPORARY_PREFIX = ".writing-"
 _UNSTORABLE = "[]\\"
 
 
@@ -69,8 +64,8 @@ def check_storable(run: Path) -> None:
     path = str(run.absolute())
     if found := sorted(set(path) & set(_UNSTORABLE)):
         raise UserError(
-            f"{path} has {' and '.join(found)} in its name, where checkpoints cannot be read "
-            "again: choose a path without"
+            f"{path} has {' and '.join(found)} in its name, and checkpoints under such a path "
+            "cannot be read: choose a path without"
         )
     try:
         path.encode()
@@ -79,71 +74,60 @@ def check_storable(run: Path) -> None:
 
 
 def check_has_none(run: Path) -> None:
-    """See that a run which is to begin has no commits, whether sound or not.
+    """Check that a run which starts from scratch has no checkpoints, not even damaged ones.
 
     Raises:
-        UserError: it has; beginning anew would delete them.
+        UserError: it has; a fresh start would delete them.
     """
-    if damaged := numbered_commits(commits_folder(run)):
+    folders = checkpoints_of(run)
+    if damaged := sorted(folders.numbers()):
         raise UserError(
-            f"none of the checkpoints in {commits_folder(run)} can be read "
-            f"({', '.join(path.name for path in damaged)}; the log says why): bring the folder "
-            "back from a backup, choose another --run, or empty it to begin anew"
+            f"none of the checkpoints in {folders.folder} can be read "
+            f"({', '.join(folders.path(number).name for number in damaged)}; the log says why): "
+            "restore the folder from a backup, choose another --run, or empty it to start from "
+            "scratch"
         )
 
 
 def next_number(run: Path, after: int = 0) -> int:
-    """Number of the commit that is written next: above all that are there, and above `after`.
+    """Number of the next checkpoint: above all in the folder, and above `after`.
 
-    A folder that is out of sight for a moment (its disk, or somebody who moves it) shows none: what
-    is written then must still be newer than the one that training went on from.
+    A folder that is unreachable for a moment shows none: the next checkpoint must still be newer
+    than the one that training resumed from.
     """
-    return 1 + max([after, *(int(path.name) for path in numbered_commits(commits_folder(run)))])
+    return 1 + max([after, *checkpoints_of(run).numbers()])
 
 
-def write_commit(
+def write_checkpoint(
     run: Path,
     state: Any,
     record: RunRecord,
     number: int,
     keep: Collection[int],
     due: Mapping[int, Params] | None = None,
-) -> Commit:
-    """Write a commit and drop older ones.
+) -> RunCheckpoint:
+    """Write a checkpoint and delete older ones.
 
     Args:
         run: Run directory.
         state: Training state, a pytree of arrays.
         record: Clocks.
         number: From `next_number`.
-        keep: Numbers of the commits that stay, to fall back on should this one turn out damaged.
+        keep: Numbers of the checkpoints that stay, in case this one is damaged later.
         due: Parameters of the record's due weights, by version; None for none.
 
     Raises:
-        OSError: no space, no permission, or what was written does not read back; earlier commits
-            are untouched.
+        OSError: no space, no permission, or the state does not read back; earlier checkpoints stay.
     """
-    folder = commits_folder(run)
-    make_folders(folder)
-    for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = (folder / f"{_TEMPORARY_PREFIX}{number:08d}").absolute()
-    path = folder / f"{number:08d}"
-    try:
-        _write(temporary, state, record, due or {})
-        rename_whole(temporary, path)
-    except OSError:
-        # On a full disk others need the room that this half takes.
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    for other in numbered_commits(folder):
-        if int(other.name) not in (number, *keep):
-            shutil.rmtree(other, ignore_errors=True)
-    return Commit(path=path, number=number, record=record)
+    folders = checkpoints_of(run)
+    with folders.writing(number) as folder:
+        _write(folder, state, record, due or {})
+    folders.keep_only((number, *keep))
+    return RunCheckpoint(path=folders.path(number), number=number, record=record)
 
 
 def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params]) -> None:
-    """Make a commit's folder; its state is read back when this returns.
+    """Make a checkpoint's folder and read its state back.
 
     Raises:
         OSError: no space, no permission, or the state does not read back.
@@ -155,7 +139,7 @@ def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params
             checkpointer.wait_until_finished()
             written = checkpointer.restore(folder / STATE_FOLDER, state)
     except (ValueError, RuntimeError, KeyError) as error:
-        # What Orbax's storage makes of a full disk.
+        # Orbax raises these on a full disk.
         raise OSError(f"{folder}: {str(error).splitlines()[0]}") from error
     if not all(map(np.array_equal, jax.tree.leaves(written), jax.tree.leaves(state))):
         raise OSError(f"{folder}: the state reads back otherwise than it was written")
@@ -165,11 +149,11 @@ def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params
     (folder / RECORD_FILE).write_text(encode_record(record, folder))
 
 
-def restore_state(commit: Commit, template: Any) -> Any:
-    """The training state of a commit.
+def restore_state(checkpoint: RunCheckpoint, template: Any) -> Any:
+    """The training state of a checkpoint.
 
     Args:
-        commit: Where to read.
+        checkpoint: Where to read.
         template: A state of the same structure, shapes and dtypes.
 
     Raises:
@@ -177,31 +161,31 @@ def restore_state(commit: Commit, template: Any) -> Any:
     """
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore((commit.path / STATE_FOLDER).absolute(), template)
+            return checkpointer.restore((checkpoint.path / STATE_FOLDER).absolute(), template)
     except (ValueError, KeyError, OSError) as error:
         raise UserError(
-            f"checkpoint {commit.path} does not fit this experiment: {str(error).splitlines()[0]}; "
-            "delete that folder to go on from the one before"
+            f"checkpoint {checkpoint.path} does not fit this experiment: "
+            f"{str(error).splitlines()[0]}; delete that folder to resume from the one before"
         ) from error
 
 
-def restore_due(commit: Commit) -> dict[int, Params]:
-    """The parameters of a commit's due weights, by version, in the order they were asked for.
+def restore_due(checkpoint: RunCheckpoint) -> dict[int, Params]:
+    """The parameters of a checkpoint's due weights, by version, in the order they were requested.
 
     Raises:
-        UserError: they are not there, or no parameters.
+        UserError: a file is missing or holds no parameters.
     """
     try:
         return {
-            one.version: params_from_bytes(_due_file(commit.path, one.version).read_bytes())
-            for one in commit.record.due or ()
+            one.version: params_from_bytes(_due_file(checkpoint.path, one.version).read_bytes())
+            for one in checkpoint.record.due
         }
     except (ValueError, OSError) as error:
         raise UserError(
-            f"the weights to evaluate in checkpoint {commit.path} cannot be read: {error}; delete "
-            "that folder to resume from the one before"
+            f"the weights to evaluate in checkpoint {checkpoint.path} cannot be read: {error}; "
+            "delete that folder to resume from the one before"
         ) from error
 
 
-def _due_file(commit: Path, version: int) -> Path:
-    return commit / DUE_FOLDER / f"{version}.safetensors"
+def _due_file(checkpoint: Path, version: int) -> Path:
+    return checkpoint / DUE_FOLDER / f"{version}.safetensors"

@@ -15,21 +15,6 @@ MAX_MESSAGE_BYTES = 256 * 2**20
 MAX_EPISODES = 100_000
 """Most episodes of one evaluation report."""
 
-CHANNEL_OPTIONS = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # gRPC waits up to two minutes between attempts to connect; a restarted learner is back sooner.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    # A network that swallows packets says nothing. Within a call's ten seconds it is asked whether
-    # it is there, and the next call goes over a new connection.
-    ("grpc.keepalive_time_ms", 6000),
-    ("grpc.keepalive_timeout_ms", 3000),
-    # Else gRPC gives a question a minute.
-    ("grpc.http2.ping_timeout_ms", 3000),
-)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
@@ -41,7 +26,7 @@ class EvaluationReport:
         episode_steps: Agent steps of each of them.
         epsilon: Probability of a random action while playing.
         session: The learner's, of the answer that gave the weights; empty when the teacher played,
-            or where nobody says.
+            or where it is unknown.
     """
 
     weights_version: int
@@ -51,7 +36,7 @@ class EvaluationReport:
     session: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what no evaluator could have played."""
+        """Check the numbers."""
         if not 0 < len(self.episode_returns) <= MAX_EPISODES:
             raise ValueError(
                 f"an evaluation has 1 to {MAX_EPISODES} episodes, got {len(self.episode_returns)}"
@@ -102,7 +87,7 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
     """A message as our record.
 
     Raises:
-        ValueError: the stage is not one we know.
+        ValueError: the stage is unknown.
     """
     return Progress(
         stage=Stage(message.stage),

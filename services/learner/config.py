@@ -17,7 +17,7 @@ from services.shared.security.server import SecurityConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InitialCheckpoint:
-    """An agent whose parameters a student begins with.
+    """An agent whose parameters a student starts with.
 
     Attributes:
         path: Teacher directory or Dopamine checkpoint directory.
@@ -50,31 +50,31 @@ class LearnerConfig:
     """The learner: its method, its data, its pace.
 
     Attributes:
-        run: Run directory; holds commits and metrics.
+        run: Run directory; holds checkpoints and metrics.
         method: Decides losses, data and schedules.
         network: The student's architecture.
         student: How it learns beside its architecture.
         spec: Shapes of the environment.
-        targets: How far each phase goes.
+        targets: How far each stage goes.
         random_return: Mean return of the random policy.
         teacher_return: Mean return of the teacher; None has the evaluator measure it.
         seed: Seed of the run; decides the initial weights.
         replay: Where the shards of its replay are, in their order.
-        initial_checkpoint: Whose parameters the student begins with, where the method asks for the
-            teacher's; None draws them at random.
+        initial_checkpoint: Agent whose parameters the student starts with, where the method asks
+            for the teacher's; None draws them at random.
         pause_for_evaluation: Whether updates wait for each evaluation that is due, so that curves
-            are complete and weaning does not depend on how fast evaluations are.
+            are complete and weaning does not depend on the speed of evaluations.
         peers: What to trust and show at replay's controls; None for plaintext without a token.
         security: Encryption and tokens of the weights' own service.
         host: Interface to serve weights on.
         port: Port to serve weights on; 0 picks a free one.
         publish_period_updates: Updates between two publications of weights to actors.
-        offline_evaluation_period: Updates between two evaluations in the offline phase.
-        online_evaluation_period: Updates between two evaluations in the online phase.
-        checkpoint_period_seconds: Time between two commits; what a kill can cost.
+        offline_evaluation_period: Updates between two evaluations in the offline stage.
+        online_evaluation_period: Updates between two evaluations in the online stage.
+        checkpoint_period_seconds: Time between two checkpoints; the most that a kill can lose.
         log_period_updates: Updates between two points in TensorBoard.
-        farewell_seconds: How long a finished learner still answers, so that everybody hears that it
-            is over; None for until it is stopped.
+        linger_seconds: Time that a finished learner serves on, so that actors and the evaluator see
+            FINISHED before the server stops; None for until it is stopped.
     """
 
     run: Path
@@ -98,7 +98,7 @@ class LearnerConfig:
     online_evaluation_period: int = 62_500
     checkpoint_period_seconds: float = 300.0
     log_period_updates: int = 100
-    farewell_seconds: float | None = 10.0
+    linger_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
         """Refuse a learner without replay, and periods that never come."""

@@ -1,18 +1,18 @@
-"""Evaluations that had not come back, between the desk and a commit."""
+"""Pending evaluations between the learner's memory and a checkpoint's record."""
 
 from __future__ import annotations
 
-from services.learner.checkpoint_records import Commit, DueWeights, RunRecord
+from services.learner.checkpoint_records import DueWeights, RunCheckpoint, RunRecord
 from services.learner.checkpointing import restore_due
-from services.learner.evaluation_desk import DeskNote
-from services.learner.weight_store import Snapshot
+from services.learner.pending_evaluations import EvaluationsState
+from services.learner.published_weights import Snapshot
 
 
-def record_of(note: DeskNote) -> RunRecord:
-    """What a commit says of a moment of the run."""
+def record_of(state: EvaluationsState) -> RunRecord:
+    """The record of a checkpoint of this moment."""
     return RunRecord(
-        progress=note.progress,
-        seconds=note.seconds,
+        progress=state.progress,
+        seconds=state.seconds,
         due=tuple(
             DueWeights(
                 version=one.version,
@@ -21,24 +21,19 @@ def record_of(note: DeskNote) -> RunRecord:
                 final=one.final,
                 sessions=one.sessions,
             )
-            for one in note.due
+            for one in state.due
         ),
-        evaluation_lines=note.lines,
+        evaluation_lines=state.lines,
     )
 
 
-def due_in(commit: Commit) -> list[Snapshot] | None:
-    """The weights that are to be evaluated again, in the order they were asked for.
-
-    Returns:
-        The weights; None for a commit of a version that did not note them.
+def due_in(checkpoint: RunCheckpoint) -> list[Snapshot]:
+    """The weights that are due again, in the order they were requested.
 
     Raises:
         UserError: they cannot be read.
     """
-    if commit.record.due is None:
-        return None
-    params = restore_due(commit)
+    params = restore_due(checkpoint)
     return [
         Snapshot(
             version=one.version,
@@ -48,5 +43,5 @@ def due_in(commit: Commit) -> list[Snapshot] | None:
             sessions=one.sessions,
             final=one.final,
         )
-        for one in commit.record.due
+        for one in checkpoint.record.due
     ]

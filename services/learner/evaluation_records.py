@@ -39,7 +39,7 @@ class EvaluationRecord:
     Attributes:
         player: "student" or "teacher".
         weights_version: Version of the student's weights that played; 0 for the teacher.
-        stage: Phase of the run, one of `STAGES`.
+        stage: Stage of the run, one of `STAGES`.
         teacher_steps: Decisions in the teacher's table when the weights were published, counted at
             that moment, as are all clocks here.
         offline_updates: Offline gradient steps behind the weights.

@@ -1,4 +1,4 @@
-"""When the student is evaluated: by the updates of a phase alone."""
+"""When the student is evaluated: decided by the updates of a stage alone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class EvaluationSchedule:
     """Periods of the evaluations.
 
     Attributes:
-        targets: How far each phase goes.
-        offline_period: Updates between two evaluations in the offline phase.
-        online_period: Updates between two evaluations in the online phase.
+        targets: How far each stage goes.
+        offline_period: Updates between two evaluations in the offline stage.
+        online_period: Updates between two evaluations in the online stage.
     """
 
     targets: StageTargets
@@ -23,7 +23,7 @@ class EvaluationSchedule:
     online_period: int
 
     def is_due(self, progress: Progress) -> bool:
-        """Whether an update completes a period; a phase's end is evaluated as the next begins."""
+        """Whether an update completes a period; a stage's end counts as the next one's start."""
         if progress.stage is Stage.OFFLINE:
             done, target = progress.offline_updates, self.targets.offline_updates
             period = self.offline_period
@@ -34,5 +34,5 @@ class EvaluationSchedule:
 
     @staticmethod
     def is_due_on_entering(stage: Stage) -> bool:
-        """Whether the weights that a phase begins with are evaluated."""
+        """Whether the first weights of a stage are evaluated."""
         return stage in (Stage.ONLINE, Stage.FINAL_EVALUATION)

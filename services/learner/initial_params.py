@@ -1,4 +1,4 @@
-"""The parameters that a student begins with where a method takes them from an agent."""
+"""The initial parameters of a student whose method takes them from an agent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def params_of_agent(checkpoint: InitialCheckpoint, like: Params) -> Params:
     """An agent's parameters.
 
     Args:
-        checkpoint: Where they are.
+        checkpoint: Of the agent.
         like: Parameters of the student's architecture.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What a learner shows to Prometheus.
+"""The learner's Prometheus metrics.
 
-Most of it is read off the run's progress when somebody asks for the page. Counters go on while the
-learner is built anew in its process, and where its clocks go back to a checkpoint.
+Most are read from the run's progress at each scrape. Counters never fall, though the learner may be
+rebuilt in its process and its clocks go back to a checkpoint.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rrl_agents.types import Progress, Stage
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
-from services.shared.metrics import Rises, counter, counters, gauge, gauges
+from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Training:
-    """What is looked at when the page is made."""
+    """What a scrape reads."""
 
     clock: RunClock
     log: MetricsLog
@@ -37,18 +37,22 @@ class LearnerMetrics(Collector):
     """The learner's part of a page; every method may be called from any thread.
 
     Args:
-        registry: Where it goes; holds no other learner's metrics.
+        registry: Holds no other learner's metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
         self._training: _Training | None = None
-        self._updates, self._teacher_steps, self._actor_steps = Rises(), Rises(), Rises()
+        self._updates, self._teacher_steps, self._actor_steps = (
+            CumulativeIncrease(),
+            CumulativeIncrease(),
+            CumulativeIncrease(),
+        )
         self._sample_wait_seconds = 0.0
-        self._commits = {"written": 0, "failed": 0}
-        self._commit_number = 0
-        self._commit_seconds: float | None = None
-        self._commit_time: float | None = None
+        self._checkpoints = {"written": 0, "failed": 0}
+        self._checkpoint_number = 0
+        self._checkpoint_seconds: float | None = None
+        self._checkpoint_time: float | None = None
         self._replay_losses = self._replay_outages = 0
         registry.register(self)
 
@@ -61,12 +65,12 @@ class LearnerMetrics(Collector):
         actor_steps_target: int,
         frames_per_step: int,
     ) -> None:
-        """Look at a learner from now on: the first of the process, or the next after a loss.
+        """Report a learner from now on: the first of the process, or the next after a loss.
 
         Args:
             clock: Its progress, restored.
             log: Its rates and losses.
-            targets: How far each phase goes.
+            targets: How far each stage goes.
             actor_steps_target: Steps that the students are to play.
             frames_per_step: Emulator frames of one step.
         """
@@ -74,9 +78,9 @@ class LearnerMetrics(Collector):
             if self._training is not None:
                 self._see(self._training.clock.progress)
             progress = clock.progress
-            self._updates.go_back(progress.learner_updates)
-            self._teacher_steps.go_back(progress.teacher_steps)
-            self._actor_steps.go_back(progress.actor_steps)
+            self._updates.rebase(progress.learner_updates)
+            self._teacher_steps.rebase(progress.teacher_steps)
+            self._actor_steps.rebase(progress.actor_steps)
             self._training = _Training(
                 clock=clock,
                 log=log,
@@ -90,25 +94,25 @@ class LearnerMetrics(Collector):
         self._sample_wait_seconds += seconds
 
     def restored(self, number: int, written_at: float) -> None:
-        """Note the commit that the learner goes on from, and its Unix time."""
-        self._commit_number, self._commit_time = number, written_at
+        """Note the checkpoint that the learner resumes from, and its Unix time."""
+        self._checkpoint_number, self._checkpoint_time = number, written_at
 
-    def committed(self, number: int, *, seconds: float, written_at: float) -> None:
-        """Count a commit, what it took, and its Unix time."""
-        self._commits["written"] += 1
-        self._commit_seconds = seconds
-        self._commit_number, self._commit_time = number, written_at
+    def checkpoint_saved(self, number: int, *, seconds: float, written_at: float) -> None:
+        """Count a saved checkpoint, with its duration and its Unix time."""
+        self._checkpoints["written"] += 1
+        self._checkpoint_seconds = seconds
+        self._checkpoint_number, self._checkpoint_time = number, written_at
 
-    def commit_failed(self) -> None:
-        """Count a commit that could not be written."""
-        self._commits["failed"] += 1
+    def checkpoint_failed(self) -> None:
+        """Count a checkpoint that could not be saved."""
+        self._checkpoints["failed"] += 1
 
     def replay_lost(self) -> None:
-        """Count a loss of replay, after which the learner goes on from its newest commit."""
+        """Count a loss of replay, after which the learner resumes from its newest checkpoint."""
         self._replay_losses += 1
 
     def waited_for_replay(self) -> None:
-        """Count an outage of replay that is waited for."""
+        """Count an outage of replay."""
         self._replay_outages += 1
 
     def collect(self) -> Iterator[Metric]:
@@ -125,9 +129,9 @@ class LearnerMetrics(Collector):
             yield from _scores(progress)
 
     def _see(self, progress: Progress) -> None:
-        self._updates.see(progress.learner_updates)
-        self._teacher_steps.see(progress.teacher_steps)
-        self._actor_steps.see(progress.actor_steps)
+        self._updates.observe(progress.learner_updates)
+        self._teacher_steps.observe(progress.teacher_steps)
+        self._actor_steps.observe(progress.actor_steps)
 
     def _counted(self, frames_per_step: int) -> Iterator[Metric]:
         yield counter("rrl_learner_updates", "Gradient steps.", self._updates.total)
@@ -142,25 +146,25 @@ class LearnerMetrics(Collector):
         )
         yield counter(
             "rrl_learner_replay_losses",
-            "Times that replay was lost and the newest checkpoint gone back to.",
+            "Times that replay restarted with other tables, and the run went back to a checkpoint.",
             self._replay_losses,
         )
         yield counter(
             "rrl_learner_replay_outages",
-            "Times that replay was out of reach and waited for.",
+            "Times that replay was unreachable, and the learner waited.",
             self._replay_outages,
         )
-        yield counters("rrl_learner_commits", "Checkpoints.", "result", self._commits)
-        yield gauge("rrl_learner_commit_number", "Newest checkpoint.", self._commit_number)
+        yield counters("rrl_learner_checkpoints", "Checkpoints.", "result", self._checkpoints)
+        yield gauge("rrl_learner_checkpoint_number", "Newest checkpoint.", self._checkpoint_number)
         yield gauge(
-            "rrl_learner_commit_seconds",
-            "Seconds that the newest checkpoint took to write.",
-            self._commit_seconds,
+            "rrl_learner_checkpoint_seconds",
+            "Seconds that the newest checkpoint took.",
+            self._checkpoint_seconds,
         )
         yield gauge(
-            "rrl_learner_commit_timestamp_seconds",
+            "rrl_learner_checkpoint_timestamp_seconds",
             "Unix time of the newest checkpoint.",
-            self._commit_time,
+            self._checkpoint_time,
         )
 
 
@@ -179,7 +183,7 @@ def _rates(training: _Training) -> Iterator[Metric]:
     )
     yield gauge(
         "rrl_learner_answered_share",
-        "Share of the last stretch's rows that the teacher has answered.",
+        "Share of rows with an answer of the teacher over the last stretch of updates.",
         log.answered_share,
     )
 
@@ -187,13 +191,13 @@ def _rates(training: _Training) -> Iterator[Metric]:
 def _clocks(training: _Training, progress: Progress) -> Iterator[Metric]:
     yield gauges(
         "rrl_learner_stage",
-        "1 for the phase that the run is in.",
+        "1 for the stage that the run is in.",
         "stage",
         {stage.name.lower(): float(stage is progress.stage) for stage in Stage},
     )
     yield gauges(
         "rrl_learner_progress",
-        "Where the run stands; goes back with it to a checkpoint.",
+        "Clocks of the run; they fall when it goes back to a checkpoint.",
         "what",
         {
             "teacher_steps": progress.teacher_steps,
@@ -208,7 +212,9 @@ def _clocks(training: _Training, progress: Progress) -> Iterator[Metric]:
         "what",
         {**dataclasses.asdict(training.targets), "actor_steps": training.actor_steps_target},
     )
-    yield gauge("rrl_learner_weights_version", "Newest weights on offer.", progress.weights_version)
+    yield gauge(
+        "rrl_learner_weights_version", "Newest published weights.", progress.weights_version
+    )
     yield gauge(
         "rrl_learner_weaning_weight",
         "Weight of the teacher's term, 0 to 1.",

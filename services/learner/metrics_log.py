@@ -1,7 +1,7 @@
-"""What an update reports, averaged over a stretch of updates and written to TensorBoard.
+"""Metrics of updates, averaged over a stretch of updates and written to TensorBoard.
 
-The device is not waited for at every update: numbers are fetched once per stretch. A disk that is
-full costs points of the curves, no more.
+They are fetched from the device once per stretch, so that updates do not wait for it. A full disk
+costs points of the curves, no more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class MetricsLog:
     Args:
         folder: Where event files go.
         period_updates: Updates per stretch.
-        resumed_at: Updates at which a resumed run goes on; None for a fresh one.
+        resumed_at: Updates of a resumed run at its start; None for a fresh one.
     """
 
     def __init__(self, folder: Path, *, period_updates: int, resumed_at: int | None) -> None:
@@ -56,7 +56,7 @@ class MetricsLog:
 
     @property
     def answered_share(self) -> float | None:
-        """Share of the last stretch's rows that the teacher has answered; None before it."""
+        """Share of the last stretch's rows with an answer of the teacher; None before it."""
         return self._answered_share
 
     def add(
@@ -67,12 +67,12 @@ class MetricsLog:
         answered: float,
         learning_rate: float,
     ) -> None:
-        """Take one update in; writes when the stretch is full.
+        """Add one update; writes when the stretch is full.
 
         Args:
             progress: Clocks after the update.
             metrics: Of the update.
-            answered: Share of its rows that the teacher has answered, in [0, 1].
+            answered: Share of its rows with an answer of the teacher, in [0, 1].
             learning_rate: Of the update.
 
         Raises:
@@ -114,7 +114,7 @@ class MetricsLog:
         self._stretch, self._answered, self._began = [], [], now
 
     def close(self) -> None:
-        """Write what is left to disk, as far as there is room."""
+        """Write the rest to disk, as far as there is room."""
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.close()
@@ -128,9 +128,8 @@ class MetricsLog:
 
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
         if self._writer is None:
-            # Not before there is something to write: a learner that finds another one at work
-            # leaves that one's files alone. Later, a new file follows one that broke: what that
-            # holds behind its last whole record is lost.
+            # Opened at the first write: a learner that finds another one at work must leave its
+            # files alone. Later, a new file follows a broken one, whose last record is lost.
             self._open(step if self._is_begun else self._resumed_at)
             self._is_begun = True
         if self._writer is None:
@@ -142,12 +141,12 @@ class MetricsLog:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        """Go without a file until the next stretch; said once until it works again."""
+        """Continue without a file until the next stretch; logged once until it works again."""
         if self._can_write:
             logging.getLogger(__name__).error("no metrics written: %s", error)
         self._can_write = False
         if self._writer is not None:
-            # What it still holds cannot be written either.
+            # Its buffer cannot be written either.
             with contextlib.suppress(OSError):
                 self._writer.close()
         self._writer = None

@@ -1,4 +1,4 @@
-"""Client face of the learner for evaluators and for whoever watches a run."""
+"""The learner's client for evaluators and for displays of a run's progress."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from rrl_agents.types import Progress
 from rrl_client import ClientSecurity
 from rrl_client.security import make_channel
 from services.learner.codec import (
-    CHANNEL_OPTIONS,
+    MAX_MESSAGE_BYTES,
     EvaluationReport,
     progress_from_proto,
     report_to_proto,
 )
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_client import failure
+from services.learner.weight_client import learner_failure
+from services.shared.channels import channel_options
 
 
 class EvaluationRefused(Exception):
-    """The learner does not take this evaluation, and never will: play the weights due now."""
+    """The learner rejects this evaluation for good: play the weights that are due now."""
 
 
 class ProgressClient:
-    """Reads a learner's progress and hands it evaluations.
+    """Reads a learner's progress and reports evaluations to it.
 
     Args:
         address: Learner, "host:port".
@@ -40,10 +41,10 @@ class ProgressClient:
         timeout_seconds: float = 10.0,
         security: ClientSecurity | None = None,
     ) -> None:
-        self._channel = make_channel(address, security, CHANNEL_OPTIONS)
+        self._channel = make_channel(address, security, channel_options(MAX_MESSAGE_BYTES))
         self._stub = learner_pb2_grpc.LearnerStub(self._channel)
         self._timeout_seconds = timeout_seconds
-        self._address = address
+        self._peer = f"learner at {address}"
 
     def progress(self) -> learner_pb2.GetProgressResponse:
         """Clocks, targets, rates and losses.
@@ -56,16 +57,16 @@ class ProgressClient:
                 learner_pb2.GetProgressRequest(), timeout=self._timeout_seconds
             )
         except grpc.RpcError as error:
-            raise failure(error, self._address) from error
+            raise learner_failure(error, self._peer) from error
 
     def report(self, report: EvaluationReport) -> Progress:
-        """Hand in an evaluation.
+        """Report an evaluation.
 
         Returns:
-            Progress after it was taken in.
+            Progress after it.
 
         Raises:
-            EvaluationRefused: the learner does not know these weights, or refuses the numbers.
+            EvaluationRefused: these weights are not due, or the numbers are invalid.
             LearnerUnavailable: no answer in time.
         """
         try:
@@ -76,7 +77,7 @@ class ProgressClient:
             refused = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
             if error.code() in refused:
                 raise EvaluationRefused(error.details()) from error
-            raise failure(error, self._address) from error
+            raise learner_failure(error, self._peer) from error
         return progress_from_proto(response.progress)
 
     def close(self) -> None:

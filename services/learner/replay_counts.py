@@ -1,4 +1,4 @@
-"""The data clocks of a run, read off replay: its tables count each item once, whoever wrote it."""
+"""The data clocks of a run, read from replay: its tables count each item once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, table_counts
 
 
 class ReplayCounts:
-    """Counts the steps that all shards have taken.
+    """Counts the steps in all shards.
 
     Args:
         addresses: "host:port" of each shard's Reverb server.
-        reloaded_steps: Recorded transitions that the student's table begins with: they are the
+        reloaded_steps: Recorded transitions at the start of the student's table: they are the
             teacher's steps, not the student's.
     """
 

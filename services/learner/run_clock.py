@@ -1,4 +1,4 @@
-"""The one place where a run's progress changes; safe to use from any thread."""
+"""The progress of a run, changed here alone; safe to use from any thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class RunClock:
     """Keeps the progress of a run, and its weaning weight up to date with it.
 
     Args:
-        progress: Where the run begins.
-        weaning_weight: Lambda as a function of the progress; asked whenever something it reads
-            has changed.
+        progress: At the start of the run.
+        weaning_weight: Lambda as a function of the progress; evaluated at every change that it may
+            read.
     """
 
     def __init__(self, progress: Progress, weaning_weight: Callable[[Progress], float]) -> None:
@@ -28,7 +28,7 @@ class RunClock:
 
     @property
     def progress(self) -> Progress:
-        """Where the run stands."""
+        """Clocks and returns of the run."""
         return self._progress
 
     @property
@@ -37,17 +37,17 @@ class RunClock:
         return self._earlier_seconds + time.monotonic() - self._started
 
     def restore(self, progress: Progress, seconds: float) -> None:
-        """Go on from a commit."""
+        """Resume from a checkpoint."""
         with self._lock:
             self._progress = progress
             self._earlier_seconds = seconds
 
     def enter(self, stage: Stage) -> None:
-        """Begin a phase."""
+        """Start a stage."""
         self._change(stage=stage)
 
     def publish(self, weights_version: int) -> None:
-        """Note the newest weights on offer."""
+        """Note the newest published weights."""
         self._change(weights_version=weights_version)
 
     def count(self, *, teacher_steps: int, actor_steps: int) -> None:
@@ -55,7 +55,7 @@ class RunClock:
         self._change(teacher_steps=teacher_steps, actor_steps=actor_steps)
 
     def count_update(self) -> None:
-        """Count one update in the present phase."""
+        """Count one update in the present stage."""
         with self._lock:
             progress = self._progress
             if progress.stage is Stage.OFFLINE:
@@ -67,16 +67,16 @@ class RunClock:
             self._progress = changed
 
     def note_priorities(self, largest: float) -> None:
-        """Keep the largest priority that transitions have been given."""
+        """Keep the largest priority of any transition."""
         if largest > self._progress.max_priority:
             self._change(max_priority=largest)
 
     def take_teacher_return(self, mean_return: float) -> Progress:
-        """Take in what the teacher returns; gives the progress after it."""
+        """Take the teacher's return; gives the progress after it."""
         return self._change(teacher_return=mean_return)
 
     def take_return(self, mean_return: float, played: Progress) -> Progress:
-        """Take the result of an evaluation of the student in.
+        """Take the result of an evaluation of the student.
 
         Args:
             mean_return: Over its episodes.

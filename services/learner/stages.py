@@ -1,4 +1,4 @@
-"""When a run moves from one phase to the next: by its clocks alone, and never back."""
+"""When a run moves from one stage to the next: decided by its clocks alone, and never back."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rrl_agents.types import Progress, Stage
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageTargets:
-    """How far each phase goes.
+    """How far each stage goes.
 
     Attributes:
-        teacher_steps: Decisions in the teacher's table, played or recorded; 0 skips the phase.
-        offline_updates: Gradient steps on the teacher's table; 0 skips the phase.
+        teacher_steps: Decisions in the teacher's table, played or recorded; 0 skips the stage.
+        offline_updates: Gradient steps on the teacher's table; 0 skips the stage.
         online_updates: Gradient steps on the student's own table. The replay ratio ties them to
             the students' decisions: updates x period + minimum replay size.
     """
@@ -35,15 +35,15 @@ class StageTargets:
 
 
 def next_stage(progress: Progress, targets: StageTargets, *, last_evaluation_done: bool) -> Stage:
-    """The phase a run should be in.
+    """The stage a run should be in.
 
     Args:
-        progress: Where it stands.
-        targets: How far each phase goes.
-        last_evaluation_done: The evaluation of the final weights has been reported.
+        progress: Clocks and returns of the run.
+        targets: How far each stage goes.
+        last_evaluation_done: Whether the result of the final weights is there.
 
     Returns:
-        The present phase or a later one. The teacher's return must be known before any update:
+        The present stage or a later one. The teacher's return must be known before any update:
         weaning and every reported score are measured against it.
     """
     stage = progress.stage

@@ -40,7 +40,7 @@ class ScalarWriter:
 
         Args:
             folder: Where event files lie; made when absent. Older files are left as they are.
-            resumed_step: Step of the checkpoint that the run goes on from; scalars of later steps
+            resumed_step: Step of the checkpoint that the run resumes from; scalars of later steps
                 in older files are hidden by TensorBoard. None for a fresh run.
             flush_seconds: Longest time between two writes to disk, above or equal to 0.
 

@@ -11,12 +11,10 @@ import grpc
 from rrl_agents.checkpoints.params_codec import params_from_bytes
 from rrl_agents.types import Params, Progress
 from rrl_client import ClientSecurity
-from rrl_client.security import make_channel, refusal_advice
-from services.learner.codec import CHANNEL_OPTIONS, progress_from_proto
+from rrl_client.security import make_channel
+from services.learner.codec import MAX_MESSAGE_BYTES, progress_from_proto
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-
-_MAX_DETAILS = 300
-"""Characters shown of what the other side says."""
+from services.shared.channels import channel_options, failure
 
 
 class Purpose(enum.IntEnum):
@@ -27,31 +25,16 @@ class Purpose(enum.IntEnum):
 
 
 class LearnerUnavailable(Exception):
-    """The learner did not answer in time; it may be restarting, or busy: try again later."""
+    """The learner did not answer in time; it may be restarting, or busy: retry later."""
 
 
 class LearnerRefused(LearnerUnavailable):
-    """The learner is there and does not let us in; until tokens change, it will not."""
+    """The learner rejects the caller's token; it will until tokens change."""
 
 
-def failure(error: grpc.RpcError, address: str) -> LearnerUnavailable:
-    """What a failed call means to a client that was let in before.
-
-    Args:
-        error: Of the call.
-        address: Whom was asked.
-    """
-    details = str(error.details() or "no details")[:_MAX_DETAILS]
-    if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return LearnerRefused(
-            f"learner at {address}: {details}; give --peers.token-file the token of the learner's "
-            "--token-file"
-        )
-    advice = refusal_advice(str(error.details()))
-    return LearnerUnavailable(
-        f"learner at {address} did not answer: {error.code().name}, {details}"
-        + (f"; {advice}" if advice is not None else "")
-    )
+def learner_failure(error: grpc.RpcError, peer: str) -> LearnerUnavailable:
+    """The error of a failed call to the learner that `peer` names."""
+    return failure(error, peer, unavailable=LearnerUnavailable, refused=LearnerRefused)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,12 +42,12 @@ class WeightUpdate:
     """One answer of the learner.
 
     Attributes:
-        progress: Where the run stands.
-        version: Version of the weights offered, 0 when none are.
-        params: New weights; None when the caller has them already, none are offered, or too many
-            are fetching theirs: ask again.
+        progress: Clocks and returns of the run.
+        version: Version of the published weights, 0 when there are none.
+        params: New weights; None when the caller has them already, none are published, or too many
+            callers fetch theirs at once: retry.
         final: These weights end the run (purpose EVALUATE).
-        session: Changes whenever the learner goes on from a checkpoint.
+        session: Changes whenever the learner resumes from a checkpoint.
     """
 
     progress: Progress
@@ -75,7 +58,7 @@ class WeightUpdate:
 
 
 class WeightClient:
-    """Asks one learner for weights; reconnects by itself.
+    """Fetches the weights of one learner; reconnects by itself.
 
     Args:
         address: Learner, "host:port".
@@ -95,19 +78,19 @@ class WeightClient:
         timeout_seconds: float = 10.0,
         security: ClientSecurity | None = None,
     ) -> None:
-        self._channel = make_channel(address, security, CHANNEL_OPTIONS)
+        self._channel = make_channel(address, security, channel_options(MAX_MESSAGE_BYTES))
         self._stub = learner_pb2_grpc.LearnerStub(self._channel)
         self._purpose = purpose
         self._timeout_seconds = timeout_seconds
-        self._address = address
+        self._peer = f"learner at {address}"
 
     def fetch(self, known_version: int) -> WeightUpdate:
         """Newest weights unless they are `known_version`, and progress.
 
         Raises:
-            LearnerRefused: it does not let us in.
+            LearnerRefused: it rejects the token.
             LearnerUnavailable: no answer in time.
-            ValueError: no learner answers there, or the weights are malformed.
+            ValueError: the server is no learner, or the weights are malformed.
         """
         request = learner_pb2.GetWeightsRequest(
             known_version=known_version,
@@ -117,8 +100,8 @@ class WeightClient:
             response = self._stub.GetWeights(request, timeout=self._timeout_seconds)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                raise ValueError(f"what listens at {self._address} is no learner") from error
-            raise failure(error, self._address) from error
+                raise ValueError(f"{self._peer}: the server there is no learner") from error
+            raise learner_failure(error, self._peer) from error
         return WeightUpdate(
             progress=progress_from_proto(response.progress),
             version=response.version,

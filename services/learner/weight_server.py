@@ -1,12 +1,12 @@
-"""The learner's gRPC face: weights and progress out, evaluations in.
+"""The learner's gRPC service: weights and progress out, evaluations in.
 
-    actor, evaluator ─ GetWeights ───▶ Offer (weight_store)        INVALID_ARGUMENT
+    actor, evaluator ─ GetWeights ───▶ PublishedWeights            INVALID_ARGUMENT
     launcher ───────── GetProgress ──▶ Learner.report_progress
     evaluator ── ReportEvaluation ───▶ Learner.take_evaluation
                                        INVALID_ARGUMENT, FAILED_PRECONDITION
 
-The handlers never touch the training state. A thousand actors that want weights at once would have
-a copy each under way: beyond a bound they get progress alone, and the weights when they ask again.
+The handlers never touch the training state. A thousand actors that fetch weights at once would need
+a copy each: beyond a bound they get progress alone, and the weights when they retry.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from services.learner.codec import (
     progress_to_proto,
     report_from_proto,
 )
-from services.learner.evaluation_desk import UnknownWeights
+from services.learner.pending_evaluations import UnknownWeights
+from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_store import Offer
 from services.shared.call_limits import ServerLimits
 from services.shared.grpc_server import Door, GrpcServer, Workers
 from services.shared.security.server import SecurityConfig
@@ -33,7 +33,7 @@ from services.shared.security.server import SecurityConfig
 SERVICE_NAME = learner_pb2.DESCRIPTOR.services_by_name["Learner"].full_name
 
 _LIMITS = ServerLimits(
-    # A thousand actors may ask in one moment; all but a few wait their turn, a small request each.
+    # A thousand actors may call at once; all but a few wait in the queue, a small request each.
     calls=2048,
     calls_per_connection=64,
     # The largest request, an evaluation of `codec.MAX_EPISODES` episodes, has 1.3 MB.
@@ -48,32 +48,32 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class RunView(Protocol):
-    """What the server shows of a run."""
+    """What the server reads of a run."""
 
-    acting: Offer
-    evaluation: Offer
+    acting: PublishedWeights
+    evaluation: PublishedWeights
     session: str
 
     @property
     def progress(self) -> Progress:
-        """Where the run stands."""
+        """Clocks and returns of the run."""
 
     def report_progress(self) -> learner_pb2.GetProgressResponse:
         """Progress with targets, rates and losses."""
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:
-        """Take an evaluation in.
+        """Record an evaluation.
 
         Raises:
-            UnknownWeights: it speaks of weights that are not on offer.
+            UnknownWeights: its weights are not due.
         """
 
 
 class BytesUnderWay:
-    """Keeps the memory of answers that are being sent bounded; lives in one event loop.
+    """Bounds the memory of answers that are being sent; belongs to one event loop.
 
-    gRPC holds an answer until its receiver has taken it, however slow that is, and counts it under
-    none of its own limits.
+    gRPC holds an answer until its receiver has read it, however slow that is, and has no limit for
+    these.
 
     Args:
         max_bytes: Bound on all of them together; one alone may be larger.
@@ -108,18 +108,16 @@ class _Servicer(learner_pb2_grpc.LearnerServicer):
         offer = self._run.evaluation if evaluate else self._run.acting
         left = context.time_remaining()
         if left is None or left > _LONGEST_CALL_SECONDS:
-            # Whoever takes no answer would keep its room from the others for ever.
+            # A caller that never reads its answer would block its share of the memory for ever.
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"give the call a deadline of at most {_LONGEST_CALL_SECONDS} s",
             )
-        snapshot, weights = await self._workers.run(
-            lambda: offer.weights_unless(request.known_version)
-        )
+        snapshot, weights = await self._workers.run(lambda: offer.newer_than(request.known_version))
         if weights and not self._under_way.begin(len(weights), context):
             weights = b""
         if weights and snapshot is not None:
-            offer.hand_out(snapshot.version)
+            offer.mark_sent(snapshot.version)
         return learner_pb2.GetWeightsResponse(
             progress=progress_to_proto(self._run.progress),
             weights=weights,
@@ -150,7 +148,7 @@ class WeightServer:
     """Serves one run on one port.
 
     Args:
-        run: What to show.
+        run: To serve.
         host: Interface to listen on.
         port: 0 picks a free one.
         security: Encryption and tokens.

@@ -1,15 +1,14 @@
-"""Reverb's own checkpoints, of which the replay role makes its part of the run's commits.
+"""Reverb's own checkpoints, which the replay role makes part of the run's checkpoints.
 
     role   --checkpoint_replay--> server writes working/<time>/
-    role   --link_checkpoint----> a commit's folder                (`shard_checkpoints`)
+    role   --link_checkpoint----> the folder of a checkpoint of the run (`shard_checkpoints`)
     role   removes working/<time>/
-    server <--restore_from------- a commit's folder                (exactly this one)
+    server <--restore_from------- the folder of a checkpoint of the run, exactly this one
 
-A checkpoint in the working folder that no commit took over is newer than the learner's weights and
-must never be loaded: the server removes what lies there when it starts. Table sizes, contents,
-counts and the rate limiter's state all survive (seen with Reverb 0.14); so does the tables'
-configuration at the time of writing, which wins over that of the restarted server (`server`
-compares the two).
+A checkpoint left in the working folder is newer than the learner's weights and must not be loaded:
+the server removes it at its start. Table sizes, contents, counts and the rate limiter's state all
+survive (seen with Reverb 0.14); so does the tables' configuration, which takes precedence over that
+of the restarted server (`server` compares the two).
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ def checkpoint_replay(address: str) -> Path:
         ReplayTimeout: the server does not answer.
         RuntimeError: the server could not write.
     """
-    # Asked first: the call itself has no deadline, and waits without end for a server that is gone.
+    # The call itself has no deadline, and waits without end for a server that is down.
     table_counts(address, timeout_seconds=_ANSWER_SECONDS)
     try:
         return Path(reverb.Client(address).checkpoint())
     except IndexError as error:
-        # What Reverb makes of a full disk.
+        # Reverb raises this on a full disk.
         raise RuntimeError(str(error)) from error
 
 
 def link_checkpoint(src: Path, dst: Path) -> None:
-    """Keep a checkpoint under another folder, by hard links where the file system allows.
+    """Copy a checkpoint to another folder, by hard links where the file system allows.
 
     Args:
         src: Folder given by `checkpoint_replay`.
@@ -73,17 +72,19 @@ def link_checkpoint(src: Path, dst: Path) -> None:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Look whether a folder holds a complete checkpoint: Reverb would start empty without a word.
+    """Check that a folder holds a complete checkpoint: Reverb would silently start empty.
 
     Raises:
-        UserError: it does not.
+        UserError: it holds none.
     """
     if not path.is_dir():
         raise UserError(
-            f"there is no replay checkpoint at {path}; choose another commit of the run"
+            f"there is no replay checkpoint at {path}; choose another checkpoint of the run"
         )
     if not (path / _DONE_FILE).is_file():
-        raise UserError(f"replay checkpoint {path} is incomplete; choose another commit of the run")
+        raise UserError(
+            f"replay checkpoint {path} is incomplete; choose another checkpoint of the run"
+        )
     sizes = {name: (path / name).stat().st_size for name in _DATA_FILES if (path / name).is_file()}
     lacking = [name for name in _DATA_FILES if name not in sizes]
     if not sizes.get(_TABLES):
@@ -93,19 +94,20 @@ def check_checkpoint(path: Path) -> None:
         lacking = [name for name in (_CHUNKS, _ITEMS) if not sizes[name]]
     if lacking:
         raise UserError(
-            f"replay checkpoint {path} lacks {lacking[0]}; choose another commit of the run"
+            f"replay checkpoint {path} lacks {lacking[0]}; choose another checkpoint of the run"
         )
 
 
 def drop_working_checkpoints(root: Path) -> None:
-    """Remove what the server has written: a commit has it by now, or it is none.
+    """Remove the server's checkpoints: the run has them by now, or they are incomplete.
 
-    Reverb leaves what it could not write to its end, and the disk full. And it names checkpoints by
-    the clock and keeps the one with the latest name: where the clock has stepped back, it would
-    delete the next one as soon as it is written.
+    On a full disk, Reverb leaves incomplete ones. And it names checkpoints by the clock and keeps
+    the one with the latest name: where the clock has stepped back, it would delete the next one as
+        soon
+    as it is written.
 
     Args:
-        root: Reverb's working folder, while it writes nothing.
+        root: Reverb's working folder, while Reverb is idle.
     """
     for path in root.glob("*"):
         if _WORKING_CHECKPOINT.fullmatch(path.name):
@@ -113,7 +115,7 @@ def drop_working_checkpoints(root: Path) -> None:
 
 
 def empty_checkpoint_root(root: Path, restore_from: Path | None) -> None:
-    """Remove uncommitted checkpoints, so that only `restore_from` can be loaded.
+    """Remove working checkpoints, so that only `restore_from` can be loaded.
 
     Args:
         root: Reverb's working folder; made if it is missing.
@@ -129,7 +131,7 @@ def empty_checkpoint_root(root: Path, restore_from: Path | None) -> None:
     ):
         raise UserError(
             f"{restore_from} lies in the working folder {root}, which is emptied at the start; "
-            "restore from a commit instead"
+            "restore from a checkpoint of the run instead"
         )
     entries = sorted(root.iterdir())
     for entry in entries:

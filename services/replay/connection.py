@@ -1,4 +1,4 @@
-"""Connecting to the replay server and asking it for its tables' counts."""
+"""Connecting to the replay server and reading its tables' counts; shared by writer and reader."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from services.replay.tables import table_signature
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
-_RETRY_SECONDS = 0.2
+_CONNECT_RETRY_SECONDS = 0.2
 
 
 class SamplingFailed(Exception):
-    """Reverb does not sample any more: its server has gone, or refused."""
+    """Reverb stopped sampling: its server is down, or refused."""
 
 
 class ReplayTimeout(Exception):
@@ -32,11 +32,11 @@ class ReplayTimeout(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TableCounts:
-    """The counts of a table.
+    """Counts of a table.
 
     Attributes:
         size: Items in the table now.
-        inserted: Items ever inserted; continues from a restored checkpoint's count.
+        inserted: Items ever inserted; a restored table counts on from its checkpoint.
         sampled: Items ever sampled, those that readers have fetched ahead included; likewise.
         takes_inserts: Whether the rate limiter would let another item in now.
         gives_samples: Whether it would let one be sampled.
@@ -107,7 +107,7 @@ def _gives_samples(size: int, limiter: Any) -> bool:
 
 
 def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: float) -> Any:
-    """A `reverb.Client` of a server that was seen to have this table in this layout.
+    """A `reverb.Client` of a server that has this table in this layout.
 
     Waits for the server to come up.
 
@@ -134,18 +134,18 @@ def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: fl
 
 
 def _wait_until_listening(address: str, timeout_seconds: float) -> None:
-    """Retry until a server listens: gRPC itself, once refused, may pause for 20 s between tries."""
+    """Try to connect until it succeeds: gRPC itself may pause for 20 s between two attempts."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            with socket.create_connection(parse_address(address), timeout=_RETRY_SECONDS):
+            with socket.create_connection(parse_address(address), timeout=_CONNECT_RETRY_SECONDS):
                 return
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise ReplayTimeout(
                     f"no replay server listens at {address} after {timeout_seconds:g} s ({error})"
                 ) from error
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(_CONNECT_RETRY_SECONDS)
 
 
 def check_signature(table: str, signature: Any, layout: ItemLayout) -> None:
@@ -179,10 +179,12 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
             infos: dict[str, Any] = client.server_info(max(1, math.ceil(left)))
             return infos
         except (reverb.errors.DeadlineExceededError, RuntimeError) as error:
-            # The second is what gRPC says of a connection whose server has ended: a retry
-            # connects again.
-            if isinstance(error, reverb.errors.DeadlineExceededError) or left <= _RETRY_SECONDS:
+            # gRPC raises the second for a connection whose server has ended; a retry reconnects.
+            if (
+                isinstance(error, reverb.errors.DeadlineExceededError)
+                or left <= _CONNECT_RETRY_SECONDS
+            ):
                 raise ReplayTimeout(
                     f"no replay server answered at {address} within {timeout_seconds:g} s ({error})"
                 ) from error
-        time.sleep(_RETRY_SECONDS)
+        time.sleep(_CONNECT_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""The learner's side of the replay role's control: stand on my commit, and do you still?"""
+"""The learner's client of the replay role's control service: status, restore and save."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import grpc
 
-from rrl_client.security import ClientSecurity, make_channel, refusal_advice
+from rrl_client import ClientSecurity
+from rrl_client.security import make_channel
 from services.replay.connection import ReplayTimeout
-from services.replay.standing import Standing
+from services.replay.served_tables import ServedTables
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
+from services.shared.channels import channel_options, failure
 from services.shared.errors import UserError
 
 MAX_MESSAGE_BYTES = 2**16
@@ -26,7 +28,7 @@ _SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{"service": "rrl.replay.v1.Replay"}],
-            # Too many are asking at once: nothing was done yet, and it is soon over.
+            # Too many calls at once: the server has done nothing yet, and has room soon.
             "retryPolicy": {
                 "maxAttempts": 5,
                 "initialBackoff": "0.2s",
@@ -37,34 +39,22 @@ _SERVICE_CONFIG = {
         }
     ]
 }
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    # A network that swallows packets says nothing: ask every few seconds whether it is there.
-    ("grpc.keepalive_time_ms", 6000),
-    ("grpc.keepalive_timeout_ms", 3000),
-    # Else gRPC gives a question a minute.
-    ("grpc.http2.ping_timeout_ms", 3000),
-)
 
 
 class ReplayRefused(ReplayTimeout):
-    """Replay is there and does not let us in; until tokens change, it will not."""
+    """Replay rejects the caller's token; it will until tokens change."""
 
 
 class TablesUnusable(Exception):
-    """A replay has no tables of a commit, or cannot load them."""
+    """A replay shard has no tables of a checkpoint, or cannot load them."""
 
 
-class NotWritten(Exception):
-    """A replay could not write its tables down; what it kept before stays."""
+class SaveFailed(Exception):
+    """A replay shard could not save its tables; those saved before stay."""
 
 
 class ControlClient:
-    """Asks one replay role; reconnects by itself.
+    """Client of one replay role; reconnects by itself.
 
     Args:
         address: Its control, "host:port".
@@ -75,73 +65,77 @@ class ControlClient:
     """
 
     def __init__(self, address: str, security: ClientSecurity | None = None) -> None:
-        self._address = address
-        self._channel = make_channel(address, security, _OPTIONS)
+        self._peer = f"replay at {address}"
+        options = (
+            *channel_options(MAX_MESSAGE_BYTES),
+            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        )
+        self._channel = make_channel(address, security, options)
         self._stub = replay_pb2_grpc.ReplayStub(self._channel)
 
-    def standing(self, timeout_seconds: float) -> Standing:
-        """What is served now.
+    def status(self, timeout_seconds: float) -> ServedTables:
+        """Which tables are served now.
 
         Raises:
             ReplayTimeout: no answer in time, or tables are being loaded.
-            UserError: what listens there is no replay role.
+            UserError: the server is no replay role.
         """
         try:
-            answer = self._stub.GetStanding(
-                replay_pb2.GetStandingRequest(), timeout=timeout_seconds
-            )
+            answer = self._stub.GetStatus(replay_pb2.GetStatusRequest(), timeout=timeout_seconds)
         except grpc.RpcError as error:
             raise self._failure(error) from error
-        return _from_proto(answer.standing)
+        return _from_proto(answer.served)
 
-    def restore(self, commit: int, stop: threading.Event, patience_seconds: float) -> Standing:
-        """Have the tables of a commit served; waits for a role that is not there yet.
+    def restore(
+        self, checkpoint: int, stop: threading.Event, timeout_seconds: float
+    ) -> ServedTables:
+        """Have the tables of a checkpoint served; waits for a role that is not up yet.
 
         Raises:
-            ReplayTimeout: it did not come in time, or `stop` was set.
-            TablesUnusable: the commit's tables cannot be had.
-            UserError: what listens there is no replay role, or does not let us in.
+            ReplayTimeout: it did not come up in time, or `stop` was set.
+            TablesUnusable: the shard has no such tables, or cannot load them.
+            UserError: the server is no replay role, or rejects the token.
         """
-        end = time.monotonic() + patience_seconds
+        end = time.monotonic() + timeout_seconds
         while True:
             try:
                 answer = self._stub.Restore(
-                    replay_pb2.RestoreRequest(commit=commit), timeout=_LOADING_SECONDS
+                    replay_pb2.RestoreRequest(checkpoint=checkpoint), timeout=_LOADING_SECONDS
                 )
-                return _from_proto(answer.standing)
+                return _from_proto(answer.served)
             except grpc.RpcError as error:
-                failure = self._failure(error)
-            if isinstance(failure, ReplayRefused):
-                raise UserError(str(failure)) from failure
-            waits = isinstance(failure, ReplayTimeout) and time.monotonic() < end
-            if stop.is_set() or not waits:
-                raise failure
+                found = self._failure(error)
+            if isinstance(found, ReplayRefused):
+                raise UserError(str(found)) from found
+            retries = isinstance(found, ReplayTimeout) and time.monotonic() < end
+            if stop.is_set() or not retries:
+                raise found
             stop.wait(_POLL_SECONDS)
 
-    def checkpoint(self, incarnation: str, commit: int, keep: Sequence[int]) -> int | None:
-        """Have the tables written down as those of a commit.
+    def save(self, generation: str, checkpoint: int, keep: Sequence[int]) -> int | None:
+        """Have the tables saved as those of a checkpoint.
 
         Args:
-            incarnation: Of the tables that are meant.
-            commit: The commit's number.
-            keep: Numbers of the commits that may be gone back to, too.
+            generation: Of the tables that the caller learned from.
+            checkpoint: Number of the new checkpoint.
+            keep: Numbers of the checkpoints to keep beside it.
 
         Returns:
-            Bytes written; None where other tables are served by now.
+            Bytes written; None where other tables are served now.
 
         Raises:
             ReplayTimeout: no answer in time.
-            NotWritten: no space, or no permission.
-            UserError: what listens there is no replay role.
+            SaveFailed: no space, or no permission.
+            UserError: the server is no replay role.
         """
-        request = replay_pb2.CheckpointRequest(incarnation=incarnation, commit=commit, keep=keep)
+        request = replay_pb2.SaveRequest(generation=generation, checkpoint=checkpoint, keep=keep)
         try:
-            return int(self._stub.Checkpoint(request, timeout=_WRITING_SECONDS).bytes)
+            return int(self._stub.Save(request, timeout=_WRITING_SECONDS).bytes)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.ABORTED:
                 return None
             if error.code() is grpc.StatusCode.INTERNAL:
-                raise NotWritten(f"replay at {self._address}: {error.details()}") from error
+                raise SaveFailed(f"{self._peer}: {error.details()}") from error
             raise self._failure(error) from error
 
     def close(self) -> None:
@@ -149,22 +143,12 @@ class ControlClient:
         self._channel.close()
 
     def _failure(self, error: grpc.RpcError) -> Exception:
-        code, details = error.code(), error.details()
-        if code is grpc.StatusCode.UNIMPLEMENTED:
-            return UserError(f"what listens at {self._address} is no replay role")
-        if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-            return ReplayRefused(
-                f"replay at {self._address}: {details}; give --peers.token-file the token of its "
-                "--token-file"
-            )
-        if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
-            return TablesUnusable(f"replay at {self._address}: {details}")
-        advice = refusal_advice(str(details))
-        return ReplayTimeout(
-            f"replay at {self._address} did not answer: {code.name}, {details}"
-            + (f"; {advice}" if advice is not None else "")
-        )
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return UserError(f"{self._peer}: the server there is no replay role")
+        if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
+            return TablesUnusable(f"{self._peer}: {error.details()}")
+        return failure(error, self._peer, unavailable=ReplayTimeout, refused=ReplayRefused)
 
 
-def _from_proto(message: replay_pb2.Standing) -> Standing:
-    return Standing(incarnation=message.incarnation, commit=message.commit)
+def _from_proto(message: replay_pb2.ServedTables) -> ServedTables:
+    return ServedTables(generation=message.generation, checkpoint=message.checkpoint)

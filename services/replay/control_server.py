@@ -1,9 +1,7 @@
-"""The replay role's own gRPC face: which commit its tables stand on, and health.
+"""The replay role's gRPC service beside Reverb: status, restore, save, and health.
 
-    learner ── GetStanding, Restore, Checkpoint ──▶ ReplayRole
-    probes ─── grpc.health.v1                       SERVING once the first tables were
-
-Reverb speaks neither: its port carries items alone.
+learner ── GetStatus, Restore, Save ──▶ ReplayRole
+probes ─── grpc.health.v1                 SERVING once the first tables were served
 """
 
 from __future__ import annotations
@@ -17,8 +15,8 @@ import grpc.aio
 
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import MAX_MESSAGE_BYTES
-from services.replay.role import OtherTables, ReplayRole
-from services.replay.standing import Standing
+from services.replay.role import GenerationChanged, ReplayRole
+from services.replay.served_tables import ServedTables
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
@@ -28,14 +26,14 @@ from services.shared.security.server import SecurityConfig
 SERVICE_NAME = replay_pb2.DESCRIPTOR.services_by_name["Replay"].full_name
 
 _LIMITS = ServerLimits(
-    # One learner asks, and probes.
+    # Callers are one learner, and probes.
     calls=64,
     calls_per_connection=16,
     max_request_bytes=MAX_MESSAGE_BYTES,
     max_response_bytes=MAX_MESSAGE_BYTES,
 )
 _THREADS = 4
-"""A restore and a checkpoint take minutes; those who gave up wait for their turn to be told."""
+"""A restore or a save takes minutes; abandoned calls wait for their turn to end."""
 _GRACE_SECONDS = 1.0
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -46,21 +44,21 @@ class _Servicer(replay_pb2_grpc.ReplayServicer):
         self._role = role
         self._workers = workers
 
-    async def GetStanding(
-        self, request: replay_pb2.GetStandingRequest, context: _Context
-    ) -> replay_pb2.GetStandingResponse:
-        standing = self._role.standing
-        if standing is None:
+    async def GetStatus(
+        self, request: replay_pb2.GetStatusRequest, context: _Context
+    ) -> replay_pb2.GetStatusResponse:
+        served = self._role.served
+        if served is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "tables are being loaded; ask again")
-        return replay_pb2.GetStandingResponse(standing=_to_proto(standing))
+        return replay_pb2.GetStatusResponse(served=_to_proto(served))
 
     async def Restore(
         self, request: replay_pb2.RestoreRequest, context: _Context
     ) -> replay_pb2.RestoreResponse:
         is_active = _activity(context)
         try:
-            standing = await self._workers.run(
-                lambda: self._role.restore(request.commit, is_active)
+            served = await self._workers.run(
+                lambda: self._role.restore(request.checkpoint, is_active)
             )
         except LookupError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
@@ -68,29 +66,29 @@ class _Servicer(replay_pb2_grpc.ReplayServicer):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except (RuntimeError, ReplayTimeout) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        return replay_pb2.RestoreResponse(standing=_to_proto(standing))
+        return replay_pb2.RestoreResponse(served=_to_proto(served))
 
-    async def Checkpoint(
-        self, request: replay_pb2.CheckpointRequest, context: _Context
-    ) -> replay_pb2.CheckpointResponse:
+    async def Save(
+        self, request: replay_pb2.SaveRequest, context: _Context
+    ) -> replay_pb2.SaveResponse:
         is_active = _activity(context)
         try:
             size = await self._workers.run(
-                lambda: self._role.checkpoint(
-                    request.incarnation, request.commit, request.keep, is_active
+                lambda: self._role.save(
+                    request.generation, request.checkpoint, request.keep, is_active
                 )
             )
-        except OtherTables as error:
+        except GenerationChanged as error:
             await context.abort(grpc.StatusCode.ABORTED, str(error))
         except (OSError, RuntimeError, UserError) as error:
             await context.abort(grpc.StatusCode.INTERNAL, f"tables not written: {error}")
         except ReplayTimeout as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        return replay_pb2.CheckpointResponse(bytes=size)
+        return replay_pb2.SaveResponse(bytes=size)
 
 
 def _activity(context: _Context) -> Callable[[], bool]:
-    """Tells, for any thread, whether a call is still under way."""
+    """A function for any thread: whether a call is still under way."""
     over = threading.Event()
     context.add_done_callback(lambda _: over.set())  # type: ignore[arg-type]
     return lambda: not over.is_set()
@@ -100,7 +98,7 @@ class ControlServer:
     """Serves one replay role's control and health on one port.
 
     Args:
-        role: What is controlled; started and stopped by the caller.
+        role: Started and stopped by the caller.
         host: Interface to listen on.
         port: 0 picks a free one.
         security: Encryption and tokens.
@@ -138,9 +136,9 @@ class ControlServer:
         return self._server.start()
 
     def stop(self) -> None:
-        """Refuse new calls, and end."""
+        """Refuse new calls, then stop."""
         self._server.stop(_GRACE_SECONDS)
 
 
-def _to_proto(standing: Standing) -> replay_pb2.Standing:
-    return replay_pb2.Standing(incarnation=standing.incarnation, commit=standing.commit)
+def _to_proto(served: ServedTables) -> replay_pb2.ServedTables:
+    return replay_pb2.ServedTables(generation=served.generation, checkpoint=served.checkpoint)

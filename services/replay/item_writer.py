@@ -1,6 +1,6 @@
-"""Rows one after the other into a Reverb table, and items over the newest of them.
+"""Writes rows to a Reverb table one after the other, and items over the newest of them.
 
-What actors and the import of recorded data have in common. An item is a window of the last
+Actors and the import of recorded data share it. An item is a window of the last
 stack + n rows; the one of a step is created when n more rows have been appended (`item_layout`).
 Items reach the table in the order of their steps.
 """
@@ -47,7 +47,7 @@ class ItemWriter:
             self._writer.configure(
                 (column,), num_keep_alive_refs=rows_kept, max_chunk_length=chunk_length
             )
-        # Whether each of the newest n+1 rows begins an item: the oldest's window is complete.
+        # Whether each of the newest n+1 rows starts an item: the oldest's window is complete.
         self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
         self._items = 0
 
@@ -70,7 +70,7 @@ class ItemWriter:
             self._create_item()
 
     def append_padding(self, count: int) -> None:
-        """Append rows of zeros, which begin no item."""
+        """Append rows of zeros, which start no item."""
         for _ in range(count):
             self.append(self._layout.padding_row(), begins_item=False)
 
@@ -87,10 +87,10 @@ class ItemWriter:
         return True
 
     def close(self) -> None:
-        """Drop what is not confirmed, without waiting; nothing can be appended any more."""
+        """Drop unconfirmed items, without waiting; ends the writer."""
         if self._writer is not None:
             self._writer.close()
-            # Its connection goes with it: gRPC would give the next client the same, dead or not.
+            # Frees its connection: gRPC would give the next client the same one, dead or not.
             self._writer = None
 
     def _create_item(self) -> None:

@@ -1,4 +1,4 @@
-"""What a replay shard shows to Prometheus."""
+"""Prometheus metrics of a replay shard."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from prometheus_client.registry import Collector
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout, TableCounts, table_counts
 from services.replay.role import ReplayRole
-from services.replay.standing import EMPTY
+from services.replay.served_tables import EMPTY
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.shared.metrics import Rises, counter, counters, gauge, gauges
+from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
 _COUNTS_LIVE_SECONDS = 1.0
 _COUNTS_TIMEOUT_SECONDS = 1.0
 
 
 class ReplayMetrics(Collector):
-    """A shard's part of a page; may be asked from any thread.
+    """A shard's metrics; safe to use from any thread.
 
     Args:
-        registry: Where it goes; holds no other shard's metrics.
+        registry: Holds no other shard's metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -34,12 +34,12 @@ class ReplayMetrics(Collector):
         self._config: ReplayConfig | None = None
         self._counts: Mapping[str, TableCounts] = {}
         self._counted_at = -_COUNTS_LIVE_SECONDS
-        self._inserted = {table: Rises() for table in (TEACHER_TABLE, STUDENT_TABLE)}
-        self._sampled = {table: Rises() for table in (TEACHER_TABLE, STUDENT_TABLE)}
+        self._inserted = {table: CumulativeIncrease() for table in (TEACHER_TABLE, STUDENT_TABLE)}
+        self._sampled = {table: CumulativeIncrease() for table in (TEACHER_TABLE, STUDENT_TABLE)}
         registry.register(self)
 
     def attach(self, role: ReplayRole, config: ReplayConfig) -> None:
-        """Look at a role from now on; it need not serve yet."""
+        """Report a role from now on; it need not serve yet."""
         with self._lock:
             self._role, self._config = role, config
 
@@ -47,33 +47,33 @@ class ReplayMetrics(Collector):
         """The page's content."""
         with self._lock:
             role, config = self._role, self._config
-            if role is not None and role.standing is not None:
+            if role is not None and role.served is not None:
                 self._count(role)
             counts = dict(self._counts)
-        is_serving = role is not None and role.standing is not None
+        is_serving = role is not None and role.served is not None
         yield gauge("rrl_replay_serving", "Whether tables are served.", float(is_serving))
         if role is not None and config is not None:
             yield from _checkpoints(role)
             yield from self._tables(counts, config)
 
     def _count(self, role: ReplayRole) -> None:
-        """Ask Reverb, at most once a second; while it does not answer, the last counts stand."""
+        """Ask Reverb, at most once a second; while it does not answer, the last counts stay."""
         if time.monotonic() - self._counted_at < _COUNTS_LIVE_SECONDS:
             return
         try:
             found = table_counts(role.address, timeout_seconds=_COUNTS_TIMEOUT_SECONDS)
         except (ReplayTimeout, RuntimeError):
-            # It is being loaded anew, or busy with a checkpoint.
+            # It is loading tables, or busy with a checkpoint.
             return
-        standing = role.standing
-        if not self._counts and standing is not None and standing.commit == EMPTY:
-            # Tables that began empty: all that is in them came since.
+        served = role.served
+        if not self._counts and served is not None and served.checkpoint == EMPTY:
+            # Tables that started empty: all their items count.
             for rises in (*self._inserted.values(), *self._sampled.values()):
-                rises.see(0.0)
+                rises.observe(0.0)
         self._counts, self._counted_at = found, time.monotonic()
         for table, counts in found.items():
-            self._inserted[table].see(counts.inserted)
-            self._sampled[table].see(counts.sampled)
+            self._inserted[table].observe(counts.inserted)
+            self._sampled[table].observe(counts.sampled)
 
     def _tables(self, counts: Mapping[str, TableCounts], config: ReplayConfig) -> Iterator[Metric]:
         yield gauges(
@@ -107,29 +107,31 @@ class ReplayMetrics(Collector):
 
 
 def replay_ratio(counts: TableCounts, min_size: int) -> float | None:
-    """Items sampled per item inserted, where sampling begins at a size; None before it."""
+    """Items sampled per item inserted, where sampling starts at a size; None before it."""
     learned_from = counts.inserted - min_size
     return counts.sampled / learned_from if learned_from > 0 and counts.sampled > 0 else None
 
 
 def _checkpoints(role: ReplayRole) -> Iterator[Metric]:
-    tally = role.tally
+    stats = role.stats
     yield counter(
-        "rrl_replay_restores", "Times that the learner had tables loaded.", tally.restores
+        "rrl_replay_restores",
+        "Times that tables were loaded at the learner's request.",
+        stats.restores,
     )
     yield counters(
         "rrl_replay_checkpoints",
         "Checkpoints of the tables.",
         "result",
-        {"written": tally.checkpoints, "failed": tally.failed_checkpoints},
+        {"written": stats.checkpoints, "failed": stats.failed_checkpoints},
     )
     yield gauge(
         "rrl_replay_checkpoint_seconds",
         "Seconds that the last checkpoint took.",
-        tally.checkpoint_seconds if tally.checkpoints > 0 else None,
+        stats.checkpoint_seconds if stats.checkpoints > 0 else None,
     )
     yield gauge(
-        "rrl_replay_commit_number",
-        "Newest checkpoint of the run that the tables were loaded from or written to.",
-        tally.commit,
+        "rrl_replay_checkpoint_number",
+        "Newest checkpoint of the run that the tables were loaded from or saved to.",
+        stats.checkpoint,
     )

@@ -3,10 +3,10 @@
     learner --put--> the newest few updates --> a thread --one request for all--> Reverb table
                        |                          |
                        +-- full: the oldest goes  +-- cut off: logged, these updates are lost;
-                                                      no server: waits for it to come back
+                                                      no server: waits until it is up
 
 An update that is lost, or late, costs little: the item keeps its older priority until it is drawn
-again. Items that were dropped from the table meanwhile are passed over by Reverb.
+again. Reverb skips items that have left the table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_WAITING = 64
 """Updates: a second of a fast learner's, and 2,048 items in one request at batches of 32."""
 
 _CLOSE_SECONDS = 2.0
-"""A server that is there takes some milliseconds; gRPC waits for one that is not without end."""
+"""A server that is up takes some milliseconds; gRPC waits without end for one that is down."""
 
 _LOG_PERIOD_SECONDS = 60.0
 

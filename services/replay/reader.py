@@ -1,18 +1,20 @@
 """Batches from replay; the learner's side.
 
-    Reverb table --samples--> RowStream (a thread, batches ahead) --rows--> ReplayReader --> Sample
-      ^                         |                                                |
-      |                         +-- ReplayTimeout: none in time, ask again       v
+    Reverb table --samples--> SamplePrefetcher (a thread) --rows--> ReplayReader --> Sample
+      ^                         |                                     |
+      |                         +-- ReplayTimeout: none in time       v
       +----- priorities ------- PriorityUpdates (a thread) <-- update_priorities: the learner
 
 Items are decoded into n-step transitions here (`item_layout.decode_batch`). In a mixed batch the
-teacher's rows come first; apart from that the order of rows carries no meaning.
+teacher's rows come first; apart from that the order of rows has no meaning. A connection that is
+dead without an error is replaced (`stalls`).
 """
 
 from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +25,8 @@ from services.replay.connection import ReplayTimeout, SamplingFailed, TableCount
 from services.replay.importance import importance_weights
 from services.replay.item_layout import ItemLayout, decode_batch
 from services.replay.priority_updates import PriorityUpdates
-from services.replay.row_stream import RowStream, concatenate
+from services.replay.sample_prefetcher import SamplePrefetcher, concatenate
+from services.replay.stalls import StalledSampleDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 __all__ = [
@@ -96,7 +99,8 @@ class ReplayReader:
         self._batch_size = batch_size
         self._batches_ahead = batches_ahead
         self._importance_exponent = importance_exponent
-        self._streams: dict[str, RowStream] = {}
+        self._prefetchers: dict[str, SamplePrefetcher] = {}
+        self._stalls = StalledSampleDetector(address)
         self._priority_updates: PriorityUpdates | None = None
         self._random = np.random.default_rng(seed)
 
@@ -117,7 +121,8 @@ class ReplayReader:
             timeout_seconds: Longest wait for the rate limiter.
 
         Raises:
-            ReplayTimeout: no batch in time; the next call goes on waiting for it.
+            ReplayTimeout: no batch in time; the next call waits on.
+            SamplingFailed: the server does not answer, or refuses to sample.
             UserError: no such table, or one of other shapes.
         """
         return self._sample({table: self._batch_size}, timeout_seconds)
@@ -132,6 +137,7 @@ class ReplayReader:
         Raises:
             ValueError: a share outside [0, 1].
             ReplayTimeout: no batch in time.
+            SamplingFailed: the server does not answer, or refuses to sample.
             UserError: no such table, or one of other shapes.
         """
         if not 0 <= teacher_share <= 1:
@@ -144,8 +150,8 @@ class ReplayReader:
     def update_priorities(self, sample: Sample, priorities: Array) -> None:
         """Send the priorities of the student's rows back to their table; returns at once.
 
-        They are sent by a thread, with those of other batches in one request. Where it cannot
-        follow, older ones are dropped; items that have left the table meanwhile are passed over.
+        A thread sends them, with those of other batches in one request. Where it is too slow, older
+        ones are dropped; items that have left the table are skipped.
 
         Args:
             sample: As it was sampled.
@@ -165,24 +171,31 @@ class ReplayReader:
         return self._priority_updates.largest if self._priority_updates is not None else 0.0
 
     def close(self) -> None:
-        """Stop fetching; prefetched rows are dropped. Priorities handed in are sent first."""
+        """Send pending priorities and disconnect; the next sample comes over new connections."""
+        self._stalls.reset()
         if self._priority_updates is not None:
             self._priority_updates.close()
             self._priority_updates = None
-        for stream in self._streams.values():
-            stream.close()
-        if self._streams:
-            self._streams.clear()
-            # What TensorFlow made of the streams refers to itself, and holds their connections; of
-            # one that is held gRPC gives everybody a share, be it dead or not.
+        for prefetcher in self._prefetchers.values():
+            prefetcher.close()
+        if self._prefetchers:
+            self._prefetchers.clear()
+            # TensorFlow's objects refer to each other in circles and hold the connections; gRPC
+            # would give new clients the same connection, dead or not.
             gc.collect()
 
     def _sample(self, rows: dict[str, int], timeout_seconds: float) -> Sample:
+        self._reconnect_if_stalled(rows)
         deadline = time.monotonic() + timeout_seconds
-        # Wait for all before taking from any: a timeout loses nothing.
-        for table, count in rows.items():
-            self._stream(table).wait_for(count, max(0.0, deadline - time.monotonic()))
-        taken = concatenate([self._stream(table).take(count) for table, count in rows.items()])
+        try:
+            # Wait for all before taking from any: a timeout loses nothing.
+            for table, count in rows.items():
+                self._prefetcher(table).wait_for(count, max(0.0, deadline - time.monotonic()))
+        except ReplayTimeout:
+            self._stalls.note_timeout()
+            raise
+        self._stalls.reset()
+        taken = concatenate([self._prefetcher(table).take(count) for table, count in rows.items()])
         weights = importance_weights(taken.relative_probability, self._importance_exponent)
         return Sample(
             batch=decode_batch(taken.columns, self._layout, self._discount)._replace(
@@ -192,13 +205,20 @@ class ReplayReader:
             from_student=np.repeat([table == STUDENT_TABLE for table in rows], list(rows.values())),
         )
 
-    def _stream(self, table: str) -> RowStream:
-        if table not in self._streams:
-            self._streams[table] = RowStream(
+    def _reconnect_if_stalled(self, tables: Collection[str]) -> None:
+        try:
+            if self._stalls.is_stalled(tables):
+                self.close()
+        except ReplayTimeout as error:
+            raise SamplingFailed(str(error)) from error
+
+    def _prefetcher(self, table: str) -> SamplePrefetcher:
+        if table not in self._prefetchers:
+            self._prefetchers[table] = SamplePrefetcher(
                 self._address,
                 table,
                 self._layout,
                 block_rows=self._batch_size,
                 blocks_ahead=self._batches_ahead,
             )
-        return self._streams[table]
+        return self._prefetchers[table]

@@ -1,11 +1,12 @@
-"""The replay role: Reverb's tables, and their part of a run's commits, as the learner asks.
+"""The replay role: Reverb's tables, and their part of the run's checkpoints.
 
-    learner ── Checkpoint(commit) ──▶ ReplayRole ── writes, keeps ──────────────▶ ShardCheckpoints
-    learner ── Restore(commit) ─────▶     "      ── stops, loads, serves anew ──▶ Reverb, same port
-    learner, actors ── items, samples ──────────────────────────────────────────▶   "
+    learner ── Save(checkpoint) ─────▶ ReplayRole ── saves, keeps ────────────▶ ShardCheckpoints
+    learner ── Restore(checkpoint) ──▶     "      ── stops, loads, serves ────▶ Reverb, same port
+    learner, actors ── items, samples ────────────────────────────────────────▶   "
 
-Learner and tables must stand on one commit whichever of the two was gone: a learner that comes back
-has tables that went on without it, tables that come back have a learner that is ahead of them.
+Learner and tables must be of the same checkpoint, whichever of the two was restarted. Tables that
+outlived their learner are ahead of it; tables that were loaded are behind a learner that trained
+on.
 """
 
 from __future__ import annotations
@@ -22,66 +23,66 @@ from pathlib import Path
 from services.replay.checkpoint import checkpoint_replay, drop_working_checkpoints
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
+from services.replay.served_tables import EMPTY, ServedTables
 from services.replay.server import ReplayServer, build_replay
 from services.replay.shard_checkpoints import ShardCheckpoints
-from services.replay.standing import EMPTY, Standing
 from services.shared.addresses import check_port_is_free
 from services.shared.errors import UserError
 from services.shared.locks import REPLAY_LOCK, locked
 
 _LOCK_WAIT_SECONDS = 10.0
 _FIRST = 1
-"""The one commit whose tables may be there with no other of the run: a learner ended before its own
-part was. Whoever asks for tables under a later number has finished an earlier one."""
+"""The checkpoint that may have tables here and no part of the learner, which was killed before it
+saved one. Where tables of a later number exist, the learner has completed an earlier checkpoint."""
 
 
-class OtherTables(Exception):
-    """The caller speaks of tables that are not served any more."""
+class GenerationChanged(Exception):
+    """The tables that the caller learned from are not served any more."""
 
 
 @dataclasses.dataclass(kw_only=True)
-class Tally:
-    """What a role has done since its process began.
+class RoleStats:
+    """What a role has done since its process started.
 
     Attributes:
-        restores: Times that tables were loaded because the learner asked.
-        checkpoints: Checkpoints written.
-        failed_checkpoints: Checkpoints that could not be written.
-        checkpoint_seconds: What the last one took.
-        commit: Newest commit that the tables were loaded from or written to.
+        restores: Times that tables were loaded at the learner's request.
+        checkpoints: Checkpoints saved.
+        failed_checkpoints: Checkpoints that could not be saved.
+        checkpoint_seconds: Time that the last one took.
+        checkpoint: Newest checkpoint that the tables were loaded from or saved to.
     """
 
     restores: int = 0
     checkpoints: int = 0
     failed_checkpoints: int = 0
     checkpoint_seconds: float = 0.0
-    commit: int = EMPTY
+    checkpoint: int = EMPTY
 
 
 class ReplayRole:
-    """Serves the tables of one commit after the other, always on one port.
+    """Serves the tables of one checkpoint at a time, always on one port.
 
     Args:
-        config: Tables and port; its `restore_from` is not looked at.
-        commits: Folder of the tables' part of the run's commits.
+        config: Tables and port; its `restore_from` is ignored.
+        checkpoints: Folder of this shard's part of the run's checkpoints.
     """
 
-    def __init__(self, config: ReplayConfig, commits: Path) -> None:
+    def __init__(self, config: ReplayConfig, checkpoints: Path) -> None:
         self._config = config
-        self._checkpoints = ShardCheckpoints(commits)
-        self._folder = commits.parent
+        self._checkpoints = ShardCheckpoints(checkpoints)
+        self._folder = checkpoints.parent
         self._lock = contextlib.ExitStack()
         self._changing = threading.Lock()
         self._server: ReplayServer | None = None
-        self._standing: Standing | None = None
+        self._served: ServedTables | None = None
         self._sampled_at_start: list[int] = []
         self._stopped = False
-        self.tally = Tally()
+        self.stats = RoleStats()
 
     def start(self) -> int:
-        """Serve the newest tables that are kept and can be loaded, else empty ones.
+        """Serve the newest saved tables that can be loaded, else empty ones.
 
-        The learner then asks for those of its own commit, mostly the same.
+        The learner then restores those of its own checkpoint, which mostly are the same.
 
         Returns:
             The port.
@@ -91,8 +92,8 @@ class ReplayRole:
                 folder holds something else.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Whoever was stopped a moment ago may still be on its way out.
         with self._changing:
+            # The server that was stopped a moment ago may still be shutting down.
             self._lock.enter_context(
                 locked(self._folder / REPLAY_LOCK, wait_seconds=_LOCK_WAIT_SECONDS)
             )
@@ -105,7 +106,7 @@ class ReplayRole:
 
     @property
     def address(self) -> str:
-        """Where clients on this machine find the tables, "host:port".
+        """Address of the tables for clients on this machine, "host:port".
 
         Raises:
             RuntimeError: they are not served.
@@ -116,82 +117,83 @@ class ReplayRole:
         return server.address
 
     @property
-    def standing(self) -> Standing | None:
-        """What is served; None while tables are being loaded, and before and after."""
-        return self._standing
+    def served(self) -> ServedTables | None:
+        """Which tables are served; None while tables are being loaded, and before and after."""
+        return self._served
 
-    def restore(self, commit: int, is_wanted: Callable[[], bool] = lambda: True) -> Standing:
-        """Serve the tables of a commit, dropping what came after it.
+    def restore(
+        self, checkpoint: int, is_wanted: Callable[[], bool] = lambda: True
+    ) -> ServedTables:
+        """Serve the tables of a checkpoint, dropping what came after it.
 
-        Nothing is loaded where they are served already and nobody has sampled from them: what
-        actors have inserted since is the run's own.
+        Nothing is loaded where they are served already and have not been sampled from: items that
+        actors inserted since then belong to the run.
 
         Args:
-            commit: Its number; `EMPTY` for empty tables.
-            is_wanted: Whether the caller still waits, asked once it is his turn.
+            checkpoint: Its number; `EMPTY` for empty tables.
+            is_wanted: Whether the caller still waits; asked once earlier calls have ended.
 
         Raises:
-            LookupError: no tables of that commit are kept, or empty ones are asked for although the
-                run has commits; what was served goes on.
-            UserError: they cannot be loaded; nothing is served then.
-            RuntimeError: the role was stopped, nobody wants it any more, or somebody else has taken
-                the port meanwhile.
+            LookupError: the shard has no such tables, or empty ones are requested although the run
+                has checkpoints; the present tables are served on.
+            UserError: they cannot be loaded; no tables are served then.
+            RuntimeError: the role was stopped, the caller gave up, or the port is in use.
         """
         with self._changing:
-            self._check_is_wanted(is_wanted)
-            if commit == EMPTY:
-                self._check_may_begin()
-            standing = self._standing
-            if standing is None or standing.commit != commit or self._was_sampled():
-                tables = self._checkpoints.tables(commit) if commit != EMPTY else None
-                logging.getLogger(__name__).info("going back to checkpoint %d", commit)
+            _check_is_wanted(is_wanted)
+            if checkpoint == EMPTY:
+                self._check_may_start_empty()
+            served = self._served
+            if served is None or served.checkpoint != checkpoint or self._was_sampled():
+                tables = self._checkpoints.tables(checkpoint) if checkpoint != EMPTY else None
+                logging.getLogger(__name__).info("going back to checkpoint %d", checkpoint)
                 self._end()
                 self._check_port_is_ours()
-                self._load(commit, tables)
-                self.tally.restores += 1
-            assert self._standing is not None
-            return self._standing
+                self._load(checkpoint, tables)
+                self.stats.restores += 1
+            assert self._served is not None
+            return self._served
 
-    def checkpoint(
+    def save(
         self,
-        incarnation: str,
-        commit: int,
+        generation: str,
+        checkpoint: int,
         keep: Collection[int],
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> int:
-        """Write the tables down as those of a commit; requests wait meanwhile.
+        """Save the tables as those of a checkpoint; requests for items wait until it is done.
 
         Args:
-            incarnation: Of the tables that are meant.
-            commit: The commit's number.
-            keep: Numbers of the commits that may be gone back to, too.
-            is_wanted: Whether the caller still waits, asked once it is his turn.
+            generation: Of the tables that the caller learned from.
+            checkpoint: Number of the new checkpoint.
+            keep: Numbers of the checkpoints to keep beside it.
+            is_wanted: Whether the caller still waits; asked once earlier calls have ended.
 
         Returns:
             Bytes written.
 
         Raises:
-            OtherTables: these are not the tables that are served.
+            GenerationChanged: other tables are served now.
             OSError: no space, no permission.
-            RuntimeError: Reverb could not write, or nobody wants it any more.
+            RuntimeError: Reverb could not write, or the caller gave up.
             ReplayTimeout: Reverb does not answer.
         """
         with self._changing:
-            self._check_is_wanted(is_wanted)
-            if self._standing is None or self._standing.incarnation != incarnation:
-                raise OtherTables("the tables were loaded anew")
+            _check_is_wanted(is_wanted)
+            if self._served is None or self._served.generation != generation:
+                raise GenerationChanged("other tables have been loaded")
             began = time.monotonic()
             try:
                 written = checkpoint_replay(self.address)
-                size = self._checkpoints.keep(commit, written, keep)
+                size = self._checkpoints.save(checkpoint, written, keep)
             except Exception:
-                self.tally.failed_checkpoints += 1
+                self.stats.failed_checkpoints += 1
                 raise
             finally:
                 drop_working_checkpoints(self._config.checkpoint_root)
-            self.tally.checkpoints += 1
-            self.tally.commit = commit
-            self.tally.checkpoint_seconds = time.monotonic() - began
+            self.stats.checkpoints += 1
+            self.stats.checkpoint = checkpoint
+            self.stats.checkpoint_seconds = time.monotonic() - began
             return size
 
     def stop(self) -> None:
@@ -201,36 +203,31 @@ class ReplayRole:
             self._end()
             self._lock.close()
 
-    def _check_is_wanted(self, is_wanted: Callable[[], bool]) -> None:
-        # Whoever gave up may stand on another commit by now.
-        if not is_wanted():
-            raise RuntimeError("nobody waits for the answer any more; nothing was done")
-
-    def _check_may_begin(self) -> None:
-        kept = self._checkpoints.numbers()
-        if any(number > _FIRST for number in kept):
-            # Empty tables' first checkpoint would delete them.
+    def _check_may_start_empty(self) -> None:
+        saved = self._checkpoints.numbers()
+        if any(number > _FIRST for number in saved):
+            # The first checkpoint of empty tables would delete them.
             raise LookupError(
-                f"the tables of checkpoints {kept} are kept here, and the learner has none: bring "
-                "its folder back from the backup that the shard's is of, or choose another --run"
+                f"this shard has the tables of checkpoints {saved}, and the learner has none: "
+                "restore its folder from the backup that has the shard's, or choose another --run"
             )
 
-    def _load(self, commit: int, tables: Path | None) -> int:
+    def _load(self, checkpoint: int, tables: Path | None) -> int:
         if self._stopped:
             raise RuntimeError("the replay role was stopped")
         self._end()
         server = build_replay(dataclasses.replace(self._config, restore_from=tables))
         port = server.start()
-        # Whoever found the tables on a port that was free finds them there again.
+        # A port that was chosen freely stays the same: clients have its number.
         self._config = dataclasses.replace(self._config, port=port)
         self._server = server
         self._sampled_at_start = self._sampled()
-        self._standing = Standing(incarnation=uuid.uuid4().hex, commit=commit)
-        self.tally.commit = commit
+        self._served = ServedTables(generation=uuid.uuid4().hex, checkpoint=checkpoint)
+        self.stats.checkpoint = checkpoint
         return port
 
     def _check_port_is_ours(self) -> None:
-        """Keep a port that is in use apart from tables that cannot be loaded: it comes free again.
+        """Tell a port in use, which is free again later, from tables that cannot be loaded.
 
         Raises:
             RuntimeError: it is in use.
@@ -243,7 +240,7 @@ class ReplayRole:
             raise RuntimeError(str(error)) from error
 
     def _end(self) -> None:
-        self._standing = None
+        self._served = None
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -253,3 +250,9 @@ class ReplayRole:
 
     def _sampled(self) -> list[int]:
         return [counts.sampled for counts in table_counts(self.address).values()]
+
+
+def _check_is_wanted(is_wanted: Callable[[], bool]) -> None:
+    # A caller that gave up may have moved to another checkpoint by now.
+    if not is_wanted():
+        raise RuntimeError("the caller has given up; nothing was done")

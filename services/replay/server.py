@@ -6,13 +6,12 @@
 Errors: a port in use, a missing or damaged checkpoint, or one of another experiment end `start`
 with a `UserError`; on the wire, Reverb itself refuses items of other shapes and unknown tables.
 Reverb is unencrypted and unauthenticated, and listens on all interfaces. By default the port is
-kept to this machine all the same (`loopback_guard`); opened, it must stay inside your network.
+limited to this machine (`loopback_guard`); opened, it must stay inside your network.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 import reverb
@@ -22,16 +21,13 @@ from services.replay.checkpoint import check_checkpoint, empty_checkpoint_root
 from services.replay.config import ReplayConfig
 from services.replay.connection import check_signature, server_info
 from services.replay.loopback_guard import LoopbackGuard
-from services.replay.table_names import TEACHER_TABLE
 from services.replay.tables import build_tables
 from services.shared.addresses import check_port_is_free, free_port
 from services.shared.errors import UserError
 
 _INFO_TIMEOUT_SECONDS = 60.0
-_BOUNDS = ("samples_per_insert", "upper error bound")
-"""The settings in which a table that takes everything differs from one that is bounded."""
 _WARNING = (
-    "without encryption or authentication: anybody who reaches it can read and write the tables; "
+    "without encryption or authentication: any host that reaches it can read and write the tables; "
     "keep it inside your network, or set --host 127.0.0.1 to keep it to this machine "
     "(docs/security.md)"
 )
@@ -46,14 +42,14 @@ class ReplayServer:
     """One Reverb server in this process."""
 
     def __init__(self, config: ReplayConfig) -> None:
-        """Remember the settings; `start` does the work."""
+        """Keep the settings; `start` does the work."""
         self._config = config
         self._server: Any = None
         self._guard: LoopbackGuard | None = None
 
     @property
     def address(self) -> str:
-        """Where clients on this machine find it, "host:port".
+        """Its address for clients on this machine, "host:port".
 
         Raises:
             RuntimeError: the server is not running.
@@ -73,8 +69,8 @@ class ReplayServer:
                 experiment; the working folder holds something else.
         """
         config = self._config
-        # Reverb would share a port in use with whoever has it, and start empty without the
-        # checkpoint: both are looked at first, before anything is removed.
+        # Reverb would share a port that is in use, and start empty without the checkpoint: both
+        # are checked first, before anything is removed.
         check_port_is_free("0.0.0.0", config.port, purpose="the replay server", flag="port")
         if config.restore_from is not None:
             check_checkpoint(config.restore_from)
@@ -108,7 +104,7 @@ class ReplayServer:
         except RuntimeError as error:
             raise UserError(
                 f"replay checkpoint {restore_from} cannot be loaded ({error}); "
-                "choose another commit of the run"
+                "choose another checkpoint of the run"
                 if restore_from is not None
                 else f"the replay server cannot start on port {port}: {error}"
             ) from error
@@ -123,26 +119,25 @@ class ReplayServer:
         for wanted in (table.info for table in build_tables(self._config)):
             table = found[wanted.name]
             check_signature(wanted.name, table.signature, self._config.layout)
-            passed_over = _BOUNDS if _takes_everything(table) else ()
             for setting, value in _settings(wanted).items():
-                if setting not in passed_over and _settings(table)[setting] != value:
+                if _settings(table)[setting] != value:
                     raise UserError(
                         f"replay checkpoint {self._config.restore_from} was made with {setting} "
                         f"{_settings(table)[setting]:g} in table {wanted.name!r}, now it is "
-                        f"{value:g}; go on with the settings of that run"
+                        f"{value:g}; resume with the settings of that run"
                     )
-            # Reverb takes a file of items that was cut off for one that ends there.
+            # Reverb does not notice a file of items that was cut off.
             inserted = int(table.rate_limiter_info.insert_stats.completed)
             expected = min(inserted, int(table.max_size))
             if table.current_size != expected:
                 raise UserError(
                     f"replay checkpoint {self._config.restore_from} holds {table.current_size} of "
-                    f"{expected} items of table {wanted.name!r}; choose another commit of the run"
+                    f"{expected} items of table {wanted.name!r}; choose another checkpoint"
                 )
 
 
 def _guard(host: str, port: int) -> LoopbackGuard | None:
-    """Keep Reverb's port to this machine, unless it is to be open; says so where it is."""
+    """Limit Reverb's port to this machine, unless it is to be open; warns where it is."""
     log = logging.getLogger(__name__)
     if not is_loopback(host):
         log.warning("replay port %d is open on all interfaces, %s", port, _WARNING)
@@ -158,12 +153,6 @@ def _guard(host: str, port: int) -> LoopbackGuard | None:
             _WARNING,
         )
         return None
-
-
-def _takes_everything(info: Any) -> bool:
-    """Whether it is a teacher's table of a version that did not bound it, which may be used on."""
-    unbounded = bool(info.rate_limiter_info.max_diff == sys.float_info.max)
-    return unbounded and info.name == TEACHER_TABLE
 
 
 def _settings(info: Any) -> dict[str, float]:

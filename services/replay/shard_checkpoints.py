@@ -1,96 +1,81 @@
-"""A shard's part of a run's commits: the tables as they were at each, under the commit's number.
+"""A replay shard's part of the run's checkpoints: the tables under each checkpoint's number.
 
-    RUN/replay/00/working/<time>/       Reverb writes here; gone once the commit has it
-    RUN/replay/00/commits/00000007/     hard-linked from there, complete or not there
+    RUN/replay/00/working/<time>/          Reverb writes here; deleted once the files are linked
+    RUN/replay/00/checkpoints/00000007/    hard links to them, and their sizes
 
-A commit of the run is complete once the learner has written its own part; tables under a number
-that the learner never finished are replaced by the next ones of that number.
+A checkpoint of the run is complete once the learner has saved its own part; tables under a number
+that the learner never completed are replaced by the next ones of that number.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
-from rrl_agents.durable_files import make_folders, rename_whole
 from services.replay.checkpoint import check_checkpoint, link_checkpoint
 from services.shared.errors import UserError
+from services.shared.numbered_folders import NumberedFolders
 
-_TEMPORARY_PREFIX = ".writing-"
 _SIZES_FILE = "sizes.json"
 _MAX_SIZES_BYTES = 2**12
 
 
 class ShardCheckpoints:
-    """Where one shard keeps its tables.
+    """The saved tables of one shard.
 
     Args:
-        folder: Where; made when something is kept.
+        folder: Made with the first checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._commits = folder
+        self._folders = NumberedFolders(folder)
 
     def numbers(self) -> list[int]:
-        """Commits whose tables are kept, the newest first."""
-        names = (path.name for path in self._commits.glob("*"))
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        """Numbers of the saved checkpoints, newest first."""
+        return self._folders.numbers()
 
     def tables(self, number: int) -> Path:
-        """A commit's tables.
+        """The folder with the tables of a checkpoint.
 
         Raises:
-            LookupError: none are kept under that number.
-            UserError: they are not as long as they were: Reverb, whose records have checksums,
-                would not miss those that are cut off at the end.
+            LookupError: there is none of that number.
+            UserError: a file has another size than when it was saved: Reverb checks each record,
+                and does not miss records that were cut off at the end.
         """
-        path = self._path(number)
+        path = self._folders.path(number)
         if not path.is_dir():
             raise LookupError(
-                f"{self._commits} holds no tables of checkpoint {number}, only of "
-                f"{self.numbers() or 'none'}; bring the shard's folder back from the backup that "
-                "the learner's is of, or choose another --run"
+                f"{self._folders.folder} holds no tables of checkpoint {number}, only of "
+                f"{self.numbers() or 'none'}; restore the shard's folder from the backup that has "
+                "the learner's checkpoint, or choose another --run"
             )
         if _read_sizes(path / _SIZES_FILE) != _sizes(path):
             raise UserError(f"{path} is not as it was written; choose another checkpoint")
         return path
 
-    def keep(self, number: int, written: Path, others: Collection[int]) -> int:
-        """Keep a checkpoint that Reverb has written as a commit's, and drop older ones.
+    def save(self, number: int, written: Path, keep: Collection[int]) -> int:
+        """Save the tables that Reverb has written under a checkpoint's number.
 
         Args:
-            number: Of the commit; what lies there already is replaced.
+            number: Of the checkpoint; tables of the same number are replaced.
             written: Reverb's checkpoint, on this file system or another.
-            others: Numbers that stay, too.
+            keep: Numbers that stay beside it; all others are deleted.
 
         Returns:
-            Bytes of what is kept under `number`.
+            Bytes of the tables.
 
         Raises:
-            OSError: no space, no permission; what was kept before stays.
+            OSError: no space, no permission; tables of other numbers stay.
             UserError: `written` is no complete checkpoint.
         """
         check_checkpoint(written)
-        make_folders(self._commits)
-        for leftover in self._commits.glob(f"{_TEMPORARY_PREFIX}*"):
-            shutil.rmtree(leftover)
-        temporary = self._commits / f"{_TEMPORARY_PREFIX}{number:08d}"
-        link_checkpoint(written, temporary)
-        sizes = _sizes(temporary)
-        (temporary / _SIZES_FILE).write_text(seal(sizes))
-        path = self._path(number)
-        if path.exists():
-            shutil.rmtree(path)
-        rename_whole(temporary, path)
-        for other in self.numbers():
-            if other != number and other not in others:
-                shutil.rmtree(self._path(other), ignore_errors=True)
+        with self._folders.writing(number) as folder:
+            link_checkpoint(written, folder)
+            sizes = _sizes(folder)
+            (folder / _SIZES_FILE).write_text(seal(sizes))
+        self._folders.keep_only((number, *keep))
         return sum(sizes.values())
-
-    def _path(self, number: int) -> Path:
-        return self._commits / f"{number:08d}"
 
 
 def _sizes(folder: Path) -> dict[str, int]:

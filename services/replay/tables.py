@@ -1,9 +1,9 @@
 """The two tables of replay: the teacher's data and the student's own.
 
-Both drop their oldest item when full. The teacher's is filled before it is learned from, with as
-many steps as were asked for and no more, is sampled uniformly and may be read without limit. The
+Both drop their oldest item when full. The teacher's is filled before it is learned from, with
+exactly the configured number of steps, is sampled uniformly and may be read without limit. The
 student's is sampled uniformly or by priority, and holds the replay ratio, so that a result does not
-depend on how fast actors and learner happened to be.
+depend on the speed of actors and learner.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from services.replay.item_layout import ItemLayout
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 _INSERT_WEIGHT = 2.0**50
-"""What an insert counts in the teacher's table, where a sample counts 1: samples without number do
-not make room for another insert."""
+"""Weight of an insert in the teacher's table, where a sample has weight 1: no number of samples
+makes room for another insert."""
 
 
 def build_tables(config: ReplayConfig) -> list[Any]:
@@ -47,9 +47,9 @@ def teacher_rate_limiter(config: ReplayConfig) -> Any:
     """The limiter that ends the filling of the teacher's table.
 
     Actors learn a second later that the table is full, and the teacher plays a thousand steps in
-    that time. So the table itself takes `teacher_steps` items over the whole run, from all
-    writers together: with I items ever inserted, S ever sampled and w = `_INSERT_WEIGHT`, another
-    insert waits unless
+        that time. So the table itself takes `teacher_steps` items over the whole run, from all writers
+    together: with I items ever inserted, S ever sampled and w = `_INSERT_WEIGHT`, another insert
+    waits unless
 
         (I + 1) * w - S <= teacher_steps * w,
 

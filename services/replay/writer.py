@@ -1,4 +1,4 @@
-"""Writing episodes into a replay table; the actor's side.
+"""Writes episodes into a replay table; the actor's side.
 
     actor --append, end_episode--> ReplayWriter --rows, items--> Reverb table
       ^                              |
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.item_writer import ItemWriter
-from services.replay.stalled_inserts import StalledInsertDetector
+from services.replay.stalls import StalledInsertDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 __all__ = [
@@ -53,10 +53,10 @@ class WriterOptions:
             away; with 7 frames per item, 8 was cheapest of 1, 2, 4, 8 and 16 in CPU of both sides.
         max_pending_items: Items per environment that the server has not confirmed; must exceed
             `chunk_length`, or chunks would be cut short.
-        poll_seconds: Time between two looks at `should_stop` while waiting.
+        poll_seconds: Time between two calls of `should_stop` while waiting.
         connect_timeout_seconds: Time for the server to come up.
         stall_seconds: Time that a write waits before the table is asked whether it holds inserts
-            back (`stalled_inserts`).
+            back (`stalls`).
         stall_check_seconds: Time between two such questions.
     """
 
@@ -100,9 +100,9 @@ class ReplayWriter:
             table: `TEACHER_TABLE` or `STUDENT_TABLE`.
             layout: Shapes of the items.
             num_envs: Environments N, each with episodes of its own.
-            should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
-            priority: Asked for each new item: the priority it is to have until it is first
-                learned from, at least 0. Without meaning in a table that is sampled uniformly.
+            should_stop: Called while waiting; true ends the wait with `WriterStopped`.
+            priority: Called for each new item: its priority until it is first learned from, at
+                least 0. Without effect in a table that is sampled uniformly.
             on_wait: Called with the seconds of each wait for the server to confirm items.
             options: How to write; None for the defaults.
 
@@ -180,7 +180,7 @@ class ReplayWriter:
         return all(self._wait(env, 0, deadline) for env in range(len(self._episodes)))
 
     def close(self) -> None:
-        """Drop what is not confirmed, without waiting; `flush` first to keep it."""
+        """Drop unconfirmed items, without waiting; `flush` first to keep them."""
         for episode in self._episodes:
             episode.close()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rrl_agents.environments.game_names import name_key
-from services.learner.checkpoint_records import newest_commit
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.run_report.baseline import Baseline, encode_baseline, read_baseline
 from services.run_report.learning_curve import LearningCurve, curve_point, draw_learning_curve
@@ -74,7 +74,7 @@ def write_report(
             description, teacher_protocol=description.student_protocol
         )
     beside = _read_baseline_of(description.game, baseline)
-    checkpoint = newest_commit(run)
+    checkpoint = newest_checkpoint(run)
     try:
         summary = summarise(
             description,

@@ -19,8 +19,8 @@ REPLAY_LOCK = ".replay.lock"
 LAUNCHER_LOCK = ".launcher.lock"
 """Held in a run's folder by `rrl train`."""
 
-LEARNER_COMMIT_SECONDS = 50.0
-"""How long replay, told to stop, waits for a learner that was told the same to commit."""
+LEARNER_CHECKPOINT_SECONDS = 50.0
+"""How long replay waits for the learner's last checkpoint when both are stopped."""
 
 _POLL_SECONDS = 0.1
 

@@ -94,26 +94,26 @@ def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> M
     return family
 
 
-class Rises:
-    """All rises of a number that may fall, added up.
+class CumulativeIncrease:
+    """The sum of all increases of a number that may fall.
 
-    A run that goes back to a checkpoint has its clocks go back. To Prometheus, a counter that falls
-    began anew from 0: it would take the whole of the number for an increase.
+    A run that goes back to a checkpoint has its clocks go back. Prometheus takes a counter that
+    falls for one that restarted from 0, and would count the whole number as an increase.
     """
 
     def __init__(self) -> None:
         self._last: float | None = None
         self.total = 0.0
 
-    def see(self, value: float) -> float:
-        """Take a new value in; the first is where rises are counted from. Returns the total."""
+    def observe(self, value: float) -> float:
+        """Add a value's increase over the one before; the first is the base. Returns the total."""
         if self._last is not None and value > self._last:
             self.total += value - self._last
         self._last = value
         return self.total
 
-    def go_back(self, value: float) -> None:
-        """Take a value in that no rise leads to."""
+    def rebase(self, value: float) -> None:
+        """Set a new base, which counts as no increase."""
         self._last = value
 
 

@@ -163,7 +163,7 @@ def test_a_roles_command_line_is_understood(name: str, services: dict[str, Any])
     program, role, *flags = command_of(services[name])
     assert (program, role) == ("rrl", name)
     command = parse(COMMANDS[name], flags, f"rrl {name}")
-    assert command.observing.metrics_port == metrics_port_of(services[name])  # type: ignore[attr-defined]
+    assert command.telemetry.metrics_port == metrics_port_of(services[name])  # type: ignore[attr-defined]
 
 
 def test_all_roles_are_told_the_same_of_the_run(services: dict[str, Any]) -> None:

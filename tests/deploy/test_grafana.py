@@ -50,7 +50,7 @@ def test_the_dashboard_shows_what_a_run_is_watched_by() -> None:
         "Unanswered queries",
         "Staleness in updates",
         "Fill of the tables",
-        "Age of the newest commit",
+        "Age of the newest checkpoint",
         "Memory",
     }
 

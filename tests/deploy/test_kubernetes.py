@@ -574,7 +574,7 @@ def test_the_flags_of_a_role_are_the_command_lines(overlay: str, role: str, tmp_
     assert parsed.experiment.teacher.checkpoint == said["RRL_TEACHER"]
     assert parsed.experiment.environment.game == "pong"
     assert parsed.experiment.replay_shards == int(said["RRL_REPLAY_SHARDS"])
-    assert parsed.observing.metrics_host == "0.0.0.0"
+    assert parsed.telemetry.metrics_host == "0.0.0.0"
     # Kubernetes starts again what ends; the replay server never does.
     assert role == "replay" or parsed.when_finished == "wait"
 

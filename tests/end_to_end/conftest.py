@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from services.launcher.run_addresses import read_addresses
-from services.learner.checkpointing import Commit, newest_commit
+from services.learner.checkpointing import RunCheckpoint, newest_checkpoint
 from services.shared.addresses import parse_address
 
 RRL = Path(sys.executable).parent / "rrl"
@@ -73,8 +73,8 @@ class CatchRun:
         return self._file("err").read_text()
 
     @property
-    def commit(self) -> Commit | None:
-        return newest_commit(self.folder)
+    def checkpoint(self) -> RunCheckpoint | None:
+        return newest_checkpoint(self.folder)
 
     def log(self, role: str) -> str:
         """This session's log of a role, empty until it is there."""

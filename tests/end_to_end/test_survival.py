@@ -1,9 +1,10 @@
 """The main job in small, from the command to the report: a teacher of Catch is reincarnated.
 
-The run outlives the death of a role, of everything, and Ctrl-C, and loses only uncommitted work.
+The run outlives the death of a role, of everything, and Ctrl-C, and loses only what came after its
+newest checkpoint.
 
 That weights, optimiser and replay come back bit by bit is shown in
-tests/services/test_learner_service.py.
+tests/services/learner/test_checkpoints.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rrl_agents.types import Progress, Stage
-from services.learner.checkpointing import Commit
+from services.learner.checkpointing import RunCheckpoint
 from services.learner.codec import progress_from_proto
 from services.learner.evaluation_records import read_records
 from services.learner.progress_client import ProgressClient
@@ -67,43 +68,43 @@ def flags(catch_teacher: Path, checkpoint_period_seconds: int) -> tuple[str, ...
     )
 
 
-def has_committed_online_after(run: CatchRun, number: int) -> bool:
-    commit = run.commit
+def has_checkpoint_online_after(run: CatchRun, number: int) -> bool:
+    checkpoint = run.checkpoint
     return (
-        commit is not None
-        and commit.number > number
-        and commit.record.progress.stage is Stage.ONLINE
-        and commit.record.progress.online_updates > 0
+        checkpoint is not None
+        and checkpoint.number > number
+        and checkpoint.record.progress.stage is Stage.ONLINE
+        and checkpoint.record.progress.online_updates > 0
     )
 
 
-def newest(run: CatchRun) -> Commit:
-    commit = run.commit
-    assert commit is not None
-    return commit
+def newest(run: CatchRun) -> RunCheckpoint:
+    checkpoint = run.checkpoint
+    assert checkpoint is not None
+    return checkpoint
 
 
-def assert_not_behind(progress: Progress, commit: Commit) -> None:
+def assert_not_behind(progress: Progress, checkpoint: RunCheckpoint) -> None:
     for clock in CLOCKS:
-        assert getattr(progress, clock) >= getattr(commit.record.progress, clock), clock
-    if progress.evaluations == commit.record.progress.evaluations:
-        assert progress.student_return == commit.record.progress.student_return
+        assert getattr(progress, clock) >= getattr(checkpoint.record.progress, clock), clock
+    if progress.evaluations == checkpoint.record.progress.evaluations:
+        assert progress.student_return == checkpoint.record.progress.student_return
 
 
-def assert_goes_on_from(run: CatchRun, commit: Commit) -> None:
+def assert_goes_on_from(run: CatchRun, checkpoint: RunCheckpoint) -> None:
     """Look at a session that has just started: log, replay and progress."""
     run.wait_until(lambda: f"going on with {run.folder}" in run.out)
-    run.wait_until(lambda: "going on from" in run.log("learner"))
-    found = re.search(r"going on from \S*/(\d+): (\w+), (\d+) updates", run.log("learner"))
+    run.wait_until(lambda: "resuming from" in run.log("learner"))
+    found = re.search(r"resuming from \S*/(\d+): (\w+), (\d+) updates", run.log("learner"))
     assert found is not None
-    record = commit.record
-    assert int(found[1]) == commit.number
+    record = checkpoint.record
+    assert int(found[1]) == checkpoint.number
     assert found[2] == record.progress.stage.name
     assert int(found[3]) == record.progress.learner_updates
 
     run.wait_until(lambda: "Started replay server" in run.log("replay"))
     counts = table_counts(run.address("replay"), timeout_seconds=60)
-    # Actors went on between the count and the replay checkpoint of the commit.
+    # Actors went on between the count and the replay checkpoint of the checkpoint.
     later = counts[TEACHER_TABLE].inserted - record.progress.teacher_steps
     assert 0 <= later <= MOST_STEPS_IN_BETWEEN
     student = counts[STUDENT_TABLE]
@@ -114,7 +115,7 @@ def assert_goes_on_from(run: CatchRun, commit: Commit) -> None:
     assert abs(owed - student.sampled) <= 512 + 8
 
     progress = first_progress(run)
-    assert_not_behind(progress, commit)
+    assert_not_behind(progress, checkpoint)
     if progress.evaluations == record.progress.evaluations and progress.actor_steps < WEAN_STEPS:
         assert progress.weaning_weight == record.progress.weaning_weight
 
@@ -137,18 +138,18 @@ def first_progress(run: CatchRun) -> Progress:
 
 def test_a_run_goes_on_after_the_death_of_everything_and_comes_to_its_end(run: CatchRun) -> None:
     run.start()
-    run.wait_until(lambda: has_committed_online_after(run, 0))
+    run.wait_until(lambda: has_checkpoint_online_after(run, 0))
     first_line, *shown = run.out.splitlines()
     assert first_line == f"starting {run.folder}"
-    # The display looks once a second, and a phase of Catch may be over in less.
+    # The display looks once a second, and a stage of Catch may be over in less.
     assert any(line.startswith(("collect", "offline", "online")) for line in shown)
     run.signal_group(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     run.wait_until_alone()
-    committed = newest(run)
+    saved = newest(run)
 
     run.start()
-    assert_goes_on_from(run, committed)
+    assert_goes_on_from(run, saved)
     assert run.wait() == 0, run.err
     run.wait_until_alone()
     end = newest(run).record.progress
@@ -161,9 +162,9 @@ def test_a_run_goes_on_after_the_death_of_everything_and_comes_to_its_end(run: C
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> None:
+def test_ctrl_c_stops_everybody_in_order_after_a_last_checkpoint(run: CatchRun) -> None:
     run.start()
-    run.wait_until(lambda: has_committed_online_after(run, 0))
+    run.wait_until(lambda: has_checkpoint_online_after(run, 0))
     before = newest(run)
     # A busy machine may do nothing between a checkpoint and the signal: then nothing is to save.
     run.wait_until(
@@ -177,14 +178,15 @@ def test_ctrl_c_stops_everybody_in_order_after_a_last_commit(run: CatchRun) -> N
     assert last.startswith(f"stopped; saved in the newest checkpoint, after {updates:,} updates: ")
     assert last.endswith(f"The same command resumes {run.folder}")
     assert run.err == ""
-    committed = newest(run)
-    # The signal may come while the commit before is being finished: then there is no more to keep.
-    assert committed.number >= before.number
-    assert committed.record.seconds >= before.record.seconds
-    assert_not_behind(committed.record.progress, before)
+    saved = newest(run)
+    # The signal may come while the checkpoint before is being finished: then there is no more to
+    # keep.
+    assert saved.number >= before.number
+    assert saved.record.seconds >= before.record.seconds
+    assert_not_behind(saved.record.progress, before)
 
     run.start()
-    assert_goes_on_from(run, committed)
+    assert_goes_on_from(run, saved)
     run.signal_group(signal.SIGKILL)
     run.wait()
 
@@ -195,7 +197,7 @@ def test_a_learner_that_is_killed_while_the_run_is_stopped_ends_it_with_what_is_
 ) -> None:
     run = catch_run("qdagger", *flags(catch_teacher, checkpoint_period_seconds=600))
     run.start()
-    # One checkpoint as the phase begins, and updates after it that the display has shown.
+    # One checkpoint as the stage begins, and updates after it that the display has shown.
     run.wait_until(lambda: len(re.findall("^online [1-9]", run.out, re.MULTILINE)) >= 2)
     learner = run.process("learner")
     learner.suspend()
@@ -245,9 +247,10 @@ def assert_reported(run: CatchRun) -> None:
 @pytest.mark.parametrize("role", ["teacher", "replay", "learner", "actor", "evaluator", "launcher"])
 def test_a_run_goes_on_after_the_death_of_any_process(run: CatchRun, role: str) -> None:
     run.start()
-    run.wait_until(lambda: has_committed_online_after(run, 0))
+    run.wait_until(lambda: has_checkpoint_online_after(run, 0))
     if role == "launcher":
-        # Nobody is left to stop the roles: they notice by themselves, and the learner commits.
+        # Nobody is left to stop the roles: they notice by themselves, and the learner saves a
+        # checkpoint.
         run.launcher.kill()
         run.wait()
     else:
@@ -256,10 +259,10 @@ def test_a_run_goes_on_after_the_death_of_any_process(run: CatchRun, role: str) 
         (line,) = run.err.splitlines()
         assert f"The same command resumes {run.folder} from its newest checkpoint" in line
     run.wait_until_alone()
-    committed = newest(run)
+    saved = newest(run)
 
     run.start()
-    assert_goes_on_from(run, committed)
+    assert_goes_on_from(run, saved)
     run.signal_group(signal.SIGINT)
     assert run.wait() in (0, 130)
     run.wait_until_alone()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rrl_agents.types import Stage
-from services.learner.checkpointing import newest_commit
+from services.learner.checkpointing import newest_checkpoint
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import CatchRun
@@ -51,7 +51,7 @@ def command(run: Path, teacher: object, *flags: str) -> list[str]:
 
 
 def finished(run: Path) -> bool:
-    newest = newest_commit(run)
+    newest = newest_checkpoint(run)
     return newest is not None and newest.record.progress.stage is Stage.FINISHED
 
 
@@ -99,7 +99,7 @@ def read_until(end: int, text: bytes) -> None:
 
 
 def updates_of(run: Path) -> int:
-    newest = newest_commit(run)
+    newest = newest_checkpoint(run)
     return 0 if newest is None else newest.record.progress.learner_updates
 
 
@@ -206,7 +206,7 @@ def test_a_run_on_a_disk_that_stays_full_says_what_is_lost(
         *SETTINGS,
     )
     run.start()
-    run.wait_until(lambda: newest_commit(run.folder) is not None)
+    run.wait_until(lambda: newest_checkpoint(run.folder) is not None)
     folder = run.folder / "checkpoints"
     folder.rename(run.folder / "aside")
     # As for a full disk, nothing can be written there.

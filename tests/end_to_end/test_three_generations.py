@@ -19,7 +19,7 @@ from services.cli.teacher_export import export
 from services.cli.train import Train
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
-from services.learner.checkpointing import Commit, newest_commit
+from services.learner.checkpointing import RunCheckpoint, newest_checkpoint
 from services.learner.evaluation_records import read_records
 from tests.end_to_end.conftest import RRL
 
@@ -49,20 +49,22 @@ def rrl(*arguments: str) -> str:
     return done.stdout
 
 
-def train(run: Path, *flags: str, monkeypatch: pytest.MonkeyPatch) -> Commit:
-    """Run the command to its end, all its roles in this process; its last commit."""
+def train(run: Path, *flags: str, monkeypatch: pytest.MonkeyPatch) -> RunCheckpoint:
+    """Run the command to its end, all its roles in this process; its last checkpoint."""
     command = ["rrl", "train", "qdagger", "--run", str(run), *TINY, *flags]
     monkeypatch.setattr(sys, "argv", command)
     experiment = resolve(parse(Train, command[2:], "rrl train").experiment)
     assert run_in_one_process(experiment, run, threading.Event())
-    commit = newest_commit(run)
-    assert commit is not None
-    return commit
+    checkpoint = newest_checkpoint(run)
+    assert checkpoint is not None
+    return checkpoint
 
 
-def check_card(card: TeacherCard, run: Path, commit: Commit, teacher: TeacherCard) -> None:
+def check_card(
+    card: TeacherCard, run: Path, checkpoint: RunCheckpoint, teacher: TeacherCard
+) -> None:
     """What a card says of its own generation is what the run counted."""
-    progress = commit.record.progress
+    progress = checkpoint.record.progress
     # One frame per step; a vector of environments may play a few steps more than it was asked for.
     assert progress.teacher_steps >= TEACHER_STEPS
     assert progress.actor_steps >= ONLINE_STEPS
@@ -73,7 +75,7 @@ def check_card(card: TeacherCard, run: Path, commit: Commit, teacher: TeacherCar
         environment_frames=progress.actor_steps,
         teacher_frames=progress.teacher_steps,
         gradient_updates=OFFLINE_UPDATES + progress.online_updates,
-        hardware_seconds=commit.record.seconds,
+        hardware_seconds=checkpoint.record.seconds,
         hardware=card.compute.hardware,
     )
     assert " cores of " in card.compute.hardware

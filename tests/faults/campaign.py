@@ -22,7 +22,7 @@ from tests.faults.watch import Watch, agent_steps
 _START_SECONDS = 600.0
 _END_SECONDS = 60.0
 _LONGEST_REST_SECONDS = 3.0
-_COMMIT_PATIENCE_SECONDS = 30.0
+_CHECKPOINT_PATIENCE_SECONDS = 30.0
 _KEPT_SECONDS = 60.0
 _LET_GO_SECONDS = 10.0
 
@@ -34,12 +34,13 @@ class Outcome:
     Attributes:
         number: From 1.
         fault: What was done.
-        stage: Phase of the run before it.
+        stage: Stage of the run before it.
         was_done: False where it could not be had.
         recovery: How the system came back.
         lost_updates: Updates that the clocks fell back by.
         lost_steps: Agent steps, likewise.
-        since_commit_seconds: Age of the newest sound commit when the fault began, None for none.
+        since_checkpoint_seconds: Age of the newest sound checkpoint when the fault began, None for
+            none.
         ends: Processes that ended without being signalled.
         problems: What must not be; empty when all is well.
     """
@@ -51,7 +52,7 @@ class Outcome:
     recovery: Recovery
     lost_updates: int
     lost_steps: int
-    since_commit_seconds: float | None
+    since_checkpoint_seconds: float | None
     ends: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -104,9 +105,9 @@ class Campaign:
 
     def _suffer(self, number: int, fault: Fault) -> Outcome:
         began = time.monotonic()
-        last, commit = self._watch.last, self._watch.newest_commit
+        last, checkpoint = self._watch.last, self._watch.newest_checkpoint
         assert last is not None, "the system has started"
-        age = time.time() - commit.written_at if commit is not None else None
+        age = time.time() - checkpoint.written_at if checkpoint is not None else None
         was_done = True
         try:
             since = self._injector.inject(fault)
@@ -123,7 +124,7 @@ class Campaign:
             recovery=recovery,
             lost_updates=_fall(last.progress.learner_updates, (p.learner_updates for p in after)),
             lost_steps=_fall(agent_steps(last.progress), map(agent_steps, after)),
-            since_commit_seconds=age,
+            since_checkpoint_seconds=age,
             ends=tuple(map(_described, ends)),
             problems=(*self._problems(recovery), *_ended_for_good(ends)),
         )
@@ -139,8 +140,8 @@ class Campaign:
             problems.append("the weights are not finite")
         problems += self.memory.excesses(self._watch.usage())
         problems += self._left_over()
-        if not problems and not self._commits_go_on():
-            problems.append("no commit is written any more")
+        if not problems and not self._checkpoints_go_on():
+            problems.append("no checkpoint is written any more")
         return problems
 
     def _left_over(self) -> list[str]:
@@ -150,14 +151,14 @@ class Campaign:
             time.sleep(0.5)
         return found
 
-    def _commits_go_on(self) -> bool:
-        """Whether the newest sound commit is young, or there is a younger one soon."""
-        end = time.monotonic() + _COMMIT_PATIENCE_SECONDS
+    def _checkpoints_go_on(self) -> bool:
+        """Whether the newest sound checkpoint is young, or there is a younger one soon."""
+        end = time.monotonic() + _CHECKPOINT_PATIENCE_SECONDS
         oldest = time.time() - 2 * self._system.config.checkpoint_period_seconds
         while time.monotonic() < end:
-            commit = self._watch.newest_commit
+            checkpoint = self._watch.newest_checkpoint
             with contextlib.suppress(OSError):
-                if commit is not None and commit.written_at >= oldest:
+                if checkpoint is not None and checkpoint.written_at >= oldest:
                     return True
             time.sleep(0.1)
         return False

@@ -29,13 +29,13 @@ class Kind(enum.Enum):
     DISK_SLOW = "slow disk"
     """It takes writes a tenth of the time only, for the fault's seconds; likewise."""
     CORRUPT_STATE = "corrupt weights"
-    """Bytes of the newest commit's state are turned over while its roles are down."""
+    """Bytes of the newest checkpoint's state are turned over while its roles are down."""
     CORRUPT_TABLES = "corrupt tables"
     """The same in replay's part of it."""
     TRUNCATE_RECORD = "truncated record"
     """Its record is cut in half."""
-    KILL_IN_COMMIT = "SIGKILL in a commit"
-    """Killed at the moment that a commit is half written."""
+    KILL_IN_CHECKPOINT = "SIGKILL in a checkpoint"
+    """Killed at the moment that a checkpoint is half written."""
     HALF_SENT = "half-sent calls"
     """Calls of every method are begun by strangers and not finished, for the fault's seconds."""
     GARBAGE = "garbage"
@@ -51,7 +51,7 @@ _SUDDEN = {
     Kind.CORRUPT_STATE,
     Kind.CORRUPT_TABLES,
     Kind.TRUNCATE_RECORD,
-    Kind.KILL_IN_COMMIT,
+    Kind.KILL_IN_CHECKPOINT,
 }
 """Over as soon as they are done: their roles are started again at once."""
 _SHORT_SECONDS = (0.5, 5.0)
@@ -88,7 +88,7 @@ def deck() -> list[tuple[Kind, tuple[str, ...]]]:
     cards += [(kind, roles) for kind in (Kind.REFUSE, Kind.SILENCE) for roles in (*each, ROLES)]
     cards += [(kind, (role,)) for kind in (Kind.FORGET, Kind.TERMINATE) for role in _SERVERS]
     cards += [(Kind.TERMINATE, (role,)) for role in (EVALUATOR, ACTORS[0])]
-    cards += [(Kind.KILL_IN_COMMIT, (role,)) for role in (LEARNER, REPLAY)]
+    cards += [(Kind.KILL_IN_CHECKPOINT, (role,)) for role in (LEARNER, REPLAY)]
     cards += [
         (kind, (LEARNER, REPLAY))
         for kind in (Kind.CORRUPT_STATE, Kind.CORRUPT_TABLES, Kind.TRUNCATE_RECORD)

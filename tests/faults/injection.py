@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from services.learner.checkpointing import RECORD_FILE, STATE_FOLDER, commits_folder
+from services.learner.checkpointing import RECORD_FILE, STATE_FOLDER, checkpoints_folder
 from tests.faults import strangers
 from tests.faults.disk import slow_down
 from tests.faults.faults import CUTS, Fault, Kind
@@ -23,8 +23,8 @@ from tests.support.http2 import Http2Caller, prefix
 _GRACE_SECONDS = 10.0
 """What Docker gives a container between SIGTERM and SIGKILL."""
 _KILL_SECONDS = 10.0
-_COMMIT_SECONDS = 40.0
-_COMMIT_LOOK_SECONDS = 0.002
+_CHECKPOINT_SECONDS = 40.0
+_CHECKPOINT_LOOK_SECONDS = 0.002
 _REFILL_SECONDS = 0.25
 _FLIPPED_BYTES = 64
 _UNFINISHED = ".writing-*"
@@ -60,7 +60,7 @@ class Injector:
             Kind.CORRUPT_STATE: self._corrupt,
             Kind.CORRUPT_TABLES: self._corrupt,
             Kind.TRUNCATE_RECORD: self._corrupt,
-            Kind.KILL_IN_COMMIT: self._kill_in_commit,
+            Kind.KILL_IN_CHECKPOINT: self._kill_in_checkpoint,
             Kind.HALF_SENT: self._half_send,
             Kind.GARBAGE: self._send_garbage,
         }
@@ -115,39 +115,39 @@ class Injector:
                     stack.callback(strangers.send_garbage(address, self._garbage).close)
             time.sleep(fault.seconds)
 
-    def _kill_in_commit(self, fault: Fault) -> None:
+    def _kill_in_checkpoint(self, fault: Fault) -> None:
         (role,) = fault.roles
-        end = time.monotonic() + _COMMIT_SECONDS
-        while not self._is_in_commit(role):
+        end = time.monotonic() + _CHECKPOINT_SECONDS
+        while not self._is_in_checkpoint(role):
             if time.monotonic() > end:
-                raise NotPossible("no commit was seen half written")
-            time.sleep(_COMMIT_LOOK_SECONDS)
+                raise NotPossible("no checkpoint was seen half written")
+            time.sleep(_CHECKPOINT_LOOK_SECONDS)
         with self._down(fault.roles, signal.SIGKILL):
             pass
 
-    def _is_in_commit(self, role: str) -> bool:
+    def _is_in_checkpoint(self, role: str) -> bool:
         run = self._system.config.run
         if role == LEARNER:
-            return any(commits_folder(run).glob(_UNFINISHED))
+            return any(checkpoints_folder(run).glob(_UNFINISHED))
         # Reverb writes a folder of its own first, and says so when it is done.
         shards = run / "replay"
-        return any(shards.glob(f"*/commits/{_UNFINISHED}")) or any(
+        return any(shards.glob(f"*/checkpoints/{_UNFINISHED}")) or any(
             not (folder / "DONE").exists() for folder in shards.glob("*/working/*")
         )
 
     def _corrupt(self, fault: Fault) -> None:
-        """Damage the newest commit while nobody can write another."""
+        """Damage the newest checkpoint while nobody can write another."""
         with self._down(fault.roles, signal.SIGKILL):
             run = self._system.config.run
-            numbers = sorted(_numbers(commits_folder(run)))
-            newest = self._watch.newest_commit
+            numbers = sorted(_numbers(checkpoints_folder(run)))
+            newest = self._watch.newest_checkpoint
             if newest is None or len(numbers) < 2 or newest.number != numbers[-1]:
                 raise NotPossible("there are no two sound checkpoints")
             self._watch.spoil(newest.number)
             if fault.kind is Kind.CORRUPT_STATE:
                 damage(max((newest.path / STATE_FOLDER).rglob("*"), key=_size))
             elif fault.kind is Kind.CORRUPT_TABLES:
-                for tables in (run / "replay").glob(f"*/commits/{newest.path.name}"):
+                for tables in (run / "replay").glob(f"*/checkpoints/{newest.path.name}"):
                     damage(max(tables.iterdir(), key=_size))
             else:
                 record = newest.path / RECORD_FILE

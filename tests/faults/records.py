@@ -10,7 +10,7 @@ from tests.faults.supervisor import Exit
 from tests.faults.system import LEARNER
 from tests.faults.watch import Watch
 
-_GOES_ON = re.compile(r"going on from \S*/(\d{8}): \w+, (\d+) updates")
+_GOES_ON = re.compile(r"resuming from \S*/(\d{8}): \w+, (\d+) updates")
 _RAISED = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Lost|Timeout|Unusable))\b", re.MULTILINE)
 _LAST_LINE_LENGTH = 160
 
@@ -49,7 +49,7 @@ class Records:
     def _check_restorations(self, text: str, watch: Watch) -> list[str]:
         """A checkpoint that was gone on from was whole, and its clocks are what was loaded."""
         problems = []
-        known = watch.commits
+        known = watch.checkpoints
         found = [(int(number), int(updates)) for number, updates in _GOES_ON.findall(text)]
         self.restorations += len(found)
         # What was read before the last is what replay then turned out to have no sound tables of.

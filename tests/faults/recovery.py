@@ -127,7 +127,7 @@ def _clocks_standing(before: Progress, now: Progress) -> list[str]:
 
 
 def _needed(progress: Progress) -> set[tuple[str, str]]:
-    """Links that carry something in a phase."""
+    """Links that carry something in a stage."""
     needed = {(client, LEARNER) for client in (EVALUATOR, *ACTORS)} | {(LEARNER, REPLAY)}
     if progress.stage in (Stage.COLLECT, Stage.ONLINE):
         needed |= {(actor, server) for actor in ACTORS for server in (REPLAY, TEACHER)}

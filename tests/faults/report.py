@@ -21,7 +21,7 @@ def line(outcome: Outcome) -> str:
         parts.append("not possible now")
     parts.append(f"back after {recovery.seconds:5.1f} s ({recovery.last})")
     if outcome.lost_updates or outcome.lost_steps:
-        age = outcome.since_commit_seconds
+        age = outcome.since_checkpoint_seconds
         since = f", last checkpoint {age:.1f} s before" if age is not None else ""
         parts.append(f"lost {outcome.lost_updates} updates, {outcome.lost_steps} steps{since}")
     text = "  ".join(parts)

@@ -26,7 +26,7 @@ class Plan:
         folder: For everything that is written.
         faults: How many.
         seed: Of kinds, roles, seconds and order.
-        faults_per_run: After so many faults another run is begun, so that its first phases are
+        faults_per_run: After so many faults another run is begun, so that its first stages are
             met, too.
         kinds: Which are drawn.
         patience_seconds: Longest recovery that is allowed.

@@ -6,7 +6,7 @@
 
 A student of Catch is reincarnated by QDagger, so slowly that a run does not end: the teacher counts
 as so good that its opinion is never weaned off, and there are more steps to do than anybody waits
-for. Periods are short: commits every few seconds, small tables.
+for. Periods are short: checkpoints every few seconds, small tables.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class SystemConfig:
         logs: Folder for what the roles print; not on the run's disk, which may be full.
         bytecode: Folder for compiled modules, likewise.
         teacher: Teacher directory.
-        checkpoint_period_seconds: Time between two commits.
-        teacher_steps: Steps of the phase that collects.
-        offline_updates: Updates of the offline phase.
+        checkpoint_period_seconds: Time between two checkpoints.
+        teacher_steps: Steps of the stage that collects.
+        offline_updates: Updates of the offline stage.
     """
 
     run: Path

@@ -32,7 +32,7 @@ def test_killed_and_stopped_roles_come_back_by_themselves(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_damaged_and_half_written_checkpoints_are_never_gone_on_from(tmp_path: Path) -> None:
-    kinds = {Kind.CORRUPT_STATE, Kind.CORRUPT_TABLES, Kind.TRUNCATE_RECORD, Kind.KILL_IN_COMMIT}
+    kinds = {Kind.CORRUPT_STATE, Kind.CORRUPT_TABLES, Kind.TRUNCATE_RECORD, Kind.KILL_IN_CHECKPOINT}
     results = suffer(Plan(folder=tmp_path, faults=5, seed=0, kinds=frozenset(kinds)))
     assert sum(outcome.was_done for outcome in results.outcomes) >= 3
 

@@ -13,8 +13,8 @@ import pytest
 
 from rrl_agents.durable_files import make_folders, write_whole
 from rrl_agents.types import Progress, Stage
-from services.learner.checkpoint_records import RunRecord, newest_commit
-from services.learner.checkpointing import next_number, restore_state, write_commit
+from services.learner.checkpoint_records import RunRecord, newest_checkpoint
+from services.learner.checkpointing import next_number, restore_state, write_checkpoint
 from services.replay.checkpoint import check_checkpoint
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout, StepRow
@@ -32,7 +32,7 @@ LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2, c
 def role(tmp_path: Path) -> Iterator[ReplayRole]:
     shard = tmp_path / "run" / "replay"
     config = ReplayConfig(layout=LAYOUT, checkpoint_root=tmp_path / "working")
-    role = ReplayRole(config, shard / "commits")
+    role = ReplayRole(config, shard / "checkpoints")
     role.start()
     yield role
     role.stop()
@@ -40,7 +40,7 @@ def role(tmp_path: Path) -> Iterator[ReplayRole]:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    # Each damaged commit is passed over with a warning.
+    # Each damaged checkpoint is passed over with a warning.
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
@@ -67,22 +67,22 @@ def record(number: int) -> RunRecord:
     return RunRecord(progress=progress, seconds=float(number))
 
 
-def commit(run: Path, number: int) -> None:
+def checkpoint(run: Path, number: int) -> None:
     """The learner's part."""
-    write_commit(run, weights(number), record(number), number, keep=[number - 1])
+    write_checkpoint(run, weights(number), record(number), number, keep=[number - 1])
 
 
-def commit_both(role: ReplayRole, run: Path, number: int) -> None:
-    """Replay's part, then the learner's, as `Learner.commit` does it."""
-    standing = role.standing
-    assert standing is not None
-    role.checkpoint(standing.incarnation, number, keep=[number - 1])
-    commit(run, number)
+def checkpoint_both(role: ReplayRole, run: Path, number: int) -> None:
+    """Replay's part, then the learner's, as `Learner.save_checkpoint` does it."""
+    served = role.served
+    assert served is not None
+    role.save(served.generation, number, keep=[number - 1])
+    checkpoint(run, number)
 
 
 def newest(run: Path) -> int:
-    """Number of the newest commit, seen to be whole: state, and tables where there are any."""
-    found = newest_commit(run)
+    """Number of the newest checkpoint, seen to be whole: state, and tables where there are any."""
+    found = newest_checkpoint(run)
     if found is None:
         return 0
     assert found.record == record(found.number)
@@ -90,7 +90,7 @@ def newest(run: Path) -> int:
     for name, values in weights(found.number).items():
         np.testing.assert_array_equal(state[name], values)
     if (shard := run / "replay").exists():
-        check_checkpoint(ShardCheckpoints(shard / "commits").tables(found.number))
+        check_checkpoint(ShardCheckpoints(shard / "checkpoints").tables(found.number))
     return found.number
 
 
@@ -100,10 +100,10 @@ def test_a_run_has_its_last_checkpoint_or_the_new_one_at_every_step(
     run = tmp_path / "run"
     fill(role, steps=3)
     for number in (1, 2):
-        commit_both(role, run, number)
+        checkpoint_both(role, run, number)
     fill(role, steps=4)
     with recorded(run, tmp_path / "left") as crashes:
-        commit_both(role, run, 3)
+        checkpoint_both(role, run, 3)
     # Kept tables and state, each with a temporary folder, a rename, flushes, and an older one gone.
     assert crashes.steps > 20
     for left in (crashes.kills, crashes.power_losses):
@@ -118,13 +118,13 @@ def test_what_a_crash_left_is_no_hindrance_to_the_next_checkpoint(tmp_path: Path
     run = tmp_path / "run"
     run.mkdir()
     for number in (1, 2):
-        commit(run, number)
+        checkpoint(run, number)
     with recorded(run, tmp_path / "left") as crashes:
-        commit(run, 3)
+        checkpoint(run, 3)
     for folder in {*crashes.kills, *crashes.power_losses}:
         before = newest(folder)
         after = next_number(folder, after=before)
-        commit(folder, after)
+        checkpoint(folder, after)
         assert newest(folder) == after > before
         assert not list((folder / "checkpoints").glob(".*"))
 
@@ -135,7 +135,7 @@ def test_the_first_checkpoint_outlives_a_power_loss_with_the_folders_that_it_mad
     place = tmp_path / "place"
     place.mkdir()
     with recorded(place, tmp_path / "left") as crashes:
-        commit(place / "runs" / "mine", 1)
+        checkpoint(place / "runs" / "mine", 1)
     assert {newest(folder / "runs" / "mine") for folder in crashes.kills} == {0, 1}
     assert [newest(folder / "runs" / "mine") for folder in crashes.after] == [1, 1]
 

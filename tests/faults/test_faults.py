@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.types import Progress, Stage
-from services.learner.checkpointing import Commit, RunRecord
+from services.learner.checkpointing import RunCheckpoint, RunRecord
 from tests.faults.faults import Fault, Kind, deck, draw_faults
 from tests.faults.injection import damage
 from tests.faults.system import ROLES
@@ -51,10 +51,10 @@ def test_damage_turns_bytes_over_and_keeps_the_size(tmp_path: Path, size: int) -
 
 
 def test_a_clock_that_fell_behind_its_checkpoint_is_named() -> None:
-    committed = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=10, actor_steps=40)
-    commit = Commit(
-        path=Path("00000002"), number=2, record=RunRecord(progress=committed, seconds=1.0)
+    saved = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=10, actor_steps=40)
+    checkpoint = RunCheckpoint(
+        path=Path("00000002"), number=2, record=RunRecord(progress=saved, seconds=1.0)
     )
-    assert below(committed, commit) == []
+    assert below(saved, checkpoint) == []
     later = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=9, actor_steps=41)
-    assert below(later, commit) == ["online_updates is 9, checkpoint 2 had 10"]
+    assert below(later, checkpoint) == ["online_updates is 9, checkpoint 2 had 10"]

@@ -12,7 +12,7 @@ from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.server import build_replay
-from services.replay.stalled_inserts import StalledInsertDetector
+from services.replay.stalls import StalledInsertDetector
 from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions
 from services.shared.addresses import free_ports
 from tests.faults.links import Cut, LinkConfig, Links

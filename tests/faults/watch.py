@@ -1,8 +1,8 @@
-"""Looks at a running system all the time: clocks, commits, memory; and what must never be seen.
+"""Looks at a running system all the time: clocks, checkpoints, memory; and what must never be seen.
 
 Clocks are asked of the learner itself, past the links. They may fall back when learner or replay
-lose what came after a commit, but never below the newest commit that is sound: that one is the
-floor, from the moment it is seen on disk.
+lose what came after a checkpoint, but never below the newest checkpoint that is sound: that one is
+the floor, from the moment it is seen on disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from rrl_agents.types import Progress
-from services.learner.checkpointing import Commit, commits_folder, newest_commit
+from services.learner.checkpointing import RunCheckpoint, checkpoints_folder, newest_checkpoint
 from services.learner.codec import progress_from_proto
 from services.learner.progress_client import ProgressClient
 from services.learner.weight_client import LearnerUnavailable
@@ -87,8 +87,8 @@ class Watch:
         )
         self._lock = threading.Lock()
         self._samples: list[Sample] = []
-        self._commits: dict[int, Progress] = {}
-        self._floor: Commit | None = None
+        self._checkpoints: dict[int, Progress] = {}
+        self._floor: RunCheckpoint | None = None
         self._names: list[str] = []
         self._spoilt: set[int] = set()
         self._violations: list[str] = []
@@ -107,16 +107,16 @@ class Watch:
         self._client.close()
 
     @property
-    def newest_commit(self) -> Commit | None:
+    def newest_checkpoint(self) -> RunCheckpoint | None:
         """The floor."""
         with self._lock:
             return self._floor
 
     @property
-    def commits(self) -> dict[int, Progress]:
-        """Clocks of every commit that was ever seen, by number."""
+    def checkpoints(self) -> dict[int, Progress]:
+        """Clocks of every checkpoint that was ever seen, by number."""
         with self._lock:
-            return dict(self._commits)
+            return dict(self._checkpoints)
 
     def samples_since(self, moment: float) -> list[Sample]:
         """All answers after a moment."""
@@ -142,12 +142,12 @@ class Watch:
 
     @property
     def spoilt(self) -> set[int]:
-        """Numbers of the commits that were damaged."""
+        """Numbers of the checkpoints that were damaged."""
         with self._lock:
             return set(self._spoilt)
 
     def spoil(self, number: int) -> None:
-        """Say that a commit is damaged: the floor is the one before from now on."""
+        """Say that a checkpoint is damaged: the floor is the one before from now on."""
         with self._lock:
             self._spoilt.add(number)
             self._floor = None
@@ -162,31 +162,33 @@ class Watch:
 
     def _look_again(self) -> None:
         while not self._closed.wait(_PERIOD_SECONDS):
-            self._look_at_commits()
-            floor = self.newest_commit
+            self._look_at_checkpoints()
+            floor = self.newest_checkpoint
             try:
                 answer = self._client.progress()
             except LearnerUnavailable:
                 continue
             self._take(progress_from_proto(answer.progress), dict(answer.losses), floor)
 
-    def _look_at_commits(self) -> None:
+    def _look_at_checkpoints(self) -> None:
         # A folder may vanish while it is read: then there is a newer one the next time.
         with contextlib.suppress(OSError):
-            names = sorted(os.listdir(commits_folder(self._system.config.run)))
+            names = sorted(os.listdir(checkpoints_folder(self._system.config.run)))
             if names == self._names and self._floor is not None:
                 return
             self._names = names
-            commit = newest_commit(self._system.config.run, unusable=self._spoilt)
-            if commit is None:
+            checkpoint = newest_checkpoint(self._system.config.run, unusable=self._spoilt)
+            if checkpoint is None:
                 return
             with self._lock:
-                if commit.number in self._spoilt:
+                if checkpoint.number in self._spoilt:
                     return
-                self._floor = commit
-                self._commits[commit.number] = commit.record.progress
+                self._floor = checkpoint
+                self._checkpoints[checkpoint.number] = checkpoint.record.progress
 
-    def _take(self, progress: Progress, losses: dict[str, float], floor: Commit | None) -> None:
+    def _take(
+        self, progress: Progress, losses: dict[str, float], floor: RunCheckpoint | None
+    ) -> None:
         problems = [
             f"loss {name} is {value}" for name, value in losses.items() if not math.isfinite(value)
         ]
@@ -197,14 +199,14 @@ class Watch:
             self._samples.append(Sample(at=time.monotonic(), progress=progress))
 
 
-def below(progress: Progress, floor: Commit) -> list[str]:
-    """Clocks that stand before those of a commit."""
-    committed = floor.record.progress
+def below(progress: Progress, floor: RunCheckpoint) -> list[str]:
+    """Clocks that stand before those of a checkpoint."""
+    saved = floor.record.progress
     return [
         f"{clock} is {getattr(progress, clock)}, checkpoint {floor.number} had "
-        f"{getattr(committed, clock)}"
+        f"{getattr(saved, clock)}"
         for clock in _CLOCKS
-        if getattr(progress, clock) < getattr(committed, clock)
+        if getattr(progress, clock) < getattr(saved, clock)
     ]
 
 

@@ -26,10 +26,10 @@ from services.actor.loop import build_actor
 from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
 from services.evaluator.loop import build_evaluator
 from services.learner.codec import EvaluationReport, progress_to_proto
-from services.learner.evaluation_desk import UnknownWeights
+from services.learner.pending_evaluations import UnknownWeights
+from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
-from services.learner.weight_store import Offer, Snapshot
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
@@ -50,8 +50,8 @@ class Run:
     """A run whose clocks the test moves; a finished teacher's return ends nothing by itself."""
 
     def __init__(self, **progress: Any) -> None:
-        self.acting = Offer()
-        self.evaluation = Offer()
+        self.acting = PublishedWeights()
+        self.evaluation = PublishedWeights()
         self.progress = Progress(random_return=-0.6, **progress)
         self.reports: list[EvaluationReport] = []
         self.refuses: set[int] = set()
@@ -281,7 +281,7 @@ def test_a_refused_evaluation_is_dropped_and_the_evaluator_continues(perfect: Pa
 
 
 def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: Params) -> None:
-    # It went on from a commit that knows nothing of the result it was told.
+    # It went on from a checkpoint that knows nothing of the result it was told.
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)
     with contextlib.ExitStack() as roles:
         with serving(run) as address:
@@ -297,13 +297,13 @@ def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: P
     assert told == [(7, "first"), (7, "second")]
 
 
-class BusyOffer(Offer):
+class BusyWeights(PublishedWeights):
     """Has no room to send weights in, for so many answers."""
 
     busy = 0
 
-    def weights_unless(self, known_version: int) -> tuple[Snapshot | None, bytes]:
-        snapshot, weights = super().weights_unless(known_version)
+    def newer_than(self, known_version: int) -> tuple[Snapshot | None, bytes]:
+        snapshot, weights = super().newer_than(known_version)
         if weights and self.busy:
             self.busy -= 1
             return snapshot, b""
@@ -314,7 +314,7 @@ def test_a_learner_that_comes_back_too_busy_to_give_its_weights_is_asked_again(
     perfect: Params,
 ) -> None:
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)
-    run.evaluation = offer = BusyOffer()
+    run.evaluation = offer = BusyWeights()
     with serving(run) as address, running(build_evaluator(evaluator_config(address))):
         run.offer(7, perfect)
         wait_until(lambda: len(run.reports) == 1)

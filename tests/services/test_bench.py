@@ -22,7 +22,7 @@ import pytest
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from services.bench.session import run_suite
 from services.cli.bench_report import bench_report
-from services.learner.evaluation_desk import EVALUATIONS_FILE
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from services.replay.writer import ReplayWriter
 folder = Path(sys.argv[1])
 layout = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False)
 config = ReplayConfig(layout=layout, checkpoint_root=folder / "working")
-role = ReplayRole(config, folder / "commits")
+role = ReplayRole(config, folder / "checkpoints")
 control = ControlServer(role, host="127.0.0.1", port=0)
 role.start()
 print(control.start(), flush=True)
@@ -75,14 +75,14 @@ def test_replay_keeps_what_it_writes_after_the_clock_was_set_back(
         address = f"127.0.0.1:{int(process.stdout.readline())}"
         with contextlib.closing(ControlClient(address)) as client:
             assert inserted(3) == 3
-            incarnation = client.standing(PATIENCE_SECONDS).incarnation
-            client.checkpoint(incarnation, commit=1, keep=[])
+            generation = client.status(PATIENCE_SECONDS).generation
+            client.save(generation, checkpoint=1, keep=[])
             clock.turn(back)
-            for commit, steps in ((2, 7), (3, 12)):
-                assert inserted(4 if commit == 2 else 5) == steps
-                client.checkpoint(incarnation, commit=commit, keep=[commit - 1])
-                kept = sorted(path.name for path in (tmp_path / "commits").iterdir())
-                assert kept == [f"{commit - 1:08d}", f"{commit:08d}"]
+            for checkpoint, steps in ((2, 7), (3, 12)):
+                assert inserted(4 if checkpoint == 2 else 5) == steps
+                client.save(generation, checkpoint=checkpoint, keep=[checkpoint - 1])
+                kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+                assert kept == [f"{checkpoint - 1:08d}", f"{checkpoint:08d}"]
         process.stdin.close()
         assert process.wait(PATIENCE_SECONDS) == 0
     # Started again, still under that clock, it has all.

@@ -68,10 +68,10 @@ def _learner(security: SecurityConfig) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _replay(security: SecurityConfig) -> Iterator[str]:
-    class Standing:
-        standing = None
+    class Role:
+        served = None
 
-    server = ControlServer(Standing(), host="127.0.0.1", port=0, security=security)  # type: ignore[arg-type]
+    server = ControlServer(Role(), host="127.0.0.1", port=0, security=security)  # type: ignore[arg-type]
     yield f"127.0.0.1:{server.start()}"
     server.stop()
 
@@ -79,8 +79,8 @@ def _replay(security: SecurityConfig) -> Iterator[str]:
 def _ask_replay(channel: grpc.Channel, metadata: Any) -> None:
     # There are no tables: the role's own answer is that.
     with pytest.raises(grpc.RpcError) as raised:
-        replay_pb2_grpc.ReplayStub(channel).GetStanding(
-            replay_pb2.GetStandingRequest(), timeout=PATIENCE_SECONDS, metadata=metadata
+        replay_pb2_grpc.ReplayStub(channel).GetStatus(
+            replay_pb2.GetStatusRequest(), timeout=PATIENCE_SECONDS, metadata=metadata
         )
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "being loaded" in str(raised.value.details())
@@ -102,7 +102,7 @@ SERVICES = {
         _learner,
     ),
     "replay": Service(
-        _methods(replay_pb2.DESCRIPTOR, "GetStanding", "Restore", "Checkpoint"),
+        _methods(replay_pb2.DESCRIPTOR, "GetStatus", "Restore", "Save"),
         _ask_replay,
         _replay,
     ),

@@ -311,12 +311,12 @@ class Processes:
             assert time.monotonic() < end
             time.sleep(0.002)
 
-    def commit(self, name: str) -> Path:
+    def checkpoint(self, name: str) -> Path:
         link_checkpoint(checkpoint_replay(self.address), self._tmp_path / name)
         return self._tmp_path / name
 
-    def restore(self, commit: Path) -> BaseProcess:
-        self.replay_config = dataclasses.replace(self.replay_config, restore_from=commit)
+    def restore(self, checkpoint: Path) -> BaseProcess:
+        self.replay_config = dataclasses.replace(self.replay_config, restore_from=checkpoint)
         return self.start_replay()
 
     def _start(self, function: Callable[..., None], *arguments: Any) -> BaseProcess:
@@ -394,14 +394,14 @@ def test_killed_at_any_moment_the_import_ends_with_every_transition_once(
     processes.kill(first)
     interrupted = processes.wait_for(1)
     processes.wait_for(interrupted + 1000)
-    # In the middle of writing, as a learner's commit is.
-    commit = processes.commit("commit")
+    # In the middle of writing, as a learner's checkpoint is.
+    checkpoint = processes.checkpoint("checkpoint")
     assert processes.wait_for(1) < len(expected)
     assert f"importing transitions {interrupted} to {len(expected)}" in processes.log(second)
 
-    # All are killed, and the table falls back to the commit.
+    # All are killed, and the table falls back to the checkpoint.
     processes.kill(second, replay)
-    with serving_replay(commit.parent, CATCH, restore_from=commit) as address:
+    with serving_replay(checkpoint.parent, CATCH, restore_from=checkpoint) as address:
         restored = inserted(address)
         assert interrupted < restored < len(expected)
         settings = dataclasses.replace(processes.settings, replay_address=address)
@@ -462,10 +462,10 @@ def test_the_students_table_is_filled_likewise_and_resumes_after_a_stop(
         thread = threading.Thread(target=importer.run, args=(stop,))
         thread.start()
         wait_until(lambda: inserted(address, STUDENT_TABLE) >= 1000)
-        link_checkpoint(checkpoint_replay(address), tmp_path / "commit")
+        link_checkpoint(checkpoint_replay(address), tmp_path / "checkpoint")
         stop.set()
         thread.join(PATIENCE_SECONDS)
-    with serving_replay(tmp_path, CATCH, restore_from=tmp_path / "commit", **limits) as address:
+    with serving_replay(tmp_path, CATCH, restore_from=tmp_path / "checkpoint", **limits) as address:
         assert 1000 <= inserted(address, STUDENT_TABLE) < len(expected)
         settings = dataclasses.replace(settings, replay_address=address)
         build_importer(settings).run(threading.Event())
@@ -684,12 +684,12 @@ def test_a_replay_server_that_falls_back_while_the_importer_runs_is_filled_again
     replay, importer = processes.start_replay(), processes.start_importer()
     processes.wait_for(500)
     with stopped(importer):
-        commit = processes.commit("commit")
+        checkpoint = processes.checkpoint("checkpoint")
     processes.wait_for(2000)
     # Else it may be done before its server is gone.
     with stopped(importer):
         processes.kill(replay)
-    processes.restore(commit)
+    processes.restore(checkpoint)
     importer.join(PATIENCE_SECONDS)
     assert importer.exitcode == 0
     assert "filling the table again" in processes.log(importer)

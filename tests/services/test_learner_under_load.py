@@ -12,10 +12,10 @@ import pytest
 
 from rrl_agents.types import Params, Progress
 from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import BytesUnderWay, WeightServer
-from services.learner.weight_store import Offer, Snapshot
 from tests.support.http2 import Http2Caller, prefix
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -29,8 +29,8 @@ class Run:
     progress = Progress(random_return=-1.0)
 
     def __init__(self) -> None:
-        self.acting = Offer()
-        self.evaluation = Offer()
+        self.acting = PublishedWeights()
+        self.evaluation = PublishedWeights()
         params: Params = {"params": {"kernel": np.zeros(MEGABYTE // 4, np.float32)}}
         self.acting.publish(Snapshot(version=7, params=params, progress=self.progress))
 

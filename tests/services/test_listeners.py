@@ -24,9 +24,9 @@ from rrl_agents.types import Progress
 from services.launcher.replay_of_a_run import ReplayPorts, serving_replay
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.config import LearnerConfig
+from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
-from services.learner.weight_store import Offer
 from services.replay import loopback_guard
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
@@ -54,8 +54,8 @@ class Run:
     progress = Progress(random_return=-1.0)
 
     def __init__(self) -> None:
-        self.acting = Offer()
-        self.evaluation = Offer()
+        self.acting = PublishedWeights()
+        self.evaluation = PublishedWeights()
 
     def report_progress(self) -> learner_pb2.GetProgressResponse:
         return learner_pb2.GetProgressResponse(progress=progress_to_proto(self.progress))
@@ -89,7 +89,7 @@ def replay(
         layout=LAYOUT, checkpoint_root=folder / "working", min_student_size=1, port=free_port()
     )
     with serving_replay(
-        config, folder / "commits", control_port=0, host=host, security=security
+        config, folder / "checkpoints", control_port=0, host=host, security=security
     ) as ports:
         yield ports
 

@@ -26,6 +26,7 @@ from rrl_agents.types import Progress
 from rrl_client import ClientSecurity
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.progress_client import ProgressClient
+from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_client import (
     LearnerRefused,
@@ -34,7 +35,6 @@ from services.learner.weight_client import (
     WeightClient,
 )
 from services.learner.weight_server import WeightServer
-from services.learner.weight_store import Offer
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import ControlClient, ReplayRefused
@@ -69,8 +69,8 @@ class Run:
     progress = Progress(random_return=-1.0)
 
     def __init__(self) -> None:
-        self.acting = Offer()
-        self.evaluation = Offer()
+        self.acting = PublishedWeights()
+        self.evaluation = PublishedWeights()
 
     def report_progress(self) -> learner_pb2.GetProgressResponse:
         return learner_pb2.GetProgressResponse(progress=progress_to_proto(self.progress))
@@ -149,7 +149,7 @@ class ControlService:
 
         def ask() -> str:
             try:
-                client.standing(PATIENCE_SECONDS)
+                client.status(PATIENCE_SECONDS)
             except ReplayRefused:
                 return REFUSED
             except ReplayTimeout:
@@ -164,7 +164,7 @@ class ControlService:
 def role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplayRole]:
     folder = tmp_path_factory.mktemp("replay")
     config = ReplayConfig(layout=LAYOUT, checkpoint_root=folder / "working", min_student_size=1)
-    role = ReplayRole(config, folder / "commits")
+    role = ReplayRole(config, folder / "checkpoints")
     role.start()
     yield role
     role.stop()
@@ -233,7 +233,7 @@ def test_a_certificate_that_is_not_taken_is_told_with_the_flag_that_helps(
             contextlib.closing(ControlClient(address, security)) as control,
             pytest.raises(ReplayTimeout, match=f"--peers.{setting}"),
         ):
-            control.standing(PATIENCE_SECONDS)
+            control.status(PATIENCE_SECONDS)
 
 
 def test_an_expired_certificate_is_not_trusted(service: Service, authority: Authority) -> None:
@@ -381,11 +381,11 @@ class BusyLearner(Busy, learner_pb2_grpc.LearnerServicer):
 
 
 class BusyReplay(Busy, replay_pb2_grpc.ReplayServicer):
-    async def GetStanding(
-        self, request: replay_pb2.GetStandingRequest, context: object
-    ) -> replay_pb2.GetStandingResponse:
+    async def GetStatus(
+        self, request: replay_pb2.GetStatusRequest, context: object
+    ) -> replay_pb2.GetStatusResponse:
         await self.hold()
-        return replay_pb2.GetStandingResponse(standing=replay_pb2.Standing(commit=3))
+        return replay_pb2.GetStatusResponse(served=replay_pb2.ServedTables(checkpoint=3))
 
 
 def answers(client: ProgressClient) -> bool:
@@ -428,12 +428,12 @@ def test_the_learner_asks_a_busy_replay_again_by_itself() -> None:
         contextlib.closing(ControlClient(address)) as client,
         grpc.insecure_channel(address) as channel,
     ):
-        first = replay_pb2_grpc.ReplayStub(channel).GetStanding.future(
-            replay_pb2.GetStandingRequest(), timeout=PATIENCE_SECONDS
+        first = replay_pb2_grpc.ReplayStub(channel).GetStatus.future(
+            replay_pb2.GetStatusRequest(), timeout=PATIENCE_SECONDS
         )
         assert busy.entered.wait(PATIENCE_SECONDS)
         threading.Timer(0.1, busy.let_go.set).start()
-        assert client.standing(PATIENCE_SECONDS).commit == 3
+        assert client.status(PATIENCE_SECONDS).checkpoint == 3
         first.result()
 
 
@@ -448,8 +448,8 @@ def test_a_message_beyond_the_limit_is_not_read() -> None:
         pytest.raises(grpc.RpcError) as raised,
     ):
         # A varint of three bytes for each: 400 of them are more than 1,000 bytes.
-        many = replay_pb2.CheckpointRequest(keep=[20_000] * 400)
-        replay_pb2_grpc.ReplayStub(channel).Checkpoint(many, timeout=PATIENCE_SECONDS)
+        many = replay_pb2.SaveRequest(keep=[20_000] * 400)
+        replay_pb2_grpc.ReplayStub(channel).Save(many, timeout=PATIENCE_SECONDS)
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max (1" in str(raised.value.details())
 

@@ -18,7 +18,7 @@ from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.settings import with_settings
-from services.learner.checkpointing import newest_commit
+from services.learner.checkpointing import newest_checkpoint
 from services.learner.evaluation_records import read_records
 from services.learner.loop import Learner
 from services.shared.errors import UserError
@@ -71,9 +71,9 @@ def test_a_run_goes_through_its_stages_to_the_end(
     experiment = experiment_of(method, catch_teacher)
     threads = threading.active_count()
     assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
-    commit = newest_commit(tmp_path / "run")
-    assert commit is not None
-    progress = commit.record.progress
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    progress = checkpoint.record.progress
     assert progress.stage is Stage.FINISHED
     recipe = experiment.recipe
     assert progress.offline_updates == recipe.offline_updates
@@ -118,9 +118,9 @@ def test_students_of_every_kind_go_through_every_role(
 ) -> None:
     experiment = experiment_of("qdagger", catch_teacher, **STUDENTS[student])
     assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
-    commit = newest_commit(tmp_path / "run")
-    assert commit is not None
-    progress = commit.record.progress
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    progress = checkpoint.record.progress
     assert progress.online_updates == 100
     # C51's cross-entropy of 11 atoms is ln 11 = 2.4 where nothing is known yet: above the 1 that
     # the first transitions enter with.
@@ -128,7 +128,9 @@ def test_students_of_every_kind_go_through_every_role(
     assert (progress.max_priority > 1.0) == prioritised
 
 
-def test_a_run_that_is_stopped_commits_and_goes_on(catch_teacher: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_saves_a_checkpoint_and_goes_on(
+    catch_teacher: Path, tmp_path: Path
+) -> None:
     experiment = experiment_of("jsrl", catch_teacher, num_actors=2, replay_shards=2)
     stop = threading.Event()
 
@@ -137,13 +139,13 @@ def test_a_run_that_is_stopped_commits_and_goes_on(catch_teacher: Path, tmp_path
             stop.set()
 
     assert not run_in_one_process(experiment, tmp_path / "run", stop, stop_in_the_middle)
-    commit = newest_commit(tmp_path / "run")
-    assert commit is not None
-    half = commit.record.progress
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    half = checkpoint.record.progress
     assert 10 <= half.online_updates < 100
     assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
-    commit = newest_commit(tmp_path / "run")
-    assert commit is not None and commit.record.progress.online_updates == 100
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None and checkpoint.record.progress.online_updates == 100
 
 
 def test_a_role_that_fails_ends_the_run_with_its_error(

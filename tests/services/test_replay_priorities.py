@@ -191,8 +191,8 @@ def test_a_restored_checkpoint_keeps_the_priorities(tmp_path: Path) -> None:
         with reading(server.address, 100, 0.0) as reader:
             sample = reader.sample(STUDENT_TABLE, PATIENCE_SECONDS)
             reader.update_priorities(sample, np.where(numbers(sample) == 2, 0.0, 1e8))
-        link_checkpoint(checkpoint_replay(server.address), tmp_path / "commit")
-    settings = dataclasses.replace(config(tmp_path), restore_from=tmp_path / "commit")
+        link_checkpoint(checkpoint_replay(server.address), tmp_path / "checkpoint")
+    settings = dataclasses.replace(config(tmp_path), restore_from=tmp_path / "checkpoint")
     with serving(settings) as restored, reading(restored.address, 200, 0.0) as reader:
         assert set(numbers(reader.sample(STUDENT_TABLE, PATIENCE_SECONDS))) == {1, 3}
 

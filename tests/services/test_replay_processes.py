@@ -144,7 +144,7 @@ def test_a_reader_whose_connection_was_forgotten_reads_on_over_another(
 
 
 @pytest.mark.slow
-def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart(
+def test_clients_survive_a_killed_server_and_its_checkpoint_is_there_after_a_restart(
     config: ReplayConfig, processes: list[BaseProcess], tmp_path: Path
 ) -> None:
     address = f"localhost:{config.port}"
@@ -168,7 +168,7 @@ def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart
     reader.close()
     assert time.monotonic() - started < 60
 
-    link_checkpoint(checkpoint_replay(address), tmp_path / "commit")
+    link_checkpoint(checkpoint_replay(address), tmp_path / "checkpoint")
     kill(processes.pop())
     # Nobody answers: the writer waits, until it is asked to stop.
     stop.set()
@@ -180,7 +180,7 @@ def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart
     assert time.monotonic() - started < 60
 
     # Another port, as gRPC waits half a minute before it tries a lost address again.
-    config = dataclasses.replace(config, restore_from=tmp_path / "commit", port=free_port())
+    config = dataclasses.replace(config, restore_from=tmp_path / "checkpoint", port=free_port())
     restored = build_replay(config)
     restored.start()
     address = restored.address
@@ -189,7 +189,7 @@ def test_clients_survive_a_killed_server_and_its_commit_is_there_after_a_restart
         writer.append(0, step(number))
     assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
     writer.close()
-    # 37 from the commit, then 10 whose windows are complete.
+    # 37 from the checkpoint, then 10 whose windows are complete.
     assert counts_of(address)[TEACHER_TABLE].inserted == 47
     reader = ReplayReader(address, LAYOUT, 0.99, 32)
     assert len(reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS).batch.action) == 32

@@ -1,4 +1,4 @@
-"""The replay role: it keeps tables under a commit's number, and goes back to them when asked."""
+"""The replay role saves tables under a checkpoint's number, and restores them on request."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from services.replay import role
 from services.replay.checkpoint import checkpoint_replay
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout, table_counts
-from services.replay.control_client import ControlClient, NotWritten, TablesUnusable
+from services.replay.control_client import ControlClient, SaveFailed, TablesUnusable
 from services.replay.control_server import ControlServer
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import TEACHER_TABLE, ReplayReader
 from services.replay.role import ReplayRole
-from services.replay.standing import EMPTY, Standing
+from services.replay.served_tables import EMPTY, ServedTables
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError
@@ -35,9 +35,9 @@ class Shard:
     """A role with its control, and a client of it."""
 
     def __init__(self, folder: Path) -> None:
-        self.commits = folder / "commits"
+        self.checkpoints = folder / "checkpoints"
         config = ReplayConfig(layout=LAYOUT, checkpoint_root=folder / "working")
-        self.role = ReplayRole(config, self.commits)
+        self.role = ReplayRole(config, self.checkpoints)
         self._control = ControlServer(self.role, host="127.0.0.1", port=0)
         self.role.start()
         self.control = f"127.0.0.1:{self._control.start()}"
@@ -64,11 +64,11 @@ class Shard:
         return table_counts(self.role.address)[TEACHER_TABLE].inserted
 
     @property
-    def incarnation(self) -> str:
-        return self.client.standing(5.0).incarnation
+    def generation(self) -> str:
+        return self.client.status(PATIENCE_SECONDS).generation
 
-    def restore(self, commit: int) -> None:
-        assert self.client.restore(commit, threading.Event(), 0.0).commit == commit
+    def restore(self, checkpoint: int) -> None:
+        assert self.client.restore(checkpoint, threading.Event(), 0.0).checkpoint == checkpoint
 
     def stop(self) -> None:
         self.client.close()
@@ -83,17 +83,17 @@ def shard(tmp_path: Path) -> Iterator[Shard]:
     made.stop()
 
 
-def test_tables_go_back_to_the_commit_that_is_asked_for_at_the_same_port(shard: Shard) -> None:
+def test_tables_go_back_to_the_checkpoint_that_is_asked_for_at_the_same_port(shard: Shard) -> None:
     address = shard.role.address
     shard.insert(3)
-    written = shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
-    files = (shard.commits / "00000001").glob("*.tfrecord")
+    written = shard.client.save(shard.generation, checkpoint=1, keep=[])
+    files = (shard.checkpoints / "00000001").glob("*.tfrecord")
     assert written == sum(file.stat().st_size for file in files) > 0
     shard.insert(4)
-    shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    shard.client.save(shard.generation, checkpoint=2, keep=[1])
     shard.insert(5)
-    for commit, inserted in ((2, 7), (1, 3), (2, 7)):
-        shard.restore(commit)
+    for checkpoint, inserted in ((2, 7), (1, 3), (2, 7)):
+        shard.restore(checkpoint)
         assert shard.inserted == inserted
     assert shard.role.address == address
 
@@ -104,50 +104,50 @@ def test_a_second_replay_server_of_a_folder_is_refused(
     monkeypatch.setattr("services.replay.role._LOCK_WAIT_SECONDS", 0.2)
     shard.insert(3)
     with pytest.raises(UserError, match="in use by another process: wait for it, or stop it"):
-        Shard(shard.commits.parent)
+        Shard(shard.checkpoints.parent)
     assert shard.inserted == 3
 
 
-def test_what_actors_insert_into_tables_that_nobody_learned_from_stays(shard: Shard) -> None:
+def test_what_actors_insert_into_tables_that_were_not_sampled_stays(shard: Shard) -> None:
     shard.insert(3)
-    incarnation = shard.incarnation
+    generation = shard.generation
     shard.restore(EMPTY)
-    assert (shard.incarnation, shard.inserted) == (incarnation, 3)
-    # Once somebody has learned from them, his memory and theirs could differ.
+    assert (shard.generation, shard.inserted) == (generation, 3)
+    # Once they were sampled, a learner may be ahead of them.
     shard.sample()
     shard.restore(EMPTY)
-    assert shard.incarnation != incarnation
+    assert shard.generation != generation
     assert shard.inserted == 0
 
 
-def test_tables_of_a_run_whose_learner_has_lost_its_commits_are_not_begun_anew(
+def test_tables_of_a_run_whose_learner_has_lost_its_checkpoints_are_kept(
     shard: Shard,
 ) -> None:
     shard.insert(3)
-    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
-    # The learner may have ended before its own part of its first commit was written.
+    shard.client.save(shard.generation, checkpoint=1, keep=[])
+    # The learner may have ended before its own part of its first checkpoint was written.
     shard.sample()
     shard.restore(EMPTY)
     assert shard.inserted == 0
-    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
-    shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    shard.client.save(shard.generation, checkpoint=1, keep=[])
+    shard.client.save(shard.generation, checkpoint=2, keep=[1])
     with pytest.raises(TablesUnusable, match="the learner has none"):
         shard.restore(EMPTY)
     shard.restore(2)
 
 
-def test_a_restore_that_nobody_waits_for_any_more_is_not_done(
+def test_a_restore_whose_caller_has_given_up_is_not_done(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard.insert(3)
     shard.sample()
-    incarnation = shard.incarnation
+    generation = shard.generation
     restore = shard.role.restore
     wanted: list[Callable[[], bool]] = []
 
-    def note_and_restore(commit: int, is_wanted: Callable[[], bool]) -> Standing:
+    def note_and_restore(checkpoint: int, is_wanted: Callable[[], bool]) -> ServedTables:
         wanted.append(is_wanted)
-        return restore(commit, is_wanted)
+        return restore(checkpoint, is_wanted)
 
     monkeypatch.setattr(shard.role, "restore", note_and_restore)
     with grpc.insecure_channel(shard.control) as channel:
@@ -155,47 +155,47 @@ def test_a_restore_that_nobody_waits_for_any_more_is_not_done(
         # As while a checkpoint is written.
         with shard.role._changing:
             call = stub.Restore.future(
-                replay_pb2.RestoreRequest(commit=EMPTY), timeout=PATIENCE_SECONDS
+                replay_pb2.RestoreRequest(checkpoint=EMPTY), timeout=PATIENCE_SECONDS
             )
             wait_until(lambda: bool(wanted))
             call.cancel()
             wait_until(lambda: not wanted[0]())
     # It is this one's turn after the other's.
-    assert shard.client.checkpoint(incarnation, commit=1, keep=[])
-    assert (shard.incarnation, shard.inserted) == (incarnation, 3)
+    assert shard.client.save(generation, checkpoint=1, keep=[])
+    assert (shard.generation, shard.inserted) == (generation, 3)
 
 
 def test_only_what_may_be_gone_back_to_is_kept(shard: Shard) -> None:
-    for commit in (1, 2, 3):
-        shard.client.checkpoint(shard.incarnation, commit, keep=[commit - 1])
-    # A commit that its learner never finished has its number used again.
+    for checkpoint in (1, 2, 3):
+        shard.client.save(shard.generation, checkpoint, keep=[checkpoint - 1])
+    # A checkpoint that its learner never finished has its number used again.
     shard.insert(2)
-    shard.client.checkpoint(shard.incarnation, commit=3, keep=[2])
-    assert sorted(path.name for path in shard.commits.iterdir()) == ["00000002", "00000003"]
+    shard.client.save(shard.generation, checkpoint=3, keep=[2])
+    assert sorted(path.name for path in shard.checkpoints.iterdir()) == ["00000002", "00000003"]
     shard.restore(3)
     assert shard.inserted == 2
 
 
-def test_tables_that_were_loaded_meanwhile_are_not_written_as_the_callers(shard: Shard) -> None:
-    before = shard.incarnation
+def test_tables_of_another_generation_are_not_saved_as_the_callers(shard: Shard) -> None:
+    before = shard.generation
     shard.insert(3)
-    shard.client.checkpoint(before, commit=1, keep=[])
+    shard.client.save(before, checkpoint=1, keep=[])
     shard.sample()
     shard.restore(1)
-    assert shard.client.checkpoint(before, commit=2, keep=[1]) is None
+    assert shard.client.save(before, checkpoint=2, keep=[1]) is None
     with pytest.raises(TablesUnusable, match=r"holds no tables of checkpoint 2, only of \[1\]"):
         shard.restore(2)
-    # What was served goes on.
+    # The tables are served on.
     assert shard.inserted == 3
 
 
 def test_tables_that_cannot_be_written_leave_those_kept_before(shard: Shard) -> None:
     shard.insert(3)
-    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
-    # A file stands where the folder of the commit is to be made.
-    (shard.commits / ".writing-00000002").write_text("")
-    with pytest.raises(NotWritten, match="tables not written"):
-        shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    shard.client.save(shard.generation, checkpoint=1, keep=[])
+    # A file stands where the folder of the checkpoint is to be made.
+    (shard.checkpoints / ".writing-00000002").write_text("")
+    with pytest.raises(SaveFailed, match="tables not written"):
+        shard.client.save(shard.generation, checkpoint=2, keep=[1])
     shard.sample()
     shard.restore(1)
     assert shard.inserted == 3
@@ -205,8 +205,8 @@ def test_what_reverb_could_not_write_to_its_end_does_not_fill_the_disk(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard.insert(3)
-    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
-    working = shard.commits.parent / "working"
+    shard.client.save(shard.generation, checkpoint=1, keep=[])
+    working = shard.checkpoints.parent / "working"
 
     def disk_full(address: str) -> Path:
         # What Reverb leaves: data without the file that says it is whole.
@@ -217,16 +217,16 @@ def test_what_reverb_could_not_write_to_its_end_does_not_fill_the_disk(
 
     with monkeypatch.context() as patched:
         patched.setattr(role, "checkpoint_replay", disk_full)
-        with pytest.raises(NotWritten, match="No space left"):
-            shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+        with pytest.raises(SaveFailed, match="No space left"):
+            shard.client.save(shard.generation, checkpoint=2, keep=[1])
     assert list(working.iterdir()) == []
-    assert shard.client.checkpoint(shard.incarnation, commit=2, keep=[1])
+    assert shard.client.save(shard.generation, checkpoint=2, keep=[1])
 
 
 def test_checkpoints_are_kept_when_the_clock_steps_back(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working = shard.commits.parent / "working"
+    working = shard.checkpoints.parent / "working"
 
     def two_hours_ago(address: str) -> Path:
         """As Reverb under a clock that was ahead before: what it wrote has a later name."""
@@ -236,10 +236,10 @@ def test_checkpoints_are_kept_when_the_clock_steps_back(
     shard.insert(3)
     with monkeypatch.context() as patched:
         patched.setattr(role, "checkpoint_replay", two_hours_ago)
-        shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
-    for commit in (2, 3):
+        shard.client.save(shard.generation, checkpoint=1, keep=[])
+    for checkpoint in (2, 3):
         shard.insert(3)
-        shard.client.checkpoint(shard.incarnation, commit=commit, keep=[commit - 1])
+        shard.client.save(shard.generation, checkpoint=checkpoint, keep=[checkpoint - 1])
         assert list(working.iterdir()) == []
     shard.restore(3)
     assert shard.inserted == 9
@@ -250,16 +250,16 @@ def test_a_shard_that_starts_again_serves_the_newest_tables_that_can_be_loaded(
 ) -> None:
     first = Shard(tmp_path)
     first.insert(3)
-    first.client.checkpoint(first.incarnation, commit=1, keep=[])
+    first.client.save(first.generation, checkpoint=1, keep=[])
     first.insert(4)
-    first.client.checkpoint(first.incarnation, commit=2, keep=[1])
+    first.client.save(first.generation, checkpoint=2, keep=[1])
     first.stop()
     # Cut off before its first record: to Reverb a file without records, and no damage.
-    os.truncate(tmp_path / "commits" / "00000002" / "tables.tfrecord", 10)
+    os.truncate(tmp_path / "checkpoints" / "00000002" / "tables.tfrecord", 10)
     second = Shard(tmp_path)
     try:
         assert second.inserted == 3
-        assert second.client.standing(5.0).commit == 1
+        assert second.client.status(PATIENCE_SECONDS).checkpoint == 1
         with pytest.raises(TablesUnusable, match="not as it was written"):
             second.restore(2)
         second.restore(1)
@@ -275,9 +275,9 @@ def test_health_says_when_tables_are_served(shard: Shard) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_port_that_somebody_took_is_no_damage_to_the_tables(shard: Shard) -> None:
+def test_a_port_that_is_in_use_is_no_damage_to_the_tables(shard: Shard) -> None:
     shard.insert(3)
-    shard.client.checkpoint(shard.incarnation, commit=1, keep=[])
+    shard.client.save(shard.generation, checkpoint=1, keep=[])
     shard.sample()
     port = int(shard.role.address.rpartition(":")[2])
     shard.role._end()

@@ -16,10 +16,10 @@ from services.actor.annotator import Annotator
 from services.actor.metrics import ActorMetrics
 from services.actor.weight_poller import WeightPoller
 from services.learner.codec import EvaluationReport
+from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
 from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import WeightServer
-from services.learner.weight_store import Offer, Snapshot
 from services.recorded_data.metrics import ImporterMetrics
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout, StepRow
@@ -38,7 +38,7 @@ class RunInView:
 
     def __init__(self) -> None:
         self.session = "one"
-        self.acting, self.evaluation = Offer(), Offer()
+        self.acting, self.evaluation = PublishedWeights(), PublishedWeights()
         self.progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=100)
 
     def publish(self) -> None:
@@ -122,7 +122,7 @@ def test_the_importer_tells_what_is_in_and_what_it_wrote_itself() -> None:
 
 @pytest.fixture
 def role(tmp_path: Path) -> Iterator[ReplayRole]:
-    role = ReplayRole(config(tmp_path), tmp_path / "commits")
+    role = ReplayRole(config(tmp_path), tmp_path / "checkpoints")
     yield role
     role.stop()
 
@@ -166,10 +166,10 @@ def test_replay_counts_items_checkpoints_and_restores(role: ReplayRole, tmp_path
     assert value("rrl_replay_sampled_total", {"table": "student"}) == 0
     assert value("rrl_replay_samples_per_insert_target") == 4.0
     assert value("rrl_replay_samples_per_insert") is None
-    assert role.standing is not None
-    role.checkpoint(role.standing.incarnation, 1, [])
+    assert role.served is not None
+    role.save(role.served.generation, 1, [])
     assert value("rrl_replay_checkpoints_total", {"result": "written"}) == 1
-    assert value("rrl_replay_commit_number") == 1
+    assert value("rrl_replay_checkpoint_number") == 1
     assert (value("rrl_replay_checkpoint_seconds") or 0.0) > 0.0
     write(role, TEACHER_TABLE, 2)
     role.restore(1)

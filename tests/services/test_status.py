@@ -22,12 +22,12 @@ from rrl_agents.types import Progress, Stage
 from services.actor.annotator import Annotator
 from services.actor.metrics import ActorMetrics
 from services.cli.main import run as rrl
-from services.learner.checkpointing import RunRecord, write_commit
+from services.learner.checkpointing import RunRecord, write_checkpoint
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.metrics import LearnerMetrics
+from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
-from services.learner.weight_store import Offer
 from services.shared.metrics import MetricsServer, make_registry
 from services.shared.run_config import write_config
 from tests.support.patience import PATIENCE_SECONDS
@@ -40,7 +40,7 @@ class OnlineRun:
 
     def __init__(self) -> None:
         self.session = "one"
-        self.acting, self.evaluation = Offer(), Offer()
+        self.acting, self.evaluation = PublishedWeights(), PublishedWeights()
         self.progress = Progress(
             random_return=0.0,
             teacher_return=2.0,
@@ -74,7 +74,7 @@ def own_signals() -> Iterator[None]:
 @pytest.mark.usefixtures("own_signals")
 def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixture[str]) -> None:
     learner, actor = make_registry("learner", "far"), make_registry("actor", "far")
-    LearnerMetrics(learner).committed(3, seconds=0.1, written_at=time.time())
+    LearnerMetrics(learner).checkpoint_saved(3, seconds=0.1, written_at=time.time())
     ActorMetrics(actor).attach(Annotator(), frames_per_step=4)
     pages = [MetricsServer(learner), MetricsServer(actor)]
     server = WeightServer(OnlineRun(), host="127.0.0.1", port=0)
@@ -114,7 +114,7 @@ def test_a_learner_that_is_away_leaves_the_others_and_its_checkpoint_to_tell_of(
     write_config(tmp_path, {})
     progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=9)
     record = RunRecord(progress=progress, seconds=1.0)
-    write_commit(tmp_path, {"x": 1.0}, record, number=2, keep=())
+    write_checkpoint(tmp_path, {"x": 1.0}, record, number=2, keep=())
     actor = make_registry("actor", "far")
     ActorMetrics(actor)
     page = MetricsServer(actor)

@@ -29,7 +29,7 @@ from services.cli.teacher_export import export
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
-from services.learner.checkpointing import RunRecord, write_commit
+from services.learner.checkpointing import RunRecord, write_checkpoint
 from services.library.export.played_states import played_states
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
@@ -65,7 +65,7 @@ def run(tmp_path: Path, catch_teacher: Path, state: TrainState) -> Path:
     path = tmp_path / "a run"
     open_run(path, resolve(config))
     progress = Progress(random_return=-0.6, stage=Stage.FINISHED, online_updates=5, actor_steps=20)
-    write_commit(path, state, RunRecord(progress=progress, seconds=1.0), number=1, keep=())
+    write_checkpoint(path, state, RunRecord(progress=progress, seconds=1.0), number=1, keep=())
     return path
 
 

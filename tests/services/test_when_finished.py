@@ -12,9 +12,9 @@ import pytest
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.types import Params, Progress, Stage
 from services.learner.codec import EvaluationReport, progress_to_proto
+from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
 from services.learner.weight_server import WeightServer
-from services.learner.weight_store import Offer, Snapshot
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.server import build_replay
@@ -28,7 +28,11 @@ class FinishedRun:
 
     def __init__(self, params: Params) -> None:
         self.progress = Progress(random_return=-0.6, teacher_return=1.0, stage=Stage.FINISHED)
-        self.acting, self.evaluation, self.session = Offer(), Offer(), "finished"
+        self.acting, self.evaluation, self.session = (
+            PublishedWeights(),
+            PublishedWeights(),
+            "finished",
+        )
         self.acting.publish(Snapshot(version=1, params=params, progress=self.progress))
 
     def report_progress(self) -> learner_pb2.GetProgressResponse:

@@ -56,6 +56,7 @@ CLIENT_FACES = {
         "writer",
         "reader",
         "sharded_reader",
+        "stalls",
         "connection",
         "control_client",
         "item_layout",

@@ -54,7 +54,7 @@ DOPAMINE: Mapping[str, Configurable] = {
             ("network",),
         )
         | idle("the released code's agents give their own", ("epsilon_fn",))
-        | idle("a run is resumed from its own commits", ("allow_partial_reload",))
+        | idle("a run is resumed from its own checkpoints", ("allow_partial_reload",))
         | LOGGING
         | SEED
         | PREPROCESSING,

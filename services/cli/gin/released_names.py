@@ -148,7 +148,7 @@ RELEASED: Mapping[str, Configurable] = {
     ),
     "get_all_checkpoint_numbers": Configurable(
         modules=_RUNNERS,
-        parameters=idle("a run is resumed from its own commits", ("sentinel_file_identifier",)),
+        parameters=idle("a run is resumed from its own checkpoints", ("sentinel_file_identifier",)),
     ),
 }
 """Class or function -> how it is taken."""

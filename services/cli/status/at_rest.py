@@ -10,9 +10,9 @@ from typing import Any
 from rrl_agents.types import Progress
 from services.cli.status.facts import Checkpoint, Phase, RunStatus, Scores, make_scores
 from services.launcher.progress_display import stage_name
-from services.learner.checkpoint_records import Commit, newest_commit
-from services.learner.evaluation_desk import EVALUATIONS_FILE
+from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.evaluation_records import current_records, read_records
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.run_config import read_config
 
 
@@ -27,20 +27,20 @@ def status_at_rest(run: Path, note: str) -> RunStatus:
         UserError: the folder is no run, or a file in it is damaged.
     """
     config = read_config(run)
-    commit = newest_commit(run)
-    if commit is None:
+    checkpoint = newest_checkpoint(run)
+    if checkpoint is None:
         return RunStatus(run=str(run), lives=False, note=f"{note}; it has no checkpoint yet")
-    progress = commit.record.progress
+    progress = checkpoint.record.progress
     return RunStatus(
         run=str(run),
         lives=False,
         note=f"{note}; this is how it stood at its newest checkpoint",
         stage=stage_name(progress.stage),
         phases=_phases(progress, config),
-        seconds_at_work=commit.record.seconds,
+        seconds_at_work=checkpoint.record.seconds,
         weaning_weight=progress.weaning_weight,
         scores=_scores(run, progress),
-        checkpoint=_checkpoint(commit),
+        checkpoint=_checkpoint(checkpoint),
     )
 
 
@@ -71,10 +71,10 @@ def _scores(run: Path, progress: Progress) -> Scores:
     )
 
 
-def _checkpoint(commit: Commit) -> Checkpoint:
-    age = max(time.time() - commit.written_at, 0.0)
+def _checkpoint(checkpoint: RunCheckpoint) -> Checkpoint:
+    age = max(time.time() - checkpoint.written_at, 0.0)
     return Checkpoint(
-        number=commit.number,
+        number=checkpoint.number,
         age_seconds=age,
-        updates=commit.record.progress.learner_updates,
+        updates=checkpoint.record.progress.learner_updates,
     )

@@ -181,11 +181,11 @@ def _actor(name: str, interval: Interval) -> Actor:
 
 
 def _checkpoint(learner: Page) -> Checkpoint | None:
-    number = learner.value("rrl_learner_commit_number")
-    written = learner.value("rrl_learner_commit_timestamp_seconds")
+    number = learner.value("rrl_learner_checkpoint_number")
+    written = learner.value("rrl_learner_checkpoint_timestamp_seconds")
     if number is None or written is None:
         return None
-    failed = learner.value("rrl_learner_commits_total", result="failed")
+    failed = learner.value("rrl_learner_checkpoints_total", result="failed")
     return Checkpoint(
         number=int(number),
         # The two clocks, ours and the learner's, may differ a little.

@@ -41,7 +41,7 @@ class _StageEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     """Nothing is left to do."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
-    """The phases of a run, in order. A run never goes back."""
+    """The stages of a run, in order. A run never goes back."""
 
 STAGE_UNSPECIFIED: Stage.ValueType  # 0
 STAGE_COLLECT: Stage.ValueType  # 1
@@ -192,7 +192,7 @@ class GetWeightsResponse(google.protobuf.message.Message):
     final: builtins.bool
     """Purpose EVALUATE: no further weights will come, this evaluation ends the run."""
     session: builtins.str
-    """Changes whenever the learner goes on from a checkpoint: versions count again from there, and
+    """Changes whenever the learner resumes from a checkpoint: versions count again from there, and
     evaluations since then are lost.
     """
     @property
@@ -261,7 +261,7 @@ class GetProgressResponse(google.protobuf.message.Message):
     seconds: builtins.float
     """Seconds of all sessions of this run so far."""
     checkpoint_failure: builtins.str
-    """Why the last try to write a checkpoint failed; empty where it did not."""
+    """Why the last attempt to save a checkpoint failed; empty where it did not."""
     @property
     def progress(self) -> global___Progress: ...
     @property
@@ -270,7 +270,7 @@ class GetProgressResponse(google.protobuf.message.Message):
 
     @property
     def saved(self) -> global___Progress:
-        """Progress that the newest checkpoint holds: what a kill would leave. Absent before the first."""
+        """Progress that the newest checkpoint holds: what a kill leaves. Absent before the first."""
 
     def __init__(
         self,
@@ -305,7 +305,7 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
     """Probability of a random action while playing."""
     session: builtins.str
     """Session of the answer that gave these weights: after a restart, other weights may have the same
-    version. Empty when the teacher played, or where the caller does not say.
+    version. Empty when the teacher played, or unknown to the caller.
     """
     @property
     def episode_returns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:

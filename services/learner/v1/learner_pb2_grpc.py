@@ -54,8 +54,8 @@ class LearnerServicer(object):
         """The evaluator's result; the answer carries the progress after it was taken in.
 
         INVALID_ARGUMENT     no episodes, or returns that are not finite
-        FAILED_PRECONDITION  the weights that played are not known (any more), or are of a session that
-        the learner has gone back behind
+        FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
+        learner has gone back behind
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

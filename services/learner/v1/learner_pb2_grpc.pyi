@@ -44,8 +44,8 @@ class LearnerStub:
     """The evaluator's result; the answer carries the progress after it was taken in.
 
     INVALID_ARGUMENT     no episodes, or returns that are not finite
-    FAILED_PRECONDITION  the weights that played are not known (any more), or are of a session that
-                         the learner has gone back behind
+    FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
+                         learner has gone back behind
     """
 
 class LearnerAsyncStub:
@@ -71,8 +71,8 @@ class LearnerAsyncStub:
     """The evaluator's result; the answer carries the progress after it was taken in.
 
     INVALID_ARGUMENT     no episodes, or returns that are not finite
-    FAILED_PRECONDITION  the weights that played are not known (any more), or are of a session that
-                         the learner has gone back behind
+    FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
+                         learner has gone back behind
     """
 
 class LearnerServicer(metaclass=abc.ABCMeta):
@@ -104,8 +104,8 @@ class LearnerServicer(metaclass=abc.ABCMeta):
         """The evaluator's result; the answer carries the progress after it was taken in.
 
         INVALID_ARGUMENT     no episodes, or returns that are not finite
-        FAILED_PRECONDITION  the weights that played are not known (any more), or are of a session that
-                             the learner has gone back behind
+        FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
+                             learner has gone back behind
         """
 
 def add_LearnerServicer_to_server(servicer: LearnerServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -14,27 +14,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fservices/replay/v1/replay.proto\x12\rrrl.replay.v1\"/\n\x08Standing\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x04\"\x14\n\x12GetStandingRequest\"@\n\x13GetStandingResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.rrl.replay.v1.Standing\" \n\x0eRestoreRequest\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x04\"<\n\x0fRestoreResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.rrl.replay.v1.Standing\"F\n\x11\x43heckpointRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x04\x12\x0c\n\x04keep\x18\x03 \x03(\x04\"#\n\x12\x43heckpointResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x32\xfb\x01\n\x06Replay\x12T\n\x0bGetStanding\x12!.rrl.replay.v1.GetStandingRequest\x1a\".rrl.replay.v1.GetStandingResponse\x12H\n\x07Restore\x12\x1d.rrl.replay.v1.RestoreRequest\x1a\x1e.rrl.replay.v1.RestoreResponse\x12Q\n\nCheckpoint\x12 .rrl.replay.v1.CheckpointRequest\x1a!.rrl.replay.v1.CheckpointResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fservices/replay/v1/replay.proto\x12\rrrl.replay.v1\"6\n\x0cServedTables\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\x04\"\x12\n\x10GetStatusRequest\"@\n\x11GetStatusResponse\x12+\n\x06served\x18\x01 \x01(\x0b\x32\x1b.rrl.replay.v1.ServedTables\"$\n\x0eRestoreRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\x04\">\n\x0fRestoreResponse\x12+\n\x06served\x18\x01 \x01(\x0b\x32\x1b.rrl.replay.v1.ServedTables\"C\n\x0bSaveRequest\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\x04\x12\x0c\n\x04keep\x18\x03 \x03(\x04\"\x1d\n\x0cSaveResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x32\xe3\x01\n\x06Replay\x12N\n\tGetStatus\x12\x1f.rrl.replay.v1.GetStatusRequest\x1a .rrl.replay.v1.GetStatusResponse\x12H\n\x07Restore\x12\x1d.rrl.replay.v1.RestoreRequest\x1a\x1e.rrl.replay.v1.RestoreResponse\x12?\n\x04Save\x12\x1a.rrl.replay.v1.SaveRequest\x1a\x1b.rrl.replay.v1.SaveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'services.replay.v1.replay_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_STANDING']._serialized_start=50
-  _globals['_STANDING']._serialized_end=97
-  _globals['_GETSTANDINGREQUEST']._serialized_start=99
-  _globals['_GETSTANDINGREQUEST']._serialized_end=119
-  _globals['_GETSTANDINGRESPONSE']._serialized_start=121
-  _globals['_GETSTANDINGRESPONSE']._serialized_end=185
-  _globals['_RESTOREREQUEST']._serialized_start=187
-  _globals['_RESTOREREQUEST']._serialized_end=219
-  _globals['_RESTORERESPONSE']._serialized_start=221
-  _globals['_RESTORERESPONSE']._serialized_end=281
-  _globals['_CHECKPOINTREQUEST']._serialized_start=283
-  _globals['_CHECKPOINTREQUEST']._serialized_end=353
-  _globals['_CHECKPOINTRESPONSE']._serialized_start=355
-  _globals['_CHECKPOINTRESPONSE']._serialized_end=390
-  _globals['_REPLAY']._serialized_start=393
-  _globals['_REPLAY']._serialized_end=644
+  _globals['_SERVEDTABLES']._serialized_start=50
+  _globals['_SERVEDTABLES']._serialized_end=104
+  _globals['_GETSTATUSREQUEST']._serialized_start=106
+  _globals['_GETSTATUSREQUEST']._serialized_end=124
+  _globals['_GETSTATUSRESPONSE']._serialized_start=126
+  _globals['_GETSTATUSRESPONSE']._serialized_end=190
+  _globals['_RESTOREREQUEST']._serialized_start=192
+  _globals['_RESTOREREQUEST']._serialized_end=228
+  _globals['_RESTORERESPONSE']._serialized_start=230
+  _globals['_RESTORERESPONSE']._serialized_end=292
+  _globals['_SAVEREQUEST']._serialized_start=294
+  _globals['_SAVEREQUEST']._serialized_end=361
+  _globals['_SAVERESPONSE']._serialized_start=363
+  _globals['_SAVERESPONSE']._serialized_end=392
+  _globals['_REPLAY']._serialized_start=395
+  _globals['_REPLAY']._serialized_end=622
 # @@protoc_insertion_point(module_scope)

@@ -14,49 +14,53 @@ class ReplayStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.GetStanding = channel.unary_unary(
-                '/rrl.replay.v1.Replay/GetStanding',
-                request_serializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStandingRequest.SerializeToString,
-                response_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStandingResponse.FromString,
+        self.GetStatus = channel.unary_unary(
+                '/rrl.replay.v1.Replay/GetStatus',
+                request_serializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStatusResponse.FromString,
                 )
         self.Restore = channel.unary_unary(
                 '/rrl.replay.v1.Replay/Restore',
                 request_serializer=services_dot_replay_dot_v1_dot_replay__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.RestoreResponse.FromString,
                 )
-        self.Checkpoint = channel.unary_unary(
-                '/rrl.replay.v1.Replay/Checkpoint',
-                request_serializer=services_dot_replay_dot_v1_dot_replay__pb2.CheckpointRequest.SerializeToString,
-                response_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.CheckpointResponse.FromString,
+        self.Save = channel.unary_unary(
+                '/rrl.replay.v1.Replay/Save',
+                request_serializer=services_dot_replay_dot_v1_dot_replay__pb2.SaveRequest.SerializeToString,
+                response_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.SaveResponse.FromString,
                 )
 
 
 class ReplayServicer(object):
     """Missing associated documentation comment in .proto file."""
 
-    def GetStanding(self, request, context):
+    def GetStatus(self, request, context):
         """Which tables are served now.
+
+        UNAVAILABLE          tables are being loaded; ask again
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Serves the tables of a commit of the run, dropping what came after it. Answered once they are
-        loaded; at once where they stand there already and nobody has sampled from them.
+        """Serves the tables of a checkpoint and drops what came after it. Answers once they are loaded; at
+        once where they are served already and no item has been sampled since.
 
-        NOT_FOUND            this shard holds no tables of such a commit
-        FAILED_PRECONDITION  its tables cannot be loaded, or are another experiment's
+        NOT_FOUND            this shard has no tables of that checkpoint
+        FAILED_PRECONDITION  its tables cannot be loaded, or belong to another experiment
+        UNAVAILABLE          the port is in use, or the role is stopping; ask again
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Checkpoint(self, request, context):
-        """Writes the tables as they are now down as those of a commit, and forgets older ones.
+    def Save(self, request, context):
+        """Saves the present tables as those of a checkpoint, and deletes older ones.
 
-        ABORTED              these are not the tables that the caller learned from
-        INTERNAL             they could not be written; what was kept stays
+        ABORTED              other tables are served than those that the caller learned from
+        INTERNAL             they could not be written; those saved before stay
+        UNAVAILABLE          Reverb does not answer; ask again
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,20 +69,20 @@ class ReplayServicer(object):
 
 def add_ReplayServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'GetStanding': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetStanding,
-                    request_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStandingRequest.FromString,
-                    response_serializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStandingResponse.SerializeToString,
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStatusRequest.FromString,
+                    response_serializer=services_dot_replay_dot_v1_dot_replay__pb2.GetStatusResponse.SerializeToString,
             ),
             'Restore': grpc.unary_unary_rpc_method_handler(
                     servicer.Restore,
                     request_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.RestoreRequest.FromString,
                     response_serializer=services_dot_replay_dot_v1_dot_replay__pb2.RestoreResponse.SerializeToString,
             ),
-            'Checkpoint': grpc.unary_unary_rpc_method_handler(
-                    servicer.Checkpoint,
-                    request_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.CheckpointRequest.FromString,
-                    response_serializer=services_dot_replay_dot_v1_dot_replay__pb2.CheckpointResponse.SerializeToString,
+            'Save': grpc.unary_unary_rpc_method_handler(
+                    servicer.Save,
+                    request_deserializer=services_dot_replay_dot_v1_dot_replay__pb2.SaveRequest.FromString,
+                    response_serializer=services_dot_replay_dot_v1_dot_replay__pb2.SaveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,7 +95,7 @@ class Replay(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def GetStanding(request,
+    def GetStatus(request,
             target,
             options=(),
             channel_credentials=None,
@@ -101,9 +105,9 @@ class Replay(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/rrl.replay.v1.Replay/GetStanding',
-            services_dot_replay_dot_v1_dot_replay__pb2.GetStandingRequest.SerializeToString,
-            services_dot_replay_dot_v1_dot_replay__pb2.GetStandingResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/rrl.replay.v1.Replay/GetStatus',
+            services_dot_replay_dot_v1_dot_replay__pb2.GetStatusRequest.SerializeToString,
+            services_dot_replay_dot_v1_dot_replay__pb2.GetStatusResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -125,7 +129,7 @@ class Replay(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
-    def Checkpoint(request,
+    def Save(request,
             target,
             options=(),
             channel_credentials=None,
@@ -135,8 +139,8 @@ class Replay(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/rrl.replay.v1.Replay/Checkpoint',
-            services_dot_replay_dot_v1_dot_replay__pb2.CheckpointRequest.SerializeToString,
-            services_dot_replay_dot_v1_dot_replay__pb2.CheckpointResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/rrl.replay.v1.Replay/Save',
+            services_dot_replay_dot_v1_dot_replay__pb2.SaveRequest.SerializeToString,
+            services_dot_replay_dot_v1_dot_replay__pb2.SaveResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

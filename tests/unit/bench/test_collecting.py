@@ -9,8 +9,8 @@ from services.bench.folder import BenchFolder
 from services.bench.plan import Plan, plan_suite
 from services.bench.results import read_results, write_results
 from services.bench.suite import parse_suite
-from services.learner.evaluation_desk import EVALUATIONS_FILE
 from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 
 SUITE = """
 name = "catch"

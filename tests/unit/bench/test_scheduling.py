@@ -140,7 +140,7 @@ def test_a_run_whose_workers_die_again_and_again_has_failed(runs: list[PlannedRu
     }
 
 
-def test_a_stop_lets_runs_commit_and_begins_no_other(runs: list[PlannedRun]) -> None:
+def test_a_stop_lets_runs_save_a_checkpoint_and_begins_no_other(runs: list[PlannedRun]) -> None:
     stop = threading.Event()
 
     class Stopping(Script):

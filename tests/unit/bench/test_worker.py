@@ -46,7 +46,7 @@ def run(tmp_path: Path) -> Path:
     for file in (
         "config.json",
         "metrics/evaluations.jsonl",
-        "replay/00/commits/00000002/chunks.tfrecord",
+        "replay/00/checkpoints/00000002/chunks.tfrecord",
         "checkpoints/00000002/record.json",
         "checkpoints/00000002/state/params",
     ):

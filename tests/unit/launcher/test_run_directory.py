@@ -22,7 +22,7 @@ from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import PROVENANCE_FILE, read_provenance
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import CONFIG_FILE, is_finished, open_run
-from services.learner.checkpointing import RunRecord, write_commit
+from services.learner.checkpointing import RunRecord, write_checkpoint
 from services.shared.errors import UserError
 
 
@@ -80,7 +80,7 @@ def test_each_session_is_noted_until_the_run_is_finished(
     )
     for number, (progress, noted) in enumerate(((stopped, 3), (finished, 3)), start=1):
         record = RunRecord(progress=progress, seconds=1.0)
-        write_commit(tmp_path, {"weights": np.zeros(1)}, record, number, keep=())
+        write_checkpoint(tmp_path, {"weights": np.zeros(1)}, record, number, keep=())
         assert is_finished(tmp_path) is (progress is finished)
         open_run(tmp_path, experiment)
         assert sessions() == noted

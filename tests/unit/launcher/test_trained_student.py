@@ -25,9 +25,9 @@ from services.launcher.provenance import PROVENANCE_FILE
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import CONFIG_FILE, open_run
 from services.launcher.trained_student import default_name, read_student
-from services.learner.checkpointing import RunRecord, write_commit
-from services.learner.evaluation_desk import EVALUATIONS_FILE
+from services.learner.checkpointing import RunRecord, write_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 
@@ -71,9 +71,9 @@ def run(tmp_path: Path, config: ExperimentConfig) -> Path:
 
 
 @pytest.fixture
-def commit(run: Path, state: TrainState) -> Callable[[Progress], None]:
+def checkpoint(run: Path, state: TrainState) -> Callable[[Progress], None]:
     def write(progress: Progress) -> None:
-        write_commit(run, state, RunRecord(progress=progress, seconds=12.5), number=1, keep=())
+        write_checkpoint(run, state, RunRecord(progress=progress, seconds=12.5), number=1, keep=())
 
     return write
 
@@ -98,9 +98,9 @@ def evaluated(run: Path, **changes: Any) -> None:
 
 
 def test_a_finished_runs_student_is_told_whole(
-    run: Path, commit: Callable[[Progress], None], state: TrainState, catch_teacher: Path
+    run: Path, checkpoint: Callable[[Progress], None], state: TrainState, catch_teacher: Path
 ) -> None:
-    commit(FINISHED)
+    checkpoint(FINISHED)
     evaluated(run)
     student = read_student(run, "second")
     card = student.teacher.card
@@ -146,9 +146,9 @@ def test_a_finished_runs_student_is_told_whole(
 
 
 def test_a_card_says_that_the_teachers_table_was_recorded(
-    run: Path, commit: Callable[[Progress], None]
+    run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
-    commit(FINISHED)
+    checkpoint(FINISHED)
     assert "recorded data" not in read_student(run, "played").teacher.card.made
     content = unseal((run / CONFIG_FILE).read_text())
     content["teacher"]["data_fingerprint"] = "ab" * 32
@@ -159,31 +159,31 @@ def test_a_card_says_that_the_teachers_table_was_recorded(
 
 
 def test_a_stopped_runs_score_says_that_it_is_of_earlier_weights(
-    run: Path, commit: Callable[[Progress], None]
+    run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
-    commit(STOPPED)
+    checkpoint(STOPPED)
     evaluated(run, online_updates=0, final=False, stage="online")
     card = read_student(run, "s").teacher.card
     assert card.score is not None
     assert card.score.note == (
         "played by earlier weights, of 50 updates: these, of 60, were not evaluated"
     )
-    assert "a run of qdagger, stopped in its online phase after 50 offline and 10 on" in card.made
+    assert "a run of qdagger, stopped in its online stage after 50 offline and 10 on" in card.made
 
 
 def test_an_evaluation_of_weights_that_were_lost_does_not_count(
-    run: Path, commit: Callable[[Progress], None]
+    run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
-    # Killed after 25 online updates; the newest commit is of 10.
-    commit(STOPPED)
+    # Killed after 25 online updates; the newest checkpoint is of 10.
+    checkpoint(STOPPED)
     evaluated(run)
     assert read_student(run, "s").teacher.card.score is None
 
 
 def test_the_very_weights_go_before_the_newest_evaluation_before_them(
-    run: Path, commit: Callable[[Progress], None]
+    run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
-    commit(STOPPED)
+    checkpoint(STOPPED)
     evaluated(run, online_updates=0, final=False)
     evaluated(run, online_updates=10, final=False, episode_returns=(0.5,), episode_steps=(19,))
     score = read_student(run, "s").teacher.card.score
@@ -192,14 +192,14 @@ def test_the_very_weights_go_before_the_newest_evaluation_before_them(
 
 
 def test_a_teacher_without_a_score_gets_the_one_its_students_run_has_measured(
-    run: Path, commit: Callable[[Progress], None]
+    run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
     path = run / PROVENANCE_FILE
     noted = unseal(path.read_text())
     card = unseal(noted["parents"][0]["card"]) | {"score": None}
     noted["parents"][0]["card"] = seal(card)
     path.write_text(seal(noted))
-    commit(FINISHED)
+    checkpoint(FINISHED)
     evaluated(
         run, player="teacher", weights_version=0, final=False, episode_returns=(2.0, 2.0, 1.0, 1.0)
     )
@@ -215,7 +215,7 @@ def test_a_student_of_nobody_has_no_parents(
     alone = dataclasses.replace(config, method=TabulaRasaConfig())
     open_run(tmp_path / "alone", resolve(alone))
     record = RunRecord(progress=FINISHED, seconds=1.0)
-    write_commit(tmp_path / "alone", state, record, number=1, keep=())
+    write_checkpoint(tmp_path / "alone", state, record, number=1, keep=())
     card = read_student(tmp_path / "alone", "alone").teacher.card
     assert card.parents == ()
     assert card.algorithm == "tabula_rasa"
@@ -226,30 +226,30 @@ def test_a_student_is_called_after_its_method_and_its_folder(run: Path) -> None:
 
 
 def test_a_run_that_is_being_trained_is_left_alone(
-    run: Path, commit: Callable[[Progress], None]
+    run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
-    commit(STOPPED)
+    checkpoint(STOPPED)
     with locked(run / LEARNER_LOCK), pytest.raises(UserError, match="is being trained; wait for"):
         read_student(run, "s")
 
 
 def test_what_cannot_be_exported_is_refused_with_what_to_do(
-    run: Path, commit: Callable[[Progress], None], tmp_path: Path
+    run: Path, checkpoint: Callable[[Progress], None], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="is not the folder of a run: it has no config.json"):
         read_student(tmp_path, "s")
     with pytest.raises(UserError, match="has no checkpoint yet; go on with the run"):
         read_student(run, "s")
-    commit(STOPPED)
+    checkpoint(STOPPED)
     (run / PROVENANCE_FILE).unlink()
     with pytest.raises(UserError, match="does not say where it comes from; start it once more"):
         read_student(run, "s")
 
 
 def test_a_finished_run_without_its_origin_is_not_sent_to_start_again(
-    run: Path, config: ExperimentConfig, commit: Callable[[Progress], None]
+    run: Path, config: ExperimentConfig, checkpoint: Callable[[Progress], None]
 ) -> None:
-    commit(FINISHED)
+    checkpoint(FINISHED)
     (run / PROVENANCE_FILE).unlink()
     # A finished run trains no more, so the machine of today is none of its own.
     open_run(run, resolve(config))
@@ -267,9 +267,9 @@ def test_a_finished_run_without_its_origin_is_not_sent_to_start_again(
     ],
 )
 def test_a_damaged_config_is_refused_by_field(
-    run: Path, commit: Callable[[Progress], None], change: dict[str, Any], message: str
+    run: Path, checkpoint: Callable[[Progress], None], change: dict[str, Any], message: str
 ) -> None:
-    commit(FINISHED)
+    checkpoint(FINISHED)
     path = run / CONFIG_FILE
     path.write_text(seal(unseal(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
@@ -277,9 +277,9 @@ def test_a_damaged_config_is_refused_by_field(
 
 
 def test_a_checkpoint_of_another_network_is_refused(
-    run: Path, commit: Callable[[Progress], None]
+    run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
-    commit(FINISHED)
+    checkpoint(FINISHED)
     path = run / CONFIG_FILE
     config = unseal(path.read_text())
     config["network"]["features"] = [9]
@@ -288,11 +288,13 @@ def test_a_checkpoint_of_another_network_is_refused(
         read_student(run, "s")
 
 
-def test_reading_a_run_changes_nothing_in_it(run: Path, commit: Callable[[Progress], None]) -> None:
+def test_reading_a_run_changes_nothing_in_it(
+    run: Path, checkpoint: Callable[[Progress], None]
+) -> None:
     def contents() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
-    commit(FINISHED)
+    checkpoint(FINISHED)
     evaluated(run)
     before = contents()
     student = read_student(run, "s")

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import resource
-import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,16 @@ from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import DueWeights
 from services.learner.checkpointing import (
-    Commit,
+    RunCheckpoint,
     RunRecord,
     check_has_none,
     check_storable,
-    commits_folder,
-    newest_commit,
+    checkpoints_folder,
+    newest_checkpoint,
     next_number,
     restore_due,
     restore_state,
-    write_commit,
+    write_checkpoint,
 )
 from services.shared.errors import UserError
 
@@ -64,31 +63,33 @@ def assert_equal_states(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_commit_brings_back_clocks_weights_and_optimiser(tmp_path: Path) -> None:
+def test_a_checkpoint_brings_back_clocks_weights_and_optimiser(tmp_path: Path) -> None:
     original = state(seed=1)
-    write_commit(tmp_path, original, record(), number=1, keep=())
-    commit = newest_commit(tmp_path)
-    assert commit is not None
-    assert commit.record == record()
-    assert_equal_states(restore_state(commit, state(seed=2)), original)
+    write_checkpoint(tmp_path, original, record(), number=1, keep=())
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint.record == record()
+    assert_equal_states(restore_state(checkpoint, state(seed=2)), original)
 
 
-def written(run: Path, record: RunRecord, seed: int = 1) -> Commit:
-    """The next commit, with the one before kept."""
+def written(run: Path, record: RunRecord, seed: int = 1) -> RunCheckpoint:
+    """The next checkpoint, with the one before kept."""
     number = next_number(run)
-    return write_commit(run, state(seed), record, number, keep=[number - 1])
+    return write_checkpoint(run, state(seed), record, number, keep=[number - 1])
 
 
-def test_the_next_commit_is_the_newest_though_the_others_are_out_of_sight(tmp_path: Path) -> None:
+def test_the_next_checkpoint_is_the_newest_though_the_others_are_out_of_sight(
+    tmp_path: Path,
+) -> None:
     written(tmp_path, record(7))
     assert next_number(tmp_path) == next_number(tmp_path, after=1) == 2
-    commits_folder(tmp_path).rename(tmp_path / "aside")
+    checkpoints_folder(tmp_path).rename(tmp_path / "aside")
     assert next_number(tmp_path, after=1) == 2
-    commits_folder(tmp_path).touch()
+    checkpoints_folder(tmp_path).touch()
     assert next_number(tmp_path, after=1) == 2
 
 
-def test_a_commit_that_breaks_half_way_leaves_the_one_before(
+def test_a_checkpoint_that_breaks_half_way_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, record(7))
@@ -99,12 +100,12 @@ def test_a_commit_that_breaks_half_way_leaves_the_one_before(
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
         patched.setattr(os, "fsync", disk_full)
         written(tmp_path, record(9))
-    commit = newest_commit(tmp_path)
-    assert commit is not None and commit.record == record(7)
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.record == record(7)
     # What there is of the other would keep a full disk full.
-    assert [path.name for path in commits_folder(tmp_path).iterdir()] == ["00000001"]
+    assert [path.name for path in checkpoints_folder(tmp_path).iterdir()] == ["00000001"]
     written(tmp_path, record(11))
-    leftovers = [path.name for path in commits_folder(tmp_path).iterdir()]
+    leftovers = [path.name for path in checkpoints_folder(tmp_path).iterdir()]
     assert sorted(leftovers) == ["00000001", "00000002"]
 
 
@@ -122,34 +123,34 @@ def test_a_state_that_does_not_fit_on_the_disk_is_said_as_any_other_such_file(
             written(tmp_path, record(9))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [path.name for path in commits_folder(tmp_path).iterdir()] == ["00000001"]
+    assert [path.name for path in checkpoints_folder(tmp_path).iterdir()] == ["00000001"]
 
 
-def test_a_run_is_only_begun_where_there_is_no_commit_not_even_a_damaged_one(
+def test_a_run_starts_from_scratch_only_without_a_checkpoint_not_even_a_damaged_one(
     tmp_path: Path,
 ) -> None:
     check_has_none(tmp_path)
     damaged = written(tmp_path, record(7))
     (damaged.path / "record.json").write_text("")
-    assert newest_commit(tmp_path) is None
+    assert newest_checkpoint(tmp_path) is None
     with pytest.raises(UserError, match=r"none of the checkpoints .* can be read \(00000001"):
         check_has_none(tmp_path)
 
 
-def test_only_what_is_to_be_kept_stays_beside_a_new_commit(tmp_path: Path) -> None:
+def test_only_what_is_to_be_kept_stays_beside_a_new_checkpoint(tmp_path: Path) -> None:
     for updates in (5, 6, 7):
         written(tmp_path, record(updates))
-    # The newest turned out damaged: its number is passed over, and goes with the next commit.
-    write_commit(tmp_path, state(1), record(7), number=4, keep=[2])
-    names = sorted(path.name for path in commits_folder(tmp_path).iterdir())
+    # The newest turned out damaged: its number is passed over, and goes with the next checkpoint.
+    write_checkpoint(tmp_path, state(1), record(7), number=4, keep=[2])
+    names = sorted(path.name for path in checkpoints_folder(tmp_path).iterdir())
     assert names == ["00000002", "00000004"]
 
 
-def test_a_commit_whose_tables_cannot_be_had_is_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_whose_tables_cannot_be_had_is_passed_over(tmp_path: Path) -> None:
     written(tmp_path, record(7))
     written(tmp_path, record(8))
-    commit = newest_commit(tmp_path, unusable={2})
-    assert commit is not None and commit.record == record(7)
+    checkpoint = newest_checkpoint(tmp_path, unusable={2})
+    assert checkpoint is not None and checkpoint.record == record(7)
 
 
 def test_a_state_of_which_a_byte_has_changed_is_passed_over(tmp_path: Path) -> None:
@@ -159,10 +160,10 @@ def test_a_state_of_which_a_byte_has_changed_is_passed_over(tmp_path: Path) -> N
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
-    commit = newest_commit(tmp_path)
-    assert commit is not None and commit.record == record(7)
-    (commit.path / "state" / "more").write_text("a file that nobody wrote")
-    assert newest_commit(tmp_path) is None
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.record == record(7)
+    (checkpoint.path / "state" / "more").write_text("a file that no checkpoint has")
+    assert newest_checkpoint(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -175,22 +176,24 @@ def test_a_state_of_which_a_byte_has_changed_is_passed_over(tmp_path: Path) -> N
         json.dumps({"progress": {"stage": "ONLINE"}, "seconds": 1, "digests": {}}),
     ],
 )
-def test_a_damaged_commit_is_passed_over_for_the_one_before(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tmp_path: Path, damage: str
+) -> None:
     written(tmp_path, record(7))
     broken = written(tmp_path, record(8))
     (broken.path / "record.json").write_text(damage)
-    commit = newest_commit(tmp_path)
-    assert commit is not None and commit.record == record(7)
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.record == record(7)
 
 
-def test_a_run_without_commits_has_none(tmp_path: Path) -> None:
-    assert newest_commit(tmp_path / "absent") is None
+def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "absent") is None
 
 
 def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
-    commit = write_commit(tmp_path, state(1, units=4), record(), number=1, keep=())
+    checkpoint = write_checkpoint(tmp_path, state(1, units=4), record(), number=1, keep=())
     with pytest.raises(UserError, match="does not fit this experiment"):
-        restore_state(commit, state(1, units=5))
+        restore_state(checkpoint, state(1, units=5))
 
 
 DUE = DueWeights(
@@ -202,38 +205,25 @@ DUE = DueWeights(
 )
 
 
-def with_due_weights(run: Path, updates: int) -> Commit:
-    """A commit with one evaluation that had not come back."""
+def with_due_weights(run: Path, updates: int) -> RunCheckpoint:
+    """A checkpoint with one evaluation that had not come back."""
     noted = dataclasses.replace(record(updates), due=(DUE,), evaluation_lines=3)
-    return write_commit(
+    return write_checkpoint(
         run, state(1), noted, next_number(run), keep=[1], due={6: state(seed=5).params}
     )
 
 
-def test_a_commit_brings_back_the_weights_whose_evaluation_had_not_come_back(
+def test_a_checkpoint_brings_back_the_weights_whose_evaluation_had_not_come_back(
     tmp_path: Path,
 ) -> None:
     with_due_weights(tmp_path, 7)
-    commit = newest_commit(tmp_path)
-    assert commit is not None and commit.record.due == (DUE,)
-    assert commit.record.evaluation_lines == 3
-    assert_equal_states(restore_due(commit), {6: state(seed=5).params})
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.record.due == (DUE,)
+    assert checkpoint.record.evaluation_lines == 3
+    assert_equal_states(restore_due(checkpoint), {6: state(seed=5).params})
 
 
-def test_a_commit_of_a_version_that_noted_no_evaluations_says_so(tmp_path: Path) -> None:
-    file = written(tmp_path, record(7)).path / "record.json"
-    content = unseal(file.read_text())
-    for name in ("evaluation_lines", "due_digests"):
-        del content[name]
-    del content["progress"]["evaluated_updates"]
-    file.write_text(seal(content))
-    shutil.rmtree(file.parent / "due")
-    commit = newest_commit(tmp_path)
-    assert commit is not None and commit.record == record(7)
-    assert commit.record.due is None and restore_due(commit) == {}
-
-
-def test_due_weights_of_which_a_byte_has_changed_take_all_back_to_the_commit_before(
+def test_due_weights_of_which_a_byte_has_changed_take_all_back_to_the_checkpoint_before(
     tmp_path: Path,
 ) -> None:
     written(tmp_path, record(7))
@@ -242,13 +232,13 @@ def test_due_weights_of_which_a_byte_has_changed_take_all_back_to_the_commit_bef
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(bytes(content))
-    commit = newest_commit(tmp_path)
-    assert commit is not None and commit.record == record(7)
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.record == record(7)
 
 
 def test_the_record_is_readable_json(tmp_path: Path) -> None:
-    commit = write_commit(tmp_path, state(1), record(), number=1, keep=())
-    content = json.loads((commit.path / "record.json").read_text())
+    checkpoint = write_checkpoint(tmp_path, state(1), record(), number=1, keep=())
+    content = json.loads((checkpoint.path / "record.json").read_text())
     assert content["progress"]["stage"] == "ONLINE"
     assert content["progress"]["weaning_weight"] == 0.5
 
@@ -262,10 +252,10 @@ def test_no_flipped_bit_of_a_record_gives_other_clocks(tmp_path: Path) -> None:
         changed = bytearray(content)
         changed[random.integers(len(content))] ^= 1 << random.integers(8)
         file.write_bytes(changed)
-        commit = newest_commit(tmp_path)
+        checkpoint = newest_checkpoint(tmp_path)
         # The one before; or this one, where a space became another one.
-        assert commit is not None and commit.record in (record(7), record(9))
-        assert commit.record == record(7 if commit.number == 1 else 9)
+        assert checkpoint is not None and checkpoint.record in (record(7), record(9))
+        assert checkpoint.record == record(7 if checkpoint.number == 1 else 9)
 
 
 def test_a_record_without_the_digests_of_its_files_is_none(tmp_path: Path) -> None:
@@ -273,7 +263,7 @@ def test_a_record_without_the_digests_of_its_files_is_none(tmp_path: Path) -> No
     content = unseal(file.read_text())
     del content["digests"]
     file.write_text(seal(content))
-    assert newest_commit(tmp_path) is None
+    assert newest_checkpoint(tmp_path) is None
 
 
 class Elsewhere(ocp.StandardCheckpointer):
@@ -283,29 +273,31 @@ class Elsewhere(ocp.StandardCheckpointer):
         super().save(directory, jax.tree.map(lambda leaf: leaf + 1, state))
 
 
-def test_a_state_that_does_not_read_back_is_no_commit_and_costs_none(
+def test_a_state_that_does_not_read_back_is_no_checkpoint_and_costs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, record(7))
     monkeypatch.setattr(ocp, "StandardCheckpointer", Elsewhere)
     with pytest.raises(OSError, match="reads back otherwise"):
         written(tmp_path, record(9))
-    assert [path.name for path in commits_folder(tmp_path).iterdir()] == ["00000001"]
+    assert [path.name for path in checkpoints_folder(tmp_path).iterdir()] == ["00000001"]
 
 
 PUNCTUATION = [one for one in string.punctuation if one not in "/.[]\\"]
 
 
 @pytest.mark.parametrize("name", ["with space", "é", "~a", "a~b", *PUNCTUATION])
-def test_a_commit_in_a_folder_of_any_accepted_name_is_read_again(tmp_path: Path, name: str) -> None:
+def test_a_checkpoint_in_a_folder_of_any_accepted_name_is_read_again(
+    tmp_path: Path, name: str
+) -> None:
     run = tmp_path / name / f"a{name}b"
     check_storable(run)
     run.mkdir(parents=True)
-    commit = written(run, record(7))
-    assert_equal_states(restore_state(commit, state(seed=2)), state(1))
+    checkpoint = written(run, record(7))
+    assert_equal_states(restore_state(checkpoint, state(seed=2)), state(1))
 
 
 @pytest.mark.parametrize("name", ["pong[seed0]", "a\\b", "[x]/run", "\udcff"])
-def test_a_folder_whose_commits_could_not_be_read_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="choose a path without|no UTF-8"):
         check_storable(tmp_path / name)

@@ -62,9 +62,9 @@ def test_a_learner_that_is_not_yet_there_has_only_counters_at_zero() -> None:
     registry = CollectorRegistry()
     LearnerMetrics(registry)
     page = Page(registry)
-    assert page["updates_total"] == page["commits_total", "failed"] == 0
-    assert page["commit_number"] == 0
-    for unknown in ("commit_timestamp_seconds", "student_return", "weaning_weight"):
+    assert page["updates_total"] == page["checkpoints_total", "failed"] == 0
+    assert page["checkpoint_number"] == 0
+    for unknown in ("checkpoint_timestamp_seconds", "student_return", "weaning_weight"):
         assert unknown not in page
 
 
@@ -108,7 +108,7 @@ def test_counters_begin_at_zero_and_go_on_where_the_run_goes_back(log: MetricsLo
     assert Page(registry)["updates_total"] == 0
     first.count_update()
     first.count(teacher_steps=100, actor_steps=5)
-    # Lost replay: the next learner stands on the commit at 10 updates, and plays on.
+    # Lost replay: the next learner stands on the checkpoint at 10 updates, and plays on.
     metrics.replay_lost()
     second = clock(offline_updates=10, teacher_steps=40)
     attach(metrics, second, log)
@@ -124,20 +124,20 @@ def test_counters_begin_at_zero_and_go_on_where_the_run_goes_back(log: MetricsLo
     assert page["replay_losses_total"] == 1
 
 
-def test_commits_and_waits_are_counted(log: MetricsLog) -> None:
+def test_checkpoints_and_waits_are_counted(log: MetricsLog) -> None:
     registry = CollectorRegistry()
     metrics = LearnerMetrics(registry)
     metrics.restored(4, 1000.0)
-    assert Page(registry)["commit_timestamp_seconds"] == 1000.0
-    metrics.committed(5, seconds=0.5, written_at=2000.0)
-    metrics.commit_failed()
+    assert Page(registry)["checkpoint_timestamp_seconds"] == 1000.0
+    metrics.checkpoint_saved(5, seconds=0.5, written_at=2000.0)
+    metrics.checkpoint_failed()
     metrics.sampled(0.25)
     metrics.sampled(0.5)
     metrics.waited_for_replay()
     page = Page(registry)
-    assert (page["commits_total", "written"], page["commits_total", "failed"]) == (1, 1)
-    assert (page["commit_number"], page["commit_seconds"]) == (5, 0.5)
-    assert page["commit_timestamp_seconds"] == 2000.0
+    assert (page["checkpoints_total", "written"], page["checkpoints_total", "failed"]) == (1, 1)
+    assert (page["checkpoint_number"], page["checkpoint_seconds"]) == (5, 0.5)
+    assert page["checkpoint_timestamp_seconds"] == 2000.0
     assert page["sample_wait_seconds_total"] == 0.75
     assert page["replay_outages_total"] == 1
 

@@ -19,7 +19,7 @@ PLAYING = Progress(random_return=0.0, offline_updates=4, online_updates=3)
 """Clocks of weights that have not, and that have, learned online."""
 
 
-def test_updates_count_in_the_phase_they_are_made_in() -> None:
+def test_updates_count_in_the_stage_they_are_made_in() -> None:
     run = clock()
     run.enter(Stage.OFFLINE)
     run.count_update()
@@ -40,7 +40,7 @@ def test_an_evaluation_weans_the_student_by_what_it_has_reached() -> None:
     assert (after.student_return, after.evaluations, after.evaluated_updates) == (4.0, 1, 7)
 
 
-def test_how_well_the_offline_phase_went_does_not_wean() -> None:
+def test_how_well_the_offline_stage_went_does_not_wean() -> None:
     run = clock()
     run.enter(Stage.OFFLINE)
     run.take_return(12.0, PRETRAINED)

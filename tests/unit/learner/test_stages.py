@@ -24,7 +24,7 @@ def test_no_update_is_made_before_the_teachers_return_is_known() -> None:
     assert stage_of(teacher_steps=100, teacher_return=None) is Stage.COLLECT
 
 
-def test_each_phase_ends_at_its_own_clock() -> None:
+def test_each_stage_ends_at_its_own_clock() -> None:
     assert stage_of(stage=Stage.OFFLINE, offline_updates=9) is Stage.OFFLINE
     assert stage_of(stage=Stage.OFFLINE, offline_updates=10) is Stage.ONLINE
     assert stage_of(stage=Stage.ONLINE, online_updates=19) is Stage.ONLINE
@@ -33,7 +33,7 @@ def test_each_phase_ends_at_its_own_clock() -> None:
     assert stage_of(stage=Stage.FINAL_EVALUATION, last_evaluation_done=True) is Stage.FINISHED
 
 
-def test_a_method_without_an_offline_phase_goes_straight_to_its_own_play() -> None:
+def test_a_method_without_an_offline_stage_goes_straight_to_its_own_play() -> None:
     targets = StageTargets(teacher_steps=0, offline_updates=0, online_updates=20)
     progress = Progress(random_return=0.0, teacher_return=1.0)
     assert next_stage(progress, targets, last_evaluation_done=False) is Stage.ONLINE

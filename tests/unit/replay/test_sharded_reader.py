@@ -1,8 +1,7 @@
-"""Which shards are silent; the readers' own work is tested against a server."""
+"""In which order shards are asked; the readers' own work is tested against a server."""
 
 from __future__ import annotations
 
-import time
 from typing import cast
 
 import pytest
@@ -13,7 +12,7 @@ from services.replay.sharded_reader import ShardedReader
 
 
 class Reader:
-    """Gives batches, or is silent."""
+    """Gives batches, or none."""
 
     def __init__(self) -> None:
         self.is_silent = False
@@ -28,45 +27,29 @@ class Reader:
         self.closed += 1
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The present, which the test moves."""
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
+def sharded(*shards: Reader) -> ShardedReader:
+    return ShardedReader([cast("ReplayReader", shard) for shard in shards])
 
 
-def test_a_shard_that_gives_nothing_for_long_is_named_though_others_give(
-    clock: list[float],
-) -> None:
+def test_shards_take_turns_and_one_without_a_batch_is_skipped() -> None:
     shards = [Reader(), Reader()]
-    reader = ShardedReader([cast("ReplayReader", shard) for shard in shards])
+    reader = sharded(*shards)
+    assert [reader.sample_mixed(0.5, 1.0).shard for _ in range(4)] == [0, 1, 0, 1]
     shards[1].is_silent = True
     assert [reader.sample_mixed(0.5, 1.0).shard for _ in range(3)] == [0, 0, 0]
-    clock[0] += 19.0
-    reader.sample_mixed(0.5, 1.0)
-    assert reader.silent(20.0) == []
-    clock[0] += 1.0
-    assert reader.silent(20.0) == [1]
-    reader.reconnect(1)
-    assert [shard.closed for shard in shards] == [0, 1]
-    # It has its time anew; once it gives, nobody has waited.
-    assert reader.silent(20.0) == []
     shards[1].is_silent = False
     assert {reader.sample_mixed(0.5, 1.0).shard for _ in range(2)} == {0, 1}
-    clock[0] += 20.0
-    assert reader.silent(20.0) == []
 
 
-def test_one_shard_alone_is_waited_for_and_named_likewise(clock: list[float]) -> None:
-    shard = Reader()
-    reader = ShardedReader([cast("ReplayReader", shard)])
-    shard.is_silent = True
+def test_no_batch_in_time_is_a_timeout_though_all_shards_were_asked() -> None:
+    shards = [Reader(), Reader()]
+    for shard in shards:
+        shard.is_silent = True
     with pytest.raises(ReplayTimeout):
-        reader.sample_mixed(0.5, 1.0)
-    clock[0] += 20.0
-    assert reader.silent(20.0) == [0]
-    # A pause in which nobody asked is no silence of theirs.
-    reader.close()
-    clock[0] += 60.0
-    assert reader.silent(20.0) == []
+        sharded(*shards).sample_mixed(0.5, 0.05)
+
+
+def test_closing_disconnects_all_shards() -> None:
+    shards = [Reader(), Reader()]
+    sharded(*shards).close()
+    assert [shard.closed for shard in shards] == [1, 1]

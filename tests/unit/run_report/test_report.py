@@ -11,7 +11,7 @@ from PIL import Image
 from rrl_agents.checkpoints.sealed_json import SEAL, seal, unseal
 from rrl_agents.types import Progress, Stage
 from services.cli.report import report as report_command
-from services.learner.checkpointing import RunRecord, write_commit
+from services.learner.checkpointing import RunRecord, write_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, append_record, read_records
 from services.run_report.baseline import read_baseline
 from services.run_report.report import export_baseline, write_report
@@ -94,7 +94,7 @@ def save(run: Path, **progress: Any) -> None:
         ),
         seconds=500.0,
     )
-    write_commit(run, {"x": 1.0}, record, number=1, keep=())
+    write_checkpoint(run, {"x": 1.0}, record, number=1, keep=())
 
 
 def test_what_a_stopped_run_has_done_is_told_beside_what_was_evaluated(

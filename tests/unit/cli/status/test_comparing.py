@@ -170,8 +170,8 @@ def test_a_teachers_latency_is_of_the_queries_in_between() -> None:
 def test_the_newest_checkpoint_is_as_old_as_the_learner_says() -> None:
     registry = make_registry("learner", "mine")
     metrics = LearnerMetrics(registry)
-    metrics.committed(7, seconds=1.0, written_at=time.time() - 100)
-    metrics.commit_failed()
+    metrics.checkpoint_saved(7, seconds=1.0, written_at=time.time() - 100)
+    metrics.checkpoint_failed()
     found = status(look(0.0), look(2.0, learner=page(registry))).checkpoint
     assert found is not None and found.number == 7 and found.failed == 1
     assert 100 <= found.age_seconds < 160

@@ -20,9 +20,9 @@ from services.launcher.run_addresses import (
     read_addresses,
     write_addresses,
 )
-from services.learner.checkpointing import RunRecord, write_commit
-from services.learner.evaluation_desk import EVALUATIONS_FILE
+from services.learner.checkpointing import RunRecord, write_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
 from services.shared.run_config import write_config
@@ -103,7 +103,7 @@ def make_run(folder: Path) -> None:
     targets = {"teacher_steps": 100, "offline_updates": 0, "online_updates": 50}
     write_config(folder, {"budgets": {**targets, "online_steps": 220}})
     record = RunRecord(progress=progress, seconds=12.0)
-    write_commit(folder, {"x": 1.0}, record, number=3, keep=())
+    write_checkpoint(folder, {"x": 1.0}, record, number=3, keep=())
 
 
 def test_a_run_at_rest_is_told_from_its_newest_checkpoint(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""How a role's process is watched from outside: its log lines and its metrics page.
+"""Telemetry of a role's process: log lines and a metrics page.
 
-Both are there before the role is: a process that waits for its peers can be looked at, too.
+Both start before the role: a process that waits for its peers has them, too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from services.shared.metrics import make_registry, serving_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Observing:
-    """What can be seen of a role's process.
+class Telemetry:
+    """How a role's process logs and shows its metrics.
 
     Attributes:
         metrics_port: TCP port of its Prometheus page; 0 takes a free one, None serves none.
@@ -46,14 +46,14 @@ class Observing:
 
 
 @contextlib.contextmanager
-def observed(
-    role: str, options: Observing, *, run: Path | None = None, index: int | None = None
+def telemetry(
+    role: str, options: Telemetry, *, run: Path | None = None, index: int | None = None
 ) -> Iterator[CollectorRegistry]:
-    """Set logging up, and serve a metrics page meanwhile.
+    """Set up logging, and serve a metrics page while the block runs.
 
     Args:
         role: Kind of role, e.g. "actor".
-        options: What is to be seen.
+        options: Format of the log, and port of the page.
         run: Folder of the run; None where the role does not have it.
         index: Which of several actors or shards this is; None where there is one.
 
@@ -76,7 +76,7 @@ def observed(
         yield registry
 
 
-def run_name(options: Observing, run: Path | None) -> str | None:
-    """What a role's run is called; None where nobody said it."""
+def run_name(options: Telemetry, run: Path | None) -> str | None:
+    """Name of a role's run; None where it is unknown."""
     named = options.run_name or os.environ.get(RUN_NAME_VARIABLE)
     return named or (run.resolve().name if run is not None else None)

@@ -1,7 +1,7 @@
-"""The weights on offer: the newest to act with, and those due for evaluation.
+"""The weights that the learner publishes: the newest to act with, and those to evaluate.
 
-The training loop puts host copies in; server threads take bytes out. Bytes are made when first
-asked for, once per version, so publishing costs the loop one copy and nobody waits for another.
+The training loop puts host copies in; server threads take bytes out. The bytes of a version are
+encoded at its first request, once, so publishing costs the loop one copy and no wait.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Snapshot:
         params: Host copy (numpy leaves).
         progress: Clocks at that moment.
         seconds: Wall-clock seconds of all sessions of the run at that moment.
-        sessions: Of the learners that have offered these very weights, the present one last.
-        final: No later weights will be evaluated.
+        sessions: Of the learners that have published these very weights, the present one last.
+        final: Whether their evaluation ends the run.
     """
 
     version: int
@@ -34,33 +34,37 @@ class Snapshot:
     final: bool = False
 
 
-class Offer:
+class PublishedWeights:
     """The newest snapshot for one purpose; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._encoded: bytes = b""
-        self._handed_out = 0
+        self._last_sent = 0
 
     @property
-    def handed_out(self) -> int:
-        """Version whose bytes were given last, 0 before the first."""
-        return self._handed_out
+    def last_sent(self) -> int:
+        """Version whose bytes were sent last, 0 before the first."""
+        return self._last_sent
 
     @property
     def version(self) -> int:
-        """Version on offer, 0 for none."""
+        """Version published now, 0 for none."""
         with self._lock:
             return self._snapshot.version if self._snapshot is not None else 0
 
     def publish(self, snapshot: Snapshot | None) -> None:
-        """Replace what is on offer; None offers nothing from now on."""
+        """Replace what is published; None publishes nothing from now on."""
         with self._lock:
             self._snapshot, self._encoded = snapshot, b""
 
-    def weights_unless(self, known_version: int) -> tuple[Snapshot | None, bytes]:
-        """The snapshot on offer and its bytes, which are empty when the caller has them."""
+    def newer_than(self, known_version: int) -> tuple[Snapshot | None, bytes]:
+        """The snapshot and its bytes, which are empty where the caller has this very version.
+
+        Versions of a learner that resumed may be lower than those before: any other counts as
+            newer.
+        """
         with self._lock:
             if self._snapshot is None or self._snapshot.version == known_version:
                 return self._snapshot, b""
@@ -68,6 +72,6 @@ class Offer:
                 self._encoded = params_to_bytes(self._snapshot.params)
             return self._snapshot, self._encoded
 
-    def hand_out(self, version: int) -> None:
-        """Note that the bytes of a version are being sent to somebody."""
-        self._handed_out = version
+    def mark_sent(self, version: int) -> None:
+        """Note that the bytes of a version are being sent."""
+        self._last_sent = version

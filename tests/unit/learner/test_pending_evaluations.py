@@ -1,4 +1,4 @@
-"""What is due after an interruption, and what weaning hears of it."""
+"""Which evaluations are due after an interruption, and what weaning reads."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import pytest
 from rrl_agents.schedules.weaning import until_matching_teacher
 from rrl_agents.types import Progress, Stage
 from services.learner.codec import EvaluationReport
-from services.learner.evaluation_desk import (
+from services.learner.evaluation_records import current_records, read_records
+from services.learner.pending_evaluations import (
     EVALUATIONS_FILE,
-    DeskNote,
-    EvaluationDesk,
+    EvaluationsState,
+    PendingEvaluations,
     UnknownWeights,
 )
-from services.learner.evaluation_records import current_records, read_records
+from services.learner.published_weights import Snapshot
 from services.learner.run_clock import RunClock
-from services.learner.weight_store import Snapshot
 
 START = Progress(random_return=0.0, teacher_return=10.0, stage=Stage.ONLINE)
 
 
 class Session:
-    """A desk and its clock, from the beginning or from what a checkpoint kept of another."""
+    """Pending evaluations and their clock, fresh or restored from another session's checkpoint."""
 
-    def __init__(self, run: Path, name: str, note: DeskNote | None = None) -> None:
+    def __init__(self, run: Path, name: str, kept: EvaluationsState | None = None) -> None:
         self.name = name
-        progress = START if note is None else note.progress
+        progress = START if kept is None else kept.progress
         self.clock = RunClock(progress, until_matching_teacher(wean_steps=1_000))
         self.clock.restore(progress, 0.0)
-        self.desk = EvaluationDesk(run, self.clock, name)
-        if note is not None:
-            self.desk.resume(note.due, note.lines)
+        self.pending = PendingEvaluations(run, self.clock, name)
+        if kept is not None:
+            self.pending.resume(kept.due, kept.lines)
 
     def ask(self, updates: int, *, final: bool = False) -> None:
         """Train up to so many updates and have these weights evaluated."""
@@ -42,7 +42,7 @@ class Session:
             self.clock.count_update()
         if final:
             self.clock.enter(Stage.FINAL_EVALUATION)
-        self.desk.ask_for(
+        self.pending.request(
             Snapshot(
                 version=updates + 1,
                 params={"params": {"bias": np.full(1, updates, np.float32)}},
@@ -54,10 +54,10 @@ class Session:
 
     def fetch(self) -> int:
         """The version that an evaluator without weights gets to play, 0 for none."""
-        snapshot, _ = self.desk.offer.weights_unless(0)
+        snapshot, _ = self.pending.weights.newer_than(0)
         if snapshot is None:
             return 0
-        self.desk.offer.hand_out(snapshot.version)
+        self.pending.weights.mark_sent(snapshot.version)
         return snapshot.version
 
     def report(self, version: int, mean_return: float, session: str = "") -> float:
@@ -69,7 +69,7 @@ class Session:
             epsilon=0.0,
             session=session,
         )
-        return self.desk.take(report).weaning_weight
+        return self.pending.record(report).weaning_weight
 
     @property
     def weaning(self) -> tuple[float | None, float, int, int | None]:
@@ -88,10 +88,10 @@ def test_nothing_is_due_again_where_nothing_was_due(tmp_path: Path) -> None:
     first.ask(5)
     # 1 - (4 - 0) / (10 - 0)
     assert first.report(6, 4.0) == pytest.approx(0.6)
-    note = first.desk.note()
-    assert note.due == ()
-    second = Session(tmp_path, "second", note)
-    assert second.fetch() == 0 and not second.desk.is_waiting
+    kept = first.pending.state()
+    assert kept.due == ()
+    second = Session(tmp_path, "second", kept)
+    assert second.fetch() == 0 and not second.pending.is_pending
     assert second.weaning == first.weaning == (4.0, pytest.approx(0.6), 1, 5)
 
 
@@ -101,13 +101,13 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
     first = Session(tmp_path, "first")
     first.ask(5)
     assert first.fetch() == 6
-    note = first.desk.note()
-    second = Session(tmp_path, "second", note)
-    # Training goes on meanwhile, as without an interruption: the weights are those of update 5.
+    kept = first.pending.state()
+    second = Session(tmp_path, "second", kept)
+    # Training continues, as without an interruption: the weights are those of update 5.
     second.clock.count_update()
-    snapshot, _ = second.desk.offer.weights_unless(0)
+    snapshot, _ = second.pending.weights.newer_than(0)
     assert snapshot is not None and snapshot.version == 6
-    second.desk.offer.hand_out(6)
+    second.pending.weights.mark_sent(6)
     np.testing.assert_array_equal(snapshot.params["params"]["bias"], [5.0])
     assert second.report(6, 4.0) == pytest.approx(0.6)
     assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)
@@ -120,18 +120,18 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
 def test_a_result_that_came_after_the_checkpoint_is_taken_from_disk(tmp_path: Path) -> None:
     first = Session(tmp_path, "first")
     first.ask(5)
-    note = first.desk.note()
+    kept = first.pending.state()
     first.report(6, 4.0)
     first.ask(8)
     first.report(9, 7.0)
-    second = Session(tmp_path, "second", note)
-    # Of weights 9 it knows nothing: it has not made them yet.
+    second = Session(tmp_path, "second", kept)
+    # Weights 9 do not exist in this session yet.
     assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)
     assert second.fetch() == 0
     second.ask(8)
     second.report(9, 6.0)
-    kept = current_records(read_records(tmp_path / EVALUATIONS_FILE))
-    assert [(one.weights_version, one.episode_returns) for one in kept] == [
+    records = current_records(read_records(tmp_path / EVALUATIONS_FILE))
+    assert [(one.weights_version, one.episode_returns) for one in records] == [
         (6, (4.0,)),
         (9, (6.0,)),
     ]
@@ -146,7 +146,7 @@ def test_a_result_of_other_weights_of_the_same_version_is_not_taken_from_disk(
     # No checkpoint held that stretch: it is trained again, to other weights.
     first = Session(tmp_path, "first")
     first.ask(5)
-    second = Session(tmp_path, "second", first.desk.note())
+    second = Session(tmp_path, "second", first.pending.state())
     assert second.fetch() == 6
     assert second.weaning == (None, 1.0, 0, None)
 
@@ -156,11 +156,11 @@ def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_p
     first.ask(5)
     assert first.fetch() == 6
     first.ask(8)
-    note = first.desk.note()
-    assert [one.version for one in note.due] == [6, 9]
-    second = Session(tmp_path, "second", note)
+    kept = first.pending.state()
+    assert [one.version for one in kept.due] == [6, 9]
+    second = Session(tmp_path, "second", kept)
     assert second.fetch() == 6
-    # What is asked for meanwhile replaces what nobody has begun to play, as it always does.
+    # A new request replaces weights whose play has not started, as always.
     second.ask(11)
     assert second.fetch() == 6
     second.report(6, 4.0)
@@ -168,23 +168,23 @@ def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_p
     with pytest.raises(UnknownWeights):
         second.report(9, 1.0)
     assert second.report(12, 5.0) == pytest.approx(0.5)
-    assert not second.desk.is_waiting
+    assert not second.pending.is_pending
 
 
-def test_weights_that_nobody_began_to_play_are_replaced_by_newer_ones(tmp_path: Path) -> None:
+def test_weights_whose_play_has_not_started_are_replaced_by_newer_ones(tmp_path: Path) -> None:
     session = Session(tmp_path, "only")
     session.ask(5)
     session.ask(8)
-    assert [one.version for one in session.desk.note().due] == [9]
+    assert [one.version for one in session.pending.state().due] == [9]
 
 
 def test_an_evaluator_that_outlives_the_learner_may_hand_in_what_it_played(tmp_path: Path) -> None:
     first = Session(tmp_path, "first")
     first.ask(5)
-    second = Session(tmp_path, "second", first.desk.note())
-    third = Session(tmp_path, "third", second.desk.note())
+    second = Session(tmp_path, "second", first.pending.state())
+    third = Session(tmp_path, "third", second.pending.state())
     for session in ("first", "second", "third"):
-        assert session in third.desk.note().due[0].sessions
+        assert session in third.pending.state().due[0].sessions
     third.report(6, 4.0, session="first")
     assert third.weaning == (4.0, pytest.approx(0.6), 1, 5)
 
@@ -206,34 +206,21 @@ def test_final_weights_supersede_what_was_being_played(tmp_path: Path) -> None:
     first.ask(5)
     assert first.fetch() == 6
     first.ask(8, final=True)
-    second = Session(tmp_path, "second", first.desk.note())
-    assert second.fetch() == 9 and not second.desk.final_is_done
+    second = Session(tmp_path, "second", first.pending.state())
+    assert second.fetch() == 9 and not second.pending.final_is_done
     second.report(9, 4.0)
-    assert second.desk.final_is_done and not second.desk.is_waiting
+    assert second.pending.final_is_done and not second.pending.is_pending
 
 
 @pytest.mark.parametrize("noted_before", [True, False])
 def test_a_final_result_that_is_on_disk_ends_the_run(tmp_path: Path, noted_before: bool) -> None:
     first = Session(tmp_path, "first")
     first.ask(8, final=True)
-    note = first.desk.note()
+    kept = first.pending.state()
     first.report(9, 4.0)
-    second = Session(tmp_path, "second", note if noted_before else first.desk.note())
-    assert second.desk.final_is_done and second.fetch() == 0
+    second = Session(tmp_path, "second", kept if noted_before else first.pending.state())
+    assert second.pending.final_is_done and second.fetch() == 0
     assert second.weaning == (4.0, pytest.approx(0.6), 1, 8)
-
-
-def test_a_final_result_ends_a_run_whose_checkpoint_notes_nothing(tmp_path: Path) -> None:
-    first = Session(tmp_path, "first")
-    first.ask(8, final=True)
-    before = first.clock.progress
-    first.report(9, 4.0)
-    clock = RunClock(before, until_matching_teacher(wean_steps=1_000))
-    clock.restore(before, 0.0)
-    desk = EvaluationDesk(tmp_path, clock, "second")
-    assert not desk.final_is_done
-    desk.recall_final()
-    assert desk.final_is_done and clock.progress.online_return == 4.0
 
 
 def test_a_teacher_that_was_played_once_is_not_played_again(tmp_path: Path) -> None:
@@ -241,5 +228,5 @@ def test_a_teacher_that_was_played_once_is_not_played_again(tmp_path: Path) -> N
     first.report(0, 8.0)
     unknown = dataclasses.replace(START, teacher_return=None)
     clock = RunClock(unknown, until_matching_teacher(wean_steps=1_000))
-    EvaluationDesk(tmp_path, clock, "second")
+    PendingEvaluations(tmp_path, clock, "second")
     assert clock.progress.teacher_return == 8.0

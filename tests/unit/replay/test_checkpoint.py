@@ -20,12 +20,14 @@ def make_checkpoint(path: Path) -> Path:
 
 def test_linking_keeps_the_data_when_the_working_checkpoint_goes(tmp_path: Path) -> None:
     source = make_checkpoint(tmp_path / "work" / "2026-01-01T00:00:00.1+00:00")
-    link_checkpoint(source, tmp_path / "commit" / "replay")
-    assert os.path.samefile(source / "chunks.tfrecord", tmp_path / "commit/replay/chunks.tfrecord")
+    link_checkpoint(source, tmp_path / "checkpoint" / "replay")
+    assert os.path.samefile(
+        source / "chunks.tfrecord", tmp_path / "checkpoint/replay/chunks.tfrecord"
+    )
     empty_checkpoint_root(tmp_path / "work", None)
     assert not source.exists()
-    assert (tmp_path / "commit/replay/chunks.tfrecord").read_bytes() == b"chunks"
-    check_checkpoint(tmp_path / "commit/replay")
+    assert (tmp_path / "checkpoint/replay/chunks.tfrecord").read_bytes() == b"chunks"
+    check_checkpoint(tmp_path / "checkpoint/replay")
 
 
 def test_without_hard_links_the_files_are_copied(
@@ -41,11 +43,11 @@ def test_without_hard_links_the_files_are_copied(
     check_checkpoint(tmp_path / "copy")
 
 
-def test_linking_never_writes_over_another_commit(tmp_path: Path) -> None:
+def test_linking_never_writes_over_another_checkpoint(tmp_path: Path) -> None:
     source = make_checkpoint(tmp_path / "source")
-    (tmp_path / "commit").mkdir()
+    (tmp_path / "checkpoint").mkdir()
     with pytest.raises(FileExistsError):
-        link_checkpoint(source, tmp_path / "commit")
+        link_checkpoint(source, tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -54,10 +56,10 @@ def test_linking_never_writes_over_another_commit(tmp_path: Path) -> None:
 def test_an_incomplete_checkpoint_is_refused(tmp_path: Path, missing: str) -> None:
     source = make_checkpoint(tmp_path / "source")
     (source / missing).unlink()
-    with pytest.raises(UserError, match="choose another commit"):
+    with pytest.raises(UserError, match="choose another checkpoint"):
         check_checkpoint(source)
-    with pytest.raises(UserError, match="choose another commit"):
-        link_checkpoint(source, tmp_path / "commit")
+    with pytest.raises(UserError, match="choose another checkpoint"):
+        link_checkpoint(source, tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize("emptied", ["chunks.tfrecord", "items.tfrecord", "tables.tfrecord"])
@@ -86,6 +88,6 @@ def test_a_working_folder_with_something_else_in_it_is_left_alone(tmp_path: Path
 
 def test_restoring_from_the_folder_about_to_be_emptied_is_refused(tmp_path: Path) -> None:
     working = make_checkpoint(tmp_path / "2026-01-01T00:00:00.1+00:00")
-    with pytest.raises(UserError, match="restore from a commit"):
+    with pytest.raises(UserError, match="restore from a checkpoint"):
         empty_checkpoint_root(tmp_path, working)
     assert working.exists()

@@ -12,8 +12,15 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.shared.addresses import free_port
-from services.shared.metrics import Rises, counter, counters, gauge, gauges, make_registry
-from services.shared.observing import Observing, observed, run_name
+from services.shared.metrics import (
+    CumulativeIncrease,
+    counter,
+    counters,
+    gauge,
+    gauges,
+    make_registry,
+)
+from services.shared.telemetry import Telemetry, run_name, telemetry
 from tests.support.patience import PATIENCE_SECONDS
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -24,19 +31,19 @@ pytestmark = pytest.mark.usefixtures("restored_logging")
 
 @given(st.lists(st.integers(0, 100), min_size=1))
 def test_rises_are_summed_and_falls_are_not(values: list[int]) -> None:
-    rises = Rises()
-    totals = [rises.see(value) for value in values]
+    rises = CumulativeIncrease()
+    totals = [rises.observe(value) for value in values]
     steps = zip(values, values[1:], strict=False)
     assert rises.total == sum(max(later - earlier, 0) for earlier, later in steps)
     assert totals == sorted(totals) and totals[0] == 0
 
 
 def test_what_is_gone_back_to_is_no_rise() -> None:
-    rises = Rises()
-    rises.see(10)
-    rises.see(15)
-    rises.go_back(12)
-    assert rises.see(14) == 5 + 2
+    rises = CumulativeIncrease()
+    rises.observe(10)
+    rises.observe(15)
+    rises.rebase(12)
+    assert rises.observe(14) == 5 + 2
 
 
 def test_unknown_numbers_are_not_on_the_page() -> None:
@@ -66,7 +73,7 @@ def test_a_registry_tells_of_its_process_and_its_run() -> None:
 def test_a_role_is_looked_at_before_it_works_and_no_more_after(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/metrics"
-    with observed("learner", Observing(metrics_port=port), run=tmp_path / "mine"):
+    with telemetry("learner", Telemetry(metrics_port=port), run=tmp_path / "mine"):
         page = OPENER.open(url, timeout=PATIENCE_SECONDS).read().decode()
         assert 'rrl_learner_info{run="mine"} 1.0' in page
     with pytest.raises(OSError):
@@ -77,13 +84,13 @@ def test_a_run_is_called_by_its_flag_its_variable_or_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "folder"
-    assert run_name(Observing(), folder) == "folder"
-    assert run_name(Observing(), None) is None
+    assert run_name(Telemetry(), folder) == "folder"
+    assert run_name(Telemetry(), None) is None
     monkeypatch.setenv("RRL_RUN_NAME", "variable")
-    assert run_name(Observing(), folder) == "variable"
-    assert run_name(Observing(run_name="flag"), folder) == "flag"
+    assert run_name(Telemetry(), folder) == "variable"
+    assert run_name(Telemetry(run_name="flag"), folder) == "flag"
 
 
 def test_what_is_no_port_is_refused() -> None:
     with pytest.raises(ValueError, match="metrics_port is 70000"):
-        Observing(metrics_port=70_000)
+        Telemetry(metrics_port=70_000)

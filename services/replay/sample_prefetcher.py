@@ -1,9 +1,9 @@
-"""A steady stream of sampled items from one table, fetched ahead on a thread.
+"""Fetches sampled items of one table ahead, on a thread.
 
     Reverb table --samples--> TrajectoryDataset --blocks of rows--> queue --> wait_for, take
 
-A read waits for the rate limiter, or for a server that is gone, as long as it takes; `close`
-cancels it.
+A read waits for the rate limiter, or for a server that is down, without a timeout; `close` cancels
+it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.replay.item_layout import Columns, ItemLayout
 _PUT_POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.2
 _CLOSE_SECONDS = 10.0
-"""Longest wait for the thread; of a server in the same process Reverb takes up to 3 s to let go."""
+"""Longest wait for the thread; with a server in the same process, Reverb takes up to 3 s to end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Rows:
         )
 
 
-class RowStream:
+class SamplePrefetcher:
     """Sampled items of one table, in blocks of rows.
 
     At most `blocks_ahead + 2` blocks have been sampled and not yet taken: one in Reverb's sampler,
@@ -98,7 +98,7 @@ class RowStream:
 
         Raises:
             ReplayTimeout: the rate limiter or the server gave too few in time; nothing is lost.
-            SamplingFailed: the server has gone, or refused to sample.
+            SamplingFailed: the server is down, or refused to sample.
         """
         deadline = time.monotonic() + timeout_seconds
         while sum(block.count for block in self._held) < rows:
@@ -126,7 +126,7 @@ class RowStream:
         return concatenate(taken)
 
     def close(self) -> None:
-        """Stop fetching, whatever the read waits for; what has been fetched is dropped."""
+        """Stop fetching at once; fetched items are dropped."""
         self._closed.set()
         self._reading.start_cancel()
         self._thread.join(timeout=_CLOSE_SECONDS)
@@ -140,15 +140,15 @@ class RowStream:
                 except tf.errors.CancelledError:
                     if self._closed.is_set():
                         return
-                    # TensorFlow holds the manager of a call that begins in a global: with very bad
-                    # luck it was that of another stream, which has been closed.
+                    # TensorFlow keeps the manager of a starting call in a global: in a rare race it
+                    # is that of another prefetcher, which was closed.
                     next_block = self._start_reading()
         except tf.errors.OpError as error:
             failure = SamplingFailed(f"sampling {self._table!r} failed: {error}")
             failure.__cause__ = error
             self._put(failure)
         except Exception as error:
-            # The reader of the stream has to hear of it; after `close` there is none.
+            # `wait_for` raises it; after `close` nothing does.
             self._put(error)
 
     def _start_reading(self) -> Callable[[], reverb.ReplaySample]:

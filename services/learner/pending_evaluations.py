@@ -1,11 +1,12 @@
-"""Evaluations of a run: which weights are due, and what came back.
+"""Evaluations of a run: which weights are due, and which returns the evaluator reported.
 
-The training loop offers snapshots; the evaluator's reports come in on gRPC threads. Each report
-becomes progress (weaning reads it) and a line in the run's records.
+The training loop requests an evaluation of a snapshot; the evaluator's reports arrive on gRPC
+threads. Each report updates the progress, which weaning reads, and adds a line to the run's
+records.
 
-A run that resumes weans as one that was never interrupted: a checkpoint keeps the weights whose
-evaluation had not come back (`noted`), and these alone are due again. What came back after the
-checkpoint is on disk and taken from there; only what did not is played again.
+A run that resumes weans as one that was never interrupted. A checkpoint keeps the weights whose
+evaluation is pending (`state`), and only these are due again. A result that arrived after the
+checkpoint is read from the records; only weights without one are played again.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from services.learner.evaluation_records import (
     count_lines,
     read_records,
 )
+from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.run_clock import RunClock
-from services.learner.weight_store import Offer, Snapshot
 
 EVALUATIONS_FILE = "metrics/evaluations.jsonl"
 """The records, under a run's folder."""
@@ -36,13 +37,13 @@ class UnknownWeights(Exception):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeskNote:
+class EvaluationsState:
     """What a checkpoint keeps of the evaluations, and the clocks of the same moment.
 
     Attributes:
-        progress: Clocks and returns, with every result that is not due any more taken in.
+        progress: Clocks and returns; includes every result of weights that are not due any more.
         seconds: Wall-clock seconds of all sessions of the run.
-        due: Weights whose result has not come back, in the order they were asked for.
+        due: Weights without a result, in the order they were requested.
         lines: Lines of the records' file.
     """
 
@@ -52,92 +53,82 @@ class DeskNote:
     lines: int
 
 
-class EvaluationDesk:
-    """Hands out weights to evaluate and takes returns in; safe to use from any thread.
+class PendingEvaluations:
+    """Publishes weights to evaluate and records their returns; safe to use from any thread.
 
     Args:
         run: Run directory, for the records.
         clock: Progress of the run.
-        session: Of this learner.
+        session: This learner's session.
+
+    Attributes:
+        session: As given.
+        weights: What the evaluator fetches.
     """
 
     def __init__(self, run: Path, clock: RunClock, session: str) -> None:
         self._records = run / EVALUATIONS_FILE
         self._clock = clock
-        self._session = session
+        self.session = session
         self._lock = threading.Lock()
-        # By version, in the order they were asked for. At most two: an evaluator plays weights to
-        # their end, and then the newest on offer.
+        # By version, in the order of the requests. At most two: an evaluator plays weights to their
+        # end, and then the newest published.
         self._due: dict[int, Snapshot] = {}
-        # What the last session's evaluator was playing: it is played before anything newer.
+        # Weights that the last session's evaluator was playing: they come before newer ones.
         self._played_before: int | None = None
         self._final_is_done = False
-        self.offer = Offer()
+        self.weights = PublishedWeights()
         self._recall_teacher()
 
     @property
     def final_is_done(self) -> bool:
-        """Whether the evaluation of the final weights has been taken in."""
+        """Whether the result of the final weights has been recorded."""
         return self._final_is_done
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether weights are being evaluated, or are to be."""
+    def is_pending(self) -> bool:
+        """Whether any weights have no result yet."""
         return bool(self._due)
 
     def resume(self, due: Sequence[Snapshot], lines: int) -> None:
-        """Go on from a checkpoint's note.
+        """Restore a checkpoint's state.
 
-        Results of these weights that are on disk are taken in, as they were in the last session.
-        What is left is offered: first what the evaluator was playing, then what it would have
-        played next. Final weights supersede the others.
+        Results of these weights in the records count as in the last session. The remaining weights
+        are published: first those that the evaluator was playing, then those that came next. Final
+        weights supersede the others.
 
         Args:
-            due: As noted.
-            lines: As noted. Lines before are of other weights, whatever version they name.
+            due: As in the checkpoint.
+            lines: As in the checkpoint. Earlier lines are of other weights, whatever their version.
 
         Raises:
             UserError: the records are damaged.
         """
         with self._lock:
             recorded = read_records(self._records)[lines:] if due else ()
-            left = [self._again(one) for one in due if not self._recall(one, recorded)]
+            left = [self._of_this_session(one) for one in due if not self._recall(one, recorded)]
             if self._clock.progress.stage is Stage.FINAL_EVALUATION:
                 left = [one for one in left if one.final]
-                # Final weights are asked for as the phase begins: where they are not due, they
-                # have been played.
+                # Final weights are requested as the stage starts: where they are not due, their
+                # result is there.
                 self._final_is_done = not left
             self._due = {one.version: one for one in left}
             if left:
                 self._played_before = left[0].version
-                self.offer.publish(left[0])
+                self.weights.publish(left[0])
 
-    def recall_final(self) -> None:
-        """Take the last result of a run from its records, for a checkpoint without a note.
-
-        Raises:
-            UserError: the records are damaged.
-        """
+    def request(self, snapshot: Snapshot) -> None:
+        """Request an evaluation; one of weights that are being played is still accepted."""
         with self._lock:
-            progress = self._clock.progress
-            for record in read_records(self._records):
-                if record.final and record.learner_updates == progress.learner_updates:
-                    self._clock.take_return(fmean(record.episode_returns), progress)
-                    self._final_is_done = True
-                    return
-
-    def ask_for(self, snapshot: Snapshot) -> None:
-        """Have weights evaluated; those that are being played are still taken."""
-        with self._lock:
-            playing = self._played_before or self.offer.handed_out
+            playing = self._played_before or self.weights.last_sent
             self._due = {
                 version: one for version, one in self._due.items() if version == playing
             } | {snapshot.version: snapshot}
             if self._played_before is None or snapshot.final:
-                self.offer.publish(snapshot)
+                self.weights.publish(snapshot)
 
-    def take(self, report: EvaluationReport) -> Progress:
-        """Take returns in.
+    def record(self, report: EvaluationReport) -> Progress:
+        """Record the evaluator's returns.
 
         Returns:
             The progress after it.
@@ -147,16 +138,18 @@ class EvaluationDesk:
         """
         with self._lock:
             if report.weights_version == 0:
-                return self._take_teacher(report)
+                progress = self._clock.take_teacher_return(report.mean_return)
+                self._append(report, progress, self._clock.seconds, played=progress)
+                return progress
             snapshot = self._due_for(report)
             progress = self._clock.take_return(report.mean_return, snapshot.progress)
-            # Where the disk is full, weaning has still heard of it, and the same report may come
-            # again.
+            # Where the disk is full, weaning has the result already, and the evaluator may report
+            # it once more.
             self._append(
                 report,
+                progress,
+                snapshot.seconds,
                 played=snapshot.progress,
-                seconds=snapshot.seconds,
-                weaning_weight=progress.weaning_weight,
                 final=snapshot.final,
             )
             self._remove(snapshot)
@@ -164,60 +157,46 @@ class EvaluationDesk:
             self._final_is_done |= snapshot.final
             return progress
 
-    def note(self) -> DeskNote:
-        """What a checkpoint of this moment is to keep; no result comes in between."""
+    def state(self) -> EvaluationsState:
+        """What a checkpoint of this moment keeps; no result arrives in between."""
         with self._lock:
-            return DeskNote(
+            return EvaluationsState(
                 progress=self._clock.progress,
                 seconds=self._clock.seconds,
                 due=tuple(self._due.values()),
                 lines=count_lines(self._records),
             )
 
-    def _take_teacher(self, report: EvaluationReport) -> Progress:
-        progress = self._clock.take_teacher_return(report.mean_return)
-        self._append(
-            report,
-            played=progress,
-            seconds=self._clock.seconds,
-            weaning_weight=progress.weaning_weight,
-            final=False,
-        )
-        return progress
-
     def _due_for(self, report: EvaluationReport) -> Snapshot:
         version = report.weights_version
         if version not in self._due:
             raise UnknownWeights(
-                f"weights {version} are not due for evaluation; ask for those that are"
+                f"weights {version} are not due for evaluation; fetch those that are"
             )
         snapshot = self._due[version]
-        # The same version of a session that the run has gone back behind is of other weights.
+        # In a session before the checkpoint, the same version may name other weights.
         if report.session and report.session not in snapshot.sessions:
             raise UnknownWeights(
-                f"weights {version} of an earlier session are not due for evaluation; ask for "
-                "those that are"
+                f"weights {version} of an earlier session are not due for evaluation; fetch those "
+                "that are"
             )
         return snapshot
 
     def _remove(self, snapshot: Snapshot) -> None:
-        """Offer what is due now: whoever asks anew must not play what has been played.
+        """Publish the weights that are due next, so that none are played twice.
 
-        An evaluator plays one after the other: what was asked for earlier does not come any more.
+        An evaluator plays one after the other: results of earlier requests do not come any more.
         """
-        asked = list(self._due)
-        later = asked[asked.index(snapshot.version) + 1 :]
+        requested = list(self._due)
+        later = requested[requested.index(snapshot.version) + 1 :]
         self._due = {version: self._due[version] for version in later}
         self._played_before = None
         newest = self._due[later[-1]] if later else None
-        if self.offer.version != (newest.version if newest is not None else 0):
-            self.offer.publish(newest)
+        if self.weights.version != (newest.version if newest is not None else 0):
+            self.weights.publish(newest)
 
     def _recall(self, snapshot: Snapshot, recorded: Sequence[EvaluationRecord]) -> bool:
-        """Take the result of weights from records that followed their note; whether it was there.
-
-        It came back in a session whose later checkpoints, if any, are not resumed from.
-        """
+        """Take the result of weights from records after their checkpoint; whether there is one."""
         for record in recorded:
             if (
                 record.player == "student"
@@ -228,8 +207,8 @@ class EvaluationDesk:
                 return True
         return False
 
-    def _again(self, snapshot: Snapshot) -> Snapshot:
-        return dataclasses.replace(snapshot, sessions=(*snapshot.sessions, self._session))
+    def _of_this_session(self, snapshot: Snapshot) -> Snapshot:
+        return dataclasses.replace(snapshot, sessions=(*snapshot.sessions, self.session))
 
     def _recall_teacher(self) -> None:
         """Take the teacher's result from the records where it came after the newest checkpoint.
@@ -246,13 +225,21 @@ class EvaluationDesk:
     def _append(
         self,
         report: EvaluationReport,
+        progress: Progress,
+        seconds: float,
         *,
         played: Progress,
-        seconds: float,
-        weaning_weight: float,
-        final: bool,
+        final: bool = False,
     ) -> None:
-        """Write a line of the records: the clocks are of the weights that played."""
+        """Add a line to the records.
+
+        Args:
+            report: Returns.
+            progress: After the report, for the weaning weight.
+            seconds: Wall-clock seconds of the run at the clocks `played`.
+            played: Clocks of the weights that played.
+            final: Whether these weights end the run.
+        """
         append_record(
             self._records,
             EvaluationRecord(
@@ -263,7 +250,7 @@ class EvaluationDesk:
                 offline_updates=played.offline_updates,
                 online_updates=played.online_updates,
                 actor_steps=played.actor_steps,
-                weaning_weight=weaning_weight,
+                weaning_weight=progress.weaning_weight,
                 episode_returns=report.episode_returns,
                 episode_steps=report.episode_steps,
                 epsilon=report.epsilon,

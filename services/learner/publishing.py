@@ -1,0 +1,66 @@
+"""Hands the training weights out: to actors, and to the evaluator."""
+
+from __future__ import annotations
+
+import contextlib
+
+from rrl_agents.types import Stage
+from services.learner.pending_evaluations import PendingEvaluations
+from services.learner.published_weights import PublishedWeights, Snapshot
+from services.learner.replay_feed import ReplayFeed
+from services.learner.run_clock import RunClock
+from services.learner.training import Training
+from services.replay.reader import ReplayTimeout
+
+
+class WeightPublisher:
+    """Publishes snapshots of one training state.
+
+    Args:
+        clock: Progress of the run.
+        training: The weights.
+        feed: Replay, whose counts and priorities a snapshot carries.
+        evaluations: Where the evaluator's weights go.
+
+    Attributes:
+        acting: What actors fetch.
+    """
+
+    def __init__(
+        self,
+        clock: RunClock,
+        training: Training,
+        feed: ReplayFeed,
+        evaluations: PendingEvaluations,
+    ) -> None:
+        self._clock = clock
+        self._training = training
+        self._feed = feed
+        self._evaluations = evaluations
+        self.acting = PublishedWeights()
+
+    def publish(self) -> None:
+        """Publish the present weights to actors."""
+        self._clock.note_priorities(self._feed.largest_priority)
+        snapshot = self._snapshot()
+        self.acting.publish(snapshot)
+        self._clock.publish(snapshot.version)
+
+    def request_evaluation(self) -> None:
+        """Request an evaluation of the present weights, under the clocks of this very moment."""
+        with contextlib.suppress(ReplayTimeout):
+            # The last count may be a second old. Where replay does not answer, it stays.
+            self._feed.count()
+        self._evaluations.request(self._snapshot())
+
+    def _snapshot(self) -> Snapshot:
+        progress = self._clock.progress
+        return Snapshot(
+            # Version 1 is that of the weights before the first update.
+            version=progress.learner_updates + 1,
+            params=self._training.params(),
+            progress=progress,
+            seconds=self._clock.seconds,
+            sessions=(self._evaluations.session,),
+            final=progress.stage is Stage.FINAL_EVALUATION,
+        )

@@ -1,0 +1,123 @@
+"""Keeps the learner and its replay shards on the same checkpoint.
+
+A learner that restarts finds tables that are ahead of it, and has them restored to its checkpoint.
+A shard that restarts has tables from its newest checkpoint: a learner that trained on from there is
+ahead of them, and must go back too. Tables that were only unreachable are unchanged, and training
+continues.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from rrl_client import ClientSecurity
+from services.replay.connection import ReplayTimeout
+from services.replay.control_client import ControlClient
+
+_ANSWER_SECONDS = 10.0
+_LOG_PERIOD_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+class ReplayLost(Exception):
+    """Replay restarted with other tables: resume from the newest checkpoint."""
+
+
+class ReplayCheckpoints:
+    """The checkpoints of all shards of one learner's replay.
+
+    Args:
+        controls: "host:port" of each shard's control.
+        security: What to trust and show there; None for plaintext without a token.
+    """
+
+    def __init__(self, controls: Sequence[str], security: ClientSecurity | None = None) -> None:
+        self._controls = [ControlClient(address, security) for address in controls]
+        self._generations: list[str] = []
+
+    def restore_all(self, checkpoint: int, stop: threading.Event) -> bool:
+        """Have all shards serve the tables of a checkpoint; waits for shards that are not up.
+
+        Args:
+            checkpoint: Its number, 0 for empty tables.
+            stop: Ends the wait.
+
+        Returns:
+            Whether they do; False when stopped before.
+
+        Raises:
+            TablesUnusable: a shard has no tables of that checkpoint, or cannot load them.
+            UserError: a server there is no replay role.
+        """
+        found = []
+        for control in self._controls:
+            while True:
+                try:
+                    served = control.restore(checkpoint, stop, _LOG_PERIOD_SECONDS)
+                    break
+                except ReplayTimeout as error:
+                    if stop.is_set():
+                        return False
+                    logging.getLogger(__name__).warning("waiting: %s", error)
+            found.append(served.generation)
+        self._generations = found
+        return True
+
+    def check_unchanged(self) -> None:
+        """Check that the shards serve the restored tables still.
+
+        Raises:
+            ReplayLost: one serves others.
+            ReplayTimeout: a shard does not answer.
+        """
+        for control, generation in zip(self._controls, self._generations, strict=True):
+            served = control.status(_ANSWER_SECONDS)
+            if served.generation != generation:
+                raise ReplayLost(
+                    f"replay restarted with the tables of checkpoint {served.checkpoint}"
+                )
+
+    def wait_until_reachable(self, stop: threading.Event) -> bool:
+        """Wait for shards that are unreachable, without a timeout.
+
+        Returns:
+            Whether all serve the restored tables still; False when stopped before.
+
+        Raises:
+            ReplayLost: one serves others.
+        """
+        log_at = time.monotonic()
+        while not stop.is_set():
+            try:
+                self.check_unchanged()
+                return True
+            except ReplayTimeout as error:
+                if time.monotonic() >= log_at:
+                    logging.getLogger(__name__).warning("waiting: %s", error)
+                    log_at = time.monotonic() + _LOG_PERIOD_SECONDS
+                stop.wait(_POLL_SECONDS)
+        return False
+
+    def save_all(self, checkpoint: int, keep: Sequence[int]) -> None:
+        """Have all shards save their tables as those of a checkpoint.
+
+        Args:
+            checkpoint: Its number.
+            keep: Numbers of the checkpoints to keep beside it.
+
+        Raises:
+            ReplayLost: a shard serves other tables now.
+            ReplayTimeout: a shard does not answer.
+            SaveFailed: a shard has no space for it, or no permission.
+        """
+        for control, generation in zip(self._controls, self._generations, strict=True):
+            if control.save(generation, checkpoint, keep) is None:
+                raise ReplayLost("replay restarted with other tables before it saved a checkpoint")
+
+    def close(self) -> None:
+        """Close the connections."""
+        for control in self._controls:
+            control.close()

@@ -1,0 +1,101 @@
+"""The student's training state and its updates."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from rrl_agents.networks.registry import initial_params, make_network
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.training.train_state import (
+    TrainState,
+    fresh_optimiser,
+    initial_train_state,
+    sync_target,
+)
+from rrl_agents.training.update_step import UpdateMetrics, make_update_step
+from rrl_agents.types import Batch, Params, Progress
+from services.learner.checkpoint_records import RunCheckpoint
+from services.learner.checkpointing import restore_state
+from services.learner.config import LearnerConfig
+from services.learner.initial_params import params_of_agent
+
+
+class Training:
+    """One student's parameters and optimiser; starts with random parameters.
+
+    Args:
+        config: Network, student and seed.
+        recipe: The method.
+
+    Attributes:
+        state: Parameters, target parameters and optimiser. Each update reuses its memory.
+    """
+
+    def __init__(self, config: LearnerConfig, recipe: Recipe) -> None:
+        self._config = config
+        self._recipe = recipe
+        network = make_network(config.network, config.spec.num_actions)
+        self._update = make_update_step(
+            network, recipe.terms, recipe.q_learning.optimiser, config.student
+        )
+        # One key draws the parameters; the updates draw noise, shifts and quantile levels from the
+        # other.
+        params_key, self._update_key = jax.random.split(jax.random.key(config.seed))
+        params = initial_params(network, params_key, config.spec.observation_shape)
+        self.state: TrainState = initial_train_state(params, recipe.q_learning.optimiser)
+
+    def restore(self, checkpoint: RunCheckpoint) -> None:
+        """Load a checkpoint's state.
+
+        Raises:
+            UserError: it cannot be read, or belongs to another architecture.
+        """
+        self.state = restore_state(checkpoint, self.state)
+
+    def load_initial_agent(self) -> None:
+        """Take the parameters of the agent that the method starts from, if any.
+
+        Raises:
+            UserError: they cannot be read, or belong to another architecture.
+        """
+        if (agent := self._config.initial_checkpoint) is not None:
+            params = params_of_agent(agent, like=self.state.params)
+            self.state = initial_train_state(params, self._recipe.q_learning.optimiser)
+
+    def update(self, batch: Batch, progress: Progress) -> UpdateMetrics:
+        """One gradient step, with the weights and rates of this progress."""
+        weights = self._recipe.term_weights(progress, self._config.network, self._config.student)
+        self.state, metrics = self._update(
+            self.state,
+            batch,
+            {name: np.float32(weight) for name, weight in weights.items()},
+            np.float32(self._recipe.learning_rate(progress)),
+            np.int32(self._recipe.target_update_period(progress.stage)),
+            self._update_key,
+        )
+        return metrics
+
+    def prepare_online_stage(self) -> None:
+        """Sync the target network and reset the optimiser, where the recipe asks for it."""
+        if self._recipe.syncs_target_before_online:
+            self.state = sync_target(self.state)
+        if self._recipe.fresh_optimiser_online:
+            self.state = fresh_optimiser(self.state, self._recipe.q_learning.optimiser)
+
+    def params(self) -> Params:
+        """A host copy of the parameters, which later updates leave alone."""
+        params: Params = jax.device_get(self.state.params)
+        return params
+
+    def check_finite(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            FloatingPointError: one is not finite.
+        """
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.params())):
+            raise FloatingPointError(
+                f"the weights are not finite after {int(self.state.learner_updates)} updates: "
+                "start another run with a lower learning rate"
+            )

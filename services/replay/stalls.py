@@ -1,0 +1,116 @@
+"""Connections to replay that are dead without an error, told apart from waits that are normal.
+
+A read or a write may wait for three reasons. The table's rate limiter holds it back until the other
+side catches up: that may last for hours, and nothing is wrong. The server is down: Reverb
+reconnects by itself. Or the connection is dead and no side noticed, as when a host is replaced or a
+firewall drops its state: Reverb sends no keep-alive, so only TCP would notice, after a quarter of
+an hour.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+
+from services.replay.connection import ReplayTimeout, table_counts
+
+STALL_SECONDS = 20.0
+"""How long a read or a write waits before its rate limiter is checked."""
+
+_ANSWER_SECONDS = 5.0
+_CHECKS = 2
+
+
+class StalledInsertDetector:
+    """Checks the table once a write has waited for long.
+
+    Args:
+        address: "host:port" of the replay server.
+        table: Which is written to.
+        stall_seconds: Time that a write waits before the first check.
+        check_seconds: Time between two checks.
+    """
+
+    def __init__(
+        self, address: str, table: str, *, stall_seconds: float, check_seconds: float
+    ) -> None:
+        self._address = address
+        self._table = table
+        self._stall_seconds = stall_seconds
+        self._check_seconds = check_seconds
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again: a write has just ended."""
+        self._check_at: float | None = None
+        self._failed_checks = 0
+
+    def is_stalled(self) -> bool:
+        """Whether the connection is dead; to be called again and again while a write waits.
+
+        Twice in a row the table must take inserts, or be out of reach: it may have opened just now.
+        """
+        now = time.monotonic()
+        if self._check_at is None:
+            self._check_at = now + self._stall_seconds
+        if now < self._check_at:
+            return False
+        self._check_at = now + self._check_seconds
+        self._failed_checks = 0 if self._is_held_back() else self._failed_checks + 1
+        if self._failed_checks < _CHECKS:
+            return False
+        self.reset()
+        return True
+
+    def _is_held_back(self) -> bool:
+        try:
+            counts = table_counts(self._address, timeout_seconds=_ANSWER_SECONDS)
+        except ReplayTimeout:
+            return False
+        return not counts[self._table].takes_inserts
+
+
+class StalledSampleDetector:
+    """Finds reads that wait although the tables' rate limiters give samples.
+
+    Args:
+        address: "host:port" of the replay server.
+        seconds: Wait before a check, and between two.
+    """
+
+    def __init__(self, address: str, *, seconds: float = STALL_SECONDS) -> None:
+        self._address = address
+        self._seconds = seconds
+        self._waits_since: float | None = None
+
+    def reset(self) -> None:
+        """Reset the stall timer: replay has given a batch, or none is asked for."""
+        self._waits_since = None
+
+    def note_timeout(self) -> None:
+        """Start the stall timer where it does not run: no batch came in time."""
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+
+    def is_stalled(self, tables: Collection[str]) -> bool:
+        """Whether to reconnect; called before each read.
+
+        Args:
+            tables: Which are read.
+
+        Raises:
+            ReplayTimeout: the server does not answer.
+        """
+        now = time.monotonic()
+        if self._waits_since is None or now - self._waits_since < self._seconds:
+            return False
+        self._waits_since = now
+        counts = table_counts(self._address)
+        if not all(counts[table].gives_samples for table in tables):
+            return False
+        logging.getLogger(__name__).warning(
+            "replay at %s gives no batch though its rate limiters allow one: reconnecting",
+            self._address,
+        )
+        return True
