@@ -101,6 +101,11 @@ def next_number(run: Path, after: int = 0) -> int:
     return 1 + max([after, *(int(path.name) for path in numbered_commits(commits_folder(run)))])
 
 
+def commits_to_fall_back_on(run: Path) -> list[int]:
+    """Numbers of all commits that are there: until the next one is whole, each may be needed."""
+    return [int(path.name) for path in numbered_commits(commits_folder(run))]
+
+
 def write_commit(
     run: Path,
     state: Any,

@@ -41,6 +41,7 @@ from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import Commit, newest_commit
 from services.learner.checkpointing import (
     check_has_none,
+    commits_to_fall_back_on,
     next_number,
     restore_state,
     write_commit,
@@ -300,7 +301,9 @@ class Learner:
             # comes in between these lines.
             self._count_now()
             number = next_number(self._config.run, after=self._base_number)
-            self._tie.checkpoint(number, keep=[self._base_number])
+            # Replay is through first: what it drops now, this run might still fall back on.
+            fallbacks = commits_to_fall_back_on(self._config.run)
+            self._tie.checkpoint(number, keep=sorted({*fallbacks, self._base_number}))
             note = self._desk.note()
             commit = write_commit(
                 self._config.run,

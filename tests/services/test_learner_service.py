@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
 import jax
@@ -28,6 +28,7 @@ from rrl_agents.reincarnation.qdagger import QDaggerConfig, WeaningConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.training.train_state import TrainState
 from rrl_agents.types import Batch, Progress, Stage
+from services.learner import loop
 from services.learner.checkpointing import newest_commit
 from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
@@ -628,6 +629,32 @@ def test_tables_that_cannot_be_loaded_take_all_back_to_the_commit_before(
         wait_for(progress, lambda got: got.learner_updates > 10)
     newest = newest_commit(unbound.run)
     assert newest is not None and newest.number == number + 1
+
+
+def test_a_checkpoint_that_is_never_finished_leaves_tables_for_all_that_are_there(
+    unbound: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = committed(unbound.config, 8, 10)
+
+    def killed(*_: Any, **__: Any) -> NoReturn:
+        raise OSError("ended in the middle of a checkpoint")
+
+    with monkeypatch.context() as patch:
+        # Replay has written its part of the next one.
+        patch.setattr(loop, "write_commit", killed)
+        learner = joined(unbound.config)
+        work(learner, 12)
+        learner.commit()
+        close(learner)
+    newest = newest_commit(unbound.run)
+    assert newest is not None and newest.number == number
+    # The newest one turns out to be damaged: the one before still has its tables.
+    (newest.path / "record.json").write_text("")
+    unbound.replay = unbound.replay.again()
+    learner = joined(unbound.config)
+    assert learner.progress.learner_updates == 8
+    work(learner, 10)
+    close(learner)
 
 
 def test_a_run_whose_tables_are_all_gone_is_not_begun_anew(unbound: Workplace) -> None:
