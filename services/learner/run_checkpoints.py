@@ -8,7 +8,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from rrl_agents.types import Progress
-from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
+from services.learner.checkpoint_records import (
+    RunCheckpoint,
+    checkpoints_of,
+    newest_checkpoint,
+)
 from services.learner.checkpointing import check_has_none, next_number, write_checkpoint
 from services.learner.due_evaluations import record_of
 from services.learner.metrics import LearnerMetrics
@@ -95,7 +99,8 @@ class RunCheckpoints:
         self, training: Training, evaluations: PendingEvaluations, feed: ReplayFeed
     ) -> RunCheckpoint:
         number = next_number(self._run, after=self.number)
-        feed.save(number, keep=[self.number])
+        # Replay saves first: until this checkpoint is whole, any that is there may be restored.
+        feed.save(number, keep=sorted({*checkpoints_of(self._run).numbers(), self.number}))
         state = evaluations.state()
         return write_checkpoint(
             self._run,

@@ -47,7 +47,7 @@ def teacher_rate_limiter(config: ReplayConfig) -> Any:
     """The limiter that ends the filling of the teacher's table.
 
     Actors learn a second later that the table is full, and the teacher plays a thousand steps in
-        that time. So the table itself takes `teacher_steps` items over the whole run, from all writers
+    that time. So the table itself takes `teacher_steps` items over the whole run, from all writers
     together: with I items ever inserted, S ever sampled and w = `_INSERT_WEIGHT`, another insert
     waits unless
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import pytest
 
@@ -110,6 +111,31 @@ def test_tables_that_cannot_be_loaded_take_all_back_to_the_checkpoint_before(
         wait_for(progress, lambda got: got.learner_updates > 10)
     newest = newest_checkpoint(filled.run)
     assert newest is not None and newest.number == number + 1
+
+
+def test_a_checkpoint_that_is_never_finished_leaves_tables_for_all_that_are_there(
+    filled: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = save_after(filled.config, 8, 10)
+
+    def killed(*_: Any, **__: Any) -> NoReturn:
+        raise OSError("ended in the middle of a checkpoint")
+
+    with monkeypatch.context() as patch:
+        # Replay has saved its part of the next one.
+        patch.setattr("services.learner.run_checkpoints.write_checkpoint", killed)
+        learner = joined(filled.config)
+        work(learner, 12)
+        learner.save_checkpoint()
+        learner.close()
+    newest = newest_checkpoint(filled.run)
+    assert newest is not None and newest.number == number
+    # The newest one turns out to be damaged: the one before still has its tables.
+    (newest.path / "record.json").write_text("")
+    filled.replay = filled.replay.again()
+    filled.learner = learner = joined(filled.config)
+    assert learner.progress.learner_updates == 8
+    work(learner, 10)
 
 
 def test_a_run_whose_tables_are_all_gone_is_not_started_from_scratch(filled: Workplace) -> None:
