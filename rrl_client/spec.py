@@ -105,6 +105,8 @@ class PolicySpec:
         Returns:
             What differs, to follow "the policy"; None where all is alike.
         """
+        if num_actions not in (None, self.num_actions):
+            return f"has {self.num_actions} actions, {of} has {num_actions}"
         if (observation_shape, observation_dtype) != (
             self.observation_shape,
             self.observation_dtype,
@@ -113,8 +115,6 @@ class PolicySpec:
                 f"takes observations {self.observation_dtype} {self.observation_shape}, {of} has "
                 f"{observation_dtype} {observation_shape}"
             )
-        if num_actions not in (None, self.num_actions):
-            return f"has {self.num_actions} actions, {of} has {num_actions}"
         return None
 
     def mismatch(self, other: PolicySpec, *, of: str) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.teacher.policies.cards import info_of_card
 from services.teacher.policies.onnx_file import OnnxFile
-from services.teacher.policies.onnx_parsing import parse_model
 from services.teacher.policies.onnx_sessions import OnnxSessions
 from services.teacher.policies.onnx_signature import read_signature
 from services.teacher.policies.output_checks import checked_scores
@@ -87,5 +87,5 @@ def exported(teacher: Teacher) -> OnnxFile:
         observation_shape=card.observation_shape,
         observation_dtype=card.observation_dtype,
     )
-    signature = read_signature(parse_model(encoded).graph)
+    signature = read_signature(onnx.ModelProto.FromString(encoded).graph)
     return OnnxFile(encoded=encoded, signature=signature, card=card)
