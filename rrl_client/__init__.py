@@ -7,10 +7,9 @@ answer = teacher.evaluate(observations)          # uint8 [B, 84, 84, 4]
 actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
 """
 
-from rrl_client.answers import TeacherAnswer
 from rrl_client.blocking import TeacherClient
 from rrl_client.client import AsyncTeacherClient
-from rrl_client.codec import TeacherDescription
+from rrl_client.codec import TeacherAnswer
 from rrl_client.errors import (
     TeacherError,
     TeacherFailed,
@@ -24,7 +23,7 @@ from rrl_client.errors import (
 from rrl_client.policy import TeacherPolicy
 from rrl_client.requests import Priority
 from rrl_client.security import ClientSecurity
-from rrl_client.spec import PolicySpec
+from rrl_client.spec import PolicySpec, TeacherDescription
 
 __all__ = [
     "AsyncTeacherClient",

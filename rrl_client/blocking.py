@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl_client import errors
-from rrl_client.answers import TeacherAnswer
 from rrl_client.client import DEFAULT_TIMEOUT_SECONDS, AsyncTeacherClient
-from rrl_client.codec import TeacherDescription
+from rrl_client.codec import TeacherAnswer
 from rrl_client.forks import is_forked, note_connection
 from rrl_client.loop_thread import LoopThread
 from rrl_client.requests import Priority
 from rrl_client.security import ClientSecurity
+from rrl_client.spec import TeacherDescription
 
 WAITING_ROWS = 2048
 """Rows under way of one client up to which `evaluate_future` returns at once."""

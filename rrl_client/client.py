@@ -26,26 +26,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl_client import channel as client_channel
 from rrl_client import errors
-from rrl_client.answers import (
+from rrl_client.codec import TeacherAnswer, as_observations, decode_description, encode_query
+from rrl_client.errors import TeacherError, TeacherNotFound, TeacherTimeout, TeacherUnavailable
+from rrl_client.forks import is_forked
+from rrl_client.pieces import (
     PIECES_UNDER_WAY,
     SEEK_PAUSE_SECONDS,
     SEEK_SECONDS,
-    TeacherAnswer,
     VersionsDiffer,
-    changed_during_call,
     cut,
-    decode_description,
-    encode_query,
     join,
     piece_rows,
 )
-from rrl_client.codec import TeacherDescription
-from rrl_client.errors import TeacherError, TeacherNotFound, TeacherTimeout, TeacherUnavailable
-from rrl_client.forks import is_forked
-from rrl_client.observations import as_observations
 from rrl_client.requests import Priority
 from rrl_client.security import ClientSecurity, check_security, make_async_channel
 from rrl_client.shared_memory import host_id
+from rrl_client.spec import TeacherDescription
 from rrl_client.stream import StreamPool
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 
@@ -177,7 +173,10 @@ class AsyncTeacherClient:
             )
         except grpc.RpcError as error:
             raise errors.error_of_call(error, self._name) from error
-        described = decode_description(message, self._name)
+        try:
+            described = decode_description(message)
+        except ValueError as error:
+            raise errors.no_teacher(self._name, error) from error
         connections.streams.note_presence()
         if self._shared_memory and described.host_id and described.host_id == host_id():
             connections.streams.share_memory(described.spec.row_bytes)
@@ -242,7 +241,7 @@ class AsyncTeacherClient:
                 # Its last server has replaced that version in the meantime.
                 version = self._version
         assert differ is not None, "every other end of a round leaves the loop"
-        raise changed_during_call(self._name, differ) from differ
+        raise errors.changed_during_call(self._name, differ) from differ
 
     def evaluate_future(
         self, observations: ArrayLike, timeout_seconds: float | None = None

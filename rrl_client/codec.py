@@ -1,8 +1,13 @@
 """Arrays and messages of the teacher's wire contract (protos/rrl/teacher/v1/teacher.proto).
 
-Both sides use these functions. They need protobuf and numpy only, and trust nothing: what arrives
-is checked against what was announced before any array is made of it. B is the rows of one request,
-A the actions; bytes are row-major and little-endian.
+Both sides use these functions, and trust nothing: what arrives is checked against what was
+announced before any array is made of it. B is the rows of one request, A the actions; bytes are
+row-major and little-endian.
+
+What callers give as observations and is no array has no dtype that somebody chose, so it takes the
+teacher's: nested lists, tuples, and objects with `__array__` such as Gymnasium's LazyFrames. An
+array keeps its own, which must be the teacher's: float frames of a teacher of uint8 were most
+likely scaled.
 """
 
 from __future__ import annotations
@@ -13,10 +18,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from rrl_client.errors import TeacherRejected
 from rrl_client.requests import Priority, Refusal
-from rrl_client.spec import OBSERVATION_DTYPES, PolicySpec
+from rrl_client.spec import OBSERVATION_DTYPES, PolicySpec, TeacherDescription
 from rrl_client.v1 import teacher_pb2
 
 MOST_REASON_CHARS = 500
@@ -24,6 +30,8 @@ MOST_REASON_CHARS = 500
 
 _ACTION_VALUE = np.dtype("<f4")
 _MOST_QUOTED_CHARS = 32
+_INTEGERS = "biu"
+_NUMBERS = "biuf"
 
 
 class InvalidRequest(ValueError):
@@ -31,38 +39,18 @@ class InvalidRequest(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherDescription:
-    """One version of a model: what it takes and gives, and the limits of its service.
+class TeacherAnswer:
+    """Action values of a batch.
 
     Attributes:
-        game: Game or task, e.g. "pong".
-        name: Human-readable name of the checkpoint.
-        spec: What it takes and gives.
-        teacher_version: Content hash of the parameters.
-        max_batch_rows: Most observations in one request.
-        model: Name of the model on its server.
-        model_version: Counts the versions of the model on its server, from 1.
-        backend: What computes, e.g. "jax cpu".
-        max_message_bytes: Largest message the server reads.
-        host_id: Identifies the host and its boot where the server reads memory that clients on it
-            share; empty where it does not.
+        action_values: float32 [B, A].
+        teacher_version: Content hash of the parameters that computed them.
+        model_version: Number of that version on its server, from 1; 0 when the server told none.
     """
 
-    game: str
-    name: str
-    spec: PolicySpec
+    action_values: NDArray[np.float32]
     teacher_version: str
-    max_batch_rows: int
-    model: str = ""
-    model_version: int = 1
-    backend: str = ""
-    max_message_bytes: int = 4 * 2**20
-    host_id: str = ""
-
-    def __post_init__(self) -> None:
-        """Check what a foreign server might get wrong."""
-        if self.max_batch_rows < 1:
-            raise ValueError(f"max_batch_rows is {self.max_batch_rows}; it must be at least 1")
+    model_version: int = 0
 
 
 def encode_description(description: TeacherDescription) -> teacher_pb2.DescribeResponse:
@@ -139,6 +127,95 @@ def one_observation(shape: tuple[int, ...]) -> str:
     )
 
 
+def as_observations(given: ArrayLike, about: TeacherDescription | None) -> NDArray[Any]:
+    """The array of a query, in the byte order of this machine.
+
+    Args:
+        given: [B, *observation_shape]: an array, nested lists of numbers, or an object with
+            `__array__`.
+        about: What the teacher takes; None where that is not known yet, which only an array may be
+            sent without.
+
+    Raises:
+        TeacherRejected: It is no array of numbers, a single observation, or its numbers do not fit
+            the teacher's dtype.
+    """
+    array = read_array(given)
+    if about is not None:
+        if array.shape == about.spec.observation_shape:
+            raise TeacherRejected(one_observation(about.spec.observation_shape))
+        if array is not given:
+            array = in_dtype(array, about.spec.observation_dtype)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def read_array(given: ArrayLike) -> NDArray[Any]:
+    """An array itself, or what numpy makes of nested lists and of objects with `__array__`.
+
+    Raises:
+        TeacherRejected: That is no array of numbers.
+    """
+    if isinstance(given, np.ndarray):
+        return given
+    try:
+        array: NDArray[Any] = np.asarray(given)
+    except Exception as error:
+        # `__array__` is the caller's code, or e.g. that of a tensor on another device.
+        raise TeacherRejected(
+            f"observations are a {type(given).__name__} that is no array ({error}); give a numpy "
+            "array [B, ...], or lists whose rows are alike"
+        ) from error
+    if array.dtype.kind not in _NUMBERS:
+        raise TeacherRejected(
+            f"observations are a {type(given).__name__} that numpy reads as {array.dtype.name}; "
+            "give a numpy array [B, ...], or lists of numbers"
+        )
+    return array
+
+
+def in_dtype(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Numbers without a dtype that anybody chose, in the teacher's.
+
+    Decimal fractions are rounded to the nearest float32, as they are wherever they become one.
+
+    Args:
+        array: What `numpy.asarray` made of lists or the like.
+        dtype: The teacher's, one of `spec.OBSERVATION_DTYPES`.
+
+    Raises:
+        TeacherRejected: A number has no counterpart in `dtype`.
+    """
+    found, wanted = array.dtype, np.dtype(dtype)
+    if found == wanted or not array.size:
+        return array.astype(wanted)
+    if wanted.kind in _INTEGERS:
+        if found.kind not in _INTEGERS:
+            raise TeacherRejected(
+                f"observations hold fractions ({found.name}); this teacher takes {dtype}, whole "
+                "numbers from 0 to 255: do not scale observations"
+            )
+        limits = np.iinfo(wanted)
+        _check_holds(array, (array >= limits.min) & (array <= limits.max), dtype)
+        return array.astype(wanted)
+    with np.errstate(over="ignore"):
+        made = array.astype(wanted)
+    if found.kind in _INTEGERS:
+        # Beyond 2 ** 53 the comparison itself would round.
+        is_small = (array >= -(2**53)) & (array <= 2**53)
+        _check_holds(array, is_small & (made.astype(np.float64) == array), dtype)
+    else:
+        _check_holds(array, np.isfinite(made) | ~np.isfinite(array), dtype)
+    return made
+
+
+def _check_holds(array: NDArray[Any], fits: NDArray[np.bool_], dtype: str) -> None:
+    if not fits.all():
+        raise TeacherRejected(
+            f"observations hold {array[~fits].flat[0]}, which {dtype} cannot; this teacher takes "
+            f"{dtype}"
+        )
+
+
 def encode_query(
     observations: NDArray[Any],
     model: str = "",
@@ -154,16 +231,16 @@ def encode_query(
         priority: What it is for.
 
     Raises:
-        ValueError: No rows, no axes beside the batch's, or an element type not on the wire.
+        TeacherRejected: No rows, no axes beside the batch's, or an element type not on the wire.
     """
     dtype = observations.dtype.name
     if observations.ndim < 2 or observations.shape[0] < 1:
-        raise ValueError(
+        raise TeacherRejected(
             f"observations have shape {observations.shape}; give [B, ...] with at least one row "
             "(to one observation add a batch axis: observation[None])"
         )
     if dtype not in OBSERVATION_DTYPES:
-        raise ValueError(f"observations are {dtype}; give {' or '.join(OBSERVATION_DTYPES)}")
+        raise TeacherRejected(f"observations are {dtype}; give {' or '.join(OBSERVATION_DTYPES)}")
     return teacher_pb2.EvaluateRequest(
         batch_rows=observations.shape[0],
         observation_shape=observations.shape[1:],
@@ -315,13 +392,8 @@ def fill_action_values(
     response.model_version = model_version
 
 
-def decode_action_values(
-    message: teacher_pb2.EvaluateResponse, rows_asked: int
-) -> NDArray[np.float32]:
+def decode_answer(message: teacher_pb2.EvaluateResponse, rows_asked: int) -> TeacherAnswer:
     """Read an answer, checked against the request and itself.
-
-    Returns:
-        float32 [B, A], writable.
 
     Raises:
         ValueError: Other rows than asked, no actions, wrong number of bytes, or not finite.
@@ -329,15 +401,20 @@ def decode_action_values(
     rows, actions = message.batch_rows, message.num_actions
     if rows != rows_asked or actions < 1:
         raise ValueError(f"answer has {rows} rows of {actions} actions; {rows_asked} rows asked")
-    if len(message.action_values) != 4 * rows * actions:
+    content = message.action_values
+    if len(content) != 4 * rows * actions:
         raise ValueError(
-            f"answer has {len(message.action_values)} bytes; "
-            f"{rows} rows of {actions} actions are {4 * rows * actions}"
+            f"answer has {len(content)} bytes; {rows} rows of {actions} actions are "
+            f"{4 * rows * actions}"
         )
-    values = np.frombuffer(message.action_values, _ACTION_VALUE).reshape(rows, actions)
+    values = np.frombuffer(content, _ACTION_VALUE).reshape(rows, actions).astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError("answer holds action values that are not finite")
-    return values.astype(np.float32)
+    return TeacherAnswer(
+        action_values=values,
+        teacher_version=message.teacher_version,
+        model_version=message.model_version,
+    )
 
 
 @functools.cache

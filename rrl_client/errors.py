@@ -105,6 +105,16 @@ def other_loop(address: str) -> TeacherFailed:
     )
 
 
+def no_teacher(address: str, error: ValueError) -> TeacherFailed:
+    """The error of an answer that fits no question."""
+    return TeacherFailed(f"{address}: {error}; is it an rrl teacher?")
+
+
+def changed_during_call(address: str, error: Exception) -> TeacherFailed:
+    """The error of a batch whose pieces no single version answered."""
+    return TeacherFailed(f"the teacher at {address} changed during the call ({error}); ask again")
+
+
 def in_callback() -> TeacherFailed:
     """The error of a call that would wait for the thread that it is made on."""
     return TeacherFailed(

@@ -25,12 +25,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_client import errors
-from rrl_client.answers import TeacherAnswer, encode_query
-from rrl_client.codec import InvalidRequest, TeacherDescription, check_request
+from rrl_client.codec import (
+    InvalidRequest,
+    TeacherAnswer,
+    as_observations,
+    check_request,
+    encode_query,
+)
 from rrl_client.errors import TeacherError, TeacherRejected
-from rrl_client.observations import as_observations
 from rrl_client.requests import Priority
-from rrl_client.spec import PolicySpec
+from rrl_client.spec import PolicySpec, TeacherDescription
 
 _NAME = "the fake teacher"
 

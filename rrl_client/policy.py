@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_client.actions import teacher_actions
-from rrl_client.answers import TeacherAnswer
-from rrl_client.codec import TeacherDescription
-from rrl_client.observations import in_dtype, read_array
+from rrl_client.codec import TeacherAnswer, in_dtype, read_array
+from rrl_client.spec import TeacherDescription
 
 
 class AsksTeacher(Protocol):

@@ -1,4 +1,4 @@
-"""What a policy takes and gives: one record for servers, clients, cards and files.
+"""What a policy takes and gives: one record for servers, clients, cards and files; what is served.
 
 Standard library and numpy only. A is the actions, B the rows of a batch.
 """
@@ -138,6 +138,41 @@ class PolicySpec:
             num_actions=other.num_actions,
             of=of,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherDescription:
+    """One version of a model: what it takes and gives, and the limits of its service.
+
+    Attributes:
+        game: Game or task, e.g. "pong".
+        name: Human-readable name of the checkpoint.
+        spec: What it takes and gives.
+        teacher_version: Content hash of the parameters.
+        max_batch_rows: Most observations in one request.
+        model: Name of the model on its server.
+        model_version: Counts the versions of the model on its server, from 1.
+        backend: What computes, e.g. "jax cpu".
+        max_message_bytes: Largest message the server reads.
+        host_id: Identifies the host and its boot where the server reads memory that clients on it
+            share; empty where it does not.
+    """
+
+    game: str
+    name: str
+    spec: PolicySpec
+    teacher_version: str
+    max_batch_rows: int
+    model: str = ""
+    model_version: int = 1
+    backend: str = ""
+    max_message_bytes: int = 4 * 2**20
+    host_id: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what a foreign server might get wrong."""
+        if self.max_batch_rows < 1:
+            raise ValueError(f"max_batch_rows is {self.max_batch_rows}; it must be at least 1")
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:

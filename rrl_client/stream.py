@@ -20,8 +20,8 @@ import grpc.aio
 from numpy.typing import NDArray
 
 from rrl_client import errors
-from rrl_client.answers import TeacherAnswer, decode_answer
 from rrl_client.channel import LARGEST_ATTEMPTS, backoff_seconds
+from rrl_client.codec import TeacherAnswer, decode_answer
 from rrl_client.dispatch import Dispatcher, Replica, StreamQuery
 from rrl_client.errors import TeacherError
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
@@ -240,8 +240,8 @@ def _hand_out(query: StreamQuery, name: str) -> None:
         return
     if isinstance(outcome, teacher_pb2.EvaluateResponse):
         try:
-            future.set_result(decode_answer(outcome, query.rows, name))
-        except TeacherError as error:
-            future.set_exception(error)
+            future.set_result(decode_answer(outcome, query.rows))
+        except ValueError as error:
+            future.set_exception(errors.no_teacher(name, error))
     else:
         future.set_exception(outcome)

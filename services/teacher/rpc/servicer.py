@@ -6,7 +6,6 @@ The engine hands settled queries to the loop once per batch, however many there 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -20,8 +19,7 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.batching.query import Engine, Query
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.offered_memory import OfferedMemory
-from services.teacher.rpc.requests import RequestReader
-from services.teacher.rpc.stream import Stream, StreamMisuse
+from services.teacher.rpc.stream import LoopSink, RequestReader, Stream, StreamMisuse
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -37,23 +35,6 @@ class ListedEngine(Engine, Protocol):
 
     def descriptions(self) -> Sequence[TeacherDescription]:
         """Every model in every version."""
-
-
-class LoopSink:
-    """Hands settled queries to the event loop; a query's `user_data` is what it calls there."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def settled(self, queries: Sequence[Query]) -> None:
-        """Wake the loop once for all of them."""
-        # After the end of the loop there is no caller left.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._deliver, queries)
-
-    def _deliver(self, queries: Sequence[Query]) -> None:
-        for query in queries:
-            query.user_data(query)
 
 
 class TeacherServicer(teacher_pb2_grpc.TeacherServicer):

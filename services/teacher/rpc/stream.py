@@ -8,18 +8,22 @@ the frame that carries their answer, so a client that reads slowly also sends sl
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from rrl_client import codec
+from rrl_client import Priority, codec
 from rrl_client.requests import Refusal, RefusalCode
 from rrl_client.v1 import teacher_pb2
 from services.teacher.batching.query import Engine, Query, Sink
+from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.offered_memory import OfferedMemory
-from services.teacher.rpc.requests import RequestReader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -35,6 +39,16 @@ _MOST_CANCELLED = 65_536
 
 _MOST_CREDIT_ROWS = 2**32 - 1
 """What the field of a frame holds; only a client that lies about its rows comes near."""
+
+
+MOST_FRAME_FIELDS = 5000
+"""Queries and cancelled tags that a frame may hold, before it is even parsed."""
+
+# Wire types of protobuf.
+_VARINT = 0
+_BYTES = 2
+_FIXED = {1: 8, 5: 4}
+_VARINT_BITS = 70
 
 
 class StreamMisuse(Exception):
@@ -217,3 +231,132 @@ class Stream:
     def _add(self, answer: teacher_pb2.Answer) -> None:
         self._frame.answers.append(answer)
         self._changed.set()
+
+
+class RequestReader:
+    """Checks requests against the model they name."""
+
+    def __init__(
+        self, engine: Engine, metrics: TeacherMetrics, longest_wait_seconds: float
+    ) -> None:
+        """Read for one service.
+
+        Args:
+            engine: Who knows the models.
+            metrics: What refused requests are counted in.
+            longest_wait_seconds: Deadline of requests without one or with a later one.
+        """
+        self._engine = engine
+        self._metrics = metrics
+        self._longest_wait_seconds = longest_wait_seconds
+
+    def read(
+        self,
+        request: teacher_pb2.EvaluateRequest,
+        seconds_left: float | None,
+        sink: Sink,
+        *,
+        client: Hashable,
+        memory: NDArray[np.uint8] | None = None,
+    ) -> Query:
+        """The query of a request; not submitted yet.
+
+        Args:
+            request: As it came.
+            seconds_left: Until the caller's deadline; None when it set none.
+            sink: Is called when it is settled.
+            client: Whose turn it is, see `Query`.
+            memory: What the caller shares, uint8 [bytes]; None for nothing.
+
+        Raises:
+            Refusal: The model is unknown, the service does not serve, or the request does not fit.
+        """
+        longest = self._longest_wait_seconds
+        wait = longest if seconds_left is None else min(seconds_left, longest)
+        description = self._engine.describe(request.model, request.version)
+        try:
+            priority = codec.decode_priority(request)
+            observations = codec.decode_observations(request, description, memory)
+        except codec.InvalidRequest as error:
+            self.refused(request, RefusalCode.INVALID_ARGUMENT, "invalid")
+            raise Refusal(RefusalCode.INVALID_ARGUMENT, str(error)) from error
+        return Query(
+            observations,
+            deadline=time.monotonic() + wait,
+            priority=priority,
+            client=client,
+            sink=sink,
+        )
+
+    def refused(self, request: teacher_pb2.EvaluateRequest, code: RefusalCode, reason: str) -> None:
+        """Count a request that never became a query."""
+        model = self._engine.describe(request.model, request.version).model
+        priority = (
+            Priority(request.priority)
+            if request.priority in {*map(int, Priority)}
+            else Priority.ACTING
+        )
+        self._metrics.model(model).refused(priority, code, reason)
+
+
+class LoopSink:
+    """Hands settled queries to the event loop; a query's `user_data` is what it calls there."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def settled(self, queries: Sequence[Query]) -> None:
+        """Wake the loop once for all of them."""
+        # After the end of the loop there is no caller left.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._deliver, queries)
+
+    def _deliver(self, queries: Sequence[Query]) -> None:
+        for query in queries:
+            query.user_data(query)
+
+
+def read_frame(content: bytes) -> teacher_pb2.QueryFrame | None:
+    """Parse a frame; two bytes may be a query, so their number is looked at before memory goes."""
+    if not has_few_fields(content, MOST_FRAME_FIELDS):
+        return None
+    try:
+        return teacher_pb2.QueryFrame.FromString(content)
+    except DecodeError:
+        return None
+
+
+def has_few_fields(content: bytes, most: int) -> bool:
+    """Whether a message has at most `most` top-level fields; False too for what is no message.
+
+    Only the lengths are read (protobuf's wire format): a few microseconds for an honest frame.
+    """
+    at, size = 0, len(content)
+    for _ in range(most):
+        if at >= size:
+            return at == size
+        key, at = _varint(content, at)
+        kind = key & 7
+        if kind == _VARINT:
+            _, at = _varint(content, at)
+        elif kind == _BYTES:
+            length, at = _varint(content, at)
+            at += length
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        else:
+            return False
+    return at == size
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """The number at a position, and the position behind it; past the end it is cut off."""
+    value = shift = 0
+    while at < len(content) and shift < _VARINT_BITS:
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+    return value, len(content) + 1

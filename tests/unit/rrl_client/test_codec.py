@@ -132,7 +132,7 @@ def test_what_has_no_place_on_the_wire_is_not_sent(observations: np.ndarray) -> 
 def test_action_values_arrive_as_they_were_sent(values: np.ndarray) -> None:
     message = codec.encode_action_values(values, "abc")
     wire = teacher_pb2.EvaluateResponse.FromString(message.SerializeToString())
-    np.testing.assert_array_equal(codec.decode_action_values(wire, 3), values)
+    np.testing.assert_array_equal(codec.decode_answer(wire, 3).action_values, values)
     assert wire.teacher_version == "abc"
 
 
@@ -149,7 +149,7 @@ def test_action_values_arrive_as_they_were_sent(values: np.ndarray) -> None:
 def test_an_answer_that_does_not_fit_the_question_is_refused(changes: dict[str, Any]) -> None:
     fields: dict[str, Any] = {"batch_rows": 3, "num_actions": 2, "action_values": bytes(24)}
     with pytest.raises(ValueError):
-        codec.decode_action_values(teacher_pb2.EvaluateResponse(**(fields | changes)), 3)
+        codec.decode_answer(teacher_pb2.EvaluateResponse(**(fields | changes)), 3)
 
 
 @pytest.mark.parametrize(

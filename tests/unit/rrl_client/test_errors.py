@@ -20,8 +20,8 @@ from rrl_client import (
     TeacherUnavailable,
 )
 from rrl_client import errors as client_errors
-from rrl_client.answers import VersionsDiffer, cut, join, piece_rows
 from rrl_client.errors import error_of_call, error_of_code, error_of_stream
+from rrl_client.pieces import VersionsDiffer, cut, join, piece_rows
 
 
 class Call(grpc.RpcError):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_client.v1 import teacher_pb2
-from services.teacher.rpc.handlers import has_few_fields
+from services.teacher.rpc.stream import has_few_fields
 
 
 @given(
