@@ -147,22 +147,18 @@ class Replica:
 class Dispatcher:
     """All queries of one client, and the streams they go over."""
 
-    def __init__(
-        self, addresses: Iterable[str], name: str, attempts: int = LARGEST_ATTEMPTS
-    ) -> None:
+    def __init__(self, addresses: Iterable[str], name: str) -> None:
         """Begin with no stream open.
 
         Args:
             addresses: One for each stream.
             name: Whom errors name when it is no single replica's.
-            attempts: How often a query is sent at most.
         """
         self.replicas = [Replica(address) for address in addresses]
         self._name = name
         self._waiting: collections.deque[StreamQuery] = collections.deque()
         self._waiting_rows = 0
         self._delayed: list[tuple[float, StreamQuery]] = []
-        self._attempts = attempts
         self._memory_size: tuple[int, int] | None = None
         self._next_tag = 1
         self._turns = 0
@@ -328,7 +324,7 @@ class Dispatcher:
         for query in reversed(lost):
             if query.outcome is not None:
                 continue
-            if query.attempts >= self._attempts:
+            if query.attempts >= LARGEST_ATTEMPTS:
                 self._settle(query, copy.copy(error))
             else:
                 self._wait(query, first=True)
@@ -407,7 +403,7 @@ class Dispatcher:
         )
         is_passing = failure.code in (RefusalCode.RESOURCE_EXHAUSTED, RefusalCode.UNAVAILABLE)
         due = now + backoff_seconds(query.attempts, after)
-        if is_passing and query.attempts < self._attempts and due < query.deadline:
+        if is_passing and query.attempts < LARGEST_ATTEMPTS and due < query.deadline:
             self._delayed.append((due, query))
         else:
             self._settle(query, error)

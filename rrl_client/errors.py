@@ -32,15 +32,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class TeacherError(Exception):
-    """The teacher gave no answer; the subclass says why, the message what to do.
-
-    Attributes:
-        code: gRPC status code of the teacher's refusal, its number; None for what was found here.
-        details: The refusal in the teacher's own words.
-    """
-
-    code: int | None = None
-    details: str = ""
+    """The teacher gave no answer; the subclass says why, the message what to do."""
 
 
 class TeacherRejected(TeacherError, ValueError):
@@ -189,16 +181,7 @@ def error_of_code(
         address: Who was asked.
         retry_after_seconds: What the teacher says about another attempt.
     """
-    error = _error_of_status(
-        _CODES.get(code, grpc.StatusCode.UNKNOWN), details, address, retry_after_seconds
-    )
-    error.code, error.details = code, details
-    return error
-
-
-def _error_of_status(
-    status: grpc.StatusCode, details: str, address: str, retry_after_seconds: float | None
-) -> TeacherError:
+    status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
     if status in _REJECTING:
         return TeacherRejected(f"teacher at {address}: {details}")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED and is_too_large(details):

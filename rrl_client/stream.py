@@ -20,7 +20,7 @@ import grpc.aio
 from numpy.typing import NDArray
 
 from rrl_client import errors
-from rrl_client.channel import LARGEST_ATTEMPTS, backoff_seconds
+from rrl_client.channel import backoff_seconds
 from rrl_client.codec import TeacherAnswer, decode_answer
 from rrl_client.dispatch import Dispatcher, Replica, StreamQuery
 from rrl_client.errors import TeacherError
@@ -45,7 +45,6 @@ class StreamPool:
         name: str,
         *,
         count_replicas: Callable[[], int] | None = None,
-        attempts: int = LARGEST_ATTEMPTS,
     ) -> None:
         """Prepare; nothing is sent before the first query.
 
@@ -54,10 +53,9 @@ class StreamPool:
             name: Whom errors name.
             count_replicas: How many replicas stand behind the first channel by now; called, in a
                 thread, when a stream has ended. None where their number is fixed.
-            attempts: How often a query is sent at most.
         """
         self._loop = asyncio.get_running_loop()
-        self._dispatcher = Dispatcher([address for address, _ in channels], name, attempts)
+        self._dispatcher = Dispatcher([address for address, _ in channels], name)
         self._channels = [channel for _, channel in channels]
         self._count_replicas = count_replicas
         self._name = name

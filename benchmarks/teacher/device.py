@@ -1,11 +1,10 @@
-"""What a GPU can do and how much of it the service gets out: batch sizes, types, front ends.
+"""What a GPU can do and how much of it the service gets out: batch sizes, types, replicas.
 
 The network is the Nature DQN's with random weights: speed does not depend on them. First the bare
 forward, in this process, by batch size in float32 and bfloat16, and how far bfloat16's answers are
-from float32's; then the service in bfloat16, as one process, with front ends, and as replicas that
-share the device, asked by several client processes with observations in messages and in shared
-memory. Without a GPU it ends with an error; `--cpu` measures the same on the CPU, and so does
-`--smallest`.
+from float32's; then the service in bfloat16, as one process and as replicas that share the device,
+asked by several client processes with observations in messages and in shared memory. Without a GPU
+it ends with an error; `--cpu` measures the same on the CPU, and so does `--smallest`.
 
 Ratios (higher is better): served states/s over the bare forward's, in bfloat16 at its best size.
 
@@ -38,8 +37,8 @@ from services.teacher.policies.jax_policy import JaxPolicy
 
 OBSERVATION_SHAPE = (84, 84, 4)
 BATCH_SIZES = (1, 8, 32, 64, 128, 256, 512, 1024)
-ARRANGEMENTS = ((1, 0), (1, 1), (1, 2), (1, 4), (2, 0), (4, 0))
-"""Replicas on the device, and front ends of each."""
+REPLICAS = (1, 2, 4)
+"""Services on the device at once."""
 LOAD_PROCESSES = 8
 
 _PLACES = {"messages": False, "shared memory": True}
@@ -66,12 +65,12 @@ def main() -> None:
     seconds = flags.pick(full=3.0, quick=1.0, smallest=0.2)
     teacher = _random_teacher()
     bare = _bare_rates(teacher, _CPU_BATCH_SIZES if on_cpu else BATCH_SIZES, seconds)
-    tried = flags.pick(full=ARRANGEMENTS, quick=ARRANGEMENTS, smallest=ARRANGEMENTS[:1])
+    tried = flags.pick(full=REPLICAS, quick=REPLICAS, smallest=REPLICAS[:1])
     served: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         save_teacher(Path(folder) / "teacher", teacher.params, teacher.card)
-        for replicas, front_ends in tried:
-            served |= _served_rates(str(Path(folder) / "teacher"), replicas, front_ends, seconds)
+        for replicas in tried:
+            served |= _served_rates(str(Path(folder) / "teacher"), replicas, seconds)
     best = max(rate for name, rate in bare.items() if name.startswith("bare bfloat16"))
     ratios = {f"{name} over bare": rate / best for name, rate in served.items()}
     print_ratios(ratios, flags, states_per_second=bare | served)
@@ -119,12 +118,8 @@ def _rate(policy: JaxPolicy, states: NDArray[np.uint8], seconds: float) -> float
     return len(states) * calls / spent
 
 
-def _served_rates(
-    checkpoint: str, replicas: int, front_ends: int, seconds: float
-) -> dict[str, float]:
+def _served_rates(checkpoint: str, replicas: int, seconds: float) -> dict[str, float]:
     flags = ["--backend", "jax", "--dtype", "bfloat16"]
-    if front_ends:
-        flags += ["--front-ends", str(front_ends)]
     found = {}
     with contextlib.ExitStack() as stack:
         services = [
@@ -132,7 +127,7 @@ def _served_rates(
         ]
         for place, shared_memory in _PLACES.items():
             rate = _served_rate(services, shared_memory, seconds)
-            name = f"served {replicas} replicas {front_ends} front ends {place}"
+            name = f"served {replicas} replicas {place}"
             found[name] = round(rate, 1)
             print(f"{name:<52}: {rate:10.0f} states/s", flush=True)
     return found

@@ -25,7 +25,7 @@ class Service:
 
     Attributes:
         address: Its gRPC address, "host:port".
-        unix_address: Its gRPC address on the Unix socket; "" where it has none.
+        unix_address: Its gRPC address on the Unix socket.
         pid: Its process.
         metrics_url: Its metrics page.
         backend: What computes, e.g. "onnxruntime cpu".
@@ -92,15 +92,16 @@ def teacher_service(checkpoint: str = CHECKPOINT, *flags: str) -> Iterator[Servi
     """
     ports = ("--port", "0", "--metrics-port", "0")
     with tempfile.TemporaryDirectory(prefix="rrl-") as folder:
-        # Front ends share a TCP port, but not a Unix socket.
-        unix = "" if "--front-ends" in flags else str(Path(folder) / "teacher.sock")
-        unix_flags = ("--unix-socket", unix) if unix else ()
+        unix = str(Path(folder) / "teacher.sock")
         command = ("teacher", "serve", "--checkpoint", checkpoint)
-        with running(*command, *ports, *unix_flags, *flags, ready=_READY) as (process, ready):
+        with running(*command, *ports, "--unix-socket", unix, *flags, ready=_READY) as (
+            process,
+            ready,
+        ):
             address, backend, metrics_port = ready
             yield Service(
                 address=address,
-                unix_address=f"unix:{unix}" if unix else "",
+                unix_address=f"unix:{unix}",
                 pid=process.pid,
                 metrics_url=f"http://{address.rpartition(':')[0]}:{metrics_port}/metrics",
                 backend=backend,

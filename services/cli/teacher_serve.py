@@ -44,8 +44,6 @@ class Listening:
         unix_socket: Path of a Unix socket that serves gRPC, too.
         shared_memory: Read observations from memory that clients on this host share; they offer
             it by themselves.
-        front_ends: Processes that read and write gRPC for this one; worth it where a GPU outruns
-            one Python process.
         metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
         metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
     """
@@ -54,7 +52,6 @@ class Listening:
     port: int = 50051
     unix_socket: str | None = None
     shared_memory: bool = True
-    front_ends: int = 0
     metrics_port: int | None = 9101
     metrics_host: str = "127.0.0.1"
 
@@ -153,7 +150,7 @@ def serve(
         raise UserError(str(error)) from error
     shutdown = install_shutdown_event()
     if life.log_format is not None:
-        # Front ends, processes of their own, write as this one does.
+        # Child processes write as this one does.
         os.environ[FORMAT_VARIABLE] = life.log_format
     setup_logging("teacher", run=os.environ.get(RUN_NAME_VARIABLE))
     # Before the threads of the numeric libraries make heaps of their own.

@@ -90,8 +90,6 @@ class TeacherConfig:
         port: TCP port of the service; 0 takes a free one.
         unix_socket: Path of a Unix socket that also serves gRPC; None for none.
         shared_memory: Whether observations may lie in memory that clients on this host share.
-        front_ends: Processes that read and write gRPC for this one; 0 does it here. Worth it where
-            the device outruns one Python process.
         metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
         metrics_host: Address that the page is served on; None for the service's own.
         batching: How queued rows become batches.
@@ -112,7 +110,6 @@ class TeacherConfig:
     port: int = 50051
     unix_socket: str | None = None
     shared_memory: bool = True
-    front_ends: int = 0
     metrics_port: int | None = 9101
     metrics_host: str | None = None
     batching: BatchingConfig = dataclasses.field(default_factory=BatchingConfig)
@@ -130,7 +127,6 @@ class TeacherConfig:
             raise ValueError("no model given; name at least one checkpoint")
         _check_range(self, "port", 0, 65535)
         _check_range(self, "metrics_port", 0, 65535)
-        _check_range(self, "front_ends", 0, 64)
         _check_range(self, "kept_versions", 1)
         _check_range(self, "lame_duck_seconds", 0)
         _check_range(self, "connection_age_seconds", 1)
@@ -139,8 +135,6 @@ class TeacherConfig:
         _check_known("dtype", self.dtype, DTYPES)
         if self.metrics_port is not None and self.metrics_port == self.port != 0:
             raise ValueError(f"port and metrics_port are both {self.port}; give each its own")
-        if self.front_ends > 1 and self.unix_socket is not None:
-            raise ValueError("a Unix socket cannot be shared; give at most one front end with it")
         for name, count in Counter(model.name for model in self.models).items():
             if count > self.kept_versions:
                 raise ValueError(

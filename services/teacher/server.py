@@ -29,11 +29,10 @@ from services.shared.addresses import check_port_is_free
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
-from services.shared.security.server import SecurityConfig, check_exposure, warn_of_exposure
+from services.shared.security.server import check_exposure, warn_of_exposure
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.engine import LocalEngine
-from services.teacher.front_ends.door import FrontEndDoor
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.policies.compilations import compilations
 from services.teacher.policies.interface import Policy
@@ -98,7 +97,6 @@ class TeacherServer:
             max_message_bytes=self._max_message_bytes,
         )
         self._port = 0
-        self._front_ends: FrontEndDoor | None = None
         self._reloader: Reloader | None = None
         self._warm_up_thread = threading.Thread(
             target=self._warm_up, name="teacher-warm-up", daemon=True
@@ -151,7 +149,6 @@ class TeacherServer:
         except UserError:
             self.stop(0.0)
             raise
-        # Here, not in gRPC's part: front ends share one port, and say nothing of it.
         warn_of_exposure(config.security, config.host, name="the teacher")
         self._warm_up_thread.start()
         return self._port
@@ -220,17 +217,13 @@ class TeacherServer:
                 return
             serving = self._ready.done() and not self._ready.cancelled()
             self._ready.cancel()
-            if self._front_ends is not None:
-                self._front_ends.give_up()
             if self._warm_up_thread.is_alive():
                 self._warm_up_thread.join()
             self._metrics.serving = False
-            if self._front_ends is not None:
-                self._front_ends.close(grace_seconds)
             self._grpc.set_serving(False, still_answers=True)
             if self._reloader is not None:
                 self._reloader.stop()
-            if serving and grace_seconds > 0 and self._front_ends is None:
+            if serving and grace_seconds > 0:
                 time.sleep(self._config.lame_duck_seconds)
             end = time.monotonic() + grace_seconds
             self._engine.refuse()
@@ -244,12 +237,7 @@ class TeacherServer:
     def _listen(self) -> int:
         config = self._config
         addresses = (format_address(config.host, config.port), *config.unix_addresses)
-        if not config.front_ends:
-            return self._grpc.start(addresses, config.security)
-        self._front_ends = FrontEndDoor(config)
-        # This process is asked by its front ends alone, through a directory that is private.
-        self._grpc.start([self._front_ends.device_address], SecurityConfig())
-        return self._front_ends.port
+        return self._grpc.start(addresses, config.security)
 
     def _warm_up(self) -> None:
         try:
@@ -279,8 +267,6 @@ class TeacherServer:
         self._metrics.compilations = lambda: compilations() - before
         self._engine.open(host_id() if self._config.shared_memory else "")
         self._grpc.set_serving(True)
-        if self._front_ends is not None:
-            self._front_ends.open(self._max_message_bytes)
         self._metrics.serving = True
         if self._load is not None:
             self._reloader = Reloader(

@@ -117,7 +117,7 @@ def vector_file(path: Path) -> Path:
     return path / "vector.onnx"
 
 
-def make_server(tmp_path: Path, front_ends: int) -> TeacherServer:
+def make_server(tmp_path: Path) -> TeacherServer:
     (tmp_path / "moody_policy.py").write_text(MOODY)
     (tmp_path / "image_policy.py").write_text(IMAGES)
     models = {
@@ -132,24 +132,19 @@ def make_server(tmp_path: Path, front_ends: int) -> TeacherServer:
         ),
         port=0,
         metrics_port=None,
-        front_ends=front_ends,
         batching=BatchingConfig(buckets=(1, 8)),
     )
     return build_teacher(config)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[0, 1],
-    ids=lambda front_ends: f"{front_ends}_front_ends",
-)
+@pytest.fixture(scope="module")
 def address(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     tmp_path = tmp_path_factory.mktemp("policies")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path)
-        server = make_server(tmp_path, request.param)
+        server = make_server(tmp_path)
         server.start()
         server.wait_until_ready(PATIENCE_SECONDS)
         yield server.address

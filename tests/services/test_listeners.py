@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import ipaddress
 import logging
-import os
 import socket
-import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,13 +95,11 @@ def replay(
 def teacher(
     host: str = "127.0.0.1",
     security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
-    front_ends: int = 0,
 ) -> Iterator[TeacherServer]:
     config = TeacherConfig(
         models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
         host=host,
         security=security,
-        front_ends=front_ends,
         port=0,
         metrics_port=0,
         batching=BatchingConfig(buckets=(1,)),
@@ -177,10 +172,8 @@ def test_told_nothing_every_service_keeps_to_this_machine(tmp_path: Path, outsid
 
 
 @contextlib.contextmanager
-def teacher_port(
-    folder: Path, host: str, security: SecurityConfig, front_ends: int = 0
-) -> Iterator[int]:
-    with teacher(host, security, front_ends) as served:
+def teacher_port(folder: Path, host: str, security: SecurityConfig) -> Iterator[int]:
+    with teacher(host, security) as served:
         yield int(served.address.rpartition(":")[2])
 
 
@@ -199,7 +192,6 @@ def control_port(folder: Path, host: str, security: SecurityConfig) -> Iterator[
 Serve = Callable[[Path, str, SecurityConfig], contextlib.AbstractContextManager[int]]
 SERVERS: dict[str, Serve] = {
     "the teacher": teacher_port,
-    "the teacher, with front ends": functools.partial(teacher_port, front_ends=2),
     "the learner": learner_port,
     "replay's control": control_port,
 }
@@ -330,17 +322,3 @@ def test_a_system_without_the_filter_is_warned_of(
         assert table_counts(f"localhost:{ports.data}")
     (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
     assert "cannot keep it to loopback" in warning.getMessage()
-
-
-def test_sockets_in_the_file_system_are_for_one_user_alone() -> None:
-    with teacher(front_ends=1) as served:
-        paths = {
-            Path(connection.laddr)
-            for connection in psutil.Process().net_connections(kind="unix")
-            if connection.laddr and Path(connection.laddr).is_absolute()
-        }
-        ours = [path for path in paths if "rrl" in path.parent.name]
-        assert ours, "the device process has one for its front ends"
-        for path in ours:
-            assert stat.S_IMODE(os.stat(path.parent).st_mode) == 0o700
-        assert served.address.startswith("127.0.0.1:")

@@ -1,10 +1,10 @@
 """One query on its way through the service, and the ways it can be refused.
 
-    front end ── Query ──▶ engine ──▶ priority ──▶ device thread
+    gRPC call ── Query ──▶ engine ──▶ priority ──▶ device thread
         ▲                    │ Refusal: raised at once     │
         └── Sink.settled ◀───┴── values or a Refusal ──────┘
 
-A front end (unary RPC, stream) makes the query, owns its memory, and hears once, through its sink,
+A stream or a unary call makes the query, owns its memory, and hears once, through its sink,
 that it is settled. Nothing here knows gRPC.
 """
 
@@ -42,12 +42,12 @@ class Query:
         priority: What it is for.
         client: Whose it is: clients of one priority take turns.
         sink: Is called when it is settled.
-        user_data: The front end's own, e.g. a tag; untouched here.
+        user_data: Its maker's own, e.g. a tag; untouched here.
         values: float32 [B, A], C-contiguous; set by the device thread before it is settled.
         refusal: Set when settled without values.
         version: Number of the model's version that answered.
         parameters_hash: Hash of the parameters that answered.
-        cancelled: Set by the front end when the answer is not wanted any more: a query that still
+        cancelled: Set by its maker when the answer is not wanted any more: a query that still
             waits is not computed. A cancelled query is settled too (CANCELLED).
         queued_at: `time.monotonic` at submission; the batcher's.
         stats: What it is counted in; the batcher's.
@@ -97,7 +97,7 @@ class Query:
 
 
 class Engine(Protocol):
-    """What front ends ask: the models of this process, or of the device process behind it."""
+    """What calls ask: the models of this process."""
 
     def describe(self, model: str = "", version: str = "") -> Any:
         """The `codec.TeacherDescription` of a model.

@@ -74,15 +74,12 @@ class GrpcServer:
         )
         metrics.memories = lambda: self._memories.count
 
-    def start(
-        self, addresses: Sequence[str], security: SecurityConfig, *, share_port: bool = False
-    ) -> int:
+    def start(self, addresses: Sequence[str], security: SecurityConfig) -> int:
         """Listen; health says NOT_SERVING.
 
         Args:
             addresses: "host:port" or "unix:path", all with the same security.
             security: Encryption and tokens.
-            share_port: Whether other processes listen on the same port.
 
         Returns:
             The TCP port of the first address.
@@ -90,7 +87,7 @@ class GrpcServer:
         Raises:
             UserError: An address cannot be listened on, or a credential is unusable.
         """
-        port = self._loop.run(self._start(addresses, security, share_port))
+        port = self._loop.run(self._start(addresses, security))
         self._is_started = True
         return port
 
@@ -111,9 +108,7 @@ class GrpcServer:
             self._is_started = False
             self._loop.run(self._stop(grace_seconds))
 
-    async def _start(
-        self, addresses: Sequence[str], security: SecurityConfig, share_port: bool
-    ) -> int:
+    async def _start(self, addresses: Sequence[str], security: SecurityConfig) -> int:
         batching = self._config.batching
         limits = ServerLimits(
             # Every waiting request has at least one row; some room for reflection.
@@ -127,7 +122,7 @@ class GrpcServer:
             request_seconds=_REQUEST_SECONDS,
             kept_seconds=_KEPT_SECONDS,
         )
-        self._server = make_server(limits, security, self._options(share_port))
+        self._server = make_server(limits, security, self._options())
         self._servicer = TeacherServicer(
             self._engine,
             self._metrics,
@@ -163,13 +158,11 @@ class GrpcServer:
         # Queries are answered; what may be left are health watchers, who never end by themselves.
         await self._server.stop(_CLOSING_SECONDS)
 
-    def _options(self, share_port: bool) -> list[tuple[str, int]]:
+    def _options(self) -> list[tuple[str, int]]:
         age = self._config.connection_age_seconds
         return [
             *FLOW_CONTROL,
             *(() if age is None else _age_options(age)),
-            # Linux would let two servers share the port and each get some of the callers.
-            *((("grpc.so_reuseport", 1),) if share_port else ()),
         ]
 
 
