@@ -108,12 +108,12 @@ def test_an_actor_counts_its_play_and_its_queries() -> None:
     assert value("rrl_actor_queries_total", {"result": "answered"}) == 1
 
 
-def test_the_importer_tells_what_is_in_and_what_it_wrote_itself() -> None:
+def test_the_importer_shows_what_is_in_the_table_and_what_it_wrote_itself() -> None:
     registry = CollectorRegistry()
     metrics = ImporterMetrics(registry)
-    metrics.aims_at(100)
-    metrics.stands_at(40)
-    metrics.wrote(25)
+    metrics.set_target(100)
+    metrics.set_in_table(40)
+    metrics.count_written(25)
     value = registry.get_sample_value
     assert value("rrl_importer_rows_total") == 25
     assert value("rrl_importer_rows_in_table") == 65
