@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from rrl_client import ClientSecurity
-from rrl_client.security import make_channel
+from rrl_client.security import ClientSecurity, make_channel
 from services.replay.connection import ReplayTimeout
 from services.replay.served_tables import ServedTables
 from services.replay.v1 import replay_pb2, replay_pb2_grpc

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from services.cli.teacher_serve import Computing, serve
-from services.teacher.config import BatchingConfig
+from services.teacher.config import BatchingConfig, buckets_up_to
 from tests.deploy.test_compose import arguments_of, text_of
 from tests.deploy.test_kubernetes import OVERLAYS, container_of, words, workloads
 from tests.support.teacher_memory import most_memory_bytes
@@ -29,7 +29,7 @@ def batching_of(flags: list[str]) -> BatchingConfig:
     """How a teacher that is started with these flags bounds what waits."""
     computing: Computing = arguments_of(serve, flags).get("computing", Computing())
     return BatchingConfig(
-        max_batch_rows=computing.max_batch_rows,
+        buckets=buckets_up_to(computing.max_batch_rows),
         max_queue_rows=computing.max_queue_rows,
         max_queue_bytes=computing.max_queue_mib * 2**20,
     )

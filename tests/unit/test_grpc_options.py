@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 from grpc._cython import cygrpc
 
-SERVICES = Path(__file__).parents[2] / "services"
+ROOT = Path(__file__).parents[2]
 _OPTION = re.compile(r'\("(grpc\.[a-z0-9_.]+)", ')
 
 
 def options() -> set[str]:
     return {
-        option for path in SERVICES.rglob("*.py") for option in _OPTION.findall(path.read_text())
+        option
+        for folder in ("services", "rrl_client")
+        for path in (ROOT / folder).rglob("*.py")
+        for option in _OPTION.findall(path.read_text())
     }
 
 
 def test_there_are_options_to_look_at() -> None:
-    assert {"grpc.service_config", "grpc.keepalive_time_ms", "grpc.so_reuseport"} <= options()
+    assert {"grpc.service_config", "grpc.keepalive_time_ms", "grpc.http2.bdp_probe"} <= options()
 
 
 @pytest.mark.parametrize("option", sorted(options()))

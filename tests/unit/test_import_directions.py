@@ -207,7 +207,7 @@ def test_only_those_that_load_teachers_import_the_teacher_service() -> None:
 
 
 # How any service of ours is reached; the rest of `rrl_client` is about asking a teacher.
-CHANNELS = {"credentials", "loop_thread", "proxies", "security", "token_channel"}
+CHANNELS = {"credentials", "loop_thread", "proxies", "security", "spec", "token_channel"}
 
 
 @pytest.mark.parametrize("room", ["replay", "run_report"])

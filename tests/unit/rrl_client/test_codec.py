@@ -99,7 +99,8 @@ def test_observations_outside_the_memory_are_refused(
 
 
 def test_float_observations_in_memory_are_aligned() -> None:
-    description = dataclasses.replace(DESCRIPTION, observation_dtype="float32")
+    spec = dataclasses.replace(DESCRIPTION.spec, observation_dtype="float32")
+    description = dataclasses.replace(DESCRIPTION, spec=spec)
     message = request(observation_dtype="float32", memory_offset=2)
     with pytest.raises(InvalidRequest, match="multiple of 4"):
         codec.decode_observations(message, description, np.zeros(100, np.uint8))

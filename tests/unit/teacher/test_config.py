@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
+from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig, buckets_up_to
 from services.teacher.policies.source import TeacherSource
 
 SOURCE = TeacherSource(checkpoint="somewhere")
@@ -67,9 +67,8 @@ def test_a_service_out_of_range_is_refused_with_the_range(
         ({"buckets": (0, 1)}, r"buckets are \(0, 1\)"),
         ({"buckets": (2, 1)}, r"buckets are \(2, 1\)"),
         ({"buckets": (1, 1)}, r"buckets are \(1, 1\)"),
-        ({"max_batch_rows": 0}, "max_batch_rows is 0 and max_queue_rows 4096"),
-        ({"max_queue_rows": 511}, "max_batch_rows is 512 and max_queue_rows 511"),
-        ({"stream_credit_rows": 511}, r"stream_credit_rows is 511; .* \(512\)"),
+        ({"max_queue_rows": 127}, "max_queue_rows is 127 and the largest batch 128 rows"),
+        ({"stream_credit_rows": 127}, "stream_credit_rows is 127 and the largest batch 128"),
         ({"max_queue_bytes": 0}, "max_queue_bytes is 0; it must be above 0"),
         ({"longest_wait_seconds": 0.0}, "longest_wait_seconds is 0.0; it must be above 0"),
         ({"longest_wait_seconds": float("nan")}, "longest_wait_seconds is nan"),
@@ -80,6 +79,14 @@ def test_batching_out_of_range_is_refused_with_the_range(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         BatchingConfig(**changes)
+
+
+def test_batch_sizes_are_powers_of_two_and_the_largest_itself() -> None:
+    assert buckets_up_to(1) == (1,)
+    assert buckets_up_to(12) == (1, 2, 4, 8, 12)
+    assert buckets_up_to(128) == BatchingConfig().buckets
+    with pytest.raises(ValueError, match="max_batch_rows is 0"):
+        buckets_up_to(0)
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "x" * 65])
