@@ -37,7 +37,7 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.train_state import initial_train_state
 from rrl_agents.training.update_step import make_update_step
 from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
-from services.actor.annotator import Annotator, Labels
+from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.launcher.presets import DEMO, PRESETS
 from services.learner.config import LearnerConfig, ShardAddress

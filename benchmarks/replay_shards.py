@@ -37,8 +37,7 @@ from benchmarks.replay_servers import (
 from benchmarks.teacher.usage import cpu_seconds
 from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.item_layout import StepRow
-from services.replay.reader import STUDENT_TABLE, ReplayReader
-from services.replay.sharded_reader import ShardedReader
+from services.replay.reader import STUDENT_TABLE, ReplayReader, ShardedReader
 from services.replay.writer import ReplayWriter, WriterOptions
 
 WRITERS = 2

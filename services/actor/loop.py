@@ -37,8 +37,7 @@ from rrl_client import (
     TeacherRejected,
     TeacherUnavailable,
 )
-from services.actor.annotator import Annotator
-from services.actor.behaviours import StudentActs, TeacherActs
+from services.actor.behaviours import Annotator, StudentActs, TeacherActs
 from services.actor.config import ActorConfig
 from services.actor.metrics import ActorMetrics
 from services.actor.rollout import Policy, Rollout
@@ -53,7 +52,6 @@ from services.replay.writer import (
     WriterOptions,
     WriterStopped,
 )
-from services.shared.counted_environment import CountedEnvironment
 from services.shared.errors import UserError
 
 _WAIT_SECONDS = 0.2
@@ -77,11 +75,7 @@ class Actor:
         self._config = config
         self._metrics = metrics or ActorMetrics(CollectorRegistry())
         self._recipe = make_recipe(config.method)
-        self._environment = CountedEnvironment(
-            make_environment(config.environment, config.num_envs),
-            self._metrics.stepped,
-            self._metrics.finished_episode,
-        )
+        self._environment = make_environment(config.environment, config.num_envs)
         spec = self._environment.spec
         self._layout = ItemLayout(
             frame_shape=spec.frame_shape,
@@ -181,6 +175,8 @@ class Actor:
                 self._annotator,
                 seed=environments_seed,
                 max_pending=self._config.max_pending_steps,
+                on_steps=self._metrics.stepped,
+                on_episode=self._metrics.finished_episode,
             )
             # A stage that ends while a write waits for the rate limiter: there is no more to write.
             with contextlib.suppress(WriterStopped):

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from services.actor.annotator import Annotator
+from services.actor.behaviours import Annotator
 from services.actor.weight_poller import WeightPoller
 from services.shared.metrics import counter, counters, gauge
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.environments.interface import Step, VectorEnvironment
-from services.actor.annotator import Annotator, Labels, is_settled
+from services.actor.behaviours import Annotator, Labels, is_settled
 from services.replay.item_layout import StepRow
 from services.replay.writer import ReplayWriter
 
@@ -55,6 +56,9 @@ class Rollout:
         annotator: Waits for labels under way.
         seed: Of the environments' first episodes.
         max_pending: Steps whose labels may be under way at once.
+        on_steps: Called with the agent steps of each call of `step`; a call after an end, which
+            only resets, is none of that environment's.
+        on_episode: Called with the raw return of each episode that was played to its end.
     """
 
     def __init__(
@@ -65,11 +69,15 @@ class Rollout:
         *,
         seed: int,
         max_pending: int,
+        on_steps: Callable[[int], None] = lambda steps: None,
+        on_episode: Callable[[float], None] = lambda episode_return: None,
     ) -> None:
         self._environment = environment
         self._writer = writer
         self._annotator = annotator
         self._max_pending = max_pending
+        self._on_steps, self._on_episode = on_steps, on_episode
+        self._returns = np.zeros(environment.num_envs)
         self._pending: collections.deque[_PlayedStep] = collections.deque()
         self._observations = environment.reset(seed)
         self._episode_start = np.ones(environment.num_envs, bool)
@@ -79,6 +87,7 @@ class Rollout:
         """Act once in every environment, and write what has its labels."""
         actions, labels = policy(self._observations, self._episode_start)
         step = self._environment.step(actions)
+        self._count(step)
         self._pending.append(
             _PlayedStep(
                 frames=self._observations[..., -1], actions=actions, step=step, labels=labels
@@ -102,6 +111,14 @@ class Rollout:
         for env in np.flatnonzero(self._mid_episode):
             self._writer.end_episode(int(env), self._observations[env, ..., -1])
         self._mid_episode[:] = False
+
+    def _count(self, step: Step) -> None:
+        acted = ~step.episode_start
+        self._returns += step.reward * acted
+        self._on_steps(int(np.count_nonzero(acted)))
+        for env in np.flatnonzero(step.terminated | step.truncated):
+            self._on_episode(float(self._returns[env]))
+            self._returns[env] = 0.0
 
     def _write(self, played: _PlayedStep) -> None:
         teacher_q = self._annotator.scores(played.labels)

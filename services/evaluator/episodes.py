@@ -48,6 +48,8 @@ def play_episodes(
     epsilon: float,
     seed: int,
     should_stop: Callable[[], bool],
+    on_steps: Callable[[int], None] = lambda steps: None,
+    on_episode: Callable[[], None] = lambda: None,
 ) -> PlayedEpisodes | None:
     """Play epsilon-greedily until every environment has finished its share.
 
@@ -58,6 +60,8 @@ def play_episodes(
         epsilon: Probability of a uniformly random action.
         seed: Of the episodes and of the random actions.
         should_stop: Looked at before every step.
+        on_steps: Called with the agent steps of each step of the N environments.
+        on_episode: Called for each episode that ends, one beyond its environment's share too.
 
     Returns:
         The episodes, environment by environment; None when stopped before the end.
@@ -84,9 +88,11 @@ def play_episodes(
         # The call after an end only resets: no reward, no step.
         running_return += step.reward * ~step.episode_start
         running_steps += ~step.episode_start
+        on_steps(int(np.count_nonzero(~step.episode_start)))
         if not finished[0]:
             frames.append(observations[0, ..., -1].copy())
         for env in np.flatnonzero(step.terminated | step.truncated):
+            on_episode()
             if left[env]:
                 finished[env].append((float(running_return[env]), int(running_steps[env])))
                 left[env] -= 1

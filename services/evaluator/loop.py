@@ -36,7 +36,6 @@ from services.learner.weight_client import (
     WeightClient,
     WeightUpdate,
 )
-from services.shared.counted_environment import CountedEnvironment
 from services.shared.errors import UserError
 from services.shared.logging import Occasionally
 
@@ -170,11 +169,7 @@ class Evaluator:
         seed = int(sequence.generate_state(1)[0]) % 2**30
         # No more environments than episodes: the others would play for nothing.
         num_envs = min(self._config.protocol.num_envs, episodes)
-        environment = CountedEnvironment(
-            make_environment(self._config.environment, num_envs),
-            lambda steps: self._metrics.stepped(steps * self._frames_per_step),
-            lambda _: self._metrics.finished_episode(),
-        )
+        environment = make_environment(self._config.environment, num_envs)
         with contextlib.closing(environment):
             return play_episodes(
                 environment,
@@ -183,6 +178,8 @@ class Evaluator:
                 epsilon=self._config.protocol.epsilon,
                 seed=seed,
                 should_stop=lambda: stop.is_set() or (watch is not None and watch.check()),
+                on_steps=lambda steps: self._metrics.stepped(steps * self._frames_per_step),
+                on_episode=self._metrics.finished_episode,
             )
 
     def _entropy(self, *indices: int) -> list[int]:

@@ -21,8 +21,13 @@ from services.learner.replay_checkpoints import ReplayCheckpoints
 from services.learner.replay_counts import ReplayCounts
 from services.learner.run_clock import RunClock
 from services.replay.item_layout import ItemLayout
-from services.replay.reader import ReplayReader, ReplayTimeout, SamplingFailed
-from services.replay.sharded_reader import ShardedReader, ShardSample
+from services.replay.reader import (
+    ReplayReader,
+    ReplayTimeout,
+    SamplingFailed,
+    ShardedReader,
+    ShardSample,
+)
 
 COUNT_PERIOD_SECONDS = 1.0
 """Time between two counts of replay's steps, and checks that its tables are still the same."""

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from services.recorded_data.labelling import LabelledChunk
 from services.replay.connection import connect
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.item_writer import ItemWriter
-from services.replay.writer import WriterOptions, WriterStopped
+from services.replay.writer import ItemWriter, WriterOptions, WriterStopped
 
 _ROWS_BETWEEN_FLUSHES = 8
 """A flush is a call into Reverb: one per row would cost as much as the row."""

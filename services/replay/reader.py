@@ -5,6 +5,9 @@
       |                         +-- ReplayTimeout: none in time       v
       +----- priorities ------- PriorityUpdates (a thread) <-- update_priorities: the learner
 
+    shard 0 -- ReplayReader --+
+    shard 1 -- ReplayReader --+--> ShardedReader --> Sample, and its shard
+
 Items are decoded into n-step transitions here (`item_layout.decode_batch`). In a mixed batch the
 teacher's rows come first; apart from that the order of rows has no meaning. A connection that is
 dead without an error is replaced (`stalls`).
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +25,6 @@ from numpy.typing import NDArray
 
 from rrl_agents.types import Array, Batch
 from services.replay.connection import ReplayTimeout, SamplingFailed, TableCounts, table_counts
-from services.replay.importance import importance_weights
 from services.replay.item_layout import ItemLayout, decode_batch
 from services.replay.priority_updates import PriorityUpdates
 from services.replay.sample_prefetcher import SamplePrefetcher, concatenate
@@ -36,10 +38,18 @@ __all__ = [
     "ReplayReader",
     "ReplayTimeout",
     "Sample",
+    "ShardSample",
+    "ShardedReader",
     "SamplingFailed",
     "TableCounts",
+    "importance_weights",
     "table_counts",
 ]
+
+_SMALLEST_PROBABILITY = 1e-10
+"""Dopamine's; an item of priority 0 can still be drawn where all are 0."""
+_TURN_SECONDS = 0.02
+"""Wait for a shard without a batch before the next one is tried."""
 
 
 class Sample(NamedTuple):
@@ -222,3 +232,91 @@ class ReplayReader:
                 blocks_ahead=self._batches_ahead,
             )
         return self._prefetchers[table]
+
+
+class ShardSample(NamedTuple):
+    """A sample and its shard.
+
+    Attributes:
+        sample: The batch and the keys of its rows in that shard.
+        shard: Index of the shard.
+    """
+
+    sample: Sample
+    shard: int
+
+
+class ShardedReader:
+    """Draws each batch from one shard, the shards in turn.
+
+    Each shard's rate limiter holds the replay ratio for its own items. A shard without a batch,
+    since its actors are slow or gone, is skipped; it does not hold up the others.
+
+    Args:
+        readers: One per shard, in their order.
+    """
+
+    def __init__(self, readers: Sequence[ReplayReader]) -> None:
+        if not readers:
+            raise ValueError("there is no replay shard to read from; give at least one")
+        self._readers = tuple(readers)
+        self._next = 0
+
+    def sample_mixed(self, teacher_share: float, timeout_seconds: float) -> ShardSample:
+        """One batch, from the next shard that has one.
+
+        Args:
+            teacher_share: As `ReplayReader.sample_mixed`.
+            timeout_seconds: Longest wait for any.
+
+        Raises:
+            ReplayTimeout: no shard has one in time.
+            SamplingFailed: a shard's server does not answer.
+            UserError: as `ReplayReader.sample_mixed`.
+        """
+        turn_seconds = _TURN_SECONDS if len(self._readers) > 1 else timeout_seconds
+        end = time.monotonic() + timeout_seconds
+        while True:
+            shard = self._next
+            self._next = (shard + 1) % len(self._readers)
+            left = max(0.0, end - time.monotonic())
+            try:
+                sample = self._readers[shard].sample_mixed(teacher_share, min(turn_seconds, left))
+                return ShardSample(sample, shard)
+            except ReplayTimeout:
+                if left <= turn_seconds:
+                    raise
+
+    def update_priorities(self, drawn: ShardSample, priorities: Array) -> None:
+        """Send priorities back to a sample's shard, as `ReplayReader.update_priorities`."""
+        self._readers[drawn.shard].update_priorities(drawn.sample, priorities)
+
+    @property
+    def largest_priority(self) -> float:
+        """The largest priority sent back to any shard so far, 0 before the first."""
+        return max(reader.largest_priority for reader in self._readers)
+
+    def close(self) -> None:
+        """Disconnect; the next samples come over new connections."""
+        for reader in self._readers:
+            reader.close()
+
+
+def importance_weights(
+    relative_probability: NDArray[np.float64], exponent: float
+) -> NDArray[np.float32]:
+    """Weights that undo uneven sampling, the largest of the batch being 1.
+
+    `w_i = (N p_i)^-exponent / max_j (N p_j)^-exponent` (Schaul et al., 2016, arXiv:1511.05952,
+    section 3.4); with an exponent of 0.5 those of Dopamine's Rainbow.
+
+    Args:
+        relative_probability: float64 [B], N p: 1 for rows drawn uniformly.
+        exponent: beta, at least 0; 0 weighs all rows alike, 1 undoes the bias wholly.
+
+    Returns:
+        float32 [B], in (0, 1].
+    """
+    bounded = np.maximum(relative_probability, _SMALLEST_PROBABILITY)
+    weights: NDArray[np.float64] = np.power(bounded / bounded.min(), -exponent)
+    return weights.astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
-from services.actor.annotator import Annotator, Labels
+from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from rrl_agents.types import Progress, Stage
-from services.actor.annotator import Annotator
+from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.actor.weight_poller import WeightPoller
 from services.learner.codec import EvaluationReport

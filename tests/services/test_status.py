@@ -19,7 +19,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from rrl_agents.types import Progress, Stage
-from services.actor.annotator import Annotator
+from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.cli.main import run as rrl
 from services.learner.checkpointing import RunRecord, write_checkpoint

@@ -55,12 +55,10 @@ CLIENT_FACES = {
     "replay": {
         "writer",
         "reader",
-        "sharded_reader",
         "stalls",
         "connection",
         "control_client",
         "item_layout",
-        "item_writer",
         "table_names",
     },
     "learner": {

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric
 
 from rrl_agents.types import Progress
-from services.actor.annotator import Annotator
+from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.evaluator.metrics import EvaluatorMetrics
 from services.learner.metrics import LearnerMetrics

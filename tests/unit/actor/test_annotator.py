@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rrl_client import TeacherClient, TeacherRejected
-from services.actor.annotator import Annotator, is_settled
+from services.actor.behaviours import Annotator, is_settled
 
 # Newest frame (3, 7): the teacher of these tests answers (3, 7, 10).
 STATE = np.asarray([[[[0, 3], [0, 7]]]], np.uint8)

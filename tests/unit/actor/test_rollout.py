@@ -20,7 +20,7 @@ from rrl_agents.environments.catch import CatchEnvironment
 from rrl_agents.environments.interface import Step, VectorEnvironment
 from rrl_agents.types import Batch, EnvironmentSpec
 from rrl_client import TeacherClient
-from services.actor.annotator import Annotator, Labels
+from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
@@ -167,10 +167,14 @@ class Table:
         self.annotator = Annotator()
         self.writer: ReplayWriter | None = None
 
-    def rollout(self, environment: VectorEnvironment, *, max_pending: int = 8) -> Rollout:
+    def rollout(
+        self, environment: VectorEnvironment, *, max_pending: int = 8, **told: Any
+    ) -> Rollout:
         num_envs = environment.num_envs
         self.writer = ReplayWriter(self.address, STUDENT_TABLE, self._layout, num_envs)
-        return Rollout(environment, self.writer, self.annotator, seed=0, max_pending=max_pending)
+        return Rollout(
+            environment, self.writer, self.annotator, seed=0, max_pending=max_pending, **told
+        )
 
     def inserted(self) -> int:
         assert self.writer is not None
@@ -270,6 +274,27 @@ def play_until_clock(rollout: Rollout, clock: int) -> int:
     while seen < clock - 1:
         rollout.step(policy)
     return seen + 1
+
+
+def test_steps_and_whole_episodes_are_told_as_they_were_played(tmp_path: Path) -> None:
+    layout = ItemLayout(
+        frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False
+    )
+    table = Table(tmp_path / "replay", layout)
+    steps: list[int] = []
+    returns: list[float] = []
+    rollout = table.rollout(CatchEnvironment(3), on_steps=steps.append, on_episode=returns.append)
+    # 25 calls: 9 steps and a reset, twice, and 5 steps of an episode that is broken off.
+    for _ in range(25):
+        rollout.step(lambda states, starts: (np.zeros(len(states), np.int64), None))
+    rollout.finish()
+    assert sum(steps) == 3 * (9 + 9 + 5) == table.inserted()
+    assert len(returns) == 3 * 2
+    bare = CatchEnvironment(3)
+    bare.reset(0)
+    played = [bare.step(np.zeros(3, np.int64)) for _ in range(25)]
+    # Catch pays once, at the end of an episode: that is its return.
+    assert returns == [float(reward) for step in played for reward in step.reward[step.terminated]]
 
 
 def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: Path) -> None:

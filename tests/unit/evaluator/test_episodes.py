@@ -105,6 +105,8 @@ def test_shares_are_as_even_as_can_be_and_sum_to_the_episodes(episodes: int, num
 @pytest.mark.parametrize("cut_off", [False, True])
 def test_short_episodes_are_not_counted_more_often_than_long_ones(cut_off: bool) -> None:
     environment = FixedLengths((1, 7), cut_off=cut_off)
+    steps: list[int] = []
+    ends: list[None] = []
     played = play_episodes(
         environment,
         lambda observations: np.zeros((len(observations), 2), np.float32),
@@ -112,6 +114,8 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones(cut_off: bool)
         epsilon=0.0,
         seed=0,
         should_stop=NEVER,
+        on_steps=steps.append,
+        on_episode=lambda: ends.append(None),
     )
     assert played is not None
     # Shares 3 and 2. The first five episodes to finish would have been 1, 1, 1, 1, 7.
@@ -119,6 +123,9 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones(cut_off: bool)
     assert played.steps == (1, 1, 1, 7, 7)
     # Environment 1 decides the end: 7 steps, one call that resets, 7 steps.
     assert environment.calls == 15
+    # Environment 0 plays on beyond its share, in every other call; no call that resets is a step.
+    assert sum(steps) == 8 + 14
+    assert len(ends) == 8 + 2
 
 
 def test_the_perfect_policy_catches_every_ball() -> None:

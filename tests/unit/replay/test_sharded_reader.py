@@ -7,8 +7,7 @@ from typing import cast
 import pytest
 
 from services.replay.connection import ReplayTimeout
-from services.replay.reader import ReplayReader, Sample
-from services.replay.sharded_reader import ShardedReader
+from services.replay.reader import ReplayReader, Sample, ShardedReader
 
 
 class Reader:

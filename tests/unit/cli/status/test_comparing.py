@@ -18,7 +18,7 @@ from rich.console import Console
 from rrl_agents.types import Progress, Stage
 from rrl_client import PolicySpec, Priority, TeacherDescription
 from rrl_client.addresses import Address
-from services.actor.annotator import Annotator
+from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.cli.metrics_pages.page import Page, parse
 from services.cli.status.command import to_json
