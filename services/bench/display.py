@@ -114,14 +114,14 @@ class BenchDisplay:
         return left * elapsed / worked if worked > 0 else None
 
     def _panel(self, doing: Mapping[str, Doing]) -> Group:
-        table = Table("run", "phase", "done", "updates/s", box=None, pad_edge=False)
+        table = Table("run", "stage", "done", "updates/s", box=None, pad_edge=False)
         for name, state in doing.items():
             rate = f"{state.updates_per_second:.0f}"
-            table.add_row(name, state.phase, self._share(name, state), rate)
+            table.add_row(name, state.stage, self._share(name, state), rate)
         return Group(table, Text(self._counts()))
 
     def _state(self, name: str, doing: Doing) -> str:
-        return f"{doing.phase} {self._share(name, doing)}, {doing.updates_per_second:.0f} updates/s"
+        return f"{doing.stage} {self._share(name, doing)}, {doing.updates_per_second:.0f} updates/s"
 
     def _share(self, name: str, doing: Doing) -> str:
         return f"{100 * doing.updates // max(1, self._updates[name])}%"

@@ -88,7 +88,7 @@ def _train(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]
         progress = learner.progress
         tell(
             Doing(
-                phase=progress.stage.name.lower().replace("_", " "),
+                stage=progress.stage.name.lower().replace("_", " "),
                 updates=progress.learner_updates,
                 updates_per_second=learner.served.report_progress().updates_per_second,
                 clocks=(

@@ -10,13 +10,13 @@ class Doing:
     """How far a run is.
 
     Attributes:
-        phase: Its phase, in words.
-        updates: Gradient steps of both phases.
+        stage: Its stage, in words.
+        updates: Gradient steps of both stages.
         updates_per_second: Their rate; 0 while it is not known.
         clocks: Everything that grows while a run is at work.
     """
 
-    phase: str
+    stage: str
     updates: int
     updates_per_second: float
     clocks: tuple[int, ...] = ()

@@ -1,7 +1,7 @@
 """Live progress of a run in the terminal of the launching process.
 
 On a terminal it is one panel that is drawn anew in place; elsewhere plain ASCII lines, one every
-few seconds and one whenever the phase changes or an evaluation arrives. What is shown comes from
+few seconds and one whenever the stage changes or an evaluation arrives. What is shown comes from
 the learner's GetProgress answers alone; a field that was not set is left out.
 """
 
@@ -23,8 +23,8 @@ from rich.text import Text
 from rrl_agents.scores import score_if_known
 from rrl_agents.types import Stage
 from services.launcher.progress_estimates import (
-    PhaseProgress,
     Sample,
+    StageProgress,
     extend_samples,
     format_duration,
     rate_per_second,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from services.learner.v1.learner_pb2 import GetProgressResponse, Progress
 
 PLAIN_INTERVAL_SECONDS = 5.0
-"""Time between two plain lines of one phase."""
+"""Time between two plain lines of one stage."""
 
 _STAGE_NAMES = {
     Stage.COLLECT: "collect",
@@ -92,9 +92,9 @@ class ProgressDisplay:
             self._samples = ()
         news = (progress.stage, progress.evaluations)
         is_news, self._news = news != self._news, news
-        phase = current_phase(response)
-        if phase is not None:
-            self._samples = extend_samples(self._samples, Sample(now, phase.done))
+        stage = current_stage(response)
+        if stage is not None:
+            self._samples = extend_samples(self._samples, Sample(now, stage.done))
         rate = rate_per_second(self._samples)
         if self._live is not None:
             self._live.start()
@@ -143,36 +143,36 @@ class ProgressDisplay:
         print(ascii_only, file=self._stream, flush=True)
 
 
-def phases(response: GetProgressResponse) -> tuple[PhaseProgress, ...]:
-    """Returns the phases of this run in order; those with no target are left out."""
+def stages(response: GetProgressResponse) -> tuple[StageProgress, ...]:
+    """Returns the stages of this run in order; those with no target are left out."""
     progress = response.progress
     every = (
-        PhaseProgress(
+        StageProgress(
             name="collect",
             unit="steps",
             done=progress.teacher_steps,
             target=response.teacher_steps_target,
         ),
-        PhaseProgress(
+        StageProgress(
             name="offline",
             unit="updates",
             done=progress.offline_updates,
             target=response.offline_updates_target,
         ),
-        PhaseProgress(
+        StageProgress(
             name="online",
             unit="steps",
             done=progress.actor_steps,
             target=response.actor_steps_target,
         ),
     )
-    return tuple(phase for phase in every if phase.target > 0)
+    return tuple(stage for stage in every if stage.target > 0)
 
 
-def current_phase(response: GetProgressResponse) -> PhaseProgress | None:
-    """Returns the counted phase the run is in; None before the first and after the last."""
+def current_stage(response: GetProgressResponse) -> StageProgress | None:
+    """Returns the counted stage the run is in; None before the first and after the last."""
     name = stage_name(response.progress.stage)
-    return next((phase for phase in phases(response) if phase.name == name), None)
+    return next((stage for stage in stages(response) if stage.name == name), None)
 
 
 def stage_name(stage: int) -> str:
@@ -185,27 +185,27 @@ def plain_line(response: GetProgressResponse, rate: float | None) -> str:
 
     Args:
         response: The learner's answer.
-        rate: Units of the current phase per second; None where it is not known yet.
+        rate: Units of the current stage per second; None where it is not known yet.
     """
-    phase = current_phase(response)
+    stage = current_stage(response)
     parts = [stage_name(response.progress.stage)]
-    if phase is not None:
-        parts[0] += f" {phase.done:,}/{phase.target:,} {phase.unit} ({phase.fraction:.0%})"
-        parts.append(_speed(phase, rate))
+    if stage is not None:
+        parts[0] += f" {stage.done:,}/{stage.target:,} {stage.unit} ({stage.fraction:.0%})"
+        parts.append(_speed(stage, rate))
     return " | ".join(part for part in [*parts, *_facts(response)] if part)
 
 
-def _speed(phase: PhaseProgress, rate: float | None) -> str:
-    """Rate and time left of a phase, as far as they are known."""
+def _speed(stage: StageProgress, rate: float | None) -> str:
+    """Rate and time left of a stage, as far as they are known."""
     if rate is None:
         return ""
-    left = seconds_left(phase, rate)
+    left = seconds_left(stage, rate)
     ending = "" if left is None else f", {format_duration(left)} left"
-    return f"{rate:,.1f} {phase.unit}/s{ending}"
+    return f"{rate:,.1f} {stage.unit}/s{ending}"
 
 
 def _facts(response: GetProgressResponse) -> list[str]:
-    """What there is to say in every phase."""
+    """What there is to say in every stage."""
     progress = response.progress
     facts = []
     if response.updates_per_second > 0:
@@ -246,21 +246,21 @@ def _scores(progress: Progress) -> str:
 
 
 def _panel(response: GetProgressResponse, rate: float | None) -> RenderableType:
-    current = current_phase(response)
+    current = current_stage(response)
     bars = Table.grid(padding=(0, 2))
-    for phase in phases(response):
-        style = "bold" if phase == current else "dim"
+    for stage in stages(response):
+        style = "bold" if stage == current else "dim"
         bars.add_row(
-            Text(phase.name, style=style),
+            Text(stage.name, style=style),
             ProgressBar(
                 total=1.0,
-                completed=phase.fraction,
+                completed=stage.fraction,
                 width=24,
                 complete_style="cyan",
                 finished_style="green",
             ),
-            Text(f"{phase.fraction:4.0%}", style=style),
-            Text(f"{phase.done:,} / {phase.target:,} {phase.unit}", style=style),
+            Text(f"{stage.fraction:4.0%}", style=style),
+            Text(f"{stage.done:,} / {stage.target:,} {stage.unit}", style=style),
         )
     speed = [] if current is None else [_speed(current, rate)]
     facts = [Text(fact) for fact in [*speed, *_facts(response)] if fact]

@@ -23,14 +23,14 @@ class Sample(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PhaseProgress:
-    """How far one phase is.
+class StageProgress:
+    """How far one stage is.
 
     Attributes:
         name: What the user reads, e.g. "offline".
         unit: What is counted, e.g. "updates".
         done: Counted so far.
-        target: To be counted; 0 for a phase that this run has not.
+        target: To be counted; 0 for a stage that this run has not.
     """
 
     name: str
@@ -40,7 +40,7 @@ class PhaseProgress:
 
     @property
     def fraction(self) -> float:
-        """Share done, in [0, 1]; an empty phase is done."""
+        """Share done, in [0, 1]; an empty stage is done."""
         return min(1.0, self.done / self.target) if self.target > 0 else 1.0
 
 
@@ -72,9 +72,9 @@ def rate_per_second(samples: Sequence[Sample]) -> float | None:
     return (samples[-1].done - samples[0].done) / elapsed
 
 
-def seconds_left(phase: PhaseProgress, rate: float | None) -> float | None:
-    """Returns the time a phase still needs at this rate; None where nobody can know."""
-    remaining = max(0, phase.target - phase.done)
+def seconds_left(stage: StageProgress, rate: float | None) -> float | None:
+    """Returns the time a stage still needs at this rate; None where nobody can know."""
+    remaining = max(0, stage.target - stage.done)
     if remaining == 0:
         return 0.0
     return None if rate is None or rate <= 0 else remaining / rate

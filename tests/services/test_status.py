@@ -36,7 +36,7 @@ RRL = Path(sys.executable).parent / "rrl"
 
 
 class OnlineRun:
-    """A run in the middle of its online phase, for a weight server to show."""
+    """A run in the middle of its online stage, for a weight server to show."""
 
     def __init__(self) -> None:
         self.session = "one"
@@ -91,7 +91,7 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
         for page in pages:
             page.close()
     assert (found["lives"], found["stage"], found["updates_per_second"]) == (True, "online", 7.0)
-    assert found["phases"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
+    assert found["stages"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
     assert found["scores"]["normalised_score"] == 0.5
     assert (found["checkpoint"]["number"], found["checkpoint"]["updates"]) == (3, 123)
     assert len(found["actors"]) == 1 and found["actors"][0]["steps_per_second"] == 0.0
@@ -206,12 +206,12 @@ def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_p
     rest = status(run)
     assert not rest["lives"] and rest["stage"] == "online" and rest["roles"] == []
     assert "no role of this run lives" in rest["note"]
-    assert rest["phases"][0]["done"] >= 400
+    assert rest["stages"][0]["done"] >= 400
     assert np.isfinite(rest["scores"]["random_return"])
 
 
 def wait_for_online(run: Path, launcher: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """A status of the online phase, with a replay ratio."""
+    """A status of the online stage, with a replay ratio."""
     end = time.monotonic() + 900
     while True:
         assert launcher.poll() is None and time.monotonic() < end

@@ -131,7 +131,7 @@ _Runs = Mapping[tuple[str, str, int], Sequence[EvaluationRow]]
 
 
 def _whole_runs(rows: Sequence[EvaluationRow]) -> _Runs:
-    """(entry, game, seed) -> its evaluations from the end of its offline phase on."""
+    """(entry, game, seed) -> its evaluations from the end of its offline stage on."""
     runs: dict[tuple[str, str, int], list[EvaluationRow]] = {}
     for row in rows:
         runs.setdefault((row.entry, row.game, row.seed), []).append(row)

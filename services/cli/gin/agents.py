@@ -16,7 +16,7 @@ class Agent:
     Attributes:
         name: Of `--agent`, in the present generation.
         is_rainbow: Whether it is built on Dopamine's Rainbow instead of its DQN.
-        pretrains: Whether it has an offline phase.
+        pretrains: Whether it has an offline stage.
     """
 
     name: str

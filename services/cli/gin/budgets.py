@@ -1,4 +1,4 @@
-"""How long the phases of the released code's runs are: iterations times steps."""
+"""How long the stages of the released code's runs are: iterations times steps."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from services.cli.gin.values import Values
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What both phases cost.
+    """What both stages cost.
 
     Attributes:
-        offline_updates: Gradient steps of the offline phase.
+        offline_updates: Gradient steps of the offline stage.
         offline_iteration_updates: Gradient steps between two evaluations there.
-        online_steps: Agent steps of the online phase.
+        online_steps: Agent steps of the online stage.
         iteration_steps: Agent steps between two evaluations there.
     """
 
@@ -26,7 +26,7 @@ class Budget:
 
 
 def budget(values: Values, agent: Agent) -> Budget:
-    """Iterations times steps, of both phases."""
+    """Iterations times steps, of both stages."""
     iteration_steps = values.whole("Runner.training_steps")
     offline = "RunnerWithTeacher.num_pretraining_iterations"
     if agent.pretrains:
@@ -34,7 +34,7 @@ def budget(values: Values, agent: Agent) -> Budget:
         offline_steps = values.whole("RunnerWithTeacher.num_pretraining_steps")
     else:
         if values.is_bound(offline) and values.whole(offline) != 0:
-            raise values.refuse(offline, f"--agent {agent.name} has no offline phase; give 0")
+            raise values.refuse(offline, f"--agent {agent.name} has no offline stage; give 0")
         iterations, offline_steps = 0, 0
     return Budget(
         offline_updates=iterations * offline_steps,

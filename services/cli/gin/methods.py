@@ -1,7 +1,7 @@
 """From the released code's agents to a method of ours and its own settings.
 
 Learning rates are those that the agent's class asks for: QDagger and DQfD follow
-`create_linear_schedule`, offline pre-training has one optimiser per phase.
+`create_linear_schedule`, offline pre-training has one optimiser per stage.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From the released code's agents to the settings that all methods of ours share.
 
 Clocks are agent steps in both. The optimiser is the one that the agent's class makes itself, which
-is another where it has an offline phase.
+is another where it has an offline stage.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _check_teachers_horizon(values: Values, n_step: int, spent: Budget) -> None:
     if spent.offline_updates > 0 and values.whole(name) != n_step:
         raise values.refuse(
             name,
-            f"both phases have the same n-step returns here; give {n_step}, as "
+            f"both stages have the same n-step returns here; give {n_step}, as "
             "JaxDQNAgent.update_horizon",
         )
 
@@ -114,7 +114,7 @@ def _optimiser(values: Values, agent: Agent) -> Settings:
     if agent.name == "pretrained_dqn" and of(ONLINE_OPTIMISER) != offline:
         raise values.refuse(
             f"{ONLINE_OPTIMISER}.eps",
-            f"the optimiser is the same in both phases; give the numbers of "
+            f"the optimiser is the same in both stages; give the numbers of "
             f"{OFFLINE_OPTIMISER}, {offline}",
         )
     return offline

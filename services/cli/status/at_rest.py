@@ -8,8 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from rrl_agents.types import Progress
-from services.cli.status.facts import Checkpoint, Phase, RunStatus, Scores, make_scores
+from services.cli.status.facts import Checkpoint, RunStatus, Scores, make_scores
 from services.launcher.progress_display import stage_name
+from services.launcher.progress_estimates import StageProgress
 from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.evaluation_records import current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
@@ -36,7 +37,7 @@ def status_at_rest(run: Path, note: str) -> RunStatus:
         lives=False,
         note=f"{note}; this is how it stood at its newest checkpoint",
         stage=stage_name(progress.stage),
-        phases=_phases(progress, config),
+        stages=_stages(progress, config),
         seconds_at_work=checkpoint.record.seconds,
         weaning_weight=progress.weaning_weight,
         scores=_scores(run, progress),
@@ -44,7 +45,7 @@ def status_at_rest(run: Path, note: str) -> RunStatus:
     )
 
 
-def _phases(progress: Progress, config: dict[str, Any]) -> tuple[Phase, ...]:
+def _stages(progress: Progress, config: dict[str, Any]) -> tuple[StageProgress, ...]:
     budgets = config.get("budgets")
     targets = budgets if isinstance(budgets, dict) else {}
     every = (
@@ -53,7 +54,7 @@ def _phases(progress: Progress, config: dict[str, Any]) -> tuple[Phase, ...]:
         ("online", "steps", progress.actor_steps, "online_steps"),
     )
     return tuple(
-        Phase(name=name, unit=unit, done=done, target=targets[key])
+        StageProgress(name=name, unit=unit, done=done, target=targets[key])
         for name, unit, done, key in every
         if isinstance(targets.get(key), int) and targets[key] > 0
     )

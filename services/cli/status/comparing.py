@@ -14,7 +14,6 @@ from services.cli.metrics_pages.page import Page
 from services.cli.status.facts import (
     Actor,
     Checkpoint,
-    Phase,
     Replay,
     Role,
     RunStatus,
@@ -59,10 +58,7 @@ def _with_answer(status: RunStatus, before: Look, answer: LearnerAnswer, after: 
     return dataclasses.replace(
         status,
         stage=stage_name(progress.stage),
-        phases=tuple(
-            Phase(name=phase.name, unit=phase.unit, done=phase.done, target=phase.target)
-            for phase in answer.phases
-        ),
+        stages=answer.stages,
         seconds_left=_seconds_left(before, answer, after.taken - before.taken),
         seconds_at_work=answer.seconds,
         updates_per_second=answer.updates_per_second,
@@ -91,14 +87,14 @@ def _intervals(before: Look, after: Look, role: str) -> dict[str, Interval]:
 
 
 def _seconds_left(before: Look, answer: LearnerAnswer, seconds: float) -> float | None:
-    """Of the present phase, at the rate of the interval."""
-    stage = stage_name(answer.progress.stage)
-    phase = next((phase for phase in answer.phases if phase.name == stage), None)
-    earlier = before.learner.phases if before.learner is not None else ()
-    done = next((phase.done for phase in earlier if phase.name == stage), None)
-    if phase is None or done is None or seconds <= 0:
+    """Of the present stage, at the rate of the interval."""
+    name = stage_name(answer.progress.stage)
+    stage = next((stage for stage in answer.stages if stage.name == name), None)
+    earlier = before.learner.stages if before.learner is not None else ()
+    done = next((stage.done for stage in earlier if stage.name == name), None)
+    if stage is None or done is None or seconds <= 0:
         return None
-    return seconds_left(phase, (phase.done - done) / seconds)
+    return seconds_left(stage, (stage.done - done) / seconds)
 
 
 def _frames_per_second(before: Look, after: Look) -> float | None:

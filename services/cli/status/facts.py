@@ -6,23 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from rrl_agents.scores import score_if_known
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Phase:
-    """How far one phase is.
-
-    Attributes:
-        name: "collect", "offline" or "online".
-        unit: What is counted: "steps" or "updates".
-        done: Counted so far.
-        target: To be counted.
-    """
-
-    name: str
-    unit: str
-    done: int
-    target: int
+from services.launcher.progress_estimates import StageProgress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,9 +147,9 @@ class RunStatus:
         run: Its folder, as it was given.
         lives: Whether any of its roles answered.
         note: What is to be known of where all this is from.
-        stage: Phase that the run is in.
-        phases: How far each is.
-        seconds_left: Estimated for the present phase.
+        stage: Of the run, now.
+        stages: How far each is.
+        seconds_left: Estimated for the present stage.
         seconds_at_work: Of all sessions.
         updates_per_second: The learner's, over its last stretch of updates.
         frames_per_second: Emulator frames of all actors.
@@ -184,7 +168,7 @@ class RunStatus:
     lives: bool
     note: str | None = None
     stage: str | None = None
-    phases: tuple[Phase, ...] = ()
+    stages: tuple[StageProgress, ...] = ()
     seconds_left: float | None = None
     seconds_at_work: float | None = None
     updates_per_second: float | None = None

@@ -15,8 +15,8 @@ from rrl_agents.types import Progress
 from rrl_client import ClientSecurity
 from rrl_client.addresses import Address
 from services.cli.metrics_pages.page import Page, page_address, read_pages
-from services.launcher.progress_display import phases
-from services.launcher.progress_estimates import PhaseProgress
+from services.launcher.progress_display import stages
+from services.launcher.progress_estimates import StageProgress
 from services.launcher.run_addresses import RunAddresses, read_addresses
 from services.learner.codec import progress_from_proto
 from services.learner.progress_client import ProgressClient
@@ -49,7 +49,7 @@ class LearnerAnswer:
 
     Attributes:
         progress: Clocks and returns.
-        phases: How far each phase is, in order.
+        stages: How far each stage is, in order.
         updates_per_second: Over the last stretch.
         losses: Mean of each term over it, by name.
         seconds: Of all sessions so far.
@@ -57,7 +57,7 @@ class LearnerAnswer:
     """
 
     progress: Progress
-    phases: tuple[PhaseProgress, ...]
+    stages: tuple[StageProgress, ...]
     updates_per_second: float
     losses: Mapping[str, float]
     seconds: float
@@ -149,7 +149,7 @@ def _ask(address: str, peers: ClientSecurity) -> LearnerAnswer | None:
             answer = client.progress()
             return LearnerAnswer(
                 progress=progress_from_proto(answer.progress),
-                phases=phases(answer),
+                stages=stages(answer),
                 updates_per_second=answer.updates_per_second,
                 losses=dict(answer.losses),
                 seconds=answer.seconds,

@@ -33,8 +33,8 @@ def _parts(status: RunStatus) -> Iterator[RenderableType]:
     yield _head(status)
     if status.note is not None:
         yield Text(printable(status.note), style="yellow")
-    if status.phases:
-        yield _phases(status)
+    if status.stages:
+        yield _stages(status)
     facts = [*_speed(status), *_learning(status)]
     yield from (Text(fact) for fact in facts)
     if status.replay is not None:
@@ -56,21 +56,21 @@ def _parts(status: RunStatus) -> Iterator[RenderableType]:
 
 def _head(status: RunStatus) -> Text:
     words = [printable(status.run) if status.run is not None else "run"]
-    words.append(status.stage or "its phase is not known")
+    words.append(status.stage or "its stage is not known")
     if status.seconds_at_work is not None:
         words.append(f"{format_duration(status.seconds_at_work)} at work")
     if status.seconds_left:
-        words.append(f"about {format_duration(status.seconds_left)} of this phase left")
+        words.append(f"about {format_duration(status.seconds_left)} of this stage left")
     return Text(" | ".join(words), style="bold")
 
 
-def _phases(status: RunStatus) -> Table:
+def _stages(status: RunStatus) -> Table:
     bars = Table.grid(padding=(0, 2))
-    for phase in status.phases:
-        share = min(1.0, phase.done / phase.target) if phase.target > 0 else 1.0
-        style = "bold" if phase.name == status.stage else "dim"
+    for stage in status.stages:
+        share = min(1.0, stage.done / stage.target) if stage.target > 0 else 1.0
+        style = "bold" if stage.name == status.stage else "dim"
         bars.add_row(
-            Text(phase.name, style=style),
+            Text(stage.name, style=style),
             ProgressBar(
                 total=1.0,
                 completed=share,
@@ -79,7 +79,7 @@ def _phases(status: RunStatus) -> Table:
                 finished_style="green",
             ),
             Text(f"{share:4.0%}", style=style),
-            Text(f"{phase.done:,} / {phase.target:,} {phase.unit}", style=style),
+            Text(f"{stage.done:,} / {stage.target:,} {stage.unit}", style=style),
         )
     return bars
 

@@ -28,7 +28,7 @@ def qdagger(suite: Suite) -> list[PlannedRun]:
 
 
 def _doing(updates: int) -> Doing:
-    return Doing(phase="online", updates=updates, updates_per_second=50.0)
+    return Doing(stage="online", updates=updates, updates_per_second=50.0)
 
 
 def test_plain_lines_say_where_a_suite_stands(qdagger: list[PlannedRun]) -> None:

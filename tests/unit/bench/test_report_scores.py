@@ -71,7 +71,7 @@ def test_only_points_that_all_runs_have_are_compared(
     assert np.array_equal(entry.scores, [[[0.0, 1.5], [0.0, 1.0]]])
 
 
-def test_the_end_of_the_offline_phase_is_where_the_students_own_play_begins(
+def test_the_end_of_the_offline_stage_is_where_the_students_own_play_begins(
     suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
 ) -> None:
     rows = [

@@ -4,7 +4,7 @@ import io
 import re
 from typing import Any
 
-from services.launcher.progress_display import ProgressDisplay, current_phase, phases
+from services.launcher.progress_display import ProgressDisplay, current_stage, stages
 from services.learner.v1.learner_pb2 import GetProgressResponse, Progress, Stage
 
 
@@ -34,7 +34,7 @@ def plain(clock: Clock) -> tuple[ProgressDisplay, io.StringIO]:
     return ProgressDisplay(stream, clock=clock), stream
 
 
-def test_a_plain_line_holds_phase_rate_time_left_lambda_and_scores() -> None:
+def test_a_plain_line_holds_stage_rate_time_left_lambda_and_scores() -> None:
     clock = Clock()
     display, stream = plain(clock)
     display.update(
@@ -62,12 +62,12 @@ def test_lines_come_every_five_seconds_and_at_once_for_news() -> None:
     assert lines_after(0.0, answer(Stage.STAGE_COLLECT)) == 1
     assert lines_after(2.0, answer(Stage.STAGE_COLLECT, teacher_steps=100)) == 1
     assert lines_after(5.0, answer(Stage.STAGE_COLLECT, teacher_steps=200)) == 2
-    assert lines_after(6.0, answer(Stage.STAGE_OFFLINE)) == 3  # another phase
+    assert lines_after(6.0, answer(Stage.STAGE_OFFLINE)) == 3  # another stage
     assert lines_after(7.0, answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)) == 4
     assert lines_after(8.0, answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)) == 4
 
 
-def test_the_rate_of_one_phase_does_not_leak_into_the_next() -> None:
+def test_the_rate_of_one_stage_does_not_leak_into_the_next() -> None:
     clock = Clock()
     display, stream = plain(clock)
     display.update(answer(Stage.STAGE_COLLECT, teacher_steps=0))
@@ -115,18 +115,18 @@ def test_plain_output_has_no_control_characters_whatever_is_noted() -> None:
     assert len(stream.getvalue().splitlines()) == 2
 
 
-def test_phases_that_a_run_has_not_are_left_out() -> None:
+def test_stages_that_a_run_has_not_are_left_out() -> None:
     response = GetProgressResponse(
         progress=Progress(stage=Stage.STAGE_ONLINE), actor_steps_target=10
     )
-    assert [phase.name for phase in phases(response)] == ["online"]
-    current = current_phase(response)
+    assert [stage.name for stage in stages(response)] == ["online"]
+    current = current_stage(response)
     assert current is not None
     assert current.target == 10
-    assert current_phase(answer(Stage.STAGE_FINAL_EVALUATION)) is None
+    assert current_stage(answer(Stage.STAGE_FINAL_EVALUATION)) is None
 
 
-def test_a_terminal_gets_one_panel_with_every_phase_and_notes_above_it() -> None:
+def test_a_terminal_gets_one_panel_with_every_stage_and_notes_above_it() -> None:
     stream = io.StringIO()
     clock = Clock()
     with ProgressDisplay(stream, interactive=True, clock=clock) as display:

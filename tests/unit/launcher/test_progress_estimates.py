@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.launcher.progress_estimates import (
-    PhaseProgress,
     Sample,
+    StageProgress,
     extend_samples,
     format_duration,
     rate_per_second,
@@ -14,8 +14,8 @@ from services.launcher.progress_estimates import (
 )
 
 
-def phase(done: int, target: int) -> PhaseProgress:
-    return PhaseProgress(name="online", unit="steps", done=done, target=target)
+def stage(done: int, target: int) -> StageProgress:
+    return StageProgress(name="online", unit="steps", done=done, target=target)
 
 
 def test_the_rate_is_what_was_counted_over_the_time_it_took() -> None:
@@ -45,20 +45,20 @@ def test_a_counter_that_fell_back_to_a_checkpoint_starts_the_rate_anew() -> None
 
 
 def test_the_time_left_is_the_rest_at_the_rate() -> None:
-    assert seconds_left(phase(400, 1_000), 20.0) == 30.0  # 600 / 20
-    assert seconds_left(phase(1_000, 1_000), None) == 0.0
-    assert seconds_left(phase(1_008, 1_000), 20.0) == 0.0
+    assert seconds_left(stage(400, 1_000), 20.0) == 30.0  # 600 / 20
+    assert seconds_left(stage(1_000, 1_000), None) == 0.0
+    assert seconds_left(stage(1_008, 1_000), 20.0) == 0.0
 
 
 @pytest.mark.parametrize("rate", [None, 0.0])
-def test_nobody_knows_the_time_left_of_a_phase_that_stands_still(rate: float | None) -> None:
-    assert seconds_left(phase(400, 1_000), rate) is None
+def test_nobody_knows_the_time_left_of_a_stage_that_stands_still(rate: float | None) -> None:
+    assert seconds_left(stage(400, 1_000), rate) is None
 
 
-def test_a_phase_is_never_more_than_done() -> None:
-    assert phase(250, 1_000).fraction == 0.25
-    assert phase(1_008, 1_000).fraction == 1.0
-    assert phase(0, 0).fraction == 1.0
+def test_a_stage_is_never_more_than_done() -> None:
+    assert stage(250, 1_000).fraction == 0.25
+    assert stage(1_008, 1_000).fraction == 1.0
+    assert stage(0, 0).fraction == 1.0
 
 
 @pytest.mark.parametrize(

@@ -466,7 +466,7 @@ def test_a_teacher_without_recorded_data_plays(breakout: Path) -> None:
         ("dqfd_dqn", "DQfDAgent.use_teacher_actions = False", "best action"),
         ("dqfd_dqn", "DQfDAgent.lr_decay = True", "stays"),
         ("pretrained_dqn", "create_optimizer.eps = 1.0", "same in both"),
-        ("jsrl_dqn", "RunnerWithTeacher.num_pretraining_iterations = 2", "no offline phase"),
+        ("jsrl_dqn", "RunnerWithTeacher.num_pretraining_iterations = 2", "no offline stage"),
         ("jsrl_dqn", "JSRLAgent.roll_out_decay_fn = @identity_epsilon", "along a line"),
     ],
 )

@@ -26,7 +26,7 @@ from services.cli.status.comparing import status_of
 from services.cli.status.facts import RunStatus, make_scores
 from services.cli.status.sources import LearnerAnswer, Look, Sources
 from services.cli.status.view import render
-from services.launcher.progress_estimates import PhaseProgress
+from services.launcher.progress_estimates import StageProgress
 from services.learner.metrics import LearnerMetrics
 from services.shared.metrics import make_registry
 from services.teacher.batching.query import Query
@@ -49,7 +49,7 @@ def answer(actor_steps: int) -> LearnerAnswer:
             actor_steps=actor_steps,
             weaning_weight=0.5,
         ),
-        phases=(PhaseProgress(name="online", unit="steps", done=actor_steps, target=1000),),
+        stages=(StageProgress(name="online", unit="steps", done=actor_steps, target=1000),),
         updates_per_second=12.5,
         losses={"td": 0.25},
         seconds=60.0,
@@ -72,14 +72,14 @@ def drawn(found: RunStatus) -> str:
     return capture.get()
 
 
-def test_the_time_left_is_that_of_the_present_phase_at_the_rate_between_the_looks() -> None:
+def test_the_time_left_is_that_of_the_present_stage_at_the_rate_between_the_looks() -> None:
     found = status(look(10.0, answer(400)), look(12.0, answer(500)))
     # 50 steps per second, 500 to go.
     assert found.seconds_left == 10.0
     assert (found.stage, found.weaning_weight, found.updates_per_second) == ("online", 0.5, 12.5)
     assert found.scores.normalised_score == 0.5
     text = drawn(found)
-    assert "about 10 s of this phase left" in text and "teacher-normalised 0.50" in text
+    assert "about 10 s of this stage left" in text and "teacher-normalised 0.50" in text
     assert "learner lives" in text
 
 

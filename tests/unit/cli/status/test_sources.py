@@ -111,7 +111,7 @@ def test_a_run_at_rest_is_told_from_its_newest_checkpoint(tmp_path: Path) -> Non
     found = status_at_rest(tmp_path, "nobody is there")
     assert not found.lives and found.stage == "online"
     # The units of the progress display and of a run that lives.
-    assert [(phase.name, phase.unit, phase.done, phase.target) for phase in found.phases] == [
+    assert [(stage.name, stage.unit, stage.done, stage.target) for stage in found.stages] == [
         ("collect", "steps", 100, 100),
         ("online", "steps", 120, 220),
     ]
