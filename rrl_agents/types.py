@@ -67,7 +67,8 @@ class Batch(NamedTuple):
             the environment's protocol clips them.
         discount: float32 [B], factor of the bootstrap value: gamma ** steps, 0 after a termination.
         next_observation: uint8 [B, H, W, stack], the state bootstrapped from.
-        teacher_q: float32 [B, A], the teacher's action values in `observation`; 0 when unanswered.
+        teacher_outputs: float32 [B, A], the teacher's action values (or logits) in `observation`; 0
+            when unanswered.
         has_teacher: float32 [B], 1 where the teacher answered, else 0.
         importance_weight: float32 [B], 1 everywhere for uniform replay.
     """
@@ -77,7 +78,7 @@ class Batch(NamedTuple):
     n_step_return: Array
     discount: Array
     next_observation: Array
-    teacher_q: Array
+    teacher_outputs: Array
     has_teacher: Array
     importance_weight: Array
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 def distillation_loss(
     student_q: jax.Array,
-    teacher_q: jax.Array,
+    teacher_outputs: jax.Array,
     temperature: float,
     teacher_temperature: float | None = None,
 ) -> jax.Array:
@@ -21,8 +21,8 @@ def distillation_loss(
 
     Args:
         student_q: float32 [A], action values of the network being trained.
-        teacher_q: float32 [A], the teacher's scores in the same action order: action values of the
-            same unit, or the logits of its policy; no gradient flows into it.
+        teacher_outputs: float32 [A], the teacher's scores in the same action order: action values
+            of the same unit, or the logits of its policy; no gradient flows into it.
         temperature: Above 0, divides the student's values, and the teacher's unless they have a
             temperature of their own; low values approach the greedy action.
         teacher_temperature: Above 0, divides the teacher's scores; None for the same as the
@@ -39,14 +39,14 @@ def distillation_loss(
         raise ValueError(
             f"temperature is {temperature}, the teacher's {teacher_divisor}; use a number above 0"
         )
-    _check_pair(student_q, teacher_q)
-    log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_q) / teacher_divisor)
+    _check_pair(student_q, teacher_outputs)
+    log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_outputs) / teacher_divisor)
     log_student = jax.nn.log_softmax(student_q / temperature)
     return jnp.sum(jnp.exp(log_teacher) * (log_teacher - log_student))
 
 
 def best_action_cross_entropy(
-    student_q: jax.Array, teacher_q: jax.Array, temperature: float
+    student_q: jax.Array, teacher_outputs: jax.Array, temperature: float
 ) -> jax.Array:
     """Cross-entropy of the student's softened policy on the teacher's best action alone.
 
@@ -55,8 +55,8 @@ def best_action_cross_entropy(
 
     Args:
         student_q: float32 [A], action values of the network being trained.
-        teacher_q: float32 [A], the teacher's scores; no gradient flows into them. Of equal best
-            ones the first counts.
+        teacher_outputs: float32 [A], the teacher's scores; no gradient flows into them. Of equal
+            best ones the first counts.
         temperature: Above 0, divides the student's values.
 
     Returns:
@@ -67,27 +67,27 @@ def best_action_cross_entropy(
     """
     if temperature <= 0.0:
         raise ValueError(f"temperature is {temperature}; use a number above 0")
-    _check_pair(student_q, teacher_q)
-    best = jnp.argmax(jax.lax.stop_gradient(teacher_q))
+    _check_pair(student_q, teacher_outputs)
+    best = jnp.argmax(jax.lax.stop_gradient(teacher_outputs))
     return -jax.nn.log_softmax(student_q / temperature)[best]
 
 
-def mean_squared_difference(student_q: jax.Array, teacher_q: jax.Array) -> jax.Array:
+def mean_squared_difference(student_q: jax.Array, teacher_outputs: jax.Array) -> jax.Array:
     """Mean over the actions of (q_S - q_T)^2: regression on the teacher's values.
 
     Args:
         student_q: float32 [A], action values of the network being trained.
-        teacher_q: float32 [A], the teacher's action values, of the same unit; no gradient flows
-            into them. For logits it has no meaning.
+        teacher_outputs: float32 [A], the teacher's action values, of the same unit; no gradient
+            flows into them. For logits it has no meaning.
 
     Returns:
         float32 [], squared units of the return.
     """
-    _check_pair(student_q, teacher_q)
-    return jnp.mean(jnp.square(student_q - jax.lax.stop_gradient(teacher_q)))
+    _check_pair(student_q, teacher_outputs)
+    return jnp.mean(jnp.square(student_q - jax.lax.stop_gradient(teacher_outputs)))
 
 
-def _check_pair(student_q: jax.Array, teacher_q: jax.Array) -> None:
-    chex.assert_rank([student_q, teacher_q], 1)
-    chex.assert_type([student_q, teacher_q], float)
-    chex.assert_equal_shape([student_q, teacher_q])
+def _check_pair(student_q: jax.Array, teacher_outputs: jax.Array) -> None:
+    chex.assert_rank([student_q, teacher_outputs], 1)
+    chex.assert_type([student_q, teacher_outputs], float)
+    chex.assert_equal_shape([student_q, teacher_outputs])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 
-def mean_margin_loss(student_q: jax.Array, teacher_q: jax.Array, margin: float) -> jax.Array:
+def mean_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: float) -> jax.Array:
     """By how much each action comes too close to the teacher's best, averaged over the actions.
 
     mean_a max(Q(s, a) + margin [a != a*] - Q(s, a*), 0) with a* the teacher's best action: the form
@@ -18,8 +18,8 @@ def mean_margin_loss(student_q: jax.Array, teacher_q: jax.Array, margin: float) 
 
     Args:
         student_q: float32 [A], action values of the network being trained.
-        teacher_q: float32 [A], the teacher's scores in the same action order; no gradient flows
-            into them. Of equal best ones the first counts.
+        teacher_outputs: float32 [A], the teacher's scores in the same action order; no gradient
+            flows into them. Of equal best ones the first counts.
         margin: At least 0, in units of the return.
 
     Returns:
@@ -28,25 +28,25 @@ def mean_margin_loss(student_q: jax.Array, teacher_q: jax.Array, margin: float) 
     Raises:
         ValueError: When the margin is negative.
     """
-    return jnp.mean(jnp.maximum(_lack(student_q, teacher_q, margin), 0.0))
+    return jnp.mean(jnp.maximum(_lack(student_q, teacher_outputs, margin), 0.0))
 
 
-def max_margin_loss(student_q: jax.Array, teacher_q: jax.Array, margin: float) -> jax.Array:
+def max_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: float) -> jax.Array:
     """By how much the closest action comes too close, DQfD's own form.
 
     max_a (Q(s, a) + margin [a != a*]) - Q(s, a*); arguments as for `mean_margin_loss`. It is never
     negative, as a* is among the actions.
     """
-    return jnp.max(_lack(student_q, teacher_q, margin))
+    return jnp.max(_lack(student_q, teacher_outputs, margin))
 
 
-def _lack(student_q: jax.Array, teacher_q: jax.Array, margin: float) -> jax.Array:
+def _lack(student_q: jax.Array, teacher_outputs: jax.Array, margin: float) -> jax.Array:
     """float32 [A]: Q(s, a) + margin [a != a*] - Q(s, a*), 0 for a* itself."""
     if margin < 0.0:
         raise ValueError(f"margin is {margin}; use a number from 0")
-    chex.assert_rank([student_q, teacher_q], 1)
-    chex.assert_type([student_q, teacher_q], float)
-    chex.assert_equal_shape([student_q, teacher_q])
-    best = jnp.argmax(jax.lax.stop_gradient(teacher_q))
+    chex.assert_rank([student_q, teacher_outputs], 1)
+    chex.assert_type([student_q, teacher_outputs], float)
+    chex.assert_equal_shape([student_q, teacher_outputs])
+    best = jnp.argmax(jax.lax.stop_gradient(teacher_outputs))
     is_other = jnp.arange(student_q.shape[0]) != best
     return student_q + margin * is_other - student_q[best]

@@ -84,19 +84,19 @@ class DistillationConfig:
 
 def _kl(config: DistillationConfig) -> TermLoss:
     return lambda row: distillation.distillation_loss(
-        row.q_tm1, row.teacher_q, config.temperature, config.teacher_temperature
+        row.q_tm1, row.teacher_outputs, config.temperature, config.teacher_temperature
     )
 
 
 def _best_action(config: DistillationConfig) -> TermLoss:
     return lambda row: distillation.best_action_cross_entropy(
-        row.q_tm1, row.teacher_q, config.temperature
+        row.q_tm1, row.teacher_outputs, config.temperature
     )
 
 
 def _values(config: DistillationConfig) -> TermLoss:
     del config
-    return lambda row: distillation.mean_squared_difference(row.q_tm1, row.teacher_q)
+    return lambda row: distillation.mean_squared_difference(row.q_tm1, row.teacher_outputs)
 
 
 def _best_action_and_values(config: DistillationConfig) -> TermLoss:
@@ -138,7 +138,7 @@ def margin_over_other_actions(
     loss = large_margin.mean_margin_loss if form == "mean" else large_margin.max_margin_loss
     return Term(
         name="margin",
-        loss=lambda row: loss(row.q_tm1, row.teacher_q, margin),
+        loss=lambda row: loss(row.q_tm1, row.teacher_outputs, margin),
         weight=weight,
         coefficient=coefficient,
         needs_teacher=True,

@@ -25,13 +25,13 @@ class TransitionRow(NamedTuple):
         q_tm1: float32 [A], the student's values in the state acted in.
         a_tm1: int32 [], the action taken.
         td_loss: float32 [], what the student's algorithm makes of the row (`td_learning`).
-        teacher_q: float32 [A], the teacher's values in the state acted in; 0 when unanswered.
+        teacher_outputs: float32 [A], the teacher's values in the state acted in; 0 when unanswered.
     """
 
     q_tm1: jax.Array
     a_tm1: jax.Array
     td_loss: jax.Array
-    teacher_q: jax.Array
+    teacher_outputs: jax.Array
 
 
 class TermLoss(Protocol):

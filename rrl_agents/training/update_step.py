@@ -98,7 +98,7 @@ def make_update_step(
         td = td_learning(params, target_params, batch, key)
         loss, term_losses = weighted_objective(
             terms,
-            TransitionRow(td.q_tm1, batch.action, td.td_loss, batch.teacher_q),
+            TransitionRow(td.q_tm1, batch.action, td.td_loss, batch.teacher_outputs),
             has_teacher=batch.has_teacher,
             importance_weight=batch.importance_weight,
             weights=weights,

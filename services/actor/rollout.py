@@ -121,7 +121,7 @@ class Rollout:
             self._returns[env] = 0.0
 
     def _write(self, played: _PlayedStep) -> None:
-        teacher_q = self._annotator.scores(played.labels)
+        teacher_outputs = self._annotator.scores(played.labels)
         step = played.step
         for env in np.flatnonzero(~step.episode_start):
             self._writer.append(
@@ -131,7 +131,7 @@ class Rollout:
                     action=int(played.actions[env]),
                     reward=float(step.reward[env]),
                     terminated=bool(step.terminated[env]),
-                    teacher_q=teacher_q[env] if teacher_q is not None else None,
+                    teacher_outputs=teacher_outputs[env] if teacher_outputs is not None else None,
                 ),
             )
             if step.terminated[env]:

@@ -27,7 +27,7 @@ from services.learner.pending_evaluations import UnknownWeights
 from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.shared.call_limits import ServerLimits
-from services.shared.grpc_server import Door, GrpcServer, Workers
+from services.shared.grpc_server import GrpcServer, ListenAddress, Workers
 from services.shared.security.server import SecurityConfig
 
 SERVICE_NAME = learner_pb2.DESCRIPTOR.services_by_name["Learner"].full_name
@@ -168,7 +168,7 @@ class WeightServer:
         security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
         max_bytes_under_way: int = 256 * 2**20,
     ) -> None:
-        door = Door(host=host, port=port, security=security)
+        listen = ListenAddress(host=host, port=port, security=security)
         under_way = BytesUnderWay(max_bytes_under_way)
 
         def add(server: grpc.aio.Server, workers: Workers) -> None:
@@ -176,7 +176,9 @@ class WeightServer:
                 _Servicer(run, workers, under_way), server
             )
 
-        self._server = GrpcServer("the learner", SERVICE_NAME, door, _LIMITS, add, threads=_THREADS)
+        self._server = GrpcServer(
+            "the learner", SERVICE_NAME, listen, _LIMITS, add, threads=_THREADS
+        )
 
     def start(self) -> int:
         """Listen.

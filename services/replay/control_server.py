@@ -20,7 +20,7 @@ from services.replay.served_tables import ServedTables
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
-from services.shared.grpc_server import Door, GrpcServer, Workers
+from services.shared.grpc_server import GrpcServer, ListenAddress, Workers
 from services.shared.security.server import SecurityConfig
 
 SERVICE_NAME = replay_pb2.DESCRIPTOR.services_by_name["Replay"].full_name
@@ -115,13 +115,13 @@ class ControlServer:
         port: int,
         security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
     ) -> None:
-        door = Door(host=host, port=port, port_flag="--control-port", security=security)
+        listen = ListenAddress(host=host, port=port, port_flag="--control-port", security=security)
 
         def add(server: grpc.aio.Server, workers: Workers) -> None:
             replay_pb2_grpc.add_ReplayServicer_to_server(_Servicer(role, workers), server)
 
         self._server = GrpcServer(
-            "replay's control", SERVICE_NAME, door, _LIMITS, add, threads=_THREADS
+            "replay's control", SERVICE_NAME, listen, _LIMITS, add, threads=_THREADS
         )
 
     def start(self) -> int:

@@ -16,7 +16,7 @@ of step t is complete when n more rows have been written. Its columns:
     reward       float32 [n]             rewards of steps t .. t+n-1, clipped if the layout says so
     terminated   uint8 [n]               1 where that step's action ended the episode by the rules
     valid        uint8 [n]               1 for a real step, 0 for padding; ones come first
-    teacher_q    float32 [A]             the teacher's action values in step t's observation
+    teacher_outputs  float32 [A]         the teacher's action values in step t's observation
     has_teacher  uint8 []                1 if the teacher answered
 
 Pure numpy; how rows travel is left to `writer` and `reader`. Axes: B batch, A actions, H and W
@@ -91,7 +91,7 @@ class ItemLayout:
             "frame": ((self.window, *self.frame_shape), np.dtype(self.frame_dtype)),
             "has_teacher": ((), np.dtype(np.uint8)),
             "reward": ((self.n_step,), np.dtype(np.float32)),
-            "teacher_q": ((self.num_actions,), np.dtype(np.float32)),
+            "teacher_outputs": ((self.num_actions,), np.dtype(np.float32)),
             "terminated": ((self.n_step,), np.dtype(np.uint8)),
             "valid": ((self.n_step,), np.dtype(np.uint8)),
         }
@@ -112,12 +112,13 @@ class ItemLayout:
         row["reward"] = np.asarray(reward, np.float32)
         row["terminated"] = np.asarray(step.terminated, np.uint8)
         row["valid"] = np.asarray(1, np.uint8)
-        if step.teacher_q is not None:
-            if step.teacher_q.shape != (self.num_actions,):
+        if step.teacher_outputs is not None:
+            if step.teacher_outputs.shape != (self.num_actions,):
                 raise ValueError(
-                    f"teacher_q has shape {step.teacher_q.shape}, the layout ({self.num_actions},)"
+                    f"teacher_outputs has shape {step.teacher_outputs.shape}, the layout "
+                    f"({self.num_actions},)"
                 )
-            row["teacher_q"] = step.teacher_q.astype(np.float32, copy=False)
+            row["teacher_outputs"] = step.teacher_outputs.astype(np.float32, copy=False)
             row["has_teacher"] = np.asarray(1, np.uint8)
         return row
 
@@ -135,7 +136,7 @@ class ItemLayout:
             "frame": frame,
             "has_teacher": np.asarray(0, np.uint8),
             "reward": np.asarray(0, np.float32),
-            "teacher_q": np.zeros(self.num_actions, np.float32),
+            "teacher_outputs": np.zeros(self.num_actions, np.float32),
             "terminated": np.asarray(0, np.uint8),
             "valid": np.asarray(0, np.uint8),
         }
@@ -156,14 +157,14 @@ class StepRow(NamedTuple):
         action: The action taken, in [0, A).
         reward: Raw reward of the action.
         terminated: The action ended the episode by the game's rules.
-        teacher_q: float32 [A], the teacher's action values; None if it did not answer.
+        teacher_outputs: float32 [A], the teacher's action values; None if it did not answer.
     """
 
     frame: NDArray[Any]
     action: int
     reward: float
     terminated: bool
-    teacher_q: NDArray[np.float32] | None
+    teacher_outputs: NDArray[np.float32] | None
 
 
 def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch:
@@ -194,7 +195,7 @@ def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch
         n_step_return=np.where(valid, columns["reward"], np.float32(0)) @ powers,
         discount=bootstrap_factor.astype(np.float32),
         next_observation=_stack_last(_bootstrap_frames(frames, steps, layout)),
-        teacher_q=columns["teacher_q"],
+        teacher_outputs=columns["teacher_outputs"],
         has_teacher=columns["has_teacher"].astype(np.float32),
         importance_weight=np.ones(len(frames), np.float32),
     )

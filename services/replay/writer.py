@@ -351,7 +351,7 @@ class ItemWriter:
                 "frame": rows["frame"][-self._layout.window :],
                 "has_teacher": rows["has_teacher"][step],
                 "reward": rows["reward"][step:-1],
-                "teacher_q": rows["teacher_q"][step],
+                "teacher_outputs": rows["teacher_outputs"][step],
                 "terminated": rows["terminated"][step:-1],
                 "valid": rows["valid"][step:-1],
             },

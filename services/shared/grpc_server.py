@@ -43,7 +43,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Door:
+class ListenAddress:
     """Where a server listens, and who may come in.
 
     Attributes:
@@ -96,7 +96,7 @@ class GrpcServer:
     Args:
         name: Who listens, for errors: "the learner".
         service: Full name of its gRPC service, for health.
-        door: Where, and who may come in.
+        listen: Where, and who may come in.
         limits: What it takes on.
         threads: For what its methods must wait for.
         add: Puts the service's methods, which have the threads, on a server.
@@ -109,16 +109,16 @@ class GrpcServer:
         self,
         name: str,
         service: str,
-        door: Door,
+        listen: ListenAddress,
         limits: ServerLimits,
         add: Callable[[grpc.aio.Server, Workers], object],
         *,
         threads: int = 1,
     ) -> None:
-        check_exposure(door.security, door.host)
+        check_exposure(listen.security, listen.host)
         self._name = name
-        self._door = door
-        self._credentials = server_credentials(door.security)
+        self._listen = listen
+        self._credentials = server_credentials(listen.security)
         self._health = Health([service])
         self._loop = LoopThread(f"{service.rpartition('.')[2].lower()}-grpc")
         with contextlib.ExitStack() as unfinished:
@@ -131,7 +131,7 @@ class GrpcServer:
     async def _make(
         self, limits: ServerLimits, add: Callable[[grpc.aio.Server, Workers], object]
     ) -> grpc.aio.Server:
-        server = make_server(limits, self._door.security)
+        server = make_server(limits, self._listen.security)
         self._health.add_to(server)
         add(server, self._workers)
         return server
@@ -146,11 +146,11 @@ class GrpcServer:
             UserError: the port is taken.
         """
         port = self._loop.run(self._start())
-        warn_of_exposure(self._door.security, self._door.host, name=self._name)
+        warn_of_exposure(self._listen.security, self._listen.host, name=self._name)
         return port
 
     async def _start(self) -> int:
-        address = format_address(self._door.host, self._door.port)
+        address = format_address(self._listen.host, self._listen.port)
         try:
             port = (
                 self._server.add_insecure_port(address)
@@ -160,7 +160,7 @@ class GrpcServer:
         except RuntimeError as error:
             raise UserError(
                 f"{self._name} cannot listen on {address}: the port is in use; stop what holds it "
-                f"or choose another with {self._door.port_flag}"
+                f"or choose another with {self._listen.port_flag}"
             ) from error
         await self._server.start()
         self._health.set_serving(True)

@@ -69,7 +69,7 @@ def _batch(*, answered: float = 1.0) -> Batch:
         n_step_return=generator.normal(size=8).astype(np.float32),
         discount=np.full(8, 0.97, np.float32),
         next_observation=frames[1],
-        teacher_q=generator.normal(size=(8, 3)).astype(np.float32) * answered,
+        teacher_outputs=generator.normal(size=(8, 3)).astype(np.float32) * answered,
         has_teacher=np.full(8, answered, np.float32),
         importance_weight=np.ones(8, np.float32),
     )
@@ -268,7 +268,7 @@ def _behaviour(recipe: Recipe) -> list[Any]:
         q_tm1=jnp.float32([0.1, 0.2, -0.2]),
         a_tm1=jnp.int32(1),
         td_loss=jnp.float32(0.7),
-        teacher_q=jnp.float32([0.5, 0.4, 0.3]),
+        teacher_outputs=jnp.float32([0.5, 0.4, 0.3]),
     )
     weights = recipe.term_weights(BEGINNING, MLP, DQN)
     guide = recipe.guide

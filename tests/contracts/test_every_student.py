@@ -69,7 +69,7 @@ def _batch(shape: tuple[int, ...], seed: int) -> Batch:
         n_step_return=generator.normal(size=ROWS).astype(np.float32),
         discount=np.array([0.97] * (ROWS - 1) + [0.0], np.float32),
         next_observation=states[1],
-        teacher_q=generator.normal(size=(ROWS, ACTIONS)).astype(np.float32),
+        teacher_outputs=generator.normal(size=(ROWS, ACTIONS)).astype(np.float32),
         has_teacher=np.array([0.0] + [1.0] * (ROWS - 1), np.float32),
         importance_weight=generator.uniform(0.5, 1.0, ROWS).astype(np.float32),
     )

@@ -94,7 +94,7 @@ class RecordedPlay:
                 n_step_return=returns.astype(np.float32),
                 discount=discount.astype(np.float32),
                 next_observation=self._states[rows + self._n_step],
-                teacher_q=teacher_values(self._states[rows]),
+                teacher_outputs=teacher_values(self._states[rows]),
                 has_teacher=ones,
                 importance_weight=ones,
             )

@@ -30,7 +30,7 @@ from services.cli.health import health
 from services.cli.peers import Peers
 from services.cli.teacher_serve import serve
 from services.shared.call_limits import ServerLimits
-from services.shared.grpc_server import Door, GrpcServer
+from services.shared.grpc_server import GrpcServer, ListenAddress
 from services.shared.health import is_serving
 from services.shared.security.server import SecurityConfig
 from tests.support.patience import PATIENCE_SECONDS
@@ -468,8 +468,8 @@ def test_clients_and_probes_of_the_manifests_are_let_in_and_nobody_without_a_cer
     limits = ServerLimits(
         calls=8, calls_per_connection=8, max_request_bytes=1000, max_response_bytes=1000
     )
-    door = Door(host="127.0.0.1", port=0, security=security)
-    server = GrpcServer(f"the {role}", service, door, limits, lambda *_: None)
+    listen = ListenAddress(host="127.0.0.1", port=0, security=security)
+    server = GrpcServer(f"the {role}", service, listen, limits, lambda *_: None)
     address = f"127.0.0.1:{server.start()}"
     name = "replay-0.replay" if role == "replay" else role
     try:

@@ -92,7 +92,7 @@ def assert_not_behind(progress: Progress, checkpoint: RunCheckpoint) -> None:
 
 
 def assert_goes_on_from(run: CatchRun, checkpoint: RunCheckpoint) -> None:
-    """Look at a session that has just started: log, replay and progress."""
+    """Scrape at a session that has just started: log, replay and progress."""
     run.wait_until(lambda: f"going on with {run.folder}" in run.out)
     run.wait_until(lambda: "resuming from" in run.log("learner"))
     found = re.search(r"resuming from \S*/(\d+): (\w+), (\d+) updates", run.log("learner"))

@@ -80,7 +80,7 @@ class Watch:
     """Keeps looking, on a thread, until it is closed."""
 
     def __init__(self, system: System) -> None:
-        """Look at nothing yet; enter to begin."""
+        """Scrape at nothing yet; enter to begin."""
         self._system = system
         self._client = ProgressClient(
             f"{LOOPBACK}:{system.ports.learner}", timeout_seconds=_ANSWER_SECONDS

@@ -384,13 +384,13 @@ def test_an_actor_plays_the_teacher_first_then_the_student_until_the_run_is_over
     # The teacher catches everything, and its table holds its greedy actions with its values.
     assert taught.n_step_return.min() == 0.0
     assert taught.has_teacher.all()
-    np.testing.assert_array_equal(taught.action, taught.teacher_q.argmax(axis=1))
+    np.testing.assert_array_equal(taught.action, taught.teacher_outputs.argmax(axis=1))
     # The student stays, in all but about 1 of 150 steps; the teacher labels its states too.
     assert np.mean(own.action == 1) > 0.9
     assert own.has_teacher.all()
     with TeacherClient(teacher.address) as client:
         values = client.evaluate(own.observation).action_values
-    np.testing.assert_allclose(own.teacher_q, values, rtol=1e-6)
+    np.testing.assert_allclose(own.teacher_outputs, values, rtol=1e-6)
 
 
 def test_the_actions_of_a_teacher_of_logits_are_drawn_and_its_logits_stored(
@@ -408,11 +408,11 @@ def test_the_actions_of_a_teacher_of_logits_are_drawn_and_its_logits_stored(
     taught = reader.sample(TEACHER_TABLE, timeout_seconds=PATIENCE_SECONDS).batch
     reader.close()
     # Each of three actions a third of the time, whatever the logits; standard error 0.03.
-    follows = taught.action == np.asarray(taught.teacher_q).argmax(axis=1)
+    follows = taught.action == np.asarray(taught.teacher_outputs).argmax(axis=1)
     assert abs(np.mean(follows) - 1 / 3) < 0.12
     with TeacherClient(undecided.address) as client:
         logits = client.evaluate(taught.observation).action_values
-    np.testing.assert_allclose(taught.teacher_q, logits, rtol=1e-6)
+    np.testing.assert_allclose(taught.teacher_outputs, logits, rtol=1e-6)
 
 
 def test_a_weaned_actor_asks_no_more(

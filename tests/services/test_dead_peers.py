@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from services.shared.call_limits import ServerLimits
-from services.shared.grpc_server import Door, GrpcServer
+from services.shared.grpc_server import GrpcServer, ListenAddress
 from services.shared.keepalive import DEAD_PEER_SECONDS
 from services.teacher.server import TeacherServer
 from tests.services.test_teacher_service import PixelSums, make_server
@@ -48,7 +48,7 @@ def own() -> Iterator[str]:
     server = GrpcServer(
         "the test",
         "rrl.Test",
-        Door(host="127.0.0.1", port=0),
+        ListenAddress(host="127.0.0.1", port=0),
         limits,
         lambda made, _: made.add_generic_rpc_handlers((generic,)),
     )

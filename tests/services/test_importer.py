@@ -230,7 +230,7 @@ def test_the_table_holds_the_transitions_of_dopamines_reader_and_the_teachers_sc
     states = np.stack([np.moveaxis(item["frame"][: layout.stack_size], 0, -1) for item in items])
     with TeacherClient(pong_teacher) as client:
         scores = client.evaluate(states).action_values
-    np.testing.assert_allclose([item["teacher_q"] for item in items], scores, atol=1e-5)
+    np.testing.assert_allclose([item["teacher_outputs"] for item in items], scores, atol=1e-5)
 
 
 def recorded_catch(directory: Path, rows: int, capacity: int) -> Path:
@@ -588,7 +588,7 @@ def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
         build_importer(settings).run(threading.Event())
         items = items_in(address, CATCH)
     newest = open_dopamine_replay(catch_data).transition_rows(CATCH.n_step)[-500:]
-    assert sorted(item["teacher_q"][0] for item in items) == newest.tolist()
+    assert sorted(item["teacher_outputs"][0] for item in items) == newest.tolist()
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ from services.replay.role import ReplayRole
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
-from services.shared.grpc_server import Door, GrpcServer
+from services.shared.grpc_server import GrpcServer, ListenAddress
 from services.shared.health import is_serving
 from services.shared.security.server import SecurityConfig
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -353,7 +353,7 @@ LIMITS = ServerLimits(
 
 @contextlib.contextmanager
 def limited(add: Callable[[grpc.aio.Server, object], None], name: str) -> Iterator[str]:
-    server = GrpcServer("a test", name, Door(host="127.0.0.1", port=0), LIMITS, add)
+    server = GrpcServer("a test", name, ListenAddress(host="127.0.0.1", port=0), LIMITS, add)
     port = server.start()
     try:
         yield f"localhost:{port}"

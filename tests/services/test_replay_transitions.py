@@ -58,7 +58,7 @@ class Episode:
     def reward(self, t: int) -> float:
         return (t + 1) / 10
 
-    def teacher_q(self, t: int) -> NDArray[np.float32] | None:
+    def teacher_outputs(self, t: int) -> NDArray[np.float32] | None:
         return np.asarray([self.first + t, -t], np.float32) if t % 2 == 0 else None
 
 
@@ -71,7 +71,7 @@ def write(writer: ReplayWriter, env: int, episode: Episode) -> None:
                 action=t % 2,
                 reward=episode.reward(t),
                 terminated=episode.terminated and t == episode.steps - 1,
-                teacher_q=episode.teacher_q(t),
+                teacher_outputs=episode.teacher_outputs(t),
             ),
         )
     writer.end_episode(env, None if episode.terminated else episode.frame(episode.steps))
@@ -86,15 +86,15 @@ def transitions_by_definition(episode: Episode) -> dict[int, Transition]:
     for t in range(episode.steps):
         k = min(LAYOUT.n_step, episode.steps - t)
         ended = episode.terminated and t + k == episode.steps
-        teacher_q = episode.teacher_q(t)
+        teacher_outputs = episode.teacher_outputs(t)
         transitions[episode.first + t] = (
             episode.stack(t),
             t % 2,
             sum(GAMMA**i * episode.reward(t + i) for i in range(k)),
             0.0 if ended else GAMMA**k,
             None if ended else episode.stack(t + k),
-            [0.0, 0.0] if teacher_q is None else teacher_q.tolist(),
-            0.0 if teacher_q is None else 1.0,
+            [0.0, 0.0] if teacher_outputs is None else teacher_outputs.tolist(),
+            0.0 if teacher_outputs is None else 1.0,
         )
     return transitions
 
@@ -116,7 +116,7 @@ def transitions_from_replay(address: str, table: str) -> dict[int, Transition]:
                 pytest.approx(float(batch.n_step_return[row]), abs=1e-6),
                 discount,
                 batch.next_observation[row, 0, 0].tolist() if discount else None,
-                batch.teacher_q[row].tolist(),
+                batch.teacher_outputs[row].tolist(),
                 float(batch.has_teacher[row]),
             )
     reader.close()
@@ -157,11 +157,13 @@ def test_interleaved_environments_keep_to_their_own_episodes(address: str) -> No
     for t in range(4):
         for env, episode in enumerate((left, right)):
             ends = episode.terminated and t == 3
-            row = StepRow(episode.frame(t), t % 2, episode.reward(t), ends, episode.teacher_q(t))
+            row = StepRow(
+                episode.frame(t), t % 2, episode.reward(t), ends, episode.teacher_outputs(t)
+            )
             writer.append(env, row)
     writer.end_episode(1, None)
     for t in (4, 5):
-        row = StepRow(left.frame(t), t % 2, left.reward(t), False, left.teacher_q(t))
+        row = StepRow(left.frame(t), t % 2, left.reward(t), False, left.teacher_outputs(t))
         writer.append(0, row)
     writer.end_episode(0, left.frame(6))
     assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
@@ -218,10 +220,10 @@ def test_an_empty_table_times_out_and_gives_its_batch_once_there_is_one(address:
 
 def test_a_layout_of_another_experiment_is_refused_by_both_sides(address: str) -> None:
     other = dataclasses.replace(LAYOUT, num_actions=6)
-    with pytest.raises(UserError, match="holds teacher_q"):
+    with pytest.raises(UserError, match="holds teacher_outputs"):
         ReplayWriter(address, TEACHER_TABLE, other, 1)
     reader = ReplayReader(address, other, GAMMA, 32)
-    with pytest.raises(UserError, match="holds teacher_q"):
+    with pytest.raises(UserError, match="holds teacher_outputs"):
         reader.sample(TEACHER_TABLE, timeout_seconds=1)
     with pytest.raises(UserError, match="no table 'expert'"):
         ReplayWriter(address, "expert", LAYOUT, 1)

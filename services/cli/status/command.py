@@ -17,11 +17,11 @@ from services.cli.peers import Peers
 from services.cli.status.comparing import status_of
 from services.cli.status.facts import RunStatus
 from services.cli.status.sources import (
-    Look,
+    Scrape,
     Sources,
     find_sources,
     learner_works_on,
-    look,
+    scrape,
 )
 from services.cli.status.view import render
 from services.cli.terminal import check_interval, draw, make_console
@@ -31,7 +31,7 @@ from services.shared.shutdown import install_shutdown_event
 _FACTS_OF_THE_OTHERS = ("lives", "frames_per_second", "replay", "teacher", "actors", "roles")
 """What needs no learner to be known."""
 
-_KEPT_LOOKS = 15
+_KEPT_SCRAPES = 15
 """Rates under --watch are of this many intervals: steady, and soon to follow a change."""
 
 
@@ -94,7 +94,7 @@ class _Watched:
         self._find = find
         self._interval_seconds = interval_seconds
         self._stop = stop
-        self._looks: collections.deque[Look] = collections.deque(maxlen=_KEPT_LOOKS)
+        self._scrapes: collections.deque[Scrape] = collections.deque(maxlen=_KEPT_SCRAPES)
         self._sources: Sources | None = None
 
     def step(self) -> RunStatus | None:
@@ -104,16 +104,16 @@ class _Watched:
             UserError: the run cannot be told of.
         """
         sources = self._find()
-        if sources != self._sources or not self._looks:
+        if sources != self._sources or not self._scrapes:
             self._sources = sources
-            self._looks.clear()
-            self._looks.append(look(sources))
-        if not self._looks[-1].lives:
+            self._scrapes.clear()
+            self._scrapes.append(scrape(sources))
+        if not self._scrapes[-1].lives:
             return self._at_rest(sources)
         if self._stop.wait(self._interval_seconds):
             return None
-        self._looks.append(look(sources))
-        if not self._looks[-1].lives:
+        self._scrapes.append(scrape(sources))
+        if not self._scrapes[-1].lives:
             return self._at_rest(sources)
         return self._alive(sources)
 
@@ -129,7 +129,7 @@ class _Watched:
 
     def _alive(self, sources: Sources) -> RunStatus:
         told = str(self._run) if self._run is not None else None
-        found = status_of(told, sources, self._looks[0], self._looks[-1])
+        found = status_of(told, sources, self._scrapes[0], self._scrapes[-1])
         if found.stage is not None or self._run is None:
             return found
         from services.cli.status.at_rest import status_at_rest
@@ -153,7 +153,7 @@ class _Watched:
         if not asked and learner_works_on(self._run):
             note = "a learner works on it; give --learner-address and --metrics to ask it"
         found = status_at_rest(self._run, note)
-        self._looks.clear()
+        self._scrapes.clear()
         return found
 
 

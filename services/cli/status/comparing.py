@@ -21,12 +21,12 @@ from services.cli.status.facts import (
     Teacher,
     make_scores,
 )
-from services.cli.status.sources import LearnerAnswer, Look, Sources
+from services.cli.status.sources import LearnerAnswer, Scrape, Sources
 from services.launcher.progress_display import stage_name
 from services.launcher.progress_estimates import seconds_left
 
 
-def status_of(run: str | None, sources: Sources, before: Look, after: Look) -> RunStatus:
+def status_of(run: str | None, sources: Sources, before: Scrape, after: Scrape) -> RunStatus:
     """Where a run stands.
 
     Args:
@@ -53,7 +53,9 @@ def status_of(run: str | None, sources: Sources, before: Look, after: Look) -> R
     return _with_answer(status, before, after.learner, after) if after.learner else status
 
 
-def _with_answer(status: RunStatus, before: Look, answer: LearnerAnswer, after: Look) -> RunStatus:
+def _with_answer(
+    status: RunStatus, before: Scrape, answer: LearnerAnswer, after: Scrape
+) -> RunStatus:
     progress = answer.progress
     return dataclasses.replace(
         status,
@@ -76,7 +78,7 @@ def _with_answer(status: RunStatus, before: Look, answer: LearnerAnswer, after: 
     )
 
 
-def _intervals(before: Look, after: Look, role: str) -> dict[str, Interval]:
+def _intervals(before: Scrape, after: Scrape, role: str) -> dict[str, Interval]:
     """By name, of every role of a kind whose page came."""
     seconds = after.taken - before.taken
     return {
@@ -86,7 +88,7 @@ def _intervals(before: Look, after: Look, role: str) -> dict[str, Interval]:
     }
 
 
-def _seconds_left(before: Look, answer: LearnerAnswer, seconds: float) -> float | None:
+def _seconds_left(before: Scrape, answer: LearnerAnswer, seconds: float) -> float | None:
     """Of the present stage, at the rate of the interval."""
     name = stage_name(answer.progress.stage)
     stage = next((stage for stage in answer.stages if stage.name == name), None)
@@ -97,7 +99,7 @@ def _seconds_left(before: Look, answer: LearnerAnswer, seconds: float) -> float 
     return seconds_left(stage, (stage.done - done) / seconds)
 
 
-def _frames_per_second(before: Look, after: Look) -> float | None:
+def _frames_per_second(before: Scrape, after: Scrape) -> float | None:
     """As the actors count, else as they come into replay."""
     actors = _intervals(before, after, "actor")
     learners = _intervals(before, after, "learner")
@@ -135,7 +137,7 @@ def _table(name: str, shards: Sequence[Interval]) -> Table:
     )
 
 
-def _teacher(before: Look, after: Look) -> Teacher | None:
+def _teacher(before: Scrape, after: Scrape) -> Teacher | None:
     """All replicas, models and priorities together."""
     seconds = after.taken - before.taken
     replicas = [
@@ -190,7 +192,7 @@ def _checkpoint(learner: Page) -> Checkpoint | None:
     )
 
 
-def _roles(sources: Sources, after: Look) -> tuple[Role, ...]:
+def _roles(sources: Sources, after: Scrape) -> tuple[Role, ...]:
     """Who was asked, each once: a learner whose progress was asked for, and all other pages."""
     roles = []
     if sources.learner is not None:

@@ -1,6 +1,6 @@
 """Where a run's roles are asked, and one look at all of them.
 
-RUN/.addresses.json, or flags ─▶ Sources ── look ──▶ Look (learner's answer, metrics pages)
+RUN/.addresses.json, or flags ─▶ Sources ── scrape ──▶ Scrape (learner's answer, metrics pages)
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class LearnerAnswer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
+class Scrape:
     """Everything at one moment.
 
     Attributes:
@@ -123,7 +123,7 @@ def learner_works_on(run: Path) -> bool:
     return _is_held(run / LEARNER_LOCK)
 
 
-def look(sources: Sources) -> Look:
+def scrape(sources: Sources) -> Scrape:
     """Ask everybody once; who does not answer in a few seconds is away.
 
     Raises:
@@ -131,7 +131,7 @@ def look(sources: Sources) -> Look:
     """
     pages = read_pages(sources.pages)
     learner = _ask(sources.learner, sources.peers) if sources.learner is not None else None
-    return Look(taken=time.monotonic(), learner=learner, pages=pages)
+    return Scrape(taken=time.monotonic(), learner=learner, pages=pages)
 
 
 def _is_held(lock: Path) -> bool:

@@ -12,9 +12,9 @@ from pathlib import Path
 from rrl_agents.checkpoints.find_checkpoint import CHECKPOINTS_DIRECTORY
 from rrl_agents.environments.game_names import name_key
 from services.library.fetch.agents import MAX_CHECKPOINT, MAX_RUN, PublicAgent
-from services.library.fetch.bringing import Bringing
 from services.library.fetch.bucket import Bucket
 from services.library.fetch.checkpoints import RemoteCheckpoint, check_fetchable
+from services.library.fetch.downloads import Downloads
 from services.library.fetch.progress import FetchProgress
 from services.library.fetch.runs import find_game, list_checkpoints
 from services.library.fetch.source import (
@@ -123,14 +123,14 @@ def fetch_agent(
     files = remote.files(with_replay=with_replay)
     # Before anything is made on the disk.
     check_fetchable(files, request.max_bytes)
-    bringing = Bringing(bucket, directory / CHECKPOINTS_DIRECTORY, progress)
+    downloads = Downloads(bucket, directory / CHECKPOINTS_DIRECTORY, progress)
     try:
         (directory / CHECKPOINTS_DIRECTORY).mkdir(parents=True, exist_ok=True)
         with locked(directory / _LOCK_FILE):
             source = read_source(directory) or _new_source(request, game, bucket)
             known = source.checkpoint(remote.number)
-            missing = bringing.missing(files, known, verify=request.verify)
-            checkpoint = bringing.bring(remote, missing, with_replay=with_replay)
+            missing = downloads.missing(files, known, verify=request.verify)
+            checkpoint = downloads.download(remote, missing, with_replay=with_replay)
             write_source(directory, source.with_checkpoint(checkpoint))
     except OSError as error:
         raise UserError(
@@ -138,7 +138,7 @@ def fetch_agent(
             "which goes on from here"
         ) from error
     return Fetched(
-        name=name, directory=directory, checkpoint=checkpoint, downloaded=bringing.downloaded
+        name=name, directory=directory, checkpoint=checkpoint, downloaded=downloads.downloaded
     )
 
 

@@ -19,7 +19,7 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.batching.query import Engine, Query
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.offered_memory import OfferedMemory
-from services.teacher.rpc.stream import LoopSink, RequestReader, Stream, StreamMisuse
+from services.teacher.rpc.stream import LoopSink, RequestReader, Stream, StreamProtocolError
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -133,7 +133,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         self._metrics.streams_changed(1)
         try:
             await stream.run(context)
-        except StreamMisuse as error:
+        except StreamProtocolError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             if end_of_age is not None:

@@ -51,7 +51,7 @@ _FIXED = {1: 8, 5: 4}
 _VARINT_BITS = 70
 
 
-class StreamMisuse(Exception):
+class StreamProtocolError(Exception):
     """The client broke the stream's rules; the stream ends with INVALID_ARGUMENT."""
 
 
@@ -102,7 +102,7 @@ class Stream:
         """Read and answer; returns when nothing more comes and all is answered.
 
         Raises:
-            StreamMisuse: The client broke the rules.
+            StreamProtocolError: The client broke the rules.
         """
         await self._write(context)
         reading = asyncio.create_task(self._read(context))
@@ -151,7 +151,7 @@ class Stream:
 
     def _take_frame(self, frame: teacher_pb2.QueryFrame | None) -> None:
         if frame is None:
-            raise StreamMisuse("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
+            raise StreamProtocolError("a frame cannot be read; send rrl.teacher.v1.QueryFrame")
         self._check_size(frame)
         if frame.HasField("memory"):
             self._take_offer(frame.memory)
@@ -163,7 +163,7 @@ class Stream:
 
     def _take_offer(self, offer: teacher_pb2.MemoryOffer) -> None:
         if self._was_offered:
-            raise StreamMisuse("memory is offered again; a stream has one")
+            raise StreamProtocolError("memory is offered again; a stream has one")
         self._was_offered = True
         self._memory = self._memories.map(offer)
         self._frame.memory_accepted = self._memory is not None
@@ -174,7 +174,7 @@ class Stream:
         queries, cancelled = len(frame.queries), len(frame.cancelled_tags)
         most = max(self._credit_rows, _MOST_QUERIES)
         if queries > most or cancelled > _MOST_CANCELLED:
-            raise StreamMisuse(
+            raise StreamProtocolError(
                 f"a frame of {queries} queries and {cancelled} cancelled tags; send at most "
                 f"{most} and {_MOST_CANCELLED}"
             )
@@ -183,7 +183,7 @@ class Stream:
         tag, request = message.tag, message.request
         if tag in self._under_way:
             # Two answers to one tag: there is no telling them apart.
-            raise StreamMisuse(f"tag {tag} is under way already; give each query its own")
+            raise StreamProtocolError(f"tag {tag} is under way already; give each query its own")
         rows = request.batch_rows
         try:
             query = self._reader.read(

@@ -89,7 +89,7 @@ class Transition(NamedTuple):
     discount: float
     observation: list[int]
     next_observation: list[int]
-    teacher_q: list[float]
+    teacher_outputs: list[float]
     has_teacher: float
 
 
@@ -109,7 +109,7 @@ def transitions_by_definition(steps: int, labelled: set[int]) -> dict[tuple[int,
                 discount=0.0 if terminates else GAMMA,
                 observation=stack(env, clock).ravel().tolist(),
                 next_observation=[] if terminates else stack(env, clock + 1).ravel().tolist(),
-                teacher_q=[env, clock, env + clock] if answered else [0, 0, 0],
+                teacher_outputs=[env, clock, env + clock] if answered else [0, 0, 0],
                 has_teacher=float(answered),
             )
     return found
@@ -128,7 +128,7 @@ def transitions_from_replay(address: str) -> dict[tuple[int, int], Transition]:
                 discount=discount,
                 observation=batch.observation[row].ravel().tolist(),
                 next_observation=batch.next_observation[row].ravel().tolist() if discount else [],
-                teacher_q=batch.teacher_q[row].tolist(),
+                teacher_outputs=batch.teacher_outputs[row].tolist(),
                 has_teacher=float(batch.has_teacher[row]),
             )
     return found

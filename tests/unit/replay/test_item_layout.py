@@ -25,7 +25,7 @@ def item(
         "frame": frames,
         "has_teacher": np.uint8(1),
         "reward": np.asarray(reward, np.float32),
-        "teacher_q": np.zeros(layout.num_actions, np.float32),
+        "teacher_outputs": np.zeros(layout.num_actions, np.float32),
         "terminated": np.asarray(terminated, np.uint8),
         "valid": np.asarray(valid, np.uint8),
     }
@@ -99,7 +99,7 @@ def test_decoding_equals_the_definition_step_by_step(data: st.DataObject) -> Non
         "frame": random.integers(0, 255, (size, layout.window, *shape)).astype(dtype),
         "has_teacher": random.integers(0, 2, size, np.uint8),
         "reward": random.uniform(-1, 1, (size, n_step)).astype(np.float32),
-        "teacher_q": random.normal(size=(size, 3)).astype(np.float32),
+        "teacher_outputs": random.normal(size=(size, 3)).astype(np.float32),
         # A termination ends the real steps, so it stands on the last of them or nowhere.
         "terminated": np.zeros((size, n_step), np.uint8),
         "valid": (np.arange(n_step) < steps[:, None]).astype(np.uint8),
@@ -120,7 +120,7 @@ def test_decoding_equals_the_definition_step_by_step(data: st.DataObject) -> Non
         assert batch.observation.dtype == batch.next_observation.dtype == dtype
         np.testing.assert_array_equal(batch.observation[row], now)
         np.testing.assert_array_equal(batch.next_observation[row], later)
-        np.testing.assert_array_equal(batch.teacher_q[row], columns["teacher_q"][row])
+        np.testing.assert_array_equal(batch.teacher_outputs[row], columns["teacher_outputs"][row])
         assert batch.has_teacher[row] == columns["has_teacher"][row]
         assert batch.importance_weight[row] == 1
 
@@ -131,7 +131,7 @@ def step(**changes: Any) -> StepRow:
         "action": 0,
         "reward": 0.0,
         "terminated": False,
-        "teacher_q": None,
+        "teacher_outputs": None,
     }
     return StepRow(**{**values, **changes})
 
@@ -148,10 +148,10 @@ def test_rewards_are_clipped_when_stored_where_the_layout_says_so(
 def test_an_unanswered_row_is_marked_and_holds_zeros() -> None:
     row = LAYOUT.row(step())
     assert row["has_teacher"] == 0
-    assert row["teacher_q"].tolist() == [0.0, 0.0]
-    answered = LAYOUT.row(step(teacher_q=np.asarray([1.0, 2.0], np.float32)))
+    assert row["teacher_outputs"].tolist() == [0.0, 0.0]
+    answered = LAYOUT.row(step(teacher_outputs=np.asarray([1.0, 2.0], np.float32)))
     assert answered["has_teacher"] == 1
-    assert answered["teacher_q"].tolist() == [1.0, 2.0]
+    assert answered["teacher_outputs"].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_an_unanswered_row_is_marked_and_holds_zeros() -> None:
         ({"frame": np.zeros((3, 2), np.uint8)}, "layout uint8"),
         ({"frame": np.zeros((2, 3), np.float32)}, "float32"),
         ({"action": 2}, r"action 2 is not in \[0, 2\)"),
-        ({"teacher_q": np.zeros(3, np.float32)}, "teacher_q"),
+        ({"teacher_outputs": np.zeros(3, np.float32)}, "teacher_outputs"),
     ],
 )
 def test_a_row_that_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:

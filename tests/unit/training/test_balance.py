@@ -114,7 +114,7 @@ def test_the_td_loss_of_a_student_sums_as_many_losses_as_its_terms_are_scaled_by
         n_step_return=2.0 * ones,
         discount=ones,
         next_observation=jnp.ones((rows, 2)),
-        teacher_q=jnp.zeros((rows, 3)),
+        teacher_outputs=jnp.zeros((rows, 3)),
         has_teacher=ones,
         importance_weight=ones,
     )

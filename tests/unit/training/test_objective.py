@@ -13,7 +13,7 @@ from rrl_agents.training.objective import Term, TransitionRow, weighted_objectiv
 TD_TERM = Term(name="td", loss=lambda row: row.td_loss, weight=lambda progress: 1.0)
 TEACHER_TERM = Term(
     name="teacher",
-    loss=lambda row: row.teacher_q[0],
+    loss=lambda row: row.teacher_outputs[0],
     weight=lambda progress: 1.0,
     needs_teacher=True,
 )
@@ -26,7 +26,7 @@ def _rows(td_losses: list[float], teacher: list[float]) -> TransitionRow:
         q_tm1=jnp.zeros((size, 1)),
         a_tm1=jnp.zeros(size, jnp.int32),
         td_loss=jnp.float32(td_losses),
-        teacher_q=jnp.float32(teacher)[:, None],
+        teacher_outputs=jnp.float32(teacher)[:, None],
     )
 
 
@@ -78,7 +78,7 @@ def test_importance_weights_multiply_every_term() -> None:
 
 def test_a_weight_of_zero_leaves_no_gradient() -> None:
     def total(teacher: jax.Array) -> jax.Array:
-        rows = _rows([1.0], [0.0])._replace(teacher_q=teacher)
+        rows = _rows([1.0], [0.0])._replace(teacher_outputs=teacher)
         return _objective(rows, [1], [1], {"td": 1.0, "teacher": 0.0})[0]
 
     np.testing.assert_array_equal(jax.grad(total)(jnp.ones((1, 1))), [[0.0]])

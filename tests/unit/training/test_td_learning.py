@@ -26,7 +26,7 @@ def _batch(**changes: Any) -> Batch:
         "n_step_return": jnp.ones(ROWS),
         "discount": jnp.full(ROWS, 0.5),
         "next_observation": jnp.full((ROWS, 1), 2.0),
-        "teacher_q": jnp.zeros((ROWS, 2)),
+        "teacher_outputs": jnp.zeros((ROWS, 2)),
         "has_teacher": jnp.zeros(ROWS),
         "importance_weight": jnp.ones(ROWS),
     }

@@ -45,7 +45,7 @@ def _batch(shape: tuple[int, ...], num_actions: int, seed: int = 0) -> Batch:
         n_step_return=generator.normal(scale=3, size=size).astype(np.float32),
         discount=generator.choice([0.0, 0.97], size).astype(np.float32),
         next_observation=generator.integers(0, 256, (size, *shape), dtype=np.uint8),
-        teacher_q=generator.normal(size=(size, num_actions)).astype(np.float32),
+        teacher_outputs=generator.normal(size=(size, num_actions)).astype(np.float32),
         has_teacher=np.ones(size, np.float32),
         importance_weight=np.ones(size, np.float32),
     )
@@ -202,7 +202,7 @@ def test_the_gradient_is_that_of_both_terms_together() -> None:
         q_t: Any = NETWORK.apply(state.params, batch.next_observation)
         target = batch.n_step_return + batch.discount * jnp.max(q_t, axis=1)
         td = optax.losses.huber_loss(q[jnp.arange(8), batch.action], jax.lax.stop_gradient(target))
-        p = jax.nn.softmax(batch.teacher_q / 0.1)
+        p = jax.nn.softmax(batch.teacher_outputs / 0.1)
         kl = jnp.sum(p * (jnp.log(p + 1e-30) - jax.nn.log_softmax(q / 0.1)), axis=1)
         return jnp.mean(td) + 0.6 * 3.0 * jnp.mean(kl)
 

@@ -24,7 +24,7 @@ from services.cli.metrics_pages.page import Page, parse
 from services.cli.status.command import to_json
 from services.cli.status.comparing import status_of
 from services.cli.status.facts import RunStatus, make_scores
-from services.cli.status.sources import LearnerAnswer, Look, Sources
+from services.cli.status.sources import LearnerAnswer, Scrape, Sources
 from services.cli.status.view import render
 from services.launcher.progress_estimates import StageProgress
 from services.learner.metrics import LearnerMetrics
@@ -56,11 +56,11 @@ def answer(actor_steps: int) -> LearnerAnswer:
     )
 
 
-def look(taken: float, answered: LearnerAnswer | None = None, **pages: Page | None) -> Look:
-    return Look(taken=taken, learner=answered, pages=pages)
+def scrape(taken: float, answered: LearnerAnswer | None = None, **pages: Page | None) -> Scrape:
+    return Scrape(taken=taken, learner=answered, pages=pages)
 
 
-def status(before: Look, after: Look) -> RunStatus:
+def status(before: Scrape, after: Scrape) -> RunStatus:
     sources = Sources(learner="127.0.0.1:1", pages=dict.fromkeys(after.pages, ADDRESS))
     return status_of("runs/mine", sources, before, after)
 
@@ -72,8 +72,8 @@ def drawn(found: RunStatus) -> str:
     return capture.get()
 
 
-def test_the_time_left_is_that_of_the_present_stage_at_the_rate_between_the_looks() -> None:
-    found = status(look(10.0, answer(400)), look(12.0, answer(500)))
+def test_the_time_left_is_that_of_the_present_stage_at_the_rate_between_the_scrapes() -> None:
+    found = status(scrape(10.0, answer(400)), scrape(12.0, answer(500)))
     # 50 steps per second, 500 to go.
     assert found.seconds_left == 10.0
     assert (found.stage, found.weaning_weight, found.updates_per_second) == ("online", 0.5, 12.5)
@@ -88,12 +88,12 @@ def test_an_actors_rates_are_of_the_interval() -> None:
     metrics = ActorMetrics(registry)
     metrics.attach(annotator, frames_per_step=4)
     metrics.stepped(100)
-    before = look(0.0, **{"actor-0": page(registry)})
+    before = scrape(0.0, **{"actor-0": page(registry)})
     metrics.stepped(50)
     metrics.finished_episode(21.0)
     for _ in range(3):
         annotator.note_answered()
-    after = look(2.0, **{"actor-0": page(registry)})
+    after = scrape(2.0, **{"actor-0": page(registry)})
     found = status(before, after)
     (actor,) = found.actors
     assert (actor.name, actor.steps_per_second, actor.episode_return) == ("actor-0", 25.0, 21.0)
@@ -107,12 +107,12 @@ def test_a_role_that_began_anew_in_between_counts_from_nothing() -> None:
     old, new = make_registry("actor", ""), make_registry("actor", "")
     ActorMetrics(old).stepped(1000)
     ActorMetrics(new).stepped(30)
-    found = status(look(0.0, actor=page(old)), look(2.0, actor=page(new)))
+    found = status(scrape(0.0, actor=page(old)), scrape(2.0, actor=page(new)))
     assert found.actors[0].steps_per_second == 15.0
 
 
 def test_who_does_not_answer_is_away_and_has_no_facts() -> None:
-    found = status(look(0.0, replay=None), look(2.0, replay=None))
+    found = status(scrape(0.0, replay=None), scrape(2.0, replay=None))
     assert not found.lives and found.replay is None
     assert [(role.name, role.lives) for role in found.roles] == [
         ("learner", False),
@@ -156,9 +156,9 @@ def test_a_teachers_latency_is_of_the_queries_in_between() -> None:
     )
     metrics.versions = lambda: [about]
     settled(metrics, 5.0, 100)
-    before = look(0.0, teacher=page(registry))
+    before = scrape(0.0, teacher=page(registry))
     settled(metrics, 0.0015, 10)
-    found = status(before, look(2.0, teacher=page(registry))).teacher
+    found = status(before, scrape(2.0, teacher=page(registry))).teacher
     assert found is not None
     # All ten lie in the bucket from 1 to 2 ms: its middle is the median.
     assert found.latency_p50_seconds == pytest.approx(0.0015)
@@ -172,7 +172,7 @@ def test_the_newest_checkpoint_is_as_old_as_the_learner_says() -> None:
     metrics = LearnerMetrics(registry)
     metrics.checkpoint_saved(7, seconds=1.0, written_at=time.time() - 100)
     metrics.checkpoint_failed()
-    found = status(look(0.0), look(2.0, learner=page(registry))).checkpoint
+    found = status(scrape(0.0), scrape(2.0, learner=page(registry))).checkpoint
     assert found is not None and found.number == 7 and found.failed == 1
     assert 100 <= found.age_seconds < 160
 
@@ -182,7 +182,7 @@ def test_the_newest_checkpoint_is_as_old_as_the_learner_says() -> None:
 def test_foreign_words_do_not_steer_the_terminal(name: str) -> None:
     registry = make_registry("actor", name)
     ActorMetrics(registry)
-    found = status(look(0.0), look(1.0, actor=page(registry)))
+    found = status(scrape(0.0), scrape(1.0, actor=page(registry)))
     found = dataclasses.replace(found, run=name, note=name, losses={name: 1.0})
     assert all(letter.isprintable() or letter == "\n" for letter in drawn(found))
 

@@ -18,11 +18,11 @@ from services.shared.errors import UserError
 _SPARE_DISK_BYTES = 64 << 20
 
 
-class Bringing:
-    """Brings checkpoints into one directory, which the caller has locked."""
+class Downloads:
+    """Downloads checkpoints into one directory, which the caller has locked."""
 
     def __init__(self, bucket: Bucket, directory: Path, progress: FetchProgress) -> None:
-        """Bring nothing yet.
+        """Download nothing yet.
 
         Args:
             bucket: Where files come from.
@@ -57,7 +57,7 @@ class Bringing:
             or (contents.get(file.name) != file.stored.content and self._is_other(file))
         ]
 
-    def bring(
+    def download(
         self, remote: RemoteCheckpoint, missing: list[RemoteFile], *, with_replay: bool
     ) -> FetchedCheckpoint:
         """Download what is missing.
