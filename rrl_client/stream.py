@@ -192,9 +192,15 @@ class StreamPool:
             if was_open:
                 await self._grow()
             self._reopen.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                wait = backoff_seconds(failures) * random.uniform(0.8, 1.2)
-                await asyncio.wait_for(self._reopen.wait(), wait)
+            await self._wait_to_reopen(backoff_seconds(failures) * random.uniform(0.8, 1.2))
+
+    async def _wait_to_reopen(self, seconds: float) -> None:
+        # Not asyncio.wait_for, which swallows a cancellation that comes with the event.
+        reopened = asyncio.ensure_future(self._reopen.wait())
+        try:
+            await asyncio.wait((reopened,), timeout=seconds)
+        finally:
+            reopened.cancel()
 
     async def _converse(self, replica: Replica, stub: Any) -> TeacherError | None:
         """One stream from its opening to its end; gives the reason of the end."""

@@ -96,15 +96,28 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
                 status = self._statuses.get(request.service, _UNKNOWN)
                 if status != told:
                     answer = health_pb2.HealthCheckResponse(status=status)
-                    await asyncio.wait_for(context.write(answer), _TAKEN_SECONDS)
+                    if not await _is_taken(context, answer):
+                        break
                     told = status
                 await watcher.wake.wait()
-        except asyncio.TimeoutError:
-            # It does not take what it is told.
-            pass
         finally:
             self._watchers.pop(watcher, None)
         await context.abort(grpc.StatusCode.UNAVAILABLE, "others watch now; watch again")
+
+
+async def _is_taken(context: _Context, answer: health_pb2.HealthCheckResponse) -> bool:
+    """Whether a caller takes what it is told, in time."""
+    # Not asyncio.wait_for: a caller that leaves just as it has been told would stay, since Python
+    # before 3.12 swallows that cancellation.
+    writing = asyncio.ensure_future(context.write(answer))
+    try:
+        await asyncio.wait((writing,), timeout=_TAKEN_SECONDS)
+    finally:
+        writing.cancel()
+    if not writing.done():
+        return False
+    writing.result()
+    return True
 
 
 class _Watcher:

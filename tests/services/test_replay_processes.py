@@ -23,7 +23,7 @@ from services.replay.server import build_replay
 from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
 from tests.faults.links import Cut, LinkConfig, Links
-from tests.support.patience import PATIENCE_SECONDS
+from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(
     frame_shape=(84, 84), stack_size=4, n_step=3, num_actions=6, clips_rewards=False
@@ -116,7 +116,7 @@ def test_a_reader_can_be_closed_whatever_became_of_its_server(
         while True:
             reader.sample(TEACHER_TABLE, timeout_seconds=0.5)
     reader.close()
-    assert {*threading.enumerate()} <= threads
+    wait_until(lambda: {*threading.enumerate()} <= threads, "no thread is left")
 
 
 def test_a_reader_whose_connection_was_forgotten_reads_on_over_another(
