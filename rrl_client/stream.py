@@ -184,6 +184,9 @@ class StreamPool:
         failures = 1
         while True:
             error = await self._converse(replica, stub)
+            # gRPC swallows a cancellation that comes while it opens a call.
+            if self._is_closed:
+                return
             was_open = replica.granted > 0
             self._break_count += was_open
             failures = 1 if was_open else failures + 1
