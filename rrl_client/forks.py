@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import os
 
+# gRPC reads it once, when it is first used. Its own handling of forks gives up wherever a thread
+# waits in gRPC, as that of an event loop does, and then crashes the child, whatever that does.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 _connected_in: int | None = None
 
 
