@@ -45,7 +45,7 @@ class TeacherAnswer:
     Attributes:
         action_values: float32 [B, A].
         teacher_version: Content hash of the parameters that computed them.
-        model_version: Number of that version on its server, from 1; 0 when the server told none.
+        model_version: Number of that version on its server, from 1; 0 when the server did not say.
     """
 
     action_values: NDArray[np.float32]

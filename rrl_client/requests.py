@@ -38,7 +38,7 @@ class Refusal(Exception):
     Attributes:
         code: Why.
         retry_after_seconds: When the same query may find room; None where repeating is pointless
-            or nobody can say.
+            or the time is not known.
     """
 
     def __init__(

@@ -254,7 +254,7 @@ class Batcher:
         """The queries to run now, and those of their model that are dead."""
         priority: Priority | None = self._shares.next_priority(self._rows)
         assert priority is not None, "rows wait"
-        model, head = self._oldest(priority)
+        model, head = _oldest(self._models, priority)
         # The priority that leads sets the size; what would be padding is given to the others.
         room = max(model.plan.next_bucket(self._rows_beside_others(model, priority)), head.rows)
         queries: list[Query] = []
@@ -277,12 +277,6 @@ class Batcher:
             self._busy_until[threading.get_ident()] = now + model.slowdown * seconds
             model.stats.taken(queries, now)
         return model, queries, dead
-
-    def _oldest(self, priority: Priority) -> tuple[ModelQueue, Query]:
-        """The model whose next query of a priority has waited longest, and that query."""
-        heads = ((model, model.queues.head(priority)) for model in self._models)
-        waiting = [(model, head) for model, head in heads if head is not None]
-        return min(waiting, key=lambda found: found[1].queued_at)
 
     def _rows_beside_others(self, model: ModelQueue, priority: Priority) -> int:
         """The rows of a priority that this device thread should take, others being idle."""
@@ -415,6 +409,13 @@ class Batcher:
         for query in queries:
             self._rows[query.priority] -= query.rows
             self._bytes -= query.observations.nbytes
+
+
+def _oldest(models: Sequence[ModelQueue], priority: Priority) -> tuple[ModelQueue, Query]:
+    """The model whose next query of a priority has waited longest, and that query."""
+    heads = ((model, model.queues.head(priority)) for model in models)
+    waiting = [(model, head) for model, head in heads if head is not None]
+    return min(waiting, key=lambda found: found[1].queued_at)
 
 
 def _mark_stopped(query: Query) -> bool:
