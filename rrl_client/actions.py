@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT_TEMPERATURE = 1.0
-"""Of logits whose temperature nobody said: they are those of the policy itself."""
+from rrl_client.spec import DEFAULT_TEMPERATURE
 
 
 def teacher_actions(

@@ -52,6 +52,15 @@ def parse_address(text: str) -> Address:
     return Address(bare_host(host), int(port))
 
 
+def endpoints(target: str) -> list[str]:
+    """The "host:port" texts of a gRPC target: "host:port", "dns://server/host:port", "ipv4:..."."""
+    for scheme in ("dns:", "ipv4:", "ipv6:"):
+        if target.startswith(scheme):
+            target = target.removeprefix(scheme).rpartition("/")[2]
+            break
+    return target.split(",")
+
+
 def bare_host(host: str) -> str:
     """A host to listen on or to connect to, without the brackets that an IPv6 address may have."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host

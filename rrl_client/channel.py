@@ -1,7 +1,7 @@
 """How clients of the teacher connect: targets of one or several replicas, retries, keep-alive.
 
-gRPC itself spreads unary calls over the replicas and repeats them, by the service config below. The
-streams are spread and repeated by `dispatch`.
+Replicas that are given one by one have a channel each. Those behind one name share a channel, over
+which gRPC spreads streams by the service config below. What becomes of a query is `dispatch`'s.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rrl_client.addresses import parse_address
-from rrl_client.errors import TeacherUnavailable
+from rrl_client.addresses import endpoints, parse_address
 
 LARGEST_ATTEMPTS = 5
 """How often a query is sent at most."""
@@ -106,60 +105,24 @@ def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
 
 def _check_address(address: str) -> None:
     """See that it can be one before gRPC tries, which says only that it does not get there."""
-    scheme = next((scheme for scheme in _SCHEMES if address.startswith(scheme)), "")
-    if scheme in _NAMES_WITHOUT_PORT:
-        if not address.removeprefix(scheme).strip("/"):
-            raise ValueError(f"{address!r} names nothing; write e.g. {scheme}/run/rrl/teacher")
+    nameless = next((scheme for scheme in _NAMES_WITHOUT_PORT if address.startswith(scheme)), None)
+    if nameless is not None:
+        if not address.removeprefix(nameless).strip("/"):
+            raise ValueError(f"{address!r} names nothing; write e.g. {nameless}/run/rrl/teacher")
         return
-    # "dns:name:port", "dns:///name:port" or "dns://server/name:port".
-    endpoint = address.removeprefix(scheme).rpartition("/")[2] if scheme else address
-    try:
-        for one in endpoint.split(",") if scheme in _LISTS else [endpoint]:
-            parse_address(one)
-    except ValueError as error:
-        where = f" (in {address!r})" if scheme else ""
-        raise ValueError(f"{error}{where}") from error
-
-
-def channel_options(target: str, addresses: Sequence[str]) -> tuple[tuple[str, Any], ...]:
-    """The channel arguments for a target.
-
-    A target of several replicas has no name of its own that a certificate could carry: there each
-    replica's certificate must be good for the first one's.
-    """
-    if target in addresses:
-        return CHANNEL_OPTIONS
-    return (*CHANNEL_OPTIONS, ("grpc.default_authority", addresses[0]))
-
-
-def balanced_target(addresses: Sequence[str]) -> str:
-    """The one gRPC target that stands for all replicas.
-
-    Several addresses must be HOST:PORT, all of one IP version; names among them are looked up once,
-    here. Names that move belong into a single "dns:///NAME:PORT", which gRPC looks up again.
-
-    Raises:
-        ValueError: The addresses do not go together.
-        TeacherUnavailable: A name among several is unknown.
-    """
-    if len(addresses) == 1:
-        return addresses[0]
-    resolved = [_resolve(address) for address in addresses]
-    families = {family for family, _ in resolved}
-    if len(families) > 1:
-        raise ValueError(
-            f"{', '.join(addresses)} are of different kinds; give all replicas as IPv4 or all as "
-            "IPv6 addresses, or one dns:///NAME:PORT"
-        )
-    scheme = "ipv6" if socket.AF_INET6 in families else "ipv4"
-    return f"{scheme}:{','.join(address for _, address in resolved)}"
+    for endpoint in endpoints(address):
+        try:
+            parse_address(endpoint)
+        except ValueError as error:
+            where = "" if endpoint == address else f" (in {address!r})"
+            raise ValueError(f"{error}{where}") from error
 
 
 def count_replicas(address: str) -> int:
     """How many servers stand behind an address: those its DNS name resolves to now, at least 1."""
     if not address.startswith("dns:"):
         return 1
-    host, _, port = address.removeprefix("dns:").rpartition("/")[2].rpartition(":")
+    host, _, port = endpoints(address)[0].rpartition(":")
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -173,16 +136,3 @@ def counted(addresses: Sequence[str]) -> Callable[[], int] | None:
     if len(addresses) > 1 or not addresses[0].startswith("dns:"):
         return None
     return functools.partial(count_replicas, addresses[0])
-
-
-def _resolve(address: str) -> tuple[socket.AddressFamily, str]:
-    host, _, port = address.rpartition(":")
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise TeacherUnavailable(
-            f"the name in {address!r} cannot be looked up ({error}); check the address"
-        ) from error
-    family, _, _, _, target = found[0]
-    ip = str(target[0])
-    return family, f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}"

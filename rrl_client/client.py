@@ -17,7 +17,7 @@ import collections
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -167,12 +167,7 @@ class AsyncTeacherClient:
         connections = self._connections()
         request = teacher_pb2.DescribeRequest(model=self._model, version=self._version)
         break_count = connections.streams.break_count
-        try:
-            message = await connections.stub.Describe(
-                request, timeout=self.timeout(timeout_seconds)
-            )
-        except grpc.RpcError as error:
-            raise errors.error_of_call(error, self._name) from error
+        message = await connections.describe(request, self.timeout(timeout_seconds))
         try:
             described = decode_description(message)
         except ValueError as error:
@@ -353,27 +348,61 @@ class _Connections:
     """What is bound to an event loop: made at the first call."""
 
     def __init__(self, addresses: Sequence[str], security: ClientSecurity | None) -> None:
-        def make(target: str) -> grpc.aio.Channel:
-            options = client_channel.channel_options(target, addresses)
-            return make_async_channel(target, security, options)
-
-        self._balanced = make(client_channel.balanced_target(addresses))
-        # Only the replicas behind a name can become more.
+        self._channels = [
+            make_async_channel(address, security, client_channel.CHANNEL_OPTIONS)
+            for address in addresses
+        ]
+        self._stubs: list[Any] = [teacher_pb2_grpc.TeacherStub(made) for made in self._channels]
+        self._addresses = addresses
+        # Only the replicas behind a name can become more; their streams share a channel.
         count = client_channel.counted(addresses)
-        self._replicas = (
-            [(addresses[0], self._balanced)] * (count() if count is not None else 1)
-            if len(addresses) == 1
-            else [(address, make(address)) for address in addresses]
-        )
-        self.stub: Any = teacher_pb2_grpc.TeacherStub(self._balanced)
-        self.streams = StreamPool(self._replicas, ",".join(addresses), count_replicas=count)
+        each = [*zip(addresses, self._channels, strict=True)]
+        streams = each if count is None else each * count()
+        self.streams = StreamPool(streams, ",".join(addresses), count_replicas=count)
+
+    async def describe(
+        self, request: teacher_pb2.DescribeRequest, timeout_seconds: float
+    ) -> teacher_pb2.DescribeResponse:
+        """What the first replica that answers serves.
+
+        Raises:
+            TeacherError: None answers; one that waiting does not mend goes first.
+        """
+        asked = [
+            asyncio.ensure_future(_described(stub, request, timeout_seconds, address))
+            for stub, address in zip(self._stubs, self._addresses, strict=True)
+        ]
+        failures: list[TeacherError] = []
+        try:
+            for answer in asyncio.as_completed(asked):
+                try:
+                    return await answer
+                except (TeacherUnavailable, TeacherTimeout) as error:
+                    failures.append(error)
+                except TeacherError as error:
+                    failures.insert(0, error)
+        finally:
+            for other in asked:
+                other.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise failures[0]
 
     async def close(self) -> None:
         """Close them all; closing one twice does nothing."""
         await self.streams.close()
-        for _, channel in self._replicas:
+        for channel in self._channels:
             await channel.close(None)
-        await self._balanced.close(None)
+
+
+async def _described(
+    stub: Any, request: teacher_pb2.DescribeRequest, timeout_seconds: float, address: str
+) -> teacher_pb2.DescribeResponse:
+    try:
+        return cast(
+            teacher_pb2.DescribeResponse, await stub.Describe(request, timeout=timeout_seconds)
+        )
+    except grpc.RpcError as error:
+        raise errors.error_of_call(error, address) from error
 
 
 def _checked_timeout(timeout_seconds: float) -> float:

@@ -251,18 +251,6 @@ def encode_query(
     )
 
 
-def encode_observations(
-    observations: NDArray[Any],
-    model: str = "",
-    version: str = "",
-    priority: Priority = Priority.ACTING,
-) -> teacher_pb2.EvaluateRequest:
-    """The whole request, as of the unary call; arguments and errors as of `encode_query`."""
-    request = encode_query(observations, model, version, priority)
-    request.observations = observation_bytes(observations)
-    return request
-
-
 def observation_bytes(observations: NDArray[Any]) -> bytes:
     """Observations as a message carries them: row-major, little-endian."""
     if observations.dtype.itemsize > 1:

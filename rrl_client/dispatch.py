@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 import logging
 import math
 import os
@@ -46,6 +47,7 @@ FRAME_BYTES = 2**20
 """Most bytes of observations sent together, unless those of one query alone are more."""
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class StreamQuery:
     """One query on its way over streams.
 
@@ -61,32 +63,14 @@ class StreamQuery:
         outcome: The answer or the error, once it is settled.
     """
 
-    __slots__ = (
-        "attempts",
-        "deadline",
-        "memory_offset",
-        "observations",
-        "outcome",
-        "owner",
-        "request",
-        "tag",
-    )
-
-    def __init__(
-        self,
-        observations: NDArray[Any],
-        request: teacher_pb2.EvaluateRequest,
-        deadline: float,
-        owner: Any = None,
-    ) -> None:
-        self.observations = observations
-        self.request = request
-        self.deadline = deadline
-        self.owner = owner
-        self.tag = 0
-        self.attempts = 0
-        self.memory_offset: int | None = None
-        self.outcome: teacher_pb2.EvaluateResponse | TeacherError | None = None
+    observations: NDArray[Any]
+    request: teacher_pb2.EvaluateRequest
+    deadline: float
+    owner: Any = None
+    tag: int = 0
+    attempts: int = 0
+    memory_offset: int | None = None
+    outcome: teacher_pb2.EvaluateResponse | TeacherError | None = None
 
     @property
     def rows(self) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from rrl_client.addresses import endpoints
 from rrl_client.credentials import (
     Watched,
     check_token,
@@ -181,15 +182,13 @@ def is_local_target(target: str) -> bool:
     """Whether every address of a gRPC target is on this machine, told without looking names up."""
     if target.startswith(_UNIX_SCHEMES):
         return True
+    if target.startswith("dns://") and not target.startswith("dns:///"):
+        return False  # What a name means, the server that it names says.
     return all(map(is_loopback, _hosts(target)))
 
 
 def _hosts(target: str) -> list[str]:
-    for scheme in ("dns:///", "ipv4:", "ipv6:", "dns:"):
-        if target.startswith(scheme):
-            target = target[len(scheme) :]
-            break
-    return [_host(address) for address in target.split(",")]
+    return [_host(address) for address in endpoints(target)]
 
 
 def _host(address: str) -> str:

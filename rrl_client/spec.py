@@ -21,6 +21,9 @@ Output: TypeAlias = Literal["q_values", "logits"]
 OUTPUTS: tuple[str, ...] = get_args(Output)
 """What a policy's scores may be: expected returns, or the logits of its action probabilities."""
 
+DEFAULT_TEMPERATURE = 1.0
+"""Of logits without a stated temperature: they are those of the policy itself."""
+
 MAX_ACTIONS = 1 << 16
 MAX_OBSERVATION_ELEMENTS = 1 << 24
 """Bounds: specs come from files and from the network, and memory is allocated by them."""

@@ -86,7 +86,9 @@ def run_flood(flood: Flood) -> FloodOutcome:
 
 async def _ask(flood: Flood) -> FloodOutcome:
     # One message for all: what is measured is the service.
-    request = codec.encode_observations(random_states(1, flood.rows)[0])
+    states = random_states(1, flood.rows)[0]
+    request = codec.encode_query(states)
+    request.observations = codec.observation_bytes(states)
     outcome = FloodOutcome()
     async with contextlib.AsyncExitStack() as stack:
         make = _stream if flood.transport == "stream" else _unary

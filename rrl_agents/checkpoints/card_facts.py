@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from rrl_agents.checkpoints.json_fields import JsonFields
-
 MAX_COUNT = 10**18
 """Bound of the counts of a card, which may come from anywhere."""
 
@@ -120,49 +118,6 @@ class Compute:
             raise ValueError(f"hardware_seconds is {seconds}; it must lie in [0, {MAX_COUNT}]")
 
 
-def score_from_fields(fields: JsonFields) -> EvaluationScore:
-    """Read a score; raises ValueError that names the field."""
-    score = EvaluationScore(
-        mean_return=fields.number("mean_return"),
-        std_return=fields.number("std_return"),
-        episodes=fields.whole("episodes"),
-        epsilon=fields.number("epsilon"),
-        sticky_actions=fields.number("sticky_actions"),
-        interval=None if fields.is_null("interval") else _pair(fields.numbers("interval")),
-        returns=fields.numbers("returns"),
-        note=fields.text("note"),
-    )
-    fields.finish()
-    return score
-
-
-def protocol_from_fields(fields: JsonFields) -> PlayProtocol:
-    """Read the rules of play; raises ValueError that names the field."""
-    protocol = PlayProtocol(
-        frames_per_step=fields.whole("frames_per_step"),
-        stack_size=fields.whole("stack_size"),
-        max_episode_steps=fields.whole("max_episode_steps"),
-        sticky_actions=fields.number("sticky_actions"),
-        reward_clipping=fields.truth("reward_clipping"),
-        life_loss_ends=fields.truth("life_loss_ends"),
-    )
-    fields.finish()
-    return protocol
-
-
-def compute_from_fields(fields: JsonFields) -> Compute:
-    """Read what a generation cost; raises ValueError that names the field."""
-    compute = Compute(
-        environment_frames=fields.optional_whole("environment_frames"),
-        teacher_frames=fields.optional_whole("teacher_frames"),
-        gradient_updates=fields.optional_whole("gradient_updates"),
-        hardware_seconds=fields.optional_number("hardware_seconds"),
-        hardware=fields.text("hardware"),
-    )
-    fields.finish()
-    return compute
-
-
 def check_finite(field: str, value: float) -> None:
     """Refuse a number that is infinite or none.
 
@@ -181,9 +136,3 @@ def check_probability(field: str, value: float) -> None:
     """
     if not 0 <= value <= 1:
         raise ValueError(f"{field} is {value}; it must lie in [0, 1]")
-
-
-def _pair(numbers: tuple[float, ...]) -> tuple[float, float]:
-    if len(numbers) != 2:
-        raise ValueError(f"interval holds {len(numbers)} numbers; need (low, high)")
-    return numbers[0], numbers[1]

@@ -9,7 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from rrl_agents.typed_json import decode
+
+T = TypeVar("T")
 
 SEAL = "sha256"
 """Field of the digest; no content has a field of this name."""
@@ -47,6 +51,24 @@ def unseal(text: str) -> dict[str, Any]:
     if found != expected:
         raise ValueError(f"it is not as it was written: its {SEAL} is of another content")
     return content
+
+
+def decode_sealed(kind: type[T], text: str, where: str) -> T:
+    """A dataclass from the document that `seal(encode(it))` has made.
+
+    Args:
+        kind: The dataclass.
+        text: The document.
+        where: What is being read; begins every message.
+
+    Raises:
+        ValueError: as `unseal` and `decode`.
+    """
+    try:
+        content = unseal(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return decode(kind, content, where)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -16,14 +16,10 @@ from rrl_agents.checkpoints.card_facts import (
     EvaluationScore,
     PlayProtocol,
     check_finite,
-    compute_from_fields,
-    protocol_from_fields,
-    score_from_fields,
 )
-from rrl_agents.checkpoints.json_fields import JsonFields
-from rrl_agents.checkpoints.network_fields import network_from_fields
-from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.typed_json import encode
 from rrl_agents.types import Params
 from rrl_client.spec import PolicySpec
 
@@ -114,7 +110,7 @@ class TeacherCard:
 
     def to_json(self) -> str:
         """Write the card as indented JSON, with its digest, that `from_json` reads back."""
-        return seal(dataclasses.asdict(self)) + "\n"
+        return seal(encode(self)) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> TeacherCard:
@@ -130,7 +126,10 @@ class TeacherCard:
             ValueError: When the text is no JSON object or not as it was written, or a field is
                 unknown, missing, of the wrong type or out of range; the message names it.
         """
-        return _card(JsonFields.unsealed(text, "teacher card"), MAX_GENERATIONS)
+        card = decode_sealed(cls, text, "teacher card")
+        if _generations(card) > MAX_GENERATIONS:
+            raise ValueError(f"teacher card: more than {MAX_GENERATIONS} generations of parents")
+        return card
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,42 +163,5 @@ class Teacher:
     card: TeacherCard
 
 
-def _card(fields: JsonFields, generations: int) -> TeacherCard:
-    if generations == 0:
-        raise ValueError(f"teacher card: more than {MAX_GENERATIONS} generations of parents")
-    card = TeacherCard(
-        name=fields.text("name"),
-        game=fields.text("game"),
-        network=(
-            None if fields.is_null("network") else network_from_fields(fields.child("network"))
-        ),
-        num_actions=fields.whole("num_actions"),
-        observation_shape=fields.wholes("observation_shape"),
-        observation_dtype=fields.text("observation_dtype"),
-        observation_order=fields.text("observation_order"),
-        action_meanings=fields.texts("action_meanings"),
-        output=fields.text("output"),
-        temperature=fields.optional_number("temperature"),
-        algorithm=fields.text("algorithm"),
-        protocol=(
-            None if fields.is_null("protocol") else protocol_from_fields(fields.child("protocol"))
-        ),
-        score=None if fields.is_null("score") else score_from_fields(fields.child("score")),
-        random_return=fields.optional_number("random_return"),
-        made=fields.text("made"),
-        compute=None if fields.is_null("compute") else compute_from_fields(fields.child("compute")),
-        command=fields.text("command"),
-        code_version=fields.text("code_version"),
-        parents=tuple(_parent(parent, generations - 1) for parent in fields.children("parents")),
-        parameters_sha256=fields.text("parameters_sha256"),
-    )
-    fields.finish()
-    return card
-
-
-def _parent(fields: JsonFields, generations: int) -> Parent:
-    parent = Parent(
-        relations=fields.texts("relations"), card=_card(fields.child("card"), generations)
-    )
-    fields.finish()
-    return parent
+def _generations(card: TeacherCard) -> int:
+    return 1 + max((_generations(parent.card) for parent in card.parents), default=0)

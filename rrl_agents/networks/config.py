@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from rrl_agents.typed_json import may_be_missing
+
 NAMES = ("nature_cnn", "impala_cnn", "small_cnn", "mlp")
 """Networks that `registry.make_network` builds."""
 
@@ -84,10 +86,11 @@ class NetworkConfig:
     dueling: bool = False
     noisy: bool = False
     quantile_embedding_dim: int = 64
-    width: int = 1
-    input_low: tuple[float, ...] = ()
-    input_high: tuple[float, ...] = ()
-    kernel_init: str = "dopamine"
+    # Cards were written without these before there were any; a frozen policy draws no weights.
+    width: int = may_be_missing(1)
+    input_low: tuple[float, ...] = may_be_missing(())
+    input_high: tuple[float, ...] = may_be_missing(())
+    kernel_init: str = may_be_missing("dopamine")
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""

@@ -29,14 +29,16 @@ import dataclasses
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.checkpoints.json_fields import JsonFields
+from rrl_agents.typed_json import decode, may_be_missing
 from services.launcher.experiment_config import check_seed
 from services.shared.errors import UserError
+
+T = TypeVar("T")
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_RUNS = 10_000
@@ -167,39 +169,70 @@ def parse_suite(text: str) -> Suite:
         ValueError: as `read_suite`.
     """
     content = tomllib.loads(text)
-    fields = _fields(
-        content,
-        "the suite",
-        required=("name", "environment", "games", "seeds", "teacher", "entries"),
-        defaults={"title": "", "notes": "", "settings": {}, "keep_replay": False},
-    )
-    name, environment = _plain(fields.text("name"), "name"), fields.text("environment")
-    games = tuple(_plain(game, "games") for game in fields.texts("games"))
+    file = _read(_SuiteFile, content, "the suite")
+    name = _plain(file.name, "name")
+    games = tuple(_plain(game, "games") for game in file.games)
     suite = Suite(
         name=name,
-        title=fields.text("title") or name,
-        notes=fields.text("notes"),
-        environment=environment,
-        games=games or (_plain(environment, "environment"),),
+        title=file.title or name,
+        notes=file.notes,
+        environment=file.environment,
+        games=games or (_plain(file.environment, "environment"),),
         has_games=bool(games),
-        seeds=fields.wholes("seeds"),
-        teacher=_teacher(content["teacher"]),
-        settings=_settings(content.get("settings", {}), "settings"),
-        entries=_entries(content["entries"]),
-        keep_replay=fields.truth("keep_replay"),
+        seeds=file.seeds,
+        teacher=_teacher(file.teacher),
+        settings=_settings(file.settings, "settings"),
+        entries=_entries(file.entries),
+        keep_replay=file.keep_replay,
     )
     _check_counts(suite)
     _check_scale(suite)
     return suite
 
 
-def _fields(
-    value: object, where: str, *, required: Sequence[str], defaults: Mapping[str, object]
-) -> JsonFields:
-    """The fields of a table, with defaults filled in, and none that is unknown."""
+@dataclasses.dataclass(frozen=True)
+class _SuiteFile:
+    """The tables of a suite's file, as TOML nests them."""
+
+    name: str
+    environment: str
+    games: tuple[str, ...]
+    seeds: tuple[int, ...]
+    teacher: object
+    entries: object
+    title: str = may_be_missing("")
+    notes: str = may_be_missing("")
+    settings: object = may_be_missing({})
+    keep_replay: bool = may_be_missing(False)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GivenTeacher:
+    checkpoint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainedTeacher:
+    method: str
+    student: str
+    seed: int = may_be_missing(0)
+    settings: object = may_be_missing({})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    method: str
+    student: str | None = may_be_missing(None)
+    preset: str | None = may_be_missing(None)
+    label: str | None = may_be_missing(None)
+    settings: object = may_be_missing({})
+
+
+def _read(kind: type[T], value: object, where: str) -> T:
+    """A table of the file; none of its names is unknown."""
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be a table, found {_shown(value)}")
-    known = (*required, *defaults)
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
@@ -207,29 +240,20 @@ def _fields(
                 f"{where} has no {_shown(key)}; the nearest is {near[0]!r}, known are "
                 f"{', '.join(known)}"
             )
-    return JsonFields({**defaults, **value}, where)
+    return decode(kind, value, where)
 
 
 def _teacher(value: object) -> str | TrainedTeacher:
     if isinstance(value, dict) and "checkpoint" in value:
-        fields = _fields(
-            value, "[teacher] with a checkpoint", required=("checkpoint",), defaults={}
-        )
-        return fields.text("checkpoint")
-    fields = _fields(
-        value,
-        "[teacher] without a checkpoint",
-        required=("method", "student"),
-        defaults={"seed": 0, "settings": {}},
+        return _read(_GivenTeacher, value, "[teacher] with a checkpoint").checkpoint
+    said = _read(_TrainedTeacher, value, "[teacher] without a checkpoint")
+    check_seed(said.seed, "[teacher] seed")
+    return TrainedTeacher(
+        method=said.method,
+        student=said.student,
+        seed=said.seed,
+        settings=_settings(said.settings, "teacher.settings"),
     )
-    teacher = TrainedTeacher(
-        method=fields.text("method"),
-        student=fields.text("student"),
-        seed=fields.whole("seed"),
-        settings=_settings(_dict(value).get("settings", {}), "teacher.settings"),
-    )
-    check_seed(teacher.seed, "[teacher] seed")
-    return teacher
 
 
 def _entries(value: object) -> tuple[Entry, ...]:
@@ -239,19 +263,14 @@ def _entries(value: object) -> tuple[Entry, ...]:
 
 
 def _entry(name: str, value: object) -> Entry:
-    fields = _fields(
-        value,
-        f"[entries.{name}]",
-        required=("method",),
-        defaults={"student": None, "preset": None, "label": name, "settings": {}},
-    )
+    said = _read(_Entry, value, f"[entries.{name}]")
     return Entry(
         name=name,
-        method=fields.text("method"),
-        student=None if fields.is_null("student") else fields.text("student"),
-        preset=None if fields.is_null("preset") else fields.text("preset"),
-        label=_label(fields.text("label"), f"entries.{name}.label"),
-        settings=_settings(_dict(value).get("settings", {}), f"entries.{name}.settings"),
+        method=said.method,
+        student=said.student,
+        preset=said.preset,
+        label=_label(name if said.label is None else said.label, f"entries.{name}.label"),
+        settings=_settings(said.settings, f"entries.{name}.settings"),
     )
 
 
@@ -330,10 +349,6 @@ def _plain(name: str, where: str) -> str:
             "'_', '.', '+' or '-', beginning with a letter or digit"
         )
     return name
-
-
-def _dict(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _shown(value: object) -> str:

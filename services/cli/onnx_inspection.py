@@ -5,7 +5,6 @@ No session is made of it, so nothing in it is computed.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import onnx
@@ -13,10 +12,10 @@ import onnx
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.inspect_checkpoint import Inspection
 from rrl_agents.checkpoints.inspection.findings import MAX_LAYERS, Layer, shown
+from rrl_agents.checkpoints.onnx_files.policy_file import MAX_FILE_BYTES, read_onnx_file
+from rrl_agents.checkpoints.onnx_files.signature import inputs_of, type_name
+from rrl_agents.checkpoints.stated_scores import StatedScores
 from rrl_agents.checkpoints.teacher_card import TeacherCard
-from services.teacher.policies.onnx_file import MAX_FILE_BYTES, read_onnx_file
-from services.teacher.policies.onnx_signature import inputs_of, type_name
-from services.teacher.policies.source import TeacherSource
 
 
 def inspect_onnx_file(path: Path) -> Inspection:
@@ -56,14 +55,12 @@ def _parse(path: Path) -> onnx.ModelProto | None:
 
 def _card(path: Path) -> tuple[TeacherCard | None, tuple[str, ...], tuple[str, ...]]:
     """The card, notes, and what keeps the file from being served."""
-    source = TeacherSource(checkpoint=str(path))
     try:
-        return read_onnx_file(path, source).card, (), ()
+        return read_onnx_file(path, StatedScores()).card, (), ()
     except ValueError as error:
         problem = str(error)
     try:
-        assumed = dataclasses.replace(source, output="q_values")
-        card = read_onnx_file(path, assumed).card
+        card = read_onnx_file(path, StatedScores(output="q_values")).card
     except ValueError:
         return None, (), (problem,)
     note = "it does not say what its scores are: serve it with --output; q_values is assumed here"

@@ -20,9 +20,9 @@ from services.cli.peers import Peers
 from services.cli.source_flags import SourceFlags
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
+from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_policy
 from services.teacher.policies.source import TeacherSource
-from services.teacher.policies.timing import evaluate_in_batches
 
 MAX_STATES_BYTES = 8 * 2**30
 """Largest `states` array read: 300,000 Atari states. A small file may unpack to anything."""
@@ -146,6 +146,29 @@ def _compute(source: TeacherSource, observations: NDArray[Any]) -> _NamedScores:
         raise UserError(
             f"{source.checkpoint} failed on these states ({type(error).__name__}: {error})"
         ) from error
+
+
+def evaluate_in_batches(
+    policy: Policy, observations: NDArray[Any], *, rows_per_call: int = 128
+) -> NDArray[np.float32]:
+    """Scores of any number of states; where sizes are compiled, of one size only.
+
+    Args:
+        policy: What answers.
+        observations: [N, *observation_shape], N >= 1.
+        rows_per_call: Rows of one batch.
+
+    Returns:
+        float32 [N, A].
+    """
+    scores = []
+    for start in range(0, len(observations), rows_per_call):
+        batch = observations[start : start + rows_per_call]
+        padding = 0 if policy.dynamic_batch_size else rows_per_call - len(batch)
+        if padding:
+            batch = np.concatenate([batch, policy.info.spec.zeros(padding)])
+        scores.append(policy.evaluate(batch))
+    return np.concatenate(scores)[: len(observations)]
 
 
 def _check_fit(observations: NDArray[Any], spec: PolicySpec) -> None:

@@ -12,12 +12,11 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from rrl_agents.checkpoints.json_fields import JsonFields
-from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from rrl_agents.durable_files import write_whole
+from rrl_agents.typed_json import encode
 from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
 from services.shared.errors import UserError
@@ -65,6 +64,11 @@ class Provenance:
     parents: tuple[Parent, ...]
     sessions: tuple[Session, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse one that nobody has written."""
+        if not self.sessions:
+            raise ValueError("it names no session")
+
 
 def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
     """The agents that the student of an experiment is made from.
@@ -111,11 +115,11 @@ def record_session(run: Path, parents: Callable[[], Sequence[Parent]]) -> None:
     """
     with locked(run / _LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
         known = read_provenance(run)
-        if known is None:
-            known = Provenance(parents=tuple(parents()), sessions=())
-        first, *later = (*known.sessions, _this_session())
+        parents_known = tuple(parents()) if known is None else known.parents
+        first, *later = (*(() if known is None else known.sessions), _this_session())
         sessions = (first, *later[-(MAX_SESSIONS - 1) :])
-        _replace(run / PROVENANCE_FILE, dataclasses.replace(known, sessions=sessions))
+        noted = encode(Provenance(parents=parents_known, sessions=sessions))
+        write_whole(run / PROVENANCE_FILE, seal(noted, indent=1) + "\n")
 
 
 def read_provenance(run: Path) -> Provenance | None:
@@ -130,7 +134,7 @@ def read_provenance(run: Path) -> Provenance | None:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ValueError(f"larger than {_MAX_FILE_BYTES:,} bytes")
-        return _decode(path.read_text(encoding="utf-8"))
+        return decode_sealed(Provenance, path.read_text(encoding="utf-8"), PROVENANCE_FILE)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({error}); restore it, or move it away: the run then goes on, "
@@ -147,47 +151,3 @@ def _this_session() -> Session:
         packages=package_versions(),
         hardware=describe_hardware(),
     )
-
-
-def _decode(text: str) -> Provenance:
-    fields = JsonFields.unsealed(text, PROVENANCE_FILE)
-    provenance = Provenance(
-        parents=tuple(_parent(parent) for parent in fields.children("parents")),
-        sessions=tuple(_session(session) for session in fields.children("sessions")),
-    )
-    fields.finish()
-    if not provenance.sessions:
-        raise ValueError("it names no session")
-    return provenance
-
-
-def _parent(fields: JsonFields) -> Parent:
-    # A card is kept as the text that its own file would hold.
-    parent = Parent(
-        relations=fields.texts("relations"), card=TeacherCard.from_json(fields.text("card"))
-    )
-    fields.finish()
-    return parent
-
-
-def _session(fields: JsonFields) -> Session:
-    session = Session(
-        started=fields.text("started"),
-        command=fields.text("command"),
-        code_version=fields.text("code_version"),
-        packages=fields.texts("packages"),
-        hardware=fields.text("hardware"),
-    )
-    fields.finish()
-    return session
-
-
-def _replace(path: Path, provenance: Provenance) -> None:
-    content: dict[str, Any] = {
-        "parents": [
-            {"relations": parent.relations, "card": parent.card.to_json()}
-            for parent in provenance.parents
-        ],
-        "sessions": [dataclasses.asdict(session) for session in provenance.sessions],
-    }
-    write_whole(path, seal(content, indent=1) + "\n")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
-from rrl_agents.checkpoints.json_fields import JsonFields
-from rrl_agents.checkpoints.network_fields import network_from_fields
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.training.train_state import OptimiserConfig
+from rrl_agents.typed_json import decode
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config
 
@@ -55,56 +54,45 @@ def read_experiment(run: Path) -> RecordedExperiment:
         raise UserError(f"{run / CONFIG_FILE} cannot be read ({error}); restore it") from error
 
 
+@dataclasses.dataclass(frozen=True)
+class _QLearning:
+    optimiser: OptimiserConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    q_learning: _QLearning
+
+
+@dataclasses.dataclass(frozen=True)
+class _Teacher:
+    data_fingerprint: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+    """The fields that are read, as config.json nests them."""
+
+    method: str
+    settings: _Settings
+    environment: EnvironmentConfig
+    network: NetworkConfig
+    random_return: float
+    teacher: _Teacher
+
+
 def _decode(config: dict[str, Any]) -> RecordedExperiment:
-    fields = JsonFields(config, CONFIG_FILE)
-    # Each method has settings of its own; they are shown, and not used again.
-    settings = config.get("settings")
+    read = decode(_Config, config, CONFIG_FILE, ignore_unknown=True)
     return RecordedExperiment(
-        method=fields.text("method"),
-        settings=", ".join(_flat(settings)) if isinstance(settings, dict) else "",
-        environment=_environment(fields.child("environment")),
-        network=network_from_fields(fields.child("network")),
-        optimiser=_optimiser(fields.child("settings").child("q_learning").child("optimiser")),
-        random_return=fields.number("random_return"),
-        data_fingerprint=_data_fingerprint(fields.child("teacher")),
+        method=read.method,
+        # Each method has settings of its own; they are shown, and not used again.
+        settings=", ".join(_flat(config["settings"])),
+        environment=read.environment,
+        network=read.network,
+        optimiser=read.settings.q_learning.optimiser,
+        random_return=read.random_return,
+        data_fingerprint=read.teacher.data_fingerprint,
     )
-
-
-def _data_fingerprint(teacher: JsonFields) -> str | None:
-    name = "data_fingerprint"
-    return None if teacher.is_null(name) else teacher.text(name)
-
-
-def _environment(fields: JsonFields) -> EnvironmentConfig:
-    config = EnvironmentConfig(
-        name=fields.text("name"),
-        game=fields.text("game"),
-        max_episode_steps=fields.optional_whole("max_episode_steps"),
-        sticky_action_probability=fields.optional_number("sticky_action_probability"),
-        clip_rewards=None if fields.is_null("clip_rewards") else fields.truth("clip_rewards"),
-        random_return=fields.optional_number("random_return"),
-        balls=fields.whole("balls"),
-        stack_size=fields.whole("stack_size"),
-    )
-    # Follows from the rest.
-    fields.whole("frames_per_step")
-    fields.finish()
-    return config
-
-
-def _optimiser(fields: JsonFields) -> OptimiserConfig:
-    name = fields.text("name")
-    if name not in ("adam", "rmsprop"):
-        raise ValueError(f"optimiser is {name!r}; known are 'adam' and 'rmsprop'")
-    config = OptimiserConfig(
-        name=cast(Literal["adam", "rmsprop"], name),
-        beta1=fields.number("beta1"),
-        beta2=fields.number("beta2"),
-        epsilon=fields.number("epsilon"),
-        centered=fields.truth("centered"),
-    )
-    fields.finish()
-    return config
 
 
 def _flat(settings: Mapping[str, Any]) -> Iterator[str]:

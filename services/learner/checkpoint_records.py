@@ -16,10 +16,11 @@ import hashlib
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-from rrl_agents.checkpoints.sealed_json import seal, unseal
-from rrl_agents.types import Progress, Stage
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
+from rrl_agents.typed_json import encode
+from rrl_agents.types import Progress
 from services.shared.numbered_folders import NumberedFolders
 
 RECORD_FILE = "record.json"
@@ -57,12 +58,14 @@ class RunRecord:
         seconds: Wall-clock seconds of all sessions of this run.
         due: Pending evaluations, in the order they were requested.
         evaluation_lines: Lines of the file of evaluations. Later lines came after this checkpoint.
+        digests: SHA-256 of every other file of the checkpoint, by relative path.
     """
 
     progress: Progress
     seconds: float
     due: tuple[DueWeights, ...] = ()
     evaluation_lines: int = 0
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,9 +114,7 @@ def newest_checkpoint(run: Path, unusable: Collection[int] = ()) -> RunCheckpoin
             continue
         path = folders.path(number)
         try:
-            record, digests = _read_record(path)
-            for folder in (STATE_FOLDER, DUE_FOLDER):
-                _check_digests(path / folder, digests[folder])
+            record = _read_record(path)
         except (OSError, ValueError) as error:
             logging.getLogger(__name__).warning("skipping damaged checkpoint %s: %s", path, error)
             continue
@@ -128,72 +129,36 @@ def encode_record(record: RunRecord, checkpoint: Path) -> str:
         record: Its content.
         checkpoint: Folder of the checkpoint, with all other files in it.
     """
-    content = {
-        "progress": _progress_to_json(record.progress),
-        "seconds": record.seconds,
-        "due": [
-            {**dataclasses.asdict(one), "progress": _progress_to_json(one.progress)}
-            for one in record.due
-        ],
-        "evaluation_lines": record.evaluation_lines,
-        "digests": _digests(checkpoint / STATE_FOLDER),
-        "due_digests": _digests(checkpoint / DUE_FOLDER),
-    }
-    return seal(content, indent=1)
+    return seal(encode(dataclasses.replace(record, digests=_digests(checkpoint))), indent=1)
 
 
-def _read_record(path: Path) -> tuple[RunRecord, dict[str, dict[str, str]]]:
-    """The clocks, and the digests of the files in each folder."""
-    file = path / RECORD_FILE
-    if file.stat().st_size > _MAX_RECORD_BYTES:
-        raise ValueError(f"{RECORD_FILE} is larger than {_MAX_RECORD_BYTES} bytes")
-    content = unseal(file.read_text())
+def _read_record(path: Path) -> RunRecord:
+    """The record of an undamaged checkpoint.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    text = read_bounded(path / RECORD_FILE, _MAX_RECORD_BYTES, what="a checkpoint's record")
+    record = decode_sealed(RunRecord, text.decode(), RECORD_FILE)
     if not (path / STATE_FOLDER).is_dir():
         raise ValueError("incomplete")
-    try:
-        record = RunRecord(
-            progress=_progress_from_json(content["progress"]),
-            seconds=float(content["seconds"]),
-            due=tuple(map(_due_from_json, content["due"])),
-            evaluation_lines=int(content["evaluation_lines"]),
+    found = _digests(path)
+    if found != record.digests:
+        changed = sorted(
+            name
+            for name in {*found, *record.digests}
+            if found.get(name) != record.digests.get(name)
         )
-        digests = {
-            STATE_FOLDER: _typed_digests(content["digests"]),
-            DUE_FOLDER: _typed_digests(content["due_digests"]),
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{RECORD_FILE} lacks or misnames {error}") from error
-    return record, digests
+        raise ValueError(f"{changed[0]} is not as it was written")
+    return record
 
 
-def _progress_to_json(progress: Progress) -> dict[str, Any]:
-    return {**dataclasses.asdict(progress), "stage": progress.stage.name}
-
-
-def _progress_from_json(content: Mapping[str, Any]) -> Progress:
-    return Progress(**{**content, "stage": Stage[content["stage"]]})
-
-
-def _due_from_json(content: Mapping[str, Any]) -> DueWeights:
-    return DueWeights(
-        **{
-            **content,
-            "progress": _progress_from_json(content["progress"]),
-            "sessions": tuple(content["sessions"]),
-        }
-    )
-
-
-def _typed_digests(content: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(digest) for name, digest in content.items()}
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by relative path; empty where there is no folder."""
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint but its record, by relative path."""
     return {
-        str(file.relative_to(folder)): _sha256(file)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
+        str(file.relative_to(checkpoint)): _sha256(file)
+        for file in sorted(checkpoint.rglob("*"))
+        if file.is_file() and file != checkpoint / RECORD_FILE
     }
 
 
@@ -203,12 +168,3 @@ def _sha256(file: Path) -> str:
         while block := content.read(_BLOCK_BYTES):
             digest.update(block)
         return digest.hexdigest()
-
-
-def _check_digests(folder: Path, digests: Mapping[str, str]) -> None:
-    found = _digests(folder)
-    if found != digests:
-        changed = sorted(
-            name for name in {*found, *digests} if found.get(name) != digests.get(name)
-        )
-        raise ValueError(f"{changed[0]} is not as it was written")

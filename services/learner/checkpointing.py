@@ -35,6 +35,7 @@ from services.learner.checkpoint_records import (
     encode_record,
     newest_checkpoint,
 )
+from services.learner.published_weights import Snapshot
 from services.shared.errors import UserError
 
 __all__ = [
@@ -169,17 +170,20 @@ def restore_state(checkpoint: RunCheckpoint, template: Any) -> Any:
         ) from error
 
 
-def restore_due(checkpoint: RunCheckpoint) -> dict[int, Params]:
-    """The parameters of a checkpoint's due weights, by version, in the order they were requested.
+def restore_due(checkpoint: RunCheckpoint) -> list[Snapshot]:
+    """The weights whose evaluation is pending, in the order they were requested.
 
     Raises:
         UserError: a file is missing or holds no parameters.
     """
     try:
-        return {
-            one.version: params_from_bytes(_due_file(checkpoint.path, one.version).read_bytes())
+        return [
+            Snapshot(
+                params=params_from_bytes(_due_file(checkpoint.path, one.version).read_bytes()),
+                **vars(one),
+            )
             for one in checkpoint.record.due
-        }
+        ]
     except (ValueError, OSError) as error:
         raise UserError(
             f"the weights to evaluate in checkpoint {checkpoint.path} cannot be read: {error}; "

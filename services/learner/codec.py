@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import cast
 
 from rrl_agents.types import Progress, Stage
 from services.learner.v1 import learner_pb2
@@ -60,27 +59,8 @@ class EvaluationReport:
 
 def progress_to_proto(progress: Progress) -> learner_pb2.Progress:
     """Our record as a message; absent returns stay absent."""
-    message = learner_pb2.Progress(
-        stage=cast("learner_pb2.Stage.ValueType", int(progress.stage)),
-        teacher_steps=progress.teacher_steps,
-        offline_updates=progress.offline_updates,
-        online_updates=progress.online_updates,
-        actor_steps=progress.actor_steps,
-        weaning_weight=progress.weaning_weight,
-        random_return=progress.random_return,
-        weights_version=progress.weights_version,
-        evaluations=progress.evaluations,
-        max_priority=progress.max_priority,
-    )
-    if progress.student_return is not None:
-        message.student_return = progress.student_return
-    if progress.online_return is not None:
-        message.online_return = progress.online_return
-    if progress.evaluated_updates is not None:
-        message.evaluated_updates = progress.evaluated_updates
-    if progress.teacher_return is not None:
-        message.teacher_return = progress.teacher_return
-    return message
+    known = {name: value for name, value in vars(progress).items() if value is not None}
+    return learner_pb2.Progress(**known)
 
 
 def progress_from_proto(message: learner_pb2.Progress) -> Progress:
@@ -89,35 +69,17 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
     Raises:
         ValueError: the stage is unknown.
     """
-    return Progress(
-        stage=Stage(message.stage),
-        teacher_steps=message.teacher_steps,
-        offline_updates=message.offline_updates,
-        online_updates=message.online_updates,
-        actor_steps=message.actor_steps,
-        weaning_weight=message.weaning_weight,
-        student_return=message.student_return if message.HasField("student_return") else None,
-        online_return=message.online_return if message.HasField("online_return") else None,
-        teacher_return=message.teacher_return if message.HasField("teacher_return") else None,
-        random_return=message.random_return,
-        weights_version=message.weights_version,
-        evaluations=message.evaluations,
-        evaluated_updates=message.evaluated_updates
-        if message.HasField("evaluated_updates")
-        else None,
-        max_priority=message.max_priority,
-    )
+    known = {
+        name: getattr(message, name)
+        for name, field in message.DESCRIPTOR.fields_by_name.items()
+        if not field.has_presence or message.HasField(name)  # type: ignore[arg-type]
+    }
+    return Progress(**{**known, "stage": Stage(message.stage)})
 
 
 def report_to_proto(report: EvaluationReport) -> learner_pb2.ReportEvaluationRequest:
     """An evaluation as a request."""
-    return learner_pb2.ReportEvaluationRequest(
-        weights_version=report.weights_version,
-        episode_returns=report.episode_returns,
-        episode_steps=report.episode_steps,
-        epsilon=report.epsilon,
-        session=report.session,
-    )
+    return learner_pb2.ReportEvaluationRequest(**vars(report))
 
 
 def report_from_proto(request: learner_pb2.ReportEvaluationRequest) -> EvaluationReport:

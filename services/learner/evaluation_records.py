@@ -15,11 +15,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
-from rrl_agents.checkpoints.sealed_json import seal, unseal
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
+from rrl_agents.typed_json import encode
 from rrl_agents.types import Stage
 from services.shared.errors import UserError
 
@@ -101,7 +102,7 @@ class EvaluationRecord:
 
 def encode_record(record: EvaluationRecord) -> str:
     """Returns the record as one line of JSON with its digest, without the line end."""
-    return seal(dataclasses.asdict(record), indent=None)
+    return seal(encode(record), indent=None)
 
 
 def decode_record(line: str) -> EvaluationRecord:
@@ -117,13 +118,7 @@ def decode_record(line: str) -> EvaluationRecord:
         ValueError: The line is no JSON object or not as it was written, or a field is missing,
             unknown or of another type.
     """
-    fields = unseal(line)
-    known = {field.name: field.type for field in dataclasses.fields(EvaluationRecord)}
-    if fields.keys() != known.keys():
-        differing = ", ".join(sorted(fields.keys() ^ known.keys()))
-        raise ValueError(f"fields missing or unknown: {differing}")
-    typed = {name: _typed(name, value, str(known[name])) for name, value in fields.items()}
-    return EvaluationRecord(**cast("dict[str, Any]", typed))
+    return decode_sealed(EvaluationRecord, line, "evaluation record")
 
 
 def append_record(path: Path, record: EvaluationRecord) -> None:
@@ -222,22 +217,3 @@ def _drop_torn_line(descriptor: int) -> None:
 def _require_within(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{name} is {value}, must be finite and in [{low}, {high}]")
-
-
-def _typed(name: str, value: object, annotation: str) -> object:
-    """Checks one JSON value against a field's annotation; lists become tuples."""
-    if annotation.startswith("tuple"):
-        if not isinstance(value, list):
-            raise ValueError(f"{name} is {value!r}, must be a list")
-        element = annotation[len("tuple[") :].split(",")[0]
-        return tuple(_typed(name, item, element) for item in value)
-    allowed: Mapping[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "bool": (bool,),
-    }
-    types = allowed.get(annotation, (str,))
-    # bool is a subclass of int in Python, and 1 is not true on the wire.
-    if not isinstance(value, types) or (isinstance(value, bool) and annotation != "bool"):
-        raise ValueError(f"{name} is {value!r}, must be {annotation}")
-    return float(cast("float", value)) if annotation == "float" else value

@@ -28,8 +28,8 @@ from prometheus_client import CollectorRegistry
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import newest_checkpoint
+from services.learner.checkpointing import restore_due
 from services.learner.config import LearnerConfig
-from services.learner.due_evaluations import due_in
 from services.learner.metrics import LearnerMetrics
 from services.learner.metrics_log import MetricsLog
 from services.learner.pending_evaluations import PendingEvaluations
@@ -134,7 +134,7 @@ class Learner:
             self.progress.learner_updates,
         )
         evaluations = PendingEvaluations(self._config.run, self._clock, session)
-        evaluations.resume(due_in(checkpoint), record.evaluation_lines)
+        evaluations.resume(restore_due(checkpoint), record.evaluation_lines)
         return evaluations
 
     @property

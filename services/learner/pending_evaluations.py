@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 
 from rrl_agents.types import Progress, Stage
+from services.learner.checkpoint_records import RunRecord
 from services.learner.codec import EvaluationReport
 from services.learner.evaluation_records import (
     EvaluationRecord,
@@ -51,6 +52,16 @@ class EvaluationsState:
     seconds: float
     due: tuple[Snapshot, ...]
     lines: int
+
+    @property
+    def record(self) -> RunRecord:
+        """The record of a checkpoint of this moment."""
+        return RunRecord(
+            progress=self.progress,
+            seconds=self.seconds,
+            due=tuple(one.record for one in self.due),
+            evaluation_lines=self.lines,
+        )
 
 
 class PendingEvaluations:

@@ -11,6 +11,7 @@ import threading
 
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.types import Params, Progress
+from services.learner.checkpoint_records import DueWeights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,12 @@ class Snapshot:
     seconds: float = 0.0
     sessions: tuple[str, ...] = ()
     final: bool = False
+
+    @property
+    def record(self) -> DueWeights:
+        """All but the parameters."""
+        fields = dataclasses.fields(DueWeights)
+        return DueWeights(**{field.name: getattr(self, field.name) for field in fields})
 
 
 class PublishedWeights:

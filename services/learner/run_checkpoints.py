@@ -14,7 +14,6 @@ from services.learner.checkpoint_records import (
     newest_checkpoint,
 )
 from services.learner.checkpointing import check_has_none, next_number, write_checkpoint
-from services.learner.due_evaluations import record_of
 from services.learner.metrics import LearnerMetrics
 from services.learner.pending_evaluations import PendingEvaluations
 from services.learner.replay_feed import ReplayFeed
@@ -105,7 +104,7 @@ class RunCheckpoints:
         return write_checkpoint(
             self._run,
             training.state,
-            record_of(state),
+            state.record,
             number,
             keep=[self.number],
             due={one.version: one.params for one in state.due},

@@ -18,15 +18,19 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.json_fields import JsonFields
-from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.durable_files import write_whole
+from rrl_agents.typed_json import encode
 from services.shared.errors import UserError
 from services.shared.locks import locked
+
+T = TypeVar("T")
 
 SECONDS_BETWEEN_SYNCS = 2.0
 """What a kill may cost, in time of labelling."""
@@ -74,6 +78,12 @@ class LabelManifest:
             {"descr": "<f4", "fortran_order": False, "shape": (self.rows, self.num_actions)},
         )
         return b"\x93NUMPY\x01\x00" + stream.getvalue()[8:]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Progress:
+    rows: int
+    scores_sha256: str
 
 
 class Labels:
@@ -213,13 +223,13 @@ class Labels:
             os.posix_fallocate(file.fileno(), 0, self._offset(self._manifest.rows))
             os.fsync(file.fileno())
         self._write_progress(0, hashlib.sha256().hexdigest())
-        self._write_json(_MANIFEST, dataclasses.asdict(self._manifest))
+        self._write_json(_MANIFEST, self._manifest)
 
     def _write_progress(self, rows: int, sha256: str) -> None:
-        self._write_json(_PROGRESS, {"rows": rows, "scores_sha256": sha256})
+        self._write_json(_PROGRESS, _Progress(rows, sha256))
 
-    def _write_json(self, name: str, content: dict[str, object]) -> None:
-        write_whole(self._directory / name, seal(content, indent=1))
+    def _write_json(self, name: str, content: LabelManifest | _Progress) -> None:
+        write_whole(self._directory / name, seal(encode(content), indent=1))
 
     def _check(self) -> None:
         """Compare what is there with the manifest.
@@ -238,15 +248,12 @@ class Labels:
             raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
 
     def _read_progress(self) -> int:
-        fields = _read_json(self._directory / _PROGRESS)
-        try:
-            rows, self._noted_sha256 = fields.whole("rows"), fields.text("scores_sha256")
-            fields.finish()
-        except ValueError as error:
-            raise UserError(f"{error}; {_DAMAGED}") from error
-        if not 0 <= rows <= self._manifest.rows:
-            raise UserError(f"{self._directory / _PROGRESS}: {rows} rows; {_DAMAGED}")
-        return rows
+        path = self._directory / _PROGRESS
+        progress = _read(_Progress, path)
+        if not 0 <= progress.rows <= self._manifest.rows:
+            raise UserError(f"{path}: {progress.rows} rows; {_DAMAGED}")
+        self._noted_sha256 = progress.scores_sha256
+        return progress.rows
 
     def _check_scores(self) -> hashlib._Hash:
         """The digest of what is done, to continue; a million rows of 18 actions are 72 MB.
@@ -269,21 +276,7 @@ def read_manifest(directory: Path) -> LabelManifest:
     Raises:
         UserError: It is missing or damaged.
     """
-    fields = _read_json(directory / _MANIFEST)
-    try:
-        manifest = LabelManifest(
-            data_fingerprint=fields.text("data_fingerprint"),
-            rows=fields.whole("rows"),
-            num_actions=fields.whole("num_actions"),
-            teacher=fields.text("teacher"),
-            teacher_version=fields.text("teacher_version"),
-            output=fields.text("output"),
-            temperature=fields.optional_number("temperature"),
-        )
-        fields.finish()
-    except ValueError as error:
-        raise UserError(f"{error}; {_DAMAGED}") from error
-    return manifest
+    return _read(LabelManifest, directory / _MANIFEST)
 
 
 def check_labels(directory: Path, *, data_fingerprint: str, teacher_sha256: str) -> None:
@@ -318,14 +311,11 @@ def _other(directory: Path, field: str, there: object, wanted: object) -> UserEr
     )
 
 
-def _read_json(path: Path) -> JsonFields:
+def _read(kind: type[T], path: Path) -> T:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_JSON_BYTES + 1)
-        if len(content) > _MOST_JSON_BYTES:
-            raise ValueError(f"{path}: larger than {_MOST_JSON_BYTES} bytes")
-        return JsonFields.unsealed(content.decode(), str(path))
-    except (OSError, ValueError) as error:
+        content = read_bounded(path, _MOST_JSON_BYTES, what="a file of labels")
+        return decode_sealed(kind, content.decode(), str(path))
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read ({error}); {_DAMAGED}") from error
 
 

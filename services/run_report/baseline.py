@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rrl_agents.checkpoints.sealed_json import SEAL, seal, unseal
+from rrl_agents.typed_json import decode, encode
 from services.run_report.learning_curve import CurvePoint
 from services.shared.errors import UserError
 
@@ -31,9 +30,8 @@ FORMAT = "rrl-baseline-1"
 MAX_FILE_BYTES = 8 * 1024 * 1024
 """Larger baseline files are refused."""
 
-_CLOCKS = ("offline_updates", "online_updates", "frames")
-_RETURNS = ("mean_return", "low", "high")
-_POINT_FIELDS = {*_CLOCKS, *_RETURNS, "episodes"}
+_NOT_WRITTEN = "weaning_weight"
+"""A baseline has its own weight of distillation, which says nothing beside another run's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,24 +58,31 @@ class Baseline:
         Raises:
             ValueError: Saying which.
         """
+        if self.frames_per_step < 1:
+            raise ValueError(f"frames_per_step is {self.frames_per_step}, must be 1 or more")
         if not self.points:
             raise ValueError("it has no points; a baseline needs at least one evaluation")
+        for point in self.points:
+            _check_point(point)
         frames = [point.frames for point in self.points]
         if frames != sorted(frames):
             raise ValueError("frames of its points must not decrease")
 
 
+def _check_point(point: CurvePoint) -> None:
+    counts = (point.offline_updates, point.online_updates, point.frames)
+    if min(counts) < 0 or point.episodes < 1:
+        raise ValueError(f"episodes is {point.episodes}, clocks are {counts}: below 1, or below 0")
+    if not point.low <= point.mean_return <= point.high:
+        raise ValueError(f"the mean lies outside its interval in {point}")
+
+
 def encode_baseline(baseline: Baseline) -> str:
     """Returns the file's text, one point a line so that it reads and diffs well."""
-    head: dict[str, Any] = {
-        "format": FORMAT,
-        "command": baseline.command,
-        "method": baseline.method,
-        "game": baseline.game,
-        "frames_per_step": baseline.frames_per_step,
-    }
+    head: dict[str, Any] = {"format": FORMAT, **encode(baseline)}
     points = [
-        {name: getattr(point, name) for name in sorted(_POINT_FIELDS)} for point in baseline.points
+        {name: value for name, value in sorted(point.items()) if name != _NOT_WRITTEN}
+        for point in head.pop("points")
     ]
     head[SEAL] = json.loads(seal({**head, "points": points}))[SEAL]
     lines = [f" {json.dumps(name)}: {json.dumps(value)}," for name, value in head.items()]
@@ -103,62 +108,12 @@ def read_baseline(path: Path) -> Baseline:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UserError(f"{path} is larger than the {MAX_FILE_BYTES:,} bytes of a baseline file")
     try:
-        return _decode(unseal(path.read_text(encoding="utf-8")))
+        return _decoded(unseal(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no baseline file ({error}); {advice}") from error
 
 
-def _decode(data: Any) -> Baseline:
-    _require_fields(data, {"format", "command", "method", "game", "frames_per_step", "points"})
-    if data["format"] != FORMAT:
-        raise ValueError(f"its format is {data['format']!r}, must be {FORMAT!r}")
-    for name in ("command", "method", "game"):
-        if not isinstance(data[name], str):
-            raise ValueError(f"{name} is {data[name]!r}, must be text")
-    if not isinstance(data["points"], list):
-        raise ValueError("points must be a list")
-    return Baseline(
-        command=data["command"],
-        method=data["method"],
-        game=data["game"],
-        frames_per_step=_whole(data, "frames_per_step", 1),
-        points=tuple(_decode_point(point) for point in data["points"]),
-    )
-
-
-def _decode_point(data: Any) -> CurvePoint:
-    _require_fields(data, _POINT_FIELDS)
-    clocks = {name: _whole(data, name, 0) for name in _CLOCKS}
-    returns = {name: _finite(data, name) for name in _RETURNS}
-    if not returns["low"] <= returns["mean_return"] <= returns["high"]:
-        raise ValueError(f"the mean lies outside its interval in {data}")
-    return CurvePoint(
-        offline_updates=clocks["offline_updates"],
-        online_updates=clocks["online_updates"],
-        frames=clocks["frames"],
-        mean_return=returns["mean_return"],
-        low=returns["low"],
-        high=returns["high"],
-        episodes=_whole(data, "episodes", 1),
-    )
-
-
-def _require_fields(data: Any, names: set[str]) -> None:
-    if not isinstance(data, dict):
-        raise ValueError(f"{str(data)[:40]!r} must be an object")
-    if data.keys() != names:
-        raise ValueError(f"fields missing or unknown: {', '.join(sorted(data.keys() ^ names))}")
-
-
-def _whole(data: Mapping[str, Any], name: str, low: int) -> int:
-    value = data[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} is {value!r}, must be a whole number from {low}")
-    return value
-
-
-def _finite(data: Mapping[str, Any], name: str) -> float:
-    value = data[name]
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}, must be a finite number")
-    return float(value)
+def _decoded(content: dict[str, Any]) -> Baseline:
+    if (found := content.pop("format", None)) != FORMAT:
+        raise ValueError(f"its format is {found!r}, must be {FORMAT!r}")
+    return decode(Baseline, content, "baseline")

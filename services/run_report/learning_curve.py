@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from rrl_agents.scores import mean_and_interval
+from rrl_agents.typed_json import may_be_missing
 from services.learner.evaluation_records import EvaluationRecord
 
 _STUDENT, _BASELINE, _TEACHER, _RANDOM = "#0b5fa5", "#c8641e", "#2e7d32", "#6b6b6b"
@@ -48,7 +49,7 @@ class CurvePoint:
     low: float
     high: float
     episodes: int
-    weaning_weight: float | None = None
+    weaning_weight: float | None = may_be_missing(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator
 
+from rrl_agents.typed_json import may_be_missing
+
 UNITS = {
     "epsilon": "epsilon",
     "sticky_actions": "sticky actions",
@@ -27,9 +29,9 @@ class ScoreProtocol:
         max_episode_steps: Agent steps after which an episode is cut off.
     """
 
-    epsilon: float | None = None
-    sticky_actions: float | None = None
-    max_episode_steps: int | None = None
+    epsilon: float | None = may_be_missing(None)
+    sticky_actions: float | None = may_be_missing(None)
+    max_episode_steps: int | None = may_be_missing(None)
 
 
 def differences(

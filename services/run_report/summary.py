@@ -10,11 +10,12 @@ import numpy as np
 
 from rrl_agents.environments.kinds import task_name
 from rrl_agents.scores import mean_and_interval, normalised_score
+from rrl_agents.typed_json import decode, may_be_missing
 from services.learner.checkpoint_records import RunRecord
 from services.learner.evaluation_records import EvaluationRecord
 from services.run_report.baseline import Baseline
 from services.run_report.run_clocks import Clocks, at_checkpoint, at_evaluation, beyond_budgets
-from services.run_report.score_protocol import UNITS, ScoreProtocol, differences
+from services.run_report.score_protocol import ScoreProtocol, differences
 from services.shared.errors import UserError
 
 
@@ -131,34 +132,53 @@ def describe_run(config: Mapping[str, Any]) -> RunDescription:
     Raises:
         UserError: The method or the game is missing, or a field has another type.
     """
-    environment, teacher = _object(config, "environment"), _object(config, "teacher")
-    method, kind = config.get("method"), environment.get("name", "atari")
-    named = environment.get("game")
-    if not isinstance(method, str) or not isinstance(kind, str) or not isinstance(named, str):
-        raise UserError(
-            f"config.json names method {method!r} and game {named!r} of {kind!r}; all must be "
-            "text: is this the folder of a run?"
-        )
     try:
-        game = task_name(kind, named)
+        read = decode(_Config, config, "config.json", ignore_unknown=True)
+        game = task_name(read.environment.name, read.environment.game)
     except ValueError as error:
-        raise UserError(f"config.json: {error}") from error
+        raise UserError(f"{error}: is this the folder of a run?") from error
     return RunDescription(
-        method=method,
+        method=read.method,
         game=game,
-        frames_per_step=int(_number(environment, "frames_per_step") or 4),
-        teacher_name=str(teacher.get("name") or ""),
-        teacher_return=_number(teacher, "mean_return"),
-        random_return=_number(config, "random_return"),
-        budgets={k: v for k, v in _object(config, "budgets").items() if isinstance(v, int)},
-        student_protocol=_protocol(config, "student"),
-        teacher_protocol=_protocol(config, "teacher"),
+        frames_per_step=read.environment.frames_per_step,
+        teacher_name=read.teacher.name or "",
+        teacher_return=read.teacher.mean_return,
+        random_return=read.random_return,
+        budgets={name: count for name, count in read.budgets.items() if isinstance(count, int)},
+        student_protocol=read.score_protocols.student,
+        teacher_protocol=read.score_protocols.teacher,
     )
 
 
-def _protocol(config: Mapping[str, Any], player: str) -> ScoreProtocol:
-    noted = _object(_object(config, "score_protocols"), player)
-    return ScoreProtocol(**{field: _number(noted, field) for field in UNITS})  # type: ignore[arg-type]
+@dataclasses.dataclass(frozen=True)
+class _Environment:
+    game: str
+    name: str = may_be_missing("atari")
+    frames_per_step: int = may_be_missing(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Teacher:
+    name: str | None = may_be_missing(None)
+    mean_return: float | None = may_be_missing(None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Protocols:
+    student: ScoreProtocol = may_be_missing(ScoreProtocol())
+    teacher: ScoreProtocol = may_be_missing(ScoreProtocol())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+    """The fields that are read, as config.json nests them."""
+
+    method: str
+    environment: _Environment
+    teacher: _Teacher = may_be_missing(_Teacher())
+    random_return: float | None = may_be_missing(None)
+    budgets: Mapping[str, object] = may_be_missing({})
+    score_protocols: _Protocols = may_be_missing(_Protocols())
 
 
 def summarise(
@@ -222,21 +242,3 @@ def _outcome(baseline: Baseline, teacher_return: float, random_return: float) ->
         offline_updates=last.offline_updates,
         online_updates=last.online_updates,
     )
-
-
-def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = data.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise UserError(f"config.json has {name} {value!r}, must be an object")
-    return value
-
-
-def _number(data: Mapping[str, Any], name: str) -> float | None:
-    value = data.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not np.isfinite(value):
-        raise UserError(f"config.json has {name} {value!r}, must be a finite number")
-    return float(value)

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import waitress.server
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, make_wsgi_app
@@ -19,6 +19,9 @@ from waitress.wasyncore import close_all
 
 from rrl_client.addresses import Address
 from services.shared.addresses import check_port_is_free
+
+Labels: TypeAlias = str | tuple[str, ...]
+"""A label, or several; or their values."""
 
 _PAGE_THREADS = 2
 _MOST_CONNECTIONS = 64
@@ -65,33 +68,32 @@ def serving_metrics(
 
 def gauge(name: str, text: str, value: float | None) -> Metric:
     """A number that may fall; not on the page while it is None."""
-    family = GaugeMetricFamily(name, text)
-    if value is not None:
-        family.add_metric((), value)
-    return family
+    return gauges(name, text, (), {} if value is None else {(): value})
 
 
-def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    """Numbers that may fall, one for each value of a label."""
-    family = GaugeMetricFamily(name, text, labels=(label,))
-    for key, value in values.items():
-        family.add_metric((key,), value)
-    return family
+def gauges(name: str, text: str, labels: Labels, values: Mapping[Any, float]) -> Metric:
+    """Numbers that may fall, by the value of a label or by the values of several."""
+    return _filled(GaugeMetricFamily(name, text, labels=_several(labels)), values)
 
 
 def counter(name: str, text: str, value: float) -> Metric:
     """A number that only rises; its name on the page ends in `_total`."""
-    family = CounterMetricFamily(name, text)
-    family.add_metric((), value)
-    return family
+    return counters(name, text, (), {(): value})
 
 
-def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    """Numbers that only rise, one for each value of a label."""
-    family = CounterMetricFamily(name, text, labels=(label,))
+def counters(name: str, text: str, labels: Labels, values: Mapping[Any, float]) -> Metric:
+    """Numbers that only rise, by the value of a label or by the values of several."""
+    return _filled(CounterMetricFamily(name, text, labels=_several(labels)), values)
+
+
+def _filled(family: Any, values: Mapping[Any, float]) -> Metric:
     for key, value in values.items():
-        family.add_metric((key,), value)
-    return family
+        family.add_metric(_several(key), value)
+    return cast(Metric, family)
+
+
+def _several(labels: Labels) -> tuple[str, ...]:
+    return (labels,) if isinstance(labels, str) else labels
 
 
 class CumulativeIncrease:

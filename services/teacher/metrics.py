@@ -14,16 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rrl_client import Priority, TeacherDescription
 from rrl_client.requests import RefusalCode
+from services.shared.metrics import counter, counters, gauge, gauges
 from services.teacher.batching.query import Query
 
 CODES = ("OK", *(code.name for code in RefusalCode))
@@ -150,70 +146,50 @@ class TeacherMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The page's content."""
-        yield _gauge("rrl_teacher_serving", "Whether health says SERVING.", float(self.serving))
-        yield _gauge(
+        yield gauge("rrl_teacher_serving", "Whether health says SERVING.", float(self.serving))
+        yield gauge(
             "rrl_teacher_start_time_seconds", "When the service began, Unix time.", self._started
         )
-        yield _gauge(
-            "rrl_teacher_queue_bytes", "Bytes of observations waiting.", self.queue_bytes()
+        yield gauge("rrl_teacher_queue_bytes", "Bytes of observations waiting.", self.queue_bytes())
+        yield counter(
+            "rrl_teacher_compilations_after_ready",
+            "Compilations after readiness; must stay 0.",
+            self.compilations(),
         )
-        compiled = CounterMetricFamily(
-            "rrl_teacher_compilations_after_ready", "Compilations after readiness; must stay 0."
-        )
-        compiled.add_metric((), self.compilations())
-        yield compiled
-        yield self._info()
-        yield self._streams_now()
-        yield self._reloads_so_far()
-        with self._lock:
-            models = dict(self._models)
-        yield from _of_models(models)
-        yield from _of_priorities(models)
-        yield self._queues()
-
-    def _info(self) -> Metric:
-        labels = ("model", "version", "parameters", "backend", "game")
-        family = GaugeMetricFamily("rrl_teacher_info", "Versions that are served.", labels=labels)
-        for about in self.versions():
-            version = (str(about.model_version), about.teacher_version)
-            family.add_metric((about.model, *version, about.backend, about.game), 1)
-        return family
-
-    def _streams_now(self) -> Metric:
-        family = GaugeMetricFamily(
-            "rrl_teacher_streams",
-            "Streams by where their observations are.",
-            labels=("observations",),
+        yield gauges(
+            "rrl_teacher_info",
+            "Versions that are served.",
+            ("model", "version", "parameters", "backend", "game"),
+            {
+                (v.model, str(v.model_version), v.teacher_version, v.backend, v.game): 1
+                for v in self.versions()
+            },
         )
         in_memory = self.memories()
-        family.add_metric(("messages",), self._streams - in_memory)
-        family.add_metric(("shared_memory",), in_memory)
-        return family
-
-    def _reloads_so_far(self) -> Metric:
-        family = CounterMetricFamily(
-            "rrl_teacher_reloads", "Reloads of weights.", labels=("model", "result")
+        yield gauges(
+            "rrl_teacher_streams",
+            "Streams by where their observations are.",
+            "observations",
+            {"messages": self._streams - in_memory, "shared_memory": in_memory},
         )
         with self._lock:
+            models = dict(self._models)
             # Prometheus sees a counter rise only if it has seen the 0 before.
-            reloads = {(model, result): 0 for model in self._models for result in RELOADS}
+            reloads = {(model, result): 0 for model in models for result in RELOADS}
             reloads |= self._reloads
-        for labels, count in reloads.items():
-            family.add_metric(labels, count)
-        return family
-
-    def _queues(self) -> Metric:
-        family = GaugeMetricFamily(
-            "rrl_teacher_queue_rows", "Rows waiting for the device.", labels=("model", "priority")
+        yield counters("rrl_teacher_reloads", "Reloads of weights.", ("model", "result"), reloads)
+        yield from _of_models(models)
+        yield from _of_priorities(models)
+        yield gauges(
+            "rrl_teacher_queue_rows",
+            "Rows waiting for the device.",
+            ("model", "priority"),
+            {
+                (model, priority.name.lower()): rows[priority]
+                for model, rows in self.queue_rows().items()
+                for priority in Priority
+            },
         )
-        for model, rows in self.queue_rows().items():
-            for priority in Priority:
-                family.add_metric((model, priority.name.lower()), rows[priority])
-        return family
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
 
 
 def _of_models(models: dict[str, ModelStats]) -> Iterator[Metric]:
@@ -225,47 +201,56 @@ def _of_models(models: dict[str, ModelStats]) -> Iterator[Metric]:
         "Seconds of one batch on the device, transfers included.",
         labels=("model",),
     )
-    padding = CounterMetricFamily(
-        "rrl_teacher_padding_rows", "Padding rows computed.", labels=("model",)
-    )
     for name, stats in models.items():
         stats.batch_rows.add_to(rows, (name,))
         stats.forward.add_to(forward, (name,))
-        padding.add_metric((name,), stats.padding_rows)
-    yield from (rows, forward, padding)
+    padding = {name: stats.padding_rows for name, stats in models.items()}
+    yield from (rows, forward)
+    yield counters("rrl_teacher_padding_rows", "Padding rows computed.", "model", padding)
 
 
 def _of_priorities(models: dict[str, ModelStats]) -> Iterator[Metric]:
     labels = ("model", "priority")
-    queries = CounterMetricFamily(
-        "rrl_teacher_queries", "Queries by how they ended.", labels=(*labels, "code")
+    each = [
+        ((name, priority.name.lower()), stats, priority)
+        for name, stats in models.items()
+        for priority in Priority
+    ]
+    yield counters(
+        "rrl_teacher_queries",
+        "Queries by how they ended.",
+        (*labels, "code"),
+        {
+            (*at, code): stats.ended[priority, code]
+            for at, stats, priority in each
+            for code in CODES
+        },
     )
-    rejected = CounterMetricFamily(
-        "rrl_teacher_rejected", "Queries that were not queued.", labels=(*labels, "reason")
+    yield counters(
+        "rrl_teacher_rejected",
+        "Queries that were not queued.",
+        (*labels, "reason"),
+        {
+            (*at, reason): stats.rejections[priority, reason]
+            for at, stats, priority in each
+            for reason in REJECTIONS
+        },
     )
-    rows = CounterMetricFamily("rrl_teacher_rows", "Rows answered.", labels=labels)
-    expired = CounterMetricFamily(
-        "rrl_teacher_expired", "Queries whose deadline passed in the queue.", labels=labels
+    rows = {at: stats.rows[priority] for at, stats, priority in each}
+    yield counters("rrl_teacher_rows", "Rows answered.", labels, rows)
+    expired = {at: stats.ended[priority, "DEADLINE_EXCEEDED"] for at, stats, priority in each}
+    yield counters(
+        "rrl_teacher_expired", "Queries whose deadline passed in the queue.", labels, expired
     )
-    cancelled = CounterMetricFamily(
-        "rrl_teacher_cancelled", "Queries given up by their client.", labels=labels
-    )
+    cancelled = {at: stats.ended[priority, "CANCELLED"] for at, stats, priority in each}
+    yield counters("rrl_teacher_cancelled", "Queries given up by their client.", labels, cancelled)
     wait = HistogramMetricFamily(
         "rrl_teacher_wait_seconds", "Seconds from a query's arrival to its turn.", labels=labels
     )
     latency = HistogramMetricFamily(
         "rrl_teacher_latency_seconds", "Seconds from a query's arrival to its end.", labels=labels
     )
-    for name, stats in models.items():
-        for priority in Priority:
-            at = (name, priority.name.lower())
-            for code in CODES:
-                queries.add_metric((*at, code), stats.ended[priority, code])
-            for reason in REJECTIONS:
-                rejected.add_metric((*at, reason), stats.rejections[priority, reason])
-            rows.add_metric(at, stats.rows[priority])
-            expired.add_metric(at, stats.ended[priority, "DEADLINE_EXCEEDED"])
-            cancelled.add_metric(at, stats.ended[priority, "CANCELLED"])
-            stats.wait[priority].add_to(wait, at)
-            stats.latency[priority].add_to(latency, at)
-    yield from (queries, rejected, rows, expired, cancelled, wait, latency)
+    for at, stats, priority in each:
+        stats.wait[priority].add_to(wait, at)
+        stats.latency[priority].add_to(latency, at)
+    yield from (wait, latency)

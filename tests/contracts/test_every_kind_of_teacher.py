@@ -17,10 +17,10 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.networks.registry import NetworkConfig
+from services.cli.teacher_query import evaluate_in_batches
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_card, load_policy
 from services.teacher.policies.source import TeacherSource
-from services.teacher.policies.timing import evaluate_in_batches
 
 ACTIONS = 3
 _ELEMENT_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}

@@ -23,6 +23,7 @@ RRL_AGENTS_LEVELS = {
     "types": 0,
     "scores": 0,
     "durable_files": 0,
+    "typed_json": 0,
     "environments": 1,
     "networks": 1,
     "losses": 1,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE
-from rrl_agents.checkpoints.json_fields import JsonFields
-from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.durable_files import write_whole
+from rrl_agents.typed_json import encode
 from services.library.fetch.agents import read_file_name
 from services.library.fetch.checksums import Checksums
 from services.shared.errors import UserError
@@ -99,55 +99,11 @@ def read_source(directory: Path) -> FetchedSource | None:
         return None
     try:
         text = read_bounded(path, MAX_SOURCE_BYTES, what="a fetched agent's source")
-        return _source(JsonFields.unsealed(text.decode(), str(path)))
+        return decode_sealed(FetchedSource, text.decode(), str(path))
     except ValueError as error:
         raise UserError(f"{error}; delete {path} and fetch again: whole files stay") from error
 
 
 def write_source(directory: Path, source: FetchedSource) -> None:
     """Write an agent's `source.json`, whole or not at all."""
-    write_whole(directory / SOURCE_FILE, seal(dataclasses.asdict(source), indent=1) + "\n")
-
-
-def _source(fields: JsonFields) -> FetchedSource:
-    source = FetchedSource(
-        agent=fields.text("agent"),
-        game=fields.text("game"),
-        run=fields.whole("run"),
-        bucket=fields.text("bucket"),
-        prefix=fields.text("prefix"),
-        checkpoints=tuple(map(_checkpoint, fields.children("checkpoints"))),
-    )
-    fields.finish()
-    return source
-
-
-def _checkpoint(fields: JsonFields) -> FetchedCheckpoint:
-    checkpoint = FetchedCheckpoint(
-        number=fields.whole("number"),
-        has_replay=fields.truth("has_replay"),
-        fetched_at=fields.text("fetched_at"),
-        endpoint=fields.text("endpoint"),
-        files=tuple(map(_file, fields.children("files"))),
-    )
-    fields.finish()
-    return checkpoint
-
-
-def _file(fields: JsonFields) -> FetchedFile:
-    content = fields.child("content")
-    checksums = Checksums(
-        size=content.whole("size"),
-        crc32c=_optional_text(content, "crc32c"),
-        md5=_optional_text(content, "md5"),
-    )
-    content.finish()
-    file = FetchedFile(
-        name=fields.text("name"), generation=fields.text("generation"), content=checksums
-    )
-    fields.finish()
-    return file
-
-
-def _optional_text(fields: JsonFields, name: str) -> str | None:
-    return None if fields.is_null(name) else fields.text(name)
+    write_whole(directory / SOURCE_FILE, seal(encode(source), indent=1) + "\n")

@@ -10,6 +10,7 @@ that it is settled. Nothing here knows gRPC.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ class Sink(Protocol):
         """
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Query:
     """Rows to evaluate, and afterwards their values; computed in one batch, whole.
 
@@ -43,6 +45,7 @@ class Query:
         client: Whose it is: clients of one priority take turns.
         sink: Is called when it is settled.
         user_data: Its maker's own, e.g. a tag; untouched here.
+        rows: B.
         values: float32 [B, A], C-contiguous; set by the device thread before it is settled.
         refusal: Set when settled without values.
         version: Number of the model's version that answered.
@@ -53,47 +56,25 @@ class Query:
         stats: What it is counted in; the batcher's.
     """
 
-    __slots__ = (
-        "cancelled",
-        "client",
-        "deadline",
-        "observations",
-        "parameters_hash",
-        "priority",
-        "queued_at",
-        "refusal",
-        "rows",
-        "sink",
-        "stats",
-        "user_data",
-        "values",
-        "version",
-    )
+    observations: NDArray[Any]
+    _: dataclasses.KW_ONLY
+    deadline: float
+    priority: Priority
+    client: Hashable
+    sink: Sink
+    user_data: Any = None
+    rows: int = dataclasses.field(init=False)
+    values: NDArray[np.float32] | None = dataclasses.field(default=None, init=False)
+    refusal: Refusal | None = dataclasses.field(default=None, init=False)
+    version: int = dataclasses.field(default=0, init=False)
+    parameters_hash: str = dataclasses.field(default="", init=False)
+    cancelled: bool = dataclasses.field(default=False, init=False)
+    queued_at: float = dataclasses.field(default=0.0, init=False)
+    stats: Any = dataclasses.field(default=None, init=False)
 
-    def __init__(
-        self,
-        observations: NDArray[Any],
-        *,
-        deadline: float,
-        priority: Priority,
-        client: Hashable,
-        sink: Sink,
-        user_data: Any = None,
-    ) -> None:
-        self.observations = observations
-        self.rows = len(observations)
-        self.deadline = deadline
-        self.priority = priority
-        self.client = client
-        self.sink = sink
-        self.user_data = user_data
-        self.values: NDArray[np.float32] | None = None
-        self.refusal: Refusal | None = None
-        self.version = 0
-        self.parameters_hash = ""
-        self.cancelled = False
-        self.queued_at = 0.0
-        self.stats: Any = None
+    def __post_init__(self) -> None:
+        """Count the rows, once."""
+        self.rows = len(self.observations)
 
 
 class Engine(Protocol):

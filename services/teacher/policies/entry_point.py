@@ -19,7 +19,6 @@ from typing import Any, TypeVar, cast
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.teacher_policy_interface import ScoringPolicy
 from rrl_client.spec import PolicySpec
-from services.teacher.policies.cards import with_overrides
 from services.teacher.policies.source import TeacherSource
 
 _MOST_AXES = 16
@@ -52,27 +51,27 @@ def make_policy(entry_point: str) -> ScoringPolicy:
     return cast(ScoringPolicy, _user_code(f"{entry_point}: the factory", factory))
 
 
-def card_of_policy(policy: ScoringPolicy, overrides: TeacherSource) -> TeacherCard:
+def card_of_policy(policy: ScoringPolicy, source: TeacherSource) -> TeacherCard:
     """What a policy says it is.
 
     Args:
         policy: What a factory made.
-        overrides: Its entry point, and what the user says of it, which goes first.
+        source: Its entry point, and what the user says of it, which goes first.
 
     Raises:
         ValueError: An attribute is missing, or of the wrong type or range; names it.
     """
-    entry_point = overrides.checkpoint
+    entry_point = source.checkpoint
     said = {name: _attribute(policy, name, entry_point) for name in _ATTRIBUTES}
     version = said["version"]
     try:
-        spec = with_overrides(PolicySpec(**{name: said[name] for name in _SPEC}), overrides)
+        spec = source.stated_scores.applied_to(PolicySpec(**{name: said[name] for name in _SPEC}))
     except ValueError as error:
         raise ValueError(f"{entry_point}: {error}") from error
     return TeacherCard(
         **dataclasses.asdict(spec),
         name=said["name"],
-        game=overrides.game or said["game"],
+        game=source.game or said["game"],
         network=None,
         observation_order="as the policy takes it",
         made=f"a Python policy, {entry_point}, version {version}",

@@ -17,7 +17,6 @@ from services.library.catalogue import locate
 from services.shared.errors import UserError
 from services.teacher.config import DEFAULT_BUCKETS
 from services.teacher.policies.backend_choice import check_has_onnx, choose_policy
-from services.teacher.policies.cards import with_overrides
 from services.teacher.policies.entry_point import card_of_policy, make_policy
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.kinds import Kind, kind_of
@@ -26,7 +25,7 @@ from services.teacher.policies.python_policy import PythonPolicy
 from services.teacher.policies.source import TeacherSource
 
 if TYPE_CHECKING:
-    from services.teacher.policies.onnx_file import OnnxFile
+    from rrl_agents.checkpoints.onnx_files.policy_file import OnnxFile
 
 _TRIED_ROWS = (1, 3)
 
@@ -124,7 +123,7 @@ def _found(source: TeacherSource) -> tuple[TeacherSource, Kind]:
 def _network(source: TeacherSource) -> Teacher:
     """One of our networks, or a Dopamine agent."""
     teacher = load_teacher(source.checkpoint, source.checkpoint_number, source.game, source.hints)
-    spec = with_overrides(teacher.card.spec, source)
+    spec = source.stated_scores.applied_to(teacher.card.spec)
     card = dataclasses.replace(teacher.card, output=spec.output, temperature=spec.temperature)
     return Teacher(params=teacher.params, card=card)
 
@@ -136,9 +135,9 @@ def _python_policy(source: TeacherSource) -> Policy:
 
 def _onnx_file(source: TeacherSource) -> OnnxFile:
     check_has_onnx("an ONNX file")
-    from services.teacher.policies.onnx_file import read_onnx_file
+    from rrl_agents.checkpoints.onnx_files.policy_file import read_onnx_file
 
-    return read_onnx_file(Path(source.checkpoint), source)
+    return read_onnx_file(Path(source.checkpoint), source.stated_scores, source.game)
 
 
 def _onnx_file_policy(source: TeacherSource, max_concurrency: int | None) -> Policy:

@@ -9,11 +9,11 @@ import onnx
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.onnx_export import export_onnx
+from rrl_agents.checkpoints.onnx_files.policy_file import OnnxFile
+from rrl_agents.checkpoints.onnx_files.signature import read_signature
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.teacher.policies.cards import info_of_card
-from services.teacher.policies.onnx_file import OnnxFile
 from services.teacher.policies.onnx_sessions import OnnxSessions
-from services.teacher.policies.onnx_signature import read_signature
 from services.teacher.policies.output_checks import checked_scores
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from services.teacher.policies.onnx_signature import GraphSignature
+from rrl_agents.checkpoints.onnx_files.signature import GraphSignature
 
 _ONLY_ERRORS = 3
 _MOST_CONCURRENT = 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
+from rrl_agents.checkpoints.stated_scores import StatedScores
 from rrl_client.spec import Output
 
 
@@ -30,3 +31,8 @@ class TeacherSource:
     output: Output | None = None
     temperature: float | None = None
     hints: Hints = Hints()
+
+    @property
+    def stated_scores(self) -> StatedScores:
+        """What the user says of its scores."""
+        return StatedScores(output=self.output, temperature=self.temperature)

@@ -80,26 +80,3 @@ def _timed_call(policy: Policy, batch: NDArray[Any]) -> float:
             "ones"
         ) from error
     return time.perf_counter() - start
-
-
-def evaluate_in_batches(
-    policy: Policy, observations: NDArray[Any], *, rows_per_call: int = 128
-) -> NDArray[np.float32]:
-    """Scores of any number of states; where sizes are compiled, of one size only.
-
-    Args:
-        policy: What answers.
-        observations: [N, *observation_shape], N >= 1.
-        rows_per_call: Rows of one batch.
-
-    Returns:
-        float32 [N, A].
-    """
-    scores = []
-    for start in range(0, len(observations), rows_per_call):
-        batch = observations[start : start + rows_per_call]
-        padding = 0 if policy.dynamic_batch_size else rows_per_call - len(batch)
-        if padding:
-            batch = np.concatenate([batch, policy.info.spec.zeros(padding)])
-        scores.append(policy.evaluate(batch))
-    return np.concatenate(scores)[: len(observations)]

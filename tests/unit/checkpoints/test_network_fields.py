@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_agents.checkpoints.json_fields import JsonFields
-from rrl_agents.checkpoints.network_fields import network_from_fields
 from rrl_agents.networks.config import HEADS, MAX_ATOMS, MAX_UNITS, MAX_WIDTH, NetworkConfig
+from rrl_agents.typed_json import decode
 
 WRITTEN = json.loads(json.dumps(dataclasses.asdict(NetworkConfig(head="categorical"))))
 
 
 def _read(value: Any) -> NetworkConfig:
-    return network_from_fields(JsonFields(json.loads(json.dumps(value)), "card"))
+    return decode(NetworkConfig, json.loads(json.dumps(value)), "card")
 
 
 @given(
@@ -102,4 +101,4 @@ def test_a_field_that_no_network_has_is_refused_by_name(
 def test_a_bound_that_is_no_finite_number_is_refused(number: str) -> None:
     text = json.dumps(WRITTEN).replace('"value_bound": 10.0', f'"value_bound": {number}')
     with pytest.raises(ValueError, match="value_bound is"):
-        network_from_fields(JsonFields(json.loads(text), "card"))
+        decode(NetworkConfig, json.loads(text), "card")

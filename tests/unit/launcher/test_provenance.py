@@ -143,7 +143,7 @@ def test_a_run_without_a_note_has_none(tmp_path: Path) -> None:
     [
         ({"sessions": []}, "it names no session"),
         ({"sessions": [{"started": 3}]}, r"field sessions\[0\]\.started is 3"),
-        ({"parents": [{"relations": ["uncle"], "card": seal({})}]}, "teacher card: field name"),
+        ({"parents": [{"relations": [], "card": {}}]}, r"field parents\[0\]\.card\.name is miss"),
         ({"more": 1}, "unknown field more"),
     ],
 )

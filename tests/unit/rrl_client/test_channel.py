@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from rrl_client import AsyncTeacherClient, ClientSecurity, TeacherClient, TeacherUnavailable
+from rrl_client import AsyncTeacherClient, ClientSecurity, TeacherClient
 from rrl_client.channel import (
     CHANNEL_OPTIONS,
     LONGEST_BACKOFF_SECONDS,
     backoff_seconds,
-    balanced_target,
-    channel_options,
     count_replicas,
     parse_addresses,
 )
@@ -67,26 +65,9 @@ def test_a_unix_socket_without_a_path_is_refused() -> None:
         parse_addresses("unix:")
 
 
-def test_one_address_is_its_own_target() -> None:
-    assert balanced_target(["dns:///teacher:50051"]) == "dns:///teacher:50051"
-
-
-def test_replicas_are_one_target_that_grpc_balances_over() -> None:
-    assert balanced_target(["127.0.0.1:1", "127.0.0.2:2"]) == "ipv4:127.0.0.1:1,127.0.0.2:2"
-    assert balanced_target(["[::1]:1", "[::2]:2"]) == "ipv6:[::1]:1,[::2]:2"
-
-
-@pytest.mark.parametrize(
-    "addresses", [["127.0.0.1:1", "[::1]:1"], ["127.0.0.1:1", "unix:/run/teacher"]]
-)
-def test_replicas_of_different_kinds_are_refused(addresses: list[str]) -> None:
+def test_a_unix_socket_cannot_be_one_of_several_replicas() -> None:
     with pytest.raises(ValueError, match="replicas"):
-        balanced_target(parse_addresses(addresses))
-
-
-def test_an_unknown_name_among_replicas_is_named() -> None:
-    with pytest.raises(TeacherUnavailable, match="no.such.name.invalid:1"):
-        balanced_target(["no.such.name.invalid:1", "127.0.0.1:1"])
+        parse_addresses(["127.0.0.1:1", "unix:/run/teacher"])
 
 
 def test_a_plain_address_is_one_replica_and_a_name_as_many_as_it_has_addresses() -> None:
@@ -101,13 +82,6 @@ def test_waiting_times_double_up_to_a_limit() -> None:
     assert backoff_seconds(10**6) == LONGEST_BACKOFF_SECONDS == 2.0
     assert [backoff_seconds(attempts, 0.02) for attempts in (1, 2)] == [0.02, 0.04]
     assert backoff_seconds(3, 30.0) == 30.0
-
-
-def test_replicas_are_known_by_the_name_of_the_first() -> None:
-    addresses = ["teacher-a:1", "teacher-b:2"]
-    options = dict(channel_options("ipv4:10.0.0.1:1,10.0.0.2:2", addresses))
-    assert options["grpc.default_authority"] == "teacher-a:1"
-    assert channel_options("teacher-b:2", addresses) == CHANNEL_OPTIONS
 
 
 def test_grpc_balances_over_the_replicas_that_answer() -> None:

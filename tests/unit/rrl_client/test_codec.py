@@ -33,9 +33,16 @@ def request(**changes: Any) -> teacher_pb2.EvaluateRequest:
     return teacher_pb2.EvaluateRequest(**(fields | changes))
 
 
+def encoded(observations: np.ndarray) -> teacher_pb2.EvaluateRequest:
+    """The whole request, as of the unary call."""
+    request = codec.encode_query(observations)
+    request.observations = codec.observation_bytes(observations)
+    return request
+
+
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 4), st.just(2), st.just(3))))
 def test_observations_arrive_as_they_were_sent(observations: np.ndarray) -> None:
-    message = codec.encode_observations(observations)
+    message = encoded(observations)
     wire = teacher_pb2.EvaluateRequest.FromString(message.SerializeToString())
     np.testing.assert_array_equal(codec.decode_observations(wire, DESCRIPTION), observations)
 
@@ -46,12 +53,12 @@ def test_float_observations_of_a_big_endian_strided_view_arrive_as_they_were_sen
         spec=PolicySpec(num_actions=2, observation_shape=(2, 3), observation_dtype="float32"),
     )
     observations = np.arange(24, dtype=">f4").reshape(4, 3, 2).transpose(0, 2, 1)
-    message = codec.encode_observations(observations)
+    message = encoded(observations)
     np.testing.assert_array_equal(codec.decode_observations(message, description), observations)
 
 
 def test_bytes_are_row_major_and_little_endian() -> None:
-    message = codec.encode_observations(np.array([[1.0, 2.0]], np.float32))
+    message = encoded(np.array([[1.0, 2.0]], np.float32))
     # IEEE 754: 1.0 is 0x3f800000, 2.0 is 0x40000000.
     assert message.observations == b"\x00\x00\x80\x3f\x00\x00\x00\x40"
 
@@ -126,7 +133,7 @@ def test_a_refusal_does_not_spell_out_what_is_huge(changes: dict[str, Any]) -> N
 )
 def test_what_has_no_place_on_the_wire_is_not_sent(observations: np.ndarray) -> None:
     with pytest.raises(ValueError):
-        codec.encode_observations(observations)
+        encoded(observations)
 
 
 @given(hnp.arrays(np.float32, (3, 2), elements=st.floats(-1e6, 1e6, width=32)))

@@ -11,11 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.teacher_card import Teacher
+from services.cli.teacher_query import evaluate_in_batches
 from services.teacher.policies import timing
 from services.teacher.policies.compilations import compilations
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.jax_policy import JaxPolicy
-from services.teacher.policies.timing import evaluate_in_batches, warm_up
+from services.teacher.policies.timing import warm_up
 
 
 def test_the_warm_up_compiles_and_times_every_size(

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
+from rrl_agents.checkpoints.stated_scores import StatedScores
 from rrl_client import PolicySpec
-from services.teacher.policies.cards import with_overrides
-from services.teacher.policies.source import TeacherSource
 
 VALUES = PolicySpec(num_actions=2, observation_shape=(3,))
 LOGITS = PolicySpec(num_actions=2, observation_shape=(3,), output="logits", temperature=0.5)
@@ -30,10 +29,10 @@ LOGITS = PolicySpec(num_actions=2, observation_shape=(3,), output="logits", temp
 def test_the_user_goes_before_the_teacher(
     spec: PolicySpec, said: dict[str, Any], expected: tuple[str, float | None]
 ) -> None:
-    found = with_overrides(spec, TeacherSource(checkpoint="policy", **said))
+    found = StatedScores(**said).applied_to(spec)
     assert (found.output, found.temperature) == expected
 
 
 def test_a_temperature_of_q_values_is_refused() -> None:
     with pytest.raises(ValueError, match="temperature is 2.0 for Q-values"):
-        with_overrides(VALUES, TeacherSource(checkpoint="policy", temperature=2.0))
+        StatedScores(temperature=2.0).applied_to(VALUES)

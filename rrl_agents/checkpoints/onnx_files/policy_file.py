@@ -22,12 +22,11 @@ import onnx
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
 from rrl_agents.checkpoints.onnx_export import OUTPUT_NAME
+from rrl_agents.checkpoints.onnx_files.parsing import MAX_TEXT, parse_model
+from rrl_agents.checkpoints.onnx_files.signature import GraphSignature, read_signature
+from rrl_agents.checkpoints.stated_scores import StatedScores
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_client.spec import PolicySpec
-from services.teacher.policies.cards import with_overrides
-from services.teacher.policies.onnx_parsing import MAX_TEXT, parse_model
-from services.teacher.policies.onnx_signature import GraphSignature, read_signature
-from services.teacher.policies.source import TeacherSource
 
 MAX_FILE_BYTES = 1 << 29
 """Bound of a file's size, 512 MiB: a hundred times a Nature DQN."""
@@ -51,12 +50,13 @@ class OnnxFile:
     card: TeacherCard
 
 
-def read_onnx_file(path: Path, overrides: TeacherSource) -> OnnxFile:
+def read_onnx_file(path: Path, stated: StatedScores, game: str | None = None) -> OnnxFile:
     """Read a file and check all that can be checked without computing.
 
     Args:
         path: The file.
-        overrides: What the user says of it, which goes first.
+        stated: What the user says of its scores, which goes first.
+        game: What the user says it plays, which goes first; None for what the file says.
 
     Returns:
         The model with its card.
@@ -66,19 +66,19 @@ def read_onnx_file(path: Path, overrides: TeacherSource) -> OnnxFile:
     """
     encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
     try:
-        return _checked_file(path, encoded, overrides)
+        return _checked_file(path, encoded, stated, game)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _checked_file(path: Path, encoded: bytes, overrides: TeacherSource) -> OnnxFile:
+def _checked_file(path: Path, encoded: bytes, stated: StatedScores, game: str | None) -> OnnxFile:
     model = parse_model(encoded)
     signature = read_signature(model.graph)
     metadata = _metadata(model)
     card = TeacherCard(
-        **dataclasses.asdict(_spec(signature, metadata, overrides)),
+        **dataclasses.asdict(_spec(signature, metadata, stated)),
         name=metadata.get("name") or path.stem[:MAX_TEXT],
-        game=overrides.game or metadata.get("game") or UNKNOWN_GAME,
+        game=game or metadata.get("game") or UNKNOWN_GAME,
         network=None,
         observation_order="as the ONNX model takes it",
         made=f"an ONNX file of {model.producer_name[:MAX_TEXT] or 'an unknown producer'}",
@@ -88,10 +88,10 @@ def _checked_file(path: Path, encoded: bytes, overrides: TeacherSource) -> OnnxF
 
 
 def _spec(
-    signature: GraphSignature, metadata: Mapping[str, str], overrides: TeacherSource
+    signature: GraphSignature, metadata: Mapping[str, str], stated: StatedScores
 ) -> PolicySpec:
     name = signature.output_name
-    output = metadata.get("output") or _OUTPUT_OF_NAME.get(name) or overrides.output
+    output = metadata.get("output") or _OUTPUT_OF_NAME.get(name) or stated.output
     if output is None:
         raise ValueError(
             f"nothing says what its scores {name!r} are: give --output q_values (the best is "
@@ -104,7 +104,7 @@ def _spec(
         output=output,
         temperature=_number(metadata.get("temperature")),
     )
-    return with_overrides(spec, overrides)
+    return stated.applied_to(spec)
 
 
 def _metadata(model: onnx.ModelProto) -> Mapping[str, str]:

@@ -12,15 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from rrl_agents.checkpoints.onnx_files import policy_file
+from rrl_agents.checkpoints.onnx_files.policy_file import read_onnx_file
+from rrl_agents.checkpoints.stated_scores import StatedScores
 from services.shared.errors import UserError
-from services.teacher.policies import onnx_file
 from services.teacher.policies.loading import load_card, load_policy
-from services.teacher.policies.onnx_file import read_onnx_file
 from services.teacher.policies.output_checks import InvalidPolicyOutput
 from services.teacher.policies.source import TeacherSource
 
 FLOAT = TensorProto.FLOAT
-SOURCE = TeacherSource(checkpoint="policy.onnx", output="q_values")
+VALUES = StatedScores(output="q_values")
 
 
 def value(name: str, kind: int, shape: Sequence[int | str | None] | None) -> Any:
@@ -224,7 +225,7 @@ def test_a_file_that_cannot_be_served_is_refused_with_its_name_and_the_reason(
     path = written(tmp_path, model)
     source = named(path, output=None if name == "no number" else "q_values")
     with pytest.raises(ValueError, match=reason) as refused:
-        read_onnx_file(path, source)
+        read_onnx_file(path, source.stated_scores)
     assert str(refused.value).startswith(str(path))
     with pytest.raises(UserError, match=reason):
         load_policy(source)
@@ -238,9 +239,9 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
 def test_a_file_beyond_the_limit_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(policy_file, "MAX_FILE_BYTES", 10)
     with pytest.raises(ValueError, match="more than the 10 that an ONNX file may have"):
-        read_onnx_file(written(tmp_path, identity()), SOURCE)
+        read_onnx_file(written(tmp_path, identity()), VALUES)
 
 
 def test_an_operator_that_does_not_exist_is_refused_by_onnx_runtime(tmp_path: Path) -> None:
@@ -297,7 +298,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(
         damaged[start : start + removed] = put
     path = written(tmp_path, bytes(damaged))
     try:
-        card = read_onnx_file(path, SOURCE).card
+        card = read_onnx_file(path, VALUES).card
     except ValueError as error:
         assert str(path) in str(error)
     else:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto
 
-from services.teacher.policies.onnx_parsing import MAX_TEXT
+from rrl_agents.checkpoints.onnx_files.parsing import MAX_TEXT
 
 MAX_FIXED_ROWS = 1 << 12
 

@@ -1,0 +1,183 @@
+"""JSON values as frozen dataclasses, and back: every field with its type, none unknown.
+
+    JSON          Python
+    object        a dataclass, or Mapping[str, X] of values that are none
+    array         tuple[X, ...], or tuple[X, X] of exactly two
+    string        str, one of a Literal, or the name of an Enum's member
+    number        int (whole numbers alone), float
+    true, false   bool
+    null          None, in X | None
+
+A dataclass is made as its own constructor makes it, so it checks its ranges.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+_MAX_SHOWN = 80
+_MAY_BE_MISSING = "may_be_missing"
+_SCALARS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+
+T = TypeVar("T")
+
+
+class _Misfit(Exception):
+    """A value is not of the wanted type."""
+
+
+def decode(
+    kind: type[T], value: object, where: str, *, path: str = "", ignore_unknown: bool = False
+) -> T:
+    """A dataclass from a decoded JSON object.
+
+    Args:
+        kind: The dataclass.
+        value: What `json.loads` gave.
+        where: What is being read; begins every message.
+        path: Of the value within its document, e.g. "environment"; "" for all of it.
+        ignore_unknown: Whether fields that the dataclass lacks are skipped, to read a part.
+
+    Raises:
+        ValueError: a field is unknown, missing, of another type or out of range; names it.
+    """
+    try:
+        return cast(T, _Decoder(where, ignore_unknown).object_of(kind, value, path))
+    except RecursionError as error:
+        raise ValueError(f"{where}: nested too deeply") from error
+
+
+def may_be_missing(default: Any) -> Any:
+    """A field of a dataclass that a document may lack, for this default; others must be there."""
+    metadata = {_MAY_BE_MISSING: True}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def encode(value: Any) -> Any:
+    """The JSON value of a dataclass, which `decode` reads back."""
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return {field.name: encode(getattr(value, field.name)) for field in fields if field.init}
+    if isinstance(value, Mapping):
+        return {name: encode(one) for name, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [encode(one) for one in value]
+    return value.name if isinstance(value, enum.Enum) else value
+
+
+class _Decoder:
+    def __init__(self, where: str, ignore_unknown: bool) -> None:
+        self._where = where
+        self._ignore_unknown = ignore_unknown
+
+    def object_of(self, kind: type[Any], value: object, path: str) -> Any:
+        """A dataclass."""
+        if not isinstance(value, dict):
+            found = f"field {path} is {_shown(value)}; it" if path else "the document"
+            raise ValueError(f"{self._where}: {found} must be an object")
+        known = {field.name: field for field in dataclasses.fields(kind) if field.init}
+        if not self._ignore_unknown:
+            self._check_known(value, known, path)
+        hints, made = get_type_hints(kind), {}
+        for name, field in known.items():
+            if name in value:
+                made[name] = self.value_of(hints[name], value[name], _below(path, name))
+            elif not field.metadata.get(_MAY_BE_MISSING):
+                raise ValueError(f"{self._where}: field {_below(path, name)} is missing")
+        try:
+            return kind(**made)
+        except ValueError as error:
+            raise ValueError(f"{self._where}: {path}{path and ': '}{error}") from error
+
+    def value_of(self, kind: Any, value: object, path: str) -> Any:
+        """What a field holds."""
+        kind, may_be_null = _without_none(kind)
+        if may_be_null and value is None:
+            return None
+        if dataclasses.is_dataclass(kind):
+            return self.object_of(cast("type[Any]", kind), value, path)
+        element = get_args(kind)[0] if get_origin(kind) is tuple else None
+        if dataclasses.is_dataclass(element) and isinstance(value, list) and _are_objects(value):
+            each = enumerate(value)
+            return tuple(self.value_of(element, one, f"{path}[{i}]") for i, one in each)
+        try:
+            return _plain(kind, value)
+        except (_Misfit, OverflowError):
+            raise ValueError(
+                f"{self._where}: field {path} is {_shown(value)}; it must be {_wanted(kind)}"
+            ) from None
+
+    def _check_known(self, value: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+        if unknown := sorted(value.keys() - {*known}):
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            advice = f"did you mean {near[0]}?" if near else "remove it"
+            raise ValueError(f"{self._where}: unknown field {_below(path, unknown[0])}; {advice}")
+
+
+def _plain(kind: Any, value: object) -> Any:
+    """A value of a type without dataclasses in it."""
+    arguments = get_args(kind)
+    if get_origin(kind) is Literal:
+        return _checked(value, value in arguments and isinstance(value, str))
+    if get_origin(kind) is tuple:
+        several = _checked(value, isinstance(value, list))
+        kinds = arguments[:1] * len(several) if arguments[-1] is Ellipsis else arguments
+        _checked(value, len(several) == len(kinds))
+        return tuple(map(_plain, kinds, several))
+    if arguments:
+        named = _checked(value, isinstance(value, dict))
+        return {name: _plain(arguments[-1], one) for name, one in named.items()}
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind[_checked(value, isinstance(value, str) and value in kind.__members__)]
+    if kind is float:
+        return float(_checked(value, type(value) in (int, float)))
+    if kind in (object, Any):
+        return value
+    # true and false are whole numbers in Python, and none here.
+    return _checked(value, type(value) is kind)
+
+
+def _are_objects(values: list[Any]) -> bool:
+    return all(isinstance(one, dict) for one in values)
+
+
+def _checked(value: Any, fits: bool) -> Any:
+    if not fits:
+        raise _Misfit
+    return value
+
+
+def _wanted(kind: Any) -> str:
+    """What a value must be, in words."""
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(repr, get_args(kind)))}"
+    if get_origin(kind) is tuple:
+        element, *more = get_args(kind)
+        count = "" if more[-1:] == [Ellipsis] else f"{1 + len(more)} "
+        return f"a list of {count}{_wanted(element).partition(' ')[2] or _wanted(element)}s"
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return f"one of {', '.join(kind.__members__)}"
+    return _SCALARS.get(kind, "an object")
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    """X of `X | None`, and whether None is allowed."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind, False
+    (left,) = (argument for argument in get_args(kind) if argument is not type(None))
+    return left, True
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:_MAX_SHOWN]
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
