@@ -7,8 +7,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from services.bench.session import SessionResult, run_suite
+from services.cli.shutdown import install_shutdown_event
 from services.shared.errors import UserError
-from services.shared.shutdown import install_shutdown_event
 
 
 def bench_run(

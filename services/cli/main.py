@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rrl_client.proxies import reach_this_machine_directly
+from services.cli.output import open_standard_streams, unfailing_output
 from services.shared.errors import UserError
 from services.shared.installation import Side, advice_for
 from services.shared.logging import complain
-from services.shared.output import open_standard_streams, unfailing_output
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

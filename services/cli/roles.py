@@ -20,17 +20,17 @@ from rrl_client.channel import parse_addresses
 from services.cli.actor_index import ActorIndex, resolve_index
 from services.cli.experiment_flags import Settings, parse, required
 from services.cli.peers import Peers
+from services.cli.shutdown import install_shutdown_event
 from services.launcher.experiment import shard_folder
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
+from services.launcher.telemetry import Telemetry, telemetry
 from services.learner.config import ShardAddress
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.logging import announce
 from services.shared.security.server import SecurityConfig
-from services.shared.shutdown import install_shutdown_event
-from services.shared.telemetry import Telemetry, telemetry
 
 _CONTROL_PORT = 50054
 

@@ -11,6 +11,7 @@ import tyro
 
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_client.addresses import bare_host
+from services.cli.shutdown import install_shutdown_event
 from services.cli.source_flags import SourceFlags
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
@@ -22,7 +23,6 @@ from services.shared.logging import (
     setup_logging,
 )
 from services.shared.security.server import SecurityConfig
-from services.shared.shutdown import install_shutdown_event
 from services.teacher.config import (
     DEFAULT_MAX_BATCH_ROWS,
     BatchingConfig,

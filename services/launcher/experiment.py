@@ -337,16 +337,17 @@ class Experiment:
             weights_period_seconds=self.config.weights_period_seconds,
         )
 
-    def process_environment(self, role: str) -> dict[str, str]:
-        """Environment variables of a role's process when all share one machine.
 
-        Actors and the evaluator run small batches, which threads only slow down; they and the
-        importer stay off the GPU, which learner and teacher share.
-        """
-        variables = {"TF_CPP_MIN_LOG_LEVEL": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}
-        if role in ("actor", "evaluator", "importer"):
-            variables |= {
-                "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-            }
-        return variables
+def process_environment(role: str) -> dict[str, str]:
+    """Environment variables of a role's process when all share one machine.
+
+    Actors and the evaluator run small batches, which threads only slow down; they and the importer
+    stay off the GPU, which learner and teacher share.
+    """
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}
+    if role in ("actor", "evaluator", "importer"):
+        variables |= {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        }
+    return variables

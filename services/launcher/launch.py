@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from services.launcher.experiment import Experiment
+from services.launcher.experiment import Experiment, process_environment
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
@@ -150,7 +150,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
         role: PythonProcess(
             # Roles end by themselves; it is the launcher that loses patience.
             args={"lp_termination_notice_secs": -1},
-            env=PROCESS_ENVIRONMENT | experiment.process_environment(role),
+            env=PROCESS_ENVIRONMENT | process_environment(role),
         )
         for role in program.groups
     }

@@ -21,8 +21,8 @@ from prometheus_client import CollectorRegistry
 
 from services.launcher.experiment import Experiment, shard_folder
 from services.launcher.launchpad_without_courier import launchpad as lp
+from services.launcher.telemetry import Telemetry, telemetry
 from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
-from services.shared.telemetry import Telemetry, telemetry
 
 _PR_SET_PDEATHSIG = 1
 

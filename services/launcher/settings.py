@@ -17,7 +17,9 @@ from typing import Any, Literal, TypeAlias, TypeVar, Union
 
 from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
-from services.shared.numbers import LARGEST_WHOLE
+
+LARGEST_WHOLE = 10**18 - 1
+"""Largest whole number of a setting, and with the other sign the smallest: any array holds it."""
 
 _SUGGESTIONS = 3
 

@@ -23,12 +23,12 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
+from rrl_agents.checkpoints.newest_rows import with_newest_transitions
 from rrl_client import TeacherDescription
 from services.recorded_data.config import ImporterConfig
 from services.recorded_data.labelling import label_manifest
 from services.recorded_data.labels import Labels
 from services.recorded_data.metrics import ImporterMetrics
-from services.recorded_data.newest_rows import with_newest_transitions
 from services.recorded_data.retrying_teacher import RetryingTeacherClient, Stopped
 from services.recorded_data.transfer import ReplayRestarted, Transfer
 from services.replay.connection import ReplayTimeout, reset_table, wait_for_tables

@@ -11,7 +11,7 @@ import bisect
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -156,15 +156,7 @@ class TeacherMetrics(Collector):
             "Compilations after readiness; must stay 0.",
             self.compilations(),
         )
-        yield gauges(
-            "rrl_teacher_info",
-            "Versions that are served.",
-            ("model", "version", "parameters", "backend", "game"),
-            {
-                (v.model, str(v.model_version), v.teacher_version, v.backend, v.game): 1
-                for v in self.versions()
-            },
-        )
+        yield self._info()
         in_memory = self.memories()
         yield gauges(
             "rrl_teacher_streams",
@@ -191,21 +183,32 @@ class TeacherMetrics(Collector):
             },
         )
 
+    def _info(self) -> Metric:
+        return gauges(
+            "rrl_teacher_info",
+            "Versions that are served.",
+            ("model", "version", "parameters", "backend", "game"),
+            {
+                (v.model, str(v.model_version), v.teacher_version, v.backend, v.game): 1
+                for v in self.versions()
+            },
+        )
+
 
 def _of_models(models: dict[str, ModelStats]) -> Iterator[Metric]:
-    rows = HistogramMetricFamily(
-        "rrl_teacher_batch_rows", "Real rows in one batch on the device.", labels=("model",)
+    yield _histogram(
+        "rrl_teacher_batch_rows",
+        "Real rows in one batch on the device.",
+        ("model",),
+        {(name,): stats.batch_rows for name, stats in models.items()},
     )
-    forward = HistogramMetricFamily(
+    yield _histogram(
         "rrl_teacher_forward_seconds",
         "Seconds of one batch on the device, transfers included.",
-        labels=("model",),
+        ("model",),
+        {(name,): stats.forward for name, stats in models.items()},
     )
-    for name, stats in models.items():
-        stats.batch_rows.add_to(rows, (name,))
-        stats.forward.add_to(forward, (name,))
     padding = {name: stats.padding_rows for name, stats in models.items()}
-    yield from (rows, forward)
     yield counters("rrl_teacher_padding_rows", "Padding rows computed.", "model", padding)
 
 
@@ -216,41 +219,40 @@ def _of_priorities(models: dict[str, ModelStats]) -> Iterator[Metric]:
         for name, stats in models.items()
         for priority in Priority
     ]
-    yield counters(
-        "rrl_teacher_queries",
-        "Queries by how they ended.",
-        (*labels, "code"),
-        {
-            (*at, code): stats.ended[priority, code]
-            for at, stats, priority in each
-            for code in CODES
-        },
-    )
+    ended = {(*at, code): stats.ended[p, code] for at, stats, p in each for code in CODES}
+    yield counters("rrl_teacher_queries", "Queries by how they ended.", (*labels, "code"), ended)
     yield counters(
         "rrl_teacher_rejected",
         "Queries that were not queued.",
         (*labels, "reason"),
-        {
-            (*at, reason): stats.rejections[priority, reason]
-            for at, stats, priority in each
-            for reason in REJECTIONS
-        },
+        {(*at, why): stats.rejections[p, why] for at, stats, p in each for why in REJECTIONS},
     )
-    rows = {at: stats.rows[priority] for at, stats, priority in each}
+    rows = {at: stats.rows[p] for at, stats, p in each}
     yield counters("rrl_teacher_rows", "Rows answered.", labels, rows)
-    expired = {at: stats.ended[priority, "DEADLINE_EXCEEDED"] for at, stats, priority in each}
+    late = {at: stats.ended[p, "DEADLINE_EXCEEDED"] for at, stats, p in each}
     yield counters(
-        "rrl_teacher_expired", "Queries whose deadline passed in the queue.", labels, expired
+        "rrl_teacher_expired", "Queries whose deadline passed in the queue.", labels, late
     )
-    cancelled = {at: stats.ended[priority, "CANCELLED"] for at, stats, priority in each}
-    yield counters("rrl_teacher_cancelled", "Queries given up by their client.", labels, cancelled)
-    wait = HistogramMetricFamily(
-        "rrl_teacher_wait_seconds", "Seconds from a query's arrival to its turn.", labels=labels
+    given_up = {at: stats.ended[p, "CANCELLED"] for at, stats, p in each}
+    yield counters("rrl_teacher_cancelled", "Queries given up by their client.", labels, given_up)
+    yield _histogram(
+        "rrl_teacher_wait_seconds",
+        "Seconds from a query's arrival to its turn.",
+        labels,
+        {at: stats.wait[p] for at, stats, p in each},
     )
-    latency = HistogramMetricFamily(
-        "rrl_teacher_latency_seconds", "Seconds from a query's arrival to its end.", labels=labels
+    yield _histogram(
+        "rrl_teacher_latency_seconds",
+        "Seconds from a query's arrival to its end.",
+        labels,
+        {at: stats.latency[p] for at, stats, p in each},
     )
-    for at, stats, priority in each:
-        stats.wait[priority].add_to(wait, at)
-        stats.latency[priority].add_to(latency, at)
-    yield from (wait, latency)
+
+
+def _histogram(
+    name: str, text: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], HistogramCounts]
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, counted in counts.items():
+        counted.add_to(family, values)
+    return family

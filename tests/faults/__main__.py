@@ -13,7 +13,7 @@ import logging
 import sys
 from pathlib import Path
 
-from services.shared.shutdown import install_shutdown_event
+from services.cli.shutdown import install_shutdown_event
 from tests.faults.campaign import Outcome
 from tests.faults.faults import Kind
 from tests.faults.report import as_json, line, summary, table

@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from rrl_client import TeacherClient
 from rrl_client.shared_memory import SharedRows, host_id
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
-from services.shared.shutdown import install_shutdown_event
+from services.cli.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer

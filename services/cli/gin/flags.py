@@ -121,6 +121,19 @@ def _parser() -> argparse.ArgumentParser:
         help="single bindings, which override the files', each in quotes; @NETWORK alone gives the "
         "agent that network",
     )
+    _add_teacher(parser)
+    _add(parser, "run_number", type=int, default=1, help="the seed; 1 by default")
+    _add(parser, "atari_roms_path", help="taken, and not needed: ale-py brings the games")
+    _add_switch(parser, "disable_jit", help="taken, and not done: roles always run compiled")
+    for name in _LOGGING:
+        _add_switch(parser, name, help="absl's; taken, as rrl logs to stderr and to BASE_DIR")
+    for name in _LOGGING_WITH_VALUE:
+        _add(parser, name, help="absl's; taken, and not used")
+    parser.add_argument("-v", dest="verbosity", help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_teacher(parser: argparse.ArgumentParser) -> None:
     _add(
         parser,
         "teacher_checkpoint_dir",
@@ -139,15 +152,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{' or '.join(_PREFIXES)}; both are found by themselves",
     )
     _add(parser, "teacher_agent", default="dqn", choices=_TEACHER_AGENTS, help="the teacher's kind")
-    _add(parser, "run_number", type=int, default=1, help="the seed; 1 by default")
-    _add(parser, "atari_roms_path", help="taken, and not needed: ale-py brings the games")
-    _add_switch(parser, "disable_jit", help="taken, and not done: roles always run compiled")
-    for name in _LOGGING:
-        _add_switch(parser, name, help="absl's; taken, as rrl logs to stderr and to BASE_DIR")
-    for name in _LOGGING_WITH_VALUE:
-        _add(parser, name, help="absl's; taken, and not used")
-    parser.add_argument("-v", dest="verbosity", help=argparse.SUPPRESS)
-    return parser
 
 
 def _add(parser: argparse.ArgumentParser, name: str, **settings: object) -> None:

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from tyro.conf import Positional
 
 from services.cli.peers import Peers
+from services.cli.shutdown import install_shutdown_event
 from services.cli.status.comparing import status_of
 from services.cli.status.facts import RunStatus
 from services.cli.status.sources import (
@@ -26,7 +27,6 @@ from services.cli.status.sources import (
 from services.cli.status.view import render
 from services.cli.terminal import check_interval, draw, make_console
 from services.shared.errors import UserError
-from services.shared.shutdown import install_shutdown_event
 
 _FACTS_OF_THE_OTHERS = ("lives", "frames_per_second", "replay", "teacher", "actors", "roles")
 """What needs no learner to be known."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from services.cli.shutdown import install_shutdown_event
 from services.cli.teacher_top.view import print_once, watch
 from services.cli.terminal import PLAIN_WIDTH, check_interval, make_console
 from services.shared.addresses import parse_address
-from services.shared.shutdown import install_shutdown_event
 
 
 def top(*, metrics: str = "127.0.0.1:9101", interval: float = 2.0, once: bool = False) -> None:

@@ -13,16 +13,17 @@ import pytest
 from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.newest_rows import with_newest_transitions
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
+from services.launcher.experiment import process_environment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import describe, resolve
 from services.launcher.run_directory import open_run
 from services.recorded_data.dataset import check_data
 from services.recorded_data.labels import LabelManifest, Labels
-from services.recorded_data.newest_rows import with_newest_transitions
 from services.replay.item_layout import ItemLayout
 from services.shared.errors import UserError
 
@@ -100,7 +101,7 @@ def test_roles_are_told_about_the_data(tmp_path: Path, catch_teacher: Path) -> N
     assert experiment.uses_teacher
     assert describe(experiment)["teacher data"] == str(data)
     # The importer is no place for a GPU.
-    assert experiment.process_environment("importer")["JAX_PLATFORMS"] == "cpu"
+    assert process_environment("importer")["JAX_PLATFORMS"] == "cpu"
 
 
 def test_a_method_that_learns_nothing_offline_reads_no_data(

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from services.cli.shutdown import install_shutdown_event
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
-from services.shared.shutdown import install_shutdown_event
 from tests.support.patience import PATIENCE_SECONDS
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -94,7 +94,7 @@ def test_connections_that_say_nothing_take_no_threads_and_few_descriptors() -> N
 def test_a_process_that_has_no_thread_left_still_hears_that_it_is_to_end() -> None:
     program = """
 import os, signal, sys, threading
-from services.shared.shutdown import install_shutdown_event
+from services.cli.shutdown import install_shutdown_event
 stop = install_shutdown_event()
 
 def refuse(self):

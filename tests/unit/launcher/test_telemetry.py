@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.launcher.telemetry import Telemetry, run_name, telemetry
 from services.shared.addresses import free_port
 from services.shared.metrics import (
     CumulativeIncrease,
@@ -20,7 +21,6 @@ from services.shared.metrics import (
     gauges,
     make_registry,
 )
-from services.shared.telemetry import Telemetry, run_name, telemetry
 from tests.support.patience import PATIENCE_SECONDS
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -14,7 +14,7 @@ RRL = Path(sys.executable).parent / "rrl"
 WORKS = """
 import sys
 from pathlib import Path
-from services.shared.output import open_standard_streams, unfailing_output
+from services.cli.output import open_standard_streams, unfailing_output
 open_standard_streams()
 with unfailing_output():
     for number in range(3):
