@@ -26,14 +26,14 @@ _SCHEMES = ("dns:", "unix:", "unix-abstract:", *_LISTS, "xds:")
 _NAMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "xds:")
 _SERVICE = "rrl.teacher.v1.Teacher"
 
-ANSWERING = f"{_SERVICE}.Evaluate"
+EVALUATE_HEALTH_NAME = f"{_SERVICE}.Evaluate"
 """The health service's name for whether queries are answered, which outlasts SERVING by a lame
 duck's time: a client with one replica stays as long as it can, one with several loses nothing."""
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     # gRPC watches the health of every replica: one that warms up or drains is asked nothing new.
-    "healthCheckConfig": {"serviceName": ANSWERING},
+    "healthCheckConfig": {"serviceName": EVALUATE_HEALTH_NAME},
 }
 
 FLOW_CONTROL: tuple[tuple[str, Any], ...] = (

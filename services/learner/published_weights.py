@@ -70,7 +70,7 @@ class PublishedWeights:
         """The snapshot and its bytes, which are empty where the caller has this very version.
 
         Versions of a learner that resumed may be lower than those before: any other counts as
-            newer.
+        newer.
         """
         with self._lock:
             if self._snapshot is None or self._snapshot.version == known_version:

@@ -103,8 +103,7 @@ def drop_working_checkpoints(root: Path) -> None:
 
     On a full disk, Reverb leaves incomplete ones. And it names checkpoints by the clock and keeps
     the one with the latest name: where the clock has stepped back, it would delete the next one as
-        soon
-    as it is written.
+    soon as it is written.
 
     Args:
         root: Reverb's working folder, while Reverb is idle.

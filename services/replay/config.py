@@ -15,12 +15,12 @@ class ReplayConfig:
 
     Attributes:
         layout: Shapes of the items.
-            checkpoint_root: Folder for Reverb's own working checkpoints; emptied at the start.
+        checkpoint_root: Folder for Reverb's own working checkpoints; emptied at the start.
         teacher_capacity: Items the teacher's table holds before the oldest goes.
         student_capacity: Items the student's table holds before the oldest goes.
         teacher_steps: Items that the teacher's table takes over the whole run, at least its minimum
             size; further inserts wait. None for no bound.
-            min_teacher_size: Items in the teacher's table before it may be sampled.
+        min_teacher_size: Items in the teacher's table before it may be sampled.
         min_student_size: Items in the student's table before it may be sampled. A table that is
             first filled from recorded data needs at least as many as that data has: the ratio
             counts from here on, and inserts up to here never wait.

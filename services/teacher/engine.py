@@ -1,6 +1,6 @@
 """The models of this process: who answers which query.
 
-    name ──▶ versions, newest last ──▶ channel of the batcher
+    name ──▶ versions, newest last ──▶ queue of the batcher
 
 A query that pins nothing goes to the newest version at the moment it comes; one that pins a version
 goes to that one as long as it is kept. A new version takes over between two batches: it is compiled
@@ -32,7 +32,7 @@ _RETIRE_SECONDS = 60.0
 @dataclasses.dataclass(frozen=True)
 class _Version:
     description: TeacherDescription
-    channel: ModelQueue
+    queue: ModelQueue
     plan: BucketPlan
 
     def shown_on(self, host_id: str) -> _Version:
@@ -99,15 +99,15 @@ class LocalEngine:
         with self._changing:
             versions = self._models.get(model, ())
             number = versions[-1].description.model_version + 1 if versions else 1
-            channel = ModelQueue(policy, plan, self._metrics.model(model), version=number)
+            queue = ModelQueue(policy, plan, self._metrics.model(model), version=number)
             description = self._describe_policy(model, number, policy)
-            self._batcher.add(channel)
+            self._batcher.add(queue)
             self._first = self._first or model
-            kept = (*versions, _Version(description, channel, plan))
+            kept = (*versions, _Version(description, queue, plan))
             self._models[model] = kept[-self._kept_versions :]
             retired = kept[: -self._kept_versions]
         for version in retired:
-            if not self._batcher.remove(version.channel, _RETIRE_SECONDS):
+            if not self._batcher.remove(version.queue, _RETIRE_SECONDS):
                 _LOG.warning(
                     "version %d of %s still has queries", version.description.model_version, model
                 )
@@ -176,12 +176,12 @@ class LocalEngine:
         if self._refusing is not None:
             self._check_open()
         try:
-            self._batcher.submit(query, self._find(model, version).channel)
+            self._batcher.submit(query, self._find(model, version).queue)
         except Refusal as refusal:
             # Replaced between being found and being asked: its successor answers.
             if version or refusal.code is not RefusalCode.FAILED_PRECONDITION:
                 raise
-            self._batcher.submit(query, self._find(model, version).channel)
+            self._batcher.submit(query, self._find(model, version).queue)
 
     def _check_open(self) -> None:
         if self._refusing is not None:
@@ -231,7 +231,7 @@ class LocalEngine:
     def _queue_rows(self) -> dict[str, Sequence[int]]:
         return {
             model: [
-                sum(rows) for rows in zip(*(v.channel.queues.rows for v in versions), strict=True)
+                sum(rows) for rows in zip(*(v.queue.queues.rows for v in versions), strict=True)
             ]
             for model, versions in list(self._models.items())
         }

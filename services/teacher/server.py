@@ -138,7 +138,7 @@ class TeacherServer:
         config = self._config
         keep_large_buffers()
         try:
-            _check_doors(config)
+            _check_addresses(config)
             if config.metrics_port is not None:
                 self._metrics_server = MetricsServer(
                     self._registry,
@@ -287,7 +287,7 @@ def build_teacher(config: TeacherConfig) -> TeacherServer:
         UserError: A checkpoint is missing or unreadable, or the service could not listen anyway.
     """
     # Before seconds go into comparing backends.
-    _check_doors(config)
+    _check_addresses(config)
 
     def load(model: ModelConfig, backend: str) -> Policy:
         return load_policy(
@@ -298,7 +298,7 @@ def build_teacher(config: TeacherConfig) -> TeacherServer:
     return TeacherServer(config, policies, load)
 
 
-def _check_doors(config: TeacherConfig) -> None:
+def _check_addresses(config: TeacherConfig) -> None:
     check_exposure(config.security, config.host)
     check_port_is_free(config.host, config.port, purpose="the teacher", flag="--port")
     if config.metrics_port is not None:

@@ -1,9 +1,8 @@
-"""TLS, client certificates and bearer tokens of every gRPC service, and of every client of one.
+"""Who may ask a gRPC service of ours: TLS, client certificates and bearer tokens.
 
     server.py         SecurityConfig: what a service asks for
-    interceptors.py   refusing calls without a token, in calls of a server
-    client.py         ClientSecurity: what a client trusts and shows
-    credentials.py    both: files of certificates and tokens, read anew when they change
+    interceptors.py   refuses calls without a valid token
 
-`client` and what it imports are part of the bare client package: grpcio and the standard library.
+What a client trusts and shows is `rrl_client.security`; both read their files by
+`rrl_client.credentials`, again whenever one changes.
 """

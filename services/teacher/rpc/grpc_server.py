@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from rrl_client.channel import ANSWERING, FLOW_CONTROL
+from rrl_client.channel import EVALUATE_HEALTH_NAME, FLOW_CONTROL
 from rrl_client.loop_thread import LoopThread
 from rrl_client.v1 import teacher_pb2
 from services.shared.call_limits import ServerLimits
@@ -68,7 +68,7 @@ class GrpcServer:
         self._names = (SERVICE_NAME, *models)
         self._server: grpc.aio.Server
         self._servicer: TeacherServicer
-        self._health = Health([*self._names, ANSWERING])
+        self._health = Health([*self._names, EVALUATE_HEALTH_NAME])
         self._memories = OfferedMemory(
             SHARED_BYTES if config.shared_memory else 0, SHARED_BYTES_IN_ALL
         )
@@ -153,7 +153,7 @@ class GrpcServer:
 
     async def _stop(self, grace_seconds: float) -> None:
         # Clients that have a choice turn to others now, and need not be refused first.
-        self._health.set_serving(False, [ANSWERING])
+        self._health.set_serving(False, [EVALUATE_HEALTH_NAME])
         await self._servicer.drain(grace_seconds)
         # Queries are answered; what may be left are health watchers, who never end by themselves.
         await self._server.stop(_CLOSING_SECONDS)
