@@ -4,7 +4,7 @@
     object        a dataclass, or Mapping[str, X] of values that are none
     array         tuple[X, ...], or tuple[X, X] of exactly two
     string        str, one of a Literal, or the name of an Enum's member
-    number        int (whole numbers alone), float
+    number        int (whole numbers alone), float (finite)
     true, false   bool
     null          None, in X | None
 
@@ -13,21 +13,29 @@ A dataclass is made as its own constructor makes it, so it checks its ranges.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import enum
+import math
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 _MAX_SHOWN = 80
 _MAY_BE_MISSING = "may_be_missing"
-_SCALARS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+_SCALARS = {
+    str: "a string",
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    types.NoneType: "nothing",
+}
 
 T = TypeVar("T")
 
 
-class _Misfit(Exception):
+class Misfit(Exception):
     """A value is not of the wanted type."""
 
 
@@ -98,20 +106,18 @@ class _Decoder:
 
     def value_of(self, kind: Any, value: object, path: str) -> Any:
         """What a field holds."""
-        kind, may_be_null = _without_none(kind)
-        if may_be_null and value is None:
-            return None
-        if dataclasses.is_dataclass(kind):
-            return self.object_of(cast("type[Any]", kind), value, path)
-        element = get_args(kind)[0] if get_origin(kind) is tuple else None
-        if dataclasses.is_dataclass(element) and isinstance(value, list) and _are_objects(value):
-            each = enumerate(value)
-            return tuple(self.value_of(element, one, f"{path}[{i}]") for i, one in each)
+        for one in _alternatives(kind):
+            element = get_args(one)[0] if get_origin(one) is tuple else None
+            if dataclasses.is_dataclass(one) and value is not None:
+                return self.object_of(cast("type[Any]", one), value, path)
+            if dataclasses.is_dataclass(element) and _are_objects(value):
+                each = enumerate(cast("list[object]", value))
+                return tuple(self.value_of(element, part, f"{path}[{i}]") for i, part in each)
         try:
-            return _plain(kind, value)
-        except (_Misfit, OverflowError):
+            return fitted(kind, value)
+        except Misfit:
             raise ValueError(
-                f"{self._where}: field {path} is {_shown(value)}; it must be {_wanted(kind)}"
+                f"{self._where}: field {path} is {_shown(value)}; it must be {wanted(kind)}"
             ) from None
 
     def _check_known(self, value: Mapping[str, Any], known: Iterable[str], path: str) -> None:
@@ -121,58 +127,71 @@ class _Decoder:
             raise ValueError(f"{self._where}: unknown field {_below(path, unknown[0])}; {advice}")
 
 
-def _plain(kind: Any, value: object) -> Any:
-    """A value of a type without dataclasses in it."""
+def fitted(kind: Any, value: object) -> Any:
+    """A value as a type without dataclasses in it has it; a list serves for a tuple.
+
+    Raises:
+        Misfit: it is of another type, or a number that is not finite.
+    """
+    for one in _alternatives(kind):
+        with contextlib.suppress(Misfit, OverflowError):
+            return _fitted(one, value)
+    raise Misfit
+
+
+def _fitted(kind: Any, value: object) -> Any:
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
-        return _checked(value, value in arguments and isinstance(value, str))
+        return _checked(value, any(value == a and type(value) is type(a) for a in arguments))
     if get_origin(kind) is tuple:
-        several = _checked(value, isinstance(value, list))
+        several = _checked(value, isinstance(value, (list, tuple)))
         kinds = arguments[:1] * len(several) if arguments[-1] is Ellipsis else arguments
         _checked(value, len(several) == len(kinds))
-        return tuple(map(_plain, kinds, several))
+        return tuple(map(fitted, kinds, several))
     if arguments:
         named = _checked(value, isinstance(value, dict))
-        return {name: _plain(arguments[-1], one) for name, one in named.items()}
+        return {name: fitted(arguments[-1], one) for name, one in named.items()}
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind[_checked(value, isinstance(value, str) and value in kind.__members__)]
     if kind is float:
-        return float(_checked(value, type(value) in (int, float)))
+        number = float(_checked(value, type(value) in (int, float)))
+        return _checked(number, math.isfinite(number))
     if kind in (object, Any):
         return value
-    # true and false are whole numbers in Python, and none here.
+    # By its very type: true and false are whole numbers in Python, and none here.
     return _checked(value, type(value) is kind)
 
 
-def _are_objects(values: list[Any]) -> bool:
-    return all(isinstance(one, dict) for one in values)
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def _checked(value: Any, fits: bool) -> Any:
     if not fits:
-        raise _Misfit
+        raise Misfit
     return value
 
 
-def _wanted(kind: Any) -> str:
+def wanted(kind: Any) -> str:
     """What a value must be, in words."""
+    return " or ".join(map(_in_words, _alternatives(kind)))
+
+
+def _in_words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(repr, get_args(kind)))}"
     if get_origin(kind) is tuple:
         element, *more = get_args(kind)
         count = "" if more[-1:] == [Ellipsis] else f"{1 + len(more)} "
-        return f"a list of {count}{_wanted(element).partition(' ')[2] or _wanted(element)}s"
+        return f"a list of {count}{wanted(element).partition(' ')[2]}s"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return f"one of {', '.join(kind.__members__)}"
     return _SCALARS.get(kind, "an object")
 
 
-def _without_none(kind: Any) -> tuple[Any, bool]:
-    """X of `X | None`, and whether None is allowed."""
-    if get_origin(kind) not in (Union, types.UnionType):
-        return kind, False
-    (left,) = (argument for argument in get_args(kind) if argument is not type(None))
-    return left, True
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """The types of `X | Y | None`; otherwise the one there is."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _shown(value: object) -> str:

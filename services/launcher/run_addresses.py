@@ -11,8 +11,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.durable_files import write_whole
-from services.shared.addresses import parse_address
+from rrl_agents.typed_json import decode, encode
+from rrl_client.addresses import parse_address
 from services.shared.errors import UserError
 
 ADDRESSES_FILE = ".addresses.json"
@@ -32,10 +34,15 @@ class RunAddresses:
     services: Mapping[str, str]
     pages: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        """Refuse what is no address."""
+        for address in (*self.services.values(), *self.pages.values()):
+            parse_address(address)
+
 
 def write_addresses(run: Path, addresses: RunAddresses) -> None:
     """Write them into a run's folder, whole or not at all."""
-    write_whole(run / ADDRESSES_FILE, json.dumps(dataclasses.asdict(addresses), indent=1))
+    write_whole(run / ADDRESSES_FILE, json.dumps(encode(addresses), indent=1))
 
 
 def read_addresses(run: Path) -> RunAddresses | None:
@@ -45,30 +52,13 @@ def read_addresses(run: Path) -> RunAddresses | None:
         UserError: the file holds something else.
     """
     file = run / ADDRESSES_FILE
-    try:
-        with file.open("rb") as content:
-            text = content.read(_MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror or error})") from error
     try:
-        if len(text) > _MAX_FILE_BYTES:
-            raise ValueError(f"more than {_MAX_FILE_BYTES} bytes")
-        found = json.loads(text)
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
-        return RunAddresses(
-            services=_addresses(found.get("services")), pages=_addresses(found.get("pages"))
-        )
-    except (ValueError, RecursionError, UserError) as error:
+        text = read_bounded(file, _MAX_FILE_BYTES, what="a run's addresses")
+        return decode(RunAddresses, json.loads(text), ADDRESSES_FILE)
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{file} does not hold a run's addresses ({error}); give --learner-address and "
             "--metrics instead"
         ) from error
-
-
-def _addresses(found: object) -> dict[str, str]:
-    if not isinstance(found, dict):
-        raise ValueError("services or pages is missing")
-    return {str(name): str(parse_address(str(text))) for name, text in found.items()}

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar, Union
+from typing import Any, TypeAlias, TypeVar, cast
 
+from rrl_agents.typed_json import Misfit, fitted, wanted
 from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
 
@@ -122,70 +121,11 @@ def _typed(value: object, hint: Any, name: str) -> object:
     Raises:
         ValueError: the value is of another type.
     """
-    for kind in _alternatives(hint):
-        fits, converted = _fitted(value, kind)
-        if fits:
-            return converted
-    raise ValueError(f"{name} is {value!r}; give {_wanted(hint)}")
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    is_union = typing.get_origin(hint) in (Union, types.UnionType)
-    return typing.get_args(hint) if is_union else (hint,)
-
-
-def _fitted(value: object, kind: Any) -> tuple[bool, object]:
-    """Whether a value is of a type, and what it becomes."""
-    if typing.get_origin(kind) is Literal:
-        fits = any(value == one and type(value) is type(one) for one in typing.get_args(kind))
-        return fits, value
-    if typing.get_origin(kind) is tuple:
-        return _fitted_tuple(value, typing.get_args(kind))
-    if kind is float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False, value
-        return (True, float(value)) if _is_finite(value) else (False, value)
-    if type(value) is int and abs(value) > LARGEST_WHOLE:
-        return False, value
-    # By its very type: True is an int to isinstance.
-    return type(value) is kind, value
-
-
-def _is_finite(value: int | float) -> bool:
     try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        # A whole number beyond the largest float.
-        return False
-
-
-def _fitted_tuple(value: object, kinds: tuple[Any, ...]) -> tuple[bool, object]:
-    if not isinstance(value, list | tuple):
-        return False, value
-    if len(kinds) == 2 and kinds[1] is Ellipsis:
-        kinds = (kinds[0],) * len(value)
-    if len(kinds) != len(value):
-        return False, value
-    fitted = [_fitted(one, kind) for one, kind in zip(value, kinds, strict=True)]
-    return all(fits for fits, _ in fitted), tuple(one for _, one in fitted)
-
-
-def _wanted(hint: Any) -> str:
-    return " or ".join(_kind_in_words(kind) for kind in _alternatives(hint))
-
-
-def _kind_in_words(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(repr(one) for one in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        inner = [one for one in typing.get_args(kind) if one is not Ellipsis]
-        count = "" if len(inner) < len(typing.get_args(kind)) else f" of {len(inner)}"
-        return f"a list{count}, each {_wanted(inner[0])}"
-    words = {
-        bool: "true or false",
-        int: "a whole number of at most 18 digits",
-        float: "a finite number",
-        str: "a text",
-        types.NoneType: "nothing",
-    }
-    return words[kind]
+        found = fitted(hint, value)
+    except Misfit:
+        raise ValueError(f"{name} is {value!r}; give {wanted(hint)}") from None
+    for number in found if isinstance(found, tuple) else (found,):
+        if type(number) is int and abs(number) > LARGEST_WHOLE:
+            raise ValueError(f"{name} is {value!r}; give whole numbers of at most 18 digits")
+    return cast(object, found)

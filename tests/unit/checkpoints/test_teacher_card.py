@@ -166,7 +166,7 @@ def test_a_missing_field_is_named() -> None:
         ("score.epsilon", 1.5, "epsilon is 1.5"),
         ("score.sticky_actions", -0.25, "sticky_actions is -0.25"),
         ("score.interval", [2, 1], "interval is"),
-        ("score.interval", [1], r"interval is \[1\]; it must be a list of 2 numbers"),
+        ("score.interval", [1], r"interval is \[1\]; it must be a list of 2 finite numbers"),
         ("output", "values", "output is 'values'"),
         ("temperature", 1.0, "temperature is 1.0 for Q-values"),
         ("parents.0.card.temperature", 0.0, "temperature is 0.0"),

@@ -91,10 +91,10 @@ def test_a_whole_number_serves_as_a_fraction_and_a_list_as_a_tuple() -> None:
         ("method.distillation.temperature", math.inf, "a finite number"),
         ("method.distillation.temperature", 10**400, "a finite number"),
         ("network.dueling", 1, "true or false"),
-        ("network.features", 8, "a list, each a whole number"),
-        ("network.features", [8, True, 8], "a list, each a whole number"),
-        ("environment.game", 3, "a text"),
-        ("environment.max_episode_steps", 2.5, "a whole number of at most 18 digits or nothing"),
+        ("network.features", 8, "a list of whole numbers"),
+        ("network.features", [8, True, 8], "a list of whole numbers"),
+        ("environment.game", 3, "a string"),
+        ("environment.max_episode_steps", 2.5, "a whole number or nothing"),
     ],
 )
 def test_types_are_strict(name: str, value: object, wanted: str) -> None:

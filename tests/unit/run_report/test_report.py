@@ -362,7 +362,7 @@ def test_a_folder_that_is_no_run_is_refused_with_nothing_written(
     ("field", "value", "message"),
     [
         ("random_return", None, "random policy is not known"),
-        ("random_return", "-20", "random_return is '-20'; it must be a number"),
+        ("random_return", "-20", "random_return is '-20'; it must be a finite number"),
         ("random_return", -4.0, "no score can be given"),
     ],
 )
