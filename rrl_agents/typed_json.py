@@ -32,6 +32,9 @@ _SCALARS = {
     types.NoneType: "nothing",
 }
 
+LARGEST_WHOLE = 10**18 - 1
+"""Largest whole number of a setting, and with the other sign the smallest: any array holds it."""
+
 T = TypeVar("T")
 
 

@@ -29,8 +29,8 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 WAITING_ROWS = 4096
 """Rows that may wait for credit; one more query is refused. A loop cannot hold its callers up."""
 
-MEMORY_ROWS = 512
-"""Pages cost memory when they are first used, lowest rows first."""
+MEMORY_ROWS = 1024
+"""What a service grants a stream by default; pages cost memory when they are first used."""
 
 _TICK_SECONDS = 0.05
 """Deadlines are kept this exactly."""

@@ -10,7 +10,7 @@ import math
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from services.launcher.settings import LARGEST_WHOLE
+from rrl_agents.typed_json import LARGEST_WHOLE
 
 FLAG_TYPES = ConstructorRegistry()
 """Given to `tyro.cli` as its registry."""

@@ -6,10 +6,8 @@ told the same, and the addresses of its peers. On one machine `rrl train` starts
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,14 +19,13 @@ from services.cli.actor_index import ActorIndex, resolve_index
 from services.cli.experiment_flags import Settings, parse, required
 from services.cli.peers import Peers
 from services.cli.shutdown import install_shutdown_event
-from services.launcher.experiment import shard_folder
 from services.launcher.resolution import resolve
+from services.launcher.roles import ROLES, Job
 from services.launcher.run_directory import open_run
 from services.launcher.telemetry import Telemetry, telemetry
 from services.learner.config import ShardAddress
 from services.shared.addresses import parse_address
-from services.shared.errors import UserError
-from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
+from services.shared.errors import UserError, user_errors
 from services.shared.logging import announce
 from services.shared.security.server import SecurityConfig
 
@@ -184,28 +181,20 @@ def replay_main(arguments: list[str]) -> None:
     stop = install_shutdown_event()
     index = own.shard if own.experiment.replay_shards > 1 else None
     with telemetry("replay", own.telemetry, run=own.run, index=index) as registry:
-        from services.launcher.replay_of_a_run import serving_replay
-        from services.replay.metrics import ReplayMetrics
-
-        metrics = ReplayMetrics(registry)
         experiment = resolve(own.experiment)
         open_run(own.run, experiment)
-        with _user_values():
-            config = experiment.replay_config(own.run, port=own.port, shard=own.shard)
-        checkpoints = shard_folder(own.run, own.shard) / "checkpoints"
-        with serving_replay(
-            config,
-            checkpoints,
-            control_port=own.control_port,
+        job = Job(
+            experiment=experiment,
+            run=own.run,
+            registry=registry,
+            index=own.shard,
             host=bare_host(own.host),
+            port=own.port,
+            control_port=own.control_port,
             security=own.security,
-            metrics=metrics,
-        ) as ports:
-            announce(f"replay ready at port {ports.data}, control at port {ports.control}")
-            stop.wait()
-            # Whoever stops a run stops all roles at once: the learner's last checkpoint needs the
-            # tables.
-            wait_until_free(own.run / LEARNER_LOCK, timeout_seconds=LEARNER_CHECKPOINT_SECONDS)
+            on_ready=announce,
+        )
+        ROLES["replay"](job, stop)
 
 
 def importer_main(arguments: list[str]) -> None:
@@ -213,19 +202,18 @@ def importer_main(arguments: list[str]) -> None:
     own = parse(Importer, arguments, "rrl importer")
     stop = install_shutdown_event()
     with telemetry("importer", own.telemetry, run=own.run) as registry:
-        from services.recorded_data.importer import build_importer
-        from services.recorded_data.metrics import ImporterMetrics
-
-        metrics = ImporterMetrics(registry)
         experiment = resolve(own.experiment)
         open_run(own.run, experiment)
-        config = experiment.importer_config(
-            own.run,
-            replay_address=str(parse_address(own.replay_address)),
-            teacher_address=_replicas(own.teacher_address),
+        teacher = _replicas(own.teacher_address)
+        job = Job(
+            experiment=experiment,
+            run=own.run,
+            registry=registry,
+            replay=(ShardAddress(data=str(parse_address(own.replay_address)), control=""),),
+            teacher=teacher,
+            peers=own.peers.security(teacher),
         )
-        peers = own.peers.security(config.teacher_address)
-        build_importer(dataclasses.replace(config, peers=peers), metrics).run(stop)
+        ROLES["importer"](job, stop)
 
 
 def learner_main(arguments: list[str]) -> None:
@@ -233,22 +221,21 @@ def learner_main(arguments: list[str]) -> None:
     own = parse(Learner, arguments, "rrl learner")
     stop = install_shutdown_event()
     with telemetry("learner", own.telemetry, run=own.run) as registry:
-        from services.learner.loop import run_learner
-        from services.learner.metrics import LearnerMetrics
-
-        metrics = LearnerMetrics(registry)
         experiment = resolve(own.experiment)
         open_run(own.run, experiment)
         replay = _shards(own.replay_address, own.replay_control_address)
-        config = experiment.learner_config(own.run, replay=replay, port=own.port)
-        config = dataclasses.replace(
-            config,
-            host=bare_host(own.host),
-            security=own.security,
+        job = Job(
+            experiment=experiment,
+            run=own.run,
+            registry=registry,
+            replay=replay,
             peers=own.peers.security(*(shard.control for shard in replay)),
-            linger_seconds=None if own.when_finished == "wait" else config.linger_seconds,
+            host=bare_host(own.host),
+            port=own.port,
+            security=own.security,
+            lingers=own.when_finished == "wait",
         )
-        run_learner(config, stop, metrics)
+        ROLES["learner"](job, stop)
 
 
 def actor_main(arguments: list[str]) -> None:
@@ -257,22 +244,18 @@ def actor_main(arguments: list[str]) -> None:
     index = resolve_index(own.index)
     stop = install_shutdown_event()
     with telemetry("actor", own.telemetry, index=index) as registry:
-        from services.actor.loop import build_actor
-        from services.actor.metrics import ActorMetrics
-
-        metrics = ActorMetrics(registry)
-        replay = _addresses(own.replay_address)
-        experiment = resolve(own.experiment)
-        experiment.check_shards(len(replay))
-        with _user_values():
-            config = experiment.actor_config(
-                index,
-                learner_address=str(parse_address(own.learner_address)),
-                replay_address=replay[index % len(replay)],
-                teacher_address=_teacher_address(own.teacher_address),
-            )
-        peers = own.peers.security(config.learner_address, config.teacher_address)
-        build_actor(dataclasses.replace(config, peers=peers), metrics).run(stop)
+        replay = _shards(own.replay_address)
+        learner, teacher = str(parse_address(own.learner_address)), _teacher(own.teacher_address)
+        job = Job(
+            experiment=resolve(own.experiment),
+            registry=registry,
+            index=index,
+            learner=learner,
+            replay=replay,
+            teacher=teacher,
+            peers=own.peers.security(learner, teacher),
+        )
+        ROLES["actor"](job, stop)
         _stay(own.when_finished, stop)
 
 
@@ -281,17 +264,16 @@ def evaluator_main(arguments: list[str]) -> None:
     own = parse(Evaluator, arguments, "rrl evaluator")
     stop = install_shutdown_event()
     with telemetry("evaluator", own.telemetry, run=own.run) as registry:
-        from services.evaluator.loop import build_evaluator
-        from services.evaluator.metrics import EvaluatorMetrics
-
-        metrics = EvaluatorMetrics(registry)
-        config = resolve(own.experiment).evaluator_config(
-            own.run,
-            learner_address=str(parse_address(own.learner_address)),
-            teacher_address=_teacher_address(own.teacher_address),
+        learner, teacher = str(parse_address(own.learner_address)), _teacher(own.teacher_address)
+        job = Job(
+            experiment=resolve(own.experiment),
+            run=own.run,
+            registry=registry,
+            learner=learner,
+            teacher=teacher,
+            peers=own.peers.security(learner, teacher),
         )
-        peers = own.peers.security(config.learner_address, config.teacher_address)
-        build_evaluator(dataclasses.replace(config, peers=peers), metrics).run(stop)
+        ROLES["evaluator"](job, stop)
         _stay(own.when_finished, stop)
 
 
@@ -299,7 +281,7 @@ def _addresses(text: str) -> list[str]:
     return [str(parse_address(part)) for part in text.split(",")]
 
 
-def _shards(data: str, control: str | None) -> tuple[ShardAddress, ...]:
+def _shards(data: str, control: str | None = None) -> tuple[ShardAddress, ...]:
     """The addresses of replay shards, as they stand on the command line.
 
     Raises:
@@ -322,16 +304,7 @@ def _shards(data: str, control: str | None) -> tuple[ShardAddress, ...]:
     )
 
 
-@contextlib.contextmanager
-def _user_values() -> Iterator[None]:
-    """Turn a config's complaint about a value of the command line into one line."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _teacher_address(text: str | None) -> str | None:
+def _teacher(text: str | None) -> str | None:
     return None if text is None else _replicas(text)
 
 
@@ -341,7 +314,7 @@ def _replicas(text: str) -> str:
     Raises:
         UserError: it is none.
     """
-    with _user_values():
+    with user_errors():
         return ",".join(parse_addresses(text))
 
 

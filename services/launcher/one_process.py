@@ -9,18 +9,20 @@ of one interpreter take turns.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from services.actor.loop import build_actor
-from services.evaluator.loop import build_evaluator
+from prometheus_client import CollectorRegistry
+
 from services.launcher.experiment import Experiment, shard_folder
 from services.launcher.replay_of_a_run import serving_replay
+from services.launcher.roles import ROLES, Job
 from services.launcher.run_directory import open_run
 from services.learner.config import ShardAddress
 from services.learner.loop import Learner, build_learner
-from services.recorded_data.importer import build_importer
 from services.shared.addresses import free_port
 from services.shared.locks import LAUNCHER_LOCK, locked
 from services.teacher.server import TeacherServer, build_teacher
@@ -68,8 +70,19 @@ def run_in_one_process(
         # Left before replay and teacher are: the learner's last checkpoint needs the tables.
         roles = stack.enter_context(_Roles().running())
         roles.start("learner", learner.run)
-        tables = [shard.data for shard in replay]
-        _start_the_others(roles, experiment, run, teacher, tables, f"127.0.0.1:{learner_port}")
+        job = Job(
+            experiment=experiment,
+            run=run,
+            learner=f"127.0.0.1:{learner_port}",
+            replay=replay,
+            teacher=teacher,
+        )
+        if experiment.data is not None:
+            roles.start("importer", functools.partial(ROLES["importer"], job))
+        roles.start("evaluator", functools.partial(ROLES["evaluator"], job))
+        for index in range(experiment.config.num_actors):
+            actor = dataclasses.replace(job, index=index, registry=CollectorRegistry())
+            roles.start(f"actor-{index}", functools.partial(ROLES["actor"], actor))
         while not stop.is_set() and not roles.failed:
             if learner.is_finished:
                 return True
@@ -78,35 +91,6 @@ def run_in_one_process(
             on_progress(learner)
             stop.wait(_POLL_SECONDS)
     return learner.is_finished
-
-
-def _start_the_others(
-    roles: _Roles,
-    experiment: Experiment,
-    run: Path,
-    teacher: str | None,
-    replay: Sequence[str],
-    learner: str,
-) -> None:
-    if experiment.data is not None and teacher is not None:
-        importer = build_importer(
-            experiment.importer_config(run, replay_address=replay[0], teacher_address=teacher)
-        )
-        roles.start("importer", importer.run)
-    evaluator = build_evaluator(
-        experiment.evaluator_config(run, learner_address=learner, teacher_address=teacher)
-    )
-    roles.start("evaluator", evaluator.run)
-    for index in range(experiment.config.num_actors):
-        actor = build_actor(
-            experiment.actor_config(
-                index,
-                learner_address=learner,
-                replay_address=replay[index % len(replay)],
-                teacher_address=teacher,
-            )
-        )
-        roles.start(f"actor-{index}", actor.run)
 
 
 @contextlib.contextmanager

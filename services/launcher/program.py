@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
-from services.launcher.experiment import Experiment, shard_folder
+from services.launcher.experiment import Experiment
 from services.launcher.launchpad_without_courier import launchpad as lp
+from services.launcher.roles import ROLES, Job
 from services.launcher.telemetry import Telemetry, telemetry
-from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
+from services.learner.config import ShardAddress
 
 _PR_SET_PDEATHSIG = 1
 
@@ -45,37 +47,57 @@ class ProgramAddresses(NamedTuple):
     pages: dict[str, lp.Address]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Peers:
+    """Whom a role asks; Launchpad gives the addresses when its process starts.
+
+    Attributes:
+        learner: The learner.
+        shards: The replay shards: tables and control of each.
+        teacher: The teacher, where there is one.
+    """
+
+    learner: lp.Address | None = None
+    shards: tuple[tuple[lp.Address, lp.Address], ...] = ()
+    teacher: lp.Address | None = None
+
+
 def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, ProgramAddresses]:
     """The program of a run, and the addresses that somebody outside may want."""
     program = lp.Program("rrl")
     learner = lp.Address("learner")
     addresses = ProgramAddresses(services={"learner": learner}, pages={})
 
-    def add(role: str, name: str, function: _Run, *arguments: Any, owns: _Owned = ()) -> None:
-        page = addresses.pages[name] = _address(f"{name}-metrics")
-        node = lp.PyNode(function, experiment, run, page, *arguments)
-        for address in (page, *owns):
+    def add(role: str, function: _Run, *arguments: Any, owns: _Owned) -> None:
+        node = lp.PyNode(function, experiment, run, *arguments)
+        for address in owns:
             node.allocate_address(address)
         with program.group(role):
             program.add_node(node)
 
+    def add_role(role: str, peers: _Peers, *, index: int | None = None, own: _Owned = ()) -> None:
+        name = role if index is None else f"{role}-{index}"
+        page = addresses.pages[name] = _address(f"{name}-metrics")
+        add(role, _run_role, role, index, page, own, peers, owns=(page, *own))
+
     teacher = None
     if experiment.uses_teacher:
         teacher = addresses.services["teacher"] = lp.Address("teacher")
-        add("teacher", "teacher", _run_teacher, teacher, owns=(teacher,))
+        page = addresses.pages["teacher"] = _address("teacher-metrics")
+        add("teacher", _run_teacher, page, teacher, owns=(page, teacher))
     shards = []
     for shard in range(experiment.config.replay_shards):
-        owned = _address(f"replay-{shard}"), _address(f"control-{shard}")
-        addresses.services.update(zip((f"replay-{shard}", f"control-{shard}"), owned, strict=True))
-        add("replay", f"replay-{shard}", _run_replay, shard, *owned, owns=owned)
-        shards.append(owned)
+        own = _address(f"replay-{shard}"), _address(f"control-{shard}")
+        addresses.services.update(zip((f"replay-{shard}", f"control-{shard}"), own, strict=True))
+        add_role("replay", _Peers(), index=shard, own=own)
+        shards.append(own)
+    peers = _Peers(learner=learner, shards=tuple(shards), teacher=teacher)
     if experiment.data is not None:
-        add("importer", "importer", _run_importer, shards[0][0], teacher)
-    add("learner", "learner", _run_learner, shards, learner, owns=(learner,))
-    add("evaluator", "evaluator", _run_evaluator, learner, teacher)
+        add_role("importer", peers)
+    add_role("learner", peers, own=(learner,))
+    add_role("evaluator", peers)
     for index in range(experiment.config.num_actors):
-        replay, _ = shards[index % len(shards)]
-        add("actor", f"actor-{index}", _run_actor, index, learner, replay, teacher)
+        add_role("actor", peers, index=index)
     return program, addresses
 
 
@@ -143,105 +165,35 @@ def _run_teacher(experiment: Experiment, run: Path, page: lp.Address, address: l
             server.stop()
 
 
-def _run_replay(
+def _run_role(
     experiment: Experiment,
     run: Path,
+    role: str,
+    index: int | None,
     page: lp.Address,
-    shard: int,
-    address: lp.Address,
-    control: lp.Address,
+    own: _Owned,
+    peers: _Peers,
 ) -> None:
-    index = shard if experiment.config.replay_shards > 1 else None
-    with _begun("replay", run, page, index) as (stop, registry):
-        from services.launcher.replay_of_a_run import serving_replay
-        from services.replay.metrics import ReplayMetrics
-
-        metrics = ReplayMetrics(registry)
-        config = experiment.replay_config(run, port=_port(address), shard=shard)
-        checkpoints = shard_folder(run, shard) / "checkpoints"
-        with serving_replay(config, checkpoints, control_port=_port(control), metrics=metrics):
-            stop.wait()
-            # The learner's last checkpoint needs the tables: everybody is told to stop at the same
-            # moment.
-            wait_until_free(run / LEARNER_LOCK, timeout_seconds=LEARNER_CHECKPOINT_SECONDS)
-
-
-def _run_importer(
-    experiment: Experiment,
-    run: Path,
-    page: lp.Address,
-    replay: lp.Address,
-    teacher: lp.Address,
-) -> None:
-    with _begun("importer", run, page) as (stop, registry):
-        from services.recorded_data.importer import build_importer
-        from services.recorded_data.metrics import ImporterMetrics
-
-        metrics = ImporterMetrics(registry)
-        config = experiment.importer_config(
-            run, replay_address=replay.resolve(), teacher_address=teacher.resolve()
+    # The one shard of most runs is called by no number.
+    is_alone = role == "replay" and experiment.config.replay_shards == 1
+    with _begun(role, run, page, None if is_alone else index) as (stop, registry):
+        port, control_port = (*map(_port, own), 0, 0)[:2]
+        job = Job(
+            experiment=experiment,
+            run=run,
+            registry=registry,
+            index=index or 0,
+            learner=_resolved(peers.learner) or "",
+            replay=tuple(
+                ShardAddress(data=data.resolve(), control=control.resolve())
+                for data, control in peers.shards
+            ),
+            teacher=_resolved(peers.teacher),
+            port=port,
+            control_port=control_port,
         )
-        build_importer(config, metrics).run(stop)
+        ROLES[role](job, stop)
 
 
-def _run_learner(
-    experiment: Experiment,
-    run: Path,
-    page: lp.Address,
-    shards: Sequence[tuple[lp.Address, lp.Address]],
-    address: lp.Address,
-) -> None:
-    with _begun("learner", run, page) as (stop, registry):
-        from services.learner.config import ShardAddress
-        from services.learner.loop import run_learner
-        from services.learner.metrics import LearnerMetrics
-
-        metrics = LearnerMetrics(registry)
-        replay = tuple(
-            ShardAddress(data=data.resolve(), control=control.resolve()) for data, control in shards
-        )
-        config = experiment.learner_config(run, replay=replay, port=_port(address))
-        run_learner(config, stop, metrics)
-
-
-def _run_evaluator(
-    experiment: Experiment,
-    run: Path,
-    page: lp.Address,
-    learner: lp.Address,
-    teacher: lp.Address | None,
-) -> None:
-    with _begun("evaluator", run, page) as (stop, registry):
-        from services.evaluator.loop import build_evaluator
-        from services.evaluator.metrics import EvaluatorMetrics
-
-        metrics = EvaluatorMetrics(registry)
-        config = experiment.evaluator_config(
-            run,
-            learner_address=learner.resolve(),
-            teacher_address=teacher.resolve() if teacher is not None else None,
-        )
-        build_evaluator(config, metrics).run(stop)
-
-
-def _run_actor(
-    experiment: Experiment,
-    run: Path,
-    page: lp.Address,
-    index: int,
-    learner: lp.Address,
-    replay: lp.Address,
-    teacher: lp.Address | None,
-) -> None:
-    with _begun("actor", run, page, index) as (stop, registry):
-        from services.actor.loop import build_actor
-        from services.actor.metrics import ActorMetrics
-
-        metrics = ActorMetrics(registry)
-        config = experiment.actor_config(
-            index,
-            learner_address=learner.resolve(),
-            replay_address=replay.resolve(),
-            teacher_address=teacher.resolve() if teacher is not None else None,
-        )
-        build_actor(config, metrics).run(stop)
+def _resolved(address: lp.Address | None) -> str | None:
+    return None if address is None else str(address.resolve())

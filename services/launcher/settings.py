@@ -13,12 +13,9 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar, cast
 
-from rrl_agents.typed_json import Misfit, fitted, wanted
+from rrl_agents.typed_json import LARGEST_WHOLE, Misfit, fitted, wanted
 from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
-
-LARGEST_WHOLE = 10**18 - 1
-"""Largest whole number of a setting, and with the other sign the smallest: any array holds it."""
 
 _SUGGESTIONS = 3
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import reprlib
+from collections.abc import Iterator
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 100
@@ -10,6 +12,22 @@ _SHORT.maxstring = 100
 
 class UserError(Exception):
     """Bad input or a missing prerequisite; the message says what was found and what to do."""
+
+
+@contextlib.contextmanager
+def user_errors(kinds: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+    """Turn errors of a block into one that the user can mend, with the same message.
+
+    Args:
+        kinds: Which.
+
+    Raises:
+        UserError: one of them came.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise UserError(str(error)) from error
 
 
 def quoted(name: str) -> str:

@@ -196,13 +196,13 @@ class TeacherMetrics(Collector):
 
 
 def _of_models(models: dict[str, ModelStats]) -> Iterator[Metric]:
-    yield _histogram(
+    yield histogram(
         "rrl_teacher_batch_rows",
         "Real rows in one batch on the device.",
         ("model",),
         {(name,): stats.batch_rows for name, stats in models.items()},
     )
-    yield _histogram(
+    yield histogram(
         "rrl_teacher_forward_seconds",
         "Seconds of one batch on the device, transfers included.",
         ("model",),
@@ -235,13 +235,13 @@ def _of_priorities(models: dict[str, ModelStats]) -> Iterator[Metric]:
     )
     given_up = {at: stats.ended[p, "CANCELLED"] for at, stats, p in each}
     yield counters("rrl_teacher_cancelled", "Queries given up by their client.", labels, given_up)
-    yield _histogram(
+    yield histogram(
         "rrl_teacher_wait_seconds",
         "Seconds from a query's arrival to its turn.",
         labels,
         {at: stats.wait[p] for at, stats, p in each},
     )
-    yield _histogram(
+    yield histogram(
         "rrl_teacher_latency_seconds",
         "Seconds from a query's arrival to its end.",
         labels,
@@ -249,9 +249,10 @@ def _of_priorities(models: dict[str, ModelStats]) -> Iterator[Metric]:
     )
 
 
-def _histogram(
+def histogram(
     name: str, text: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], HistogramCounts]
 ) -> Metric:
+    """A histogram for each of the values of several labels."""
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, counted in counts.items():
         counted.add_to(family, values)

@@ -28,12 +28,9 @@ ROLES = ("teacher", "replay", "learner", "actor", "evaluator")
 SUFFIXES = {
     "counter": ("_total",),
     "counters": ("_total",),
-    "CounterMetricFamily": ("_total",),
     "gauge": ("",),
-    "_gauge": ("",),
     "gauges": ("",),
-    "GaugeMetricFamily": ("",),
-    "HistogramMetricFamily": ("_bucket", "_sum", "_count"),
+    "histogram": ("_bucket", "_sum", "_count"),
 }
 PROCESS_METRICS = {
     "process_cpu_seconds_total",

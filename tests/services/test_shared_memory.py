@@ -244,9 +244,9 @@ def test_more_rows_than_the_memory_holds_are_answered_all_the_same(
 def test_memory_beyond_the_servers_bound_is_declined(
     server: TeacherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server._grpc._memories, "_max_total_bytes", 1500)
+    monkeypatch.setattr(server._grpc._memories, "_max_total_bytes", 3000)
     with contextlib.ExitStack() as stack:
-        # 512 rows of 2 bytes, and the proof: there is room for one.
+        # 1,024 rows of 2 bytes, and the proof: there is room for one.
         clients = [stack.enter_context(TeacherClient(server.address)) for _ in range(3)]
         for client in clients:
             client.describe()
