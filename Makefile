@@ -15,7 +15,7 @@ demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (7 t
 
 # Two files at a time; the tests of one share what takes long to make.
 test: setup  ## Run the tests
-	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## Run the tests that take long, which `make test` leaves out
 	@.venv/bin/python -m pytest -m slow

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from services.bench.folder import replace_text
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 MAX_FILE_BYTES = 256 * 2**20
 """Larger tables are refused; one of 10,000 runs has some tens of megabytes."""
@@ -50,10 +50,8 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
     Raises:
         UserError: it is not there or too large, its columns are others, or a cell is no such value.
     """
-    try:
+    with user_errors():
         content = read_bounded(path, MAX_FILE_BYTES, what="a table of results")
-    except ValueError as error:
-        raise UserError(str(error)) from error
     try:
         text = io.StringIO(content.decode("utf-8"), newline="")
         return tuple(_rows(csv.reader(text, strict=True), kind))

@@ -36,7 +36,7 @@ from typing import Any, TypeVar
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.typed_json import decode, may_be_missing
 from services.launcher.experiment_config import check_seed
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 T = TypeVar("T")
 
@@ -148,10 +148,8 @@ def read_suite(path: Path) -> tuple[Suite, str]:
         UserError: it cannot be read, is no TOML, or something in it is missing, unknown, of
             another type or out of range; the message names it.
     """
-    try:
+    with user_errors():
         content = read_bounded(path, MAX_FILE_BYTES, what="a suite")
-    except ValueError as error:
-        raise UserError(str(error)) from error
     try:
         text = content.decode("utf-8")
         return parse_suite(text), text

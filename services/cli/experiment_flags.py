@@ -15,7 +15,7 @@ from services.launcher.named_students import check_named_student
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.presets import PAPER, PRESETS, with_student
 from services.launcher.settings import nearest
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 Settings = Annotated[ExperimentConfig, tyro.conf.arg(name="")]
 """An experiment whose settings are flags without a prefix."""
@@ -62,7 +62,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
     config = PRESETS[method][preset]
     if student is not None:
         config = with_student(config, student)
-    try:
+    with user_errors():
         parsed = tyro.cli(
             command,
             default=cast(CommandT, cast(Any, command)(experiment=config)),
@@ -73,8 +73,6 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
             # The method has been chosen: its settings are flags, not a further subcommand.
             config=(tyro.conf.AvoidSubcommands,),
         )
-    except ValueError as error:
-        raise UserError(str(error)) from error
     check_named_student(
         cast(Any, parsed).experiment,
         preset=preset,

@@ -18,7 +18,7 @@ from rrl_agents.checkpoints.lineage import LineCost, Member, Total, family, line
 from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
 from services.library.catalogue import locate
-from services.shared.errors import UserError
+from services.shared.errors import user_errors
 from services.teacher.policies.loading import load_card
 from services.teacher.policies.source import TeacherSource
 
@@ -73,10 +73,8 @@ def _card_of(agent: str) -> TeacherCard:
         return read_student(path, default_name(path)).teacher.card
     if (path / CARD_FILE).is_file():
         # The card is enough: whoever has not got the parameters may still ask what they cost.
-        try:
+        with user_errors():
             return read_card(path / CARD_FILE)
-        except ValueError as error:
-            raise UserError(str(error)) from error
     return load_card(TeacherSource(checkpoint=agent))
 
 

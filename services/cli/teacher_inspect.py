@@ -16,7 +16,7 @@ from rrl_agents.checkpoints.inspect_checkpoint import Inspection, inspect_checkp
 from services.cli.inspection_view import print_inspection
 from services.cli.onnx_inspection import inspect_onnx_file
 from services.library.catalogue import locate
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.teacher.policies.kinds import Kind, kind_of
 
 PLAIN_WIDTH = 160
@@ -56,7 +56,7 @@ def inspect(
 
 def _inspect(name_or_path: str, number: int | None, hints: Hints) -> Inspection:
     located = locate(name_or_path)
-    try:
+    with user_errors():
         kind = kind_of(located)
         if kind is Kind.PYTHON:
             raise UserError(
@@ -68,8 +68,6 @@ def _inspect(name_or_path: str, number: int | None, hints: Hints) -> Inspection:
         if number is not None:
             raise UserError(f"{name_or_path} is an ONNX file; leave out --checkpoint-number")
         return inspect_onnx_file(Path(located))
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _encode(found: Inspection) -> str:

@@ -23,7 +23,7 @@ from services.recorded_data.labels import LabelManifest, Labels
 from services.recorded_data.retrying_teacher import RetryingTeacherClient
 from services.shared.addresses import parse_address
 from services.shared.allocator import keep_large_buffers
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
@@ -77,7 +77,7 @@ def label(
             raise UserError("--backend is about the teacher of --teacher, and there is none")
     keep_large_buffers()
     directory = Path(locate(data))
-    try:
+    with user_errors((ValueError, TeacherError)):
         rows = open_dopamine_replay(directory, number)
         security = peers.security(address) if address is not None else None
         source = None if teacher is None else described.of(teacher)
@@ -85,8 +85,6 @@ def label(
             labelled = label_rows(
                 rows, asked, lambda manifest: out or directory / _name(manifest), security
             )
-    except (ValueError, TeacherError) as error:
-        raise UserError(str(error)) from error
     print(
         f"labelled {labelled.rows} of {rows.rows} rows by {labelled.teacher}; all of them are in "
         f"{labelled.directory}"

@@ -19,7 +19,7 @@ from rrl_client.spec import OBSERVATION_DTYPES
 from services.cli.peers import Peers
 from services.cli.source_flags import SourceFlags
 from services.shared.addresses import parse_address
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_policy
 from services.teacher.policies.source import TeacherSource
@@ -124,15 +124,13 @@ def read_states(path: Path) -> NDArray[Any]:
 def _ask(address: str, peers: Peers, observations: NDArray[Any]) -> _NamedScores:
     target = str(parse_address(address))
     security = peers.security(target)
-    try:
-        with TeacherClient(
-            target, timeout_seconds=_QUERY_TIMEOUT_SECONDS, security=security
-        ) as teacher:
-            spec = teacher.describe().spec
-            _check_fit(observations, spec)
-            return {spec.output: teacher.evaluate(observations).action_values}
-    except TeacherError as error:
-        raise UserError(str(error)) from error
+    with (
+        user_errors((TeacherError,)),
+        TeacherClient(target, timeout_seconds=_QUERY_TIMEOUT_SECONDS, security=security) as teacher,
+    ):
+        spec = teacher.describe().spec
+        _check_fit(observations, spec)
+        return {spec.output: teacher.evaluate(observations).action_values}
 
 
 def _compute(source: TeacherSource, observations: NDArray[Any]) -> _NamedScores:

@@ -14,7 +14,7 @@ from rrl_client.addresses import bare_host
 from services.cli.shutdown import install_shutdown_event
 from services.cli.source_flags import SourceFlags
 from services.shared.allocator import keep_large_buffers
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.shared.logging import (
     FORMAT_VARIABLE,
     RUN_NAME_VARIABLE,
@@ -124,7 +124,7 @@ def serve(
         life: How weights are renewed, what is logged, and how the service ends.
         security: Encryption and tokens.
     """
-    try:
+    with user_errors():
         config = TeacherConfig(
             models=_models(checkpoint, described, model),
             **dataclasses.asdict(listening)
@@ -146,8 +146,6 @@ def serve(
             lame_duck_seconds=life.lame_duck_seconds,
             connection_age_seconds=life.connection_age_seconds,
         )
-    except ValueError as error:
-        raise UserError(str(error)) from error
     shutdown = install_shutdown_event()
     if life.log_format is not None:
         # Child processes write as this one does.

@@ -20,7 +20,7 @@ from services.launcher.experiment_config import ExperimentConfig
 from services.library.catalogue import locate
 from services.recorded_data.dataset import RecordedData, check_data
 from services.recorded_data.labels import check_labels
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.teacher.policies.loading import load_card
 
 
@@ -30,7 +30,7 @@ def resolve(config: ExperimentConfig) -> Experiment:
     Raises:
         UserError: teacher, game or recorded data missing, or of different actions or observations.
     """
-    try:
+    with user_errors((ValueError, OSError)):
         card = None if config.teacher.checkpoint is None else load_card(config.teacher.source)
         environment = make_environment(config.environment, 1)
         spec = environment.spec
@@ -42,8 +42,6 @@ def resolve(config: ExperimentConfig) -> Experiment:
             card=card,
             random_return=random_return(config.environment),
         )
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
     _check_teacher_fits(card, experiment)
     _check_scale(experiment)
     _check_budgets(experiment)
@@ -162,17 +160,13 @@ def _check_scale(experiment: Experiment) -> None:
     known = experiment.teacher_return
     if known is None:
         return
-    try:
+    with user_errors():
         check_scale(experiment.random_return, known)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _check_budgets(experiment: Experiment) -> None:
-    try:
+    with user_errors():
         targets = experiment.targets
-    except ValueError as error:
-        raise UserError(str(error)) from error
     if targets.online_updates == 0:
         raise UserError(
             f"online_steps {experiment.config.online_steps} leave nothing to learn from after "

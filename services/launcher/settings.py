@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from rrl_agents.typed_json import LARGEST_WHOLE, Misfit, fitted, wanted
 from services.launcher.experiment_config import ExperimentConfig
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 _SUGGESTIONS = 3
 
@@ -46,10 +46,8 @@ def with_settings(config: ExperimentConfig, settings: Settings) -> ExperimentCon
     for name in settings:
         if name not in known:
             raise UserError(_unknown(name, known))
-    try:
+    with user_errors():
         return _replaced(config, _tree(settings), ())
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def known_settings(config: object) -> dict[str, object]:

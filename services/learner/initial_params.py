@@ -8,7 +8,7 @@ import numpy as np
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.types import Params
 from services.learner.config import InitialCheckpoint
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 
 def params_of_agent(checkpoint: InitialCheckpoint, like: Params) -> Params:
@@ -21,12 +21,10 @@ def params_of_agent(checkpoint: InitialCheckpoint, like: Params) -> Params:
     Raises:
         UserError: they cannot be read, or are another architecture's.
     """
-    try:
+    with user_errors((ValueError, OSError)):
         params: Params = load_teacher(
             checkpoint.path, checkpoint.number, checkpoint.game, checkpoint.hints
         ).params
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
     if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, like):
         raise UserError(
             f"the parameters in {checkpoint.path} are not of the student's architecture: give "

@@ -8,7 +8,7 @@ from pathlib import Path
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.recorded_rows import RecordedRows
 from services.replay.item_layout import ItemLayout
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,5 @@ def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedDat
 
 
 def _open(path: str, number: int | None) -> RecordedRows:
-    try:
+    with user_errors((ValueError, OSError)):
         return open_dopamine_replay(Path(path), number)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error

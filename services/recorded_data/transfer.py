@@ -17,7 +17,7 @@ from services.recorded_data.labels import Labels
 from services.recorded_data.recorded_writer import RecordedWriter
 from services.replay.connection import table_counts
 from services.replay.table_names import STUDENT_TABLE
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.shared.logging import Occasionally
 
 _LOG_PERIOD_SECONDS = 10.0
@@ -93,10 +93,8 @@ class Transfer:
         )
 
     def _chunks(self, first_row: int) -> Iterator[LabelledChunk]:
-        try:
+        with user_errors():
             yield from labelled_chunks(self._rows, self._labels, self._ask, first_row=first_row)
-        except ValueError as error:
-            raise UserError(str(error)) from error
 
     def _check_inserted(self, confirmed: int) -> None:
         inserted = inserted_items(self._config)

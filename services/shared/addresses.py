@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rrl_client import addresses
 from rrl_client.addresses import LARGEST_PORT, Address, format_address
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST_PORT = 12_000
@@ -24,10 +24,8 @@ def parse_address(text: str) -> Address:
     Raises:
         UserError: There is no host, no port, or the port is out of range.
     """
-    try:
+    with user_errors():
         return addresses.parse_address(text)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def free_port() -> int:

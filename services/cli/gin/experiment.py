@@ -19,7 +19,7 @@ from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.presets import PAPER, PRESETS
 from services.launcher.settings import Settings, with_settings
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 _GAME = "create_atari_environment.game_name"
 
@@ -70,11 +70,9 @@ def experiment(values: Values, agent: Agent, teacher: Teacher, *, seed: int) -> 
             "seed": seed,
         },
     )
-    try:
+    with user_errors():
         # Its schedules refuse numbers that are settings all the same.
         make_recipe(config.method)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     return config
 
 

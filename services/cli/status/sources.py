@@ -22,7 +22,7 @@ from services.learner.codec import progress_from_proto
 from services.learner.progress_client import ProgressClient
 from services.learner.weight_client import LearnerUnavailable
 from services.shared.addresses import parse_address
-from services.shared.errors import UserError
+from services.shared.errors import user_errors
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, is_locked
 
 _ANSWER_SECONDS = 3.0
@@ -140,10 +140,8 @@ def _is_held(lock: Path) -> bool:
 
 
 def _ask(address: str, peers: ClientSecurity) -> LearnerAnswer | None:
-    try:
+    with user_errors():
         client = ProgressClient(address, timeout_seconds=_ANSWER_SECONDS, security=peers)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     with contextlib.closing(client):
         try:
             answer = client.progress()

@@ -20,7 +20,7 @@ import grpc.aio
 
 from rrl_client.credentials import Watched, read_tokens
 from services.shared.call_limits import HEALTH_PREFIX
-from services.shared.errors import UserError
+from services.shared.errors import user_errors
 
 _REFUSED = (
     "this service wants a bearer token and got none that is valid; send the metadata "
@@ -45,14 +45,12 @@ class TokenCheck:
         Raises:
             UserError: The file is missing or holds no usable tokens.
         """
-        try:
+        with user_errors():
             self._digests: Watched[tuple[bytes, ...]] = Watched(
                 (token_file,),
                 lambda: tuple(map(_digest, read_tokens(token_file))),
                 otherwise=(lambda: ()) if revokes else None,
             )
-        except ValueError as error:
-            raise UserError(str(error)) from error
 
     def lets_in(self, call: grpc.HandlerCallDetails) -> bool:
         """Whether a call may go on to its method."""

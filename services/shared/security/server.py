@@ -22,7 +22,7 @@ from rrl_client.credentials import (
     read_authorities,
     read_key_pair,
 )
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 _LOG = logging.getLogger(__name__)
 
@@ -154,10 +154,8 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
         client_ca = None if authorities is None else read_authorities(authorities)
         return _Certificates(chain=chain, key=key, client_ca=client_ca)
 
-    try:
+    with user_errors():
         watched = Watched((*paths, authorities) if authorities is not None else paths, read)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     served = watched.current()
 
     def on_connection() -> grpc.ServerCertificateConfiguration | None:

@@ -5,16 +5,15 @@ The only file that tells the kinds apart.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from services.library.catalogue import locate
-from services.shared.errors import UserError
+from services.shared.errors import user_errors
 from services.teacher.config import DEFAULT_BUCKETS
 from services.teacher.policies.backend_choice import check_has_onnx, choose_policy
 from services.teacher.policies.entry_point import card_of_policy, make_policy
@@ -44,7 +43,7 @@ def load_card(source: TeacherSource) -> TeacherCard:
     Raises:
         UserError: There is no such teacher, or it cannot be used; says what to do.
     """
-    with _errors_for_users():
+    with user_errors((ValueError, OSError)):
         source, kind = _found(source)
         if kind is Kind.NETWORK:
             return _network(source).card
@@ -76,7 +75,7 @@ def load_policy(
         UserError: There is no such teacher, it cannot be read or breaks its promises, or the
             backend is not to be had; says what to do.
     """
-    with _errors_for_users():
+    with user_errors((ValueError, OSError)):
         source, kind = _found(source)
         if kind is Kind.NETWORK:
             return choose_policy(
@@ -93,14 +92,6 @@ def load_policy(
         )
         _try_out(policy, source.checkpoint)
         return policy
-
-
-@contextlib.contextmanager
-def _errors_for_users() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
 
 
 def _found(source: TeacherSource) -> tuple[TeacherSource, Kind]:
