@@ -13,7 +13,8 @@ setup:  ## Make .venv with everything in it: .venv/bin/rrl
 demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (7 to 13 minutes)
 	@.venv/bin/rrl demo
 
-# Two files at a time; the tests of one share what takes long to make.
+# Three files at a time on two cores, since tests wait more than they compute; the tests of one file
+# share what takes long to make.
 test: setup  ## Run the tests
 	@.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -63,6 +63,13 @@ def decode(
         raise ValueError(f"{where}: nested too deeply") from error
 
 
+def decode_value(
+    kind: Any, value: object, where: str, *, path: str, ignore_unknown: bool = False
+) -> Any:
+    """A value of any type above; arguments and errors are those of `decode`."""
+    return _Decoder(where, ignore_unknown).value_of(kind, value, path)
+
+
 def may_be_missing(default: Any) -> Any:
     """A field of a dataclass that a document may lack, for this default; others must be there."""
     metadata = {_MAY_BE_MISSING: True}

@@ -125,10 +125,10 @@ class Experiment:
             "teacher": {
                 **config["teacher"],
                 "name": self.card.name if self.card is not None else None,
-                "mean_return": self.teacher_return,
                 "parameters_sha256": self.card.parameters_sha256 if self.card is not None else None,
                 "data_fingerprint": self.data.fingerprint if self.data is not None else None,
             },
+            "teacher_return": self.teacher_return,
             "random_return": self.random_return,
             "score_protocols": self._score_protocols(),
             "budgets": dataclasses.asdict(self.targets)

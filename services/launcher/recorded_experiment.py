@@ -5,36 +5,31 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.config import NetworkConfig
-from rrl_agents.training.train_state import OptimiserConfig
-from rrl_agents.typed_json import decode
+from rrl_agents.reincarnation.registry import METHODS
+from rrl_agents.typed_json import decode, decode_value
+from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordedExperiment:
-    """The part of a resolved experiment that outlives its run.
+    """An experiment as its run has noted it.
 
     Attributes:
+        config: What was run, with everything that follows from the teacher filled in.
         method: Name of the recipe.
         settings: Its settings, in one line.
-        environment: What was played.
-        network: The student's architecture.
-        optimiser: What its updates were made by.
         random_return: Mean return of the random policy.
         data_fingerprint: Of the recorded data that the teacher's table was filled from; None where
             the teacher played.
     """
 
+    config: ExperimentConfig
     method: str
     settings: str
-    environment: EnvironmentConfig
-    network: NetworkConfig
-    optimiser: OptimiserConfig
     random_return: float
     data_fingerprint: str | None
 
@@ -49,19 +44,9 @@ def read_experiment(run: Path) -> RecordedExperiment:
         UserError: it is no run's folder, or its config.json is damaged.
     """
     try:
-        return _decode(read_config(run))
+        return decode_experiment(read_config(run))
     except ValueError as error:
         raise UserError(f"{run / CONFIG_FILE} cannot be read ({error}); restore it") from error
-
-
-@dataclasses.dataclass(frozen=True)
-class _QLearning:
-    optimiser: OptimiserConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    q_learning: _QLearning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,28 +55,42 @@ class _Teacher:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Config:
-    """The fields that are read, as config.json nests them."""
+class _FoundOut:
+    """What config.json has beside the settings, as it nests it."""
 
     method: str
-    settings: _Settings
-    environment: EnvironmentConfig
-    network: NetworkConfig
+    settings: Mapping[str, object]
     random_return: float
     teacher: _Teacher
 
 
-def _decode(config: dict[str, Any]) -> RecordedExperiment:
-    read = decode(_Config, config, CONFIG_FILE, ignore_unknown=True)
+def decode_experiment(content: Mapping[str, Any]) -> RecordedExperiment:
+    """The experiment that `Experiment.to_json` has written.
+
+    Raises:
+        ValueError: a field is missing, of another type or out of range; names it.
+    """
+    found = decode(_FoundOut, content, CONFIG_FILE, ignore_unknown=True)
+    if found.method not in METHODS:
+        raise ValueError(f"method is {found.method!r}; known are {', '.join(METHODS)}")
+    kinds = get_type_hints(ExperimentConfig)
+    del kinds["method"]
+    if missing := sorted(kinds.keys() - content.keys()):
+        raise ValueError(f"field {missing[0]} is missing")
+    # What was found out beside the settings stands among them, too.
+    chosen = {
+        name: decode_value(kind, content[name], CONFIG_FILE, path=name, ignore_unknown=True)
+        for name, kind in kinds.items()
+    }
+    method = METHODS[found.method].config_class
     return RecordedExperiment(
-        method=read.method,
-        # Each method has settings of its own; they are shown, and not used again.
-        settings=", ".join(_flat(config["settings"])),
-        environment=read.environment,
-        network=read.network,
-        optimiser=read.settings.q_learning.optimiser,
-        random_return=read.random_return,
-        data_fingerprint=read.teacher.data_fingerprint,
+        config=ExperimentConfig(
+            method=decode(method, content["settings"], CONFIG_FILE, path="settings"), **chosen
+        ),
+        method=found.method,
+        settings=", ".join(_flat(found.settings)),
+        random_return=found.random_return,
+        data_fingerprint=found.teacher.data_fingerprint,
     )
 
 

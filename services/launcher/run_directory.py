@@ -24,8 +24,9 @@ from services.learner.checkpointing import check_storable, newest_checkpoint
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
-_PLACES = ("checkpoint", "checkpoint_number", "data", "data_number", "labels")
-"""Of a teacher's settings, where it and its data lie; what they are, their digests say."""
+_PLACES = ("checkpoint", "checkpoint_number", "data", "data_number", "labels", "mean_return")
+"""Of a teacher's settings, where it and its data lie, and whether its return was given: what they
+are, their digests and `teacher_return` say."""
 
 _NOTES = ("score_protocols",)
 """What follows from the rest, and older runs did not note."""

@@ -28,6 +28,7 @@ from rrl_agents.checkpoints.teacher_card import (
 )
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import initial_params, make_network
+from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
@@ -72,8 +73,12 @@ class _Run:
         return self.checkpoint.record.progress
 
     @property
+    def optimiser(self) -> OptimiserConfig:
+        return make_recipe(self.experiment.config.method).q_learning.optimiser
+
+    @property
     def sticky_actions(self) -> float:
-        return self.experiment.environment.sticky_actions
+        return self.experiment.config.environment.sticky_actions
 
 
 def default_name(run: Path) -> str:
@@ -102,7 +107,7 @@ def read_student(run: Path, name: str) -> TrainedStudent:
     return TrainedStudent(
         teacher=Teacher(params=params, card=_card(known, name, params)),
         training=_training_state(state, known),
-        environment=known.experiment.environment,
+        environment=known.experiment.config.environment,
         checkpoint_number=known.checkpoint.number,
     )
 
@@ -125,7 +130,7 @@ def _read(run: Path) -> _Run:
             else "start it once more with its own command, which notes that"
         )
         raise UserError(f"{run} does not say where it comes from; {remedy}")
-    environment = make_environment(experiment.environment, 1)
+    environment = make_environment(experiment.config.environment, 1)
     spec = environment.spec
     environment.close()
     return _Run(
@@ -138,15 +143,15 @@ def _read(run: Path) -> _Run:
 
 
 def _restore(run: _Run) -> TrainState:
-    network = make_network(run.experiment.network, run.spec.num_actions)
+    network = make_network(run.experiment.config.network, run.spec.num_actions)
     params = initial_params(network, jax.random.key(0), run.spec.observation_shape)
-    template = initial_train_state(params, run.experiment.optimiser)
+    template = initial_train_state(params, run.optimiser)
     state: TrainState = restore_state(run.checkpoint, template)
     return state
 
 
 def _training_state(state: TrainState, run: _Run) -> TrainingState:
-    if run.experiment.optimiser.name != "adam":
+    if run.optimiser.name != "adam":
         # Dopamine's agents go on with Adam, which has seen no gradient of this student.
         state = initial_train_state(state.params, OptimiserConfig())._replace(
             target_params=state.target_params
@@ -167,7 +172,7 @@ def _card(run: _Run, name: str, params: Params) -> TeacherCard:
     return TeacherCard(
         name=name,
         game=run.spec.name,
-        network=run.experiment.network,
+        network=run.experiment.config.network,
         num_actions=run.spec.num_actions,
         observation_shape=run.spec.observation_shape,
         observation_dtype=run.spec.frame_dtype,
@@ -178,7 +183,7 @@ def _card(run: _Run, name: str, params: Params) -> TeacherCard:
             stack_size=run.spec.stack_size,
             max_episode_steps=run.spec.max_episode_steps,
             sticky_actions=run.sticky_actions,
-            reward_clipping=run.experiment.environment.clips_rewards,
+            reward_clipping=run.experiment.config.environment.clips_rewards,
         ),
         score=_student_score(run),
         random_return=run.experiment.random_return,

@@ -65,7 +65,7 @@ def write_report(
     if known_teacher is None or known_random is None:
         missing = "teacher" if known_teacher is None else "random policy"
         raise UserError(
-            f"the mean return of the {missing} is not known; give teacher.mean_return and "
+            f"the mean return of the {missing} is not known; give teacher_return and "
             f"random_return in {run / CONFIG_FILE}, or let the evaluator play the teacher"
         )
     if teachers and teacher_return is None:

@@ -120,7 +120,7 @@ def describe_run(config: Mapping[str, Any]) -> RunDescription:
     """Reads what a report needs from a resolved experiment.
 
     Read are `method`, `environment.name` and `environment.game`, and where they are there
-    `environment.frames_per_step`, `teacher.name`, `teacher.mean_return`, `random_return` and
+    `environment.frames_per_step`, `teacher.name`, `teacher_return`, `random_return` and
     `budgets` (whole numbers by name).
 
     Args:
@@ -142,7 +142,7 @@ def describe_run(config: Mapping[str, Any]) -> RunDescription:
         game=game,
         frames_per_step=read.environment.frames_per_step,
         teacher_name=read.teacher.name or "",
-        teacher_return=read.teacher.mean_return,
+        teacher_return=read.teacher_return,
         random_return=read.random_return,
         budgets={name: count for name, count in read.budgets.items() if isinstance(count, int)},
         student_protocol=read.score_protocols.student,
@@ -160,7 +160,6 @@ class _Environment:
 @dataclasses.dataclass(frozen=True)
 class _Teacher:
     name: str | None = may_be_missing(None)
-    mean_return: float | None = may_be_missing(None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +175,7 @@ class _Config:
     method: str
     environment: _Environment
     teacher: _Teacher = may_be_missing(_Teacher())
+    teacher_return: float | None = may_be_missing(None)
     random_return: float | None = may_be_missing(None)
     budgets: Mapping[str, object] = may_be_missing({})
     score_protocols: _Protocols = may_be_missing(_Protocols())

@@ -165,12 +165,17 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop serving and free the port; a second call does nothing."""
-        if self._thread.is_alive():
-            # Sockets are closed by the thread that waits for them.
-            self._server.trigger.pull_trigger(self._close_sockets)
-            self._thread.join()
-        self._close_sockets()
-        self._server.task_dispatcher.shutdown()
+        if not self._thread.is_alive():
+            return
+        left: dict[int, Any] = {}
 
-    def _close_sockets(self) -> None:
-        close_all(self._sockets, ignore_all=True)
+        def forget() -> None:
+            # A loop without sockets ends. They are closed after it, and after the threads that
+            # answer: any of these may still write to the loop's own pipe.
+            left.update(self._sockets)
+            self._sockets.clear()
+
+        self._server.trigger.pull_trigger(forget)
+        self._thread.join()
+        self._server.task_dispatcher.shutdown()
+        close_all(left, ignore_all=True)

@@ -51,7 +51,7 @@ def test_config_json_holds_what_was_chosen_and_what_was_found_out(catch_teacher:
     assert content["seed"] == 7
     assert content["environment"]["frames_per_step"] == 1
     assert content["teacher"]["checkpoint"] == str(catch_teacher)
-    assert content["teacher"]["mean_return"] == 1.0
+    assert content["teacher_return"] == 1.0
     assert content["teacher"]["parameters_sha256"] == card["parameters_sha256"]
     # 2/5 - 1: a paddle that does not look is under the ball once in five.
     assert content["random_return"] == pytest.approx(-0.6)

@@ -23,7 +23,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         config = {
             "method": method,
             "environment": {"name": "atari", "game": "pong", "frames_per_step": 4},
-            "teacher": {"name": "pong_dqn", "mean_return": -4.0},
+            "teacher": {"name": "pong_dqn"},
+            "teacher_return": -4.0,
             "random_return": -20.0,
             "budgets": {"actor_steps": 400},
         }

@@ -91,6 +91,16 @@ def test_connections_that_say_nothing_take_no_threads_and_few_descriptors() -> N
         assert process.num_fds() - descriptors - 300 < 100
 
 
+def test_a_page_that_has_just_been_read_can_be_closed() -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(200):
+        server = MetricsServer(CollectorRegistry())
+        page = opener.open(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE_SECONDS)
+        assert page.status == 200
+        # The thread that has answered wakes the loop at this moment.
+        server.close()
+
+
 def test_a_process_that_has_no_thread_left_still_hears_that_it_is_to_end() -> None:
     program = """
 import os, signal, sys, threading
