@@ -128,7 +128,7 @@ def test_changed_settings_are_refused_by_name_and_nothing_is_written(
             config, network=NetworkConfig(name="mlp", features=(64,))
         ),
         "online_steps": dataclasses.replace(config, online_steps=1_000_000),
-        "teacher.mean_return": dataclasses.replace(
+        "teacher_return": dataclasses.replace(
             config, teacher=dataclasses.replace(config.teacher, mean_return=0.5)
         ),
     }
