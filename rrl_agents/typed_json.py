@@ -1,7 +1,7 @@
 """JSON values as frozen dataclasses, and back: every field with its type, none unknown.
 
     JSON          Python
-    object        a dataclass, or Mapping[str, X] of values that are none
+    object        a dataclass, or Mapping[str, X] of values that are no dataclasses
     array         tuple[X, ...], or tuple[X, X] of exactly two
     string        str, one of a Literal, or the name of an Enum's member
     number        int (whole numbers alone), float (finite)
@@ -33,7 +33,7 @@ _SCALARS = {
 }
 
 LARGEST_WHOLE = 10**18 - 1
-"""Largest whole number of a setting, and with the other sign the smallest: any array holds it."""
+"""What those who read settings hold whole numbers to, of either sign: any array holds it."""
 
 T = TypeVar("T")
 
@@ -192,8 +192,10 @@ def _in_words(kind: Any) -> str:
         return f"one of {', '.join(map(repr, get_args(kind)))}"
     if get_origin(kind) is tuple:
         element, *more = get_args(kind)
-        count = "" if more[-1:] == [Ellipsis] else f"{1 + len(more)} "
-        return f"a list of {count}{wanted(element).partition(' ')[2]}s"
+        count = "" if more[-1:] == [Ellipsis] else f" of {1 + len(more)}"
+        if element in (str, int, float):
+            return f"a list{count or ' of'} {_SCALARS[element].partition(' ')[2]}s"
+        return f"a list{count}, each {wanted(element)}"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return f"one of {', '.join(kind.__members__)}"
     return _SCALARS.get(kind, "an object")

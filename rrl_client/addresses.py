@@ -56,8 +56,11 @@ def endpoints(target: str) -> list[str]:
     """The "host:port" texts of a gRPC target: "host:port", "dns://server/host:port", "ipv4:..."."""
     for scheme in ("dns:", "ipv4:", "ipv6:"):
         if target.startswith(scheme):
-            target = target.removeprefix(scheme).rpartition("/")[2]
+            target = target.removeprefix(scheme)
+            if target.startswith("//"):
+                target = target[2:].partition("/")[2]
             break
+    # Whatever else is in it stays: it must not hide whom gRPC would connect to.
     return target.split(",")
 
 

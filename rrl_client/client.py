@@ -366,7 +366,7 @@ class _Connections:
         """What the first replica that answers serves.
 
         Raises:
-            TeacherError: None answers; one that waiting does not mend goes first.
+            TeacherError: None answers.
         """
         asked = [
             asyncio.ensure_future(_described(stub, request, timeout_seconds, address))
@@ -377,15 +377,13 @@ class _Connections:
             for answer in asyncio.as_completed(asked):
                 try:
                     return await answer
-                except (TeacherUnavailable, TeacherTimeout) as error:
-                    failures.append(error)
                 except TeacherError as error:
-                    failures.insert(0, error)
+                    failures.append(error)
         finally:
             for other in asked:
                 other.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        raise failures[0]
+        raise errors.of_replicas(failures)
 
     async def close(self) -> None:
         """Close them all; closing one twice does nothing."""

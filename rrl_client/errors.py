@@ -13,6 +13,7 @@ All are `TeacherError`; every message names the teacher and says what to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -157,6 +158,15 @@ def more_telling(earlier: TeacherError | None, newer: TeacherError) -> TeacherEr
     if earlier is not None and handshake_advice(str(newer)) is None:
         return earlier if handshake_advice(str(earlier)) is not None else newer
     return newer
+
+
+def of_replicas(failures: Sequence[TeacherError]) -> TeacherError:
+    """The error of a call that no replica has answered: one that waiting does not mend, or all."""
+    passing = (TeacherUnavailable, TeacherTimeout)
+    lasting = [error for error in failures if not isinstance(error, passing)]
+    if lasting or len(failures) == 1:
+        return [*lasting, *failures][0]
+    return TeacherUnavailable("; ".join(map(str, failures)))
 
 
 def overloaded(

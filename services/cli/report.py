@@ -18,6 +18,8 @@ def report(
     baseline: Path | None = None,
     export_baseline: Path | None = None,
     command: str = "not recorded",
+    teacher_return: float | None = None,
+    random_return: float | None = None,
 ) -> None:
     """Build the report of a run from its records, in place of an older one.
 
@@ -27,6 +29,8 @@ def report(
         export_baseline: Write the finished run into this file, as a baseline for other reports;
             an existing file is replaced.
         command: The command that made the run, to be kept in the exported baseline.
+        teacher_return: Mean return of the teacher, where the run did not find it out.
+        random_return: Mean return of random play, likewise.
 
     Raises:
         UserError: The folder is no run, or has nothing to report yet.
@@ -34,7 +38,9 @@ def report(
     if export_baseline is not None:
         write_whole(export_baseline, baseline_of(run, command))
         print(f"baseline: {export_baseline}")
-    summary = write_report(run, baseline=baseline)
+    summary = write_report(
+        run, baseline=baseline, teacher_return=teacher_return, random_return=random_return
+    )
     low, high = summary.student_return_interval
     print(
         f"student {summary.student_return:.2f} (95% interval {low:.2f} to {high:.2f}, "

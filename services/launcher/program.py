@@ -29,7 +29,7 @@ from services.learner.config import ShardAddress
 _PR_SET_PDEATHSIG = 1
 
 _Run: TypeAlias = Callable[..., None]
-"""Runs a role: takes the experiment, the run's folder, its metrics page's address, and its own."""
+"""Runs a role: takes the experiment, the run's folder, and what its node is given."""
 
 _Owned: TypeAlias = tuple[lp.Address, ...]
 

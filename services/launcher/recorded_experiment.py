@@ -56,7 +56,7 @@ class _Teacher:
 
 @dataclasses.dataclass(frozen=True)
 class _FoundOut:
-    """What config.json has beside the settings, as it nests it."""
+    """What of config.json is no field of `ExperimentConfig`, as it nests it."""
 
     method: str
     settings: Mapping[str, object]
@@ -77,7 +77,7 @@ def decode_experiment(content: Mapping[str, Any]) -> RecordedExperiment:
     del kinds["method"]
     if missing := sorted(kinds.keys() - content.keys()):
         raise ValueError(f"field {missing[0]} is missing")
-    # What was found out beside the settings stands among them, too.
+    # Environment and teacher also hold what was found out, as `frames_per_step`: skipped.
     chosen = {
         name: decode_value(kind, content[name], CONFIG_FILE, path=name, ignore_unknown=True)
         for name, kind in kinds.items()

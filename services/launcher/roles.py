@@ -4,8 +4,10 @@
     `rrl train` (Launchpad) ─────┼──▶ Job ──▶ ROLES[name] ──▶ runs until it is finished, or stopped
     one process (`rrl bench`) ───┘
 
-A starter knows addresses, ports and metrics pages; what a role takes from the experiment stands
-here. A role imports what it computes with when it runs: the others do not pay for it.
+In one process the learner and replay are built by the starter itself, which watches the one and
+needs the ports of the other. A starter knows addresses, ports and metrics pages; what a role takes
+from the experiment stands here. A role imports what it computes with when it runs: the others do
+not pay for it.
 """
 
 from __future__ import annotations

@@ -51,14 +51,15 @@ class DueWeights:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The part of a checkpoint that is plain numbers.
+    """What `record.json` of a checkpoint holds.
 
     Attributes:
         progress: Clocks and returns.
         seconds: Wall-clock seconds of all sessions of this run.
         due: Pending evaluations, in the order they were requested.
         evaluation_lines: Lines of the file of evaluations. Later lines came after this checkpoint.
-        digests: SHA-256 of every other file of the checkpoint, by relative path.
+        digests: SHA-256 of every file in the folders beside it, by relative path; filled in when
+            the record is written, empty before.
     """
 
     progress: Progress
@@ -154,11 +155,12 @@ def _read_record(path: Path) -> RunRecord:
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    """SHA-256 of every file of a checkpoint but its record, by relative path."""
+    """SHA-256 of every file in a checkpoint's two folders, by relative path."""
     return {
         str(file.relative_to(checkpoint)): _sha256(file)
-        for file in sorted(checkpoint.rglob("*"))
-        if file.is_file() and file != checkpoint / RECORD_FILE
+        for folder in (STATE_FOLDER, DUE_FOLDER)
+        for file in sorted((checkpoint / folder).rglob("*"))
+        if file.is_file()
     }
 
 

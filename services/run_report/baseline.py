@@ -72,7 +72,10 @@ class Baseline:
 def _check_point(point: CurvePoint) -> None:
     counts = (point.offline_updates, point.online_updates, point.frames)
     if min(counts) < 0 or point.episodes < 1:
-        raise ValueError(f"episodes is {point.episodes}, clocks are {counts}: below 1, or below 0")
+        raise ValueError(
+            f"episodes must be 1 or more and clocks 0 or more; episodes is {point.episodes}, "
+            f"clocks are {counts}"
+        )
     if not point.low <= point.mean_return <= point.high:
         raise ValueError(f"the mean lies outside its interval in {point}")
 

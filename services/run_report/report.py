@@ -25,7 +25,7 @@ from services.run_report.learning_curve import LearningCurve, curve_point, draw_
 from services.run_report.report_text import caption, readme, title
 from services.run_report.summary import RunDescription, Summary, describe_run, summarise
 from services.shared.errors import UserError
-from services.shared.run_config import CONFIG_FILE, read_config
+from services.shared.run_config import read_config
 
 RECORDS_FILE = "metrics/evaluations.jsonl"
 RECORDED_VIDEO_FILE = "metrics/student.gif"
@@ -65,8 +65,8 @@ def write_report(
     if known_teacher is None or known_random is None:
         missing = "teacher" if known_teacher is None else "random policy"
         raise UserError(
-            f"the mean return of the {missing} is not known; give teacher_return and "
-            f"random_return in {run / CONFIG_FILE}, or let the evaluator play the teacher"
+            f"the mean return of the {missing} is not known; give --teacher-return and "
+            "--random-return, or resume the run: its evaluator plays the teacher"
         )
     if teachers and teacher_return is None:
         # The evaluator played it as it played the student.

@@ -165,8 +165,6 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop serving and free the port; a second call does nothing."""
-        if not self._thread.is_alive():
-            return
         left: dict[int, Any] = {}
 
         def forget() -> None:
@@ -175,7 +173,9 @@ class MetricsServer:
             left.update(self._sockets)
             self._sockets.clear()
 
-        self._server.trigger.pull_trigger(forget)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._server.trigger.pull_trigger(forget)
+            self._thread.join()
+        forget()
         self._server.task_dispatcher.shutdown()
         close_all(left, ignore_all=True)

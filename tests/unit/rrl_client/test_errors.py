@@ -191,3 +191,14 @@ def test_pieces_of_different_versions_are_not_mixed_and_the_one_to_ask_for_is_kn
     with pytest.raises(VersionsDiffer, match=" and ") as caught:
         join(made)
     assert caught.value.best == best
+
+
+def test_what_all_replicas_say_is_in_one_error() -> None:
+    away = [TeacherUnavailable("teacher at a:1 is away"), TeacherTimeout("teacher at b:2 is late")]
+    found = client_errors.of_replicas(away)
+    assert isinstance(found, TeacherUnavailable)
+    assert str(found) == "teacher at a:1 is away; teacher at b:2 is late"
+    assert client_errors.of_replicas(away[1:]) is away[1]
+    # What waiting does not mend goes first.
+    wrong = TeacherUnauthenticated("teacher at c:3 wants a token")
+    assert client_errors.of_replicas([*away, wrong]) is wrong

@@ -216,7 +216,7 @@ def test_an_exported_baseline_reads_back_with_every_point(
         ('"frames": 800', '"frames": 8000', "must not decrease"),
         ('"mean_return": -8.0', '"mean_return": 3.0', "outside its interval"),
         ('"command"', '"commands"', "unknown field commands; did you mean command"),
-        ('"points": [', '"points": [5, ', "must be a list of objects"),
+        ('"points": [', '"points": [5, ', "must be a list, each an object"),
     ],
 )
 def test_a_baseline_file_that_was_tampered_with_is_refused(
