@@ -8,6 +8,7 @@ from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_client import ClientSecurity
+from services.shared.ranges import check_above_zero, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,15 +54,7 @@ class ActorConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no actor can work with."""
-        if self.num_envs < 1 or self.index < 0 or self.max_pending_steps < 0:
-            raise ValueError(
-                f"num_envs {self.num_envs} must be at least 1, index {self.index} and "
-                f"max_pending_steps {self.max_pending_steps} at least 0"
-            )
-        if self.weights_period_seconds <= 0 or self.teacher_timeout_seconds <= 0:
-            raise ValueError(
-                f"weights_period_seconds {self.weights_period_seconds} and "
-                f"teacher_timeout_seconds {self.teacher_timeout_seconds} must be above 0"
-            )
-        if not 0.0 <= self.collect_epsilon <= 1.0:
-            raise ValueError(f"collect_epsilon must lie in [0, 1], got {self.collect_epsilon}")
+        check_range(self, "num_envs", least=1)
+        check_range(self, "index", "max_pending_steps", least=0)
+        check_above_zero(self, "weights_period_seconds", "teacher_timeout_seconds")
+        check_range(self, "collect_epsilon", least=0, most=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_client import ClientSecurity
+from services.shared.ranges import check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,11 +32,8 @@ class EvaluationProtocol:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no evaluation can have."""
-        for field in ("episodes", "final_episodes", "teacher_episodes", "num_envs"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        if not 0.0 <= self.epsilon <= 1.0:
-            raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
+        check_range(self, "episodes", "final_episodes", "teacher_episodes", "num_envs", least=1)
+        check_range(self, "epsilon", least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,9 @@ import dataclasses
 import math
 
 from rrl_agents.types import Progress, Stage
+from services.learner.evaluation_records import check_episodes
 from services.learner.v1 import learner_pb2
+from services.shared.ranges import check_range
 
 MAX_MESSAGE_BYTES = 256 * 2**20
 """Largest message of the learner service: weights of 64 million float32 parameters."""
@@ -36,20 +38,10 @@ class EvaluationReport:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if not 0 < len(self.episode_returns) <= MAX_EPISODES:
-            raise ValueError(
-                f"an evaluation has 1 to {MAX_EPISODES} episodes, got {len(self.episode_returns)}"
-            )
-        if len(self.episode_steps) != len(self.episode_returns):
-            raise ValueError(
-                f"{len(self.episode_returns)} returns but {len(self.episode_steps)} step counts"
-            )
-        if not all(math.isfinite(r) for r in self.episode_returns):
-            raise ValueError("episode returns must be finite")
-        if min(self.episode_steps) < 1:
-            raise ValueError(f"an episode has at least 1 step, got {min(self.episode_steps)}")
-        if not 0.0 <= self.epsilon <= 1.0:
-            raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
+        if len(self.episode_returns) > MAX_EPISODES:
+            raise ValueError(f"an evaluation has at most {MAX_EPISODES} episodes")
+        check_episodes(self.episode_returns, self.episode_steps)
+        check_range(self, "epsilon", least=0, most=1)
 
     @property
     def mean_return(self) -> float:

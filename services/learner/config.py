@@ -12,6 +12,7 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import EnvironmentSpec
 from rrl_client import ClientSecurity
 from services.learner.stages import StageTargets
+from services.shared.ranges import check_above_zero
 from services.shared.security.server import SecurityConfig
 
 
@@ -104,12 +105,8 @@ class LearnerConfig:
         """Refuse a learner without replay, and periods that never come."""
         if not self.replay:
             raise ValueError("replay is empty; a learner reads from at least one shard")
-        for field in (
-            "publish_period_updates",
-            "offline_evaluation_period",
-            "online_evaluation_period",
-            "checkpoint_period_seconds",
-            "log_period_updates",
-        ):
-            if getattr(self, field) <= 0:
-                raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
+        check_above_zero(
+            self,
+            *("publish_period_updates", "offline_evaluation_period", "online_evaluation_period"),
+            *("checkpoint_period_seconds", "log_period_updates"),
+        )

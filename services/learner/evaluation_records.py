@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Stage
 from services.shared.errors import UserError
+from services.shared.ranges import check_range
 
 STAGES = tuple(stage.name.lower() for stage in Stage)
 """Names a record's stage may have, in the order of a run."""
@@ -30,7 +31,8 @@ STAGES = tuple(stage.name.lower() for stage in Stage)
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Larger record files are refused; a record is some hundred bytes, a run has some hundred."""
 
-_CLOCKS = ("weights_version", "teacher_steps", "offline_updates", "online_updates", "actor_steps")
+CLOCKS = ("teacher_steps", "offline_updates", "online_updates", "actor_steps")
+"""Fields of a record that are the run's, as `Progress` has them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,25 +81,31 @@ class EvaluationRecord:
             raise ValueError(f'player is "{self.player}", must be "student" or "teacher"')
         if self.stage not in STAGES:
             raise ValueError(f'stage is "{self.stage}", must be one of {", ".join(STAGES)}')
-        for name in _CLOCKS:
-            _require_within(name, getattr(self, name), 0, math.inf)
-        for name in ("weaning_weight", "epsilon"):
-            _require_within(name, getattr(self, name), 0.0, 1.0)
-        _require_within("seconds_since_start", self.seconds_since_start, 0.0, math.inf)
-        if not self.episode_returns or len(self.episode_returns) != len(self.episode_steps):
-            raise ValueError(
-                f"{len(self.episode_returns)} episode_returns and {len(self.episode_steps)} "
-                "episode_steps; give one of each per finished episode, at least one"
-            )
-        if not all(map(math.isfinite, self.episode_returns)):
-            raise ValueError(f"episode_returns must be finite, found {self.episode_returns}")
-        for steps in self.episode_steps:
-            _require_within("episode_steps", steps, 1, math.inf)
+        check_range(self, "weights_version", *CLOCKS, "seconds_since_start", least=0)
+        check_range(self, "weaning_weight", "epsilon", least=0, most=1)
+        check_episodes(self.episode_returns, self.episode_steps)
 
     @property
     def learner_updates(self) -> int:
         """Gradient steps of both stages behind the weights."""
         return self.offline_updates + self.online_updates
+
+
+def check_episodes(returns: Sequence[float], steps: Sequence[int]) -> None:
+    """See that returns and steps can be those of finished episodes.
+
+    Raises:
+        ValueError: there are none, or more of the one than of the other, or one is out of range.
+    """
+    if not returns or len(returns) != len(steps):
+        raise ValueError(
+            f"{len(returns)} episode_returns and {len(steps)} episode_steps; give one of each per "
+            "finished episode, at least one"
+        )
+    if not all(map(math.isfinite, returns)):
+        raise ValueError(f"episode_returns must be finite, found {returns}")
+    if min(steps) < 1:
+        raise ValueError(f"an episode has at least 1 step, found {min(steps)}")
 
 
 def encode_record(record: EvaluationRecord) -> str:
@@ -212,8 +220,3 @@ def _drop_torn_line(descriptor: int) -> None:
         end = start
     if end < size:
         os.ftruncate(descriptor, end)
-
-
-def _require_within(name: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(f"{name} is {value}, must be finite and in [{low}, {high}]")

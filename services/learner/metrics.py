@@ -43,11 +43,8 @@ class LearnerMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
         self._training: _Training | None = None
-        self._updates, self._teacher_steps, self._actor_steps = (
-            CumulativeIncrease(),
-            CumulativeIncrease(),
-            CumulativeIncrease(),
-        )
+        clocks = ("learner_updates", "teacher_steps", "actor_steps")
+        self._clocks = {name: CumulativeIncrease() for name in clocks}
         self._sample_wait_seconds = 0.0
         self._checkpoints = {"written": 0, "failed": 0}
         self._checkpoint_number = 0
@@ -77,10 +74,8 @@ class LearnerMetrics(Collector):
         with self._lock:
             if self._training is not None:
                 self._see(self._training.clock.progress)
-            progress = clock.progress
-            self._updates.rebase(progress.learner_updates)
-            self._teacher_steps.rebase(progress.teacher_steps)
-            self._actor_steps.rebase(progress.actor_steps)
+            for name, rises in self._clocks.items():
+                rises.rebase(getattr(clock.progress, name))
             self._training = _Training(
                 clock=clock,
                 log=log,
@@ -129,13 +124,13 @@ class LearnerMetrics(Collector):
             yield from _scores(progress)
 
     def _see(self, progress: Progress) -> None:
-        self._updates.observe(progress.learner_updates)
-        self._teacher_steps.observe(progress.teacher_steps)
-        self._actor_steps.observe(progress.actor_steps)
+        for name, rises in self._clocks.items():
+            rises.observe(getattr(progress, name))
 
     def _counted(self, frames_per_step: int) -> Iterator[Metric]:
-        yield counter("rrl_learner_updates", "Gradient steps.", self._updates.total)
-        steps = {"teacher": self._teacher_steps.total, "student": self._actor_steps.total}
+        totals = {name: rises.total for name, rises in self._clocks.items()}
+        yield counter("rrl_learner_updates", "Gradient steps.", totals["learner_updates"])
+        steps = {"teacher": totals["teacher_steps"], "student": totals["actor_steps"]}
         yield counters("rrl_learner_agent_steps", "Decisions put into replay.", "player", steps)
         frames = {player: count * frames_per_step for player, count in steps.items()}
         yield counters("rrl_learner_frames", "Emulator frames of these.", "player", frames)

@@ -21,6 +21,7 @@ from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import RunRecord
 from services.learner.codec import EvaluationReport
 from services.learner.evaluation_records import (
+    CLOCKS,
     EvaluationRecord,
     append_record,
     count_lines,
@@ -257,10 +258,7 @@ class PendingEvaluations:
                 player="teacher" if report.weights_version == 0 else "student",
                 weights_version=report.weights_version,
                 stage=played.stage.name.lower(),
-                teacher_steps=played.teacher_steps,
-                offline_updates=played.offline_updates,
-                online_updates=played.online_updates,
-                actor_steps=played.actor_steps,
+                **{name: getattr(played, name) for name in CLOCKS},
                 weaning_weight=progress.weaning_weight,
                 episode_returns=report.episode_returns,
                 episode_steps=report.episode_steps,

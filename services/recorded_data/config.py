@@ -10,6 +10,7 @@ from rrl_client import ClientSecurity
 from services.recorded_data.dataset import RecordedData
 from services.replay.item_layout import ItemLayout
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.ranges import check_above_zero, check_known, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,6 @@ class ImporterConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no importer can work with."""
-        if self.transitions < 1:
-            raise ValueError(f"transitions is {self.transitions}; it must be at least 1")
-        if self.table not in (TEACHER_TABLE, STUDENT_TABLE):
-            raise ValueError(
-                f"table is {self.table!r}; it must be {TEACHER_TABLE!r} or {STUDENT_TABLE!r}"
-            )
-        if not self.teacher_timeout_seconds > 0:
-            raise ValueError(
-                f"teacher_timeout_seconds is {self.teacher_timeout_seconds}; it must be above 0"
-            )
+        check_range(self, "transitions", least=1)
+        check_known(self, "table", (TEACHER_TABLE, STUDENT_TABLE))
+        check_above_zero(self, "teacher_timeout_seconds")

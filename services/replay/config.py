@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from services.replay.item_layout import ItemLayout
+from services.shared.ranges import check_above_zero, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,7 @@ class ReplayConfig:
                 f"teacher_steps is {self.teacher_steps}; below min_teacher_size "
                 f"{self.min_teacher_size} the table would never be sampled"
             )
-        if not self.samples_per_insert > 0:
-            raise ValueError(f"samples_per_insert is {self.samples_per_insert}; it must be above 0")
+        check_above_zero(self, "samples_per_insert")
         if not 0 <= self.student_priority_exponent < math.inf:
             raise ValueError(
                 f"student_priority_exponent is {self.student_priority_exponent}; it must be 0 "
@@ -72,8 +72,7 @@ class ReplayConfig:
                 f"error_buffer is {self.error_buffer}; below max(1, samples_per_insert) = "
                 f"{smallest} neither side could move: raise it, e.g. to 16 batches"
             )
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}; a port is a number from 0 (any) to 65535")
+        check_range(self, "port", least=0, most=65535)
 
 
 def samples_per_insert(*, batch_size: int, update_period: int) -> float:

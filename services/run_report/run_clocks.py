@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from rrl_agents.types import Progress
 from services.learner.checkpoint_records import RunRecord
 from services.learner.evaluation_records import EvaluationRecord
 
@@ -48,17 +49,8 @@ def at_evaluation(record: EvaluationRecord, frames_per_step: int) -> Clocks:
         record: The evaluation.
         frames_per_step: Environment frames that one agent step lasts.
     """
-    return Clocks(
-        as_of=f"at the last evaluation, after {record.learner_updates:,} updates",
-        learner_updates=record.learner_updates,
-        offline_updates=record.offline_updates,
-        online_updates=record.online_updates,
-        teacher_steps=record.teacher_steps,
-        actor_steps=record.actor_steps,
-        frames=record.actor_steps * frames_per_step,
-        weaning_weight=record.weaning_weight,
-        wall_seconds=record.seconds_since_start,
-    )
+    as_of = f"at the last evaluation, after {record.learner_updates:,} updates"
+    return _clocks(as_of, record, frames_per_step, record.seconds_since_start)
 
 
 def at_checkpoint(record: RunRecord, frames_per_step: int) -> Clocks:
@@ -68,17 +60,23 @@ def at_checkpoint(record: RunRecord, frames_per_step: int) -> Clocks:
         record: The checkpoint's.
         frames_per_step: Environment frames that one agent step lasts.
     """
-    progress = record.progress
+    as_of = f"in the newest checkpoint, after {record.progress.learner_updates:,} updates"
+    return _clocks(as_of, record.progress, frames_per_step, record.seconds)
+
+
+def _clocks(
+    as_of: str, counted: EvaluationRecord | Progress, frames_per_step: int, seconds: float
+) -> Clocks:
     return Clocks(
-        as_of=f"in the newest checkpoint, after {progress.learner_updates:,} updates",
-        learner_updates=progress.learner_updates,
-        offline_updates=progress.offline_updates,
-        online_updates=progress.online_updates,
-        teacher_steps=progress.teacher_steps,
-        actor_steps=progress.actor_steps,
-        frames=progress.actor_steps * frames_per_step,
-        weaning_weight=progress.weaning_weight,
-        wall_seconds=record.seconds,
+        as_of=as_of,
+        learner_updates=counted.learner_updates,
+        offline_updates=counted.offline_updates,
+        online_updates=counted.online_updates,
+        teacher_steps=counted.teacher_steps,
+        actor_steps=counted.actor_steps,
+        frames=counted.actor_steps * frames_per_step,
+        weaning_weight=counted.weaning_weight,
+        wall_seconds=seconds,
     )
 
 

@@ -27,6 +27,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from services.shared.ranges import check_range
+
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 
 MOST_WAITING = 1024
@@ -66,9 +68,7 @@ class ServerLimits:
 
     def __post_init__(self) -> None:
         """Refuse a server that could answer nothing."""
-        for name in ("calls", "calls_per_connection", "max_request_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_range(self, "calls", "calls_per_connection", "max_request_bytes", least=1)
 
     @property
     def requests_read(self) -> int:

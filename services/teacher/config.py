@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections import Counter
 
+from services.shared.ranges import check_above_zero, check_known, check_range
 from services.shared.security.server import SecurityConfig
 from services.teacher.policies.source import TeacherSource
 
@@ -51,7 +51,7 @@ class BatchingConfig:
                     f"{name} is {getattr(self, name)} and the largest batch {self.max_batch_rows} "
                     "rows; give at least as many, or the largest request could never be taken"
                 )
-        _check_above_zero(self, "max_queue_bytes", "longest_wait_seconds")
+        check_above_zero(self, "max_queue_bytes", "longest_wait_seconds")
 
     @property
     def max_batch_rows(self) -> int:
@@ -125,14 +125,12 @@ class TeacherConfig:
         """Check the ranges."""
         if not self.models:
             raise ValueError("no model given; name at least one checkpoint")
-        _check_range(self, "port", 0, 65535)
-        _check_range(self, "metrics_port", 0, 65535)
-        _check_range(self, "kept_versions", 1)
-        _check_range(self, "lame_duck_seconds", 0)
-        _check_range(self, "connection_age_seconds", 1)
-        _check_above_zero(self, "reload_seconds")
-        _check_known("backend", self.backend, BACKENDS)
-        _check_known("dtype", self.dtype, DTYPES)
+        check_range(self, "port", "metrics_port", least=0, most=65535)
+        check_range(self, "kept_versions", "connection_age_seconds", least=1)
+        check_range(self, "lame_duck_seconds", least=0)
+        check_above_zero(self, "reload_seconds")
+        check_known(self, "backend", BACKENDS)
+        check_known(self, "dtype", DTYPES)
         if self.metrics_port is not None and self.metrics_port == self.port != 0:
             raise ValueError(f"port and metrics_port are both {self.port}; give each its own")
         for name, count in Counter(model.name for model in self.models).items():
@@ -158,27 +156,3 @@ def buckets_up_to(max_batch_rows: int) -> tuple[int, ...]:
         raise ValueError(f"max_batch_rows is {max_batch_rows}; give at least 1")
     powers = (2**exponent for exponent in range(max_batch_rows.bit_length()))
     return tuple(sorted({*powers, max_batch_rows}))
-
-
-def _check_range(config: object, name: str, least: float, most: float = math.inf) -> None:
-    """Check a field; None is in every range.
-
-    Raises:
-        ValueError: It is out of range, or not a number.
-    """
-    value = getattr(config, name)
-    if value is not None and not least <= value <= most:
-        upper = "" if most == math.inf else f" to {most}"
-        raise ValueError(f"{name} is {value}; give {least}{upper or ' or more'}")
-
-
-def _check_above_zero(config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} is {value}; it must be above 0")
-
-
-def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}; known are {', '.join(known)}")
