@@ -13,10 +13,10 @@ setup:  ## Make .venv with everything in it: .venv/bin/rrl
 demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (7 to 13 minutes)
 	@.venv/bin/rrl demo
 
-# Three files at a time on two cores, since tests wait more than they compute; the tests of one file
+# Four files at a time on two cores, since tests wait more than they compute; the tests of one file
 # share what takes long to make.
 test: setup  ## Run the tests
-	@.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@.venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## Run the tests that take long, which `make test` leaves out
 	@.venv/bin/python -m pytest -m slow
