@@ -95,6 +95,8 @@ class TeacherCard:
             )
         if self.random_return is not None:
             check_finite("random_return", self.random_return)
+        if _generations(self) > MAX_GENERATIONS:
+            raise ValueError(f"more than {MAX_GENERATIONS} generations of parents")
 
     @functools.cached_property
     def spec(self) -> PolicySpec:
@@ -126,10 +128,7 @@ class TeacherCard:
             ValueError: When the text is no JSON object or not as it was written, or a field is
                 unknown, missing, of the wrong type or out of range; the message names it.
         """
-        card = decode_sealed(cls, text, "teacher card")
-        if _generations(card) > MAX_GENERATIONS:
-            raise ValueError(f"teacher card: more than {MAX_GENERATIONS} generations of parents")
-        return card
+        return decode_sealed(cls, text, "teacher card")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

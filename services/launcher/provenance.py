@@ -65,7 +65,7 @@ class Provenance:
     sessions: tuple[Session, ...]
 
     def __post_init__(self) -> None:
-        """Refuse one that nobody has written."""
+        """Refuse one without a session."""
         if not self.sessions:
             raise ValueError("it names no session")
 

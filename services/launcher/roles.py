@@ -1,4 +1,4 @@
-"""The roles of a run: how each is built and run, whoever starts it.
+"""The roles of a run: how each is built and run.
 
     `rrl learner` (containers) ──┐
     `rrl train` (Launchpad) ─────┼──▶ Job ──▶ ROLES[name] ──▶ runs until it is finished, or stopped

@@ -52,7 +52,7 @@ def test_every_methods_and_presets_experiment_is_read_back(name: str) -> None:
     assert (found.method, found.random_return) == (name.split()[0], -20.7)
 
 
-def test_what_was_given_of_a_teacher_is_told_from_what_was_found_out() -> None:
+def test_a_given_return_of_the_teacher_is_kept_apart_from_the_one_in_force() -> None:
     assert decode_experiment(noted(GIVEN)).config == GIVEN
     # Its return, 0.5, was found out here.
     left = dataclasses.replace(GIVEN.teacher, mean_return=None)

@@ -20,7 +20,7 @@ from tests.support.patience import PATIENCE_SECONDS
 def test_a_client_closes_though_grpc_swallows_a_cancellation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As it does while it opens a call: whoever awaits that goes on as if nothing had happened."""
+    """gRPC does so while it opens a call: the task that awaits it is not cancelled."""
 
     async def open_and_close() -> TeacherError | None:
         opening = asyncio.Event()

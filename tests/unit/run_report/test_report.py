@@ -374,3 +374,16 @@ def test_a_run_without_usable_references_is_refused(
     (run / "config.json").write_text(seal({**config, field: value}))
     with pytest.raises(UserError, match=message):
         write_report(run)
+
+
+def test_a_report_takes_the_returns_that_the_run_did_not_find_out(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run()
+    config = unseal((run / "config.json").read_text())
+    (run / "config.json").write_text(seal({**config, "random_return": None}))
+    with pytest.raises(UserError, match="--random-return"):
+        report_command(run)
+    # (-8 - -16) / (0 - -16)
+    report_command(run, teacher_return=0.0, random_return=-16.0)
+    assert "teacher-normalised 0.50" in capsys.readouterr().out
