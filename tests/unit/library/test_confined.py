@@ -1,0 +1,164 @@
+"""The wall: each way to misbehave, in a real child, ends in a clear error within bounds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.library import confined
+from services.library.confined import Limits, run_confined
+from services.shared.errors import UserError
+
+MODULE = "tests.unit.library.misbehaving"
+SECONDS = 30.0
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confined, "PACKAGES", (MODULE,))
+
+
+def run(name: str, limits: Limits | None = None, **arguments: object) -> Any:
+    return run_confined(f"{MODULE}:{name}", arguments, limits=limits, subject="a.hdf5")
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            # Dead, but not yet waited for, is gone, too.
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state == "Z":
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"process {pid} is still there")
+
+
+def test_arguments_go_in_and_the_result_comes_out_free_of_what_is_printed() -> None:
+    given: dict[str, Any] = {"number": 3, "text": "a\nb", "numbers": [1.5, None]}
+    assert run("give", **given, path=Path("/a b/c")) == {**given, "path": "/a b/c"}
+
+
+def test_a_refusal_keeps_its_own_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^seven is no colour; give red$"):
+        run("refuse")
+    missing = str(tmp_path / "missing")
+    with pytest.raises(UserError, match=f"No such file or directory: '{missing}'$"):
+        run("open_missing", path=missing)
+
+
+MISBEHAVIOUR: dict[str, tuple[str, dict[str, object], Limits, str]] = {
+    "memory": (
+        "allocate",
+        {"size": 600 * MEBIBYTE},
+        Limits(memory_bytes=500 * MEBIBYTE),
+        "more than 524288000 bytes of memory",
+    ),
+    "memory, as a reader tells it": (
+        "allocate_in_a_reader",
+        {"size": 600 * MEBIBYTE},
+        Limits(memory_bytes=500 * MEBIBYTE),
+        "more than 524288000 bytes of memory",
+    ),
+    "CPU time": ("loop", {}, Limits(cpu_seconds=1), "more than 1 s of CPU time"),
+    "time": ("sleep", {"path": "/dev/null"}, Limits(wall_seconds=1), "longer than 1 s"),
+    "a large result": (
+        "give_much",
+        {"size": 2000},
+        Limits(output_bytes=1000),
+        "more than 1000 bytes of output",
+    ),
+    "much print": (
+        "print_much",
+        {"size": 2000},
+        Limits(output_bytes=1000),
+        "more than 1000 bytes of output",
+    ),
+    "a crash": ("abort", {}, Limits(), r"broke a library \(Aborted\)"),
+    "an early end": ("leave", {}, Limits(), r"failed \(exit 0\)"),
+    "a fault of ours": ("misspell", {}, Limits(), r"failed \(exit 1\)"),
+}
+
+
+@pytest.mark.parametrize("what", MISBEHAVIOUR)
+def test_what_misbehaves_ends_in_one_line_that_says_how(what: str) -> None:
+    name, arguments, limits, words = MISBEHAVIOUR[what]
+    start = time.monotonic()
+    with pytest.raises(UserError, match=rf"^a\.hdf5: reading it .*{words}\. .* copy it") as caught:
+        run(name, limits, **arguments)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - start < SECONDS
+
+
+def test_as_much_as_the_limits_allow_is_no_misbehaviour(tmp_path: Path) -> None:
+    run("allocate", Limits(memory_bytes=500 * MEBIBYTE), size=300 * MEBIBYTE)
+    run("write", Limits(file_bytes=MEBIBYTE), path=tmp_path / "out", size=MEBIBYTE)
+    # With its quotes and `{"result": }`, 14 characters more.
+    assert len(run("give_much", Limits(output_bytes=1000), size=986)) == 986
+
+
+def test_a_file_ends_where_the_limit_is(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a file of more than 1048576 bytes"):
+        run("write", Limits(file_bytes=MEBIBYTE), path=tmp_path / "out", size=MEBIBYTE + 1)
+    assert (tmp_path / "out").stat().st_size <= MEBIBYTE
+
+
+def test_the_childs_own_words_on_a_fault_of_ours_are_the_cause() -> None:
+    with pytest.raises(UserError) as caught:
+        run("misspell")
+    assert "KeyError: 'a fault of our own'" in str(caught.value.__cause__)
+
+
+def test_what_the_child_started_ends_with_it(tmp_path: Path) -> None:
+    run("start_another", path=tmp_path / "pid")
+    wait_until_gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_child_ends_with_its_caller(how: signal.Signals, tmp_path: Path) -> None:
+    program = (
+        "from services.library import confined; confined.PACKAGES = ('tests.',);"
+        f"confined.run_confined('{MODULE}:sleep', {{'path': {str(tmp_path / 'pid')!r}}})"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + SECONDS
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child = int((tmp_path / "pid").read_text())
+    os.kill(child, 0)
+    caller.send_signal(how)
+    assert caller.wait(SECONDS) == -how
+    wait_until_gone(child)
+
+
+def test_modules_in_the_working_folder_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a folder of downloaded files may have.
+    for name in ("json", "numpy", "ctypes"):
+        (tmp_path / f"{name}.py").write_text("import os; os.abort()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    run("import_libraries", names=["numpy", "json"])
+
+
+def test_libraries_of_readers_can_be_imported_within_the_limits() -> None:
+    run("import_libraries", names=["jax", "h5py", "onnx"])
+
+
+@pytest.mark.parametrize("name", ["os:abort", "rrl_agents", "services.x:y.z", "tests.a:b; c"])
+def test_only_functions_of_ours_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="may not run confined"):
+        run_confined(name, {})
