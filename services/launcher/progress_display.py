@@ -74,7 +74,7 @@ class ProgressDisplay:
             else None
         )
         self._clock = clock
-        self._samples: tuple[Sample, ...] = ()
+        self._rate = StageRate(clock)
         # Stage and number of evaluations last shown.
         self._news: tuple[int, int] = (-1, 0)
         self._printed_at: float | None = None
@@ -86,21 +86,14 @@ class ProgressDisplay:
         Args:
             response: The newest answer.
         """
-        now = self._clock()
-        progress = response.progress
-        if progress.stage != self._news[0]:
-            self._samples = ()
-        news = (progress.stage, progress.evaluations)
+        news = (response.progress.stage, response.progress.evaluations)
         is_news, self._news = news != self._news, news
-        stage = current_stage(response)
-        if stage is not None:
-            self._samples = extend_samples(self._samples, Sample(now, stage.done))
-        rate = rate_per_second(self._samples)
+        rate = self._rate.update(response)
         if self._live is not None:
             self._live.start()
-            self._live.update(_panel(response, rate), refresh=True)
-        elif is_news or self._is_due(now):
-            self._printed_at = now
+            self._live.update(panel(response, rate), refresh=True)
+        elif is_news or self._is_due():
+            self._printed_at = self._clock()
             self._print(plain_line(response, rate))
 
     def note(self, text: str) -> None:
@@ -133,14 +126,45 @@ class ProgressDisplay:
         """Closes the display."""
         self.close()
 
-    def _is_due(self, now: float) -> bool:
-        return self._printed_at is None or now - self._printed_at >= PLAIN_INTERVAL_SECONDS
+    def _is_due(self) -> bool:
+        last = self._printed_at
+        return last is None or self._clock() - last >= PLAIN_INTERVAL_SECONDS
 
     def _print(self, line: str) -> None:
-        # The stream may be a log of any encoding, and losses and failures carry foreign words.
-        printable = "".join(letter if letter.isprintable() else " " for letter in line)
-        ascii_only = printable.encode("ascii", "backslashreplace").decode("ascii")
+        # The stream may be a log of any encoding.
+        ascii_only = _printable(line).encode("ascii", "backslashreplace").decode("ascii")
         print(ascii_only, file=self._stream, flush=True)
+
+
+class StageRate:
+    """Measures how fast the current stage advances, from one answer of the learner to the next."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Starts without a rate.
+
+        Args:
+            clock: Seconds that never go back.
+        """
+        self._clock = clock
+        self._stage: str | None = None
+        self._samples: tuple[Sample, ...] = ()
+
+    def update(self, response: GetProgressResponse) -> float | None:
+        """Takes an answer in.
+
+        Args:
+            response: The newest answer.
+
+        Returns:
+            Units of the current stage per second; None where it is not known yet.
+        """
+        stage = current_stage(response)
+        if stage is None:
+            return None
+        if stage.name != self._stage:
+            self._stage, self._samples = stage.name, ()
+        self._samples = extend_samples(self._samples, Sample(self._clock(), stage.done))
+        return rate_per_second(self._samples)
 
 
 def stages(response: GetProgressResponse) -> tuple[StageProgress, ...]:
@@ -219,13 +243,13 @@ def _facts(response: GetProgressResponse) -> list[str]:
         facts.append(f"{format_duration(response.seconds)} at work")
     if response.checkpoint_failure:
         facts.append(
-            f"NOT SAVED since update {_saved_updates(response):,}: {response.checkpoint_failure}"
+            f"NOT SAVED since update {saved_updates(response):,}: {response.checkpoint_failure}"
         )
     return [fact for fact in facts if fact]
 
 
-def _saved_updates(response: GetProgressResponse) -> int:
-    """Updates that the newest checkpoint holds."""
+def saved_updates(response: GetProgressResponse) -> int:
+    """Returns the updates that the newest checkpoint holds."""
     return response.saved.offline_updates + response.saved.online_updates
 
 
@@ -245,7 +269,13 @@ def _scores(progress: Progress) -> str:
     return ", ".join(scores)
 
 
-def _panel(response: GetProgressResponse, rate: float | None) -> RenderableType:
+def panel(response: GetProgressResponse, rate: float | None) -> RenderableType:
+    """Draws an answer as a panel: a bar per stage, and what else is known.
+
+    Args:
+        response: The learner's answer.
+        rate: Units of the current stage per second; None where it is not known yet.
+    """
     current = current_stage(response)
     bars = Table.grid(padding=(0, 2))
     for stage in stages(response):
@@ -263,5 +293,10 @@ def _panel(response: GetProgressResponse, rate: float | None) -> RenderableType:
             Text(f"{stage.done:,} / {stage.target:,} {stage.unit}", style=style),
         )
     speed = [] if current is None else [_speed(current, rate)]
-    facts = [Text(fact) for fact in [*speed, *_facts(response)] if fact]
+    facts = [Text(_printable(fact)) for fact in [*speed, *_facts(response)] if fact]
     return Panel(Group(bars, *facts), title=stage_name(response.progress.stage), title_align="left")
+
+
+def _printable(text: str) -> str:
+    """Text without what a terminal would obey: losses and failures carry foreign words."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

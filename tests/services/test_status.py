@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
     pages = [MetricsServer(learner), MetricsServer(actor)]
     server = WeightServer(OnlineRun(), host="127.0.0.1", port=0)
     try:
-        given = ["--learner-address", f"127.0.0.1:{server.start()}", "--interval", "0.1"]
+        given = ["--learner-address", f"127.0.0.1:{server.start()}"]
         given += ["--metrics", *(f"http://127.0.0.1:{page.port}/metrics" for page in pages)]
         twice = f"127.0.0.1:{pages[1].port}"
         assert rrl(["status", *given, twice, "127.0.0.1:1", "--json"]) == 0
@@ -90,20 +91,20 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
         server.stop(0.0)
         for page in pages:
             page.close()
-    assert (found["lives"], found["stage"], found["updates_per_second"]) == (True, "online", 7.0)
-    assert found["stages"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
-    assert found["scores"]["normalised_score"] == 0.5
+    progress = found["progress"]
+    assert (found["up"], progress["stage"], progress["updates_per_second"]) == (True, "ONLINE", 7.0)
+    assert progress["stages"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
+    assert progress["normalised_score"] == 0.5
     assert (found["checkpoint"]["number"], found["checkpoint"]["updates"]) == (3, 123)
-    assert len(found["actors"]) == 1 and found["actors"][0]["steps_per_second"] == 0.0
     # The learner, asked at its address and on its page, the actor, and one that nobody has.
-    assert [(role["name"], role["lives"]) for role in found["roles"]] == [
+    assert [(role["name"], role["up"]) for role in found["roles"]] == [
         ("learner", True),
         ("actor", True),
-        ("nobody known", False),
+        ("unknown", False),
     ]
-    assert text.count("learner lives") == 1
+    assert text.count("learner") == 1
     assert "online" in text and "500 / 1,000 steps" in text and "lambda 0.50" in text
-    assert "at the last evaluation, after 120 updates" in text
+    assert "student 1.00 (teacher-normalised 0.50) after 120 updates" in text
     assert "newest checkpoint 3, after 123 updates" in text
 
 
@@ -120,13 +121,13 @@ def test_a_learner_that_is_away_leaves_the_others_and_its_checkpoint_to_tell_of(
     page = MetricsServer(actor)
     try:
         given = ["--learner-address=127.0.0.1:1", f"--metrics=127.0.0.1:{page.port}"]
-        assert rrl(["status", str(tmp_path), *given, "--interval=0.1", "--json"]) == 0
+        assert rrl(["status", str(tmp_path), *given, "--json"]) == 0
     finally:
         page.close()
     found = json.loads(capsys.readouterr().out)
-    assert found["lives"] and found["note"].startswith("the learner does not answer")
-    assert (found["stage"], found["checkpoint"]["number"]) == ("online", 2)
-    assert [(role["name"], role["lives"]) for role in found["roles"]] == [
+    assert found["up"] and found["note"].startswith("the learner does not answer")
+    assert (found["progress"]["stage"], found["checkpoint"]["number"]) == ("ONLINE", 2)
+    assert [(role["name"], role["up"]) for role in found["roles"]] == [
         ("learner", False),
         ("actor", True),
     ]
@@ -144,8 +145,7 @@ def test_watching_goes_on_until_it_is_interrupted(capsys: pytest.CaptureFixture[
         assert rrl(["status", *given]) == 0
     finally:
         page.close()
-    # The first look is the beginning of an interval, the last may be cut short.
-    assert capsys.readouterr().out.count("actor lives") >= 5 - 2
+    assert len(re.findall("actor +up", capsys.readouterr().out)) == 5
 
 
 class InterruptAfter(Collector):
@@ -192,22 +192,19 @@ def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_p
     finally:
         launcher.send_signal(signal.SIGINT)
         launcher.wait(900)
-    assert found["lives"] and all(role["lives"] for role in found["roles"])
-    named = {role["name"] for role in found["roles"]}
-    assert named == {"teacher", "replay-0", "learner", "evaluator", "actor-0"}
-    assert found["frames_per_second"] > 0 and found["seconds_left"] > 0
-    assert found["actors"][0]["weights_version"] >= 1
-    assert found["actors"][0]["unanswered_share"] < 0.5
-    assert found["replay"]["tables"]["student"]["items"] > 200
-    assert found["replay"]["ratio_target"] == 8.0
-    assert found["teacher"]["latency_p99_seconds"] > 0
+    assert found["up"] and all(role["up"] for role in found["roles"])
+    readings = {role["name"]: role["readings"] for role in found["roles"]}
+    assert readings.keys() == {"teacher", "replay-0", "learner", "evaluator", "actor-0"}
+    assert readings["actor-0"]["rrl_actor_weights_lag_updates"] >= 0
+    assert readings["replay-0"]["rrl_replay_items"] > 200
+    assert readings["replay-0"]["rrl_replay_samples_per_insert_target"] == 8.0
     assert found["checkpoint"]["age_seconds"] < 120
-    # Nothing lives any more: what it has written down is told.
+    # No role is up any more: the folder tells.
     rest = status(run)
-    assert not rest["lives"] and rest["stage"] == "online" and rest["roles"] == []
-    assert "no role of this run lives" in rest["note"]
-    assert rest["stages"][0]["done"] >= 400
-    assert np.isfinite(rest["scores"]["random_return"])
+    assert not rest["up"] and rest["progress"]["stage"] == "ONLINE" and rest["roles"] == []
+    assert "no role of this run is up" in rest["note"]
+    assert rest["progress"]["stages"][0]["done"] >= 400
+    assert np.isfinite(rest["progress"]["random_return"])
 
 
 def wait_for_online(run: Path, launcher: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -219,6 +216,8 @@ def wait_for_online(run: Path, launcher: subprocess.Popen[bytes]) -> dict[str, A
         if not (run / "config.json").exists():
             continue
         found = status(run)
-        learns = found["stage"] == "online" and (found["updates_per_second"] or 0) > 0
-        if learns and found["replay"] and found["replay"]["ratio"]:
+        progress = found["progress"] or {"stage": None, "updates_per_second": 0.0}
+        readings = {metric for role in found["roles"] for metric in role["readings"]}
+        learns = progress["stage"] == "ONLINE" and progress["updates_per_second"] > 0
+        if learns and "rrl_replay_samples_per_insert" in readings:
             return found

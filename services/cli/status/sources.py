@@ -1,25 +1,17 @@
-"""Where a run's roles are asked, and one look at all of them.
-
-RUN/.addresses.json, or flags ─▶ Sources ── scrape ──▶ Scrape (learner's answer, metrics pages)
-"""
+"""Where the roles of a run are asked, and the learner's answer; `metrics_pages` reads the pages."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rrl_agents.types import Progress
 from rrl_client import ClientSecurity
-from rrl_client.addresses import Address
-from services.cli.metrics_pages.page import Page, page_address, read_pages
-from services.launcher.progress_display import stages
-from services.launcher.progress_estimates import StageProgress
+from services.cli.metrics_pages.page import page_address
 from services.launcher.run_addresses import RunAddresses, read_addresses
 from services.learner.codec import progress_from_proto
 from services.learner.progress_client import ProgressClient
+from services.learner.v1.learner_pb2 import GetProgressResponse
 from services.learner.weight_client import LearnerUnavailable
 from services.shared.addresses import parse_address
 from services.shared.errors import user_errors
@@ -28,94 +20,25 @@ from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, is_locked
 _ANSWER_SECONDS = 3.0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sources:
-    """Whom to ask.
+def find_roles(
+    run: Path | None, learner_address: str | None, metrics: Sequence[str]
+) -> RunAddresses:
+    """The roles that the flags name, else those that `rrl train` wrote into the run's folder.
 
-    Attributes:
-        learner: "host:port" of the learner; None where nobody knows it.
-        pages: Metrics pages by name.
-        peers: How to prove oneself to the learner.
-    """
-
-    learner: str | None
-    pages: Mapping[str, Address]
-    peers: ClientSecurity = ClientSecurity()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LearnerAnswer:
-    """What a learner says of its run.
-
-    Attributes:
-        progress: Clocks and returns.
-        stages: How far each stage is, in order.
-        updates_per_second: Over the last stretch.
-        losses: Mean of each term over it, by name.
-        seconds: Of all sessions so far.
-        saved_updates: Updates that the newest checkpoint holds; None before the first.
-    """
-
-    progress: Progress
-    stages: tuple[StageProgress, ...]
-    updates_per_second: float
-    losses: Mapping[str, float]
-    seconds: float
-    saved_updates: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Scrape:
-    """Everything at one moment.
-
-    Attributes:
-        taken: Seconds of a clock that never goes back.
-        learner: Its answer; None where none came.
-        pages: By name; None for those that did not come.
-    """
-
-    taken: float
-    learner: LearnerAnswer | None
-    pages: Mapping[str, Page | None]
-
-    @property
-    def lives(self) -> bool:
-        """Whether anybody answered."""
-        return self.learner is not None or any(page is not None for page in self.pages.values())
-
-
-def find_sources(
-    run: Path | None,
-    learner_address: str | None,
-    metrics: Sequence[str],
-    peers: ClientSecurity,
-) -> Sources:
-    """Whom to ask: whom the flags name, else what `rrl train` wrote into the run's folder.
+    The addresses of a run that has ended may belong to other processes by now: they do not count.
 
     Raises:
         UserError: an address is none, or the folder's file is damaged.
     """
     if learner_address is not None or metrics:
         # By address: a page that is given twice, in two spellings, is one role's.
-        pages = {str(address): address for address in map(page_address, metrics)}
-        learner = None if learner_address is None else str(parse_address(learner_address))
-        return Sources(learner=learner, pages=pages, peers=peers)
-    found = addresses_of_living(run) if run is not None else None
-    if found is None:
-        return Sources(learner=None, pages={}, peers=peers)
-    return Sources(
-        learner=found.services.get("learner"),
-        pages={name: parse_address(text) for name, text in found.pages.items()},
-        peers=peers,
-    )
-
-
-def addresses_of_living(run: Path) -> RunAddresses | None:
-    """Where the roles of `rrl train` on this machine listen; None where it does not run.
-
-    Addresses of one that has ended may be others' by now.
-    """
-    return read_addresses(run) if _is_held(run / LAUNCHER_LOCK) else None
+        pages = {str(address): str(address) for address in map(page_address, metrics)}
+        services = {} if learner_address is None else {"learner": learner_address}
+        parsed = {name: str(parse_address(text)) for name, text in services.items()}
+        return RunAddresses(services=parsed, pages=pages)
+    is_running = run is not None and _is_held(run / LAUNCHER_LOCK)
+    found = read_addresses(run) if run is not None and is_running else None
+    return found or RunAddresses(services={}, pages={})
 
 
 def learner_works_on(run: Path) -> bool:
@@ -123,37 +46,21 @@ def learner_works_on(run: Path) -> bool:
     return _is_held(run / LEARNER_LOCK)
 
 
-def scrape(sources: Sources) -> Scrape:
-    """Ask everybody once; who does not answer in a few seconds is away.
+def ask_learner(address: str, peers: ClientSecurity) -> GetProgressResponse | None:
+    """The progress of a run; None where the learner does not answer in a few seconds.
 
     Raises:
         UserError: the credentials cannot be used.
     """
-    pages = read_pages(sources.pages)
-    learner = _ask(sources.learner, sources.peers) if sources.learner is not None else None
-    return Scrape(taken=time.monotonic(), learner=learner, pages=pages)
+    with user_errors():
+        client = ProgressClient(address, timeout_seconds=_ANSWER_SECONDS, security=peers)
+    with contextlib.closing(client), contextlib.suppress(LearnerUnavailable, ValueError):
+        answer = client.progress()
+        progress_from_proto(answer.progress)  # ValueError: another version's, of another stage
+        return answer
+    return None
 
 
 def _is_held(lock: Path) -> bool:
     # Asking makes the file, which a run of roles on several machines has no need of.
     return lock.exists() and is_locked(lock)
-
-
-def _ask(address: str, peers: ClientSecurity) -> LearnerAnswer | None:
-    with user_errors():
-        client = ProgressClient(address, timeout_seconds=_ANSWER_SECONDS, security=peers)
-    with contextlib.closing(client):
-        try:
-            answer = client.progress()
-            return LearnerAnswer(
-                progress=progress_from_proto(answer.progress),
-                stages=stages(answer),
-                updates_per_second=answer.updates_per_second,
-                losses=dict(answer.losses),
-                seconds=answer.seconds,
-                saved_updates=answer.saved.offline_updates + answer.saved.online_updates
-                if answer.HasField("saved")
-                else None,
-            )
-        except (LearnerUnavailable, ValueError):
-            return None

@@ -115,6 +115,15 @@ def test_plain_output_has_no_control_characters_whatever_is_noted() -> None:
     assert len(stream.getvalue().splitlines()) == 2
 
 
+def test_foreign_words_in_an_answer_do_not_steer_the_terminal() -> None:
+    stream = io.StringIO()
+    response = answer(Stage.STAGE_ONLINE)
+    response.losses["\x1b]0;evil\x07"] = 1.0
+    with ProgressDisplay(stream, interactive=True, clock=Clock()) as display:
+        display.update(response)
+    assert "evil" in stream.getvalue() and "\x1b]0;" not in stream.getvalue()
+
+
 def test_stages_that_a_run_has_not_are_left_out() -> None:
     response = GetProgressResponse(
         progress=Progress(stage=Stage.STAGE_ONLINE), actor_steps_target=10
