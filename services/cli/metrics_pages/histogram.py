@@ -1,9 +1,8 @@
-"""Histograms as Prometheus writes them: their sum, their difference, their quantiles."""
+"""Histograms as Prometheus writes them: their differences and their quantiles."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +59,3 @@ class Histogram:
                 return lower + (bound - lower) * share
             lower, below = bound, count
         return lower
-
-
-def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """Histograms of the same buckets as one, without those of other buckets than the first."""
-    filled = [histogram for histogram in histograms if histogram.bounds]
-    alike = [histogram for histogram in filled if histogram.bounds == filled[0].bounds]
-    if not alike:
-        return Histogram()
-    counts = zip(*(histogram.counts for histogram in alike), strict=True)
-    total = sum(histogram.total for histogram in alike)
-    return Histogram(alike[0].bounds, tuple(map(sum, counts)), total)

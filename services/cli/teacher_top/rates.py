@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from services.cli.metrics_pages.interval import Interval
+from services.cli.teacher_top.interval import Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

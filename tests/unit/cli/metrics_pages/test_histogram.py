@@ -1,4 +1,4 @@
-"""Sums, differences and quantiles of Prometheus's histograms."""
+"""Differences and quantiles of Prometheus's histograms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.metrics_pages.histogram import Histogram, merged
+from services.cli.metrics_pages.histogram import Histogram
 
 INFINITY = float("inf")
 
@@ -62,10 +62,3 @@ def test_the_new_values_are_what_the_earlier_histogram_lacks() -> None:
     # It fell, or has other buckets: all of its values are new.
     assert before.since(now) == before
     assert now.since(Histogram((2.0, INFINITY), (0.0, 0.0))) == now
-
-
-def test_histograms_of_the_same_buckets_add_up() -> None:
-    one = Histogram((1.0, INFINITY), (2.0, 5.0), 9.0)
-    other = Histogram((2.0, INFINITY), (7.0, 7.0), 7.0)
-    assert merged([Histogram(), one, other, one]) == Histogram((1.0, INFINITY), (4.0, 10.0), 18.0)
-    assert merged([]).mean is None

@@ -1,4 +1,4 @@
-"""What one role did between two looks at its metrics page.
+"""What a teacher service did between two looks at its metrics page.
 
 Counters are read as Prometheus reads them: one that fell started again from 0.
 """
@@ -10,17 +10,15 @@ import dataclasses
 from services.cli.metrics_pages.histogram import Histogram
 from services.cli.metrics_pages.page import Page
 
-NO_PAGE = Page()
-
 TEACHER_STARTED = "rrl_teacher_start_time_seconds"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Two pages of one role.
+    """Two pages of one teacher.
 
     Attributes:
-        before: The earlier; empty where the role was away.
+        before: The earlier; empty where it has restarted since.
         now: The later.
         seconds: Between them.
     """
@@ -34,21 +32,13 @@ class Interval:
         before, now = (page.value(name, **labels) or 0.0 for page in (self.before, self.now))
         return now - before if now >= before else now
 
-    def rate(self, name: str, **labels: str) -> float | None:
-        """A counter's increase per second; None where it is not on both pages."""
-        pages = (self.before, self.now)
-        if self.seconds <= 0 or any(page.value(name, **labels) is None for page in pages):
-            return None
-        return self.increase(name, **labels) / self.seconds
-
     def histogram(self, name: str, **labels: str) -> Histogram:
         """The new values of the histograms with these labels."""
         now, before = (page.histogram(name, **labels) for page in (self.now, self.before))
         return now.since(before)
 
 
-def teacher_interval(before: Page | None, now: Page, seconds: float) -> Interval:
-    """Two pages of a teacher; one that restarted in between, or was away, counts from nothing."""
-    if before is None or before.value(TEACHER_STARTED) != now.value(TEACHER_STARTED):
-        before = NO_PAGE
-    return Interval(before=before, now=now, seconds=seconds)
+def teacher_interval(before: Page, now: Page, seconds: float) -> Interval:
+    """Two pages of a teacher; one that restarted in between counts from nothing."""
+    is_the_same = before.value(TEACHER_STARTED) == now.value(TEACHER_STARTED)
+    return Interval(before=before if is_the_same else Page(), now=now, seconds=seconds)
