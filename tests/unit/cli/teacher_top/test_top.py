@@ -21,9 +21,9 @@ from rrl_client import Priority
 from rrl_client.addresses import Address
 from rrl_client.requests import RefusalCode
 from services.cli.metrics_pages.histogram import Histogram
-from services.cli.teacher_top.interval import Interval, teacher_interval
 from services.cli.metrics_pages.page import Page, parse
 from services.cli.teacher_top.command import top
+from services.cli.teacher_top.interval import Interval, teacher_interval
 from services.cli.teacher_top.rates import ModelRates, rates_of
 from services.cli.teacher_top.view import TeacherTop, print_once, render, watch
 from services.shared.errors import UserError
