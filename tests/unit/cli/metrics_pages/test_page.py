@@ -1,4 +1,4 @@
-"""Pages as they come over HTTP, and as numbers; two of them as an interval."""
+"""Pages as they come over HTTP, and as numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from rrl_client.addresses import Address
 from services.cli.metrics_pages.histogram import Histogram
-from services.cli.metrics_pages.interval import NO_PAGE, Interval, teacher_interval
 from services.cli.metrics_pages.page import fetch, page_address, parse
 from services.shared.errors import UserError
 
@@ -83,23 +82,6 @@ def test_histograms_add_up_by_their_labels() -> None:
     assert page.histogram("x") == Histogram((0.5, float("inf")), (3.0, 6.0), 9.25)
     assert page.histogram("x", a="2") == Histogram((0.5, float("inf")), (1.0, 1.0), 0.25)
     assert page.histogram("y") == Histogram()
-
-
-def test_a_rate_needs_the_counter_on_both_pages_and_an_increase_does_not() -> None:
-    now = parse("x_total 10\n")
-    away = Interval(before=NO_PAGE, now=now, seconds=2.0)
-    assert away.rate("x_total") is None and away.increase("x_total") == 10.0
-    # (10 - 4) / 2 s; one that fell from 25 started again from 0: 10 / 2 s.
-    assert Interval(before=parse("x_total 4\n"), now=now, seconds=2.0).rate("x_total") == 3.0
-    assert Interval(before=parse("x_total 25\n"), now=now, seconds=2.0).rate("x_total") == 5.0
-
-
-def test_a_teacher_that_restarted_counts_from_nothing() -> None:
-    page = "rrl_teacher_start_time_seconds {}\nx_total {}\n"
-    now = parse(page.format(7, 10))
-    assert teacher_interval(parse(page.format(7, 4)), now, 1.0).increase("x_total") == 6.0
-    assert teacher_interval(parse(page.format(5, 4)), now, 1.0).increase("x_total") == 10.0
-    assert teacher_interval(None, now, 1.0).increase("x_total") == 10.0
 
 
 @pytest.mark.parametrize("bucket", ["x_bucket 1", 'x_bucket{le="high"} 1'])
