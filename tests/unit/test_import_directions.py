@@ -160,11 +160,11 @@ def test_the_client_imports_nothing_of_ours_outside_itself() -> None:
     assert not [str(found) for found in _imports("rrl_client") if found.parts[0] in ours]
 
 
-# Stubs of a contract -> those who send or read its messages. The launcher shows the learner's
-# progress messages as they come.
+# Stubs of a contract -> those who send or read its messages. The launcher and `rrl status` show the
+# learner's progress messages as they come.
 STUBS = {
     "rrl_client.v1": ("rrl_client/", "services/teacher/"),
-    "services.learner.v1": ("services/learner/", "services/launcher/"),
+    "services.learner.v1": ("services/learner/", "services/launcher/", "services/cli/status/"),
     "services.replay.v1": ("services/replay/",),
 }
 
