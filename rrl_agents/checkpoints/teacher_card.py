@@ -18,7 +18,7 @@ from rrl_agents.checkpoints.card_facts import (
     check_finite,
 )
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Params
 from rrl_client.spec import PolicySpec

@@ -15,8 +15,8 @@ from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.schedules.exploration_epsilon import linear_decay
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.balance import balanced_coefficient
-from rrl_agents.training.objective import Term
 from rrl_agents.training.q_learning_config import QLearningConfig
+from rrl_agents.training.term import Term
 from rrl_agents.types import Progress, Stage
 
 InitialWeights: TypeAlias = Literal["random", "teacher"]

@@ -1,14 +1,17 @@
-"""Terms that several methods share, ready to be put into a recipe."""
+"""Terms that several methods share, ready to be put into a recipe.
+
+A loss is imported when it is first computed: a recipe, its settings and their flags need no JAX.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Literal
 
-from rrl_agents.losses import conservative, distillation, large_margin
-from rrl_agents.training.objective import Term, TermLoss
-from rrl_agents.types import Progress, Stage
+from rrl_agents.training.term import Term, TransitionRow
+from rrl_agents.types import Array, Progress, Stage
 
 # Of the distillation term in the paper's QDagger-DQN and QDagger-Rainbow.
 _DQN_COEFFICIENT = 3.0
@@ -82,29 +85,32 @@ class DistillationConfig:
         return self.loss in ("values", "best_action_and_values")
 
 
-def _kl(config: DistillationConfig) -> TermLoss:
-    return lambda row: distillation.distillation_loss(
+def _kl(config: DistillationConfig, row: TransitionRow) -> Array:
+    from rrl_agents.losses.distillation import distillation_loss
+
+    return distillation_loss(
         row.q_tm1, row.teacher_outputs, config.temperature, config.teacher_temperature
     )
 
 
-def _best_action(config: DistillationConfig) -> TermLoss:
-    return lambda row: distillation.best_action_cross_entropy(
-        row.q_tm1, row.teacher_outputs, config.temperature
-    )
+def _best_action(config: DistillationConfig, row: TransitionRow) -> Array:
+    from rrl_agents.losses.distillation import best_action_cross_entropy
+
+    return best_action_cross_entropy(row.q_tm1, row.teacher_outputs, config.temperature)
 
 
-def _values(config: DistillationConfig) -> TermLoss:
+def _values(config: DistillationConfig, row: TransitionRow) -> Array:
+    from rrl_agents.losses.distillation import mean_squared_difference
+
     del config
-    return lambda row: distillation.mean_squared_difference(row.q_tm1, row.teacher_outputs)
+    return mean_squared_difference(row.q_tm1, row.teacher_outputs)
 
 
-def _best_action_and_values(config: DistillationConfig) -> TermLoss:
-    best_action, values = _best_action(config), _values(config)
-    return lambda row: best_action(row) + values(row)
+def _best_action_and_values(config: DistillationConfig, row: TransitionRow) -> Array:
+    return _best_action(config, row) + _values(config, row)
 
 
-DISTILLATION_LOSSES: dict[str, Callable[[DistillationConfig], TermLoss]] = {
+DISTILLATION_LOSSES: dict[str, Callable[[DistillationConfig, TransitionRow], Array]] = {
     "kl": _kl,
     "best_action": _best_action,
     "values": _values,
@@ -116,7 +122,7 @@ def distillation_from_teacher(config: DistillationConfig, *, weight: Weight = we
     """The distillation term, "distillation", over the rows the teacher has answered."""
     return Term(
         name="distillation",
-        loss=DISTILLATION_LOSSES[config.loss](config),
+        loss=functools.partial(DISTILLATION_LOSSES[config.loss], config),
         weight=weight,
         coefficient=_DQN_COEFFICIENT if config.coefficient is None else config.coefficient,
         categorical_coefficient=_RAINBOW_COEFFICIENT if config.coefficient is None else None,
@@ -135,10 +141,16 @@ def margin_over_other_actions(
         coefficient: Fixed factor beside the schedule.
         weight: Schedule.
     """
-    loss = large_margin.mean_margin_loss if form == "mean" else large_margin.max_margin_loss
+
+    def loss(row: TransitionRow) -> Array:
+        from rrl_agents.losses import large_margin
+
+        of_form = large_margin.mean_margin_loss if form == "mean" else large_margin.max_margin_loss
+        return of_form(row.q_tm1, row.teacher_outputs, margin)
+
     return Term(
         name="margin",
-        loss=lambda row: loss(row.q_tm1, row.teacher_outputs, margin),
+        loss=loss,
         weight=weight,
         coefficient=coefficient,
         needs_teacher=True,
@@ -152,9 +164,15 @@ def conservative_penalty(*, temperature: float, coefficient: float) -> Term:
         temperature: Above 0, divides the values.
         coefficient: Fixed factor of the term.
     """
+
+    def loss(row: TransitionRow) -> Array:
+        from rrl_agents.losses.conservative import conservative_loss
+
+        return conservative_loss(row.q_tm1, row.a_tm1, temperature)
+
     return Term(
         name="conservative",
-        loss=lambda row: conservative.conservative_loss(row.q_tm1, row.a_tm1, temperature),
+        loss=loss,
         weight=offline_only,
         coefficient=coefficient,
     )

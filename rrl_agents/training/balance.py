@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.students.config import StudentConfig
-from rrl_agents.training.objective import Term
+from rrl_agents.training.term import Term
 
 
 def balanced_coefficient(term: Term, network: NetworkConfig, student: StudentConfig) -> float:

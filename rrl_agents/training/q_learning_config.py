@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rrl_agents.training.train_state import OptimiserConfig
+from rrl_agents.training.optimiser_config import OptimiserConfig
 
 _COUNTS = (
     "n_step",

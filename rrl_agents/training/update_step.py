@@ -18,9 +18,11 @@ from jax.typing import ArrayLike
 
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.augmentation import augmented
-from rrl_agents.training.objective import Term, TransitionRow, weighted_objective
+from rrl_agents.training.objective import weighted_objective
+from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.td_learning import make_td_learning
-from rrl_agents.training.train_state import OptimiserConfig, TrainState, descent_direction
+from rrl_agents.training.term import Term, TransitionRow
+from rrl_agents.training.train_state import TrainState, descent_direction
 from rrl_agents.types import Batch, Params
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_client import ClientSecurity
 from services.shared.ranges import check_above_zero, check_range

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.networks.config import NetworkConfig
 from rrl_client import ClientSecurity
 from services.shared.ranges import check_range
 

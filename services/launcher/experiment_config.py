@@ -6,7 +6,7 @@ import dataclasses
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_client.spec import Output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig, WeaningConfig
 from rrl_agents.reincarnation.registry import METHODS, MethodConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig

@@ -30,7 +30,8 @@ from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
-from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
+from rrl_agents.training.optimiser_config import OptimiserConfig
+from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
 from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from services.launcher.recorded_experiment import RecordedExperiment, read_experiment

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from rrl_agents.checkpoints.dopamine_agents.hints import Hints
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import EnvironmentSpec

@@ -20,8 +20,9 @@ from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.reincarnation.terms import temporal_difference
 from rrl_agents.students.config import StudentConfig
-from rrl_agents.training.objective import TransitionRow
-from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
+from rrl_agents.training.optimiser_config import OptimiserConfig
+from rrl_agents.training.term import TransitionRow
+from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.training.update_step import UpdateStep, make_update_step
 from rrl_agents.types import Batch, Progress, Stage
 

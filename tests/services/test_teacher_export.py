@@ -22,7 +22,8 @@ from rrl_agents.networks.registry import (
     make_network,
 )
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
-from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
+from rrl_agents.training.optimiser_config import OptimiserConfig
+from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from rrl_client import TeacherClient
 from services.cli.teacher_export import export

@@ -22,7 +22,8 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, initial_params, make_network
-from rrl_agents.training.train_state import OptimiserConfig, descent_direction
+from rrl_agents.training.optimiser_config import OptimiserConfig
+from rrl_agents.training.train_state import descent_direction
 
 NUMBER = 7
 AGENT_STEPS = 40_000

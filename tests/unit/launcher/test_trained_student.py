@@ -18,7 +18,8 @@ from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
-from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
+from rrl_agents.training.optimiser_config import OptimiserConfig
+from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import PROVENANCE_FILE

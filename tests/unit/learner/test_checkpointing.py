@@ -15,7 +15,8 @@ import pytest
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
-from rrl_agents.training.train_state import OptimiserConfig, TrainState, initial_train_state
+from rrl_agents.training.optimiser_config import OptimiserConfig
+from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import DueWeights
 from services.learner.checkpointing import (

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rrl_agents.training.objective import Term, TransitionRow, weighted_objective
+from rrl_agents.training.objective import weighted_objective
+from rrl_agents.training.term import Term, TransitionRow
 
 # Terms that read one number of their row, so that every sum can be done by head.
 TD_TERM = Term(name="td", loss=lambda row: row.td_loss, weight=lambda progress: 1.0)

@@ -14,7 +14,7 @@ import pytest
 
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.training.balance import balanced_coefficient
-from rrl_agents.training.train_state import OptimiserConfig
+from rrl_agents.training.optimiser_config import OptimiserConfig
 from services.cli.gin.command import translated
 from services.cli.gin.flags import parse_flags
 from services.cli.gin.names import PARAMETERS
