@@ -22,10 +22,10 @@ ADVICE: dict[Side, str] = {
 _SIDES: dict[str, Side] = {
     **dict.fromkeys(
         (
-            *("absl", "aiohttp", "flax", "fsspec", "google", "google_crc32c", "grpc"),
+            *("absl", "flax", "google", "google_crc32c", "grpc"),
             *("grpc_health", "grpc_reflection", "jax", "numpy", "onnx", "onnxruntime"),
-            *("optax", "orbax", "prometheus_client", "rich", "safetensors", "tyro", "uvloop"),
-            "waitress",
+            *("optax", "orbax", "prometheus_client", "requests", "rich", "safetensors", "tyro"),
+            *("urllib3", "uvloop", "waitress"),
         ),
         "teacher",
     ),

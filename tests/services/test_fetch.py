@@ -11,24 +11,25 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import google_crc32c
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
+from urllib3.util import Retry
 
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.networks.registry import make_network
-from services.cli.teacher_fetch import EMULATOR_VARIABLE, Place, fetch
-from services.library.fetch.agents import public_agent
+from services.cli.teacher_fetch import EMULATOR_VARIABLE, fetch
 from services.library.fetch.bucket import Bucket
 from services.library.fetch.fetching import FetchRequest, fetch_agent
 from services.library.fetch.http import Http
-from services.library.fetch.progress import LineProgress
-from services.library.fetch.retries import Patience, RetryPolicy
+from services.library.fetch.progress import FetchProgress
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -130,8 +131,11 @@ class DroppingProxy:
 
 
 @pytest.fixture
-def place(emulator: str, tmp_path: Path) -> Place:
-    return Place(cache=tmp_path, endpoint=emulator)
+def fetching(emulator: str, tmp_path: Path) -> Callable[..., None]:
+    def fetch_here(*, show: bool = False, **wanted: Any) -> None:
+        fetch(FetchRequest(**wanted), show=show, cache=tmp_path, endpoint=emulator)
+
+    return fetch_here
 
 
 def names_in(directory: Path) -> set[str]:
@@ -149,24 +153,26 @@ def assert_gives_the_q_values_of(agent: Path, directory: Path) -> None:
 
 
 def test_a_fetched_agent_gives_the_q_values_its_own_network_gave(
-    place: Place, tmp_path: Path
+    fetching: Callable[..., None], tmp_path: Path
 ) -> None:
-    fetch(game="Pong", run=1, checkpoint=1, place=place)
+    fetching(game="Pong", run=1, checkpoint=1)
     directory = tmp_path / "checkpoints/Pong/dqn400-run1"
     # Only what was asked for: neither the other checkpoint nor the data nor the log.
     assert names_in(directory) == {"ckpt.1", "sentinel_checkpoint_complete.1"}
     assert_gives_the_q_values_of(JAX_AGENT, directory)
 
 
-def test_agents_published_without_sentinels_load(place: Place, tmp_path: Path) -> None:
-    fetch(game="pong", agent="jax-dqn_adam_mse", place=place)
+def test_agents_published_without_sentinels_load(
+    fetching: Callable[..., None], tmp_path: Path
+) -> None:
+    fetching(game="pong", agent="jax-dqn_adam_mse")
     directory = tmp_path / "checkpoints/Pong/jax-dqn_adam_mse-run1"
     assert names_in(directory) == {"ckpt.199"}
     assert_gives_the_q_values_of(JAX_AGENT, directory)
 
 
-def test_a_tensorflow_agent_loads(place: Place, tmp_path: Path) -> None:
-    fetch(game="PONG", run=3, agent="lucid-dqn", place=place)
+def test_a_tensorflow_agent_loads(fetching: Callable[..., None], tmp_path: Path) -> None:
+    fetching(game="PONG", run=3, agent="lucid-dqn")
     directory = tmp_path / "checkpoints/Pong/lucid-dqn-run3"
     endings = ("index", "meta", "data-00000-of-00001")
     assert names_in(directory) == {f"tf_ckpt-199.{ending}" for ending in endings}
@@ -178,12 +184,9 @@ def test_an_agent_comes_whole_through_a_line_that_drops_half_way(
 ) -> None:
     proxy = DroppingProxy(int(emulator.rpartition(":")[2]), most_bytes=300_000)
     try:
-        progress = LineProgress(sys.stderr)
-        policy = RetryPolicy(first_pause_seconds=0.0, longest_pause_seconds=0.0)
-        bucket = Bucket(proxy.url, PUBLIC, Http(), Patience(policy, progress.tell))
-        request = FetchRequest(
-            agent=public_agent("dqn400"), game="Pong", run=1, checkpoint=1, max_bytes=1 << 30
-        )
+        progress = FetchProgress(Console(stderr=True))
+        bucket = Bucket(proxy.url, PUBLIC, Http(retries=Retry(total=5)))
+        request = FetchRequest(game="Pong", checkpoint=1)
         fetched = fetch_agent(request, bucket, tmp_path, progress)
     finally:
         proxy.close()
@@ -193,10 +196,10 @@ def test_an_agent_comes_whole_through_a_line_that_drops_half_way(
 
 
 def test_replay_data_comes_when_it_is_asked_for_and_only_what_is_missing(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fetching: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fetch(game="Pong", checkpoint=1, place=place)
-    fetch(game="Pong", checkpoint=1, replay=True, place=place)
+    fetching(game="Pong", checkpoint=1)
+    fetching(game="Pong", checkpoint=1, replay=True)
     assert "9 files" in (told := capsys.readouterr().out)
     assert "7 of them new" in told
     fetched = tmp_path / "checkpoints/Pong/dqn400-run1/checkpoints"
@@ -206,9 +209,11 @@ def test_replay_data_comes_when_it_is_asked_for_and_only_what_is_missing(
         assert (fetched / file.name).read_bytes() == file.read_bytes()
 
 
-def test_the_source_tells_what_was_verified(place: Place, tmp_path: Path, emulator: str) -> None:
-    fetch(game="Pong", checkpoint=0, place=place)
-    fetch(game="Pong", checkpoint=1, place=place)
+def test_the_source_tells_what_was_verified(
+    fetching: Callable[..., None], tmp_path: Path, emulator: str
+) -> None:
+    fetching(game="Pong", checkpoint=0)
+    fetching(game="Pong", checkpoint=1)
     directory = tmp_path / "checkpoints/Pong/dqn400-run1"
     source = json.loads((directory / "source.json").read_text())
     assert (source["agent"], source["game"], source["run"]) == ("dqn400", "Pong", 1)
@@ -226,35 +231,35 @@ def test_the_source_tells_what_was_verified(place: Place, tmp_path: Path, emulat
 
 
 def test_without_a_number_the_newest_checkpoint_comes(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fetching: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fetch(game="pong", place=place)
+    fetching(game="pong")
     assert "Pong/dqn400-run1: checkpoint 1\n" in capsys.readouterr().out
-    fetch(game="pong", place=place)
+    fetching(game="pong")
     assert "all here before" in capsys.readouterr().out
 
 
 def test_the_command_to_serve_what_was_fetched_is_told(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fetching: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "checkpoints/Pong/dqn400-run1"
     serve = f"serve it: rrl teacher serve --checkpoint {directory}"
-    fetch(game="Pong", checkpoint=1, place=place)
+    fetching(game="Pong", checkpoint=1)
     assert capsys.readouterr().out.splitlines()[-1] == serve
     # The older one must be asked for by its number.
-    fetch(game="Pong", checkpoint=0, place=place)
+    fetching(game="Pong", checkpoint=0)
     assert capsys.readouterr().out.splitlines()[-1] == f"{serve} --checkpoint-number 0"
 
 
 def test_the_list_shows_games_then_runs_and_checkpoints(
-    place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    fetching: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    fetch(show=True, place=place)
+    fetching(show=True)
     assert "MsPacman  Pong" in (told := capsys.readouterr().out)
     assert "2 games of dqn400" in told
     assert "lucid-rainbow" in told
 
-    fetch(show=True, game="pong", place=place)
+    fetching(show=True, game="pong")
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["run", "checkpoint", "weights", "replay", "name"]
     assert [row[:2] for row in rows[1:]] == [["1", "0"], ["1", "1"], ["10", "399"]]
@@ -268,7 +273,7 @@ def test_the_emulators_own_variable_names_the_endpoint(
     emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(EMULATOR_VARIABLE, emulator.removeprefix("http://"))
-    fetch(game="Pong", place=Place(cache=tmp_path))
+    fetch(FetchRequest(game="Pong"), cache=tmp_path)
     assert (tmp_path / "checkpoints/Pong/dqn400-run1/source.json").is_file()
 
 
@@ -277,11 +282,11 @@ def test_the_emulators_own_variable_names_the_endpoint(
     [
         ({"game": "Pnog"}, "nearest names are Pong"),
         ({"game": "../Pong"}, "nearest names are Pong"),
-        ({"game": None}, "--game is missing"),
+        ({}, "--game is missing"),
         ({"game": "Pong", "run": 4}, "that run has none; --list"),
-        ({"game": "Pong", "run": 0}, "--run 0: give 1 to"),
+        ({"game": "Pong", "run": 0}, "that run has none; --list"),
         ({"game": "Pong", "checkpoint": 399}, "no checkpoint 399; there: 0, 1"),
-        ({"game": "Pong", "checkpoint": -1}, "--checkpoint -1: give 0 to"),
+        ({"game": "Pong", "checkpoint": -1}, "no checkpoint -1; there: 0, 1"),
         ({"game": "Pong", "run": 10, "replay": True}, "no whole replay data.*leave out --replay"),
         ({"game": "Pong", "agent": "dqn"}, "no public agent is called 'dqn'; near it: .*lucid-dqn"),
         ({"game": "Pong", "agent": "jax-../x"}, "no public agent is called"),
@@ -289,14 +294,14 @@ def test_the_emulators_own_variable_names_the_endpoint(
     ],
 )
 def test_what_is_not_there_is_told_with_what_to_do(
-    place: Place, tmp_path: Path, wanted: dict[str, object], message: str
+    fetching: Callable[..., None], tmp_path: Path, wanted: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        fetch(**wanted, place=place)  # type: ignore[arg-type]
+        fetching(**wanted)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("max_gib", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_limit_that_is_none_is_refused(tmp_path: Path, max_gib: float) -> None:
+def test_a_limit_that_is_none_is_refused(max_gib: float) -> None:
     with pytest.raises(UserError, match="--max-gib"):
-        fetch(game="Pong", place=Place(cache=tmp_path, max_gib=max_gib))
+        FetchRequest(game="Pong", max_gib=max_gib)

@@ -20,10 +20,8 @@ JAX_PREFIX = "jax-"
 JAX_AGENTS = ("dqn", "dqn_adam_mse", "c51", "rainbow", "quantile", "implicit_quantile")
 """Those that are spoken of in public; any other folder of the bucket can be asked for, too."""
 
-MAX_RUN = 10_000
-MAX_CHECKPOINT = 10**9 - 1
-
 Kind = Literal["weights", "replay"]
+"""The agent itself, its clocks and the mark that it is whole; or one column of its data."""
 
 _NUMBER = "(?P<number>0|[1-9][0-9]{0,8})"
 _WEIGHTS = re.compile(
@@ -51,16 +49,12 @@ class PublicAgent:
     bucket: str
     prefix: str
 
-    def game_folder(self, game: str) -> str:
-        """Beginning of the names of all files of a game, as the bucket spells it."""
-        return f"{self.prefix}{game}/"
-
     def run_folder(self, game: str, run: int) -> str:
-        """Beginning of the names of all files of a run."""
-        return f"{self.game_folder(game)}{run}/"
+        """Beginning of the names of all files of a run; the game as the bucket spells it."""
+        return f"{self.prefix}{game}/{run}/"
 
     def directory(self, game: str, run: int) -> str:
-        """Where a run lies in the cache, and its name in the catalogue."""
+        """Where a run is in the cache, and its name in the catalogue."""
         return f"{game}/{self.name}-run{run}"
 
 
@@ -104,24 +98,10 @@ def public_agent(name: str) -> PublicAgent:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FileName:
-    """What a file's name tells.
-
-    Attributes:
-        checkpoint: Dopamine's iteration.
-        kind: "weights": the agent itself, its clocks and the mark that it is whole; "replay": one
-            column of its data.
-    """
-
-    checkpoint: int
-    kind: Kind
-
-
-def read_file_name(name: str) -> FileName | None:
-    """Read the name of a file that Dopamine wrote; None for any other name."""
+def read_file_name(name: str) -> tuple[int, Kind] | None:
+    """Dopamine's iteration and what a file is of, by its name; None for a name of no such file."""
     if match := _WEIGHTS.fullmatch(name):
-        return FileName(checkpoint=int(match["number"] or match["tensorflow"]), kind="weights")
+        return int(match["number"] or match["tensorflow"]), "weights"
     if match := _REPLAY.fullmatch(name):
-        return FileName(checkpoint=int(match["number"]), kind="replay")
+        return int(match["number"]), "replay"
     return None

@@ -1,21 +1,23 @@
 """A public bucket of Google Cloud Storage, by its JSON API without credentials.
 
 https://cloud.google.com/storage/docs/json_api/v1/objects. What a store answers is checked: names
-and sizes in it decide nothing before they were matched against what was asked for.
+in it are matched against what was asked for before anything is done with them.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import functools
 import json
 import re
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
-from services.library.fetch.checksums import Checksums, digest_from_base64
-from services.library.fetch.http import Http, NotThere, Reply
-from services.library.fetch.retries import Interrupted, Patience
+from rrl_agents.typed_json import decode, may_be_missing
+from services.library.fetch.checksums import CHUNK_BYTES, Checksums
+from services.library.fetch.download import RemoteFile
+from services.library.fetch.http import Http, NotFound
 from services.shared.errors import UserError
 
 PUBLIC_ENDPOINT = "https://storage.googleapis.com"
@@ -24,158 +26,111 @@ MAX_PAGES = 100
 MAX_PAGE_BYTES = 16 << 20
 """A page has at most 1,000 objects of about 200 bytes in the fields asked for."""
 
-_FIELDS = "name,size,generation,md5Hash,crc32c,contentEncoding"
-_MAX_SIZE_BYTES = 5 << 40
-"""The largest object there can be: 5 TiB."""
+_FIELDS = "nextPageToken,prefixes,items(name,size,generation,md5Hash,crc32c,contentEncoding)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StoredObject:
-    """One object of a bucket.
-
-    Attributes:
-        name: Its whole name, as the store tells it; no path to be trusted.
-        generation: Which version of it, a number in digits.
-        content: Size and checksums.
-        is_packed: Whether the store holds it gzipped and would unpack it for browsers.
-    """
+class _Item:
+    """An object, in the words of the JSON API: numbers in digits, checksums in base64."""
 
     name: str
-    generation: str
-    content: Checksums
-    is_packed: bool
+    size: str | int
+    generation: str | int
+    crc32c: str | None = may_be_missing(None)
+    md5Hash: str | None = may_be_missing(None)
+    contentEncoding: str | None = may_be_missing(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Listing:
-    """What lies under a prefix.
+class _Page:
+    """A page of a list."""
 
-    Attributes:
-        objects: In the store's order.
-        prefixes: Folders one level down, each with its slash; empty without a delimiter.
-    """
-
-    objects: tuple[StoredObject, ...]
-    prefixes: tuple[str, ...]
+    items: tuple[_Item, ...] = may_be_missing(())
+    prefixes: tuple[str, ...] = may_be_missing(())
+    nextPageToken: str | None = may_be_missing(None)
 
 
 class Bucket:
-    """One bucket at one endpoint."""
+    """One bucket at one endpoint.
 
-    def __init__(self, endpoint: str, name: str, http: Http, patience: Patience) -> None:
-        """Nothing is asked yet.
+    Args:
+        endpoint: Root of the API, as `parse_endpoint` gives it.
+        name: The bucket's name.
+        http: The connections.
+    """
 
-        Args:
-            endpoint: Root of the API, as `parse_endpoint` gives it.
-            name: The bucket's name.
-            http: The connections.
-            patience: For failures, of lists and of downloads.
-        """
+    def __init__(self, endpoint: str, name: str, http: Http) -> None:
         self.endpoint = endpoint
         self.name = name
-        self.patience = patience
+        self.http = http
         self._objects = f"{endpoint}/storage/v1/b/{quote(name, safe='')}/o"
-        self._http = http
 
-    def list_objects(self, prefix: str, *, folders: bool = False) -> Listing:
-        """List what begins with a prefix.
-
-        Args:
-            prefix: Beginning of the names.
-            folders: Stop at the next slash and tell the folders instead of what is in them.
+    def objects(self, prefix: str) -> dict[str, RemoteFile]:
+        """Objects whose names begin with a prefix, by the rest of their names.
 
         Raises:
             UserError: There is no such bucket, or the store answers nonsense.
         """
-        query = {"prefix": prefix, "fields": f"nextPageToken,prefixes,items({_FIELDS})"}
-        if folders:
-            query["delimiter"] = "/"
-        objects: list[StoredObject] = []
-        prefixes: list[str] = []
-        for _ in range(MAX_PAGES):
-            try:
-                page = self._json(f"{self._objects}?{urlencode(query)}")
-            except NotThere as error:
-                raise UserError(
-                    f"there is no bucket {self.name} at {self.endpoint}; check --endpoint"
-                ) from error
-            objects += [self._object(item) for item in _list_of(page, "items", dict)]
-            prefixes += _list_of(page, "prefixes", str)
-            token = page.get("nextPageToken")
-            if not token:
-                return Listing(objects=tuple(objects), prefixes=tuple(prefixes))
-            query["pageToken"] = str(token)
-        raise UserError(
-            f"{self.endpoint} lists more than {MAX_PAGES} pages under {self.name}/{prefix}; check "
-            "--endpoint"
-        )
-
-    def stat(self, name: str) -> StoredObject:
-        """What an object is now.
-
-        Raises:
-            UserError: It is gone, or the store answers nonsense.
-        """
-        url = f"{self._objects}/{quote(name, safe='')}?{urlencode({'fields': _FIELDS})}"
+        items = [item for page in self._pages({"prefix": prefix}) for item in page.items]
+        wanted = [item for item in items if item.name.startswith(prefix)]
         try:
-            found = self._object(self._json(url))
-        except NotThere as error:
-            raise UserError(f"{self.name}/{name} is no longer there; see --list") from error
-        if found.name != name:
-            raise self._nonsense(f"it tells of another object than {name}")
-        return found
+            return {item.name[len(prefix) :]: self._remote(item) for item in wanted}
+        except ValueError as error:
+            raise self._distrust(str(error)) from error
 
-    def open(self, stored: StoredObject, first_byte: int) -> AbstractContextManager[Reply]:
-        """Ask for the bytes of one generation of an object.
-
-        Args:
-            stored: Which.
-            first_byte: Where to begin; the reply says where it does.
+    def folders(self, prefix: str) -> list[str]:
+        """Folders one level below a prefix, without it and without a slash at the end.
 
         Raises:
-            Interrupted: No answer, or a busy store.
-            NotThere: This generation is no longer there.
-            UserError: Another answer.
+            UserError: As `objects`.
         """
-        query = urlencode({"alt": "media", "generation": stored.generation})
-        url = f"{self._objects}/{quote(stored.name, safe='')}?{query}"
-        return self._http.get(url, first_byte=first_byte, packed=stored.is_packed)
+        pages = self._pages({"prefix": prefix, "delimiter": "/"})
+        found = [name for page in pages for name in page.prefixes]
+        return [name[len(prefix) :].rstrip("/") for name in found if name.startswith(prefix)]
 
-    def _json(self, url: str) -> dict[str, Any]:
-        while True:
-            try:
-                text = self._body(url)
-            except Interrupted as failure:
-                self.patience.bear(failure, f"listing {self.name}")
-                continue
-            self.patience.renew()
-            return self._decoded(text)
+    def _pages(self, query: dict[str, str]) -> Iterator[_Page]:
+        query["fields"] = _FIELDS
+        for _ in range(MAX_PAGES):
+            ask = functools.partial(self._body, f"{self._objects}?{urlencode(query)}")
+            page = self._page(self.http.retrying(f"list of {self.name}", ask))
+            yield page
+            if not page.nextPageToken:
+                return
+            query["pageToken"] = page.nextPageToken
+        raise self._distrust(f"it lists more than {MAX_PAGES} pages")
 
     def _body(self, url: str) -> bytes:
         body = bytearray()
-        with self._http.get(url) as reply:
-            while piece := reply.read():
-                body += piece
-                if len(body) > MAX_PAGE_BYTES:
-                    raise self._nonsense(f"a list of more than {MAX_PAGE_BYTES} bytes")
+        try:
+            with self.http.get(url) as (_, read):
+                while piece := read(CHUNK_BYTES):
+                    body += piece
+                    if len(body) > MAX_PAGE_BYTES:
+                        raise self._distrust(f"a list of more than {MAX_PAGE_BYTES} bytes")
+        except NotFound as error:
+            raise UserError(
+                f"there is no bucket {self.name} at {self.endpoint}; check --endpoint"
+            ) from error
         return bytes(body)
 
-    def _decoded(self, text: bytes) -> dict[str, Any]:
+    def _page(self, body: bytes) -> _Page:
         try:
-            page = json.loads(text)
+            return decode(_Page, json.loads(body), "its list", ignore_unknown=True)
         except (ValueError, RecursionError) as error:
-            raise self._nonsense("its list is no JSON") from error
-        if not isinstance(page, dict):
-            raise self._nonsense("its list is no JSON object")
-        return page
+            raise self._distrust(str(error)) from error
 
-    def _object(self, item: dict[str, Any]) -> StoredObject:
-        try:
-            return _stored_object(item)
-        except (ValueError, TypeError, KeyError) as error:
-            raise self._nonsense(f"an object's {error}") from error
+    def _remote(self, item: _Item) -> RemoteFile:
+        query = urlencode({"alt": "media", "generation": item.generation})
+        return RemoteFile(
+            url=f"{self._objects}/{quote(item.name, safe='')}?{query}",
+            version=str(item.generation),
+            content=Checksums(
+                size=int(item.size), crc32c=_digest(item.crc32c), md5=_digest(item.md5Hash)
+            ),
+            is_packed=item.contentEncoding not in (None, "", "identity"),
+        )
 
-    def _nonsense(self, what: str) -> UserError:
+    def _distrust(self, what: str) -> UserError:
         return UserError(f"{self.endpoint} is no store to be trusted: {what}; check --endpoint")
 
 
@@ -200,41 +155,6 @@ def parse_endpoint(text: str) -> str:
     return url.rstrip("/")
 
 
-def _stored_object(item: dict[str, Any]) -> StoredObject:
-    name, generation = item["name"], str(item["generation"])
-    if not isinstance(name, str) or not 0 < len(name) <= 1024:
-        raise ValueError("name is no text of 1 to 1024 characters")
-    if re.fullmatch("[0-9]{1,20}", generation) is None:
-        raise ValueError(f"generation is {generation[:80]!r}")
-    return StoredObject(
-        name=name,
-        generation=generation,
-        content=Checksums(
-            size=_size(item["size"]),
-            crc32c=_digest(item.get("crc32c")),
-            md5=_digest(item.get("md5Hash")),
-        ),
-        is_packed=item.get("contentEncoding") not in (None, "", "identity"),
-    )
-
-
-def _size(value: object) -> int:
-    # The JSON API writes 64-bit numbers as strings.
-    if re.fullmatch("[0-9]{1,16}", str(value)) is None or int(str(value)) > _MAX_SIZE_BYTES:
-        raise ValueError(f"size is {str(value)[:80]!r}")
-    return int(str(value))
-
-
-def _digest(value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError("checksum is no text")
-    return digest_from_base64(value)
-
-
-def _list_of(page: dict[str, Any], name: str, kind: type) -> list[Any]:
-    values = page.get(name, [])
-    if not isinstance(values, list):
-        return []
-    return [value for value in values if isinstance(value, kind)]
+def _digest(base64_text: str | None) -> str | None:
+    """The hex of a digest as the JSON API gives it."""
+    return None if base64_text is None else base64.b64decode(base64_text, validate=True).hex()

@@ -1,16 +1,18 @@
-"""A checkpoint in a bucket: its files, whether it is whole, and whether it can be fetched."""
+"""What a bucket holds of an agent: its games, the runs of a game, the checkpoints of a run."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Mapping
 
-from services.library.fetch.bucket import StoredObject
-from services.library.fetch.progress import binary_size
+from rrl_agents.environments.game_names import name_key, nearest_names
+from services.library.fetch.agents import Kind, PublicAgent, read_file_name
+from services.library.fetch.bucket import Bucket
+from services.library.fetch.download import RemoteFile
 from services.shared.errors import UserError
 
-MAX_FILES = 64
-"""Of one checkpoint; real ones have up to 12."""
-
+_CHECKPOINTS = "checkpoints/"
 _REPLAY_COLUMNS = (
     "$store$_observation",
     "$store$_action",
@@ -19,25 +21,10 @@ _REPLAY_COLUMNS = (
     "add_count",
     "invalid_range",
 )
-"""Without one of these the data can't be read."""
+"""Without one of these the data cannot be read."""
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RemoteFile:
-    """One file of a checkpoint.
-
-    Attributes:
-        name: Its name on disk: a plain one of Dopamine's, never a path.
-        stored: The object that holds it.
-    """
-
-    name: str
-    stored: StoredObject
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.stored.content.size
+Files = Mapping[str, RemoteFile]
+"""Files by their names on disk, which are plain ones of Dopamine's, never paths."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,78 +38,100 @@ class RemoteCheckpoint:
     """
 
     number: int
-    weights: tuple[RemoteFile, ...]
-    replay: tuple[RemoteFile, ...]
+    weights: Files
+    replay: Files
 
-    def files(self, *, with_replay: bool) -> tuple[RemoteFile, ...]:
+    def files(self, *, with_replay: bool) -> Files:
         """The files to fetch, in this order: what makes a checkpoint count as whole comes last."""
-        weights = tuple(sorted(self.weights, key=_completing_last))
-        return (*self.replay, *weights) if with_replay else weights
+        names = sorted(self.weights, key=_completing_last)
+        weights = {name: self.weights[name] for name in names}
+        return {**self.replay, **weights} if with_replay else weights
 
     @property
-    def lacking(self) -> str | None:
+    def missing(self) -> str | None:
         """What of the agent itself is missing; None where it is whole."""
-        names = {file.name for file in self.weights}
-        if f"tf_ckpt-{self.number}.index" in names:
-            return _lacking_shards(self.number, names)
-        return None if f"ckpt.{self.number}" in names else f"ckpt.{self.number}"
+        whole = {f"ckpt.{self.number}", f"tf_ckpt-{self.number}.index"} & {*self.weights}
+        return None if whole else f"ckpt.{self.number}"
 
     @property
-    def lacking_replay(self) -> str | None:
+    def missing_replay(self) -> str | None:
         """What of the data is missing; None where it is whole."""
-        names = {file.name for file in self.replay}
         wanted = [f"{column}_ckpt.{self.number}.gz" for column in _REPLAY_COLUMNS]
-        return ", ".join(name for name in wanted if name not in names) or None
+        return ", ".join(name for name in wanted if name not in self.replay) or None
 
 
-def total_size(files: tuple[RemoteFile, ...]) -> int:
+def total_size(files: Files) -> int:
     """Bytes of all files together."""
-    return sum(file.size for file in files)
+    return sum(remote.content.size for remote in files.values())
 
 
-def check_fetchable(files: tuple[RemoteFile, ...], max_bytes: int) -> None:
-    """Refuse what could not be verified, would not be what its name says, or is too large.
+def list_games(bucket: Bucket, agent: PublicAgent) -> list[str]:
+    """Games of an agent, as the bucket spells them; sorted."""
+    found = bucket.folders(agent.prefix)
+    return sorted(name for name in found if re.fullmatch("[A-Za-z0-9]{1,64}", name))
+
+
+def list_runs(bucket: Bucket, agent: PublicAgent, game: str) -> list[int]:
+    """Runs of a game; sorted."""
+    found = bucket.folders(f"{agent.prefix}{game}/")
+    return sorted(int(name) for name in found if re.fullmatch("[1-9][0-9]{0,4}", name))
+
+
+def find_game(bucket: Bucket, agent: PublicAgent, game: str) -> str:
+    """A game as the bucket spells it.
 
     Args:
-        files: All files of a request.
-        max_bytes: Most bytes together.
+        bucket: Where to look.
+        agent: Whose games.
+        game: In any spelling: "ms_pacman", "MsPacman".
 
     Raises:
-        UserError: Says which file, why, and what to do.
+        UserError: There is none; names the nearest.
     """
-    for file in files:
-        if not file.stored.content.can_tell:
-            raise UserError(
-                f"{file.name}: the store gives no checksum, so nothing could verify it; ask "
-                "another --endpoint"
-            )
-        if file.stored.is_packed and not file.name.endswith(".gz"):
-            raise UserError(
-                f"{file.name}: the store holds it gzipped, which a checkpoint is not; fetch it "
-                "with another tool, unpack it, and give its path where a teacher is asked for"
-            )
-    total = total_size(files)
-    if total > max_bytes:
+    games = list_games(bucket, agent)
+    for found in games:
+        if name_key(found) == name_key(game):
+            return found
+    if not games:
         raise UserError(
-            f"{len(files)} files of {binary_size(total)} together, the limit is "
-            f"{binary_size(max_bytes)}; raise --max-gib if that is meant"
+            f"there is nothing of {agent.name} at {bucket.endpoint}/{bucket.name}/{agent.prefix}; "
+            "check --agent and --endpoint"
         )
+    raise UserError(
+        f"there is no {agent.name} of {game[:80]!r}; the nearest names are "
+        f"{nearest_names(game, games)}. --list shows all"
+    )
 
 
-def _completing_last(file: RemoteFile) -> tuple[int, str]:
+def list_checkpoints(
+    bucket: Bucket, agent: PublicAgent, game: str, run: int
+) -> dict[int, RemoteCheckpoint]:
+    """Checkpoints of a run, by number, in order.
+
+    Args:
+        bucket: Where they are.
+        agent: Whose.
+        game: As the bucket spells it.
+        run: Which run.
+
+    Raises:
+        UserError: The store answers nonsense.
+    """
+    found: dict[int, dict[Kind, dict[str, RemoteFile]]] = {}
+    for path, remote in bucket.objects(agent.run_folder(game, run)).items():
+        name = path.removeprefix(_CHECKPOINTS)
+        if (read := read_file_name(name)) is not None:
+            number, kind = read
+            found.setdefault(number, {"weights": {}, "replay": {}})[kind][name] = remote
+    return {
+        number: RemoteCheckpoint(number=number, **files)
+        for number, files in sorted(found.items())
+        if files["weights"]
+    }
+
+
+def _completing_last(name: str) -> tuple[int, str]:
     """TensorFlow's index and the sentinel say that the rest is there, so they come after it."""
-    if file.name.startswith("sentinel_checkpoint_complete."):
-        return 2, file.name
-    return int(file.name.endswith(".index")), file.name
-
-
-def _lacking_shards(number: int, names: set[str]) -> str | None:
-    """What of a TensorFlow checkpoint's data is missing; each shard says how many there are."""
-    stem = f"tf_ckpt-{number}.data-"
-    shards = {name for name in names if name.startswith(stem)}
-    counts = {int(name.rpartition("-")[2]) for name in shards}
-    if len(counts) != 1 or not 0 < max(counts) <= MAX_FILES:
-        return f"one set of {stem}*"
-    count = max(counts)
-    wanted = {f"{stem}{shard:05d}-of-{count:05d}" for shard in range(count)}
-    return ", ".join(sorted(wanted - shards)) or None
+    if name.startswith("sentinel_checkpoint_complete."):
+        return 2, name
+    return int(name.endswith(".index")), name

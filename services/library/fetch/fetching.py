@@ -1,24 +1,35 @@
-"""A public agent into the cache: find it, check it, download what is not here, write it down.
+"""A public agent into the cache: find it, check it, download what is missing, record it.
 
 CACHE/checkpoints/<Game>/<agent>-run<k>/checkpoints/   the files, as Dopamine named them
-CACHE/checkpoints/<Game>/<agent>-run<k>/source.json    written last: who reads it finds all
+CACHE/checkpoints/<Game>/<agent>-run<k>/source.json    written last: all that it names is there
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 from rrl_agents.checkpoints.find_checkpoint import CHECKPOINTS_DIRECTORY
 from rrl_agents.environments.game_names import name_key
-from services.library.fetch.agents import MAX_CHECKPOINT, MAX_RUN, PublicAgent
+from services.library.fetch.agents import public_agent
 from services.library.fetch.bucket import Bucket
-from services.library.fetch.checkpoints import RemoteCheckpoint, check_fetchable
-from services.library.fetch.downloads import Downloads
-from services.library.fetch.progress import FetchProgress
-from services.library.fetch.runs import find_game, list_checkpoints
+from services.library.fetch.checkpoints import (
+    Files,
+    RemoteCheckpoint,
+    find_game,
+    list_checkpoints,
+    total_size,
+)
+from services.library.fetch.checksums import Checksums, checksums_of
+from services.library.fetch.download import download, part_of
+from services.library.fetch.http import Http
+from services.library.fetch.progress import FetchProgress, binary_size
 from services.library.fetch.source import (
     FetchedCheckpoint,
+    FetchedFile,
     FetchedSource,
     read_source,
     write_source,
@@ -27,36 +38,38 @@ from services.shared.errors import UserError
 from services.shared.locks import locked
 
 _LOCK_FILE = ".fetch.lock"
+_SPARE_DISK_BYTES = 64 << 20
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FetchRequest:
-    """What is wanted.
+    """What is wanted; the flags of `rrl teacher fetch`.
 
     Attributes:
-        agent: Which public agent.
-        game: In any spelling.
-        run: Which of its runs, from 1.
-        checkpoint: Dopamine's iteration; None for the newest there is.
-        replay: The data, too.
-        verify: Read files that are here again and compare them with the store's checksums.
-        max_bytes: Refuse when all files together are larger.
+        game: The game, in any spelling; without it, only --list makes sense.
+        run: Which of the agent's runs.
+        checkpoint: Which checkpoint; the newest there is by default.
+        replay: The agent's replay data, too: gigabytes.
+        agent: dqn400 (Agarwal et al. 2022); Dopamine's lucid-dqn, lucid-c51, lucid-rainbow and
+            lucid-iqn (TensorFlow), or jax-dqn, jax-dqn_adam_mse, jax-c51, jax-rainbow,
+            jax-quantile and jax-implicit_quantile.
+        verify: Read what is here again and compare it with the store's checksums.
+        max_gib: Refuse when the files together are larger, in GiB.
     """
 
-    agent: PublicAgent
-    game: str
-    run: int
+    game: str = ""
+    run: int = 1
     checkpoint: int | None = None
     replay: bool = False
+    agent: str = "dqn400"
     verify: bool = False
-    max_bytes: int
+    max_gib: float = 32.0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no run and no checkpoint has."""
-        if not 1 <= self.run <= MAX_RUN:
-            raise UserError(f"--run {self.run}: give 1 to {MAX_RUN}; most agents have 5 runs")
-        if self.checkpoint is not None and not 0 <= self.checkpoint <= MAX_CHECKPOINT:
-            raise UserError(f"--checkpoint {self.checkpoint}: give 0 to {MAX_CHECKPOINT}")
+        """Refuse a limit that is none."""
+        if not 0 < self.max_gib <= 2**20:
+            raise UserError(f"--max-gib {self.max_gib}: give more than 0 and at most {2**20}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +90,7 @@ class Fetched:
 
 
 def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
-    """What is wanted, where an earlier fetch brought all of it; nothing is asked of the network.
+    """What is wanted, where an earlier fetch brought all of it; the network is not asked.
 
     Args:
         request: What is wanted; without a number the store must be asked which is the newest.
@@ -88,12 +101,13 @@ def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
     for folder in root.iterdir():
         if name_key(folder.name) != name_key(request.game):
             continue
-        directory = root / request.agent.directory(folder.name, request.run)
-        source = read_source(directory)
+        name = public_agent(request.agent).directory(folder.name, request.run)
+        source = read_source(root / name)
         here = None if source is None else source.checkpoint(request.checkpoint)
-        if here is not None and _holds(directory, here) and here.has_replay >= request.replay:
-            name = directory.relative_to(root).as_posix()
-            return Fetched(name=name, directory=directory, checkpoint=here, downloaded=0)
+        if here is None or here.has_replay < request.replay:
+            continue
+        if all(_has_size(root / name, file.name, file.content) for file in here.files):
+            return Fetched(name=name, directory=root / name, checkpoint=here, downloaded=0)
     return None
 
 
@@ -106,91 +120,159 @@ def fetch_agent(
         request: What is wanted.
         bucket: The agent's bucket.
         root: Folder of everything fetched; made if missing.
-        progress: Told what happens.
+        progress: Shows the downloads.
 
     Returns:
         What is here now; all of it verified.
 
     Raises:
-        UserError: It is not there, can't be had, is too large, or is not what the store announced;
+        UserError: It is not there, cannot be had, is too large, or is not what the store announced;
             says what to do.
     """
-    game = find_game(bucket, request.agent, request.game)
-    remote = _choose(request, list_checkpoints(bucket, request.agent, game, request.run))
-    name = request.agent.directory(game, request.run)
+    agent = public_agent(request.agent)
+    game = find_game(bucket, agent, request.game)
+    remote = _choose(request, list_checkpoints(bucket, agent, game, request.run))
+    name = agent.directory(game, request.run)
     directory = root / name
-    with_replay = request.replay or _has_replay(directory, remote)
-    files = remote.files(with_replay=with_replay)
+    nothing = _source(request, game, bucket)
+    known = (read_source(directory) or nothing).checkpoint(remote.number)
+    # Data of an earlier fetch stays part of it.
+    had_replay = known is not None and known.has_replay and remote.missing_replay is None
+    files = remote.files(with_replay=request.replay or had_replay)
     # Before anything is made on the disk.
-    check_fetchable(files, request.max_bytes)
-    downloads = Downloads(bucket, directory / CHECKPOINTS_DIRECTORY, progress)
+    _check_fetchable(files, request.max_gib)
     try:
         (directory / CHECKPOINTS_DIRECTORY).mkdir(parents=True, exist_ok=True)
         with locked(directory / _LOCK_FILE):
-            source = read_source(directory) or _new_source(request, game, bucket)
-            known = source.checkpoint(remote.number)
-            missing = downloads.missing(files, known, verify=request.verify)
-            checkpoint = downloads.download(remote, missing, with_replay=with_replay)
-            write_source(directory, source.with_checkpoint(checkpoint))
+            missing = _missing(directory, files, None if request.verify else known)
+            _download(bucket.http, directory, missing, progress)
+            record = FetchedCheckpoint(
+                number=remote.number,
+                has_replay=request.replay or had_replay,
+                fetched_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                endpoint=bucket.endpoint,
+                files=_records(files),
+            )
+            source = read_source(directory) or nothing
+            write_source(directory, source.with_checkpoint(record))
     except OSError as error:
         raise UserError(
-            f"{directory}: {error.strerror or error}; mend that and run the same command again, "
-            "which goes on from here"
+            f"{directory}: {error.strerror or error}; fix that and run the same command again, "
+            "which resumes from here"
         ) from error
-    return Fetched(
-        name=name, directory=directory, checkpoint=checkpoint, downloaded=downloads.downloaded
-    )
+    return Fetched(name=name, directory=directory, checkpoint=record, downloaded=len(missing))
 
 
 def _choose(request: FetchRequest, checkpoints: dict[int, RemoteCheckpoint]) -> RemoteCheckpoint:
     """The checkpoint that is wanted, whole.
 
     Raises:
-        UserError: It is not there or not whole; tells what is.
+        UserError: It is not there or not whole; says what is.
     """
-    whole = [number for number, remote in checkpoints.items() if remote.lacking is None]
+    whole = [number for number, remote in checkpoints.items() if remote.missing is None]
     number = request.checkpoint
     if number is None and whole:
         number = whole[-1]
     if number is None or number not in checkpoints:
         what = "" if number is None else f" checkpoint {number}"
         there = f"there: {_shown(whole)}" if whole else "that run has none; --list shows all"
-        raise UserError(
-            f"{request.agent.name} of {request.game}, run {request.run}: no{what}; {there}"
-        )
+        raise UserError(f"{request.agent} of {request.game}, run {request.run}: no{what}; {there}")
     remote = checkpoints[number]
-    if remote.lacking is not None:
-        raise UserError(f"checkpoint {number} is not whole in the bucket: no {remote.lacking}")
-    if request.replay and remote.lacking_replay is not None:
+    if remote.missing is not None:
+        raise UserError(f"checkpoint {number} is not whole in the bucket: no {remote.missing}")
+    if request.replay and remote.missing_replay is not None:
         raise UserError(
             f"checkpoint {number} has no whole replay data in the bucket: no "
-            f"{remote.lacking_replay}; leave out --replay"
+            f"{remote.missing_replay}; leave out --replay"
         )
     return remote
 
 
-def _has_replay(directory: Path, remote: RemoteCheckpoint) -> bool:
-    """Whether the checkpoint's data came with an earlier fetch: it stays part of it."""
-    source = read_source(directory)
-    known = None if source is None else source.checkpoint(remote.number)
-    return known is not None and known.has_replay and remote.lacking_replay is None
+def _check_fetchable(files: Files, max_gib: float) -> None:
+    """Refuse what could not be verified, would not be what its name says, or is too large.
+
+    Raises:
+        UserError: Says which file, why, and what to do.
+    """
+    for name, remote in files.items():
+        if remote.content.crc32c is None and remote.content.md5 is None:
+            raise UserError(
+                f"{name}: the store gives no checksum, so nothing could verify it; ask another "
+                "--endpoint"
+            )
+        if remote.is_packed and not name.endswith(".gz"):
+            raise UserError(
+                f"{name}: the store holds it gzipped, which a checkpoint is not; fetch it with "
+                "another tool, unpack it, and give its path where a teacher is asked for"
+            )
+    if (total := total_size(files)) > max_gib * 2**30:
+        raise UserError(
+            f"{len(files)} files of {binary_size(total)} together, the limit is {max_gib} GiB; "
+            "raise --max-gib if that is meant"
+        )
 
 
-def _holds(directory: Path, checkpoint: FetchedCheckpoint) -> bool:
-    files = directory / CHECKPOINTS_DIRECTORY
-    return all(
-        (files / file.name).is_file() and (files / file.name).stat().st_size == file.content.size
-        for file in checkpoint.files
-    )
+def _missing(directory: Path, files: Files, known: FetchedCheckpoint | None) -> Files:
+    """The files that are not here, or not what the store has.
+
+    Args:
+        directory: The agent's.
+        files: All that are wanted.
+        known: What was verified when it came; other files are read and compared.
+    """
+    verified = {} if known is None else {file.name: file.content for file in known.files}
+    missing = {}
+    for name, remote in files.items():
+        content = remote.content
+        if not _has_size(directory, name, content):
+            missing[name] = remote
+        elif verified.get(name) != content:
+            found = checksums_of(_place(directory, name)).difference(content)
+            if found is not None:
+                _LOGGER.warning("%s: here with %s; downloading it again", name, found)
+                missing[name] = remote
+    return missing
 
 
-def _new_source(request: FetchRequest, game: str, bucket: Bucket) -> FetchedSource:
+def _download(http: Http, directory: Path, files: Files, progress: FetchProgress) -> None:
+    parts = [part_of(_place(directory, name), files[name]) for name in files]
+    here = [part.stat().st_size if part.is_file() else 0 for part in parts]
+    needed, free = total_size(files) - sum(here), shutil.disk_usage(directory).free
+    if files and free < needed + _SPARE_DISK_BYTES:
+        raise UserError(
+            f"{directory}: {binary_size(free)} free, {binary_size(needed)} to download; make room, "
+            "or give another --cache"
+        )
+    for index, (name, remote) in enumerate(files.items()):
+        label = f"{index + 1}/{len(files)} {name}"
+        report = progress.begin(label, remote.content.size, here[index])
+        download(http, remote, _place(directory, name), report)
+
+
+def _place(directory: Path, name: str) -> Path:
+    return directory / CHECKPOINTS_DIRECTORY / name
+
+
+def _has_size(directory: Path, name: str, content: Checksums) -> bool:
+    file = _place(directory, name)
+    return file.is_file() and file.stat().st_size == content.size
+
+
+def _source(request: FetchRequest, game: str, bucket: Bucket) -> FetchedSource:
+    """Where an agent comes from of which nothing is here yet."""
     return FetchedSource(
-        agent=request.agent.name,
+        agent=request.agent,
         game=game,
         run=request.run,
         bucket=bucket.name,
-        prefix=request.agent.run_folder(game, request.run),
+        prefix=public_agent(request.agent).run_folder(game, request.run),
+    )
+
+
+def _records(files: Files) -> tuple[FetchedFile, ...]:
+    return tuple(
+        FetchedFile(name=name, generation=remote.version, content=remote.content)
+        for name, remote in files.items()
     )
 
 

@@ -1,179 +1,168 @@
-"""GET requests through fsspec's HTTP file system, read piece by piece; what failures mean.
+"""GET requests whose bodies are read piece by piece, as they are stored; what failures mean.
 
-    connection lost, 408, 429, 5xx ──▶ Interrupted    worth another attempt
-    404, 412, 416                  ──▶ NotThere       no such object, or no longer this generation
-    401, 403, other answers        ──▶ UserError      another attempt would not help
+    no connection, connection lost, 408, 429, 5xx ──▶ Interrupted    worth another attempt
+    404, 412, 416                                 ──▶ NotFound       no such version of an object
+    other answers                                 ──▶ UserError      another attempt is of no use
 
-Bytes come as they are stored: for an object that the store holds gzipped, `Accept-Encoding: gzip`
-keeps it from unpacking (its checksums are of the packed bytes), and nothing is unpacked here.
+An object that the store holds gzipped comes packed when `Accept-Encoding` allows gzip: checksums
+are those of the packed bytes, and nothing is unpacked here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import functools
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
-from fsspec.implementations.http import HTTPFileSystem, HTTPStreamFile
+import requests
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry
 
-from services.library.fetch.checksums import CHUNK_BYTES
-from services.library.fetch.retries import Interrupted
 from services.shared.errors import UserError
 
 _CONNECT_SECONDS = 30.0
-
-_BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_NOT_THERE = frozenset({404, 412, 416})
-_NOT_ALLOWED = frozenset({401, 403})
-
+_BUSY = (408, 429, 500, 502, 503, 504)
+_NOT_FOUND = (404, 412, 416)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
+_LOGGER = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
-class NotThere(Exception):
-    """The store has no such object, or no longer this generation of it."""
+class NotFound(Exception):
+    """The server has no such object, or no longer this version of it."""
 
 
-class Reply:
-    """The body of an answer, from `first_byte` of the object on."""
+class Interrupted(Exception):
+    """The connection was lost or the server is busy: worth another attempt.
 
-    def __init__(self, stream: HTTPStreamFile, first_byte: int) -> None:
-        """Take over an open stream.
+    Attributes:
+        response: The server's answer, which may ask for a pause; None where there was none.
+        gained: Whether the attempt was not in vain: then those before it no longer count.
+    """
 
-        Args:
-            stream: fsspec's.
-            first_byte: Where in the object its bytes begin.
-        """
-        self._stream = stream
-        self.first_byte = first_byte
+    def __init__(self, reason: object, response: BaseHTTPResponse | None = None) -> None:
+        super().__init__(_one_line(reason))
+        self.response = response
+        self.gained = False
 
-    @property
-    def generation(self) -> str | None:
-        """Which generation of an object this is, None where the store does not say."""
-        generation: str | None = self._stream.r.headers.get("X-Goog-Generation")
-        return generation
 
-    def read(self, max_bytes: int = CHUNK_BYTES) -> bytes:
-        """The next bytes, as many as have come; empty at the end.
-
-        Raises:
-            Interrupted: The connection was lost.
-        """
-        try:
-            data: bytes = self._stream.read(max_bytes)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise Interrupted(_reason(error)) from error
-        return data
+RETRIES = Retry(total=5, backoff_factor=0.5, backoff_jitter=0.5, retry_after_max=120)
+"""Six attempts with pauses of 0, 1, 2, 4 and 8 s and up to half a second, or the one asked for."""
 
 
 class Http:
-    """A connection pool."""
+    """Connections to servers, by the proxies that the environment names.
 
-    def __init__(self, *, silence_seconds: float = 60.0) -> None:
-        """Connect to nothing yet.
+    Args:
+        retries: How many attempts may fail in a row, and the pauses between them.
+        silence_seconds: A connection over which nothing comes for so long counts as lost.
+    """
 
-        Args:
-            silence_seconds: A connection over which nothing came for so long is taken for lost.
-        """
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds
-        )
-        self._files = HTTPFileSystem(
-            # Object names in paths are quoted by us, and must stay so.
-            encoded=True,
-            skip_instance_cache=True,
-            # Clusters reach the world through the proxy that their environment names.
-            client_kwargs={"auto_decompress": False, "trust_env": True, "timeout": timeout},
-            # A redirect could lead anywhere; the store needs none.
-            allow_redirects=False,
-        )
+    def __init__(self, *, retries: Retry = RETRIES, silence_seconds: float = 60.0) -> None:
+        self._retries = retries
+        self._timeout = (_CONNECT_SECONDS, silence_seconds)
+        self._session = requests.Session()
 
     @contextlib.contextmanager
-    def get(self, url: str, *, first_byte: int = 0, packed: bool = False) -> Iterator[Reply]:
-        """Ask for what is behind a URL.
+    def get(
+        self, url: str, *, first_byte: int = 0, packed: bool = False
+    ) -> Iterator[tuple[int, Callable[[int], bytes]]]:
+        """Ask for what is behind a URL; redirects are not followed.
 
         Args:
             url: http or https, path and query quoted.
-            first_byte: Where to begin; the reply says where it does.
+            first_byte: Where to begin.
             packed: The object is stored gzipped, and wanted so.
 
         Yields:
-            The answer's body, to be read.
+            Where in the object the answer begins, and a function that reads the bytes that have
+            come, at most so many; none at the end.
 
         Raises:
-            Interrupted: No answer, or a busy store.
-            NotThere: As the class says.
+            Interrupted, NotFound: As the classes say, also while the answer is read.
             UserError: An answer that another attempt would not mend; says what to do.
         """
         headers = {"Accept-Encoding": "gzip" if packed else "identity"}
         if first_byte:
             headers["Range"] = f"bytes={first_byte}-"
-        stream = self._open(url, headers)
         try:
-            yield Reply(stream, _begin(stream, first_byte, url))
-        finally:
-            stream.close()
+            response = self._session.get(
+                url, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            lost = isinstance(error, (requests.ConnectionError, requests.Timeout))
+            is_lasting = isinstance(error, requests.exceptions.SSLError) or not lost
+            raise (_refusal(url, error) if is_lasting else Interrupted(error)) from error
+        with response:
+            begin = _first_byte(response, first_byte)
+            try:
+                yield begin, functools.partial(response.raw.read1, decode_content=False)
+            except HTTPError as error:
+                raise Interrupted(error) from error
 
-    def _open(self, url: str, headers: dict[str, str]) -> HTTPStreamFile:
-        try:
-            # No blocks: one request, read as it comes; a size of 1 spares fsspec a HEAD request.
-            return self._files.open(url, "rb", block_size=0, size=1, headers=headers)
-        except FileNotFoundError as error:
-            raise NotThere from error
-        except aiohttp.ClientResponseError as error:
-            raise _refusal(error, url) from error
-        except (aiohttp.InvalidURL, aiohttp.ClientSSLError) as error:
-            raise UserError(f"{_host(url)}: {_reason(error)}; check --endpoint") from error
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise Interrupted(_reason(error)) from error
+    def retrying(self, task: str, attempt: Callable[[], T]) -> T:
+        """Call a function until it is not `Interrupted`.
+
+        Args:
+            task: What it does, for messages.
+            attempt: The function.
+
+        Raises:
+            UserError: Too many attempts failed in a row; says what to do.
+        """
+        left = self._retries
+        while True:
+            try:
+                return attempt()
+            except Interrupted as failure:
+                before = self._retries if failure.gained else left
+                number = len(before.history) + 1
+                try:
+                    left = before.increment(error=failure)
+                except MaxRetryError:
+                    raise UserError(
+                        f"{task}: {failure}; gave up after {number} attempts in a row. Check the "
+                        "network and run the same command again, which resumes from here"
+                    ) from failure
+                _LOGGER.warning("%s: %s; attempt %d follows", task, failure, number + 1)
+                with contextlib.suppress(InvalidHeader):
+                    left.sleep(failure.response)
 
 
-def _begin(stream: HTTPStreamFile, first_byte: int, url: str) -> int:
+def _first_byte(response: requests.Response, asked: int) -> int:
     """Where in the object an answer begins."""
-    status: int = stream.r.status
-    part = _CONTENT_RANGE.fullmatch(stream.r.headers.get("Content-Range", ""))
-    if status == 206 and part is not None and int(part[1]) == first_byte:
-        return first_byte
+    status = response.status_code
+    part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if status == 206 and part is not None and int(part[1]) == asked:
+        return asked
     if status == 200:
         return 0
-    raise UserError(
-        f"{_host(url)} answers with status {status} where 200 or the asked part was due; check "
-        "--endpoint, and any proxy in between"
+    if status in _NOT_FOUND:
+        raise NotFound
+    if status in _BUSY:
+        raise Interrupted(f"the server answers with status {status}", response.raw)
+    what = ", not open to the public" if status in (401, 403) else ""
+    raise _refusal(response.url, f"it answers with status {status}{what}")
+
+
+def _refusal(url: str, reason: object) -> UserError:
+    return UserError(
+        f"{urlsplit(url).netloc}: {_one_line(reason)}; check --endpoint, and any proxy in between"
     )
 
 
-def _refusal(error: aiohttp.ClientResponseError, url: str) -> Exception:
-    if error.status in _BUSY:
-        return Interrupted(f"the store answers with status {error.status}", _retry_after(error))
-    if error.status in _NOT_THERE:
-        return NotThere()
-    if error.status in _NOT_ALLOWED:
-        return UserError(
-            f"{_host(url)} answers with status {error.status}: not open to the public; check "
-            "--endpoint, and any proxy in between"
-        )
-    return UserError(f"{_host(url)} answers with status {error.status}; check --endpoint")
-
-
-def _retry_after(error: aiohttp.ClientResponseError) -> float | None:
-    """Seconds of a `Retry-After` header; its form with a date is left aside."""
-    value = "" if error.headers is None else error.headers.get("Retry-After", "")
-    return float(value) if re.fullmatch("[0-9]{1,4}", value) else None
-
-
-def _reason(error: BaseException) -> str:
-    """One line; the words of a server in it can't steer a terminal."""
-    if isinstance(error, asyncio.TimeoutError):
-        return "nothing came in time"
-    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
-        return "the connection was lost"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection to {error.host}:{error.port}, {error.strerror}"
-    words = "".join(c if c.isprintable() else " " for c in str(error))[:200].strip()
-    return words or type(error).__name__
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc
+def _one_line(reason: object) -> str:
+    """The innermost of errors around errors; a server's words in it cannot steer a terminal."""
+    while isinstance(reason, Exception):
+        inner = getattr(reason, "reason", None) or next(iter(reason.args), None)
+        if not isinstance(inner, (str, Exception)):
+            break
+        reason = inner
+    words = "".join(c if c.isprintable() else " " for c in str(reason))[:200].strip()
+    return words or type(reason).__name__

@@ -3,71 +3,42 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.progress import Progress
+from rich.console import Console
 
-from services.library.fetch.progress import (
-    BarProgress,
-    FileInHand,
-    LineProgress,
-    binary_size,
-    progress_on,
-)
+from services.library.fetch.progress import FetchProgress, binary_size
 
 MIB = 1 << 20
-FILE = FileInHand(name="ckpt.399", index=1, count=2, size=64 * MIB)
 
 
-def test_lines_come_every_few_seconds_and_at_the_end() -> None:
-    seconds = 0.0
+def test_what_is_no_terminal_gets_log_lines_every_few_seconds_and_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     stream = io.StringIO()
-    progress = LineProgress(stream, clock=lambda: seconds)
-    progress.begin(FILE)
-    # 16 MiB were here before: no part of the speed.
-    progress.start(16 * MIB)
-    seconds = 4.0
-    progress.at(20 * MIB)
-    seconds = 8.0
-    progress.at(32 * MIB)
-    seconds = 12.0
-    progress.at(64 * MIB)
-    assert stream.getvalue().splitlines() == [
-        # 16 MiB in 8 s; then 32 MiB in 4 s.
-        "1/2 ckpt.399: 32.0 MiB of 64.0 MiB (50%), 2.0 MiB/s",
-        "1/2 ckpt.399: 64.0 MiB of 64.0 MiB (100%), 8.0 MiB/s",
+    rarely = FetchProgress(Console(file=stream))
+    often = FetchProgress(Console(file=stream), line_seconds=0.0)
+    for progress in (rarely, often):
+        with progress.bars:
+            at = progress.begin("1/2 ckpt.399", 64 * MIB, 16 * MIB)
+            at(32 * MIB)
+            at(64 * MIB)
+    assert stream.getvalue().strip() == ""
+    assert [message.split(",")[0] for message in caplog.messages] == [
+        "1/2 ckpt.399: 64.0 MiB of 64.0 MiB",
+        "1/2 ckpt.399: 32.0 MiB of 64.0 MiB",
+        "1/2 ckpt.399: 64.0 MiB of 64.0 MiB",
     ]
 
 
-def test_an_empty_file_is_done_when_it_starts() -> None:
+def test_a_terminal_gets_a_bar_for_each_file(caplog: pytest.LogCaptureFixture) -> None:
     stream = io.StringIO()
-    progress = LineProgress(stream, clock=lambda: 0.0)
-    progress.begin(FileInHand(name="empty", index=2, count=2, size=0))
-    progress.start(0)
-    assert stream.getvalue() == "2/2 empty: 0 B of 0 B (100%), 0 B/s\n"
-
-
-def test_bars_show_each_file_with_its_bytes() -> None:
-    with Progress(disable=True) as bars:
-        progress = BarProgress(bars)
-        progress.begin(FILE)
-        progress.start(16 * MIB)
-        progress.at(32 * MIB)
-        progress.begin(FileInHand(name="[red]x", index=2, count=2, size=4))
-        progress.start(0)
-        progress.tell("[bold] is text")
-        first, second = bars.tasks
-    assert (first.description, first.completed, first.total) == (
-        "1/2 ckpt.399",
-        32 * MIB,
-        64 * MIB,
-    )
-    assert second.description == r"2/2 \[red]x"
-
-
-def test_what_is_no_terminal_gets_lines() -> None:
-    stream = io.StringIO()
-    with progress_on(stream) as progress:
-        progress.tell("a line")
-    assert stream.getvalue() == "a line\n"
+    progress = FetchProgress(Console(file=stream, force_terminal=True, width=80))
+    with progress.bars:
+        progress.begin("1/2 ckpt.399", 64 * MIB, 16 * MIB)(32 * MIB)
+        progress.begin("2/2 [red]x", 4, 0)(4)
+    assert "32.0/64.0 MiB" in (shown := stream.getvalue())
+    assert "[red]x" in shown
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
@@ -78,7 +49,6 @@ def test_what_is_no_terminal_gets_lines() -> None:
         (1024, "1.0 KiB"),
         (65_011_712, "62.0 MiB"),
         (7 << 30, "7.0 GiB"),
-        (5 << 40, "5.0 TiB"),
         (5 << 60, "5242880.0 TiB"),
     ],
 )
