@@ -1,242 +1,225 @@
-"""The figures of a report, as PNGs. An entry has the same colour and dash in all of them."""
+"""The figures of a report: rliable's plots as PNGs. An entry has the same colour in all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import itertools
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
+from rliable import plot_utils
 
-from services.bench.report.aggregates import Aggregates, EntryAggregates
-from services.bench.report.captions import interval_over_runs, interval_over_seeds, play_behind
-from services.bench.report.drawing import (
-    RANDOM,
-    TEACHER,
-    Picture,
-    canvas,
-    frames_axis,
-    interval_bar,
-    name_line,
-    panels,
-    save,
-)
+from services.bench.report.statistics import Array, Estimates, SuiteStatistics
 from services.bench.results import ReferenceRow
-from services.bench.suite import Suite
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, then dashed ones.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; then in other lines.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
-_DASHES = ("-", "--", "-.", ":")
-_COLUMNS = 3
+_LINES = ("-", "--", "-.", ":")
+_TEACHER: dict[str, Any] = {"color": "#1b1b1b", "label": "teacher"}
+_RANDOM: dict[str, Any] = {"color": "#7a7a7a", "linestyle": ":", "label": "random policy"}
+_FONTS = {"labelsize": "medium", "ticklabelsize": "medium"}
+_BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+_SIZE, _COLUMNS = (9.0, 5.0), 3
+_CAPTION_CHARACTERS = 140
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One figure of the report.
+
+    Attributes:
+        file: Its name.
+        title: Its heading.
+        caption: What is behind it; stands in the image, too.
+    """
+
+    file: str
+    title: str
+    caption: str
 
 
 class Painter:
     """Draws a suite's figures.
 
     Args:
-        suite: Labels and the order that colours follow.
-        aggregates: What is drawn.
+        statistics: What is drawn.
         references: Game -> random policy and teacher.
         remark: A sentence for all captions; empty for none.
     """
 
     def __init__(
-        self,
-        suite: Suite,
-        aggregates: Aggregates,
-        references: Mapping[str, ReferenceRow],
-        remark: str = "",
+        self, statistics: SuiteStatistics, references: Mapping[str, ReferenceRow], remark: str = ""
     ) -> None:
-        self._suite = suite
-        self._aggregates = aggregates
-        self._references = references
-        self._remark = remark
-        self._styles = {
-            entry.name: (_COLORS[index % len(_COLORS)], _DASHES[index // len(_COLORS) % 4])
-            for index, entry in enumerate(suite.entries)
-        }
+        self._statistics, self._references, self._remark = statistics, references, remark
+        self._entries = {entry.label: entry for entry in statistics.entries}
+        styles = [(color, line) for line in _LINES for color in _COLORS]
+        placed = {label: styles[one.place % len(styles)] for label, one in self._entries.items()}
+        self._colors = {label: color for label, (color, _) in placed.items()}
+        self._lines = {label: line for label, (_, line) in placed.items()}
 
-    def draw_all(self, folder: Path) -> tuple[Picture, ...]:
+    def draw_all(self, folder: Path) -> list[Picture]:
         """Draw every figure into a folder."""
-        return (
-            self._curve(folder),
-            self._final(folder),
-            self._profiles(folder),
-            self._improvement(folder),
-            self._games(folder),
-        )
+        # No window, whatever the user's settings are.
+        pyplot.switch_backend("agg")
+        pictures = []
+        for draw, file, title, caption in (
+            (self._curve, "iqm_curve.png", "Score against frames",
+             "Interquartile mean over runs, 0: the random policy, 1: the teacher; against "
+             "environment frames played online."),
+            (self._final, "final_iqm.png", "Final scores",
+             "Interquartile mean of the final weights' scores, 0: the random policy, 1: the "
+             "teacher."),
+            (self._profiles, "performance_profiles.png", "Performance profiles",
+             "Share of runs whose final weights score above a threshold (score distributions)."),
+            (self._improvement, "improvement.png", "Probability of improvement over the teacher",
+             "Probability that a run's final weights score above their teacher, averaged over "
+             "games; a tie counts half."),
+            (self._games, "games.png", "Each game",
+             "Mean return over seeds, against environment frames played online."),
+        ):  # fmt: skip
+            picture = Picture(file, title, f"{caption} {self._behind()}")
+            pictures.append(picture)
+            _save(draw(), picture, folder)
+        return pictures
 
-    def _curve(self, folder: Path) -> Picture:
-        figure, axes = canvas(5.6)
-        axes.axhline(1.0, color=TEACHER, linewidth=1.2)
-        axes.axhline(0.0, color=RANDOM, linewidth=1.2, linestyle=":")
-        for entry in self._aggregates.entries:
-            color, dash = self._styles[entry.entry]
-            x, iqm = entry.scores.frames, entry.iqm
-            axes.fill_between(x, iqm.low, iqm.high, color=color, alpha=0.13, linewidth=0)
-            axes.plot(x, iqm.point, dash, color=color, label=self._label(entry), linewidth=1.8)
-        frames_axis(axes)
+    def _curve(self) -> Figure:
+        figure, axes = pyplot.subplots(figsize=_SIZE)
+        axes.axhline(1.0, **_TEACHER)
+        axes.axhline(0.0, **_RANDOM)
+        for label, entry in self._entries.items():
+            self._draw_curve(axes, label, entry.scores.frames, entry.iqm)
         axes.set_ylabel("IQM of teacher-normalised scores")
-        name_line(axes, 1.0, "teacher", TEACHER)
-        name_line(axes, 0.0, "random", RANDOM)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.09, 1.0), frameon=False)
-        caption = (
-            "Interquartile mean over runs, 0: the random policy, 1: the teacher; against "
-            "environment frames played online. "
-            + self._behind(interval_over_runs(self._aggregates))
-        )
-        picture = Picture(
-            file="iqm_curve.png",
-            title="Score against frames",
-            caption=caption,
-            alternative="Curves of the interquartile mean against frames. At the end: "
-            + self._ranking(),
-        )
-        return save(figure, picture, folder, right=0.72)
+        axes.legend(**_BESIDE)
+        return figure
 
-    def _final(self, folder: Path) -> Picture:
-        figure, axes = canvas(2.3 + 0.36 * len(self._aggregates.entries))
-        axes.axvline(1.0, color=TEACHER, linewidth=1.2)
-        axes.axvline(0.0, color=RANDOM, linewidth=1.2, linestyle=":")
-        for row, entry in enumerate(self._aggregates.entries):
-            point, low, high = entry.final_iqm
-            interval_bar(axes, row, (point, low, high), self._styles[entry.entry][0])
-        self._name_rows(axes)
-        axes.set_xlabel("IQM of teacher-normalised scores (random 0, teacher 1)")
-        caption = "Interquartile mean of the final weights' scores. " + self._behind(
-            interval_over_runs(self._aggregates)
-        )
-        picture = Picture(
-            file="final_iqm.png",
-            title="Final scores",
-            caption=caption,
-            alternative="Final interquartile means with intervals. " + self._ranking(),
-        )
-        return save(figure, picture, folder, left=0.24, right=0.93)
+    def _final(self) -> Figure:
+        figure, axes = self._draw_bars("final_iqm", "IQM", "teacher-normalised score")
+        axes.axvline(1.0, **_TEACHER)
+        axes.axvline(0.0, **_RANDOM)
+        return figure
 
-    def _profiles(self, folder: Path) -> Picture:
-        figure, axes = canvas(5.2)
-        axes.axvline(1.0, color=TEACHER, linewidth=1.2)
-        taus = self._aggregates.thresholds
-        for entry in self._aggregates.entries:
-            color, dash = self._styles[entry.entry]
-            axes.fill_between(
-                taus, entry.profile.low, entry.profile.high, color=color, alpha=0.10, linewidth=0
-            )
-            label = self._label(entry)
-            axes.plot(taus, entry.profile.point, dash, color=color, label=label, linewidth=1.8)
-        axes.set_xlabel("teacher-normalised score $\\tau$")
-        axes.set_ylabel("share of runs with a score above $\\tau$")
-        axes.set_ylim(-0.02, 1.02)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)
-        caption = (
-            "Performance profiles (score distributions) of the final weights; the vertical line is "
-            f"the teacher. {self._behind(interval_over_runs(self._aggregates))}"
-        )
-        shares = "; ".join(
-            f"{self._label(entry)} {np.mean(entry.scores.final > 1.0):.0%}"
-            for entry in self._aggregates.entries
-        )
-        picture = Picture(
-            file="performance_profiles.png",
-            title="Performance profiles",
-            caption=caption,
-            alternative=f"Performance profiles. Share of runs above their teacher: {shares}.",
-        )
-        return save(figure, picture, folder, right=0.76)
+    def _improvement(self) -> Figure:
+        figure, axes = self._draw_bars("improvement", "P(score above the teacher's)", "")
+        axes.axvline(0.5, **_RANDOM)
+        return figure
 
-    def _improvement(self, folder: Path) -> Picture:
-        figure, axes = canvas(2.3 + 0.36 * len(self._aggregates.entries))
-        axes.axvline(0.5, color=RANDOM, linewidth=1.2, linestyle=":")
-        values = []
-        for row, entry in enumerate(self._aggregates.entries):
-            found = entry.improvement
-            ends = (float(found.point[0]), float(found.low[0]), float(found.high[0]))
-            interval_bar(axes, row, ends, self._styles[entry.entry][0])
-            values.append(f"{self._label(entry)} {_in_words(entry, ends)}")
-        self._name_rows(axes)
-        axes.set_xlim(-0.03, 1.03)
-        axes.set_xlabel("probability of a score above the teacher's")
-        caption = (
-            "Probability that a run's final weights score above their teacher, averaged over "
-            f"games; a tie counts half. {self._behind(interval_over_runs(self._aggregates))}"
+    def _profiles(self) -> Figure:
+        figure, axes = pyplot.subplots(figsize=_SIZE)
+        axes.axvline(1.0, **_TEACHER)
+        profiles, intervals = self._estimates("profile")
+        plot_utils.plot_performance_profiles(
+            profiles,
+            self._statistics.thresholds,
+            intervals,
+            ax=axes,
+            colors=self._colors,
+            linestyles=self._lines,
+            xlabel=r"teacher-normalised score $\tau$",
+            ylabel=r"share of runs with a score above $\tau$",
+            **_FONTS,
         )
-        picture = Picture(
-            file="improvement.png",
-            title="Probability of improvement over the teacher",
-            caption=caption,
-            alternative=f"Probability of improvement over the teacher: {'; '.join(values)}.",
-        )
-        return save(figure, picture, folder, left=0.24, right=0.93)
+        axes.legend(**_BESIDE)
+        return figure
 
-    def _games(self, folder: Path) -> Picture:
-        games = [game for game in self._suite.games if game in self._references]
+    def _games(self) -> Figure:
+        played = {game for entry in self._entries.values() for game in entry.games}
+        games = [game for game in self._references if game in played]
         rows = -(-len(games) // _COLUMNS)
-        figure, grid = panels(len(games), columns=_COLUMNS, height=1.6 + 2.8 * rows)
-        for axes, game in zip(grid, games, strict=True):
-            self._game(axes, game)
-        handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper center", ncols=min(5, len(labels)), frameon=False)
-        caption = (
-            "Mean return over seeds, against environment frames played online; black line: "
-            "teacher, dotted line: random policy. "
-            + self._behind(interval_over_seeds(self._aggregates))
+        figure, grid = pyplot.subplots(rows, _COLUMNS, figsize=(10.0, 3.2 * rows), squeeze=False)
+        figure.subplots_adjust(hspace=0.7, wspace=0.35)
+        for axes, game in itertools.zip_longest(grid.flat, games):
+            if game is None:
+                axes.remove()
+            else:
+                self._draw_game(axes, game)
+        figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.2), ncols=4, frameon=False)
+        return figure
+
+    def _draw_game(self, axes: Axes, game: str) -> None:
+        axes.axhline(self._references[game].teacher_return, **_TEACHER)
+        axes.axhline(self._references[game].random_return, **_RANDOM)
+        for label, entry in self._entries.items():
+            # What has no run of this game has a place in the legend, which is the first game's.
+            found = entry.games.get(game, np.empty((3, 0)))
+            self._draw_curve(axes, label, entry.scores.frames[: found.shape[1]], found)
+        axes.set_title(game)
+
+    def _draw_curve(
+        self, axes: Axes, label: str, frames: NDArray[np.int64], estimates: Estimates
+    ) -> None:
+        plot_utils.plot_sample_efficiency_curve(
+            frames,
+            {label: estimates[0]},
+            {label: estimates[1:]},
+            colors=self._colors,
+            xlabel="environment frames",
+            ylabel="",
+            ax=axes,
+            marker=".",
+            **_FONTS,
         )
-        picture = Picture(
-            file="games.png",
-            title="Each game",
-            caption=caption,
-            alternative="Curves of the mean return of each game: " + ", ".join(games) + ". The "
-            "numbers at the end stand in the table of games.",
+        pyplot.setp(axes.lines[-1], linestyle=self._lines[label])
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+
+    def _draw_bars(self, statistic: str, name: str, xlabel: str) -> tuple[Figure, Axes]:
+        figure, axes = plot_utils.plot_interval_estimates(
+            *self._estimates(statistic),
+            metric_names=[name],
+            colors=self._colors,
+            subfigure_width=_SIZE[0],
+            xlabel=xlabel,
         )
-        legend_rows = -(-len(labels) // 5)
-        top = 1.0 - (0.35 + 0.22 * legend_rows) / figure.get_size_inches()[1]
-        figure.subplots_adjust(hspace=0.42, wspace=0.28, top=top)
-        return save(figure, picture, folder, right=0.98, top=top)
+        # rliable draws from below, and the best comes first.
+        axes.invert_yaxis()
+        return figure, axes
 
-    def _game(self, axes: Axes, game: str) -> None:
-        reference = self._references[game]
-        axes.axhline(reference.teacher_return, color=TEACHER, linewidth=1.2)
-        axes.axhline(reference.random_return, color=RANDOM, linewidth=1.2, linestyle=":")
-        for entry in self._aggregates.entries:
-            # Each has a handle in the first panel, for the legend that all share.
-            color, dash = self._styles[entry.entry]
-            found = entry.games.get(game)
-            if found is None:
-                axes.plot([], [], dash, color=color, label=self._label(entry))
-                continue
-            x = entry.scores.frames
-            axes.fill_between(x, found.low, found.high, color=color, alpha=0.13, linewidth=0)
-            axes.plot(x, found.point, dash, color=color, label=self._label(entry), linewidth=1.5)
-        axes.set_title(game, fontsize=10)
-        frames_axis(axes, ticks=4, label="environment frames")
-        if not any(game in entry.games for entry in self._aggregates.entries):
-            axes.set_xticks([])
-            axes.set_xlabel("no finished run yet")
-
-    def _name_rows(self, axes: Axes) -> None:
-        entries = self._aggregates.entries
-        axes.set_yticks(range(len(entries)), [self._label(entry) for entry in entries])
-        axes.set_ylim(len(entries) - 0.5, -0.5)
-
-    def _label(self, entry: EntryAggregates) -> str:
-        label = self._suite.label_of(entry.entry)
-        played, asked = len(entry.scores.games), len(self._suite.games)
-        # Fewer games than the others: not the same task.
-        return label if played == asked else f"{label} ({played}/{asked} games)"
-
-    def _ranking(self) -> str:
-        return "; ".join(
-            f"{self._label(entry)} {_in_words(entry, entry.final_iqm)}"
-            for entry in self._aggregates.entries
+    def _estimates(self, statistic: str) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Points and intervals of a statistic, as rliable takes them."""
+        found = {label: getattr(entry, statistic) for label, entry in self._entries.items()}
+        return (
+            {label: estimates[0] for label, estimates in found.items()},
+            {label: estimates[1:] for label, estimates in found.items()},
         )
 
-    def _behind(self, interval: str) -> str:
-        words = (play_behind(self._aggregates), interval, self._remark)
-        return " ".join(word for word in words if word)
+    def _behind(self) -> str:
+        """How much play is behind a figure, and what its intervals are."""
+        scores = [entry.scores for entry in self._entries.values()]
+        during = [one.episodes for one in scores if one.episodes is not None]
+        final = f"{_range(one.final_episodes for one in scores)} of the final weights"
+        alone = (
+            "; none where there is one run" if min(one.repetitions for one in scores) == 1 else ""
+        )
+        return (
+            f"Games: {_range(len(one.games) for one in scores)}, "
+            f"seeds: {_range(one.repetitions for one in scores)}. Evaluation in environments and "
+            f"with seeds of its own, epsilon {_range(one.epsilon for one in scores)}, episodes: "
+            f"{f'{_range(during)} per point, ' if during else ''}{final}. 95% stratified "
+            f"bootstrap intervals over runs ({self._statistics.resamples:,} resamples{alone}). "
+            f"{self._remark}"
+        ).strip()
 
 
-def _in_words(entry: EntryAggregates, ends: tuple[float, float, float]) -> str:
-    """A point, and its interval where there is one."""
-    point, low, high = ends
-    return f"{point:.2f} ({low:.2f} to {high:.2f})" if entry.has_intervals else f"{point:.2f}"
+def _range(numbers: Iterable[float]) -> str:
+    values = sorted(set(numbers))
+    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"
+
+
+def _save(figure: Figure, picture: Picture, folder: Path) -> None:
+    """Write a figure with its heading above and its caption below."""
+    width, height = figure.get_size_inches()
+    box = figure.get_tightbbox()
+    caption = textwrap.fill(picture.caption, _CAPTION_CHARACTERS)
+    left = box.x0 / width
+    figure.text(left, (box.y1 + 0.1) / height, picture.title, fontweight="bold")
+    figure.text(left, (box.y0 - 0.1) / height, caption, fontsize="small", va="top")
+    figure.savefig(folder / picture.file, dpi=110, bbox_inches="tight")
+    pyplot.close(figure)

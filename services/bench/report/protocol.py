@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.run_report.score_protocol import UNITS, ScoreProtocol, differences, unknown
@@ -27,24 +27,21 @@ def check_protocols(results: Results) -> ProtocolCheck:
     different: list[str] = []
     not_noted: list[str] = []
     for reference in results.references:
-        game, teacher = reference.game, _of_teacher(reference)
+        game, teacher = reference.game, _protocol(reference, "teacher_")
         rows = [row for row in results.evaluations if row.game == game]
-        different.extend(_among_students(game, rows))
-        different.extend(differences(game, teacher, [*map(_of_student, rows)]))
+        students = {_protocol(row) for row in rows}
+        different.extend(_among_students(game, students))
+        different.extend(differences(game, teacher, students))
         not_noted.extend(unknown(game, teacher))
     return ProtocolCheck(differences=tuple(different), unknown=tuple(not_noted))
 
 
-def _of_teacher(reference: ReferenceRow) -> ScoreProtocol:
-    return ScoreProtocol(**{field: getattr(reference, f"teacher_{field}") for field in UNITS})
+def _protocol(row: EvaluationRow | ReferenceRow, prefix: str = "") -> ScoreProtocol:
+    return ScoreProtocol(**{field: getattr(row, f"{prefix}{field}") for field in UNITS})
 
 
-def _of_student(row: EvaluationRow) -> ScoreProtocol:
-    return ScoreProtocol(**{field: getattr(row, field) for field in UNITS})
-
-
-def _among_students(game: str, rows: Sequence[EvaluationRow]) -> Iterator[str]:
+def _among_students(game: str, students: Collection[ScoreProtocol]) -> Iterator[str]:
     for field, unit in UNITS.items():
-        values = sorted({getattr(row, field) for row in rows})
+        values = sorted({getattr(student, field) for student in students})
         if len(values) > 1:
             yield f"{game}: students were evaluated with different {unit}: {values}"

@@ -1,27 +1,35 @@
 """From rows to arrays: the returns of a suite, arranged by entry, repetition, game and frames.
 
-Only whole runs count, and rliable wants as many repetitions of every game: where some are missing,
-an entry has the games that it has any run of, and as many repetitions as the game with the fewest.
-What is left out is named.
+Only finished runs count, and rliable needs the same number of repetitions of every game: where runs
+are missing, an entry has the games that it has any run of, and as many repetitions as the game with
+the fewest. What is left out is named.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.scores import normalised_score
+from rrl_agents.scores import check_scale
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.bench.suite import Suite
 from services.shared.errors import UserError
 
+_Run: TypeAlias = tuple[str, str, int]
+"""Entry, game and seed."""
+
+_Curve: TypeAlias = Mapping[int, EvaluationRow]
+"""Frames -> the evaluation after them."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EntryScores:
-    """The whole runs of one entry.
+    """The finished runs of one entry.
 
     Attributes:
         entry: Its name.
@@ -58,7 +66,7 @@ class EntryScores:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SuiteScores:
-    """All entries that have whole runs.
+    """All entries that have finished runs.
 
     Attributes:
         entries: In the order of the suite.
@@ -83,140 +91,97 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
         results: What is there of it.
 
     Raises:
-        UserError: no run is finished and has a reference, or a teacher is no better than the random
-            policy.
+        UserError: no run is finished and has a reference, a teacher is no better than the random
+            policy, or the runs of an entry have different budgets.
     """
     references = {row.game: row for row in results.references}
-    runs = _whole_runs(results.evaluations)
-    entries: list[EntryScores] = []
-    counted: set[tuple[str, str, int]] = set()
-    for entry in suite.entries:
-        chosen = _chosen(entry.name, suite, runs, references)
-        if chosen:
-            counted |= {
-                (entry.name, game, seed) for game, seeds in chosen.items() for seed in seeds
-            }
-            entries.append(_entry_scores(entry.name, chosen, runs, references))
-    if not entries:
+    finished = _finished_curves(results.evaluations)
+    names = [entry.name for entry in suite.entries]
+    asked = list(itertools.product(names, suite.games, suite.seeds))
+    scaled = [run for run in asked if run in finished and run[1] in references]
+    counted = {name: _counted(name, scaled) for name in names}
+    if not scaled:
         raise UserError(
-            "no game with finished runs has a reference: its teacher is gone, or nobody scored it"
-            if runs
-            else "no run of this suite is finished yet; rrl bench run goes on with it"
+            "no game with finished runs has a reference: its teacher is missing or has no score"
+            if finished
+            else "no run of this suite is finished yet; rrl bench run resumes it"
         )
-    asked = [
-        (entry.name, game, seed)
-        for entry in suite.entries
-        for game in suite.games
-        for seed in suite.seeds
-    ]
     return SuiteScores(
-        entries=tuple(entries),
-        references=references,
-        missing=tuple(_name(key) for key in asked if key not in runs),
-        left_out=tuple(
-            _name(key)
-            for key in asked
-            if key in runs and key not in counted and key[1] in references
+        entries=tuple(
+            _entry_scores(name, {run: finished[run] for run in runs}, references)
+            for name, runs in counted.items()
+            if runs
         ),
-        unscaled=tuple(_name(key) for key in asked if key in runs and key[1] not in references),
+        references=references,
+        missing=_names(run for run in asked if run not in finished),
+        left_out=_names(run for run in scaled if run not in counted[run[0]]),
+        unscaled=_names(run for run in asked if run in finished and run not in scaled),
     )
 
 
-def _name(run: tuple[str, str, int]) -> str:
-    entry, game, seed = run
-    return f"{entry}/{game}/seed{seed}"
+def _names(runs: Iterable[_Run]) -> tuple[str, ...]:
+    return tuple(f"{entry}/{game}/seed{seed}" for entry, game, seed in runs)
 
 
-_Runs = Mapping[tuple[str, str, int], Sequence[EvaluationRow]]
-
-
-def _whole_runs(rows: Sequence[EvaluationRow]) -> _Runs:
-    """(entry, game, seed) -> its evaluations from the end of its offline stage on."""
-    runs: dict[tuple[str, str, int], list[EvaluationRow]] = {}
+def _finished_curves(rows: Iterable[EvaluationRow]) -> dict[_Run, _Curve]:
+    """Curves of the finished runs, from the end of their offline stage on."""
+    runs: dict[_Run, list[EvaluationRow]] = {}
     for row in rows:
         runs.setdefault((row.entry, row.game, row.seed), []).append(row)
     return {
-        key: [row for row in run if row.offline_updates == run[-1].offline_updates]
-        for key, run in runs.items()
-        if run[-1].final
+        # Of two evaluations after as many frames the later counts: that of the final weights.
+        run: {row.frames: row for row in rows if row.offline_updates == rows[-1].offline_updates}
+        for run, rows in runs.items()
+        if rows[-1].final
     }
 
 
-def _chosen(
-    entry: str, suite: Suite, runs: _Runs, references: Mapping[str, ReferenceRow]
-) -> dict[str, list[int]]:
-    """Game -> seeds of the runs that count: alike many of each game."""
-    there = {
-        game: [seed for seed in suite.seeds if (entry, game, seed) in runs]
-        for game in suite.games
-        if game in references
-    }
-    there = {game: seeds for game, seeds in there.items() if seeds}
-    fewest = min(map(len, there.values()), default=0)
-    return {game: seeds[:fewest] for game, seeds in there.items()}
+def _counted(entry: str, runs: Iterable[_Run]) -> list[_Run]:
+    """The runs of an entry that count, game by game: the same number of each."""
+    by_game: dict[str, list[_Run]] = {}
+    for run in runs:
+        if run[0] == entry:
+            by_game.setdefault(run[1], []).append(run)
+    fewest = min(map(len, by_game.values()), default=0)
+    return [run for of_game in by_game.values() for run in of_game[:fewest]]
 
 
 def _entry_scores(
-    entry: str,
-    chosen: Mapping[str, Sequence[int]],
-    runs: _Runs,
-    references: Mapping[str, ReferenceRow],
+    entry: str, curves: Mapping[_Run, _Curve], references: Mapping[str, ReferenceRow]
 ) -> EntryScores:
-    games = tuple(chosen)
-    # Of two evaluations after as many frames the later counts: that of the final weights.
-    curves = {
-        game: [{row.frames: row for row in runs[entry, game, seed]} for seed in seeds]
-        for game, seeds in chosen.items()
-    }
-    every = [curve for of_game in curves.values() for curve in of_game]
+    games = tuple(dict.fromkeys(game for _, game, _ in curves))
+    every = list(curves.values())
     frames = sorted(set.intersection(*(set(curve) for curve in every)))
-    _check_ends_together(entry, every, frames)
-    returns = np.array(
-        [
-            [[curves[game][index][at].mean_return for at in frames] for game in games]
-            for index in range(len(curves[games[0]]))
-        ]
-    )
-    low = np.array([references[game].random_return for game in games])
-    high = np.array([references[game].teacher_return for game in games])
-    scores = np.stack(
-        [
-            _normalised(returns[:, index], game, low[index], high[index])
-            for index, game in enumerate(games)
-        ],
-        axis=1,
-    )
-    earlier = [row.episodes for curve in every for row in curve.values() if not row.final]
-    final = [curve[frames[-1]] for curve in every]
+    ends = sorted({max(curve) for curve in every})
+    if len(ends) > 1:
+        raise UserError(
+            f"the runs of {entry} end after different numbers of frames ({ends}): they were made "
+            "with different budgets, and cannot be put together"
+        )
+    by_game = np.array([[curve[at].mean_return for at in frames] for curve in every])
+    returns = by_game.reshape(len(games), -1, len(frames)).swapaxes(0, 1)
+    low, high = _scales([references[game] for game in games])
     return EntryScores(
         entry=entry,
         games=games,
         frames=np.array(frames, dtype=np.int64),
         returns=returns,
-        scores=scores,
-        episodes=min(earlier, default=None),
-        final_episodes=min(row.episodes for row in final),
-        epsilon=final[0].epsilon,
+        scores=(returns - low) / (high - low),
+        episodes=min(
+            (row.episodes for curve in every for row in curve.values() if not row.final),
+            default=None,
+        ),
+        final_episodes=min(curve[frames[-1]].episodes for curve in every),
+        epsilon=every[0][frames[-1]].epsilon,
     )
 
 
-def _normalised(
-    returns: NDArray[np.float64], game: str, random_return: float, teacher_return: float
-) -> NDArray[np.float64]:
-    try:
-        normalise = np.vectorize(normalised_score, otypes=[np.float64])
-        scores: NDArray[np.float64] = normalise(returns, random_return, teacher_return)
-    except ValueError as error:
-        raise UserError(f"{game}: {error}") from error
-    return scores
-
-
-def _check_ends_together(
-    entry: str, curves: Sequence[Mapping[int, EvaluationRow]], frames: Sequence[int]
-) -> None:
-    ends = sorted({max(curve) for curve in curves})
-    if len(ends) > 1 or not frames or frames[-1] != ends[0]:
-        raise UserError(
-            f"the runs of {entry} end after different numbers of frames ({ends}): they were made "
-            "with different budgets, and cannot be put together"
-        )
+def _scales(references: Iterable[ReferenceRow]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns of the random policy and of the teacher, each float64 [G, 1]."""
+    for row in references:
+        try:
+            check_scale(row.random_return, row.teacher_return)
+        except ValueError as error:
+            raise UserError(f"{row.game}: {error}") from error
+    returns = np.array([[row.random_return, row.teacher_return] for row in references])
+    return returns[:, :1], returns[:, 1:]

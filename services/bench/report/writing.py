@@ -7,26 +7,26 @@ summary.json   index.html
 
 from __future__ import annotations
 
+import csv
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.bench.csv_files import write_rows
-from services.bench.report.aggregates import Aggregates, EntryAggregates, aggregate
+from numpy.typing import NDArray
+
 from services.bench.report.figures import Painter
-from services.bench.report.page import PageContent, make_page
+from services.bench.report.page import make_page
 from services.bench.report.protocol import ProtocolCheck, check_protocols
 from services.bench.report.scores import SuiteScores, arrange
-from services.bench.report.tables import (
-    CurveRow,
-    GameRow,
-    ImprovementRow,
-    ProfileRow,
-    make_tables,
+from services.bench.report.statistics import (
+    CONFIDENCE,
+    Estimates,
+    SuiteStatistics,
+    compute_statistics,
 )
-from services.bench.results import Results
+from services.bench.results import ReferenceRow, Results
 from services.bench.suite import Suite
 from services.shared.errors import UserError
 
@@ -51,8 +51,8 @@ def write_report(
         results: Raw scores.
         out: The report's folder; replaced if it is a report.
         resamples: Bootstrap resamples behind every interval.
-        mixed_protocols: Whether to go on, and say so plainly, where scores were measured under
-            different protocols.
+        mixed_protocols: Whether to continue, with a mark on every figure, where scores were
+            measured under different protocols.
 
     Returns:
         The content of summary.json.
@@ -65,7 +65,11 @@ def write_report(
         raise UserError(f"--resamples is {resamples}; use 1 or more")
     check = check_protocols(results)
     if check.differences and not mixed_protocols:
-        raise UserError(_refusal(check))
+        found = "\n".join(f"  {one}" for one in check.differences)
+        raise UserError(
+            f"scores were measured under different protocols, and do not compare:\n{found}\n"
+            "measure the teacher as the students are, or mark the report with --mixed-protocols"
+        )
     scores = arrange(suite, results)
     try:
         _check_replaceable(out)
@@ -82,116 +86,119 @@ def write_report(
     return summary
 
 
-def _fill(
-    folder: Path, suite: Suite, scores: SuiteScores, check: ProtocolCheck, resamples: int
-) -> dict[str, Any]:
-    remarks = _remarks(scores, check)
-    aggregates = aggregate(scores, resamples=resamples)
-    tables = make_tables(aggregates, scores.references)
-    write_rows(folder / "iqm_curve.csv", CurveRow, tables.curve)
-    write_rows(folder / "performance_profiles.csv", ProfileRow, tables.profile)
-    write_rows(folder / "improvement.csv", ImprovementRow, tables.improvement)
-    write_rows(folder / "games.csv", GameRow, tables.games)
-    remark = _short_remark(scores, check)
-    pictures = Painter(suite, aggregates, scores.references, remark).draw_all(folder)
-    content = PageContent(
-        suite=suite,
-        aggregates=aggregates,
-        references=scores.references,
-        pictures=pictures,
-        remarks=remarks,
-    )
-    (folder / PAGE).write_text(make_page(content, folder), encoding="utf-8")
-    summary = _summary(suite, scores, aggregates, remarks)
-    text = json.dumps(summary, indent=1, allow_nan=False)
-    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
-    return summary
-
-
-def _summary(
-    suite: Suite, scores: SuiteScores, aggregates: Aggregates, remarks: Sequence[str]
-) -> dict[str, Any]:
-    entries = aggregates.entries
-    return {
-        "suite": suite.name,
-        "title": suite.title,
-        "iqm": {one.entry: _interval(*one.final_iqm) for one in entries},
-        "improvement_over_teacher": {
-            one.entry: _interval(*next(iter(one.improvement.rows()))) for one in entries
-        },
-        "entries": {one.entry: _counts(suite, one) for one in entries},
-        "references": {
-            game: {"random": row.random_return, "teacher": row.teacher_return}
-            for game, row in scores.references.items()
-        },
-        "confidence": 0.95,
-        "resamples": aggregates.resamples,
-        "missing_runs": list(scores.missing),
-        "runs_left_out": [*scores.left_out, *scores.unscaled],
-        "remarks": list(remarks),
-    }
-
-
-def _interval(point: float, low: float, high: float) -> dict[str, float]:
-    return {"point": point, "low": low, "high": high}
-
-
-def _counts(suite: Suite, entry: EntryAggregates) -> dict[str, Any]:
-    scores = entry.scores
-    return {
-        "label": suite.label_of(entry.entry),
-        "games": len(scores.games),
-        "seeds": scores.repetitions,
-        "episodes": scores.episodes,
-        "final_episodes": scores.final_episodes,
-        "epsilon": scores.epsilon,
-        "frames": int(scores.frames[-1]),
-    }
-
-
-def _remarks(scores: SuiteScores, check: ProtocolCheck) -> list[str]:
-    remarks = [f"Scores do not compare: {one}." for one in check.differences]
-    remarks += [f"Not known whether scores compare: {one}." for one in check.unknown]
-    if scores.missing:
-        names = named_runs(scores.missing)
-        remarks.append(f"{_incomplete(scores)}: {names}.")
-    if scores.left_out:
-        names = named_runs(scores.left_out)
-        remarks.append(f"Not counted, as other games have fewer repetitions: {names}.")
-    if scores.unscaled:
-        names = named_runs(scores.unscaled)
-        remarks.append(f"Not counted, as nobody knows the score of their teacher: {names}.")
-    return remarks
-
-
 def named_runs(runs: Sequence[str]) -> str:
-    """The first few of many names; all of them stand in the summary."""
+    """The first few of many names; the summary has all of them."""
     if len(runs) <= _MOST_NAMED:
         return ", ".join(runs)
     named = ", ".join(runs[:_MOST_NAMED])
     return f"{named} and {len(runs) - _MOST_NAMED} more ({SUMMARY} names all)"
 
 
-def _short_remark(scores: SuiteScores, check: ProtocolCheck) -> str:
-    words = ["Scores were measured under different protocols!"] if check.differences else []
-    words += [f"{_incomplete(scores)}."] if scores.missing else []
-    return " ".join(words)
-
-
-def _incomplete(scores: SuiteScores) -> str:
-    count = len(scores.missing)
-    return f"The suite is incomplete, {count} {'run is' if count == 1 else 'runs are'} missing"
-
-
-def _refusal(check: ProtocolCheck) -> str:
-    found = "\n".join(f"  {one}" for one in check.differences)
-    return (
-        f"scores were measured under different protocols, and do not compare:\n{found}\nmeasure "
-        "the teacher as the students are, or mark the report with --mixed-protocols"
-    )
-
-
 def _check_replaceable(out: Path) -> None:
     is_report = (out / SUMMARY).is_file() and (out / PAGE).is_file()
     if out.exists() and not is_report and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not a report: choose another --out")
+
+
+def _fill(
+    folder: Path, suite: Suite, scores: SuiteScores, check: ProtocolCheck, resamples: int
+) -> dict[str, Any]:
+    statistics = compute_statistics(suite, scores, resamples=resamples)
+    _write_tables(folder, statistics, scores.references)
+    remarks = _remarks(scores, check)
+    # Figures name no runs or games.
+    marks = dict.fromkeys(f"{remark.partition(':')[0]}." for remark in remarks)
+    pictures = Painter(statistics, scores.references, " ".join(marks)).draw_all(folder)
+    page = make_page(suite, statistics, scores.references, pictures, remarks, folder)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    summary = _summary(suite, scores, statistics, remarks)
+    text = json.dumps(summary, indent=1, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    return summary
+
+
+def _write_tables(
+    folder: Path, statistics: SuiteStatistics, references: Mapping[str, ReferenceRow]
+) -> None:
+    curve: list[Sequence[object]] = []
+    profile: list[Sequence[object]] = []
+    improvement: list[Sequence[object]] = []
+    games: list[Sequence[object]] = []
+    for one in statistics.entries:
+        name, frames = one.scores.entry, one.scores.frames
+        size = len(one.scores.games), one.scores.repetitions
+        curve += [(name, at, *size, *row) for at, row in _rows(frames, one.iqm)]
+        profile += [(name, at, *row) for at, row in _rows(statistics.thresholds, one.profile)]
+        improvement += [(name, *size, *row) for row in one.improvement.T.tolist()]
+        for game, returns in one.games.items():
+            scale = references[game].random_return, references[game].teacher_return
+            games += [
+                (name, game, at, one.scores.repetitions, *row, *scale)
+                for at, row in _rows(frames, returns)
+            ]
+    for file, columns, table in (
+        ("iqm_curve.csv", "entry,frames,games,seeds,iqm,low,high", curve),
+        ("performance_profiles.csv", "entry,threshold,share,low,high", profile),
+        ("improvement.csv", "entry,games,seeds,probability,low,high", improvement),
+        (
+            "games.csv",
+            "entry,game,frames,seeds,mean_return,low,high,random_return,teacher_return",
+            games,
+        ),
+    ):
+        with (folder / file).open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([columns.split(","), *table])
+
+
+def _rows(keys: NDArray[Any], estimates: Estimates) -> Iterator[tuple[float, list[float]]]:
+    return zip(keys.tolist(), estimates.T.tolist(), strict=True)
+
+
+def _summary(
+    suite: Suite, scores: SuiteScores, statistics: SuiteStatistics, remarks: Sequence[str]
+) -> dict[str, Any]:
+    entries = {one.scores.entry: one for one in statistics.entries}
+    return {
+        "suite": suite.name,
+        "title": suite.title,
+        "iqm": {name: _last(one.iqm) for name, one in entries.items()},
+        "improvement_over_teacher": {name: _last(one.improvement) for name, one in entries.items()},
+        "entries": {
+            name: {
+                "label": suite.label_of(name),
+                "games": len(one.scores.games),
+                "seeds": one.scores.repetitions,
+                "episodes": one.scores.episodes,
+                "final_episodes": one.scores.final_episodes,
+                "epsilon": one.scores.epsilon,
+                "frames": int(one.scores.frames[-1]),
+            }
+            for name, one in entries.items()
+        },
+        "references": {
+            game: {"random": row.random_return, "teacher": row.teacher_return}
+            for game, row in scores.references.items()
+        },
+        "confidence": CONFIDENCE,
+        "resamples": statistics.resamples,
+        "missing_runs": list(scores.missing),
+        "runs_left_out": [*scores.left_out, *scores.unscaled],
+        "remarks": list(remarks),
+    }
+
+
+def _last(estimates: Estimates) -> dict[str, float]:
+    return dict(zip(("point", "low", "high"), estimates[:, -1].tolist(), strict=True))
+
+
+def _remarks(scores: SuiteScores, check: ProtocolCheck) -> list[str]:
+    remarks = [f"Scores do not compare: {one}." for one in check.differences]
+    remarks += [f"Not known whether scores compare: {one}." for one in check.unknown]
+    for what, runs in (
+        (f"The suite is incomplete, {len(scores.missing)} missing", scores.missing),
+        ("Not counted, as other games have fewer repetitions", scores.left_out),
+        ("Not counted, as the score of their teacher is unknown", scores.unscaled),
+    ):
+        if runs:
+            remarks.append(f"{what}: {named_runs(runs)}.")
+    return remarks
