@@ -1,27 +1,22 @@
 """Networks as ONNX files: the same answers without JAX, to within the order of float32 additions.
 
-The graphs are written node by node, as ONNX Runtime's CPU kernels like them best: observations are
-transposed while they are bytes, the division by 255 is folded into the first layer's weights, and
-the layer after the convolutions has its rows reordered, so that nothing is transposed back.
+Any network that `make_network` builds: JAX traces it for a batch of unknown size, and what it
+traced is written as nodes by `onnx_primitives`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import numpy as np
 import onnx
+from jax import export
 from onnx import TensorProto, checker, helper
 
-from rrl_agents.checkpoints.onnx_convolutions import (
-    write_impala_cnn,
-    write_nature_cnn,
-    write_small_cnn,
-)
-from rrl_agents.checkpoints.onnx_graph import INPUT_NAME, Graph
-from rrl_agents.checkpoints.onnx_heads import Features, write_read_out
-from rrl_agents.checkpoints.params_codec import flatten_params
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.checkpoints.onnx_graph import BATCH, INPUT_NAME, Graph, Tensor
+from rrl_agents.checkpoints.onnx_primitives import write_traced
+from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
 from rrl_agents.types import Params
 
 OUTPUT_NAME = "action_values"
@@ -58,20 +53,36 @@ def export_onnx(
         The encoded `ModelProto`, approved by ONNX's checker.
 
     Raises:
-        ValueError: When a parameter is missing, superfluous or misshapen, or the observations are
-            of a kind that the network cannot take; the message names it.
+        ValueError: When a parameter is missing, superfluous or misshapen, the observations are of a
+            kind that the network cannot take, or it computes what the export does not know; the
+            message names it.
     """
     if observation_dtype not in _ELEMENT_TYPES:
         raise ValueError(
             f"observation_dtype is {observation_dtype!r}; choose one of {sorted(_ELEMENT_TYPES)}"
         )
-    graph = Graph(flatten_params(params), is_float=observation_dtype == "float32")
-    features = _WRITERS[network.name](graph, network, observation_shape)
-    write_read_out(graph, network, features, num_actions, OUTPUT_NAME)
-    graph.check_all_used()
+    module: Any = make_network(network, num_actions)
+    (batch,) = export.symbolic_shape("batch")
+    struct: Any = jax.ShapeDtypeStruct
+    states = struct((batch, *observation_shape), np.dtype(observation_dtype))
+    needed, given = _shapes(jax.eval_shape(module.init, jax.random.key(0), states)), _shapes(params)
+    if needed != given:
+        raise ValueError(
+            f"the network needs parameters {sorted(needed - given)}, and is given "
+            f"{sorted(given - needed)} instead"
+        )
+    graph = Graph()
+    shape = (BATCH, *observation_shape)
+    observations = Tensor(name=INPUT_NAME, shape=shape, stored=tuple(range(len(shape))))
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    with jax.default_matmul_precision("float32"):
+        traced = jax.make_jaxpr(lambda p, x: action_values(module, p, x))(params, states)
+        (values,) = write_traced(graph, traced, [*leaves, observations])
+    assert isinstance(values, Tensor), "action values depend on the observations"
+    answer = helper.make_node("Identity", [graph.floats(values)], [OUTPUT_NAME])
     model = helper.make_model(
         helper.make_graph(
-            graph.nodes,
+            [*graph.nodes, answer],
             network.name,
             [_value(INPUT_NAME, _ELEMENT_TYPES[observation_dtype], observation_shape)],
             [_value(OUTPUT_NAME, TensorProto.FLOAT, (num_actions,))],
@@ -85,39 +96,13 @@ def export_onnx(
     return model.SerializeToString()
 
 
-def _write_mlp(graph: Graph, network: NetworkConfig, shape: tuple[int, ...]) -> Features:
-    size = int(np.prod(shape))
-    flat = graph.as_float(graph.reshape(INPUT_NAME, (-1, size), "flat"))
-    scale = float(graph.input_scale)
-    if network.input_low:
-        flat, scale = _rescaled(graph, network, flat, shape), 1.0
-    return Features(name=flat, size=size, order=lambda rows: rows, scale=scale)
-
-
-def _rescaled(graph: Graph, network: NetworkConfig, flat: str, shape: tuple[int, ...]) -> str:
-    """Vectors in [-1, 1], the counterpart of `networks.inputs.rescaled_vector`."""
-    if len(shape) != 2 or shape[0] != len(network.input_low):
-        raise ValueError(
-            f"observations have shape {shape}, input_low has {len(network.input_low)} numbers; "
-            "give one for each element of a vector"
-        )
-    # Flattened, the frames of a stack stand beside each other.
-    low, high = (
-        np.repeat(np.asarray(bound, np.float64), shape[1])
-        for bound in (network.input_low, network.input_high)
-    )
-    factors, shifts = 2.0 * graph.input_scale / (high - low), -(high + low) / (high - low)
-    factor = graph.constant("input_factor", factors.astype(np.float32))
-    shift = graph.constant("input_shift", shifts.astype(np.float32))
-    return graph.add("Add", [graph.add("Mul", [flat, factor], "stretched"), shift], "rescaled")
-
-
-_WRITERS: Mapping[str, Callable[[Graph, NetworkConfig, tuple[int, ...]], Features]] = {
-    "nature_cnn": write_nature_cnn,
-    "impala_cnn": write_impala_cnn,
-    "small_cnn": write_small_cnn,
-    "mlp": _write_mlp,
-}
+def _shapes(params: Any) -> set[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of all parameters."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        (jax.tree_util.keystr(path[1:], simple=True, separator="/"), leaf.shape)
+        for path, leaf in leaves
+    }
 
 
 def _value(name: str, element_type: int, shape: tuple[int, ...]) -> onnx.ValueInfoProto:

@@ -1,9 +1,8 @@
-"""An ONNX graph while it is written: nodes, weights, and which parameters are not used yet."""
+"""An ONNX graph while it is written, and which of its values holds which array of the network."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,98 +13,84 @@ from onnx import TensorProto, helper, numpy_helper
 INPUT_NAME = "observations"
 """Of every graph."""
 
+BATCH = -1
+"""The size of an axis that the batch decides, as ONNX writes it in a shape."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Linear:
-    """Weights of one linear layer.
+class Tensor:
+    """An array that the network computes from observations, and the ONNX value that holds it.
+
+    The ONNX value may differ from the array by what costs nothing in the next layer's weights.
 
     Attributes:
-        kernel: float32 [inputs, outputs].
-        bias: float32 [outputs].
+        name: Of the ONNX value.
+        shape: Of the array: `BATCH` for the batch, 1 where it is still to be broadcast.
+        stored: The array's axes in the order in which ONNX has them: (0, 3, 1, 2) of maps.
+        order: Of rows [B, F], the element of the ONNX value for each of the array; None where both
+            have the same order.
+        factor: What the ONNX value is still to be multiplied by.
+        is_bytes: Whether it is still uint8, the array float32.
     """
 
-    kernel: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    name: str
+    shape: tuple[int, ...]
+    stored: tuple[int, ...]
+    order: NDArray[np.int64] | None = None
+    factor: float = 1.0
+    is_bytes: bool = False
 
 
 class Graph:
-    """Nodes and weights written so far; methods append and return their output's name."""
+    """Nodes and weights written so far."""
 
-    def __init__(self, leaves: Mapping[str, NDArray[np.float32]], *, is_float: bool) -> None:
-        """Begin without nodes.
-
-        Args:
-            leaves: The network's parameters by flat name, each to be used once.
-            is_float: Whether observations arrive as float32, not as bytes.
-        """
+    def __init__(self) -> None:
+        """Begin without nodes."""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self._unused = dict(leaves)
-        self._is_float = is_float
 
-    def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Append a node, its output named like itself."""
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+    def add(self, operator: str, *inputs: str | NDArray[Any], **attributes: Any) -> str:
+        """Append a node with values and constants as inputs; its name."""
+        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
+        name = f"{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, names, [name], name=name, **attributes))
         return name
 
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Append an array."""
+    def floats(self, tensor: Tensor, stored: tuple[int, ...] | None = None) -> str:
+        """The ONNX value that equals an array, its axes in the order `stored`, None for its own."""
+        name = self.arranged(tensor, stored)
+        if tensor.is_bytes:
+            name = self.add("Cast", name, to=TensorProto.FLOAT)
+        if tensor.factor != 1.0:
+            name = self.add("Mul", name, np.asarray(tensor.factor, np.float32))
+        return name
+
+    def arranged(self, tensor: Tensor, stored: tuple[int, ...] | None = None) -> str:
+        """The same, still without the factor, and bytes where the ONNX value has them."""
+        axes = tuple(range(len(tensor.shape))) if stored is None else stored
+        if tensor.order is not None:
+            return self.add("Gather", tensor.name, tensor.order, axis=1)
+        if axes == tensor.stored:
+            return tensor.name
+        return self.add("Transpose", tensor.name, perm=[tensor.stored.index(axis) for axis in axes])
+
+    def reshaped(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The array in another shape; maps that become rows keep ONNX's order of elements."""
+        axes, order, name = tensor.stored, None, tensor.name
+        if axes[0] == 0 and list(axes) != sorted(axes) and shape == (BATCH, shape[-1]):
+            elements = np.arange(shape[1]).reshape([tensor.shape[axis] for axis in axes[1:]])
+            order = elements.transpose([axes[1:].index(axis) for axis in sorted(axes[1:])]).ravel()
+        else:
+            name = self.arranged(tensor)
+        return dataclasses.replace(
+            tensor,
+            name=self.add("Reshape", name, np.array(shape)),
+            shape=shape,
+            stored=tuple(range(len(shape))),
+            order=order,
+        )
+
+    def _constant(self, value: NDArray[Any]) -> str:
+        name = f"constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
-
-    def parameter(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Take one parameter of the network.
-
-        Raises:
-            ValueError: When it is missing, taken already, or has another shape.
-        """
-        leaf = self._unused.pop(name, None)
-        if leaf is None or leaf.shape != shape:
-            found = "missing" if leaf is None else f"of shape {leaf.shape}"
-            raise ValueError(f"parameter {name} is {found}; the network needs it as {shape}")
-        return leaf
-
-    def check_all_used(self) -> None:
-        """Refuse parameters that nothing took.
-
-        Raises:
-            ValueError: naming them.
-        """
-        if self._unused:
-            raise ValueError(f"the network has no parameters {sorted(self._unused)}")
-
-    def as_float(self, name: str) -> str:
-        """Bytes as float32; what is float already stays."""
-        return name if self._is_float else self.add("Cast", [name], "floats", to=TensorProto.FLOAT)
-
-    @property
-    def input_scale(self) -> np.float32:
-        """What the first layer's kernel is multiplied by instead of the observations.
-
-        As in `networks.inputs`: pixels are divided by 255, floats are taken as they are.
-        """
-        return np.float32(1) if self._is_float else np.float32(1 / 255)
-
-    def reshape(self, name: str, shape: Sequence[int], output: str) -> str:
-        """Rows of another shape; -1 stands for what the batch makes it."""
-        sizes = self.constant(f"{output}_shape", np.array(shape, np.int64))
-        return self.add("Reshape", [name, sizes], output)
-
-    def dense(self, name: str, layer: str, weights: Linear, output: str | None = None) -> str:
-        """A linear layer of [rows, inputs]; without an `output` of its own a ReLU follows."""
-        kernel = self.constant(f"{layer}/kernel", weights.kernel)
-        bias = self.constant(f"{layer}/bias", weights.bias)
-        linear = self.add("Gemm", [name, kernel, bias], output or f"{layer}/linear")
-        return linear if output else self.relu(linear, f"{layer}/relu")
-
-    def relu(self, name: str, output: str) -> str:
-        """What is above 0 of maps or rows."""
-        return self.add("Relu", [name], output)
-
-    def convolution(
-        self, name: str, layer: str, kernel: NDArray[np.float32], **attributes: Any
-    ) -> str:
-        """A convolution of maps [B, C, H, W] by a kernel [out, in, height, width]."""
-        weights = self.constant(f"{layer}/kernel", kernel)
-        bias = self.constant(f"{layer}/bias", self.parameter(f"{layer}/bias", (kernel.shape[0],)))
-        return self.add("Conv", [name, weights, bias], f"{layer}/linear", **attributes)

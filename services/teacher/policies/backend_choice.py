@@ -35,7 +35,8 @@ def choose_policy(
     Args:
         teacher: Parameters and card.
         backend: "jax", "onnx" (CPU only), or "auto": JAX where it has a GPU or computes in
-            bfloat16, or where ONNX Runtime is not installed, and else what is faster here.
+            bfloat16, where ONNX Runtime is not installed, or where ONNX cannot hold the network,
+            and else what is faster here.
         dtype: What JAX computes in; ONNX Runtime computes in float32 only.
         largest_batch: Rows of the largest batch to expect.
         max_concurrency: Calls side by side that ONNX Runtime is set up for, as in
@@ -43,7 +44,7 @@ def choose_policy(
 
     Raises:
         UserError: ONNX Runtime was asked for and is not installed, or is to compute in bfloat16.
-        ValueError: Backend or dtype is unknown.
+        ValueError: Backend or dtype is unknown, or ONNX was asked for and cannot hold the network.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
@@ -53,8 +54,13 @@ def choose_policy(
         return _onnx_policy(teacher, dtype, max_concurrency)
     if jax.default_backend() != "cpu" or dtype != "float32" or not has_onnx():
         return JaxPolicy(teacher, dtype=dtype)
+    try:
+        by_onnx = _onnx_policy(teacher, dtype, max_concurrency)
+    except ValueError as error:
+        _LOG.warning("JAX computes, not ONNX Runtime: %s", error)
+        return JaxPolicy(teacher, dtype=dtype)
     sizes = sorted({*(rows for rows in _COMPARED_ROWS if rows < largest_batch), largest_batch})
-    return fastest([JaxPolicy(teacher), _onnx_policy(teacher, dtype, max_concurrency)], sizes)
+    return fastest([JaxPolicy(teacher), by_onnx], sizes)
 
 
 def has_onnx() -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints import onnx_primitives
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_client import PolicySpec
@@ -132,6 +133,19 @@ def test_the_faster_policy_is_chosen_and_the_times_are_logged(
     assert line.startswith(f"{candidates[1 - slow_one].backend} computes; us per state")
     assert "batches of [1, 8]" in line
     assert all(candidate.backend in line for candidate in candidates)
+
+
+def test_a_network_that_onnx_cannot_hold_is_computed_by_jax_and_the_log_says_why(
+    teacher: Teacher, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(onnx_primitives._WRITERS, "dot_general")
+    with caplog.at_level(logging.WARNING):
+        policy = choose_policy(teacher, backend="auto", dtype="float32", largest_batch=16)
+    assert policy.backend == "jax cpu"
+    (message,) = caplog.messages
+    assert "JAX computes" in message and "'dot_general'" in message
+    with pytest.raises(ValueError, match="'dot_general'"):
+        choose_policy(teacher, backend="onnx", dtype="float32", largest_batch=16)
 
 
 def test_auto_takes_one_of_both_on_a_cpu(teacher: Teacher) -> None:
