@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from services.bench.folder import BenchFolder
-from services.bench.report.writing import PAGE, write_report
-from services.bench.results import Results, read_results, write_results
-from services.bench.suite import Suite, read_suite
 from services.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from services.bench.folder import BenchFolder
+    from services.bench.results import Results
+    from services.bench.suite import Suite
 
 
 def bench_report(
@@ -36,6 +38,11 @@ def bench_report(
     Raises:
         UserError: it is no suite's folder, nothing is finished, or scores do not compare.
     """
+    # Here and not above: --help needs none of it.
+    from services.bench.folder import BenchFolder
+    from services.bench.report.writing import PAGE, write_report
+    from services.bench.suite import read_suite
+
     place = BenchFolder(folder.absolute())
     if not place.suite.is_file():
         raise UserError(f"{folder} is not a suite's folder: it has no {place.suite.name}")
@@ -61,6 +68,8 @@ def bench_report(
 
 def _results(suite: Suite, folder: BenchFolder) -> Results:
     """The raw scores: those of the runs where they are there, else those that are kept."""
+    from services.bench.results import read_results, write_results
+
     if folder.runs.is_dir():
         # What a run needs is imported where there are runs; kept results need none of it.
         from services.bench.collecting import collect

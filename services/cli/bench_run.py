@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from services.bench.session import SessionResult, run_suite
 from services.cli.shutdown import install_shutdown_event
 from services.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from services.bench.session import SessionResult
 
 
 def bench_run(
@@ -29,6 +32,9 @@ def bench_run(
     Raises:
         UserError: The suite is not in order, the folder is another's, or a run failed.
     """
+    # Here and not above: --help needs none of it.
+    from services.bench.session import run_suite
+
     result = run_suite(suite, out, install_shutdown_event(), jobs=jobs, only=only)
     print(f"{result.finished} of {result.asked} runs are finished", flush=True)
     if result.stopped:

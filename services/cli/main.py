@@ -12,21 +12,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from rrl_client.proxies import reach_this_machine_directly
 from services.cli.output import open_standard_streams, unfailing_output
 from services.shared.errors import UserError
 from services.shared.installation import Side, advice_for
 from services.shared.logging import complain
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Command:
     """A subcommand.
 
     Attributes:
-        module: Where its function lies; imported when it is called.
-        function: Its name there. One that ends in `_main` parses the remaining arguments itself;
-            of any other the parameters are the flags.
+        function: Module in `services.cli`, imported when the command is called, and its function.
+            One that ends in `_main` parses the remaining arguments itself; of any other the
+            parameters are the flags.
         summary: One line for `rrl --help`.
         extra: Which packages it needs.
         role: The role whose process it is, where it is one's: its errors are log lines, too.
@@ -34,7 +33,6 @@ class Command:
             Of all others the work is done whether or not somebody reads along.
     """
 
-    module: str
     function: str
     summary: str
     extra: Side = "train"
@@ -44,177 +42,116 @@ class Command:
 
 COMMANDS = {
     "demo": Command(
-        module="services.cli.demo",
-        function="demo",
-        summary="Reincarnate the bundled Pong teacher, start to report, on this machine",
+        "demo:demo", "Reincarnate the bundled Pong teacher, start to report, on this machine"
     ),
     "train": Command(
-        module="services.cli.train",
-        function="train_main",
-        summary="Train a student: rrl train METHOD --run DIR; resumes a run that was stopped",
+        "train_command:train_main",
+        "Train a student: rrl train METHOD --run DIR; resumes a run that was stopped",
     ),
     "gin": Command(
-        module="services.cli.gin.command",
-        function="gin_main",
-        summary="Run a command of the paper's released code: its flags and gin files",
+        "gin.command:gin_main",
+        "Run a command of the paper's released code: its flags and gin files",
     ),
-    "report": Command(
-        module="services.cli.report",
-        function="report",
-        summary="Build the report of a run anew",
-    ),
+    "report": Command("report:report", "Build the report of a run anew"),
     "status": Command(
-        module="services.cli.status.command",
-        function="status",
-        summary="Where a run stands, and which of its roles live",
-        prints=True,
+        "status.command:status", "Where a run stands, and which of its roles live", prints=True
     ),
     "bench run": Command(
-        module="services.cli.bench_run",
-        function="bench_run",
-        summary="Compare methods: every run of a suite, methods x games x seeds",
+        "bench_run:bench_run", "Compare methods: every run of a suite, methods x games x seeds"
     ),
     "bench report": Command(
-        module="services.cli.bench_report",
-        function="bench_report",
-        summary="Aggregate a suite's scores: figures, tables and one page",
+        "bench_report:bench_report", "Aggregate a suite's scores: figures, tables and one page"
     ),
     "list": Command(
-        module="services.cli.listing",
-        function="list_main",
-        summary="What there is to choose from: methods, students, environments, presets, teachers",
+        "listing:list_main",
+        "What there is to choose from: methods, students, environments, presets, teachers",
         prints=True,
     ),
-    "list methods": Command(
-        module="services.cli.listing",
-        function="list_methods",
-        summary="How a teacher can be used",
-        prints=True,
-    ),
+    "list methods": Command("listing:list_methods", "How a teacher can be used", prints=True),
     "list students": Command(
-        module="services.cli.listing",
-        function="list_students",
-        summary="Networks and Q-learning algorithms that any method but fine-tuning can train",
+        "listing:list_students",
+        "Networks and Q-learning algorithms that any method but fine-tuning can train",
         prints=True,
     ),
     "list environments": Command(
-        module="services.cli.listing",
-        function="list_environments",
-        summary="What can be played, and its games",
-        prints=True,
+        "listing:list_environments", "What can be played, and its games", prints=True
     ),
     "list presets": Command(
-        module="services.cli.listing",
-        function="list_presets",
-        summary="Whole experiments by name, for each method",
-        prints=True,
+        "listing:list_presets", "Whole experiments by name, for each method", prints=True
     ),
     "list teachers": Command(
-        module="services.cli.teacher_list",
-        function="list_teachers",
-        summary="The same as `rrl teacher list`",
-        extra="teacher",
-        prints=True,
+        "teacher_list:list_teachers", "The same as `rrl teacher list`", extra="teacher", prints=True
     ),
     "teacher serve": Command(
-        module="services.cli.teacher_serve",
-        function="serve",
-        summary="Serve teachers' action values over gRPC",
+        "teacher_serve:serve",
+        "Serve teachers' action values over gRPC",
         extra="teacher",
         role="teacher",
     ),
     "teacher query": Command(
-        module="services.cli.teacher_query",
-        function="query",
-        summary="Action values of recorded states, from a checkpoint or a running service",
+        "teacher_query:query",
+        "Action values of recorded states, from a checkpoint or a running service",
         extra="teacher",
     ),
     "teacher list": Command(
-        module="services.cli.teacher_list",
-        function="list_teachers",
-        summary="The teachers there are: bundled, fetched, exported; by name",
+        "teacher_list:list_teachers",
+        "The teachers there are: bundled, fetched, exported; by name",
         extra="teacher",
         prints=True,
     ),
     "teacher fetch": Command(
-        module="services.cli.teacher_fetch",
-        function="fetch",
-        summary="Download a public agent, and its replay data, from its bucket",
+        "teacher_fetch:fetch",
+        "Download a public agent, and its replay data, from its bucket",
         extra="teacher",
     ),
     "teacher inspect": Command(
-        module="services.cli.teacher_inspect",
-        function="inspect",
-        summary="Tell what a checkpoint is, or what is wrong with it",
+        "teacher_inspect:inspect",
+        "Tell what a checkpoint is, or what is wrong with it",
         extra="teacher",
         prints=True,
     ),
     "teacher label": Command(
-        module="services.cli.teacher_label",
-        function="label",
-        summary="Write a teacher's scores of recorded data beside it, once",
+        "teacher_label:label",
+        "Write a teacher's scores of recorded data beside it, once",
         extra="teacher",
     ),
     "teacher minari": Command(
-        module="services.cli.teacher_minari",
-        function="minari",
-        summary="Make a Minari dataset a replay buffer that runs take as recorded data",
+        "teacher_minari:minari",
+        "Make a Minari dataset a replay buffer that runs take as recorded data",
     ),
     "teacher export": Command(
-        module="services.cli.teacher_export",
-        function="export",
-        summary="Make the student of a run the next teacher",
+        "teacher_export:export", "Make the student of a run the next teacher"
     ),
     "lineage": Command(
-        module="services.cli.lineage",
-        function="lineage",
-        summary="The family tree of an agent, and what the whole line cost",
+        "lineage:lineage",
+        "The family tree of an agent, and what the whole line cost",
         extra="teacher",
         prints=True,
     ),
     "teacher top": Command(
-        module="services.cli.teacher_top.command",
-        function="top",
-        summary="Watch a running teacher service in the terminal",
+        "teacher_top.command:top",
+        "Watch a running teacher service in the terminal",
         extra="teacher",
         prints=True,
     ),
     "health": Command(
-        module="services.cli.health",
-        function="health",
-        summary="Whether a role works, as an exit code: for health checks of containers",
+        "health:health",
+        "Whether a role works, as an exit code: for health checks of containers",
         extra="teacher",
         prints=True,
     ),
     "replay": Command(
-        module="services.cli.roles",
-        function="replay_main",
-        role="replay",
-        summary="Run one role by itself: the replay server",
+        "roles:replay_main", "Run one role by itself: the replay server", role="replay"
     ),
     "importer": Command(
-        module="services.cli.roles",
-        function="importer_main",
+        "roles:importer_main",
+        "Run one role by itself: the importer of recorded data",
         role="importer",
-        summary="Run one role by itself: the importer of recorded data",
     ),
-    "learner": Command(
-        module="services.cli.roles",
-        function="learner_main",
-        role="learner",
-        summary="Run one role by itself: the learner",
-    ),
-    "actor": Command(
-        module="services.cli.roles",
-        function="actor_main",
-        role="actor",
-        summary="Run one role by itself: an actor",
-    ),
+    "learner": Command("roles:learner_main", "Run one role by itself: the learner", role="learner"),
+    "actor": Command("roles:actor_main", "Run one role by itself: an actor", role="actor"),
     "evaluator": Command(
-        module="services.cli.roles",
-        function="evaluator_main",
-        role="evaluator",
-        summary="Run one role by itself: the evaluator",
+        "roles:evaluator_main", "Run one role by itself: the evaluator", role="evaluator"
     ),
 }
 
@@ -243,6 +180,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(command: Command, name: str, arguments: list[str]) -> int:
+    # Here, since it brings gRPC along, which --help does not need.
+    from rrl_client.proxies import reach_this_machine_directly
+
     # TensorFlow, which Reverb brings along, reports every library of a GPU it does not find.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     reach_this_machine_directly()
@@ -286,8 +226,9 @@ def _printable(text: str) -> str:
 
 
 def _load(command: Command, name: str) -> Callable[[list[str]], None]:
-    function = getattr(importlib.import_module(command.module), command.function)
-    if command.function.endswith("_main"):
+    module, _, function_name = command.function.partition(":")
+    function = getattr(importlib.import_module(f"services.cli.{module}"), function_name)
+    if function_name.endswith("_main"):
         parses_itself: Callable[[list[str]], None] = function
         return parses_itself
     return _with_flags(function, name)

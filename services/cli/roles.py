@@ -7,9 +7,9 @@ told the same, and the addresses of its peers. On one machine `rrl train` starts
 from __future__ import annotations
 
 import dataclasses
-import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import tyro
 
@@ -19,9 +19,6 @@ from services.cli.actor_index import ActorIndex, resolve_index
 from services.cli.experiment_flags import Settings, parse, required
 from services.cli.peers import Peers
 from services.cli.shutdown import install_shutdown_event
-from services.launcher.resolution import resolve
-from services.launcher.roles import ROLES, Job
-from services.launcher.run_directory import open_run
 from services.launcher.telemetry import Telemetry, telemetry
 from services.learner.config import ShardAddress
 from services.shared.addresses import parse_address
@@ -29,7 +26,13 @@ from services.shared.errors import UserError, user_errors
 from services.shared.logging import announce
 from services.shared.security.server import SecurityConfig
 
+if TYPE_CHECKING:
+    from services.launcher.roles import Job
+
 _CONTROL_PORT = 50054
+
+_OWNERS = ("replay", "importer", "learner")
+"""Roles that write into the run's folder what a resumed run reads: they make it, or check it."""
 
 WhenFinished = Literal["exit", "wait"]
 """What a role does when its run is finished."""
@@ -175,18 +178,16 @@ class Evaluator:
     telemetry: Watched = Telemetry()
 
 
+Flags: TypeAlias = Replay | Importer | Learner | Actor | Evaluator
+
+
 def replay_main(arguments: list[str]) -> None:
     """Run the replay server."""
     own = parse(Replay, arguments, "rrl replay")
-    stop = install_shutdown_event()
-    index = own.shard if own.experiment.replay_shards > 1 else None
-    with telemetry("replay", own.telemetry, run=own.run, index=index) as registry:
-        experiment = resolve(own.experiment)
-        open_run(own.run, experiment)
-        job = Job(
-            experiment=experiment,
-            run=own.run,
-            registry=registry,
+
+    def addressed(job: Job) -> Job:
+        return dataclasses.replace(
+            job,
             index=own.shard,
             host=bare_host(own.host),
             port=own.port,
@@ -194,40 +195,33 @@ def replay_main(arguments: list[str]) -> None:
             security=own.security,
             on_ready=announce,
         )
-        ROLES["replay"](job, stop)
+
+    index = own.shard if own.experiment.replay_shards > 1 else None
+    _run("replay", own, addressed, run=own.run, index=index)
 
 
 def importer_main(arguments: list[str]) -> None:
     """Run the importer of recorded data."""
     own = parse(Importer, arguments, "rrl importer")
-    stop = install_shutdown_event()
-    with telemetry("importer", own.telemetry, run=own.run) as registry:
-        experiment = resolve(own.experiment)
-        open_run(own.run, experiment)
+
+    def addressed(job: Job) -> Job:
+        replay = ShardAddress(data=str(parse_address(own.replay_address)), control="")
         teacher = _replicas(own.teacher_address)
-        job = Job(
-            experiment=experiment,
-            run=own.run,
-            registry=registry,
-            replay=(ShardAddress(data=str(parse_address(own.replay_address)), control=""),),
-            teacher=teacher,
-            peers=own.peers.security(teacher),
+        return dataclasses.replace(
+            job, replay=(replay,), teacher=teacher, peers=own.peers.security(teacher)
         )
-        ROLES["importer"](job, stop)
+
+    _run("importer", own, addressed, run=own.run)
 
 
 def learner_main(arguments: list[str]) -> None:
     """Run the learner."""
     own = parse(Learner, arguments, "rrl learner")
-    stop = install_shutdown_event()
-    with telemetry("learner", own.telemetry, run=own.run) as registry:
-        experiment = resolve(own.experiment)
-        open_run(own.run, experiment)
+
+    def addressed(job: Job) -> Job:
         replay = _shards(own.replay_address, own.replay_control_address)
-        job = Job(
-            experiment=experiment,
-            run=own.run,
-            registry=registry,
+        return dataclasses.replace(
+            job,
             replay=replay,
             peers=own.peers.security(*(shard.control for shard in replay)),
             host=bare_host(own.host),
@@ -235,46 +229,74 @@ def learner_main(arguments: list[str]) -> None:
             security=own.security,
             lingers=own.when_finished == "wait",
         )
-        ROLES["learner"](job, stop)
+
+    _run("learner", own, addressed, run=own.run)
 
 
 def actor_main(arguments: list[str]) -> None:
     """Run one actor."""
     own = parse(Actor, arguments, "rrl actor")
     index = resolve_index(own.index)
-    stop = install_shutdown_event()
-    with telemetry("actor", own.telemetry, index=index) as registry:
-        replay = _shards(own.replay_address)
-        learner, teacher = str(parse_address(own.learner_address)), _teacher(own.teacher_address)
-        job = Job(
-            experiment=resolve(own.experiment),
-            registry=registry,
+
+    def addressed(job: Job) -> Job:
+        learner, teacher = str(parse_address(own.learner_address)), _replicas(own.teacher_address)
+        return dataclasses.replace(
+            job,
             index=index,
             learner=learner,
-            replay=replay,
+            replay=_shards(own.replay_address),
             teacher=teacher,
             peers=own.peers.security(learner, teacher),
         )
-        ROLES["actor"](job, stop)
-        _stay(own.when_finished, stop)
+
+    _run("actor", own, addressed, index=index, waits=own.when_finished == "wait")
 
 
 def evaluator_main(arguments: list[str]) -> None:
     """Run the evaluator."""
     own = parse(Evaluator, arguments, "rrl evaluator")
-    stop = install_shutdown_event()
-    with telemetry("evaluator", own.telemetry, run=own.run) as registry:
-        learner, teacher = str(parse_address(own.learner_address)), _teacher(own.teacher_address)
-        job = Job(
-            experiment=resolve(own.experiment),
-            run=own.run,
-            registry=registry,
-            learner=learner,
-            teacher=teacher,
-            peers=own.peers.security(learner, teacher),
+
+    def addressed(job: Job) -> Job:
+        learner, teacher = str(parse_address(own.learner_address)), _replicas(own.teacher_address)
+        return dataclasses.replace(
+            job, learner=learner, teacher=teacher, peers=own.peers.security(learner, teacher)
         )
-        ROLES["evaluator"](job, stop)
-        _stay(own.when_finished, stop)
+
+    _run("evaluator", own, addressed, run=own.run, waits=own.when_finished == "wait")
+
+
+def _run(
+    role: str,
+    own: Flags,
+    addressed: Callable[[Job], Job],
+    *,
+    run: Path | None = None,
+    index: int | None = None,
+    waits: bool = False,
+) -> None:
+    """Run a role until it is finished, or told to stop.
+
+    Args:
+        role: Its name.
+        own: Its flags.
+        addressed: Adds to a job where the role listens, and whom it asks.
+        run: Folder of the run; None of an actor.
+        index: Which of several it is, in its log; None of those that are alone.
+        waits: Whether it stays after its end: an orchestrator would start it again.
+    """
+    # What a role computes with is imported once its flags are right.
+    from services.launcher.resolution import resolve
+    from services.launcher.roles import ROLES, Job
+    from services.launcher.run_directory import open_run
+
+    stop = install_shutdown_event()
+    with telemetry(role, own.telemetry, run=run, index=index) as registry:
+        experiment = resolve(own.experiment)
+        if role in _OWNERS and run is not None:
+            open_run(run, experiment)
+        ROLES[role](addressed(Job(experiment=experiment, run=run, registry=registry)), stop)
+        if waits:
+            stop.wait()
 
 
 def _addresses(text: str) -> list[str]:
@@ -304,21 +326,13 @@ def _shards(data: str, control: str | None = None) -> tuple[ShardAddress, ...]:
     )
 
 
-def _teacher(text: str | None) -> str | None:
-    return None if text is None else _replicas(text)
-
-
-def _replicas(text: str) -> str:
-    """The address of a teacher, or of its replicas, as its clients take it.
+def _replicas(text: str | None) -> str | None:
+    """The address of a teacher, or of its replicas, as its clients take it; None for none.
 
     Raises:
         UserError: it is none.
     """
+    if text is None:
+        return None
     with user_errors():
         return ",".join(parse_addresses(text))
-
-
-def _stay(when_finished: WhenFinished, stop: threading.Event) -> None:
-    """Stay until told to go: an orchestrator would start again what ends by itself."""
-    if when_finished == "wait":
-        stop.wait()

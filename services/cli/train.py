@@ -1,12 +1,10 @@
-"""`rrl train METHOD`: one run on this machine, all roles as processes of their own."""
+"""One run on this machine, all roles as processes of their own, and its report at the end."""
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 
-from services.cli.experiment_flags import Settings, parse, required
 from services.launcher.experiment import VIDEO_FILE, Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.launch import Outcome, launch_run
@@ -19,33 +17,6 @@ from services.run_report.report import write_report
 from services.run_report.report_text import outcome_lines
 from services.run_report.run_clocks import at_checkpoint, in_words
 from services.run_report.summary import Summary
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a student on this machine, each role a process of its own.
-
-    A run lives in one folder; the same command goes on where it was stopped or killed.
-
-    Attributes:
-        experiment: What is run.
-        run: Folder of the run.
-        baseline: Curve of another run to draw beside; `rrl report --export-baseline` makes one.
-    """
-
-    experiment: Settings
-    run: Path = required()
-    baseline: Path | None = None
-
-
-def train_main(arguments: list[str]) -> None:
-    """Run `rrl train`.
-
-    Raises:
-        UserError: bad input, or the run failed.
-    """
-    own = parse(Train, arguments, "rrl train")
-    train(own.experiment, own.run, baseline=own.baseline)
 
 
 def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) -> Summary | None:

@@ -20,7 +20,7 @@ from typing import Any
 from rrl_agents.types import Stage
 from services.launcher.experiment import Experiment
 from services.launcher.provenance import parents_of, record_session
-from services.learner.checkpointing import check_storable, newest_checkpoint
+from services.learner.checkpoint_records import check_storable, newest_checkpoint
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config, write_config
 

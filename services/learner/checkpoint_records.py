@@ -21,12 +21,14 @@ from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Progress
+from services.shared.errors import UserError
 from services.shared.numbered_folders import NumberedFolders
 
 RECORD_FILE = "record.json"
 STATE_FOLDER = "state"
 DUE_FOLDER = "due"
 _MAX_RECORD_BYTES = 2**20
+_UNSTORABLE = "[]\\"
 _BLOCK_BYTES = 2**20
 
 
@@ -87,6 +89,24 @@ class RunCheckpoint:
     def written_at(self) -> float:
         """Unix time at which it was written."""
         return (self.path / RECORD_FILE).stat().st_mtime
+
+
+def check_storable(run: Path) -> None:
+    """Refuse a folder that checkpoints could be written into, but not read from.
+
+    Raises:
+        UserError: Orbax's storage takes a part of the path for a pattern or for an escape.
+    """
+    path = str(run.absolute())
+    if found := sorted(set(path) & set(_UNSTORABLE)):
+        raise UserError(
+            f"{path} has {' and '.join(found)} in its name, and checkpoints under such a path "
+            "cannot be read: choose a path without"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{ascii(path)} is no UTF-8, and cannot hold checkpoints") from error
 
 
 def checkpoints_folder(run: Path) -> Path:

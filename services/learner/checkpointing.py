@@ -44,7 +44,6 @@ __all__ = [
     "RunCheckpoint",
     "RunRecord",
     "check_has_none",
-    "check_storable",
     "checkpoints_folder",
     "newest_checkpoint",
     "next_number",
@@ -52,26 +51,6 @@ __all__ = [
     "restore_state",
     "write_checkpoint",
 ]
-
-_UNSTORABLE = "[]\\"
-
-
-def check_storable(run: Path) -> None:
-    """Refuse a folder that checkpoints could be written into, but not read from.
-
-    Raises:
-        UserError: Orbax's storage takes a part of the path for a pattern or for an escape.
-    """
-    path = str(run.absolute())
-    if found := sorted(set(path) & set(_UNSTORABLE)):
-        raise UserError(
-            f"{path} has {' and '.join(found)} in its name, and checkpoints under such a path "
-            "cannot be read: choose a path without"
-        )
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{ascii(path)} is no UTF-8, and cannot hold checkpoints") from error
 
 
 def check_has_none(run: Path) -> None:

@@ -21,7 +21,7 @@ from rrl_agents.environments.game_names import name_key
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.run_report.baseline import Baseline, encode_baseline, read_baseline
-from services.run_report.learning_curve import LearningCurve, curve_point, draw_learning_curve
+from services.run_report.learning_curve import LearningCurve, curve_point
 from services.run_report.report_text import caption, readme, title
 from services.run_report.summary import RunDescription, Summary, describe_run, summarise
 from services.shared.errors import UserError
@@ -179,6 +179,9 @@ def _replace_folder(
     student_gif: Path | None,
 ) -> None:
     """Builds the new folder, then swaps it in by renaming."""
+    # Here, since matplotlib takes a second to import, and whoever launches a run imports this.
+    from services.run_report.curve_drawing import draw_learning_curve
+
     report = run / REPORT_FOLDER
     with tempfile.TemporaryDirectory(prefix=".report-", dir=run) as scratch:
         new = Path(scratch, "new")

@@ -16,7 +16,7 @@ from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
 from services.cli.experiment_flags import parse
 from services.cli.lineage import lineage
 from services.cli.teacher_export import export
-from services.cli.train import Train
+from services.cli.train_command import Train
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.learner.checkpointing import RunCheckpoint, newest_checkpoint

@@ -13,7 +13,7 @@ import tyro
 from rrl_agents.reincarnation.registry import METHODS
 from services.cli.experiment_flags import parse
 from services.cli.flag_types import FLAG_TYPES
-from services.cli.train import Train
+from services.cli.train_command import Train
 from services.launcher.presets import PAPER, PRESETS
 from services.shared.errors import UserError
 

@@ -5,12 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from services.run_report.learning_curve import (
-    CurvePoint,
-    LearningCurve,
-    draw_learning_curve,
-    split_stages,
-)
+from services.run_report.curve_drawing import draw_learning_curve
+from services.run_report.learning_curve import CurvePoint, LearningCurve, split_stages
 
 
 def point(offline: int, online: int, frames: int, weight: float | None = None) -> CurvePoint:

@@ -1,0 +1,38 @@
+"""`rrl train METHOD`: its flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from services.cli.experiment_flags import Settings, parse, required
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a student on this machine, each role a process of its own.
+
+    A run lives in one folder; the same command goes on where it was stopped or killed.
+
+    Attributes:
+        experiment: What is run.
+        run: Folder of the run.
+        baseline: Curve of another run to draw beside; `rrl report --export-baseline` makes one.
+    """
+
+    experiment: Settings
+    run: Path = required()
+    baseline: Path | None = None
+
+
+def train_main(arguments: list[str]) -> None:
+    """Run `rrl train`.
+
+    Raises:
+        UserError: bad input, or the run failed.
+    """
+    own = parse(Train, arguments, "rrl train")
+    # What a run needs is imported once its flags are right.
+    from services.cli.train import train
+
+    train(own.experiment, own.run, baseline=own.baseline)

@@ -1,0 +1,174 @@
+"""The drawing of a run's learning curve.
+
+Two panels share the return axis, as the reincarnation papers draw it: on the left the updates on
+the teacher's data (offline), on the right the student's own play (online), counted in environment
+frames, which is where a run from scratch can be compared. A run without offline updates has the
+right panel only. Where the distillation weight (lambda) changes, a strip below shows it.
+
+Error bands are 95% bootstrap intervals of the mean over the episodes of one evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from services.run_report.learning_curve import CurvePoint, LearningCurve, split_stages
+
+_STUDENT, _BASELINE, _TEACHER, _RANDOM = "#0b5fa5", "#c8641e", "#2e7d32", "#6b6b6b"
+
+
+class _Series(NamedTuple):
+    """One line of a panel: its points, the last point of the whole run, a name and a colour."""
+
+    points: Sequence[CurvePoint]
+    outcome: CurvePoint
+    label: str
+    color: str
+
+
+def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
+    """Draws the curve as a PNG.
+
+    Args:
+        curve: What to show.
+        path: The file to write.
+    """
+    stages = [stage for stage in split_stages(curve.student) if stage]
+    is_offline = [_is_offline(stage) for stage in stages]
+    if curve.baseline and is_offline == [True]:
+        stages.append(())
+        is_offline.append(False)
+    weighted = _weaning_changes(curve.student)
+    figure = Figure(figsize=(10.0, 6.6 if weighted else 5.6), dpi=110)
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(
+        2 if weighted else 1,
+        len(stages),
+        squeeze=False,
+        sharex="col",
+        sharey="row",
+        gridspec_kw={
+            "width_ratios": [1, 2] if len(stages) == 2 else [1],
+            "height_ratios": [5, 1] if weighted else [1],
+            "wspace": 0.03,
+            "hspace": 0.08,
+        },
+    )
+    for column, (stage, offline) in enumerate(zip(stages, is_offline, strict=True)):
+        _draw_stage(grid[0][column], curve, stage, offline=offline)
+        if weighted:
+            _draw_weaning(grid[1][column], stage, offline=offline)
+        _finish_column([row[column] for row in grid], offline=offline)
+    grid[0][0].set_ylabel("mean return per episode")
+    if weighted:
+        grid[1][0].set_ylabel("$\\lambda$", rotation=0, va="center", labelpad=14)
+    _label_references(grid[0][-1], curve)
+    _draw_words(figure, grid[0][-1], curve)
+    figure.savefig(path)
+
+
+def _is_offline(stage: Sequence[CurvePoint]) -> bool:
+    return stage[-1].frames == 0 and stage[-1].online_updates == 0 and stage[-1].offline_updates > 0
+
+
+def _weaning_changes(points: Sequence[CurvePoint]) -> bool:
+    return len({point.weaning_weight for point in points} - {None}) > 1
+
+
+def _position(point: CurvePoint, *, offline: bool) -> int:
+    return point.offline_updates if offline else point.frames
+
+
+def _draw_stage(
+    axes: Axes, curve: LearningCurve, stage: Sequence[CurvePoint], *, offline: bool
+) -> None:
+    axes.axhline(curve.teacher_return, color=_TEACHER, linestyle="--", linewidth=1.4)
+    axes.axhline(curve.random_return, color=_RANDOM, linestyle=":", linewidth=1.4)
+    if curve.baseline and not offline:
+        beside = _Series(curve.baseline, curve.baseline[-1], curve.baseline_label, _BASELINE)
+        _draw_series(axes, beside, offline=False)
+    if stage:
+        own = _Series(stage, curve.student[-1], curve.student_label, _STUDENT)
+        _draw_series(axes, own, offline=offline)
+    axes.set_title("offline: the teacher's data" if offline else "online: the student's own play")
+
+
+def _draw_series(axes: Axes, series: _Series, *, offline: bool) -> None:
+    """Draws one curve; the run's last point is a diamond with an interval of its own."""
+    points, color = series.points, series.color
+    x = [_position(point, offline=offline) for point in points]
+    # The final evaluation often replays the newest weights with more episodes: two points above
+    # one another, of which the line takes the first and the diamond the second.
+    end = -1 if len(x) > 1 and x[-1] == x[-2] else None
+    low, high = [point.low for point in points], [point.high for point in points]
+    axes.fill_between(x[:end], low[:end], high[:end], color=color, alpha=0.15, linewidth=0)
+    mean = [point.mean_return for point in points]
+    axes.plot(x[:end], mean[:end], "o-", color=color, ms=4, label=series.label)
+    if points[-1] is series.outcome:
+        axes.vlines(x[-1], low[-1], high[-1], color=color, linewidth=2.0)
+        axes.plot(x[-1], mean[-1], "D", color=color, ms=8, mec="white", zorder=5)
+
+
+def _draw_weaning(axes: Axes, stage: Sequence[CurvePoint], *, offline: bool) -> None:
+    # The weight set by one evaluation holds until the next.
+    known = [
+        (_position(point, offline=offline), point.weaning_weight)
+        for point in stage
+        if point.weaning_weight is not None
+    ]
+    x, weights = [position for position, _ in known], [weight for _, weight in known]
+    axes.step(x, weights, where="post", color=_STUDENT, linewidth=1.4)
+    axes.set_ylim(-0.08, 1.08)
+    axes.set_yticks([0, 1])
+
+
+def _finish_column(column: Sequence[Axes], *, offline: bool) -> None:
+    for axes in column:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    bottom = column[-1]
+    bottom.set_xlabel("gradient updates" if offline else "environment frames")
+    bottom.xaxis.set_major_formatter(EngFormatter(sep=""))
+    bottom.xaxis.set_major_locator(MaxNLocator(nbins=4 if offline else 8))
+    bottom.margins(x=0.02)
+    right = bottom.get_xlim()[1]
+    bottom.set_xlim(-0.02 * right, right)
+
+
+def _label_references(axes: Axes, curve: LearningCurve) -> None:
+    lines = (("teacher", curve.teacher_return, _TEACHER), ("random", curve.random_return, _RANDOM))
+    for name, value, color in lines:
+        axes.annotate(
+            f"{name}\n{value:.2f}",
+            xy=(1.0, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=color,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _draw_words(figure: Figure, axes: Axes, curve: LearningCurve) -> None:
+    figure.suptitle(curve.title, x=0.08, y=0.98, ha="left", fontsize=13, fontweight="bold")
+    outcomes = {curve.student_label: curve.student[-1]}
+    if curve.baseline:
+        outcomes[curve.baseline_label] = curve.baseline[-1]
+    handles, names = axes.get_legend_handles_labels()
+    # The run itself stands first, although it is drawn last, on top.
+    labels = [f"{name}: {outcomes[name].mean_return:.2f}" for name in names]
+    # Below the title, which may be long; the left edge takes the legend's own padding back.
+    figure.legend(
+        handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(0.07, 0.95), ncols=2,
+        frameon=False,
+    )  # fmt: skip
+    figure.text(0.08, 0.02, curve.caption, fontsize=8.5, color="#444444", va="bottom")
+    figure.subplots_adjust(left=0.08, right=0.91, top=0.83, bottom=0.17)
