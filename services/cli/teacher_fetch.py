@@ -104,16 +104,14 @@ def _list(bucket: Bucket, agent: PublicAgent, game: str) -> None:
     print(row("run", "checkpoint", "weights", "replay", "name"))
     for number in list_runs(bucket, agent, game):
         for remote in list_checkpoints(bucket, agent, game, number).values():
-            weights = _size(remote.weights, remote.missing)
-            data = _size(remote.replay, remote.missing_replay)
+            weights = _size(remote.weights, remote.is_whole)
+            data = _size(remote.replay, remote.has_replay)
             name = agent.directory(game, number)
             print(row(number, remote.number, weights, data, name), flush=True)
 
 
-def _size(files: Files, missing: str | None) -> str:
-    if missing is not None:
-        return "not whole" if files else "-"
-    return binary_size(total_size(files))
+def _size(files: Files, is_whole: bool) -> str:
+    return binary_size(total_size(files)) if is_whole else "not whole" if files else "-"
 
 
 def _list_games(games: list[str], agent: PublicAgent) -> None:

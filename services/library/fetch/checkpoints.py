@@ -48,16 +48,14 @@ class RemoteCheckpoint:
         return {**self.replay, **weights} if with_replay else weights
 
     @property
-    def missing(self) -> str | None:
-        """What of the agent itself is missing; None where it is whole."""
-        whole = {f"ckpt.{self.number}", f"tf_ckpt-{self.number}.index"} & {*self.weights}
-        return None if whole else f"ckpt.{self.number}"
+    def is_whole(self) -> bool:
+        """Whether the agent itself is there."""
+        return bool({f"ckpt.{self.number}", f"tf_ckpt-{self.number}.index"} & {*self.weights})
 
     @property
-    def missing_replay(self) -> str | None:
-        """What of the data is missing; None where it is whole."""
-        wanted = [f"{column}_ckpt.{self.number}.gz" for column in _REPLAY_COLUMNS]
-        return ", ".join(name for name in wanted if name not in self.replay) or None
+    def has_replay(self) -> bool:
+        """Whether its data is there, with all columns that a reader needs."""
+        return {f"{column}_ckpt.{self.number}.gz" for column in _REPLAY_COLUMNS} <= {*self.replay}
 
 
 def total_size(files: Files) -> int:

@@ -137,7 +137,7 @@ def fetch_agent(
     nothing = _source(request, game, bucket)
     known = (read_source(directory) or nothing).checkpoint(remote.number)
     # Data of an earlier fetch stays part of it.
-    had_replay = known is not None and known.has_replay and remote.missing_replay is None
+    had_replay = known is not None and known.has_replay and remote.has_replay
     files = remote.files(with_replay=request.replay or had_replay)
     # Before anything is made on the disk.
     _check_fetchable(files, request.max_gib)
@@ -164,28 +164,25 @@ def fetch_agent(
 
 
 def _choose(request: FetchRequest, checkpoints: dict[int, RemoteCheckpoint]) -> RemoteCheckpoint:
-    """The checkpoint that is wanted, whole.
+    """The checkpoint that is wanted.
 
     Raises:
-        UserError: It is not there or not whole; says what is.
+        UserError: It is not there, or not whole; says which are.
     """
-    whole = [number for number, remote in checkpoints.items() if remote.missing is None]
-    number = request.checkpoint
-    if number is None and whole:
-        number = whole[-1]
-    if number is None or number not in checkpoints:
-        what = "" if number is None else f" checkpoint {number}"
-        there = f"there: {_shown(whole)}" if whole else "that run has none; --list shows all"
-        raise UserError(f"{request.agent} of {request.game}, run {request.run}: no{what}; {there}")
-    remote = checkpoints[number]
-    if remote.missing is not None:
-        raise UserError(f"checkpoint {number} is not whole in the bucket: no {remote.missing}")
-    if request.replay and remote.missing_replay is not None:
-        raise UserError(
-            f"checkpoint {number} has no whole replay data in the bucket: no "
-            f"{remote.missing_replay}; leave out --replay"
-        )
-    return remote
+    whole = [
+        number
+        for number, remote in checkpoints.items()
+        if remote.is_whole and remote.has_replay >= request.replay
+    ]
+    number = max(whole, default=None) if request.checkpoint is None else request.checkpoint
+    if number in whole:
+        return checkpoints[number]
+    shown = ", ".join(map(str, whole)) if len(whole) <= 12 else f"{whole[0]} to {whole[-1]}"
+    raise UserError(
+        f"{request.agent} of {request.game}, run {request.run}: no whole checkpoint"
+        f"{'' if number is None else f' {number}'}{' with replay data' * request.replay}; there: "
+        f"{shown or 'none'}. --list shows all"
+    )
 
 
 def _check_fetchable(files: Files, max_gib: float) -> None:
@@ -274,9 +271,3 @@ def _records(files: Files) -> tuple[FetchedFile, ...]:
         FetchedFile(name=name, generation=remote.version, content=remote.content)
         for name, remote in files.items()
     )
-
-
-def _shown(numbers: list[int]) -> str:
-    if len(numbers) > 12:
-        return f"{numbers[0]} to {numbers[-1]}, {len(numbers)} of them"
-    return ", ".join(map(str, numbers))

@@ -105,16 +105,18 @@ def test_what_makes_a_checkpoint_count_as_whole_comes_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "missing"),
+    ("names", "is_whole"),
     [
-        (["ckpt.199"], None),
-        (["tf_ckpt-199.index", "tf_ckpt-199.data-00000-of-00001"], None),
-        (["sentinel_checkpoint_complete.199"], "ckpt.199"),
-        (["tf_ckpt-199.data-00000-of-00001"], "ckpt.199"),
+        (["ckpt.199"], True),
+        (["tf_ckpt-199.index", "tf_ckpt-199.data-00000-of-00001"], True),
+        (["sentinel_checkpoint_complete.199"], False),
+        (["tf_ckpt-199.data-00000-of-00001"], False),
     ],
 )
-def test_what_a_checkpoint_lacks_is_named(names: list[str], missing: str | None) -> None:
-    assert checkpoint(*names).missing == missing
+def test_a_checkpoint_is_whole_with_its_pickle_or_its_index(
+    names: list[str], is_whole: bool
+) -> None:
+    assert checkpoint(*names).is_whole is is_whole
 
 
 def test_data_without_one_of_its_columns_is_not_whole() -> None:
@@ -122,10 +124,10 @@ def test_data_without_one_of_its_columns_is_not_whole() -> None:
     names = [f"$store$_{column}_ckpt.199.gz" for column in columns]
     names += ["add_count_ckpt.199.gz", "invalid_range_ckpt.199.gz"]
     whole = dataclasses.replace(checkpoint("ckpt.199"), replay=remote(*names))
-    assert whole.missing_replay is None
+    assert whole.has_replay
     for name in names:
         rest = remote(*(other for other in names if other != name))
-        assert dataclasses.replace(whole, replay=rest).missing_replay == name
+        assert not dataclasses.replace(whole, replay=rest).has_replay
 
 
 @pytest.mark.parametrize(
