@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
 import textwrap
@@ -15,23 +14,19 @@ from rich.console import Console
 
 from rrl_agents.checkpoints.find_checkpoint import checkpoint_numbers, checkpoints_directory
 from services.library.fetch.agents import PublicAgent, agent_names, public_agent
-from services.library.fetch.bucket import PUBLIC_ENDPOINT, Bucket, parse_endpoint
+from services.library.fetch.bucket import Bucket, parse_endpoint
 from services.library.fetch.checkpoints import (
-    Files,
     find_game,
     list_checkpoints,
     list_games,
     list_runs,
-    total_size,
 )
+from services.library.fetch.download import Files, total_size
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
 from services.library.fetch.progress import FetchProgress, binary_size
 from services.library.places import cache_directory
 from services.shared.errors import UserError
-
-EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
-"""Where Google's own clients look for another store, as HOST:PORT or URL."""
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
@@ -53,7 +48,6 @@ def fetch(
         endpoint: Another store than Google's; $STORAGE_EMULATOR_HOST does the same.
     """
     agent = public_agent(request.agent)
-    endpoint = endpoint or os.environ.get(EMULATOR_VARIABLE) or PUBLIC_ENDPOINT
     bucket = Bucket(parse_endpoint(endpoint), agent.bucket, Http())
     if show:
         _list(bucket, agent, request.game)

@@ -25,11 +25,12 @@ from urllib3.util import Retry
 
 from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.networks.registry import make_network
-from services.cli.teacher_fetch import EMULATOR_VARIABLE, fetch
-from services.library.fetch.bucket import Bucket
+from services.cli.teacher_fetch import fetch
+from services.library.fetch.bucket import EMULATOR_VARIABLE, Bucket
 from services.library.fetch.fetching import FetchRequest, fetch_agent
 from services.library.fetch.http import Http
 from services.library.fetch.progress import FetchProgress
+from services.library.fetch.references import download_reference
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -275,6 +276,30 @@ def test_the_emulators_own_variable_names_the_endpoint(
     monkeypatch.setenv(EMULATOR_VARIABLE, emulator.removeprefix("http://"))
     fetch(FetchRequest(game="Pong"), cache=tmp_path)
     assert (tmp_path / "checkpoints/Pong/dqn400-run1/source.json").is_file()
+
+
+def test_a_folder_of_a_bucket_is_a_teacher_by_its_url(
+    emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATOR_VARIABLE, emulator)
+    place = download_reference(f"gs://{DOPAMINE}/lucid/dqn/Pong/3", tmp_path)
+    assert place.name == "3"
+    endings = ("index", "meta", "data-00000-of-00001")
+    assert {file.name for file in place.iterdir()} == {f"tf_ckpt-199.{end}" for end in endings}
+    # Of two checkpoints the newest, without its data.
+    place = download_reference(f"gs://{PUBLIC}/DQN_400/Pong/1/", tmp_path)
+    assert {file.name for file in place.iterdir()} == {"ckpt.1", "sentinel_checkpoint_complete.1"}
+
+
+def test_an_object_of_a_bucket_is_a_file_by_its_url(
+    emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATOR_VARIABLE, emulator)
+    url = f"gs://{PUBLIC}/DQN_400/Pong/1/logs/log_1"
+    assert download_reference(url, tmp_path).read_bytes() == b"log"
+    assert download_reference(f"gs://{PUBLIC}/DQN_400/Pong/1/logs", tmp_path).is_dir()
+    with pytest.raises(UserError, match="there is nothing; check the URL"):
+        download_reference(f"gs://{PUBLIC}/DQN_400/Pong/1/lo", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,21 @@ import base64
 import dataclasses
 import functools
 import json
+import os
 import re
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 from rrl_agents.typed_json import decode, may_be_missing
 from services.library.fetch.checksums import CHUNK_BYTES, Checksums
-from services.library.fetch.download import RemoteFile
+from services.library.fetch.download import Files, RemoteFile
 from services.library.fetch.http import Http, NotFound
 from services.shared.errors import UserError
 
 PUBLIC_ENDPOINT = "https://storage.googleapis.com"
+
+EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
+"""Where Google's own clients look for another store, as HOST:PORT or URL."""
 
 MAX_PAGES = 100
 MAX_PAGE_BYTES = 16 << 20
@@ -65,7 +69,7 @@ class Bucket:
         self.http = http
         self._objects = f"{endpoint}/storage/v1/b/{quote(name, safe='')}/o"
 
-    def objects(self, prefix: str) -> dict[str, RemoteFile]:
+    def objects(self, prefix: str) -> Files:
         """Objects whose names begin with a prefix, by the rest of their names.
 
         Raises:
@@ -102,8 +106,8 @@ class Bucket:
     def _body(self, url: str) -> bytes:
         body = bytearray()
         try:
-            with self.http.get(url) as (_, read):
-                while piece := read(CHUNK_BYTES):
+            with self.http.get(url) as reply:
+                while piece := reply.read(CHUNK_BYTES):
                     body += piece
                     if len(body) > MAX_PAGE_BYTES:
                         raise self._distrust(f"a list of more than {MAX_PAGE_BYTES} bytes")
@@ -123,7 +127,7 @@ class Bucket:
         query = urlencode({"alt": "media", "generation": item.generation})
         return RemoteFile(
             url=f"{self._objects}/{quote(item.name, safe='')}?{query}",
-            version=str(item.generation),
+            generation=str(item.generation),
             content=Checksums(
                 size=int(item.size), crc32c=_digest(item.crc32c), md5=_digest(item.md5Hash)
             ),
@@ -134,11 +138,12 @@ class Bucket:
         return UserError(f"{self.endpoint} is no store to be trusted: {what}; check --endpoint")
 
 
-def parse_endpoint(text: str) -> str:
+def parse_endpoint(text: str | None = None) -> str:
     """Read where a store is.
 
     Args:
-        text: URL, or HOST:PORT as emulators tell it (then http).
+        text: URL, or HOST:PORT as emulators tell it (then http); None for $STORAGE_EMULATOR_HOST,
+            or Google's own store.
 
     Returns:
         Scheme and host, without a slash at the end.
@@ -146,6 +151,7 @@ def parse_endpoint(text: str) -> str:
     Raises:
         UserError: It is neither.
     """
+    text = text or os.environ.get(EMULATOR_VARIABLE) or PUBLIC_ENDPOINT
     url = text if "://" in text else f"http://{text}"
     if re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/?", url) is None:
         raise UserError(

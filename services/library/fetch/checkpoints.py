@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 
 from rrl_agents.environments.game_names import name_key, nearest_names
 from services.library.fetch.agents import Kind, PublicAgent, read_file_name
 from services.library.fetch.bucket import Bucket
-from services.library.fetch.download import RemoteFile
+from services.library.fetch.download import Files, RemoteFile
 from services.shared.errors import UserError
 
 _CHECKPOINTS = "checkpoints/"
@@ -22,9 +21,6 @@ _REPLAY_COLUMNS = (
     "invalid_range",
 )
 """Without one of these the data cannot be read."""
-
-Files = Mapping[str, RemoteFile]
-"""Files by their names on disk, which are plain ones of Dopamine's, never paths."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,11 +52,6 @@ class RemoteCheckpoint:
     def has_replay(self) -> bool:
         """Whether its data is there, with all columns that a reader needs."""
         return {f"{column}_ckpt.{self.number}.gz" for column in _REPLAY_COLUMNS} <= {*self.replay}
-
-
-def total_size(files: Files) -> int:
-    """Bytes of all files together."""
-    return sum(remote.content.size for remote in files.values())
 
 
 def list_games(bucket: Bucket, agent: PublicAgent) -> list[str]:
@@ -115,16 +106,25 @@ def list_checkpoints(
     Raises:
         UserError: The store answers nonsense.
     """
+    return checkpoints_of(bucket.objects(agent.run_folder(game, run)))
+
+
+def checkpoints_of(files: Files) -> dict[int, RemoteCheckpoint]:
+    """Checkpoints by number, in order, of the files of a run; other files are left out.
+
+    Args:
+        files: By their names below the run's folder.
+    """
     found: dict[int, dict[Kind, dict[str, RemoteFile]]] = {}
-    for path, remote in bucket.objects(agent.run_folder(game, run)).items():
+    for path, remote in files.items():
         name = path.removeprefix(_CHECKPOINTS)
         if (read := read_file_name(name)) is not None:
             number, kind = read
             found.setdefault(number, {"weights": {}, "replay": {}})[kind][name] = remote
     return {
-        number: RemoteCheckpoint(number=number, **files)
-        for number, files in sorted(found.items())
-        if files["weights"]
+        number: RemoteCheckpoint(number=number, **kinds)
+        for number, kinds in sorted(found.items())
+        if kinds["weights"]
     }
 
 

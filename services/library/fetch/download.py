@@ -15,17 +15,24 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from rrl_agents.durable_files import flush
 from services.library.fetch.checksums import CHUNK_BYTES, Checksums, checksums_of
 from services.library.fetch.http import Http, Interrupted, NotFound
+from services.library.fetch.progress import FetchProgress, binary_size
 from services.shared.errors import UserError
 
+_SPARE_DISK_BYTES = 64 << 20
 _GAIN_BYTES = 1 << 16
 """An attempt that brings so much was not in vain. It bounds how often a server is asked, too."""
+
+_MATCHES_NO_VERSION = '"none"'
+"""Has every resumption start over, where a server tells no versions apart."""
 
 Report = Callable[[int], None]
 """Takes how many bytes of a file are here."""
@@ -37,15 +44,35 @@ class RemoteFile:
 
     Attributes:
         url: http or https.
-        version: Which version of what is there, as the server names it: a generation, an ETag.
         content: Size, which is never exceeded, and checksums, as far as they are known.
+        generation: Which version of the object the URL is of; "" for one that may change.
+        validator: ETag or date that tells versions of a URL that may change apart.
         is_packed: Whether the server stores it gzipped and would unpack it for browsers.
     """
 
     url: str
-    version: str
     content: Checksums
+    generation: str = ""
+    validator: str | None = None
     is_packed: bool = False
+
+
+Files = Mapping[str, RemoteFile]
+"""Remote files by their names on disk, which are chosen by us or matched against a pattern."""
+
+
+def web_file(url: str, headers: Mapping[str, str]) -> RemoteFile | None:
+    """What a URL gives by the headers of its answer; None where they do not announce a size."""
+    size, etag = headers.get("Content-Length", ""), headers.get("ETag", "")
+    if re.fullmatch("[0-9]{1,18}", size) is None:
+        return None
+    date = headers.get("Last-Modified", _MATCHES_NO_VERSION)
+    return RemoteFile(
+        url=url,
+        content=Checksums(size=int(size), crc32c=None, md5=None),
+        # A weak ETag, W/"...", does not promise the same bytes.
+        validator=etag if etag.startswith('"') else date,
+    )
 
 
 def part_of(file: Path, remote: RemoteFile) -> Path:
@@ -96,18 +123,55 @@ def download(
     flush(file.parent)
 
 
+def download_all(http: Http, files: Files, folder: Path, progress: FetchProgress) -> None:
+    """Download files, or the rest of them, one after another.
+
+    Args:
+        http: The connections.
+        files: What.
+        folder: Where to; it exists, and no other process downloads to it.
+        progress: Shows them.
+
+    Raises:
+        UserError: As `download`; or there is no room for them.
+        OSError: The disk refuses.
+    """
+    parts = [part_of(folder / name, files[name]) for name in files]
+    here = [part.stat().st_size if part.is_file() else 0 for part in parts]
+    needed, free = total_size(files) - sum(here), shutil.disk_usage(folder).free
+    if files and free < needed + _SPARE_DISK_BYTES:
+        raise UserError(
+            f"{folder}: {binary_size(free)} free, {binary_size(needed)} to download; make room, or "
+            "give another --cache"
+        )
+    for index, (name, remote) in enumerate(files.items()):
+        label = f"{index + 1}/{len(files)} {name}"
+        report = progress.begin(label, remote.content.size, here[index])
+        download(http, remote, folder / name, report)
+
+
+def total_size(files: Files) -> int:
+    """Bytes of all files together."""
+    return sum(remote.content.size for remote in files.values())
+
+
 def _receive(http: Http, remote: RemoteFile, handle: BinaryIO, report: Report) -> None:
     """Receive what is missing, as far as one request goes."""
     size, begin = remote.content.size, handle.tell()
     if begin >= size:
         return
     try:
-        with http.get(remote.url, first_byte=begin, packed=remote.is_packed) as (first, read):
-            if first != begin:
+        with http.get(
+            remote.url, first_byte=begin, validator=remote.validator, packed=remote.is_packed
+        ) as reply:
+            is_web = remote.validator is not None and reply.first_byte == 0
+            if is_web and web_file(remote.url, reply.headers) != remote:
+                raise NotFound
+            if reply.first_byte != begin:
                 handle.seek(0)
                 handle.truncate()
             while missing := size - handle.tell():
-                data = read(min(missing, CHUNK_BYTES))
+                data = reply.read(min(missing, CHUNK_BYTES))
                 if not data:
                     raise Interrupted(f"the answer ended {missing} bytes early")
                 handle.write(data)

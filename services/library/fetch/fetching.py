@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,15 +16,12 @@ from rrl_agents.environments.game_names import name_key
 from services.library.fetch.agents import public_agent
 from services.library.fetch.bucket import Bucket
 from services.library.fetch.checkpoints import (
-    Files,
     RemoteCheckpoint,
     find_game,
     list_checkpoints,
-    total_size,
 )
 from services.library.fetch.checksums import Checksums, checksums_of
-from services.library.fetch.download import download, part_of
-from services.library.fetch.http import Http
+from services.library.fetch.download import Files, download_all, total_size
 from services.library.fetch.progress import FetchProgress, binary_size
 from services.library.fetch.source import (
     FetchedCheckpoint,
@@ -38,7 +34,6 @@ from services.shared.errors import UserError
 from services.shared.locks import locked
 
 _LOCK_FILE = ".fetch.lock"
-_SPARE_DISK_BYTES = 64 << 20
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -106,7 +101,8 @@ def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
         here = None if source is None else source.checkpoint(request.checkpoint)
         if here is None or here.has_replay < request.replay:
             continue
-        if all(_has_size(root / name, file.name, file.content) for file in here.files):
+        checkpoints = root / name / CHECKPOINTS_DIRECTORY
+        if all(_has_size(checkpoints / file.name, file.content) for file in here.files):
             return Fetched(name=name, directory=root / name, checkpoint=here, downloaded=0)
     return None
 
@@ -142,10 +138,11 @@ def fetch_agent(
     # Before anything is made on the disk.
     _check_fetchable(files, request.max_gib)
     try:
-        (directory / CHECKPOINTS_DIRECTORY).mkdir(parents=True, exist_ok=True)
+        folder = directory / CHECKPOINTS_DIRECTORY
+        folder.mkdir(parents=True, exist_ok=True)
         with locked(directory / _LOCK_FILE):
-            missing = _missing(directory, files, None if request.verify else known)
-            _download(bucket.http, directory, missing, progress)
+            missing = _missing(folder, files, None if request.verify else known)
+            download_all(bucket.http, missing, folder, progress)
             record = FetchedCheckpoint(
                 number=remote.number,
                 has_replay=request.replay or had_replay,
@@ -209,49 +206,28 @@ def _check_fetchable(files: Files, max_gib: float) -> None:
         )
 
 
-def _missing(directory: Path, files: Files, known: FetchedCheckpoint | None) -> Files:
+def _missing(folder: Path, files: Files, known: FetchedCheckpoint | None) -> Files:
     """The files that are not here, or not what the store has.
 
     Args:
-        directory: The agent's.
+        folder: Where they should be.
         files: All that are wanted.
         known: What was verified when it came; other files are read and compared.
     """
     verified = {} if known is None else {file.name: file.content for file in known.files}
     missing = {}
     for name, remote in files.items():
-        content = remote.content
-        if not _has_size(directory, name, content):
+        if not _has_size(folder / name, remote.content):
             missing[name] = remote
-        elif verified.get(name) != content:
-            found = checksums_of(_place(directory, name)).difference(content)
+        elif verified.get(name) != remote.content:
+            found = checksums_of(folder / name).difference(remote.content)
             if found is not None:
                 _LOGGER.warning("%s: here with %s; downloading it again", name, found)
                 missing[name] = remote
     return missing
 
 
-def _download(http: Http, directory: Path, files: Files, progress: FetchProgress) -> None:
-    parts = [part_of(_place(directory, name), files[name]) for name in files]
-    here = [part.stat().st_size if part.is_file() else 0 for part in parts]
-    needed, free = total_size(files) - sum(here), shutil.disk_usage(directory).free
-    if files and free < needed + _SPARE_DISK_BYTES:
-        raise UserError(
-            f"{directory}: {binary_size(free)} free, {binary_size(needed)} to download; make room, "
-            "or give another --cache"
-        )
-    for index, (name, remote) in enumerate(files.items()):
-        label = f"{index + 1}/{len(files)} {name}"
-        report = progress.begin(label, remote.content.size, here[index])
-        download(http, remote, _place(directory, name), report)
-
-
-def _place(directory: Path, name: str) -> Path:
-    return directory / CHECKPOINTS_DIRECTORY / name
-
-
-def _has_size(directory: Path, name: str, content: Checksums) -> bool:
-    file = _place(directory, name)
+def _has_size(file: Path, content: Checksums) -> bool:
     return file.is_file() and file.stat().st_size == content.size
 
 
@@ -268,6 +244,6 @@ def _source(request: FetchRequest, game: str, bucket: Bucket) -> FetchedSource:
 
 def _records(files: Files) -> tuple[FetchedFile, ...]:
     return tuple(
-        FetchedFile(name=name, generation=remote.version, content=remote.content)
+        FetchedFile(name=name, generation=remote.generation, content=remote.content)
         for name, remote in files.items()
     )

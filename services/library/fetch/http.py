@@ -11,10 +11,11 @@ are those of the packed bytes, and nothing is unpacked here.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -52,6 +53,21 @@ class Interrupted(Exception):
         self.gained = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer.
+
+    Attributes:
+        first_byte: Where in the object its body begins.
+        headers: By name, in any case.
+        read: Gives the bytes that have come, at most so many; none at the end.
+    """
+
+    first_byte: int
+    headers: Mapping[str, str]
+    read: Callable[[int], bytes]
+
+
 RETRIES = Retry(total=5, backoff_factor=0.5, backoff_jitter=0.5, retry_after_max=120)
 """Six attempts with pauses of 0, 1, 2, 4 and 8 s and up to half a second, or the one asked for."""
 
@@ -62,27 +78,37 @@ class Http:
     Args:
         retries: How many attempts may fail in a row, and the pauses between them.
         silence_seconds: A connection over which nothing comes for so long counts as lost.
+        follows_redirects: Whether they are followed, as web servers need them and stores do not;
+            never from https to http.
     """
 
-    def __init__(self, *, retries: Retry = RETRIES, silence_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        retries: Retry = RETRIES,
+        silence_seconds: float = 60.0,
+        follows_redirects: bool = False,
+    ) -> None:
         self._retries = retries
+        self._follows_redirects = follows_redirects
         self._timeout = (_CONNECT_SECONDS, silence_seconds)
         self._session = requests.Session()
 
     @contextlib.contextmanager
     def get(
-        self, url: str, *, first_byte: int = 0, packed: bool = False
-    ) -> Iterator[tuple[int, Callable[[int], bytes]]]:
-        """Ask for what is behind a URL; redirects are not followed.
+        self, url: str, *, first_byte: int = 0, validator: str | None = None, packed: bool = False
+    ) -> Iterator[Reply]:
+        """Ask for what is behind a URL.
 
         Args:
             url: http or https, path and query quoted.
             first_byte: Where to begin.
+            validator: Of the version that is wanted, an ETag or a date: of another the answer
+                begins at 0. None where the URL is of one version alone.
             packed: The object is stored gzipped, and wanted so.
 
         Yields:
-            Where in the object the answer begins, and a function that reads the bytes that have
-            come, at most so many; none at the end.
+            The answer, to be read.
 
         Raises:
             Interrupted, NotFound: As the classes say, also while the answer is read.
@@ -91,18 +117,26 @@ class Http:
         headers = {"Accept-Encoding": "gzip" if packed else "identity"}
         if first_byte:
             headers["Range"] = f"bytes={first_byte}-"
+            headers.update({"If-Range": validator} if validator else {})
         try:
             response = self._session.get(
-                url, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False
+                url,
+                headers=headers,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=self._follows_redirects,
             )
         except requests.RequestException as error:
             lost = isinstance(error, (requests.ConnectionError, requests.Timeout))
             is_lasting = isinstance(error, requests.exceptions.SSLError) or not lost
             raise (_refusal(url, error) if is_lasting else Interrupted(error)) from error
         with response:
+            if urlsplit(response.url).scheme != urlsplit(url).scheme == "https":
+                raise _refusal(url, "it redirects to a URL without TLS")
             begin = _first_byte(response, first_byte)
+            read = functools.partial(response.raw.read1, decode_content=False)
             try:
-                yield begin, functools.partial(response.raw.read1, decode_content=False)
+                yield Reply(first_byte=begin, headers=response.headers, read=read)
             except HTTPError as error:
                 raise Interrupted(error) from error
 

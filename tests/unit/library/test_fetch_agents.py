@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from services.library.fetch.agents import agent_names, public_agent, read_file_name
 from services.library.fetch.bucket import PUBLIC_ENDPOINT, parse_endpoint
-from services.library.fetch.checkpoints import Files, RemoteCheckpoint
+from services.library.fetch.checkpoints import RemoteCheckpoint
 from services.library.fetch.checksums import Checksums
-from services.library.fetch.download import RemoteFile
+from services.library.fetch.download import Files, RemoteFile
 from services.shared.errors import UserError
 
 
 def remote(*names: str) -> Files:
     content = Checksums(size=10, crc32c="00000000", md5=None)
-    return {name: RemoteFile(url="http://x", version="1", content=content) for name in names}
+    return {name: RemoteFile(url="http://x", content=content) for name in names}
 
 
 def checkpoint(*names: str) -> RemoteCheckpoint:
@@ -145,7 +145,7 @@ def test_endpoints_are_read_as_emulators_tell_them(text: str, endpoint: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "ftp://x", "http://", "http://x:y", "http://u:p@x", "http://x/path", "http://x?q", "a b"]
+    ["ftp://x", "http://", "http://x:y", "http://u:p@x", "http://x/path", "http://x?q", "a b"]
     + ["file:///etc", "http://x\n", "http://x:123456"],
 )
 def test_other_endpoints_are_refused(text: str) -> None:

@@ -1,0 +1,115 @@
+"""References that are URLs: a file or a folder, downloaded once.
+
+https://HOST/path/policy.onnx     one file, whose size the server must announce
+gs://BUCKET/path/policy.onnx      one object of a public bucket
+gs://BUCKET/path/agent            a folder of one: of a Dopamine agent the newest checkpoint,
+                                  otherwise the files in it, without those of folders in it
+
+CACHE/downloads/<key of the URL>/NAME    whole, or not there; not asked for again
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from rich.console import Console
+
+from rrl_agents.durable_files import make_folders, rename_whole
+from services.library.fetch.bucket import Bucket, parse_endpoint
+from services.library.fetch.checkpoints import checkpoints_of
+from services.library.fetch.download import Files, RemoteFile, download_all, total_size, web_file
+from services.library.fetch.http import Http, NotFound
+from services.library.fetch.progress import FetchProgress, binary_size
+from services.shared.errors import UserError
+from services.shared.locks import locked
+
+_MAX_BYTES = 4 << 30
+_LOCK_WAIT_SECONDS = 3600.0
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+
+
+def is_url(reference: str) -> bool:
+    """Whether a reference is one that `download_reference` takes."""
+    return re.match(r"(https?|gs)://", reference) is not None
+
+
+def download_reference(url: str, root: Path, *, http: Http | None = None) -> Path:
+    """A file or folder that a URL names, on this machine.
+
+    Args:
+        url: As above; its last part is the name.
+        root: Folder of all downloads; made if missing.
+        http: The connections.
+
+    Returns:
+        Where it is; where it was before, the network is not asked.
+
+    Raises:
+        UserError: It is not there, cannot be had, or is too large; says what to do.
+    """
+    key, name = hashlib.sha256(url.encode()).hexdigest()[:16], unquote(urlsplit(url).path)
+    name = name.rstrip("/").rpartition("/")[2]
+    if _NAME.fullmatch(name) is None:
+        raise UserError(f"{url}: it must end in a name of letters, digits, '_', '.', '+' or '-'")
+    place, unfinished = root / key / name, root / f".{key}.part"
+    if place.exists():
+        return place
+    http = http or Http(follows_redirects=urlsplit(url).scheme != "gs")
+    progress = FetchProgress(Console(stderr=True))
+    try:
+        make_folders(root)
+        with locked(root / f".{key}.lock", wait_seconds=_LOCK_WAIT_SECONDS), progress.bars:
+            if not place.exists():
+                files = _files(url, name, http)
+                folder = unfinished if name in files else unfinished / name
+                make_folders(folder)
+                download_all(http, files, folder, progress)
+                rename_whole(unfinished, root / key)
+    except NotFound as error:
+        raise UserError(f"{url}: there is nothing; check the URL") from error
+    except OSError as error:
+        raise UserError(f"{url}: {error.strerror or error}; {root} must be writable") from error
+    return place
+
+
+def _files(url: str, name: str, http: Http) -> Files:
+    """What is to be downloaded; a single file has the URL's own name."""
+    parts = urlsplit(url)
+    if parts.scheme == "gs":
+        path = unquote(parts.path).strip("/")
+        files = _in_bucket(Bucket(parse_endpoint(), parts.netloc, http), path, name)
+    else:
+        files = {name: http.retrying(name, lambda: _on_the_web(url, http))}
+    if not files:
+        raise NotFound
+    if (total := total_size(files)) > _MAX_BYTES:
+        raise UserError(
+            f"{url}: {binary_size(total)}, the limit is {binary_size(_MAX_BYTES)}; download it "
+            "with another tool, and give its path"
+        )
+    return files
+
+
+def _in_bucket(bucket: Bucket, path: str, name: str) -> Files:
+    found = bucket.objects(path)
+    if "" in found:
+        return {name: found[""]}
+    inside = {rest[1:]: remote for rest, remote in found.items() if rest.startswith("/")}
+    whole = [one for one in checkpoints_of(inside).values() if one.is_whole]
+    if whole:
+        return whole[-1].files(with_replay=False)
+    return {rest: remote for rest, remote in inside.items() if _NAME.fullmatch(rest)}
+
+
+def _on_the_web(url: str, http: Http) -> RemoteFile:
+    with http.get(url) as reply:
+        remote = web_file(url, reply.headers)
+    if remote is None:
+        raise UserError(
+            f"{url}: the server does not say its size, so that nothing could bound it; download it "
+            "with another tool, and give its path"
+        )
+    return remote

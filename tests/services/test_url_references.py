@@ -1,0 +1,187 @@
+"""References by https-like URLs, from a web server that changes, redirects and drops."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from urllib3.util import Retry
+
+from services.library.fetch.http import Http
+from services.library.fetch.references import download_reference, is_url
+from services.shared.errors import UserError
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+OTHER = np.random.default_rng(1).bytes(300_000)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one content, or once what was `announced`.
+
+    `cuts` says after how many bytes the next answers end.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Request)
+        self.content = CONTENT
+        self.headers = {"ETag": '"1"'}
+        self.cuts: deque[int] = deque()
+        self.says_size = True
+        self.announced: tuple[dict[str, str], bytes] | None = None
+        self.asked: list[tuple[str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers["Range"]))
+        if self.path == "/moved.onnx":
+            self.send_response(302)
+            self.send_header("Location", "/policy.onnx")
+            self.end_headers()
+        elif self.path in ("/policy.onnx", "/models/policy.onnx?download=true"):
+            self._answer()
+        else:
+            self.send_error(404)
+
+    def _answer(self) -> None:
+        server = self.server
+        headers, content = server.announced or (server.headers, server.content)
+        server.announced = None
+        same = self.headers["If-Range"] in (None, headers.get("ETag"))
+        asked = self.headers["Range"] if same else None
+        first = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        body = content[first:]
+        self.send_response(206 if first else 200)
+        if first:
+            total = len(content)
+            self.send_header("Content-Range", f"bytes {first}-{total - 1}/{total}")
+        if server.says_size:
+            self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        cut = server.cuts.popleft() if server.cuts else None
+        self.wfile.write(body[:cut])
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def http() -> Http:
+    return Http(retries=Retry(total=1), follows_redirects=True)
+
+
+def test_a_file_comes_once_under_its_own_name(server: Server, http: Http, tmp_path: Path) -> None:
+    url = f"{server.url}/models/policy.onnx?download=true"
+    place = download_reference(url, tmp_path, http=http)
+    assert place.name == "policy.onnx"
+    assert place.read_bytes() == CONTENT
+    asked = len(server.asked)
+    assert download_reference(url, tmp_path, http=http) == place
+    assert len(server.asked) == asked
+    left = [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")]
+    assert left == [place.parent.name]
+
+
+def test_redirects_are_followed(server: Server, http: Http, tmp_path: Path) -> None:
+    place = download_reference(f"{server.url}/moved.onnx", tmp_path, http=http)
+    assert (place.name, place.read_bytes()) == ("moved.onnx", CONTENT)
+
+
+def interrupted(server: Server, http: Http, root: Path) -> str:
+    # The first answer only says what there is; the next two break, which is one too many.
+    server.cuts += [0, 100_000, 0, 0]
+    url = f"{server.url}/policy.onnx"
+    with pytest.raises(UserError, match="same command again, which resumes"):
+        download_reference(url, root, http=http)
+    server.asked.clear()
+    server.cuts.clear()
+    return url
+
+
+def test_an_interrupted_download_resumes(server: Server, http: Http, tmp_path: Path) -> None:
+    url = interrupted(server, http, tmp_path)
+    assert download_reference(url, tmp_path, http=http).read_bytes() == CONTENT
+    assert server.asked == [("/policy.onnx", None), ("/policy.onnx", "bytes=100000-")]
+
+
+@pytest.mark.parametrize("headers", [{"ETag": '"2"'}, {}])
+def test_a_file_that_may_have_changed_is_not_pieced_together(
+    server: Server, http: Http, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    server.headers = headers and {"ETag": '"1"'}
+    url = interrupted(server, http, tmp_path)
+    server.headers, server.content = headers, OTHER
+    assert download_reference(url, tmp_path, http=http).read_bytes() == OTHER
+
+
+@pytest.mark.parametrize("other", [OTHER, OTHER + b"more", OTHER[:1000]])
+def test_a_file_that_changes_in_mid_download_comes_whole_the_next_time(
+    server: Server, http: Http, tmp_path: Path, other: bytes
+) -> None:
+    url = interrupted(server, http, tmp_path)
+    server.headers, server.content = {"ETag": '"2"'}, other
+    # What the server told before the change.
+    server.announced = ({"ETag": '"1"'}, CONTENT)
+    with pytest.raises(UserError, match="replaced since it was listed; run the same command"):
+        download_reference(url, tmp_path, http=http)
+    assert download_reference(url, tmp_path, http=http).read_bytes() == other
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/nothing.onnx", "there is nothing; check the URL"),
+        ("/", "must end in a name"),
+        ("/models/..", "must end in a name"),
+        ("/%2e%2e", "must end in a name"),
+        ("/a%20b", "must end in a name"),
+    ],
+)
+def test_what_is_not_there_is_told(
+    server: Server, http: Http, tmp_path: Path, path: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        download_reference(server.url + path, tmp_path, http=http)
+
+
+def test_a_file_without_a_size_and_one_beyond_the_limit_are_refused(
+    server: Server, http: Http, tmp_path: Path
+) -> None:
+    url = f"{server.url}/policy.onnx"
+    server.says_size = False
+    with pytest.raises(UserError, match="does not say its size"):
+        download_reference(url, tmp_path, http=http)
+    server.headers["Content-Length"] = str(5 << 30)
+    with pytest.raises(UserError, match=r"5.0 GiB, the limit is 4.0 GiB"):
+        download_reference(url, tmp_path, http=http)
+
+
+def test_urls_are_told_from_other_references() -> None:
+    assert all(map(is_url, ("https://x/y", "http://x/y", "gs://x/y")))
+    assert not any(map(is_url, ("Pong/dqn-bundled", "module:factory", "./gs://x", "file:///x")))
