@@ -1,22 +1,26 @@
 """One column of a replay buffer: a gzip file of what `numpy.save` writes, read row by row.
 
-Only version 1 of the format is read, which is what Dopamine writes: its header is at most 64 KiB.
-Nothing is unpickled, and nothing is allocated by what a header says before that was checked.
+Only version 1 of the format is read, which is what Dopamine writes. Nothing is unpickled, and
+nothing is allocated by what a header says before that was checked: recorded data is read as a
+stream, by the process that uses it, so bounds of size are what a hostile column meets.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
+import dataclasses
+import gzip
 import math
+import os
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
-
-from rrl_agents.checkpoints.dopamine_replay.gzip_stream import GzipStream
 
 MAX_ROWS = 10_000_000
 """Largest capacity of a buffer: ten times Dopamine's."""
@@ -24,93 +28,115 @@ MAX_ROWS = 10_000_000
 MAX_ROW_BYTES = 1 << 18
 """Largest row: a frame of 512 x 512."""
 
-_VERSION_1 = b"\x93NUMPY\x01\x00"
 _MOST_HEADER_BYTES = 1024
 _MOST_DIMENSIONS = 4
 _NUMBER_KINDS = "biuf"
+_PIECE_BYTES = 1 << 20
+_TRAILER_BYTES = 8
 _FOREIGN = "this is no column of a Dopamine replay buffer"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NpyColumn:
-    """An array [rows, ...] of numbers, read forward; a context manager.
-
-    Every error is a ValueError that begins with the path.
+    """An array [rows, ...] of numbers, read forward.
 
     Attributes:
         path: The file.
+        file: What it holds, unpacked; stands at the next row.
         shape: As the header says.
         dtype: As the header says; numbers or booleans.
-        trailer: The file's last 8 bytes, which hold a checksum of the content.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and read its header.
+    path: Path
+    file: gzip.GzipFile
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def trailer(self) -> bytes:
+        """The packed file's last 8 bytes: CRC-32 of the content, and its size modulo 2**32."""
+        with self.path.open("rb") as file:
+            file.seek(-_TRAILER_BYTES, os.SEEK_END)
+            return file.read()
+
+    def read(self, rows: int) -> NDArray[Any]:
+        """The next rows, [rows, ...].
 
         Raises:
-            ValueError: No such file, no gzip file of a plain array, or one of an absurd size.
+            ValueError: Fewer are left.
         """
-        self.path = path
-        self._stream = GzipStream(path)
-        try:
-            self.shape, self.dtype = _read_header(self._stream)
-            size = math.prod(self.shape) * self.dtype.itemsize
-            self._stream.check_announced(self._stream.position + size)
-        except BaseException:
-            self.close()
-            raise
-        self.trailer = self._stream.trailer
-
-    def __enter__(self) -> NpyColumn:
-        """The column itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        size = rows * self._row_bytes
+        content = read_up_to(self.file, size)
+        if len(content) < size:
+            raise ValueError(f"{self.path}: truncated, it holds less than it announces; copy again")
+        return np.frombuffer(content, self.dtype).reshape(rows, *self.shape[1:])
 
     def skip(self, rows: int) -> None:
         """Read over rows.
 
         Raises:
-            ValueError: The file is truncated or damaged.
+            ValueError: Fewer are left.
         """
-        self._stream.skip(rows * math.prod(self.shape[1:]) * self.dtype.itemsize)
-
-    def read(self, rows: int) -> NDArray[Any]:
-        """The next rows, [rows, ...], in an array of their own.
-
-        Raises:
-            ValueError: The file is truncated or damaged.
-        """
-        content = np.empty((rows, *self.shape[1:]), self.dtype)
-        self._stream.read_into(content.reshape(-1).view(np.uint8).data)
-        return content
+        at_once = max(_PIECE_BYTES // self._row_bytes, 1)
+        for start in range(0, rows, at_once):
+            self.read(min(at_once, rows - start))
 
     def finish(self) -> None:
-        """Make sure that the file ends here, undamaged.
+        """Make sure that nothing is left, and that the content was as it was packed.
 
         Raises:
-            ValueError: It does not.
+            ValueError: It was not.
         """
-        self._stream.finish()
+        if self.file.read(1):
+            raise ValueError(f"{self.path}: holds more than it announces; {_FOREIGN}")
+
+    @property
+    def _row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+@contextlib.contextmanager
+def opened_gzip(path: Path) -> Iterator[gzip.GzipFile]:
+    """A gzip file; whatever is wrong with it is a ValueError that begins with its path."""
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for until somebody writes.
+        raise ValueError(f"{path}: no regular file; copy the replay data again")
+    try:
+        with gzip.open(path, "rb") as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path}: cannot be read ({reason}); copy it again") from error
+
+
+def read_up_to(file: gzip.GzipFile, size: int) -> bytearray:
+    """The next bytes, in pieces: one read would allocate all of the size, whatever there is."""
+    content = bytearray()
+    while piece := file.read(min(size - len(content), _PIECE_BYTES)):
+        content += piece
+    return content
+
+
+@contextlib.contextmanager
+def opened_column(path: Path) -> Iterator[NpyColumn]:
+    """A column, its header read and checked.
+
+    Raises:
+        ValueError: No such file, no gzip file of a plain array, one of an absurd size, or damaged,
+            which may show while it is read; the message begins with the path.
+    """
+    with opened_gzip(path) as file:
+        shape, dtype = _read_header(file, path)
+        yield NpyColumn(path=path, file=file, shape=shape, dtype=dtype)
 
 
 def read_whole(path: Path) -> NDArray[Any]:
     """A small array as a whole: a column of numbers, or a scalar.
 
     Raises:
-        ValueError: As `NpyColumn`; or a row is larger than a number.
+        ValueError: As `opened_column`; or a row is larger than a number.
     """
-    with NpyColumn(path) as column:
+    with opened_column(path) as column:
         if len(column.shape) > 1:
             raise ValueError(f"{path}: shape {column.shape}; need one number per row")
         content = column.read(math.prod(column.shape))
@@ -118,23 +144,25 @@ def read_whole(path: Path) -> NDArray[Any]:
         return content.reshape(column.shape)
 
 
-def _read_header(stream: GzipStream) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    path = stream.path
-    if stream.read(len(_VERSION_1)) != _VERSION_1:
+def _read_header(file: gzip.GzipFile, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    try:
+        version = npy.read_magic(file)  # type: ignore[no-untyped-call]
+    except ValueError:
+        version = None
+    if version != (1, 0):
         raise ValueError(f"{path}: no array in numpy's format of version 1; {_FOREIGN}")
-    length = stream.read(2)
-    header_bytes = int.from_bytes(length, "little")
-    if header_bytes > _MOST_HEADER_BYTES:
-        raise ValueError(f"{path}: a header of {header_bytes} bytes; {_FOREIGN}")
-    header = io.BytesIO(length + stream.read(header_bytes))
     try:
         with warnings.catch_warnings():
             # Python 2, which wrote the oldest ones, puts an L behind each number: numpy says so.
             warnings.simplefilter("ignore", UserWarning)
-            parsed = np.lib.format.read_array_header_1_0(header)  # type: ignore[no-untyped-call]
+            # numpy's annotations lack the argument.
+            shape, is_fortran, dtype = npy.read_array_header_1_0(  # type: ignore[no-untyped-call, call-arg]
+                file, max_header_size=_MOST_HEADER_BYTES
+            )
+    except (OSError, EOFError, zlib.error):
+        raise
     except Exception as error:  # Evaluating a hostile literal raises nearly anything.
         raise ValueError(f"{path}: header cannot be read ({type(error).__name__})") from None
-    shape, is_fortran, dtype = parsed
     _check_header(path, shape, is_fortran, dtype)
     return shape, dtype
 

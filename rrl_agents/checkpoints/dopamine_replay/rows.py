@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_replay.files import ReplayFiles, find_replay
 from rrl_agents.checkpoints.dopamine_replay.markers import Cursor, read_cursor, read_markers
-from rrl_agents.checkpoints.dopamine_replay.npy_column import NpyColumn
+from rrl_agents.checkpoints.dopamine_replay.npy_column import NpyColumn, opened_column
 from rrl_agents.checkpoints.recorded_rows import ROWS_PER_CHUNK, RowChunk
 from rrl_agents.checkpoints.row_markers import RowMarkers, check_start
 
@@ -138,7 +138,7 @@ class DopamineReplay:
 @contextlib.contextmanager
 def _open_frames(files: ReplayFiles) -> Iterator[NpyColumn]:
     path = files.column("observation")
-    with NpyColumn(path) as column:
+    with opened_column(path) as column:
         if len(column.shape) != 3 or column.dtype != np.uint8 or 0 in column.shape:
             raise ValueError(
                 f"{path}: {column.dtype} of shape {column.shape}; frames must be uint8 [rows, H, W]"

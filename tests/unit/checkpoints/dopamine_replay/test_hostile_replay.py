@@ -20,8 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
-from rrl_agents.checkpoints.dopamine_replay.gzip_stream import GzipStream
-from rrl_agents.checkpoints.dopamine_replay.npy_column import NpyColumn, read_whole
+from rrl_agents.checkpoints.dopamine_replay.npy_column import opened_column, read_whole
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
 
 CAPACITY, ADDED, STACK, HORIZON = 20, 27, 4, 1
@@ -97,10 +96,10 @@ FRAMES = bytes(20 * 6)
 BAD_OBSERVATIONS = {
     "a pickled array": (npy(np.array([None] * 20), allow_pickle=True), "objects"),
     "a pickle": (pickle.dumps([1, 2, 3], protocol=4), "numpy's format"),
-    "nothing": (b"", "truncated"),
-    "only a header": (npy_with_header(HEADER), "truncated or was altered"),
-    "a row too few": (npy_with_header(HEADER, content=FRAMES[:-6]), "truncated or was altered"),
-    "a byte too many": (npy_with_header(HEADER, content=FRAMES + b"!"), "altered"),
+    "nothing": (b"", "numpy's format"),
+    "only a header": (npy_with_header(HEADER), "truncated"),
+    "a row too few": (npy_with_header(HEADER, content=FRAMES[:-6]), "truncated"),
+    "a byte too many": (npy_with_header(HEADER, content=FRAMES + b"!"), "more than it announces"),
     "Fortran order": (npy(np.asfortranarray(np.zeros((20, 2, 3), np.uint8))), "Fortran"),
     "floats": (npy(np.zeros((20, 2, 3), np.float32)), "must be uint8"),
     "colours": (npy(np.zeros((20, 2, 3, 3), np.uint8)), "must be uint8"),
@@ -112,7 +111,7 @@ BAD_OBSERVATIONS = {
         b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(1 << 20),
         "version 1",
     ),
-    "a large header": (npy_with_header(HEADER + " " * 4000, content=FRAMES), "header of"),
+    "a large header": (npy_with_header(HEADER + " " * 4000, content=FRAMES), "header cannot"),
     "a header of code": (npy_with_header("__import__('os').system('true')"), "header cannot"),
     "a header of brackets": (npy_with_header("(" * 900), "header cannot"),
     "more rows than memory": (npy_with_header(HEADER.replace("20,", "10**18,")), "header cannot"),
@@ -124,10 +123,6 @@ BAD_OBSERVATIONS = {
     ),
     "a negative shape": (npy_with_header(HEADER.replace("20,", "-20,")), "at most"),
     "many dimensions": (npy_with_header(HEADER.replace("2, 3", "1, " * 30)), "at most"),
-    "rows that the file cannot hold": (
-        npy_with_header(HEADER.replace("20, 2, 3", "9000000, 84, 84")),
-        "cannot hold",
-    ),
 }
 
 
@@ -142,6 +137,11 @@ def test_frames_that_are_no_frames_are_refused(what: str, write: Callable[..., P
 BAD_FILES: dict[str, tuple[str, bytes | None, str]] = {
     "a missing column": ("$store$_reward_ckpt.3.gz", None, "lacks .*reward"),
     "a shorter column": ("$store$_reward_ckpt.3.gz", npy(np.ones(19, np.float32)), "same check"),
+    "a column that is not there": (
+        "$store$_reward_ckpt.3.gz",
+        npy_with_header(HEADER.replace("20, 2, 3", "9000000,")),
+        "reward_ckpt.3.gz: truncated",
+    ),
     "wide rows": ("$store$_reward_ckpt.3.gz", npy(np.ones((20, 2), np.float32)), "one number"),
     "a reward of nan": ("$store$_reward_ckpt.3.gz", npy(np.full(20, np.nan)), "is nan"),
     "a reward too large": ("$store$_reward_ckpt.3.gz", npy(np.full(20, 1e300)), "is inf"),
@@ -163,7 +163,7 @@ BAD_FILES: dict[str, tuple[str, bytes | None, str]] = {
     ),
     "ends of text": ("episode_end_indices_ckpt.3.gz", pickle.dumps({"1"}), "something else"),
     "ends that are true": ("episode_end_indices_ckpt.3.gz", pickle.dumps({True}), "something else"),
-    "a dict of ends": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1: 2}), "refused"),
+    "a dict of ends": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1: 2}), "holds a dict"),
     "a truncated pickle": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1})[:-1], "damaged"),
     "an empty pickle": ("episode_end_indices_ckpt.3.gz", b"", "damaged"),
 }
@@ -239,7 +239,7 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
         + b"".join(packer.compress(zeros) for _ in range(64))
         + packer.flush()
     )
-    with pytest.raises(ValueError, match="altered"):
+    with pytest.raises(ValueError, match="holds more than it announces"):
         read_whole(path)
 
 
@@ -262,16 +262,6 @@ def test_a_flipped_bit_anywhere_in_the_frames_is_noticed(write: Callable[..., Pa
         with pytest.raises(ValueError, match="observation_ckpt"):
             read_all(path.parent)
         packed[place] ^= 1
-
-
-def test_what_follows_the_packed_content_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "two.gz"
-    one = gzip.compress(b"12345")
-    path.write_bytes(one + one)
-    with GzipStream(path) as stream:
-        assert stream.read(5) == b"12345"
-        with pytest.raises(ValueError, match="something follows"):
-            stream.finish()
 
 
 def test_a_header_of_python_2_is_read(tmp_path: Path) -> None:
@@ -331,7 +321,7 @@ FUZZ = settings(max_examples=300, deadline=None)
 
 
 def _read_column(path: Path) -> None:
-    with NpyColumn(path) as column:
+    with opened_column(path) as column:
         if column.shape:
             column.read(column.shape[0])
         column.finish()
