@@ -219,7 +219,7 @@ def loads_safely(data: bytes) -> Any:
 def _check_sizes(data: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(data):  # Raises where bytes are missing.
         # The memo is an array as long as its largest index.
-        if opcode.name == "LONG_BINPUT" and argument > len(data):
+        if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(data):
             raise ValueError(f"memo index {argument} in {len(data)} bytes")
 
 
