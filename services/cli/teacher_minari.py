@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +10,10 @@ import tyro
 from tyro.conf import Positional
 
 from rrl_agents.durable_files import rename_whole
+from services.library.confined import Limits, run_confined
 from services.shared.errors import UserError
 
-_CONVERSION = "rrl_agents.checkpoints.minari_files.conversion"
-_REFUSED = 2
-"""Its exit code for what it refuses with a message."""
+_CONVERSION = "rrl_agents.checkpoints.minari_files.conversion:convert_minari"
 
 
 def minari(
@@ -45,7 +42,8 @@ def minari(
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        rows = _convert(dataset, partial, stack_size)
+        arguments = {"dataset": dataset, "out": partial, "stack_size": stack_size}
+        rows = run_confined(_CONVERSION, arguments, limits=_limits(dataset), subject=dataset)
         rename_whole(partial, out)
     except OSError as error:
         raise UserError(f"--out: cannot make {out} ({error.strerror})") from error
@@ -54,14 +52,8 @@ def minari(
     print(f"wrote {rows} rows to {out}")
 
 
-def _convert(dataset: Path, out: Path, stack_size: int) -> int:
-    command = (sys.executable, "-m", _CONVERSION, str(dataset), str(out), str(stack_size))
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode == _REFUSED:
-        raise UserError(done.stderr.strip().splitlines()[-1])
-    if done.returncode:
-        raise UserError(
-            f"{dataset}: HDF5's library broke down on this file (exit {done.returncode}), so it is "
-            "damaged or was made to harm; nothing was written. Take it from its source again"
-        )
-    return int(done.stdout)
+def _limits(dataset: Path) -> Limits:
+    """The columns of ten million steps fit into the memory; time goes with the data."""
+    mebibytes = sum(file.stat().st_size for file in dataset.rglob("*.hdf5")) >> 20
+    seconds = 60 + mebibytes
+    return Limits(memory_bytes=1 << 30, cpu_seconds=seconds, wall_seconds=10 * seconds)

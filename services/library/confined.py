@@ -244,6 +244,8 @@ def _answer(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"result": getattr(importlib.import_module(module), name)(**arguments)}
     except (UserError, ValueError, OSError, MemoryError) as error:
         return _refusal(error)
+    except ImportError as error:
+        return {"refused": f"{error}; run this where it is installed: pip install '.[train]'"}
 
 
 def _refusal(error: BaseException) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """A Minari dataset of single gray frames becomes a replay buffer as Dopamine saves it.
 
-    python -m rrl_agents.checkpoints.minari_files.conversion DATASET OUT STACK
-
 An episode of T steps becomes STACK - 1 zero rows, as Dopamine pads, its T steps and, unless the
 last one was terminal, the observation that it led to as one more row, behind which the episode is
 cut: so no step of it is lost. STACK - 1 more zero rows end the buffer, as if an episode followed:
@@ -9,9 +7,8 @@ Dopamine's reader leaves out what runs into the cursor, and would never see the 
 otherwise (with n above STACK - 1 it still does not). Everything else reads the buffer, not the
 dataset.
 
-It runs in a process of its own because HDF5's library is no match for a file that was made to harm:
-altered ones crashed it, or had it ask for 14 GB. Here such a file ends this process, within limits
-of memory and CPU time, and whoever started it removes OUT. Exit code: 0 done, 2 refused.
+HDF5's library is no match for a file that was made to harm: altered ones crashed it, or had it ask
+for 14 GB. So datasets are converted in a confined process (`services/library/confined.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +16,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import pickle
-import resource
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +32,12 @@ from rrl_agents.checkpoints.minari_files.hdf5 import (
 )
 
 DATASET_FILE = "data/main_data.hdf5"
-REFUSED = 2
-
-_MEMORY_BYTES = 512 << 20
-"""Beside what the libraries have taken: the columns of ten million steps fit, and what a small file
-unpacks to does not fill the machine."""
-
-_CPU_SECONDS = 60
-_CPU_SECONDS_PER_MIB = 1
 
 _FRAMES_AT_ONCE = 1024
 _NUMBER = 0
 
 
-def convert_minari(dataset: Path, out: Path, stack_size: int) -> int:
+def convert_minari(dataset: str | Path, out: str | Path, stack_size: int) -> int:
     """Write the buffer.
 
     Args:
@@ -67,48 +54,48 @@ def convert_minari(dataset: Path, out: Path, stack_size: int) -> int:
     """
     if stack_size < 1:
         raise ValueError(f"stack size {stack_size}; it must be at least 1")
-    out.mkdir(parents=True)
-    with opened(dataset / DATASET_FILE) as content:
-        return _write(content, out, stack_size)
+    Path(out).mkdir(parents=True)
+    with opened(Path(dataset, DATASET_FILE)) as content:
+        return _write(content, Path(out), stack_size)
 
 
 def _write(content: h5py.File, directory: Path, stack_size: int) -> int:
     episodes = read_episodes(content)
     shape = read_frames(content, episodes[0].name, 0, 1).shape[1:]
     padding = stack_size - 1
-    lengths = [padding + len(each) + (not each.is_terminated) for each in episodes]
-    rows = sum(lengths) + padding
+    ends = list(itertools.accumulate(padding + episode.frames for episode in episodes))
+    rows = ends[-1] + padding
     # One row is never written, so that the buffer is not full: its cursor is at its end.
     capacity = rows + 1
-    columns = _columns(episodes, lengths, padding, capacity)
-    for name, column in columns.items():
-        _save(directory / f"{name}_ckpt.{_NUMBER}.gz", column.dtype, column.shape, [column])
     around = (rows - 1 + np.arange(stack_size + 1)) % capacity
-    for name, array in (("add_count", np.asarray(rows)), ("invalid_range", around)):
-        _save(directory / f"{name}_ckpt.{_NUMBER}.gz", array.dtype, array.shape, [array])
-    ends = {end - 1 for end in itertools.accumulate(lengths)}
-    with gzip.open(directory / f"episode_end_indices_ckpt.{_NUMBER}.gz", "wb") as file:
-        pickle.dump(ends, file)
-    frames = _frames(content, episodes, padding, shape)
+    small = {
+        **_columns(episodes, ends, capacity),
+        "add_count": np.asarray(rows),
+        "invalid_range": around,
+    }
+    for name, array in small.items():
+        _save(_file(directory, name), array.dtype, array.shape, [array])
+    with gzip.open(_file(directory, "episode_end_indices"), "wb") as file:
+        pickle.dump({end - 1 for end in ends}, file)
     behind = np.zeros((padding + 1, *shape), np.uint8)
-    _save(
-        directory / f"$store$_observation_ckpt.{_NUMBER}.gz",
-        np.dtype(np.uint8),
-        (capacity, *shape),
-        itertools.chain(frames, [behind]),
-    )
+    frames = itertools.chain(_frames(content, episodes, padding, shape), [behind])
+    path = _file(directory, "$store$_observation")
+    _save(path, np.dtype(np.uint8), (capacity, *shape), frames)
     return rows
 
 
+def _file(directory: Path, name: str) -> Path:
+    return directory / f"{name}_ckpt.{_NUMBER}.gz"
+
+
 def _columns(
-    episodes: Sequence[MinariEpisode], lengths: Sequence[int], padding: int, capacity: int
+    episodes: Sequence[MinariEpisode], ends: Sequence[int], capacity: int
 ) -> dict[str, NDArray[Any]]:
     action = np.zeros(capacity, np.int32)
     reward = np.zeros(capacity, np.float32)
     terminal = np.zeros(capacity, np.uint8)
-    ends = itertools.accumulate(lengths)
-    for episode, end, length in zip(episodes, ends, lengths, strict=True):
-        start = end - length + padding
+    for episode, end in zip(episodes, ends, strict=True):
+        start = end - episode.frames
         stop = start + len(episode)
         action[start:stop] = episode.action
         reward[start:stop] = episode.reward
@@ -121,9 +108,8 @@ def _frames(
 ) -> Iterator[NDArray[np.uint8]]:
     for episode in episodes:
         yield np.zeros((padding, *shape), np.uint8)
-        shown = len(episode) + (not episode.is_terminated)
-        for start in range(0, shown, _FRAMES_AT_ONCE):
-            stop = min(start + _FRAMES_AT_ONCE, shown)
+        for start in range(0, episode.frames, _FRAMES_AT_ONCE):
+            stop = min(start + _FRAMES_AT_ONCE, episode.frames)
             frames = read_frames(content, episode.name, start, stop)
             if frames.shape[1:] != shape:
                 raise ValueError(f"{episode.name} has frames of {frames.shape[1:]}, not {shape}")
@@ -134,7 +120,7 @@ def _save(
     path: Path,
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
-    pieces: Sequence[NDArray[Any]] | Iterator[NDArray[Any]],
+    pieces: Iterable[NDArray[Any]],
 ) -> None:
     """What `numpy.save` would write of all pieces together, packed."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
@@ -143,36 +129,3 @@ def _save(
         np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
         for piece in pieces:
             file.write(np.ascontiguousarray(piece).tobytes())
-
-
-def _limit(dataset: Path) -> None:
-    """Bound what this process may use, by the size of what it reads."""
-    file = dataset / DATASET_FILE
-    mebibytes = file.stat().st_size >> 20 if file.is_file() else 0
-    seconds = _CPU_SECONDS + _CPU_SECONDS_PER_MIB * mebibytes
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    memory = pages * resource.getpagesize() + _MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def main(dataset: str, out: str, stack_size: str) -> None:
-    """Convert, in this process; ends it."""
-    _limit(Path(dataset))
-    try:
-        print(convert_minari(Path(dataset), Path(out), int(stack_size)))
-    except MemoryError:
-        print(
-            f"{Path(dataset) / DATASET_FILE}: it unpacks to more than {_MEMORY_BYTES >> 20} MiB at "
-            "once; is it a dataset that Minari wrote?",
-            file=sys.stderr,
-        )
-        sys.exit(REFUSED)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(REFUSED)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The HDF5 file of a Minari dataset, read carefully: nothing in it is run, nothing outside opened.
+"""The HDF5 file of a Minari dataset: nothing in it is run, nothing outside opened.
 
 It is read with h5py itself and not through Minari's `MinariStorage`, which makes an environment
 from what the dataset's metadata names, running its code, and holds whole episodes. Every error of
@@ -20,16 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rrl_agents.checkpoints.dopamine_replay.npy_column import MAX_ROW_BYTES
 from rrl_agents.checkpoints.row_markers import checked_actions, checked_rewards
-
-MAX_STEPS = 10_000_000
-"""Most steps of an episode, and of the dataset."""
-
-MAX_CHUNK_BYTES = 1 << 26
-"""Largest chunk: what HDF5 unpacks to read one number."""
-
-MAX_FRAME_BYTES = 1 << 18
-"""Largest frame, 512 x 512, and largest JPEG."""
 
 _COLUMNS = ("actions", "rewards", "terminations", "truncations")
 
@@ -54,6 +46,11 @@ class MinariEpisode:
         """T."""
         return len(self.action)
 
+    @property
+    def frames(self) -> int:
+        """Observations that count: the one behind the last step is none once that is terminal."""
+        return len(self) + (not self.is_terminated)
+
 
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[h5py.File]:
@@ -65,7 +62,7 @@ def opened(file: Path) -> Iterator[h5py.File]:
             yield content
     except MemoryError:
         raise
-    except Exception as error:  # Hostile files make HDF5 and Pillow raise nearly anything.
+    except Exception as error:  # Damaged files make HDF5 and Pillow raise nearly anything.
         raise ValueError(f"{file}: {error}; give a Minari dataset of single gray frames") from error
 
 
@@ -75,16 +72,9 @@ def read_episodes(content: h5py.File) -> list[MinariEpisode]:
     Raises:
         ValueError: There are none, or one is not as Minari writes it.
     """
-    episodes: list[MinariEpisode] = []
-    steps_left = MAX_STEPS
-    for index in range(len(content)):
-        episodes.append(_read_episode(content, f"episode_{index}"))
-        steps_left -= len(episodes[-1])
-        if steps_left < 0:
-            raise ValueError(f"more than {MAX_STEPS} steps")
-    if not episodes:
+    if not len(content):
         raise ValueError("no episodes")
-    return episodes
+    return [_read_episode(content, f"episode_{index}") for index in range(len(content))]
 
 
 def _read_episode(content: h5py.File, name: str) -> MinariEpisode:
@@ -107,7 +97,7 @@ def _read_episode(content: h5py.File, name: str) -> MinariEpisode:
 
 def _column(group: h5py.Group, name: str) -> NDArray[Any]:
     dataset = _member(group, name, h5py.Dataset)
-    if dataset.ndim != 1 or len(dataset) > MAX_STEPS or dataset.dtype.kind not in "biuf":
+    if dataset.ndim != 1 or dataset.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} are {dataset.dtype} of shape {dataset.shape}; need one number each"
         )
@@ -123,10 +113,6 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
     is_elsewhere = isinstance(member, h5py.Dataset) and (member.is_virtual or member.external)
     if not isinstance(member, kind) or is_elsewhere:
         raise ValueError(f"{name} is no {kind.__name__} of this file")
-    if isinstance(member, h5py.Dataset) and member.chunks:
-        chunk_bytes = math.prod(member.chunks) * member.dtype.itemsize
-        if chunk_bytes > MAX_CHUNK_BYTES:
-            raise ValueError(f"{name} has chunks of {chunk_bytes} bytes; need {MAX_CHUNK_BYTES}")
     return member
 
 
@@ -134,25 +120,27 @@ def read_frames(content: h5py.File, name: str, start: int, stop: int) -> NDArray
     """Observations [start, stop) of the episode of that name, uint8 [R, H, W].
 
     Raises:
-        ValueError: They are no single gray frames of a sane size.
+        ValueError: They are no single gray frames of a size that is read.
     """
-    group = _member(content, name, h5py.Group)
-    dataset = _member(group, "observations", h5py.Dataset)
-    if dataset.ndim == 3 and dataset.dtype == np.uint8:
-        if np.prod(dataset.shape[1:]) > MAX_FRAME_BYTES:
-            raise ValueError(f"frames of {dataset.shape[1:]} pixels are too large")
-        raw: NDArray[np.uint8] = dataset[start:stop]
-        return raw
-    is_jpeg = dataset.ndim == 1 or (dataset.ndim == 2 and dataset.shape[1] <= MAX_FRAME_BYTES)
-    if not is_jpeg or (dataset.ndim == 2 and dataset.dtype != np.uint8):
+    dataset = content[name]["observations"]
+    is_raw = dataset.ndim == 3 and dataset.dtype == np.uint8
+    if not is_raw and (dataset.ndim > 2 or (dataset.ndim == 2 and dataset.dtype != np.uint8)):
         raise ValueError(f"observations are {dataset.dtype} of shape {dataset.shape}")
-    return np.stack([_decoded(np.asarray(dataset[index])) for index in range(start, stop)])
+    if is_raw:
+        _check_frame(dataset.shape[1:])
+    stored = dataset[start:stop]
+    return np.asarray(stored if is_raw else [_decoded(packed) for packed in stored], np.uint8)
 
 
-def _decoded(packed: NDArray[Any]) -> NDArray[np.uint8]:
-    if packed.dtype != np.uint8 or packed.size > MAX_FRAME_BYTES:
-        raise ValueError("an observation is no JPEG of a small frame")
-    image = Image.open(io.BytesIO(packed.tobytes()), formats=("JPEG",))
-    if image.mode != "L" or image.width * image.height > MAX_FRAME_BYTES:
+def _decoded(packed: Any) -> NDArray[np.uint8]:
+    content = np.asarray(packed, np.uint8).tobytes()
+    image = Image.open(io.BytesIO(content), formats=("JPEG",))
+    if image.mode != "L":
         raise ValueError(f"an observation is a {image.mode} image of {image.size}; need gray ones")
+    _check_frame(image.size)
     return np.asarray(image, np.uint8)
+
+
+def _check_frame(shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > MAX_ROW_BYTES:
+        raise ValueError(f"frames of {shape} pixels are too large; at most {MAX_ROW_BYTES} pixels")

@@ -24,6 +24,10 @@ def open_missing(path: str) -> None:
     Path(path).read_bytes()
 
 
+def import_missing() -> None:
+    __import__("no_such_module")
+
+
 def allocate(size: int) -> None:
     bytearray(size)
 

@@ -55,6 +55,8 @@ def test_a_refusal_keeps_its_own_words(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     with pytest.raises(UserError, match=f"No such file or directory: '{missing}'$"):
         run("open_missing", path=missing)
+    with pytest.raises(UserError, match=r"^No module named 'no_such_module'; run this where it is"):
+        run("import_missing")
 
 
 MISBEHAVIOUR: dict[str, tuple[str, dict[str, object], Limits, str]] = {
