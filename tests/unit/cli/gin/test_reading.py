@@ -5,26 +5,26 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import gin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cli.gin.parsing import (
-    COMMAND_LINE,
-    Binding,
-    Include,
-    MacroDefinition,
-    Reference,
-    parse,
-)
-from services.cli.gin.reading import MAX_BYTES, SHIPPED, read
+from services.cli.gin.reading import MAX_BYTES, SHIPPED, Binding, Reference, read
 from services.shared.errors import UserError
 
 
-def only(text: str) -> Binding:
-    (found,) = parse(text, "a.gin")
-    assert isinstance(found, Binding)
-    return found
+def bound(*single: str) -> list[Binding]:
+    return read([], single)[0]
+
+
+def values_of(*files: str, single: tuple[str, ...] = ()) -> list[object]:
+    return [one.value for one in read(files, single)[0]]
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -44,45 +44,43 @@ def only(text: str) -> Binding:
     ],
 )
 def test_values_are_read(text: str, value: object) -> None:
-    assert only(f"A.b = {text}").value == value
+    assert values_of(single=(f"A.b = {text}",)) == [value]
 
 
-def test_a_name_may_have_modules_before_it() -> None:
-    found = only("atari_lib.create_atari_environment.game_name = 'Pong'")
-    assert found.selector == "atari_lib.create_atari_environment"
-    assert found.parameter == "game_name"
-    assert found.where == "a.gin line 1"
+def test_a_block_is_the_same_as_single_bindings_and_names_may_have_modules(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.gin", "dqn_agent.JaxDQNAgent:\n  gamma = 0.9\n  n = 3\n")
+    assert read([file], ["dqn_agent.JaxDQNAgent.n = 4"])[0] == [
+        Binding(selector="dqn_agent.JaxDQNAgent", parameter=name, value=value, origin=o, where=w)
+        for name, value, o, w in (
+            ("gamma", 0.9, file, f"{file} line 2"),
+            ("n", 3, file, f"{file} line 3"),
+            ("n", 4, "--gin_bindings", "--gin_bindings"),
+        )
+    ]
 
 
-def test_blocks_are_the_same_as_single_bindings() -> None:
-    first, second = parse("JaxDQNAgent:\n  gamma = 0.9\n  update_horizon = 3\n", "a.gin")
-    assert isinstance(first, Binding)
-    assert isinstance(second, Binding)
-    assert (first.selector, first.parameter, first.value) == ("JaxDQNAgent", "gamma", 0.9)
-    assert (second.parameter, second.value, second.where) == ("update_horizon", 3, "a.gin line 3")
-
-
-def test_imports_are_read_over_and_import_nothing(tmp_path: Path) -> None:
+def test_imports_are_skipped_and_import_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "imported_by_gin.py").write_text("raise AssertionError('imported')\n")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        text = "import imported_by_gin\nfrom imported_by_gin import x as y\nA.b = 1\n"
-        assert only(text).value == 1
-    finally:
-        sys.path.remove(str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = (
+        "import imported_by_gin\nfrom imported_by_gin import x as y\nA.b = @imported_by_gin.x()\n"
+    )
+    assert values_of(written(tmp_path / "a.gin", text)) == [
+        Reference(name="imported_by_gin.x", called=True)
+    ]
     assert "imported_by_gin" not in sys.modules
 
 
-def test_macros_and_includes_are_statements_of_their_own() -> None:
-    macro, long_form, include = parse("n = 3\nm/macro.value = 4\ninclude 'b.gin'\n", "a.gin")
-    assert macro == MacroDefinition(name="n", value=3, where="a.gin line 1")
-    assert long_form == MacroDefinition(name="m", value=4, where="a.gin line 2")
-    assert include == Include(path="b.gin", where="a.gin line 3")
+def test_gins_global_state_stays_as_it_is() -> None:
+    bound("A.b = 1", "n = 2")
+    assert gin.config_str() == ""
 
 
 def test_a_scope_is_refused_with_what_to_give_instead() -> None:
-    with pytest.raises(UserError, match=r"a.gin line 1: s/A.b has the scope 's'.*give A\.b"):
-        parse("s/A.b = 1", "a.gin")
+    with pytest.raises(UserError, match=r"bindings: s/A.b has the scope 's'.*give A\.b"):
+        bound("s/A.b = 1")
 
 
 @pytest.mark.parametrize(
@@ -103,62 +101,51 @@ def test_a_scope_is_refused_with_what_to_give_instead() -> None:
         "%a.value = 1",
     ],
 )
-def test_what_is_no_gin_is_refused_with_the_form_it_should_have(text: str) -> None:
+def test_what_is_no_gin_is_refused_with_the_form_it_should_have(text: str, tmp_path: Path) -> None:
+    file = written(tmp_path / "a.gin", text)
     with pytest.raises(UserError, match=r"a.gin.* is no gin .*NAME\.PARAMETER = VALUE"):
-        parse(text, "a.gin")
+        read([file], [])
+
+
+def test_the_line_that_is_no_gin_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a.gin line 2 is no gin .*'A.b = Pong'"):
+        read([written(tmp_path / "a.gin", "A.a = 1\nA.b = Pong\n")], [])
 
 
 @settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        parse(text, COMMAND_LINE)
+        bound(text)
     except UserError as error:
-        assert "--gin_bindings" in str(error)
+        assert "gin" in str(error)
 
 
-def written(path: Path, text: str) -> str:
-    path.write_text(text)
-    return str(path)
-
-
-def test_of_two_bindings_both_stand_in_their_order_and_single_ones_come_last(
+def test_bindings_stand_in_their_order_included_ones_where_they_are_included(
     tmp_path: Path,
 ) -> None:
-    first = written(tmp_path / "1.gin", "A.b = 1")
-    second = written(tmp_path / "2.gin", "A.b = 2")
-    found = read([first, second], ["A.b = 3"])
-    assert [one.value for one in found.bindings] == [1, 2, 3]
-    assert found.bindings[2].where == found.bindings[2].origin == "--gin_bindings"
-
-
-def test_an_included_file_counts_where_it_is_included(tmp_path: Path) -> None:
     inner = written(tmp_path / "inner.gin", "A.b = 2")
     outer = written(tmp_path / "outer.gin", f"A.b = 1\ninclude '{inner}'\nA.b = 3")
-    assert [one.value for one in read([outer], []).bindings] == [1, 2, 3]
+    last = written(tmp_path / "last.gin", "A.b = 4")
+    single = ("A.b = 5", f"include '{inner}'")
+    assert values_of(outer, last, single=single) == [1, 2, 3, 4, 5, 2]
 
 
-def test_the_command_line_may_include_a_file(tmp_path: Path) -> None:
-    inner = written(tmp_path / "inner.gin", "A.b = 1")
-    assert [one.value for one in read([], [f"include '{inner}'", "A.b = 2"]).bindings] == [1, 2]
-    with pytest.raises(UserError, match="none.gin is not there"):
-        read([], ["include 'none.gin'"])
-
-
-def test_a_macro_that_nothing_uses_is_told() -> None:
+def test_a_macro_that_nothing_uses_is_listed() -> None:
     # For "Runner.num_iterations = 3", likely.
-    found = read([], ["num_iterations = 3", "n = 4", "A.b = (1, %n)"])
-    assert found.notes == (
+    _, notes = read([], ["num_iterations = 3", "n = 4", "A.b = (1, %n)"])
+    assert notes == [
         "--gin_bindings: num_iterations = ... gives a macro that nothing uses; a binding is "
         "NAME.PARAMETER = VALUE",
-    )
+    ]
 
 
 def test_macros_are_their_values_wherever_they_are_defined(tmp_path: Path) -> None:
-    file = written(tmp_path / "a.gin", "A.b = %n\nA.c = (%n, [%m])\nm = %n\nn = 3")
-    assert [one.value for one in read([file], []).bindings] == [3, (3, [3])]
+    text = "A.b = %n\nA.c = (%n, [%m])\nm = %n\nn/macro.value = 3"
+    file = written(tmp_path / "a.gin", text)
+    assert values_of(file) == [3, (3, [3])]
     # The command line's definition comes last.
-    assert read([file], ["n = 4"]).bindings[0].value == 4
+    assert values_of(file, single=("n = 4",)) == [4, (4, [4])]
 
 
 def test_macros_without_an_end_or_a_definition_are_refused(tmp_path: Path) -> None:
@@ -178,11 +165,12 @@ def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", ["", "./", "no/such/place/", "/no/such/place/"])
 def test_a_path_of_the_released_code_stands_for_our_file_of_that_name(start: str) -> None:
-    released = f"{start}reincarnating_rl/configs/qdagger_dqn.gin"
-    found = read([released], [])
-    ours = parse((SHIPPED / "qdagger_dqn.gin").read_text(), released)
-    assert found.bindings == tuple(one for one in ours if isinstance(one, Binding))
-    assert "comes with rrl" in found.notes[0]
+    found, notes = read([f"{start}reincarnating_rl/configs/qdagger_dqn.gin"], [])
+    ours, _ = read([str(SHIPPED / "qdagger_dqn.gin")], [])
+    assert [(one.parameter, one.value) for one in found] == [
+        (one.parameter, one.value) for one in ours
+    ]
+    assert "comes with rrl" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -209,11 +197,9 @@ def test_an_include_is_looked_for_beside_its_file_and_then_in_the_current_folder
     with pytest.raises(UserError, match=r"qdagger_dqn.gin is not there .*deeper or .*current\)"):
         read([outer], [])
     written(current / "qdagger_dqn.gin", "A.b = 1")
-    assert [one.value for one in read([outer], []).bindings] == [1]
+    assert values_of(outer) == [1]
     written(tmp_path / "files" / "deeper" / "qdagger_dqn.gin", "A.b = 2")
-    found = read([outer], [])
-    assert [one.value for one in found.bindings] == [2]
-    assert found.notes == ()
+    assert values_of(outer) == [2]
 
 
 def test_a_file_that_is_nowhere_is_refused_with_the_nearest_and_all_there_are() -> None:
@@ -225,13 +211,8 @@ def test_a_file_that_is_nowhere_is_refused_with_the_nearest_and_all_there_are() 
         read(["zzz.gin"], [])
 
 
-def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    file = written(tmp_path / "a.gin", "#" * (MAX_BYTES + 1))
-    with pytest.raises(UserError, match="--gin_files: .*more than"):
-        read([file], [])
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.gin").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="--gin_files"):
+@pytest.mark.parametrize("content", [b"#" * (MAX_BYTES + 1), b"\xff\xfe"])
+def test_a_file_that_is_too_large_or_no_text_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.gin").write_bytes(content)
+    with pytest.raises(UserError, match="--gin_files: "):
         read([str(tmp_path / "a.gin")], [])
