@@ -1,7 +1,7 @@
 """JSON values as frozen dataclasses, and back: every field with its type, none unknown.
 
     JSON          Python
-    object        a dataclass, or Mapping[str, X] of values that are no dataclasses
+    object        a dataclass, or Mapping[str, X]
     array         tuple[X, ...], or tuple[X, X] of exactly two
     string        str, one of a Literal, or the name of an Enum's member
     number        int (whole numbers alone), float (finite)
@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import difflib
 import enum
+import functools
 import math
 import types
 from collections.abc import Iterable, Mapping
@@ -90,6 +91,10 @@ def encode(value: Any) -> Any:
     return value.name if isinstance(value, enum.Enum) else value
 
 
+_type_hints = functools.cache(get_type_hints)
+"""Tables have many rows of one dataclass."""
+
+
 class _Decoder:
     def __init__(self, where: str, ignore_unknown: bool) -> None:
         self._where = where
@@ -103,7 +108,7 @@ class _Decoder:
         known = {field.name: field for field in dataclasses.fields(kind) if field.init}
         if not self._ignore_unknown:
             self._check_known(value, known, path)
-        hints, made = get_type_hints(kind), {}
+        hints, made = _type_hints(cast(Any, kind)), {}
         for name, field in known.items():
             if name in value:
                 made[name] = self.value_of(hints[name], value[name], _below(path, name))
@@ -117,12 +122,18 @@ class _Decoder:
     def value_of(self, kind: Any, value: object, path: str) -> Any:
         """What a field holds."""
         for one in _alternatives(kind):
-            element = get_args(one)[0] if get_origin(one) is tuple else None
+            arguments = get_args(one) or (None,)
+            first, last = arguments[0], arguments[-1]
             if dataclasses.is_dataclass(one) and value is not None:
                 return self.object_of(cast("type[Any]", one), value, path)
-            if dataclasses.is_dataclass(element) and _are_objects(value):
+            if dataclasses.is_dataclass(first) and _are_objects(value):
                 each = enumerate(cast("list[object]", value))
-                return tuple(self.value_of(element, part, f"{path}[{i}]") for i, part in each)
+                return tuple(self.value_of(first, part, f"{path}[{i}]") for i, part in each)
+            if dataclasses.is_dataclass(last) and isinstance(value, dict):
+                return {
+                    name: self.value_of(last, part, _below(path, name))
+                    for name, part in value.items()
+                }
         try:
             return fitted(kind, value)
         except Misfit:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from rrl_agents.environments import catch, score_tables
 from rrl_agents.environments.config import EnvironmentConfig
 from rrl_agents.environments.game_names import minatar_name, name_key
-from rrl_agents.environments.kinds import MINATAR_STICKY_ACTION_PROBABILITY
+from rrl_agents.environments.kinds import (
+    ATARI_STICKY_ACTION_PROBABILITY,
+    MINATAR_STICKY_ACTION_PROBABILITY,
+)
 from rrl_agents.environments.score_tables import MeasuredReturn
 
 
@@ -34,6 +37,30 @@ def random_return(config: EnvironmentConfig) -> float:
         return _measured(config, score_tables.MINATAR_RANDOM_RETURNS[minatar_name(config.game)])
     return _of_the_papers(config.game)
 
+
+def random_source(config: EnvironmentConfig) -> str:
+    """Where `random_return` comes from, in words."""
+    if config.random_return is not None:
+        return "given in the settings"
+    if config.name == "catch":
+        return "exact, by arithmetic"
+    if config.name != "atari":
+        return "measured under this protocol (rrl_agents/environments/score_tables.py)"
+    source = "table of the code released with Agarwal et al., 2022 (arXiv:2206.01626)"
+    if config.sticky_actions == ATARI_STICKY_ACTION_PROBABILITY and config.max_episode_steps in (
+        None,
+        _PAPERS_EPISODE_STEPS,
+    ):
+        return source
+    # The other environments refuse what was measured under another protocol.
+    return (
+        f"{source}; of another protocol than these scores: sticky actions "
+        f"{ATARI_STICKY_ACTION_PROBABILITY}, episodes of up to {_PAPERS_EPISODE_STEPS:,} steps"
+    )
+
+
+_PAPERS_EPISODE_STEPS = 27_000
+"""Decisions after which the papers cut an episode of Atari off."""
 
 _REMEDY = "play the random policy yourself, and set the environment's random_return to its mean"
 

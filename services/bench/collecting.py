@@ -20,7 +20,7 @@ from services.shared.errors import UserError
 
 
 def collect(plan: Plan) -> Results:
-    """Read what all runs of a suite have recorded so far; those not begun give no rows.
+    """Read what all runs of a suite have recorded so far; those that have not started give no rows.
 
     Args:
         plan: The suite's runs.

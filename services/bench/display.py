@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.bench.plan import PlannedRun
-from services.bench.run_messages import Doing
+from services.bench.run_messages import RunProgress
 from services.launcher.progress_estimates import format_duration
 
 PLAIN_INTERVAL_SECONDS = 30.0
@@ -78,53 +78,51 @@ class BenchDisplay:
         if self._live is not None:
             self._live.stop()
 
-    def begun(self, run: PlannedRun) -> None:
-        """Say that a run was given to a worker."""
-        self._say(f"begins    {run.name}")
+    def started(self, run: PlannedRun) -> None:
+        """Say that a worker has started a run."""
+        self._say(f"starts    {run.name}")
 
-    def ended(self, run: PlannedRun, how: str) -> None:
-        """Say how a run ended."""
+    def ended(self, run: PlannedRun, how: str, why: str = "") -> None:
+        """Say how a run ended: "finished", "stopped", "failed", or "resumes" for one to resume."""
         if how == "finished":
             self._finished += 1
             self._now[run.name] = run.updates
-        elif how.startswith("failed"):
+        elif how == "failed":
             self._failed += 1
             # Nothing of it is left to do.
             self._updates[run.name] = self._now.get(run.name, 0)
-        word, _, why = how.partition(": ")
-        self._say(f"{word:<9} {run.name}{': ' if why else ''}{why}  ({self._counts()})")
+        self._say(f"{how:<9} {run.name}{why and ': '}{why}  ({self._counts()})")
 
-    def look(self, doing: Mapping[str, Doing]) -> None:
-        """Show how far the running ones are."""
-        for name, state in doing.items():
+    def update(self, progress: Mapping[str, RunProgress]) -> None:
+        """Show how far the running ones are, by name."""
+        for name, state in progress.items():
             self._first.setdefault(name, state.updates)
             self._now[name] = state.updates
         if self._live is not None:
-            self._live.update(self._panel(doing), refresh=True)
-        elif doing and self._clock() - self._printed_at >= PLAIN_INTERVAL_SECONDS:
+            table = Table("run", "stage", "done", "updates/s", box=None, pad_edge=False)
+            for name, state in progress.items():
+                table.add_row(name, *self._state(name, state))
+            self._live.update(Group(table, Text(self._counts())), refresh=True)
+        elif progress and self._clock() - self._printed_at >= PLAIN_INTERVAL_SECONDS:
             self._printed_at = self._clock()
-            states = "; ".join(f"{name} {self._state(name, one)}" for name, one in doing.items())
-            self._say(f"{self._counts()}; {states}")
+            states = []
+            for name, state in progress.items():
+                stage, done, rate = self._state(name, state)
+                states.append(f"{name} {stage} {done}, {rate} updates/s")
+            self._say("; ".join([self._counts(), *states]))
 
     def seconds_left(self) -> float | None:
-        """Time the rest takes at the mean rate of this session; None where nobody can know."""
+        """Time the rest takes at the mean rate of this session; None while it is unknown."""
         worked = sum(self._now[name] - first for name, first in self._first.items())
         left = sum(updates - self._now.get(name, 0) for name, updates in self._updates.items())
         elapsed = self._clock() - self._started
         return left * elapsed / worked if worked > 0 else None
 
-    def _panel(self, doing: Mapping[str, Doing]) -> Group:
-        table = Table("run", "stage", "done", "updates/s", box=None, pad_edge=False)
-        for name, state in doing.items():
-            rate = f"{state.updates_per_second:.0f}"
-            table.add_row(name, state.stage, self._share(name, state), rate)
-        return Group(table, Text(self._counts()))
-
-    def _state(self, name: str, doing: Doing) -> str:
-        return f"{doing.stage} {self._share(name, doing)}, {doing.updates_per_second:.0f} updates/s"
-
-    def _share(self, name: str, doing: Doing) -> str:
-        return f"{100 * doing.updates // max(1, self._updates[name])}%"
+    def _state(self, name: str, state: RunProgress) -> tuple[str, str, str]:
+        """Stage, share of the updates, updates per second."""
+        share = 100 * state.updates // max(1, self._updates[name])
+        stage = state.progress.stage.name.lower().replace("_", " ")
+        return stage, f"{share}%", f"{state.updates_per_second:.0f}"
 
     def _counts(self) -> str:
         left = self.seconds_left()

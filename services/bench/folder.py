@@ -8,7 +8,6 @@
     OUT/report/                 figures and page
     OUT/logs/                   what the workers printed
     OUT/.cache/                 compiled programs
-    OUT/.stand_ins/GAME/        stand for teachers until they are there
 
 A suite may grow: entries, games and seeds can be added. What has runs already stays as it was.
 """
@@ -17,10 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from rrl_agents.durable_files import make_folders, write_whole
+from rrl_agents.durable_files import write_whole
 from services.bench.suite import Suite, read_suite
 from services.shared.errors import UserError
 
@@ -28,71 +28,35 @@ LOCK = ".bench.lock"
 """Held by the process that carries out the suite's runs."""
 
 
-@dataclasses.dataclass(frozen=True)
 class BenchFolder:
     """Places in a suite's folder.
 
     Attributes:
         path: The folder; absolute.
+        suite: The suite's text.
+        runs: The students' runs.
+        teacher_runs: The runs of teachers that the suite trains.
+        teachers: These teachers, exported.
+        results: Raw scores.
+        report: Figures and page.
+        logs: What the workers printed.
+        cache: Compiled programs.
     """
 
-    path: Path
-
-    @property
-    def suite(self) -> Path:
-        """The suite's text."""
-        return self.path / "suite.toml"
-
-    @property
-    def runs(self) -> Path:
-        """The students' runs."""
-        return self.path / "runs"
-
-    @property
-    def results(self) -> Path:
-        """Raw scores."""
-        return self.path / "results"
-
-    @property
-    def report(self) -> Path:
-        """Figures and page."""
-        return self.path / "report"
-
-    @property
-    def logs(self) -> Path:
-        """What the workers printed."""
-        return self.path / "logs"
-
-    @property
-    def cache(self) -> Path:
-        """Compiled programs."""
-        return self.path / ".cache"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.suite = path / "suite.toml"
+        self.runs = path / "runs"
+        self.teacher_runs = path / "teacher_runs"
+        self.teachers = path / "teachers"
+        self.results = path / "results"
+        self.report = path / "report"
+        self.logs = path / "logs"
+        self.cache = path / ".cache"
 
     def run(self, entry: str, game: str, seed: int) -> Path:
         """A student's run."""
         return self.runs / entry / game / f"seed{seed}"
-
-    @property
-    def teacher_runs(self) -> Path:
-        """The runs of teachers that the suite trains."""
-        return self.path / "teacher_runs"
-
-    @property
-    def teachers(self) -> Path:
-        """These teachers, exported."""
-        return self.path / "teachers"
-
-    def teacher_run(self, game: str) -> Path:
-        """The run of a teacher that the suite trains."""
-        return self.teacher_runs / game
-
-    def teacher(self, game: str) -> Path:
-        """That teacher, exported."""
-        return self.teachers / game
-
-    def stand_in(self, game: str) -> Path:
-        """What stands for that teacher until it is there."""
-        return self.path / ".stand_ins" / game
 
 
 def make_folder(folder: BenchFolder) -> None:
@@ -125,11 +89,21 @@ def open_folder(folder: BenchFolder, suite: Suite, text: str) -> None:
     with _for_the_user(folder):
         if folder.suite.exists():
             _check_grown(folder, read_suite(folder.suite)[0], suite)
-        replace_text(folder.suite, text)
+        write_whole(folder.suite, text)
+
+
+def drop_replay(run: Path) -> None:
+    """Delete a finished run's replay and nothing else; its student can still be exported.
+
+    Args:
+        run: The run's folder.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(run / "replay")
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether a folder holds nothing but the lock of whoever is about to fill it."""
+    """Whether a folder holds nothing but the lock."""
     return path.is_dir() and all(inner.name == LOCK for inner in path.iterdir())
 
 
@@ -141,12 +115,6 @@ def _for_the_user(folder: BenchFolder) -> Iterator[None]:
         raise UserError(
             f"{folder.path} cannot be used ({error.strerror or error}): choose another --out"
         ) from error
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; its folder is made."""
-    make_folders(path.parent)
-    write_whole(path, text)
 
 
 def _check_grown(folder: BenchFolder, before: Suite, now: Suite) -> None:
@@ -162,22 +130,19 @@ def _check_grown(folder: BenchFolder, before: Suite, now: Suite) -> None:
 def _changed(folder: BenchFolder, before: Suite, now: Suite) -> Iterator[tuple[str, Path]]:
     """What differs between two suites, and the folder that must not be there then."""
     whats = [
-        name
-        for name in ("name", "environment", "settings")
-        if getattr(before, name) != getattr(now, name)
+        what
+        for what in ("name", "environment", "settings", "teacher")
+        if getattr(before, what) != getattr(now, what)
     ]
-    if before.teacher != now.teacher:
-        whats.append("the teacher")
     for what in whats:
         for place in (folder.runs, folder.teacher_runs, folder.teachers):
             yield what, place
-    entries = {entry.name: entry for entry in now.entries}
-    for entry in before.entries:
-        same = entries.get(entry.name)
+    for name, entry in before.entries.items():
+        same = now.entries.get(name)
         if same is None or dataclasses.replace(same, label=entry.label) != entry:
-            yield f"[entries.{entry.name}]", folder.runs / entry.name
+            yield f"[entries.{name}]", folder.runs / name
         for game in set(before.games) - set(now.games):
-            yield "games", folder.runs / entry.name / game
+            yield "games", folder.runs / name / game
         for game in before.games:
             for seed in set(before.seeds) - set(now.seeds):
-                yield "seeds", folder.run(entry.name, game, seed)
+                yield "seeds", folder.run(name, game, seed)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.scores import check_scale
+from services.bench.folder import drop_replay
 from services.bench.plan import PlannedRun
-from services.bench.replay_files import drop_replay
-from services.bench.run_messages import Doing, Ended
+from services.bench.run_messages import RunProgress, RunResult
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
@@ -21,37 +21,39 @@ from services.library.export.directory import export_teacher
 from services.shared.errors import UserError
 from services.shared.logging import setup_logging
 
-_TELL_SECONDS = 1.0
+_REPORT_SECONDS = 1.0
 
 
-def carry_out(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]) -> Ended:
-    """Start or go on with a run until it is finished, has failed, or `stop` is set.
+def execute(
+    run: PlannedRun, stop: threading.Event, report: Callable[[RunProgress], None]
+) -> RunResult:
+    """Start or resume a run until it is finished, has failed, or `stop` is set.
 
     Args:
         run: What is to be done.
         stop: Ends it early; it saves a checkpoint first.
-        tell: Hears about once a second how far it is.
+        report: Gets its progress about once a second.
     """
     setup_logging(run.name)
     log = logging.getLogger(__name__)
-    log.info("begins in %s", run.folder)
+    log.info("starts in %s", run.folder)
     try:
-        finished = is_finished(run.folder) or _train(run, stop, tell)
+        finished = is_finished(run.folder) or _train(run, stop, report)
         if finished:
             _finish(run)
     except UserError as error:
         log.error("%s", error)
-        return Ended(finished=False, error=str(error))
-    # Whatever went wrong: the other runs go on, and this one is named at the end.
+        return RunResult(finished=False, error=str(error))
+    # One run's failure must not end the others: it is named at the end.
     except Exception as error:
         log.exception("failed")
-        return Ended(finished=False, error=f"{type(error).__name__}: {error}")
+        return RunResult(finished=False, error=f"{type(error).__name__}: {error}")
     log.info("finished" if finished else "stopped")
-    return Ended(finished=finished)
+    return RunResult(finished=finished)
 
 
 def _finish(run: PlannedRun) -> None:
-    """Do what is left to do for a finished run; nothing where it has been done.
+    """Export a finished teacher, and drop the replay; nothing where it has been done.
 
     Raises:
         UserError: its student cannot be exported, or is no teacher.
@@ -77,27 +79,15 @@ def _check_is_better_than_chance(card: TeacherCard) -> None:
         raise UserError(f"{error}. {advice}") from error
 
 
-def _train(run: PlannedRun, stop: threading.Event, tell: Callable[[Doing], None]) -> bool:
-    told_at = 0.0
+def _train(run: PlannedRun, stop: threading.Event, report: Callable[[RunProgress], None]) -> bool:
+    reported_at = 0.0
 
-    def look(learner: Learner) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at < _TELL_SECONDS:
+    def observe(learner: Learner) -> None:
+        nonlocal reported_at
+        if time.monotonic() - reported_at < _REPORT_SECONDS:
             return
-        told_at = time.monotonic()
-        progress = learner.progress
-        tell(
-            Doing(
-                stage=progress.stage.name.lower().replace("_", " "),
-                updates=progress.learner_updates,
-                updates_per_second=learner.served.report_progress().updates_per_second,
-                clocks=(
-                    progress.teacher_steps,
-                    progress.actor_steps,
-                    progress.learner_updates,
-                    progress.evaluations,
-                ),
-            )
-        )
+        reported_at = time.monotonic()
+        rate = learner.served.report_progress().updates_per_second
+        report(RunProgress(progress=learner.progress, updates_per_second=rate))
 
-    return run_in_one_process(resolve(run.config), run.folder, stop, look)
+    return run_in_one_process(resolve(run.config), run.folder, stop, observe)

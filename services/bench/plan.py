@@ -6,17 +6,18 @@ at once. Runs have seeds of their own: two entries, games or repetitions share n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from rrl_agents.environments.registry import random_return
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
 from services.bench.folder import BenchFolder
-from services.bench.suite import Entry, Suite, TrainedTeacher
+from services.bench.suite import Entry, Suite
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.named_students import check_named_student, trains_the_teachers_network
 from services.launcher.presets import PRESETS
@@ -99,16 +100,14 @@ def plan_suite(suite: Suite, folder: BenchFolder) -> Plan:
         UserError: a method, student, preset, environment, game or setting that there is not, or
             settings that do not fit together; the message names the entry.
     """
-    teachers: tuple[PlannedRun, ...] = ()
-    if isinstance(suite.teacher, TrainedTeacher):
-        teachers = tuple(_teacher(suite, suite.teacher, game, folder) for game in suite.games)
+    trained = suite.games if suite.teacher.checkpoint is None else ()
     return Plan(
-        teachers=teachers,
+        teachers=tuple(_teacher(suite, game, folder) for game in trained),
         students=tuple(
-            _student(suite, entry, game, seed, folder)
+            _student(suite, name, game, seed, folder)
             for seed in suite.seeds
             for game in suite.games
-            for entry in suite.entries
+            for name in suite.entries
         ),
     )
 
@@ -119,142 +118,99 @@ def run_seed(*names: object) -> int:
     return int.from_bytes(digest[:4], "big") % 2**30
 
 
-def _teacher(suite: Suite, how: TrainedTeacher, game: str, folder: BenchFolder) -> PlannedRun:
-    where = "[teacher]"
-    _check_known(where, "method", how.method, METHODS)
-    config = _with_student(_default(how.method), how.student, where)
+def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
+    teacher, name = suite.teacher, f"teacher/{game}"
+    entry = Entry(method=teacher.method, student=teacher.student, settings=teacher.settings)
     shared = {
         name: value for name, value in suite.settings.items() if name.startswith(PROTOCOL_SETTINGS)
     }
-    config = _with_all(config, suite, game, {**shared, **how.settings}, where)
-    _check_student(where, config, how.student, how.settings)
-    name = f"teacher/{game}"
+    with _named("[teacher]"):
+        config = _config(suite, entry, game, shared)
+        # It has no teacher itself: a score of 1 is then one more than the random policy's return.
+        no_teacher = TeacherChoice(
+            checkpoint=None, mean_return=random_return(config.environment) + 1.0
+        )
     return PlannedRun(
         name=name,
-        folder=folder.teacher_run(game),
-        config=dataclasses.replace(
-            config,
-            seed=run_seed(name, how.seed),
-            teacher=_nobody(config, where),
-        ),
+        folder=folder.teacher_runs / game,
+        config=dataclasses.replace(config, seed=run_seed(name, teacher.seed), teacher=no_teacher),
         entry="",
-        student=how.student,
+        student=teacher.student,
         game=game,
-        seed=how.seed,
+        seed=teacher.seed,
         needs=None,
-        export=folder.teacher(game),
+        export=folder.teachers / game,
         keep_replay=suite.keep_replay,
     )
 
 
-def _student(suite: Suite, entry: Entry, game: str, seed: int, folder: BenchFolder) -> PlannedRun:
-    where = f"[entries.{entry.name}]"
-    config = _beginning(entry, where)
-    if entry.student is not None:
-        config = _with_student(config, entry.student, where)
-    config = _with_all(config, suite, game, {**suite.settings, **entry.settings}, where)
-    _check_student(where, config, entry.student, entry.settings, preset=entry.preset)
-    name = f"{entry.name}/{game}/seed{seed}"
-    is_trained = isinstance(suite.teacher, TrainedTeacher)
+def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder) -> PlannedRun:
+    with _named(f"[entries.{entry}]"):
+        config = _config(suite, suite.entries[entry], game, suite.settings)
+    given, trained = suite.teacher.checkpoint, folder.teachers / game
+    checkpoint = str(trained) if given is None else given.replace(_GAME, game)
+    name = f"{entry}/{game}/seed{seed}"
+    student = suite.entries[entry].student or config.network.name
     return PlannedRun(
         name=name,
-        folder=folder.run(entry.name, game, seed),
+        folder=folder.run(entry, game, seed),
         config=dataclasses.replace(
             config,
             seed=run_seed(name),
-            teacher=dataclasses.replace(
-                config.teacher, checkpoint=_checkpoint(suite, game, folder)
-            ),
+            teacher=dataclasses.replace(config.teacher, checkpoint=checkpoint),
         ),
-        entry=entry.name,
-        student=_student_name(entry, config),
+        entry=entry,
+        student=TEACHERS_OWN if trains_the_teachers_network(config.method) else student,
         game=game,
         seed=seed,
-        needs=folder.teacher(game) if is_trained else None,
+        needs=trained if given is None else None,
         export=None,
         keep_replay=suite.keep_replay,
     )
 
 
-def _check_student(
-    where: str,
-    config: ExperimentConfig,
-    student: str | None,
-    settings: Mapping[str, object],
-    preset: str | None = None,
-) -> None:
-    # What [settings] say of the network is for all entries, and those that have none ignore it.
-    own = [name for name in settings if name.startswith("network.")]
-    try:
-        check_named_student(config, preset=preset, student=student, network_settings=own)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
-def _student_name(entry: Entry, config: ExperimentConfig) -> str:
-    if trains_the_teachers_network(config.method):
-        return TEACHERS_OWN
-    return entry.student or config.network.name
-
-
-def _checkpoint(suite: Suite, game: str, folder: BenchFolder) -> str:
-    if isinstance(suite.teacher, TrainedTeacher):
-        return str(folder.teacher(game))
-    return suite.teacher.replace(_GAME, game)
-
-
-def _default(method: str) -> ExperimentConfig:
-    return ExperimentConfig(method=METHODS[method].config_class())
-
-
-def _beginning(entry: Entry, where: str) -> ExperimentConfig:
-    _check_known(where, "method", entry.method, METHODS)
-    if entry.preset is None:
-        config = _default(entry.method)
-        if entry.student is None and not trains_the_teachers_network(config.method):
-            raise UserError(f'{where} names no student; write student = "..."')
-        return config
-    presets = PRESETS.get(entry.method, {})
-    _check_known(where, f"preset of {entry.method}", entry.preset, presets)
-    return presets[entry.preset]
-
-
-def _with_student(config: ExperimentConfig, student: str, where: str) -> ExperimentConfig:
-    _check_known(where, "student", student, STUDENTS)
-    known = STUDENTS[student]
-    return dataclasses.replace(config, network=known.network, student=known.learning)
-
-
-def _with_all(
-    config: ExperimentConfig,
-    suite: Suite,
-    game: str,
-    settings: Mapping[str, object],
-    where: str,
+def _config(
+    suite: Suite, entry: Entry, game: str, shared: Mapping[str, object]
 ) -> ExperimentConfig:
-    """The config with the suite's environment and game, then with settings."""
-    played = game if suite.has_games else config.environment.game
+    """Defaults or preset; then student, environment, shared settings and the entry's own."""
+    _check_known("method", entry.method, METHODS)
+    config = ExperimentConfig(method=METHODS[entry.method].config_class())
+    if entry.preset is not None:
+        presets = PRESETS.get(entry.method, {})
+        _check_known(f"preset of {entry.method}", entry.preset, presets)
+        config = presets[entry.preset]
+    elif entry.student is None and not trains_the_teachers_network(config.method):
+        raise UserError('no student is named; write student = "..."')
+    if entry.student is not None:
+        _check_known("student", entry.student, STUDENTS)
+        known = STUDENTS[entry.student]
+        config = dataclasses.replace(config, network=known.network, student=known.learning)
+    environment = dataclasses.replace(config.environment, name=suite.environment, game=game)
+    config = with_settings(
+        dataclasses.replace(config, environment=environment), {**shared, **entry.settings}
+    )
+    check_named_student(
+        config,
+        preset=entry.preset,
+        student=entry.student,
+        # What [settings] set of the network is for all entries, and fine-tuning ignores it.
+        network_settings=[name for name in entry.settings if name.startswith("network.")],
+    )
+    return config
+
+
+@contextlib.contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Begin the messages of errors with the part of the suite that they come from."""
     try:
-        environment = dataclasses.replace(config.environment, name=suite.environment, game=played)
-        return with_settings(dataclasses.replace(config, environment=environment), settings)
+        yield
     except (ValueError, UserError) as error:
         raise UserError(f"{where}: {error}") from error
 
 
-def _nobody(config: ExperimentConfig, where: str) -> TeacherChoice:
-    """No teacher: a score of 1 is then one more than the random policy's return."""
-    try:
-        return TeacherChoice(checkpoint=None, mean_return=random_return(config.environment) + 1.0)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
-def _check_known(where: str, what: str, name: str, known: Iterable[str]) -> None:
-    names = list(known)
-    if name in names:
+def _check_known(what: str, name: str, known: Collection[str]) -> None:
+    if name in known:
         return
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     nearest = f"; the nearest is {near[0]!r}" if near else ""
-    raise UserError(
-        f"{where}: {name!r} is no {what}{nearest}, known are {', '.join(names) or 'none'}"
-    )
+    raise UserError(f"{name!r} is no {what}{nearest}, known are {', '.join(known) or 'none'}")

@@ -85,7 +85,7 @@ class EpisodeRow:
     steps: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ReferenceRow:
     """What a game's scores are measured by: 0 is the random policy, 1 the teacher.
 
@@ -95,14 +95,14 @@ class ReferenceRow:
         random_source: Where that number comes from.
         teacher: Name of the teacher.
         teacher_return: Its mean return.
-        teacher_low: Lower end of the 95% interval of that mean; None where nobody computed it.
+        teacher_low: Lower end of the 95% interval of that mean; None where it is unknown.
         teacher_high: Upper end.
-        teacher_episodes: Episodes behind it; None where that is not known.
-        teacher_epsilon: Exploration rate while they were played; None where that is not known.
+        teacher_episodes: Episodes behind it; None where it is unknown.
+        teacher_epsilon: Exploration rate while they were played; None where it is unknown.
         teacher_sticky_actions: Probability that the environment repeated the last action; likewise.
         teacher_max_episode_steps: Decisions after which an episode was cut off; likewise.
         teacher_source: Where the score comes from.
-        teacher_frames: Environment frames that it learned from; None where that is not known.
+        teacher_frames: Environment frames that it learned from; None where it is unknown.
         teacher_updates: Its gradient steps; likewise.
     """
 
@@ -111,15 +111,15 @@ class ReferenceRow:
     random_source: str
     teacher: str
     teacher_return: float
-    teacher_low: float | None
-    teacher_high: float | None
-    teacher_episodes: int | None
-    teacher_epsilon: float | None
-    teacher_sticky_actions: float | None
-    teacher_max_episode_steps: int | None
+    teacher_low: float | None = None
+    teacher_high: float | None = None
+    teacher_episodes: int | None = None
+    teacher_epsilon: float | None = None
+    teacher_sticky_actions: float | None = None
+    teacher_max_episode_steps: int | None = None
     teacher_source: str
-    teacher_frames: int | None
-    teacher_updates: int | None
+    teacher_frames: int | None = None
+    teacher_updates: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

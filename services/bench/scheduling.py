@@ -1,4 +1,4 @@
-"""Which run comes next, and what became of those before: the bench's main loop.
+"""Which run comes next, and how those before ended: the bench's main loop.
 
 Teachers come first; a student's run waits for its teacher alone. A run that fails is named at the
 end and stops no other. A worker that dies costs its run the time since the run's last checkpoint.
@@ -11,35 +11,22 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable
 
+from services.bench.display import BenchDisplay
 from services.bench.plan import PlannedRun
-from services.bench.run_messages import Doing
-from services.bench.workers import CHECKPOINT_SECONDS, News, Workers
+from services.bench.run_messages import RunResult
+from services.bench.workers import CHECKPOINT_SECONDS, Workers
 
 MAX_DEATHS = 3
-"""A run whose worker died so often has failed: it is not by accident."""
+"""A run whose worker died so often has failed."""
 
 _POLL_SECONDS = 1.0
 
 
-class Watcher(Protocol):
-    """Who is told what happens."""
-
-    def begun(self, run: PlannedRun) -> None:
-        """A run was given to a worker."""
-
-    def ended(self, run: PlannedRun, how: str) -> None:
-        """A run ended: "finished", "stopped", "failed: ...", or "goes on: ..." (resumes)."""
-
-    def look(self, doing: Mapping[str, Doing]) -> None:
-        """How far the running ones are, by name; about once a second."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a session.
+    """How a session ended.
 
     Attributes:
         stopped: Whether it was stopped before its end.
@@ -51,41 +38,41 @@ class Outcome:
 
 
 class Schedule:
-    """Carries out runs until none is left or it is told to stop.
+    """Has workers execute runs until none is left or it is stopped.
 
     Args:
         runs: What is to be done, in this order.
-        workers: Who does it.
-        watcher: Who is told.
+        workers: They execute runs.
+        display: Shows what happens.
     """
 
-    def __init__(self, runs: Iterable[PlannedRun], workers: Workers, watcher: Watcher) -> None:
+    def __init__(self, runs: Iterable[PlannedRun], workers: Workers, display: BenchDisplay) -> None:
         self._waiting = collections.deque(runs)
         self._workers = workers
-        self._watcher = watcher
+        self._display = display
         self._deaths: collections.Counter[str] = collections.Counter()
         self._failures: dict[str, str] = {}
 
     def run(self, stop: threading.Event) -> Outcome:
-        """Work until everything is done or failed, or `stop` is set."""
-        told, patience = False, math.inf
-        while self._workers.running or (self._waiting and not told):
-            if stop.is_set() and not told:
+        """Work until every run is finished or has failed, or `stop` is set."""
+        stopping, deadline = False, math.inf
+        while self._workers.running or (self._waiting and not stopping):
+            if stop.is_set() and not stopping:
                 self._workers.stop()
-                told, patience = True, time.monotonic() + CHECKPOINT_SECONDS
-            if time.monotonic() > patience:
+                stopping, deadline = True, time.monotonic() + CHECKPOINT_SECONDS
+            if time.monotonic() > deadline:
                 break
-            if not told:
-                self._give()
-            for news in self._workers.news(_POLL_SECONDS):
-                self._take(news, told)
-            self._watcher.look(self._workers.doing)
-        return Outcome(stopped=told, failures=self._failures)
+            if not stopping:
+                self._start_runs()
+            for run, result in self._workers.results(_POLL_SECONDS):
+                self._take(run, result, stopping)
+            self._display.update(self._workers.progress)
+        return Outcome(stopped=stopping, failures=self._failures)
 
-    def _give(self) -> None:
+    def _start_runs(self) -> None:
         while self._workers.has_room and (run := self._next()) is not None:
-            self._workers.give(run)
-            self._watcher.begun(run)
+            self._workers.start(run)
+            self._display.started(run)
 
     def _next(self) -> PlannedRun | None:
         """The first run whose teacher is there; runs whose teacher will not come have failed."""
@@ -101,24 +88,20 @@ class Schedule:
                 self._fail(run, f"its teacher {run.needs} was not made")
         return None
 
-    def _take(self, news: News, stopping: bool) -> None:
-        if news.ended is None:
-            self._bury(news, stopping)
-        elif news.ended.error is not None:
-            self._fail(news.run, news.ended.error)
-        else:
-            self._watcher.ended(news.run, "finished" if news.ended.finished else "stopped")
-
-    def _bury(self, news: News, stopping: bool) -> None:
-        name = news.run.name
-        self._deaths[name] += 1
-        if self._deaths[name] >= MAX_DEATHS:
-            self._fail(news.run, f"{news.death}, for the {MAX_DEATHS}. time")
+    def _take(self, run: PlannedRun, result: RunResult, stopping: bool) -> None:
+        if result.error is None:
+            self._display.ended(run, "finished" if result.finished else "stopped")
             return
-        self._watcher.ended(news.run, f"goes on: {news.death}")
-        if not stopping:
-            self._waiting.appendleft(news.run)
+        self._deaths[run.name] += result.died
+        if not result.died:
+            self._fail(run, result.error)
+        elif self._deaths[run.name] >= MAX_DEATHS:
+            self._fail(run, f"{result.error}, {MAX_DEATHS} times")
+        else:
+            self._display.ended(run, "resumes", result.error)
+            if not stopping:
+                self._waiting.appendleft(run)
 
     def _fail(self, run: PlannedRun, error: str) -> None:
         self._failures[run.name] = error
-        self._watcher.ended(run, f"failed: {error}")
+        self._display.ended(run, "failed", error)

@@ -1,4 +1,4 @@
-"""One session of a suite: look at everything, carry out what is not finished, write the results."""
+"""One session of a suite: check every run, execute what is not finished, write the results."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import os
 import threading
 from pathlib import Path
 
+from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.bench.collecting import collect
 from services.bench.display import BenchDisplay
-from services.bench.folder import LOCK, BenchFolder, make_folder, open_folder
+from services.bench.folder import LOCK, BenchFolder, drop_replay, make_folder, open_folder
 from services.bench.plan import Plan, PlannedRun, plan_suite
-from services.bench.replay_files import drop_replay
 from services.bench.results import write_results
 from services.bench.scheduling import Outcome, Schedule
-from services.bench.stand_in import make_stand_in
 from services.bench.suite import Suite, read_suite
+from services.bench.untrained_teacher import untrained_card
 from services.bench.workers import Workers
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
@@ -26,7 +26,7 @@ from services.shared.locks import locked
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SessionResult:
-    """What came of a session.
+    """How a session ended.
 
     Attributes:
         stopped: Whether it was stopped before its end.
@@ -44,11 +44,11 @@ class SessionResult:
 def run_suite(
     path: Path, out: Path, stop: threading.Event, *, jobs: int | None = None, only: str = "*"
 ) -> SessionResult:
-    """Carry out the runs of a suite that are not finished.
+    """Execute the runs of a suite that are not finished.
 
     Args:
         path: The suite's file.
-        out: Its folder; made if absent, gone on with if it is this suite's.
+        out: Its folder; made if absent, resumed if it is this suite's.
         stop: Ends the session early; each run saves a checkpoint first.
         jobs: Runs at a time; None for as many as there are cores.
         only: Shell pattern of the names of runs, ENTRY/GAME/seedK; teachers come along.
@@ -62,23 +62,22 @@ def run_suite(
     suite, text = read_suite(path)
     folder = BenchFolder(out.absolute())
     plan = _chosen(plan_suite(suite, folder), only)
+    runs = [*plan.teachers, *plan.students]
     make_folder(folder)
     with locked(folder.path / LOCK):
         open_folder(folder, suite, text)
-        _look_at_all(plan, folder)
-        runs = [run for run in (*plan.teachers, *plan.students) if not _is_finished(run)]
-        for run in (*plan.teachers, *plan.students):
+        _check_all(plan)
+        for run in runs:
             # A worker may have been killed between a run's end and this.
             if _is_finished(run) and not run.keep_replay:
                 drop_replay(run.folder)
-        asked = len(plan.teachers) + len(plan.students)
-        outcome = _carry_out(runs, asked - len(runs), folder, jobs or _cores(), stop)
+        outcome = _execute(runs, folder, jobs or len(os.sched_getaffinity(0)), stop)
         failures = outcome.failures | _write_results(suite, folder)
     return SessionResult(
         stopped=outcome.stopped,
         failures=failures,
-        finished=sum(map(_is_finished, (*plan.teachers, *plan.students))),
-        asked=asked,
+        finished=sum(map(_is_finished, runs)),
+        asked=len(runs),
     )
 
 
@@ -111,33 +110,25 @@ def _chosen(plan: Plan, only: str) -> Plan:
     )
 
 
-def _look_at_all(plan: Plan, folder: BenchFolder) -> None:
-    """Resolve every run, with a stand-in where its teacher is still to be trained.
+def _check_all(plan: Plan) -> None:
+    """Resolve every run before the first starts, without its teacher where that is to be trained.
 
     Raises:
         UserError: one does not fit together; the message names it.
     """
-    for run in plan.teachers:
-        if not run.is_done:
-            make_stand_in(folder.stand_in(run.game), run.config)
-    looked_at: set[tuple[str, str]] = set()
+    cards: dict[str, TeacherCard] = {}
+    checked: set[tuple[str, str]] = set()
     for run in (*plan.teachers, *plan.students):
         # Runs that differ in their seeds fit together alike.
-        if (run.entry, run.game) not in looked_at and not _is_finished(run):
-            looked_at.add((run.entry, run.game))
-            _look_at(run, folder)
-
-
-def _look_at(run: PlannedRun, folder: BenchFolder) -> None:
-    config = run.config
-    if run.needs is not None and not run.needs.is_dir():
-        stand_in = str(folder.stand_in(run.game))
-        teacher = dataclasses.replace(config.teacher, checkpoint=stand_in)
-        config = dataclasses.replace(config, teacher=teacher)
-    try:
-        resolve(config)
-    except UserError as error:
-        raise UserError(f"{run.name}: {error}") from error
+        if (run.entry, run.game) in checked or _is_finished(run):
+            continue
+        checked.add((run.entry, run.game))
+        try:
+            if run.export is not None:
+                cards[run.game] = untrained_card(run.config)
+            resolve(run.config, cards.get(run.game) if run.needs is not None else None)
+        except (UserError, ValueError) as error:
+            raise UserError(f"{run.name}: {error}") from error
 
 
 def _is_finished(run: PlannedRun) -> bool:
@@ -145,16 +136,13 @@ def _is_finished(run: PlannedRun) -> bool:
     return is_finished(run.folder) if run.export is None else run.is_done
 
 
-def _carry_out(
-    runs: list[PlannedRun], finished: int, folder: BenchFolder, jobs: int, stop: threading.Event
+def _execute(
+    runs: list[PlannedRun], folder: BenchFolder, jobs: int, stop: threading.Event
 ) -> Outcome:
-    workers = Workers(folder, min(jobs, max(1, len(runs))))
-    with BenchDisplay(runs, finished) as display:
+    unfinished = [run for run in runs if not _is_finished(run)]
+    workers = Workers(folder, min(jobs, max(1, len(unfinished))))
+    with BenchDisplay(unfinished, len(runs) - len(unfinished)) as display:
         try:
-            return Schedule(runs, workers, display).run(stop)
+            return Schedule(unfinished, workers, display).run(stop)
         finally:
             workers.close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -1,20 +1,20 @@
-"""A worker: a process that carries out runs, one after the other.
+"""A worker: a process that executes runs, one after the other.
 
     bench ── PlannedRun, STOP, QUIT ──▶ worker
-          ◀────── Doing, Ended ────────
+          ◀─ RunProgress, RunResult ──
 
-Importing TensorFlow takes seconds, so a worker takes many runs. It computes on one thread: several
-workers share the cores. It ends when it is told to, or when the process that started it is gone;
-either way it saves a checkpoint of its run first.
+Importing TensorFlow takes seconds, so a worker executes many runs. It computes on one thread:
+several workers share the cores. STOP, or the end of the process that started it, has it save a
+checkpoint of its run and end.
 
 This module imports nothing heavy: what it sets in the environment must come before that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import logging
 import os
 import platform
 import queue
@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.bench.run_messages import Doing, Ended
+from services.bench.run_messages import RunProgress, RunResult
 
 if TYPE_CHECKING:
     from services.bench.plan import PlannedRun
@@ -45,7 +45,7 @@ _ONE_THREAD = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """What a worker needs to know before its first run.
+    """What a worker is started with.
 
     Attributes:
         log: File for all that it prints.
@@ -90,8 +90,8 @@ def process_environment(
 
 
 def work(connection: Connection, config: WorkerConfig) -> None:
-    """Carry out runs until told to quit; the target of the process."""
-    # Ctrl-C and its end reach every process of the terminal; the bench tells its workers.
+    """Execute runs until QUIT; the target of the process."""
+    # Ctrl-C and a closed terminal reach every process; the bench stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ.update(process_environment(config, dict(os.environ), has_gpu=_GPU.exists()))
@@ -99,21 +99,19 @@ def work(connection: Connection, config: WorkerConfig) -> None:
     runs: queue.SimpleQueue[PlannedRun | None] = queue.SimpleQueue()
     stop = threading.Event()
     threading.Thread(
-        target=_listen, args=(connection, runs, stop), name="orders", daemon=True
+        target=_receive, args=(connection, runs, stop), name="orders", daemon=True
     ).start()
+
+    def report(message: RunProgress | RunResult) -> None:
+        # Without the bench this worker ends by `_receive`.
+        with contextlib.suppress(OSError):
+            connection.send(message)
+
     while (run := runs.get()) is not None:
         # TensorFlow comes with this: not before there is something to do.
-        from services.bench.one_run import carry_out
+        from services.bench.one_run import execute
 
-        _tell(connection, carry_out(run, stop, lambda doing: _tell(connection, doing)))
-
-
-def _tell(connection: Connection, message: Doing | Ended) -> None:
-    try:
-        connection.send(message)
-    except OSError:
-        # The bench is gone, which ends this worker by `_listen`.
-        logging.getLogger(__name__).warning("nobody is left to hear: %s", message)
+        report(execute(run, stop, report))
 
 
 def _cpu_key() -> str:
@@ -126,7 +124,7 @@ def _cpu_key() -> str:
     return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
 
 
-def _listen(
+def _receive(
     connection: Connection, runs: queue.SimpleQueue[PlannedRun | None], stop: threading.Event
 ) -> None:
     """Take orders until the last; the end of the bench is an order to stop."""

@@ -1,7 +1,8 @@
-"""The workers from the bench's side: who does what, and who has died."""
+"""The worker processes of a session, from the side of the bench."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import signal
@@ -9,39 +10,24 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import NamedTuple
 
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun
-from services.bench.run_messages import Doing, Ended
+from services.bench.run_messages import RunProgress, RunResult
 from services.bench.worker import QUIT, STOP, WorkerConfig, work
 
 RUNS_PER_WORKER = 25
-"""Then it is replaced: what libraries keep of one run after another is given back."""
+"""Then it is replaced, which frees what libraries keep of every run."""
 
 CHECKPOINT_SECONDS = 120.0
 """How long stopped workers may take to save their checkpoints before they are killed."""
 
 STALL_SECONDS = 7200.0
-"""A run that stands still so long hangs: its worker is killed, and it goes on from its checkpoint.
-The longest evaluation must fit."""
+"""A run without progress for so long hangs: its worker is killed, and the run resumes from its
+checkpoint. The longest evaluation must fit."""
 
-_FAREWELL_SECONDS = 10.0
-
-
-class News(NamedTuple):
-    """How a run ended.
-
-    Attributes:
-        run: The run.
-        ended: What its worker said; None where the worker died of something else.
-        death: How it died, in words; empty where it did not.
-    """
-
-    run: PlannedRun
-    ended: Ended | None
-    death: str
+_END_SECONDS = 10.0
+"""How long an idle worker may take to end before it is killed."""
 
 
 @dataclasses.dataclass
@@ -49,13 +35,18 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     run: PlannedRun | None = None
-    doing: Doing | None = None
+    reported: RunProgress | None = None
     moved_at: float = 0.0
     taken: int = 0
 
+    def send(self, order: PlannedRun | str) -> None:
+        # Of a dead worker the other end of the pipe is closed, which `Workers.results` finds.
+        with contextlib.suppress(OSError):
+            self.connection.send(order)
+
 
 class Workers:
-    """Starts up to so many worker processes, gives them runs, and hears how these end.
+    """Starts worker processes, gives them runs, and receives the results.
 
     Args:
         folder: The suite's folder.
@@ -68,76 +59,69 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._started = 0
-        self._told_to_stop = False
+        self._is_stopping = False
 
     @property
     def running(self) -> list[PlannedRun]:
-        """Runs that somebody works on."""
+        """Runs that workers have."""
         return [worker.run for worker in self._workers if worker.run is not None]
 
     @property
-    def doing(self) -> dict[str, Doing]:
-        """How far the runs are that have said so, by their names."""
+    def progress(self) -> dict[str, RunProgress]:
+        """How far the runs are that have reported, by their names."""
         return {
-            worker.run.name: worker.doing
+            worker.run.name: worker.reported
             for worker in self._workers
-            if worker.run is not None and worker.doing is not None
+            if worker.run is not None and worker.reported is not None
         }
 
     @property
     def has_room(self) -> bool:
-        """Whether one more run could be given."""
+        """Whether one more run can start."""
         return len(self.running) < self._count
 
-    def give(self, run: PlannedRun) -> None:
-        """Have a run carried out; there must be room."""
+    def start(self, run: PlannedRun) -> None:
+        """Give a run to a worker; there must be room."""
         worker = next((idle for idle in self._workers if idle.run is None), None)
-        worker = worker or self._start()
-        worker.run, worker.doing, worker.moved_at = run, None, time.monotonic()
+        worker = worker or self._new_worker()
+        worker.run, worker.reported, worker.moved_at = run, None, time.monotonic()
         worker.taken += 1
-        # Who has died meanwhile is found out by `news`.
-        _tell(worker, run)
+        worker.send(run)
 
-    def news(self, timeout_seconds: float) -> Iterator[News]:
-        """Runs that have ended; waits so long for anything to be heard."""
+    def results(self, timeout_seconds: float) -> Iterator[tuple[PlannedRun, RunResult]]:
+        """Runs that have ended; waits up to the timeout for any message."""
         busy = [worker for worker in self._workers if worker.run is not None]
         ready = wait([worker.connection for worker in busy], timeout_seconds)
         for worker in busy:
             if worker.connection in ready:
-                yield from self._hear(worker)
+                yield from self._receive(worker)
             elif time.monotonic() - worker.moved_at > STALL_SECONDS:
-                # Heard of as of any other death.
+                # The next call finds it dead.
                 worker.process.kill()
 
     def stop(self) -> None:
-        """Have all save a checkpoint and end; `news` then says how their runs ended."""
-        self._told_to_stop = True
+        """Have all save a checkpoint and end; `results` then says how their runs ended."""
+        self._is_stopping = True
         for worker in self._workers:
-            _tell(worker, STOP)
+            worker.send(STOP)
 
     def close(self) -> None:
-        """End all workers, those that do not listen by force."""
-        must_save = bool(self.running) and not self._told_to_stop
+        """End all workers, those that do not answer by force."""
+        must_save = bool(self.running) and not self._is_stopping
         for worker in self._workers:
-            _tell(worker, QUIT if worker.run is None else STOP)
-        end = time.monotonic() + (CHECKPOINT_SECONDS if must_save else _FAREWELL_SECONDS)
-        for worker in self._workers:
-            worker.process.join(max(0.0, end - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.connection.close()
-        self._workers = []
+            worker.send(QUIT if worker.run is None else STOP)
+        end = time.monotonic() + (CHECKPOINT_SECONDS if must_save else _END_SECONDS)
+        for worker in tuple(self._workers):
+            self._end(worker, end - time.monotonic())
 
-    def _start(self) -> _Worker:
+    def _new_worker(self) -> _Worker:
         self._started += 1
+        name = f"worker-{self._started}"
         config = WorkerConfig(
-            log=_log(self._folder, self._started), cache=self._folder.cache, workers=self._count
+            log=self._folder.logs / f"{name}.log", cache=self._folder.cache, workers=self._count
         )
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=work, args=(theirs, config), name=f"worker-{self._started}"
-        )
+        process = self._context.Process(target=work, args=(theirs, config), name=name)
         process.start()
         # Ours alone now: its end is the worker's end.
         theirs.close()
@@ -145,29 +129,28 @@ class Workers:
         self._workers.append(worker)
         return worker
 
-    def _hear(self, worker: _Worker) -> Iterator[News]:
+    def _receive(self, worker: _Worker) -> Iterator[tuple[PlannedRun, RunResult]]:
         run = worker.run
-        assert run is not None, "only workers with a run are listened to"
+        assert run is not None, "only workers with a run are waited for"
         try:
-            message: Doing | Ended = worker.connection.recv()
+            message: RunProgress | RunResult = worker.connection.recv()
         except (EOFError, OSError):
-            worker.run = None
-            self._dismiss(worker)
-            yield News(run, None, _death(worker.process.exitcode))
+            self._end(worker, _END_SECONDS)
+            yield run, RunResult(finished=False, error=_death(worker.process.exitcode), died=True)
             return
-        if isinstance(message, Doing):
-            if worker.doing is None or worker.doing.clocks != message.clocks:
+        if isinstance(message, RunProgress):
+            if worker.reported is None or worker.reported.progress != message.progress:
                 worker.moved_at = time.monotonic()
-            worker.doing = message
+            worker.reported = message
             return
         worker.run = None
         if worker.taken >= RUNS_PER_WORKER:
-            _tell(worker, QUIT)
-            self._dismiss(worker)
-        yield News(run, message, "")
+            worker.send(QUIT)
+            self._end(worker, _END_SECONDS)
+        yield run, message
 
-    def _dismiss(self, worker: _Worker) -> None:
-        worker.process.join(_FAREWELL_SECONDS)
+    def _end(self, worker: _Worker, timeout_seconds: float) -> None:
+        worker.process.join(max(0.0, timeout_seconds))
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
@@ -175,19 +158,7 @@ class Workers:
         self._workers.remove(worker)
 
 
-def _tell(worker: _Worker, order: PlannedRun | str) -> None:
-    try:
-        worker.connection.send(order)
-    except OSError:
-        # Dead: the other end of its pipe is closed, which `news` will see.
-        return
-
-
 def _death(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"its worker was killed by {signal.Signals(-exit_code).name}"
     return f"its worker ended with exit code {exit_code}"
-
-
-def _log(folder: BenchFolder, number: int) -> Path:
-    return folder.logs / f"worker-{number}.log"

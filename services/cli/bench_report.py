@@ -26,14 +26,14 @@ def bench_report(
 
     Interquartile means of teacher-normalised scores with 95% stratified bootstrap intervals,
     performance profiles, probability of improvement over the teacher (rliable), and each game's
-    curves. A suite that is not finished is reported with what there is, and says so.
+    curves. A suite that is not finished is reported with what there is, and says what is missing.
 
     Args:
         folder: What `rrl bench run` was given as --out; its suite.toml and results/ are enough.
         out: Folder of the report; FOLDER/report by default.
         resamples: Bootstrap resamples behind every interval.
-        mixed_protocols: Go on, with a mark on every figure, where the teacher's score was measured
-            under another protocol than the students'.
+        mixed_protocols: Continue, with a mark on every figure, where the teacher's score was
+            measured under another protocol than the students'.
 
     Raises:
         UserError: it is no suite's folder, nothing is finished, or scores do not compare.

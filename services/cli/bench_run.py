@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def bench_run(
     suite: Positional[Path], *, out: Path, jobs: int | None = None, only: str = "*"
 ) -> None:
-    """Carry out every run of a suite: entries x games x seeds, several at a time.
+    """Execute every run of a suite: entries x games x seeds, several at a time.
 
-    The same command goes on where it was stopped or killed. Runs that are finished are left alone,
+    The same command resumes where it was stopped or killed. Runs that are finished are left alone,
     and one that fails stops no other. Ctrl-C has all runs save a checkpoint and ends.
 
     Args:
@@ -38,7 +38,7 @@ def bench_run(
     result = run_suite(suite, out, install_shutdown_event(), jobs=jobs, only=only)
     print(f"{result.finished} of {result.asked} runs are finished", flush=True)
     if result.stopped:
-        print(f"stopped; the same command goes on with {out}", flush=True)
+        print(f"stopped; the same command resumes {out}", flush=True)
     if result.failures:
         raise UserError(_failures(result, out))
     if not result.stopped:
@@ -46,14 +46,14 @@ def bench_run(
 
 
 def _failures(result: SessionResult, out: Path) -> str:
-    """What failed and why; the same reason is told once."""
+    """What failed and why; each reason once."""
     names: dict[str, list[str]] = {}
     for name, error in result.failures.items():
         names.setdefault(error, []).append(name)
     lines = [f"  {', '.join(failed)}: {error}" for error, failed in names.items()]
     return "\n".join(
         [
-            f"{len(result.failures)} failed; the same command tries again",
+            f"{len(result.failures)} failed; the same command retries",
             *lines,
             f"what the workers printed is in {out / 'logs'}",
         ]

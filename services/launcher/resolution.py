@@ -24,14 +24,19 @@ from services.shared.errors import UserError, user_errors
 from services.teacher.policies.loading import load_card
 
 
-def resolve(config: ExperimentConfig) -> Experiment:
+def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experiment:
     """Look everything up that a config names, and check that it fits together.
+
+    Args:
+        config: What the user chose.
+        card: Of its teacher where that does not exist yet; None reads the teacher's own.
 
     Raises:
         UserError: teacher, game or recorded data missing, or of different actions or observations.
     """
     with user_errors((ValueError, OSError)):
-        card = None if config.teacher.checkpoint is None else load_card(config.teacher.source)
+        if card is None and config.teacher.checkpoint is not None:
+            card = load_card(config.teacher.source)
         environment = make_environment(config.environment, 1)
         spec = environment.spec
         environment.close()

@@ -70,7 +70,7 @@ class Bench:
             with contextlib.suppress(psutil.Error):
                 for file in child.open_files():
                     if Path(file.path).parent == self.out / "logs":
-                        begun = re.findall(r"INFO (\S+): begins in", Path(file.path).read_text())
+                        begun = re.findall(r"INFO (\S+): starts in", Path(file.path).read_text())
                         if begun[-1:] == [run]:
                             child.kill()
                             return
@@ -145,15 +145,15 @@ def test_a_suite_survives_a_killed_worker_and_a_stop_and_its_report_has_every_ru
     bench.start()
     bench.wait_until(records.exists)
     bench.kill_worker_at(run)
-    killed = f"goes on   {run}: its worker was killed by SIGKILL"
+    killed = f"resumes   {run}: its worker was killed by SIGKILL"
     bench.wait_until(lambda: killed in bench.printed)
     # The next worker has taken it up; Ctrl-C reaches the whole group.
-    bench.wait_until(lambda: bench.printed.count(f"begins    {run}") == 2)
+    bench.wait_until(lambda: bench.printed.count(f"starts    {run}") == 2)
     process = bench.process
     assert process is not None
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(PATIENCE_SECONDS) == 0, bench.printed
-    assert "the same command goes on with" in bench.printed
+    assert "the same command resumes" in bench.printed
 
     assert bench.start().wait(PATIENCE_SECONDS) == 0, bench.printed
     assert "5 of 5 runs are finished" in bench.printed

@@ -36,6 +36,7 @@ class Outer:
     several: tuple[Inner, ...]
     pair: tuple[float, float]
     digests: Mapping[str, str]
+    named: Mapping[str, Inner]
     anything: object
     later: int = may_be_missing(7)
 
@@ -58,6 +59,7 @@ OUTERS = st.builds(
     several=st.lists(INNERS, max_size=3).map(tuple),
     pair=st.tuples(FINITE, FINITE),
     digests=st.dictionaries(st.text(), st.text(), max_size=3),
+    named=st.dictionaries(st.text(), INNERS, max_size=3),
     anything=st.none() | st.booleans() | st.text(),
     later=st.integers(),
 )
@@ -70,6 +72,7 @@ ONE = Outer(
     several=(Inner(2, None),),
     pair=(0.0, 1.0),
     digests={"file": "00"},
+    named={"three": Inner(3, None)},
     anything=None,
 )
 
@@ -107,6 +110,9 @@ def test_what_is_written_is_read_back(outer: Outer) -> None:
         ("stage", "LAST", "note: field stage is 'LAST'; it must be one of FIRST, SECOND"),
         ("stage", 1, "it must be one of FIRST, SECOND"),
         ("digests", {"file": 1}, "note: field digests is .*; it must be an object"),
+        ("named.three.count", "3", "note: field named.three.count is '3'; it must be a whole"),
+        ("named.three", 3, "note: field named.three is 3; it must be an object"),
+        ("named", [], r"note: field named is \[\]; it must be an object"),
         ("inner.coutn", 1, "note: unknown field inner.coutn; did you mean count?"),
         ("mood", 1, "note: unknown field mood; remove it"),
         ("name", "", "note: name is empty"),

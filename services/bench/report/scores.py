@@ -96,10 +96,9 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
     """
     references = {row.game: row for row in results.references}
     finished = _finished_curves(results.evaluations)
-    names = [entry.name for entry in suite.entries]
-    asked = list(itertools.product(names, suite.games, suite.seeds))
+    asked = list(itertools.product(suite.entries, suite.games, suite.seeds))
     scaled = [run for run in asked if run in finished and run[1] in references]
-    counted = {name: _counted(name, scaled) for name in names}
+    counted = {name: _counted(name, scaled) for name in suite.entries}
     if not scaled:
         raise UserError(
             "no game with finished runs has a reference: its teacher is missing or has no score"
@@ -115,7 +114,7 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
         references=references,
         missing=_names(run for run in asked if run not in finished),
         left_out=_names(run for run in scaled if run not in counted[run[0]]),
-        unscaled=_names(run for run in asked if run in finished and run not in scaled),
+        unscaled=_names(run for run in asked if run in finished and run[1] not in references),
     )
 
 

@@ -93,7 +93,7 @@ def compute_statistics(suite: Suite, scores: SuiteScores, *, resamples: int) -> 
     best = max(float(entry.final.max()) for entry in scores.entries)
     # From chance to a little beyond the best run; at least to beyond the teacher.
     thresholds = np.linspace(0.0, max(1.2, 1.05 * best), _THRESHOLDS)
-    names = [entry.name for entry in suite.entries]
+    names = list(suite.entries)
     entries = [
         EntryStatistics(
             label=_label(suite, entry),

@@ -52,11 +52,22 @@ def test_a_table_is_what_anybody_expects_of_a_csv_file(tmp_path: Path) -> None:
         ("name,count\n", "its columns are"),
         ("", "its columns are"),
         ("name,count,value,maybe,truth\na,1,2.0\n", "line 2 has 3 cells, not 5"),
-        ("name,count,value,maybe,truth\na,one,2.0,,True\n", "line 2"),
-        ("name,count,value,maybe,truth\na,1,nan,,True\n", "not finite"),
-        ("name,count,value,maybe,truth\na,1,1.0,inf,True\n", "not finite"),
-        ("name,count,value,maybe,truth\na,1,,,True\n", "line 2"),
-        ("name,count,value,maybe,truth\na,1,1.0,,yes\n", "neither True nor False"),
+        (
+            "name,count,value,maybe,truth\na,one,2.0,,True\n",
+            "line 2: field count is 'one'; it must be a whole number",
+        ),
+        (
+            "name,count,value,maybe,truth\na,1,nan,,True\n",
+            "field value is 'nan'; it must be a finite number",
+        ),
+        ("name,count,value,maybe,truth\na,1,1e999,,True\n", "field value is inf"),
+        ("name,count,value,maybe,truth\na," + "[" * 100_000 + ",1.0,,True\n", "field count"),
+        ("name,count,value,maybe,truth\na,1,1.0,inf,True\n", "field maybe is 'inf'"),
+        ("name,count,value,maybe,truth\na,1,,,True\n", "line 2: field value is None"),
+        (
+            "name,count,value,maybe,truth\na,1,1.0,,yes\n",
+            "field truth is 'yes'; it must be true or false",
+        ),
         ('name,count,value,maybe,truth\n"a\n', "unexpected end of data"),
     ],
 )

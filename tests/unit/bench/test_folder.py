@@ -60,7 +60,7 @@ def test_a_suite_may_grow_and_what_has_not_run_may_change(
     [
         ('"minatar"', '"atari"', "environment has changed"),
         ("2_000", "3_000", "settings has changed"),
-        ("teachers/{game}", "others/{game}", "the teacher has changed"),
+        ("teachers/{game}", "others/{game}", "teacher has changed"),
         ("= 500", "= 501", r"\[entries.qdagger\] has changed"),
         ("[entries.qdagger", "[entries.q", r"\[entries.qdagger\] has changed"),
         ('["asterix", "breakout"]', '["breakout"]', "games has changed"),
@@ -82,7 +82,7 @@ def test_teachers_that_were_made_in_another_way_are_not_taken_for_the_suites(
 ) -> None:
     shutil.rmtree(folder.runs)
     (folder.path / left / "asterix").mkdir(parents=True)
-    with pytest.raises(UserError, match=f"{left} was made with .*: the teacher has changed"):
+    with pytest.raises(UserError, match=f"{left} was made with .*: teacher has changed"):
         _open(folder, suite_text.replace("teachers/{game}", "others/{game}"))
 
 

@@ -105,7 +105,7 @@ def test_a_teacher_is_scored_as_its_students_are(suite_text: str) -> None:
         (
             '"tabula_rasa"\nstudent = "minatar_dqn"',
             '"jsrl"',
-            r"\[entries.scratch\] names no student",
+            r"\[entries.scratch\]: no student is named",
         ),
         (
             '"method.offline_updates" = 500',

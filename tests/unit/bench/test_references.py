@@ -1,41 +1,71 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from rrl_agents.environments.registry import EnvironmentConfig
-from services.bench.references import random_source
+from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
+from services.bench.references import reference_row
+from services.launcher.experiment import Experiment
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.resolution import resolve
+from services.learner.evaluation_records import EvaluationRecord
 
-TABLE = "table of the code released with Agarwal et al., 2022 (arXiv:2206.01626)"
-PONG = EnvironmentConfig(name="atari", game="pong")
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        PONG,
-        dataclasses.replace(PONG, sticky_action_probability=0.25, max_episode_steps=27_000),
-    ],
+PLAYED = EvaluationRecord(
+    player="teacher",
+    weights_version=0,
+    stage="online",
+    teacher_steps=0,
+    offline_updates=0,
+    online_updates=0,
+    actor_steps=0,
+    weaning_weight=1.0,
+    episode_returns=(1.0, -1.0),
+    episode_steps=(9, 9),
+    epsilon=0.001,
+    seconds_since_start=1.0,
+    final=False,
 )
-def test_the_papers_table_is_of_dopamines_protocol(environment: EnvironmentConfig) -> None:
-    assert random_source(environment) == TABLE
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        dataclasses.replace(PONG, sticky_action_probability=0.0),
-        dataclasses.replace(PONG, max_episode_steps=500),
-    ],
-)
-def test_the_papers_table_is_told_to_be_of_another_protocol(environment: EnvironmentConfig) -> None:
-    assert random_source(environment) == (
-        f"{TABLE}; of another protocol than these scores: sticky actions 0.25, episodes of up to "
-        "27,000 steps"
+@pytest.fixture
+def experiment(catch_teacher: Path) -> Experiment:
+    config = ExperimentConfig(
+        method=TabulaRasaConfig(),
+        environment=EnvironmentConfig(name="catch"),
+        teacher=TeacherChoice(checkpoint=str(catch_teacher)),
+        online_steps=100_000,
     )
+    return resolve(config)
 
 
-def test_a_return_that_was_given_says_so() -> None:
-    given = dataclasses.replace(PONG, random_return=-20.0)
-    assert random_source(given) == "given in the suite's settings"
+def _without_score(experiment: Experiment) -> Experiment:
+    assert experiment.card is not None
+    return dataclasses.replace(experiment, card=dataclasses.replace(experiment.card, score=None))
+
+
+def test_a_teacher_without_a_score_has_that_of_its_play_beside_the_students(
+    experiment: Experiment,
+) -> None:
+    unscored = _without_score(experiment)
+    assert reference_row("catch", unscored, []) is None
+    row = reference_row("catch", unscored, [PLAYED, PLAYED])
+    assert row is not None
+    # 1, -1, 1, -1.
+    assert (row.teacher_return, row.teacher_episodes, row.teacher_epsilon) == (0.0, 4, 0.001)
+    assert row.teacher_low is not None
+    assert row.teacher_high is not None
+    assert -1.0 <= row.teacher_low < 0.0 < row.teacher_high <= 1.0
+    assert (row.teacher_sticky_actions, row.teacher_max_episode_steps) == (0.0, 9)
+    assert row.teacher_source == "played by the evaluators of 2 of the students' runs"
+
+
+def test_a_score_in_the_suites_settings_goes_before_any_other(experiment: Experiment) -> None:
+    teacher = dataclasses.replace(experiment.config.teacher, mean_return=0.5)
+    config = dataclasses.replace(experiment.config, teacher=teacher)
+    row = reference_row("catch", dataclasses.replace(experiment, config=config), [PLAYED])
+    assert row is not None
+    assert (row.teacher_return, row.teacher_episodes) == (0.5, None)
+    assert row.teacher_source == "given in the suite's settings"

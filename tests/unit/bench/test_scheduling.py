@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,67 +8,52 @@ from typing import cast
 
 import pytest
 
+from services.bench.display import BenchDisplay
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, plan_suite
-from services.bench.run_messages import Doing, Ended
+from services.bench.run_messages import RunProgress, RunResult
 from services.bench.scheduling import MAX_DEATHS, Outcome, Schedule
 from services.bench.suite import parse_suite
-from services.bench.workers import News, Workers
+from services.bench.workers import Workers
 
-FINISHED = Ended(finished=True)
-DEAD = None
+FINISHED = RunResult(finished=True)
+DEAD = RunResult(finished=False, error="its worker was killed by SIGKILL", died=True)
 
 
 class Script:
-    """Workers whose runs end as a script has it, one piece of news at a time."""
+    """Workers whose runs end as a script has it, one at a time."""
 
-    def __init__(self, count: int, ends: Mapping[str, list[Ended | None]]) -> None:
+    def __init__(self, count: int, ends: Mapping[str, list[RunResult]]) -> None:
         self.running: list[PlannedRun] = []
-        self.doing: dict[str, Doing] = {}
-        self.given: list[str] = []
+        self.progress: dict[str, RunProgress] = {}
+        self.started: list[str] = []
         self._count = count
         self._ends = {name: list(ends) for name, ends in ends.items()}
-        self._told = False
+        self._is_stopping = False
 
     @property
     def has_room(self) -> bool:
         return len(self.running) < self._count
 
-    def give(self, run: PlannedRun) -> None:
-        self.given.append(run.name)
+    def start(self, run: PlannedRun) -> None:
+        self.started.append(run.name)
         self.running.append(run)
 
     def stop(self) -> None:
-        self._told = True
+        self._is_stopping = True
 
-    def news(self, timeout_seconds: float) -> Iterator[News]:
+    def results(self, timeout_seconds: float) -> Iterator[tuple[PlannedRun, RunResult]]:
         del timeout_seconds
         if not self.running:
             return
         run = self.running.pop(0)
-        if self._told:
-            yield News(run, Ended(finished=False), "")
+        if self._is_stopping:
+            yield run, RunResult(finished=False)
             return
-        ended = self._ends.get(run.name, [FINISHED]).pop(0)
-        if ended is FINISHED and run.export is not None:
+        result = self._ends.get(run.name, [FINISHED]).pop(0)
+        if result is FINISHED and run.export is not None:
             run.export.mkdir(parents=True)
-        yield News(run, ended, "its worker was killed by SIGKILL" if ended is DEAD else "")
-
-
-class Notes:
-    """Writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.ends: list[tuple[str, str]] = []
-
-    def begun(self, run: PlannedRun) -> None:
-        """Known from the script."""
-
-    def ended(self, run: PlannedRun, how: str) -> None:
-        self.ends.append((run.name, how))
-
-    def look(self, doing: Mapping[str, Doing]) -> None:
-        """Nothing to see."""
+        yield run, result
 
 
 @pytest.fixture
@@ -79,64 +65,63 @@ def runs(suite_text: str, tmp_path: Path) -> list[PlannedRun]:
     return [*plan.teachers, *plan.students]
 
 
-def _carry_out(
+def _run(
     runs: list[PlannedRun], script: Script, stop: threading.Event | None = None
-) -> tuple[Outcome, Notes]:
-    notes = Notes()
-    schedule = Schedule(runs, cast(Workers, script), notes)
-    return schedule.run(stop or threading.Event()), notes
+) -> tuple[Outcome, str]:
+    """The outcome, and what was shown."""
+    shown = io.StringIO()
+    with BenchDisplay(runs, 0, stream=shown, interactive=False) as display:
+        outcome = Schedule(runs, cast(Workers, script), display).run(stop or threading.Event())
+    return outcome, shown.getvalue()
 
 
 def test_students_begin_when_their_own_teacher_is_there(runs: list[PlannedRun]) -> None:
     script = Script(2, {})
-    outcome, _ = _carry_out(runs, script)
+    outcome, _ = _run(runs, script)
     assert outcome == Outcome(stopped=False, failures={})
-    assert sorted(script.given) == sorted(run.name for run in runs)
-    given = script.given
+    assert sorted(script.started) == sorted(run.name for run in runs)
+    given = script.started
     assert given[:2] == ["teacher/asterix", "teacher/breakout"]
     # The first teacher is there while the second still learns: its students need not wait.
     assert given[2] == "qdagger/asterix/seed0"
 
 
 def test_a_run_that_fails_stops_no_other_and_is_named(runs: list[PlannedRun]) -> None:
-    script = Script(1, {"qdagger/asterix/seed0": [Ended(finished=False, error="out of luck")]})
-    outcome, notes = _carry_out(runs, script)
+    script = Script(1, {"qdagger/asterix/seed0": [RunResult(finished=False, error="out of luck")]})
+    outcome, shown = _run(runs, script)
     assert outcome.failures == {"qdagger/asterix/seed0": "out of luck"}
-    assert len(script.given) == len(runs)
-    assert ("qdagger/asterix/seed0", "failed: out of luck") in notes.ends
+    assert len(script.started) == len(runs)
+    assert "failed    qdagger/asterix/seed0: out of luck" in shown
 
 
 def test_students_of_a_teacher_that_failed_fail_too_and_do_not_begin(
     runs: list[PlannedRun],
 ) -> None:
-    script = Script(1, {"teacher/asterix": [Ended(finished=False, error="learned nothing")]})
-    outcome, _ = _carry_out(runs, script)
+    script = Script(1, {"teacher/asterix": [RunResult(finished=False, error="learned nothing")]})
+    outcome, _ = _run(runs, script)
     assert set(outcome.failures) == {
         "teacher/asterix",
         "qdagger/asterix/seed0",
         "scratch/asterix/seed0",
     }
     assert "was not made" in outcome.failures["qdagger/asterix/seed0"]
-    assert not [name for name in script.given if name.endswith("asterix/seed0")]
+    assert not [name for name in script.started if name.endswith("asterix/seed0")]
 
 
 def test_a_run_whose_worker_died_goes_on_first_thing(runs: list[PlannedRun]) -> None:
     script = Script(1, {"qdagger/asterix/seed0": [DEAD, FINISHED]})
-    outcome, notes = _carry_out(runs, script)
+    outcome, shown = _run(runs, script)
     assert outcome.failures == {}
-    first = script.given.index("qdagger/asterix/seed0")
-    assert script.given[first + 1] == "qdagger/asterix/seed0"
-    assert notes.ends[first] == (
-        "qdagger/asterix/seed0",
-        "goes on: its worker was killed by SIGKILL",
-    )
+    first = script.started.index("qdagger/asterix/seed0")
+    assert script.started[first + 1] == "qdagger/asterix/seed0"
+    assert "resumes   qdagger/asterix/seed0: its worker was killed by SIGKILL" in shown
 
 
 def test_a_run_whose_workers_die_again_and_again_has_failed(runs: list[PlannedRun]) -> None:
     script = Script(1, {"scratch/asterix/seed0": [DEAD] * MAX_DEATHS})
-    outcome, _ = _carry_out(runs, script)
+    outcome, _ = _run(runs, script)
     assert outcome.failures == {
-        "scratch/asterix/seed0": f"its worker was killed by SIGKILL, for the {MAX_DEATHS}. time"
+        "scratch/asterix/seed0": f"its worker was killed by SIGKILL, {MAX_DEATHS} times"
     }
 
 
@@ -144,13 +129,13 @@ def test_a_stop_lets_runs_save_a_checkpoint_and_begins_no_other(runs: list[Plann
     stop = threading.Event()
 
     class Stopping(Script):
-        def give(self, run: PlannedRun) -> None:
-            super().give(run)
+        def start(self, run: PlannedRun) -> None:
+            super().start(run)
             stop.set()
 
-    script = Stopping(1, {})
-    outcome, notes = _carry_out(runs, script, stop)
-    # The first run's end was still in the script when the event was set; then nothing is given.
+    script = Stopping(2, {})
+    outcome, shown = _run(runs, script, stop)
+    # The first teacher has finished by then: its students do not start.
     assert outcome.stopped
-    assert script.given == ["teacher/asterix"]
-    assert notes.ends[-1][0] == "teacher/asterix"
+    assert script.started == ["teacher/asterix", "teacher/breakout"]
+    assert "stopped   teacher/breakout" in shown

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import pytest
 from services.bench.folder import LOCK, BenchFolder
 from services.bench.plan import plan_suite
 from services.bench.session import run_suite
-from services.bench.stand_in import make_stand_in
 from services.bench.suite import read_suite
 from services.shared.errors import UserError
 from services.shared.locks import locked
@@ -68,12 +68,14 @@ def test_a_folder_that_is_in_use_keeps_the_suite_that_is_run_there(tmp_path: Pat
     assert (out / "suite.toml").read_text() == SMOKE.read_text()
 
 
-def test_a_teacher_that_is_exported_needs_its_run_no_more(tmp_path: Path) -> None:
+def test_a_teacher_that_is_exported_needs_its_run_no_more(
+    tmp_path: Path, catch_teacher: Path
+) -> None:
     out = tmp_path / "out"
     suite, text = read_suite(SMOKE)
     (teacher,) = plan_suite(suite, BenchFolder(out)).teachers
     assert teacher.export is not None
-    make_stand_in(teacher.export, teacher.config)
+    shutil.copytree(catch_teacher, teacher.export)
     (out / "suite.toml").write_text(text)
     stopped_at_once = threading.Event()
     stopped_at_once.set()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.bench.suite import MAX_FILE_BYTES, TrainedTeacher, parse_suite, read_suite
+from services.bench.suite import MAX_FILE_BYTES, Entry, SuiteTeacher, parse_suite, read_suite
 from services.shared.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -14,20 +14,25 @@ def test_a_suite_says_what_its_file_says(suite_text: str) -> None:
     suite = parse_suite(suite_text)
     assert (suite.name, suite.title, suite.environment) == ("two_games", "two_games", "minatar")
     assert (suite.games, suite.seeds) == (("asterix", "breakout"), (0, 1))
-    assert suite.teacher == "teachers/{game}"
+    assert suite.teacher == SuiteTeacher(checkpoint="teachers/{game}")
     assert suite.settings == {"online_steps": 2_000}
-    qdagger, scratch = suite.entries
-    assert (qdagger.name, qdagger.method, qdagger.student) == ("qdagger", "qdagger", "minatar_dqn")
-    assert qdagger.settings == {"method.offline_updates": 500}
+    assert suite.entries == {
+        "qdagger": Entry(
+            method="qdagger",
+            student="minatar_dqn",
+            label="QDagger",
+            settings={"method.offline_updates": 500},
+        ),
+        "scratch": Entry(method="tabula_rasa", student="minatar_dqn"),
+    }
     # Without a label, an entry is called by its name.
     assert (suite.label_of("qdagger"), suite.label_of("scratch")) == ("QDagger", "scratch")
-    assert scratch.preset is None
 
 
 def test_an_environment_without_games_is_one_game_by_its_own_name(suite_text: str) -> None:
     text = suite_text.replace('"minatar"', '"catch"').replace('["asterix", "breakout"]', "[]")
     suite = parse_suite(text)
-    assert (suite.games, suite.has_games) == (("catch",), False)
+    assert suite.games == ("catch",)
 
 
 def test_settings_in_tables_are_the_same_as_dotted_names(suite_text: str) -> None:
@@ -39,7 +44,7 @@ def test_settings_in_tables_are_the_same_as_dotted_names(suite_text: str) -> Non
 def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
     how = 'method = "tabula_rasa"\nstudent = "minatar_dqn"\nseed = 3\nsettings.online_steps = 9'
     suite = parse_suite(suite_text.replace('checkpoint = "teachers/{game}"', how))
-    assert suite.teacher == TrainedTeacher(
+    assert suite.teacher == SuiteTeacher(
         method="tabula_rasa", student="minatar_dqn", seed=3, settings={"online_steps": 9}
     )
 
@@ -47,35 +52,44 @@ def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
 @pytest.mark.parametrize(
     ("found", "given", "message"),
     [
-        ("seeds =", "sedes =", "the nearest is 'seeds'"),
-        ("student =", "studnet =", r"\[entries.qdagger\] has no 'studnet'; the nearest is 'studen"),
-        ("seeds = [0, 1]", "seeds = []", "give at least one number"),
+        ("seeds =", "sedes =", "did you mean seeds"),
+        ("student =", "studnet =", "field entries.qdagger.studnet; did you mean student"),
+        ("seeds = [0, 1]", "seeds = []", "seeds are 0 runs; give 1 to 10,000"),
         ("seeds = [0, 1]", "seeds = [0, -1]", "must be 0 to 4294967295, got -1"),
-        ("seeds = [0, 1]", "seeds = [1, 1]", "names one twice"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "seeds has one twice"),
         ("seeds = [0, 1]", 'seeds = ["0"]', "list of whole numbers"),
         ('"asterix"', '"../asterix"', "becomes a folder"),
-        ("[entries.qdagger]", '[entries."a/b"]', "becomes a folder"),
+        ("[entries.scratch]", '[entries."a/b"]', "becomes a folder"),
         ('name = "two_games"', "", "name is missing"),
-        ('"online_steps" = 2_000', '"seed" = 1', "say it with seeds"),
-        ('"online_steps" = 2_000', '"teacher.checkpoint" = "x"', r"\[teacher\] checkpoint"),
-        ('"method.offline_updates" = 500', '"environment.game" = "pong"', "say it with games"),
-        ('checkpoint = "teachers/{game}"', 'method = "tabula_rasa"', "student is missing"),
-        ('checkpoint = "teachers/{game}"', 'checkpoint = "x"\nseed = 1', "has no 'seed'"),
+        ('"online_steps" = 2_000', '"seed" = 1', "fills it in from seeds"),
+        ('"online_steps" = 2_000', '"teacher.checkpoint" = "x"', r"from checkpoint of \[teacher\]"),
+        ('"method.offline_updates" = 500', '"environment.game" = "pong"', "fills it in from games"),
+        (
+            'checkpoint = "teachers/{game}"',
+            'method = "tabula_rasa"',
+            "give a checkpoint, or method and student",
+        ),
+        (
+            'checkpoint = "teachers/{game}"',
+            'checkpoint = "x"\nseed = 1',
+            "seed and settings are not for a given",
+        ),
+        ('method = "tabula_rasa"', 'method = "jsrl"\nlabel = "QDagger"', "labels has one twice"),
         # matplotlib would read a formula, fail at it, or leave the name out of its legends.
-        ('label = "QDagger"', 'label = "$\\\\oops$"', r"entries.qdagger.label is .*without '\$'"),
+        ('label = "QDagger"', 'label = "$\\\\oops$"', r"entries.qdagger: label is .*without '\$'"),
         ('label = "QDagger"', 'label = "_QDagger"', "not beginning with '_'"),
         ('label = "QDagger"', 'label = ""', "1 to 100 printable"),
         (
             '"method.offline_updates" = 500',
             '"environment.random_return" = 1.0',
-            r"\[entries.qdagger\] sets environment.random_return, by which all runs",
+            "entries.qdagger: settings has environment.random_return; all runs",
         ),
         (
             '"method.offline_updates" = 500',
             '"teacher.mean_return" = 1.0',
-            r"\[entries.qdagger\] sets teacher.mean_return, by which all runs",
+            "entries.qdagger: settings has teacher.mean_return; all runs",
         ),
-        ('"online_steps" = 2_000', '"teacher.mean_return" = 1.0', "one number for 2 games"),
+        ('"online_steps" = 2_000', '"teacher.mean_return" = 1.0', "each game has its own"),
         ('name = "two_games"', 'name = "two_games', "Illegal"),
     ],
 )
@@ -101,7 +115,7 @@ def test_the_same_setting_twice_in_two_spellings_is_an_error(suite_text: str) ->
 
 def test_a_suite_of_too_many_runs_is_refused(suite_text: str) -> None:
     # 2 entries x 2 games x 2,501 seeds = 10,004 runs.
-    with pytest.raises(ValueError, match="10,004 runs"):
+    with pytest.raises(ValueError, match="10,004 runs; give 1 to 10,000"):
         parse_suite(suite_text.replace("[0, 1]", str(list(range(2_501)))))
 
 

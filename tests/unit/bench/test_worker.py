@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.bench.replay_files import drop_replay
+from services.bench.folder import drop_replay
 from services.bench.worker import WorkerConfig, process_environment
 
 CONFIG = WorkerConfig(log=Path("/out/logs/w.log"), cache=Path("/out/.cache"), workers=3)

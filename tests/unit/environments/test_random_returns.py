@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,7 +11,13 @@ import pytest
 
 from rrl_agents.environments import score_tables
 from rrl_agents.environments.game_names import MINATAR_GAMES
-from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
+from rrl_agents.environments.random_returns import random_source
+from rrl_agents.environments.registry import (
+    ENVIRONMENTS,
+    EnvironmentConfig,
+    make_environment,
+    random_return,
+)
 from rrl_agents.environments.score_tables import MeasuredReturn
 from services.evaluator.episodes import play_episodes
 
@@ -26,6 +33,32 @@ def test_ataris_are_those_of_the_papers_table(game: str, expected: float) -> Non
 def test_a_value_of_ones_own_goes_before_any_table(name: str) -> None:
     config = EnvironmentConfig(name=name, game="seaquest", random_return=0.25)
     assert random_return(config) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("settings", "protocol"),
+    [
+        ({}, ""),
+        ({"sticky_action_probability": 0.25, "max_episode_steps": 27_000}, ""),
+        ({"sticky_action_probability": 0.0}, "of another protocol than these scores"),
+        ({"max_episode_steps": 500}, "sticky actions 0.25, episodes of up to 27,000 steps"),
+    ],
+)
+def test_the_papers_table_says_where_scores_are_of_another_protocol(
+    settings: dict[str, Any], protocol: str
+) -> None:
+    table, _, other = random_source(EnvironmentConfig(game="pong", **settings)).partition("; ")
+    assert table == "table of the code released with Agarwal et al., 2022 (arXiv:2206.01626)"
+    assert protocol in other
+    assert bool(other) == bool(protocol)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_every_environment_says_where_its_return_comes_from(name: str) -> None:
+    config = EnvironmentConfig(name=name, game="seaquest")
+    assert random_source(config)
+    given = dataclasses.replace(config, random_return=0.25)
+    assert random_source(given) == "given in the settings"
 
 
 @pytest.mark.parametrize(
