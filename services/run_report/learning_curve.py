@@ -59,15 +59,6 @@ class LearningCurve:
     teacher_return: float
     random_return: float
 
-    def __post_init__(self) -> None:
-        """Refuses a curve without points.
-
-        Raises:
-            ValueError: `student` is empty.
-        """
-        if not self.student:
-            raise ValueError("a learning curve needs at least one evaluation of the student")
-
 
 def curve_point(record: EvaluationRecord, frames_per_step: int) -> CurvePoint:
     """Makes a point of one evaluation.

@@ -68,11 +68,9 @@ def write_report(
             f"the mean return of the {missing} is not known; give --teacher-return and "
             "--random-return, or resume the run: its evaluator plays the teacher"
         )
-    if teachers and teacher_return is None:
-        # The evaluator played it as it played the student.
-        description = dataclasses.replace(
-            description, teacher_protocol=description.student_protocol
-        )
+    protocols = description.score_protocols
+    # The evaluator plays the teacher as it plays the student.
+    was_played = bool(teachers) and teacher_return is None
     beside = _read_baseline_of(description.game, baseline)
     checkpoint = newest_checkpoint(run)
     try:
@@ -80,6 +78,7 @@ def write_report(
             description,
             students,
             (known_teacher, known_random),
+            protocols.student if was_played else protocols.teacher,
             beside,
             None if checkpoint is None else checkpoint.record,
         )

@@ -19,36 +19,57 @@ from services.run_report.score_protocol import ScoreProtocol, differences
 from services.shared.errors import UserError
 
 
+@dataclasses.dataclass(frozen=True)
+class _Environment:
+    game: str
+    name: str = may_be_missing("atari")
+    frames_per_step: int = may_be_missing(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Teacher:
+    name: str | None = may_be_missing(None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Protocols:
+    student: ScoreProtocol = may_be_missing(ScoreProtocol())
+    teacher: ScoreProtocol = may_be_missing(ScoreProtocol())
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """What ran, read from a run's `config.json`.
+    """What ran: the fields of a run's `config.json` that a report reads.
 
     Attributes:
         method: Name of the recipe, e.g. "qdagger".
-        game: Name of the game, e.g. "pong".
-        frames_per_step: Environment frames that one agent step lasts.
-        teacher_name: Name of the teacher; empty where none is named.
+        environment: What is played, and the environment frames that one agent step lasts.
+        teacher: Its name, where one is named.
         teacher_return: The teacher's known mean return; None where it is only measured.
         random_return: Mean return of the random policy; None where the config does not say.
-        budgets: What the run may spend, by name; whatever the config holds.
-        student_protocol: How the student is evaluated.
-        teacher_protocol: How the known return of the teacher was measured.
+        budgets: What the run may spend, by name.
+        score_protocols: How the student is evaluated, and how the teacher's known return was
+            measured.
+        game: Name of the game, e.g. "pong".
     """
 
     method: str
-    game: str
-    frames_per_step: int = 4
-    teacher_name: str = ""
-    teacher_return: float | None = None
-    random_return: float | None = None
-    budgets: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    student_protocol: ScoreProtocol = ScoreProtocol()
-    teacher_protocol: ScoreProtocol = ScoreProtocol()
+    environment: _Environment
+    teacher: _Teacher = may_be_missing(_Teacher())
+    teacher_return: float | None = may_be_missing(None)
+    random_return: float | None = may_be_missing(None)
+    budgets: Mapping[str, int] = may_be_missing({})
+    score_protocols: _Protocols = may_be_missing(_Protocols())
+    game: str = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the game; ValueError where there is no such environment or game."""
+        object.__setattr__(self, "game", task_name(self.environment.name, self.environment.game))
 
     @property
-    def mixed_protocols(self) -> list[str]:
-        """Sentences on what was measured otherwise for the teacher than for the student."""
-        return [*differences(self.game, self.teacher_protocol, [self.student_protocol])]
+    def frames_per_step(self) -> int:
+        """Environment frames that one agent step lasts."""
+        return self.environment.frames_per_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,74 +138,22 @@ class Summary:
 
 
 def describe_run(config: Mapping[str, Any]) -> RunDescription:
-    """Reads what a report needs from a resolved experiment.
-
-    Read are `method`, `environment.name` and `environment.game`, and where they are there
-    `environment.frames_per_step`, `teacher.name`, `teacher_return`, `random_return` and
-    `budgets` (whole numbers by name).
-
-    Args:
-        config: The content of `config.json`.
-
-    Returns:
-        The description.
+    """Read what a report needs from the content of `config.json`.
 
     Raises:
         UserError: The method or the game is missing, or a field has another type.
     """
     try:
-        read = decode(_Config, config, "config.json", ignore_unknown=True)
-        game = task_name(read.environment.name, read.environment.game)
+        return decode(RunDescription, config, "config.json", ignore_unknown=True)
     except ValueError as error:
         raise UserError(f"{error}: is this the folder of a run?") from error
-    return RunDescription(
-        method=read.method,
-        game=game,
-        frames_per_step=read.environment.frames_per_step,
-        teacher_name=read.teacher.name or "",
-        teacher_return=read.teacher_return,
-        random_return=read.random_return,
-        budgets={name: count for name, count in read.budgets.items() if isinstance(count, int)},
-        student_protocol=read.score_protocols.student,
-        teacher_protocol=read.score_protocols.teacher,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Environment:
-    game: str
-    name: str = may_be_missing("atari")
-    frames_per_step: int = may_be_missing(4)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Teacher:
-    name: str | None = may_be_missing(None)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Protocols:
-    student: ScoreProtocol = may_be_missing(ScoreProtocol())
-    teacher: ScoreProtocol = may_be_missing(ScoreProtocol())
-
-
-@dataclasses.dataclass(frozen=True)
-class _Config:
-    """The fields that are read, as config.json nests them."""
-
-    method: str
-    environment: _Environment
-    teacher: _Teacher = may_be_missing(_Teacher())
-    teacher_return: float | None = may_be_missing(None)
-    random_return: float | None = may_be_missing(None)
-    budgets: Mapping[str, object] = may_be_missing({})
-    score_protocols: _Protocols = may_be_missing(_Protocols())
 
 
 def summarise(
     description: RunDescription,
     students: Sequence[EvaluationRecord],
     references: tuple[float, float],
+    teacher_protocol: ScoreProtocol,
     baseline: Baseline | None = None,
     checkpoint: RunRecord | None = None,
 ) -> Summary:
@@ -194,6 +163,7 @@ def summarise(
         description: What ran.
         students: The student's evaluations in the order of the run, at least one; the last counts.
         references: Mean return of the teacher and of the random policy.
+        teacher_protocol: How the teacher's was measured.
         baseline: The run beside it.
         checkpoint: Of the newest checkpoint; None where there is none.
 
@@ -211,7 +181,7 @@ def summarise(
     return Summary(
         method=description.method,
         game=description.game,
-        teacher=description.teacher_name,
+        teacher=description.teacher.name or "",
         finished=last.final,
         student_return=mean,
         student_return_std=float(np.std(last.episode_returns)),
@@ -224,7 +194,9 @@ def summarise(
         last_evaluation=evaluated,
         newest_checkpoint=saved,
         beyond_budgets=beyond_budgets(saved or evaluated, description.budgets),
-        mixed_protocols=tuple(description.mixed_protocols),
+        mixed_protocols=tuple(
+            differences(description.game, teacher_protocol, [description.score_protocols.student])
+        ),
         baseline=None if baseline is None else _outcome(baseline, teacher_return, random_return),
     )
 

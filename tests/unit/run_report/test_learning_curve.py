@@ -66,10 +66,3 @@ def test_every_shape_of_run_can_be_drawn(
     with Image.open(tmp_path / "curve.png") as image:
         image.load()
         assert image.format == "PNG"
-
-
-def test_a_curve_without_points_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one evaluation"):
-        LearningCurve(
-            title="", caption="", student_label="", student=[], teacher_return=1, random_return=0
-        )
