@@ -42,7 +42,7 @@ from rrl_agents.networks.registry import NetworkConfig, initial_params, make_net
 from services.launcher.experiment import shard_folder
 from services.learner.codec import progress_from_proto
 from services.learner.config import ShardAddress
-from services.learner.progress_client import ProgressClient
+from services.learner.client import LearnerClient
 from services.replay.connection import table_counts
 from services.replay.table_names import STUDENT_TABLE
 from services.shared.addresses import parse_address
@@ -178,7 +178,7 @@ class Cluster:
 
     def look(self) -> Look:
         """Read all counters."""
-        with contextlib.closing(ProgressClient(self.learner)) as client:
+        with contextlib.closing(LearnerClient(self.learner)) as client:
             progress = progress_from_proto(client.progress().progress)
         roles = {role: psutil.Process(pid) for role, pid in self.pids.items()}
         times = {role: process.cpu_times() for role, process in roles.items()}

@@ -42,7 +42,7 @@ from services.actor.config import ActorConfig
 from services.actor.metrics import ActorMetrics
 from services.actor.rollout import Policy, Rollout
 from services.actor.weight_poller import ActorSnapshot, WeightPoller
-from services.learner.weight_client import Purpose, WeightClient
+from services.learner.client import LearnerClient
 from services.replay.connection import ReplayTimeout, wait_for_tables
 from services.replay.item_layout import ItemLayout
 from services.replay.writer import (
@@ -97,7 +97,7 @@ class Actor:
         self._described: TeacherDescription | None = None
         self._student = make_policy(make_network(config.network, spec.num_actions))
         self._epsilon = self._recipe.exploration(noisy=config.network.noisy)
-        self._learner = WeightClient(config.learner_address, Purpose.ACT, security=config.peers)
+        self._learner = LearnerClient(config.learner_address, security=config.peers)
         self._poller: WeightPoller | None = None
         self._annotator = Annotator()
         self._metrics.attach(self._annotator, frames_per_step=spec.frames_per_step)

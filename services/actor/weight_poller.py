@@ -8,7 +8,7 @@ import threading
 import time
 
 from rrl_agents.types import Params, Progress
-from services.learner.weight_client import LearnerRefused, LearnerUnavailable, WeightClient
+from services.learner.client import LearnerClient, LearnerRefused, LearnerUnavailable, Purpose
 from services.shared.errors import UserError
 
 _FIRST_PERIOD_SECONDS = 0.1
@@ -39,7 +39,7 @@ class WeightPoller:
         period_seconds: Time between two requests.
     """
 
-    def __init__(self, client: WeightClient, *, period_seconds: float) -> None:
+    def __init__(self, client: LearnerClient, *, period_seconds: float) -> None:
         self._client = client
         self._period_seconds = period_seconds
         self._latest: ActorSnapshot | None = None
@@ -91,7 +91,7 @@ class WeightPoller:
 
     def _refresh(self) -> None:
         latest = self._latest
-        update = self._client.fetch(latest.version if latest is not None else 0)
+        update = self._client.fetch(latest.version if latest is not None else 0, Purpose.ACT)
         now = time.monotonic()
         if update.params is not None:
             self._latest = ActorSnapshot(

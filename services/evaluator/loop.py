@@ -20,22 +20,22 @@ from prometheus_client import CollectorRegistry
 
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import action_values, make_network
-from rrl_agents.types import Progress, Stage
+from rrl_agents.types import Stage
 from rrl_client import Priority, TeacherClient, TeacherError, TeacherRejected
 from rrl_client.actions import action_preferences
 from services.evaluator.config import EvaluatorConfig
 from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.video import record_gif
-from services.learner.codec import EvaluationReport, progress_from_proto
-from services.learner.progress_client import EvaluationRefused, ProgressClient
-from services.learner.weight_client import (
+from services.learner.client import (
+    EvaluationRefused,
+    LearnerClient,
     LearnerRefused,
     LearnerUnavailable,
     Purpose,
-    WeightClient,
     WeightUpdate,
 )
+from services.learner.codec import EvaluationReport, progress_from_proto
 from services.shared.errors import UserError
 from services.shared.logging import Occasionally
 
@@ -63,10 +63,7 @@ class Evaluator:
             self._frames_per_step = environment.spec.frames_per_step
             network = make_network(config.network, environment.spec.num_actions)
         self._student = jax.jit(lambda params, states: action_values(network, params, states))
-        self._weights = WeightClient(
-            config.learner_address, Purpose.EVALUATE, security=config.peers
-        )
-        self._results = ProgressClient(config.learner_address, security=config.peers)
+        self._learner = LearnerClient(config.learner_address, security=config.peers)
         self._known_version = 0
         self._session = ""
         self._is_unavailable = False
@@ -79,7 +76,7 @@ class Evaluator:
         Raises:
             UserError: the learner refuses us, or the teacher is needed and has no address.
         """
-        with contextlib.closing(self._weights), contextlib.closing(self._results):
+        with contextlib.closing(self._learner):
             while not stop.is_set():
                 update = self._fetch()
                 if update is not None:
@@ -146,7 +143,7 @@ class Evaluator:
             episodes=protocol.final_episodes if update.final else protocol.episodes,
             index=update.version,
             stop=stop,
-            watch=None if update.final else _FinalWeightsWatch(self._results),
+            watch=None if update.final else _FinalWeightsWatch(self._learner),
         )
         self._known_version, self._final_played = update.version, update.final
         if played is None:
@@ -198,7 +195,7 @@ class Evaluator:
         )
         while not stop.is_set():
             try:
-                progress: Progress = self._results.report(report)
+                progress = self._learner.report(report)
             except EvaluationRefused as error:
                 self._log.warning(
                     "the learner refused the evaluation of weights %d: %s", version, error
@@ -221,16 +218,16 @@ class Evaluator:
 
     def _fetch(self) -> WeightUpdate | None:
         try:
-            update = self._weights.fetch(self._known_version)
+            update = self._learner.fetch(self._known_version, Purpose.EVALUATE)
             if update.session != self._session:
                 # The learner restarted: it may want results again that it has lost. It may also be
                 # too busy to send these weights yet, so they count as unknown from here on.
                 self._session, self._final_played = update.session, False
                 self._known_version = 0
-                update = self._weights.fetch(0)
+                update = self._learner.fetch(0, Purpose.EVALUATE)
             if update.final and update.params is None and not self._final_played:
                 # The last weights were due, and known, before the run declared them final.
-                update = self._weights.fetch(0)
+                update = self._learner.fetch(0, Purpose.EVALUATE)
         except LearnerUnavailable as error:
             if isinstance(error, LearnerRefused) and not self._session:
                 raise UserError(str(error)) from error
@@ -245,7 +242,7 @@ class Evaluator:
 class _FinalWeightsWatch:
     """Whether the run has final weights by now, which supersede those that are being played."""
 
-    def __init__(self, run: ProgressClient) -> None:
+    def __init__(self, run: LearnerClient) -> None:
         self._run = run
         self._is_due = Occasionally(_FINISHED_CHECK_SECONDS, at_once=False)
 

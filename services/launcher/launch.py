@@ -25,9 +25,8 @@ from services.launcher.progress_display import ProgressDisplay
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
 from services.learner.checkpoint_records import newest_checkpoint
-from services.learner.progress_client import ProgressClient
+from services.learner.client import LearnerClient, LearnerUnavailable
 from services.learner.v1 import learner_pb2
-from services.learner.weight_client import LearnerUnavailable
 from services.shared.addresses import free_ports
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
@@ -73,7 +72,7 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
             manager, addresses = _start(experiment, run, logs)
         write_addresses(run, addresses)
         display.note(_told(addresses))
-        learner = ProgressClient(addresses.services["learner"])
+        learner = LearnerClient(addresses.services["learner"])
         watched = stack.enter_context(contextlib.closing(learner))
         end = _Waiter(manager, _processes(manager))
         finished, updates = _watch(watched, end, display)
@@ -224,7 +223,7 @@ class _Waiter:
                 }
 
 
-def _watch(learner: ProgressClient, end: _Waiter, display: ProgressDisplay) -> tuple[bool, int]:
+def _watch(learner: LearnerClient, end: _Waiter, display: ProgressDisplay) -> tuple[bool, int]:
     """Show progress until the run is finished or its processes have ended.
 
     Returns:

@@ -30,7 +30,7 @@ from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.checkpointing import restore_due
 from services.learner.config import LearnerConfig
-from services.learner.metrics import LearnerMetrics
+from services.learner.metrics import LearnerMetrics, ShownRun
 from services.learner.metrics_log import MetricsLog
 from services.learner.pending_evaluations import PendingEvaluations
 from services.learner.publishing import WeightPublisher
@@ -111,11 +111,13 @@ class Learner:
         )
         self._save_at = 0.0
         self._metrics.attach(
-            self._clock,
-            self._curves,
-            targets=config.targets,
-            actor_steps_target=self.served.actor_steps_target,
-            frames_per_step=config.spec.frames_per_step,
+            ShownRun(
+                clock=self._clock,
+                log=self._curves,
+                targets=config.targets,
+                actor_steps_target=self.served.actor_steps_target,
+                frames_per_step=config.spec.frames_per_step,
+            )
         )
 
     def _restore(self) -> PendingEvaluations:
@@ -194,7 +196,7 @@ class Learner:
         Raises:
             TablesUnusable: a shard has no such tables, or cannot load them.
         """
-        return self._feed.restore(self.checkpoint_number, stop)
+        return self._feed.checkpoints.restore_all(self.checkpoint_number, stop)
 
     def _train_until(self, stop: threading.Event) -> None:
         self._publisher.publish()
@@ -259,7 +261,7 @@ class Learner:
         # The work of a stage is worth a checkpoint at once.
         self._save_at = time.monotonic()
         self._publisher.publish()
-        if self._stages.evaluations.is_due_on_entering(stage):
+        if stage in (Stage.ONLINE, Stage.FINAL_EVALUATION):
             self._publisher.request_evaluation()
 
     def _train(self) -> None:
@@ -273,7 +275,7 @@ class Learner:
         self._clock.count_update()
         if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:
             # A transition's TD loss decides how soon it is drawn again (Schaul et al., 2016).
-            self._feed.update_priorities(drawn, metrics.priorities)
+            self._feed.reader.update_priorities(drawn, metrics.priorities)
         progress = self.progress
         self._curves.add(
             progress,
@@ -283,7 +285,7 @@ class Learner:
         )
         if progress.learner_updates % self._config.publish_period_updates == 0:
             self._publisher.publish()
-        if self._stages.evaluations.is_due(progress):
+        if self._stages.evaluation_is_due(progress):
             self._publisher.request_evaluation()
 
 
@@ -312,7 +314,7 @@ def run_learner(
                 log.warning("%s; what came after the newest checkpoint is lost", error)
                 return
             log.warning("%s; going back to the newest checkpoint", error)
-            metrics.replay_lost()
+            metrics.replay_losses += 1
         except TablesUnusable as error:
             number = learner.checkpoint_number
             if newest_checkpoint(config.run, {*unusable, number}) is None:
@@ -320,4 +322,4 @@ def run_learner(
                 raise UserError(str(error)) from error
             log.error("%s; going back to an older checkpoint", error)
             unusable.add(number)
-            metrics.replay_lost()
+            metrics.replay_losses += 1

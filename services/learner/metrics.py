@@ -16,15 +16,33 @@ from prometheus_client.registry import Collector
 
 from rrl_agents.scores import score_if_known
 from rrl_agents.types import Progress, Stage
+from services.learner.evaluation_records import CLOCKS
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
 from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
+_SHOWN = {
+    "weights_version": "Newest published weights.",
+    "weaning_weight": "Weight of the teacher's term, 0 to 1.",
+    "student_return": "Mean return of the student's newest evaluation.",
+    "teacher_return": "Mean return of the teacher.",
+    "random_return": "Mean return of random play.",
+}
+"""Fields of the progress that are metrics of their own."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Training:
-    """What a scrape reads."""
+class ShownRun:
+    """What a scrape reads of a learner.
+
+    Attributes:
+        clock: Its progress, restored.
+        log: Its rates and losses.
+        targets: How far each stage goes.
+        actor_steps_target: Steps that the students are to play.
+        frames_per_step: Emulator frames of one step.
+    """
 
     clock: RunClock
     log: MetricsLog
@@ -38,55 +56,34 @@ class LearnerMetrics(Collector):
 
     Args:
         registry: Holds no other learner's metrics.
+
+    Attributes:
+        sample_wait_seconds: Seconds that updates waited for a batch.
+        replay_losses: Losses of replay, after which the run went back to its newest checkpoint.
+        replay_outages: Times that the learner waited for replay.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
-        self._training: _Training | None = None
+        self._run: ShownRun | None = None
         clocks = ("learner_updates", "teacher_steps", "actor_steps")
         self._clocks = {name: CumulativeIncrease() for name in clocks}
-        self._sample_wait_seconds = 0.0
+        self.sample_wait_seconds = 0.0
+        self.replay_losses = self.replay_outages = 0
         self._checkpoints = {"written": 0, "failed": 0}
         self._checkpoint_number = 0
         self._checkpoint_seconds: float | None = None
         self._checkpoint_time: float | None = None
-        self._replay_losses = self._replay_outages = 0
         registry.register(self)
 
-    def attach(
-        self,
-        clock: RunClock,
-        log: MetricsLog,
-        *,
-        targets: StageTargets,
-        actor_steps_target: int,
-        frames_per_step: int,
-    ) -> None:
-        """Report a learner from now on: the first of the process, or the next after a loss.
-
-        Args:
-            clock: Its progress, restored.
-            log: Its rates and losses.
-            targets: How far each stage goes.
-            actor_steps_target: Steps that the students are to play.
-            frames_per_step: Emulator frames of one step.
-        """
+    def attach(self, run: ShownRun) -> None:
+        """Report a learner from now on: the first of the process, or the next after a loss."""
         with self._lock:
-            if self._training is not None:
-                self._see(self._training.clock.progress)
+            if self._run is not None:
+                self._see(self._run.clock.progress)
             for name, rises in self._clocks.items():
-                rises.rebase(getattr(clock.progress, name))
-            self._training = _Training(
-                clock=clock,
-                log=log,
-                targets=targets,
-                actor_steps_target=actor_steps_target,
-                frames_per_step=frames_per_step,
-            )
-
-    def sampled(self, seconds: float) -> None:
-        """Count the wait for a batch."""
-        self._sample_wait_seconds += seconds
+                rises.rebase(getattr(run.clock.progress, name))
+            self._run = run
 
     def restored(self, number: int, written_at: float) -> None:
         """Note the checkpoint that the learner resumes from, and its Unix time."""
@@ -102,26 +99,17 @@ class LearnerMetrics(Collector):
         """Count a checkpoint that could not be saved."""
         self._checkpoints["failed"] += 1
 
-    def replay_lost(self) -> None:
-        """Count a loss of replay, after which the learner resumes from its newest checkpoint."""
-        self._replay_losses += 1
-
-    def waited_for_replay(self) -> None:
-        """Count an outage of replay."""
-        self._replay_outages += 1
-
     def collect(self) -> Iterator[Metric]:
         """The page's content."""
         with self._lock:
-            training = self._training
-            progress = training.clock.progress if training is not None else None
+            run = self._run
+            progress = run.clock.progress if run is not None else None
             if progress is not None:
                 self._see(progress)
-        yield from self._counted(training.frames_per_step if training is not None else 1)
-        if training is not None and progress is not None:
-            yield from _rates(training)
-            yield from _clocks(training, progress)
-            yield from _scores(progress)
+        yield from self._counted(run.frames_per_step if run is not None else 1)
+        if run is not None and progress is not None:
+            yield from _of_log(run.log)
+            yield from _of_progress(run, progress)
 
     def _see(self, progress: Progress) -> None:
         for name, rises in self._clocks.items():
@@ -137,17 +125,17 @@ class LearnerMetrics(Collector):
         yield counter(
             "rrl_learner_sample_wait_seconds",
             "Seconds that updates waited for a batch.",
-            self._sample_wait_seconds,
+            self.sample_wait_seconds,
         )
         yield counter(
             "rrl_learner_replay_losses",
             "Times that replay restarted with other tables, and the run went back to a checkpoint.",
-            self._replay_losses,
+            self.replay_losses,
         )
         yield counter(
             "rrl_learner_replay_outages",
             "Times that replay was unreachable, and the learner waited.",
-            self._replay_outages,
+            self.replay_outages,
         )
         yield counters("rrl_learner_checkpoints", "Checkpoints.", "result", self._checkpoints)
         yield gauge("rrl_learner_checkpoint_number", "Newest checkpoint.", self._checkpoint_number)
@@ -163,8 +151,7 @@ class LearnerMetrics(Collector):
         )
 
 
-def _rates(training: _Training) -> Iterator[Metric]:
-    log = training.log
+def _of_log(log: MetricsLog) -> Iterator[Metric]:
     yield gauge(
         "rrl_learner_updates_per_second",
         "Gradient steps per second over the last stretch of them.",
@@ -183,7 +170,7 @@ def _rates(training: _Training) -> Iterator[Metric]:
     )
 
 
-def _clocks(training: _Training, progress: Progress) -> Iterator[Metric]:
+def _of_progress(run: ShownRun, progress: Progress) -> Iterator[Metric]:
     yield gauges(
         "rrl_learner_stage",
         "1 for the stage that the run is in.",
@@ -194,45 +181,18 @@ def _clocks(training: _Training, progress: Progress) -> Iterator[Metric]:
         "rrl_learner_progress",
         "Clocks of the run; they fall when it goes back to a checkpoint.",
         "what",
-        {
-            "teacher_steps": progress.teacher_steps,
-            "offline_updates": progress.offline_updates,
-            "online_updates": progress.online_updates,
-            "actor_steps": progress.actor_steps,
-        },
+        {name: getattr(progress, name) for name in CLOCKS},
     )
     yield gauges(
         "rrl_learner_targets",
         "How far the run goes.",
         "what",
-        {**dataclasses.asdict(training.targets), "actor_steps": training.actor_steps_target},
+        {**dataclasses.asdict(run.targets), "actor_steps": run.actor_steps_target},
     )
-    yield gauge(
-        "rrl_learner_weights_version", "Newest published weights.", progress.weights_version
-    )
-    yield gauge(
-        "rrl_learner_weaning_weight",
-        "Weight of the teacher's term, 0 to 1.",
-        progress.weaning_weight,
-    )
-
-
-def _scores(progress: Progress) -> Iterator[Metric]:
-    yield gauge(
-        "rrl_learner_student_return",
-        "Mean return of the student's newest evaluation.",
-        progress.student_return,
-    )
-    yield gauge(
-        "rrl_learner_teacher_return", "Mean return of the teacher.", progress.teacher_return
-    )
-    yield gauge("rrl_learner_random_return", "Mean return of random play.", progress.random_return)
+    for name, text in _SHOWN.items():
+        yield gauge(f"rrl_learner_{name}", text, getattr(progress, name))
     yield gauge(
         "rrl_learner_normalised_score",
         "The student's return on a scale of 0, random play, to 1, the teacher.",
-        _normalised(progress),
+        score_if_known(progress.student_return, progress.random_return, progress.teacher_return),
     )
-
-
-def _normalised(progress: Progress) -> float | None:
-    return score_if_known(progress.student_return, progress.random_return, progress.teacher_return)

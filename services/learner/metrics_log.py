@@ -28,36 +28,26 @@ class MetricsLog:
         folder: Where event files go.
         period_updates: Updates per stretch.
         resumed_at: Updates of a resumed run at its start; None for a fresh one.
+
+    Attributes:
+        losses: Mean of each term's unweighted loss over the last stretch.
+        updates_per_second: Rate over the last stretch.
+        answered_share: Share of the last stretch's rows with an answer of the teacher; None before
+            it.
     """
 
     def __init__(self, folder: Path, *, period_updates: int, resumed_at: int | None) -> None:
         self._folder = folder
         self._writer: ScalarWriter | None = None
-        self._can_write = True
+        self._has_failed = False
         self._resumed_at = resumed_at
-        self._is_begun = False
         self._period_updates = period_updates
         self._stretch: list[UpdateMetrics] = []
         self._answered: list[float] = []
         self._began = time.monotonic()
-        self._losses: Mapping[str, float] = {}
-        self._updates_per_second = 0.0
-        self._answered_share: float | None = None
-
-    @property
-    def losses(self) -> Mapping[str, float]:
-        """Mean of each term's unweighted loss over the last stretch."""
-        return self._losses
-
-    @property
-    def updates_per_second(self) -> float:
-        """Rate over the last stretch."""
-        return self._updates_per_second
-
-    @property
-    def answered_share(self) -> float | None:
-        """Share of the last stretch's rows with an answer of the teacher; None before it."""
-        return self._answered_share
+        self.losses: Mapping[str, float] = {}
+        self.updates_per_second = 0.0
+        self.answered_share: float | None = None
 
     def add(
         self,
@@ -93,9 +83,9 @@ class MetricsLog:
                 "another run with a lower learning rate"
             )
         now = time.monotonic()
-        self._updates_per_second = len(stretch) / max(now - self._began, 1e-9)
-        self._losses = losses
-        self._answered_share = float(np.mean(self._answered))
+        self.updates_per_second = len(stretch) / max(now - self._began, 1e-9)
+        self.losses = losses
+        self.answered_share = float(np.mean(self._answered))
         self._write(
             progress.learner_updates,
             {
@@ -103,9 +93,9 @@ class MetricsLog:
                 "loss/total": float(np.mean([m.loss for m in stretch])),
                 "learner/mean_best_value": float(np.mean([m.mean_best_value for m in stretch])),
                 "learner/learning_rate": learning_rate,
-                "learner/updates_per_second": self._updates_per_second,
+                "learner/updates_per_second": self.updates_per_second,
                 "learner/weaning_weight": progress.weaning_weight,
-                "replay/answered_share": self._answered_share,
+                "replay/answered_share": self.answered_share,
                 "replay/actor_steps": progress.actor_steps,
                 "replay/teacher_steps": progress.teacher_steps,
                 **_scores(progress),
@@ -120,36 +110,21 @@ class MetricsLog:
                 self._writer.close()
             self._writer = None
 
-    def _open(self, resumed_at: int | None) -> None:
-        try:
-            self._writer = ScalarWriter(self._folder, resumed_step=resumed_at)
-        except OSError as error:
-            self._give_up(error)
-
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
-        if self._writer is None:
-            # Opened at the first write: a learner that finds another one at work must leave its
-            # files alone. Later, a new file follows a broken one, whose last record is lost.
-            self._open(step if self._is_begun else self._resumed_at)
-            self._is_begun = True
-        if self._writer is None:
-            return
+        """Write a point, if there is room; a failure is logged once until it works again."""
         try:
+            if self._writer is None:
+                # Opened at the first write: a learner that finds another one at work must leave its
+                # files alone. Later, a new file follows a broken one, whose last record is lost.
+                self._writer = ScalarWriter(self._folder, resumed_step=self._resumed_at)
             self._writer.write(step, scalars)
-            self._can_write = True
+            self._has_failed = False
         except OSError as error:
-            self._give_up(error)
-
-    def _give_up(self, error: OSError) -> None:
-        """Continue without a file until the next stretch; logged once until it works again."""
-        if self._can_write:
-            logging.getLogger(__name__).error("no metrics written: %s", error)
-        self._can_write = False
-        if self._writer is not None:
-            # Its buffer cannot be written either.
-            with contextlib.suppress(OSError):
-                self._writer.close()
-        self._writer = None
+            if not self._has_failed:
+                logging.getLogger(__name__).error("no metrics written: %s", error)
+            self._has_failed = True
+            self.close()
+        self._resumed_at = step
 
 
 def _scores(progress: Progress) -> dict[str, float]:

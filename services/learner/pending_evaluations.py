@@ -38,33 +38,6 @@ class UnknownWeights(Exception):
     """An evaluation names weights that are not, or no longer, due."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationsState:
-    """What a checkpoint keeps of the evaluations, and the clocks of the same moment.
-
-    Attributes:
-        progress: Clocks and returns; includes every result of weights that are not due any more.
-        seconds: Wall-clock seconds of all sessions of the run.
-        due: Weights without a result, in the order they were requested.
-        lines: Lines of the records' file.
-    """
-
-    progress: Progress
-    seconds: float
-    due: tuple[Snapshot, ...]
-    lines: int
-
-    @property
-    def record(self) -> RunRecord:
-        """The record of a checkpoint of this moment."""
-        return RunRecord(
-            progress=self.progress,
-            seconds=self.seconds,
-            due=tuple(one.record for one in self.due),
-            evaluation_lines=self.lines,
-        )
-
-
 class PendingEvaluations:
     """Publishes weights to evaluate and records their returns; safe to use from any thread.
 
@@ -150,7 +123,7 @@ class PendingEvaluations:
         """
         with self._lock:
             if report.weights_version == 0:
-                progress = self._clock.take_teacher_return(report.mean_return)
+                progress = self._clock.change(teacher_return=report.mean_return)
                 self._append(report, progress, self._clock.seconds, played=progress)
                 return progress
             snapshot = self._due_for(report)
@@ -169,15 +142,22 @@ class PendingEvaluations:
             self._final_is_done |= snapshot.final
             return progress
 
-    def state(self) -> EvaluationsState:
-        """What a checkpoint of this moment keeps; no result arrives in between."""
+    def state(self) -> tuple[RunRecord, tuple[Snapshot, ...]]:
+        """What a checkpoint of this moment keeps; no result arrives in between.
+
+        Returns:
+            The record of a checkpoint, whose progress includes every result of weights that are not
+            due any more; and the weights without a result, in the order they were requested.
+        """
         with self._lock:
-            return EvaluationsState(
+            due = tuple(self._due.values())
+            record = RunRecord(
                 progress=self._clock.progress,
                 seconds=self._clock.seconds,
-                due=tuple(self._due.values()),
-                lines=count_lines(self._records),
+                due=tuple(one.record for one in due),
+                evaluation_lines=count_lines(self._records),
             )
+            return record, due
 
     def _due_for(self, report: EvaluationReport) -> Snapshot:
         version = report.weights_version
@@ -232,7 +212,7 @@ class PendingEvaluations:
             return
         played = [one for one in read_records(self._records) if one.player == "teacher"]
         if played:
-            self._clock.take_teacher_return(fmean(played[-1].episode_returns))
+            self._clock.change(teacher_return=fmean(played[-1].episode_returns))
 
     def _append(
         self,

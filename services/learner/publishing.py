@@ -41,10 +41,11 @@ class WeightPublisher:
 
     def publish(self) -> None:
         """Publish the present weights to actors."""
-        self._clock.note_priorities(self._feed.largest_priority)
+        largest = max(self._clock.progress.max_priority, self._feed.reader.largest_priority)
+        self._clock.change(max_priority=largest)
         snapshot = self._snapshot()
         self.acting.publish(snapshot)
-        self._clock.publish(snapshot.version)
+        self._clock.change(weights_version=snapshot.version)
 
     def request_evaluation(self) -> None:
         """Request an evaluation of the present weights, under the clocks of this very moment."""

@@ -3,7 +3,7 @@
 shards ── items ──▶ ShardedReader ──────┐
   │  ▲                                  ▼
   │  └── save, restore ── ReplayCheckpoints ── ReplayFeed ──▶ Learner
-  └── counts ──▶ ReplayCounts ──────────▲
+  └── counts ───────────────────────────▲
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
 
 from rrl_agents.reincarnation.recipe import Recipe
-from rrl_agents.types import Array
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.metrics import LearnerMetrics
 from services.learner.replay_checkpoints import ReplayCheckpoints
-from services.learner.replay_counts import ReplayCounts
 from services.learner.run_clock import RunClock
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import (
+    STUDENT_TABLE,
+    TEACHER_TABLE,
     ReplayReader,
     ReplayTimeout,
     SamplingFailed,
     ShardedReader,
     ShardSample,
+    table_counts,
 )
 
 COUNT_PERIOD_SECONDS = 1.0
@@ -47,6 +47,10 @@ class ReplayFeed:
         recipe: The method.
         clock: Progress of the run; the feed keeps its data clocks.
         metrics: Where waits and outages are counted.
+
+    Attributes:
+        reader: Where batches come from, and where their priorities go.
+        checkpoints: Those of all shards.
     """
 
     def __init__(
@@ -55,32 +59,28 @@ class ReplayFeed:
         self._clock = clock
         self._metrics = metrics
         self._recipe = recipe
-        self._reader = ShardedReader([_reader(shard, config, recipe) for shard in config.replay])
-        self._counts = ReplayCounts(
-            [shard.data for shard in config.replay],
-            reloaded_steps=config.targets.teacher_steps if recipe.reloads_data else 0,
-        )
-        self._checkpoints = ReplayCheckpoints(
+        self._shards = [shard.data for shard in config.replay]
+        # Recorded transitions at the start of the student's table: the teacher's steps.
+        self._reloaded_steps = config.targets.teacher_steps if recipe.reloads_data else 0
+        self.reader = ShardedReader([_reader(shard, config, recipe) for shard in config.replay])
+        self.checkpoints = ReplayCheckpoints(
             [shard.control for shard in config.replay], config.peers
         )
         self._counted_at: float | None = None
 
-    def restore(self, checkpoint: int, stop: threading.Event) -> bool:
-        """Have all shards serve a checkpoint's tables, as `ReplayCheckpoints.restore_all`."""
-        return self._checkpoints.restore_all(checkpoint, stop)
-
-    def save(self, checkpoint: int, keep: Sequence[int]) -> None:
-        """Have all shards save their tables, as `ReplayCheckpoints.save_all`."""
-        self._checkpoints.save_all(checkpoint, keep)
-
     def count(self) -> None:
-        """Read the data clocks from replay.
+        """Read the data clocks from replay, whose tables count each item once.
 
         Raises:
             ReplayTimeout: a shard does not answer.
         """
-        teacher_steps, actor_steps = self._counts.now()
-        self._clock.count(teacher_steps=teacher_steps, actor_steps=actor_steps)
+        counts = [table_counts(address) for address in self._shards]
+        teacher_steps = sum(of_shard[TEACHER_TABLE].inserted for of_shard in counts)
+        actor_steps = sum(of_shard[STUDENT_TABLE].inserted for of_shard in counts)
+        if self._reloaded_steps:
+            teacher_steps = min(actor_steps, self._reloaded_steps)
+            actor_steps -= teacher_steps
+        self._clock.change(teacher_steps=teacher_steps, actor_steps=actor_steps)
         self._counted_at = time.monotonic()
 
     def count_if_due(self, period_seconds: float) -> None:
@@ -94,7 +94,7 @@ class ReplayFeed:
         if self._counted_at is not None and now - self._counted_at < period_seconds:
             return
         try:
-            self._checkpoints.check_unchanged()
+            self.checkpoints.check_unchanged()
             self.count()
         except ReplayTimeout as error:
             raise ReplayUnreachable(str(error)) from error
@@ -108,22 +108,13 @@ class ReplayFeed:
         teacher_share = self._recipe.teacher_share(self._clock.progress)
         began = time.monotonic()
         try:
-            return self._reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS)
+            return self.reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS)
         except ReplayTimeout:
             return None
         except SamplingFailed as error:
             raise ReplayUnreachable(str(error)) from error
         finally:
-            self._metrics.sampled(time.monotonic() - began)
-
-    def update_priorities(self, drawn: ShardSample, priorities: Array) -> None:
-        """Send a batch's priorities back, as `ReplayReader.update_priorities`."""
-        self._reader.update_priorities(drawn, priorities)
-
-    @property
-    def largest_priority(self) -> float:
-        """The largest priority sent back so far, 0 before the first."""
-        return self._reader.largest_priority
+            self._metrics.sample_wait_seconds += time.monotonic() - began
 
     def wait_until_reachable(self, error: ReplayUnreachable, stop: threading.Event) -> None:
         """Wait for shards that do not answer, without a timeout.
@@ -133,16 +124,16 @@ class ReplayFeed:
         """
         log = logging.getLogger(__name__)
         log.warning("replay is unreachable: %s", error)
-        self._metrics.waited_for_replay()
+        self._metrics.replay_outages += 1
         # Samples under way belong to connections that may be dead.
-        self._reader.close()
-        if self._checkpoints.wait_until_reachable(stop):
+        self.reader.close()
+        if self.checkpoints.wait_until_reachable(stop):
             log.info("replay is reachable again with the same tables: nothing is lost")
 
     def close(self) -> None:
         """Disconnect."""
-        self._reader.close()
-        self._checkpoints.close()
+        self.reader.close()
+        self.checkpoints.close()
 
 
 def _reader(shard: ShardAddress, config: LearnerConfig, recipe: Recipe) -> ReplayReader:

@@ -99,15 +99,17 @@ class RunCheckpoints:
     ) -> RunCheckpoint:
         number = next_number(self._run, after=self.number)
         # Replay saves first: until this checkpoint is whole, any that is there may be restored.
-        feed.save(number, keep=sorted({*checkpoints_of(self._run).numbers(), self.number}))
-        state = evaluations.state()
+        feed.checkpoints.save_all(
+            number, keep=sorted({*checkpoints_of(self._run).numbers(), self.number})
+        )
+        record, due = evaluations.state()
         return write_checkpoint(
             self._run,
             training.state,
-            state.record,
+            record,
             number,
             keep=[self.number],
-            due={one.version: one.params for one in state.due},
+            due={one.version: one.params for one in due},
         )
 
     def loss_without(self, progress: Progress) -> str:

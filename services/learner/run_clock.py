@@ -42,38 +42,13 @@ class RunClock:
             self._progress = progress
             self._earlier_seconds = seconds
 
-    def enter(self, stage: Stage) -> None:
-        """Start a stage."""
-        self._change(stage=stage)
-
-    def publish(self, weights_version: int) -> None:
-        """Note the newest published weights."""
-        self._change(weights_version=weights_version)
-
-    def count(self, *, teacher_steps: int, actor_steps: int) -> None:
-        """Set the data clocks."""
-        self._change(teacher_steps=teacher_steps, actor_steps=actor_steps)
-
     def count_update(self) -> None:
         """Count one update in the present stage."""
         with self._lock:
-            progress = self._progress
-            if progress.stage is Stage.OFFLINE:
-                changed = dataclasses.replace(
-                    progress, offline_updates=progress.offline_updates + 1
-                )
-            else:
-                changed = dataclasses.replace(progress, online_updates=progress.online_updates + 1)
-            self._progress = changed
-
-    def note_priorities(self, largest: float) -> None:
-        """Keep the largest priority of any transition."""
-        if largest > self._progress.max_priority:
-            self._change(max_priority=largest)
-
-    def take_teacher_return(self, mean_return: float) -> Progress:
-        """Take the teacher's return; gives the progress after it."""
-        return self._change(teacher_return=mean_return)
+            is_offline = self._progress.stage is Stage.OFFLINE
+            clock = "offline_updates" if is_offline else "online_updates"
+            done = getattr(self._progress, clock) + 1
+            self._progress = dataclasses.replace(self._progress, **{clock: done})
 
     def take_return(self, mean_return: float, played: Progress) -> Progress:
         """Take the result of an evaluation of the student.
@@ -100,7 +75,8 @@ class RunClock:
             )
             return self._progress
 
-    def _change(self, **changes: object) -> Progress:
+    def change(self, **changes: object) -> Progress:
+        """Set fields of the progress; gives the progress after it."""
         with self._lock:
             self._progress = self._weaned(dataclasses.replace(self._progress, **changes))  # type: ignore[arg-type]
             return self._progress

@@ -7,7 +7,6 @@ import logging
 from rrl_agents.scores import check_scale
 from rrl_agents.types import Progress, Stage
 from services.learner.config import LearnerConfig
-from services.learner.evaluation_schedule import EvaluationSchedule
 from services.learner.run_clock import RunClock
 from services.learner.stages import next_stage
 from services.shared.errors import UserError
@@ -22,13 +21,8 @@ class RunStages:
     """
 
     def __init__(self, config: LearnerConfig, clock: RunClock) -> None:
-        self._targets = config.targets
+        self._config = config
         self._clock = clock
-        self.evaluations = EvaluationSchedule(
-            targets=config.targets,
-            offline_period=config.offline_evaluation_period,
-            online_period=config.online_evaluation_period,
-        )
 
     def advance(self, *, last_evaluation_done: bool) -> Stage | None:
         """Enter the stage that the clocks call for.
@@ -40,27 +34,28 @@ class RunStages:
             The stage that the run has just entered; None where it stays in the present one.
 
         Raises:
-            UserError: the teacher is no better than random play.
+            UserError: a measured teacher is no better than random play: scores would mean nothing.
         """
-        progress = self._clock.progress
-        stage = next_stage(progress, self._targets, last_evaluation_done=last_evaluation_done)
+        progress, targets = self._clock.progress, self._config.targets
+        stage = next_stage(progress, targets, last_evaluation_done=last_evaluation_done)
         if stage is progress.stage:
             return None
-        _check_scale(progress)
+        if progress.teacher_return is not None:
+            try:
+                check_scale(progress.random_return, progress.teacher_return)
+            except ValueError as error:
+                raise UserError(f"{error}, in another run") from error
         logging.getLogger(__name__).info("%s is over: %s", progress.stage.name, stage.name)
-        self._clock.enter(stage)
+        self._clock.change(stage=stage)
         return stage
 
-
-def _check_scale(progress: Progress) -> None:
-    """Refuse a measured teacher no better than random play: scores would have no meaning.
-
-    Raises:
-        UserError: the teacher's return is not above the random policy's.
-    """
-    if progress.teacher_return is None:
-        return
-    try:
-        check_scale(progress.random_return, progress.teacher_return)
-    except ValueError as error:
-        raise UserError(f"{error}, in another run") from error
+    def evaluation_is_due(self, progress: Progress) -> bool:
+        """Whether an update completes a period; a stage's end counts as the next one's start."""
+        config = self._config
+        if progress.stage is Stage.OFFLINE:
+            done, target = progress.offline_updates, config.targets.offline_updates
+            period = config.offline_evaluation_period
+        else:
+            done, target = progress.online_updates, config.targets.online_updates
+            period = config.online_evaluation_period
+        return done % period == 0 and done < target

@@ -16,8 +16,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -27,35 +26,30 @@ _FILE_NAME = re.compile(r"events\.out\.tfevents\.(\d{10,})\.")
 
 
 class ScalarWriter:
-    """Appends scalars to one new event file of a folder.
+    """Appends scalars to one new event file of a folder; each is on disk when `write` returns.
 
-    Safe for use by one thread. Scalars are on disk at the latest `flush_seconds` after the next
-    write, and after `flush` and `close`.
+    Safe for use by one thread.
     """
 
-    def __init__(
-        self, folder: Path, *, resumed_step: int | None = None, flush_seconds: float = 10.0
-    ) -> None:
+    def __init__(self, folder: Path, *, resumed_step: int | None = None) -> None:
         """Opens the file.
 
         Args:
             folder: Where event files lie; made when absent. Older files are left as they are.
             resumed_step: Step of the checkpoint that the run resumes from; scalars of later steps
                 in older files are hidden by TensorBoard. None for a fresh run.
-            flush_seconds: Longest time between two writes to disk, above or equal to 0.
 
         Raises:
-            ValueError: `flush_seconds` is negative.
             OSError: no space, no permission.
         """
-        if flush_seconds < 0:
-            raise ValueError(f"flush_seconds is {flush_seconds}, must be 0 or more")
         folder.mkdir(parents=True, exist_ok=True)
-        self._flush_seconds = flush_seconds
-        self._flushed_at = time.monotonic()
         self._records = RecordWriter(_open_new_file(folder))
         try:
-            self._begin(resumed_step)
+            self._append(file_version="brain.Event:2")
+            if resumed_step is not None:
+                # TensorBoard drops steps >= the mark's, and the checkpoint's own is still true.
+                mark = SessionLog(status=SessionLog.START)
+                self._append(step=resumed_step + 1, session_log=mark)
         except OSError:
             with contextlib.suppress(OSError):
                 self.close()
@@ -67,45 +61,21 @@ class ScalarWriter:
         Args:
             step: Clock of the run, 0 or more; the same clock in every call.
             scalars: Values by tag, e.g. {"loss/td": 0.1}; NaN and infinity are written as they are.
+
+        Raises:
+            OSError: no space.
         """
         values = [Summary.Value(tag=tag, simple_value=float(v)) for tag, v in scalars.items()]
-        self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-        if time.monotonic() - self._flushed_at >= self._flush_seconds:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hands everything written so far to the operating system."""
-        self._records.flush()
-        self._flushed_at = time.monotonic()
+        self._append(step=step, summary=Summary(value=values))
 
     def close(self) -> None:
-        """Flushes and closes the file; closing twice does nothing."""
+        """Closes the file; closing twice does nothing."""
         if not self._records.closed:
             self._records.close()
 
-    def __enter__(self) -> ScalarWriter:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Closes the file."""
-        self.close()
-
-    def _begin(self, resumed_step: int | None) -> None:
-        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if resumed_step is not None:
-            # TensorBoard drops steps >= the mark's, and the checkpoint's own step is still true.
-            mark = SessionLog(status=SessionLog.START)
-            self._append(Event(wall_time=time.time(), step=resumed_step + 1, session_log=mark))
-        self.flush()
-
-    def _append(self, event: Event) -> None:
-        self._records.write(event.SerializeToString())
+    def _append(self, **content: Any) -> None:
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._records.flush()
 
 
 def _open_new_file(folder: Path) -> BinaryIO:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.training.train_state import (
@@ -18,7 +19,7 @@ from rrl_agents.types import Batch, Params, Progress
 from services.learner.checkpoint_records import RunCheckpoint
 from services.learner.checkpointing import restore_state
 from services.learner.config import LearnerConfig
-from services.learner.initial_params import params_of_agent
+from services.shared.errors import UserError, user_errors
 
 
 class Training:
@@ -59,9 +60,16 @@ class Training:
         Raises:
             UserError: they cannot be read, or belong to another architecture.
         """
-        if (agent := self._config.initial_checkpoint) is not None:
-            params = params_of_agent(agent, like=self.state.params)
-            self.state = initial_train_state(params, self._recipe.q_learning.optimiser)
+        if (agent := self._config.initial_checkpoint) is None:
+            return
+        with user_errors((ValueError, OSError)):
+            params = load_teacher(agent.path, agent.number, agent.game, agent.hints).params
+        if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, self.state.params):
+            raise UserError(
+                f"the parameters in {agent.path} are not of the student's architecture: give the "
+                "student that agent's network"
+            )
+        self.state = initial_train_state(params, self._recipe.q_learning.optimiser)
 
     def update(self, batch: Batch, progress: Progress) -> UpdateMetrics:
         """One gradient step, with the weights and rates of this progress."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -28,7 +29,7 @@ Page = Callable[[str], bytes]
 @pytest.fixture
 def tensorboard(tmp_path: Path) -> Iterator[Page]:
     """TensorBoard over the log of one run; gives the body that it answers for a path."""
-    with ScalarWriter(tmp_path / "runs" / "mine" / "metrics") as writer:
+    with contextlib.closing(ScalarWriter(tmp_path / "runs" / "mine" / "metrics")) as writer:
         writer.write(0, {"loss/td": 0.5})
         writer.write(100, {"loss/td": 0.25})
     port = free_port()

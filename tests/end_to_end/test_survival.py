@@ -20,10 +20,9 @@ import pytest
 
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpointing import RunCheckpoint
+from services.learner.client import LearnerClient, LearnerUnavailable
 from services.learner.codec import progress_from_proto
 from services.learner.evaluation_records import read_records
-from services.learner.progress_client import ProgressClient
-from services.learner.weight_client import LearnerUnavailable
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, table_counts
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def assert_goes_on_from(run: CatchRun, checkpoint: RunCheckpoint) -> None:
 
 
 def first_progress(run: CatchRun) -> Progress:
-    client = ProgressClient(run.address("learner"))
+    client = LearnerClient(run.address("learner"))
     answers = []
 
     def answers_now() -> bool:

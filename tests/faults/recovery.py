@@ -11,7 +11,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rrl_agents.types import Progress, Stage
-from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient
+from services.learner.client import LearnerClient, LearnerUnavailable, Purpose
 from tests.faults.ports import LOOPBACK
 from tests.faults.system import ACTORS, EVALUATOR, LEARNER, REPLAY, TEACHER, System
 from tests.faults.watch import Watch, agent_steps
@@ -136,9 +136,9 @@ def _needed(progress: Progress) -> set[tuple[str, str]]:
 
 def weights_are_finite(system: System) -> bool | None:
     """Whether the weights that the learner gives out are; None where it gives none."""
-    client = WeightClient(f"{LOOPBACK}:{system.ports.learner}", Purpose.ACT)
+    client = LearnerClient(f"{LOOPBACK}:{system.ports.learner}")
     try:
-        params = client.fetch(0).params
+        params = client.fetch(0, Purpose.ACT).params
     except LearnerUnavailable:
         return None
     finally:

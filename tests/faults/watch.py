@@ -19,9 +19,8 @@ import psutil
 
 from rrl_agents.types import Progress
 from services.learner.checkpointing import RunCheckpoint, checkpoints_folder, newest_checkpoint
+from services.learner.client import LearnerClient, LearnerUnavailable
 from services.learner.codec import progress_from_proto
-from services.learner.progress_client import ProgressClient
-from services.learner.weight_client import LearnerUnavailable
 from tests.faults.ports import LOOPBACK
 from tests.faults.system import System
 
@@ -82,7 +81,7 @@ class Watch:
     def __init__(self, system: System) -> None:
         """Scrape at nothing yet; enter to begin."""
         self._system = system
-        self._client = ProgressClient(
+        self._client = LearnerClient(
             f"{LOOPBACK}:{system.ports.learner}", timeout_seconds=_ANSWER_SECONDS
         )
         self._lock = threading.Lock()

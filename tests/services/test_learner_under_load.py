@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from rrl_agents.types import Params, Progress
+from services.learner.client import LearnerClient, Purpose
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import BytesUnderWay, WeightServer
 from tests.support.http2 import Http2Caller, prefix
 from tests.support.patience import PATIENCE_SECONDS
@@ -65,7 +65,7 @@ def test_weights_that_nobody_takes_are_bounded_and_others_still_hear_of_progress
     with (
         # One answer of a megabyte and a little has room, another beside it has not.
         serving(max_bytes_under_way=2 * MEGABYTE) as port,
-        contextlib.closing(WeightClient(f"127.0.0.1:{port}", Purpose.ACT)) as actor,
+        contextlib.closing(LearnerClient(f"127.0.0.1:{port}")) as actor,
         # One that allows not a byte of an answer to be sent.
         contextlib.closing(Http2Caller(f"127.0.0.1:{port}", window=0)) as sluggard,
     ):
@@ -73,12 +73,12 @@ def test_weights_that_nobody_takes_are_bounded_and_others_still_hear_of_progress
         while call not in sluggard.answered:
             sluggard.listen(0.1)
         for _ in range(3):
-            update = actor.fetch(0)
+            update = actor.fetch(0, Purpose.ACT)
             assert update.params is None
             assert (update.version, update.progress.random_return) == (7, -1.0)
         sluggard.close()
         end = time.monotonic() + PATIENCE_SECONDS
-        while actor.fetch(0).params is None:
+        while actor.fetch(0, Purpose.ACT).params is None:
             assert time.monotonic() < end, "the room is not given back"
             time.sleep(0.01)
 
@@ -131,13 +131,13 @@ def test_an_answer_larger_than_the_bound_goes_alone() -> None:
 def test_calls_that_are_given_up_at_once_leave_nothing_under_way() -> None:
     with (
         serving(max_bytes_under_way=2 * MEGABYTE) as port,
-        contextlib.closing(WeightClient(f"127.0.0.1:{port}", Purpose.ACT)) as actor,
+        contextlib.closing(LearnerClient(f"127.0.0.1:{port}")) as actor,
     ):
         for _ in range(30):
             caller = Http2Caller(f"127.0.0.1:{port}", window=0)
             ask(caller)
             caller.close()
         end = time.monotonic() + PATIENCE_SECONDS
-        while actor.fetch(0).params is None:
+        while actor.fetch(0, Purpose.ACT).params is None:
             assert time.monotonic() < end, "the room is not given back"
             time.sleep(0.01)

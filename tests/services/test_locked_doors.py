@@ -24,16 +24,10 @@ from grpc_health.v1 import health_pb2
 
 from rrl_agents.types import Progress
 from rrl_client import ClientSecurity
+from services.learner.client import LearnerClient, LearnerRefused, LearnerUnavailable, Purpose
 from services.learner.codec import EvaluationReport, progress_to_proto
-from services.learner.progress_client import ProgressClient
 from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_client import (
-    LearnerRefused,
-    LearnerUnavailable,
-    Purpose,
-    WeightClient,
-)
 from services.learner.weight_server import WeightServer
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout
@@ -107,11 +101,10 @@ class LearnerService:
 
     @contextlib.contextmanager
     def asking(self, address: str, security: ClientSecurity | None) -> Iterator[Callable[[], str]]:
-        weights = WeightClient(address, Purpose.ACT, security=security)
-        progress = ProgressClient(address, security=security)
+        client = LearnerClient(address, security=security)
 
         def ask() -> str:
-            found = {_how(lambda: weights.fetch(0)), _how(progress.progress)}
+            found = {_how(lambda: client.fetch(0, Purpose.ACT)), _how(client.progress)}
             assert len(found) == 1
             return found.pop()
 
@@ -124,7 +117,7 @@ class LearnerService:
                 return NOBODY
             return OPEN
 
-        with contextlib.closing(weights), contextlib.closing(progress):
+        with contextlib.closing(client):
             yield ask
 
 
@@ -223,7 +216,7 @@ def test_a_certificate_that_is_not_taken_is_told_with_the_flag_that_helps(
         # The certificate is localhost's.
         address = served.replace("localhost", "127.0.0.1")
         with (
-            contextlib.closing(ProgressClient(address, security=security)) as client,
+            contextlib.closing(LearnerClient(address, security=security)) as client,
             pytest.raises(LearnerUnavailable, match=f"--peers.{setting}"),
         ):
             client.progress()
@@ -388,7 +381,7 @@ class BusyReplay(Busy, replay_pb2_grpc.ReplayServicer):
         return replay_pb2.GetStatusResponse(served=replay_pb2.ServedTables(checkpoint=3))
 
 
-def answers(client: ProgressClient) -> bool:
+def answers(client: LearnerClient) -> bool:
     try:
         client.progress()
     except LearnerUnavailable:
@@ -403,7 +396,7 @@ def test_a_call_too_many_is_told_to_ask_again() -> None:
             lambda server, _: learner_pb2_grpc.add_LearnerServicer_to_server(busy, server),
             "rrl.learner.v1.Learner",
         ) as address,
-        contextlib.closing(ProgressClient(address)) as client,
+        contextlib.closing(LearnerClient(address)) as client,
         grpc.insecure_channel(address) as channel,
     ):
         first = learner_pb2_grpc.LearnerStub(channel).GetProgress.future(

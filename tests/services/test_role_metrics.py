@@ -15,10 +15,10 @@ from rrl_agents.types import Progress, Stage
 from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.actor.weight_poller import WeightPoller
+from services.learner.client import LearnerClient
 from services.learner.codec import EvaluationReport
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
-from services.learner.weight_client import Purpose, WeightClient
 from services.learner.weight_server import WeightServer
 from services.recorded_data.metrics import ImporterMetrics
 from services.replay.config import ReplayConfig
@@ -71,7 +71,7 @@ def test_an_actor_tells_how_stale_its_weights_are() -> None:
     assert weights("version") is None and weights("age_seconds") is None
     run.publish()
     with serving(run) as port:
-        client = WeightClient(f"127.0.0.1:{port}", Purpose.ACT)
+        client = LearnerClient(f"127.0.0.1:{port}")
         poller = WeightPoller(client, period_seconds=0.01)
         metrics.attach_poller(poller)
         # 100 updates are behind weights of version 101.

@@ -19,10 +19,10 @@ from rrl_agents.reincarnation.qdagger import QDaggerConfig, WeaningConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.training.train_state import TrainState
 from rrl_agents.types import Progress
+from services.learner.client import LearnerClient
 from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner, build_learner, run_learner
-from services.learner.progress_client import ProgressClient
 from services.learner.stages import StageTargets
 from services.replay.config import ReplayConfig, samples_per_insert
 from services.replay.control_server import ControlServer
@@ -181,7 +181,7 @@ def working(config: LearnerConfig) -> Iterator[Callable[[], Progress]]:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    client = ProgressClient(f"localhost:{config.port}")
+    client = LearnerClient(f"localhost:{config.port}")
     try:
         yield lambda: progress_from_proto(client.progress().progress)
     finally:
@@ -238,7 +238,7 @@ def short(config: LearnerConfig) -> LearnerConfig:
     )
 
 
-def report_final(client: ProgressClient, updates: int) -> None:
+def report_final(client: LearnerClient, updates: int) -> None:
     played = EvaluationReport(
         weights_version=updates + 1, episode_returns=(0.0,), episode_steps=(9,), epsilon=0.001
     )

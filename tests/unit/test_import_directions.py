@@ -63,8 +63,7 @@ CLIENT_FACES = {
         "table_names",
     },
     "learner": {
-        "weight_client",
-        "progress_client",
+        "client",
         "codec",
         "evaluation_records",
         "checkpoint_records",

@@ -13,7 +13,7 @@ from rrl_agents.types import Progress
 from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.evaluator.metrics import EvaluatorMetrics
-from services.learner.metrics import LearnerMetrics
+from services.learner.metrics import LearnerMetrics, ShownRun
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
@@ -38,11 +38,13 @@ def learner(registry: CollectorRegistry, folder: Path) -> None:
     log = MetricsLog(folder, period_updates=1, resumed_at=None)
     log.close()
     LearnerMetrics(registry).attach(
-        RunClock(Progress(random_return=0.0, teacher_return=1.0), lambda _: 1.0),
-        log,
-        targets=StageTargets(teacher_steps=1, offline_updates=1, online_updates=1),
-        actor_steps_target=1,
-        frames_per_step=4,
+        ShownRun(
+            clock=RunClock(Progress(random_return=0.0, teacher_return=1.0), lambda _: 1.0),
+            log=log,
+            targets=StageTargets(teacher_steps=1, offline_updates=1, online_updates=1),
+            actor_steps_target=1,
+            frames_per_step=4,
+        )
     )
 
 

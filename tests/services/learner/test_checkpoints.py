@@ -12,8 +12,8 @@ import pytest
 
 from rrl_agents.types import Batch, Stage
 from services.learner.checkpointing import newest_checkpoint
+from services.learner.client import LearnerClient
 from services.learner.loop import build_learner
-from services.learner.progress_client import ProgressClient
 from services.learner.stages import StageTargets
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
 from services.shared.errors import UserError
@@ -130,7 +130,7 @@ def test_a_run_is_over_only_when_a_checkpoint_holds_its_end(
     config = dataclasses.replace(short(filled.config), linger_seconds=None)
     with (
         working(config) as progress,
-        contextlib.closing(ProgressClient(f"localhost:{config.port}")) as client,
+        contextlib.closing(LearnerClient(f"localhost:{config.port}")) as client,
     ):
         wait_for(progress, lambda got: got.stage is Stage.FINAL_EVALUATION)
         wait_for(client.progress, lambda got: got.saved.stage == Stage.FINAL_EVALUATION)

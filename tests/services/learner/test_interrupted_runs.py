@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.types import Progress, Stage
+from services.learner.client import LearnerClient, Purpose
 from services.learner.codec import EvaluationReport
 from services.learner.config import LearnerConfig
 from services.learner.evaluation_records import read_records
-from services.learner.progress_client import ProgressClient
 from services.learner.stages import StageTargets
-from services.learner.weight_client import Purpose, WeightClient
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE
 from tests.support.learner_runs import (
     STEPS,
@@ -66,13 +65,12 @@ def evaluated_to_its_end(config: LearnerConfig) -> tuple[list[int], Progress]:
     address = f"localhost:{config.port}"
     with (
         working(config) as progress,
-        contextlib.closing(WeightClient(address, Purpose.EVALUATE)) as evaluations,
-        contextlib.closing(ProgressClient(address)) as results,
+        contextlib.closing(LearnerClient(address)) as client,
     ):
         while wait_for(progress, lambda _: True).stage is not Stage.FINISHED:
-            update = evaluations.fetch(0)
+            update = client.fetch(0, Purpose.EVALUATE)
             if update.params is not None:
-                results.report(dataclasses.replace(result(update.version), session=update.session))
+                client.report(dataclasses.replace(result(update.version), session=update.session))
                 played.append(update.version)
             threading.Event().wait(0.01)
         return played, progress()

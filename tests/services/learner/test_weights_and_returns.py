@@ -13,12 +13,16 @@ import pytest
 
 from rrl_agents.types import Progress, Stage
 from services.learner.checkpointing import newest_checkpoint
+from services.learner.client import (
+    EvaluationRefused,
+    LearnerClient,
+    LearnerUnavailable,
+    Purpose,
+)
 from services.learner.codec import EvaluationReport
 from services.learner.evaluation_records import read_records
 from services.learner.loop import build_learner
-from services.learner.progress_client import EvaluationRefused, ProgressClient
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_client import LearnerUnavailable, Purpose, WeightClient
 from services.replay.reader import TEACHER_TABLE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked, locked
@@ -50,20 +54,18 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
 
     thread = threading.Thread(target=work_in_a_thread)
     thread.start()
-    evaluations = WeightClient(address, Purpose.EVALUATE)
-    acting = WeightClient(address, Purpose.ACT)
-    results = ProgressClient(address)
+    client = LearnerClient(address)
     try:
         fill(workplace.replay.address, TEACHER_TABLE)
         # Those of the offline stage may be due a moment longer than it lasts.
         due = wait_for(
-            lambda: evaluations.fetch(0),
+            lambda: client.fetch(0, Purpose.EVALUATE),
             lambda got: got.progress.stage is Stage.ONLINE and got.version == 7,
         )
         # The offline stage is over, and the student's table is empty: nothing moves.
-        newest = wait_for(lambda: acting.fetch(0), lambda got: got.version == 7)
+        newest = wait_for(lambda: client.fetch(0, Purpose.ACT), lambda got: got.version == 7)
         assert_equal_trees(newest.params, dict(state_of(learner).params))
-        assert acting.fetch(newest.version).params is None
+        assert client.fetch(newest.version, Purpose.ACT).params is None
         assert not due.final
         assert_equal_trees(due.params, newest.params)
 
@@ -72,17 +74,19 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
             weights_version=7, episode_returns=(1.0, -1.0), episode_steps=(9, 9), epsilon=0.001
         )
         with pytest.raises(EvaluationRefused, match="weights 99 are not due"):
-            results.report(dataclasses.replace(report, weights_version=99))
+            client.report(dataclasses.replace(report, weights_version=99))
         assert refused_by_the_server(address, [float("nan")]) is grpc.StatusCode.INVALID_ARGUMENT
         assert refused_by_the_server(address, []) is grpc.StatusCode.INVALID_ARGUMENT
-        assert results.progress().progress.weaning_weight == 1.0
+        assert client.progress().progress.weaning_weight == 1.0
 
         # These weights have not learned online yet: their return is known, and does not wean.
-        progress = results.report(report)
+        progress = client.report(report)
         assert (progress.student_return, progress.online_return) == (0.0, None)
-        assert progress.weaning_weight == acting.fetch(7).progress.weaning_weight == 1.0
+        assert (
+            progress.weaning_weight == client.fetch(7, Purpose.ACT).progress.weaning_weight == 1.0
+        )
         with pytest.raises(EvaluationRefused, match="weights 7 are not due"):
-            results.report(report)
+            client.report(report)
         (record,) = read_records(run / "metrics" / "evaluations.jsonl")
         assert (record.weights_version, record.episode_returns) == (7, (1.0, -1.0))
         assert record.stage == "online"
@@ -103,8 +107,7 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
     finally:
         stop.set()
         thread.join(PATIENCE_SECONDS)
-        for client in (evaluations, acting, results):
-            client.close()
+        client.close()
     assert ended == [None]
     # It stopped in order: with a checkpoint, and the run free for the next.
     assert newest_checkpoint(run) is not None
@@ -139,7 +142,7 @@ def test_a_finished_learner_answers_for_as_long_as_it_is_told_to(
     config = dataclasses.replace(short(filled.config), linger_seconds=linger_seconds)
     with (
         working(config) as progress,
-        contextlib.closing(ProgressClient(f"localhost:{config.port}")) as client,
+        contextlib.closing(LearnerClient(f"localhost:{config.port}")) as client,
     ):
         last = wait_for(progress, lambda got: got.stage is Stage.FINAL_EVALUATION)
         report_final(client, updates=last.learner_updates)

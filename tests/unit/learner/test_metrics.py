@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rrl_agents.training.update_step import UpdateMetrics
 from rrl_agents.types import Progress, Stage
-from services.learner.metrics import LearnerMetrics
+from services.learner.metrics import LearnerMetrics, ShownRun
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
@@ -54,7 +54,13 @@ def clock(**progress: float) -> RunClock:
 
 def attach(metrics: LearnerMetrics, run: RunClock, log: MetricsLog) -> None:
     metrics.attach(
-        run, log, targets=TARGETS, actor_steps_target=300, frames_per_step=FRAMES_PER_STEP
+        ShownRun(
+            clock=run,
+            log=log,
+            targets=TARGETS,
+            actor_steps_target=300,
+            frames_per_step=FRAMES_PER_STEP,
+        )
     )
 
 
@@ -107,14 +113,14 @@ def test_counters_begin_at_zero_and_go_on_where_the_run_goes_back(log: MetricsLo
     attach(metrics, first, log)
     assert Page(registry)["updates_total"] == 0
     first.count_update()
-    first.count(teacher_steps=100, actor_steps=5)
+    first.change(teacher_steps=100, actor_steps=5)
     # Lost replay: the next learner stands on the checkpoint at 10 updates, and plays on.
-    metrics.replay_lost()
+    metrics.replay_losses += 1
     second = clock(offline_updates=10, teacher_steps=40)
     attach(metrics, second, log)
     second.count_update()
     second.count_update()
-    second.count(teacher_steps=50, actor_steps=8)
+    second.change(teacher_steps=50, actor_steps=8)
     page = Page(registry)
     assert page["updates_total"] == 1 + 2
     assert page["agent_steps_total", "teacher"] == 60 + 10
@@ -131,9 +137,8 @@ def test_checkpoints_and_waits_are_counted(log: MetricsLog) -> None:
     assert Page(registry)["checkpoint_timestamp_seconds"] == 1000.0
     metrics.checkpoint_saved(5, seconds=0.5, written_at=2000.0)
     metrics.checkpoint_failed()
-    metrics.sampled(0.25)
-    metrics.sampled(0.5)
-    metrics.waited_for_replay()
+    metrics.sample_wait_seconds += 0.75
+    metrics.replay_outages += 1
     page = Page(registry)
     assert (page["checkpoints_total", "written"], page["checkpoints_total", "failed"]) == (1, 1)
     assert (page["checkpoint_number"], page["checkpoint_seconds"]) == (5, 0.5)

@@ -10,16 +10,19 @@ import pytest
 
 from rrl_agents.schedules.weaning import until_matching_teacher
 from rrl_agents.types import Progress, Stage
+from services.learner.checkpoint_records import RunRecord
 from services.learner.codec import EvaluationReport
 from services.learner.evaluation_records import current_records, read_records
 from services.learner.pending_evaluations import (
     EVALUATIONS_FILE,
-    EvaluationsState,
     PendingEvaluations,
     UnknownWeights,
 )
 from services.learner.published_weights import Snapshot
 from services.learner.run_clock import RunClock
+
+Kept = tuple[RunRecord, tuple[Snapshot, ...]]
+"""What a checkpoint keeps."""
 
 START = Progress(random_return=0.0, teacher_return=10.0, stage=Stage.ONLINE)
 
@@ -27,21 +30,21 @@ START = Progress(random_return=0.0, teacher_return=10.0, stage=Stage.ONLINE)
 class Session:
     """Pending evaluations and their clock, fresh or restored from another session's checkpoint."""
 
-    def __init__(self, run: Path, name: str, kept: EvaluationsState | None = None) -> None:
+    def __init__(self, run: Path, name: str, kept: Kept | None = None) -> None:
         self.name = name
-        progress = START if kept is None else kept.progress
+        progress = START if kept is None else kept[0].progress
         self.clock = RunClock(progress, until_matching_teacher(wean_steps=1_000))
         self.clock.restore(progress, 0.0)
         self.pending = PendingEvaluations(run, self.clock, name)
         if kept is not None:
-            self.pending.resume(kept.due, kept.lines)
+            self.pending.resume(kept[1], kept[0].evaluation_lines)
 
     def ask(self, updates: int, *, final: bool = False) -> None:
         """Train up to so many updates and have these weights evaluated."""
         while self.clock.progress.online_updates < updates:
             self.clock.count_update()
         if final:
-            self.clock.enter(Stage.FINAL_EVALUATION)
+            self.clock.change(stage=Stage.FINAL_EVALUATION)
         self.pending.request(
             Snapshot(
                 version=updates + 1,
@@ -89,7 +92,7 @@ def test_nothing_is_due_again_where_nothing_was_due(tmp_path: Path) -> None:
     # 1 - (4 - 0) / (10 - 0)
     assert first.report(6, 4.0) == pytest.approx(0.6)
     kept = first.pending.state()
-    assert kept.due == ()
+    assert kept[1] == ()
     second = Session(tmp_path, "second", kept)
     assert second.fetch() == 0 and not second.pending.is_pending
     assert second.weaning == first.weaning == (4.0, pytest.approx(0.6), 1, 5)
@@ -157,7 +160,7 @@ def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_p
     assert first.fetch() == 6
     first.ask(8)
     kept = first.pending.state()
-    assert [one.version for one in kept.due] == [6, 9]
+    assert [one.version for one in kept[1]] == [6, 9]
     second = Session(tmp_path, "second", kept)
     assert second.fetch() == 6
     # A new request replaces weights whose play has not started, as always.
@@ -175,7 +178,7 @@ def test_weights_whose_play_has_not_started_are_replaced_by_newer_ones(tmp_path:
     session = Session(tmp_path, "only")
     session.ask(5)
     session.ask(8)
-    assert [one.version for one in session.pending.state().due] == [9]
+    assert [one.version for one in session.pending.state()[1]] == [9]
 
 
 def test_an_evaluator_that_outlives_the_learner_may_hand_in_what_it_played(tmp_path: Path) -> None:
@@ -184,7 +187,7 @@ def test_an_evaluator_that_outlives_the_learner_may_hand_in_what_it_played(tmp_p
     second = Session(tmp_path, "second", first.pending.state())
     third = Session(tmp_path, "third", second.pending.state())
     for session in ("first", "second", "third"):
-        assert session in third.pending.state().due[0].sessions
+        assert session in third.pending.state()[1][0].sessions
     third.report(6, 4.0, session="first")
     assert third.weaning == (4.0, pytest.approx(0.6), 1, 5)
 

@@ -21,10 +21,10 @@ PLAYING = Progress(random_return=0.0, offline_updates=4, online_updates=3)
 
 def test_updates_count_in_the_stage_they_are_made_in() -> None:
     run = clock()
-    run.enter(Stage.OFFLINE)
+    run.change(stage=Stage.OFFLINE)
     run.count_update()
     run.count_update()
-    run.enter(Stage.ONLINE)
+    run.change(stage=Stage.ONLINE)
     run.count_update()
     assert (run.progress.offline_updates, run.progress.online_updates) == (2, 1)
     assert run.progress.learner_updates == 3
@@ -32,7 +32,7 @@ def test_updates_count_in_the_stage_they_are_made_in() -> None:
 
 def test_an_evaluation_weans_the_student_by_what_it_has_reached() -> None:
     run = clock()
-    run.enter(Stage.ONLINE)
+    run.change(stage=Stage.ONLINE)
     assert run.progress.weaning_weight == 1.0
     after = run.take_return(4.0, PLAYING)
     # 1 - (4 - 0) / (10 - 0)
@@ -42,9 +42,9 @@ def test_an_evaluation_weans_the_student_by_what_it_has_reached() -> None:
 
 def test_how_well_the_offline_stage_went_does_not_wean() -> None:
     run = clock()
-    run.enter(Stage.OFFLINE)
+    run.change(stage=Stage.OFFLINE)
     run.take_return(12.0, PRETRAINED)
-    run.enter(Stage.ONLINE)
+    run.change(stage=Stage.ONLINE)
     # Better than the teacher, but of weights that have not learned online.
     assert run.take_return(12.0, PRETRAINED).weaning_weight == 1.0
     assert run.progress.student_return == 12.0
@@ -53,23 +53,23 @@ def test_how_well_the_offline_stage_went_does_not_wean() -> None:
 
 def test_a_weaned_student_stays_weaned() -> None:
     run = clock()
-    run.enter(Stage.ONLINE)
+    run.change(stage=Stage.ONLINE)
     assert run.take_return(12.0, PLAYING).weaning_weight == 0.0
     assert run.take_return(1.0, PLAYING).weaning_weight == 0.0
 
 
 def test_weaning_ends_with_the_students_steps() -> None:
     run = clock()
-    run.enter(Stage.ONLINE)
-    run.count(teacher_steps=7, actor_steps=99)
+    run.change(stage=Stage.ONLINE)
+    run.change(teacher_steps=7, actor_steps=99)
     assert run.progress.weaning_weight == 1.0
-    run.count(teacher_steps=7, actor_steps=100)
+    run.change(teacher_steps=7, actor_steps=100)
     assert run.progress.weaning_weight == 0.0
 
 
 def test_the_teachers_own_return_is_no_evaluation_of_the_student() -> None:
     run = RunClock(Progress(random_return=0.0), until_matching_teacher(wean_steps=100))
-    after = run.take_teacher_return(8.0)
+    after = run.change(teacher_return=8.0)
     assert (after.teacher_return, after.student_return, after.evaluations) == (8.0, None, 0)
 
 

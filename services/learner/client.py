@@ -1,10 +1,11 @@
-"""Client face of the learner for actors and evaluators: weights, and progress with them."""
+"""Client face of the learner: weights for actors and evaluators, progress, and results."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import grpc
 
@@ -12,9 +13,16 @@ from rrl_agents.checkpoints.params_codec import params_from_bytes
 from rrl_agents.types import Params, Progress
 from rrl_client import ClientSecurity
 from rrl_client.security import make_channel
-from services.learner.codec import MAX_MESSAGE_BYTES, progress_from_proto
+from services.learner.codec import (
+    MAX_MESSAGE_BYTES,
+    EvaluationReport,
+    progress_from_proto,
+    report_to_proto,
+)
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.shared.channels import channel_options, failure
+
+_REFUSED = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 
 
 class Purpose(enum.IntEnum):
@@ -32,9 +40,8 @@ class LearnerRefused(LearnerUnavailable):
     """The learner rejects the caller's token; it will until tokens change."""
 
 
-def learner_failure(error: grpc.RpcError, peer: str) -> LearnerUnavailable:
-    """The error of a failed call to the learner that `peer` names."""
-    return failure(error, peer, unavailable=LearnerUnavailable, refused=LearnerRefused)
+class EvaluationRefused(Exception):
+    """The learner rejects this evaluation for good: play the weights that are due now."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,12 +64,11 @@ class WeightUpdate:
     session: str = ""
 
 
-class WeightClient:
-    """Fetches the weights of one learner; reconnects by itself.
+class LearnerClient:
+    """Asks one learner; reconnects by itself.
 
     Args:
         address: Learner, "host:port".
-        purpose: Which weights to ask for.
         timeout_seconds: Longest wait for one answer.
         security: What to trust and show; None for plaintext without a token.
 
@@ -73,35 +79,30 @@ class WeightClient:
     def __init__(
         self,
         address: str,
-        purpose: Purpose,
         *,
         timeout_seconds: float = 10.0,
         security: ClientSecurity | None = None,
     ) -> None:
         self._channel = make_channel(address, security, channel_options(MAX_MESSAGE_BYTES))
         self._stub = learner_pb2_grpc.LearnerStub(self._channel)
-        self._purpose = purpose
         self._timeout_seconds = timeout_seconds
         self._peer = f"learner at {address}"
 
-    def fetch(self, known_version: int) -> WeightUpdate:
-        """Newest weights unless they are `known_version`, and progress.
+    def fetch(self, known_version: int, purpose: Purpose) -> WeightUpdate:
+        """Newest weights for a purpose unless they are `known_version`, and progress.
 
         Raises:
             LearnerRefused: it rejects the token.
             LearnerUnavailable: no answer in time.
             ValueError: the server is no learner, or the weights are malformed.
         """
-        request = learner_pb2.GetWeightsRequest(
-            known_version=known_version,
-            purpose=cast("learner_pb2.WeightsPurpose.ValueType", int(self._purpose)),
+        response: learner_pb2.GetWeightsResponse = self._call(
+            self._stub.GetWeights,
+            learner_pb2.GetWeightsRequest(
+                known_version=known_version,
+                purpose=cast("learner_pb2.WeightsPurpose.ValueType", int(purpose)),
+            ),
         )
-        try:
-            response = self._stub.GetWeights(request, timeout=self._timeout_seconds)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                raise ValueError(f"{self._peer}: the server there is no learner") from error
-            raise learner_failure(error, self._peer) from error
         return WeightUpdate(
             progress=progress_from_proto(response.progress),
             version=response.version,
@@ -110,6 +111,44 @@ class WeightClient:
             session=response.session,
         )
 
+    def progress(self) -> learner_pb2.GetProgressResponse:
+        """Clocks, targets, rates and losses.
+
+        Raises:
+            LearnerUnavailable: no answer in time.
+            ValueError: the server is no learner.
+        """
+        found: learner_pb2.GetProgressResponse = self._call(
+            self._stub.GetProgress, learner_pb2.GetProgressRequest()
+        )
+        return found
+
+    def report(self, report: EvaluationReport) -> Progress:
+        """Report an evaluation.
+
+        Returns:
+            Progress after it.
+
+        Raises:
+            EvaluationRefused: these weights are not due, or the numbers are invalid.
+            LearnerUnavailable: no answer in time.
+            ValueError: the server is no learner.
+        """
+        response = self._call(self._stub.ReportEvaluation, report_to_proto(report))
+        return progress_from_proto(response.progress)
+
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
+
+    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        try:
+            return method(request, timeout=self._timeout_seconds)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise ValueError(f"{self._peer}: the server there is no learner") from error
+            if error.code() in _REFUSED:
+                raise EvaluationRefused(error.details()) from error
+            raise failure(
+                error, self._peer, unavailable=LearnerUnavailable, refused=LearnerRefused
+            ) from error
