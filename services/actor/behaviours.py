@@ -43,22 +43,17 @@ def is_settled(labels: Labels) -> bool:
 
 
 class Annotator:
-    """Reads the teacher's answers, and counts those that are missing."""
+    """Reads the teacher's answers, and counts those that are missing.
+
+    Attributes:
+        answered_queries: Queries that brought an answer.
+        unanswered_queries: Queries that brought none.
+    """
 
     def __init__(self) -> None:
-        self._answered_queries = self._unanswered_queries = 0
+        self.answered_queries = self.unanswered_queries = 0
         # A teacher that is unavailable fails every query: one line says as much as a thousand.
         self._should_log = Occasionally(_LOG_PERIOD_SECONDS)
-
-    @property
-    def answered_queries(self) -> int:
-        """Queries that brought an answer."""
-        return self._answered_queries
-
-    @property
-    def unanswered_queries(self) -> int:
-        """Queries that brought no answer."""
-        return self._unanswered_queries
 
     def scores(self, labels: Labels) -> NDArray[np.float32] | None:
         """The labels as float32 [N, A], waiting at most until their query's deadline.
@@ -78,20 +73,16 @@ class Annotator:
         except TeacherError as error:
             self.note_unanswered(error)
             return None
-        self.note_answered()
+        self.answered_queries += 1
         return answer.action_values
-
-    def note_answered(self) -> None:
-        """Count a query that was answered."""
-        self._answered_queries += 1
 
     def note_unanswered(self, error: TeacherError) -> None:
         """Count a query that was not, and log it every few seconds."""
-        self._unanswered_queries += 1
+        self.unanswered_queries += 1
         if self._should_log():
             logging.getLogger(__name__).warning(
                 "%d queries without the teacher's answer so far: %s",
-                self._unanswered_queries,
+                self.unanswered_queries,
                 error,
             )
 
@@ -120,7 +111,7 @@ class TeacherActs:
         """`rollout.Policy`."""
         del episode_start
         scores = self.teacher.evaluate(observations).action_values
-        self.annotator.note_answered()
+        self.annotator.answered_queries += 1
         actions = _chosen(scores, self.described, self.random)
         explores = self.random.random(len(actions)) < self.epsilon
         drawn = self.random.integers(0, scores.shape[1], len(actions))

@@ -152,7 +152,6 @@ class Actor:
         def should_stop() -> bool:
             return stop.is_set() or self._stage() is not stage
 
-        self._check_teacher_has_an_address(stage)
         self._wait_for_teacher(stage, stop)
         if should_stop():
             return
@@ -228,12 +227,21 @@ class Actor:
         """Wait for the teacher while the stage asks it: one that is not needed may be scaled to 0.
 
         Raises:
-            UserError: it does not come, is of another game, or no teacher at all.
+            UserError: it has no address, does not come, is of another game, or no teacher at all.
         """
         end = time.monotonic() + _STARTUP_SECONDS
-        while self._described is None and self._is_asked(stage) and not stop.is_set():
-            if self._teacher is None or self._stage() is not stage:
-                return
+        while (
+            self._described is None
+            and self._stage() is stage
+            and self._is_asked(stage)
+            and not stop.is_set()
+        ):
+            if self._teacher is None:
+                player = "the teacher" if stage is Stage.COLLECT else "the student"
+                raise UserError(
+                    f"{self._recipe.name} asks its teacher while {player} plays: give "
+                    "--teacher-address"
+                )
             try:
                 described = self._teacher.wait_until_ready(1.0)
             except TeacherUnavailable as error:
@@ -266,19 +274,6 @@ class Actor:
             raise UserError(
                 f"the teacher ({described.name}) {misfit}; choose a teacher of this game"
             )
-
-    def _check_teacher_has_an_address(self, stage: Stage) -> None:
-        """Refuse to play a method's part without the teacher that it asks now.
-
-        Raises:
-            UserError: the teacher has no address.
-        """
-        if self._teacher is not None or not self._is_asked(stage):
-            return
-        player = "the teacher" if stage is Stage.COLLECT else "the student"
-        raise UserError(
-            f"{self._recipe.name} asks its teacher while {player} plays: give --teacher-address"
-        )
 
     def _seeds(self) -> tuple[int, int]:
         """Seeds of a stretch's actions and of its environments.

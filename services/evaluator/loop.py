@@ -149,7 +149,6 @@ class Evaluator:
         if played is None:
             return
         if update.final and self._config.video is not None:
-            self._config.video.parent.mkdir(parents=True, exist_ok=True)
             record_gif(played.first_episode_frames, self._config.video, _FRAMES_PER_SECOND)
         self._report(played, version=update.version, session=update.session, stop=stop)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.replay.config import ReplayConfig
-from services.replay.control_server import ControlServer
+from services.replay.control_server import control_server
 from services.replay.metrics import ReplayMetrics
 from services.replay.role import ReplayRole
 from services.shared.security.server import SecurityConfig
@@ -53,7 +53,7 @@ def serving_replay(
     role = ReplayRole(dataclasses.replace(config, host=host), checkpoints)
     if metrics is not None:
         metrics.attach(role, config)
-    control = ControlServer(role, host=host, port=control_port, security=security)
+    control = control_server(role, host=host, port=control_port, security=security)
     try:
         data = role.start()
         yield ReplayPorts(data=data, control=control.start())

@@ -41,7 +41,7 @@ from services.learner.run_clock import RunClock
 from services.learner.run_stages import RunStages
 from services.learner.served_run import ServedRun
 from services.learner.training import Training
-from services.learner.weight_server import WeightServer
+from services.learner.weight_server import weight_server
 from services.replay.control_client import TablesUnusable
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
@@ -106,7 +106,7 @@ class Learner:
             checkpoints=self._checkpoints,
             curves=self._curves,
         )
-        self._server = WeightServer(
+        self._server = weight_server(
             self.served, host=config.host, port=config.port, security=config.security
         )
         self._save_at = 0.0

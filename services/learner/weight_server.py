@@ -11,20 +11,18 @@ a copy each: beyond a bound they get progress alone, and the weights when they r
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
-from rrl_agents.types import Progress
 from services.learner.codec import (
     MAX_MESSAGE_BYTES,
-    EvaluationReport,
     progress_to_proto,
     report_from_proto,
 )
 from services.learner.pending_evaluations import UnknownWeights
-from services.learner.published_weights import PublishedWeights
+from services.learner.served_run import ServedRun
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.shared.call_limits import ServerLimits
 from services.shared.grpc_server import GrpcServer, ListenAddress, Workers
@@ -45,28 +43,6 @@ _THREADS = 4
 _LONGEST_CALL_SECONDS = 300
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-
-class RunView(Protocol):
-    """What the server reads of a run."""
-
-    acting: PublishedWeights
-    evaluation: PublishedWeights
-    session: str
-
-    @property
-    def progress(self) -> Progress:
-        """Clocks and returns of the run."""
-
-    def report_progress(self) -> learner_pb2.GetProgressResponse:
-        """Progress with targets, rates and losses."""
-
-    def take_evaluation(self, report: EvaluationReport) -> Progress:
-        """Record an evaluation.
-
-        Raises:
-            UnknownWeights: its weights are not due.
-        """
 
 
 class BytesUnderWay:
@@ -96,7 +72,7 @@ class BytesUnderWay:
 
 
 class _Servicer(learner_pb2_grpc.LearnerServicer):
-    def __init__(self, run: RunView, workers: Workers, under_way: BytesUnderWay) -> None:
+    def __init__(self, run: ServedRun, workers: Workers, under_way: BytesUnderWay) -> None:
         self._run = run
         self._workers = workers
         self._under_way = under_way
@@ -144,8 +120,15 @@ class _Servicer(learner_pb2_grpc.LearnerServicer):
         return learner_pb2.ReportEvaluationResponse(progress=progress_to_proto(progress))
 
 
-class WeightServer:
-    """Serves one run on one port.
+def weight_server(
+    run: ServedRun,
+    *,
+    host: str,
+    port: int,
+    security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
+    max_bytes_under_way: int = 256 * 2**20,
+) -> GrpcServer:
+    """Serves one run on one port; starts with `start`.
 
     Args:
         run: To serve.
@@ -158,39 +141,11 @@ class WeightServer:
     Raises:
         UserError: tokens would travel unencrypted over a network, or a credential is unusable.
     """
+    under_way = BytesUnderWay(max_bytes_under_way)
 
-    def __init__(
-        self,
-        run: RunView,
-        *,
-        host: str,
-        port: int,
-        security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
-        max_bytes_under_way: int = 256 * 2**20,
-    ) -> None:
-        listen = ListenAddress(host=host, port=port, security=security)
-        under_way = BytesUnderWay(max_bytes_under_way)
+    def add(server: grpc.aio.Server, workers: Workers) -> None:
+        servicer = _Servicer(run, workers, under_way)
+        learner_pb2_grpc.add_LearnerServicer_to_server(servicer, server)
 
-        def add(server: grpc.aio.Server, workers: Workers) -> None:
-            learner_pb2_grpc.add_LearnerServicer_to_server(
-                _Servicer(run, workers, under_way), server
-            )
-
-        self._server = GrpcServer(
-            "the learner", SERVICE_NAME, listen, _LIMITS, add, threads=_THREADS
-        )
-
-    def start(self) -> int:
-        """Listen.
-
-        Returns:
-            The bound port.
-
-        Raises:
-            UserError: the port is taken.
-        """
-        return self._server.start()
-
-    def stop(self, grace_seconds: float = 2.0) -> None:
-        """Let running calls finish, then stop."""
-        self._server.stop(grace_seconds)
+    listen = ListenAddress(host=host, port=port, security=security)
+    return GrpcServer("the learner", SERVICE_NAME, listen, _LIMITS, add, threads=_THREADS)

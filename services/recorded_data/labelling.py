@@ -68,17 +68,16 @@ def labelled_chunks(
         rows: The recorded rows.
         labels: Where their scores are and go; of this data.
         ask: Where the other scores come from.
-        first_row: Where to begin; rows before it are labelled on the way where they are not.
+        first_row: Where to begin, 0 to the number of rows; rows before it are labelled on the way
+            where they are not.
 
     Yields:
         Chunks in the order of time, from `first_row` to the end.
 
     Raises:
-        ValueError: The data is damaged, or first_row is out of range.
+        ValueError: The data is damaged.
         UserError: The answers do not fit, or cannot be written.
     """
-    if not 0 <= first_row <= rows.rows:
-        raise ValueError(f"first_row is {first_row}; give 0 to {rows.rows}")
     labelled_before = labels.rows_done
     # The rows before the first state's own complete its stack.
     begin = max(min(first_row, labelled_before) - (rows.stack_size - 1), 0)

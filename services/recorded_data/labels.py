@@ -13,11 +13,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import io
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +27,7 @@ from rrl_agents.durable_files import write_whole
 from rrl_agents.typed_json import encode
 from services.shared.errors import UserError
 from services.shared.locks import locked
+from services.shared.ranges import check_range
 
 T = TypeVar("T")
 
@@ -64,20 +63,7 @@ class LabelManifest:
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        if self.rows < 1 or self.num_actions < 1:
-            raise ValueError(
-                f"{self.rows} rows of {self.num_actions} actions; both must be at least 1"
-            )
-
-    @property
-    def header(self) -> bytes:
-        """How `scores.npy` begins."""
-        stream = io.BytesIO()
-        np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
-            stream,
-            {"descr": "<f4", "fortran_order": False, "shape": (self.rows, self.num_actions)},
-        )
-        return b"\x93NUMPY\x01\x00" + stream.getvalue()[8:]
+        check_range(self, "rows", "num_actions", least=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,20 +88,21 @@ class Labels:
         """
         self._directory = directory
         self._manifest = manifest
-        self._header = manifest.header
         self._row_bytes = 4 * manifest.num_actions
         with contextlib.ExitStack() as stack:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(directory / _LOCK))
                 if not (directory / _MANIFEST).exists():
-                    self._begin()
-                self._file = stack.enter_context((directory / _SCORES).open("r+b", buffering=0))
+                    self._make()
+                self._file = stack.enter_context((directory / _SCORES).open("r+b"))
             except OSError as error:
                 raise UserError(f"{directory}: cannot hold labels ({error.strerror})") from error
-            self._check()
-            self._rows_done = self._synced = self._read_progress()
-            self._digest = self._check_scores()
+            self._check_manifest()
+            self._begin = self._check_header()
+            progress = self._read_progress()
+            self._rows_done = self._synced = progress.rows
+            self._digest = self._check_scores(progress)
             self._synced_at = time.monotonic()
             self._open = stack.pop_all()
 
@@ -123,12 +110,7 @@ class Labels:
         """The labels themselves."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Sync and close."""
         self.close()
 
@@ -146,21 +128,16 @@ class Labels:
         """Label the next rows.
 
         Args:
-            scores: float32 [R, A], of the rows from `rows_done` on.
+            scores: float32 [R, A], of the rows from `rows_done` on, no more than there are.
 
         Raises:
             UserError: The disk is full or failing.
-            ValueError: They are of other actions, or more than rows are left.
         """
-        rows_left = self._manifest.rows - self._rows_done
-        if scores.shape[1:] != (self._manifest.num_actions,) or len(scores) > rows_left:
-            raise ValueError(
-                f"scores of shape {scores.shape} do not fit {rows_left} rows of "
-                f"{self._manifest.num_actions} actions"
-            )
+        content = scores.astype("<f4", copy=False).tobytes()
         try:
-            content = scores.astype("<f4", copy=False).tobytes()
-            self._write(content)
+            self._file.seek(self._begin + self._rows_done * self._row_bytes)
+            self._file.write(content)
+            self._file.flush()
             self._digest.update(content)
             self._rows_done += len(scores)
             if time.monotonic() - self._synced_at >= SECONDS_BETWEEN_SYNCS:
@@ -169,21 +146,11 @@ class Labels:
             raise UserError(f"{self._directory}: cannot be written ({error.strerror})") from error
 
     def read(self, first_row: int, rows: int) -> NDArray[np.float32]:
-        """Scores that are there: float32 [rows, A].
-
-        Raises:
-            UserError: The disk is failing.
-            ValueError: Not all of those rows are labelled.
-        """
-        if not 0 <= first_row <= first_row + rows <= self._rows_done:
-            raise ValueError(
-                f"rows {first_row} to {first_row + rows} asked for; {self._rows_done} are labelled"
-            )
-        size = rows * self._row_bytes
-        content = os.pread(self._file.fileno(), size, self._offset(first_row))
-        if len(content) != size:
-            raise UserError(f"{self._directory / _SCORES}: truncated; remove the folder")
-        scores: NDArray[np.float32] = np.frombuffer(content, "<f4").reshape(rows, -1)
+        """Scores of rows that are labelled: float32 [rows, A]."""
+        self._file.seek(self._begin + first_row * self._row_bytes)
+        scores: NDArray[np.float32] = np.frombuffer(
+            self._file.read(rows * self._row_bytes), "<f4"
+        ).reshape(rows, -1)
         return scores
 
     def close(self) -> None:
@@ -192,23 +159,13 @@ class Labels:
             if not self._file.closed:
                 self._sync()
 
-    def _offset(self, row: int) -> int:
-        return len(self._header) + row * self._row_bytes
-
-    def _write(self, content: bytes) -> None:
-        left = memoryview(content)
-        offset = self._offset(self._rows_done)
-        while left:
-            written = os.pwrite(self._file.fileno(), left, offset)
-            left, offset = left[written:], offset + written
-
     def _sync(self) -> None:
         if self._synced != self._rows_done:
             os.fsync(self._file.fileno())
-            self._write_progress(self._rows_done, self._digest.hexdigest())
+            self._write_json(_PROGRESS, _Progress(self._rows_done, self._digest.hexdigest()))
             self._synced, self._synced_at = self._rows_done, time.monotonic()
 
-    def _begin(self) -> None:
+    def _make(self) -> None:
         # A killed process leaves a temporary file of `write_whole`.
         found = {entry.name for entry in self._directory.iterdir() if entry.suffix != ".tmp"}
         foreign = found - {_SCORES, _PROGRESS, _LOCK}
@@ -217,21 +174,21 @@ class Labels:
                 f"{self._directory} holds {min(foreign)} and no labels; choose a folder of its own"
             )
         with (self._directory / _SCORES).open("wb") as file:
-            file.write(self._header)
+            shape = (self._manifest.rows, self._manifest.num_actions)
+            np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
+                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )
             file.flush()
             # A disk that is too small is better found now than after hours.
-            os.posix_fallocate(file.fileno(), 0, self._offset(self._manifest.rows))
+            os.posix_fallocate(file.fileno(), file.tell(), shape[0] * self._row_bytes)
             os.fsync(file.fileno())
-        self._write_progress(0, hashlib.sha256().hexdigest())
+        self._write_json(_PROGRESS, _Progress(0, hashlib.sha256().hexdigest()))
         self._write_json(_MANIFEST, self._manifest)
-
-    def _write_progress(self, rows: int, sha256: str) -> None:
-        self._write_json(_PROGRESS, _Progress(rows, sha256))
 
     def _write_json(self, name: str, content: LabelManifest | _Progress) -> None:
         write_whole(self._directory / name, seal(encode(content), indent=1))
 
-    def _check(self) -> None:
+    def _check_manifest(self) -> None:
         """Compare what is there with the manifest.
 
         Raises:
@@ -242,30 +199,44 @@ class Labels:
             there, wanted = getattr(found, field.name), getattr(self._manifest, field.name)
             if there != wanted:
                 raise _other(self._directory, field.name.replace("_", " "), there, wanted)
-        size = os.fstat(self._file.fileno()).st_size
-        begins = os.pread(self._file.fileno(), len(self._header), 0)
-        if size != self._offset(self._manifest.rows) or begins != self._header:
-            raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
 
-    def _read_progress(self) -> int:
+    def _check_header(self) -> int:
+        """Where the scores begin in their file.
+
+        Raises:
+            UserError: It is not numpy's file of so many scores.
+        """
+        shape = (self._manifest.rows, self._manifest.num_actions)
+        with contextlib.suppress(ValueError):
+            np.lib.format.read_magic(self._file)  # type: ignore[no-untyped-call]
+            found = np.lib.format.read_array_header_1_0(self._file)  # type: ignore[no-untyped-call]
+            begin = self._file.tell()
+            size = os.fstat(self._file.fileno()).st_size
+            if found == (shape, False, np.dtype("<f4")) and (
+                size == begin + shape[0] * self._row_bytes
+            ):
+                return begin
+        raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
+
+    def _read_progress(self) -> _Progress:
         path = self._directory / _PROGRESS
         progress = _read(_Progress, path)
         if not 0 <= progress.rows <= self._manifest.rows:
             raise UserError(f"{path}: {progress.rows} rows; {_DAMAGED}")
-        self._noted_sha256 = progress.scores_sha256
-        return progress.rows
+        return progress
 
-    def _check_scores(self) -> hashlib._Hash:
+    def _check_scores(self, progress: _Progress) -> hashlib._Hash:
         """The digest of what is done, to continue; a million rows of 18 actions are 72 MB.
 
         Raises:
             UserError: Other scores are there than were written.
         """
-        digest, end = hashlib.sha256(), self._offset(self._rows_done)
-        for start in range(self._offset(0), end, _CHECKED_AT_ONCE):
-            size = min(_CHECKED_AT_ONCE, end - start)
-            digest.update(os.pread(self._file.fileno(), size, start))
-        if digest.hexdigest() != self._noted_sha256:
+        digest, left = hashlib.sha256(), progress.rows * self._row_bytes
+        while left:
+            part = self._file.read(min(_CHECKED_AT_ONCE, left))
+            digest.update(part)
+            left -= len(part)
+        if digest.hexdigest() != progress.scores_sha256:
             raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
         return digest
 

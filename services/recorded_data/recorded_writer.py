@@ -9,15 +9,16 @@ begin an item, the caller decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.recorded_data.config import ImporterConfig
 from services.recorded_data.labelling import LabelledChunk
 from services.replay.connection import connect
-from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.item_layout import StepRow
 from services.replay.writer import ItemWriter, WriterOptions, WriterStopped
 
 _ROWS_BETWEEN_FLUSHES = 8
@@ -31,29 +32,23 @@ class RecordedWriter:
     """Writes one recording.
 
     Args:
-        address: "host:port" of the replay server.
-        table: Table to write into.
-        layout: Shapes of the items.
-        should_stop: Asked while waiting; true ends the wait with `WriterStopped`.
+        config: Where it goes, and the shapes of the items.
+        stop: Ends every wait with `WriterStopped`.
 
     Raises:
         ReplayTimeout: no server in time.
         UserError: the server has no such table, or one of other shapes.
     """
 
-    def __init__(
-        self,
-        address: str,
-        table: str,
-        layout: ItemLayout,
-        *,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._layout = layout
-        self._table = table
-        self._should_stop = should_stop
-        client = connect(address, table, layout, timeout_seconds=_OPTIONS.connect_timeout_seconds)
-        self._writer = ItemWriter(client, table, layout, _OPTIONS.chunk_length)
+    def __init__(self, config: ImporterConfig, stop: threading.Event) -> None:
+        self._layout, self._table, self._stop = config.layout, config.table, stop
+        client = connect(
+            config.replay_address,
+            config.table,
+            config.layout,
+            timeout_seconds=_OPTIONS.connect_timeout_seconds,
+        )
+        self._writer = ItemWriter(client, config.table, config.layout, _OPTIONS.chunk_length)
 
     @property
     def items(self) -> int:
@@ -105,7 +100,7 @@ class RecordedWriter:
 
     def _wait(self, max_pending: int) -> None:
         while not self._writer.flush(max_pending, _OPTIONS.poll_seconds):
-            if self._should_stop():
+            if self._stop.is_set():
                 raise WriterStopped(
                     f"stopped while waiting to write to replay table {self._table!r}"
                 )

@@ -69,9 +69,11 @@ class Transfer:
         wanted = np.zeros(self._rows.rows, bool)
         wanted[starts] = True
         first_row = int(starts[0]) - (self._rows.stack_size - 1)
-        pace = _Pace(inserted, self._config.transitions)
-        done = inserted
-        with contextlib.closing(self._writer()) as writer:
+        wanted_items, done, rows = self._config.transitions, inserted, 0
+        log, began = logging.getLogger(__name__), time.monotonic()
+        should_log = Occasionally(_LOG_PERIOD_SECONDS, at_once=False)
+        log.info("importing transitions %d to %d", inserted, wanted_items)
+        with contextlib.closing(RecordedWriter(self._config, self._stop)) as writer:
             for labelled in self._chunks(first_row):
                 begin, count = labelled.rows.first_row, len(labelled.rows)
                 writer.append(labelled, wanted[begin : begin + count])
@@ -79,18 +81,13 @@ class Transfer:
                 before, done = done, inserted + writer.items
                 self._on_written(done - before)
                 self._check_inserted(done)
-                pace.log(done, count)
-                if done == self._config.transitions:
+                rows += count
+                if should_log() or done == wanted_items:
+                    pace = rows / (time.monotonic() - began)
+                    log.info("%d of %d transitions, %.0f rows/s", done, wanted_items, pace)
+                if done == wanted_items:
                     return
         raise UserError(f"{self._config.data.path} changed while it was read; start again")
-
-    def _writer(self) -> RecordedWriter:
-        return RecordedWriter(
-            self._config.replay_address,
-            self._config.table,
-            self._config.layout,
-            should_stop=self._stop.is_set,
-        )
 
     def _chunks(self, first_row: int) -> Iterator[LabelledChunk]:
         with user_errors():
@@ -114,26 +111,3 @@ def inserted_items(config: ImporterConfig) -> int:
         ReplayTimeout: the replay server does not answer.
     """
     return table_counts(config.replay_address)[config.table].inserted
-
-
-class _Pace:
-    """Logs how far the import is."""
-
-    def __init__(self, inserted: int, transitions: int) -> None:
-        self._log = logging.getLogger(__name__)
-        self._log.info("importing transitions %d to %d", inserted, transitions)
-        self._transitions = transitions
-        self._rows = 0
-        self._began = time.monotonic()
-        self._is_due = Occasionally(_LOG_PERIOD_SECONDS, at_once=False)
-
-    def log(self, done: int, rows: int) -> None:
-        """Count rows in; `done` transitions are in the table."""
-        self._rows += rows
-        if self._is_due() or done == self._transitions:
-            self._log.info(
-                "%d of %d transitions, %.0f rows/s",
-                done,
-                self._transitions,
-                self._rows / (time.monotonic() - self._began),
-            )

@@ -34,7 +34,6 @@ _LIMITS = ServerLimits(
 )
 _THREADS = 4
 """A restore or a save takes minutes; abandoned calls wait for their turn to end."""
-_GRACE_SECONDS = 1.0
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -94,8 +93,14 @@ def _activity(context: _Context) -> Callable[[], bool]:
     return lambda: not over.is_set()
 
 
-class ControlServer:
-    """Serves one replay role's control and health on one port.
+def control_server(
+    role: ReplayRole,
+    *,
+    host: str,
+    port: int,
+    security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
+) -> GrpcServer:
+    """Serves one replay role's control and health on one port; starts with `start`.
 
     Args:
         role: Started and stopped by the caller.
@@ -107,37 +112,11 @@ class ControlServer:
         UserError: tokens would travel unencrypted over a network, or a credential is unusable.
     """
 
-    def __init__(
-        self,
-        role: ReplayRole,
-        *,
-        host: str,
-        port: int,
-        security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
-    ) -> None:
-        listen = ListenAddress(host=host, port=port, port_flag="--control-port", security=security)
+    def add(server: grpc.aio.Server, workers: Workers) -> None:
+        replay_pb2_grpc.add_ReplayServicer_to_server(_Servicer(role, workers), server)
 
-        def add(server: grpc.aio.Server, workers: Workers) -> None:
-            replay_pb2_grpc.add_ReplayServicer_to_server(_Servicer(role, workers), server)
-
-        self._server = GrpcServer(
-            "replay's control", SERVICE_NAME, listen, _LIMITS, add, threads=_THREADS
-        )
-
-    def start(self) -> int:
-        """Listen.
-
-        Returns:
-            The bound port.
-
-        Raises:
-            UserError: the port is taken.
-        """
-        return self._server.start()
-
-    def stop(self) -> None:
-        """Refuse new calls, then stop."""
-        self._server.stop(_GRACE_SECONDS)
+    listen = ListenAddress(host=host, port=port, port_flag="--control-port", security=security)
+    return GrpcServer("replay's control", SERVICE_NAME, listen, _LIMITS, add, threads=_THREADS)
 
 
 def _to_proto(served: ServedTables) -> replay_pb2.ServedTables:

@@ -1,4 +1,4 @@
-"""One gRPC service on one port: limits, health and security alike for learner and replay.
+"""One gRPC service on its addresses: limits, health and security alike for all our services.
 
     connection ── TLS ──▶ call ── token ──▶ CallLimits ──▶ servicer, in the server's event loop
                                                               └ blocking work: `Workers`
@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent import futures
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -25,7 +25,6 @@ from rrl_client.loop_thread import LoopThread
 from services.shared.call_limits import CallLimits, ServerLimits
 from services.shared.errors import UserError
 from services.shared.health import Health
-from services.shared.keepalive import SERVER_KEEPALIVE
 from services.shared.security.interceptors import TokenCheck, TokenInterceptor
 from services.shared.security.server import (
     SecurityConfig,
@@ -37,7 +36,12 @@ from services.shared.security.server import (
 SHORTEST_PING_SECONDS = 5
 """How often a client may ask whether the network is there; ours ask every 6 s during a call."""
 
+DEAD_PEER_SECONDS = 20
+"""How long a client may be silent before its connection is closed: a machine that vanishes says
+nothing, and gRPC by itself looks after two hours."""
+
 _NEWS_SECONDS = 0.1
+_CLOSING_SECONDS = 0.5
 
 _Result = TypeVar("_Result")
 
@@ -51,23 +55,26 @@ class ListenAddress:
         port: 0 picks a free one.
         port_flag: The flag that changes it, for whoever finds it taken.
         security: Encryption and tokens.
+        unix_socket: Path of a Unix socket to listen on, too; None for none.
     """
 
     host: str
     port: int
     port_flag: str = "--port"
     security: SecurityConfig = dataclasses.field(default_factory=SecurityConfig)
+    unix_socket: str | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """As gRPC takes them; the port's is first."""
+        first = format_address(self.host, self.port)
+        return (first,) if self.unix_socket is None else (first, f"unix:{self.unix_socket}")
 
 
-def make_server(
-    limits: ServerLimits, security: SecurityConfig, options: Sequence[tuple[str, Any]] = ()
+def _make_server(
+    limits: ServerLimits, security: SecurityConfig, options: Sequence[tuple[str, Any]]
 ) -> grpc.aio.Server:
     """A server without services that listens nowhere yet; call it in its event loop.
-
-    Args:
-        limits: What it takes on.
-        security: Whose calls; encryption comes with the ports.
-        options: Further channel arguments; they override those that are set here.
 
     Raises:
         UserError: The tokens cannot be used.
@@ -84,22 +91,34 @@ def make_server(
         # Two servers must not share a port silently.
         "grpc.so_reuseport": 0,
         "grpc.http2.min_ping_interval_without_data_ms": 1000 * SHORTEST_PING_SECONDS,
-        **dict(SERVER_KEEPALIVE),
+        # A question after half of the time, the answer within the rest.
+        "grpc.keepalive_time_ms": 500 * DEAD_PEER_SECONDS,
+        "grpc.keepalive_timeout_ms": 500 * DEAD_PEER_SECONDS,
+        # Else gRPC gives a question a minute.
+        "grpc.http2.ping_timeout_ms": 500 * DEAD_PEER_SECONDS,
         **dict(options),
     }
     return grpc.aio.server(interceptors=interceptors, options=[*arguments.items()])
 
 
+Drain: TypeAlias = Callable[[float], Awaitable[None]]
+"""Has a service's calls end, within so many seconds."""
+
+
 class GrpcServer:
-    """One service on one port, with health.
+    """One service with health.
 
     Args:
         name: Who listens, for errors: "the learner".
         service: Full name of its gRPC service, for health.
         listen: Where, and who may come in.
         limits: What it takes on.
+        add: Puts the service's methods, which have the threads, on a server; called in the event
+            loop. What it gives, if anything, ends the calls before the server stops.
         threads: For what its methods must wait for.
-        add: Puts the service's methods, which have the threads, on a server.
+        parts: Further names of health.
+        options: Further channel arguments; they override those that are set here.
+        serves_at_once: Whether health says SERVING from `start` on.
 
     Raises:
         UserError: tokens would travel unencrypted over a network, or a credential is unusable.
@@ -111,62 +130,77 @@ class GrpcServer:
         service: str,
         listen: ListenAddress,
         limits: ServerLimits,
-        add: Callable[[grpc.aio.Server, Workers], object],
+        add: Callable[[grpc.aio.Server, Workers], Drain | None],
         *,
         threads: int = 1,
+        parts: Sequence[str] = (),
+        options: Sequence[tuple[str, Any]] = (),
+        serves_at_once: bool = True,
     ) -> None:
         check_exposure(listen.security, listen.host)
         self._name = name
         self._listen = listen
-        self._credentials = server_credentials(listen.security)
-        self._health = Health([service])
+        # Each port takes the first certificate of its credentials away: they cannot be shared.
+        self._credentials = [server_credentials(listen.security) for _ in listen.addresses]
+        self._health = Health([service, *parts])
+        self._serves_at_once = serves_at_once
         self._loop = LoopThread(f"{service.rpartition('.')[2].lower()}-grpc")
         with contextlib.ExitStack() as unfinished:
             unfinished.callback(self._loop.close)
             self._workers = Workers(self._loop.name, threads)
             unfinished.callback(self._workers.close)
-            self._server = self._loop.run(self._make(limits, add))
+            self._server, self._drain = self._loop.run(self._make(limits, options, add))
             unfinished.pop_all()
 
     async def _make(
-        self, limits: ServerLimits, add: Callable[[grpc.aio.Server, Workers], object]
-    ) -> grpc.aio.Server:
-        server = make_server(limits, self._listen.security)
+        self,
+        limits: ServerLimits,
+        options: Sequence[tuple[str, Any]],
+        add: Callable[[grpc.aio.Server, Workers], Drain | None],
+    ) -> tuple[grpc.aio.Server, Drain | None]:
+        server = _make_server(limits, self._listen.security, options)
         self._health.add_to(server)
-        add(server, self._workers)
-        return server
+        return server, add(server, self._workers)
 
     def start(self) -> int:
-        """Listen; health says SERVING. Where other machines may ask anything, the log says so.
+        """Listen. Where other machines may ask anything, the log says so.
 
         Returns:
             The bound port.
 
         Raises:
-            UserError: the port is taken.
+            UserError: an address is taken.
         """
         port = self._loop.run(self._start())
         warn_of_exposure(self._listen.security, self._listen.host, name=self._name)
         return port
 
     async def _start(self) -> int:
-        address = format_address(self._listen.host, self._listen.port)
+        each = zip(self._listen.addresses, self._credentials, strict=True)
+        ports = [self._bind(address, credentials) for address, credentials in each]
+        await self._server.start()
+        self._health.set_serving(self._serves_at_once)
+        return ports[0]
+
+    def _bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         try:
-            port = (
-                self._server.add_insecure_port(address)
-                if self._credentials is None
-                else self._server.add_secure_port(address, self._credentials)
-            )
+            if credentials is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise UserError(
-                f"{self._name} cannot listen on {address}: the port is in use; stop what holds it "
-                f"or choose another with {self._listen.port_flag}"
+                f"{self._name} cannot listen on {address}: it is in use; stop what holds it or "
+                f"choose another with {self._listen.port_flag}"
             ) from error
-        await self._server.start()
-        self._health.set_serving(True)
-        return int(port)
 
-    def stop(self, grace_seconds: float) -> None:
+    def set_serving(self, serving: bool, names: Iterable[str] | None = None) -> None:
+        """Have health say so, of some names or of all."""
+        self._loop.run(self._set_serving(serving, names))
+
+    async def _set_serving(self, serving: bool, names: Iterable[str] | None) -> None:
+        self._health.set_serving(serving, names)
+
+    def stop(self, grace_seconds: float = 2.0) -> None:
         """Let running calls finish, then stop; a second call does nothing.
 
         Work that a method has begun is waited for, even where its caller is gone.
@@ -180,6 +214,10 @@ class GrpcServer:
         self._health.set_serving(False)
         # Whoever watches hears of it before calls are cut off.
         await asyncio.sleep(_NEWS_SECONDS)
+        if self._drain is not None:
+            await self._drain(grace_seconds)
+            # What may be left are health watchers, who never end by themselves.
+            grace_seconds = _CLOSING_SECONDS
         await self._server.stop(grace_seconds)
 
 

@@ -140,11 +140,6 @@ class TeacherConfig:
                     f"{self.kept_versions}, so the first would retire at once; keep {count}"
                 )
 
-    @property
-    def unix_addresses(self) -> tuple[str, ...]:
-        """Address of the Unix socket that serves gRPC, if there is one."""
-        return () if self.unix_socket is None else (f"unix:{self.unix_socket}",)
-
 
 def buckets_up_to(max_batch_rows: int) -> tuple[int, ...]:
     """Batch sizes for batches of at most so many rows: powers of two, and the largest itself.

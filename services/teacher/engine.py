@@ -33,20 +33,13 @@ _RETIRE_SECONDS = 60.0
 class _Version:
     description: TeacherDescription
     queue: ModelQueue
-    plan: BucketPlan
-
-    def shown_on(self, host_id: str) -> _Version:
-        description = dataclasses.replace(self.description, host_id=host_id)
-        return dataclasses.replace(self, description=description)
 
     def is_called(self, version: str) -> bool:
-        return version in (
-            str(self.description.model_version),
-            self.description.teacher_version,
-        )
+        about = self.description
+        return version in (str(about.model_version), about.teacher_version)
 
 
-class LocalEngine:
+class Engine:
     """Answers queries with the models of this process; safe to use from any thread."""
 
     def __init__(
@@ -56,6 +49,7 @@ class LocalEngine:
         *,
         max_message_bytes: int,
         kept_versions: int,
+        host_id: str,
         device_threads: int = 1,
     ) -> None:
         """Without models; refuse everything until `open`.
@@ -65,6 +59,7 @@ class LocalEngine:
             max_message_bytes: Largest message of the wire, for descriptions.
             metrics: What is counted in; gets its views of the engine here.
             kept_versions: Versions of a model that stay when newer ones come.
+            host_id: Where clients may share memory with this process; empty for nowhere.
             device_threads: Batches computed side by side.
         """
         self._batching = batching
@@ -80,7 +75,7 @@ class LocalEngine:
         self._first = ""
         self._refusing: str | None = "warming up"
         self._changing = threading.Lock()
-        self._host_id = ""
+        self._host_id = host_id
         metrics.versions = self._descriptions
         metrics.queue_rows = self._queue_rows
         metrics.queue_bytes = lambda: self._batcher.queued_bytes
@@ -103,7 +98,7 @@ class LocalEngine:
             description = self._describe_policy(model, number, policy)
             self._batcher.add(queue)
             self._first = self._first or model
-            kept = (*versions, _Version(description, queue, plan))
+            kept = (*versions, _Version(description, queue))
             self._models[model] = kept[-self._kept_versions :]
             retired = kept[: -self._kept_versions]
         for version in retired:
@@ -120,20 +115,10 @@ class LocalEngine:
             Refusal: NOT_FOUND.
         """
         version = self._find(model, "")
-        return version.description, version.plan
+        return version.description, version.queue.plan
 
-    def open(self, host_id: str = "") -> None:
-        """Answer from now on.
-
-        Args:
-            host_id: Where clients may share memory with this process; empty for nowhere.
-        """
-        with self._changing:
-            self._host_id = host_id
-            self._models = {
-                model: tuple(version.shown_on(host_id) for version in versions)
-                for model, versions in self._models.items()
-            }
+    def open(self) -> None:
+        """Answer from now on."""
         self._refusing = None
 
     def refuse(self) -> None:
@@ -150,7 +135,11 @@ class LocalEngine:
         self._batcher.close(grace_seconds)
 
     def describe(self, model: str = "", version: str = "") -> TeacherDescription:
-        """What a model takes and gives (`Engine.describe`).
+        """What a model takes and gives.
+
+        Args:
+            model: Its name; empty for the only or first one.
+            version: Number or hash; empty for the newest.
 
         Raises:
             Refusal: NOT_FOUND, FAILED_PRECONDITION or UNAVAILABLE.
@@ -168,10 +157,12 @@ class LocalEngine:
         return self._descriptions()
 
     def submit(self, query: Query, model: str = "", version: str = "") -> None:
-        """Queue a query (`Engine.submit`).
+        """Queue a query; its sink is told when it is settled.
 
         Raises:
-            Refusal: NOT_FOUND, FAILED_PRECONDITION, RESOURCE_EXHAUSTED or UNAVAILABLE.
+            Refusal: NOT_FOUND, FAILED_PRECONDITION (the pinned version is not served),
+                RESOURCE_EXHAUSTED (no room, or the predicted wait passes the deadline),
+                UNAVAILABLE. Then the sink is not told.
         """
         if self._refusing is not None:
             self._check_open()

@@ -18,9 +18,8 @@ from pathlib import Path
 from rrl_client import PolicySpec
 from services.library.catalogue import locate
 from services.shared.errors import UserError
-from services.teacher.batching.buckets import BucketPlan
 from services.teacher.config import ModelConfig
-from services.teacher.engine import LocalEngine
+from services.teacher.engine import Engine
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.policies.interface import Policy
 
@@ -36,7 +35,7 @@ class Reloader:
 
     def __init__(
         self,
-        engine: LocalEngine,
+        engine: Engine,
         models: Sequence[ModelConfig],
         load: Callable[[ModelConfig, str], Policy],
         *,
@@ -108,7 +107,10 @@ class Reloader:
             if policy.info.version == description.teacher_version:
                 return
             _check_fits(policy.info.spec, description.spec)
-            added = self._engine.add_version(model.name, policy, self._warm(policy, plan))
+            for rows in self._buckets:
+                policy.evaluate(policy.info.spec.zeros(rows))
+            # The plan of the version before: its times were taken on a quieter machine.
+            added = self._engine.add_version(model.name, policy, plan)
         except Exception as error:
             self._metrics.reloaded(model.name, "failed")
             _LOG.error("%s: not reloaded, the old weights still serve: %s", model.name, error)
@@ -120,12 +122,6 @@ class Reloader:
                 added.model_version,
                 added.teacher_version,
             )
-
-    def _warm(self, policy: Policy, plan: BucketPlan) -> BucketPlan:
-        """The plan of the version before, whose times were taken on a quieter machine."""
-        for rows in self._buckets:
-            policy.evaluate(policy.info.spec.zeros(rows))
-        return plan
 
 
 def fingerprint(checkpoint: str) -> Fingerprint:

@@ -23,23 +23,23 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from rrl_client import TeacherDescription
 from rrl_client.addresses import format_address
-from rrl_client.loop_thread import LoopThread
 from rrl_client.shared_memory import host_id
 from services.shared.addresses import check_port_is_free
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError
+from services.shared.grpc_server import GrpcServer
 from services.shared.metrics import MetricsServer
-from services.shared.security.server import check_exposure, warn_of_exposure
+from services.shared.security.server import check_exposure
 from services.teacher.batching.buckets import BucketPlan
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.engine import LocalEngine
+from services.teacher.engine import Engine
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.policies.compilations import compilations
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_policy
 from services.teacher.policies.timing import warm_up
 from services.teacher.reloading import Reloader
-from services.teacher.rpc.grpc_server import SERVICE_NAME, GrpcServer
+from services.teacher.rpc.server import SERVICE_NAME, readiness_names, teacher_server
 
 __all__ = ["SERVICE_NAME", "Stopped", "TeacherServer", "build_teacher"]
 
@@ -81,21 +81,15 @@ class TeacherServer:
         ProcessCollector(registry=self._registry)
         self._metrics_server: MetricsServer | None = None
         self._max_message_bytes = _max_message_bytes(policies)
-        self._engine = LocalEngine(
+        self._engine = Engine(
             config.batching,
             self._metrics,
             max_message_bytes=self._max_message_bytes,
             kept_versions=config.kept_versions,
+            host_id=host_id() if config.shared_memory else "",
             device_threads=max(policy.max_concurrency for policy in policies),
         )
-        self._loop = LoopThread("teacher-grpc")
-        self._grpc = GrpcServer(
-            config,
-            self._engine,
-            self._metrics,
-            self._loop,
-            max_message_bytes=self._max_message_bytes,
-        )
+        self._grpc: GrpcServer | None = None
         self._port = 0
         self._reloader: Reloader | None = None
         self._warm_up_thread = threading.Thread(
@@ -145,11 +139,13 @@ class TeacherServer:
                     host=config.metrics_host or config.host,
                     port=config.metrics_port,
                 )
-            self._port = self._listen()
+            self._grpc = teacher_server(
+                config, self._engine, self._metrics, max_message_bytes=self._max_message_bytes
+            )
+            self._port = self._grpc.start()
         except UserError:
             self.stop(0.0)
             raise
-        warn_of_exposure(config.security, config.host, name="the teacher")
         self._warm_up_thread.start()
         return self._port
 
@@ -220,24 +216,20 @@ class TeacherServer:
             if self._warm_up_thread.is_alive():
                 self._warm_up_thread.join()
             self._metrics.serving = False
-            self._grpc.set_serving(False, still_answers=True)
+            if self._grpc is not None:
+                self._grpc.set_serving(False, readiness_names(self._config))
             if self._reloader is not None:
                 self._reloader.stop()
             if serving and grace_seconds > 0:
                 time.sleep(self._config.lame_duck_seconds)
             end = time.monotonic() + grace_seconds
             self._engine.refuse()
-            self._grpc.stop(grace_seconds)
+            if self._grpc is not None:
+                self._grpc.stop(grace_seconds)
             self._engine.close(max(end - time.monotonic(), 0.0))
-            self._loop.close()
             if self._metrics_server is not None:
                 self._metrics_server.close()
             self._stopped.set()
-
-    def _listen(self) -> int:
-        config = self._config
-        addresses = (format_address(config.host, config.port), *config.unix_addresses)
-        return self._grpc.start(addresses, config.security)
 
     def _warm_up(self) -> None:
         try:
@@ -265,7 +257,8 @@ class TeacherServer:
     def _begin_serving(self) -> None:
         before = compilations()
         self._metrics.compilations = lambda: compilations() - before
-        self._engine.open(host_id() if self._config.shared_memory else "")
+        self._engine.open()
+        assert self._grpc is not None, "it warms up once it listens"
         self._grpc.set_serving(True)
         self._metrics.serving = True
         if self._load is not None:

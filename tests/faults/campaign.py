@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 
-from services.shared.keepalive import DEAD_PEER_SECONDS
+from services.shared.grpc_server import DEAD_PEER_SECONDS
 from tests.faults.faults import Fault
 from tests.faults.injection import Injector, NotPossible
 from tests.faults.memory import Memory

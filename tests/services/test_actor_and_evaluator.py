@@ -29,7 +29,7 @@ from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.pending_evaluations import UnknownWeights
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
-from services.learner.weight_server import WeightServer
+from services.learner.weight_server import weight_server
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
@@ -79,7 +79,7 @@ class Run:
 
 @contextlib.contextmanager
 def serving(run: Run, port: int = 0) -> Iterator[str]:
-    server = WeightServer(run, host="127.0.0.1", port=port)
+    server = weight_server(run, host="127.0.0.1", port=port)
     port = server.start()
     try:
         yield f"127.0.0.1:{port}"

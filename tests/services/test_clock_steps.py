@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
-from services.replay.control_server import ControlServer
+from services.replay.control_server import control_server
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.role import ReplayRole
 from services.replay.table_names import TEACHER_TABLE
@@ -30,7 +30,7 @@ folder = Path(sys.argv[1])
 layout = ItemLayout(frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False)
 config = ReplayConfig(layout=layout, checkpoint_root=folder / "working")
 role = ReplayRole(config, folder / "checkpoints")
-control = ControlServer(role, host="127.0.0.1", port=0)
+control = control_server(role, host="127.0.0.1", port=0)
 role.start()
 print(control.start(), flush=True)
 for line in sys.stdin:

@@ -12,8 +12,7 @@ import grpc
 import pytest
 
 from services.shared.call_limits import ServerLimits
-from services.shared.grpc_server import GrpcServer, ListenAddress
-from services.shared.keepalive import DEAD_PEER_SECONDS
+from services.shared.grpc_server import DEAD_PEER_SECONDS, GrpcServer, ListenAddress
 from services.teacher.server import TeacherServer
 from tests.services.test_teacher_service import PixelSums, make_server
 from tests.support.http2 import Http2Caller

@@ -15,8 +15,8 @@ import pytest
 
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_server import WeightServer
-from services.replay.control_server import ControlServer
+from services.learner.weight_server import weight_server
+from services.replay.control_server import control_server
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.health import is_serving
 from services.shared.security.server import SecurityConfig
@@ -61,7 +61,7 @@ def _teacher(security: SecurityConfig) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _learner(security: SecurityConfig) -> Iterator[str]:
-    server = WeightServer(Run(), host="127.0.0.1", port=0, security=security)
+    server = weight_server(Run(), host="127.0.0.1", port=0, security=security)
     yield f"127.0.0.1:{server.start()}"
     server.stop(0.0)
 
@@ -71,7 +71,7 @@ def _replay(security: SecurityConfig) -> Iterator[str]:
     class Role:
         served = None
 
-    server = ControlServer(Role(), host="127.0.0.1", port=0, security=security)  # type: ignore[arg-type]
+    server = control_server(Role(), host="127.0.0.1", port=0, security=security)  # type: ignore[arg-type]
     yield f"127.0.0.1:{server.start()}"
     server.stop()
 

@@ -15,7 +15,7 @@ from services.learner.client import LearnerClient, Purpose
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_server import BytesUnderWay, WeightServer
+from services.learner.weight_server import BytesUnderWay, weight_server
 from tests.support.http2 import Http2Caller, prefix
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -43,7 +43,7 @@ class Run:
 
 @contextlib.contextmanager
 def serving(max_bytes_under_way: int) -> Iterator[int]:
-    server = WeightServer(Run(), host="127.0.0.1", port=0, max_bytes_under_way=max_bytes_under_way)
+    server = weight_server(Run(), host="127.0.0.1", port=0, max_bytes_under_way=max_bytes_under_way)
     port = server.start()
     try:
         yield port

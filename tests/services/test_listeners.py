@@ -23,7 +23,7 @@ from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.config import LearnerConfig
 from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2
-from services.learner.weight_server import WeightServer
+from services.learner.weight_server import weight_server
 from services.replay import loopback_guard
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
@@ -123,7 +123,7 @@ def learner(
     security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
 ) -> Iterator[int]:
     host = default_host(LearnerConfig) if host is None else host
-    server = WeightServer(Run(), host=host, port=0, security=security)
+    server = weight_server(Run(), host=host, port=0, security=security)
     port = server.start()
     try:
         yield port

@@ -28,11 +28,11 @@ from services.learner.client import LearnerClient, LearnerRefused, LearnerUnavai
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.learner.weight_server import WeightServer
+from services.learner.weight_server import weight_server
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import ControlClient, ReplayRefused
-from services.replay.control_server import ControlServer
+from services.replay.control_server import control_server
 from services.replay.item_layout import ItemLayout
 from services.replay.role import ReplayRole
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
@@ -92,7 +92,7 @@ class LearnerService:
 
     @contextlib.contextmanager
     def serving(self, security: SecurityConfig, host: str = "127.0.0.1") -> Iterator[str]:
-        server = WeightServer(Run(), host=host, port=0, security=security)
+        server = weight_server(Run(), host=host, port=0, security=security)
         port = server.start()
         try:
             yield f"localhost:{port}"
@@ -129,7 +129,7 @@ class ControlService:
 
     @contextlib.contextmanager
     def serving(self, security: SecurityConfig, host: str = "127.0.0.1") -> Iterator[str]:
-        server = ControlServer(self._role, host=host, port=0, security=security)
+        server = control_server(self._role, host=host, port=0, security=security)
         port = server.start()
         try:
             yield f"localhost:{port}"

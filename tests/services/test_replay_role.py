@@ -18,7 +18,7 @@ from services.replay.checkpoint import checkpoint_replay
 from services.replay.config import ReplayConfig
 from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.control_client import ControlClient, SaveFailed, TablesUnusable
-from services.replay.control_server import ControlServer
+from services.replay.control_server import control_server
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import TEACHER_TABLE, ReplayReader
 from services.replay.role import ReplayRole
@@ -38,7 +38,7 @@ class Shard:
         self.checkpoints = folder / "checkpoints"
         config = ReplayConfig(layout=LAYOUT, checkpoint_root=folder / "working")
         self.role = ReplayRole(config, self.checkpoints)
-        self._control = ControlServer(self.role, host="127.0.0.1", port=0)
+        self._control = control_server(self.role, host="127.0.0.1", port=0)
         self.role.start()
         self.control = f"127.0.0.1:{self._control.start()}"
         self.client = ControlClient(self.control)

@@ -19,7 +19,7 @@ from services.learner.client import LearnerClient
 from services.learner.codec import EvaluationReport
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
-from services.learner.weight_server import WeightServer
+from services.learner.weight_server import weight_server
 from services.recorded_data.metrics import ImporterMetrics
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout, StepRow
@@ -54,7 +54,7 @@ class RunInView:
 
 @contextlib.contextmanager
 def serving(run: RunInView, port: int = 0) -> Iterator[int]:
-    server = WeightServer(run, host="127.0.0.1", port=port)
+    server = weight_server(run, host="127.0.0.1", port=port)
     try:
         yield server.start()
     finally:
@@ -99,7 +99,7 @@ def test_an_actor_counts_its_play_and_its_queries() -> None:
     metrics.stepped(7)
     metrics.finished_episode(-3.0)
     metrics.waited_to_insert(0.5)
-    annotator.note_answered()
+    annotator.answered_queries += 1
     assert value("rrl_actor_steps_total") == 15
     assert value("rrl_actor_frames_total") == 4 * 15
     assert value("rrl_actor_episodes_total") == 1

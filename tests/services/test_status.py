@@ -28,7 +28,7 @@ from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.metrics import LearnerMetrics
 from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2
-from services.learner.weight_server import WeightServer
+from services.learner.weight_server import weight_server
 from services.shared.metrics import MetricsServer, make_registry
 from services.shared.run_config import write_config
 from tests.support.patience import PATIENCE_SECONDS
@@ -78,7 +78,7 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
     LearnerMetrics(learner).checkpoint_saved(3, seconds=0.1, written_at=time.time())
     ActorMetrics(actor).attach(Annotator(), frames_per_step=4)
     pages = [MetricsServer(learner), MetricsServer(actor)]
-    server = WeightServer(OnlineRun(), host="127.0.0.1", port=0)
+    server = weight_server(OnlineRun(), host="127.0.0.1", port=0)
     try:
         given = ["--learner-address", f"127.0.0.1:{server.start()}"]
         given += ["--metrics", *(f"http://127.0.0.1:{page.port}/metrics" for page in pages)]

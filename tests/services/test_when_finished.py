@@ -14,7 +14,7 @@ from rrl_agents.types import Params, Progress, Stage
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
-from services.learner.weight_server import WeightServer
+from services.learner.weight_server import weight_server
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.server import build_replay
@@ -64,7 +64,7 @@ def test_an_actor_of_a_finished_run_ends_or_stays_as_it_is_told(
 ) -> None:
     tables = build_replay(ReplayConfig(layout=LAYOUT, checkpoint_root=tmp_path / "replay"))
     tables.start()
-    learner = WeightServer(
+    learner = weight_server(
         FinishedRun(load_teacher(str(catch_teacher)).params), host="127.0.0.1", port=0
     )
     address = f"127.0.0.1:{learner.start()}"

@@ -25,7 +25,7 @@ from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner, build_learner, run_learner
 from services.learner.stages import StageTargets
 from services.replay.config import ReplayConfig, samples_per_insert
-from services.replay.control_server import ControlServer
+from services.replay.control_server import control_server
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.role import ReplayRole
 from services.replay.writer import ReplayWriter
@@ -69,7 +69,7 @@ class ReplayShard:
             ),
             folder / "checkpoints",
         )
-        self._control = ControlServer(self._role, host="127.0.0.1", port=control_port)
+        self._control = control_server(self._role, host="127.0.0.1", port=control_port)
         self.port = self._role.start()
         self.control_port = self._control.start()
         self.address = self._role.address
@@ -84,7 +84,7 @@ class ReplayShard:
         self._control.stop()
 
     def reach_again(self) -> None:
-        self._control = ControlServer(self._role, host="127.0.0.1", port=self.control_port)
+        self._control = control_server(self._role, host="127.0.0.1", port=self.control_port)
         self._control.start()
 
     def again(self) -> ReplayShard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.allocator import KEPT_BYTES
 from services.shared.call_limits import MOST_WAITING
 from services.teacher.config import BatchingConfig
-from services.teacher.rpc.grpc_server import READING_BYTES
+from services.teacher.rpc.server import READING_BYTES
 from services.teacher.server import LARGEST_MESSAGE_BYTES
 
 REST_BYTES = 2**29

@@ -75,27 +75,3 @@ class Query:
     def __post_init__(self) -> None:
         """Count the rows, once."""
         self.rows = len(self.observations)
-
-
-class Engine(Protocol):
-    """What calls ask: the models of this process."""
-
-    def describe(self, model: str = "", version: str = "") -> Any:
-        """The `codec.TeacherDescription` of a model.
-
-        Args:
-            model: Its name; empty for the only or first one.
-            version: Number or hash; empty for the newest.
-
-        Raises:
-            Refusal: NOT_FOUND, or UNAVAILABLE while it warms up or the service drains.
-        """
-
-    def submit(self, query: Query, model: str = "", version: str = "") -> None:
-        """Queue a query; its sink is told when it is settled.
-
-        Raises:
-            Refusal: NOT_FOUND, FAILED_PRECONDITION (the pinned version is not served),
-                RESOURCE_EXHAUSTED (no room, or the predicted wait passes the deadline),
-                UNAVAILABLE. Then the sink is not told.
-        """

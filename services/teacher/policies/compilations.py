@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import functools
-import threading
 
 from jax import monitoring
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
-class _Counter:
-    """Counts JAX's compilation events, which come from whatever thread compiles."""
-
-    def __init__(self) -> None:
-        self.value = 0
-        self._lock = threading.Lock()
-
-    def listen(self, event: str, duration_secs: float, **_details: str | int) -> None:
-        """Take note of one event; the names are JAX's."""
-        if event == _COMPILED:
-            with self._lock:
-                self.value += 1
-
-
 @functools.cache
-def _counter() -> _Counter:
-    counter = _Counter()
-    monitoring.register_event_duration_secs_listener(counter.listen)
-    return counter
+def _events() -> list[str]:
+    """JAX's compilation events, which come from whatever thread compiles."""
+    events: list[str] = []
+
+    def listen(event: str, duration_secs: float, **_details: str | int) -> None:
+        if event == _COMPILED:
+            events.append(event)
+
+    monitoring.register_event_duration_secs_listener(listen)
+    return events
 
 
 def compilations() -> int:
     """XLA compilations since the first call of this function in this process."""
-    return _counter().value
+    return len(_events())

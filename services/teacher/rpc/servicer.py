@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, NoReturn, Protocol
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
 
 import grpc
 
-from rrl_client import TeacherDescription, codec
+from rrl_client import codec
 from rrl_client.requests import Refusal
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
-from services.teacher.batching.query import Engine, Query
+from services.teacher.batching.query import Query
+from services.teacher.engine import Engine
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.offered_memory import OfferedMemory
 from services.teacher.rpc.stream import LoopSink, RequestReader, Stream, StreamProtocolError
@@ -30,19 +31,12 @@ _POLL_SECONDS = 0.01
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class ListedEngine(Engine, Protocol):
-    """An engine that also knows all its models."""
-
-    def descriptions(self) -> Sequence[TeacherDescription]:
-        """Every model in every version."""
-
-
 class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
     """Answers all calls of the contract."""
 
     def __init__(
         self,
-        engine: ListedEngine,
+        engine: Engine,
         metrics: TeacherMetrics,
         *,
         memories: OfferedMemory,

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from rrl_client import Priority, codec
 from rrl_client.requests import Refusal, RefusalCode
 from rrl_client.v1 import teacher_pb2
-from services.teacher.batching.query import Engine, Query, Sink
+from services.teacher.batching.query import Query, Sink
+from services.teacher.engine import Engine
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.offered_memory import OfferedMemory
 
