@@ -40,9 +40,9 @@ from benchmarks.roles import ACTOR_ENVIRONMENT, learner_service, replay_service,
 from benchmarks.teacher.service import CHECKPOINT, teacher_service
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from services.launcher.experiment import shard_folder
+from services.learner.client import LearnerClient
 from services.learner.codec import progress_from_proto
 from services.learner.config import ShardAddress
-from services.learner.client import LearnerClient
 from services.replay.connection import table_counts
 from services.replay.table_names import STUDENT_TABLE
 from services.shared.addresses import parse_address

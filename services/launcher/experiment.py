@@ -21,7 +21,7 @@ from services.learner.stages import StageTargets
 from services.library.catalogue import locate
 from services.recorded_data.config import ImporterConfig
 from services.recorded_data.dataset import RecordedData
-from services.replay.config import ReplayConfig, samples_per_insert
+from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.run_report.score_protocol import ScoreProtocol
@@ -213,10 +213,7 @@ class Experiment:
             teacher_steps=-(-self.targets.teacher_steps // shards) or None,
             student_capacity=capacity,
             min_student_size=min_size,
-            samples_per_insert=own_share
-            * samples_per_insert(
-                batch_size=q_learning.batch_size, update_period=q_learning.update_period
-            ),
+            samples_per_insert=own_share * q_learning.batch_size / q_learning.update_period,
             student_priority_exponent=self.config.student.priority_exponent,
             # Sixteen batches: enough for what is fetched ahead, small beside any run.
             error_buffer=16.0 * q_learning.batch_size,

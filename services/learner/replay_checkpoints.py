@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
 
 from rrl_client import ClientSecurity
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import ControlClient
+from services.shared.logging import Occasionally
 
 _ANSWER_SECONDS = 10.0
 _LOG_PERIOD_SECONDS = 60.0
@@ -52,17 +52,16 @@ class ReplayCheckpoints:
             TablesUnusable: a shard has no tables of that checkpoint, or cannot load them.
             UserError: a server there is no replay role.
         """
-        found = []
-        for control in self._controls:
-            while True:
-                try:
-                    served = control.restore(checkpoint, stop, _LOG_PERIOD_SECONDS)
-                    break
-                except ReplayTimeout as error:
-                    if stop.is_set():
-                        return False
+        should_log = Occasionally(_LOG_PERIOD_SECONDS, at_once=False)
+        found: list[str] = []
+        while len(found) < len(self._controls):
+            try:
+                found.append(self._controls[len(found)].restore(checkpoint).generation)
+            except ReplayTimeout as error:
+                if should_log():
                     logging.getLogger(__name__).warning("waiting: %s", error)
-            found.append(served.generation)
+                if stop.wait(_POLL_SECONDS):
+                    return False
         self._generations = found
         return True
 
@@ -89,15 +88,14 @@ class ReplayCheckpoints:
         Raises:
             ReplayLost: one serves others.
         """
-        log_at = time.monotonic()
+        should_log = Occasionally(_LOG_PERIOD_SECONDS)
         while not stop.is_set():
             try:
                 self.check_unchanged()
                 return True
             except ReplayTimeout as error:
-                if time.monotonic() >= log_at:
+                if should_log():
                     logging.getLogger(__name__).warning("waiting: %s", error)
-                    log_at = time.monotonic() + _LOG_PERIOD_SECONDS
                 stop.wait(_POLL_SECONDS)
         return False
 

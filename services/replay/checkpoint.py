@@ -81,17 +81,13 @@ def check_checkpoint(path: Path) -> None:
         raise UserError(
             f"there is no replay checkpoint at {path}; choose another checkpoint of the run"
         )
-    if not (path / _DONE_FILE).is_file():
-        raise UserError(
-            f"replay checkpoint {path} is incomplete; choose another checkpoint of the run"
-        )
-    sizes = {name: (path / name).stat().st_size for name in _DATA_FILES if (path / name).is_file()}
-    lacking = [name for name in _DATA_FILES if name not in sizes]
-    if not sizes.get(_TABLES):
-        lacking = lacking or [_TABLES]
-    elif not lacking and bool(sizes[_CHUNKS]) != bool(sizes[_ITEMS]):
-        # Each item points into chunks, and only such chunks are written.
-        lacking = [name for name in (_CHUNKS, _ITEMS) if not sizes[name]]
+    lacking = [name for name in (*_DATA_FILES, _DONE_FILE) if not (path / name).is_file()]
+    if not lacking:
+        sizes = {name: (path / name).stat().st_size for name in _DATA_FILES}
+        # Each item points into chunks, and only such chunks are written: both are empty, or none.
+        one_sided = bool(sizes[_CHUNKS]) != bool(sizes[_ITEMS])
+        needed = (_TABLES, _CHUNKS, _ITEMS) if one_sided else (_TABLES,)
+        lacking = [name for name in needed if not sizes[name]]
     if lacking:
         raise UserError(
             f"replay checkpoint {path} lacks {lacking[0]}; choose another checkpoint of the run"
@@ -113,31 +109,20 @@ def drop_working_checkpoints(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def empty_checkpoint_root(root: Path, restore_from: Path | None) -> None:
-    """Remove working checkpoints, so that only `restore_from` can be loaded.
+def empty_checkpoint_root(root: Path) -> None:
+    """Remove working checkpoints, so that Reverb loads none of them.
 
     Args:
         root: Reverb's working folder; made if it is missing.
-        restore_from: The checkpoint about to be loaded, if any.
 
     Raises:
-        UserError: the folder holds something else, or `restore_from` itself; nothing is removed.
+        UserError: the folder holds something else; nothing is removed.
     """
     root.mkdir(parents=True, exist_ok=True)
-    if restore_from is not None and root.resolve() in (
-        restore_from.resolve(),
-        *restore_from.resolve().parents,
-    ):
-        raise UserError(
-            f"{restore_from} lies in the working folder {root}, which is emptied at the start; "
-            "restore from a checkpoint of the run instead"
-        )
-    entries = sorted(root.iterdir())
-    for entry in entries:
+    for entry in sorted(root.iterdir()):
         if not (entry.is_dir() and _WORKING_CHECKPOINT.fullmatch(entry.name)):
             raise UserError(
                 f"{root} holds {entry.name}, which is no replay checkpoint; "
                 "choose a folder that is empty or missing"
             )
-    for entry in entries:
-        shutil.rmtree(entry)
+    drop_working_checkpoints(root)

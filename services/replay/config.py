@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 from services.replay.item_layout import ItemLayout
@@ -26,7 +25,7 @@ class ReplayConfig:
             first filled from recorded data needs at least as many as that data has: the ratio
             counts from here on, and inserts up to here never wait.
         samples_per_insert: The replay ratio: items sampled per item inserted into the student's
-            table; see `samples_per_insert`.
+            table. Q-learning with one update of 32 items per 4 steps samples 8.
         student_priority_exponent: Items of the student's table are drawn in proportion to their
             priority raised to this; 0 draws uniformly. 0.5 on the TD loss is Dopamine's Rainbow.
         error_buffer: Samples by which either side may run ahead of the ratio; see
@@ -61,11 +60,7 @@ class ReplayConfig:
                 f"{self.min_teacher_size} the table would never be sampled"
             )
         check_above_zero(self, "samples_per_insert")
-        if not 0 <= self.student_priority_exponent < math.inf:
-            raise ValueError(
-                f"student_priority_exponent is {self.student_priority_exponent}; it must be 0 "
-                "(uniform) or above, e.g. 0.5"
-            )
+        check_range(self, "student_priority_exponent", least=0)
         smallest = max(1.0, self.samples_per_insert)
         if not self.error_buffer >= smallest:
             raise ValueError(
@@ -73,23 +68,6 @@ class ReplayConfig:
                 f"{smallest} neither side could move: raise it, e.g. to 16 batches"
             )
         check_range(self, "port", least=0, most=65535)
-
-
-def samples_per_insert(*, batch_size: int, update_period: int) -> float:
-    """The replay ratio of Q-learning with one update per so many steps: 32 per 4 steps is 8.
-
-    Args:
-        batch_size: Items in the batch of one update that come from the student's table.
-        update_period: Agent steps per update.
-
-    Raises:
-        ValueError: a number below 1.
-    """
-    if batch_size < 1 or update_period < 1:
-        raise ValueError(
-            f"batch_size is {batch_size} and update_period {update_period}; both must be at least 1"
-        )
-    return batch_size / update_period
 
 
 def _check_size(table: str, min_size: int, capacity: int) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Sequence
 
 import grpc
 
 from rrl_client.security import ClientSecurity, make_channel
 from services.replay.connection import ReplayTimeout
-from services.replay.served_tables import ServedTables
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.channels import channel_options, failure
 from services.shared.errors import UserError
@@ -22,7 +19,6 @@ MAX_MESSAGE_BYTES = 2**16
 _LOADING_SECONDS = 900.0
 """Longest load of tables: a million Atari items take a few minutes from a slow disk."""
 _WRITING_SECONDS = 900.0
-_POLL_SECONDS = 0.2
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -72,44 +68,33 @@ class ControlClient:
         self._channel = make_channel(address, security, options)
         self._stub = replay_pb2_grpc.ReplayStub(self._channel)
 
-    def status(self, timeout_seconds: float) -> ServedTables:
+    def status(self, timeout_seconds: float) -> replay_pb2.ServedTables:
         """Which tables are served now.
 
         Raises:
             ReplayTimeout: no answer in time, or tables are being loaded.
             UserError: the server is no replay role.
         """
+        request = replay_pb2.GetStatusRequest()
         try:
-            answer = self._stub.GetStatus(replay_pb2.GetStatusRequest(), timeout=timeout_seconds)
+            return self._stub.GetStatus(request, timeout=timeout_seconds).served
         except grpc.RpcError as error:
             raise self._failure(error) from error
-        return _from_proto(answer.served)
 
-    def restore(
-        self, checkpoint: int, stop: threading.Event, timeout_seconds: float
-    ) -> ServedTables:
-        """Have the tables of a checkpoint served; waits for a role that is not up yet.
+    def restore(self, checkpoint: int) -> replay_pb2.ServedTables:
+        """Have the tables of a checkpoint served.
 
         Raises:
-            ReplayTimeout: it did not come up in time, or `stop` was set.
+            ReplayTimeout: no answer in time.
             TablesUnusable: the shard has no such tables, or cannot load them.
             UserError: the server is no replay role, or rejects the token.
         """
-        end = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                answer = self._stub.Restore(
-                    replay_pb2.RestoreRequest(checkpoint=checkpoint), timeout=_LOADING_SECONDS
-                )
-                return _from_proto(answer.served)
-            except grpc.RpcError as error:
-                found = self._failure(error)
-            if isinstance(found, ReplayRefused):
-                raise UserError(str(found)) from found
-            retries = isinstance(found, ReplayTimeout) and time.monotonic() < end
-            if stop.is_set() or not retries:
-                raise found
-            stop.wait(_POLL_SECONDS)
+        request = replay_pb2.RestoreRequest(checkpoint=checkpoint)
+        try:
+            return self._stub.Restore(request, timeout=_LOADING_SECONDS).served
+        except grpc.RpcError as error:
+            failed = self._failure(error)
+            raise UserError(str(failed)) if isinstance(failed, ReplayRefused) else failed from error
 
     def save(self, generation: str, checkpoint: int, keep: Sequence[int]) -> int | None:
         """Have the tables saved as those of a checkpoint.
@@ -147,7 +132,3 @@ class ControlClient:
         if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
             return TablesUnusable(f"{self._peer}: {error.details()}")
         return failure(error, self._peer, unavailable=ReplayTimeout, refused=ReplayRefused)
-
-
-def _from_proto(message: replay_pb2.ServedTables) -> ServedTables:
-    return ServedTables(generation=message.generation, checkpoint=message.checkpoint)

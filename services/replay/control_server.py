@@ -16,7 +16,6 @@ import grpc.aio
 from services.replay.connection import ReplayTimeout
 from services.replay.control_client import MAX_MESSAGE_BYTES
 from services.replay.role import GenerationChanged, ReplayRole
-from services.replay.served_tables import ServedTables
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
@@ -49,7 +48,7 @@ class _Servicer(replay_pb2_grpc.ReplayServicer):
         served = self._role.served
         if served is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "tables are being loaded; ask again")
-        return replay_pb2.GetStatusResponse(served=_to_proto(served))
+        return replay_pb2.GetStatusResponse(served=replay_pb2.ServedTables(**vars(served)))
 
     async def Restore(
         self, request: replay_pb2.RestoreRequest, context: _Context
@@ -65,7 +64,7 @@ class _Servicer(replay_pb2_grpc.ReplayServicer):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except (RuntimeError, ReplayTimeout) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        return replay_pb2.RestoreResponse(served=_to_proto(served))
+        return replay_pb2.RestoreResponse(served=replay_pb2.ServedTables(**vars(served)))
 
     async def Save(
         self, request: replay_pb2.SaveRequest, context: _Context
@@ -117,7 +116,3 @@ def control_server(
 
     listen = ListenAddress(host=host, port=port, port_flag="--control-port", security=security)
     return GrpcServer("replay's control", SERVICE_NAME, listen, _LIMITS, add, threads=_THREADS)
-
-
-def _to_proto(served: ServedTables) -> replay_pb2.ServedTables:
-    return replay_pb2.ServedTables(generation=served.generation, checkpoint=served.checkpoint)

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.types import Batch
 from rrl_client.spec import OBSERVATION_DTYPES
+from services.shared.ranges import check_known, check_range
 
 Columns = Mapping[str, NDArray[Any]]
 """Arrays by column name."""
@@ -63,21 +64,10 @@ class ItemLayout:
 
     def __post_init__(self) -> None:
         """Check every size."""
-        if not self.frame_shape:
-            raise ValueError("frame_shape is (); a frame has at least one axis")
-        if self.frame_dtype not in OBSERVATION_DTYPES:
-            raise ValueError(
-                f"frame_dtype is {self.frame_dtype!r}; it must be one of {OBSERVATION_DTYPES}"
-            )
-        sizes = {
-            **{f"frame_shape[{axis}]": size for axis, size in enumerate(self.frame_shape)},
-            "stack_size": self.stack_size,
-            "n_step": self.n_step,
-            "num_actions": self.num_actions,
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} is {size}; it must be at least 1")
+        if not self.frame_shape or min(self.frame_shape) < 1:
+            raise ValueError(f"frame_shape is {self.frame_shape}; give sizes of at least 1")
+        check_known(self, "frame_dtype", OBSERVATION_DTYPES)
+        check_range(self, "stack_size", "n_step", "num_actions", least=1)
 
     @property
     def window(self) -> int:

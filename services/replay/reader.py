@@ -46,6 +46,8 @@ __all__ = [
     "table_counts",
 ]
 
+BATCHES_AHEAD = 1
+"""Complete batches held ready of each table."""
 _SMALLEST_PROBABILITY = 1e-10
 """Dopamine's; an item of priority 0 can still be drawn where all are 0."""
 _TURN_SECONDS = 0.02
@@ -76,7 +78,6 @@ class ReplayReader:
         discount: float,
         batch_size: int,
         *,
-        batches_ahead: int = 1,
         importance_exponent: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -87,27 +88,13 @@ class ReplayReader:
             layout: Shapes of the items.
             discount: gamma, in [0, 1], per step.
             batch_size: Rows B of a batch.
-            batches_ahead: Complete batches held ready per table.
             importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
             seed: Of the draws between the tables in `sample_mixed`.
-
-        Raises:
-            ValueError: a number out of its range.
         """
-        if not 0 <= discount <= 1:
-            raise ValueError(f"discount is {discount}; it must lie in [0, 1]")
-        if not 0 <= importance_exponent <= 1:
-            raise ValueError(f"importance_exponent is {importance_exponent}; it must lie in [0, 1]")
-        if batch_size < 1 or batches_ahead < 1:
-            raise ValueError(
-                f"batch_size is {batch_size} and batches_ahead {batches_ahead}; "
-                "both must be at least 1"
-            )
         self._address = address
         self._layout = layout
         self._discount = discount
         self._batch_size = batch_size
-        self._batches_ahead = batches_ahead
         self._importance_exponent = importance_exponent
         self._prefetchers: dict[str, SamplePrefetcher] = {}
         self._stalls = StalledSampleDetector(address)
@@ -118,10 +105,10 @@ class ReplayReader:
     def samples_ahead(self) -> int:
         """Most samples of a table that are counted as sampled and not yet in a batch.
 
-        One batch in Reverb's sampler, one being put together and `batches_ahead` complete ones. In
+        One batch in Reverb's sampler, one being put together and `BATCHES_AHEAD` complete ones. In
         mixed batches, up to one more is partly used.
         """
-        return self._batch_size * (self._batches_ahead + 2)
+        return self._batch_size * (BATCHES_AHEAD + 2)
 
     def sample(self, table: str, timeout_seconds: float) -> Sample:
         """One batch from one table.
@@ -145,13 +132,10 @@ class ReplayReader:
             timeout_seconds: Longest wait for the rate limiters.
 
         Raises:
-            ValueError: a share outside [0, 1].
             ReplayTimeout: no batch in time.
             SamplingFailed: the server does not answer, or refuses to sample.
             UserError: no such table, or one of other shapes.
         """
-        if not 0 <= teacher_share <= 1:
-            raise ValueError(f"teacher_share is {teacher_share}; it must lie in [0, 1]")
         size = self._batch_size
         teacher_rows = int(self._random.binomial(size, teacher_share))
         rows = {TEACHER_TABLE: teacher_rows, STUDENT_TABLE: size - teacher_rows}
@@ -229,7 +213,7 @@ class ReplayReader:
                 table,
                 self._layout,
                 block_rows=self._batch_size,
-                blocks_ahead=self._batches_ahead,
+                blocks_ahead=BATCHES_AHEAD,
             )
         return self._prefetchers[table]
 
@@ -253,12 +237,10 @@ class ShardedReader:
     since its actors are slow or gone, is skipped; it does not hold up the others.
 
     Args:
-        readers: One per shard, in their order.
+        readers: One per shard, in their order; at least one.
     """
 
     def __init__(self, readers: Sequence[ReplayReader]) -> None:
-        if not readers:
-            raise ValueError("there is no replay shard to read from; give at least one")
         self._readers = tuple(readers)
         self._next = 0
 

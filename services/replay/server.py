@@ -74,7 +74,7 @@ class ReplayServer:
         check_port_is_free("0.0.0.0", config.port, purpose="the replay server", flag="port")
         if config.restore_from is not None:
             check_checkpoint(config.restore_from)
-        empty_checkpoint_root(config.checkpoint_root, config.restore_from)
+        empty_checkpoint_root(config.checkpoint_root)
         self._server = self._load(config.port or free_port())
         try:
             self._guard = _guard(config.host, int(self._server.port))

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
-from services.replay.checkpoint import check_checkpoint, link_checkpoint
+from services.replay.checkpoint import link_checkpoint
 from services.shared.errors import UserError
 from services.shared.numbered_folders import NumberedFolders
 
@@ -69,7 +69,6 @@ class ShardCheckpoints:
             OSError: no space, no permission; tables of other numbers stay.
             UserError: `written` is no complete checkpoint.
         """
-        check_checkpoint(written)
         with self._folders.writing(number) as folder:
             link_checkpoint(written, folder)
             sizes = _sizes(folder)

@@ -71,16 +71,6 @@ class WriterOptions:
     stall_seconds: float = 20.0
     stall_check_seconds: float = 5.0
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        if not 1 <= self.chunk_length < self.max_pending_items:
-            raise ValueError(
-                f"chunk_length is {self.chunk_length}; it must lie in [1, max_pending_items), "
-                f"max_pending_items being {self.max_pending_items}"
-            )
-        if not self.poll_seconds > 0:
-            raise ValueError(f"poll_seconds is {self.poll_seconds}; it must be above 0")
-
 
 class ReplayWriter:
     """Writes the episodes of N environments, each step by step."""
@@ -111,12 +101,9 @@ class ReplayWriter:
             options: How to write; None for the defaults.
 
         Raises:
-            ValueError: fewer than one environment.
             ReplayTimeout: no server in time.
             UserError: the server has no such table, or one of other shapes.
         """
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
         self._options = options or WriterOptions()
         self._table = table
         self._should_stop = should_stop

@@ -323,7 +323,7 @@ def test_a_learner_that_replay_does_not_let_in_is_told_at_the_start(
         contextlib.closing(ControlClient(address)) as client,
         pytest.raises(UserError, match="--peers.token-file"),
     ):
-        client.restore(0, threading.Event(), PATIENCE_SECONDS)
+        client.restore(0)
 
 
 def test_an_unknown_method_is_refused_like_a_known_one(service: Service, tokens: Path) -> None:

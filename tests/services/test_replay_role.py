@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,7 +67,7 @@ class Shard:
         return self.client.status(PATIENCE_SECONDS).generation
 
     def restore(self, checkpoint: int) -> None:
-        assert self.client.restore(checkpoint, threading.Event(), 0.0).checkpoint == checkpoint
+        assert self.client.restore(checkpoint).checkpoint == checkpoint
 
     def stop(self) -> None:
         self.client.close()
@@ -286,6 +285,6 @@ def test_a_port_that_is_in_use_is_no_damage_to_the_tables(shard: Shard) -> None:
         thief.bind(("0.0.0.0", port))
         thief.listen()
         with pytest.raises(ReplayTimeout, match="in use"):
-            shard.client.restore(1, threading.Event(), 0.0)
+            shard.client.restore(1)
     shard.restore(1)
     assert shard.inserted == 3

@@ -24,7 +24,7 @@ from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner, build_learner, run_learner
 from services.learner.stages import StageTargets
-from services.replay.config import ReplayConfig, samples_per_insert
+from services.replay.config import ReplayConfig
 from services.replay.control_server import control_server
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.role import ReplayRole
@@ -64,7 +64,7 @@ class ReplayShard:
                 teacher_capacity=1000,
                 student_capacity=1000,
                 min_student_size=32,
-                samples_per_insert=samples_per_insert(batch_size=32, update_period=4),
+                samples_per_insert=32 / 4,
                 port=port,
             ),
             folder / "checkpoints",

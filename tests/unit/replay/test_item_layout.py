@@ -190,9 +190,9 @@ def test_rows_hold_frames_of_the_layouts_shape_and_type(shape: tuple[int, ...], 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frame_shape": ()}, "at least one axis"),
-        ({"frame_shape": (10, 0, 4)}, r"frame_shape\[1\] is 0"),
-        ({"frame_dtype": "float64"}, "frame_dtype is 'float64'.*'uint8', 'float32'"),
+        ({"frame_shape": ()}, r"frame_shape is \(\)"),
+        ({"frame_shape": (10, 0, 4)}, "sizes of at least 1"),
+        ({"frame_dtype": "float64"}, "frame_dtype is 'float64'; known are uint8, float32"),
     ],
 )
 def test_frames_that_no_network_takes_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -5,14 +5,10 @@ from typing import Any
 
 import pytest
 
-from services.replay.config import ReplayConfig, samples_per_insert
+from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 
 LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=4, n_step=3, num_actions=2, clips_rewards=False)
-
-
-def test_one_batch_of_32_every_4_steps_samples_each_item_8_times() -> None:
-    assert samples_per_insert(batch_size=32, update_period=4) == 8.0
 
 
 @pytest.mark.parametrize(
@@ -32,9 +28,3 @@ def test_one_batch_of_32_every_4_steps_samples_each_item_8_times() -> None:
 def test_settings_that_could_not_work_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ReplayConfig(layout=LAYOUT, checkpoint_root=Path("replay"), **changes)
-
-
-@pytest.mark.parametrize(("batch_size", "update_period"), [(0, 4), (32, 0)])
-def test_a_ratio_of_nothing_is_refused(batch_size: int, update_period: int) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        samples_per_insert(batch_size=batch_size, update_period=update_period)
