@@ -16,7 +16,6 @@ import asyncio
 import collections
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, cast
 
 import grpc
@@ -105,12 +104,7 @@ class AsyncTeacherClient:
         """The client itself."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Close the connections."""
         await self.close()
 

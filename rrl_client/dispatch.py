@@ -14,7 +14,7 @@ A query goes to the replica with the fewest rows under way among those with enou
 equals to the one asked longest ago: a client with one query at a time uses all of them alike. While
 no replica is connected, queries wait for its return; after `OFFLINE_GRACE_SECONDS` of that, new
 ones fail at once: an absent teacher must not hold its callers up. Where none was ever seen, all
-fail at once.
+fail at once. A replica that stays away while others answer is told of in the log.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ _LOG = logging.getLogger(__name__)
 
 OFFLINE_GRACE_SECONDS = 2.0
 """How long a teacher may be away until new queries fail at once."""
+
+LONG_AWAY_SECONDS = 10.0
+"""How long one of several replicas may be away until the log says so; a restart may take that."""
 
 FRAME_BYTES = 2**20
 """Most bytes of observations sent together, unless those of one query alone are more."""
@@ -85,7 +88,9 @@ class Replica:
         address: Whom errors name.
         is_open: Whether queries may be assigned: it granted credit and is not draining.
         is_draining: Whether it announced its end.
-        has_failed: Whether its last stream ended, or could not be opened.
+        away_since: When its stream ended, or could not be opened; None once it is open again, and
+            before the first attempt.
+        is_reported: Whether the log says that it is away.
         last_turn: Number of the newest query that was assigned to it.
         memory: Where observations may lie; None where messages carry them all.
         memory_state: Whether this stream has been offered the memory, and has accepted it.
@@ -93,7 +98,8 @@ class Replica:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.has_failed = False
+        self.away_since: float | None = None
+        self.is_reported = False
         self.last_turn = 0
         self.memory: SharedRows | None = None
         self.reset()
@@ -260,14 +266,17 @@ class Dispatcher:
         if frame.draining:
             replica.is_draining = True
             replica.is_open = False
-            replica.has_failed = True
-            self._note_absence(client_errors.unavailable(replica.address, "it is draining"), now)
+            error = client_errors.unavailable(replica.address, "it is draining")
+            self._note_absence(replica, error, now)
             while replica.outbox:
                 self._wait(replica.outbox.pop(), first=True)
         elif replica.granted == 0 and frame.credit_rows:
             replica.is_open = True
-            replica.has_failed = False
             replica.granted = frame.credit_rows
+            replica.away_since = None
+            if replica.is_reported:
+                replica.is_reported = False
+                _LOG.warning("the teacher at %s answers again", replica.address)
             self._was_seen = True
             self._away_since = None
         replica.credit += frame.credit_rows
@@ -301,9 +310,8 @@ class Dispatcher:
         replica.reset()
         for query in lost:
             query.memory_offset = None
-        replica.has_failed = True
         error = error or client_errors.unavailable(replica.address, "it closed the stream")
-        self._note_absence(error, now)
+        self._note_absence(replica, error, now)
         self._reject_too_large(lost, error)
         for query in reversed(lost):
             if query.outcome is not None:
@@ -401,9 +409,20 @@ class Dispatcher:
                 if query.observations.nbytes == largest:
                     self._settle(query, error)
 
-    def _note_absence(self, error: TeacherError, now: float) -> None:
+    def _note_absence(self, replica: Replica, error: TeacherError, now: float) -> None:
+        if replica.away_since is None:
+            replica.away_since = now
+        others = sum(other.is_open for other in self.replicas)
+        away_for = now - replica.away_since
+        if others and away_for >= LONG_AWAY_SECONDS and not replica.is_reported:
+            replica.is_reported = True
+            _LOG.warning(
+                "the teacher at %s has been away for %.0f s, %d other replicas answer: start it, "
+                "or leave its address out (%s)",
+                *(replica.address, away_for, others, error),
+            )
         # A replica that is still connecting may be there.
-        is_away = all(replica.has_failed for replica in self.replicas)
+        is_away = all(each.away_since is not None for each in self.replicas)
         if not is_away or isinstance(error, TeacherRejected):
             return
         self._away_error = error

@@ -408,6 +408,33 @@ def test_queries_under_way_when_the_teacher_stops_are_answered_by_its_successor(
             successor.stop()
 
 
+def test_one_of_several_replicas_that_stays_away_is_told_of_once_and_once_when_it_is_back(
+    kind: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lines() -> list[str]:
+        return [one.getMessage() for one in caplog.records if one.name == "rrl_client.dispatch"]
+
+    monkeypatch.setattr("rrl_client.dispatch.LONG_AWAY_SECONDS", 0.5)
+    stays, leaves = Served(), Served()
+    with kind([stays.address, leaves.address]) as client:
+        for _ in range(4):
+            client.evaluate(observations(0, 1))
+        assert leaves.policy.computed
+        leaves.stop()
+        wait_until(lambda: bool(lines()))
+        # Many more attempts fail than lines are written.
+        time.sleep(2.0)
+        (told,) = lines()
+        assert told.startswith(f"the teacher at {leaves.address} has been away for ")
+        assert "1 other replicas answer: start it, or leave its address out (" in told
+        client.evaluate(observations(0, 1))
+        successor = Served(leaves.port)
+        wait_until(lambda: len(lines()) > 1)
+        assert lines() == [told, f"the teacher at {leaves.address} answers again"]
+    successor.stop()
+    stays.stop()
+
+
 def test_nobody_at_the_address_is_unavailable(kind: Any) -> None:
     address = f"127.0.0.1:{free_port()}"
     with kind(address, timeout_seconds=1.0) as client:
