@@ -44,7 +44,8 @@ from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner, build_learner
 from services.learner.stages import StageTargets
 from services.replay.item_layout import ItemLayout
-from services.replay.reader import TEACHER_TABLE, ReplayReader
+from services.replay.reader import ReplayReader
+from services.replay.table_names import TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 
 NUM_ENVS = 8

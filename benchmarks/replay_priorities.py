@@ -32,7 +32,8 @@ from benchmarks.replay_servers import (
 )
 from benchmarks.teacher.usage import cpu_seconds
 from services.replay.item_layout import StepRow
-from services.replay.reader import STUDENT_TABLE, ReplayReader
+from services.replay.reader import ReplayReader
+from services.replay.table_names import STUDENT_TABLE
 from services.replay.writer import ReplayWriter, WriterOptions
 
 RATIOS = {

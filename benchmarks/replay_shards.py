@@ -37,7 +37,8 @@ from benchmarks.replay_servers import (
 from benchmarks.teacher.usage import cpu_seconds
 from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.item_layout import StepRow
-from services.replay.reader import STUDENT_TABLE, ReplayReader, ShardedReader
+from services.replay.reader import ReplayReader, ShardedReader
+from services.replay.table_names import STUDENT_TABLE
 from services.replay.writer import ReplayWriter, WriterOptions
 
 WRITERS = 2

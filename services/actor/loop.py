@@ -45,13 +45,8 @@ from services.actor.weight_poller import ActorSnapshot, WeightPoller
 from services.learner.client import LearnerClient
 from services.replay.connection import ReplayTimeout, wait_for_tables
 from services.replay.item_layout import ItemLayout
-from services.replay.writer import (
-    STUDENT_TABLE,
-    TEACHER_TABLE,
-    ReplayWriter,
-    WriterOptions,
-    WriterStopped,
-)
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.writer import ReplayWriter, WriterOptions, WriterStopped
 from services.shared.errors import UserError
 
 _WAIT_SECONDS = 0.2

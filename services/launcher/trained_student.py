@@ -35,7 +35,8 @@ from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
 from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from services.launcher.recorded_experiment import RecordedExperiment, read_experiment
-from services.learner.checkpointing import RunCheckpoint, newest_checkpoint, restore_state
+from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
+from services.learner.checkpointing import restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError

@@ -30,27 +30,12 @@ from services.learner.checkpoint_records import (
     STATE_FOLDER,
     RunCheckpoint,
     RunRecord,
-    checkpoints_folder,
     checkpoints_of,
     encode_record,
-    newest_checkpoint,
 )
 from services.learner.published_weights import Snapshot
 from services.shared.errors import UserError
 
-__all__ = [
-    "RECORD_FILE",
-    "STATE_FOLDER",
-    "RunCheckpoint",
-    "RunRecord",
-    "check_has_none",
-    "checkpoints_folder",
-    "newest_checkpoint",
-    "next_number",
-    "restore_due",
-    "restore_state",
-    "write_checkpoint",
-]
 
 
 def check_has_none(run: Path) -> None:

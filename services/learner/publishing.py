@@ -10,7 +10,7 @@ from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.replay_feed import ReplayFeed
 from services.learner.run_clock import RunClock
 from services.learner.training import Training
-from services.replay.reader import ReplayTimeout
+from services.replay.connection import ReplayTimeout
 
 
 class WeightPublisher:

@@ -17,17 +17,10 @@ from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.metrics import LearnerMetrics
 from services.learner.replay_checkpoints import ReplayCheckpoints
 from services.learner.run_clock import RunClock
+from services.replay.connection import ReplayTimeout, SamplingFailed, table_counts
 from services.replay.item_layout import ItemLayout
-from services.replay.reader import (
-    STUDENT_TABLE,
-    TEACHER_TABLE,
-    ReplayReader,
-    ReplayTimeout,
-    SamplingFailed,
-    ShardedReader,
-    ShardSample,
-    table_counts,
-)
+from services.replay.reader import ReplayReader, ShardedReader, ShardSample
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 COUNT_PERIOD_SECONDS = 1.0
 """Time between two counts of replay's steps, and checks that its tables are still the same."""

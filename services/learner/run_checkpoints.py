@@ -18,8 +18,8 @@ from services.learner.metrics import LearnerMetrics
 from services.learner.pending_evaluations import PendingEvaluations
 from services.learner.replay_feed import ReplayFeed
 from services.learner.training import Training
+from services.replay.connection import ReplayTimeout
 from services.replay.control_client import SaveFailed
-from services.replay.reader import ReplayTimeout
 from services.shared.errors import UserError
 
 

@@ -24,27 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.types import Array, Batch
-from services.replay.connection import ReplayTimeout, SamplingFailed, TableCounts, table_counts
+from services.replay.connection import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout, decode_batch
 from services.replay.priority_updates import PriorityUpdates
 from services.replay.sample_prefetcher import SamplePrefetcher, concatenate
 from services.replay.stalls import StalledSampleDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-
-__all__ = [
-    "STUDENT_TABLE",
-    "TEACHER_TABLE",
-    "ItemLayout",
-    "ReplayReader",
-    "ReplayTimeout",
-    "Sample",
-    "ShardSample",
-    "ShardedReader",
-    "SamplingFailed",
-    "TableCounts",
-    "importance_weights",
-    "table_counts",
-]
 
 BATCHES_AHEAD = 1
 """Complete batches held ready of each table."""

@@ -28,19 +28,6 @@ from numpy.typing import NDArray
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.stalls import StalledInsertDetector
-from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-
-__all__ = [
-    "STUDENT_TABLE",
-    "TEACHER_TABLE",
-    "ItemLayout",
-    "ItemWriter",
-    "ReplayTimeout",
-    "ReplayWriter",
-    "StepRow",
-    "WriterOptions",
-    "WriterStopped",
-]
 
 
 class WriterStopped(Exception):

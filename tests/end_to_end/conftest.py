@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from services.launcher.run_addresses import read_addresses
-from services.learner.checkpointing import RunCheckpoint, newest_checkpoint
+from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.shared.addresses import parse_address
 
 RRL = Path(sys.executable).parent / "rrl"

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rrl_agents.types import Progress, Stage
-from services.learner.checkpointing import RunCheckpoint
+from services.learner.checkpoint_records import RunCheckpoint
 from services.learner.client import LearnerClient, LearnerUnavailable
 from services.learner.codec import progress_from_proto
 from services.learner.evaluation_records import read_records
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, table_counts
+from services.replay.connection import table_counts
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import CatchRun

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rrl_agents.types import Stage
-from services.learner.checkpointing import newest_checkpoint
+from services.learner.checkpoint_records import newest_checkpoint
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import CatchRun

@@ -19,7 +19,7 @@ from services.cli.teacher_export import export
 from services.cli.train_command import Train
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
-from services.learner.checkpointing import RunCheckpoint, newest_checkpoint
+from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.evaluation_records import read_records
 from tests.end_to_end.conftest import RRL
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from services.learner.checkpointing import RECORD_FILE, STATE_FOLDER, checkpoints_folder
+from services.learner.checkpoint_records import RECORD_FILE, STATE_FOLDER, checkpoints_folder
 from tests.faults import strangers
 from tests.faults.disk import slow_down
 from tests.faults.faults import CUTS, Fault, Kind

@@ -18,9 +18,9 @@ from services.learner.checkpointing import next_number, restore_state, write_che
 from services.replay.checkpoint import check_checkpoint
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.reader import TEACHER_TABLE
 from services.replay.role import ReplayRole
 from services.replay.shard_checkpoints import ShardCheckpoints
+from services.replay.table_names import TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 from tests.faults.crashes import recorded
 from tests.support.patience import PATIENCE_SECONDS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rrl_agents.types import Progress, Stage
-from services.learner.checkpointing import RunCheckpoint, RunRecord
+from services.learner.checkpoint_records import RunCheckpoint, RunRecord
 from tests.faults.faults import Fault, Kind, deck, draw_faults
 from tests.faults.injection import damage
 from tests.faults.system import ROLES

@@ -13,7 +13,8 @@ from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.server import build_replay
 from services.replay.stalls import StalledInsertDetector
-from services.replay.writer import STUDENT_TABLE, ReplayWriter, WriterOptions
+from services.replay.table_names import STUDENT_TABLE
+from services.replay.writer import ReplayWriter, WriterOptions
 from services.shared.addresses import free_ports
 from tests.faults.links import Cut, LinkConfig, Links
 from tests.faults.ports import LOOPBACK

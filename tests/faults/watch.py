@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from rrl_agents.types import Progress
-from services.learner.checkpointing import RunCheckpoint, checkpoints_folder, newest_checkpoint
+from services.learner.checkpoint_records import RunCheckpoint, checkpoints_folder, newest_checkpoint
 from services.learner.client import LearnerClient, LearnerUnavailable
 from services.learner.codec import progress_from_proto
 from tests.faults.ports import LOOPBACK

@@ -31,9 +31,11 @@ from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
 from services.learner.weight_server import weight_server
 from services.replay.config import ReplayConfig
+from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
+from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig

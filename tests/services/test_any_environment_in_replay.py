@@ -13,9 +13,11 @@ from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.replay.config import ReplayConfig
+from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout
-from services.replay.reader import TEACHER_TABLE, ReplayReader, table_counts
+from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
+from services.replay.table_names import TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 from tests.support.patience import PATIENCE_SECONDS
 

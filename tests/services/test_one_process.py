@@ -18,7 +18,7 @@ from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.settings import with_settings
-from services.learner.checkpointing import newest_checkpoint
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import read_records
 from services.learner.loop import Learner
 from services.shared.errors import UserError

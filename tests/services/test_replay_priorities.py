@@ -17,15 +17,11 @@ from numpy.typing import NDArray
 
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import ReplayConfig
+from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.reader import (
-    STUDENT_TABLE,
-    TEACHER_TABLE,
-    ReplayReader,
-    Sample,
-    table_counts,
-)
+from services.replay.reader import ReplayReader, Sample
 from services.replay.server import ReplayServer, build_replay
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter, WriterStopped
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 

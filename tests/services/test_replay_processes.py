@@ -16,10 +16,12 @@ import pytest
 
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import ReplayConfig
+from services.replay.connection import ReplayTimeout
+from services.replay.connection import table_counts as counts_of
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, ReplayTimeout
-from services.replay.reader import table_counts as counts_of
+from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
 from tests.faults.links import Cut, LinkConfig, Links

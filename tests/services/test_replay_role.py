@@ -19,9 +19,10 @@ from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.control_client import ControlClient, SaveFailed, TablesUnusable
 from services.replay.control_server import control_server
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.reader import TEACHER_TABLE, ReplayReader
+from services.replay.reader import ReplayReader
 from services.replay.role import ReplayRole
 from services.replay.served_tables import EMPTY, ServedTables
+from services.replay.table_names import TEACHER_TABLE
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError

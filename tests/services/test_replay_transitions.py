@@ -11,15 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from services.replay.config import ReplayConfig
+from services.replay.connection import ReplayTimeout, table_counts
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.reader import (
-    STUDENT_TABLE,
-    TEACHER_TABLE,
-    ReplayReader,
-    ReplayTimeout,
-    table_counts,
-)
+from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS

@@ -22,10 +22,11 @@ from services.learner.v1 import learner_pb2
 from services.learner.weight_server import weight_server
 from services.recorded_data.metrics import ImporterMetrics
 from services.replay.config import ReplayConfig
+from services.replay.connection import TableCounts
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.metrics import ReplayMetrics, replay_ratio
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, TableCounts
 from services.replay.role import ReplayRole
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 

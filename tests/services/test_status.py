@@ -23,7 +23,8 @@ from rrl_agents.types import Progress, Stage
 from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.cli.main import run as rrl
-from services.learner.checkpointing import RunRecord, write_checkpoint
+from services.learner.checkpoint_records import RunRecord
+from services.learner.checkpointing import write_checkpoint
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.metrics import LearnerMetrics
 from services.learner.published_weights import PublishedWeights

@@ -30,7 +30,8 @@ from services.cli.teacher_export import export
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
-from services.learner.checkpointing import RunRecord, write_checkpoint
+from services.learner.checkpoint_records import RunRecord
+from services.learner.checkpointing import write_checkpoint
 from services.library.export.played_states import played_states
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS

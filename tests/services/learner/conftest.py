@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from tests.support.learner_runs import (
     ReplayShard,
     Workplace,

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from rrl_agents.types import Batch, Stage
-from services.learner.checkpointing import newest_checkpoint
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.client import LearnerClient
 from services.learner.loop import build_learner
 from services.learner.stages import StageTargets
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE, ReplayReader, table_counts
+from services.replay.connection import table_counts
+from services.replay.reader import ReplayReader
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 from tests.support.learner_runs import (

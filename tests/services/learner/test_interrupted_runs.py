@@ -16,7 +16,7 @@ from services.learner.codec import EvaluationReport
 from services.learner.config import LearnerConfig
 from services.learner.evaluation_records import read_records
 from services.learner.stages import StageTargets
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from tests.support.learner_runs import (
     STEPS,
     ReplayShard,

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from services.learner.checkpointing import newest_checkpoint
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.loop import run_learner
 from services.learner.replay_checkpoints import ReplayCheckpoints, ReplayLost
-from services.replay.reader import TEACHER_TABLE, table_counts
+from services.replay.connection import table_counts
+from services.replay.table_names import TEACHER_TABLE
 from services.shared.errors import UserError
 from tests.support.learner_runs import (
     STEPS,

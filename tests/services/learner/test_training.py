@@ -19,7 +19,7 @@ from services.learner.codec import EvaluationReport
 from services.learner.config import InitialCheckpoint
 from services.learner.loop import build_learner
 from services.learner.stages import StageTargets
-from services.replay.reader import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
 from tests.support.learner_runs import (
     METHOD,

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from rrl_agents.types import Progress, Stage
-from services.learner.checkpointing import newest_checkpoint
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.client import (
     EvaluationRefused,
     LearnerClient,
@@ -23,7 +23,7 @@ from services.learner.codec import EvaluationReport
 from services.learner.evaluation_records import read_records
 from services.learner.loop import build_learner
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
-from services.replay.reader import TEACHER_TABLE
+from services.replay.table_names import TEACHER_TABLE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked, locked
 from tests.support.learner_runs import (

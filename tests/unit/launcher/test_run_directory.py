@@ -22,7 +22,8 @@ from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import PROVENANCE_FILE, read_provenance
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import CONFIG_FILE, is_finished, open_run
-from services.learner.checkpointing import RunRecord, write_checkpoint
+from services.learner.checkpoint_records import RunRecord
+from services.learner.checkpointing import write_checkpoint
 from services.shared.errors import UserError
 
 

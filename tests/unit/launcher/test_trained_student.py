@@ -26,7 +26,8 @@ from services.launcher.provenance import PROVENANCE_FILE
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import CONFIG_FILE, open_run
 from services.launcher.trained_student import default_name, read_student
-from services.learner.checkpointing import RunRecord, write_checkpoint
+from services.learner.checkpoint_records import RunRecord
+from services.learner.checkpointing import write_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, append_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError

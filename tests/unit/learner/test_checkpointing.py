@@ -18,13 +18,16 @@ from rrl_agents.networks.registry import NetworkConfig, initial_params, make_net
 from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import Progress, Stage
-from services.learner.checkpoint_records import DueWeights, check_storable
-from services.learner.checkpointing import (
+from services.learner.checkpoint_records import (
+    DueWeights,
     RunCheckpoint,
     RunRecord,
-    check_has_none,
+    check_storable,
     checkpoints_folder,
     newest_checkpoint,
+)
+from services.learner.checkpointing import (
+    check_has_none,
     next_number,
     restore_due,
     restore_state,

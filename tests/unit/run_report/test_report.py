@@ -11,7 +11,8 @@ from PIL import Image
 from rrl_agents.checkpoints.sealed_json import SEAL, seal, unseal
 from rrl_agents.types import Progress, Stage
 from services.cli.report import report as report_command
-from services.learner.checkpointing import RunRecord, write_checkpoint
+from services.learner.checkpoint_records import RunRecord
+from services.learner.checkpointing import write_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, append_record, read_records
 from services.run_report.baseline import read_baseline
 from services.run_report.report import export_baseline, write_report
