@@ -135,7 +135,12 @@ class Replica:
 
 
 class Dispatcher:
-    """All queries of one client, and the streams they go over."""
+    """All queries of one client, and the streams they go over.
+
+    Attributes:
+        replicas: The state of each stream.
+        waiting_rows: Rows that wait for credit or a connection.
+    """
 
     def __init__(self, addresses: Iterable[str], name: str) -> None:
         """Begin with no stream open.
@@ -147,7 +152,7 @@ class Dispatcher:
         self.replicas = [Replica(address) for address in addresses]
         self._name = name
         self._waiting: collections.deque[StreamQuery] = collections.deque()
-        self._waiting_rows = 0
+        self.waiting_rows = 0
         self._delayed: list[tuple[float, StreamQuery]] = []
         self._memory_size: tuple[int, int] | None = None
         self._next_tag = 1
@@ -156,11 +161,6 @@ class Dispatcher:
         self._away_since: float | None = None
         self._away_error: TeacherError | None = None
         self._settled: list[StreamQuery] = []
-
-    @property
-    def waiting_rows(self) -> int:
-        """Rows that wait for credit or a connection."""
-        return self._waiting_rows
 
     def unsettled(self) -> list[StreamQuery]:
         """Every query without an outcome."""
@@ -226,7 +226,7 @@ class Dispatcher:
         for query in self.unsettled():
             self._settle(query, client_errors.closed(self._name))
         self._waiting.clear()
-        self._waiting_rows = 0
+        self.waiting_rows = 0
         self._delayed.clear()
         for replica in self.replicas:
             replica.reset()
@@ -356,7 +356,7 @@ class Dispatcher:
 
     def _wait(self, query: StreamQuery, *, first: bool = False) -> None:
         (self._waiting.appendleft if first else self._waiting.append)(query)
-        self._waiting_rows += query.rows
+        self.waiting_rows += query.rows
 
     def _assign_waiting(self) -> None:
         """Give waiting queries, in their order, to the replicas that have room for them."""
@@ -371,7 +371,7 @@ class Dispatcher:
                 replica.outbox.append(query)
                 replica.credit -= query.rows
             self._waiting.popleft()
-            self._waiting_rows -= query.rows
+            self.waiting_rows -= query.rows
 
     def _replica_for(self, query: StreamQuery) -> Replica | None:
         """The least busy replica with room; a query larger than all credit goes out alone.

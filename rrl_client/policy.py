@@ -42,6 +42,9 @@ class TeacherPolicy:
     `ale_py.AtariVectorEnv` give them: a teacher of (84, 84, 4) takes (4, 84, 84) as well. They are
     transposed, oldest frame first on both sides. A shape that fits the teacher as it is, e.g.
     (4, 4, 4), is never transposed.
+
+    Attributes:
+        about: What the teacher takes and gives.
     """
 
     def __init__(
@@ -71,18 +74,13 @@ class TeacherPolicy:
         self._client = client
         self._epsilon = epsilon
         self._rng = rng
-        self._about = client.describe()
-        self._spec = self._about.spec
+        self.about = client.describe()
+        self._spec = self.about.spec
         if rng is None and self._spec.output != "q_values":
             raise ValueError(
-                f"this teacher ({self._about.name}) gives {self._spec.output}, from which actions "
+                f"this teacher ({self.about.name}) gives {self._spec.output}, from which actions "
                 "are drawn, but rng is not set; give numpy.random.default_rng(seed)"
             )
-
-    @property
-    def about(self) -> TeacherDescription:
-        """What the teacher takes and gives."""
-        return self._about
 
     def __call__(self, observations: ArrayLike) -> Any:
         """Choose actions.
@@ -134,7 +132,7 @@ class TeacherPolicy:
         )
         if misfit is not None:
             raise ValueError(
-                f"the teacher ({self._about.name}, {self._about.game}) {misfit}; use the teacher's "
+                f"the teacher ({self.about.name}, {self.about.game}) {misfit}; use the teacher's "
                 "game with its action set (minimal or full), wrap the environment alike, and do "
                 "not scale or convert observations"
             )

@@ -37,7 +37,12 @@ _TICK_SECONDS = 0.05
 
 
 class StreamPool:
-    """The streams of one client; made and used in one event loop."""
+    """The streams of one client; made and used in one event loop.
+
+    Attributes:
+        break_count: How often a stream that had been open ended; after it another server may
+            answer.
+    """
 
     def __init__(
         self,
@@ -64,12 +69,7 @@ class StreamPool:
         self._reopen = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._break_count = 0
-
-    @property
-    def break_count(self) -> int:
-        """How often a stream that had been open ended; after it another server may answer."""
-        return self._break_count
+        self.break_count = 0
 
     def submit(
         self, observations: NDArray[Any], request: teacher_pb2.EvaluateRequest, deadline: float
@@ -188,7 +188,7 @@ class StreamPool:
             if self._is_closed:
                 return
             was_open = replica.granted > 0
-            self._break_count += was_open
+            self.break_count += was_open
             failures = 1 if was_open else failures + 1
             self._dispatcher.broken(replica, error, time.monotonic())
             self._flush()

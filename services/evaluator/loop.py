@@ -143,7 +143,7 @@ class Evaluator:
             episodes=protocol.final_episodes if update.final else protocol.episodes,
             index=update.version,
             stop=stop,
-            watch=None if update.final else _FinalWeightsWatch(self._learner),
+            may_be_superseded=not update.final,
         )
         self._known_version, self._final_played = update.version, update.final
         if played is None:
@@ -159,13 +159,14 @@ class Evaluator:
         episodes: int,
         index: int,
         stop: threading.Event,
-        watch: _FinalWeightsWatch | None = None,
+        may_be_superseded: bool = False,
     ) -> PlayedEpisodes | None:
         sequence = np.random.SeedSequence(self._entropy(index))
         seed = int(sequence.generate_state(1)[0]) % 2**30
         # No more environments than episodes: the others would play for nothing.
         num_envs = min(self._config.protocol.num_envs, episodes)
         environment = make_environment(self._config.environment, num_envs)
+        is_time = Occasionally(_FINISHED_CHECK_SECONDS, at_once=False)
         with contextlib.closing(environment):
             return play_episodes(
                 environment,
@@ -173,10 +174,20 @@ class Evaluator:
                 episodes=episodes,
                 epsilon=self._config.protocol.epsilon,
                 seed=seed,
-                should_stop=lambda: stop.is_set() or (watch is not None and watch.check()),
+                should_stop=lambda: (
+                    stop.is_set() or (may_be_superseded and is_time() and self._has_final_weights())
+                ),
                 on_steps=lambda steps: self._metrics.stepped(steps * self._frames_per_step),
                 on_episode=self._metrics.finished_episode,
             )
+
+    def _has_final_weights(self) -> bool:
+        """Whether the run has final weights by now, which supersede all others."""
+        try:
+            stage = progress_from_proto(self._learner.progress().progress).stage
+        except LearnerUnavailable:
+            return False
+        return stage >= Stage.FINAL_EVALUATION
 
     def _entropy(self, *indices: int) -> list[int]:
         return [self._config.seed, _EVALUATION_SEED, *indices]
@@ -236,24 +247,6 @@ class Evaluator:
             return None
         self._is_unavailable = False
         return update
-
-
-class _FinalWeightsWatch:
-    """Whether the run has final weights by now, which supersede those that are being played."""
-
-    def __init__(self, run: LearnerClient) -> None:
-        self._run = run
-        self._is_due = Occasionally(_FINISHED_CHECK_SECONDS, at_once=False)
-
-    def check(self) -> bool:
-        """Ask the learner, at most once in a while; False where it does not answer."""
-        if not self._is_due():
-            return False
-        try:
-            stage = progress_from_proto(self._run.progress().progress).stage
-        except LearnerUnavailable:
-            return False
-        return stage >= Stage.FINAL_EVALUATION
 
 
 def build_evaluator(config: EvaluatorConfig, metrics: EvaluatorMetrics | None = None) -> Evaluator:

@@ -52,7 +52,7 @@ def serving_replay(
     """
     role = ReplayRole(dataclasses.replace(config, host=host), checkpoints)
     if metrics is not None:
-        metrics.attach(role, config)
+        metrics.attach(role)
     control = control_server(role, host=host, port=control_port, security=security)
     try:
         data = role.start()

@@ -17,7 +17,6 @@ from services.learner.codec import (
     MAX_MESSAGE_BYTES,
     EvaluationReport,
     progress_from_proto,
-    report_to_proto,
 )
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.shared.channels import channel_options, failure
@@ -134,7 +133,9 @@ class LearnerClient:
             LearnerUnavailable: no answer in time.
             ValueError: the server is no learner.
         """
-        response = self._call(self._stub.ReportEvaluation, report_to_proto(report))
+        response = self._call(
+            self._stub.ReportEvaluation, learner_pb2.ReportEvaluationRequest(**vars(report))
+        )
         return progress_from_proto(response.progress)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Stage
 from services.shared.errors import UserError
-from services.shared.ranges import check_range
+from services.shared.ranges import check_known, check_range
 
 STAGES = tuple(stage.name.lower() for stage in Stage)
 """Names a record's stage may have, in the order of a run."""
@@ -77,10 +77,8 @@ class EvaluationRecord:
         Raises:
             ValueError: Naming the field, its value and what is allowed.
         """
-        if self.player not in ("student", "teacher"):
-            raise ValueError(f'player is "{self.player}", must be "student" or "teacher"')
-        if self.stage not in STAGES:
-            raise ValueError(f'stage is "{self.stage}", must be one of {", ".join(STAGES)}')
+        check_known(self, "player", ("student", "teacher"))
+        check_known(self, "stage", STAGES)
         check_range(self, "weights_version", *CLOCKS, "seconds_since_start", least=0)
         check_range(self, "weaning_weight", "epsilon", least=0, most=1)
         check_episodes(self.episode_returns, self.episode_steps)
@@ -139,7 +137,9 @@ def append_record(path: Path, record: EvaluationRecord) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = encode_record(record) + "\n"
     with path.open("a+b") as file:
-        _drop_torn_line(file.fileno())
+        file.seek(0)
+        # Behind the last line end is what a kill has cut off.
+        file.truncate(file.read().rfind(b"\n") + 1)
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
@@ -205,18 +205,3 @@ def _is_earlier(one: EvaluationRecord, other: EvaluationRecord) -> bool:
     again.
     """
     return (one.learner_updates, one.final) < (other.learner_updates, other.final)
-
-
-def _drop_torn_line(descriptor: int) -> None:
-    """Cuts the file off behind its last line end, so that the next line starts a line."""
-    size = os.fstat(descriptor).st_size
-    end = size
-    while end > 0:
-        start = max(0, end - 4096)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if found >= 0:
-            end = start + found + 1
-            break
-        end = start
-    if end < size:
-        os.ftruncate(descriptor, end)

@@ -22,6 +22,14 @@ from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
 from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
+_COUNTED = {
+    "sample_wait_seconds": "Seconds that updates waited for a batch.",
+    "replay_losses": "Times that replay restarted with other tables, and the run went back to a "
+    "checkpoint.",
+    "replay_outages": "Times that replay was unreachable, and the learner waited.",
+}
+"""What the learner counts by itself."""
+
 _SHOWN = {
     "weights_version": "Newest published weights.",
     "weaning_weight": "Weight of the teacher's term, 0 to 1.",
@@ -58,9 +66,7 @@ class LearnerMetrics(Collector):
         registry: Holds no other learner's metrics.
 
     Attributes:
-        sample_wait_seconds: Seconds that updates waited for a batch.
-        replay_losses: Losses of replay, after which the run went back to its newest checkpoint.
-        replay_outages: Times that the learner waited for replay.
+        sample_wait_seconds, replay_losses, replay_outages: As `_COUNTED`; the learner adds to them.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -122,21 +128,8 @@ class LearnerMetrics(Collector):
         yield counters("rrl_learner_agent_steps", "Decisions put into replay.", "player", steps)
         frames = {player: count * frames_per_step for player, count in steps.items()}
         yield counters("rrl_learner_frames", "Emulator frames of these.", "player", frames)
-        yield counter(
-            "rrl_learner_sample_wait_seconds",
-            "Seconds that updates waited for a batch.",
-            self.sample_wait_seconds,
-        )
-        yield counter(
-            "rrl_learner_replay_losses",
-            "Times that replay restarted with other tables, and the run went back to a checkpoint.",
-            self.replay_losses,
-        )
-        yield counter(
-            "rrl_learner_replay_outages",
-            "Times that replay was unreachable, and the learner waited.",
-            self.replay_outages,
-        )
+        for name, text in _COUNTED.items():
+            yield counter(f"rrl_learner_{name}", text, getattr(self, name))
         yield counters("rrl_learner_checkpoints", "Checkpoints.", "result", self._checkpoints)
         yield gauge("rrl_learner_checkpoint_number", "Newest checkpoint.", self._checkpoint_number)
         yield gauge(

@@ -49,6 +49,7 @@ class PendingEvaluations:
     Attributes:
         session: As given.
         weights: What the evaluator fetches.
+        final_is_done: Whether the result of the final weights has been recorded.
     """
 
     def __init__(self, run: Path, clock: RunClock, session: str) -> None:
@@ -61,14 +62,9 @@ class PendingEvaluations:
         self._due: dict[int, Snapshot] = {}
         # Weights that the last session's evaluator was playing: they come before newer ones.
         self._played_before: int | None = None
-        self._final_is_done = False
+        self.final_is_done = False
         self.weights = PublishedWeights()
         self._recall_teacher()
-
-    @property
-    def final_is_done(self) -> bool:
-        """Whether the result of the final weights has been recorded."""
-        return self._final_is_done
 
     @property
     def is_pending(self) -> bool:
@@ -96,7 +92,7 @@ class PendingEvaluations:
                 left = [one for one in left if one.final]
                 # Final weights are requested as the stage starts: where they are not due, their
                 # result is there.
-                self._final_is_done = not left
+                self.final_is_done = not left
             self._due = {one.version: one for one in left}
             if left:
                 self._played_before = left[0].version
@@ -139,7 +135,7 @@ class PendingEvaluations:
             )
             self._remove(snapshot)
             # Set last: the run may finish as soon as it is.
-            self._final_is_done |= snapshot.final
+            self.final_is_done |= snapshot.final
             return progress
 
     def state(self) -> tuple[RunRecord, tuple[Snapshot, ...]]:

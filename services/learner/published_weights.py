@@ -42,18 +42,17 @@ class Snapshot:
 
 
 class PublishedWeights:
-    """The newest snapshot for one purpose; safe to use from any thread."""
+    """The newest snapshot for one purpose; safe to use from any thread.
+
+    Attributes:
+        last_sent: Version whose bytes were sent last, 0 before the first.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._encoded: bytes = b""
-        self._last_sent = 0
-
-    @property
-    def last_sent(self) -> int:
-        """Version whose bytes were sent last, 0 before the first."""
-        return self._last_sent
+        self.last_sent = 0
 
     @property
     def version(self) -> int:
@@ -78,7 +77,3 @@ class PublishedWeights:
             if not self._encoded:
                 self._encoded = params_to_bytes(self._snapshot.params)
             return self._snapshot, self._encoded
-
-    def mark_sent(self, version: int) -> None:
-        """Note that the bytes of a version are being sent."""
-        self._last_sent = version

@@ -93,7 +93,7 @@ class _Servicer(learner_pb2_grpc.LearnerServicer):
         if weights and not self._under_way.begin(len(weights), context):
             weights = b""
         if weights and snapshot is not None:
-            offer.mark_sent(snapshot.version)
+            offer.last_sent = snapshot.version
         return learner_pb2.GetWeightsResponse(
             progress=progress_to_proto(self._run.progress),
             weights=weights,

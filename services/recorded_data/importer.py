@@ -62,7 +62,7 @@ class Importer:
     def __init__(self, config: ImporterConfig, metrics: ImporterMetrics | None = None) -> None:
         self._config = config
         self._metrics = metrics or ImporterMetrics(CollectorRegistry())
-        self._metrics.set_target(config.transitions)
+        self._metrics.target = config.transitions
         self._log = logging.getLogger(__name__)
 
     def run(self, stop: threading.Event) -> None:
@@ -137,5 +137,5 @@ class Importer:
         if counts is None:
             raise Stopped("stopped while waiting for the replay server")
         inserted = counts[config.table].inserted
-        self._metrics.set_in_table(inserted)
+        self._metrics.in_table = inserted
         return inserted

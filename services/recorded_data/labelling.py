@@ -11,7 +11,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from concurrent.futures import Future
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +30,7 @@ QUERIES_AHEAD = 8
 chunk is unpacked or written."""
 
 
-class PendingScores(Protocol):
-    """An answer under way, such as a `concurrent.futures.Future`."""
-
-    def result(self) -> NDArray[np.float32]:
-        """Wait for it: float32 [B, A]."""
-        ...
-
-
-Ask = Callable[[NDArray[np.uint8]], PendingScores]
+Ask = Callable[[NDArray[np.uint8]], Future[NDArray[np.float32]]]
 """Send states, uint8 [B, H, W, stack] with B up to `BATCH_ROWS`, which stay as they are."""
 
 
@@ -47,16 +40,11 @@ class LabelledChunk:
 
     Attributes:
         rows: R rows.
-        scores: float32 [R, A]; zeros where there are none.
+        scores: float32 [R, A]; zeros where there are none, as a row is no state.
     """
 
     rows: RowChunk
     scores: NDArray[np.float32]
-
-    @property
-    def has_scores(self) -> NDArray[np.bool_]:
-        """Which rows have scores, bool [R]: those that are states."""
-        return self.rows.is_state
 
 
 def labelled_chunks(
@@ -191,7 +179,7 @@ class _Query(NamedTuple):
 
     chunk: _OpenChunk
     places: NDArray[np.intp]
-    pending: PendingScores
+    pending: Future[NDArray[np.float32]]
 
     def settle(self) -> None:
         """Wait for the answer and hand it over."""

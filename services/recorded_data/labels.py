@@ -73,7 +73,12 @@ class _Progress:
 
 
 class Labels:
-    """The labels of one recording by one teacher, for one process; a context manager."""
+    """The labels of one recording by one teacher, for one process; a context manager.
+
+    Attributes:
+        manifest: What they are of.
+        rows_done: Rows from the first on that are labelled, synced or not.
+    """
 
     def __init__(self, directory: Path, manifest: LabelManifest) -> None:
         """Open them, or begin them.
@@ -87,7 +92,7 @@ class Labels:
                 on its disk, or another process uses it.
         """
         self._directory = directory
-        self._manifest = manifest
+        self.manifest = manifest
         self._row_bytes = 4 * manifest.num_actions
         with contextlib.ExitStack() as stack:
             try:
@@ -101,7 +106,7 @@ class Labels:
             self._check_manifest()
             self._begin = self._check_header()
             progress = self._read_progress()
-            self._rows_done = self._synced = progress.rows
+            self.rows_done = self._synced = progress.rows
             self._digest = self._check_scores(progress)
             self._synced_at = time.monotonic()
             self._open = stack.pop_all()
@@ -114,16 +119,6 @@ class Labels:
         """Sync and close."""
         self.close()
 
-    @property
-    def manifest(self) -> LabelManifest:
-        """What they are of."""
-        return self._manifest
-
-    @property
-    def rows_done(self) -> int:
-        """Rows from the first on that are labelled, synced or not."""
-        return self._rows_done
-
     def append(self, scores: NDArray[np.float32]) -> None:
         """Label the next rows.
 
@@ -135,11 +130,11 @@ class Labels:
         """
         content = scores.astype("<f4", copy=False).tobytes()
         try:
-            self._file.seek(self._begin + self._rows_done * self._row_bytes)
+            self._file.seek(self._begin + self.rows_done * self._row_bytes)
             self._file.write(content)
             self._file.flush()
             self._digest.update(content)
-            self._rows_done += len(scores)
+            self.rows_done += len(scores)
             if time.monotonic() - self._synced_at >= SECONDS_BETWEEN_SYNCS:
                 self._sync()
         except OSError as error:
@@ -160,10 +155,10 @@ class Labels:
                 self._sync()
 
     def _sync(self) -> None:
-        if self._synced != self._rows_done:
+        if self._synced != self.rows_done:
             os.fsync(self._file.fileno())
-            self._write_json(_PROGRESS, _Progress(self._rows_done, self._digest.hexdigest()))
-            self._synced, self._synced_at = self._rows_done, time.monotonic()
+            self._write_json(_PROGRESS, _Progress(self.rows_done, self._digest.hexdigest()))
+            self._synced, self._synced_at = self.rows_done, time.monotonic()
 
     def _make(self) -> None:
         # A killed process leaves a temporary file of `write_whole`.
@@ -174,7 +169,7 @@ class Labels:
                 f"{self._directory} holds {min(foreign)} and no labels; choose a folder of its own"
             )
         with (self._directory / _SCORES).open("wb") as file:
-            shape = (self._manifest.rows, self._manifest.num_actions)
+            shape = (self.manifest.rows, self.manifest.num_actions)
             np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
@@ -183,7 +178,7 @@ class Labels:
             os.posix_fallocate(file.fileno(), file.tell(), shape[0] * self._row_bytes)
             os.fsync(file.fileno())
         self._write_json(_PROGRESS, _Progress(0, hashlib.sha256().hexdigest()))
-        self._write_json(_MANIFEST, self._manifest)
+        self._write_json(_MANIFEST, self.manifest)
 
     def _write_json(self, name: str, content: LabelManifest | _Progress) -> None:
         write_whole(self._directory / name, seal(encode(content), indent=1))
@@ -196,7 +191,7 @@ class Labels:
         """
         found = read_manifest(self._directory)
         for field in dataclasses.fields(LabelManifest):
-            there, wanted = getattr(found, field.name), getattr(self._manifest, field.name)
+            there, wanted = getattr(found, field.name), getattr(self.manifest, field.name)
             if there != wanted:
                 raise _other(self._directory, field.name.replace("_", " "), there, wanted)
 
@@ -206,7 +201,7 @@ class Labels:
         Raises:
             UserError: It is not numpy's file of so many scores.
         """
-        shape = (self._manifest.rows, self._manifest.num_actions)
+        shape = (self.manifest.rows, self.manifest.num_actions)
         with contextlib.suppress(ValueError):
             np.lib.format.read_magic(self._file)  # type: ignore[no-untyped-call]
             found = np.lib.format.read_array_header_1_0(self._file)  # type: ignore[no-untyped-call]
@@ -221,7 +216,7 @@ class Labels:
     def _read_progress(self) -> _Progress:
         path = self._directory / _PROGRESS
         progress = _read(_Progress, path)
-        if not 0 <= progress.rows <= self._manifest.rows:
+        if not 0 <= progress.rows <= self.manifest.rows:
             raise UserError(f"{path}: {progress.rows} rows; {_DAMAGED}")
         return progress
 

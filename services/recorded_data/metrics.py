@@ -16,29 +16,25 @@ class ImporterMetrics(Collector):
 
     Args:
         registry: Where it goes; holds no other importer's metrics.
+
+    Attributes:
+        in_table: Transitions in the table; None where that is not known.
+        target: Transitions that it is to hold.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rows = 0
-        self._in_table: int | None = None
-        self._target: int | None = None
+        self.in_table: int | None = None
+        self.target: int | None = None
         registry.register(self)
-
-    def set_target(self, transitions: int) -> None:
-        """Note how many transitions the table is to hold."""
-        self._target = transitions
-
-    def set_in_table(self, transitions: int) -> None:
-        """Note how many transitions the table holds."""
-        self._in_table = transitions
 
     def count_written(self, transitions: int) -> None:
         """Count transitions that the table has confirmed."""
         self._rows += transitions
-        self._in_table = (self._in_table or 0) + transitions
+        self.in_table = (self.in_table or 0) + transitions
 
     def collect(self) -> Iterator[Metric]:
         """The page's content."""
         yield counter("rrl_importer_rows", "Transitions put into the table.", self._rows)
-        yield gauge("rrl_importer_rows_in_table", "Transitions in the table.", self._in_table)
-        yield gauge("rrl_importer_rows_target", "Transitions it is to hold.", self._target)
+        yield gauge("rrl_importer_rows_in_table", "Transitions in the table.", self.in_table)
+        yield gauge("rrl_importer_rows_target", "Transitions it is to hold.", self.target)

@@ -94,7 +94,7 @@ class RecordedWriter:
                 action=int(rows.action[index]),
                 reward=float(rows.reward[index]),
                 terminated=bool(rows.terminal[index]),
-                teacher_outputs=labelled.scores[index] if labelled.has_scores[index] else None,
+                teacher_outputs=labelled.scores[index] if rows.is_state[index] else None,
             )
         )
 

@@ -52,27 +52,12 @@ class ReplayConfig:
 
     def __post_init__(self) -> None:
         """Check ranges and what must fit together."""
-        _check_size("teacher", self.min_teacher_size, self.teacher_capacity)
-        _check_size("student", self.min_student_size, self.student_capacity)
-        if self.teacher_steps is not None and self.teacher_steps < self.min_teacher_size:
-            raise ValueError(
-                f"teacher_steps is {self.teacher_steps}; below min_teacher_size "
-                f"{self.min_teacher_size} the table would never be sampled"
-            )
+        # Otherwise a table would never be sampled.
+        check_range(self, "min_teacher_size", least=1, most=self.teacher_capacity)
+        check_range(self, "min_student_size", least=1, most=self.student_capacity)
+        check_range(self, "teacher_steps", least=self.min_teacher_size)
         check_above_zero(self, "samples_per_insert")
         check_range(self, "student_priority_exponent", least=0)
-        smallest = max(1.0, self.samples_per_insert)
-        if not self.error_buffer >= smallest:
-            raise ValueError(
-                f"error_buffer is {self.error_buffer}; below max(1, samples_per_insert) = "
-                f"{smallest} neither side could move: raise it, e.g. to 16 batches"
-            )
+        # Otherwise neither side could move.
+        check_range(self, "error_buffer", least=max(1.0, self.samples_per_insert))
         check_range(self, "port", least=0, most=65535)
-
-
-def _check_size(table: str, min_size: int, capacity: int) -> None:
-    if not 1 <= min_size <= capacity:
-        raise ValueError(
-            f"min_{table}_size is {min_size}; it must lie in [1, {table}_capacity = {capacity}], "
-            "or the table would never be sampled"
-        )

@@ -79,8 +79,6 @@ class LoopbackGuard:
         self._port = port
         self._closed = threading.Event()
         self._listener = _listener(port)
-        self._turned_away = 0
-        self._should_log = Occasionally(_LOG_PERIOD_SECONDS)
         self._thread = threading.Thread(target=self._guard, name="loopback-guard", daemon=True)
         self._thread.start()
 
@@ -93,6 +91,7 @@ class LoopbackGuard:
         self._listener.close()
 
     def _guard(self) -> None:
+        turned_away, should_log = 0, Occasionally(_LOG_PERIOD_SECONDS)
         for seconds in _EARLY_SECONDS:
             if self._closed.wait(seconds):
                 return
@@ -105,19 +104,15 @@ class LoopbackGuard:
             except OSError:
                 return  # Closed.
             connection.close()
-            self._turned_away += 1
-            self._log(address[0].removeprefix(_MAPPED))
-
-    def _log(self, host: str) -> None:
-        # A peer that connects often must not fill the log.
-        if not self._should_log():
-            return
-        logging.getLogger(__name__).warning(
-            "the replay port is for this machine alone: %d connections turned away so far, the "
-            "last from %s; --host 0.0.0.0 opens it",
-            self._turned_away,
-            host,
-        )
+            turned_away += 1
+            # A peer that connects often must not fill the log.
+            if should_log():
+                logging.getLogger(__name__).warning(
+                    "the replay port is for this machine alone: %d connections turned away so far, "
+                    "the last from %s; --host 0.0.0.0 opens it",
+                    turned_away,
+                    address[0].removeprefix(_MAPPED),
+                )
 
 
 def _listener(port: int) -> socket.socket:

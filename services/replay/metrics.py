@@ -31,30 +31,28 @@ class ReplayMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
         self._role: ReplayRole | None = None
-        self._config: ReplayConfig | None = None
         self._counts: Mapping[str, TableCounts] = {}
         self._counted_at = -_COUNTS_LIVE_SECONDS
         self._inserted = {table: CumulativeIncrease() for table in (TEACHER_TABLE, STUDENT_TABLE)}
         self._sampled = {table: CumulativeIncrease() for table in (TEACHER_TABLE, STUDENT_TABLE)}
         registry.register(self)
 
-    def attach(self, role: ReplayRole, config: ReplayConfig) -> None:
+    def attach(self, role: ReplayRole) -> None:
         """Report a role from now on; it need not serve yet."""
-        with self._lock:
-            self._role, self._config = role, config
+        self._role = role
 
     def collect(self) -> Iterator[Metric]:
         """The page's content."""
         with self._lock:
-            role, config = self._role, self._config
+            role = self._role
             if role is not None and role.served is not None:
                 self._count(role)
             counts = dict(self._counts)
         is_serving = role is not None and role.served is not None
         yield gauge("rrl_replay_serving", "Whether tables are served.", float(is_serving))
-        if role is not None and config is not None:
+        if role is not None:
             yield from _checkpoints(role)
-            yield from self._tables(counts, config)
+            yield from self._tables(counts, role.config)
 
     def _count(self, role: ReplayRole) -> None:
         """Ask Reverb, at most once a second; while it does not answer, the last counts stay."""

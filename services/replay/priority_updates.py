@@ -47,6 +47,9 @@ class PriorityUpdates:
     Args:
         address: "host:port" of the replay server.
         table: Whose items they are.
+
+    Attributes:
+        largest: The largest priority sent so far, 0 before the first.
     """
 
     def __init__(self, address: str, table: str) -> None:
@@ -55,15 +58,10 @@ class PriorityUpdates:
         self._waiting: collections.deque[_Update] = collections.deque(maxlen=_MAX_WAITING)
         self._changed = threading.Condition()
         self._closed = False
-        self._largest = 0.0
+        self.largest = 0.0
         self._should_log = Occasionally(_LOG_PERIOD_SECONDS)
         self._thread = threading.Thread(target=self._run, name=f"priorities-{table}", daemon=True)
         self._thread.start()
-
-    @property
-    def largest(self) -> float:
-        """The largest priority sent so far, 0 before the first."""
-        return self._largest
 
     def put(self, item_key: NDArray[np.uint64], wanted: NDArray[np.bool_], priority: Array) -> None:
         """Hand in the priorities of one batch; returns at once.
@@ -90,7 +88,7 @@ class PriorityUpdates:
             try:
                 priorities = newest_priorities(updates)
                 self._client.mutate_priorities(self._table, priorities)
-                self._largest = max((self._largest, *priorities.values()))
+                self.largest = max((self.largest, *priorities.values()))
             except RuntimeError as error:
                 if self._should_log():
                     logging.getLogger(__name__).warning(

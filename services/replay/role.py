@@ -65,16 +65,21 @@ class ReplayRole:
     Args:
         config: Tables and port; its `restore_from` is ignored.
         checkpoints: Folder of this shard's part of the run's checkpoints.
+
+    Attributes:
+        config: As given, with the port that it got.
+        stats: What it has done.
+        served: Which tables are served; None while tables are being loaded, and before and after.
     """
 
     def __init__(self, config: ReplayConfig, checkpoints: Path) -> None:
-        self._config = config
+        self.config = config
         self._checkpoints = ShardCheckpoints(checkpoints)
         self._folder = checkpoints.parent
         self._lock = contextlib.ExitStack()
         self._changing = threading.Lock()
         self._server: ReplayServer | None = None
-        self._served: ServedTables | None = None
+        self.served: ServedTables | None = None
         self._sampled_at_start: list[int] = []
         self._stopped = False
         self.stats = RoleStats()
@@ -116,11 +121,6 @@ class ReplayRole:
             raise RuntimeError("the replay role is not running; call start first")
         return server.address
 
-    @property
-    def served(self) -> ServedTables | None:
-        """Which tables are served; None while tables are being loaded, and before and after."""
-        return self._served
-
     def restore(
         self, checkpoint: int, is_wanted: Callable[[], bool] = lambda: True
     ) -> ServedTables:
@@ -143,7 +143,7 @@ class ReplayRole:
             _check_is_wanted(is_wanted)
             if checkpoint == EMPTY:
                 self._check_may_start_empty()
-            served = self._served
+            served = self.served
             if served is None or served.checkpoint != checkpoint or self._was_sampled():
                 tables = self._checkpoints.tables(checkpoint) if checkpoint != EMPTY else None
                 logging.getLogger(__name__).info("going back to checkpoint %d", checkpoint)
@@ -151,8 +151,8 @@ class ReplayRole:
                 self._check_port_is_ours()
                 self._load(checkpoint, tables)
                 self.stats.restores += 1
-            assert self._served is not None
-            return self._served
+            assert self.served is not None
+            return self.served
 
     def save(
         self,
@@ -180,7 +180,7 @@ class ReplayRole:
         """
         with self._changing:
             _check_is_wanted(is_wanted)
-            if self._served is None or self._served.generation != generation:
+            if self.served is None or self.served.generation != generation:
                 raise GenerationChanged("other tables have been loaded")
             began = time.monotonic()
             try:
@@ -190,7 +190,7 @@ class ReplayRole:
                 self.stats.failed_checkpoints += 1
                 raise
             finally:
-                drop_working_checkpoints(self._config.checkpoint_root)
+                drop_working_checkpoints(self.config.checkpoint_root)
             self.stats.checkpoints += 1
             self.stats.checkpoint = checkpoint
             self.stats.checkpoint_seconds = time.monotonic() - began
@@ -216,13 +216,13 @@ class ReplayRole:
         if self._stopped:
             raise RuntimeError("the replay role was stopped")
         self._end()
-        server = build_replay(dataclasses.replace(self._config, restore_from=tables))
+        server = build_replay(dataclasses.replace(self.config, restore_from=tables))
         port = server.start()
         # A port that was chosen freely stays the same: clients have its number.
-        self._config = dataclasses.replace(self._config, port=port)
+        self.config = dataclasses.replace(self.config, port=port)
         self._server = server
         self._sampled_at_start = self._sampled()
-        self._served = ServedTables(generation=uuid.uuid4().hex, checkpoint=checkpoint)
+        self.served = ServedTables(generation=uuid.uuid4().hex, checkpoint=checkpoint)
         self.stats.checkpoint = checkpoint
         return port
 
@@ -234,13 +234,13 @@ class ReplayRole:
         """
         try:
             check_port_is_free(
-                "0.0.0.0", self._config.port, purpose="the replay server", flag="--port"
+                "0.0.0.0", self.config.port, purpose="the replay server", flag="--port"
             )
         except UserError as error:
             raise RuntimeError(str(error)) from error
 
     def _end(self) -> None:
-        self._served = None
+        self.served = None
         if self._server is not None:
             self._server.stop()
             self._server = None

@@ -138,21 +138,16 @@ class ReplayServer:
 
 def _guard(host: str, port: int) -> LoopbackGuard | None:
     """Limit Reverb's port to this machine, unless it is to be open; warns where it is."""
-    log = logging.getLogger(__name__)
-    if not is_loopback(host):
-        log.warning("replay port %d is open on all interfaces, %s", port, _WARNING)
-        return None
-    try:
-        return LoopbackGuard(port)
-    except OSError as error:
-        log.warning(
-            "replay port %d is open on all interfaces, as this system cannot keep it to loopback "
-            "(%s), %s",
-            port,
-            error,
-            _WARNING,
-        )
-        return None
+    reason = ""
+    if is_loopback(host):
+        try:
+            return LoopbackGuard(port)
+        except OSError as error:
+            reason = f", as this system cannot keep it to loopback ({error})"
+    logging.getLogger(__name__).warning(
+        "replay port %d is open on all interfaces%s, %s", port, reason, _WARNING
+    )
+    return None
 
 
 def _settings(info: Any) -> dict[str, float]:

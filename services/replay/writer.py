@@ -160,7 +160,7 @@ class ReplayWriter:
     def close(self) -> None:
         """Drop unconfirmed items, without waiting; `flush` first to keep them."""
         for episode in self._episodes:
-            episode.close()
+            episode.items.close()
 
     def _wait(self, env: int, max_pending: int, deadline: float = float("inf")) -> bool:
         """Wait until at most `max_pending` items are unconfirmed; False at the deadline."""
@@ -173,7 +173,7 @@ class ReplayWriter:
     def _wait_from(self, env: int, max_pending: int, deadline: float) -> bool:
         while True:
             seconds = max(0.001, min(self._options.poll_seconds, deadline - time.monotonic()))
-            if self._episodes[env].flush(max_pending, seconds):
+            if self._episodes[env].items.flush(max_pending, seconds):
                 self._stalls.reset()
                 return True
             if self._should_stop():
@@ -193,7 +193,7 @@ class _EpisodeWriter:
     """Lays the episodes of one environment out as rows and items."""
 
     def __init__(self, items: ItemWriter, layout: ItemLayout) -> None:
-        self._items = items
+        self.items = items
         self._layout = layout
         self._in_episode = False
         self._terminated = False
@@ -203,9 +203,9 @@ class _EpisodeWriter:
             raise ValueError("the episode has terminated; call end_episode before the next step")
         row = self._layout.row(step)
         if not self._in_episode:
-            self._items.append_padding(self._layout.stack_size - 1)
+            self.items.append_padding(self._layout.stack_size - 1)
             self._in_episode = True
-        self._items.append(row, begins_item=True)
+        self.items.append(row, begins_item=True)
         self._terminated = step.terminated
 
     def end(self, final_frame: NDArray[np.uint8] | None) -> None:
@@ -217,15 +217,9 @@ class _EpisodeWriter:
                 "episode that was cut off, and only to one"
             )
         if final_frame is not None:
-            self._items.append(self._layout.padding_row(final_frame), begins_item=False)
-        self._items.append_padding(self._layout.n_step - (final_frame is not None))
+            self.items.append(self._layout.padding_row(final_frame), begins_item=False)
+        self.items.append_padding(self._layout.n_step - (final_frame is not None))
         self._in_episode = self._terminated = False
-
-    def flush(self, max_pending: int, timeout_seconds: float) -> bool:
-        return self._items.flush(max_pending, timeout_seconds)
-
-    def close(self) -> None:
-        self._items.close()
 
 
 class ItemWriter:
@@ -240,6 +234,9 @@ class ItemWriter:
         layout: Shapes of rows and items.
         chunk_length: Rows compressed together.
         priority: Asked for each new item's priority.
+
+    Attributes:
+        items: Items created so far, confirmed by the server or not.
     """
 
     def __init__(
@@ -262,12 +259,7 @@ class ItemWriter:
             )
         # Whether each of the newest n+1 rows starts an item: the oldest's window is complete.
         self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
-        self._items = 0
-
-    @property
-    def items(self) -> int:
-        """Items created so far, confirmed by the server or not."""
-        return self._items
+        self.items = 0
 
     def append(self, row: dict[str, NDArray[Any]], *, begins_item: bool) -> None:
         """Append a row.
@@ -330,4 +322,4 @@ class ItemWriter:
                 "valid": rows["valid"][step:-1],
             },
         )
-        self._items += 1
+        self.items += 1

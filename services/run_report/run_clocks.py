@@ -82,14 +82,9 @@ def _clocks(
 
 def in_words(clocks: Clocks) -> str:
     """One line: the moment, then updates, steps and time."""
-    return f"{clocks.as_of}: {amounts(clocks)}"
-
-
-def amounts(clocks: Clocks) -> str:
-    """Updates, steps and time, without the moment."""
     return (
-        f"{clocks.offline_updates:,} offline and {clocks.online_updates:,} online updates, "
-        f"{clocks.teacher_steps:,} teacher steps, {clocks.actor_steps:,} student steps, "
+        f"{clocks.as_of}: {clocks.offline_updates:,} offline and {clocks.online_updates:,} online "
+        f"updates, {clocks.teacher_steps:,} teacher steps, {clocks.actor_steps:,} student steps, "
         f"{duration(clocks.wall_seconds)} at work"
     )
 

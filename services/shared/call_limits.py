@@ -81,14 +81,10 @@ class CallLimits(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, limits: ServerLimits) -> None:
         self._service = _Kind(
-            _Arrivals(limits.requests_read, limits.request_seconds, limits.kept_seconds),
-            _Room(limits.calls),
+            limits.requests_read, limits.request_seconds, limits.kept_seconds, limits.calls
         )
-        self._health = _Kind(
-            _Arrivals(limits.requests_read, _HEALTH_SECONDS, kept_seconds=0.0),
-            # Answered at once, or watching, which `Health` itself bounds.
-            _Room(math.inf),
-        )
+        # Answered at once, or watching, which `Health` itself bounds.
+        self._health = _Kind(limits.requests_read, _HEALTH_SECONDS, 0.0, math.inf)
 
     async def intercept_service(  # type: ignore[override]
         self,
@@ -103,20 +99,31 @@ class CallLimits(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return _limited(handler, self._health if is_health else self._service)
 
 
-@dataclasses.dataclass(frozen=True)
 class _Kind:
-    """The limits of one kind of method; lives in one event loop, as all here do."""
+    """The limits of one kind of method; belongs to one event loop.
 
-    arrivals: _Arrivals
-    room: _Room
+    Of the requests on their way in, a few are read at once, the newest of the others next. A call
+    whose request is there counts until its answer has been taken.
 
+    Args:
+        places: Requests that are read at once.
+        request_seconds: Time for one to arrive.
+        kept_seconds: Time that it has even where others wait.
+        calls: Most calls under way.
+    """
 
-class _Room:
-    """Calls whose request is there, until their answer has been taken."""
-
-    def __init__(self, calls: float) -> None:
+    def __init__(
+        self, places: int, request_seconds: float, kept_seconds: float, calls: float
+    ) -> None:
+        self._free = places
+        self._request_seconds = request_seconds
+        self._kept_seconds = kept_seconds
         self._calls = calls
         self._under_way = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        # Those that are read, oldest first.
+        self._read: dict[_Reading, None] = {}
+        self._hurry: asyncio.TimerHandle | None = None
 
     async def enter(self, context: _Context) -> None:
         """Count a call until it is over; ends one that is too many."""
@@ -127,25 +134,6 @@ class _Room:
 
     def _left(self, _: object) -> None:
         self._under_way -= 1
-
-
-class _Arrivals:
-    """Requests on their way in: a few are read at once, the newest of the others next.
-
-    Args:
-        places: Requests that are read at once.
-        request_seconds: Time for one to arrive.
-        kept_seconds: Time that it has even where others wait.
-    """
-
-    def __init__(self, places: int, request_seconds: float, kept_seconds: float) -> None:
-        self._free = places
-        self._request_seconds = request_seconds
-        self._kept_seconds = kept_seconds
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        # Those that are read, oldest first.
-        self._read: dict[_Reading, None] = {}
-        self._hurry: asyncio.TimerHandle | None = None
 
     async def request(self, context: _Context) -> Any:
         """The one message of a call; ends a call that does not send it."""
@@ -162,7 +150,10 @@ class _Arrivals:
             self._leave()
         # Only now: whoever does not take even its refusal is not to hold a place.
         if request is _TOO_LATE:
-            await _too_late(context)
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                "the request did not come in time; send it whole, and at once",
+            )
         if request is _UNREADABLE:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be read")
         if request is grpc.aio.EOF:  # type: ignore[attr-defined]
@@ -276,8 +267,8 @@ def _limited(handler: _Handler, kind: _Kind) -> _Handler:
 
 def _unary(answer: Any, kind: _Kind) -> Any:
     async def behaviour(_: object, context: _Context) -> Any:
-        request = await kind.arrivals.request(context)
-        await kind.room.enter(context)
+        request = await kind.request(context)
+        await kind.enter(context)
         return await answer(request, context)
 
     return behaviour
@@ -285,12 +276,12 @@ def _unary(answer: Any, kind: _Kind) -> Any:
 
 def _stream(answer: Any, kind: _Kind) -> Any:
     async def behaviour(requests: object, context: _Context) -> Any:
-        await kind.room.enter(context)
+        await kind.enter(context)
         return await answer(requests, context)
 
     async def generated(_: object, context: _Context) -> AsyncIterator[Any]:
-        await kind.room.enter(context)
-        async for response in answer(kind.arrivals.requests(context), context):
+        await kind.enter(context)
+        async for response in answer(kind.requests(context), context):
             yield response
 
     return generated if inspect.isasyncgenfunction(answer) else behaviour
@@ -298,10 +289,3 @@ def _stream(answer: Any, kind: _Kind) -> Any:
 
 async def _exhausted(context: _Context, what: str) -> None:
     await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{what}; ask again a little later")
-
-
-async def _too_late(context: _Context) -> None:
-    await context.abort(
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        "the request did not come in time; send it whole, and at once",
-    )

@@ -112,8 +112,7 @@ def test_an_actor_counts_its_play_and_its_queries() -> None:
 def test_the_importer_shows_what_is_in_the_table_and_what_it_wrote_itself() -> None:
     registry = CollectorRegistry()
     metrics = ImporterMetrics(registry)
-    metrics.set_target(100)
-    metrics.set_in_table(40)
+    metrics.target, metrics.in_table = 100, 40
     metrics.count_written(25)
     value = registry.get_sample_value
     assert value("rrl_importer_rows_total") == 25
@@ -154,7 +153,7 @@ def test_replay_counts_items_checkpoints_and_restores(role: ReplayRole, tmp_path
     metrics = ReplayMetrics(registry)
     value = registry.get_sample_value
     assert value("rrl_replay_serving") == 0
-    metrics.attach(role, config(tmp_path))
+    metrics.attach(role)
     assert value("rrl_replay_serving") == 0
     role.start()
     write(role, TEACHER_TABLE, 5)
@@ -184,7 +183,7 @@ def test_replay_counts_items_checkpoints_and_restores(role: ReplayRole, tmp_path
 def test_pages_can_be_asked_for_while_tables_are_loaded(role: ReplayRole, tmp_path: Path) -> None:
     registry = CollectorRegistry()
     metrics = ReplayMetrics(registry)
-    metrics.attach(role, config(tmp_path))
+    metrics.attach(role)
     role.start()
     stop = threading.Event()
     found: list[float | None] = []

@@ -53,7 +53,7 @@ def replay(registry: CollectorRegistry, folder: Path) -> None:
         frame_shape=(2, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False
     )
     config = ReplayConfig(layout=layout, checkpoint_root=folder)
-    ReplayMetrics(registry).attach(ReplayRole(config, folder), config)
+    ReplayMetrics(registry).attach(ReplayRole(config, folder))
 
 
 def actor(registry: CollectorRegistry, folder: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -116,22 +117,6 @@ def _stays_here(host: str) -> bool:
     return host.startswith(("unix:", "unix-abstract:")) or is_loopback(host)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Certificates:
-    """PEM texts of one moment."""
-
-    chain: bytes
-    key: bytes = dataclasses.field(repr=False)
-    client_ca: bytes | None
-
-    def grpc_configuration(self) -> grpc.ServerCertificateConfiguration:
-        """A fresh one each time: gRPC takes it away."""
-        made: grpc.ServerCertificateConfiguration = grpc.ssl_server_certificate_configuration(
-            [(self.key, self.chain)], root_certificates=self.client_ca
-        )
-        return made
-
-
 def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
     """What to give `add_secure_port`.
 
@@ -149,10 +134,11 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
     paths = (config.certificate, config.private_key)
     authorities = config.client_ca
 
-    def read() -> _Certificates:
+    def read() -> Callable[[], grpc.ServerCertificateConfiguration]:
         chain, key = read_key_pair(*paths)
         client_ca = None if authorities is None else read_authorities(authorities)
-        return _Certificates(chain=chain, key=key, client_ca=client_ca)
+        # A fresh one each time: gRPC takes it away.
+        return lambda: grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
 
     with user_errors():
         watched = Watched((*paths, authorities) if authorities is not None else paths, read)
@@ -164,10 +150,10 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
         if newest is served:
             return None
         served = newest
-        return newest.grpc_configuration()
+        return newest()
 
     return grpc.dynamic_ssl_server_credentials(
-        served.grpc_configuration(),
+        served(),
         on_connection,  # type: ignore[arg-type]  # None is allowed, says gRPC.
         require_client_authentication=authorities is not None,
     )

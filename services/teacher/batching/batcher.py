@@ -110,7 +110,11 @@ class ModelQueue:
 
 
 class Batcher:
-    """Runs many queries through their policies, on threads of its own."""
+    """Runs many queries through their policies, on threads of its own.
+
+    Attributes:
+        queued_bytes: Bytes of observations that wait now.
+    """
 
     def __init__(
         self, *, max_queue_rows: int, max_queue_bytes: int, device_threads: int = 1
@@ -125,7 +129,7 @@ class Batcher:
         self._max_rows = max_queue_rows
         self._max_bytes = max_queue_bytes
         self._rows = [0] * len(Priority)
-        self._bytes = 0
+        self.queued_bytes = 0
         self._models: list[ModelQueue] = []
         self._shares = FairShares()
         self._busy_until: dict[int, float] = {}
@@ -143,11 +147,6 @@ class Batcher:
         self._timer = threading.Thread(target=self._expire, name="teacher-timer", daemon=True)
         for thread in (*self._devices, self._timer):
             thread.start()
-
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes of observations that wait now."""
-        return self._bytes
 
     def add(self, model: ModelQueue) -> None:
         """Serve a model from now on."""
@@ -325,7 +324,7 @@ class Batcher:
             model.stats.refused(query.priority, RefusalCode.RESOURCE_EXHAUSTED, "full")
             raise Refusal(
                 RefusalCode.RESOURCE_EXHAUSTED,
-                f"{sum(self._rows)} of {self._max_rows} rows ({self._bytes >> 20} of "
+                f"{sum(self._rows)} of {self._max_rows} rows ({self.queued_bytes >> 20} of "
                 f"{self._max_bytes >> 20} MiB) are waiting, no room for {query.rows} more",
                 retry_after_seconds=max(
                     self._predicted_wait(query, model, now), _SHORTEST_RETRY_SECONDS
@@ -351,7 +350,7 @@ class Batcher:
             self._shares.awake(query.priority)
         model.queues.add(query)
         self._rows[query.priority] += query.rows
-        self._bytes += query.observations.nbytes
+        self.queued_bytes += query.observations.nbytes
         self._wake_device()
         if query.deadline < self._timer_due:
             self._timer_due = query.deadline
@@ -378,7 +377,7 @@ class Batcher:
         share = PRIORITY_ROOM[query.priority]
         return (
             rows + query.rows <= share * self._max_rows
-            and self._bytes + query.observations.nbytes <= share * self._max_bytes
+            and self.queued_bytes + query.observations.nbytes <= share * self._max_bytes
         )
 
     def _predicted_wait(self, query: Query, model: ModelQueue, now: float) -> float:
@@ -408,7 +407,7 @@ class Batcher:
     def _forget(self, queries: Sequence[Query]) -> None:
         for query in queries:
             self._rows[query.priority] -= query.rows
-            self._bytes -= query.observations.nbytes
+            self.queued_bytes -= query.observations.nbytes
 
 
 def _oldest(models: Sequence[ModelQueue], priority: Priority) -> tuple[ModelQueue, Query]:

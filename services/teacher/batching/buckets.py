@@ -22,7 +22,11 @@ these make nobody wait for long."""
 
 
 class BucketPlan:
-    """The cheapest way to run any number of rows."""
+    """The cheapest way to run any number of rows.
+
+    Attributes:
+        largest: The largest batch size that is worth running, in rows.
+    """
 
     def __init__(
         self, seconds_by_bucket: Mapping[int, float], *, dynamic_batch_size: bool = False
@@ -30,31 +34,19 @@ class BucketPlan:
         """Plan from measurements.
 
         Args:
-            seconds_by_bucket: Batch size in rows (>= 1) -> seconds of one call (> 0).
+            seconds_by_bucket: Batch size in rows (>= 1) -> seconds of one call (> 0); at least one.
             dynamic_batch_size: Sizes between the measured ones may be run as they are, unpadded.
-
-        Raises:
-            ValueError: No sizes, or a size or time out of range.
         """
-        if not seconds_by_bucket or min(seconds_by_bucket) < 1:
-            raise ValueError(f"buckets are {sorted(seconds_by_bucket)}; give sizes from 1 on")
-        if not min(seconds_by_bucket.values()) > 0:
-            raise ValueError(f"times are {dict(seconds_by_bucket)}; all must be above 0 s")
         worth = _sizes_worth_having(seconds_by_bucket)
         self._sizes = sorted(seconds_by_bucket)
-        self._largest = max(worth)
+        self.largest = max(worth)
         self._dynamic_batch_size = dynamic_batch_size
-        self._next, cost = _cheapest_first_buckets(worth, self._largest)
+        self._next, cost = _cheapest_first_buckets(worth, self.largest)
         if dynamic_batch_size:
             sizes, seconds = zip(*sorted(worth.items()), strict=True)
-            between = np.interp(range(self._largest + 1), (0, *sizes), (0.0, *seconds))
+            between = np.interp(range(self.largest + 1), (0, *sizes), (0.0, *seconds))
             cost = [float(value) for value in between]
         self._cost = cost
-
-    @property
-    def largest(self) -> int:
-        """The largest batch size that is worth running, in rows."""
-        return self._largest
 
     @property
     def capacity(self) -> int:
@@ -66,25 +58,23 @@ class BucketPlan:
 
         Of more rows than the largest size holds, a full one of that size is run first.
         """
-        rows = min(waiting_rows, self._largest)
+        rows = min(waiting_rows, self.largest)
         return rows if self._dynamic_batch_size else self._next[rows]
 
     def holding(self, rows: int) -> int:
-        """The batch size to run for queries of `rows` (>= 1) rows in all, which stay together.
+        """The batch size to run for queries that stay together.
 
-        Raises:
-            ValueError: None holds so many.
+        Args:
+            rows: Of all of them, 1 to `capacity`.
         """
-        if rows > self.capacity:
-            raise ValueError(f"{rows} rows in one batch; the largest has {self.capacity}")
-        return (
-            rows if self._dynamic_batch_size else self._sizes[bisect.bisect_left(self._sizes, rows)]
-        )
+        if self._dynamic_batch_size:
+            return rows
+        return self._sizes[bisect.bisect_left(self._sizes, rows)]
 
     def seconds(self, rows: int) -> float:
         """Seconds to run `rows` (>= 0) rows in the planned way, as measured at warm-up."""
-        full, rest = divmod(rows, self._largest)
-        return full * self._cost[self._largest] + self._cost[rest]
+        full, rest = divmod(rows, self.largest)
+        return full * self._cost[self.largest] + self._cost[rest]
 
 
 def _sizes_worth_having(seconds_by_bucket: Mapping[int, float]) -> dict[int, float]:

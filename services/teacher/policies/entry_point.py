@@ -9,19 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
-import operator
 import reprlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.teacher_policy_interface import ScoringPolicy
+from rrl_agents.typed_json import Misfit, fitted, wanted
 from rrl_client.spec import PolicySpec
 from services.teacher.policies.source import TeacherSource
 
-_MOST_AXES = 16
 _SEE = "rrl_agents/teacher_policy_interface.py shows what a policy has"
 
 T = TypeVar("T")
@@ -81,70 +82,50 @@ def card_of_policy(policy: ScoringPolicy, source: TeacherSource) -> TeacherCard:
 
 def _attribute(policy: object, name: str, entry_point: str) -> Any:
     """An attribute of a policy, which may be anything, as what it must be."""
-    wanted, convert = _ATTRIBUTES[name]
-    missing = object()
+    kind, missing = _ATTRIBUTES[name], object()
     value = _user_code(
         f"{entry_point}: the attribute {name!r}",
         lambda: cast(object, getattr(policy, name, missing)),
     )
     if value is missing:
         raise ValueError(
-            f"{entry_point}: {type(policy).__name__} has no attribute {name!r} ({wanted}); {_SEE}"
+            f"{entry_point}: {type(policy).__name__} has no attribute {name!r} ({wanted(kind)}); "
+            f"{_SEE}"
         )
     try:
-        return convert(value)
-    except (TypeError, ValueError, OverflowError) as error:
+        found = fitted(kind, _plain(value))
+        if found == "" or (name == "evaluate" and not callable(value)):
+            raise Misfit
+        return found
+    except Misfit as error:
         raise ValueError(
-            f"{entry_point}: {name} is {reprlib.repr(value)}; it must be {wanted}"
+            f"{entry_point}: {name} is {reprlib.repr(value)}; it must be "
+            f"{'a method' if name == 'evaluate' else wanted(kind)}"
         ) from error
 
 
-def _string(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError
-    return value
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as Python's."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
-def _integer(value: Any) -> int:
-    if isinstance(value, bool):
-        raise TypeError
-    return operator.index(value)
-
-
-def _integers(value: object) -> tuple[int, ...]:
-    if not isinstance(value, tuple | list) or len(value) > _MOST_AXES:
-        raise TypeError
-    return tuple(map(_integer, value))
-
-
-def _optional_float(value: Any) -> float | None:
-    if isinstance(value, bool | str | bytes):
-        raise TypeError
-    return None if value is None else float(value)
-
-
-def _method(value: object) -> object:
-    if not callable(value):
-        raise TypeError
-    return value
-
-
-_A_STRING = ("a string that is not empty", _string)
-_SPEC: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "num_actions": ("an integer", _integer),
-    "observation_shape": (f"a tuple of at most {_MOST_AXES} integers", _integers),
-    "observation_dtype": _A_STRING,
-    "output": _A_STRING,
-    "temperature": ("a number, or None", _optional_float),
+_SPEC = {
+    "num_actions": int,
+    "observation_shape": tuple[int, ...],
+    "observation_dtype": str,
+    "output": str,
+    "temperature": float | None,
 }
-_ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "version": _A_STRING,
-    "name": _A_STRING,
-    "game": _A_STRING,
+_ATTRIBUTES: dict[str, Any] = {
+    "version": str,
+    "name": str,
+    "game": str,
     **_SPEC,
-    "evaluate": ("a method, observations [B, ...] to scores float32 [B, A]", _method),
+    "evaluate": object,
 }
-"""What a policy has: what each attribute must be, and what makes it so or raises."""
+"""What a policy has, each of a type of `rrl_agents.typed_json`; no string is empty."""
 
 
 def _import(entry_point: str, module_name: str) -> object:

@@ -39,8 +39,7 @@ class OnnxPolicy:
                 done.
 
         Raises:
-            ValueError: threads or max_concurrency are not positive, or ONNX Runtime cannot compute
-                the file.
+            ValueError: ONNX Runtime cannot compute the file.
         """
         self.info = info_of_card(file.card)
         self._fixed_rows = file.signature.fixed_rows

@@ -56,12 +56,8 @@ class OnnxSessions:
                 done.
 
         Raises:
-            ValueError: threads or max_concurrency are not positive, or ONNX Runtime cannot compute
-                the model.
+            ValueError: ONNX Runtime cannot compute the model.
         """
-        for name, number in (("threads", threads), ("max_concurrency", max_concurrency)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name} is {number}; give at least 1")
         cores = usable_cores() if threads is None else threads
         self.max_concurrency = min(
             cores, _MOST_CONCURRENT if max_concurrency is None else max_concurrency

@@ -26,7 +26,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class OfferedMemory:
-    """Maps what clients offer, up to a total; for one event loop."""
+    """Maps what clients offer, up to a total; for one event loop.
+
+    Attributes:
+        count: Memories mapped now.
+    """
 
     def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
         """Begin without any.
@@ -38,14 +42,9 @@ class OfferedMemory:
         self._max_bytes = max_bytes
         self._max_total_bytes = max_total_bytes
         self._total_bytes = 0
-        self._count = 0
+        self.count = 0
         # The last array on a mapping may be dropped by any thread.
         self._lock = threading.Lock()
-
-    @property
-    def count(self) -> int:
-        """Memories mapped now."""
-        return self._count
 
     def map(self, offer: teacher_pb2.MemoryOffer) -> NDArray[np.uint8] | None:
         """Map what a client offers.
@@ -74,14 +73,14 @@ class OfferedMemory:
             raise ValueError("it is not the client's own")
         with self._lock:
             self._total_bytes += size
-            self._count += 1
+            self.count += 1
         weakref.finalize(mapping, self._released, size)
         return content[:-PROOF_BYTES]
 
     def _released(self, size: int) -> None:
         with self._lock:
             self._total_bytes -= size
-            self._count -= 1
+            self.count -= 1
 
 
 def _map(process_id: int, descriptor: int, size: int) -> mmap.mmap:

@@ -60,7 +60,7 @@ class Session:
         snapshot, _ = self.pending.weights.newer_than(0)
         if snapshot is None:
             return 0
-        self.pending.weights.mark_sent(snapshot.version)
+        self.pending.weights.last_sent = snapshot.version
         return snapshot.version
 
     def report(self, version: int, mean_return: float, session: str = "") -> float:
@@ -110,7 +110,7 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
     second.clock.count_update()
     snapshot, _ = second.pending.weights.newer_than(0)
     assert snapshot is not None and snapshot.version == 6
-    second.pending.weights.mark_sent(6)
+    second.pending.weights.last_sent = 6
     np.testing.assert_array_equal(snapshot.params["params"]["bias"], [5.0])
     assert second.report(6, 4.0) == pytest.approx(0.6)
     assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)

@@ -46,7 +46,7 @@ def test_what_was_given_last_is_known_and_an_offer_can_be_taken_back() -> None:
     assert (published.version, published.last_sent) == (3, 0)
     published.newer_than(0)
     assert published.last_sent == 0
-    published.mark_sent(3)
+    published.last_sent = 3
     published.publish(snapshot(5, 2.0))
     assert (published.version, published.last_sent) == (5, 3)
     published.publish(None)

@@ -103,7 +103,9 @@ def test_every_state_is_asked_for_once_with_its_own_stack(tmp_path: Path) -> Non
         assert labels.rows_done == 700
     assert np.array_equal(joined(chunks), expected(rows))
     assert teacher.asked == np.flatnonzero(rows.is_state).tolist()
-    assert np.concatenate([chunk.has_scores for chunk in chunks]).tolist() == rows.is_state.tolist()
+    assert (
+        np.concatenate([chunk.rows.is_state for chunk in chunks]).tolist() == rows.is_state.tolist()
+    )
     assert [chunk.rows.first_row for chunk in chunks] == list(range(0, 700, 50))
 
 
