@@ -363,7 +363,7 @@ class Dispatcher:
         while self._waiting:
             query = self._waiting[0]
             if query.outcome is None:
-                replica = self._replica_for(query)
+                replica = _replica_for(query, self.replicas)
                 if replica is None:
                     return
                 self._turns += 1
@@ -372,18 +372,6 @@ class Dispatcher:
                 replica.credit -= query.rows
             self._waiting.popleft()
             self.waiting_rows -= query.rows
-
-    def _replica_for(self, query: StreamQuery) -> Replica | None:
-        """The least busy replica with room; a query larger than all credit goes out alone.
-
-        Such a query is refused by the server, whose message says what fits.
-        """
-        with_room = [
-            replica
-            for replica in self.replicas
-            if replica.is_open and replica.credit >= min(query.rows, replica.granted)
-        ]
-        return min(with_room, key=_busyness, default=None)
 
     def _refused(
         self, replica: Replica, query: StreamQuery, failure: teacher_pb2.Failure, now: float
@@ -415,12 +403,7 @@ class Dispatcher:
         others = sum(other.is_open for other in self.replicas)
         away_for = now - replica.away_since
         if others and away_for >= LONG_AWAY_SECONDS and not replica.is_reported:
-            replica.is_reported = True
-            _LOG.warning(
-                "the teacher at %s has been away for %.0f s, %d other replicas answer: start it, "
-                "or leave its address out (%s)",
-                *(replica.address, away_for, others, error),
-            )
+            _report(replica, away_for, others, error)
         # A replica that is still connecting may be there.
         is_away = all(each.away_since is not None for each in self.replicas)
         if not is_away or isinstance(error, TeacherRejected):
@@ -456,6 +439,15 @@ def _shared_rows(row_bytes: int, rows: int) -> SharedRows | None:
         return None
 
 
+def _report(replica: Replica, away_seconds: float, others: int, error: TeacherError) -> None:
+    replica.is_reported = True
+    _LOG.warning(
+        "the teacher at %s has been away for %.0f s, %d other replicas answer: start it, or leave "
+        "its address out (%s)",
+        *(replica.address, away_seconds, others, error),
+    )
+
+
 def _offer_memory(replica: Replica, frame: teacher_pb2.QueryFrame) -> None:
     assert replica.memory is not None
     replica.memory_state = "offered"
@@ -474,6 +466,19 @@ def _add_query(frame: teacher_pb2.QueryFrame, query: StreamQuery, now: float) ->
         message.request.memory_offset = query.memory_offset
     else:
         message.request.observations = codec.observation_bytes(query.observations)
+
+
+def _replica_for(query: StreamQuery, replicas: Iterable[Replica]) -> Replica | None:
+    """The least busy replica with room; a query larger than all credit goes out alone.
+
+    Such a query is refused by the server, whose message says what fits.
+    """
+    with_room = [
+        replica
+        for replica in replicas
+        if replica.is_open and replica.credit >= min(query.rows, replica.granted)
+    ]
+    return min(with_room, key=_busyness, default=None)
 
 
 def _busyness(replica: Replica) -> tuple[int, int]:

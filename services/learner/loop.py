@@ -80,7 +80,6 @@ class Learner:
     ) -> None:
         self._config = config
         self._metrics = metrics or LearnerMetrics(CollectorRegistry())
-        self._log = logging.getLogger(__name__)
         self._recipe = make_recipe(config.method)
         self._clock = RunClock(
             Progress(random_return=config.random_return, teacher_return=config.teacher_return),
@@ -129,7 +128,7 @@ class Learner:
         record = checkpoint.record
         self.training.restore(checkpoint)
         self._clock.restore(record.progress, record.seconds)
-        self._log.info(
+        logging.getLogger(__name__).info(
             "resuming from %s: %s, %d updates",
             checkpoint.path,
             self.progress.stage.name,
@@ -181,7 +180,9 @@ class Learner:
                 self._train_until(stop)
                 self.save_end(stop)
             if self.progress.stage is Stage.FINISHED:
-                self._log.info("finished after %d updates", self.progress.learner_updates)
+                logging.getLogger(__name__).info(
+                    "finished after %d updates", self.progress.learner_updates
+                )
                 stop.wait(self._config.linger_seconds)
 
     def close(self) -> None:

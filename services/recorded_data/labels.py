@@ -226,11 +226,9 @@ class Labels:
         Raises:
             UserError: Other scores are there than were written.
         """
-        digest, left = hashlib.sha256(), progress.rows * self._row_bytes
-        while left:
-            part = self._file.read(min(_CHECKED_AT_ONCE, left))
-            digest.update(part)
-            left -= len(part)
+        digest, size = hashlib.sha256(), progress.rows * self._row_bytes
+        for start in range(0, size, _CHECKED_AT_ONCE):
+            digest.update(self._file.read(min(_CHECKED_AT_ONCE, size - start)))
         if digest.hexdigest() != progress.scores_sha256:
             raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
         return digest

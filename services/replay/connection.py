@@ -176,14 +176,11 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
     while True:
         left = deadline - time.monotonic()
         try:
-            infos: dict[str, Any] = client.server_info(max(1, math.ceil(left)))
-            return infos
+            return dict(client.server_info(max(1, math.ceil(left))))
         except (reverb.errors.DeadlineExceededError, RuntimeError) as error:
             # gRPC raises the second for a connection whose server has ended; a retry reconnects.
-            if (
-                isinstance(error, reverb.errors.DeadlineExceededError)
-                or left <= _CONNECT_RETRY_SECONDS
-            ):
+            is_late = isinstance(error, reverb.errors.DeadlineExceededError)
+            if is_late or left <= _CONNECT_RETRY_SECONDS:
                 raise ReplayTimeout(
                     f"no replay server answered at {address} within {timeout_seconds:g} s ({error})"
                 ) from error

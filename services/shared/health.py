@@ -28,13 +28,12 @@ _LONGEST_NAME = 256
 _MOST_WATCHERS = 2048
 _TAKEN_SECONDS = 10.0
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_STATUS = {
+    True: health_pb2.HealthCheckResponse.SERVING,
+    False: health_pb2.HealthCheckResponse.NOT_SERVING,
+}
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-
-def _status(serving: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
-    response = health_pb2.HealthCheckResponse
-    return response.SERVING if serving else response.NOT_SERVING
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
@@ -49,7 +48,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """
 
     def __init__(self, services: Iterable[str]) -> None:
-        self._statuses = dict.fromkeys((WHOLE_PROCESS, *services), _status(False))
+        self._statuses = dict.fromkeys((WHOLE_PROCESS, *services), _STATUS[False])
         # Who watches, oldest first.
         self._watchers: dict[_Watcher, None] = {}
 
@@ -65,7 +64,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             names: For these; None for every name there is.
         """
         for name in [*self._statuses] if names is None else names:
-            self._statuses[name] = _status(serving)
+            self._statuses[name] = _STATUS[serving]
         for watcher in self._watchers:
             watcher.wake.set()
 

@@ -10,7 +10,7 @@ from rrl_client.v1 import teacher_pb2
 from services.shared.call_limits import ServerLimits
 from services.shared.grpc_server import Drain, GrpcServer, ListenAddress, Workers
 from services.shared.health import WHOLE_PROCESS
-from services.teacher.config import TeacherConfig
+from services.teacher.config import BatchingConfig, TeacherConfig
 from services.teacher.engine import Engine
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.rpc.handlers import teacher_handlers
@@ -77,18 +77,6 @@ def teacher_server(
         reflection.enable_server_reflection(services, server)
         return servicer.drain
 
-    limits = ServerLimits(
-        # Every waiting request has at least one row; some room for reflection.
-        calls=2 * batching.max_queue_rows + 64,
-        # A client has a stream for each model and replica, or some unary calls under way; what is
-        # beyond waits on the client's side.
-        calls_per_connection=128,
-        max_request_bytes=max_message_bytes,
-        max_response_bytes=-1,
-        reading_bytes=READING_BYTES,
-        request_seconds=_REQUEST_SECONDS,
-        kept_seconds=_KEPT_SECONDS,
-    )
     return GrpcServer(
         "the teacher",
         SERVICE_NAME,
@@ -98,7 +86,7 @@ def teacher_server(
             security=config.security,
             unix_socket=config.unix_socket,
         ),
-        limits,
+        _limits(batching, max_message_bytes),
         add,
         parts=(*readiness_names(config), EVALUATE_HEALTH_NAME),
         options=(*FLOW_CONTROL, *(() if age is None else _age_options(age))),
@@ -112,4 +100,19 @@ def _age_options(age_seconds: float) -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.max_connection_age_ms", milliseconds),
         ("grpc.max_connection_age_grace_ms", milliseconds),
+    )
+
+
+def _limits(batching: BatchingConfig, max_message_bytes: int) -> ServerLimits:
+    return ServerLimits(
+        # Every waiting request has at least one row; some room for reflection.
+        calls=2 * batching.max_queue_rows + 64,
+        # A client has a stream for each model and replica, or some unary calls under way; what is
+        # beyond waits on the client's side.
+        calls_per_connection=128,
+        max_request_bytes=max_message_bytes,
+        max_response_bytes=-1,
+        reading_bytes=READING_BYTES,
+        request_seconds=_REQUEST_SECONDS,
+        kept_seconds=_KEPT_SECONDS,
     )
