@@ -9,10 +9,9 @@ from pathlib import Path
 from rrl_client import ClientSecurity
 from services.cli.metrics_pages.page import page_address
 from services.launcher.run_addresses import RunAddresses, read_addresses
+from services.learner.client import LearnerClient, LearnerUnavailable
 from services.learner.codec import progress_from_proto
-from services.learner.progress_client import ProgressClient
 from services.learner.v1.learner_pb2 import GetProgressResponse
-from services.learner.weight_client import LearnerUnavailable
 from services.shared.addresses import parse_address
 from services.shared.errors import user_errors
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, is_locked
@@ -53,7 +52,7 @@ def ask_learner(address: str, peers: ClientSecurity) -> GetProgressResponse | No
         UserError: the credentials cannot be used.
     """
     with user_errors():
-        client = ProgressClient(address, timeout_seconds=_ANSWER_SECONDS, security=peers)
+        client = LearnerClient(address, timeout_seconds=_ANSWER_SECONDS, security=peers)
     with contextlib.closing(client), contextlib.suppress(LearnerUnavailable, ValueError):
         answer = client.progress()
         progress_from_proto(answer.progress)  # ValueError: another version's, of another stage

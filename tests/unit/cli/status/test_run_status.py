@@ -23,7 +23,8 @@ from services.actor.metrics import ActorMetrics
 from services.cli.status.run_status import Checkpoint, Role, RunStatus, look
 from services.cli.status.view import render, to_json
 from services.launcher.run_addresses import RunAddresses
-from services.learner.checkpointing import RunRecord, write_checkpoint
+from services.learner.checkpoint_records import RunRecord
+from services.learner.checkpointing import write_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, append_record
 from services.learner.metrics import LearnerMetrics
 from services.learner.pending_evaluations import EVALUATIONS_FILE
@@ -143,7 +144,7 @@ def test_a_pages_readings_are_shown_beside_its_role() -> None:
     metrics.attach(annotator, frames_per_step=4)
     metrics.finished_episode(21.0)
     for _ in range(3):
-        annotator.note_answered()
+        annotator.answered_queries += 1
     with page(registry) as address:
         found = look_at(addresses=RunAddresses(services={}, pages={"actor-0": address}))
     (actor,) = found.roles
