@@ -47,7 +47,7 @@ def server(policy: PixelSums) -> Iterator[TeacherServer]:
     yield made
     policy.gate.set()
     made.stop(5.0)
-    wait_until(lambda: made._grpc._memories.count == 0, "no memory is mapped")
+    wait_until(lambda: made._metrics.memories() == 0, "no memory is mapped")
 
 
 @pytest.fixture
@@ -241,10 +241,14 @@ def test_more_rows_than_the_memory_holds_are_answered_all_the_same(
             assert future.result().action_values.tolist() == [[2 * i, 4 * i]] * 3
 
 
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.teacher.rpc.server.SHARED_BYTES_IN_ALL", 3000)
+
+
 def test_memory_beyond_the_servers_bound_is_declined(
-    server: TeacherServer, monkeypatch: pytest.MonkeyPatch
+    little_memory: None, server: TeacherServer
 ) -> None:
-    monkeypatch.setattr(server._grpc._memories, "_max_total_bytes", 3000)
     with contextlib.ExitStack() as stack:
         # 1,024 rows of 2 bytes, and the proof: there is room for one.
         clients = [stack.enter_context(TeacherClient(server.address)) for _ in range(3)]

@@ -43,6 +43,7 @@ from services.shared.security.server import SecurityConfig
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policies.source import TeacherSource
+from services.teacher.rpc.offered_memory import OfferedMemory
 from services.teacher.server import TeacherServer
 from tests.support.asyncio_clients import FromThread
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -310,7 +311,7 @@ def test_a_server_that_declines_memory_is_asked_in_messages(
     served: Served, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As between containers that do not see each other's processes.
-    monkeypatch.setattr(served.server._grpc._memories, "map", lambda _: None)
+    monkeypatch.setattr(OfferedMemory, "map", lambda *_: None)
     with kind(served.address) as client:
         for _ in range(2):
             answer = client.evaluate(observations(3, 40))
