@@ -25,7 +25,7 @@ from rrl_client.loop_thread import LoopThread
 from services.shared.call_limits import CallLimits, ServerLimits
 from services.shared.errors import UserError
 from services.shared.health import Health
-from services.shared.security.interceptors import TokenCheck, TokenInterceptor
+from services.shared.security.interceptors import TokenCheck
 from services.shared.security.server import (
     SecurityConfig,
     check_exposure,
@@ -69,36 +69,6 @@ class ListenAddress:
         """As gRPC takes them; the port's is first."""
         first = format_address(self.host, self.port)
         return (first,) if self.unix_socket is None else (first, f"unix:{self.unix_socket}")
-
-
-def _make_server(
-    limits: ServerLimits, security: SecurityConfig, options: Sequence[tuple[str, Any]]
-) -> grpc.aio.Server:
-    """A server without services that listens nowhere yet; call it in its event loop.
-
-    Raises:
-        UserError: The tokens cannot be used.
-    """
-    interceptors: list[Any] = [CallLimits(limits)]
-    if security.token_file is not None:
-        check = TokenCheck(security.token_file, revokes=security.missing_tokens_revoke)
-        interceptors.insert(0, TokenInterceptor(check))
-    # Of an argument that is given twice gRPC takes the first.
-    arguments = {
-        "grpc.max_receive_message_length": limits.max_request_bytes,
-        "grpc.max_send_message_length": limits.max_response_bytes,
-        "grpc.max_concurrent_streams": limits.calls_per_connection,
-        # Two servers must not share a port silently.
-        "grpc.so_reuseport": 0,
-        "grpc.http2.min_ping_interval_without_data_ms": 1000 * SHORTEST_PING_SECONDS,
-        # A question after half of the time, the answer within the rest.
-        "grpc.keepalive_time_ms": 500 * DEAD_PEER_SECONDS,
-        "grpc.keepalive_timeout_ms": 500 * DEAD_PEER_SECONDS,
-        # Else gRPC gives a question a minute.
-        "grpc.http2.ping_timeout_ms": 500 * DEAD_PEER_SECONDS,
-        **dict(options),
-    }
-    return grpc.aio.server(interceptors=interceptors, options=[*arguments.items()])
 
 
 Drain: TypeAlias = Callable[[float], Awaitable[None]]
@@ -158,7 +128,14 @@ class GrpcServer:
         options: Sequence[tuple[str, Any]],
         add: Callable[[grpc.aio.Server, Workers], Drain | None],
     ) -> tuple[grpc.aio.Server, Drain | None]:
-        server = _make_server(limits, self._listen.security, options)
+        security = self._listen.security
+        interceptors: list[Any] = [CallLimits(limits)]
+        if security.token_file is not None:
+            check = TokenCheck(security.token_file, revokes=security.missing_tokens_revoke)
+            interceptors.insert(0, check)
+        # Of an argument that is given twice gRPC takes the first.
+        arguments = {**_arguments(limits), **dict(options)}
+        server = grpc.aio.server(interceptors=interceptors, options=[*arguments.items()])
         self._health.add_to(server)
         return server, add(server, self._workers)
 
@@ -219,6 +196,23 @@ class GrpcServer:
             # What may be left are health watchers, who never end by themselves.
             grace_seconds = _CLOSING_SECONDS
         await self._server.stop(grace_seconds)
+
+
+def _arguments(limits: ServerLimits) -> dict[str, Any]:
+    """Channel arguments of a server."""
+    return {
+        "grpc.max_receive_message_length": limits.max_request_bytes,
+        "grpc.max_send_message_length": limits.max_response_bytes,
+        "grpc.max_concurrent_streams": limits.calls_per_connection,
+        # Two servers must not share a port silently.
+        "grpc.so_reuseport": 0,
+        "grpc.http2.min_ping_interval_without_data_ms": 1000 * SHORTEST_PING_SECONDS,
+        # A question after half of the time, the answer within the rest.
+        "grpc.keepalive_time_ms": 500 * DEAD_PEER_SECONDS,
+        "grpc.keepalive_timeout_ms": 500 * DEAD_PEER_SECONDS,
+        # Else gRPC gives a question a minute.
+        "grpc.http2.ping_timeout_ms": 500 * DEAD_PEER_SECONDS,
+    }
 
 
 class Workers:

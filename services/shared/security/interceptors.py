@@ -30,8 +30,8 @@ _REFUSED = (
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-class TokenCheck:
-    """Tells calls that carry one of the tokens in a file; for any thread."""
+class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets calls through that carry one of the tokens in a file; for `grpc.aio.server`."""
 
     def __init__(self, token_file: Path, *, revokes: bool = False) -> None:
         """Read the tokens; the file is read anew when it changes.
@@ -51,9 +51,20 @@ class TokenCheck:
                 lambda: tuple(map(_digest, read_tokens(token_file))),
                 otherwise=(lambda: ()) if revokes else None,
             )
+        # On the wire all kinds of methods are alike; this kind refuses before any message is read.
+        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
 
-    def lets_in(self, call: grpc.HandlerCallDetails) -> bool:
-        """Whether a call may go on to its method."""
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler:
+        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
+        if self._lets_in(handler_call_details):
+            return await continuation(handler_call_details)
+        return self._refusal
+
+    def _lets_in(self, call: grpc.HandlerCallDetails) -> bool:
         if call.method.startswith(HEALTH_PREFIX):
             return True
         metadata = call.invocation_metadata or ()
@@ -65,25 +76,6 @@ class TokenCheck:
         # All are compared, and digests have one length: the time taken says nothing about a token.
         matches = [hmac.compare_digest(presented, digest) for digest in self._digests.current()]
         return scheme.lower() == "bearer" and any(matches)
-
-
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets calls through that a `TokenCheck` lets in; for `grpc.aio.server`."""
-
-    def __init__(self, check: TokenCheck) -> None:
-        self._check = check
-        # On the wire all kinds of methods are alike; this kind refuses before any message is read.
-        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler:
-        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
-        if self._check.lets_in(handler_call_details):
-            return await continuation(handler_call_details)
-        return self._refusal
 
 
 def _digest(token: str) -> bytes:
