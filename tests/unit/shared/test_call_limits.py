@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 from google.protobuf.message import DecodeError
 
-from services.shared.call_limits import _Arrivals
+from services.shared.call_limits import _Kind
 
 PLACES = 4
 
@@ -21,7 +21,7 @@ class Aborted(Exception):
 
 
 class Call:
-    """What `_Arrivals` sees of a call; `outcome` is what its request comes to."""
+    """What `_Kind` sees of a call; `outcome` is what its request comes to."""
 
     def __init__(self, outcome: Any, after: float = 0.0) -> None:
         self._outcome, self._after = outcome, after
@@ -43,7 +43,7 @@ class Call:
         raise Aborted(details)
 
 
-async def served(arrivals: _Arrivals, *calls: Call) -> list[Any]:
+async def served(arrivals: _Kind, *calls: Call) -> list[Any]:
     requests = (arrivals.request(call) for call in calls)  # type: ignore[arg-type]
     return await asyncio.gather(*requests, return_exceptions=True)
 
@@ -53,7 +53,7 @@ def test_every_place_comes_back(seed: int) -> None:
     order = random.Random(seed)
 
     async def play() -> None:
-        arrivals = _Arrivals(PLACES, request_seconds=0.3, kept_seconds=0.05)
+        arrivals = _Kind(PLACES, request_seconds=0.3, kept_seconds=0.05, calls=1000)
         eof = grpc.aio.EOF  # type: ignore[attr-defined]
         outcomes = [b"request", eof, None, DecodeError("no"), RuntimeError("gone")]
         tasks = []
@@ -74,7 +74,7 @@ def test_every_place_comes_back(seed: int) -> None:
 
 def test_who_does_not_even_take_a_refusal_holds_no_place() -> None:
     async def play() -> None:
-        arrivals = _Arrivals(PLACES, request_seconds=5.0, kept_seconds=0.0)
+        arrivals = _Kind(PLACES, request_seconds=5.0, kept_seconds=0.0, calls=1000)
         calls = [Call(DecodeError("no")) for _ in range(3 * PLACES)]
         for call in calls:
             call.takes_its_refusal.clear()
@@ -91,7 +91,7 @@ def test_who_does_not_even_take_a_refusal_holds_no_place() -> None:
 
 def test_a_slow_request_keeps_its_place_unless_others_wait_for_long() -> None:
     async def play() -> None:
-        arrivals = _Arrivals(1, request_seconds=5.0, kept_seconds=0.3)
+        arrivals = _Kind(1, request_seconds=5.0, kept_seconds=0.3, calls=1000)
         slow, quick = Call(b"slow", after=0.15), Call(b"quick")
         assert await served(arrivals, slow, quick) == [b"slow", b"quick"]
         never, slow = Call(None), Call(b"slow")
@@ -104,7 +104,7 @@ def test_a_slow_request_keeps_its_place_unless_others_wait_for_long() -> None:
 
 def test_who_is_never_read_is_told_to_ask_again() -> None:
     async def play() -> None:
-        arrivals = _Arrivals(1, request_seconds=0.2, kept_seconds=5.0)
+        arrivals = _Kind(1, request_seconds=0.2, kept_seconds=5.0, calls=1000)
         first, second = Call(None), Call(b"whole")
         await served(arrivals, first, second)
         assert first.status is grpc.StatusCode.DEADLINE_EXCEEDED

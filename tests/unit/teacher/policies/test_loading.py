@@ -32,11 +32,6 @@ def test_a_backend_that_is_named_is_taken() -> None:
             {"backend": "jax", "dtype": "float16"},
             "dtype is 'float16'; choose",
         ),
-        (
-            TeacherSource(checkpoint=PONG),
-            {"backend": "onnx", "max_concurrency": 0},
-            "max_concurrency is 0; give at least 1",
-        ),
     ],
 )
 def test_what_cannot_be_loaded_is_an_error_for_the_user(
