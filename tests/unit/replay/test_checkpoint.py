@@ -24,7 +24,7 @@ def test_linking_keeps_the_data_when_the_working_checkpoint_goes(tmp_path: Path)
     assert os.path.samefile(
         source / "chunks.tfrecord", tmp_path / "checkpoint/replay/chunks.tfrecord"
     )
-    empty_checkpoint_root(tmp_path / "work", None)
+    empty_checkpoint_root(tmp_path / "work")
     assert not source.exists()
     assert (tmp_path / "checkpoint/replay/chunks.tfrecord").read_bytes() == b"chunks"
     check_checkpoint(tmp_path / "checkpoint/replay")
