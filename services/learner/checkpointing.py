@@ -37,7 +37,6 @@ from services.learner.published_weights import Snapshot
 from services.shared.errors import UserError
 
 
-
 def check_has_none(run: Path) -> None:
     """Check that a run which starts from scratch has no checkpoints, not even damaged ones.
 

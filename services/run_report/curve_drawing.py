@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,15 +23,6 @@ from services.run_report.learning_curve import CurvePoint, LearningCurve, split_
 _STUDENT, _BASELINE, _TEACHER, _RANDOM = "#0b5fa5", "#c8641e", "#2e7d32", "#6b6b6b"
 
 
-class _Series(NamedTuple):
-    """One line of a panel: its points, the last point of the whole run, a name and a colour."""
-
-    points: Sequence[CurvePoint]
-    outcome: CurvePoint
-    label: str
-    color: str
-
-
 def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     """Draws the curve as a PNG.
 
@@ -40,11 +30,10 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
         curve: What to show.
         path: The file to write.
     """
-    stages = [stage for stage in split_stages(curve.student) if stage]
-    is_offline = [_is_offline(stage) for stage in stages]
-    if curve.baseline and is_offline == [True]:
-        stages.append(())
-        is_offline.append(False)
+    before, after = split_stages(curve.student)
+    stages = [(True, before)] if before else []
+    if after or curve.baseline:
+        stages.append((False, after))
     weighted = _weaning_changes(curve.student)
     figure = Figure(figsize=(10.0, 6.6 if weighted else 5.6), dpi=110)
     FigureCanvasAgg(figure)
@@ -61,7 +50,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
             "hspace": 0.08,
         },
     )
-    for column, (stage, offline) in enumerate(zip(stages, is_offline, strict=True)):
+    for column, (offline, stage) in enumerate(stages):
         _draw_stage(grid[0][column], curve, stage, offline=offline)
         if weighted:
             _draw_weaning(grid[1][column], stage, offline=offline)
@@ -72,10 +61,6 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     _label_references(grid[0][-1], curve)
     _draw_words(figure, grid[0][-1], curve)
     figure.savefig(path)
-
-
-def _is_offline(stage: Sequence[CurvePoint]) -> bool:
-    return stage[-1].frames == 0 and stage[-1].online_updates == 0 and stage[-1].offline_updates > 0
 
 
 def _weaning_changes(points: Sequence[CurvePoint]) -> bool:
@@ -92,17 +77,23 @@ def _draw_stage(
     axes.axhline(curve.teacher_return, color=_TEACHER, linestyle="--", linewidth=1.4)
     axes.axhline(curve.random_return, color=_RANDOM, linestyle=":", linewidth=1.4)
     if curve.baseline and not offline:
-        beside = _Series(curve.baseline, curve.baseline[-1], curve.baseline_label, _BASELINE)
-        _draw_series(axes, beside, offline=False)
+        _draw_series(axes, curve.baseline, curve.baseline_label, _BASELINE, ends=True)
     if stage:
-        own = _Series(stage, curve.student[-1], curve.student_label, _STUDENT)
-        _draw_series(axes, own, offline=offline)
+        ends = stage[-1] is curve.student[-1]
+        _draw_series(axes, stage, curve.student_label, _STUDENT, ends=ends, offline=offline)
     axes.set_title("offline: the teacher's data" if offline else "online: the student's own play")
 
 
-def _draw_series(axes: Axes, series: _Series, *, offline: bool) -> None:
-    """Draws one curve; the run's last point is a diamond with an interval of its own."""
-    points, color = series.points, series.color
+def _draw_series(
+    axes: Axes,
+    points: Sequence[CurvePoint],
+    label: str,
+    color: str,
+    *,
+    ends: bool,
+    offline: bool = False,
+) -> None:
+    """Draws one curve; a run's last point, if it ends here, is a diamond with its own interval."""
     x = [_position(point, offline=offline) for point in points]
     # The final evaluation often replays the newest weights with more episodes: two points above
     # one another, of which the line takes the first and the diamond the second.
@@ -110,8 +101,8 @@ def _draw_series(axes: Axes, series: _Series, *, offline: bool) -> None:
     low, high = [point.low for point in points], [point.high for point in points]
     axes.fill_between(x[:end], low[:end], high[:end], color=color, alpha=0.15, linewidth=0)
     mean = [point.mean_return for point in points]
-    axes.plot(x[:end], mean[:end], "o-", color=color, ms=4, label=series.label)
-    if points[-1] is series.outcome:
+    axes.plot(x[:end], mean[:end], "o-", color=color, ms=4, label=label)
+    if ends:
         axes.vlines(x[-1], low[-1], high[-1], color=color, linewidth=2.0)
         axes.plot(x[-1], mean[-1], "D", color=color, ms=8, mec="white", zorder=5)
 
