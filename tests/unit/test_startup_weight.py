@@ -65,7 +65,7 @@ def test_commands_that_compute_nothing_import_nothing_to_compute_with() -> None:
         ("services.teacher.server", {"jax", "flax"}),
         ("services.cli.train, services.launcher.launch", {"jax", "flax"}),
         ("services.launcher.program", {"jax", "flax", "launchpad"}),
-        ("services.learner.weight_client, services.learner.progress_client", set()),
+        ("services.learner.client", set()),
     ],
 )
 def test_roles_without_replay_start_without_tensorflow(modules: str, allowed: set[str]) -> None:
