@@ -291,6 +291,25 @@ def test_a_folder_of_a_bucket_is_a_teacher_by_its_url(
     assert {file.name for file in place.iterdir()} == {"ckpt.1", "sentinel_checkpoint_complete.1"}
 
 
+def test_a_folder_that_came_in_part_is_completed_without_what_it_was_before(
+    emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATOR_VARIABLE, emulator)
+    url = f"gs://{PUBLIC}/DQN_400/Pong/1"
+    place = download_reference(url, tmp_path)
+    whole = {file.name: file.read_bytes() for file in place.iterdir()}
+    # As a kill leaves it, which an earlier checkpoint had been before.
+    unfinished = place.parent.with_name(f".{place.parent.name}.part")
+    place.parent.rename(unfinished)
+    (unfinished / "1/sentinel_checkpoint_complete.1").unlink()
+    (unfinished / "1/ckpt.0").write_bytes(b"older")
+    before = (unfinished / "1/ckpt.1").stat().st_ino
+
+    assert download_reference(url, tmp_path) == place
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == whole
+    assert (place / "ckpt.1").stat().st_ino == before
+
+
 def test_an_object_of_a_bucket_is_a_file_by_its_url(
     emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

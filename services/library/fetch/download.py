@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
+import logging
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from services.library.fetch.http import Http, Interrupted, NotFound
 from services.library.fetch.progress import FetchProgress, binary_size
 from services.shared.errors import UserError
 
+_LOGGER = logging.getLogger(__name__)
 _SPARE_DISK_BYTES = 64 << 20
 _GAIN_BYTES = 1 << 16
 """An attempt that brings so much was not in vain. It bounds how often a server is asked, too."""
@@ -148,6 +150,31 @@ def download_all(http: Http, files: Files, folder: Path, progress: FetchProgress
         label = f"{index + 1}/{len(files)} {name}"
         report = progress.begin(label, remote.content.size, here[index])
         download(http, remote, folder / name, report)
+
+
+def missing_files(folder: Path, files: Files, verified: Mapping[str, Checksums]) -> Files:
+    """The files that are not in a folder, or are others there.
+
+    Args:
+        folder: Where they should be.
+        files: All that are wanted.
+        verified: What is known of files there; those of which it is not are read and compared.
+    """
+    missing = {}
+    for name, remote in files.items():
+        if not has_size(folder / name, remote.content):
+            missing[name] = remote
+        elif verified.get(name) != remote.content:
+            found = checksums_of(folder / name).difference(remote.content)
+            if found is not None:
+                _LOGGER.warning("%s: here with %s; downloading it again", name, found)
+                missing[name] = remote
+    return missing
+
+
+def has_size(file: Path, content: Checksums) -> bool:
+    """Whether a file is there and as long as it should be."""
+    return file.is_file() and file.stat().st_size == content.size
 
 
 def total_size(files: Files) -> int:

@@ -7,7 +7,6 @@ CACHE/checkpoints/<Game>/<agent>-run<k>/source.json    written last: all that it
 from __future__ import annotations
 
 import dataclasses
-import logging
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from services.library.fetch.checkpoints import (
     find_game,
     list_checkpoints,
 )
-from services.library.fetch.checksums import Checksums, checksums_of
-from services.library.fetch.download import Files, download_all, total_size
+from services.library.fetch.download import Files, download_all, has_size, missing_files, total_size
 from services.library.fetch.progress import FetchProgress, binary_size
 from services.library.fetch.source import (
     FetchedCheckpoint,
@@ -34,7 +32,6 @@ from services.shared.errors import UserError
 from services.shared.locks import locked
 
 _LOCK_FILE = ".fetch.lock"
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,7 +99,7 @@ def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
         if here is None or here.has_replay < request.replay:
             continue
         checkpoints = root / name / CHECKPOINTS_DIRECTORY
-        if all(_has_size(checkpoints / file.name, file.content) for file in here.files):
+        if all(has_size(checkpoints / file.name, file.content) for file in here.files):
             return Fetched(name=name, directory=root / name, checkpoint=here, downloaded=0)
     return None
 
@@ -141,7 +138,10 @@ def fetch_agent(
         folder = directory / CHECKPOINTS_DIRECTORY
         folder.mkdir(parents=True, exist_ok=True)
         with locked(directory / _LOCK_FILE):
-            missing = _missing(folder, files, None if request.verify else known)
+            # Of files that were verified when they came, the size is enough.
+            verified = () if known is None or request.verify else known.files
+            contents = {file.name: file.content for file in verified}
+            missing = missing_files(folder, files, contents)
             download_all(bucket.http, missing, folder, progress)
             record = FetchedCheckpoint(
                 number=remote.number,
@@ -204,31 +204,6 @@ def _check_fetchable(files: Files, max_gib: float) -> None:
             f"{len(files)} files of {binary_size(total)} together, the limit is {max_gib} GiB; "
             "raise --max-gib if that is meant"
         )
-
-
-def _missing(folder: Path, files: Files, known: FetchedCheckpoint | None) -> Files:
-    """The files that are not here, or not what the store has.
-
-    Args:
-        folder: Where they should be.
-        files: All that are wanted.
-        known: What was verified when it came; other files are read and compared.
-    """
-    verified = {} if known is None else {file.name: file.content for file in known.files}
-    missing = {}
-    for name, remote in files.items():
-        if not _has_size(folder / name, remote.content):
-            missing[name] = remote
-        elif verified.get(name) != remote.content:
-            found = checksums_of(folder / name).difference(remote.content)
-            if found is not None:
-                _LOGGER.warning("%s: here with %s; downloading it again", name, found)
-                missing[name] = remote
-    return missing
-
-
-def _has_size(file: Path, content: Checksums) -> bool:
-    return file.is_file() and file.stat().st_size == content.size
 
 
 def _source(request: FetchRequest, game: str, bucket: Bucket) -> FetchedSource:

@@ -20,7 +20,14 @@ from rich.console import Console
 from rrl_agents.durable_files import make_folders, rename_whole
 from services.library.fetch.bucket import Bucket, parse_endpoint
 from services.library.fetch.checkpoints import checkpoints_of
-from services.library.fetch.download import Files, RemoteFile, download_all, total_size, web_file
+from services.library.fetch.download import (
+    Files,
+    RemoteFile,
+    download_all,
+    missing_files,
+    total_size,
+    web_file,
+)
 from services.library.fetch.http import Http, NotFound
 from services.library.fetch.progress import FetchProgress, binary_size
 from services.shared.errors import UserError
@@ -66,7 +73,9 @@ def download_reference(url: str, root: Path, *, http: Http | None = None) -> Pat
                 files = _files(url, name, http)
                 folder = unfinished if name in files else unfinished / name
                 make_folders(folder)
-                download_all(http, files, folder, progress)
+                download_all(http, missing_files(folder, files, {}), folder, progress)
+                for left_over in {*folder.iterdir()} - {folder / name for name in files}:
+                    left_over.unlink()
                 rename_whole(unfinished, root / key)
     except NotFound as error:
         raise UserError(f"{url}: there is nothing; check the URL") from error
