@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
@@ -15,19 +14,23 @@ from tyro.conf import Positional
 
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.lineage import LineCost, Member, Total, family, line_cost
-from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
+from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
+from services.cli.terminal import make_console
 from services.library.catalogue import locate
 from services.shared.errors import user_errors
 from services.teacher.policies.loading import load_card
 from services.teacher.policies.source import TeacherSource
 
-PLAIN_WIDTH = 200
-"""Columns where there is no terminal: wide enough that no cell is folded."""
-
 _RUN_FILE = "config.json"
 _UNKNOWN = "unknown"
-_COUNTS = ("environment_frames", "teacher_frames", "gradient_updates")
+_COSTS = (
+    ("frames it played", "environment_frames", 1, "{:,.0f}"),
+    ("frames its teacher played", "teacher_frames", 1, "{:,.0f}"),
+    ("gradient steps", "gradient_updates", 1, "{:,.0f}"),
+    ("hours", "hardware_seconds", 3600, "{:,.2f}"),
+)
+"""Columns: title, the field of a `Compute`, its units in one of the column's, form."""
 
 
 def lineage(
@@ -53,9 +56,7 @@ def lineage(
     if as_json:
         print(_as_json(card, members, cost))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
+    console = make_console()
     console.print(_tree(card))
     console.print(_table(members, cost))
     console.print(
@@ -118,39 +119,21 @@ def _table(members: tuple[Member, ...], cost: LineCost) -> Table:
     table = Table(show_footer=True)
     table.add_column("generation", justify="right", footer="total")
     table.add_column("agent")
-    for title, total in (
-        ("frames it played", cost.environment_frames),
-        ("frames its teacher played", cost.teacher_frames),
-        ("gradient steps", cost.gradient_updates),
-    ):
-        table.add_column(title, justify="right", footer=_total(total, "{:,.0f}"))
-    hours = Total(known=_hours(cost.hardware_seconds.known), unknown=cost.hardware_seconds.unknown)
-    table.add_column("hours", justify="right", footer=_total(hours, "{:,.2f}"))
+    for title, field, units, form in _COSTS:
+        total: Total = getattr(cost, field)
+        footer = form.format(total.known / units)
+        if total.unknown:
+            footer = f"at least {footer}" if total.known else _UNKNOWN
+        table.add_column(title, justify="right", footer=footer)
     table.add_column("hardware")
     for member in members:
-        table.add_row(str(member.generation), _name(member.card), *_costs(member.compute))
+        costs = []
+        for _, field, units, form in _COSTS:
+            value = getattr(member.compute, field)
+            costs.append(_UNKNOWN if value is None else form.format(value / units))
+        hardware = _plain(member.compute.hardware) or _UNKNOWN
+        table.add_row(str(member.generation), _name(member.card), *costs, hardware)
     return table
-
-
-def _costs(compute: Compute) -> tuple[str, ...]:
-    counts: list[int | None] = [getattr(compute, name) for name in _COUNTS]
-    seconds = compute.hardware_seconds
-    return (
-        *(_UNKNOWN if count is None else f"{count:,}" for count in counts),
-        _UNKNOWN if seconds is None else f"{_hours(seconds):,.2f}",
-        _plain(compute.hardware) or _UNKNOWN,
-    )
-
-
-def _hours(seconds: float) -> float:
-    return seconds / 3600
-
-
-def _total(total: Total, form: str) -> str:
-    known = form.format(total.known)
-    if not total.unknown:
-        return known
-    return f"at least {known}" if total.known else _UNKNOWN
 
 
 def _as_json(card: TeacherCard, members: tuple[Member, ...], cost: LineCost) -> str:

@@ -7,19 +7,15 @@ import json
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.fetched_source import fetched_game
-from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
 from rrl_agents.environments.game_names import name_key
+from services.cli.terminal import make_console
 from services.library.catalogue import FETCHED, Entry, cache_directory, entries
-
-PLAIN_WIDTH = 200
-"""Columns where there is no terminal: wide enough that no cell is folded."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,13 +46,10 @@ def list_teachers(
     """
     rows = [_row(entry) for entry in entries() if game is None or _plays(entry, game)]
     if as_json:
-        print(_as_json(rows))
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
     if rows:
-        console.print(_table(rows))
+        make_console().print(_table(rows))
     else:
         print(f"no teacher{'' if game is None else f' of {game}'} here")
     print(f"\nfetched and exported ones lie in {cache_directory()}; get more: rrl teacher fetch")
@@ -71,22 +64,17 @@ def _row(entry: Entry) -> _Row:
     try:
         if entry.kind == FETCHED:
             return dataclasses.replace(row, game=fetched_game(entry.path) or "")
-        return _with_card(row, read_card(entry.path / CARD_FILE))
+        card = read_card(entry.path / CARD_FILE)
     except ValueError as error:
         return dataclasses.replace(row, problem=str(error))
-
-
-def _with_card(row: _Row, card: TeacherCard) -> _Row:
-    row = dataclasses.replace(row, game=card.game, algorithm=card.algorithm)
-    if card.score is None:
-        return row
+    score = card.score
     return dataclasses.replace(
-        row, mean_return=card.score.mean_return, episodes=card.score.episodes
+        row,
+        game=card.game,
+        algorithm=card.algorithm,
+        mean_return=None if score is None else score.mean_return,
+        episodes=None if score is None else score.episodes,
     )
-
-
-def _as_json(rows: list[_Row]) -> str:
-    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
 
 
 def _table(rows: list[_Row]) -> Table:

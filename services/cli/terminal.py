@@ -1,4 +1,4 @@
-"""What commands that look at running services again and again share: flags, numbers, words."""
+"""What commands share that show tables or look at running services: consoles, numbers, words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.shared.errors import UserError
 SHORTEST_INTERVAL_SECONDS = 0.1
 LONGEST_INTERVAL_SECONDS = 3600.0
 
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 200
 """Columns where there is no terminal: wide enough that no line or cell is folded."""
 
 NOTHING = "-"
