@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -22,7 +21,7 @@ PLAIN_INTERVAL_SECONDS = 30.0
 
 
 class BenchDisplay:
-    """Shows where a suite stands; use it as a context manager.
+    """Shows where a suite stands; close it at the end.
 
     Args:
         runs: What this session is to do.
@@ -62,18 +61,7 @@ class BenchDisplay:
             else None
         )
 
-    def __enter__(self) -> BenchDisplay:
-        """Begin to draw."""
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the terminal as it was."""
         if self._live is not None:
             self._live.stop()
@@ -99,6 +87,7 @@ class BenchDisplay:
             self._first.setdefault(name, state.updates)
             self._now[name] = state.updates
         if self._live is not None:
+            self._live.start()
             table = Table("run", "stage", "done", "updates/s", box=None, pad_edge=False)
             for name, state in progress.items():
                 table.add_row(name, *self._state(name, state))

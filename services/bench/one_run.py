@@ -58,7 +58,7 @@ def _finish(run: PlannedRun) -> None:
     Raises:
         UserError: its student cannot be exported, or is no teacher.
     """
-    if run.export is not None and not run.is_done:
+    if run.export is not None and not run.is_finished:
         # A teacher's name has no slash in it.
         teacher = read_student(run.folder, run.name.replace("/", "-")).teacher
         _check_is_better_than_chance(teacher.card)

@@ -21,6 +21,7 @@ from services.bench.suite import Entry, Suite
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.named_students import check_named_student, trains_the_teachers_network
 from services.launcher.presets import PRESETS
+from services.launcher.run_directory import is_finished
 from services.launcher.settings import with_settings
 from services.shared.errors import UserError
 
@@ -70,9 +71,9 @@ class PlannedRun:
         return offline + learned_from // q_learning.update_period
 
     @property
-    def is_done(self) -> bool:
-        """Whether a teacher's run has become a teacher."""
-        return self.export is not None and self.export.is_dir()
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do; a teacher's run is for its export alone."""
+        return is_finished(self.folder) if self.export is None else self.export.is_dir()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import os
@@ -19,7 +20,6 @@ from services.bench.suite import Suite, read_suite
 from services.bench.untrained_teacher import untrained_card
 from services.bench.workers import Workers
 from services.launcher.resolution import resolve
-from services.launcher.run_directory import is_finished
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
@@ -69,14 +69,14 @@ def run_suite(
         _check_all(plan)
         for run in runs:
             # A worker may have been killed between a run's end and this.
-            if _is_finished(run) and not run.keep_replay:
+            if run.is_finished and not run.keep_replay:
                 drop_replay(run.folder)
         outcome = _execute(runs, folder, jobs or len(os.sched_getaffinity(0)), stop)
         failures = outcome.failures | _write_results(suite, folder)
     return SessionResult(
         stopped=outcome.stopped,
         failures=failures,
-        finished=sum(map(_is_finished, runs)),
+        finished=sum(run.is_finished for run in runs),
         asked=len(runs),
     )
 
@@ -120,7 +120,7 @@ def _check_all(plan: Plan) -> None:
     checked: set[tuple[str, str]] = set()
     for run in (*plan.teachers, *plan.students):
         # Runs that differ in their seeds fit together alike.
-        if (run.entry, run.game) in checked or _is_finished(run):
+        if (run.entry, run.game) in checked or run.is_finished:
             continue
         checked.add((run.entry, run.game))
         try:
@@ -131,18 +131,11 @@ def _check_all(plan: Plan) -> None:
             raise UserError(f"{run.name}: {error}") from error
 
 
-def _is_finished(run: PlannedRun) -> bool:
-    # A teacher's run is for its export alone: with that, it is not needed any more.
-    return is_finished(run.folder) if run.export is None else run.is_done
-
-
 def _execute(
     runs: list[PlannedRun], folder: BenchFolder, jobs: int, stop: threading.Event
 ) -> Outcome:
-    unfinished = [run for run in runs if not _is_finished(run)]
+    unfinished = [run for run in runs if not run.is_finished]
     workers = Workers(folder, min(jobs, max(1, len(unfinished))))
-    with BenchDisplay(unfinished, len(runs) - len(unfinished)) as display:
-        try:
-            return Schedule(unfinished, workers, display).run(stop)
-        finally:
-            workers.close()
+    display = BenchDisplay(unfinished, len(runs) - len(unfinished))
+    with contextlib.closing(display), contextlib.closing(workers):
+        return Schedule(unfinished, workers, display).run(stop)

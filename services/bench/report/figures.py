@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from rliable import plot_utils
 
 from services.bench.report.statistics import Array, Estimates, SuiteStatistics
-from services.bench.results import ReferenceRow
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; then in other lines.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
@@ -51,14 +50,11 @@ class Painter:
 
     Args:
         statistics: What is drawn.
-        references: Game -> random policy and teacher.
         remark: A sentence for all captions; empty for none.
     """
 
-    def __init__(
-        self, statistics: SuiteStatistics, references: Mapping[str, ReferenceRow], remark: str = ""
-    ) -> None:
-        self._statistics, self._references, self._remark = statistics, references, remark
+    def __init__(self, statistics: SuiteStatistics, remark: str = "") -> None:
+        self._statistics, self._remark = statistics, remark
         self._entries = {entry.label: entry for entry in statistics.entries}
         styles = [(color, line) for line in _LINES for color in _COLORS]
         placed = {label: styles[one.place % len(styles)] for label, one in self._entries.items()}
@@ -131,7 +127,7 @@ class Painter:
 
     def _games(self) -> Figure:
         played = {game for entry in self._entries.values() for game in entry.games}
-        games = [game for game in self._references if game in played]
+        games = [game for game in self._statistics.references if game in played]
         rows = -(-len(games) // _COLUMNS)
         figure, grid = pyplot.subplots(rows, _COLUMNS, figsize=(10.0, 3.2 * rows), squeeze=False)
         figure.subplots_adjust(hspace=0.7, wspace=0.35)
@@ -144,8 +140,9 @@ class Painter:
         return figure
 
     def _draw_game(self, axes: Axes, game: str) -> None:
-        axes.axhline(self._references[game].teacher_return, **_TEACHER)
-        axes.axhline(self._references[game].random_return, **_RANDOM)
+        reference = self._statistics.references[game]
+        axes.axhline(reference.teacher_return, **_TEACHER)
+        axes.axhline(reference.random_return, **_RANDOM)
         for label, entry in self._entries.items():
             # What has no run of this game has a place in the legend, which is the first game's.
             found = entry.games.get(game, np.empty((3, 0)))

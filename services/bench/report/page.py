@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from services.bench.report.figures import Picture
@@ -44,7 +44,6 @@ _SCORES = ("entry", "IQM", "95% interval", "better than teacher", "games", "seed
 def make_page(
     suite: Suite,
     statistics: SuiteStatistics,
-    references: Mapping[str, ReferenceRow],
     pictures: Sequence[Picture],
     remarks: Sequence[str],
     folder: Path,
@@ -54,7 +53,6 @@ def make_page(
     Args:
         suite: Title and notes.
         statistics: Scores.
-        references: Game -> random policy and teacher.
         pictures: The figures.
         remarks: What a reader must know before believing the numbers.
         folder: Where the figures' files are.
@@ -71,13 +69,13 @@ def make_page(
         figures="\n".join(_figure(picture, folder) for picture in pictures),
         games=_table(
             "Returns of the final weights in each game: mean over seeds and 95% interval",
-            ("entry", *references),
-            _games(statistics, references),
+            ("entry", *statistics.references),
+            _games(statistics),
         ),
         references=_table(
             "What scores are measured by: 0 is the random policy, 1 the teacher",
             [field.name.replace("_", " ") for field in dataclasses.fields(ReferenceRow)],
-            map(dataclasses.astuple, references.values()),
+            map(dataclasses.astuple, statistics.references.values()),
         ),
     )
 
@@ -122,9 +120,8 @@ def _scores(statistics: SuiteStatistics) -> Iterator[Sequence[object]]:
         )
 
 
-def _games(
-    statistics: SuiteStatistics, references: Mapping[str, ReferenceRow]
-) -> Iterator[Sequence[object]]:
+def _games(statistics: SuiteStatistics) -> Iterator[Sequence[object]]:
+    references = statistics.references
     for entry in statistics.entries:
         found = {game: entry.in_words(one) for game, one in entry.games.items()}
         cells = (found.get(game, "no run") for game in references)

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterator
 
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.run_report.score_protocol import UNITS, ScoreProtocol, differences, unknown
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProtocolCheck:
-    """What was found.
+def check_protocols(results: Results) -> tuple[list[str], list[str]]:
+    """Compare the protocols of the students among themselves and with their teachers'.
 
-    Attributes:
-        differences: Sentences on what was measured differently; then scores do not compare.
-        unknown: Sentences on what is unknown.
+    Returns:
+        Sentences on what was measured differently, with which scores do not compare; and on what
+        is unknown.
     """
-
-    differences: tuple[str, ...]
-    unknown: tuple[str, ...]
-
-
-def check_protocols(results: Results) -> ProtocolCheck:
-    """Compare the protocols of the students among themselves and with their teachers'."""
     different: list[str] = []
     not_noted: list[str] = []
     for reference in results.references:
         game, teacher = reference.game, _protocol(reference, "teacher_")
-        rows = [row for row in results.evaluations if row.game == game]
-        students = {_protocol(row) for row in rows}
+        students = {_protocol(row) for row in results.evaluations if row.game == game}
         different.extend(_among_students(game, students))
         different.extend(differences(game, teacher, students))
         not_noted.extend(unknown(game, teacher))
-    return ProtocolCheck(differences=tuple(different), unknown=tuple(not_noted))
+    return different, not_noted
 
 
 def _protocol(row: EvaluationRow | ReferenceRow, prefix: str = "") -> ScoreProtocol:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rliable import library, metrics
 
 from services.bench.report.scores import EntryScores, SuiteScores
+from services.bench.results import ReferenceRow
 from services.bench.suite import Suite
 
 Array: TypeAlias = NDArray[np.float64]
@@ -73,11 +74,13 @@ class SuiteStatistics:
 
     Attributes:
         entries: The best final score first.
+        references: Game -> what its scores are measured by.
         thresholds: float64 [N], of the performance profiles.
         resamples: Bootstrap resamples behind every interval.
     """
 
     entries: tuple[EntryStatistics, ...]
+    references: Mapping[str, ReferenceRow]
     thresholds: Array
     resamples: int
 
@@ -112,6 +115,7 @@ def compute_statistics(suite: Suite, scores: SuiteScores, *, resamples: int) -> 
     ]
     return SuiteStatistics(
         entries=tuple(sorted(entries, key=lambda entry: -entry.iqm[0, -1])),
+        references=scores.references,
         thresholds=thresholds,
         resamples=resamples,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from services.bench.report.figures import Painter
 from services.bench.report.page import make_page
-from services.bench.report.protocol import ProtocolCheck, check_protocols
+from services.bench.report.protocol import check_protocols
 from services.bench.report.scores import SuiteScores, arrange
 from services.bench.report.statistics import (
     CONFIDENCE,
@@ -63,21 +63,22 @@ def write_report(
     """
     if resamples < 1:
         raise UserError(f"--resamples is {resamples}; use 1 or more")
-    check = check_protocols(results)
-    if check.differences and not mixed_protocols:
-        found = "\n".join(f"  {one}" for one in check.differences)
+    different, unknown = check_protocols(results)
+    if different and not mixed_protocols:
+        found = "\n".join(f"  {one}" for one in different)
         raise UserError(
             f"scores were measured under different protocols, and do not compare:\n{found}\n"
             "measure the teacher as the students are, or mark the report with --mixed-protocols"
         )
     scores = arrange(suite, results)
+    remarks = _remarks(scores, different, unknown)
     try:
         _check_replaceable(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
             new = Path(scratch, "new")
             new.mkdir()
-            summary = _fill(new, suite, scores, check, resamples)
+            summary = _fill(new, suite, scores, remarks, resamples)
             if out.exists():
                 out.rename(Path(scratch, "old"))
             new.rename(out)
@@ -101,15 +102,14 @@ def _check_replaceable(out: Path) -> None:
 
 
 def _fill(
-    folder: Path, suite: Suite, scores: SuiteScores, check: ProtocolCheck, resamples: int
+    folder: Path, suite: Suite, scores: SuiteScores, remarks: Sequence[str], resamples: int
 ) -> dict[str, Any]:
     statistics = compute_statistics(suite, scores, resamples=resamples)
-    _write_tables(folder, statistics, scores.references)
-    remarks = _remarks(scores, check)
+    _write_tables(folder, statistics)
     # Figures name no runs or games.
     marks = dict.fromkeys(f"{remark.partition(':')[0]}." for remark in remarks)
-    pictures = Painter(statistics, scores.references, " ".join(marks)).draw_all(folder)
-    page = make_page(suite, statistics, scores.references, pictures, remarks, folder)
+    pictures = Painter(statistics, " ".join(marks)).draw_all(folder)
+    page = make_page(suite, statistics, pictures, remarks, folder)
     (folder / PAGE).write_text(page, encoding="utf-8")
     summary = _summary(suite, scores, statistics, remarks)
     text = json.dumps(summary, indent=1, allow_nan=False)
@@ -117,9 +117,7 @@ def _fill(
     return summary
 
 
-def _write_tables(
-    folder: Path, statistics: SuiteStatistics, references: Mapping[str, ReferenceRow]
-) -> None:
+def _write_tables(folder: Path, statistics: SuiteStatistics) -> None:
     curve: list[Sequence[object]] = []
     profile: list[Sequence[object]] = []
     improvement: list[Sequence[object]] = []
@@ -131,7 +129,7 @@ def _write_tables(
         profile += [(name, at, *row) for at, row in _rows(statistics.thresholds, one.profile)]
         improvement += [(name, *size, *row) for row in one.improvement.T.tolist()]
         for game, returns in one.games.items():
-            scale = references[game].random_return, references[game].teacher_return
+            scale = _scale(statistics.references[game]).values()
             games += [
                 (name, game, at, one.scores.repetitions, *row, *scale)
                 for at, row in _rows(frames, returns)
@@ -175,10 +173,7 @@ def _summary(
             }
             for name, one in entries.items()
         },
-        "references": {
-            game: {"random": row.random_return, "teacher": row.teacher_return}
-            for game, row in scores.references.items()
-        },
+        "references": {game: _scale(row) for game, row in scores.references.items()},
         "confidence": CONFIDENCE,
         "resamples": statistics.resamples,
         "missing_runs": list(scores.missing),
@@ -187,13 +182,17 @@ def _summary(
     }
 
 
+def _scale(reference: ReferenceRow) -> dict[str, float]:
+    return {"random": reference.random_return, "teacher": reference.teacher_return}
+
+
 def _last(estimates: Estimates) -> dict[str, float]:
     return dict(zip(("point", "low", "high"), estimates[:, -1].tolist(), strict=True))
 
 
-def _remarks(scores: SuiteScores, check: ProtocolCheck) -> list[str]:
-    remarks = [f"Scores do not compare: {one}." for one in check.differences]
-    remarks += [f"Not known whether scores compare: {one}." for one in check.unknown]
+def _remarks(scores: SuiteScores, different: Sequence[str], unknown: Sequence[str]) -> list[str]:
+    remarks = [f"Scores do not compare: {one}." for one in different]
+    remarks += [f"Not known whether scores compare: {one}." for one in unknown]
     for what, runs in (
         (f"The suite is incomplete, {len(scores.missing)} missing", scores.missing),
         ("Not counted, as other games have fewer repetitions", scores.left_out),

@@ -9,8 +9,9 @@ from services.bench.folder import BenchFolder
 from services.bench.plan import Plan, plan_suite
 from services.bench.results import read_results, write_results
 from services.bench.suite import parse_suite
-from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.evaluation_records import append_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
+from tests.support.bench_rows import record
 
 SUITE = """
 name = "catch"
@@ -40,25 +41,6 @@ def plan(folder: BenchFolder, catch_teacher: Path) -> Plan:
     return plan_suite(parse_suite(SUITE.replace("{teacher}", str(catch_teacher))), folder)
 
 
-def _record(online_updates: int, *returns: float, final: bool = False) -> EvaluationRecord:
-    return EvaluationRecord(
-        player="student",
-        weights_version=online_updates + 1,
-        stage="final_evaluation" if final else "online",
-        teacher_steps=600,
-        offline_updates=300,
-        online_updates=online_updates,
-        # What was played by then differs from machine to machine.
-        actor_steps=5 * online_updates + 217,
-        weaning_weight=0.5,
-        episode_returns=returns,
-        episode_steps=(9,) * len(returns),
-        epsilon=0.001,
-        seconds_since_start=1.0,
-        final=final,
-    )
-
-
 def test_frames_are_counted_by_updates(plan: Plan) -> None:
     config = plan.students[0].config
     # 200 decisions before the first update, 4 for each; 4 frames each.
@@ -69,8 +51,8 @@ def test_frames_are_counted_by_updates(plan: Plan) -> None:
 
 def test_a_runs_records_become_rows(plan: Plan, folder: BenchFolder) -> None:
     records = plan.students[0].folder / EVALUATIONS_FILE
-    append_record(records, _record(0, -1.0, 1.0))
-    append_record(records, _record(200, 1.0, 1.0, 0.0, 1.0, final=True))
+    append_record(records, record(0, -1.0, 1.0))
+    append_record(records, record(200, 1.0, 1.0, 0.0, 1.0, final=True))
     results = collect(plan)
     first, last = results.evaluations
     assert (first.entry, first.method, first.student, first.game) == (
@@ -104,5 +86,5 @@ def test_the_references_say_where_they_come_from(plan: Plan) -> None:
 def test_a_stretch_that_a_resumed_run_played_again_counts_once(plan: Plan) -> None:
     records = plan.students[1].folder / EVALUATIONS_FILE
     for online_updates, mean_return in ((50, 0.1), (100, 0.2), (75, 0.3)):
-        append_record(records, _record(online_updates, mean_return))
+        append_record(records, record(online_updates, mean_return))
     assert [row.mean_return for row in collect(plan).evaluations] == [0.1, 0.3]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from services.bench.display import PLAIN_INTERVAL_SECONDS, BenchDisplay
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, plan_suite
 from services.bench.run_messages import RunProgress
-from services.bench.suite import Suite
+from tests.support.bench_rows import SUITE
 
 
 class Clock:
@@ -22,9 +23,9 @@ class Clock:
 
 
 @pytest.fixture
-def qdagger(suite: Suite) -> list[PlannedRun]:
+def qdagger() -> list[PlannedRun]:
     """Two runs of 500 updates each."""
-    plan = plan_suite(suite, BenchFolder(Path("/out")))
+    plan = plan_suite(SUITE, BenchFolder(Path("/out")))
     return [run for run in plan.students if run.name.startswith("qdagger/asterix")]
 
 
@@ -36,7 +37,8 @@ def _progress(updates: int) -> RunProgress:
 def test_plain_lines_say_where_a_suite_stands(qdagger: list[PlannedRun]) -> None:
     stream, clock = io.StringIO(), Clock()
     first, second = qdagger
-    with BenchDisplay(qdagger, 3, stream=stream, interactive=False, clock=clock) as display:
+    display = BenchDisplay(qdagger, 3, stream=stream, interactive=False, clock=clock)
+    with contextlib.closing(display):
         display.started(first)
         display.update({first.name: _progress(0)})
         clock.seconds += PLAIN_INTERVAL_SECONDS
@@ -73,7 +75,8 @@ def test_a_run_that_is_gone_on_with_does_not_count_as_fast(qdagger: list[Planned
 
 def test_a_terminal_shows_a_table(qdagger: list[PlannedRun]) -> None:
     stream = io.StringIO()
-    with BenchDisplay(qdagger, 0, stream=stream, interactive=True) as display:
+    display = BenchDisplay(qdagger, 0, stream=stream, interactive=True)
+    with contextlib.closing(display):
         display.update({qdagger[0].name: _progress(125)})
     shown = stream.getvalue()
     assert "qdagger/asterix/seed0" in shown

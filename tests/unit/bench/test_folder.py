@@ -8,6 +8,7 @@ import pytest
 from services.bench.folder import BenchFolder, make_folder, open_folder
 from services.bench.suite import parse_suite
 from services.shared.errors import UserError
+from tests.support.bench_rows import SUITE_TEXT
 
 
 def _open(folder: BenchFolder, text: str) -> None:
@@ -16,16 +17,16 @@ def _open(folder: BenchFolder, text: str) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, suite_text: str) -> BenchFolder:
+def folder(tmp_path: Path) -> BenchFolder:
     """A folder with one run of QDagger on Asterix."""
     folder = BenchFolder(tmp_path / "out")
-    _open(folder, suite_text)
+    _open(folder, SUITE_TEXT)
     folder.run("qdagger", "asterix", 0).mkdir(parents=True)
     return folder
 
 
-def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder, suite_text: str) -> None:
-    assert folder.suite.read_text() == suite_text
+def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder) -> None:
+    assert folder.suite.read_text() == SUITE_TEXT
     assert folder.run("qdagger", "asterix", 0) == folder.path / "runs/qdagger/asterix/seed0"
 
 
@@ -47,10 +48,10 @@ def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder, suite_text: str)
     ],
 )
 def test_a_suite_may_grow_and_what_has_not_run_may_change(
-    folder: BenchFolder, suite_text: str, found: str, given: str
+    folder: BenchFolder, found: str, given: str
 ) -> None:
-    assert found in suite_text
-    grown = suite_text.replace(found, given)
+    assert found in SUITE_TEXT
+    grown = SUITE_TEXT.replace(found, given)
     _open(folder, grown)
     assert folder.suite.read_text() == grown
 
@@ -68,35 +69,33 @@ def test_a_suite_may_grow_and_what_has_not_run_may_change(
     ],
 )
 def test_what_has_run_stays_as_it_was(
-    folder: BenchFolder, suite_text: str, found: str, given: str, message: str
+    folder: BenchFolder, found: str, given: str, message: str
 ) -> None:
-    assert found in suite_text
+    assert found in SUITE_TEXT
     with pytest.raises(UserError, match=message):
-        _open(folder, suite_text.replace(found, given))
-    assert folder.suite.read_text() == suite_text
+        _open(folder, SUITE_TEXT.replace(found, given))
+    assert folder.suite.read_text() == SUITE_TEXT
 
 
 @pytest.mark.parametrize("left", ["teacher_runs", "teachers"])
 def test_teachers_that_were_made_in_another_way_are_not_taken_for_the_suites(
-    folder: BenchFolder, suite_text: str, left: str
+    folder: BenchFolder, left: str
 ) -> None:
     shutil.rmtree(folder.runs)
     (folder.path / left / "asterix").mkdir(parents=True)
     with pytest.raises(UserError, match=f"{left} was made with .*: teacher has changed"):
-        _open(folder, suite_text.replace("teachers/{game}", "others/{game}"))
+        _open(folder, SUITE_TEXT.replace("teachers/{game}", "others/{game}"))
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, suite_text: str) -> None:
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="not a suite's folder"):
-        _open(BenchFolder(tmp_path), suite_text)
+        _open(BenchFolder(tmp_path), SUITE_TEXT)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_folder_that_was_given_up_before_its_suite_was_kept_can_be_used(
-    tmp_path: Path, suite_text: str
-) -> None:
+def test_a_folder_that_was_given_up_before_its_suite_was_kept_can_be_used(tmp_path: Path) -> None:
     folder = BenchFolder(tmp_path)
     make_folder(folder)
-    _open(folder, suite_text)
-    assert folder.suite.read_text() == suite_text
+    _open(folder, SUITE_TEXT)
+    assert folder.suite.read_text() == SUITE_TEXT

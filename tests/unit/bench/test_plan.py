@@ -6,10 +6,12 @@ import pytest
 
 from services.bench.folder import BenchFolder
 from services.bench.plan import Plan, plan_suite, run_seed
-from services.bench.suite import Suite, parse_suite, read_suite
+from services.bench.suite import parse_suite, read_suite
 from services.shared.errors import UserError
+from tests.support.bench_rows import SUITE, SUITE_TEXT
 
 OUT = BenchFolder(Path("/out"))
+SUITES = sorted((Path(__file__).parents[3] / "suites").glob("*.toml"))
 TRAINED = 'method = "tabula_rasa"\nstudent = "minatar_dqn"'
 
 
@@ -17,8 +19,8 @@ def _trained(text: str) -> Plan:
     return plan_suite(parse_suite(text.replace('checkpoint = "teachers/{game}"', TRAINED)), OUT)
 
 
-def test_there_is_a_run_of_every_entry_game_and_seed_the_first_seeds_first(suite: Suite) -> None:
-    plan = plan_suite(suite, OUT)
+def test_there_is_a_run_of_every_entry_game_and_seed_the_first_seeds_first() -> None:
+    plan = plan_suite(SUITE, OUT)
     assert plan.teachers == ()
     assert [run.name for run in plan.students] == [
         "qdagger/asterix/seed0",
@@ -33,8 +35,8 @@ def test_there_is_a_run_of_every_entry_game_and_seed_the_first_seeds_first(suite
     assert plan.students[0].folder == Path("/out/runs/qdagger/asterix/seed0")
 
 
-def test_a_run_has_the_suites_settings_then_its_entrys(suite: Suite) -> None:
-    qdagger, scratch, *_ = plan_suite(suite, OUT).students
+def test_a_run_has_the_suites_settings_then_its_entrys() -> None:
+    qdagger, scratch, *_ = plan_suite(SUITE, OUT).students
     assert qdagger.config.online_steps == scratch.config.online_steps == 2_000
     assert (qdagger.config.environment.name, qdagger.config.environment.game) == (
         "minatar",
@@ -46,32 +48,30 @@ def test_a_run_has_the_suites_settings_then_its_entrys(suite: Suite) -> None:
     assert (qdagger.updates, scratch.updates) == (500, 0)
 
 
-def test_an_entrys_settings_come_after_those_of_the_suite(suite_text: str) -> None:
-    own = suite_text.replace('"method.offline_updates" = 500', '"online_steps" = 24_000')
+def test_an_entrys_settings_come_after_those_of_the_suite() -> None:
+    own = SUITE_TEXT.replace('"method.offline_updates" = 500', '"online_steps" = 24_000')
     qdagger, scratch, *_ = plan_suite(parse_suite(own), OUT).students
     assert (qdagger.config.online_steps, scratch.config.online_steps) == (24_000, 2_000)
     # A million offline, and (24,000 - 20,000) / 4 online.
     assert qdagger.updates == 1_001_000
 
 
-def test_all_runs_have_seeds_of_their_own(suite: Suite) -> None:
-    seeds = [run.config.seed for run in plan_suite(suite, OUT).students]
+def test_all_runs_have_seeds_of_their_own() -> None:
+    seeds = [run.config.seed for run in plan_suite(SUITE, OUT).students]
     assert len(set(seeds)) == len(seeds)
-    assert seeds == [run.config.seed for run in plan_suite(suite, OUT).students]
+    assert seeds == [run.config.seed for run in plan_suite(SUITE, OUT).students]
     assert all(0 <= seed < 2**30 for seed in seeds)
     assert run_seed("a", 1) != run_seed("a", 2)
 
 
-def test_a_suite_that_grows_keeps_the_seeds_of_its_runs(suite: Suite, suite_text: str) -> None:
-    grown = plan_suite(parse_suite(suite_text.replace("[0, 1]", "[0, 1, 2]")), OUT)
-    before = {run.name: run.config.seed for run in plan_suite(suite, OUT).students}
+def test_a_suite_that_grows_keeps_the_seeds_of_its_runs() -> None:
+    grown = plan_suite(parse_suite(SUITE_TEXT.replace("[0, 1]", "[0, 1, 2]")), OUT)
+    before = {run.name: run.config.seed for run in plan_suite(SUITE, OUT).students}
     assert before.items() <= {run.name: run.config.seed for run in grown.students}.items()
 
 
-def test_a_teacher_is_trained_per_game_without_a_teacher_and_named_by_its_students(
-    suite_text: str,
-) -> None:
-    plan = _trained(suite_text)
+def test_a_teacher_is_trained_per_game_without_a_teacher_and_named_by_its_students() -> None:
+    plan = _trained(SUITE_TEXT)
     assert [run.name for run in plan.teachers] == ["teacher/asterix", "teacher/breakout"]
     teacher = plan.teachers[0]
     assert teacher.config.teacher.checkpoint is None
@@ -81,14 +81,14 @@ def test_a_teacher_is_trained_per_game_without_a_teacher_and_named_by_its_studen
     assert student.config.teacher.checkpoint == "/out/teachers/asterix"
 
 
-def test_a_teacher_is_scored_as_its_students_are(suite_text: str) -> None:
+def test_a_teacher_is_scored_as_its_students_are() -> None:
     protocol = '"evaluation.epsilon" = 0.05\n"environment.max_episode_steps" = 900'
-    plan = _trained(suite_text.replace('"online_steps" = 2_000', protocol))
+    plan = _trained(SUITE_TEXT.replace('"online_steps" = 2_000', protocol))
     for run in (*plan.teachers, *plan.students):
         assert run.config.evaluation.epsilon == 0.05
         assert run.config.environment.max_episode_steps == 900
     # What is no protocol is the students' alone: their own budget, not their teacher's.
-    assert _trained(suite_text).teachers[0].config.online_steps == 2_500_000
+    assert _trained(SUITE_TEXT).teachers[0].config.online_steps == 2_500_000
 
 
 @pytest.mark.parametrize(
@@ -124,28 +124,26 @@ def test_a_teacher_is_scored_as_its_students_are(suite_text: str) -> None:
     ],
 )
 def test_what_there_is_not_is_found_out_before_anything_runs(
-    suite_text: str, found: str, given: str, message: str
+    found: str, given: str, message: str
 ) -> None:
-    assert found in suite_text
+    assert found in SUITE_TEXT
     with pytest.raises(UserError, match=message):
-        plan_suite(parse_suite(suite_text.replace(found, given)), OUT)
+        plan_suite(parse_suite(SUITE_TEXT.replace(found, given)), OUT)
 
 
-def test_a_preset_is_where_an_entry_may_begin(suite_text: str) -> None:
-    text = suite_text.replace('label = "QDagger"', 'preset = "paper"')
+def test_a_preset_is_where_an_entry_may_begin() -> None:
+    text = SUITE_TEXT.replace('label = "QDagger"', 'preset = "paper"')
     assert plan_suite(parse_suite(text), OUT).students[0].config.method.q_learning.n_step == 3
 
 
-def test_a_suites_own_teacher_keeps_its_student_too(suite_text: str) -> None:
+def test_a_suites_own_teacher_keeps_its_student_too() -> None:
     trained = f'{TRAINED}\nsettings = {{ "network.noisy" = true }}'
     with pytest.raises(UserError, match=r"\[teacher\]: the student minatar_dqn .*network.noisy is"):
-        _trained(suite_text.replace('checkpoint = "teachers/{game}"', trained))
+        _trained(SUITE_TEXT.replace('checkpoint = "teachers/{game}"', trained))
 
 
-def test_fine_tuning_takes_no_student_and_leaves_the_suites_network_to_the_others(
-    suite_text: str,
-) -> None:
-    tuned = suite_text.replace('"tabula_rasa"\nstudent = "minatar_dqn"', '"fine_tuning"')
+def test_fine_tuning_takes_no_student_and_leaves_the_suites_network_to_the_others() -> None:
+    tuned = SUITE_TEXT.replace('"tabula_rasa"\nstudent = "minatar_dqn"', '"fine_tuning"')
     shared = tuned.replace('"online_steps"', '"network.hidden_units" = 64\n"online_steps"')
     plan = plan_suite(parse_suite(shared), OUT)
     assert [run.student for run in plan.students[:2]] == ["minatar_dqn", "teacher's own"]
@@ -154,8 +152,8 @@ def test_fine_tuning_takes_no_student_and_leaves_the_suites_network_to_the_other
         plan_suite(parse_suite(own), OUT)
 
 
-@pytest.mark.parametrize("name", ["catch_smoke", "minatar", "pong_small"])
-def test_the_suites_that_come_with_this_fit_together(name: str) -> None:
-    suite, _ = read_suite(Path(__file__).parents[3] / "suites" / f"{name}.toml")
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_the_suites_that_come_with_this_fit_together(path: Path) -> None:
+    suite, _ = read_suite(path)
     runs = len(suite.entries) * len(suite.games) * len(suite.seeds)
     assert len(plan_suite(suite, OUT).students) == runs

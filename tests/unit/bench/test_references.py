@@ -11,23 +11,7 @@ from services.bench.references import reference_row
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import resolve
-from services.learner.evaluation_records import EvaluationRecord
-
-PLAYED = EvaluationRecord(
-    player="teacher",
-    weights_version=0,
-    stage="online",
-    teacher_steps=0,
-    offline_updates=0,
-    online_updates=0,
-    actor_steps=0,
-    weaning_weight=1.0,
-    episode_returns=(1.0, -1.0),
-    episode_steps=(9, 9),
-    epsilon=0.001,
-    seconds_since_start=1.0,
-    final=False,
-)
+from tests.support.bench_rows import record
 
 
 @pytest.fixture
@@ -41,17 +25,15 @@ def experiment(catch_teacher: Path) -> Experiment:
     return resolve(config)
 
 
-def _without_score(experiment: Experiment) -> Experiment:
-    assert experiment.card is not None
-    return dataclasses.replace(experiment, card=dataclasses.replace(experiment.card, score=None))
-
-
 def test_a_teacher_without_a_score_has_that_of_its_play_beside_the_students(
     experiment: Experiment,
 ) -> None:
-    unscored = _without_score(experiment)
+    played = record(0, 1.0, -1.0, player="teacher")
+    assert experiment.card is not None
+    card = dataclasses.replace(experiment.card, score=None)
+    unscored = dataclasses.replace(experiment, card=card)
     assert reference_row("catch", unscored, []) is None
-    row = reference_row("catch", unscored, [PLAYED, PLAYED])
+    row = reference_row("catch", unscored, [played, played])
     assert row is not None
     # 1, -1, 1, -1.
     assert (row.teacher_return, row.teacher_episodes, row.teacher_epsilon) == (0.0, 4, 0.001)
@@ -65,7 +47,7 @@ def test_a_teacher_without_a_score_has_that_of_its_play_beside_the_students(
 def test_a_score_in_the_suites_settings_goes_before_any_other(experiment: Experiment) -> None:
     teacher = dataclasses.replace(experiment.config.teacher, mean_return=0.5)
     config = dataclasses.replace(experiment.config, teacher=teacher)
-    row = reference_row("catch", dataclasses.replace(experiment, config=config), [PLAYED])
+    row = reference_row("catch", dataclasses.replace(experiment, config=config), [record(0, 1.0)])
     assert row is not None
     assert (row.teacher_return, row.teacher_episodes) == (0.5, None)
     assert row.teacher_source == "given in the suite's settings"

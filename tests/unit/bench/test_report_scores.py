@@ -1,22 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
-from services.bench.report.scores import arrange
+from services.bench.report.scores import SuiteScores, arrange
 from services.bench.results import EvaluationRow, ReferenceRow, Results
-from services.bench.suite import Suite
 from services.shared.errors import UserError
-
-Evaluation = Callable[..., EvaluationRow]
-Reference = Callable[..., ReferenceRow]
+from tests.support.bench_rows import SUITE, evaluation, reference
 
 
-def _run(
-    evaluation: Evaluation, entry: str, game: str, seed: int, *returns: float
-) -> list[EvaluationRow]:
+def _run(entry: str, game: str, seed: int, *returns: float) -> list[EvaluationRow]:
     """A whole run: evaluated after 0, 100, 200 ... frames, the last one being its end."""
     return [
         evaluation(entry, game, seed, 100 * index, mean_return, final=index == len(returns) - 1)
@@ -24,26 +17,24 @@ def _run(
     ]
 
 
-@pytest.fixture
-def references(reference: Reference) -> tuple[ReferenceRow, ...]:
-    """A scale of 10 on Asterix and of 2 on Breakout."""
-    return reference("asterix", 5.0, 15.0), reference("breakout", 0.0, 2.0)
+# A scale of 10 on Asterix and of 2 on Breakout.
+REFERENCES = reference("asterix", 5.0, 15.0), reference("breakout", 0.0, 2.0)
 
 
-def _results(rows: list[EvaluationRow], references: tuple[ReferenceRow, ...]) -> Results:
-    return Results(evaluations=tuple(rows), episodes=(), references=references)
+def _arrange(
+    rows: list[EvaluationRow], references: tuple[ReferenceRow, ...] = REFERENCES
+) -> SuiteScores:
+    return arrange(SUITE, Results(evaluations=tuple(rows), episodes=(), references=references))
 
 
-def test_scores_are_arranged_by_repetition_game_and_frames(
-    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
-) -> None:
+def test_scores_are_arranged_by_repetition_game_and_frames() -> None:
     rows = [
-        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 10.0, 20.0),
-        *_run(evaluation, "qdagger", "asterix", 1, 0.0, 15.0, 15.0),
-        *_run(evaluation, "qdagger", "breakout", 0, 0.0, 1.0, 2.0),
-        *_run(evaluation, "qdagger", "breakout", 1, 1.0, 1.0, 4.0),
+        *_run("qdagger", "asterix", 0, 5.0, 10.0, 20.0),
+        *_run("qdagger", "asterix", 1, 0.0, 15.0, 15.0),
+        *_run("qdagger", "breakout", 0, 0.0, 1.0, 2.0),
+        *_run("qdagger", "breakout", 1, 1.0, 1.0, 4.0),
     ]
-    scores = arrange(suite, _results(rows, references))
+    scores = _arrange(rows)
     (entry,) = scores.entries
     assert entry.games == ("asterix", "breakout")
     assert entry.frames.tolist() == [0, 100, 200]
@@ -57,23 +48,19 @@ def test_scores_are_arranged_by_repetition_game_and_frames(
     assert scores.missing[0] == "scratch/asterix/seed0"
 
 
-def test_only_points_that_all_runs_have_are_compared(
-    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
-) -> None:
+def test_only_points_that_all_runs_have_are_compared() -> None:
     rows = [
-        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 10.0, 20.0),
+        *_run("qdagger", "asterix", 0, 5.0, 10.0, 20.0),
         # Without the point at 100 frames.
         evaluation("qdagger", "breakout", 0, 0, 0.0),
         evaluation("qdagger", "breakout", 0, 200, 2.0, final=True),
     ]
-    (entry,) = arrange(suite, _results(rows, references)).entries
+    (entry,) = _arrange(rows).entries
     assert entry.frames.tolist() == [0, 200]
     assert np.array_equal(entry.scores, [[[0.0, 1.5], [0.0, 1.0]]])
 
 
-def test_the_end_of_the_offline_stage_is_where_the_students_own_play_begins(
-    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
-) -> None:
+def test_the_end_of_the_offline_stage_is_where_the_students_own_play_begins() -> None:
     rows = [
         # Before the last of its 50 offline updates: not yet the student that begins to play.
         evaluation("qdagger", "asterix", 0, 0, 6.0, offline_updates=25),
@@ -81,66 +68,56 @@ def test_the_end_of_the_offline_stage_is_where_the_students_own_play_begins(
         evaluation("qdagger", "asterix", 0, 100, 12.0, offline_updates=50),
         evaluation("qdagger", "asterix", 0, 100, 15.0, offline_updates=50, final=True),
     ]
-    (entry,) = arrange(suite, _results(rows, references)).entries
+    (entry,) = _arrange(rows).entries
     # Of two evaluations after 100 frames, the final weights' counts.
     assert entry.returns.tolist() == [[[10.0, 15.0]]]
 
 
-def test_games_get_as_many_repetitions_as_the_one_with_the_fewest_and_the_rest_is_named(
-    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
-) -> None:
+def test_games_get_as_many_repetitions_as_the_one_with_the_fewest_and_the_rest_is_named() -> None:
     rows = [
-        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0),
-        *_run(evaluation, "qdagger", "asterix", 1, 5.0, 7.0),
-        *_run(evaluation, "qdagger", "breakout", 1, 0.0, 1.0),
+        *_run("qdagger", "asterix", 0, 5.0, 6.0),
+        *_run("qdagger", "asterix", 1, 5.0, 7.0),
+        *_run("qdagger", "breakout", 1, 0.0, 1.0),
         # Not finished: no final evaluation.
         evaluation("qdagger", "breakout", 0, 0, 0.5),
     ]
-    scores = arrange(suite, _results(rows, references))
+    scores = _arrange(rows)
     (entry,) = scores.entries
     assert entry.final.tolist() == [[pytest.approx(0.1), 0.5]]
     assert scores.left_out == ("qdagger/asterix/seed1",)
     assert "qdagger/breakout/seed0" in scores.missing
 
 
-def test_runs_of_different_budgets_are_not_put_together(
-    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
-) -> None:
+def test_runs_of_different_budgets_are_not_put_together() -> None:
     rows = [
-        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0),
-        *_run(evaluation, "qdagger", "breakout", 0, 0.0, 0.5, 1.0),
+        *_run("qdagger", "asterix", 0, 5.0, 6.0),
+        *_run("qdagger", "breakout", 0, 0.0, 0.5, 1.0),
     ]
     with pytest.raises(UserError, match=r"end after different numbers of frames \(\[100, 200\]\)"):
-        arrange(suite, _results(rows, references))
+        _arrange(rows)
 
 
-def test_a_suite_without_a_whole_run_has_no_report(
-    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
-) -> None:
+def test_a_suite_without_a_whole_run_has_no_report() -> None:
     rows = [evaluation("qdagger", "asterix", 0, 0, 5.0)]
     with pytest.raises(UserError, match="no run of this suite is finished"):
-        arrange(suite, _results(rows, references))
+        _arrange(rows)
 
 
 @pytest.mark.parametrize("teacher_return", [5.0, 4.0])
-def test_a_teacher_no_better_than_chance_is_no_scale(
-    suite: Suite, evaluation: Evaluation, reference: Reference, teacher_return: float
-) -> None:
-    rows = _run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0)
+def test_a_teacher_no_better_than_chance_is_no_scale(teacher_return: float) -> None:
+    rows = _run("qdagger", "asterix", 0, 5.0, 6.0)
     message = f"asterix: the teacher returns {teacher_return:g}, no more than the random policy's 5"
     with pytest.raises(UserError, match=message):
-        arrange(suite, _results(rows, (reference("asterix", 5.0, teacher_return),)))
+        _arrange(rows, (reference("asterix", 5.0, teacher_return),))
 
 
-def test_runs_of_a_game_whose_teacher_is_not_known_are_named_as_such(
-    suite: Suite, evaluation: Evaluation, references: tuple[ReferenceRow, ...]
-) -> None:
+def test_runs_of_a_game_whose_teacher_is_not_known_are_named_as_such() -> None:
     rows = [
-        *_run(evaluation, "qdagger", "asterix", 0, 5.0, 6.0),
-        *_run(evaluation, "qdagger", "breakout", 0, 0.0, 1.0),
+        *_run("qdagger", "asterix", 0, 5.0, 6.0),
+        *_run("qdagger", "breakout", 0, 0.0, 1.0),
     ]
-    scores = arrange(suite, _results(rows, references[:1]))
+    scores = _arrange(rows, REFERENCES[:1])
     assert scores.unscaled == ("qdagger/breakout/seed0",)
     assert scores.left_out == ()
     with pytest.raises(UserError, match="no game with finished runs has a reference"):
-        arrange(suite, _results(rows, ()))
+        _arrange(rows, ())

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,34 +10,33 @@ import pytest
 from services.bench.folder import BenchFolder
 from services.bench.report.protocol import check_protocols
 from services.bench.report.writing import named_runs, write_report
-from services.bench.results import EvaluationRow, ReferenceRow, Results, write_results
-from services.bench.suite import Suite, parse_suite
+from services.bench.results import Results, write_results
+from services.bench.suite import parse_suite
 from services.cli.bench_report import bench_report
 from services.shared.errors import UserError
+from tests.support.bench_rows import SUITE, SUITE_TEXT, evaluation, reference
 
-Evaluation = Callable[..., EvaluationRow]
-Reference = Callable[..., ReferenceRow]
+# QDagger comes from 0 to 1, 2, 3 and 4 (asterix 0, 1, breakout 0, 1); scratch has one run.
+RESULTS = Results(
+    evaluations=(
+        *(
+            row
+            for index, (game, seed) in enumerate(itertools.product(SUITE.games, SUITE.seeds))
+            for row in (
+                evaluation("qdagger", game, seed, 0, 0.0),
+                evaluation("qdagger", game, seed, 400, 1.0 + index, final=True),
+            )
+        ),
+        evaluation("scratch", "asterix", 0, 400, 0.5, final=True),
+    ),
+    episodes=(),
+    references=(reference("asterix", 0.0, 1.0), reference("breakout", 0.0, 1.0)),
+)
 
 
-@pytest.fixture
-def results(evaluation: Evaluation, reference: Reference) -> Results:
-    """QDagger comes from 0 to 1, 2, 3 and 4 (asterix 0, 1, breakout 0, 1); scratch has one run."""
-    rows = []
-    for index, (game, seed) in enumerate(
-        [("asterix", 0), ("asterix", 1), ("breakout", 0), ("breakout", 1)]
-    ):
-        rows.append(evaluation("qdagger", game, seed, 0, 0.0))
-        rows.append(evaluation("qdagger", game, seed, 400, 1.0 + index, final=True))
-    rows.append(evaluation("scratch", "asterix", 0, 400, 0.5, final=True))
-    references = (reference("asterix", 0.0, 1.0), reference("breakout", 0.0, 1.0))
-    return Results(evaluations=tuple(rows), episodes=(), references=references)
-
-
-def test_a_report_says_what_the_scores_come_to_and_what_is_missing(
-    suite: Suite, results: Results, tmp_path: Path
-) -> None:
+def test_a_report_says_what_the_scores_come_to_and_what_is_missing(tmp_path: Path) -> None:
     out = tmp_path / "report"
-    write_report(suite, results, out, resamples=100)
+    write_report(SUITE, RESULTS, out, resamples=100)
     summary = json.loads((out / "summary.json").read_text())
     # The middle half of 1 2 3 4 is 2 and 3; 0.5 is alone.
     assert summary["iqm"]["qdagger"]["point"] == 2.5
@@ -64,11 +63,9 @@ def test_a_report_says_what_the_scores_come_to_and_what_is_missing(
         assert "(100 resamples; none where there is one run). The suite is incomplete" in caption
 
 
-def test_the_numbers_of_the_figures_are_in_tables(
-    suite: Suite, results: Results, tmp_path: Path
-) -> None:
+def test_the_numbers_of_the_figures_are_in_tables(tmp_path: Path) -> None:
     out = tmp_path / "report"
-    write_report(suite, results, out, resamples=100)
+    write_report(SUITE, RESULTS, out, resamples=100)
     for file in ("iqm_curve", "final_iqm", "performance_profiles", "improvement", "games"):
         assert (out / f"{file}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -94,61 +91,59 @@ def test_the_numbers_of_the_figures_are_in_tables(
     assert (last["frames"], last["mean_return"], last["teacher_return"]) == ("400", "1.5", "1.0")
 
 
-def test_scores_of_another_protocol_are_refused_or_marked(
-    suite: Suite, results: Results, reference: Reference, tmp_path: Path
-) -> None:
-    other = (reference("asterix", 0.0, 1.0, epsilon=0.05), results.references[1])
-    mixed = Results(evaluations=results.evaluations, episodes=(), references=other)
+def test_scores_of_another_protocol_are_refused_or_marked(tmp_path: Path) -> None:
+    other = (reference("asterix", 0.0, 1.0, epsilon=0.05), RESULTS.references[1])
+    mixed = Results(evaluations=RESULTS.evaluations, episodes=(), references=other)
     with pytest.raises(UserError, match=r"asterix: the teacher was evaluated with epsilon 0.05"):
-        write_report(suite, mixed, tmp_path / "report", resamples=10)
+        write_report(SUITE, mixed, tmp_path / "report", resamples=10)
     assert not (tmp_path / "report").exists()
-    summary = write_report(suite, mixed, tmp_path / "report", resamples=10, mixed_protocols=True)
+    summary = write_report(SUITE, mixed, tmp_path / "report", resamples=10, mixed_protocols=True)
     assert summary["remarks"][0].startswith("Scores do not compare: asterix: the teacher")
     page = (tmp_path / "report/index.html").read_text()
     assert page.count("Scores do not compare. ") == 5, "every figure is marked"
 
 
-def test_students_evaluated_differently_do_not_compare(
-    results: Results, evaluation: Evaluation
-) -> None:
+def test_students_evaluated_differently_do_not_compare() -> None:
     odd = evaluation("scratch", "breakout", 0, 400, 1.0, final=True, epsilon=0.01)
-    rows = (*results.evaluations, odd)
-    check = check_protocols(Results(evaluations=rows, episodes=(), references=results.references))
-    assert check.differences[0] == (
+    rows = (*RESULTS.evaluations, odd)
+    different, _ = check_protocols(
+        Results(evaluations=rows, episodes=(), references=RESULTS.references)
+    )
+    assert different[0] == (
         "breakout: students were evaluated with different epsilon: [0.001, 0.01]"
     )
 
 
-def test_a_protocol_that_nobody_noted_is_told(reference: Reference) -> None:
+def test_a_protocol_that_nobody_noted_is_told() -> None:
     references = (reference("asterix", 0.0, 1.0, epsilon=None),)
-    check = check_protocols(Results(evaluations=(), episodes=(), references=references))
-    assert check.differences == ()
-    assert check.unknown == ("asterix: unknown of the teacher's score: epsilon",)
+    different, unknown = check_protocols(
+        Results(evaluations=(), episodes=(), references=references)
+    )
+    assert different == []
+    assert unknown == ["asterix: unknown of the teacher's score: epsilon"]
 
 
-def test_a_report_is_replaced_whole_and_nothing_else_is(
-    suite: Suite, results: Results, tmp_path: Path
-) -> None:
+def test_a_report_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:
     out = tmp_path / "report"
-    write_report(suite, results, out, resamples=10)
+    write_report(SUITE, RESULTS, out, resamples=10)
     (out / "old.txt").write_text("of the report before")
-    write_report(suite, results, out, resamples=10)
+    write_report(SUITE, RESULTS, out, resamples=10)
     assert not (out / "old.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter.tex").write_text("years of work")
     with pytest.raises(UserError, match="is not a report"):
-        write_report(suite, results, thesis, resamples=10)
+        write_report(SUITE, RESULTS, thesis, resamples=10)
     assert (thesis / "chapter.tex").exists()
 
 
 def test_results_that_were_kept_without_their_runs_are_enough(
-    suite_text: str, results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = BenchFolder(tmp_path)
-    folder.suite.write_text(suite_text)
-    write_results(folder, results)
+    folder.suite.write_text(SUITE_TEXT)
+    write_results(folder, RESULTS)
     bench_report(tmp_path, resamples=10)
     printed = capsys.readouterr().out
     assert "QDagger   2.500" in printed
@@ -160,13 +155,11 @@ def test_results_that_were_kept_without_their_runs_are_enough(
     assert "0.500 to 0.500" not in page
 
 
-def test_names_with_html_in_them_are_shown_as_they_are(
-    suite_text: str, results: Results, tmp_path: Path
-) -> None:
+def test_names_with_html_in_them_are_shown_as_they_are(tmp_path: Path) -> None:
     hostile = "</title><script>alert(1)</script>"
-    text = suite_text.replace('label = "QDagger"', f'label = "{hostile}"')
+    text = SUITE_TEXT.replace('label = "QDagger"', f'label = "{hostile}"')
     text = f'title = "{hostile}"\nnotes = "{hostile}"\n{text}'
-    write_report(parse_suite(text), results, tmp_path / "report", resamples=10)
+    write_report(parse_suite(text), RESULTS, tmp_path / "report", resamples=10)
     page = (tmp_path / "report/index.html").read_text()
     assert "<script" not in page
     assert "&lt;/title&gt;&lt;script&gt;" in page

@@ -15,6 +15,7 @@ from services.bench.run_messages import RunProgress, RunResult
 from services.bench.scheduling import MAX_DEATHS, Outcome, Schedule
 from services.bench.suite import parse_suite
 from services.bench.workers import Workers
+from tests.support.bench_rows import SUITE_TEXT
 
 FINISHED = RunResult(finished=True)
 DEAD = RunResult(finished=False, error="its worker was killed by SIGKILL", died=True)
@@ -57,10 +58,10 @@ class Script:
 
 
 @pytest.fixture
-def runs(suite_text: str, tmp_path: Path) -> list[PlannedRun]:
+def runs(tmp_path: Path) -> list[PlannedRun]:
     """Two teachers, and of each two students (one seed of two entries)."""
     teacher = 'method = "tabula_rasa"\nstudent = "minatar_dqn"'
-    text = suite_text.replace('checkpoint = "teachers/{game}"', teacher).replace("[0, 1]", "[0]")
+    text = SUITE_TEXT.replace('checkpoint = "teachers/{game}"', teacher).replace("[0, 1]", "[0]")
     plan = plan_suite(parse_suite(text), BenchFolder(tmp_path))
     return [*plan.teachers, *plan.students]
 
@@ -70,8 +71,8 @@ def _run(
 ) -> tuple[Outcome, str]:
     """The outcome, and what was shown."""
     shown = io.StringIO()
-    with BenchDisplay(runs, 0, stream=shown, interactive=False) as display:
-        outcome = Schedule(runs, cast(Workers, script), display).run(stop or threading.Event())
+    display = BenchDisplay(runs, 0, stream=shown, interactive=False)
+    outcome = Schedule(runs, cast(Workers, script), display).run(stop or threading.Event())
     return outcome, shown.getvalue()
 
 

@@ -6,12 +6,11 @@ import pytest
 
 from services.bench.suite import MAX_FILE_BYTES, Entry, SuiteTeacher, parse_suite, read_suite
 from services.shared.errors import UserError
+from tests.support.bench_rows import SUITE_TEXT
 
-ROOT = Path(__file__).parents[3]
 
-
-def test_a_suite_says_what_its_file_says(suite_text: str) -> None:
-    suite = parse_suite(suite_text)
+def test_a_suite_says_what_its_file_says() -> None:
+    suite = parse_suite(SUITE_TEXT)
     assert (suite.name, suite.title, suite.environment) == ("two_games", "two_games", "minatar")
     assert (suite.games, suite.seeds) == (("asterix", "breakout"), (0, 1))
     assert suite.teacher == SuiteTeacher(checkpoint="teachers/{game}")
@@ -29,21 +28,21 @@ def test_a_suite_says_what_its_file_says(suite_text: str) -> None:
     assert (suite.label_of("qdagger"), suite.label_of("scratch")) == ("QDagger", "scratch")
 
 
-def test_an_environment_without_games_is_one_game_by_its_own_name(suite_text: str) -> None:
-    text = suite_text.replace('"minatar"', '"catch"').replace('["asterix", "breakout"]', "[]")
+def test_an_environment_without_games_is_one_game_by_its_own_name() -> None:
+    text = SUITE_TEXT.replace('"minatar"', '"catch"').replace('["asterix", "breakout"]', "[]")
     suite = parse_suite(text)
     assert suite.games == ("catch",)
 
 
-def test_settings_in_tables_are_the_same_as_dotted_names(suite_text: str) -> None:
-    dotted = suite_text.replace('"online_steps" = 2_000', '"evaluation.episodes" = 7')
-    tables = suite_text.replace('"online_steps" = 2_000', "evaluation.episodes = 7")
+def test_settings_in_tables_are_the_same_as_dotted_names() -> None:
+    dotted = SUITE_TEXT.replace('"online_steps" = 2_000', '"evaluation.episodes" = 7')
+    tables = SUITE_TEXT.replace('"online_steps" = 2_000', "evaluation.episodes = 7")
     assert parse_suite(dotted) == parse_suite(tables)
 
 
-def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
+def test_a_teacher_may_be_trained_first() -> None:
     how = 'method = "tabula_rasa"\nstudent = "minatar_dqn"\nseed = 3\nsettings.online_steps = 9'
-    suite = parse_suite(suite_text.replace('checkpoint = "teachers/{game}"', how))
+    suite = parse_suite(SUITE_TEXT.replace('checkpoint = "teachers/{game}"', how))
     assert suite.teacher == SuiteTeacher(
         method="tabula_rasa", student="minatar_dqn", seed=3, settings={"online_steps": 9}
     )
@@ -93,30 +92,28 @@ def test_a_teacher_may_be_trained_first(suite_text: str) -> None:
         ('name = "two_games"', 'name = "two_games', "Illegal"),
     ],
 )
-def test_what_is_not_in_order_is_named(
-    suite_text: str, found: str, given: str, message: str
-) -> None:
-    assert found in suite_text
+def test_what_is_not_in_order_is_named(found: str, given: str, message: str) -> None:
+    assert found in SUITE_TEXT
     with pytest.raises(ValueError, match=message):
-        parse_suite(suite_text.replace(found, given))
+        parse_suite(SUITE_TEXT.replace(found, given))
 
 
-def test_the_scale_of_one_game_may_be_given(suite_text: str) -> None:
-    one = suite_text.replace('["asterix", "breakout"]', '["asterix"]')
+def test_the_scale_of_one_game_may_be_given() -> None:
+    one = SUITE_TEXT.replace('["asterix", "breakout"]', '["asterix"]')
     given = one.replace('"online_steps" = 2_000', '"teacher.mean_return" = 1.0')
     assert parse_suite(given).settings == {"teacher.mean_return": 1.0}
 
 
-def test_the_same_setting_twice_in_two_spellings_is_an_error(suite_text: str) -> None:
+def test_the_same_setting_twice_in_two_spellings_is_an_error() -> None:
     both = '"evaluation.episodes" = 7\nevaluation.episodes = 8'
     with pytest.raises(ValueError, match="twice"):
-        parse_suite(suite_text.replace('"online_steps" = 2_000', both))
+        parse_suite(SUITE_TEXT.replace('"online_steps" = 2_000', both))
 
 
-def test_a_suite_of_too_many_runs_is_refused(suite_text: str) -> None:
+def test_a_suite_of_too_many_runs_is_refused() -> None:
     # 2 entries x 2 games x 2,501 seeds = 10,004 runs.
     with pytest.raises(ValueError, match="10,004 runs; give 1 to 10,000"):
-        parse_suite(suite_text.replace("[0, 1]", str(list(range(2_501)))))
+        parse_suite(SUITE_TEXT.replace("[0, 1]", str(list(range(2_501)))))
 
 
 def test_a_file_that_is_too_large_or_not_there_is_an_error_for_the_user(tmp_path: Path) -> None:
@@ -129,9 +126,3 @@ def test_a_file_that_is_too_large_or_not_there_is_an_error_for_the_user(tmp_path
     # It has no size, and no end.
     with pytest.raises(UserError, match="no regular file"):
         read_suite(Path("/dev/zero"))
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("*.toml")), ids=lambda p: p.stem)
-def test_the_suites_beside_the_code_are_in_order(path: Path) -> None:
-    suite, text = read_suite(path)
-    assert parse_suite(text) == suite
