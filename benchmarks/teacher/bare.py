@@ -16,7 +16,6 @@ import numpy as np
 from benchmarks.teacher.service import Service
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_policy
-from services.teacher.policies.source import TeacherSource
 
 BATCH_SIZES = (8, 32, 64, 128)
 
@@ -58,7 +57,7 @@ def bare_forward(name: str, checkpoint: str, service: Service, seconds: float) -
         seconds: Time for each batch size.
     """
     backend = "jax" if service.backend.startswith("jax") else "onnx"
-    policy = load_policy(TeacherSource(checkpoint=checkpoint), backend=backend, max_concurrency=1)
+    policy = load_policy(checkpoint, backend=backend, max_concurrency=1)
     forward = BareForward(name, policy, seconds)
     rates = ", ".join(f"{rows}: {rate:.0f}" for rows, rate in forward.rates.items())
     print(

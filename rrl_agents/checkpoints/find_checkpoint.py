@@ -9,6 +9,7 @@ sentinels, some with the variables only: where a directory holds no sentinel at 
 from __future__ import annotations
 
 import dataclasses
+import glob
 import re
 from pathlib import Path
 
@@ -49,6 +50,16 @@ class DopamineCheckpoint:
             return self.pickle
         assert self.tensorflow_prefix is not None
         return index_file(self.tensorflow_prefix)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that is read of it."""
+        files = [] if self.pickle is None else [self.pickle]
+        if self.tensorflow_prefix is not None:
+            shards = f"{glob.escape(self.tensorflow_prefix.name)}.data-*"
+            files += sorted(self.tensorflow_prefix.parent.glob(shards))
+            files.append(index_file(self.tensorflow_prefix))
+        return tuple(files)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,9 +141,22 @@ def checkpoint_numbers(directory: Path) -> CheckpointNumbers:
     )
 
 
+def checkpoint_file(path: Path, number: int) -> Path:
+    """The file that names one checkpoint of an agent's directory, whether it is there or not."""
+    pickle = checkpoints_directory(path) / f"{_PICKLE}{number}"
+    index = index_file(pickle.with_name(f"{_TENSORFLOW}{number}"))
+    return index if index.is_file() and not pickle.is_file() else pickle
+
+
+def agent_directory(file: Path) -> Path:
+    """The directory of the agent that a checkpoint's file is of."""
+    directory = file.absolute().parent
+    return directory.parent if directory.name == CHECKPOINTS_DIRECTORY else directory
+
+
 def index_file(tensorflow_prefix: Path) -> Path:
     """The file that lists the variables of a TensorFlow checkpoint."""
-    return tensorflow_prefix.with_name(tensorflow_prefix.name + _INDEX)
+    return tensorflow_prefix.parent / f"{tensorflow_prefix.name}{_INDEX}"
 
 
 def _checkpoint(directory: Path, number: int) -> DopamineCheckpoint:

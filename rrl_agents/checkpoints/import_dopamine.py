@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from rrl_agents.checkpoints.dopamine_agents.architecture import Architecture, read_architecture
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.checkpoints.dopamine_agents.layers import Layers, listed_keys, read_layers
-from rrl_agents.checkpoints.dopamine_agents.shapes import OBSERVATION_SHAPE
 from rrl_agents.checkpoints.find_checkpoint import DopamineCheckpoint, find_checkpoint
+from rrl_agents.checkpoints.hints import NO_HINTS, Hints
 from rrl_agents.checkpoints.safe_unpickling import is_text_pickle, load_safely
 from rrl_agents.checkpoints.tensorflow_files.layers import tensorflow_layers
 from rrl_agents.networks.registry import NetworkConfig
@@ -24,14 +23,6 @@ from rrl_agents.types import Params
 
 MAX_TRAINING_STEPS = 10**15
 """Bound of an agent's clock; DQN's 200 million frames are 5 * 10**7 steps."""
-
-__all__ = [
-    "OBSERVATION_SHAPE",
-    "DopamineCheckpoint",
-    "ImportedAgent",
-    "find_checkpoint",
-    "import_dopamine_agent",
-]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,38 +54,30 @@ class ImportedAgent:
 
 
 def import_dopamine_agent(
-    path: Path,
-    number: int | None = None,
-    *,
-    agent: str | None = None,
-    num_actions: int | None = None,
-    value_bound: float = 10.0,
+    path: Path, number: int | None = None, *, hints: Hints = NO_HINTS
 ) -> ImportedAgent:
     """Import an agent; nothing in its files is executed.
 
     Args:
         path: The agent's directory, its `checkpoints` directory, or one checkpoint's file.
         number: Which checkpoint, the newest complete one when None.
-        agent: What it is, one of `dopamine_agents.hints.AGENTS`; needed only where the shapes leave
-            doubt.
-        num_actions: Its number of actions; likewise.
-        value_bound: Largest return on the support of C51 and Rainbow (Dopamine's `vmax`), which no
-            checkpoint says.
+        hints: What the user says of it where the shapes leave doubt.
 
     Returns:
         The agent.
 
     Raises:
         ValueError: When the checkpoint is missing, incomplete, damaged or unsafe, or holds another
-            network; the message names the missing or misshapen leaf, or what the user must say.
+            network; the message names the missing or misshapen leaf.
+        LeftOpen: The user must say what it is.
     """
-    hints = Hints(agent=agent, num_actions=num_actions, value_bound=value_bound)
     checkpoint = find_checkpoint(path, number)
     stored = _stored(checkpoint)
     try:
         return _import(stored, checkpoint.number, hints)
     except ValueError as error:
-        raise ValueError(f"{stored.file}: {error}") from error
+        error.args = (f"{stored.file}: {error}",)
+        raise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from rrl_agents.checkpoints.card_facts import Compute
-from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
 
 Number = TypeVar("Number", int, float)
 

@@ -8,6 +8,7 @@ trees give equal bytes, so a hash of the bytes names the parameters.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ MAX_PARAMS_BYTES = 1 << 30
 """Default bound of encoded parameters, 1 GiB: 60 times the Nature DQN, far below a server's RAM."""
 
 MAX_TREE_DEPTH = 16
-"""Bound of the keys in one flat name: the tree is walked recursively."""
+"""Bound of the keys in one flat name: a tree is walked recursively."""
 
 ROOT = "params"
 """The one top-level collection of a flax tree of parameters."""
@@ -32,20 +33,23 @@ def flatten_params(params: Params) -> dict[str, NDArray[np.float32]]:
     """Name every leaf of a tree.
 
     Args:
-        params: `{"params": {...}}`, nested mappings with float32 arrays (numpy or JAX) as leaves.
+        params: `{"params": {...}}`, nested dicts with float32 arrays (numpy or JAX) as leaves.
 
     Returns:
         Flat name -> float32 array in C order, names sorted.
 
     Raises:
-        ValueError: When the tree has another root, a key no flat name can hold, an empty branch,
-            or a leaf that is not float32; the message names the leaf.
+        ValueError: When the tree has another root, or a leaf that is not float32; names it.
     """
+    # Not above, here and below: what only hands bytes on starts without flax.
+    from flax.traverse_util import flatten_dict
+
     if set(params) != {ROOT}:
         raise ValueError(f"parameters have the top-level keys {sorted(params)}; need only '{ROOT}'")
-    flat: dict[str, NDArray[np.float32]] = {}
-    _collect(params[ROOT], (), flat)
-    return dict(sorted(flat.items()))
+    named: dict[str, Any] = flatten_dict(params[ROOT], sep="/")  # type: ignore[no-untyped-call]
+    flat = {name: np.asarray(leaf) for name, leaf in named.items()}
+    _check_float32(flat)
+    return {name: np.asarray(flat[name], order="C") for name in sorted(flat)}
 
 
 def unflatten_params(flat: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
@@ -60,18 +64,19 @@ def unflatten_params(flat: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
     Raises:
         ValueError: When a name has an empty part or too many, or is both a leaf and a branch.
     """
-    root: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        *branches, last = _split(name)
-        node = root
-        for part in branches:
-            node = node.setdefault(part, {})
-            if not isinstance(node, dict):
-                raise ValueError(f"parameter {name!r} lies below {part!r}, which is an array")
-        if last in node:
-            raise ValueError(f"parameter {name!r} is an array and a branch at once")
-        node[last] = leaf
-    return {ROOT: root}
+    from flax.traverse_util import unflatten_dict
+
+    for name in flat:
+        parts = name.split("/")
+        if not all(parts) or len(parts) > MAX_TREE_DEPTH:
+            raise ValueError(
+                f"parameter name {name!r} must be 1 to {MAX_TREE_DEPTH} non-empty parts joined by "
+                "'/'"
+            )
+        branches = itertools.accumulate(parts[:-1], "{}/{}".format)
+        if leaf := next((branch for branch in branches if branch in flat), None):
+            raise ValueError(f"parameter {name!r} lies below {leaf!r}, which is an array")
+    return {ROOT: unflatten_dict(dict(flat), sep="/")}  # type: ignore[no-untyped-call]
 
 
 def params_to_bytes(params: Params) -> bytes:
@@ -113,8 +118,7 @@ def params_from_bytes(data: bytes, max_bytes: int = MAX_PARAMS_BYTES) -> dict[st
         ) from error
     except KeyError as error:
         raise ValueError(f"parameters hold the type {error}; only F32 is accepted") from error
-    for name, leaf in flat.items():
-        _check_float32(name, leaf)
+    _check_float32(flat)
     return unflatten_params(flat)
 
 
@@ -130,35 +134,7 @@ def params_hash(encoded: bytes) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
-def _collect(node: object, path: tuple[str, ...], flat: dict[str, NDArray[np.float32]]) -> None:
-    name = "/".join(path)
-    if not isinstance(node, Mapping):
-        flat[name] = _leaf(name, node)
-        return
-    if not node:
-        raise ValueError(f"parameters have an empty branch {name!r}; leave it out")
-    for key, child in node.items():
-        if not isinstance(key, str) or "/" in key:
-            raise ValueError(f"parameter key {key!r} below {name!r} must be a string without '/'")
-        _split("/".join((*path, key)))
-        _collect(child, (*path, key), flat)
-
-
-def _leaf(name: str, value: object) -> NDArray[np.float32]:
-    array = np.asarray(value)
-    _check_float32(name, array)
-    return np.asarray(array, dtype=np.float32, order="C")
-
-
-def _check_float32(name: str, array: NDArray[Any]) -> None:
-    if array.dtype != np.float32:
-        raise ValueError(f"parameter {name!r} is {array.dtype}; only float32 is accepted")
-
-
-def _split(name: str) -> list[str]:
-    parts = name.split("/")
-    if not all(parts) or len(parts) > MAX_TREE_DEPTH:
-        raise ValueError(
-            f"parameter name {name!r} must be 1 to {MAX_TREE_DEPTH} non-empty parts joined by '/'"
-        )
-    return parts
+def _check_float32(flat: Mapping[str, NDArray[Any]]) -> None:
+    for name, leaf in flat.items():
+        if leaf.dtype != np.float32:
+            raise ValueError(f"parameter {name!r} is {leaf.dtype}; only float32 is accepted")

@@ -3,33 +3,140 @@
 A card travels beside the parameters as `card.json`. It holds the cards of its parents whole, so a
 line of agents can be read off its last member alone. Reading is strict: an unknown or missing
 field, or one of the wrong type, is an error that names the field.
+
+Scores are undiscounted sums of raw rewards, the same unit everywhere in the project.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
+from pathlib import Path
 
-from rrl_agents.checkpoints.card_facts import (
-    Compute,
-    EvaluationScore,
-    PlayProtocol,
-    check_finite,
-)
+from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Params
 from rrl_client.spec import PolicySpec
 
-__all__ = ["Compute", "EvaluationScore", "Parent", "PlayProtocol", "Teacher", "TeacherCard"]
+CARD_FILE = "card.json"
+README_FILE = "README.md"
+PARAMS_FILE = "params.safetensors"
+ONNX_SUFFIX = ".onnx"
+ONNX_POLICY_FILE = f"policy{ONNX_SUFFIX}"
+POLICY_FILES = (PARAMS_FILE, ONNX_POLICY_FILE)
+"""Of which a teacher's directory has one beside its card."""
+
+MAX_CARD_BYTES = 1 << 20
+"""Bound of a card's size; real ones have about 2 kB."""
+
+MAX_COUNT = 10**18
+"""Bound of the counts of a card, which may come from anywhere."""
 
 MAX_GENERATIONS = 32
 """Bound of nested parents: a card is read recursively."""
 
 RELATIONS = ("teacher", "data", "initial weights")
 """What an agent may have from a parent."""
+
+UNKNOWN_GAME = "unknown"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationScore:
+    """How well a teacher played.
+
+    Attributes:
+        mean_return: Mean over the episodes of the undiscounted raw return.
+        std_return: Population standard deviation over the same episodes, at least 0.
+        episodes: Number of episodes, at least 1.
+        epsilon: Probability of a uniformly random action while playing, in [0, 1].
+        sticky_actions: Probability that the game repeats the last action, in [0, 1].
+        interval: 95% confidence interval of the mean (low, high); None when it was not computed.
+        returns: Return of each episode; empty when only the mean is known.
+        note: What a reader must know of how the episodes were chosen.
+    """
+
+    mean_return: float
+    std_return: float
+    episodes: int
+    epsilon: float
+    sticky_actions: float
+    interval: tuple[float, float] | None = None
+    returns: tuple[float, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse scores that no evaluation can give."""
+        _check_range(self, "mean_return")
+        _check_range(self, "std_return", least=0)
+        _check_range(self, "episodes", least=1)
+        _check_range(self, "epsilon", "sticky_actions", least=0, most=1)
+        if self.returns and len(self.returns) != self.episodes:
+            raise ValueError(
+                f"returns holds {len(self.returns)} numbers for {self.episodes} episodes"
+            )
+        if not all(map(math.isfinite, self.returns)):
+            raise ValueError(f"returns holds {self.returns}; all must be finite")
+        low, high = self.interval or (0, 0)
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(f"interval is {self.interval}; need finite (low, high), low first")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlayProtocol:
+    """Under which rules the game was played; scores of different rules do not compare.
+
+    Attributes:
+        frames_per_step: Emulator frames that one decision lasts, at least 1.
+        stack_size: Frames in one observation, at least 1.
+        max_episode_steps: Decisions after which an episode is cut off, at least 1.
+        sticky_actions: Probability that the game repeats the last action, in [0, 1].
+        reward_clipping: Whether training saw rewards clipped to [-1, 1]; scores are never clipped.
+        life_loss_ends: Whether training took a lost life for the end of an episode.
+    """
+
+    frames_per_step: int
+    stack_size: int
+    max_episode_steps: int
+    sticky_actions: float
+    reward_clipping: bool = True
+    life_loss_ends: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse rules that no game has."""
+        _check_range(
+            self, "frames_per_step", "stack_size", "max_episode_steps", least=1, most=MAX_COUNT
+        )
+        _check_range(self, "sticky_actions", least=0, most=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What one generation cost, its ancestors not counted; None where it is not known.
+
+    Attributes:
+        environment_frames: Emulator frames the agent itself played to learn.
+        teacher_frames: Emulator frames its teacher played for it. Data recorded before was paid
+            for by whoever recorded it, and is not counted again.
+        gradient_updates: Gradient steps.
+        hardware_seconds: Wall-clock seconds on the hardware named.
+        hardware: What it ran on, in words; empty when unknown.
+    """
+
+    environment_frames: int | None = None
+    teacher_frames: int | None = None
+    gradient_updates: int | None = None
+    hardware_seconds: float | None = None
+    hardware: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse negative and absurd costs."""
+        counts = ("environment_frames", "teacher_frames", "gradient_updates", "hardware_seconds")
+        _check_range(self, *counts, least=0, most=MAX_COUNT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,8 +200,7 @@ class TeacherCard:
             raise ValueError(
                 f"parameters_sha256 is {self.parameters_sha256!r}; it must be 64 hex digits"
             )
-        if self.random_return is not None:
-            check_finite("random_return", self.random_return)
+        _check_range(self, "random_return")
         if _generations(self) > MAX_GENERATIONS:
             raise ValueError(f"more than {MAX_GENERATIONS} generations of parents")
 
@@ -162,5 +268,41 @@ class Teacher:
     card: TeacherCard
 
 
+def is_teacher_directory(path: Path) -> bool:
+    """Whether a teacher lies there, of one of our networks or an ONNX model; whole or not."""
+    return any((path / file).is_file() for file in (CARD_FILE, *POLICY_FILES))
+
+
+def read_card(path: Path) -> TeacherCard:
+    """Read a card by itself; whether the parameters fit it is not looked at.
+
+    Args:
+        path: The `card.json`.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: When it cannot be read, is too large, or is no card; the message has the path.
+    """
+    try:
+        return TeacherCard.from_json(
+            read_bounded(path, MAX_CARD_BYTES, what="a teacher's card").decode()
+        )
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
+
+
 def _generations(card: TeacherCard) -> int:
     return 1 + max((_generations(parent.card) for parent in card.parents), default=0)
+
+
+def _check_range(
+    record: object, *fields: str, least: float = -math.inf, most: float = math.inf
+) -> None:
+    """Refuse a number outside [least, most], or one that is infinite or none; None stands."""
+    for field in fields:
+        value = getattr(record, field)
+        if value is not None and not (least <= value <= most and -math.inf < value < math.inf):
+            raise ValueError(f"{field} is {value}; it must be finite and lie in [{least}, {most}]")

@@ -1,4 +1,4 @@
-"""A teacher on disk: a directory with `params.safetensors` and `card.json`, checked on reading.
+"""A teacher on disk: `card.json` beside `params.safetensors` or `policy.onnx`, checked on reading.
 
 README.md says the same as the card, for people; nothing reads it. The card is written last, so a
 directory with a card is whole.
@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.card_markdown import card_markdown
@@ -21,21 +22,25 @@ from rrl_agents.checkpoints.params_codec import (
     params_hash,
     params_to_bytes,
 )
-from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
+from rrl_agents.checkpoints.teacher_card import (
+    CARD_FILE,
+    MAX_CARD_BYTES,
+    ONNX_POLICY_FILE,
+    PARAMS_FILE,
+    POLICY_FILES,
+    README_FILE,
+    Teacher,
+    TeacherCard,
+    read_card,
+)
 from rrl_agents.durable_files import write_whole
 from rrl_agents.networks.registry import NetworkConfig, make_network
 from rrl_agents.networks.size import check_size
 from rrl_agents.types import Params
 
-PARAMS_FILE = "params.safetensors"
-CARD_FILE = "card.json"
-README_FILE = "README.md"
-MAX_CARD_BYTES = 1 << 20
-"""Bound of a card's size; real ones have about 2 kB."""
-
 
 def save_teacher(path: Path, params: Params, card: TeacherCard) -> None:
-    """Write a teacher's directory; nothing that exists is overwritten.
+    """Write the directory of one of our networks; nothing that exists is overwritten.
 
     Args:
         path: Directory to write into, made if missing.
@@ -46,9 +51,27 @@ def save_teacher(path: Path, params: Params, card: TeacherCard) -> None:
         ValueError: When the directory holds a teacher already, or card and parameters disagree.
         OSError: When the disk refuses.
     """
-    encoded = params_to_bytes(params)
-    _check_hash(encoded, card, str(path))
     check_params(params, card)
+    _save(path, PARAMS_FILE, params_to_bytes(params), card)
+
+
+def save_onnx_policy(path: Path, encoded: bytes, card: TeacherCard) -> None:
+    """Write the directory of an ONNX model; nothing that exists is overwritten.
+
+    Args:
+        path: Directory to write into, made if missing.
+        encoded: The model, checked.
+        card: Its card, without a network.
+
+    Raises:
+        ValueError: When the directory holds a teacher already, or the card is of another model.
+        OSError: When the disk refuses.
+    """
+    _save(path, ONNX_POLICY_FILE, encoded, card)
+
+
+def _save(path: Path, file: str, content: bytes, card: TeacherCard) -> None:
+    check_hash(content, card, str(path))
     text = card.to_json().encode()
     if len(text) > MAX_CARD_BYTES:
         raise ValueError(
@@ -56,14 +79,16 @@ def save_teacher(path: Path, params: Params, card: TeacherCard) -> None:
             f"be read again: at most {MAX_CARD_BYTES}; leave out the `returns` of old scores"
         )
     path.mkdir(parents=True, exist_ok=True)
-    _refuse_existing(path)
-    write_whole(path / PARAMS_FILE, encoded)
+    for name in (*POLICY_FILES, README_FILE, CARD_FILE):
+        if (path / name).exists():
+            raise ValueError(f"{path} already holds {name}; choose another directory")
+    write_whole(path / file, content)
     write_whole(path / README_FILE, card_markdown(card))
     write_whole(path / CARD_FILE, text)
 
 
 def load_teacher_directory(path: Path) -> Teacher:
-    """Read a teacher's directory and verify hash, sizes and shapes against its card.
+    """Read the directory of one of our networks; verify hash, sizes and shapes against its card.
 
     Args:
         path: Directory with `params.safetensors` and `card.json`.
@@ -75,32 +100,12 @@ def load_teacher_directory(path: Path) -> Teacher:
         ValueError: When a file is missing, too large or damaged, or the two disagree.
     """
     card = read_card(path / CARD_FILE)
+    _network_of(card)
     encoded = read_bounded(path / PARAMS_FILE, MAX_PARAMS_BYTES, what="a teacher's parameters")
-    _check_hash(encoded, card, str(path))
+    check_hash(encoded, card, str(path))
     params = params_from_bytes(encoded)
     check_params(params, card)
     return Teacher(params=params, card=card)
-
-
-def read_card(path: Path) -> TeacherCard:
-    """Read a card by itself; whether the parameters fit it is not looked at.
-
-    Args:
-        path: The `card.json`.
-
-    Returns:
-        The card.
-
-    Raises:
-        ValueError: When it cannot be read, is too large, or is no card; the message has the path.
-    """
-    try:
-        return TeacherCard.from_json(
-            read_bounded(path, MAX_CARD_BYTES, what="a teacher's card").decode()
-        )
-    except ValueError as error:
-        message = str(error)
-        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
 
 
 def check_params(params: Params, card: TeacherCard) -> None:
@@ -136,9 +141,8 @@ def check_params(params: Params, card: TeacherCard) -> None:
 def _network_of(card: TeacherCard) -> NetworkConfig:
     if card.network is None:
         raise ValueError(
-            f"{card.name!r} is computed by something that is no network of ours, and has no "
-            "parameters to keep in a teacher's directory; give its ONNX file or its entry point "
-            "instead"
+            f"{card.name!r} is computed by something that is no network of ours, so it has no "
+            "parameters that could be loaded or trained on"
         )
     return card.network
 
@@ -152,20 +156,24 @@ def _expected_shapes(config: NetworkConfig, card: TeacherCard) -> dict[str, tupl
         np.zeros((), card.observation_dtype), (1, *card.observation_shape)
     )
     tree: Any = jax.eval_shape(network.init, jax.random.key(0), observation)["params"]
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {"/".join(step.key for step in path): leaf.shape for path, leaf in leaves}
+    leaves: dict[str, Any] = flatten_dict(tree, sep="/")  # type: ignore[no-untyped-call]
+    return {name: leaf.shape for name, leaf in leaves.items()}
 
 
-def _check_hash(encoded: bytes, card: TeacherCard, where: str) -> None:
+def check_hash(encoded: bytes, card: TeacherCard, where: str) -> None:
+    """Hold a file against its card.
+
+    Args:
+        encoded: Its content: parameters, or an ONNX model.
+        card: The card beside it.
+        where: The directory, for the message.
+
+    Raises:
+        ValueError: The card is of another content.
+    """
     found = params_hash(encoded)
     if found != card.parameters_sha256:
         raise ValueError(
             f"{where}: parameters have SHA-256 {found}, the card says {card.parameters_sha256}; "
             "copy the teacher again from its source"
         )
-
-
-def _refuse_existing(path: Path) -> None:
-    for name in (PARAMS_FILE, README_FILE, CARD_FILE):
-        if (path / name).exists():
-            raise ValueError(f"{path} already holds {name}; choose another directory")

@@ -14,13 +14,11 @@ from tyro.conf import Positional
 
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.lineage import LineCost, Member, Total, family, line_cost
-from rrl_agents.checkpoints.teacher_card import TeacherCard
-from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, TeacherCard, read_card
 from services.cli.terminal import make_console
 from services.library.catalogue import locate
 from services.shared.errors import user_errors
 from services.teacher.policies.loading import load_card
-from services.teacher.policies.source import TeacherSource
 
 _RUN_FILE = "config.json"
 _UNKNOWN = "unknown"
@@ -76,7 +74,7 @@ def _card_of(agent: str) -> TeacherCard:
         # The card is enough: whoever has not got the parameters may still ask what they cost.
         with user_errors():
             return read_card(path / CARD_FILE)
-    return load_card(TeacherSource(checkpoint=agent))
+    return load_card(agent)
 
 
 def _tree(card: TeacherCard) -> Tree:

@@ -95,7 +95,7 @@ COMMANDS = {
     ),
     "teacher list": Command(
         "teacher_list:list_teachers",
-        "The teachers there are: bundled, fetched, exported; by name",
+        "The teachers there are: bundled, fetched, imported, exported; by name",
         extra="teacher",
         prints=True,
     ),
@@ -104,9 +104,14 @@ COMMANDS = {
         "Download a public agent, and its replay data, from its bucket",
         extra="teacher",
     ),
+    "teacher import": Command(
+        "teacher_import:import_teacher",
+        "Take foreign work into the store, and say what its files leave open",
+        extra="teacher",
+    ),
     "teacher inspect": Command(
         "teacher_inspect:inspect",
-        "Tell what a checkpoint is, or what is wrong with it",
+        "Tell what a teacher is, or what is wrong with it",
         extra="teacher",
         prints=True,
     ),

@@ -12,7 +12,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from rrl_agents.checkpoints.find_checkpoint import checkpoint_numbers, checkpoints_directory
+from rrl_agents.checkpoints.find_checkpoint import (
+    checkpoint_file,
+    checkpoint_numbers,
+    checkpoints_directory,
+)
+from services.library.door import open_reference
 from services.library.fetch.agents import PublicAgent, agent_names, public_agent
 from services.library.fetch.bucket import Bucket, parse_endpoint
 from services.library.fetch.checkpoints import (
@@ -78,14 +83,20 @@ def _report(fetched: Fetched, called: str) -> None:
     news = f"{fetched.downloaded} of them new" if fetched.downloaded else "all here before"
     print(f"{fetched.name}: checkpoint {fetched.checkpoint.number}{data}")
     print(f"{len(files)} files of {size}, {news}, verified: {fetched.directory}")
-    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(called)}{_number(fetched)}")
+    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(_reference(fetched, called))}")
 
 
-def _number(fetched: Fetched) -> str:
-    """The flag that a checkpoint needs where a newer one lies beside it."""
+def _reference(fetched: Fetched, called: str) -> str:
+    """Its name, or its file where a newer checkpoint lies beside it; imported now."""
     number = fetched.checkpoint.number
     newest = max(checkpoint_numbers(checkpoints_directory(fetched.directory)).complete, default=-1)
-    return f" --checkpoint-number {number}" if number < newest else ""
+    file = str(checkpoint_file(fetched.directory, number))
+    try:
+        # Roles that only read the store find it there.
+        open_reference(file)
+    except UserError as error:
+        print(error, file=sys.stderr)
+    return file if number < newest else called
 
 
 def _list(bucket: Bucket, agent: PublicAgent, game: str) -> None:

@@ -2,75 +2,81 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 from tyro.conf import Positional, arg
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
-from rrl_agents.checkpoints.inspect_checkpoint import Inspection, inspect_checkpoint
-from services.cli.inspection_view import print_inspection
-from services.cli.onnx_inspection import inspect_onnx_file
+from rrl_agents.checkpoints.card_markdown import card_markdown, one_line
+from rrl_agents.checkpoints.dopamine_replay.files import replay_directories
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.find_checkpoint import checkpoint_numbers, checkpoints_directory
+from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.typed_json import encode
 from services.library.catalogue import locate
-from services.shared.errors import UserError, user_errors
-from services.teacher.policies.kinds import Kind, kind_of
+from services.library.door import open_reference
+from services.shared.errors import user_errors
+from services.teacher.policies.loading import count_parameters, load_card
 
 PLAIN_WIDTH = 160
 """Columns where there is no terminal: wide enough that few cells are folded."""
 
 
 def inspect(
-    path: Annotated[str, Positional, arg(metavar="PATH")],
+    reference: Annotated[str, Positional, arg(metavar="TEACHER")],
     *,
-    checkpoint_number: int | None = None,
-    hints: Annotated[Hints, arg(name="")] = Hints(),  # noqa: B008 - frozen
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Tell what a piece of prior work is, and what is wrong with a broken one.
+    """Tell what a teacher or a replay buffer is; exit code 2 says what is wrong with a broken one.
 
-    Nothing in it is executed. Exit code 2 says that something is wrong; what could be read is
-    printed all the same.
+    What is foreign is imported for that. Nothing in its files is executed; a Python policy is made
+    by its factory.
 
     Args:
-        path: Name of the catalogue, teacher directory, Dopamine agent (its directory, a ckpt.N file
-            or a tf_ckpt-N prefix), directory of a replay buffer, or ONNX file.
-        checkpoint_number: Which checkpoint of a Dopamine agent; the newest by default.
-        hints: What a Dopamine checkpoint does not say, where its shapes leave doubt.
+        reference: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
+            of its checkpoints, ONNX file, replay buffer), or a Python policy as module:factory.
         as_json: Print one JSON object in place of text.
     """
-    found = _inspect(path, checkpoint_number, hints)
+    found = _lies_there(Path(locate(reference)))
+    card = None
+    if "replay" not in found or "checkpoints" in found:
+        card = load_card(reference)
+        opened = open_reference(reference)
+        found = {"teacher": str(opened), "parameters": count_parameters(opened), **found}
     if as_json:
-        print(_encode(found))
-    else:
-        is_terminal = sys.stdout.isatty()
-        print_inspection(found, Console() if is_terminal else Console(width=PLAIN_WIDTH))
-    if not found.is_sound:
-        sys.stdout.flush()
-        count = len(found.problems)
-        raise UserError(f"{path}: {count} problem{'s' if count > 1 else ''}, told above")
+        print(json.dumps({"card": card and encode(card), **found}, indent=2))
+        return
+    for name, fact in found.items():
+        print(f"{name:<12}{one_line(str(fact))}")
+    if card is not None:
+        show_card(card)
 
 
-def _inspect(name_or_path: str, number: int | None, hints: Hints) -> Inspection:
-    located = locate(name_or_path)
-    with user_errors():
-        kind = kind_of(located)
-        if kind is Kind.PYTHON:
-            raise UserError(
-                f"{name_or_path} names a Python policy, which tells what it is when it runs; "
-                "inspect looks at files only. Give a path, or serve it"
-            )
-        if kind is Kind.NETWORK:
-            return inspect_checkpoint(Path(located), number, hints)
-        if number is not None:
-            raise UserError(f"{name_or_path} is an ONNX file; leave out --checkpoint-number")
-        return inspect_onnx_file(Path(located))
+def show_card(card: TeacherCard) -> None:
+    """Print a card; its texts are neither markup nor escapes of the terminal."""
+    sys.stdout.flush()
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    console.print(Markdown(card_markdown(card)))
 
 
-def _encode(found: Inspection) -> str:
-    layers = [{**dataclasses.asdict(layer), "count": layer.count} for layer in found.layers]
-    fields = {**dataclasses.asdict(found), "layers": layers, "is_sound": found.is_sound}
-    return json.dumps(fields, indent=2)
+def _lies_there(path: Path) -> dict[str, Any]:
+    """The checkpoints of a Dopamine agent's directory, and the buffer saved with them."""
+    found: dict[str, Any] = {}
+    if not path.is_dir():
+        return found
+    with user_errors((ValueError, OSError)):
+        numbers = checkpoint_numbers(checkpoints_directory(path))
+        if numbers.written:
+            found["checkpoints"] = sorted(numbers.complete)
+        if replay_directories(path):
+            rows = open_dopamine_replay(path)
+            found["replay"] = {
+                "rows": rows.rows,
+                "frame_shape": rows.frame_shape,
+                "transitions": rows.count_transitions(1),
+            }
+    return found

@@ -16,7 +16,6 @@ from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dop
 from rrl_client import ClientSecurity, TeacherError
 from services.cli.peers import Peers
 from services.cli.row_progress import row_progress
-from services.cli.source_flags import SourceFlags
 from services.library.catalogue import locate
 from services.recorded_data.labelling import label_manifest, labelled_chunks
 from services.recorded_data.labels import LabelManifest, Labels
@@ -25,7 +24,6 @@ from services.shared.addresses import parse_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError, user_errors
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
 
 _TIMEOUT_SECONDS = 120.0
@@ -39,9 +37,8 @@ def label(
     address: str | None = None,
     out: Path | None = None,
     number: int | None = None,
-    described: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
     backend: str = "auto",
-    peers: Peers = Peers(),  # noqa: B008
+    peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
     """Ask a teacher for its scores of every recorded state, once, and keep them.
 
@@ -55,12 +52,11 @@ def label(
 
     Args:
         data: An agent's directory, its `checkpoints` or `replay_logs`, or a name of the catalogue.
-        teacher: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX file,
-            or module:factory.
+        teacher: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one of
+            its checkpoints, ONNX file), or a Python policy as module:factory.
         address: HOST:PORT of a teacher service.
         out: Folder of the labels; by default one in DATA's own, named after teacher and data.
         number: Which saved buffer of DATA, its N; the newest by default.
-        described: What the user says of the teacher of --teacher.
         backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
         peers: What to trust and show at --address.
 
@@ -71,17 +67,14 @@ def label(
     if (teacher is None) == (address is None):
         given = "neither" if teacher is None else "both"
         raise UserError(f"{given} of --teacher and --address given; give exactly one")
-    if teacher is None:
-        described.check_unused("--teacher")
-        if backend != "auto":
-            raise UserError("--backend is about the teacher of --teacher, and there is none")
+    if teacher is None and backend != "auto":
+        raise UserError("--backend is about the teacher of --teacher, and there is none")
     keep_large_buffers()
     directory = Path(locate(data))
     with user_errors((ValueError, TeacherError)):
         rows = open_dopamine_replay(directory, number)
         security = peers.security(address) if address is not None else None
-        source = None if teacher is None else described.of(teacher)
-        with _asked(source, address, backend) as asked:
+        with _asked(teacher, address, backend) as asked:
             labelled = label_rows(
                 rows, asked, lambda manifest: out or directory / _name(manifest), security
             )
@@ -143,14 +136,14 @@ def label_rows(
 
 
 @contextlib.contextmanager
-def _asked(source: TeacherSource | None, address: str | None, backend: str) -> Iterator[str]:
+def _asked(teacher: str | None, address: str | None, backend: str) -> Iterator[str]:
     """Address of the teacher's service: the one given, or one that runs as long as the block."""
     if address is not None:
         yield str(parse_address(address))
         return
-    assert source is not None
+    assert teacher is not None
     config = TeacherConfig(
-        models=(ModelConfig(source=source),), port=0, metrics_port=None, backend=backend
+        models=(ModelConfig(reference=teacher),), port=0, metrics_port=None, backend=backend
     )
     server = build_teacher(config)
     try:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.fetched_source import fetched_game
-from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.environments.game_names import name_key
 from services.cli.terminal import make_console
 from services.library.catalogue import FETCHED, Entry, cache_directory, entries
@@ -37,8 +37,9 @@ def list_teachers(
 ) -> None:
     """Show the teachers that can be given by name wherever a checkpoint is asked for.
 
-    Bundled ones come with this package, fetched ones from `rrl teacher fetch`, exported ones from
-    `rrl teacher export`; the last two lie in $RRL_CACHE, or ~/.cache/rrl.
+    Bundled ones come with this package, fetched ones from `rrl teacher fetch`, imported ones from
+    `rrl teacher import --name`, exported ones from `rrl teacher export`; all but the first lie in
+    $RRL_CACHE, or ~/.cache/rrl.
 
     Args:
         game: Only this game.
@@ -52,7 +53,7 @@ def list_teachers(
         make_console().print(_table(rows))
     else:
         print(f"no teacher{'' if game is None else f' of {game}'} here")
-    print(f"\nfetched and exported ones lie in {cache_directory()}; get more: rrl teacher fetch")
+    print(f"\nall others than bundled ones lie in {cache_directory()}; get more: rrl teacher fetch")
 
 
 def _plays(entry: Entry, game: str) -> bool:

@@ -7,22 +7,19 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 from rrl_agents.durable_files import replacing
 from rrl_client import PolicySpec, TeacherClient, TeacherError
 from rrl_client.spec import OBSERVATION_DTYPES
 from services.cli.peers import Peers
-from services.cli.source_flags import SourceFlags
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError, user_errors
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_policy
-from services.teacher.policies.source import TeacherSource
 
 MAX_STATES_BYTES = 8 * 2**30
 """Largest `states` array read: 300,000 Atari states. A small file may unpack to anything."""
@@ -51,7 +48,6 @@ def query(
     states: Path,
     out: Path,
     checkpoint: str | None = None,
-    described: Annotated[SourceFlags, tyro.conf.arg(name="")] = SourceFlags(),  # noqa: B008 - frozen
     address: str | None = None,
     peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
@@ -63,17 +59,14 @@ def query(
         states: .npz file with `states`, [N, ...] of the teacher's shape and type; for Atari uint8
             [N, 84, 84, 4], oldest frame first.
         out: .npz file to write, with `q_values`, or `logits` of a teacher of those, float32 [N, A].
-        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
-            file, or a Python policy as module:factory.
-        described: What the user says of the teacher of --checkpoint.
+        checkpoint: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
+            of its checkpoints, ONNX file), or a Python policy as module:factory.
         address: HOST:PORT of a teacher service.
         peers: What to trust and show there.
     """
     if (checkpoint is None) == (address is None):
         given = "neither" if checkpoint is None else "both"
         raise UserError(f"{given} of --checkpoint and --address given; give exactly one")
-    if checkpoint is None:
-        described.check_unused("--checkpoint")
     if not out.resolve().parent.is_dir():
         raise UserError(f"--out: there is no directory {out.resolve().parent}; make it first")
     observations = read_states(states)
@@ -81,7 +74,7 @@ def query(
         named = _ask(address, peers, observations)
     else:
         assert checkpoint is not None
-        named = _compute(described.of(checkpoint), observations)
+        named = _compute(checkpoint, observations)
     _write_atomically(out, named)
     for name, scores in named.items():
         print(f"wrote {name} {scores.shape} to {out}", file=sys.stderr)
@@ -133,8 +126,8 @@ def _ask(address: str, peers: Peers, observations: NDArray[Any]) -> _NamedScores
         return {spec.output: teacher.evaluate(observations).action_values}
 
 
-def _compute(source: TeacherSource, observations: NDArray[Any]) -> _NamedScores:
-    policy = load_policy(source, backend="jax")
+def _compute(checkpoint: str, observations: NDArray[Any]) -> _NamedScores:
+    policy = load_policy(checkpoint, backend="jax")
     spec = policy.info.spec
     _check_fit(observations, spec)
     try:
@@ -142,7 +135,7 @@ def _compute(source: TeacherSource, observations: NDArray[Any]) -> _NamedScores:
     # A Python policy may raise anything.
     except Exception as error:
         raise UserError(
-            f"{source.checkpoint} failed on these states ({type(error).__name__}: {error})"
+            f"{checkpoint} failed on these states ({type(error).__name__}: {error})"
         ) from error
 
 

@@ -12,7 +12,6 @@ import tyro
 from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_client.addresses import bare_host
 from services.cli.shutdown import install_shutdown_event
-from services.cli.source_flags import SourceFlags
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError, user_errors
 from services.shared.logging import (
@@ -30,7 +29,6 @@ from services.teacher.config import (
     TeacherConfig,
     buckets_up_to,
 )
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 
 
@@ -104,9 +102,8 @@ class Life:
 def serve(
     checkpoint: str | None = None,
     *,
-    described: SourceFlags = SourceFlags(),  # noqa: B008 - frozen
     model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    listening: Listening = Listening(),  # noqa: B008
+    listening: Listening = Listening(),  # noqa: B008 - frozen
     computing: Computing = Computing(),  # noqa: B008
     life: Life = Life(),  # noqa: B008
     security: SecurityConfig = SecurityConfig(),  # noqa: B008
@@ -114,9 +111,9 @@ def serve(
     """Serve the action values of teachers over gRPC until SIGTERM or Ctrl-C.
 
     Args:
-        checkpoint: Name of the catalogue (Pong/dqn-bundled), teacher directory, Dopamine
-            checkpoint directory, ONNX file, or a Python policy as module:factory.
-        described: What the user says of that teacher.
+        checkpoint: Which teacher: a name of `rrl teacher list` (Pong/dqn-bundled), a path (teacher
+            directory, Dopamine agent or one of its checkpoints, ONNX file), or a Python policy as
+            module:factory.
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
         listening: Where it listens.
@@ -126,7 +123,7 @@ def serve(
     """
     with user_errors():
         config = TeacherConfig(
-            models=_models(checkpoint, described, model),
+            models=_models(checkpoint, model),
             **dataclasses.asdict(listening)
             | {
                 "host": bare_host(listening.host),
@@ -164,20 +161,14 @@ def serve(
         server.stop(life.grace_seconds)
 
 
-def _models(
-    checkpoint: str | None, described: SourceFlags, more: tuple[str, ...]
-) -> tuple[ModelConfig, ...]:
+def _models(checkpoint: str | None, more: tuple[str, ...]) -> tuple[ModelConfig, ...]:
     """The model of --checkpoint, and those of --model."""
-    models = []
-    if checkpoint is None:
-        described.check_unused("--checkpoint")
-    else:
-        models.append(ModelConfig(source=described.of(checkpoint)))
+    models = [] if checkpoint is None else [ModelConfig(reference=checkpoint)]
     for given in more:
         name, equals, path = given.partition("=")
         if not equals or not path:
             raise UserError(f"--model {given}: give NAME=CHECKPOINT")
-        models.append(ModelConfig(name=name, source=TeacherSource(checkpoint=path)))
+        models.append(ModelConfig(name=name, reference=path))
     if not models:
         raise UserError(
             "nothing to serve; give --checkpoint (Pong/dqn-bundled is bundled), or --model "

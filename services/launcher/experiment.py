@@ -16,9 +16,9 @@ from rrl_agents.types import EnvironmentSpec, Progress, Stage
 from services.actor.config import ActorConfig
 from services.evaluator.config import EvaluatorConfig
 from services.launcher.experiment_config import ExperimentConfig
-from services.learner.config import InitialCheckpoint, LearnerConfig, ShardAddress
+from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.stages import StageTargets
-from services.library.catalogue import locate
+from services.library.door import open_reference
 from services.recorded_data.config import ImporterConfig
 from services.recorded_data.dataset import RecordedData
 from services.replay.config import ReplayConfig
@@ -165,7 +165,7 @@ class Experiment:
             UserError: this run has no teacher.
         """
         return TeacherConfig(
-            models=(ModelConfig(source=self.config.teacher.source),),
+            models=(ModelConfig(reference=self.config.teacher.reference),),
             port=port,
             metrics_port=metrics_port,
             backend=backend,
@@ -258,6 +258,14 @@ class Experiment:
                 f"{self.config.replay_shards} replay shards (--replay-shards)"
             )
 
+    def _initial_teacher(self) -> Path | None:
+        """The directory of the teacher whose weights the student begins with."""
+        if self.recipe.initial_weights != "teacher":
+            return None
+        opened = open_reference(self.config.teacher.reference)
+        assert isinstance(opened, Path), "a Python policy has no network, and was refused"
+        return opened
+
     def learner_config(
         self, run: Path, *, replay: tuple[ShardAddress, ...], port: int
     ) -> LearnerConfig:
@@ -267,20 +275,13 @@ class Experiment:
             UserError: the run has another number of replay shards.
         """
         self.check_shards(len(replay))
-        config, teacher = self.config, self.config.teacher
+        config = self.config
         return LearnerConfig(
             run=run,
             method=config.method,
             network=config.network,
             student=config.student,
-            initial_checkpoint=InitialCheckpoint(
-                path=locate(teacher.source.checkpoint),
-                number=teacher.checkpoint_number,
-                game=teacher.game,
-                hints=teacher.hints,
-            )
-            if self.recipe.initial_weights == "teacher"
-            else None,
+            initial_teacher=self._initial_teacher(),
             spec=self.spec,
             targets=self.targets,
             random_return=self.random_return,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
-from rrl_client.spec import Output
 from services.evaluator.config import EvaluationProtocol
 from services.shared.errors import UserError
-from services.teacher.policies.source import TeacherSource
 
 _PERIODS = (
     "offline_evaluation_period",
@@ -28,14 +25,10 @@ class TeacherChoice:
     """Whom the student learns from, and is measured against.
 
     Attributes:
-        checkpoint: Name of the catalogue, teacher directory, Dopamine checkpoint directory, ONNX
-            file, or a Python policy as `module:factory`; None for no teacher at all, where a method
-            needs none: `mean_return` is then what 1 stands for on the scale of scores.
-        checkpoint_number: Which checkpoint of a Dopamine directory; the newest when None.
-        game: Game of a teacher that does not say it.
-        output: What its scores are, where it does not say so.
-        temperature: Divides its logits before the softmax; None for what it says itself.
-        hints: What else a Dopamine checkpoint does not say, where its shapes leave doubt.
+        checkpoint: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
+            of its checkpoints, ONNX file), or a Python policy as `module:factory`; None for no
+            teacher at all, where a method needs none: `mean_return` is then what 1 stands for on
+            the scale of scores.
         mean_return: Its mean return; None takes the card's score, and has the evaluator play the
             teacher where the card has none.
         data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
@@ -46,33 +39,21 @@ class TeacherChoice:
     """
 
     checkpoint: str | None = "pong_dqn"
-    checkpoint_number: int | None = None
-    game: str | None = None
-    output: Output | None = None
-    temperature: float | None = None
-    hints: Hints = Hints()
     mean_return: float | None = None
     data: str | None = None
     data_number: int | None = None
     labels: str | None = None
 
     @property
-    def source(self) -> TeacherSource:
-        """Where the teacher comes from.
+    def reference(self) -> str:
+        """Which teacher.
 
         Raises:
             UserError: there is none.
         """
         if self.checkpoint is None:
             raise UserError("this run has no teacher: give --teacher.checkpoint")
-        return TeacherSource(
-            checkpoint=self.checkpoint,
-            checkpoint_number=self.checkpoint_number,
-            game=self.game,
-            output=self.output,
-            temperature=self.temperature,
-            hints=self.hints,
-        )
+        return self.checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rrl_agents.checkpoints.find_checkpoint import checkpoint_file
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from rrl_agents.durable_files import write_whole
@@ -22,7 +23,6 @@ from services.launcher.machine import code_version, describe_hardware, package_v
 from services.shared.errors import UserError
 from services.shared.locks import locked
 from services.teacher.policies.loading import load_card
-from services.teacher.policies.source import TeacherSource
 
 PROVENANCE_FILE = "provenance.json"
 MAX_SESSIONS = 1000
@@ -96,7 +96,8 @@ def _recorder(experiment: Experiment) -> TeacherCard | None:
     if data is None or experiment.targets.teacher_steps == 0:
         return None
     try:
-        card = load_card(TeacherSource(checkpoint=data.path, checkpoint_number=data.number))
+        path = Path(data.path)
+        card = load_card(str(path if data.number is None else checkpoint_file(path, data.number)))
     except UserError:
         return None
     return dataclasses.replace(card, game=experiment.spec.name)

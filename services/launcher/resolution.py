@@ -6,8 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
-from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, TeacherCard
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import make_environment, random_return
 from rrl_agents.reincarnation.registry import make_recipe
@@ -36,10 +35,13 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
     """
     with user_errors((ValueError, OSError)):
         if card is None and config.teacher.checkpoint is not None:
-            card = load_card(config.teacher.source)
+            card = load_card(config.teacher.checkpoint)
         environment = make_environment(config.environment, 1)
         spec = environment.spec
         environment.close()
+        if card is not None and card.game == UNKNOWN_GAME:
+            # A Dopamine checkpoint does not say its game: it is the one that it is to teach.
+            card = dataclasses.replace(card, game=spec.name)
         check_shiftable(config.student, spec.observation_shape)
         experiment = Experiment(
             config=_with_teachers_part(_with_input_bounds(config, spec), card),
@@ -154,7 +156,7 @@ def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> Non
             "observations as they are"
         )
     # Many games have as many actions as another; a teacher that says its game is held to it.
-    if card.game != UNKNOWN_GAME and name_key(card.game) != name_key(spec.name):
+    if name_key(card.game) != name_key(spec.name):
         raise UserError(
             f"teacher {card.name} plays {card.game}, not {spec.name}: choose a teacher of this game"
         )

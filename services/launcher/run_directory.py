@@ -24,7 +24,7 @@ from services.learner.checkpoint_records import check_storable, newest_checkpoin
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
-_PLACES = ("checkpoint", "checkpoint_number", "data", "data_number", "labels", "mean_return")
+_PLACES = ("checkpoint", "data", "data_number", "labels", "mean_return")
 """Of a teacher's settings, where it and its data lie, and whether its return was given: what they
 are, their digests and `teacher_return` say."""
 

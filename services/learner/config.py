@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
@@ -14,23 +13,6 @@ from rrl_client import ClientSecurity
 from services.learner.stages import StageTargets
 from services.shared.ranges import check_above_zero
 from services.shared.security.server import SecurityConfig
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InitialCheckpoint:
-    """An agent whose parameters a student starts with.
-
-    Attributes:
-        path: Teacher directory or Dopamine checkpoint directory.
-        number: Which checkpoint of a Dopamine directory; the newest when None.
-        game: Game of an agent that does not say it.
-        hints: What else a Dopamine checkpoint does not say.
-    """
-
-    path: str
-    number: int | None = None
-    game: str | None = None
-    hints: Hints = Hints()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,8 +43,8 @@ class LearnerConfig:
         teacher_return: Mean return of the teacher; None has the evaluator measure it.
         seed: Seed of the run; decides the initial weights.
         replay: Where the shards of its replay are, in their order.
-        initial_checkpoint: Agent whose parameters the student starts with, where the method asks
-            for the teacher's; None draws them at random.
+        initial_teacher: Directory of the teacher whose parameters the student starts with, where
+            the method asks for them; None draws them at random.
         pause_for_evaluation: Whether updates wait for each evaluation that is due, so that curves
             are complete and weaning does not depend on the speed of evaluations.
         peers: What to trust and show at replay's controls; None for plaintext without a token.
@@ -88,7 +70,7 @@ class LearnerConfig:
     seed: int
     replay: tuple[ShardAddress, ...]
     student: StudentConfig = StudentConfig()
-    initial_checkpoint: InitialCheckpoint | None = None
+    initial_teacher: Path | None = None
     pause_for_evaluation: bool = False
     peers: ClientSecurity | None = None
     security: SecurityConfig = SecurityConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.training.train_state import (
@@ -60,14 +60,14 @@ class Training:
         Raises:
             UserError: they cannot be read, or belong to another architecture.
         """
-        if (agent := self._config.initial_checkpoint) is None:
+        if (teacher := self._config.initial_teacher) is None:
             return
         with user_errors((ValueError, OSError)):
-            params = load_teacher(agent.path, agent.number, agent.game, agent.hints).params
+            params = load_teacher_directory(teacher).params
         if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, self.state.params):
             raise UserError(
-                f"the parameters in {agent.path} are not of the student's architecture: give the "
-                "student that agent's network"
+                f"the parameters in {teacher} are not of the student's architecture: give the "
+                "student that teacher's network"
             )
         self.state = initial_train_state(params, self._recipe.q_learning.optimiser)
 

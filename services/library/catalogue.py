@@ -1,4 +1,4 @@
-"""Teachers by name: bundled with this package, fetched from a public bucket, exported from a run.
+"""Teachers by name: bundled with this package, fetched, imported by hand, exported from a run.
 
 A name is `<Game>/<agent>`, e.g. `Pong/dqn-bundled`, `Breakout/dqn400-run1` or `Pong/my-student`. It
 stands wherever a path may; `./Pong/...` is always a path.
@@ -12,24 +12,34 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import rrl_agents
 from rrl_agents.checkpoints.fetched_source import SOURCE_FILE
-from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, bundled_teachers
-from rrl_agents.checkpoints.teacher_directory import CARD_FILE
+from rrl_agents.checkpoints.teacher_card import CARD_FILE
 from rrl_agents.environments.game_names import name_key, paper_name
-from services.library.places import cache_directory, exported_directory, fetched_directory
+from services.library.places import (
+    cache_directory,
+    exported_directory,
+    fetched_directory,
+    imported_directory,
+)
 from services.shared.errors import UserError
 
 __all__ = [
+    "BUNDLED_DIRECTORY",
     "Entry",
     "cache_directory",
     "check_name",
     "entries",
     "exported_directory",
     "fetched_directory",
+    "imported_directory",
     "locate",
 ]
 
-BUNDLED, FETCHED, EXPORTED = "bundled", "fetched", "exported"
+BUNDLED_DIRECTORY = Path(rrl_agents.__file__).parent / "teachers"
+"""Where the teachers that come with this package lie, one directory each."""
+
+BUNDLED, FETCHED, IMPORTED, EXPORTED = "bundled", "fetched", "imported", "exported"
 
 _NAME_PART = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}"
 _NAME = re.compile(rf"({_NAME_PART})/({_NAME_PART})")
@@ -41,7 +51,7 @@ class Entry:
 
     Attributes:
         name: `<Game>/<agent>`.
-        kind: "bundled", "fetched" or "exported".
+        kind: "bundled", "fetched", "imported" or "exported".
         path: Its directory.
     """
 
@@ -52,7 +62,13 @@ class Entry:
 
 def entries() -> list[Entry]:
     """Every teacher there is, by name; nothing in their files is looked at."""
-    return sorted([*_bundled(), *_fetched(), *_exported()], key=lambda entry: entry.name.lower())
+    found = [
+        *_bundled(),
+        *_named(fetched_directory(), SOURCE_FILE, FETCHED),
+        *_named(imported_directory(), CARD_FILE, IMPORTED),
+        *_named(exported_directory(), CARD_FILE, EXPORTED),
+    ]
+    return sorted(found, key=lambda entry: entry.name.lower())
 
 
 def locate(name_or_path: str) -> str:
@@ -70,7 +86,7 @@ def locate(name_or_path: str) -> str:
         UserError: It has the form of a name of a known game, there is no such teacher, and no such
             path either; says which names are near.
     """
-    if name_or_path in bundled_teachers():
+    if name_or_path.isidentifier() and (BUNDLED_DIRECTORY / name_or_path / CARD_FILE).is_file():
         return str(BUNDLED_DIRECTORY / name_or_path)
     match = _NAME.fullmatch(name_or_path)
     if match is None:
@@ -109,14 +125,6 @@ def _bundled() -> Iterator[Entry]:
     for card in BUNDLED_DIRECTORY.glob(f"*/{CARD_FILE}"):
         game, _, agent = card.parent.name.partition("_")
         yield Entry(name=f"{paper_name(game)}/{agent}-bundled", kind=BUNDLED, path=card.parent)
-
-
-def _fetched() -> Iterator[Entry]:
-    yield from _named(fetched_directory(), SOURCE_FILE, FETCHED)
-
-
-def _exported() -> Iterator[Entry]:
-    yield from _named(exported_directory(), CARD_FILE, EXPORTED)
 
 
 def _named(root: Path, marker: str, kind: str) -> Iterator[Entry]:

@@ -1,7 +1,10 @@
 """Where prior work lies on this machine.
 
     CACHE/checkpoints/<Game>/<agent>-run<k>/   fetched: checkpoints/ and source.json
+    CACHE/downloads/<key>/<file or folder>     what a URL names
     CACHE/exported/<Game>/<name>/              our students as teachers: a teacher's directory
+    CACHE/imported/<Game>/<name>/              imported by hand under a name: a teacher's directory
+    CACHE/imported/<key>/                      all that was imported, by its content
 
 CACHE is $RRL_CACHE, or ~/.cache/rrl.
 """
@@ -15,7 +18,7 @@ CACHE_VARIABLE = "RRL_CACHE"
 
 
 def cache_directory() -> Path:
-    """The folder of everything fetched and exported; it may not exist yet."""
+    """The folder of everything fetched, imported and exported; it may not exist yet."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
         return Path(given)
@@ -33,6 +36,16 @@ def fetched_directory() -> Path:
     return cache_directory() / "checkpoints"
 
 
+def downloads_directory() -> Path:
+    """Where lies what URLs name."""
+    return cache_directory() / "downloads"
+
+
 def exported_directory() -> Path:
     """Where exported students lie."""
     return cache_directory() / "exported"
+
+
+def imported_directory() -> Path:
+    """Where imported work lies."""
+    return cache_directory() / "imported"

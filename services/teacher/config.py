@@ -8,7 +8,6 @@ from collections import Counter
 
 from services.shared.ranges import check_above_zero, check_known, check_range
 from services.shared.security.server import SecurityConfig
-from services.teacher.policies.source import TeacherSource
 
 DEFAULT_MAX_BATCH_ROWS = 128
 DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, DEFAULT_MAX_BATCH_ROWS)
@@ -64,11 +63,11 @@ class ModelConfig:
     """One teacher to serve, of any kind.
 
     Attributes:
-        source: Where it comes from.
+        reference: Which teacher, as `services.library.door.open_reference` takes it.
         name: Name on the server; several checkpoints of one name become its versions 1, 2, ...
     """
 
-    source: TeacherSource
+    reference: str
     name: str = "teacher"
 
     def __post_init__(self) -> None:

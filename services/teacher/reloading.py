@@ -60,7 +60,7 @@ class Reloader:
         self._buckets = buckets
         self._period_seconds = period_seconds
         self._seen: dict[str, Fingerprint | None] = {
-            name: fingerprint(model.source.checkpoint) for name, model in self._models.items()
+            name: fingerprint(model.reference) for name, model in self._models.items()
         }
         # Not an event: a handler may interrupt another one that holds the event's lock.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -88,7 +88,7 @@ class Reloader:
         while not self._stopping:
             self._wait()
             for name, model in self._models.items():
-                now = fingerprint(model.source.checkpoint)
+                now = fingerprint(model.reference)
                 if not self._stopping and now != self._seen[name]:
                     self._seen[name] = now
                     self._reload(model)
@@ -124,13 +124,13 @@ class Reloader:
             )
 
 
-def fingerprint(checkpoint: str) -> Fingerprint:
+def fingerprint(reference: str) -> Fingerprint:
     """What tells that the files of a checkpoint have changed; empty where there are none.
 
     A Python policy has no files to look at: it is made again when SIGHUP asks for that.
     """
     try:
-        path = Path(locate(checkpoint))
+        path = Path(locate(reference))
     except UserError:
         return frozenset()
     # TensorFlow checkpoints may be named by what their files have in common.

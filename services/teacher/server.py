@@ -284,7 +284,7 @@ def build_teacher(config: TeacherConfig) -> TeacherServer:
 
     def load(model: ModelConfig, backend: str) -> Policy:
         return load_policy(
-            model.source, backend=backend, dtype=config.dtype, buckets=config.batching.buckets
+            model.reference, backend=backend, dtype=config.dtype, buckets=config.batching.buckets
         )
 
     policies = [load(model, config.backend) for model in config.models]

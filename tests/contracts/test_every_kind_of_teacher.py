@@ -13,14 +13,15 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.networks.registry import NetworkConfig
 from services.cli.teacher_query import evaluate_in_batches
+from services.library.door import import_reference
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_card, load_policy
-from services.teacher.policies.source import TeacherSource
 
 ACTIONS = 3
 _ELEMENT_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
@@ -30,7 +31,7 @@ _ELEMENT_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 class Case:
     """A teacher whose scores are `flattened observations @ weights + bias`."""
 
-    source: TeacherSource
+    reference: str
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     shape: tuple[int, ...]
@@ -50,7 +51,7 @@ class Case:
         return (flat @ self.weights + self.bias).astype(np.float32)
 
     def load(self) -> Policy:
-        return load_policy(self.source, backend=self.backend, buckets=(1, 4))
+        return load_policy(self.reference, backend=self.backend, buckets=(1, 4))
 
 
 def _linear(shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -78,7 +79,7 @@ def _network(tmp_path: Path, backend: str, shape: tuple[int, ...], dtype: str) -
     )
     save_teacher(tmp_path / "student", params, card)
     return Case(
-        source=TeacherSource(checkpoint=str(tmp_path / "student")),
+        reference=str(tmp_path / "student"),
         weights=weights / np.float32(255) if dtype == "uint8" else weights,
         bias=bias,
         shape=shape,
@@ -113,7 +114,7 @@ def _onnx_file(tmp_path: Path, shape: tuple[int, ...], dtype: str, batch: int | 
     path = tmp_path / "policy.onnx"
     path.write_bytes(model.SerializeToString())
     return Case(
-        source=TeacherSource(checkpoint=str(path)),
+        reference=str(path),
         weights=weights,
         bias=bias,
         shape=shape,
@@ -151,7 +152,7 @@ def _python(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> Case:
     (tmp_path / f"{module}.py").write_text(text)
     sys.modules.pop(module, None)
     return Case(
-        source=TeacherSource(checkpoint=f"{module}:Linear"),
+        reference=f"{module}:Linear",
         weights=weights,
         bias=bias,
         shape=shape,
@@ -209,7 +210,7 @@ def test_many_states_are_answered_in_pieces(case: Case) -> None:
 
 
 def test_the_card_is_told_without_serving_and_is_the_policys(case: Case) -> None:
-    card = load_card(case.source)
+    card = load_card(case.reference)
     assert (card.num_actions, card.observation_shape) == (ACTIONS, case.shape)
     assert (card.observation_dtype, card.game) == (case.dtype, "catch")
     assert (card.output, card.temperature) == (case.output, case.temperature)
@@ -221,14 +222,20 @@ def test_the_card_is_told_without_serving_and_is_the_policys(case: Case) -> None
     assert TeacherCard.from_json(card.to_json()) == card
 
 
-def test_what_the_user_says_of_the_scores_goes_first(case: Case) -> None:
-    source = dataclasses.replace(case.source, output="logits", temperature=3.0)
-    card = load_card(source)
-    spec = dataclasses.replace(case, source=source).load().info.spec
-    assert card.spec == spec
+# A Python policy says by itself what it is.
+@pytest.mark.parametrize(
+    "case", [kind for kind in sorted(KINDS) if not kind.startswith("python")], indirect=True
+)
+def test_what_the_user_says_of_the_scores_goes_first_when_it_is_imported(case: Case) -> None:
+    def told(**said: Any) -> Case:
+        imported = import_reference(case.reference, Hints(**said))
+        return dataclasses.replace(case, reference=str(imported))
+
+    logits = told(output="logits", temperature=3.0)
+    card = load_card(logits.reference)
+    assert card.spec == logits.load().info.spec
     assert (card.output, card.temperature) == ("logits", 3.0)
-    as_q = load_card(dataclasses.replace(case.source, output="q_values"))
+    as_q = load_card(told(output="q_values").reference)
     assert (as_q.output, as_q.temperature) == ("q_values", None)
-    as_logits = load_card(dataclasses.replace(case.source, output="logits"))
     # Logits always have a temperature: their own, or 1.
-    assert as_logits.temperature == (case.temperature or 1.0)
+    assert load_card(told(output="logits").reference).temperature == (case.temperature or 1.0)

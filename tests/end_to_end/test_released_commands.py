@@ -63,7 +63,8 @@ def check(base_dir: Path, *, offline_updates: int) -> None:
     assert config["network"]["head"] == "categorical"
     assert config["student"]["priority_exponent"] == 0.5
     assert config["environment"]["game"] == "Pong"
-    assert config["teacher"]["checkpoint_number"] == config["teacher"]["data_number"] == 1
+    assert config["teacher"]["checkpoint"].endswith("/Pong/1/checkpoints/ckpt.1")
+    assert config["teacher"]["data_number"] == 1
     assert config["seed"] == 1
     assert config["budgets"]["offline_updates"] == offline_updates
     assert config["budgets"]["online_steps"] == 120

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from services.cli.experiment_flags import parse
 from services.cli.lineage import lineage
 from services.cli.teacher_export import export
@@ -104,7 +104,7 @@ def test_a_student_teaches_the_next_one_and_the_line_adds_up(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("RRL_CACHE", str(tmp_path / "cache"))
-    by_hand = load_teacher(catch_teacher).card
+    by_hand = load_teacher_directory(catch_teacher).card
 
     first_run, second_run = tmp_path / "first", tmp_path / "second"
     begun = train(first_run, f"--teacher.checkpoint={catch_teacher}", monkeypatch=monkeypatch)
@@ -118,7 +118,7 @@ def test_a_student_teaches_the_next_one_and_the_line_adds_up(
         "model.onnx",
         "params.safetensors",
     ]
-    first = load_teacher(exported).card
+    first = load_teacher_directory(exported).card
     check_card(first, first_run, begun, by_hand)
 
     ended = train(
@@ -126,7 +126,7 @@ def test_a_student_teaches_the_next_one_and_the_line_adds_up(
     )
     export(second_run, name="second")
     capsys.readouterr()
-    second = load_teacher(tmp_path / "cache" / "exported" / "Catch" / "second").card
+    second = load_teacher_directory(tmp_path / "cache" / "exported" / "Catch" / "second").card
     check_card(second, second_run, ended, first)
 
     lineage("Catch/second", as_json=True)

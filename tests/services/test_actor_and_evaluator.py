@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.hints import Hints
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.jsrl import JsrlConfig
@@ -30,6 +31,7 @@ from services.learner.pending_evaluations import UnknownWeights
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
 from services.learner.weight_server import weight_server
+from services.library.door import import_reference
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout
@@ -39,7 +41,6 @@ from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -116,7 +117,7 @@ def steady(count: Callable[[], int]) -> int:
 @pytest.fixture
 def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint=str(catch_teacher))),),
+        models=(ModelConfig(reference=str(catch_teacher)),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(4,)),
@@ -131,14 +132,9 @@ def teacher(catch_teacher: Path) -> Iterator[TeacherServer]:
 @pytest.fixture
 def undecided(catch_teacher: Path) -> Iterator[TeacherServer]:
     """The same scores as logits, at a temperature that leaves no preference."""
+    imported = import_reference(str(catch_teacher), Hints(output="logits", temperature=1e6))
     config = TeacherConfig(
-        models=(
-            ModelConfig(
-                source=TeacherSource(
-                    checkpoint=str(catch_teacher), output="logits", temperature=1e6
-                )
-            ),
-        ),
+        models=(ModelConfig(reference=str(imported)),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(4,)),
@@ -153,7 +149,7 @@ def undecided(catch_teacher: Path) -> Iterator[TeacherServer]:
 
 @pytest.fixture
 def perfect(catch_teacher: Path) -> Params:
-    return load_teacher(str(catch_teacher)).params
+    return load_teacher_directory(catch_teacher).params
 
 
 @pytest.fixture
@@ -564,7 +560,7 @@ def test_an_actor_refuses_a_teacher_of_another_game(
 ) -> None:
     teacher = build_teacher(
         TeacherConfig(
-            models=(ModelConfig(source=TeacherSource(checkpoint="pong_dqn")),),
+            models=(ModelConfig(reference="pong_dqn"),),
             port=0,
             metrics_port=None,
             batching=BatchingConfig(buckets=(1,)),

@@ -34,7 +34,6 @@ from services.cli.teacher_query import query
 from services.shared.errors import UserError
 from services.shared.health import is_serving
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -127,8 +126,7 @@ def make_server(tmp_path: Path) -> TeacherServer:
     }
     config = TeacherConfig(
         models=tuple(
-            ModelConfig(name=name, source=TeacherSource(checkpoint=checkpoint))
-            for name, checkpoint in models.items()
+            ModelConfig(name=name, reference=checkpoint) for name, checkpoint in models.items()
         ),
         port=0,
         metrics_port=None,

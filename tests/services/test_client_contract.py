@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from rrl_client import TeacherClient, TeacherFailed, TeacherPolicy, TeacherRejected
 from rrl_client.fake import AsyncFakeTeacher, FakeTeacher
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.asyncio_clients import FromThread
 from tests.support.patience import PATIENCE_SECONDS
@@ -25,7 +24,7 @@ MAX_BATCH_ROWS = 16
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 4, MAX_BATCH_ROWS)),

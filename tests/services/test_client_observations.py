@@ -21,7 +21,6 @@ from rrl_client import (
     TeacherRejected,
 )
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -63,7 +62,7 @@ def made(dtype: str) -> PixelSums:
 @contextlib.contextmanager
 def serving(dtype: str) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(name="sums", source=TeacherSource(checkpoint=__file__)),),
+        models=(ModelConfig(name="sums", reference=__file__),),
         port=0,
         metrics_port=None,
     )

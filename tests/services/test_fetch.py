@@ -23,9 +23,10 @@ import pytest
 from rich.console import Console
 from urllib3.util import Retry
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.networks.registry import make_network
 from services.cli.teacher_fetch import fetch
+from services.library.door import open_reference
 from services.library.fetch.bucket import EMULATOR_VARIABLE, Bucket
 from services.library.fetch.fetching import FetchRequest, fetch_agent
 from services.library.fetch.http import Http
@@ -144,7 +145,7 @@ def names_in(directory: Path) -> set[str]:
 
 
 def assert_gives_the_q_values_of(agent: Path, directory: Path) -> None:
-    teacher = load_teacher(directory)
+    teacher = load_teacher_directory(Path(open_reference(str(directory))))
     assert teacher.card.game == "Pong"
     expected = np.load(agent / "expected_q.npz", allow_pickle=False)
     assert teacher.card.network is not None
@@ -249,7 +250,7 @@ def test_the_command_to_serve_what_was_fetched_is_told(
     assert capsys.readouterr().out.splitlines()[-1] == serve
     # The older one must be asked for by its number.
     fetching(game="Pong", checkpoint=0)
-    assert capsys.readouterr().out.splitlines()[-1] == f"{serve} --checkpoint-number 0"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{serve}/checkpoints/ckpt.0"
 
 
 def test_the_list_shows_games_then_runs_and_checkpoints(

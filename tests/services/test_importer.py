@@ -28,11 +28,12 @@ from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.environments import catch
 from rrl_client import TeacherClient
 from services.cli.teacher_label import label_rows
+from services.library.catalogue import BUNDLED_DIRECTORY
 from services.recorded_data.config import ImporterConfig
 from services.recorded_data.dataset import RecordedData, check_data
 from services.recorded_data.importer import build_importer
@@ -47,7 +48,6 @@ from services.replay.writer import ReplayWriter, WriterStopped
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -73,7 +73,7 @@ def fixture(name: str) -> Path:
 def serve_teacher(checkpoint: str, port: int = 0) -> TeacherServer:
     server = build_teacher(
         TeacherConfig(
-            models=(ModelConfig(source=TeacherSource(checkpoint=checkpoint)),),
+            models=(ModelConfig(reference=checkpoint),),
             port=port,
             metrics_port=None,
         )
@@ -113,7 +113,7 @@ def config(run: Path, data: RecordedData, layout: ItemLayout, **changes: Any) ->
             layout=layout,
             run=run,
             labels=None,
-            teacher=load_teacher("pong_dqn").card,
+            teacher=load_teacher_directory(BUNDLED_DIRECTORY / "pong_dqn").card,
             replay_address="",
             teacher_address="",
         ),
@@ -268,7 +268,7 @@ class Processes:
             tmp_path / "run",
             check_data(str(data), 7, CATCH),
             CATCH,
-            teacher=load_teacher(str(checkpoint)).card,
+            teacher=load_teacher_directory(Path(checkpoint)).card,
             teacher_address=teacher,
         )
 
@@ -413,7 +413,7 @@ def test_killed_at_any_moment_the_import_ends_with_every_transition_once(
 
 
 def catch_config(tmp_path: Path, data: Path, checkpoint: Path, **changes: Any) -> ImporterConfig:
-    teacher = load_teacher(str(checkpoint)).card
+    teacher = load_teacher_directory(Path(checkpoint)).card
     looked_at = check_data(str(data), None, CATCH)
     return config(tmp_path / "run", looked_at, CATCH, teacher=teacher, **changes)
 

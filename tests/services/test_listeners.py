@@ -32,7 +32,6 @@ from services.shared.addresses import free_port
 from services.shared.metrics import MetricsServer
 from services.shared.security.server import SecurityConfig
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -97,7 +96,7 @@ def teacher(
     security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
 ) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         host=host,
         security=security,
         port=0,

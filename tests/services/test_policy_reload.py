@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY
 from rrl_client import TeacherClient
+from services.library.catalogue import BUNDLED_DIRECTORY
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.reloading import fingerprint
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -48,11 +47,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server(settings: Path) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(
-            ModelConfig(
-                name="constant", source=TeacherSource(checkpoint="constant_policy:Constant")
-            ),
-        ),
+        models=(ModelConfig(name="constant", reference="constant_policy:Constant"),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1,)),

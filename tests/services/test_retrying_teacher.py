@@ -19,7 +19,6 @@ from services.recorded_data.retrying_teacher import RetryingTeacherClient, Stopp
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -28,7 +27,7 @@ STATES = np.zeros((2, catch.ROWS, catch.COLUMNS, 1), np.uint8)
 
 @contextlib.contextmanager
 def serving(teacher: Path, port: int) -> Iterator[None]:
-    models = (ModelConfig(source=TeacherSource(checkpoint=str(teacher))),)
+    models = (ModelConfig(reference=str(teacher)),)
     server = build_teacher(
         TeacherConfig(models=models, port=port, metrics_port=None, backend="jax")
     )

@@ -16,7 +16,6 @@ from rrl_client import TeacherClient
 from rrl_client.shared_memory import SharedRows, host_id
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import PixelSums
@@ -35,7 +34,7 @@ def policy() -> Iterator[PixelSums]:
 @pytest.fixture
 def server(policy: PixelSums) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),

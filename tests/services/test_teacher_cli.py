@@ -16,10 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.dopamine_agents.hints import Hints
 from rrl_client import TeacherClient, TeacherError
 from services.cli.main import run
-from services.cli.source_flags import SourceFlags
 from services.cli.teacher_query import query, read_states
 from services.shared.errors import UserError
 from services.shared.health import is_serving
@@ -125,13 +123,6 @@ def test_exactly_one_of_checkpoint_and_address_is_needed(states: Path, tmp_path:
         query(states=states, out=out)
     with pytest.raises(UserError, match="both of"):
         query(states=states, out=out, checkpoint="pong_dqn", address="127.0.0.1:1")
-    for described, flag in (
-        (SourceFlags(checkpoint_number=3), "--checkpoint-number"),
-        (SourceFlags(game="pong"), "--game"),
-        (SourceFlags(hints=Hints(num_actions=6)), "--num-actions"),
-    ):
-        with pytest.raises(UserError, match=f"{flag} is about the teacher of --checkpoint"):
-            query(states=states, out=out, address="127.0.0.1:1", described=described)
     assert not out.exists()
 
 
@@ -230,12 +221,7 @@ def test_a_port_in_use_ends_the_second_teacher_with_one_line(address: str) -> No
     ("flags", "reason"),
     [
         (("--checkpoint", "pong_dqn", "--max-batch-rows", "0"), "max_batch_rows is 0"),
-        (
-            ("--model", "a=pong_dqn", "--game", "pong"),
-            "--game is about the teacher of --checkpoint",
-        ),
-        (("--checkpoint", "pong_dqn", "--temperature", "2"), "temperature is 2.0 for Q-values"),
-        (("--checkpoint", "nothing.onnx"), "no ONNX file"),
+        (("--checkpoint", "nothing.onnx"), "no teacher 'nothing.onnx'"),
         (("--checkpoint", "no_such_package:make"), "no module 'no_such_package'"),
     ],
 )

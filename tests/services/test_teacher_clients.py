@@ -42,7 +42,6 @@ from services.shared.addresses import free_port
 from services.shared.security.server import SecurityConfig
 from services.teacher.batching.query import Query
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.rpc.offered_memory import OfferedMemory
 from services.teacher.server import TeacherServer
 from tests.support.asyncio_clients import FromThread
@@ -64,7 +63,7 @@ class Served:
         self.policy = PixelSums(dynamic_batch_size=False)
         self.reloaded = PixelSums("v2", addend=RELOAD_BONUS, dynamic_batch_size=False)
         settings: dict[str, Any] = {
-            "models": (ModelConfig(name="sums", source=TeacherSource(checkpoint=__file__)),),
+            "models": (ModelConfig(name="sums", reference=__file__),),
             "port": port,
             "metrics_port": None,
             "batching": BatchingConfig(

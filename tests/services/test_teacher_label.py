@@ -13,14 +13,14 @@ import onnx.compose
 import pytest
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.environments import catch
-from services.cli.source_flags import SourceFlags
 from services.cli.teacher_label import label
+from services.library.door import import_reference
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -64,7 +64,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def address(catch_teacher: Path) -> Iterator[str]:
-    models = (ModelConfig(source=TeacherSource(checkpoint=str(catch_teacher))),)
+    models = (ModelConfig(reference=str(catch_teacher)),)
     server = build_teacher(TeacherConfig(models=models, port=0, metrics_port=None, backend="jax"))
     server.start()
     server.wait_until_ready(PATIENCE_SECONDS)
@@ -153,15 +153,11 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_given(
     )
     silent = onnx.compose.add_prefix(model, "some_")
     onnx.save(silent, tmp_path / "silent.onnx")
-    with pytest.raises(UserError, match="give --output"):
-        label(str(data), teacher=str(tmp_path / "silent.onnx"), out=tmp_path / "labels")
-    described = SourceFlags(output="logits", temperature=0.5)
-    label(
-        str(data),
-        teacher=str(tmp_path / "silent.onnx"),
-        out=tmp_path / "labels",
-        described=described,
-    )
+    silent = str(tmp_path / "silent.onnx")
+    with pytest.raises(UserError, match=f"rrl teacher import {silent} --output q_values"):
+        label(str(data), teacher=silent, out=tmp_path / "labels")
+    imported = import_reference(silent, Hints(output="logits", temperature=0.5))
+    label(str(data), teacher=str(imported), out=tmp_path / "labels")
     scores = np.load(tmp_path / "labels/scores.npy", allow_pickle=False)
     np.testing.assert_allclose(scores, expected(), atol=1e-6)
     manifest = json.loads((tmp_path / "labels/labels.json").read_text())
@@ -173,8 +169,6 @@ def test_what_is_wrong_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
         label(str(data))
     with pytest.raises(UserError, match="--backend is about the teacher of --teacher"):
         label(str(data), address="127.0.0.1:1", backend="jax")
-    with pytest.raises(UserError, match="--game is about the teacher of --teacher"):
-        label(str(data), address="127.0.0.1:1", described=SourceFlags(game="pong"))
     with pytest.raises(UserError, match="no replay buffer 6"):
         label(str(data), address="127.0.0.1:1", number=6)
     # Nobody listens on port 1.

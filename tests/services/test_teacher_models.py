@@ -16,7 +16,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rrl_client import TeacherClient, TeacherNotFound, TeacherTimeout, TeacherUnavailable
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -45,10 +44,7 @@ def policies() -> Iterator[list[PixelSums]]:
 @pytest.fixture
 def server(policies: list[PixelSums]) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=tuple(
-            ModelConfig(name=p.info.game, source=TeacherSource(checkpoint="in memory"))
-            for p in policies
-        ),
+        models=tuple(ModelConfig(name=p.info.game, reference="in memory") for p in policies),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),
@@ -274,10 +270,7 @@ def test_a_health_status_is_not_serving_until_all_models_are_warm(
 ) -> None:
     policies[2].gate.clear()
     config = TeacherConfig(
-        models=tuple(
-            ModelConfig(name=p.info.game, source=TeacherSource(checkpoint="in memory"))
-            for p in policies
-        ),
+        models=tuple(ModelConfig(name=p.info.game, reference="in memory") for p in policies),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),

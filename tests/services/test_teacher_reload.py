@@ -25,18 +25,12 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
-from rrl_agents.checkpoints.teacher_card import Teacher
-from rrl_agents.checkpoints.teacher_directory import (
-    CARD_FILE,
-    PARAMS_FILE,
-    load_teacher_directory,
-    save_teacher,
-)
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, PARAMS_FILE, Teacher
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.environments import catch
 from rrl_client import TeacherClient
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -105,7 +99,7 @@ def directory(catch_teacher: Path, tmp_path: Path) -> ServedDirectory:
 
 def make_server(directory: ServedDirectory, backend: str) -> TeacherServer:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint=str(directory.path))),),
+        models=(ModelConfig(reference=str(directory.path)),),
         port=0,
         metrics_port=0,
         batching=BatchingConfig(buckets=(1, 4, LARGEST_BUCKET)),

@@ -35,7 +35,6 @@ from rrl_client.shared_memory import SharedRows, host_id
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.cli.shutdown import install_shutdown_event
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import POISON, PixelSums
@@ -72,7 +71,7 @@ many = settings(few, max_examples=2000)
 
 def make_server(policy: PixelSums) -> TeacherServer:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         port=0,
         metrics_port=0,
         batching=BatchingConfig(

@@ -34,7 +34,6 @@ from rrl_agents.environments import catch
 from rrl_client import AsyncTeacherClient, TeacherAnswer, TeacherClient
 from rrl_client.client import DEFAULT_TIMEOUT_SECONDS
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import PixelSums
@@ -302,7 +301,7 @@ def sums(version: str, addend: float = 0.0) -> PixelSums:
 def serving(*policies: PixelSums) -> Iterator[list[str]]:
     """Services in this process, one for each policy, on their way to be ready; their addresses."""
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 8)),

@@ -23,7 +23,6 @@ import pytest
 from rrl_client import AsyncTeacherClient, TeacherClient
 from services.shared.addresses import free_port
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
@@ -110,7 +109,7 @@ def replicas(
         for host in hosts:
             server = build_teacher(
                 TeacherConfig(
-                    models=(ModelConfig(source=TeacherSource(checkpoint=str(checkpoint))),),
+                    models=(ModelConfig(reference=str(checkpoint)),),
                     host=host,
                     port=port,
                     shared_memory=False,

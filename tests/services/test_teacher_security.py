@@ -24,7 +24,6 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.shared.security.server import SecurityConfig
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -49,7 +48,7 @@ def query(tag: int) -> teacher_pb2.QueryFrame:
 def serving(security: SecurityConfig, unix_socket: str | None = None) -> Iterator[str]:
     """A server; gives its "localhost:port"."""
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         port=0,
         unix_socket=unix_socket,
         metrics_port=None,
@@ -510,7 +509,7 @@ def test_our_client_gets_in_with_token_and_tls(
 def test_a_server_that_would_expose_tokens_does_not_start(tmp_path: Path) -> None:
     tokens = replace(tmp_path / "tokens", TOKEN.encode())
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         host="0.0.0.0",
         port=0,
         metrics_port=None,

@@ -31,7 +31,6 @@ from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.shared.errors import UserError
 from services.shared.health import is_serving, wait_until_serving
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import SERVICE_NAME, TeacherServer
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.policies import PixelSums, expected, observations
@@ -48,7 +47,7 @@ def make_server(policy: PixelSums, **changes: Any) -> TeacherServer:
         stream_credit_rows=2 * MAX_QUEUE_ROWS,
     )
     settings: dict[str, Any] = {
-        "models": (ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        "models": (ModelConfig(reference="in memory"),),
         "port": 0,
         "metrics_port": 0,
         "batching": batching,

@@ -13,7 +13,6 @@ import pytest
 
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
@@ -82,7 +81,7 @@ def policy() -> Iterator[PixelSums]:
 @pytest.fixture
 def server(policy: PixelSums) -> Iterator[TeacherServer]:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.types import Params, Progress, Stage
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.published_weights import PublishedWeights, Snapshot
@@ -65,7 +65,7 @@ def test_an_actor_of_a_finished_run_ends_or_stays_as_it_is_told(
     tables = build_replay(ReplayConfig(layout=LAYOUT, checkpoint_root=tmp_path / "replay"))
     tables.start()
     learner = weight_server(
-        FinishedRun(load_teacher(str(catch_teacher)).params), host="127.0.0.1", port=0
+        FinishedRun(load_teacher_directory(catch_teacher).params), host="127.0.0.1", port=0
     )
     address = f"127.0.0.1:{learner.start()}"
     stays = actor(address, tables.address, "wait")

@@ -52,7 +52,7 @@ SERVICE_LEVELS = {
 
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
-    "library": {"catalogue"},
+    "library": {"catalogue", "door"},
     "replay": {
         "writer",
         "reader",

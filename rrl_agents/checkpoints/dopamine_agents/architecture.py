@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
-from rrl_agents.checkpoints.dopamine_agents.hints import AGENTS, Hints
 from rrl_agents.checkpoints.dopamine_agents.layers import Layers
 from rrl_agents.checkpoints.dopamine_agents.shapes import Shapes, read_shapes
+from rrl_agents.checkpoints.hints import AGENTS, Hints, LeftOpen
 from rrl_agents.networks.config import NetworkConfig
 
 MAX_ATARI_ACTIONS = 18
@@ -76,15 +76,17 @@ def read_architecture(layers: Layers, where: str, hints: Hints) -> Architecture:
         What it is.
 
     Raises:
-        ValueError: When it is none of Dopamine's, a layer is misshapen, the user's words contradict
-            the shapes, or the shapes leave doubt; the message says what to give.
+        ValueError: When it is none of Dopamine's, a layer is misshapen, or the user's words
+            contradict the shapes.
+        LeftOpen: The shapes leave doubt.
     """
     try:
         return _recognise(read_shapes(layers), hints)
     except ValueError as error:
         message = str(error)
         # Those of this module go on from the network's name, as a path or a sentence does.
-        raise ValueError(f"{where}{'' if message[0] in '/ ' else ': '}{message}") from error
+        error.args = (f"{where}{'' if message[0] in '/ ' else ': '}{message}",)
+        raise
 
 
 def _recognise(shapes: Shapes, hints: Hints) -> Architecture:
@@ -145,11 +147,12 @@ def _lone_head(shapes: Shapes, hints: Hints) -> _Head:
             num_actions, rest = divmod(shapes.outputs, ATOMS[head])
             if rest == 0 and (num_actions <= MAX_ATARI_ACTIONS or hints.agent is not None):
                 return _Head(head, ATOMS[head], num_actions)
-    raise ValueError(
+    raise LeftOpen(
         f"/{shapes.last} has {shapes.outputs} outputs, which leaves doubt: up to "
         f"{MAX_ATARI_ACTIONS} would be the actions of DQN, a multiple of {ATOMS['categorical']} "
-        f"those of C51 or Rainbow, of {ATOMS['quantile']} those of a quantile agent; say which "
-        f"agent it is (one of {', '.join(AGENTS)}) and how many actions it has"
+        f"those of C51 or Rainbow, of {ATOMS['quantile']} those of a quantile agent; AGENT is one "
+        f"of {', '.join(AGENTS)}, N its number of actions",
+        flags="--agent AGENT --num-actions N",
     )
 
 

@@ -13,19 +13,26 @@ other sizes are numbers. What a file cannot show by its graph it may say in its 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.checkpoints.load_teacher import UNKNOWN_GAME
+from rrl_agents.checkpoints.hints import Hints, LeftOpen
 from rrl_agents.checkpoints.onnx_export import OUTPUT_NAME
 from rrl_agents.checkpoints.onnx_files.parsing import MAX_TEXT, parse_model
 from rrl_agents.checkpoints.onnx_files.signature import GraphSignature, read_signature
-from rrl_agents.checkpoints.stated_scores import StatedScores
-from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.params_codec import params_hash
+from rrl_agents.checkpoints.teacher_card import (
+    CARD_FILE,
+    ONNX_POLICY_FILE,
+    UNKNOWN_GAME,
+    TeacherCard,
+    read_card,
+)
+from rrl_agents.checkpoints.teacher_directory import check_hash
 from rrl_client.spec import PolicySpec
 
 MAX_FILE_BYTES = 1 << 29
@@ -49,53 +56,76 @@ class OnnxFile:
     signature: GraphSignature
     card: TeacherCard
 
+    @property
+    def num_parameters(self) -> int:
+        """Numbers among its weights."""
+        weights = onnx.ModelProto.FromString(self.encoded).graph.initializer
+        return sum(math.prod(tensor.dims) for tensor in weights)
 
-def read_onnx_file(path: Path, stated: StatedScores, game: str | None = None) -> OnnxFile:
+
+def read_onnx_file(path: Path, said: Hints) -> OnnxFile:
     """Read a file and check all that can be checked without computing.
 
     Args:
         path: The file.
-        stated: What the user says of its scores, which goes first.
-        game: What the user says it plays, which goes first; None for what the file says.
+        said: What the user says of it, which goes first.
 
     Returns:
         The model with its card.
 
     Raises:
         ValueError: It is no ONNX file or one that cannot be served; says why, and what would do.
+        LeftOpen: It does not say what its scores are.
     """
     encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
     try:
-        return _checked_file(path, encoded, stated, game)
+        return _checked_file(path, encoded, said)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        error.args = (f"{path}: {error}",)
+        raise
 
 
-def _checked_file(path: Path, encoded: bytes, stated: StatedScores, game: str | None) -> OnnxFile:
+def read_onnx_directory(path: Path) -> OnnxFile:
+    """Read the teacher's directory of an ONNX model.
+
+    Raises:
+        ValueError: A file is missing, too large or damaged, or the two disagree; says which.
+    """
+    card = read_card(path / CARD_FILE)
+    file = path / ONNX_POLICY_FILE
+    encoded = read_bounded(file, MAX_FILE_BYTES, what="an ONNX file")
+    check_hash(encoded, card, str(path))
+    try:
+        signature = read_signature(parse_model(encoded).graph)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return OnnxFile(encoded=encoded, signature=signature, card=card)
+
+
+def _checked_file(path: Path, encoded: bytes, said: Hints) -> OnnxFile:
     model = parse_model(encoded)
     signature = read_signature(model.graph)
     metadata = _metadata(model)
     card = TeacherCard(
-        **dataclasses.asdict(_spec(signature, metadata, stated)),
+        **dataclasses.asdict(_spec(signature, metadata, said)),
         name=metadata.get("name") or path.stem[:MAX_TEXT],
-        game=game or metadata.get("game") or UNKNOWN_GAME,
+        game=said.game or metadata.get("game") or UNKNOWN_GAME,
         network=None,
         observation_order="as the ONNX model takes it",
         made=f"an ONNX file of {model.producer_name[:MAX_TEXT] or 'an unknown producer'}",
-        parameters_sha256=hashlib.sha256(encoded).hexdigest(),
+        parameters_sha256=params_hash(encoded),
     )
     return OnnxFile(encoded=encoded, signature=signature, card=card)
 
 
-def _spec(
-    signature: GraphSignature, metadata: Mapping[str, str], stated: StatedScores
-) -> PolicySpec:
+def _spec(signature: GraphSignature, metadata: Mapping[str, str], said: Hints) -> PolicySpec:
     name = signature.output_name
-    output = metadata.get("output") or _OUTPUT_OF_NAME.get(name) or stated.output
+    output = metadata.get("output") or _OUTPUT_OF_NAME.get(name) or said.output
     if output is None:
-        raise ValueError(
-            f"nothing says what its scores {name!r} are: give --output q_values (the best is "
-            "taken) or --output logits (drawn from their softmax), or set the metadata rrl.output"
+        raise LeftOpen(
+            f"nothing says what its scores {name!r} are, q_values (the best is taken) or logits "
+            "(drawn from their softmax)",
+            flags="--output q_values",
         )
     spec = PolicySpec(
         num_actions=signature.num_actions,
@@ -104,7 +134,7 @@ def _spec(
         output=output,
         temperature=_number(metadata.get("temperature")),
     )
-    return stated.applied_to(spec)
+    return said.applied_to(spec)
 
 
 def _metadata(model: onnx.ModelProto) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rrl_agents.checkpoints.find_checkpoint import checkpoint_file
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
 from rrl_agents.reincarnation.registry import make_recipe
@@ -129,9 +130,10 @@ def _evaluation(values: Values) -> Settings:
 
 
 def _teacher(values: Values, agent: str, teacher: Teacher, offline_updates: int) -> Settings:
-    directory = str(teacher.directory.absolute())
-    chosen = {"teacher.checkpoint": directory, "teacher.checkpoint_number": teacher.number}
-    data = {"teacher.data": directory, "teacher.data_number": teacher.number}
+    directory, number = teacher.directory.absolute(), teacher.number
+    checkpoint = directory if number is None else checkpoint_file(directory, number)
+    chosen: dict[str, object] = {"teacher.checkpoint": str(checkpoint)}
+    data: dict[str, object] = {"teacher.data": str(directory), "teacher.data_number": number}
     if offline_updates == 0:
         reads_data = agent == "reloaded_dqn" and values["ReloadedDQNAgent.load_replay"]
         return chosen | data if reads_data else chosen

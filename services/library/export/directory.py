@@ -24,11 +24,12 @@ from rrl_agents.checkpoints.dopamine_agents.export import (
     check_dopamine_has,
     write_dopamine_agent,
 )
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.durable_files import rename_whole
+from rrl_agents.types import Params
 from services.library.export.onnx_model import check_same_values, onnx_model
 from services.shared.errors import UserError
 
@@ -74,7 +75,7 @@ def export_teacher(
             check_dopamine_has(teacher.card)
         with _new_directory(directory) as unfinished:
             save_teacher(unfinished, teacher.params, teacher.card)
-            _check_equal(load_teacher_directory(unfinished), teacher, "safetensors")
+            _check_equal(load_teacher_directory(unfinished).params, teacher, "safetensors")
             if onnx_states is not None:
                 model = onnx_model(teacher)
                 check_same_values(model, teacher, onnx_states)
@@ -115,9 +116,9 @@ def _new_directory(directory: Path) -> Iterator[Path]:
 
 def _write_dopamine(path: Path, teacher: Teacher, dopamine: DopamineCheckpoint) -> None:
     write_dopamine_agent(path, teacher, dopamine.training, number=dopamine.number)
-    _check_equal(load_teacher(path), teacher, "the Dopamine checkpoint")
+    _check_equal(import_dopamine_agent(path).online_params, teacher, "the Dopamine checkpoint")
 
 
-def _check_equal(written: Teacher, teacher: Teacher, form: str) -> None:
-    if params_to_bytes(written.params) != params_to_bytes(teacher.params):
+def _check_equal(written: Params, teacher: Teacher, form: str) -> None:
+    if params_to_bytes(written) != params_to_bytes(teacher.params):
         raise ValueError(f"{form} was read back with other parameters; this is a fault of the disk")

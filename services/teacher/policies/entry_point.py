@@ -17,11 +17,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.teacher_policy_interface import ScoringPolicy
 from rrl_agents.typed_json import Misfit, fitted, wanted
 from rrl_client.spec import PolicySpec
-from services.teacher.policies.source import TeacherSource
 
 _SEE = "rrl_agents/teacher_policy_interface.py shows what a policy has"
 
@@ -52,27 +52,26 @@ def make_policy(entry_point: str) -> ScoringPolicy:
     return cast(ScoringPolicy, _user_code(f"{entry_point}: the factory", factory))
 
 
-def card_of_policy(policy: ScoringPolicy, source: TeacherSource) -> TeacherCard:
+def card_of_policy(policy: ScoringPolicy, entry_point: str) -> TeacherCard:
     """What a policy says it is.
 
     Args:
         policy: What a factory made.
-        source: Its entry point, and what the user says of it, which goes first.
+        entry_point: Where it comes from.
 
     Raises:
         ValueError: An attribute is missing, or of the wrong type or range; names it.
     """
-    entry_point = source.checkpoint
     said = {name: _attribute(policy, name, entry_point) for name in _ATTRIBUTES}
     version = said["version"]
     try:
-        spec = source.stated_scores.applied_to(PolicySpec(**{name: said[name] for name in _SPEC}))
+        spec = Hints().applied_to(PolicySpec(**{name: said[name] for name in _SPEC}))
     except ValueError as error:
         raise ValueError(f"{entry_point}: {error}") from error
     return TeacherCard(
         **dataclasses.asdict(spec),
         name=said["name"],
-        game=source.game or said["game"],
+        game=said["game"],
         network=None,
         observation_order="as the policy takes it",
         made=f"a Python policy, {entry_point}, version {version}",

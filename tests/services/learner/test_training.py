@@ -11,12 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
 from rrl_agents.reincarnation.offline_pretraining import OfflinePretrainingConfig
 from rrl_agents.types import Stage
 from services.learner.codec import EvaluationReport
-from services.learner.config import InitialCheckpoint
 from services.learner.loop import build_learner
 from services.learner.stages import StageTargets
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
@@ -68,12 +67,12 @@ def test_the_optimiser_begins_anew_after_offline_pretraining(workplace: Workplac
 def test_fine_tuning_begins_with_the_teachers_parameters(
     workplace: Workplace, catch_teacher: Path
 ) -> None:
-    teacher = load_teacher(catch_teacher)
+    teacher = load_teacher_directory(catch_teacher)
     assert teacher.card.network is not None
     changes = {
         "method": FineTuningConfig(q_learning=METHOD.q_learning),
         "targets": StageTargets(teacher_steps=0, offline_updates=0, online_updates=40),
-        "initial_checkpoint": InitialCheckpoint(path=str(catch_teacher)),
+        "initial_teacher": catch_teacher,
     }
     with another_learner(workplace, network=teacher.card.network, **changes) as learner:
         assert_equal_trees(state_of(learner).params, teacher.params)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from rrl_client import PolicySpec, TeacherClient
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policies.interface import PolicyInfo
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import TeacherServer
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -52,7 +51,7 @@ def teacher_policy() -> Iterator[GatedPolicy]:
 @pytest.fixture
 def teacher(teacher_policy: GatedPolicy) -> Iterator[TeacherClient]:
     config = TeacherConfig(
-        models=(ModelConfig(source=TeacherSource(checkpoint="in memory")),),
+        models=(ModelConfig(reference="in memory"),),
         port=0,
         metrics_port=None,
         batching=BatchingConfig(buckets=(1, 4)),

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_agents.export import TrainingState, write_dopamine_agent
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.networks.config import NetworkConfig
@@ -169,9 +169,9 @@ def test_dopamines_agent_trains_on_with_the_students_moments(agent: Any) -> None
 
 
 def test_our_own_importer_reads_the_same_bits(exported: Path, student: Teacher) -> None:
-    loaded = load_teacher(exported)
-    assert params_to_bytes(loaded.params) == params_to_bytes(student.params)
-    assert loaded.card.network == NetworkConfig()
+    loaded = import_dopamine_agent(exported)
+    assert params_to_bytes(loaded.online_params) == params_to_bytes(student.params)
+    assert loaded.network == NetworkConfig()
 
 
 def test_the_pickle_names_numpy_and_optax_only(exported: Path) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.import_dopamine import ImportedAgent, import_dopamine_agent
 from rrl_agents.networks.registry import NetworkConfig, make_network
 
@@ -122,7 +123,7 @@ def _import(
     }
     file = directory / "ckpt.1"
     file.write_bytes(_pickled(bundle, protocol))
-    return import_dopamine_agent(file, **hints)
+    return import_dopamine_agent(file, hints=Hints(**hints))
 
 
 def _random_layers(shapes: Any) -> dict[str, Any]:

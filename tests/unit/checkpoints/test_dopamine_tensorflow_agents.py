@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.networks.registry import make_network
 
 ACTIONS = 6
@@ -111,8 +110,7 @@ def test_an_agent_of_each_kind_gives_the_q_values_of_its_own_network(
 def test_the_agent_of_dopamine_2_gives_its_recorded_q_values(fixtures: Path) -> None:
     fixture = fixtures / "dopamine2.0.5_tf1"
     expected = np.load(fixture / "expected_q.npz", allow_pickle=False)
-    teacher = load_teacher(fixture / "1", game="pong")
-    assert teacher.card.network is not None
-    network = make_network(teacher.card.network, teacher.card.num_actions)
-    found = np.asarray(jax.jit(network.apply)(teacher.params, expected["states"]))
+    agent = import_dopamine_agent(fixture / "1")
+    network = make_network(agent.network, agent.num_actions)
+    found = np.asarray(jax.jit(network.apply)(agent.online_params, expected["states"]))
     np.testing.assert_allclose(found, expected["q_values"], rtol=1e-4, atol=1e-6)

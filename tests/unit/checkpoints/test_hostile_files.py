@@ -22,14 +22,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
-from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, load_teacher
+from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.safe_unpickling import load_safely
 from rrl_agents.checkpoints.sealed_json import seal, unseal
-from rrl_agents.checkpoints.teacher_card import TeacherCard
-from rrl_agents.checkpoints.teacher_directory import read_card, save_teacher
+from rrl_agents.checkpoints.teacher_card import TeacherCard, read_card
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.networks.registry import NetworkConfig
 from services.library import confined
+from services.library.catalogue import BUNDLED_DIRECTORY
 from services.library.confined import Limits, run_confined
 
 LONGEST_SECONDS = 10.0
@@ -136,7 +137,7 @@ def jax_case(folder: Path) -> Case:
     file = folder / "ckpt.3"
     content = pickle.dumps(bundle, protocol=4)
     overwrite(file, content)
-    return file, lambda: load_teacher(file), same, content
+    return file, lambda: import_dopamine_agent(file), same, content
 
 
 def small_pickle_case(folder: Path) -> Case:
@@ -150,7 +151,7 @@ def tensorflow_case(folder: Path, ending: str) -> Case:
     for file in TENSORFLOW.glob("tf_ckpt-199.*"):
         shutil.copyfile(file, folder / file.name)
     (damaged,) = folder.glob(f"tf_ckpt-199.{ending}*")
-    return damaged, lambda: load_teacher(folder), same, damaged.read_bytes()
+    return damaged, lambda: import_dopamine_agent(folder), same, damaged.read_bytes()
 
 
 def card_case(folder: Path) -> Case:
@@ -191,7 +192,7 @@ def params_case(folder: Path) -> Case:
     def read() -> Any:
         # A card that vouches for the damaged file: the hash is no defence then.
         overwrite(card, text.replace(right, params_hash(file.read_bytes())).encode())
-        return load_teacher(folder)
+        return load_teacher_directory(folder)
 
     return file, read, same, content
 

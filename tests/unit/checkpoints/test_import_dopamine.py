@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 
-from rrl_agents.checkpoints.dopamine_agents.hints import AGENTS
+from rrl_agents.checkpoints.hints import AGENTS, Hints
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.safe_unpickling import load_safely
 from rrl_agents.networks.registry import NetworkConfig, make_network
@@ -277,7 +277,7 @@ def test_a_changed_network_is_read_or_refused_in_one_line(
     file = tmp_path / "ckpt.1"
     file.write_bytes(pickle.dumps(bundle_of(layers)))
     try:
-        imported = import_dopamine_agent(file, agent=agent, num_actions=num_actions)
+        imported = import_dopamine_agent(file, hints=Hints(agent=agent, num_actions=num_actions))
     except ValueError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000
     else:

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints import onnx_primitives
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.onnx_graph import BATCH, Graph, Tensor
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.networks.config import HEADS
 from rrl_agents.networks.registry import NETWORKS, NetworkConfig, action_values, make_network
 from rrl_agents.types import Params
+from services.library.catalogue import BUNDLED_DIRECTORY
 
 # Of every network, also of those that name fewer or more layers.
 SMALL = NetworkConfig(features=(4, 5, 6), hidden_units=7, num_atoms=8, quantile_embedding_dim=5)
@@ -143,7 +144,7 @@ def test_a_distributional_agent_of_full_size_equals_flax_on_atari_frames(
 
 
 def test_the_exported_pong_teacher_gives_the_recorded_q_values(fixtures: Path) -> None:
-    teacher = load_teacher("pong_dqn")
+    teacher = load_teacher_directory(BUNDLED_DIRECTORY / "pong_dqn")
     assert teacher.card.network is not None
     expected = np.load(fixtures / "pong_dqn/expected_q.npz", allow_pickle=False)
     model = export_onnx(

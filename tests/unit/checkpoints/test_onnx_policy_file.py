@@ -12,16 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from rrl_agents.checkpoints.hints import Hints, LeftOpen
+from rrl_agents.checkpoints.import_foreign import import_foreign
 from rrl_agents.checkpoints.onnx_files import policy_file
 from rrl_agents.checkpoints.onnx_files.policy_file import read_onnx_file
-from rrl_agents.checkpoints.stated_scores import StatedScores
+from rrl_agents.checkpoints.teacher_card import TeacherCard
 from services.shared.errors import UserError
+from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_card, load_policy
 from services.teacher.policies.output_checks import InvalidPolicyOutput
-from services.teacher.policies.source import TeacherSource
 
 FLOAT = TensorProto.FLOAT
-VALUES = StatedScores(output="q_values")
+VALUES = Hints(output="q_values")
 
 
 def value(name: str, kind: int, shape: Sequence[int | str | None] | None) -> Any:
@@ -50,8 +52,17 @@ def identity(**changes: Any) -> Any:
     return model_of([helper.make_node("Identity", ["observations"], ["scores"])], **changes)
 
 
-def named(path: Path, **said: Any) -> TeacherSource:
-    return TeacherSource(checkpoint=str(path), **said)
+def card_of(path: Path, **said: Any) -> TeacherCard:
+    return read_onnx_file(path, Hints(**said)).card
+
+
+def policy_of(path: Path, **said: Any) -> Policy:
+    """The file imported and loaded from its directory."""
+    directory = path.parent / "imported"
+    import_foreign(str(path), str(directory), said)
+    policy = load_policy(str(directory))
+    assert policy.info.spec == load_card(str(directory)).spec == card_of(path, **said).spec
+    return policy
 
 
 def written(path: Path, model: Any) -> Path:
@@ -68,7 +79,7 @@ def test_the_file_says_what_it_is_by_its_metadata(tmp_path: Path) -> None:
         "rrl.name": "mine",
         "other": "is nobody's business here",
     }
-    card = load_card(named(written(tmp_path, identity(metadata=said))))
+    card = card_of(written(tmp_path, identity(metadata=said)))
     assert (card.output, card.temperature) == ("logits", 0.25)
     assert (card.game, card.name) == ("breakout", "mine")
     assert card.network is None
@@ -77,12 +88,12 @@ def test_the_file_says_what_it_is_by_its_metadata(tmp_path: Path) -> None:
 
 def test_the_user_goes_before_the_metadata(tmp_path: Path) -> None:
     path = written(tmp_path, identity(metadata={"rrl.output": "logits", "rrl.game": "pong"}))
-    card = load_card(named(path, output="q_values", game="breakout"))
+    card = card_of(path, output="q_values", game="breakout")
     assert (card.output, card.temperature, card.game) == ("q_values", None, "breakout")
 
 
 def test_without_metadata_name_and_game_are_the_files_and_unknown(tmp_path: Path) -> None:
-    card = load_card(named(written(tmp_path, identity()), output="logits"))
+    card = card_of(written(tmp_path, identity()), output="logits")
     assert (card.name, card.game, card.temperature) == ("policy", "unknown", 1.0)
 
 
@@ -97,17 +108,20 @@ def test_an_outputs_own_name_says_what_the_scores_are(
         [helper.make_node("Identity", ["observations"], [name])],
         outputs=[value(name, FLOAT, ["batch", 2])],
     )
-    assert load_card(named(written(tmp_path, model))).output == output
+    assert card_of(written(tmp_path, model)).output == output
 
 
 def test_scores_that_nobody_names_are_asked_about(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="give --output q_values .* or --output logits"):
-        load_card(named(written(tmp_path, identity())))
+    path = written(tmp_path, identity())
+    with pytest.raises(LeftOpen, match=r"policy.onnx: nothing says what its scores 'scores' are"):
+        card_of(path)
+    with pytest.raises(ValueError, match=f"rrl teacher import {path} --output q_values$"):
+        import_foreign(str(path), str(tmp_path / "imported"), {})
 
 
 def test_a_shape_that_is_not_written_down_is_inferred(tmp_path: Path) -> None:
     model = identity(outputs=[value("scores", FLOAT, None)])
-    assert load_card(named(written(tmp_path, model), output="q_values")).num_actions == 2
+    assert card_of(written(tmp_path, model), output="q_values").num_actions == 2
 
 
 def test_weights_listed_among_the_inputs_are_no_observations(tmp_path: Path) -> None:
@@ -116,7 +130,7 @@ def test_weights_listed_among_the_inputs_are_no_observations(tmp_path: Path) -> 
         inputs=[value("observations", FLOAT, ["batch", 2]), value("weights", FLOAT, [2, 2])],
         weights=[numpy_helper.from_array(2 * np.eye(2, dtype=np.float32), "weights")],
     )
-    policy = load_policy(named(written(tmp_path, model), output="logits"))
+    policy = policy_of(written(tmp_path, model), output="logits")
     scores = policy.evaluate(np.asarray([[1, 3]], np.float32))
     assert scores.tolist() == [[2, 6]]
 
@@ -223,17 +237,18 @@ def test_a_file_that_cannot_be_served_is_refused_with_its_name_and_the_reason(
 ) -> None:
     model, reason = REFUSED[name]
     path = written(tmp_path, model)
-    source = named(path, output=None if name == "no number" else "q_values")
+    said = Hints(output=None if name == "no number" else "q_values")
     with pytest.raises(ValueError, match=reason) as refused:
-        read_onnx_file(path, source.stated_scores)
+        read_onnx_file(path, said)
     assert str(refused.value).startswith(str(path))
-    with pytest.raises(UserError, match=reason):
-        load_policy(source)
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no ONNX file at .*nothing.onnx"):
-        load_card(named(tmp_path / "nothing.onnx"))
+def test_a_changed_model_is_found_by_the_hash_of_its_card(tmp_path: Path) -> None:
+    import_foreign(str(written(tmp_path, identity())), str(tmp_path / "a"), {"output": "logits"})
+    model = tmp_path / "a" / "policy.onnx"
+    model.write_bytes(model.read_bytes() + b"\x00")
+    with pytest.raises(UserError, match="SHA-256 .* copy the teacher again"):
+        load_card(str(tmp_path / "a"))
 
 
 def test_a_file_beyond_the_limit_is_not_read(
@@ -247,7 +262,7 @@ def test_a_file_beyond_the_limit_is_not_read(
 def test_an_operator_that_does_not_exist_is_refused_by_onnx_runtime(tmp_path: Path) -> None:
     model = model_of([helper.make_node("NoSuchOperator", ["observations"], ["scores"])])
     with pytest.raises(UserError, match="ONNX Runtime cannot compute this model"):
-        load_policy(named(written(tmp_path, model), output="logits"))
+        policy_of(written(tmp_path, model), output="logits")
 
 
 def test_a_model_that_mixes_rows_up_is_refused_when_it_is_tried_out(tmp_path: Path) -> None:
@@ -259,7 +274,7 @@ def test_a_model_that_mixes_rows_up_is_refused_when_it_is_tried_out(tmp_path: Pa
     )
     path = written(tmp_path, model)
     with pytest.raises(UserError, match=r"float32 \[3, 2\]; got float32 \[1, 2\]"):
-        load_policy(named(path, output="logits"))
+        policy_of(path, output="logits")
 
 
 def test_scores_that_are_not_finite_are_an_error_and_not_an_answer(tmp_path: Path) -> None:
@@ -268,16 +283,11 @@ def test_scores_that_are_not_finite_are_an_error_and_not_an_answer(tmp_path: Pat
     model.graph.node.insert(0, helper.make_node("Add", ["observations", "one"], ["shifted"]))
     model.graph.initializer.append(one)
     path = written(tmp_path, model)
-    policy = load_policy(named(path, output="logits"))
+    policy = policy_of(path, output="logits")
     # ln(0 + 1) = 0; the logarithms of -1 and of 0 are none.
     assert policy.evaluate(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
     with pytest.raises(InvalidPolicyOutput, match="finite; 2 are not"):
         policy.evaluate(np.asarray([[-2, 0], [0, -1]], np.float32))
-
-
-def test_a_numbered_checkpoint_of_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no numbered checkpoints"):
-        load_card(named(written(tmp_path, identity()), checkpoint_number=3, output="logits"))
 
 
 GOOD = identity(metadata={"rrl.output": "logits", "rrl.name": "mine"}).SerializeToString()

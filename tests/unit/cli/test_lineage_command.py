@@ -8,8 +8,8 @@ import pytest
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.sealed_json import seal
-from rrl_agents.checkpoints.teacher_card import Compute, Parent, TeacherCard
-from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card, save_teacher
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, Compute, Parent, TeacherCard, read_card
+from rrl_agents.checkpoints.teacher_directory import save_teacher
 from services.cli.lineage import lineage
 from services.shared.errors import UserError
 from tests.conftest import perfect_catch_params

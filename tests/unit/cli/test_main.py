@@ -111,7 +111,7 @@ def test_an_unknown_command_is_named_and_the_known_ones_listed(capsys: Capture) 
 def test_a_checkpoint_that_is_not_there(tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "run"
     line = refusal(catch_flags(folder, tmp_path / "none"), capsys)
-    assert str(tmp_path / "none") in line and "pong_dqn" in line
+    assert str(tmp_path / "none") in line and "rrl teacher list" in line
     assert not folder.exists()
 
 

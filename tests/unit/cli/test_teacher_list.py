@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY
 from rrl_agents.checkpoints.sealed_json import seal
-from rrl_agents.checkpoints.teacher_directory import CARD_FILE, read_card
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from services.cli.teacher_list import list_teachers
+from services.library.catalogue import BUNDLED_DIRECTORY
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rrl_agents.checkpoints.teacher_directory import CARD_FILE
+from rrl_agents.checkpoints.hints import Hints
+from rrl_agents.checkpoints.teacher_card import CARD_FILE
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
@@ -17,6 +18,7 @@ from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import describe, resolve
 from services.learner.config import ShardAddress
+from services.library.door import import_reference
 from services.shared.errors import UserError
 
 CATCH = EnvironmentConfig(name="catch")
@@ -63,38 +65,34 @@ def test_config_json_holds_what_was_chosen_and_what_was_found_out(catch_teacher:
 
 def test_the_temperature_of_a_teacher_of_logits_stands_in_config_json(catch_teacher: Path) -> None:
     def settings_of(method: Any, **told: Any) -> Any:
-        choice = TeacherChoice(checkpoint=str(catch_teacher), **told)
+        choice = TeacherChoice(checkpoint=str(import_reference(str(catch_teacher), Hints(**told))))
         experiment = resolve(config(catch_teacher, teacher=choice, method=method))
         content = json.loads(experiment.to_json())
         actor = experiment.actor_config(
             0, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
         )
         assert actor.method == experiment.config.method
-        return (
-            content["settings"],
-            content["teacher"],
-            experiment.teacher_config(port=0, metrics_port=0).models[0].source,
-        )
+        served = experiment.teacher_config(port=0, metrics_port=0).models[0].reference
+        assert content["teacher"]["checkpoint"] == served == choice.checkpoint
+        return content["settings"]
 
     def temperatures(settings: Any) -> tuple[float, float | None]:
         softening = settings["distillation"]
         return softening["temperature"], softening["teacher_temperature"]
 
     # Q-values are softened like the student's.
-    settings, _, _ = settings_of(QDaggerConfig())
+    settings = settings_of(QDaggerConfig())
     assert temperatures(settings) == (0.1, None)
-    settings, teacher, served = settings_of(QDaggerConfig(), output="logits", temperature=2.0)
+    settings = settings_of(QDaggerConfig(), output="logits", temperature=2.0)
     assert temperatures(settings) == (0.1, 2.0)
-    assert (teacher["output"], teacher["temperature"]) == ("logits", 2.0)
-    assert (served.output, served.temperature) == ("logits", 2.0)
-    settings, _, _ = settings_of(QDaggerConfig(), output="logits")
+    settings = settings_of(QDaggerConfig(), output="logits")
     assert temperatures(settings) == (0.1, 1.0)
     # What the user says goes first.
-    settings, _, _ = settings_of(
+    settings = settings_of(
         QDaggerConfig(distillation=DistillationConfig(teacher_temperature=0.5)), output="logits"
     )
     assert temperatures(settings) == (0.1, 0.5)
-    settings, _, _ = settings_of(TabulaRasaConfig(), output="logits")
+    settings = settings_of(TabulaRasaConfig(), output="logits")
     assert "distillation" not in settings
 
 
@@ -265,7 +263,8 @@ def test_a_teacher_of_logits_is_refused_where_action_values_are_compared(
     catch_teacher: Path, loss: Any
 ) -> None:
     method = QDaggerConfig(distillation=DistillationConfig(loss=loss))
-    logits = TeacherChoice(checkpoint=str(catch_teacher), output="logits")
+    imported = import_reference(str(catch_teacher), Hints(output="logits"))
+    logits = TeacherChoice(checkpoint=str(imported))
     with pytest.raises(UserError, match=f"gives logits, and distillation.loss '{loss}' compares"):
         resolve(config(catch_teacher, teacher=logits, method=method))
     resolve(config(catch_teacher, method=method))

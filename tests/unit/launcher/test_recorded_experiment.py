@@ -34,7 +34,7 @@ CONFIGS = {
 GIVEN = ExperimentConfig(
     method=METHODS["qdagger"].config_class(),
     environment=EnvironmentConfig(name="catch", balls=3),
-    teacher=TeacherChoice(checkpoint=None, mean_return=0.5, output="logits", temperature=2.0),
+    teacher=TeacherChoice(checkpoint=None, mean_return=0.5, data="data", data_number=3),
     seed=2**32 - 1,
 )
 

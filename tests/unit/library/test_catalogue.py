@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rrl_agents.checkpoints.load_teacher import BUNDLED_DIRECTORY, load_teacher
 from rrl_agents.checkpoints.sealed_json import seal
 from services.library import catalogue
+from services.library.catalogue import BUNDLED_DIRECTORY
 from services.shared.errors import UserError
 
 
@@ -30,13 +30,17 @@ def put_exported(cache: Path, name: str) -> Path:
     return path
 
 
-def test_bundled_fetched_and_exported_teachers_are_listed_by_name(cache: Path) -> None:
+def test_every_kind_of_teacher_is_listed_by_name(cache: Path) -> None:
     put_fetched(cache, "Breakout/dqn400-run1")
     put_exported(cache, "Pong/mine")
+    shutil.copytree(cache / "exported/Pong/mine", cache / "imported/Pong/theirs")
+    # What was imported without a name lies beside it under its key.
+    shutil.copytree(cache / "exported/Pong/mine", cache / "imported" / ("a" * 64))
     assert [(entry.name, entry.kind) for entry in catalogue.entries()] == [
         ("Breakout/dqn400-run1", "fetched"),
         ("Pong/dqn-bundled", "bundled"),
         ("Pong/mine", "exported"),
+        ("Pong/theirs", "imported"),
     ]
 
 
@@ -54,7 +58,7 @@ def test_a_name_leads_to_its_directory_in_any_spelling_of_the_game(cache: Path, 
 
 def test_the_bundled_name_is_loaded_like_a_path(cache: Path) -> None:
     located = catalogue.locate("Pong/dqn-bundled")
-    assert load_teacher(located).card == load_teacher("pong_dqn").card
+    assert located == str(BUNDLED_DIRECTORY / "pong_dqn")
     # The short name stands where only paths are taken, too, e.g. `rrl teacher inspect pong_dqn`.
     assert catalogue.locate("pong_dqn") == located
 
@@ -84,33 +88,3 @@ def test_an_unknown_name_names_the_nearest(cache: Path) -> None:
 def test_path_tricks_are_no_names(part: str) -> None:
     with pytest.raises(UserError, match="is no name"):
         catalogue.check_name(part)
-
-
-def test_a_fetched_agent_knows_its_game(
-    cache: Path, fixtures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = put_fetched(cache, "Pong/dqn400-run1")
-    fixture = fixtures / "dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints"
-    shutil.copytree(fixture, path / "checkpoints")
-    located = catalogue.locate("Pong/dqn400-run1")
-    assert load_teacher(located).card.game == "Pong"
-    assert load_teacher(located, game="pong").card.game == "pong"
-    with pytest.raises(ValueError, match=r"plays Pong, not breakout: its source\.json says so"):
-        load_teacher(located, game="breakout")
-    # From inside its directories, too.
-    monkeypatch.chdir(path / "checkpoints")
-    assert load_teacher("ckpt.1").card.game == "Pong"
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"game": 3}', '{"game": "../.."}', "[" * 9999]
-)
-def test_a_source_that_says_no_game_is_an_error(cache: Path, fixtures: Path, content: str) -> None:
-    path = put_fetched(cache, "Pong/dqn400-run1")
-    shutil.copytree(
-        fixtures / "dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints", path / "checkpoints"
-    )
-    (path / "source.json").write_text(content)
-    with pytest.raises(ValueError, match=r"source\.json"):
-        load_teacher(catalogue.locate("Pong/dqn400-run1"))
-    assert load_teacher(catalogue.locate("Pong/dqn400-run1"), game="Pong").card.game == "Pong"

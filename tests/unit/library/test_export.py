@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_agents.export import TrainingState
-from rrl_agents.checkpoints.load_teacher import load_teacher
+from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
-from rrl_agents.checkpoints.teacher_directory import save_teacher
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, initial_params, make_network
@@ -74,7 +74,7 @@ def test_a_student_is_written_as_a_teacher_that_loads(tmp_path: Path, student: T
         "deep/student/card.json",
         "deep/student/params.safetensors",
     ]
-    loaded = load_teacher(tmp_path / "deep" / "student")
+    loaded = load_teacher_directory(tmp_path / "deep" / "student")
     assert loaded.card == student.card
     assert params_to_bytes(loaded.params) == params_to_bytes(student.params)
 
@@ -123,8 +123,8 @@ def test_a_students_dopamine_checkpoint_is_beside_it(tmp_path: Path) -> None:
         "checkpoints/sentinel_checkpoint_complete.3",
         "load.gin",
     ]
-    again = load_teacher(tmp_path / "student" / "dopamine")
-    assert params_to_bytes(again.params) == params_to_bytes(full.params)
+    again = import_dopamine_agent(tmp_path / "student" / "dopamine")
+    assert params_to_bytes(again.online_params) == params_to_bytes(full.params)
 
 
 def test_a_student_that_dopamine_cannot_hold_leaves_nothing_behind(

@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig, buckets_up_to
-from services.teacher.policies.source import TeacherSource
 
-SOURCE = TeacherSource(checkpoint="somewhere")
-MODELS = (ModelConfig(source=SOURCE),)
+MODELS = (ModelConfig(reference="somewhere"),)
 
 
 def checkpoints(*names: str) -> tuple[ModelConfig, ...]:
-    return tuple(ModelConfig(name=name, source=SOURCE) for name in names)
+    return tuple(ModelConfig(name=name, reference="somewhere") for name in names)
 
 
 def test_more_checkpoints_of_a_name_than_versions_kept_are_refused() -> None:
@@ -92,4 +90,4 @@ def test_batch_sizes_are_powers_of_two_and_the_largest_itself() -> None:
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "x" * 65])
 def test_a_name_that_has_no_place_in_a_url_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="give 1 to 64 letters"):
-        ModelConfig(name=name, source=SOURCE)
+        ModelConfig(name=name, reference="somewhere")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rrl_agents.checkpoints.dopamine_replay.files import find_replay
-from rrl_agents.checkpoints.inspection.replay_buffer import has_replay
+from rrl_agents.checkpoints.dopamine_replay.files import find_replay, replay_directories
 
 FILES = (
     *(f"$store$_{name}" for name in ("observation", "action", "reward", "terminal")),
@@ -37,7 +36,7 @@ def test_the_data_is_found_from_the_agents_directory_and_from_both_of_its_folder
     files = find_replay(tmp_path / named)
     assert (files.directory, files.number) == (held, 7)
     assert find_replay(tmp_path / named, 0).number == 0
-    assert has_replay(tmp_path / named, 7) and not has_replay(tmp_path / named, 8)
+    assert replay_directories(tmp_path / named) == [held]
 
 
 def test_the_data_is_found_from_within_a_folder(

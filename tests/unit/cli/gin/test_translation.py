@@ -210,8 +210,8 @@ def test_the_command_line_gives_teacher_data_and_seed(breakout: Path) -> None:
     config, _ = translated(flags)
     assert config.seed == 7
     assert config.environment.game == "Breakout"
-    assert config.teacher.checkpoint == config.teacher.data == str(breakout)
-    assert config.teacher.checkpoint_number == config.teacher.data_number == 399
+    assert config.teacher.checkpoint == str(breakout / "checkpoints/ckpt.399")
+    assert (config.teacher.data, config.teacher.data_number) == (str(breakout), 399)
     assert flags.base_dir == Path("/tmp/qdagger_rainbow")
 
 

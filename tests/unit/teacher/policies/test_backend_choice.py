@@ -16,9 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints import onnx_primitives
-from rrl_agents.checkpoints.load_teacher import load_teacher
 from rrl_agents.checkpoints.teacher_card import Teacher
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_client import PolicySpec
+from services.library.catalogue import BUNDLED_DIRECTORY
 from services.shared.errors import UserError
 from services.teacher.policies.backend_choice import choose_policy, fastest
 from services.teacher.policies.interface import Policy, PolicyInfo
@@ -35,7 +36,7 @@ def recorded() -> Any:
 
 @pytest.fixture(scope="module")
 def pong() -> Teacher:
-    return load_teacher("pong_dqn")
+    return load_teacher_directory(BUNDLED_DIRECTORY / "pong_dqn")
 
 
 def test_each_backend_gives_the_recorded_values_of_the_pong_teacher(

@@ -19,9 +19,8 @@ from services.teacher.policies.entry_point import card_of_policy, make_policy
 from services.teacher.policies.loading import load_card, load_policy
 from services.teacher.policies.output_checks import InvalidPolicyOutput
 from services.teacher.policies.python_policy import PythonPolicy
-from services.teacher.policies.source import TeacherSource
 
-SOURCE = TeacherSource(checkpoint="package:make")
+SOURCE = "package:make"
 
 
 class Sums:
@@ -63,7 +62,7 @@ def test_an_object_with_the_attributes_is_a_policy() -> None:
 
 def test_the_hash_depends_on_entry_point_and_version_alone() -> None:
     hashes = {
-        card_of_policy(policy, TeacherSource(checkpoint=entry_point)).parameters_sha256
+        card_of_policy(policy, entry_point).parameters_sha256
         for policy, entry_point in (
             (changed(), "package:make"),
             (changed(version="2"), "package:make"),
@@ -240,9 +239,9 @@ def test_an_entry_point_that_leads_nowhere_is_refused_with_the_reason(
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=f"{entry_point}: .*{reason}"):
-        load_card(TeacherSource(checkpoint=entry_point))
+        load_card(entry_point)
     with pytest.raises(UserError, match=reason):
-        load_policy(TeacherSource(checkpoint=entry_point))
+        load_policy(entry_point)
 
 
 def test_a_package_in_the_current_directory_is_found_at_last(
@@ -255,8 +254,3 @@ def test_a_package_in_the_current_directory_is_found_at_last(
     assert make_policy("beside_me:make") == "made"  # type: ignore[comparison-overlap]
     # The standard library's scheduler, not the file of that name.
     assert type(make_policy("sched:scheduler")).__name__ == "scheduler"
-
-
-def test_a_numbered_checkpoint_of_a_python_policy_is_refused() -> None:
-    with pytest.raises(UserError, match="no numbered checkpoints"):
-        load_card(TeacherSource(checkpoint="own_policy:make_teacher", checkpoint_number=3))

@@ -1,4 +1,4 @@
-"""A policy of any kind is loaded by its name; each kind's own tests say what is refused."""
+"""A policy of any kind is loaded by its reference; each kind's own tests say what is refused."""
 
 from __future__ import annotations
 
@@ -10,32 +10,24 @@ from services.shared.errors import UserError
 from services.teacher.policies.jax_policy import JaxPolicy
 from services.teacher.policies.loading import load_policy
 from services.teacher.policies.onnx_policy import OnnxPolicy
-from services.teacher.policies.source import TeacherSource
 
 PONG = "pong_dqn"
 
 
 def test_a_backend_that_is_named_is_taken() -> None:
-    source = TeacherSource(checkpoint=PONG)
-    assert isinstance(load_policy(source, backend="jax"), JaxPolicy)
-    assert isinstance(load_policy(source, backend="onnx", max_concurrency=1), OnnxPolicy)
+    assert isinstance(load_policy(PONG, backend="jax"), JaxPolicy)
+    assert isinstance(load_policy(PONG, backend="onnx", max_concurrency=1), OnnxPolicy)
 
 
 @pytest.mark.parametrize(
-    ("source", "options", "message"),
+    ("options", "message"),
     [
-        (TeacherSource(checkpoint="no-such-teacher"), {}, "no teacher 'no-such-teacher'"),
-        (TeacherSource(checkpoint=PONG, temperature=2.0), {}, "temperature is 2.0 for Q-values"),
-        (TeacherSource(checkpoint=PONG), {"backend": "torch"}, "backend is 'torch'; choose"),
-        (
-            TeacherSource(checkpoint=PONG),
-            {"backend": "jax", "dtype": "float16"},
-            "dtype is 'float16'; choose",
-        ),
+        ({"backend": "torch"}, "backend is 'torch'; choose"),
+        ({"backend": "jax", "dtype": "float16"}, "dtype is 'float16'; choose"),
     ],
 )
 def test_what_cannot_be_loaded_is_an_error_for_the_user(
-    source: TeacherSource, options: dict[str, Any], message: str
+    options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        load_policy(source, **options)
+        load_policy(PONG, **options)

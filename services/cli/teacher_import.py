@@ -1,0 +1,60 @@
+"""`rrl teacher import`: the parameters, and those of the group, are the flags."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from rrl_agents.checkpoints.hints import NO_HINTS, Hints
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
+from rrl_agents.durable_files import rename_whole
+from services.cli.teacher_inspect import show_card
+from services.library.catalogue import check_name, entries, imported_directory
+from services.library.door import import_reference
+from services.shared.errors import UserError, user_errors
+
+
+def import_teacher(
+    source: Annotated[str, Positional, arg(metavar="SRC")],
+    *,
+    checkpoint_number: int | None = None,
+    hints: Annotated[Hints, arg(name="")] = NO_HINTS,
+    name: str | None = None,
+) -> None:
+    """Take a teacher of foreign making into the store, once, and say what its files leave open.
+
+    Nothing in the files is executed. What is imported with nothing to add needs no command: it may
+    be named wherever a teacher is asked for.
+
+    Args:
+        source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), an ONNX file, or a teacher's
+            directory.
+        checkpoint_number: Which checkpoint of a Dopamine agent; the newest by default.
+        hints: What the files do not say.
+        name: What it is to be called, GAME/NAME; without a name its directory is printed.
+    """
+    game, _, own = (name or "").partition("/")
+    if name is not None and (
+        not check_name(game) or not check_name(own) or name in (entry.name for entry in entries())
+    ):
+        raise UserError(f"another teacher is called {name}; give another --name")
+    directory = import_reference(source, hints, number=checkpoint_number, name=own or None)
+    if name is not None:
+        directory = _named(directory, imported_directory() / game / own)
+    with user_errors():
+        card = read_card(directory / CARD_FILE)
+    show_card(card)
+    print(f"teacher   {directory}\nserve it: rrl teacher serve --checkpoint {name or directory}")
+
+
+def _named(directory: Path, named: Path) -> Path:
+    """A copy of an imported directory under its name."""
+    unfinished = named.with_name(f".{named.name}.tmp")
+    with user_errors((OSError,)):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(directory, unfinished)
+        rename_whole(unfinished, named)
+    return named

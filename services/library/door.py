@@ -1,0 +1,223 @@
+"""The one door to teachers: a reference becomes a teacher's directory, or an entry point.
+
+    Pong/dqn-bundled, pong_dqn     a name of the store
+    exported/my-student            a teacher's directory: itself
+    dqn/Pong/1, .../ckpt.399       a Dopamine agent (its newest checkpoint), or one checkpoint
+    policy.onnx                    an ONNX file
+    https://.., gs://BUCKET/..     any of these, downloaded once
+    my_package:make_teacher        an entry point: a Python policy of the user's own
+
+What is foreign is imported once into CACHE/imported/<key>/ and found there the next time. The key
+is the SHA-256 of the content of all files that are read, of their names and of what the user says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import stat
+from pathlib import Path
+from typing import NewType
+
+from rrl_agents.checkpoints.fetched_source import SOURCE_FILE, fetched_game
+from rrl_agents.checkpoints.find_checkpoint import agent_directory, find_checkpoint, index_file
+from rrl_agents.checkpoints.hints import NO_HINTS, Hints
+from rrl_agents.checkpoints.teacher_card import (
+    CARD_FILE,
+    ONNX_SUFFIX,
+    POLICY_FILES,
+    is_teacher_directory,
+)
+from rrl_agents.durable_files import make_folders, rename_whole
+from rrl_agents.environments.game_names import name_key
+from services.library.catalogue import imported_directory, locate
+from services.library.confined import run_confined
+from services.library.places import downloads_directory
+from services.shared.errors import UserError, user_errors
+from services.shared.locks import locked
+
+EntryPoint = NewType("EntryPoint", str)
+"""`module:factory` of a Python policy."""
+
+_FORMAT = 1
+"""Of imported directories; another number has all foreign work imported again."""
+
+_MAX_BYTES = 4 << 30
+_CHUNK_BYTES = 1 << 20
+_LOCK_FILE = ".import.lock"
+_LOCK_WAIT_SECONDS = 900.0
+
+
+def open_reference(reference: str) -> Path | EntryPoint:
+    """What a reference stands for.
+
+    Args:
+        reference: A name of the store, a path, a URL, or an entry point; where a path of that
+            name is there, the path.
+
+    Returns:
+        A teacher's directory, or the entry point.
+
+    Raises:
+        UserError: There is nothing of that name, or it cannot be imported: damaged, unsafe, or it
+            leaves something open; says what to do.
+    """
+    located = _located(reference)
+    path = Path(located)
+    if not path.exists() and _is_entry_point(located):
+        return EntryPoint(located)
+    if path.is_dir() and is_teacher_directory(path):
+        return path
+    return import_reference(reference)
+
+
+def import_reference(
+    reference: str, hints: Hints = NO_HINTS, *, number: int | None = None, name: str | None = None
+) -> Path:
+    """Import foreign work, or another teacher's directory with something else said of it.
+
+    Args:
+        reference: A name of the store, a path or a URL.
+        hints: What the user says of it.
+        number: Which checkpoint of a Dopamine agent; the newest when None.
+        name: What its card calls it; None for what its files say.
+
+    Returns:
+        Its directory in the store.
+
+    Raises:
+        UserError: As `open_reference`; or what the user says contradicts what the files say.
+    """
+    with user_errors((ValueError, OSError)):
+        foreign = _find(reference, number)
+        foreign = dataclasses.replace(foreign, hints=_with_game(foreign.file, hints), name=name)
+        directory = imported_directory() / foreign.key()
+        if not (directory / CARD_FILE).is_file():
+            _import(foreign, directory)
+        return directory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Foreign:
+    """What is to be imported.
+
+    Attributes:
+        file: What names it to the importer.
+        files: All that is read.
+        hints: What the user says of it.
+        name: What its card is to call it.
+    """
+
+    file: Path
+    files: tuple[Path, ...]
+    hints: Hints = NO_HINTS
+    name: str | None = None
+
+    def key(self) -> str:
+        """What its files hold now, and all else that its card is made of."""
+        names = [agent_directory(self.file).resolve().name, *(file.name for file in self.files)]
+        said = [_FORMAT, names, self.name, dataclasses.asdict(self.hints)]
+        digest = hashlib.sha256(json.dumps(said).encode())
+        for file in self.files:
+            digest.update(_sha256(file))
+        return digest.hexdigest()
+
+
+def _located(reference: str) -> str:
+    """A path, or an entry point, of what may be named or lie elsewhere."""
+    if "://" not in reference:
+        return locate(reference)
+    # Only here, as the rest needs no network.
+    from services.library.fetch.references import download_reference, is_url
+
+    if not is_url(reference):
+        raise UserError(f"{reference}: give a URL of https://, http:// or gs://, or a path")
+    return str(download_reference(reference, downloads_directory()))
+
+
+def _find(reference: str, number: int | None) -> _Foreign:
+    path = Path(_located(reference))
+    if not path.exists() and not index_file(path).is_file():
+        raise ValueError(
+            f"no teacher {reference!r}: looked for a name (`rrl teacher list` shows them), a "
+            f"directory with {CARD_FILE}, a Dopamine agent's directory, ckpt.N or tf_ckpt-N.index "
+            f"file, and an ONNX file at {path.absolute()}"
+        )
+    is_onnx = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
+    if not is_onnx and not is_teacher_directory(path):
+        checkpoint = find_checkpoint(path, number)
+        return _Foreign(file=checkpoint.file, files=checkpoint.files)
+    if number is not None:
+        raise ValueError(f"{reference} has no numbered checkpoints; leave out the number {number}")
+    parts = (path,) if is_onnx else [path / name for name in (CARD_FILE, *POLICY_FILES)]
+    return _Foreign(file=path, files=tuple(part for part in parts if part.is_file()))
+
+
+def _with_game(file: Path, hints: Hints) -> Hints:
+    """What the user says, with the game that the source of a fetched agent says."""
+    try:
+        fetched = fetched_game(file)
+    except ValueError:
+        if hints.game is None:
+            raise
+        return hints
+    if fetched is None or hints.game is None:
+        return dataclasses.replace(hints, game=hints.game or fetched)
+    if name_key(hints.game) != name_key(fetched):
+        raise ValueError(f"{file} plays {fetched}, not {hints.game}: its {SOURCE_FILE} says so")
+    return hints
+
+
+def _import(foreign: _Foreign, directory: Path) -> None:
+    """Import once, whoever else wants the same; all of it is there at the end, or nothing."""
+    store = directory.parent
+    try:
+        make_folders(store)
+        (store / _LOCK_FILE).touch()
+    except OSError as error:
+        raise UserError(
+            f"{foreign.file} is to be imported, and {store} cannot be written ({error.strerror}): "
+            "give RRL_CACHE a folder that can be, or run `rrl teacher import` where it can, with "
+            "the same RRL_CACHE"
+        ) from error
+    with locked(store / _LOCK_FILE, wait_seconds=_LOCK_WAIT_SECONDS):
+        if (directory / CARD_FILE).is_file():
+            return
+        # Nobody else imports now: what has a temporary name was left behind by a kill.
+        for left in store.glob(".*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
+        unfinished = store / f".{directory.name}.tmp"
+        try:
+            run_confined(
+                "rrl_agents.checkpoints.import_foreign:import_foreign",
+                {
+                    "source": foreign.file,
+                    "destination": unfinished,
+                    "hints": dataclasses.asdict(foreign.hints),
+                    "name": foreign.name,
+                },
+                subject=foreign.file,
+            )
+            if foreign.key() != directory.name:
+                raise UserError(f"{foreign.file} changed while it was read; try again")
+            rename_whole(unfinished, directory)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sha256(file: Path) -> bytes:
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
+        raise ValueError(f"{file}: no regular file, or more than {_MAX_BYTES} bytes")
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.digest()
+
+
+def _is_entry_point(text: str) -> bool:
+    module, colon, factory = text.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), factory))

@@ -1,0 +1,307 @@
+"""One door: what a reference leads to, what is imported once, and what a crash leaves behind.
+
+Most tests run the reader in this process, where its calls can be counted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rrl_agents.checkpoints.hints import Hints
+from rrl_agents.checkpoints.import_foreign import import_foreign
+from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
+from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
+from services.library import door
+from services.library.catalogue import BUNDLED_DIRECTORY
+from services.library.door import import_reference, open_reference
+from services.shared.errors import UserError
+
+PONG = BUNDLED_DIRECTORY / "pong_dqn"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RRL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "imported"
+
+
+@pytest.fixture
+def agent(tmp_path: Path, fixtures: Path) -> Path:
+    """A Dopamine agent with one checkpoint, to change at will."""
+    source = fixtures / "dopamine4.0.6_flax0.6.11_jaxarray/1/checkpoints"
+    (tmp_path / "agent" / "checkpoints").mkdir(parents=True)
+    for name in ("ckpt.1", "sentinel_checkpoint_complete.1"):
+        shutil.copy(source / name, tmp_path / "agent" / "checkpoints")
+    return tmp_path / "agent"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files that a reader has read, in this process."""
+    found: list[str] = []
+
+    def read(function: str, arguments: Mapping[str, Any], **_: object) -> None:
+        assert function == "rrl_agents.checkpoints.import_foreign:import_foreign"
+        found.append(Path(arguments["source"]).name)
+        source, destination = str(arguments["source"]), str(arguments["destination"])
+        import_foreign(source, destination, arguments["hints"], arguments["name"])
+
+    monkeypatch.setattr(door, "run_confined", read)
+    return found
+
+
+def opened(reference: Path | str) -> Path:
+    found = open_reference(str(reference))
+    assert isinstance(found, Path)
+    return found
+
+
+def in_store(store: Path) -> list[str]:
+    return sorted(path.name for path in store.iterdir() if not path.name.startswith("."))
+
+
+def test_names_and_directories_are_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    assert opened("pong_dqn") == opened("Pong/dqn-bundled") == opened(PONG) == PONG
+    monkeypatch.chdir(tmp_path)
+    for folder in ("agent.onnx", "package:make"):
+        shutil.copytree(PONG, folder)
+        assert opened(folder) == Path(folder)
+    assert reads == []
+
+
+@pytest.mark.parametrize("entry_point", ["other_package.inner:make", "package:Make"])
+def test_an_entry_point_stays_what_it_is(entry_point: str) -> None:
+    assert open_reference(entry_point) == entry_point
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["pong_dnq", "./pong_dqn", "nothing.onnx", "some/path:make", "package:", "3d:make", "a/b/c"],
+)
+def test_what_is_not_there_is_an_error_that_says_what_was_looked_for(reference: str) -> None:
+    with pytest.raises(UserError, match=f"no teacher '{reference}': .* name .* directory .* ONNX"):
+        open_reference(reference)
+
+
+def test_a_url_is_downloaded_to_the_store_and_opened_as_a_path(
+    store: Path, agent: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def download(url: str, root: Path) -> Path:
+        asked.append((url, root))
+        return agent
+
+    monkeypatch.setattr("services.library.fetch.references.download_reference", download)
+    assert opened("gs://bucket/dqn/agent") == opened(agent)
+    assert set(asked) == {("gs://bucket/dqn/agent", store.parent / "downloads")}
+    with pytest.raises(UserError, match="ftp://host/policy.onnx: give a URL of https://"):
+        open_reference("ftp://host/policy.onnx")
+
+
+def test_foreign_work_is_read_behind_the_wall_and_becomes_a_directory(
+    store: Path, agent: Path
+) -> None:
+    directory = opened(agent)
+    assert directory.parent == store
+    assert load_teacher_directory(directory).card.name == "agent, Dopamine checkpoint 1"
+    file = agent / "checkpoints/ckpt.1"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"ckpt\.1: truncated or damaged .* copy it again"):
+        open_reference(str(agent))
+    assert in_store(store) == [directory.name]
+
+
+def test_what_was_imported_is_found_the_next_time_and_read_by_nobody(
+    store: Path, agent: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(agent)
+    assert opened(agent) == opened(agent / "checkpoints") == first
+    assert opened(agent / "checkpoints/ckpt.1") == first
+    assert reads == ["ckpt.1"]
+    # Where it lies is no part of what it is.
+    shutil.copytree(agent, agent.parent / "elsewhere" / "agent")
+    assert opened(agent.parent / "elsewhere" / "agent") == first
+    monkeypatch.chdir(agent)
+    assert opened("checkpoints/ckpt.1") == opened(".") == first
+    assert reads == ["ckpt.1"]
+
+
+def test_another_content_name_or_word_of_the_user_is_imported_anew(
+    store: Path, agent: Path, reads: list[str]
+) -> None:
+    first = opened(agent)
+    told = import_reference(str(agent), Hints(game="pong"))
+    named = import_reference(str(agent), name="mine")
+    assert read_card(told / CARD_FILE).game == "pong"
+    assert read_card(named / CARD_FILE).name == "mine"
+    with (agent / "checkpoints/ckpt.1").open("ab") as file:
+        # A pickle ends at its stop: another content with the same parameters.
+        file.write(b"more")
+    assert len({first, told, named, opened(agent)}) == 4 == len(reads)
+
+
+def test_a_checkpoint_that_is_added_is_the_newest(
+    store: Path, agent: Path, reads: list[str]
+) -> None:
+    first = opened(agent)
+    for name in ("ckpt", "sentinel_checkpoint_complete"):
+        shutil.copy(agent / f"checkpoints/{name}.1", agent / f"checkpoints/{name}.2")
+    second = opened(agent)
+    assert "Dopamine checkpoint 2" in read_card(second / CARD_FILE).name
+    assert import_reference(str(agent), number=1) == first
+    assert reads == ["ckpt.1", "ckpt.2"]
+    with pytest.raises(UserError, match="checkpoint 3 needs"):
+        import_reference(str(agent), number=3)
+    with pytest.raises(UserError, match="pong_dqn has no numbered checkpoints; leave out"):
+        import_reference("pong_dqn", number=3)
+
+
+def test_two_at_once_read_once(
+    store: Path, agent: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, both = door.run_confined, threading.Barrier(2)
+
+    def slowly(*arguments: Any, **named: Any) -> None:
+        # The other one is at the door by now, and finds it locked.
+        threading.Event().wait(0.5)
+        read(*arguments, **named)
+
+    monkeypatch.setattr(door, "run_confined", slowly)
+    found = []
+
+    def enter() -> None:
+        both.wait()
+        found.append(opened(agent))
+
+    threads = [threading.Thread(target=enter) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] == found[1]
+    assert reads == ["ckpt.1"]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from services.library import door
+
+def half(function, arguments, **_):
+    Path(arguments["destination"]).mkdir()
+    (Path(arguments["destination"]) / "card.json").write_text("{")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+door.run_confined = half
+door.open_reference(sys.argv[1])
+"""
+
+
+def test_a_kill_in_between_leaves_nothing_half(store: Path, agent: Path, reads: list[str]) -> None:
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(agent)], check=False)
+    assert killed.returncode == -9
+    assert in_store(store) == []
+    assert list(store.glob(".*.tmp"))
+    assert load_teacher_directory(opened(agent)).card.num_actions == 6
+    assert list(store.glob(".*.tmp")) == []
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_in_between_leaves_nothing(
+    store: Path, agent: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    def fail(function: str, arguments: Mapping[str, Any], **_: object) -> None:
+        arguments["destination"].mkdir()
+        raise failure
+
+    monkeypatch.setattr(door, "run_confined", fail)
+    with pytest.raises((UserError, KeyboardInterrupt)):
+        open_reference(str(agent))
+    assert in_store(store) == list(store.glob(".*.tmp")) == []
+
+
+def test_files_that_change_while_they_are_read_are_not_taken(
+    store: Path, agent: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    read = door.run_confined
+
+    def changing(*arguments: Any, **named: Any) -> None:
+        read(*arguments, **named)
+        with (agent / "checkpoints/ckpt.1").open("ab") as file:
+            file.write(b"more")
+
+    monkeypatch.setattr(door, "run_confined", changing)
+    with pytest.raises(UserError, match=r"ckpt\.1 changed while it was read; try again"):
+        open_reference(str(agent))
+    assert in_store(store) == []
+
+
+def test_a_store_that_cannot_be_written_serves_what_was_imported_before(
+    store: Path, agent: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(agent)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", read_only)
+    assert opened(agent) == first
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only .*RRL_CACHE .*import"):
+        import_reference(str(agent), Hints(game="pong"))
+
+
+def test_a_pipe_is_not_read(store: Path, agent: Path) -> None:
+    (agent / "checkpoints/ckpt.1").unlink()
+    os.mkfifo(agent / "checkpoints/ckpt.1")
+    with pytest.raises(UserError, match=r"ckpt\.1: no regular file"):
+        open_reference(str(agent))
+
+
+@pytest.fixture
+def fetched(store: Path, agent: Path) -> Path:
+    """The agent as it is fetched, which knows its game."""
+    directory = store.parent / "checkpoints/Pong/dqn400-run1"
+    shutil.copytree(agent, directory)
+    (directory / "source.json").write_text(seal({"game": "Pong"}))
+    return directory
+
+
+def game_of(directory: Path) -> str:
+    return read_card(directory / CARD_FILE).game
+
+
+def test_a_fetched_agent_knows_its_game(
+    fetched: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert game_of(opened("Pong/dqn400-run1")) == "Pong"
+    assert game_of(import_reference("pong/dqn400-run1", Hints(game="pong"))) == "pong"
+    with pytest.raises(UserError, match=r"plays Pong, not breakout: its source\.json says so"):
+        import_reference("Pong/dqn400-run1", Hints(game="breakout"))
+    # From inside its directories, too.
+    monkeypatch.chdir(fetched / "checkpoints")
+    assert game_of(opened("ckpt.1")) == "Pong"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"game": 3}', '{"game": "../.."}', "[" * 9999]
+)
+def test_a_source_that_says_no_game_is_an_error(
+    fetched: Path, reads: list[str], content: str
+) -> None:
+    (fetched / "source.json").write_text(content)
+    with pytest.raises(UserError, match=r"source\.json"):
+        open_reference("Pong/dqn400-run1")
+    assert game_of(import_reference("Pong/dqn400-run1", Hints(game="Pong"))) == "Pong"
