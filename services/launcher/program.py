@@ -14,22 +14,19 @@ import ctypes
 import dataclasses
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
 from services.launcher.experiment import Experiment
 from services.launcher.launchpad_without_courier import launchpad as lp
-from services.launcher.roles import ROLES, Job
+from services.launcher.roles import ROLES, SERVE_THEIR_OWN_PAGE, Job
 from services.launcher.telemetry import Telemetry, telemetry
 from services.learner.config import ShardAddress
 
 _PR_SET_PDEATHSIG = 1
-
-_Run: TypeAlias = Callable[..., None]
-"""Runs a role: takes the experiment, the run's folder, and what its node is given."""
 
 _Owned: TypeAlias = tuple[lp.Address, ...]
 
@@ -68,36 +65,32 @@ def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, Program
     learner = lp.Address("learner")
     addresses = ProgramAddresses(services={"learner": learner}, pages={})
 
-    def add(role: str, function: _Run, *arguments: Any, owns: _Owned) -> None:
-        node = lp.PyNode(function, experiment, run, *arguments)
-        for address in owns:
+    def add(role: str, peers: _Peers, *, index: int | None = None, own: _Owned = ()) -> None:
+        name = role if index is None else f"{role}-{index}"
+        page = addresses.pages[name] = _address(f"{name}-metrics")
+        node = lp.PyNode(_run_role, experiment, run, role, index, page, own, peers)
+        for address in (page, *own):
             node.allocate_address(address)
         with program.group(role):
             program.add_node(node)
 
-    def add_role(role: str, peers: _Peers, *, index: int | None = None, own: _Owned = ()) -> None:
-        name = role if index is None else f"{role}-{index}"
-        page = addresses.pages[name] = _address(f"{name}-metrics")
-        add(role, _run_role, role, index, page, own, peers, owns=(page, *own))
-
     teacher = None
     if experiment.uses_teacher:
         teacher = addresses.services["teacher"] = lp.Address("teacher")
-        page = addresses.pages["teacher"] = _address("teacher-metrics")
-        add("teacher", _run_teacher, page, teacher, owns=(page, teacher))
+        add("teacher", _Peers(), own=(teacher,))
     shards = []
     for shard in range(experiment.config.replay_shards):
         own = _address(f"replay-{shard}"), _address(f"control-{shard}")
         addresses.services.update(zip((f"replay-{shard}", f"control-{shard}"), own, strict=True))
-        add_role("replay", _Peers(), index=shard, own=own)
+        add("replay", _Peers(), index=shard, own=own)
         shards.append(own)
     peers = _Peers(learner=learner, shards=tuple(shards), teacher=teacher)
     if experiment.data is not None:
-        add_role("importer", peers)
-    add_role("learner", peers, own=(learner,))
-    add_role("evaluator", peers)
+        add("importer", peers)
+    add("learner", peers, own=(learner,))
+    add("evaluator", peers)
     for index in range(experiment.config.num_actors):
-        add_role("actor", peers, index=index)
+        add("actor", peers, index=index)
     return program, addresses
 
 
@@ -151,20 +144,6 @@ def _port(address: lp.Address) -> int:
     return int(address.resolve().rpartition(":")[2])
 
 
-def _run_teacher(experiment: Experiment, run: Path, page: lp.Address, address: lp.Address) -> None:
-    with _begun("teacher", run, None) as (stop, _):
-        from services.teacher.server import build_teacher
-
-        server = build_teacher(
-            experiment.teacher_config(port=_port(address), metrics_port=_port(page))
-        )
-        server.start()
-        try:
-            server.run(stop)
-        finally:
-            server.stop()
-
-
 def _run_role(
     experiment: Experiment,
     run: Path,
@@ -176,7 +155,8 @@ def _run_role(
 ) -> None:
     # The one shard of most runs is called by no number.
     is_alone = role == "replay" and experiment.config.replay_shards == 1
-    with _begun(role, run, page, None if is_alone else index) as (stop, registry):
+    served_here = None if role in SERVE_THEIR_OWN_PAGE else page
+    with _begun(role, run, served_here, None if is_alone else index) as (stop, registry):
         port, control_port = (*map(_port, own), 0, 0)[:2]
         job = Job(
             experiment=experiment,
@@ -191,6 +171,7 @@ def _run_role(
             teacher=_resolved(peers.teacher),
             port=port,
             control_port=control_port,
+            metrics_port=_port(page),
         )
         ROLES[role](job, stop)
 

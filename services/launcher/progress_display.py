@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -78,7 +77,6 @@ class ProgressDisplay:
         # Stage and number of evaluations last shown.
         self._news: tuple[int, int] = (-1, 0)
         self._printed_at: float | None = None
-        self._closed = False
 
     def update(self, response: GetProgressResponse) -> None:
         """Shows an answer of the learner.
@@ -109,20 +107,14 @@ class ProgressDisplay:
 
     def close(self) -> None:
         """Leaves the last state on the screen and gives the terminal back."""
-        if self._live is not None and not self._closed:
+        if self._live is not None:
             self._live.stop()
-        self._closed = True
 
     def __enter__(self) -> ProgressDisplay:
         """Returns itself."""
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the display."""
         self.close()
 

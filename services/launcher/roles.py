@@ -4,10 +4,10 @@
     `rrl train` (Launchpad) ─────┼──▶ Job ──▶ ROLES[name] ──▶ runs until it is finished, or stopped
     one process (`rrl bench`) ───┘
 
-In one process the learner and replay are built by the starter itself, which watches the one and
-needs the ports of the other. A starter knows addresses, ports and metrics pages; what a role takes
-from the experiment stands here. A role imports what it computes with when it runs: the others do
-not pay for it.
+In one process teacher, replay and learner are built by the starter itself, which needs the ports of
+the first two and watches the third. A starter knows addresses, ports and metrics pages; what a role
+takes from the experiment stands here. A role imports what it computes with when it runs: the others
+do not pay for it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Job:
         host: Interface to listen on.
         port: Port to listen on; 0 picks a free one.
         control_port: Port of replay's control; likewise.
+        metrics_port: Port of the metrics page of a role that serves its own; None serves none.
         security: Encryption and tokens of what it serves.
         lingers: Whether a finished learner serves on until it is stopped.
         on_ready: Called with a line for the user once it serves.
@@ -60,6 +61,7 @@ class Job:
     host: str = "127.0.0.1"
     port: int = 0
     control_port: int = 0
+    metrics_port: int | None = None
     security: SecurityConfig = SecurityConfig()
     lingers: bool = False
     on_ready: Callable[[str], None] = lambda text: None
@@ -73,6 +75,20 @@ class Job:
 
 RunRole: TypeAlias = Callable[[Job, threading.Event], None]
 """Runs a role until it is finished or the event is set; raises UserError."""
+
+
+def run_teacher(job: Job, stop: threading.Event) -> None:
+    """Answer with the teacher's scores."""
+    from services.teacher.server import build_teacher
+
+    server = build_teacher(
+        job.experiment.teacher_config(port=job.port, metrics_port=job.metrics_port)
+    )
+    server.start()
+    try:
+        server.run(stop)
+    finally:
+        server.stop()
 
 
 def run_replay(job: Job, stop: threading.Event) -> None:
@@ -154,10 +170,14 @@ def run_evaluator(job: Job, stop: threading.Event) -> None:
 
 
 ROLES: Mapping[str, RunRole] = {
+    "teacher": run_teacher,
     "replay": run_replay,
     "importer": run_importer,
     "learner": run_learner,
     "actor": run_actor,
     "evaluator": run_evaluator,
 }
-"""By name; the teacher service stands alone, and has a command of its own."""
+"""By name. In containers the teacher is `rrl teacher serve`, which needs no experiment."""
+
+SERVE_THEIR_OWN_PAGE = ("teacher",)
+"""Roles that serve their metrics page themselves; a starter serves that of the others."""

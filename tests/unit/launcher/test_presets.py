@@ -16,6 +16,7 @@ from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.types import Progress, Stage
+from services.cli.gin.values import PARAMETERS
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.presets import DEMO, PAPER, PRESETS, SUMMARIES, with_student
@@ -26,61 +27,6 @@ RELEASED: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "oracles" / "released_methods.json").read_text()
 )
 """What the released code's files bind, and its defaults, as gin and Python read them."""
-
-# What a file says -> the settings it may be here; a method has the first that it knows.
-SAME_NUMBER: dict[str, tuple[str, ...]] = {
-    "JaxDQNAgent.gamma": ("method.q_learning.discount",),
-    "JaxDQNAgent.update_horizon": ("method.q_learning.n_step",),
-    "JaxDQNAgent.min_replay_history": ("method.q_learning.min_replay_size",),
-    "JaxDQNAgent.update_period": ("method.q_learning.update_period",),
-    "JaxDQNAgent.target_update_period": ("method.q_learning.target_update_steps",),
-    "JaxDQNAgent.epsilon_train": ("method.q_learning.final_epsilon",),
-    "JaxDQNAgent.epsilon_decay_period": ("method.q_learning.epsilon_decay_steps",),
-    "JaxDQNAgent.epsilon_eval": ("evaluation.epsilon",),
-    "JaxDQNAgent.optimizer": ("method.q_learning.optimiser.name",),
-    "JaxFullRainbowAgent.noisy": ("network.noisy",),
-    "JaxFullRainbowAgent.dueling": ("network.dueling",),
-    "JaxFullRainbowAgent.double_dqn": ("student.double",),
-    "JaxFullRainbowAgent.vmax": ("network.value_bound",),
-    "QDaggerDQNAgent.distill_loss_coefficient": ("method.distillation.coefficient",),
-    "QDaggerDQNAgent.distill_temperature": ("method.distillation.temperature",),
-    "QDaggerDQNAgent.distill_decay_period": ("method.weaning.wean_steps",),
-    "QDaggerRainbowAgent.distill_loss_coefficient": ("method.distillation.coefficient",),
-    "QDaggerRainbowAgent.distill_temperature": ("method.distillation.temperature",),
-    "QDaggerRainbowAgent.distill_decay_period": ("method.weaning.wean_steps",),
-    "create_linear_schedule.initial_lr": (
-        "method.weaning.taught_learning_rate",
-        "method.learning_rate",
-    ),
-    "create_linear_schedule.final_lr": ("method.weaning.weaned_learning_rate",),
-    "DQfDAgent.margin": ("method.margin",),
-    "DQfDAgent.margin_coefficient": ("method.margin_coefficient",),
-    "DQfDAgent.decay_period": ("method.wean_steps",),
-    "PretrainedDQNAgent.cql_coefficient": ("method.conservative.coefficient",),
-    "PretrainedDQNAgent.distill_temperature": ("method.conservative.temperature",),
-    "PretrainedDQNAgent.teacher_data_ratio": ("method.teacher_data_share",),
-    "create_optimizer.learning_rate": (
-        "method.conservative.online_learning_rate",
-        "method.learning_rate",
-    ),
-    "create_optimizer.eps": ("method.q_learning.optimiser.epsilon",),
-    "create_optimizer.beta1": ("method.q_learning.optimiser.beta1",),
-    "create_optimizer.beta2": ("method.q_learning.optimiser.beta2",),
-    "create_optimizer.centered": ("method.q_learning.optimiser.centered",),
-    "create_pretraining_optimizer.learning_rate": ("method.conservative.offline_learning_rate",),
-    "create_pretraining_optimizer.eps": ("method.q_learning.optimiser.epsilon",),
-    "create_pretraining_optimizer.beta1": ("method.q_learning.optimiser.beta1",),
-    "create_pretraining_optimizer.beta2": ("method.q_learning.optimiser.beta2",),
-    "create_pretraining_optimizer.centered": ("method.q_learning.optimiser.centered",),
-    "JSRLAgent.max_roll_in_steps": ("method.roll_in_steps",),
-    "JSRLAgent.decay_roll_in_steps": ("method.roll_in_decay",),
-    "JSRLAgent.roll_out_guide_prob": ("method.mixture_share",),
-    "JSRLAgent.roll_out_decay_period": ("method.mixture_steps",),
-    "OutOfGraphReplayBuffer.replay_capacity": ("replay_capacity",),
-    "OutOfGraphReplayBuffer.batch_size": ("method.q_learning.batch_size",),
-    "OutOfGraphPrioritizedReplayBuffer.replay_capacity": ("replay_capacity",),
-    "OutOfGraphPrioritizedReplayBuffer.batch_size": ("method.q_learning.batch_size",),
-}
 
 # A file of the released code, where there is one of that name, -> the classes it is for.
 CLASSES: dict[str, tuple[str, ...]] = {
@@ -146,12 +92,14 @@ def _found(name: str) -> dict[str, Any]:
 def test_a_preset_has_the_numbers_of_the_released_file(name: str) -> None:
     said, found = _says(name), _found(name)
     compared = set()
-    for parameter, settings in SAME_NUMBER.items():
+    for parameter, value in said.items():
+        # What gin's names are here; a method has the first that it knows.
+        settings = PARAMETERS[parameter].settings if parameter in PARAMETERS else ()
         setting = next((one for one in settings if one in found), None)
-        if parameter not in said or setting is None:
+        if setting is None or setting.startswith("environment."):
             continue
         if setting not in THE_PAPERS.get(name, ()):
-            assert found[setting] == said[parameter], (parameter, setting)
+            assert found[setting] == value, (parameter, setting)
         compared.add(setting)
     compared |= _compared_otherwise(said, found)
     # No setting of the method is left out, but for those that only we have.
@@ -187,6 +135,9 @@ def _compared_otherwise(said: dict[str, Any], found: dict[str, Any]) -> set[str]
         assert found["method.margin_form"] == ("max" if said["DQfDAgent.dqfd_margin"] else "mean")
         assert said["DQfDAgent.use_teacher_actions"] and not said["DQfDAgent.lr_decay"]
         compared.add("method.margin_form")
+    if "JSRLAgent.max_roll_in_steps" in said:
+        assert found["method.roll_in_steps"] == said["JSRLAgent.max_roll_in_steps"]
+        compared.add("method.roll_in_steps")
     if "JaxFullRainbowAgent.replay_scheme" in said:
         prioritised = said["JaxFullRainbowAgent.replay_scheme"] == "prioritized"
         assert (found["student.priority_exponent"] > 0.0) == prioritised
@@ -194,6 +145,7 @@ def _compared_otherwise(said: dict[str, Any], found: dict[str, Any]) -> set[str]
         assert is_categorical == said["JaxFullRainbowAgent.distributional"]
         if is_categorical:
             assert found["network.num_atoms"] == said["JaxFullRainbowAgent.num_atoms"]
+            assert found["network.value_bound"] == said["JaxFullRainbowAgent.vmax"]
     augmented = any(
         said.get(f"Reincarnation{a}Agent.data_augmentation") for a in ("DQN", "Rainbow")
     )
