@@ -138,7 +138,7 @@ def _method_settings(values: Values, agent: str) -> Settings:
     if agent == "jsrl_dqn":
         return {"method.roll_in_steps": _roll_in_steps(values)}
     if agent == "reloaded_dqn":
-        values.note("the optimiser begins anew; a teacher's weights are read, not its moments")
+        values.note("the optimiser starts fresh; a teacher's weights are read, not its moments")
     return {}
 
 

@@ -239,7 +239,7 @@ IDLE: Mapping[str, tuple[str, ...]] = {
         "*Agent.collector_allowlist",
     ),
     "metrics are always written": ("create_agent.debug_mode",),
-    "the optimiser begins anew; a teacher's weights are read, not its moments": (
+    "the optimiser starts fresh; a teacher's weights are read, not its moments": (
         "ReloadedDQNAgent.reload_optimizer",
     ),
     "a teacher is not trained": ("TeacherDQNAgent.reload_optimizer",),
