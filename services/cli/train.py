@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.launcher.experiment import VIDEO_FILE, Experiment
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.launch import Outcome, launch_run
+from services.launcher.launch import launch_run
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
@@ -37,8 +37,8 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
         print(f"{run} is finished already", flush=True)
         return report(experiment, run, baseline)
     with ProgressDisplay(sys.stdout) as display:
-        outcome = launch_run(experiment, run, display)
-    if outcome is Outcome.STOPPED:
+        finished = launch_run(experiment, run, display)
+    if not finished:
         print(_stopped(run), flush=True)
         return None
     return report(experiment, run, baseline)

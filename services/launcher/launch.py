@@ -8,7 +8,6 @@ files.
 from __future__ import annotations
 
 import contextlib
-import enum
 import io
 import json
 import os
@@ -39,20 +38,16 @@ _LEARNER_GONE_SECONDS = 30.0
 """How long an orphaned learner of a launcher that was killed may still be saving a checkpoint."""
 
 
-class Outcome(enum.Enum):
-    """How a session of a run ended."""
-
-    FINISHED = "finished"
-    STOPPED = "stopped"
-
-
-def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> Outcome:
+def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> bool:
     """Start or go on with a run, until it is finished or stopped.
 
     Args:
         experiment: What to run.
         run: Its folder; made if absent, gone on with if it is this experiment's.
         display: Shows progress.
+
+    Returns:
+        Whether the run is finished.
 
     Raises:
         UserError: the folder is another experiment's or in use, or a role failed; the message says
@@ -84,7 +79,7 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> O
             raise UserError(_failure_message(failed, logs, run))
         if not finished:
             _check_is_saved(run, updates)
-        return Outcome.FINISHED if finished else Outcome.STOPPED
+        return finished
 
 
 @contextlib.contextmanager

@@ -162,27 +162,16 @@ class StageRate:
 def stages(response: GetProgressResponse) -> tuple[StageProgress, ...]:
     """Returns the stages of this run in order; those with no target are left out."""
     progress = response.progress
-    every = (
-        StageProgress(
-            name="collect",
-            unit="steps",
-            done=progress.teacher_steps,
-            target=response.teacher_steps_target,
-        ),
-        StageProgress(
-            name="offline",
-            unit="updates",
-            done=progress.offline_updates,
-            target=response.offline_updates_target,
-        ),
-        StageProgress(
-            name="online",
-            unit="steps",
-            done=progress.actor_steps,
-            target=response.actor_steps_target,
-        ),
+    counted = (
+        ("collect", "steps", progress.teacher_steps, response.teacher_steps_target),
+        ("offline", "updates", progress.offline_updates, response.offline_updates_target),
+        ("online", "steps", progress.actor_steps, response.actor_steps_target),
     )
-    return tuple(stage for stage in every if stage.target > 0)
+    return tuple(
+        StageProgress(name=name, unit=unit, done=done, target=target)
+        for name, unit, done, target in counted
+        if target > 0
+    )
 
 
 def current_stage(response: GetProgressResponse) -> StageProgress | None:

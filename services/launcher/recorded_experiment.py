@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from rrl_agents.reincarnation.registry import METHODS
 from rrl_agents.typed_json import decode, decode_value
 from services.launcher.experiment_config import ExperimentConfig
+from services.launcher.settings import known_settings
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config
 
@@ -59,7 +60,6 @@ class _FoundOut:
     """What of config.json is no field of `ExperimentConfig`, as it nests it."""
 
     method: str
-    settings: Mapping[str, object]
     random_return: float
     teacher: _Teacher
 
@@ -82,21 +82,15 @@ def decode_experiment(content: Mapping[str, Any]) -> RecordedExperiment:
         name: decode_value(kind, content[name], CONFIG_FILE, path=name, ignore_unknown=True)
         for name, kind in kinds.items()
     }
-    method = METHODS[found.method].config_class
+    kind = METHODS[found.method].config_class
+    method = decode(kind, content.get("settings"), CONFIG_FILE, path="settings")
+    settings = [
+        f"{name.rpartition('.')[2]} {value}" for name, value in known_settings(method).items()
+    ]
     return RecordedExperiment(
-        config=ExperimentConfig(
-            method=decode(method, content["settings"], CONFIG_FILE, path="settings"), **chosen
-        ),
+        config=ExperimentConfig(method=method, **chosen),
         method=found.method,
-        settings=", ".join(_flat(found.settings)),
+        settings=", ".join(settings),
         random_return=found.random_return,
         data_fingerprint=found.teacher.data_fingerprint,
     )
-
-
-def _flat(settings: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value)
-        else:
-            yield f"{name} {value}"
