@@ -8,19 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from rrl_agents.networks.torsos import NETWORKS
 from rrl_agents.typed_json import may_be_missing
-
-NAMES = ("nature_cnn", "impala_cnn", "small_cnn", "mlp")
-"""Networks that `registry.make_network` builds."""
 
 HEADS = ("values", "categorical", "quantile", "implicit_quantile")
 """What a network may estimate of the return: its mean, or its distribution in one of three ways."""
 
 KERNEL_INITS = ("dopamine", "xavier_uniform")
 """How initial weights of plain layers are drawn; `initial_weights.kernel_init` has the details."""
-
-CONVOLUTIONS = 3
-"""Convolutions of "nature_cnn"."""
 
 MAX_UNITS = 65_536
 """Upper bound of one layer's width."""
@@ -46,7 +41,7 @@ class NetworkConfig:
     """Architecture of an action-value network.
 
     Attributes:
-        name: One of `NAMES`.
+        name: One of `torsos.NETWORKS`.
         features: Channels of the three convolutions of "nature_cnn"; of the residual stacks of
             "impala_cnn", (16, 32, 32) in its paper; of the convolutions of "small_cnn"; units of
             the hidden layers of "mlp". All but "nature_cnn" have any number of them.
@@ -94,8 +89,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
-        if self.name not in NAMES:
-            raise ValueError(f"network {self.name!r} is unknown; choose one of {sorted(NAMES)}")
+        if self.name not in NETWORKS:
+            raise ValueError(f"network {self.name!r} is unknown; choose one of {sorted(NETWORKS)}")
         if self.padding not in ("SAME", "VALID"):
             raise ValueError(f"padding is {self.padding!r}; choose 'SAME' or 'VALID'")
         if self.head not in HEADS:
@@ -119,7 +114,8 @@ class NetworkConfig:
     @property
     def dense_units(self) -> tuple[int, ...]:
         """Units of each hidden linear layer, first to last."""
-        return self.features if self.name == "mlp" else (self.hidden_units,)
+        is_perceptron = NETWORKS[self.name].is_perceptron
+        return self.features if is_perceptron else (self.hidden_units,)
 
     @property
     def atoms_per_action(self) -> int:
@@ -138,11 +134,12 @@ def check_whole(field: str, number: int, largest: int) -> None:
 
 
 def _check_features(name: str, features: tuple[int, ...]) -> None:
-    if name == "nature_cnn" and len(features) != CONVOLUTIONS:
+    torso = NETWORKS[name]
+    if torso.num_features not in (None, len(features)):
         raise ValueError(
-            f"features is {features}; nature_cnn needs {CONVOLUTIONS} numbers, one per convolution"
+            f"features is {features}; {name} needs {torso.num_features} numbers, one per layer"
         )
-    if name != "mlp" and not features:
+    if not features and not torso.is_perceptron:
         raise ValueError(f"features is empty; {name} needs the channels of one layer or more")
     if len(features) > MAX_LAYERS:
         raise ValueError(f"features names {len(features)} layers; at most {MAX_LAYERS} are allowed")
@@ -156,8 +153,8 @@ def _check_inputs(name: str, low: tuple[float, ...], high: tuple[float, ...]) ->
             f"input_low has {len(low)} numbers, input_high {len(high)}; give one of each for every "
             f"element of a vector, at most {MAX_INPUTS}"
         )
-    if low and name != "mlp":
-        raise ValueError(f"input_low is given; only mlp rescales its inputs, {name} takes images")
+    if low and not NETWORKS[name].is_perceptron:
+        raise ValueError(f"input_low is given; only a perceptron rescales its inputs, not {name}")
     for least, most in zip(low, high, strict=True):
         if not (math.isfinite(least) and math.isfinite(most) and least < most):
             raise ValueError(
@@ -168,5 +165,5 @@ def _check_inputs(name: str, low: tuple[float, ...], high: tuple[float, ...]) ->
 
 def _check_width(name: str, width: int) -> None:
     check_whole("width", width, MAX_WIDTH)
-    if name != "impala_cnn" and width != 1:
-        raise ValueError(f"width is {width}; only impala_cnn has one, give {name} other features")
+    if width != 1 and not NETWORKS[name].has_width:
+        raise ValueError(f"width is {width}; {name} has none, give it other features")

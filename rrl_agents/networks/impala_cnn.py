@@ -12,10 +12,7 @@ import flax.linen as nn
 import jax
 
 from rrl_agents.networks.config import NetworkConfig
-from rrl_agents.networks.heads import read_out
-from rrl_agents.networks.initial_weights import kernel_init
 from rrl_agents.networks.inputs import image_input
-from rrl_agents.networks.outputs import Outputs
 
 RESIDUAL_BLOCKS = 2
 """Residual blocks of each stack."""
@@ -24,41 +21,15 @@ RESIDUAL_BLOCKS = 2
 _max_pool: Callable[..., jax.Array] = nn.max_pool
 
 
-class ImpalaCnn(nn.Module):
-    """Residual stacks of `width` times `features` channels, one hidden layer, and a head.
+def impala_cnn(observation: jax.Array, config: NetworkConfig) -> jax.Array:
+    """Residual stacks of `width` times `features` channels over images [B, H, W, ..., stack].
 
-    Submodules are Stack_0 .. with convolutions Conv_0 .. Conv_4 each, then the layers of the head,
-    named as those of "nature_cnn".
-
-    Attributes:
-        config: The architecture.
-        num_actions: Actions A.
+    Submodules are Stack_0 .. with convolutions Conv_0 .. Conv_4 each.
     """
-
-    config: NetworkConfig
-    num_actions: int
-
-    def __call__(self, observation: jax.Array) -> jax.Array:
-        """Compute action values.
-
-        Args:
-            observation: uint8 or float32 [B, H, W, ..., stack], oldest frame first.
-
-        Returns:
-            float32 [B, A].
-        """
-        return self.outputs(observation).q_values
-
-    @nn.compact
-    def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
-        """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
-        config = self.config
-        x = image_input(observation)
-        for features in config.features:
-            x = Stack(features * config.width)(x)
-        x = nn.relu(x)
-        x = x.reshape((x.shape[0], -1))
-        return read_out(x, config, self.num_actions, kernel_init(config), quantile_levels)
+    x = image_input(observation)
+    for features in config.features:
+        x = Stack(features * config.width)(x)
+    return nn.relu(x)
 
 
 class Stack(nn.Module):

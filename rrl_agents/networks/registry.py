@@ -6,7 +6,6 @@ float32 observations are taken as they are, those of "mlp" in any shape [B, ...]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import cast
 
 import flax.linen as nn
@@ -14,13 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from rrl_agents.networks.config import MAX_UNITS, NetworkConfig, check_whole
-from rrl_agents.networks.impala_cnn import ImpalaCnn
-from rrl_agents.networks.mlp import Mlp
-from rrl_agents.networks.nature_cnn import NatureCnn
 from rrl_agents.networks.noisy import NOISE
 from rrl_agents.networks.outputs import Outputs
+from rrl_agents.networks.q_network import QNetwork
 from rrl_agents.networks.size import check_size
-from rrl_agents.networks.small_cnn import SmallCnn
+from rrl_agents.networks.torsos import NETWORKS
 from rrl_agents.types import Params
 
 __all__ = [
@@ -52,7 +49,7 @@ def make_network(config: NetworkConfig, num_actions: int) -> nn.Module:
     """
     check_whole("num_actions", num_actions, MAX_UNITS)
     check_whole("num_actions * num_atoms", num_actions * config.atoms_per_action, MAX_UNITS)
-    return NETWORKS[config.name](config, num_actions)
+    return QNetwork(config, num_actions)
 
 
 def config_of(network: nn.Module) -> NetworkConfig:
@@ -124,12 +121,3 @@ def network_outputs(
 
 def _rngs(noise_key: jax.Array | None) -> dict[str, jax.Array]:
     return {} if noise_key is None else {NOISE: noise_key}
-
-
-NETWORKS: Mapping[str, Callable[[NetworkConfig, int], nn.Module]] = {
-    "nature_cnn": NatureCnn,
-    "impala_cnn": ImpalaCnn,
-    "small_cnn": SmallCnn,
-    "mlp": Mlp,
-}
-"""Name -> constructor from a config and the number of actions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from rrl_agents.reincarnation.dqfd import DqfdConfig, dqfd
@@ -46,7 +46,7 @@ class Method(Generic[ConfigT]):
     summary: str
 
 
-METHODS: Mapping[str, Method[Any]] = {
+METHODS: dict[str, Method[Any]] = {
     "qdagger": Method(
         config_class=QDaggerConfig,
         build=qdagger,

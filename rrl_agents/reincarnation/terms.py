@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Literal
 
-from rrl_agents.training.term import Term, TransitionRow
+from rrl_agents.training.term import Term, TermInputs, TermLoss
 from rrl_agents.types import Array, Progress, Stage
 
 # Of the distillation term in the paper's QDagger-DQN and QDagger-Rainbow.
@@ -39,7 +39,7 @@ def temporal_difference(coefficient: float = 1.0) -> Term:
     """
     return Term(
         name="td",
-        loss=lambda row: row.td_loss,
+        loss=lambda seen: seen.td_loss,
         weight=lambda progress: 1.0,
         coefficient=coefficient,
         follows_td_scale=False,
@@ -85,32 +85,45 @@ class DistillationConfig:
         return self.loss in ("values", "best_action_and_values")
 
 
-def _kl(config: DistillationConfig, row: TransitionRow) -> Array:
+RowLoss = Callable[[Array, Array], Array]
+"""Loss float32 [] of one state, of the student's and the teacher's scores of it, float32 [A]."""
+
+
+def against_teacher(loss: RowLoss) -> TermLoss:
+    """A term's loss that compares the student's action values with the teacher's scores."""
+
+    def of_batch(seen: TermInputs) -> Array:
+        import jax
+
+        return jax.vmap(loss)(seen.online.q_values, seen.batch.teacher_outputs)
+
+    return of_batch
+
+
+def _kl(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
     from rrl_agents.losses.distillation import distillation_loss
 
-    return distillation_loss(
-        row.q_tm1, row.teacher_outputs, config.temperature, config.teacher_temperature
-    )
+    return distillation_loss(student_q, teacher, config.temperature, config.teacher_temperature)
 
 
-def _best_action(config: DistillationConfig, row: TransitionRow) -> Array:
+def _best_action(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
     from rrl_agents.losses.distillation import best_action_cross_entropy
 
-    return best_action_cross_entropy(row.q_tm1, row.teacher_outputs, config.temperature)
+    return best_action_cross_entropy(student_q, teacher, config.temperature)
 
 
-def _values(config: DistillationConfig, row: TransitionRow) -> Array:
+def _values(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
     from rrl_agents.losses.distillation import mean_squared_difference
 
     del config
-    return mean_squared_difference(row.q_tm1, row.teacher_outputs)
+    return mean_squared_difference(student_q, teacher)
 
 
-def _best_action_and_values(config: DistillationConfig, row: TransitionRow) -> Array:
-    return _best_action(config, row) + _values(config, row)
+def _best_action_and_values(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
+    return _best_action(config, student_q, teacher) + _values(config, student_q, teacher)
 
 
-DISTILLATION_LOSSES: dict[str, Callable[[DistillationConfig, TransitionRow], Array]] = {
+DISTILLATION_LOSSES: dict[str, Callable[[DistillationConfig, Array, Array], Array]] = {
     "kl": _kl,
     "best_action": _best_action,
     "values": _values,
@@ -122,7 +135,7 @@ def distillation_from_teacher(config: DistillationConfig, *, weight: Weight = we
     """The distillation term, "distillation", over the rows the teacher has answered."""
     return Term(
         name="distillation",
-        loss=functools.partial(DISTILLATION_LOSSES[config.loss], config),
+        loss=against_teacher(functools.partial(DISTILLATION_LOSSES[config.loss], config)),
         weight=weight,
         coefficient=_DQN_COEFFICIENT if config.coefficient is None else config.coefficient,
         categorical_coefficient=_RAINBOW_COEFFICIENT if config.coefficient is None else None,
@@ -142,15 +155,15 @@ def margin_over_other_actions(
         weight: Schedule.
     """
 
-    def loss(row: TransitionRow) -> Array:
+    def loss(student_q: Array, teacher: Array) -> Array:
         from rrl_agents.losses import large_margin
 
         of_form = large_margin.mean_margin_loss if form == "mean" else large_margin.max_margin_loss
-        return of_form(row.q_tm1, row.teacher_outputs, margin)
+        return of_form(student_q, teacher, margin)
 
     return Term(
         name="margin",
-        loss=loss,
+        loss=against_teacher(loss),
         weight=weight,
         coefficient=coefficient,
         needs_teacher=True,
@@ -165,10 +178,13 @@ def conservative_penalty(*, temperature: float, coefficient: float) -> Term:
         coefficient: Fixed factor of the term.
     """
 
-    def loss(row: TransitionRow) -> Array:
+    def loss(seen: TermInputs) -> Array:
+        import jax
+
         from rrl_agents.losses.conservative import conservative_loss
 
-        return conservative_loss(row.q_tm1, row.a_tm1, temperature)
+        of_row = functools.partial(conservative_loss, temperature=temperature)
+        return jax.vmap(of_row)(seen.online.q_values, seen.batch.action)
 
     return Term(
         name="conservative",

@@ -13,24 +13,17 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rrl_agents.training.term import Term, TransitionRow
+from rrl_agents.training.term import Term, TermInputs
 
 
 def weighted_objective(
-    terms: tuple[Term, ...],
-    rows: TransitionRow,
-    *,
-    has_teacher: jax.Array,
-    importance_weight: jax.Array,
-    weights: Mapping[str, jax.Array],
+    terms: tuple[Term, ...], seen: TermInputs, weights: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Add up the terms of a batch.
 
     Args:
         terms: Of the method.
-        rows: Batch of transitions, leading axis B.
-        has_teacher: float32 [B], 1 where the teacher answered, else 0.
-        importance_weight: float32 [B].
+        seen: What they look at; each has a key of its own made from its key.
         weights: float32 [] for each term's name: schedule times coefficient.
 
     Returns:
@@ -42,14 +35,14 @@ def weighted_objective(
     names = {term.name for term in terms}
     if names != set(weights):
         raise ValueError(f"weights are for {sorted(weights)}; the terms are {sorted(names)}")
-    chex.assert_equal_shape([has_teacher, importance_weight, rows.td_loss])
+    has_teacher = seen.batch.has_teacher
     losses = {
         term.name: _batch_loss(
-            jax.vmap(term.loss)(rows),
-            importance_weight,
+            term.loss(seen._replace(key=jax.random.fold_in(seen.key, index))),
+            seen.batch.importance_weight,
             has_teacher if term.needs_teacher else jnp.ones_like(has_teacher),
         )
-        for term in terms
+        for index, term in enumerate(terms)
     }
     total = sum((weights[name] * loss for name, loss in losses.items()), start=jnp.float32(0.0))
     return total, losses

@@ -26,11 +26,13 @@ class TdOutcome(NamedTuple):
     """What temporal-difference learning makes of a batch.
 
     Attributes:
-        q_tm1: float32 [B, A], the online network's values in the states acted in.
+        online: What the online network answers in the states acted in.
+        target: What the target network answers in the states bootstrapped from.
         td_loss: float32 [B], each row's loss, neither weighted nor averaged.
     """
 
-    q_tm1: jax.Array
+    online: Outputs
+    target: Outputs
     td_loss: jax.Array
 
 
@@ -87,7 +89,7 @@ def make_td_learning(network: nn.Module, student: StudentConfig) -> TdLearning:
             # IQN's action is chosen by as many quantiles as the action values are averaged over.
             chooser = params if student.double else target_params
             selector = answer(chooser, next_states, noise_t, levels[2], config.num_atoms)
-        return TdOutcome(online.q_values, _row_losses(online, target, selector.q_values, batch))
+        return TdOutcome(online, target, _row_losses(online, target, selector.q_values, batch))
 
     return td_learning
 

@@ -1,4 +1,4 @@
-"""One part of a method's loss: a pure function of one transition, and its schedule.
+"""One part of a method's loss: a pure function of a batch, and its schedule.
 
 Nothing here computes: recipes and their settings are read where JAX is not needed.
 """
@@ -7,32 +7,37 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from rrl_agents.types import Array, Progress
+from rrl_agents.types import Array, Batch, Progress
+
+if TYPE_CHECKING:
+    from rrl_agents.networks.outputs import Outputs
 
 
-class TransitionRow(NamedTuple):
-    """What a term may look at: one n-step transition, or with a leading axis B a batch of them.
+class TermInputs(NamedTuple):
+    """What a term may look at.
 
     Attributes:
-        q_tm1: float32 [A], the student's values in the state acted in.
-        a_tm1: int32 [], the action taken.
-        td_loss: float32 [], what the student's algorithm makes of the row (`td_learning`).
-        teacher_outputs: float32 [A], the teacher's values in the state acted in; 0 when unanswered.
+        batch: B transitions, with observations as the student sees them.
+        online: What the online network answers in the states acted in; gradients flow through it.
+        target: What the target network answers in the states bootstrapped from; none flow.
+        td_loss: float32 [B], what the student's algorithm makes of each row (`td_learning`).
+        key: JAX random key, a fresh one for each term and update.
     """
 
-    q_tm1: Array
-    a_tm1: Array
+    batch: Batch
+    online: Outputs
+    target: Outputs
     td_loss: Array
-    teacher_outputs: Array
+    key: Array
 
 
 class TermLoss(Protocol):
-    """Loss of one transition."""
+    """Loss of each transition of a batch."""
 
-    def __call__(self, row: TransitionRow) -> Array:
-        """Compute the loss, float32 [], of one row without batch axis."""
+    def __call__(self, seen: TermInputs) -> Array:
+        """Compute the losses, float32 [B], neither masked, weighted nor averaged."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Term:
 
     Attributes:
         name: Names the term in weights and metrics, e.g. "td".
-        loss: Loss of one transition.
+        loss: Loss of each transition.
         weight: Schedule of the term, `Progress -> [0, 1]`.
         coefficient: Fixed factor of the term beside its schedule, at least 0.
         categorical_coefficient: The same beside the cross-entropy of a categorical student; None

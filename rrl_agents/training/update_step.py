@@ -8,20 +8,22 @@ resumed run draws what the uninterrupted one would have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jax.typing import ArrayLike
 
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.augmentation import augmented
 from rrl_agents.training.objective import weighted_objective
 from rrl_agents.training.optimiser_config import OptimiserConfig
-from rrl_agents.training.td_learning import make_td_learning
-from rrl_agents.training.term import Term, TransitionRow
+from rrl_agents.training.td_learning import TdLearning, make_td_learning
+from rrl_agents.training.term import Term, TermInputs
 from rrl_agents.training.train_state import TrainState, descent_direction
 from rrl_agents.types import Batch, Params
 
@@ -87,55 +89,43 @@ def make_update_step(
         ValueError: When the student cannot learn with that network; at the first call, when it
             augments what is no image.
     """
-    direction = descent_direction(optimiser)
-    td_learning = make_td_learning(network, student)
+    step = functools.partial(
+        update_step,
+        td_learning=make_td_learning(network, student),
+        terms=terms,
+        direction=descent_direction(optimiser),
+        student=student,
+    )
+    return jax.jit(step, donate_argnames="state")
 
-    def loss_fn(
-        params: Params,
-        target_params: Params,
-        batch: Batch,
-        weights: Mapping[str, jax.Array],
-        key: jax.Array,
-    ) -> tuple[jax.Array, _Details]:
-        td = td_learning(params, target_params, batch, key)
-        loss, term_losses = weighted_objective(
-            terms,
-            TransitionRow(td.q_tm1, batch.action, td.td_loss, batch.teacher_outputs),
-            has_teacher=batch.has_teacher,
-            importance_weight=batch.importance_weight,
-            weights=weights,
-        )
-        return loss, _Details(term_losses, jnp.mean(jnp.max(td.q_tm1, axis=-1)), td.td_loss)
 
-    def update_step(
-        state: TrainState,
-        batch: Batch,
-        weights: Mapping[str, jax.Array],
-        learning_rate: jax.Array,
-        target_update_period: jax.Array,
-        key: jax.Array,
-    ) -> tuple[TrainState, UpdateMetrics]:
-        td_key, *augmentation_keys = jax.random.split(
-            jax.random.fold_in(key, state.learner_updates), 3
-        )
-        seen = _as_the_student_sees(batch, student, augmentation_keys)
-        (loss, details), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, state.target_params, seen, weights, td_key
-        )
-        steps, opt_state = direction.update(gradients, state.opt_state)
-        params = jax.tree.map(lambda p, step: p - learning_rate * step, state.params, steps)
-        learner_updates = state.learner_updates + 1
-        new_state = TrainState(
-            params=params,
-            target_params=_follow(
-                params, state.target_params, learner_updates % target_update_period == 0
-            ),
-            opt_state=opt_state,
-            learner_updates=learner_updates,
-        )
-        return new_state, UpdateMetrics(loss, *details)
-
-    return jax.jit(update_step, donate_argnames="state")
+def update_step(
+    state: TrainState,
+    batch: Batch,
+    weights: Mapping[str, ArrayLike],
+    learning_rate: ArrayLike,
+    target_update_period: ArrayLike,
+    key: jax.Array,
+    *,
+    td_learning: TdLearning,
+    terms: tuple[Term, ...],
+    direction: optax.GradientTransformation,
+    student: StudentConfig,
+) -> tuple[TrainState, UpdateMetrics]:
+    """The update as a pure function; arguments are those of an `UpdateStep` and its parts."""
+    keys = jax.random.split(jax.random.fold_in(key, state.learner_updates), 4)
+    seen = _as_the_student_sees(batch, student, keys[1:3])
+    loss_fn = functools.partial(_loss, td_learning=td_learning, terms=terms, weights=weights)
+    (loss, details), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params, state.target_params, seen, td_key=keys[0], term_key=keys[3]
+    )
+    steps, opt_state = direction.update(gradients, state.opt_state)
+    params = jax.tree.map(lambda p, step: p - learning_rate * step, state.params, steps)
+    updates = state.learner_updates + 1
+    target_params = optax.periodic_update(
+        params, state.target_params, updates, target_update_period
+    )
+    return TrainState(params, target_params, opt_state, updates), UpdateMetrics(loss, *details)
 
 
 class _Details(NamedTuple):
@@ -146,15 +136,26 @@ class _Details(NamedTuple):
     priorities: jax.Array
 
 
-def _as_the_student_sees(batch: Batch, student: StudentConfig, keys: Sequence[jax.Array]) -> Batch:
+def _loss(
+    params: Params,
+    target_params: Params,
+    batch: Batch,
+    *,
+    td_learning: TdLearning,
+    terms: tuple[Term, ...],
+    weights: Mapping[str, Any],
+    td_key: jax.Array,
+    term_key: jax.Array,
+) -> tuple[jax.Array, _Details]:
+    td = td_learning(params, target_params, batch, td_key)
+    loss, term_losses = weighted_objective(terms, TermInputs(batch, *td, term_key), weights)
+    best_values = jnp.max(td.online.q_values, axis=-1)
+    return loss, _Details(term_losses, jnp.mean(best_values), td.td_loss)
+
+
+def _as_the_student_sees(batch: Batch, student: StudentConfig, keys: jax.Array) -> Batch:
     """The batch with states augmented, those acted in and those bootstrapped from each anew."""
     return batch._replace(
         observation=augmented(batch.observation, student, keys[0]),
         next_observation=augmented(batch.next_observation, student, keys[1]),
     )
-
-
-def _follow(params: Params, target_params: Params, is_due: jax.Array) -> Params:
-    """The target network's parameters after an update, a copy of the online ones when due."""
-    followed: Params = jax.lax.cond(is_due, lambda: params, lambda: target_params)
-    return followed

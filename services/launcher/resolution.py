@@ -9,6 +9,7 @@ from typing import Any
 from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, TeacherCard
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import make_environment, random_return
+from rrl_agents.networks.torsos import NETWORKS
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.scores import check_scale
@@ -86,7 +87,7 @@ def _recorded_data(experiment: Experiment) -> RecordedData | None:
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:
     """The environment's bounds, by which a perceptron rescales vectors, unless it has its own."""
     network = config.network
-    if network.name != "mlp" or network.input_low or not spec.frame_low:
+    if not NETWORKS[network.name].is_perceptron or network.input_low or not spec.frame_low:
         return config
     bounded = dataclasses.replace(network, input_low=spec.frame_low, input_high=spec.frame_high)
     return dataclasses.replace(config, network=bounded)

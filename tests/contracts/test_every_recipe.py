@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rrl_agents.networks.outputs import ValueOutputs
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
 from rrl_agents.reincarnation.jsrl import JsrlConfig
 from rrl_agents.reincarnation.recipe import Recipe
@@ -21,10 +22,11 @@ from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.reincarnation.terms import temporal_difference
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.optimiser_config import OptimiserConfig
-from rrl_agents.training.term import TransitionRow
+from rrl_agents.training.term import TermInputs
 from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.training.update_step import UpdateStep, make_update_step
 from rrl_agents.types import Batch, Progress, Stage
+from tests.support.batches import batch_of
 
 MLP = NetworkConfig(name="mlp", features=(16,))
 NETWORK = make_network(MLP, 3)
@@ -62,17 +64,9 @@ def _state(recipe: Recipe) -> TrainState:
 
 
 def _batch(*, answered: float = 1.0) -> Batch:
-    generator = np.random.default_rng(0)
-    frames = generator.integers(0, 256, (2, 8, 10, 5, 1), dtype=np.uint8)
-    return Batch(
-        observation=frames[0],
-        action=generator.integers(0, 3, 8, dtype=np.int32),
-        n_step_return=generator.normal(size=8).astype(np.float32),
-        discount=np.full(8, 0.97, np.float32),
-        next_observation=frames[1],
-        teacher_outputs=generator.normal(size=(8, 3)).astype(np.float32) * answered,
-        has_teacher=np.full(8, answered, np.float32),
-        importance_weight=np.ones(8, np.float32),
+    batch = batch_of((10, 5, 1), 3)
+    return batch._replace(
+        teacher_outputs=batch.teacher_outputs * answered, has_teacher=batch.has_teacher * answered
     )
 
 
@@ -265,16 +259,15 @@ def _changed(config: Any) -> Iterator[tuple[str, Any]]:
 
 def _behaviour(recipe: Recipe) -> list[Any]:
     """What a recipe does, in numbers: schedules over a run, losses of one transition."""
-    row = TransitionRow(
-        q_tm1=jnp.float32([0.1, 0.2, -0.2]),
-        a_tm1=jnp.int32(1),
-        td_loss=jnp.float32(0.7),
-        teacher_outputs=jnp.float32([0.5, 0.4, 0.3]),
+    one = batch_of((10, 5, 1), 3, rows=1)._replace(
+        action=jnp.int32([1]), teacher_outputs=jnp.float32([[0.5, 0.4, 0.3]])
     )
+    values = ValueOutputs(q_values=jnp.float32([[0.1, 0.2, -0.2]]))
+    row = TermInputs(one, values, values, jnp.float32([0.7]), KEY)
     weights = recipe.term_weights(BEGINNING, MLP, DQN)
     guide = recipe.guide
     seen: list[Any] = [
-        [weights[term.name] * float(term.loss(row)) for term in recipe.terms],
+        [weights[term.name] * float(term.loss(row)[0]) for term in recipe.terms],
         recipe.offline_updates,
         recipe.q_learning.n_step,
         recipe.q_learning.discount,

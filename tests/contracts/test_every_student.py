@@ -24,6 +24,7 @@ from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.training.update_step import UpdateMetrics, make_update_step
 from rrl_agents.types import Batch, Progress, Stage
+from tests.support.batches import batch_of
 
 ROWS, ACTIONS = 6, 3
 OFFLINE = Progress(random_return=-20.0, teacher_return=20.0, stage=Stage.OFFLINE)
@@ -57,21 +58,10 @@ def _small(student: str) -> tuple[NetworkConfig, StudentConfig, tuple[int, ...]]
 
 
 def _batch(shape: tuple[int, ...], seed: int) -> Batch:
-    generator = np.random.default_rng(seed)
-    states: Any
-    if shape == VECTORS:
-        states = generator.normal(size=(2, ROWS, *shape)).astype(np.float32)
-    else:
-        states = generator.integers(0, 256, (2, ROWS, *shape), dtype=np.uint8)
-    return Batch(
-        observation=states[0],
-        action=np.arange(ROWS, dtype=np.int32) % ACTIONS,
-        n_step_return=generator.normal(size=ROWS).astype(np.float32),
-        discount=np.array([0.97] * (ROWS - 1) + [0.0], np.float32),
-        next_observation=states[1],
-        teacher_outputs=generator.normal(size=(ROWS, ACTIONS)).astype(np.float32),
-        has_teacher=np.array([0.0] + [1.0] * (ROWS - 1), np.float32),
-        importance_weight=generator.uniform(0.5, 1.0, ROWS).astype(np.float32),
+    dtype = "float32" if shape == VECTORS else "uint8"
+    weights = np.random.default_rng(seed).uniform(0.5, 1.0, ROWS).astype(np.float32)
+    return batch_of(shape, ACTIONS, rows=ROWS, seed=seed, dtype=dtype)._replace(
+        has_teacher=np.array([0.0] + [1.0] * (ROWS - 1), np.float32), importance_weight=weights
     )
 
 

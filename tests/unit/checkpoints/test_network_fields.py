@@ -84,7 +84,7 @@ def test_no_other_field_has_a_default(field: str) -> None:
         ("kernel_init", "zeros", "kernel_init is 'zeros'; choose one of"),
         ("input_low", [0.0], "input_low has 1 numbers, input_high 0"),
         ("input_low", ["x"], "input_low is ..*; it must be a list of finite numbers"),
-        ("width", 4, "width is 4; only impala_cnn has one"),
+        ("width", 4, "width is 4; nature_cnn has none"),
         ("width", 2**40, "width holds 1099511627776"),
         ("width", None, "field width is None; it must be a whole number"),
         ("bias", True, "unknown field bias"),

@@ -284,3 +284,7 @@ def test_observations_that_the_network_cannot_take_are_refused() -> None:
         network = dataclasses.replace(SMALL, name=name)
         with pytest.raises(ValueError, match=r"convolutions need \(H, W, \.\.\., stack\)"):
             export_onnx(network, params, num_actions=3, observation_shape=(40, 40))
+    # 35 -> (35 - 8) // 4 + 1 = 7 -> (7 - 4) // 2 + 1 = 2, less than the last kernel of 3.
+    valid = dataclasses.replace(SMALL, padding="VALID")
+    with pytest.raises(ValueError, match="3x3 convolution left for a map of 2x2"):
+        export_onnx(valid, params, num_actions=3, observation_shape=(35, 35, 2))

@@ -124,7 +124,7 @@ def test_the_small_network_computes_hand_worked_values_over_channels_and_stack()
 def test_more_convolutions_than_a_grid_has_room_for_are_refused() -> None:
     # 10 -> 8 -> 6 -> 4 -> 2: the fifth finds 2x2.
     config = NetworkConfig(name="small_cnn", features=(4,) * 5)
-    with pytest.raises(ValueError, match="left for a map of 2x2; name fewer"):
+    with pytest.raises(ValueError, match="left for a map of 2x2; use larger images, or name fewer"):
         initial_params(make_network(config, 3), jax.random.key(0), (10, 10, 4, 1))
 
 
@@ -162,7 +162,7 @@ def test_implicit_quantiles_are_answered_at_the_levels_asked_for() -> None:
     [
         ({"name": "impala_cnn", "width": 0}, "width holds 0"),
         ({"name": "impala_cnn", "width": 65}, "width holds 65; use a whole number from 1 to 64"),
-        ({"width": 2}, "only impala_cnn has one, give nature_cnn other features"),
+        ({"width": 2}, "nature_cnn has none, give it other features"),
         ({"name": "small_cnn", "features": ()}, "small_cnn needs the channels of one layer"),
     ],
 )

@@ -102,7 +102,7 @@ def test_observations_that_the_bounds_are_not_for_are_refused(shape: tuple[int, 
         ({"input_low": (0.0,) * 5_000, "input_high": (1.0,) * 5_000}, "at most 4096"),
         (
             {"name": "small_cnn", "input_low": (0.0,), "input_high": (1.0,)},
-            "only mlp rescales its inputs",
+            "only a perceptron rescales its inputs, not small_cnn",
         ),
     ],
 )

@@ -7,44 +7,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rrl_agents.networks.outputs import ValueOutputs
 from rrl_agents.training.objective import weighted_objective
-from rrl_agents.training.term import Term, TransitionRow
+from rrl_agents.training.term import Term, TermInputs
+from tests.support.batches import batch_of
 
-# Terms that read one number of their row, so that every sum can be done by head.
-TD_TERM = Term(name="td", loss=lambda row: row.td_loss, weight=lambda progress: 1.0)
+# Terms that read one number of each row, so that every sum can be done by head.
+TD_TERM = Term(name="td", loss=lambda seen: seen.td_loss, weight=lambda progress: 1.0)
 TEACHER_TERM = Term(
     name="teacher",
-    loss=lambda row: row.teacher_outputs[0],
+    loss=lambda seen: seen.batch.teacher_outputs[:, 0],
     weight=lambda progress: 1.0,
     needs_teacher=True,
 )
 TERMS = (TD_TERM, TEACHER_TERM)
 
 
-def _rows(td_losses: list[float], teacher: list[float]) -> TransitionRow:
+def _rows(td_losses: list[float], teacher: list[float]) -> TermInputs:
     size = len(td_losses)
-    return TransitionRow(
-        q_tm1=jnp.zeros((size, 1)),
-        a_tm1=jnp.zeros(size, jnp.int32),
-        td_loss=jnp.float32(td_losses),
-        teacher_outputs=jnp.float32(teacher)[:, None],
-    )
+    batch = batch_of((1,), 1, rows=size)._replace(teacher_outputs=jnp.float32(teacher)[:, None])
+    nothing = ValueOutputs(q_values=jnp.zeros((size, 1)))
+    return TermInputs(batch, nothing, nothing, jnp.float32(td_losses), jax.random.key(0))
 
 
 def _objective(
-    rows: TransitionRow,
+    rows: TermInputs,
     has_teacher: list[float],
     importance: list[float],
     weights: dict[str, float],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    batch = rows.batch._replace(
+        has_teacher=jnp.float32(has_teacher), importance_weight=jnp.float32(importance)
+    )
+    weights_in_arrays = {name: jnp.float32(weight) for name, weight in weights.items()}
     with jax.numpy_rank_promotion("raise"):
-        return weighted_objective(
-            TERMS,
-            rows,
-            has_teacher=jnp.float32(has_teacher),
-            importance_weight=jnp.float32(importance),
-            weights={name: jnp.float32(weight) for name, weight in weights.items()},
-        )
+        return weighted_objective(TERMS, rows._replace(batch=batch), weights_in_arrays)
 
 
 def test_terms_are_averaged_over_rows_and_added_by_weight() -> None:
@@ -79,7 +76,8 @@ def test_importance_weights_multiply_every_term() -> None:
 
 def test_a_weight_of_zero_leaves_no_gradient() -> None:
     def total(teacher: jax.Array) -> jax.Array:
-        rows = _rows([1.0], [0.0])._replace(teacher_outputs=teacher)
+        rows = _rows([1.0], [0.0])
+        rows = rows._replace(batch=rows.batch._replace(teacher_outputs=teacher))
         return _objective(rows, [1], [1], {"td": 1.0, "teacher": 0.0})[0]
 
     np.testing.assert_array_equal(jax.grad(total)(jnp.ones((1, 1))), [[0.0]])

@@ -64,7 +64,7 @@ def test_double_learning_asks_the_online_network_about_the_next_action(
     outcome = _outcome(
         config, StudentConfig(double=double), _linear([1.0, 2.0]), _linear([3.0, 1.0])
     )
-    np.testing.assert_allclose(outcome.q_tm1, np.tile([1.0, 2.0], (ROWS, 1)), rtol=1e-6)
+    np.testing.assert_allclose(outcome.online.q_values, np.tile([1.0, 2.0], (ROWS, 1)), rtol=1e-6)
     np.testing.assert_allclose(outcome.td_loss, np.full(ROWS, loss), rtol=1e-5)
 
 
@@ -92,7 +92,7 @@ def test_implicit_quantiles_are_learned_at_levels_drawn_for_each_row() -> None:
     levels_sum = np.asarray(found.td_loss) / 1.5
     np.testing.assert_allclose(levels_sum, 128.0, atol=18.5)
     assert len(set(levels_sum.tolist())) == ROWS
-    np.testing.assert_allclose(found.q_tm1, np.ones((ROWS, 2)), rtol=1e-6)
+    np.testing.assert_allclose(found.online.q_values, np.ones((ROWS, 2)), rtol=1e-6)
     other = _outcome(config, student, _implicit(1.0), _implicit(4.0), jax.random.key(1))
     again = _outcome(config, student, _implicit(1.0), _implicit(4.0))
     assert (np.asarray(other.td_loss) != np.asarray(found.td_loss)).all()
@@ -133,7 +133,7 @@ def test_noisy_students_learn_with_one_noise_online_and_another_in_the_target() 
     # Both networks answer their bias' noise for action 0: the error is the difference of two
     # draws. Were they the same draw, the loss would be 0.
     assert (np.asarray(found.td_loss) > 0.0).all()
-    assert float(found.q_tm1[0, 0]) != 0.0
+    assert float(found.online.q_values[0, 0]) != 0.0
     gradient = jax.grad(lambda p: jnp.sum(td_learning(p, noisy, batch, KEY).td_loss))(noisy)
     assert float(np.abs(gradient["params"]["NoisyNetwork_0"]["bias_sigma"][0])) > 0.0
 

@@ -24,8 +24,9 @@ from rrl_agents.training.train_state import (
     initial_train_state,
     sync_target,
 )
-from rrl_agents.training.update_step import make_update_step
+from rrl_agents.training.update_step import UpdateStep, make_update_step
 from rrl_agents.types import Batch
+from tests.support.batches import batch_of
 
 ADAM = OptimiserConfig()
 DQN = StudentConfig()
@@ -34,21 +35,6 @@ TD = temporal_difference()
 DISTILLATION = distillation_from_teacher(DistillationConfig(temperature=0.1))
 SMALL_IMAGES = (12, 12, 2)
 NETWORK = make_network(NetworkConfig(name="mlp", features=(16,)), 3)
-
-
-def _batch(shape: tuple[int, ...], num_actions: int, seed: int = 0) -> Batch:
-    generator = np.random.default_rng(seed)
-    size = 8
-    return Batch(
-        observation=generator.integers(0, 256, (size, *shape), dtype=np.uint8),
-        action=generator.integers(0, num_actions, size, dtype=np.int32),
-        n_step_return=generator.normal(scale=3, size=size).astype(np.float32),
-        discount=generator.choice([0.0, 0.97], size).astype(np.float32),
-        next_observation=generator.integers(0, 256, (size, *shape), dtype=np.uint8),
-        teacher_outputs=generator.normal(size=(size, num_actions)).astype(np.float32),
-        has_teacher=np.ones(size, np.float32),
-        importance_weight=np.ones(size, np.float32),
-    )
 
 
 def _state(seed: int = 0) -> TrainState:
@@ -62,6 +48,17 @@ def _target_apart(params: Any, target: Any) -> TrainState:
 
 def _assert_equal_trees(left: Any, right: Any, *, rtol: float, atol: float = 0.0) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), left, right)
+
+
+def _assert_same_update(
+    update_step: UpdateStep, params: Any, target: Any, batch: Batch, theirs: tuple[Any, Any, Any]
+) -> None:
+    """One update at the rate 1e-3 beside Dopamine's parameters, row losses and mean loss."""
+    online, row_losses, mean_loss = theirs
+    state, metrics = update_step(_target_apart(params, target), batch, {"td": 1.0}, 1e-3, 2000, KEY)
+    assert metrics.loss == pytest.approx(float(mean_loss), rel=1e-4)
+    np.testing.assert_allclose(metrics.priorities, row_losses, rtol=1e-4, atol=1e-5)
+    _assert_equal_trees(state.params, online, rtol=1e-3, atol=5e-6)
 
 
 def test_plain_q_learning_updates_as_dopamine_does() -> None:
@@ -78,7 +75,7 @@ def test_plain_q_learning_updates_as_dopamine_does() -> None:
     state = _target_apart(params, target)
     update_step = make_update_step(ours, (TD,), ADAM, DQN)
     for seed in range(2):
-        batch = _batch((84, 84, 4), 4, seed)
+        batch = batch_of((84, 84, 4), 4, seed=seed)
         moments, online, loss = dqn_agent.train(
             theirs,
             online,
@@ -116,7 +113,7 @@ def test_weighted_dueling_double_students_update_as_dopamines(is_distributional:
         theirs.init(key, np.zeros(SMALL_IMAGES, np.uint8), support=jnp.zeros(atoms), key=key)
         for key in jax.random.split(jax.random.PRNGKey(0))
     )
-    batch = _batch(SMALL_IMAGES, 3)._replace(
+    batch = batch_of(SMALL_IMAGES, 3)._replace(
         importance_weight=np.linspace(0.2, 1.0, 8, dtype=np.float32)
     )
     optimiser = dqn_agent.create_optimizer("adam", learning_rate=1e-3, eps=1.5e-4)
@@ -140,10 +137,7 @@ def test_weighted_dueling_double_students_update_as_dopamines(is_distributional:
         jax.random.PRNGKey(1),
     )
     update_step = make_update_step(ours, (TD,), ADAM, StudentConfig(double=True))
-    state, metrics = update_step(_target_apart(params, target), batch, {"td": 1.0}, 1e-3, 2000, KEY)
-    assert metrics.loss == pytest.approx(float(mean_loss), rel=1e-4)
-    np.testing.assert_allclose(metrics.priorities, row_losses, rtol=1e-4, atol=1e-5)
-    _assert_equal_trees(state.params, online, rtol=1e-3, atol=5e-6)
+    _assert_same_update(update_step, params, target, batch, (online, row_losses, mean_loss))
 
 
 def test_a_quantile_student_updates_as_dopamines() -> None:
@@ -157,7 +151,7 @@ def test_a_quantile_student_updates_as_dopamines() -> None:
         theirs.init(key, np.zeros(SMALL_IMAGES, np.uint8))
         for key in jax.random.split(jax.random.PRNGKey(0))
     )
-    batch = _batch(SMALL_IMAGES, 3)
+    batch = batch_of(SMALL_IMAGES, 3)
     optimiser = dqn_agent.create_optimizer("adam", learning_rate=1e-3, eps=1.5e-4)
     _, online, row_losses, mean_loss = agent.train(
         theirs,
@@ -175,15 +169,12 @@ def test_a_quantile_student_updates_as_dopamines() -> None:
         0.97,
     )
     update_step = make_update_step(ours, (TD,), ADAM, DQN)
-    state, metrics = update_step(_target_apart(params, target), batch, {"td": 1.0}, 1e-3, 2000, KEY)
-    assert metrics.loss == pytest.approx(float(mean_loss), rel=1e-4)
-    np.testing.assert_allclose(metrics.priorities, row_losses, rtol=1e-4, atol=1e-5)
-    _assert_equal_trees(state.params, online, rtol=1e-3, atol=5e-6)
+    _assert_same_update(update_step, params, target, batch, (online, row_losses, mean_loss))
 
 
 def test_importance_weights_change_the_loss_but_not_the_priorities() -> None:
     update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
-    batch = _batch((10, 5, 1), 3)
+    batch = batch_of((10, 5, 1), 3)
     _, plain = update_step(_state(), batch, {"td": 1.0}, 1e-3, 10, KEY)
     halved = batch._replace(importance_weight=np.full(8, 0.5, np.float32))
     _, weighted = update_step(_state(), halved, {"td": 1.0}, 1e-3, 10, KEY)
@@ -194,7 +185,7 @@ def test_importance_weights_change_the_loss_but_not_the_priorities() -> None:
 
 def test_the_gradient_is_that_of_both_terms_together() -> None:
     """Against optax.adam and the loss written out as in the paper."""
-    batch = _batch((10, 5, 1), 3)
+    batch = batch_of((10, 5, 1), 3)
     state = _state()
 
     def paper_loss(params: Any) -> Any:
@@ -220,7 +211,7 @@ def test_the_gradient_is_that_of_both_terms_together() -> None:
 
 def test_changing_weights_rates_periods_and_keys_compiles_nothing() -> None:
     update_step: Any = make_update_step(NETWORK, (TD, DISTILLATION), ADAM, DQN)
-    state, batch = _state(), _batch((10, 5, 1), 3)
+    state, batch = _state(), batch_of((10, 5, 1), 3)
     for i in range(5):
         weights = {"td": np.float32(1.0), "distillation": np.float32(3.0 - 0.5 * i)}
         rate, period, key = np.float32(1e-4 / (i + 1)), np.int32(7 + i), jax.random.key(i)
@@ -230,7 +221,7 @@ def test_changing_weights_rates_periods_and_keys_compiles_nothing() -> None:
 
 def test_the_target_network_follows_on_its_period() -> None:
     update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
-    state, batch = _state(), _batch((10, 5, 1), 3)
+    state, batch = _state(), batch_of((10, 5, 1), 3)
     initial = jax.device_get(state.params)
     for update in range(1, 7):
         state, _ = update_step(state, batch, {"td": 1.0}, 1e-3, 3, KEY)
@@ -247,7 +238,7 @@ def test_the_target_network_follows_on_its_period() -> None:
 def test_the_state_can_be_updated_after_its_target_was_synced() -> None:
     # Both trees are donated: shared buffers would be an error.
     update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
-    batch = _batch((10, 5, 1), 3)
+    batch = batch_of((10, 5, 1), 3)
     state, _ = update_step(_state(), batch, {"td": 1.0}, 1e-3, 1000, KEY)
     synced = sync_target(state)
     _assert_equal_trees(synced.target_params, synced.params, rtol=0)
@@ -257,7 +248,7 @@ def test_the_state_can_be_updated_after_its_target_was_synced() -> None:
 
 def test_weights_read_before_an_update_do_not_change_with_it() -> None:
     update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
-    batch = _batch((10, 5, 1), 3)
+    batch = batch_of((10, 5, 1), 3)
     state = _state()
     published = jax.device_get(state.params)
     copy = jax.tree.map(np.array, published)
@@ -270,7 +261,7 @@ def test_the_initial_parameters_outlive_the_state_made_from_them() -> None:
     params = initial_params(NETWORK, jax.random.key(0), (10, 5, 1))
     update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
     state = initial_train_state(params, ADAM)
-    update_step(state, _batch((10, 5, 1), 3), {"td": 1.0}, 1e-3, 10, KEY)
+    update_step(state, batch_of((10, 5, 1), 3), {"td": 1.0}, 1e-3, 10, KEY)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
