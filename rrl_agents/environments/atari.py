@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 
 from rrl_agents.environments.game_names import rom_name
 from rrl_agents.environments.interface import Step
-from rrl_agents.environments.kinds import ATARI_STICKY_ACTION_PROBABILITY
+from rrl_agents.environments.score_tables import (
+    ATARI_EPISODE_STEPS,
+    ATARI_STICKY_ACTION_PROBABILITY,
+)
 from rrl_agents.types import EnvironmentSpec
 
 FRAME_SIDE = 84
@@ -31,9 +34,6 @@ STACK_SIZE = 4
 
 FRAMES_PER_STEP = 4
 """Emulator frames that one decision lasts."""
-
-MAX_EPISODE_STEPS = 27_000
-"""Decisions after which an episode is cut off: 108,000 frames, half an hour of play."""
 
 
 class AtariEnvironment:
@@ -65,7 +65,7 @@ class AtariEnvironment:
             ValueError: When the game is unknown.
         """
         rom = rom_name(game)
-        limit = MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
+        limit = ATARI_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
         self._emulators = AtariVectorEnv(
             rom,
             num_envs,

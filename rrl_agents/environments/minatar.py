@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.environments.game_names import minatar_name
-from rrl_agents.environments.kinds import MINATAR_STICKY_ACTION_PROBABILITY
 from rrl_agents.environments.one_by_one import OneByOne
+from rrl_agents.environments.score_tables import MINATAR_STICKY_ACTION_PROBABILITY
 from rrl_agents.types import EnvironmentSpec
 
 MAX_EPISODE_STEPS = 5_000

@@ -8,6 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+ATARI_STICKY_ACTION_PROBABILITY = 0.25
+"""Probability with which the emulator repeats the last action instead of taking the new one."""
+
+ATARI_EPISODE_STEPS = 27_000
+"""Decisions after which Dopamine and the papers cut an episode off: half an hour of play."""
+
+MINATAR_STICKY_ACTION_PROBABILITY = 0.1
+"""The same of MinAtar."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasuredReturn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from rrl_agents.training.term import Term, TermInputs, TermLoss
 from rrl_agents.types import Array, Progress, Stage
@@ -83,6 +83,31 @@ class DistillationConfig:
     def compares_values(self) -> bool:
         """Whether the teacher's scores must be action values, not the logits of a policy."""
         return self.loss in ("values", "best_action_and_values")
+
+
+MethodT = TypeVar("MethodT")
+
+
+def with_distillation(
+    method: MethodT, change: Callable[[DistillationConfig], DistillationConfig]
+) -> MethodT:
+    """A method's config with its settings of distillation changed, whatever field holds them.
+
+    Args:
+        method: Config of any method; one that distils nothing stays as it is.
+        change: From the settings it has to those it shall have.
+    """
+    config: Any = method
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    changed: MethodT = dataclasses.replace(
+        config,
+        **{
+            name: change(value)
+            for name, value in fields.items()
+            if isinstance(value, DistillationConfig)
+        },
+    )
+    return changed
 
 
 RowLoss = Callable[[Array, Array], Array]

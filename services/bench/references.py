@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from rrl_agents.environments.random_returns import random_source
+from rrl_agents.environments.registry import random_source
 from rrl_agents.scores import mean_and_interval
 from services.bench.results import ReferenceRow
 from services.launcher.experiment import Experiment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import make_environment, random_return
 from rrl_agents.networks.torsos import NETWORKS
 from rrl_agents.reincarnation.registry import make_recipe
-from rrl_agents.reincarnation.terms import DistillationConfig
+from rrl_agents.reincarnation.terms import DistillationConfig, with_distillation
 from rrl_agents.scores import check_scale
 from rrl_agents.training.augmentation import check_shiftable
 from rrl_agents.types import EnvironmentSpec
@@ -101,15 +102,8 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
     """
     if card is None:
         return config
-    method = config.method
-    distillation = getattr(method, "distillation", None)
-    if isinstance(distillation, DistillationConfig):
-        _check_values_are_values(distillation, card)
-    if isinstance(distillation, DistillationConfig) and distillation.teacher_temperature is None:
-        # Logits are softened as their policy has it, unless the user says otherwise.
-        softened = dataclasses.replace(distillation, teacher_temperature=card.temperature)
-        changes: dict[str, Any] = {"distillation": softened}
-        config = dataclasses.replace(config, method=dataclasses.replace(method, **changes))
+    method = with_distillation(config.method, functools.partial(_suited_to, card))
+    config = dataclasses.replace(config, method=method)
     if make_recipe(method).initial_weights == "teacher":
         if card.output != "q_values":
             raise ValueError(
@@ -125,14 +119,18 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
     return config
 
 
-def _check_values_are_values(distillation: DistillationConfig, card: TeacherCard) -> None:
-    """Refuse to regress action values on the scores of a policy."""
+def _suited_to(card: TeacherCard, distillation: DistillationConfig) -> DistillationConfig:
+    """Settings for a teacher's scores; refuses to regress action values on those of a policy."""
     if distillation.compares_values and card.output != "q_values":
         raise ValueError(
             f"teacher {card.name} gives {card.output}, and distillation.loss "
             f"{distillation.loss!r} compares action values: use 'kl' or 'best_action', or a "
             "teacher of q_values"
         )
+    if distillation.teacher_temperature is not None:
+        return distillation
+    # Logits are softened as their policy has it, unless the user says otherwise.
+    return dataclasses.replace(distillation, teacher_temperature=card.temperature)
 
 
 def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> None:

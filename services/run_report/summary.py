@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl_agents.environments.kinds import task_name
+from rrl_agents.environments.registry import task_name
 from rrl_agents.scores import mean_and_interval, normalised_score
 from rrl_agents.typed_json import decode, may_be_missing
 from services.learner.checkpoint_records import RunRecord

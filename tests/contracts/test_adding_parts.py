@@ -30,10 +30,12 @@ from rrl_agents.networks.registry import (
 from rrl_agents.networks.torsos import Torso
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import METHODS, Method, make_recipe
+from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.reincarnation.terms import (
     DistillationConfig,
     distillation_from_teacher,
     temporal_difference,
+    with_distillation,
 )
 from rrl_agents.schedules.learning_rate import constant
 from rrl_agents.students.registry import STUDENTS
@@ -221,3 +223,12 @@ def test_each_term_of_each_update_has_a_key_of_its_own() -> None:
         state, metrics = step(state, batch, {"a": 0.0, "b": 0.0}, 1e-3, 10, jax.random.key(1))
         keys += [float(loss) for loss in metrics.term_losses.values()]
     assert len(set(keys)) == 4
+
+
+def test_its_distillation_is_suited_to_the_teacher_whatever_field_holds_it() -> None:
+    def softened(settings: DistillationConfig) -> DistillationConfig:
+        return dataclasses.replace(settings, teacher_temperature=2.0)
+
+    config = with_distillation(WeightedCloningConfig(noise=0.2), softened)
+    assert config.teaching.teacher_temperature == 2.0 and config.noise == 0.2
+    assert with_distillation(TabulaRasaConfig(), softened) == TabulaRasaConfig()

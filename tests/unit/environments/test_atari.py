@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rrl_agents.environments import score_tables
 from rrl_agents.environments.atari import AtariEnvironment
 from rrl_agents.environments.game_names import name_key, rom_name
-from rrl_agents.environments.kinds import games
+from rrl_agents.environments.registry import games
 
 
 class RawGame:

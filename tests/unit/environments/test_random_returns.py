@@ -11,12 +11,12 @@ import pytest
 
 from rrl_agents.environments import score_tables
 from rrl_agents.environments.game_names import MINATAR_GAMES
-from rrl_agents.environments.random_returns import random_source
 from rrl_agents.environments.registry import (
     ENVIRONMENTS,
     EnvironmentConfig,
     make_environment,
     random_return,
+    random_source,
 )
 from rrl_agents.environments.score_tables import MeasuredReturn
 from services.evaluator.episodes import play_episodes

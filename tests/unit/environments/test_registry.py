@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from rrl_agents.environments.game_names import MINATAR_GAMES
-from rrl_agents.environments.kinds import task_name
 from rrl_agents.environments.registry import (
     ENVIRONMENTS,
     EnvironmentConfig,
     games,
     make_environment,
+    task_name,
 )
 
 

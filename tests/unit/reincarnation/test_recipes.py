@@ -95,9 +95,11 @@ def test_kickstarting_is_qdagger_without_its_offline_stage() -> None:
         assert recipe.learning_rate(progress) == original.learning_rate(progress)
 
 
-def test_dagger_alone_gives_the_td_loss_no_weight() -> None:
-    recipe = dagger(DaggerConfig())
-    assert recipe.term_weights(ONLINE, *DQN) == {"td": 0.0, "distillation": 3.0}
+@pytest.mark.parametrize(
+    ("recipe", "td"), [(dagger(DaggerConfig()), 0.0), (ql_dagger(QlDaggerConfig()), 1.0)]
+)
+def test_dagger_alone_gives_the_td_loss_no_weight(recipe: Recipe, td: float) -> None:
+    assert recipe.term_weights(ONLINE, *DQN) == {"td": td, "distillation": 3.0}
     assert recipe.offline_updates == 1_000_000
 
 
@@ -107,12 +109,6 @@ def test_neither_score_nor_time_weans_an_ablation(recipe: Recipe) -> None:
     assert recipe.weaning_weight(better) == 1.0
     assert recipe.learning_rate(better) == 1e-4
     assert recipe.needs_teacher(better)
-
-
-def test_ql_dagger_keeps_both_terms() -> None:
-    recipe = ql_dagger(QlDaggerConfig())
-    assert recipe.term_weights(ONLINE, *DQN) == {"td": 1.0, "distillation": 3.0}
-    assert recipe.offline_updates == 1_000_000
 
 
 def test_dqfd_weans_the_margin_by_the_score() -> None:

@@ -1,4 +1,4 @@
-"""Schedules by hand, by their laws, and against Dopamine."""
+"""Schedules by hand, and by their laws."""
 
 from __future__ import annotations
 
@@ -85,15 +85,6 @@ def test_over_a_whole_run_the_teacher_never_comes_back(scores: list[float], wean
 def test_epsilon_falls_along_a_line(actor_steps: int, expected: float) -> None:
     epsilon = linear_decay(final_epsilon=0.1, decay_steps=100, warmup_steps=10)
     assert epsilon(actor_steps) == pytest.approx(expected)
-
-
-def test_epsilon_equals_dopamines() -> None:
-    from dopamine.jax.agents.dqn import dqn_agent
-
-    epsilon = linear_decay(final_epsilon=0.01, decay_steps=50_000, warmup_steps=20_000)
-    for step in range(0, 90_000, 7_919):
-        theirs = dqn_agent.linearly_decaying_epsilon(50_000, step, 20_000, 0.01)
-        assert epsilon(step) == pytest.approx(float(theirs), abs=1e-6)
 
 
 @given(st.floats(0, 1), st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 3000))

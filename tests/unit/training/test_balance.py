@@ -21,7 +21,8 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.balance import td_losses_summed
 from rrl_agents.training.td_learning import make_td_learning
-from rrl_agents.types import Batch, Progress, Stage
+from rrl_agents.types import Progress, Stage
+from tests.support.batches import batch_of
 
 OFFLINE = Progress(random_return=0.0, teacher_return=1.0, stage=Stage.OFFLINE)
 
@@ -107,16 +108,8 @@ def test_the_td_loss_of_a_student_sums_as_many_losses_as_its_terms_are_scaled_by
     rows, learning = 64, STUDENTS[student].learning
     made = make_network(network, 3)
     params = jax.tree.map(jnp.zeros_like, initial_params(made, jax.random.key(0), (2,)))
-    ones = jnp.ones(rows)
-    batch = Batch(
-        observation=jnp.ones((rows, 2)),
-        action=jnp.zeros(rows, jnp.int32),
-        n_step_return=2.0 * ones,
-        discount=ones,
-        next_observation=jnp.ones((rows, 2)),
-        teacher_outputs=jnp.zeros((rows, 3)),
-        has_teacher=ones,
-        importance_weight=ones,
+    batch = batch_of((2,), 3, rows=rows)._replace(
+        n_step_return=jnp.full(rows, 2.0), discount=jnp.ones(rows)
     )
     learn = jax.jit(make_td_learning(made, learning))
     losses = learn(params, params, batch, jax.random.key(1)).td_loss

@@ -13,6 +13,7 @@ from rrl_agents.networks.registry import NetworkConfig, make_network
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.td_learning import TdOutcome, make_td_learning
 from rrl_agents.types import Batch
+from tests.support.batches import batch_of
 
 KEY = jax.random.key(0)
 ROWS = 4
@@ -20,17 +21,14 @@ ROWS = 4
 
 def _batch(**changes: Any) -> Batch:
     """Rows in the state 1, bootstrapped from the state 2 with factor 1/2, return 1, action 0."""
-    fields = {
-        "observation": jnp.full((ROWS, 1), 1.0),
-        "action": jnp.zeros(ROWS, jnp.int32),
-        "n_step_return": jnp.ones(ROWS),
-        "discount": jnp.full(ROWS, 0.5),
-        "next_observation": jnp.full((ROWS, 1), 2.0),
-        "teacher_outputs": jnp.zeros((ROWS, 2)),
-        "has_teacher": jnp.zeros(ROWS),
-        "importance_weight": jnp.ones(ROWS),
-    }
-    return Batch(**(fields | changes))
+    batch = batch_of((1,), 2, rows=ROWS)._replace(
+        observation=jnp.full((ROWS, 1), 1.0),
+        action=jnp.zeros(ROWS, jnp.int32),
+        n_step_return=jnp.ones(ROWS),
+        discount=jnp.full(ROWS, 0.5),
+        next_observation=jnp.full((ROWS, 1), 2.0),
+    )
+    return batch._replace(**changes)
 
 
 def _linear(slopes: list[float]) -> Any:
