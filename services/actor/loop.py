@@ -109,7 +109,7 @@ class Actor:
             self._poller = WeightPoller(
                 self._learner, period_seconds=self._config.weights_period_seconds
             )
-            self._metrics.attach_poller(self._poller)
+            self._metrics.poller = self._poller
             while not stop.is_set():
                 stage = self._stage()
                 if stage is Stage.ONLINE or (stage is Stage.COLLECT and self._config.teacher_plays):
@@ -124,7 +124,7 @@ class Actor:
     def _close(self) -> None:
         if self._poller is not None:
             self._poller.close()
-            self._metrics.attach_poller(None)
+            self._metrics.poller = None
         self._learner.close()
         if self._teacher is not None:
             self._teacher.close()

@@ -22,6 +22,9 @@ class ActorMetrics(Collector):
 
     Args:
         registry: Where it goes; holds no other actor's metrics.
+
+    Attributes:
+        poller: Of an actor's weights; None once it has stopped asking for them.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -30,7 +33,7 @@ class ActorMetrics(Collector):
         self._episode_return: float | None = None
         self._insert_wait_seconds = 0.0
         self._annotator: Annotator | None = None
-        self._poller: WeightPoller | None = None
+        self.poller: WeightPoller | None = None
         registry.register(self)
 
     def attach(self, annotator: Annotator, *, frames_per_step: int) -> None:
@@ -41,10 +44,6 @@ class ActorMetrics(Collector):
             frames_per_step: Emulator frames of one step.
         """
         self._annotator, self._frames_per_step = annotator, frames_per_step
-
-    def attach_poller(self, poller: WeightPoller | None) -> None:
-        """Show an actor's weights; None once it has stopped asking for them."""
-        self._poller = poller
 
     def stepped(self, steps: int) -> None:
         """Count agent steps."""
@@ -84,7 +83,7 @@ class ActorMetrics(Collector):
         yield from self._weights()
 
     def _weights(self) -> Iterator[Metric]:
-        latest = self._poller.newest if self._poller is not None else None
+        latest = self.poller.newest if self.poller is not None else None
         version = latest.version if latest is not None else None
         yield gauge("rrl_actor_weights_version", "Weights that act.", version)
         # A version is published with the number of updates behind it, plus one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import grpc
 
@@ -99,7 +99,7 @@ class LearnerClient:
             self._stub.GetWeights,
             learner_pb2.GetWeightsRequest(
                 known_version=known_version,
-                purpose=cast("learner_pb2.WeightsPurpose.ValueType", int(purpose)),
+                purpose=int(purpose),  # type: ignore[arg-type]
             ),
         )
         return WeightUpdate(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from rrl_agents.types import Progress
 from services.learner.checkpoint_records import RunRecord
-from services.learner.evaluation_records import EvaluationRecord
+from services.learner.evaluation_records import CLOCKS, EvaluationRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,8 @@ def _clocks(
 ) -> Clocks:
     return Clocks(
         as_of=as_of,
-        learner_updates=counted.learner_updates,
-        offline_updates=counted.offline_updates,
-        online_updates=counted.online_updates,
-        teacher_steps=counted.teacher_steps,
-        actor_steps=counted.actor_steps,
+        **{name: getattr(counted, name) for name in (*CLOCKS, "learner_updates", "weaning_weight")},
         frames=counted.actor_steps * frames_per_step,
-        weaning_weight=counted.weaning_weight,
         wall_seconds=seconds,
     )
 

@@ -74,7 +74,7 @@ def test_an_actor_tells_how_stale_its_weights_are() -> None:
     with serving(run) as port:
         client = LearnerClient(f"127.0.0.1:{port}")
         poller = WeightPoller(client, period_seconds=0.01)
-        metrics.attach_poller(poller)
+        metrics.poller = poller
         # 100 updates are behind weights of version 101.
         wait_until(lambda: weights("version") == 101)
         assert weights("lag_updates") == 0
@@ -86,7 +86,7 @@ def test_an_actor_tells_how_stale_its_weights_are() -> None:
     wait_until(lambda: (weights("age_seconds") or 0.0) > 0.2)
     poller.close()
     client.close()
-    metrics.attach_poller(None)
+    metrics.poller = None
     assert weights("age_seconds") is None
 
 
