@@ -97,13 +97,14 @@ class Painter:
         return figure
 
     def _final(self) -> Figure:
-        figure, axes = self._draw_bars("final_iqm", "IQM", "teacher-normalised score")
+        figure, axes = self._draw_bars("final_iqm", "IQM of teacher-normalised scores")
         axes.axvline(1.0, **_TEACHER)
         axes.axvline(0.0, **_RANDOM)
         return figure
 
     def _improvement(self) -> Figure:
-        figure, axes = self._draw_bars("improvement", "P(score above the teacher's)", "")
+        figure, axes = self._draw_bars("improvement", "P(score above the teacher's)")
+        axes.set_xlim(-0.02, 1.02)
         axes.axvline(0.5, **_RANDOM)
         return figure
 
@@ -128,8 +129,9 @@ class Painter:
     def _games(self) -> Figure:
         played = {game for entry in self._entries.values() for game in entry.games}
         games = [game for game in self._statistics.references if game in played]
-        rows = -(-len(games) // _COLUMNS)
-        figure, grid = pyplot.subplots(rows, _COLUMNS, figsize=(10.0, 3.2 * rows), squeeze=False)
+        columns = min(_COLUMNS, len(games))
+        rows = -(-len(games) // columns)
+        figure, grid = pyplot.subplots(rows, columns, figsize=(10.0, 3.2 * rows), squeeze=False)
         figure.subplots_adjust(hspace=0.7, wspace=0.35)
         for axes, game in itertools.zip_longest(grid.flat, games):
             if game is None:
@@ -167,13 +169,14 @@ class Painter:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
 
-    def _draw_bars(self, statistic: str, name: str, xlabel: str) -> tuple[Figure, Axes]:
+    def _draw_bars(self, statistic: str, name: str) -> tuple[Figure, Axes]:
         figure, axes = plot_utils.plot_interval_estimates(
             *self._estimates(statistic),
             metric_names=[name],
             colors=self._colors,
             subfigure_width=_SIZE[0],
-            xlabel=xlabel,
+            # rliable's label of the axis covers its numbers where there are few entries.
+            xlabel="",
         )
         # rliable draws from below, and the best comes first.
         axes.invert_yaxis()
