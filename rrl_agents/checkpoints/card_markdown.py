@@ -15,6 +15,12 @@ from rrl_agents.scores import has_scale, normalised_score
 
 _UNKNOWN = "unknown"
 _HASH_DIGITS = 12
+_COUNTS = (
+    ("frames it played", "environment_frames"),
+    ("frames its teacher played", "teacher_frames"),
+    ("gradient steps", "gradient_updates"),
+)
+"""Titles, and fields of a `Compute`."""
 # What has a meaning in CommonMark, anywhere in a line.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
 
@@ -47,7 +53,7 @@ def card_markdown(card: TeacherCard) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def describe_network(network: NetworkConfig | None) -> str:
+def _network(network: NetworkConfig | None) -> str:
     """A network in one line."""
     if network is None:
         return "not one of this project's"
@@ -60,7 +66,7 @@ def describe_network(network: NetworkConfig | None) -> str:
     return ", ".join(words)
 
 
-def describe_protocol(protocol: PlayProtocol | None) -> str:
+def _protocol(protocol: PlayProtocol | None) -> str:
     """Rules of play in one line."""
     if protocol is None:
         return _UNKNOWN
@@ -73,18 +79,6 @@ def describe_protocol(protocol: PlayProtocol | None) -> str:
     )
 
 
-def describe_score(score: EvaluationScore | None) -> str:
-    """A score in one line."""
-    mean, interval, episodes, epsilon, sticky_actions = _score(score)
-    if score is None:
-        return mean
-    note = f"; {score.note}" if score.note else ""
-    return (
-        f"{mean} over {episodes} episodes, 95% interval {interval}, epsilon {epsilon}, sticky "
-        f"actions {sticky_actions}{note}"
-    )
-
-
 def one_line(text: str) -> str:
     """A card's text without line ends and without what would steer a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -93,8 +87,8 @@ def one_line(text: str) -> str:
 def _facts(card: TeacherCard) -> Iterator[tuple[str, str]]:
     yield "game", _text(card.game)
     yield "algorithm", _text(card.algorithm)
-    yield "network", _text(describe_network(card.network))
-    yield "protocol", _text(describe_protocol(card.protocol))
+    yield "network", _text(_network(card.network))
+    yield "protocol", _text(_protocol(card.protocol))
     shape = ", ".join(map(str, card.observation_shape))
     yield "observations", _text(f"{card.observation_dtype} ({shape}), {card.observation_order}")
     meanings = f": {', '.join(card.action_meanings)}" if card.action_meanings else ""
@@ -142,21 +136,17 @@ def _score(score: EvaluationScore | None) -> tuple[str, str, str, str, str]:
     interval = "not computed"
     if score.interval is not None:
         interval = f"{score.interval[0]:.2f} to {score.interval[1]:.2f}"
-    return (
-        spread,
-        interval,
-        f"{score.episodes:,}",
-        f"{score.epsilon:g}",
-        f"{score.sticky_actions:g}",
-    )
+    chances = (f"{score.epsilon:g}", f"{score.sticky_actions:g}")
+    return (spread, interval, f"{score.episodes:,}", *chances)
 
 
 def _costs(card: TeacherCard) -> Iterator[tuple[str, str, str]]:
     own, line = card.compute or Compute(), line_cost(family(card))
-    yield "frames it played", _count(own.environment_frames), _sum(line.environment_frames)
-    yield "frames its teacher played", _count(own.teacher_frames), _sum(line.teacher_frames)
-    yield "gradient steps", _count(own.gradient_updates), _sum(line.gradient_updates)
-    yield "time", _time(own.hardware_seconds), _time_sum(line.hardware_seconds)
+    for title, field in _COUNTS:
+        count, total = getattr(own, field), getattr(line, field)
+        yield title, _UNKNOWN if count is None else f"{count:,}", _sum(total, f"{total.known:,}")
+    seconds = line.hardware_seconds
+    yield "time", _time(own.hardware_seconds), _sum(seconds, _time(seconds.known))
     yield "hardware", _text(own.hardware) or _UNKNOWN, ""
 
 
@@ -177,14 +167,6 @@ def _parents(card: TeacherCard) -> str:
     return _table(header, rows)
 
 
-def _count(value: int | None) -> str:
-    return _UNKNOWN if value is None else f"{value:,}"
-
-
-def _sum(total: Total) -> str:
-    return _at_least(total, f"{total.known:,}")
-
-
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return _UNKNOWN
@@ -193,11 +175,8 @@ def _time(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
-def _time_sum(total: Total) -> str:
-    return _at_least(total, _time(total.known))
-
-
-def _at_least(total: Total, known: str) -> str:
+def _sum(total: Total, known: str) -> str:
+    """A sum over a line, a lower bound where some of it is not known."""
     if not total.unknown:
         return known
     return f"at least {known}" if total.known else _UNKNOWN

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from rrl_agents.checkpoints.card_markdown import describe_score
 from rrl_agents.environments.game_names import paper_name
 from services.launcher.trained_student import default_name, read_student
 from services.library.catalogue import check_name, entries, exported_directory
@@ -65,7 +64,9 @@ def export(
     )
     card = student.teacher.card
     print(f"exported  {card.name}: {card.algorithm} on {card.game}")
-    print(f"score     {describe_score(card.score)}")
+    played = card.score
+    score = "" if played is None else f"{played.mean_return:.2f} over {played.episodes} episodes"
+    print(f"score     {score or 'not evaluated'}")
     print(f"teacher   {directory}")
     if onnx:
         print(f"ONNX      {directory / ONNX_FILE}")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
 from rich.markdown import Markdown
 from tyro.conf import Positional, arg
 
@@ -17,13 +15,11 @@ from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.find_checkpoint import checkpoint_numbers, checkpoints_directory
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.typed_json import encode
+from services.cli.terminal import make_console
 from services.library.catalogue import locate
 from services.library.door import open_reference
 from services.shared.errors import user_errors
 from services.teacher.policies.loading import count_parameters, load_card
-
-PLAIN_WIDTH = 160
-"""Columns where there is no terminal: wide enough that few cells are folded."""
 
 
 def inspect(
@@ -58,9 +54,7 @@ def inspect(
 
 def show_card(card: TeacherCard) -> None:
     """Print a card; its texts are neither markup nor escapes of the terminal."""
-    sys.stdout.flush()
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    console.print(Markdown(card_markdown(card)))
+    make_console().print(Markdown(card_markdown(card)))
 
 
 def _lies_there(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ lie in the level `params`, or without it.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -66,9 +67,11 @@ def _linen_names(layers: Mapping[Any, Any], where: str) -> dict[str, str]:
     if not 1 <= len(layers) <= MAX_LAYERS:
         raise ValueError(f"{where} holds {len(layers)} layers; Dopamine's networks have 5 or 6")
     numbers = _numbers_by_kind(layers, where)
-    if not _is_linen(numbers) and not _is_before_linen(numbers):
+    each = [sorted(found) for found in numbers.values()]
+    together = sorted(itertools.chain(*each))
+    if not (all(map(_are_counted, each)) or _are_counted(together)):
         raise ValueError(
-            f"{where} has the layers {_listed(numbers)}, some of which are missing: layers are "
+            f"{where} has the layers {sorted(layers)}, some of which are missing: layers are "
             "counted from 0, each kind by itself or all together"
         )
     return {
@@ -76,6 +79,10 @@ def _linen_names(layers: Mapping[Any, Any], where: str) -> dict[str, str]:
         for kind in LEAVES
         for new, old in enumerate(sorted(numbers.get(kind, ())))
     }
+
+
+def _are_counted(numbers: list[int]) -> bool:
+    return numbers == list(range(len(numbers)))
 
 
 def _numbers_by_kind(layers: Mapping[Any, Any], where: str) -> dict[str, list[int]]:
@@ -91,19 +98,6 @@ def _numbers_by_kind(layers: Mapping[Any, Any], where: str) -> dict[str, list[in
             )
         numbers.setdefault(match[1], []).append(int(match[2]))
     return numbers
-
-
-def _is_linen(numbers: Mapping[str, list[int]]) -> bool:
-    return all(sorted(found) == list(range(len(found))) for found in numbers.values())
-
-
-def _is_before_linen(numbers: Mapping[str, list[int]]) -> bool:
-    together = sorted(number for found in numbers.values() for number in found)
-    return together == list(range(len(together)))
-
-
-def _listed(numbers: Mapping[str, list[int]]) -> list[str]:
-    return [f"{kind}_{number}" for kind in sorted(numbers) for number in sorted(numbers[kind])]
 
 
 def _read_layer(

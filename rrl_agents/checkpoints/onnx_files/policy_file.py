@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
+from onnx import TensorProto
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.hints import Hints, LeftOpen
@@ -39,6 +40,7 @@ MAX_FILE_BYTES = 1 << 29
 """Bound of a file's size, 512 MiB: a hundred times a Nature DQN."""
 
 METADATA_PREFIX = "rrl."
+_WEIGHT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 _OUTPUT_OF_NAME = {OUTPUT_NAME: "q_values", "q_values": "q_values", "logits": "logits"}
 
 
@@ -59,7 +61,9 @@ class OnnxFile:
     @property
     def num_parameters(self) -> int:
         """Numbers among its weights."""
-        weights = onnx.ModelProto.FromString(self.encoded).graph.initializer
+        constants = onnx.ModelProto.FromString(self.encoded).graph.initializer
+        # Whole numbers among them are shapes and places.
+        weights = (tensor for tensor in constants if tensor.data_type in _WEIGHT_TYPES)
         return sum(math.prod(tensor.dims) for tensor in weights)
 
 
