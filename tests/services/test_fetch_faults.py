@@ -328,7 +328,7 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again(
     store: Store, fetching: Callable[..., Fetched], code: int
 ) -> None:
     store.answers.append(status(code, Location="http://127.0.0.1:1/"))
-    with pytest.raises(UserError, match=f"status {code}.*check --endpoint"):
+    with pytest.raises(UserError, match=f"status {code}.*or --endpoint"):
         fetching()
     assert len(store.downloads) == 1
 

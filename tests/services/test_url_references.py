@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 from urllib3.util import Retry
 
 from services.library.fetch.http import Http
@@ -34,6 +37,7 @@ class Server(ThreadingHTTPServer):
         self.headers = {"ETag": '"1"'}
         self.cuts: deque[int] = deque()
         self.says_size = True
+        self.moved_to = "/policy.onnx"
         self.announced: tuple[dict[str, str], bytes] | None = None
         self.asked: list[tuple[str, str | None]] = []
 
@@ -52,7 +56,7 @@ class _Request(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, self.headers["Range"]))
         if self.path == "/moved.onnx":
             self.send_response(302)
-            self.send_header("Location", "/policy.onnx")
+            self.send_header("Location", self.server.moved_to)
             self.end_headers()
         elif self.path in ("/policy.onnx", "/models/policy.onnx?download=true"):
             self._answer()
@@ -92,6 +96,18 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
+def tls_server(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server, behind TLS; gives the file of its certificate authority."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    file = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+@pytest.fixture
 def http() -> Http:
     return Http(retries=Retry(total=1), follows_redirects=True)
 
@@ -111,6 +127,37 @@ def test_a_file_comes_once_under_its_own_name(server: Server, http: Http, tmp_pa
 def test_redirects_are_followed(server: Server, http: Http, tmp_path: Path) -> None:
     place = download_reference(f"{server.url}/moved.onnx", tmp_path, http=http)
     assert (place.name, place.read_bytes()) == ("moved.onnx", CONTENT)
+
+
+def test_no_redirect_leads_from_tls_to_plain_http(
+    server: Server, tls_server: Path, http: Http, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_server))
+    url = server.url.replace("http:", "https:")
+    plain = Server()
+    thread = threading.Thread(target=plain.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        server.moved_to = f"{plain.url}/policy.onnx"
+        with pytest.raises(UserError, match="redirects to a URL without TLS"):
+            download_reference(f"{url}/moved.onnx", tmp_path, http=http)
+    finally:
+        plain.shutdown()
+        plain.server_close()
+        thread.join()
+    place = download_reference(f"{url}/policy.onnx", tmp_path, http=http)
+    assert place.read_bytes() == CONTENT
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(
+    server: Server, tls_server: Path, tmp_path: Path
+) -> None:
+    url = server.url.replace("http:", "https:")
+    begin = time.monotonic()
+    # With the usual retries, whose pauses are half a minute in all.
+    with pytest.raises(UserError, match=r"certificate verify failed.*any proxy in between"):
+        download_reference(f"{url}/policy.onnx", tmp_path)
+    assert time.monotonic() - begin < 10
 
 
 def interrupted(server: Server, http: Http, root: Path) -> str:

@@ -131,7 +131,8 @@ class Http:
             is_lasting = isinstance(error, requests.exceptions.SSLError) or not lost
             raise (_refusal(url, error) if is_lasting else Interrupted(error)) from error
         with response:
-            if urlsplit(response.url).scheme != urlsplit(url).scheme == "https":
+            schemes = {urlsplit(one.url).scheme for one in (*response.history, response)}
+            if urlsplit(url).scheme == "https" and schemes != {"https"}:
                 raise _refusal(url, "it redirects to a URL without TLS")
             begin = _first_byte(response, first_byte)
             read = functools.partial(response.raw.read1, decode_content=False)
@@ -187,16 +188,17 @@ def _first_byte(response: requests.Response, asked: int) -> int:
 
 def _refusal(url: str, reason: object) -> UserError:
     return UserError(
-        f"{urlsplit(url).netloc}: {_one_line(reason)}; check --endpoint, and any proxy in between"
+        f"{urlsplit(url).netloc}: {_one_line(reason)}; check the URL, or --endpoint, and any "
+        "proxy in between"
     )
 
 
 def _one_line(reason: object) -> str:
     """The innermost of errors around errors; a server's words in it cannot steer a terminal."""
-    while isinstance(reason, Exception):
-        inner = getattr(reason, "reason", None) or next(iter(reason.args), None)
-        if not isinstance(inner, (str, Exception)):
-            break
-        reason = inner
-    words = "".join(c if c.isprintable() else " " for c in str(reason))[:200].strip()
+    first = next(iter(getattr(reason, "args", ())), None)
+    for inner in (getattr(reason, "reason", None), first):
+        if isinstance(inner, Exception):
+            return _one_line(inner)
+    text = first if isinstance(first, str) else str(reason)
+    words = "".join(c if c.isprintable() else " " for c in text)[:200].strip()
     return words or type(reason).__name__

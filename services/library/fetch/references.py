@@ -71,7 +71,7 @@ def download_reference(url: str, root: Path, *, http: Http | None = None) -> Pat
         with locked(root / f".{key}.lock", wait_seconds=_LOCK_WAIT_SECONDS), progress.bars:
             if not place.exists():
                 files = _files(url, name, http)
-                folder = unfinished if name in files else unfinished / name
+                folder = unfinished if [*files] == [name] else unfinished / name
                 make_folders(folder)
                 download_all(http, missing_files(folder, files, {}), folder, progress)
                 for left_over in {*folder.iterdir()} - {folder / name for name in files}:
