@@ -41,6 +41,10 @@ class AtariEnvironment:
 
     Observations are views with the stack as last axis: a single frame `observation[i, ..., k]` is
     contiguous in memory, a whole observation is not.
+
+    Attributes:
+        spec: Shapes, actions and limits.
+        num_envs: Number of environments N.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class AtariEnvironment:
             reward_clipping=False,
             episodic_life=False,
         )
-        self._spec = EnvironmentSpec(
+        self.spec = EnvironmentSpec(
             name=rom,
             frame_shape=(FRAME_SIDE, FRAME_SIDE),
             stack_size=STACK_SIZE,
@@ -90,18 +94,8 @@ class AtariEnvironment:
             frames_per_step=FRAMES_PER_STEP,
             max_episode_steps=limit,
         )
-        self._num_envs = num_envs
+        self.num_envs = num_envs
         self._ended = np.zeros(num_envs, dtype=np.bool_)
-
-    @property
-    def spec(self) -> EnvironmentSpec:
-        """Shapes, actions and limits."""
-        return self._spec
-
-    @property
-    def num_envs(self) -> int:
-        """Number of environments N."""
-        return self._num_envs
 
     def reset(self, seed: int) -> NDArray[np.uint8]:
         """Start N fresh episodes; environment i is seeded with seed + i.
@@ -115,11 +109,11 @@ class AtariEnvironment:
         Raises:
             ValueError: When the seed is out of range.
         """
-        largest = 2**31 - 1 - self._num_envs
+        largest = 2**31 - 1 - self.num_envs
         if not 0 <= seed <= largest:
             raise ValueError(f"seed is {seed}; use a whole number from 0 to {largest}")
         stacks, _ = self._emulators.reset(seed=seed)
-        self._ended = np.zeros(self._num_envs, dtype=np.bool_)
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         return _stack_last(stacks)
 
     def step(self, action: NDArray[np.int64]) -> Step:
@@ -128,10 +122,10 @@ class AtariEnvironment:
         Raises:
             ValueError: When an action is not one of 0 .. A - 1 (the emulator would not check).
         """
-        if action.min() < 0 or action.max() >= self._spec.num_actions:
+        if action.min() < 0 or action.max() >= self.spec.num_actions:
             raise ValueError(
-                f"actions are {action}; {self._spec.name} has 0 to A - 1 with "
-                f"A = {self._spec.num_actions}"
+                f"actions are {action}; {self.spec.name} has 0 to A - 1 with "
+                f"A = {self.spec.num_actions}"
             )
         stacks, reward, terminated, truncated, _ = self._emulators.step(action)
         step = Step(

@@ -36,7 +36,12 @@ RANDOM_RETURN_PER_BALL = 2 / COLUMNS - 1
 
 
 class CatchEnvironment:
-    """N games of Catch; a `VectorEnvironment`."""
+    """N games of Catch; a `VectorEnvironment`.
+
+    Attributes:
+        spec: Shapes, actions and limits.
+        num_envs: Number of environments N.
+    """
 
     def __init__(
         self,
@@ -55,10 +60,10 @@ class CatchEnvironment:
             max_episode_steps: Decisions after which an episode is cut off; None for no limit
                 below the episode's own length.
         """
-        self._num_envs = num_envs
+        self.num_envs = num_envs
         self._episode_steps = balls * ROWS - 1
         limit = self._episode_steps if max_episode_steps is None else max_episode_steps
-        self._spec = EnvironmentSpec(
+        self.spec = EnvironmentSpec(
             name="catch",
             frame_shape=(ROWS, COLUMNS),
             stack_size=stack_size,
@@ -71,17 +76,7 @@ class CatchEnvironment:
         self._ball_column = np.zeros(num_envs, dtype=np.int64)
         self._paddle_column = np.zeros(num_envs, dtype=np.int64)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
-        self._stack = np.zeros((num_envs, *self._spec.observation_shape), dtype=np.uint8)
-
-    @property
-    def spec(self) -> EnvironmentSpec:
-        """Shapes, actions and limits."""
-        return self._spec
-
-    @property
-    def num_envs(self) -> int:
-        """Number of environments N."""
-        return self._num_envs
+        self._stack = np.zeros((num_envs, *self.spec.observation_shape), dtype=np.uint8)
 
     def reset(self, seed: int) -> NDArray[np.uint8]:
         """Start N fresh episodes; environment i is seeded with seed + i.
@@ -89,8 +84,8 @@ class CatchEnvironment:
         Returns:
             uint8 [N, 10, 5, stack], first observations, zero-padded.
         """
-        self._generators = [np.random.default_rng(seed + i) for i in range(self._num_envs)]
-        everywhere = np.ones(self._num_envs, dtype=np.bool_)
+        self._generators = [np.random.default_rng(seed + i) for i in range(self.num_envs)]
+        everywhere = np.ones(self.num_envs, dtype=np.bool_)
         self._start_episodes(everywhere)
         self._ended = ~everywhere
         self._push_frames()
@@ -110,7 +105,7 @@ class CatchEnvironment:
         lands = (self._steps % ROWS == ROWS - 1) & ~starts
         caught = self._ball_column == self._paddle_column
         terminated = (self._steps >= self._episode_steps) & ~starts
-        truncated = (self._steps >= self._spec.max_episode_steps) & ~starts & ~terminated
+        truncated = (self._steps >= self.spec.max_episode_steps) & ~starts & ~terminated
         self._ended = terminated | truncated
         self._push_frames()
         return Step(
@@ -140,7 +135,7 @@ class CatchEnvironment:
             self._ball_column[i] = self._generators[i].integers(COLUMNS)
 
     def _push_frames(self) -> None:
-        environments = np.arange(self._num_envs)
+        environments = np.arange(self.num_envs)
         self._stack[..., :-1] = self._stack[..., 1:].copy()
         self._stack[..., -1] = 0
         self._stack[environments, self._steps % ROWS, self._ball_column, -1] = 255

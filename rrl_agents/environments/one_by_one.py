@@ -36,7 +36,12 @@ class SingleGame(Protocol):
 
 
 class OneByOne:
-    """N copies of one game; a `VectorEnvironment`."""
+    """N copies of one game; a `VectorEnvironment`.
+
+    Attributes:
+        spec: Shapes, actions and limits.
+        num_envs: Number of environments N.
+    """
 
     def __init__(self, spec: EnvironmentSpec, games: Sequence[SingleGame]) -> None:
         """Take the games.
@@ -50,20 +55,11 @@ class OneByOne:
         """
         if spec.stack_size != 1:
             raise ValueError(f"stack_size is {spec.stack_size}; these games stack no frames: use 1")
-        self._spec = spec
+        self.spec = spec
+        self.num_envs = len(games)
         self._games = tuple(games)
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
-
-    @property
-    def spec(self) -> EnvironmentSpec:
-        """Shapes, actions and limits."""
-        return self._spec
-
-    @property
-    def num_envs(self) -> int:
-        """Number of environments N."""
-        return len(self._games)
 
     def reset(self, seed: int) -> NDArray[Any]:
         """Start N fresh episodes; environment i is seeded with seed + i.
@@ -93,15 +89,15 @@ class OneByOne:
         Raises:
             ValueError: When an action is not one of 0 .. A - 1.
         """
-        if action.min() < 0 or action.max() >= self._spec.num_actions:
+        if action.min() < 0 or action.max() >= self.spec.num_actions:
             raise ValueError(
-                f"actions are {action}; {self._spec.name} has 0 to A - 1 with "
-                f"A = {self._spec.num_actions}"
+                f"actions are {action}; {self.spec.name} has 0 to A - 1 with "
+                f"A = {self.spec.num_actions}"
             )
         starts = self._ended
         reward, terminated = self._act(action.tolist(), starts)
         self._steps = np.where(starts, 0, self._steps + 1)
-        truncated = (self._steps >= self._spec.max_episode_steps) & ~terminated
+        truncated = (self._steps >= self.spec.max_episode_steps) & ~terminated
         self._ended = terminated | truncated
         return Step(
             observation=self._observation(),
@@ -129,7 +125,7 @@ class OneByOne:
 
     def _observation(self) -> NDArray[Any]:
         # A new array each time: those before are still in the hands of the player.
-        frames = np.empty((self.num_envs, *self._spec.frame_shape), dtype=self._spec.frame_dtype)
+        frames = np.empty((self.num_envs, *self.spec.frame_shape), dtype=self.spec.frame_dtype)
         for i, game in enumerate(self._games):
             frames[i] = game.frame()
         return frames[..., None]
