@@ -46,7 +46,6 @@ from rrl_agents.training.update_step import make_update_step
 from rrl_agents.types import Params, Progress
 from rrl_client import TeacherClient
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
-from services.teacher.policies.source import TeacherSource
 from services.teacher.server import build_teacher
 from tests.support.batches import batch_of
 from tests.support.patience import PATIENCE_SECONDS
@@ -185,10 +184,9 @@ def test_its_card_is_saved_loaded_and_served(backend: str, tmp_path: Path) -> No
     loaded = load_teacher_directory(tmp_path / "mine")
     assert loaded.card.network == config
     jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
-    source = TeacherSource(checkpoint=str(tmp_path / "mine"))
     server = build_teacher(
         TeacherConfig(
-            models=(ModelConfig(name="mine", source=source),),
+            models=(ModelConfig(name="mine", reference=str(tmp_path / "mine")),),
             backend=backend,
             port=0,
             metrics_port=None,
