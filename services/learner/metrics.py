@@ -22,22 +22,23 @@ from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
 from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
+_PREFIX = "rrl_learner_"
 _COUNTED = {
-    "sample_wait_seconds": "Seconds that updates waited for a batch.",
-    "replay_losses": "Times that replay restarted with other tables, and the run went back to a "
-    "checkpoint.",
-    "replay_outages": "Times that replay was unreachable, and the learner waited.",
+    "rrl_learner_sample_wait_seconds": "Seconds that updates waited for a batch.",
+    "rrl_learner_replay_losses": "Times that replay restarted with other tables, and the run went "
+    "back to a checkpoint.",
+    "rrl_learner_replay_outages": "Times that replay was unreachable, and the learner waited.",
 }
-"""What the learner counts by itself."""
+"""Metrics that are attributes of `LearnerMetrics`, by their names behind the prefix."""
 
 _SHOWN = {
-    "weights_version": "Newest published weights.",
-    "weaning_weight": "Weight of the teacher's term, 0 to 1.",
-    "student_return": "Mean return of the student's newest evaluation.",
-    "teacher_return": "Mean return of the teacher.",
-    "random_return": "Mean return of random play.",
+    "rrl_learner_weights_version": "Newest published weights.",
+    "rrl_learner_weaning_weight": "Weight of the teacher's term, 0 to 1.",
+    "rrl_learner_student_return": "Mean return of the student's newest evaluation.",
+    "rrl_learner_teacher_return": "Mean return of the teacher.",
+    "rrl_learner_random_return": "Mean return of random play.",
 }
-"""Fields of the progress that are metrics of their own."""
+"""Metrics that are fields of the progress."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class LearnerMetrics(Collector):
         frames = {player: count * frames_per_step for player, count in steps.items()}
         yield counters("rrl_learner_frames", "Emulator frames of these.", "player", frames)
         for name, text in _COUNTED.items():
-            yield counter(f"rrl_learner_{name}", text, getattr(self, name))
+            yield counter(name, text, getattr(self, name.removeprefix(_PREFIX)))
         yield counters("rrl_learner_checkpoints", "Checkpoints.", "result", self._checkpoints)
         yield gauge("rrl_learner_checkpoint_number", "Newest checkpoint.", self._checkpoint_number)
         yield gauge(
@@ -183,7 +184,7 @@ def _of_progress(run: ShownRun, progress: Progress) -> Iterator[Metric]:
         {**dataclasses.asdict(run.targets), "actor_steps": run.actor_steps_target},
     )
     for name, text in _SHOWN.items():
-        yield gauge(f"rrl_learner_{name}", text, getattr(progress, name))
+        yield gauge(name, text, getattr(progress, name.removeprefix(_PREFIX)))
     yield gauge(
         "rrl_learner_normalised_score",
         "The student's return on a scale of 0, random play, to 1, the teacher.",
