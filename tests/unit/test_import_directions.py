@@ -76,7 +76,7 @@ WHOLE_SERVICE_USERS = {"launcher", "bench", "cli"}
 OWNERS = {
     "gin": ("services/cli/gin/",),
     "reverb": ("services/replay/",),
-    "tensorflow": ("services/replay/",),
+    "tensorflow": ("services/replay/", "rrl_agents/checkpoints/tensorflow_files/"),
     "launchpad": ("services/launcher/",),
     # What other services say on their metrics pages is read in one place.
     "prometheus_client.parser": ("services/cli/metrics_pages/",),

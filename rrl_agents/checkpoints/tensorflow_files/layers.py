@@ -24,10 +24,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.tensorflow_files.tensor_bundle import (
-    list_tensor_bundle,
-    read_tensor_bundle,
-)
+from rrl_agents.checkpoints.tensorflow_files.variables import open_variables, read_variables
 
 _LEAVES = {"weights": "kernel", "kernel": "kernel", "biases": "bias", "bias": "bias"}
 _VARIABLE = re.compile(
@@ -66,15 +63,16 @@ def tensorflow_layers(prefix: Path) -> dict[str, Any]:
 
     Returns:
         `{"online": layers, "target": layers or None}`; layers are `{"Conv_0": {"kernel": array,
-        "bias": array}, ..., "Dense_0": ...}` with arrays as they are stored, read-only.
+        "bias": array}, ..., "Dense_0": ...}` with arrays as they are stored.
 
     Raises:
-        ValueError: When the files are missing, cut off or damaged, hold no network or several, or a
-            layer lacks a variable.
+        ValueError: When TensorFlow is not installed, the files are missing, cut off or damaged,
+            hold no network or several, or a layer lacks a variable.
     """
-    online, target = _online_and_target(prefix, list_tensor_bundle(prefix))
+    reader, variables = open_variables(prefix)
+    online, target = _online_and_target(prefix, variables)
     names = {name for network in (online, target) for leaves in network.values() for name in leaves}
-    arrays = read_tensor_bundle(prefix, names.__contains__)
+    arrays = read_variables(prefix, reader, names)
     return {
         "online": _linen_tree(online, arrays),
         "target": _linen_tree(target, arrays) if target else None,
@@ -118,7 +116,7 @@ def _check_leaves(prefix: Path, network: _Network) -> None:
     for layer, leaves in network.items():
         if sorted(leaves.values()) != ["bias", "kernel"]:
             raise ValueError(
-                f"{prefix}: layer {layer.name} has the variables {sorted(leaves)}; expected a "
+                f"{prefix}: layer {layer.name!r} has the variables {sorted(leaves)}; expected a "
                 "kernel (weights) and a bias (biases)"
             )
 

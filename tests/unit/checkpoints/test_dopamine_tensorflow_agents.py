@@ -1,4 +1,4 @@
-"""Agents of Dopamine's own TensorFlow networks, saved by TensorFlow, imported without it."""
+"""Agents of Dopamine's own TensorFlow networks, saved by TensorFlow and imported."""
 
 from __future__ import annotations
 

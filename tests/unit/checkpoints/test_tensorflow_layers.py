@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,10 @@ def test_layers_are_counted_not_spelled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["Online/Conv/weights"], r"layer Online/Conv has the variables \['Online/Conv/weights'\]"),
+        (
+            ["Online/Conv/weights"],
+            r"layer 'Online/Conv' has the variables \['Online/Conv/weights'\]",
+        ),
         (["Online/Conv/weights", "Online/Conv/kernel"], "expected a kernel .* and a bias"),
         (
             ["global_step", "w/Adam"],
@@ -113,6 +117,53 @@ def test_what_is_no_agent_is_an_error_that_lists_what_there_is(
     save(tmp_path / "c", names)
     with pytest.raises(ValueError, match=message):
         tensorflow_layers(tmp_path / "c")
+
+
+def test_files_that_are_cut_off_changed_or_missing_are_an_error_with_their_path(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path / "c", variables("Online/", SLIM))
+    index, data = tmp_path / "c.index", tmp_path / "c.data-00000-of-00001"
+    whole = data.read_bytes()
+    # Ten variables of two float32 each.
+    assert len(whole) == 80
+    for content, reason in (
+        (bytes([whole[0] ^ 1]) + whole[1:], "Checksum does not match"),
+        (whole[:79], "80 bytes of variables in 79 bytes of data files"),
+    ):
+        data.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{tmp_path}/c: no whole .*{reason}.* copy all"):
+            tensorflow_layers(tmp_path / "c")
+    data.write_bytes(whole)
+    index.write_bytes(index.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"{tmp_path}/c: no whole .*bad magic number"):
+        tensorflow_layers(tmp_path / "c")
+    index.unlink()
+    with pytest.raises(ValueError, match=rf"{tmp_path}/c: no whole .*find any matching files"):
+        tensorflow_layers(tmp_path / "c")
+
+
+def test_variables_may_lie_in_several_files(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    parts = {"a": variables("Online/", SLIM), "b": variables("Target/", SLIM)}
+    for name, variables_of_part in parts.items():
+        save(tmp_path / name, variables_of_part)
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=[str(tmp_path / name) for name in parts],
+        destination_prefix=str(tmp_path / "c"),
+    )
+    assert (tmp_path / "c.data-00001-of-00002").exists()
+    tree = tensorflow_layers(tmp_path / "c")
+    assert values(tree["online"]) == values(tree["target"]) == list(range(10))
+
+
+def test_without_tensorflow_the_error_says_where_to_import(
+    fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ValueError, match=r"tf_ckpt-199: only TensorFlow .* `rrl teacher import`"):
+        tensorflow_layers(fixtures / FIXTURE)
 
 
 def test_the_agent_of_dopamine_2_has_the_shapes_its_own_description_lists(fixtures: Path) -> None:
