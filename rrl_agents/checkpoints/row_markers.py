@@ -34,6 +34,12 @@ class RowMarkers:
         """The rows that begin a transition of `n_step` steps, int64, in the order of time."""
         return np.flatnonzero(transition_starts(self.is_state, self.cut_after, n_step))
 
+    def since(self, first_row: int, stack_size: int) -> RowMarkers:
+        """The rows from one on; states whose stack reaches further back are none."""
+        columns = {name: column[first_row:] for name, column in vars(self).items()}
+        is_whole = np.arange(len(self) - first_row) >= stack_size - 1
+        return RowMarkers(**{**columns, "is_state": columns["is_state"] & is_whole})
+
     def chunk(self, first_row: int, frame: NDArray[np.uint8]) -> RowChunk:
         """The rows that these frames, uint8 [R, H, W], are of."""
         rows = slice(first_row, first_row + len(frame))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
-from rrl_agents.checkpoints.recorded_rows import RecordedRows
+from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
 from services.replay.item_layout import ItemLayout
 from services.shared.errors import UserError, user_errors
 
@@ -27,7 +26,7 @@ class RecordedData:
     fingerprint: str
     transitions: int
 
-    def open(self) -> RecordedRows:
+    def open(self) -> DopamineReplay:
         """Open it again.
 
         Raises:
@@ -78,6 +77,6 @@ def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedDat
     )
 
 
-def _open(path: str, number: int | None) -> RecordedRows:
+def _open(path: str, number: int | None) -> DopamineReplay:
     with user_errors((ValueError, OSError)):
         return open_dopamine_replay(Path(path), number)

@@ -23,7 +23,6 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
-from rrl_agents.checkpoints.newest_rows import with_newest_transitions
 from rrl_client import TeacherDescription
 from services.recorded_data.config import ImporterConfig
 from services.recorded_data.labelling import label_manifest
@@ -97,7 +96,7 @@ class Importer:
         config = self._config
         rows = config.data.open()
         if config.labels is None:
-            rows = with_newest_transitions(rows, config.layout.n_step, config.transitions)
+            rows = rows.newest(config.layout.n_step, config.transitions)
         described = teacher.wait_until_ready()
         self._check_teacher(described)
         folder = config.labels or config.run / LABELS_FOLDER

@@ -11,6 +11,7 @@ cursor, where the oldest row is, to the end of the file, and then from its begin
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,62 +41,69 @@ def open_dopamine_replay(path: Path, number: int | None = None) -> DopamineRepla
     files = find_replay(path, number)
     with _open_frames(files) as frames:
         capacity, height, width = frames.shape
+        trailer = frames.trailer
     cursor = read_cursor(files, capacity)
-    return DopamineReplay(files, cursor, read_markers(files, cursor), (height, width))
+    markers = read_markers(files, cursor)
+    return DopamineReplay(
+        files=files,
+        cursor=cursor,
+        markers=markers,
+        frame_shape=(height, width),
+        fingerprint=markers.sha256(cursor.added, (height, width), trailer),
+    )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DopamineReplay:
-    """A saved buffer (`RecordedRows`); see `open_dopamine_replay`."""
+    """A saved buffer, or its newest rows (`RecordedRows`); see `open_dopamine_replay`.
 
-    def __init__(
-        self, files: ReplayFiles, cursor: Cursor, markers: RowMarkers, frame_shape: tuple[int, int]
-    ) -> None:
-        """Take what was read.
+    Attributes:
+        files: Where the frames are.
+        cursor: How far the buffer was filled.
+        markers: The other columns, of the rows that are read.
+        frame_shape: [H, W].
+        fingerprint: SHA-256 of all small columns, whole, and of the checksum that the frames' file
+            ends with.
+    """
 
-        Args:
-            files: Where the frames are.
-            cursor: How far the buffer was filled.
-            markers: The other columns.
-            frame_shape: [H, W].
-        """
-        self._files = files
-        self._cursor = cursor
-        self._markers = markers
-        self._frame_shape = frame_shape
+    files: ReplayFiles
+    cursor: Cursor
+    markers: RowMarkers
+    frame_shape: tuple[int, int]
+    fingerprint: str
 
     @property
     def rows(self) -> int:
         """How many rows there are."""
-        return self._cursor.rows
-
-    @property
-    def frame_shape(self) -> tuple[int, int]:
-        """[H, W]."""
-        return self._frame_shape
+        return len(self.markers)
 
     @property
     def stack_size(self) -> int:
         """Frames of one observation."""
-        return self._cursor.stack_size
+        return self.cursor.stack_size
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of all small columns and of the checksum that the frames' file ends with."""
-        with _open_frames(self._files) as frames:
-            return self._markers.sha256(self._cursor.added, self._frame_shape, frames.trailer)
+    def newest(self, n_step: int, transitions: int) -> DopamineReplay:
+        """As few of the newest rows as hold so many transitions, numbered from 0.
+
+        Args:
+            n_step: Steps n of a transition.
+            transitions: How many are wanted, at least 1 and at most all that there are.
+        """
+        first = int(self.transition_rows(n_step)[-transitions]) - (self.stack_size - 1)
+        return dataclasses.replace(self, markers=self.markers.since(first, self.stack_size))
 
     def chunks(
         self, first_row: int = 0, rows_per_chunk: int = ROWS_PER_CHUNK
     ) -> Iterator[RowChunk]:
         """Read to the end; see `RecordedRows.chunks`."""
         check_start(first_row, self.rows, rows_per_chunk)
-        height, width = self._frame_shape
+        height, width = self.frame_shape
         return self._read(first_row, min(rows_per_chunk, _MOST_CHUNK_BYTES // (height * width)))
 
     @property
     def num_actions(self) -> int:
         """The largest recorded action, plus 1."""
-        return self._markers.num_actions
+        return self.markers.num_actions
 
     def count_transitions(self, n_step: int) -> int:
         """How many rows begin a transition of `n_step` steps."""
@@ -103,35 +111,36 @@ class DopamineReplay:
 
     def transition_rows(self, n_step: int) -> NDArray[np.int64]:
         """The rows that begin a transition of `n_step` steps, int64, in the order of time."""
-        return self._markers.transition_rows(n_step)
+        return self.markers.transition_rows(n_step)
 
     def _read(self, first_row: int, rows_per_chunk: int) -> Iterator[RowChunk]:
         row = first_row
         for start, stop in self._places(first_row):
             for frame in self._frames(start, stop, rows_per_chunk):
-                yield self._markers.chunk(row, frame)
+                yield self.markers.chunk(row, frame)
                 row += len(frame)
 
     def _places(self, first_row: int) -> list[tuple[int, int]]:
         """The stretches of the file, [start, stop), that hold the rows from `first_row` on."""
-        cursor = self._cursor
+        cursor = self.cursor
+        age = cursor.rows - self.rows + first_row
         before_wrap = cursor.rows - cursor.oldest
         stretches = [
-            (cursor.oldest + min(first_row, before_wrap), cursor.rows),
-            (max(first_row - before_wrap, 0), cursor.oldest),
+            (cursor.oldest + min(age, before_wrap), cursor.rows),
+            (max(age - before_wrap, 0), cursor.oldest),
         ]
         return [(start, stop) for start, stop in stretches if start < stop]
 
     def _frames(self, start: int, stop: int, rows_per_chunk: int) -> Iterator[NDArray[np.uint8]]:
-        with _open_frames(self._files) as column:
-            if column.shape != (self._cursor.capacity, *self._frame_shape):
+        with _open_frames(self.files) as column:
+            if column.shape != (self.cursor.capacity, *self.frame_shape):
                 raise ValueError(f"{column.path}: changed while it was read; begin again")
             column.skip(start)
             for place in range(start, stop, rows_per_chunk):
                 yield column.read(min(rows_per_chunk, stop - place))
-            if stop == self._cursor.rows:
+            if stop == self.cursor.rows:
                 # Behind the rows of a buffer that is not full lie some that were never written.
-                column.skip(self._cursor.capacity - stop)
+                column.skip(self.cursor.capacity - stop)
                 column.finish()
 
 

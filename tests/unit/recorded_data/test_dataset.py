@@ -13,7 +13,6 @@ import pytest
 from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
-from rrl_agents.checkpoints.newest_rows import with_newest_transitions
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
@@ -207,7 +206,7 @@ def test_the_newest_rows_hold_the_newest_transitions_and_no_others(
 ) -> None:
     layout = dataclasses.replace(CATCH, stack_size=stack_size)
     whole = open_dopamine_replay(recorded(tmp_path / "data", rows=40, layout=layout))
-    newest = with_newest_transitions(whole, n_step=3, transitions=10)
+    newest = whole.newest(n_step=3, transitions=10)
     # Transitions begin at frames 27 .. 36 (the last three wait for their windows); the first needs
     # stack - 1 frames before it.
     assert newest.rows == 13 + stack_size - 1
