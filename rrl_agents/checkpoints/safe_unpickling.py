@@ -202,25 +202,33 @@ def loads_safely(data: bytes) -> Any:
     Raises:
         ValueError: When the data is truncated, damaged, or names what is not allowed.
     """
+    _check_sizes(data)
     try:
-        _check_sizes(data)
         return _Conversion().plain(_InertUnpickler(io.BytesIO(data)).load())
     except (RefusedError, MemoryError):
         raise
     except RecursionError as error:
         raise ValueError("a pickle whose containers nest too deep or contain themselves") from error
     except Exception as error:  # Hostile input makes the unpickler raise nearly anything.
-        reason = " ".join(str(error)[:200].split()) or type(error).__name__
-        raise ValueError(
-            f"truncated or damaged pickle ({reason}); copy it again from its source"
-        ) from error
+        raise ValueError(_damaged(error)) from error
 
 
 def _check_sizes(data: bytes) -> None:
-    for opcode, argument, _ in pickletools.genops(data):  # Raises where bytes are missing.
-        # The memo is an array as long as its largest index.
-        if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(data):
-            raise ValueError(f"memo index {argument} in {len(data)} bytes")
+    """Hold the lengths and places that a pickle names against its size."""
+    position = 0
+    try:
+        for opcode, argument, offset in pickletools.genops(data):  # Raises where bytes are missing.
+            position = offset or 0
+            # The memo is an array as long as its largest index.
+            if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(data):
+                raise ValueError(f"memo index {argument} in {len(data)} bytes")
+    except Exception as error:
+        raise ValueError(_damaged(error, f" near byte {position}")) from error
+
+
+def _damaged(error: Exception, where: str = "") -> str:
+    reason = " ".join(str(error)[:200].split()) or type(error).__name__
+    return f"truncated or damaged pickle{where} ({reason}); copy it again from its source"
 
 
 class _InertUnpickler(pickle.Unpickler):
