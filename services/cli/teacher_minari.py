@@ -53,7 +53,12 @@ def minari(
 
 
 def _limits(dataset: Path) -> Limits:
-    """The columns of ten million steps fit into the memory; time goes with the data."""
+    """Ten million steps fit: columns into memory, frames on disk. Time goes with the data."""
     mebibytes = sum(file.stat().st_size for file in dataset.rglob("*.hdf5")) >> 20
     seconds = 60 + mebibytes
-    return Limits(memory_bytes=1 << 30, cpu_seconds=seconds, wall_seconds=10 * seconds)
+    return Limits(
+        memory_bytes=1 << 30,
+        cpu_seconds=seconds,
+        wall_seconds=10 * seconds,
+        file_bytes=64 << 30,
+    )

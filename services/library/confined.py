@@ -66,7 +66,7 @@ class Limits:
     memory_bytes: int = 4 << 30
     cpu_seconds: int = 600
     wall_seconds: float = 1200
-    file_bytes: int = 64 << 30
+    file_bytes: int = 4 << 30
     output_bytes: int = 1 << 20
 
 
