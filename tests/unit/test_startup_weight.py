@@ -80,3 +80,13 @@ resolve(PRESETS["qdagger"]["demo"])
 """
     # The environment tells its own spec; the bundled teacher is a directory of ours.
     assert imported(program) & HEAVY <= {"jax", "flax", "gymnasium", "ale_py"}
+
+
+def test_reverb_comes_without_keras_which_is_there_when_it_is_asked_for() -> None:
+    reverb = """
+from services.replay.tensorflow_import import import_tensorflow
+import_tensorflow()
+import reverb
+"""
+    assert not imported(reverb) & {"keras", "pandas", "matplotlib"}
+    assert "keras" in imported(f"{reverb}\nimport tensorflow as tf\ntf.keras.layers.Dense")
