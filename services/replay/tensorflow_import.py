@@ -1,7 +1,7 @@
 """TensorFlow, which Reverb stands on, without Keras, which neither needs.
 
-TensorFlow 2.15 imports Keras eagerly, and continues where that fails. Keras and the pandas it imports
-take 4 of the 15 seconds of CPU at the start of every process with Reverb, and 50 MB.
+TensorFlow 2.15 imports Keras eagerly, and continues where that fails. Keras and the pandas that it
+imports take 2 to 4 of the 13 to 17 seconds of CPU at the start of a process with Reverb, and 50 MB.
 """
 
 from __future__ import annotations
