@@ -23,7 +23,6 @@ from prometheus_client import CollectorRegistry
 from rrl_client import ClientSecurity
 from services.launcher.experiment import Experiment, shard_folder
 from services.learner.config import ShardAddress
-from services.replay.tensorflow_import import import_tensorflow
 from services.shared.errors import user_errors
 from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.security.server import SecurityConfig
@@ -94,7 +93,6 @@ def run_teacher(job: Job, stop: threading.Event) -> None:
 
 def run_replay(job: Job, stop: threading.Event) -> None:
     """Serve the tables of a shard."""
-    import_tensorflow()
     from services.launcher.replay_of_a_run import serving_replay
     from services.replay.metrics import ReplayMetrics
 
@@ -128,7 +126,6 @@ def run_importer(job: Job, stop: threading.Event) -> None:
 
 def run_learner(job: Job, stop: threading.Event) -> None:
     """Train the student."""
-    import_tensorflow()
     from services.learner.loop import run_learner as train
     from services.learner.metrics import LearnerMetrics
 
@@ -145,7 +142,6 @@ def run_learner(job: Job, stop: threading.Event) -> None:
 
 def run_actor(job: Job, stop: threading.Event) -> None:
     """Play into replay; the shard is that of the actor's index modulo their number."""
-    import_tensorflow()
     from services.actor.loop import build_actor
     from services.actor.metrics import ActorMetrics
 

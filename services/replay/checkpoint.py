@@ -17,9 +17,8 @@ import re
 import shutil
 from pathlib import Path
 
-import reverb
-
 from services.replay.connection import table_counts
+from services.replay.reverb_library import reverb
 from services.shared.errors import UserError
 
 _CHUNKS, _ITEMS, _TABLES = _DATA_FILES = ("chunks.tfrecord", "items.tfrecord", "tables.tfrecord")

@@ -10,11 +10,10 @@ import threading
 import time
 from typing import Any
 
-import reverb
-
 from rrl_client.credentials import is_loopback
 from rrl_client.proxies import tell_of_proxy
 from services.replay.item_layout import ItemLayout
+from services.replay.reverb_library import reverb
 from services.replay.tables import table_signature
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError

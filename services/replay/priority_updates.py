@@ -17,10 +17,10 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
-import reverb
 from numpy.typing import NDArray
 
 from rrl_agents.types import Array
+from services.replay.reverb_library import reverb
 from services.shared.logging import Occasionally
 
 _MAX_WAITING = 64

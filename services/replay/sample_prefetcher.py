@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import reverb
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -24,6 +23,7 @@ from tensorflow.python.eager.cancellation import CancellationManager
 
 from services.replay.connection import ReplayTimeout, SamplingFailed, connect
 from services.replay.item_layout import Columns, ItemLayout
+from services.replay.reverb_library import reverb
 
 _PUT_POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.2

@@ -14,13 +14,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import reverb
-
 from rrl_client.credentials import is_loopback
 from services.replay.checkpoint import check_checkpoint, empty_checkpoint_root
 from services.replay.config import ReplayConfig
 from services.replay.connection import check_signature, server_info
 from services.replay.loopback_guard import LoopbackGuard
+from services.replay.reverb_library import reverb
 from services.replay.tables import build_tables
 from services.shared.addresses import check_port_is_free, free_port
 from services.shared.errors import UserError

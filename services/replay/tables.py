@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import reverb
 import tensorflow as tf
 
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
+from services.replay.reverb_library import reverb
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 _INSERT_WEIGHT = 2.0**50

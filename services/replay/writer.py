@@ -22,11 +22,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import reverb
 from numpy.typing import NDArray
 
 from services.replay.connection import ReplayTimeout, connect
 from services.replay.item_layout import ItemLayout, StepRow
+from services.replay.reverb_library import reverb
 from services.replay.stalls import StalledInsertDetector
 
 
