@@ -52,9 +52,9 @@ COMMANDS = {
         "gin.command:gin_main",
         "Run a command of the paper's released code: its flags and gin files",
     ),
-    "report": Command("report:report", "Build the report of a run anew"),
+    "report": Command("report:report", "Rebuild the report of a run"),
     "status": Command(
-        "status.command:status", "Where a run stands, and which of its roles live", prints=True
+        "status.command:status", "Where a run stands, and which of its roles are up", prints=True
     ),
     "bench run": Command(
         "bench_run:bench_run", "Compare methods: every run of a suite, methods x games x seeds"

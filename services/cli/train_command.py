@@ -12,7 +12,7 @@ from services.cli.experiment_flags import Settings, parse, required
 class Train:
     """Train a student on this machine, each role a process of its own.
 
-    A run lives in one folder; the same command goes on where it was stopped or killed.
+    A run has one folder; the same command resumes it where it was stopped or killed.
 
     Attributes:
         experiment: What is run.

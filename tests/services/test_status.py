@@ -93,7 +93,7 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
         for page in pages:
             page.close()
     progress = found["progress"]
-    assert (found["up"], progress["stage"], progress["updates_per_second"]) == (True, "ONLINE", 7.0)
+    assert (found["up"], progress["stage"], progress["updates_per_second"]) == (True, "online", 7.0)
     assert progress["stages"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
     assert progress["normalised_score"] == 0.5
     assert (found["checkpoint"]["number"], found["checkpoint"]["updates"]) == (3, 123)
@@ -127,7 +127,7 @@ def test_a_learner_that_is_away_leaves_the_others_and_its_checkpoint_to_tell_of(
         page.close()
     found = json.loads(capsys.readouterr().out)
     assert found["up"] and found["note"].startswith("the learner does not answer")
-    assert (found["progress"]["stage"], found["checkpoint"]["number"]) == ("ONLINE", 2)
+    assert (found["progress"]["stage"], found["checkpoint"]["number"]) == ("online", 2)
     assert [(role["name"], role["up"]) for role in found["roles"]] == [
         ("learner", False),
         ("actor", True),
@@ -202,7 +202,7 @@ def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_p
     assert found["checkpoint"]["age_seconds"] < 120
     # No role is up any more: the folder tells.
     rest = status(run)
-    assert not rest["up"] and rest["progress"]["stage"] == "ONLINE" and rest["roles"] == []
+    assert not rest["up"] and rest["progress"]["stage"] == "online" and rest["roles"] == []
     assert "no role of this run is up" in rest["note"]
     assert rest["progress"]["stages"][0]["done"] >= 400
     assert np.isfinite(rest["progress"]["random_return"])
@@ -219,6 +219,6 @@ def wait_for_online(run: Path, launcher: subprocess.Popen[bytes]) -> dict[str, A
         found = status(run)
         progress = found["progress"] or {"stage": None, "updates_per_second": 0.0}
         readings = {metric for role in found["roles"] for metric in role["readings"]}
-        learns = progress["stage"] == "ONLINE" and progress["updates_per_second"] > 0
+        learns = progress["stage"] == "online" and progress["updates_per_second"] > 0
         if learns and "rrl_replay_samples_per_insert" in readings:
             return found

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rrl_agents.checkpoints.find_checkpoint import checkpoint_file
+from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
 from rrl_agents.reincarnation.registry import make_recipe
@@ -131,7 +131,8 @@ def _evaluation(values: Values) -> Settings:
 
 def _teacher(values: Values, agent: str, teacher: Teacher, offline_updates: int) -> Settings:
     directory, number = teacher.directory.absolute(), teacher.number
-    checkpoint = directory if number is None else checkpoint_file(directory, number)
+    with user_errors():
+        checkpoint = directory if number is None else find_checkpoint(directory, number).file
     chosen: dict[str, object] = {"teacher.checkpoint": str(checkpoint)}
     data: dict[str, object] = {"teacher.data": str(directory), "teacher.data_number": number}
     if offline_updates == 0:

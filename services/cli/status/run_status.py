@@ -116,7 +116,7 @@ def look(run: Path | None, addresses: RunAddresses, peers: ClientSecurity) -> Ru
 
 
 def _why_unknown(status: RunStatus, *, asked: bool) -> str:
-    """Why the learner has not told the run's progress."""
+    """Why the run's progress is unknown."""
     if status.up:
         return "the learner does not answer" if asked else "give --learner-address for the progress"
     if status.roles:

@@ -82,6 +82,7 @@ def _progress(answer: GetProgressResponse) -> dict[str, object]:
     progress = progress_from_proto(answer.progress)
     return {
         **encode(progress),
+        "stage": progress.stage.name.lower(),
         "normalised_score": score_if_known(
             progress.student_return, progress.random_return, progress.teacher_return
         ),

@@ -76,6 +76,8 @@ WHERE_AND_WHOM = ("teacher.", "environment.game", "seed")
 def breakout(tmp_path: Path) -> Path:
     directory = tmp_path / "DQN_400" / "Breakout" / "1"
     (directory / "checkpoints").mkdir(parents=True)
+    for name in ("ckpt.399", "sentinel_checkpoint_complete.399", "ckpt.400"):
+        (directory / "checkpoints" / name).touch()
     return directory
 
 
@@ -213,6 +215,21 @@ def test_the_command_line_gives_teacher_data_and_seed(breakout: Path) -> None:
     assert config.teacher.checkpoint == str(breakout / "checkpoints/ckpt.399")
     assert (config.teacher.data, config.teacher.data_number) == (str(breakout), 399)
     assert flags.base_dir == Path("/tmp/qdagger_rainbow")
+
+
+@pytest.mark.parametrize("number", [400, 401])
+def test_a_teacher_whose_checkpoint_is_not_complete_is_refused(breakout: Path, number: int) -> None:
+    flags = parse_flags(
+        [
+            "--agent=qdagger_rainbow",
+            f"--teacher_checkpoint_dir={breakout}",
+            f"--teacher_checkpoint_number={number}",
+            "--base_dir=/tmp/qdagger_rainbow",
+        ]
+    )
+    complete = r"found ckpt.N of \[399, 400\].*complete.N of \[399\]; choose a complete one"
+    with pytest.raises(UserError, match=rf"checkpoint {number} needs .*{complete}"):
+        translated(flags)
 
 
 def test_the_readmes_debugging_bindings_do_what_they_say(breakout: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_run_without_a_role_that_is_up_is_told_from_its_newest_checkpoint(tmp_
     read = json.loads(to_json(found))
     assert (read["up"], read["progress"]["stage"], read["progress"]["actor_steps"]) == (
         False,
-        "ONLINE",
+        "online",
         120,
     )
     assert read["progress"]["normalised_score"] == 0.25
