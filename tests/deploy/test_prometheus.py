@@ -17,6 +17,7 @@ import yaml
 
 from rrl_agents.types import Stage
 from tests.support.programs import need
+from tests.support.role_metrics import families
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -57,6 +58,16 @@ def metrics_of_the_code() -> set[str]:
             if isinstance(name, ast.Constant) and str(name.value).startswith("rrl_"):
                 names |= {f"{name.value}{suffix}" for suffix in SUFFIXES[node.func.id]}
     return names
+
+
+def metrics_of_pages(folder: Path) -> set[str]:
+    """Every name on the page of a role that has just started."""
+    return {
+        f"{family.name}{suffix}"
+        for role in ROLES
+        for family in families(role, folder)
+        for suffix in SUFFIXES[family.type]
+    }
 
 
 def rules() -> list[dict[str, Any]]:
@@ -112,10 +123,10 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
         assert bool(sample["exp_samples"]) == (case["name"].split()[1] == "fires"), case["name"]
 
 
-def test_every_metric_that_is_asked_for_is_one_that_a_role_has() -> None:
+def test_every_metric_that_is_asked_for_is_one_that_a_role_has(tmp_path: Path) -> None:
     asked = found_in_expressions(_NAME)
     assert len(asked) > 40
-    assert asked <= metrics_of_the_code() | PROCESS_METRICS
+    assert asked <= metrics_of_the_code() | metrics_of_pages(tmp_path) | PROCESS_METRICS
 
 
 def test_every_job_and_stage_that_is_asked_for_exists() -> None:
