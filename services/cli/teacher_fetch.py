@@ -59,9 +59,20 @@ def fetch(
         return
     if not request.game:
         raise UserError("--game is missing; --list shows the games there are")
-    root = (cache or cache_directory()) / "checkpoints"
+    store = cache or cache_directory()
+    root = store / "checkpoints"
     fetched = fetched_before(request, root) or _download(request, bucket, root)
-    _report(fetched, fetched.name if cache is None else str(fetched.directory))
+    _report(fetched)
+    file = str(checkpoint_file(fetched.directory, fetched.checkpoint.number))
+    try:
+        # Roles that only read the store find it there.
+        open_reference(file, store=store / "imported")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return
+    called = fetched.name if cache is None else str(fetched.directory)
+    reference = called if _is_newest(fetched) else file
+    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(reference)}")
 
 
 def _download(request: FetchRequest, bucket: Bucket, root: Path) -> Fetched:
@@ -76,27 +87,18 @@ def _download(request: FetchRequest, bucket: Bucket, root: Path) -> Fetched:
         raise
 
 
-def _report(fetched: Fetched, called: str) -> None:
+def _report(fetched: Fetched) -> None:
     files = fetched.checkpoint.files
     size = binary_size(sum(file.content.size for file in files))
     data = " with its replay data" if fetched.checkpoint.has_replay else ""
     news = f"{fetched.downloaded} of them new" if fetched.downloaded else "all here before"
     print(f"{fetched.name}: checkpoint {fetched.checkpoint.number}{data}")
     print(f"{len(files)} files of {size}, {news}, verified: {fetched.directory}")
-    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(_reference(fetched, called))}")
 
 
-def _reference(fetched: Fetched, called: str) -> str:
-    """Its name, or its file where a newer checkpoint lies beside it; imported now."""
-    number = fetched.checkpoint.number
-    newest = max(checkpoint_numbers(checkpoints_directory(fetched.directory)).complete, default=-1)
-    file = str(checkpoint_file(fetched.directory, number))
-    try:
-        # Roles that only read the store find it there.
-        open_reference(file)
-    except UserError as error:
-        print(error, file=sys.stderr)
-    return file if number < newest else called
+def _is_newest(fetched: Fetched) -> bool:
+    complete = checkpoint_numbers(checkpoints_directory(fetched.directory)).complete
+    return fetched.checkpoint.number >= max(complete, default=-1)
 
 
 def _list(bucket: Bucket, agent: PublicAgent, game: str) -> None:

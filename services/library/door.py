@@ -50,12 +50,13 @@ _LOCK_FILE = ".import.lock"
 _LOCK_WAIT_SECONDS = 900.0
 
 
-def open_reference(reference: str) -> Path | EntryPoint:
+def open_reference(reference: str, *, store: Path | None = None) -> Path | EntryPoint:
     """What a reference stands for.
 
     Args:
         reference: A name of the store, a path, a URL, or an entry point; where a path of that
             name is there, the path.
+        store: Folder of imported work; that of the cache when None.
 
     Returns:
         A teacher's directory, or the entry point.
@@ -70,11 +71,16 @@ def open_reference(reference: str) -> Path | EntryPoint:
         return EntryPoint(located)
     if path.is_dir() and is_teacher_directory(path):
         return path
-    return import_reference(reference)
+    return import_reference(reference, store=store)
 
 
 def import_reference(
-    reference: str, hints: Hints = NO_HINTS, *, number: int | None = None, name: str | None = None
+    reference: str,
+    hints: Hints = NO_HINTS,
+    *,
+    number: int | None = None,
+    name: str | None = None,
+    store: Path | None = None,
 ) -> Path:
     """Import foreign work, or another teacher's directory with something else said of it.
 
@@ -83,6 +89,7 @@ def import_reference(
         hints: What the user says of it.
         number: Which checkpoint of a Dopamine agent; the newest when None.
         name: What its card calls it; None for what its files say.
+        store: As for `open_reference`.
 
     Returns:
         Its directory in the store.
@@ -93,7 +100,7 @@ def import_reference(
     with user_errors((ValueError, OSError)):
         foreign = _find(reference, number)
         foreign = dataclasses.replace(foreign, hints=_with_game(foreign.file, hints), name=name)
-        directory = imported_directory() / foreign.key()
+        directory = (store or imported_directory()) / foreign.key()
         if not (directory / CARD_FILE).is_file():
             _import(foreign, directory)
         return directory
@@ -125,7 +132,7 @@ class _Foreign:
         return digest.hexdigest()
 
 
-def _located(reference: str) -> str:
+def _located(reference: str, number: int | None = None) -> str:
     """A path, or an entry point, of what may be named or lie elsewhere."""
     if "://" not in reference:
         return locate(reference)
@@ -134,11 +141,11 @@ def _located(reference: str) -> str:
 
     if not is_url(reference):
         raise UserError(f"{reference}: give a URL of https://, http:// or gs://, or a path")
-    return str(download_reference(reference, downloads_directory()))
+    return str(download_reference(reference, downloads_directory(), number=number))
 
 
 def _find(reference: str, number: int | None) -> _Foreign:
-    path = Path(_located(reference))
+    path = Path(_located(reference, number))
     if not path.exists() and not index_file(path).is_file():
         raise ValueError(
             f"no teacher {reference!r}: looked for a name (`rrl teacher list` shows them), a "

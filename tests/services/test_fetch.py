@@ -253,6 +253,20 @@ def test_the_command_to_serve_what_was_fetched_is_told(
     assert capsys.readouterr().out.splitlines()[-1] == f"{serve}/checkpoints/ckpt.0"
 
 
+def test_what_is_fetched_is_imported_into_the_same_store(
+    fetching: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetching(game="Pong", checkpoint=1)
+    assert len([*tmp_path.glob("imported/*/card.json")]) == 1
+    capsys.readouterr()
+    # Its checkpoint is none.
+    fetching(game="Pong", run=10)
+    told = capsys.readouterr()
+    assert "ckpt.399" in told.err
+    assert "verified: " in told.out
+    assert "serve it" not in told.out
+
+
 def test_the_list_shows_games_then_runs_and_checkpoints(
     fetching: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

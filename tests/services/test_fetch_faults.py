@@ -31,11 +31,12 @@ from rich.console import Console
 from urllib3.util import Retry
 
 from services.library.fetch.agents import public_agent
-from services.library.fetch.bucket import MAX_PAGES, Bucket
+from services.library.fetch.bucket import EMULATOR_VARIABLE, MAX_PAGES, Bucket
 from services.library.fetch.checkpoints import list_games
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
 from services.library.fetch.progress import FetchProgress
+from services.library.fetch.references import download_reference
 from services.shared.errors import UserError
 from services.shared.locks import locked
 from tests.support.patience import PATIENCE_SECONDS
@@ -328,7 +329,7 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again(
     store: Store, fetching: Callable[..., Fetched], code: int
 ) -> None:
     store.answers.append(status(code, Location="http://127.0.0.1:1/"))
-    with pytest.raises(UserError, match=f"status {code}.*or --endpoint"):
+    with pytest.raises(UserError, match=f"status {code}.*--endpoint or STORAGE_EMULATOR_HOST"):
         fetching()
     assert len(store.downloads) == 1
 
@@ -456,7 +457,7 @@ def test_files_beyond_the_limit_and_beyond_the_disk_are_refused_before_anything_
     with pytest.raises(UserError, match=r"4.0 TiB together, the limit is 1.0 GiB; raise --max-gib"):
         fetching()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match=r"free, 4.0 TiB to download; make room"):
+    with pytest.raises(UserError, match=r"4.0 TiB to download; make room.*--cache or RRL_CACHE"):
         fetching(max_gib=1 << 20)
     assert store.downloads == []
 
@@ -685,8 +686,44 @@ def test_a_busy_store_is_asked_for_its_list_again(
 
 def test_a_bucket_that_is_not_there_is_told(store: Store, fetching: Callable[..., Fetched]) -> None:
     store.lists.append(lambda request: status(404)(request, b""))
-    with pytest.raises(UserError, match="there is no bucket rl_checkpoints at http"):
+    with pytest.raises(UserError, match="rl_checkpoints at http.*--endpoint or STORAGE_EMU"):
         fetching()
+
+
+def test_a_checkpoint_without_its_sentinel_is_not_taken_by_url(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATOR_VARIABLE, store.url)
+    for number in range(3):
+        store.put(f"agent/ckpt.{number}", b"x")
+    for number in range(2):
+        store.put(f"agent/sentinel_checkpoint_complete.{number}", b"done")
+    url = "gs://rl_checkpoints/agent"
+    for number, came in ((None, 1), (0, 0)):
+        place = download_reference(url, tmp_path, number=number)
+        names = {f"ckpt.{came}", f"sentinel_checkpoint_complete.{came}"}
+        assert {file.name for file in place.iterdir()} == names
+    with pytest.raises(UserError, match="no whole checkpoint 2; newest: 0, 1"):
+        download_reference(url, tmp_path, number=2)
+
+
+def test_an_object_that_is_stored_compressed_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATOR_VARIABLE, store.url)
+    store.put("policy.onnx", CONTENT, contentEncoding="gzip")
+    with pytest.raises(UserError, match=r"policy.onnx is stored compressed.*unpack it"):
+        download_reference("gs://rl_checkpoints/policy.onnx", tmp_path)
+
+
+def test_a_url_of_another_store_is_downloaded_anew(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content, endpoint in ((b"ours", "127.0.0.1"), (b"theirs", "localhost")):
+        store.put("policy.onnx", content)
+        monkeypatch.setenv(EMULATOR_VARIABLE, f"{endpoint}:{store.server_port}")
+        place = download_reference("gs://rl_checkpoints/policy.onnx", tmp_path)
+        assert place.read_bytes() == content
 
 
 def test_nobody_listening_is_told_with_the_address(http: Http) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 import time
@@ -39,7 +40,10 @@ class Server(ThreadingHTTPServer):
         self.says_size = True
         self.moved_to = "/policy.onnx"
         self.announced: tuple[dict[str, str], bytes] | None = None
+        self.redirect_bytes = 0
+        self.sent = 0
         self.asked: list[tuple[str, str | None]] = []
+        self.credentials: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -54,14 +58,23 @@ class _Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, self.headers["Range"]))
+        self.server.credentials.append(self.headers["Authorization"])
         if self.path == "/moved.onnx":
             self.send_response(302)
             self.send_header("Location", self.server.moved_to)
+            self.send_header("Content-Length", str(self.server.redirect_bytes))
             self.end_headers()
+            self._redirect_body()
         elif self.path in ("/policy.onnx", "/models/policy.onnx?download=true"):
             self._answer()
         else:
             self.send_error(404)
+
+    def _redirect_body(self) -> None:
+        # Until the client hangs up.
+        with contextlib.suppress(OSError):
+            while self.server.sent < self.server.redirect_bytes:
+                self.server.sent += self.wfile.write(bytes(1 << 20))
 
     def _answer(self) -> None:
         server = self.server
@@ -129,6 +142,45 @@ def test_redirects_are_followed(server: Server, http: Http, tmp_path: Path) -> N
     assert (place.name, place.read_bytes()) == ("moved.onnx", CONTENT)
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_the_body_of_a_redirect_is_not_read(server: Server, tmp_path: Path, follows: bool) -> None:
+    server.redirect_bytes = 200 << 20
+    http = Http(retries=Retry(total=1), follows_redirects=follows)
+    expected = contextlib.nullcontext() if follows else pytest.raises(UserError, match="status 302")
+    with expected:
+        download_reference(f"{server.url}/moved.onnx", tmp_path, http=http)
+    # Buffers of the two sockets take a few.
+    assert server.sent < 50 << 20
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("/moved.onnx", "more than 10 redirects"), ("http://[", "IPv6"), ("file:///x", "adapters")],
+)
+def test_redirects_that_lead_nowhere_are_refused(
+    server: Server, http: Http, tmp_path: Path, place: str, message: str
+) -> None:
+    server.moved_to = place
+    with pytest.raises(UserError, match=f"{message}.*check the URL"):
+        download_reference(f"{server.url}/moved.onnx", tmp_path, http=http)
+
+
+def test_credentials_are_those_of_the_url_and_go_to_its_host(
+    server: Server, http: Http, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    download_reference(f"{server.url}/policy.onnx", tmp_path, http=http)
+    assert {*server.credentials} == {None}
+    server.credentials.clear()
+    server.moved_to = f"http://localhost:{server.server_port}/policy.onnx"
+    url = server.url.replace("://", "://user:word@")
+    download_reference(f"{url}/moved.onnx", tmp_path, http=http)
+    # Once for the headers, once for the content.
+    assert server.credentials == ["Basic dXNlcjp3b3Jk", None] * 2
+
+
 def test_no_redirect_leads_from_tls_to_plain_http(
     server: Server, tls_server: Path, http: Http, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +193,7 @@ def test_no_redirect_leads_from_tls_to_plain_http(
         server.moved_to = f"{plain.url}/policy.onnx"
         with pytest.raises(UserError, match="redirects to a URL without TLS"):
             download_reference(f"{url}/moved.onnx", tmp_path, http=http)
+        assert plain.asked == []
     finally:
         plain.shutdown()
         plain.server_close()
@@ -227,6 +280,14 @@ def test_a_file_without_a_size_and_one_beyond_the_limit_are_refused(
     server.headers["Content-Length"] = str(5 << 30)
     with pytest.raises(UserError, match=r"5.0 GiB, the limit is 4.0 GiB"):
         download_reference(url, tmp_path, http=http)
+
+
+def test_a_file_that_comes_compressed_is_refused(
+    server: Server, http: Http, tmp_path: Path
+) -> None:
+    server.headers["Content-Encoding"] = "gzip"
+    with pytest.raises(UserError, match=r"policy.onnx is stored compressed.*unpack it"):
+        download_reference(f"{server.url}/policy.onnx", tmp_path, http=http)
 
 
 def test_urls_are_told_from_other_references() -> None:

@@ -26,6 +26,8 @@ PUBLIC_ENDPOINT = "https://storage.googleapis.com"
 EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 """Where Google's own clients look for another store, as HOST:PORT or URL."""
 
+_CHECK = f"check --endpoint or {EMULATOR_VARIABLE}"
+
 MAX_PAGES = 100
 MAX_PAGE_BYTES = 16 << 20
 """A page has at most 1,000 objects of about 200 bytes in the fields asked for."""
@@ -113,7 +115,7 @@ class Bucket:
                         raise self._distrust(f"a list of more than {MAX_PAGE_BYTES} bytes")
         except NotFound as error:
             raise UserError(
-                f"there is no bucket {self.name} at {self.endpoint}; check --endpoint"
+                f"there is no bucket {self.name} at {self.endpoint}; {_CHECK}"
             ) from error
         return bytes(body)
 
@@ -135,7 +137,7 @@ class Bucket:
         )
 
     def _distrust(self, what: str) -> UserError:
-        return UserError(f"{self.endpoint} is no store to be trusted: {what}; check --endpoint")
+        return UserError(f"{self.endpoint} is no store to be trusted: {what}; {_CHECK}")
 
 
 def parse_endpoint(text: str | None = None) -> str:

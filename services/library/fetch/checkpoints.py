@@ -12,6 +12,7 @@ from services.library.fetch.download import Files, RemoteFile
 from services.shared.errors import UserError
 
 _CHECKPOINTS = "checkpoints/"
+_SENTINEL = "sentinel_checkpoint_complete."
 _REPLAY_COLUMNS = (
     "$store$_observation",
     "$store$_action",
@@ -31,11 +32,13 @@ class RemoteCheckpoint:
         number: Dopamine's iteration.
         weights: The agent itself.
         replay: Columns of its data.
+        needs_sentinel: Whether checkpoints of its run have sentinels: one without is interrupted.
     """
 
     number: int
     weights: Files
     replay: Files
+    needs_sentinel: bool = False
 
     def files(self, *, with_replay: bool) -> Files:
         """The files to fetch, in this order: what makes a checkpoint count as whole comes last."""
@@ -46,6 +49,8 @@ class RemoteCheckpoint:
     @property
     def is_whole(self) -> bool:
         """Whether the agent itself is there."""
+        if self.needs_sentinel and f"{_SENTINEL}{self.number}" not in self.weights:
+            return False
         return bool({f"ckpt.{self.number}", f"tf_ckpt-{self.number}.index"} & {*self.weights})
 
     @property
@@ -121,8 +126,10 @@ def checkpoints_of(files: Files) -> dict[int, RemoteCheckpoint]:
         if (read := read_file_name(name)) is not None:
             number, kind = read
             found.setdefault(number, {"weights": {}, "replay": {}})[kind][name] = remote
+    names = [name for kinds in found.values() for name in kinds["weights"]]
+    needs_sentinel = any(name.startswith(_SENTINEL) for name in names)
     return {
-        number: RemoteCheckpoint(number=number, **kinds)
+        number: RemoteCheckpoint(number=number, needs_sentinel=needs_sentinel, **kinds)
         for number, kinds in sorted(found.items())
         if kinds["weights"]
     }
@@ -130,6 +137,6 @@ def checkpoints_of(files: Files) -> dict[int, RemoteCheckpoint]:
 
 def _completing_last(name: str) -> tuple[int, str]:
     """TensorFlow's index and the sentinel say that the rest is there, so they come after it."""
-    if name.startswith("sentinel_checkpoint_complete."):
+    if name.startswith(_SENTINEL):
         return 2, name
     return int(name.endswith(".index")), name

@@ -73,6 +73,7 @@ def web_file(url: str, headers: Mapping[str, str]) -> RemoteFile | None:
         url=url,
         content=Checksums(size=int(size), crc32c=None, md5=None),
         # A weak ETag, W/"...", does not promise the same bytes.
+        is_packed=headers.get("Content-Encoding", "identity") != "identity",
         validator=etag if etag.startswith('"') else date,
     )
 
@@ -144,7 +145,7 @@ def download_all(http: Http, files: Files, folder: Path, progress: FetchProgress
     if files and free < needed + _SPARE_DISK_BYTES:
         raise UserError(
             f"{folder}: {binary_size(free)} free, {binary_size(needed)} to download; make room, or "
-            "give another --cache"
+            "give another folder by --cache or RRL_CACHE"
         )
     for index, (name, remote) in enumerate(files.items()):
         label = f"{index + 1}/{len(files)} {name}"

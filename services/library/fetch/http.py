@@ -17,9 +17,11 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
@@ -27,6 +29,7 @@ from urllib3.util import Retry
 from services.shared.errors import UserError
 
 _CONNECT_SECONDS = 30.0
+_MAX_REDIRECTS = 10
 _BUSY = (408, 429, 500, 502, 503, 504)
 _NOT_FOUND = (404, 412, 416)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
@@ -72,6 +75,24 @@ RETRIES = Retry(total=5, backoff_factor=0.5, backoff_jitter=0.5, retry_after_max
 """Six attempts with pauses of 0, 1, 2, 4 and 8 s and up to half a second, or the one asked for."""
 
 
+class _Session(requests.Session):
+    """Follows no redirect by itself, for which requests would read its whole body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _as_the_url_says
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, whatever the answer."""
+
+    def next_url(self, redirect: requests.Response) -> str:
+        """Where a redirect leads; from TLS only to TLS."""
+        url = urljoin(redirect.url, super().get_redirect_target(redirect) or "")
+        if urlsplit(redirect.url).scheme == "https" and urlsplit(url).scheme != "https":
+            raise _refusal(redirect.url, "it redirects to a URL without TLS")
+        return url
+
+
 class Http:
     """Connections to servers, by the proxies that the environment names.
 
@@ -92,7 +113,7 @@ class Http:
         self._retries = retries
         self._follows_redirects = follows_redirects
         self._timeout = (_CONNECT_SECONDS, silence_seconds)
-        self._session = requests.Session()
+        self._session = _Session()
 
     @contextlib.contextmanager
     def get(
@@ -119,27 +140,29 @@ class Http:
             headers["Range"] = f"bytes={first_byte}-"
             headers.update({"If-Range": validator} if validator else {})
         try:
-            response = self._session.get(
-                url,
-                headers=headers,
-                timeout=self._timeout,
-                stream=True,
-                allow_redirects=self._follows_redirects,
-            )
-        except requests.RequestException as error:
+            response = self._ask(url, headers)
+        # A redirect may lead to what is no URL at all.
+        except (requests.RequestException, ValueError) as error:
             lost = isinstance(error, (requests.ConnectionError, requests.Timeout))
             is_lasting = isinstance(error, requests.exceptions.SSLError) or not lost
             raise (_refusal(url, error) if is_lasting else Interrupted(error)) from error
         with response:
-            schemes = {urlsplit(one.url).scheme for one in (*response.history, response)}
-            if urlsplit(url).scheme == "https" and schemes != {"https"}:
-                raise _refusal(url, "it redirects to a URL without TLS")
             begin = _first_byte(response, first_byte)
             read = functools.partial(response.raw.read1, decode_content=False)
             try:
                 yield Reply(first_byte=begin, headers=response.headers, read=read)
             except HTTPError as error:
                 raise Interrupted(error) from error
+
+    def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """The answer, whose body is not read; of a redirect it never is."""
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self._session.get(url, headers=headers, timeout=self._timeout, stream=True)
+            if not self._follows_redirects or not response.is_redirect:
+                return response
+            response.close()
+            url = self._session.next_url(response)
+        raise _refusal(url, f"more than {_MAX_REDIRECTS} redirects")
 
     def retrying(self, task: str, attempt: Callable[[], T]) -> T:
         """Call a function until it is not `Interrupted`.
@@ -188,9 +211,15 @@ def _first_byte(response: requests.Response, asked: int) -> int:
 
 def _refusal(url: str, reason: object) -> UserError:
     return UserError(
-        f"{urlsplit(url).netloc}: {_one_line(reason)}; check the URL, or --endpoint, and any "
-        "proxy in between"
+        f"{urlsplit(url).netloc.rpartition('@')[2]}: {_one_line(reason)}; check the URL, or "
+        "--endpoint or STORAGE_EMULATOR_HOST, and any proxy in between"
     )
+
+
+def _as_the_url_says(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Credentials of the URL itself alone: netrc has some for any host that is named."""
+    user, password = get_auth_from_url(request.url or "")
+    return HTTPBasicAuth(user, password)(request) if user or password else request
 
 
 def _one_line(reason: object) -> str:

@@ -2,10 +2,12 @@
 
 https://HOST/path/policy.onnx     one file, whose size the server must announce
 gs://BUCKET/path/policy.onnx      one object of a public bucket
-gs://BUCKET/path/agent            a folder of one: of a Dopamine agent the newest checkpoint,
-                                  otherwise the files in it, without those of folders in it
+gs://BUCKET/path/agent            a folder of one: of a Dopamine agent one checkpoint, otherwise
+                                  the files in it, without those of folders in it
 
-CACHE/downloads/<key of the URL>/NAME    whole, or not there; not asked for again
+CACHE/downloads/<key>/NAME    whole, or not there; not asked for again
+
+The key is of the URL; of gs:// also of the store's endpoint and the checkpoint's number.
 """
 
 from __future__ import annotations
@@ -43,12 +45,15 @@ def is_url(reference: str) -> bool:
     return re.match(r"(https?|gs)://", reference) is not None
 
 
-def download_reference(url: str, root: Path, *, http: Http | None = None) -> Path:
+def download_reference(
+    url: str, root: Path, *, number: int | None = None, http: Http | None = None
+) -> Path:
     """A file or folder that a URL names, on this machine.
 
     Args:
         url: As above; its last part is the name.
         root: Folder of all downloads; made if missing.
+        number: Which checkpoint of a Dopamine agent in a bucket; the newest when None.
         http: The connections.
 
     Returns:
@@ -57,20 +62,22 @@ def download_reference(url: str, root: Path, *, http: Http | None = None) -> Pat
     Raises:
         UserError: It is not there, cannot be had, or is too large; says what to do.
     """
-    key, name = hashlib.sha256(url.encode()).hexdigest()[:16], unquote(urlsplit(url).path)
-    name = name.rstrip("/").rpartition("/")[2]
+    is_object = urlsplit(url).scheme == "gs"
+    what = repr((parse_endpoint(), url, number)) if is_object else url
+    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    name = unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2]
     if _NAME.fullmatch(name) is None:
         raise UserError(f"{url}: it must end in a name of letters, digits, '_', '.', '+' or '-'")
     place, unfinished = root / key / name, root / f".{key}.part"
     if place.exists():
         return place
-    http = http or Http(follows_redirects=urlsplit(url).scheme != "gs")
+    http = http or Http(follows_redirects=not is_object)
     progress = FetchProgress(Console(stderr=True))
     try:
         make_folders(root)
         with locked(root / f".{key}.lock", wait_seconds=_LOCK_WAIT_SECONDS), progress.bars:
             if not place.exists():
-                files = _files(url, name, http)
+                files = _files(url, name, number, http)
                 folder = unfinished if [*files] == [name] else unfinished / name
                 make_folders(folder)
                 download_all(http, missing_files(folder, files, {}), folder, progress)
@@ -84,12 +91,12 @@ def download_reference(url: str, root: Path, *, http: Http | None = None) -> Pat
     return place
 
 
-def _files(url: str, name: str, http: Http) -> Files:
+def _files(url: str, name: str, number: int | None, http: Http) -> Files:
     """What is to be downloaded; a single file has the URL's own name."""
     parts = urlsplit(url)
     if parts.scheme == "gs":
         path = unquote(parts.path).strip("/")
-        files = _in_bucket(Bucket(parse_endpoint(), parts.netloc, http), path, name)
+        files = _in_bucket(Bucket(parse_endpoint(), parts.netloc, http), path, name, number)
     else:
         files = {name: http.retrying(name, lambda: _on_the_web(url, http))}
     if not files:
@@ -99,17 +106,26 @@ def _files(url: str, name: str, http: Http) -> Files:
             f"{url}: {binary_size(total)}, the limit is {binary_size(_MAX_BYTES)}; download it "
             "with another tool, and give its path"
         )
+    for packed in (file for file, remote in files.items() if remote.is_packed):
+        raise UserError(
+            f"{url}: {packed} is stored compressed; download it with another tool, unpack it, and "
+            "give its path"
+        )
     return files
 
 
-def _in_bucket(bucket: Bucket, path: str, name: str) -> Files:
+def _in_bucket(bucket: Bucket, path: str, name: str, number: int | None) -> Files:
     found = bucket.objects(path)
     if "" in found:
         return {name: found[""]}
     inside = {rest[1:]: remote for rest, remote in found.items() if rest.startswith("/")}
-    whole = [one for one in checkpoints_of(inside).values() if one.is_whole]
+    checkpoints = checkpoints_of(inside)
+    whole = [found for found, one in checkpoints.items() if one.is_whole]
+    if number not in (None, *whole):
+        shown = ", ".join(map(str, whole[-12:])) or "none"
+        raise UserError(f"gs://{bucket.name}/{path}: no whole checkpoint {number}; newest: {shown}")
     if whole:
-        return whole[-1].files(with_replay=False)
+        return checkpoints[whole[-1] if number is None else number].files(with_replay=False)
     return {rest: remote for rest, remote in inside.items() if _NAME.fullmatch(rest)}
 
 

@@ -100,13 +100,15 @@ def test_a_url_is_downloaded_to_the_store_and_opened_as_a_path(
 ) -> None:
     asked = []
 
-    def download(url: str, root: Path) -> Path:
-        asked.append((url, root))
+    def download(url: str, root: Path, *, number: int | None) -> Path:
+        asked.append((url, root, number))
         return agent
 
     monkeypatch.setattr("services.library.fetch.references.download_reference", download)
     assert opened("gs://bucket/dqn/agent") == opened(agent)
-    assert set(asked) == {("gs://bucket/dqn/agent", store.parent / "downloads")}
+    assert set(asked) == {("gs://bucket/dqn/agent", store.parent / "downloads", None)}
+    import_reference("gs://bucket/dqn/agent", number=1)
+    assert asked[-1][2] == 1
     with pytest.raises(UserError, match="ftp://host/policy.onnx: give a URL of https://"):
         open_reference("ftp://host/policy.onnx")
 
