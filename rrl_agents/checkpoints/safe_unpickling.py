@@ -1,4 +1,4 @@
-"""Read the pickles of Dopamine's agents and replay buffers without running what they ask for.
+"""Read the pickles of Dopamine's agents without running what they ask for.
 
 A pickle is a program: it names callables and calls them. Here no name resolves to the object that
 it stands for. Every allowed name, of numpy, jax, flax and optax of all generations that wrote
@@ -220,7 +220,7 @@ def _check_sizes(data: bytes) -> None:
         for opcode, argument, offset in pickletools.genops(data):  # Raises where bytes are missing.
             position = offset or 0
             # The memo is an array as long as its largest index.
-            if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(data):
+            if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(data):
                 raise ValueError(f"memo index {argument} in {len(data)} bytes")
     except Exception as error:
         raise ValueError(_damaged(error, f" near byte {position}")) from error

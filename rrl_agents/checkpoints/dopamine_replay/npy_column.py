@@ -45,19 +45,15 @@ class NpyColumn:
         file: What it holds, unpacked; stands at the next row.
         shape: As the header says.
         dtype: As the header says; numbers or booleans.
+        trailer: The packed file's last 8 bytes: CRC-32 of the content, and its size modulo 2**32,
+            which is compared with what the header says.
     """
 
     path: Path
     file: gzip.GzipFile
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-
-    @property
-    def trailer(self) -> bytes:
-        """The packed file's last 8 bytes: CRC-32 of the content, and its size modulo 2**32."""
-        with self.path.open("rb") as file:
-            file.seek(-_TRAILER_BYTES, os.SEEK_END)
-            return file.read()
+    trailer: bytes
 
     def read(self, rows: int) -> NDArray[Any]:
         """The next rows, [rows, ...].
@@ -127,7 +123,8 @@ def opened_column(path: Path) -> Iterator[NpyColumn]:
     """
     with opened_gzip(path) as file:
         shape, dtype = _read_header(file, path)
-        yield NpyColumn(path=path, file=file, shape=shape, dtype=dtype)
+        trailer = _trailer(path, file.tell() + math.prod(shape) * dtype.itemsize)
+        yield NpyColumn(path=path, file=file, shape=shape, dtype=dtype, trailer=trailer)
 
 
 def read_whole(path: Path) -> NDArray[Any]:
@@ -142,6 +139,24 @@ def read_whole(path: Path) -> NDArray[Any]:
         content = column.read(math.prod(column.shape))
         column.finish()
         return content.reshape(column.shape)
+
+
+def _trailer(path: Path, announced: int) -> bytes:
+    """The packed file's last 8 bytes, which speak of as many bytes as the content announces.
+
+    So a file that was cut off is noticed before it is unpacked, and so are bytes behind it and
+    content in several of gzip's members, where the trailer is no checksum of the whole.
+    """
+    with path.open("rb") as file:
+        file.seek(-_TRAILER_BYTES, os.SEEK_END)
+        trailer = file.read()
+    size = int.from_bytes(trailer[4:], "little")
+    if size != announced % 2**32:
+        raise ValueError(
+            f"{path}: announces {announced} bytes, but its end speaks of {size} (modulo 2**32); "
+            "it is truncated or was altered: copy it again"
+        )
+    return trailer
 
 
 def _read_header(file: gzip.GzipFile, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -163,6 +163,7 @@ def test_a_structured_array_is_refused() -> None:
         (b"\x80\x03(cos\nsystem\nX\x01\x00\x00\x00ao.", r"asks for os\.system"),
         # Sizes: the memo is an array as long as its largest index.
         (b"\x80\x03Nr\xff\xff\xff\xff.", "memo index 4294967295 in 9 bytes"),
+        (b"\x80\x02Np4000000000\n.", "memo index 4000000000 in 16 bytes"),
         (b"\x80\x04\x8e" + bytes(5) + b"\x01\0\0.", "damaged .* only 1 remain"),
         (b"\x80\x05\x96" + bytes(5) + b"\x01\0\0.", "damaged .* only 1 remain"),
         # Keys that cannot be hashed, and too little on the stack.

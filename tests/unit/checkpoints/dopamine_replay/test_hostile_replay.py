@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import pickle
+import shutil
 import struct
 import tempfile
 import tracemalloc
@@ -23,6 +24,7 @@ from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_end
 from rrl_agents.checkpoints.dopamine_replay.npy_column import opened_column, read_whole
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
 
+FIXTURES = Path(__file__).parents[3] / "fixtures"
 CAPACITY, ADDED, STACK, HORIZON = 20, 27, 4, 1
 FRAME_SHAPE = (2, 3)
 OBSERVATION = "$store$_observation_ckpt.3.gz"
@@ -99,7 +101,7 @@ BAD_OBSERVATIONS = {
     "nothing": (b"", "numpy's format"),
     "only a header": (npy_with_header(HEADER), "truncated"),
     "a row too few": (npy_with_header(HEADER, content=FRAMES[:-6]), "truncated"),
-    "a byte too many": (npy_with_header(HEADER, content=FRAMES + b"!"), "more than it announces"),
+    "a byte too many": (npy_with_header(HEADER, content=FRAMES + b"!"), "altered"),
     "Fortran order": (npy(np.asfortranarray(np.zeros((20, 2, 3), np.uint8))), "Fortran"),
     "floats": (npy(np.zeros((20, 2, 3), np.float32)), "must be uint8"),
     "colours": (npy(np.zeros((20, 2, 3, 3), np.uint8)), "must be uint8"),
@@ -123,6 +125,10 @@ BAD_OBSERVATIONS = {
     ),
     "a negative shape": (npy_with_header(HEADER.replace("20,", "-20,")), "at most"),
     "many dimensions": (npy_with_header(HEADER.replace("2, 3", "1, " * 30)), "at most"),
+    "rows that the file cannot hold": (
+        npy_with_header(HEADER.replace("20, 2, 3", "9000000, 84, 84")),
+        "announces 63504000080 bytes, but its end speaks of 80",
+    ),
 }
 
 
@@ -140,7 +146,7 @@ BAD_FILES: dict[str, tuple[str, bytes | None, str]] = {
     "a column that is not there": (
         "$store$_reward_ckpt.3.gz",
         npy_with_header(HEADER.replace("20, 2, 3", "9000000,")),
-        "reward_ckpt.3.gz: truncated",
+        "reward_ckpt.3.gz: .*truncated",
     ),
     "wide rows": ("$store$_reward_ckpt.3.gz", npy(np.ones((20, 2), np.float32)), "one number"),
     "a reward of nan": ("$store$_reward_ckpt.3.gz", npy(np.full(20, np.nan)), "is nan"),
@@ -163,7 +169,11 @@ BAD_FILES: dict[str, tuple[str, bytes | None, str]] = {
     ),
     "ends of text": ("episode_end_indices_ckpt.3.gz", pickle.dumps({"1"}), "something else"),
     "ends that are true": ("episode_end_indices_ckpt.3.gz", pickle.dumps({True}), "something else"),
-    "a dict of ends": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1: 2}), "holds a dict"),
+    "a dict of ends": (
+        "episode_end_indices_ckpt.3.gz",
+        pickle.dumps({1: 2}),
+        "refused: .*EMPTY_DICT",
+    ),
     "a truncated pickle": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1})[:-1], "damaged"),
     "an empty pickle": ("episode_end_indices_ckpt.3.gz", b"", "damaged"),
 }
@@ -202,12 +212,42 @@ def test_a_pickle_that_runs_code_is_refused_without_running_it(
     assert marker.exists()
 
 
+# "a", then each time: the last kept twice, joined to a name, kept.
+DOUBLED_NAME = b"\x8c\x01a\x94" + b"".join(b"h%ch%c\x93\x94" % (n, n) for n in range(40))
+COSTLY_PICKLES = {
+    "a memo of 2**31 places": b"\x80\x04\x8fr\x00\x00\x00\x80.",
+    "a memo of 40 million places, as text": b"\x80\x02\x8f(K\x01p40000000\n\x90.",
+    "a bytearray that announces 2**40 bytes": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
+    "an end that nests deep": b"\x80\x04\x8f(K\x01" + b"\x85" * 20_000 + b"\x90.",
+    "an end that takes days to hash": b"\x80\x04\x8f(K\x01" + b"2\x86" * 60 + b"\x90.",
+    "the same by what was kept": (
+        b"\x80\x04\x8f\x94(K\x01\x94"
+        + b"".join(b"h%c\x86\x94" % n for n in range(1, 60))
+        + b"\x90."
+    ),
+    "a call of what nests deep": b"\x80\x04N" + b"\x85" * 20_000 + b")R.",
+    "a name that doubles": b"\x80\x04" + DOUBLED_NAME + b"N\x85R.",
+    "a long text": (b"\x80\x02X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b"q\x00\x85."),
+}
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("what", COSTLY_PICKLES)
+def test_a_pickle_that_asks_for_memory_or_time_is_refused(
+    what: str, write: Callable[..., Path]
+) -> None:
+    content = COSTLY_PICKLES[what]
+    with pytest.raises(ValueError, match=r"ends?_indices.*: (refused|damaged|holds something)"):
+        read_all(write({"episode_end_indices_ckpt.3.gz": content}))
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_ends_of_every_pickle_protocol_are_read(protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "ends.gz"
-    ends = {np.int64(7), np.int32(3), 19}
-    path.write_bytes(gzip.compress(pickle.dumps(ends, protocol=protocol)))
-    assert read_episode_ends(path, 20).tolist() == [3, 7, 19]
+    ends = {np.int64(7), np.int32(3), np.uint8(200), 19, *range(300, 2000), *np.arange(3000, 5000)}
+    for some in (ends, {np.int64(9)}, {9}, set()):
+        path.write_bytes(gzip.compress(pickle.dumps(some, protocol=protocol)))
+        assert read_episode_ends(path, 5000).tolist() == sorted(some)
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -221,6 +261,10 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
         + b"".join(packer.compress(zeros) for _ in range(64))
         + packer.flush()
     )
+    with pytest.raises(ValueError, match="altered"):
+        read_whole(path)
+    # An end that tells the size that the header announces.
+    path.write_bytes(path.read_bytes()[:-4] + struct.pack("<I", len(header) + 20))
     with pytest.raises(ValueError, match="holds more than it announces"):
         read_whole(path)
 
@@ -244,6 +288,30 @@ def test_a_flipped_bit_anywhere_in_the_frames_is_noticed(write: Callable[..., Pa
         with pytest.raises(ValueError, match="observation_ckpt"):
             read_all(path.parent)
         packed[place] ^= 1
+
+
+def test_what_follows_the_packed_content_is_refused(write: Callable[..., Path]) -> None:
+    path = write() / OBSERVATION
+    packed, content = path.read_bytes(), columns()[OBSERVATION]
+    halves = gzip.compress(content[:200]) + gzip.compress(content[200:])
+    for altered in (packed + bytes(8), packed + gzip.compress(b""), halves):
+        path.write_bytes(altered)
+        # Other tools read the same content.
+        assert gzip.decompress(altered) == content
+        with pytest.raises(ValueError, match=r"observation_ckpt\.3\.gz: .*altered"):
+            open_dopamine_replay(path.parent)
+    path.write_bytes(packed + packed)
+    with pytest.raises(ValueError, match="holds more than it announces"):
+        read_all(path.parent)
+
+
+def test_half_of_the_frames_file_is_noticed_at_opening(tmp_path: Path) -> None:
+    fixture = FIXTURES / "dopamine4.0.5_flax0.6_devicearray" / "1" / "checkpoints"
+    directory = Path(shutil.copytree(fixture, tmp_path / "checkpoints"))
+    frames = directory / "$store$_observation_ckpt.0.gz"
+    frames.write_bytes(frames.read_bytes()[: frames.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"observation_ckpt\.0\.gz: .*truncated"):
+        open_dopamine_replay(directory, 0)
 
 
 def test_a_header_of_python_2_is_read(tmp_path: Path) -> None:
@@ -331,6 +399,15 @@ def test_any_bytes_are_refused_or_read(content: bytes, is_packed: bool) -> None:
 )
 def test_any_header_is_refused_or_read(header: str, content: bytes) -> None:
     _refused_or_read(_read_column, gzip.compress(npy_with_header(header, content=content)))
+
+
+@FUZZ
+@given(place=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.integers(0, 40))
+def test_any_altered_pickle_of_ends_is_refused_or_read(place: int, value: int, cut: int) -> None:
+    content = bytearray(pickle.dumps({np.int64(n) for n in range(5)}, protocol=4))
+    content[place % len(content)] = value
+    packed = gzip.compress(bytes(content[: len(content) - cut]))
+    _refused_or_read(lambda path: read_episode_ends(path, 20), packed)
 
 
 @pytest.mark.parametrize("name", [OBSERVATION, "episode_end_indices_ckpt.3.gz"])
