@@ -129,7 +129,7 @@ class _Decoder:
             if dataclasses.is_dataclass(first) and _are_objects(value):
                 each = enumerate(cast("list[object]", value))
                 return tuple(self.value_of(first, part, f"{path}[{i}]") for i, part in each)
-            if dataclasses.is_dataclass(last) and isinstance(value, dict):
+            if get_origin(one) is Mapping and isinstance(value, dict):
                 return {
                     name: self.value_of(last, part, _below(path, name))
                     for name, part in value.items()

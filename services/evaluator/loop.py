@@ -36,7 +36,7 @@ from services.learner.client import (
     WeightUpdate,
 )
 from services.learner.codec import EvaluationReport, progress_from_proto
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.shared.logging import Occasionally
 
 _EVALUATION_SEED = 1_000_003
@@ -74,7 +74,8 @@ class Evaluator:
         """Evaluate until the run is finished or `stop` is set.
 
         Raises:
-            UserError: the learner refuses us, or the teacher is needed and has no address.
+            UserError: the learner refuses us or is none, or the teacher is needed and has no
+                address.
         """
         with contextlib.closing(self._learner):
             while not stop.is_set():
@@ -185,7 +186,7 @@ class Evaluator:
         """Whether the run has final weights by now, which supersede all others."""
         try:
             stage = progress_from_proto(self._learner.progress().progress).stage
-        except LearnerUnavailable:
+        except (LearnerUnavailable, ValueError):
             return False
         return stage >= Stage.FINAL_EVALUATION
 
@@ -205,7 +206,8 @@ class Evaluator:
         )
         while not stop.is_set():
             try:
-                progress = self._learner.report(report)
+                with user_errors():
+                    progress = self._learner.report(report)
             except EvaluationRefused as error:
                 self._log.warning(
                     "the learner refused the evaluation of weights %d: %s", version, error
@@ -226,6 +228,7 @@ class Evaluator:
             return True
         return False
 
+    @user_errors()
     def _fetch(self) -> WeightUpdate | None:
         try:
             update = self._learner.fetch(self._known_version, Purpose.EVALUATE)

@@ -232,7 +232,7 @@ def _watch(learner: LearnerClient, end: _Waiter, display: ProgressDisplay) -> tu
             told = True
         try:
             response = learner.progress()
-        except LearnerUnavailable:
+        except (LearnerUnavailable, ValueError):
             if not seen:
                 display.note("waiting for the learner")
                 seen = True

@@ -17,6 +17,7 @@ from services.learner.codec import (
     MAX_MESSAGE_BYTES,
     EvaluationReport,
     progress_from_proto,
+    report_to_proto,
 )
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.shared.channels import channel_options, failure
@@ -131,24 +132,22 @@ class LearnerClient:
         Raises:
             EvaluationRefused: these weights are not due, or the numbers are invalid.
             LearnerUnavailable: no answer in time.
-            ValueError: the server is no learner.
+            ValueError: the server is no learner, or of another version.
         """
-        response = self._call(
-            self._stub.ReportEvaluation, learner_pb2.ReportEvaluationRequest(**vars(report))
-        )
+        response = self._call(self._stub.ReportEvaluation, report_to_proto(report), *_REFUSED)
         return progress_from_proto(response.progress)
 
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
 
-    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+    def _call(self, method: Callable[..., Any], request: Any, *refusals: grpc.StatusCode) -> Any:
         try:
             return method(request, timeout=self._timeout_seconds)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 raise ValueError(f"{self._peer}: the server there is no learner") from error
-            if error.code() in _REFUSED:
+            if error.code() in refusals:
                 raise EvaluationRefused(error.details()) from error
             raise failure(
                 error, self._peer, unavailable=LearnerUnavailable, refused=LearnerRefused

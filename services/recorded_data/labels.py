@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,7 +102,7 @@ class Labels:
                 stack.enter_context(locked(directory / _LOCK))
                 if not (directory / _MANIFEST).exists():
                     self._make()
-                self._file = stack.enter_context((directory / _SCORES).open("r+b"))
+                self._file = stack.enter_context((directory / _SCORES).open("r+b", buffering=0))
             except OSError as error:
                 raise UserError(f"{directory}: cannot hold labels ({error.strerror})") from error
             self._check_manifest()
@@ -128,17 +130,16 @@ class Labels:
         Raises:
             UserError: The disk is full or failing.
         """
-        content = scores.astype("<f4", copy=False).tobytes()
-        try:
+        left = content = scores.astype("<f4", copy=False).tobytes()
+        with self._writing():
             self._file.seek(self._begin + self.rows_done * self._row_bytes)
-            self._file.write(content)
-            self._file.flush()
+            while left:
+                # A disk that fills up takes a part; what comes after it says why.
+                left = left[self._file.write(left) :]
             self._digest.update(content)
             self.rows_done += len(scores)
             if time.monotonic() - self._synced_at >= SECONDS_BETWEEN_SYNCS:
                 self._sync()
-        except OSError as error:
-            raise UserError(f"{self._directory}: cannot be written ({error.strerror})") from error
 
     def read(self, first_row: int, rows: int) -> NDArray[np.float32]:
         """Scores of rows that are labelled: float32 [rows, A]."""
@@ -149,10 +150,21 @@ class Labels:
         return scores
 
     def close(self) -> None:
-        """Sync and let go; a second call does nothing."""
-        with self._open.pop_all():
+        """Sync and let go; a second call does nothing.
+
+        Raises:
+            UserError: The disk is full or failing.
+        """
+        with self._open.pop_all(), self._writing():
             if not self._file.closed:
                 self._sync()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._directory}: cannot be written ({error.strerror})") from error
 
     def _sync(self) -> None:
         if self._synced != self.rows_done:
@@ -169,13 +181,11 @@ class Labels:
                 f"{self._directory} holds {min(foreign)} and no labels; choose a folder of its own"
             )
         with (self._directory / _SCORES).open("wb") as file:
-            shape = (self.manifest.rows, self.manifest.num_actions)
-            np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
-                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
-            )
+            file.write(_header(self.manifest))
             file.flush()
             # A disk that is too small is better found now than after hours.
-            os.posix_fallocate(file.fileno(), file.tell(), shape[0] * self._row_bytes)
+            size = self.manifest.rows * self._row_bytes
+            os.posix_fallocate(file.fileno(), file.tell(), size)
             os.fsync(file.fileno())
         self._write_json(_PROGRESS, _Progress(0, hashlib.sha256().hexdigest()))
         self._write_json(_MANIFEST, self.manifest)
@@ -201,17 +211,11 @@ class Labels:
         Raises:
             UserError: It is not numpy's file of so many scores.
         """
-        shape = (self.manifest.rows, self.manifest.num_actions)
-        with contextlib.suppress(ValueError):
-            np.lib.format.read_magic(self._file)  # type: ignore[no-untyped-call]
-            found = np.lib.format.read_array_header_1_0(self._file)  # type: ignore[no-untyped-call]
-            begin = self._file.tell()
-            size = os.fstat(self._file.fileno()).st_size
-            if found == (shape, False, np.dtype("<f4")) and (
-                size == begin + shape[0] * self._row_bytes
-            ):
-                return begin
-        raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
+        header = _header(self.manifest)
+        size = len(header) + self.manifest.rows * self._row_bytes
+        if os.fstat(self._file.fileno()).st_size != size or self._file.read(len(header)) != header:
+            raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
+        return len(header)
 
     def _read_progress(self) -> _Progress:
         path = self._directory / _PROGRESS
@@ -232,6 +236,15 @@ class Labels:
         if digest.hexdigest() != progress.scores_sha256:
             raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
         return digest
+
+
+def _header(manifest: LabelManifest) -> bytes:
+    """How numpy's file of so many scores begins."""
+    stream, shape = io.BytesIO(), (manifest.rows, manifest.num_actions)
+    np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
+        stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    return stream.getvalue()
 
 
 def read_manifest(directory: Path) -> LabelManifest:

@@ -115,7 +115,8 @@ def empty_checkpoint_root(root: Path) -> None:
         root: Reverb's working folder; made if it is missing.
 
     Raises:
-        UserError: the folder holds something else; nothing is removed.
+        UserError: the folder holds something else, and nothing is removed; or one of them cannot
+            be removed.
     """
     root.mkdir(parents=True, exist_ok=True)
     for entry in sorted(root.iterdir()):
@@ -125,3 +126,8 @@ def empty_checkpoint_root(root: Path) -> None:
                 "choose a folder that is empty or missing"
             )
     drop_working_checkpoints(root)
+    if left := next(root.iterdir(), None):
+        raise UserError(
+            f"{left} cannot be removed, and replay would begin with it instead of the run's own "
+            "checkpoint; remove it, and start again"
+        )

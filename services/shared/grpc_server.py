@@ -146,7 +146,7 @@ class GrpcServer:
             The bound port.
 
         Raises:
-            UserError: an address is taken.
+            UserError: an address is taken, or cannot be listened on.
         """
         port = self._loop.run(self._start())
         warn_of_exposure(self._listen.security, self._listen.host, name=self._name)
@@ -165,9 +165,14 @@ class GrpcServer:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
+            # gRPC does not say why.
+            why = "not allowed or no address of this machine"
+            flags = f"--host or {self._listen.port_flag}"
+            if address.startswith("unix:"):
+                why, flags = "its folder is missing or closed to us", "--unix-socket"
             raise UserError(
-                f"{self._name} cannot listen on {address}: it is in use; stop what holds it or "
-                f"choose another with {self._listen.port_flag}"
+                f"{self._name} cannot listen on {address}: it is in use, or {why}; stop what holds "
+                f"it, or choose another with {flags}"
             ) from error
 
     def set_serving(self, serving: bool, names: Iterable[str] | None = None) -> None:

@@ -39,7 +39,9 @@ from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.addresses import free_port
+from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
+from services.shared.grpc_server import GrpcServer, ListenAddress
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -250,6 +252,38 @@ def test_an_evaluation_under_way_is_dropped_for_the_final_one(
         wait_until(lambda: len(run.reports) == 1)
     assert run.reports[0].weights_version == 8
     assert run.reports[0].episode_returns == (1.0,) * 5
+
+
+def test_progress_that_cannot_be_read_ends_no_evaluation(
+    perfect: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Newer(Run):
+        asked = 0
+
+        def report_progress(self) -> learner_pb2.GetProgressResponse:
+            self.asked += 1
+            return learner_pb2.GetProgressResponse()  # of no stage that is known here
+
+    monkeypatch.setattr("services.evaluator.loop._FINISHED_CHECK_SECONDS", 0.0)
+    run = Newer(teacher_return=1.0, stage=Stage.ONLINE)
+    with serving(run) as address, running(build_evaluator(evaluator_config(address))):
+        run.offer(7, perfect)
+        wait_until(lambda: len(run.reports) == 1)
+    assert run.asked
+
+
+def test_an_evaluator_ends_where_another_service_answers() -> None:
+    listen = ListenAddress(host="127.0.0.1", port=0)
+    limits = ServerLimits(
+        calls=9, calls_per_connection=9, max_request_bytes=999, max_response_bytes=999
+    )
+    other = GrpcServer("another", "rrl.Other", listen, limits, lambda server, workers: None)
+    try:
+        evaluator = build_evaluator(evaluator_config(f"127.0.0.1:{other.start()}"))
+        with pytest.raises(UserError, match="the server there is no learner"):
+            evaluator.run(threading.Event())
+    finally:
+        other.stop(0.0)
 
 
 def test_weights_that_turn_out_to_be_the_final_ones_are_played_again_as_such(

@@ -82,14 +82,14 @@ def card_of_policy(policy: ScoringPolicy, entry_point: str) -> TeacherCard:
 def _attribute(policy: object, name: str, entry_point: str) -> Any:
     """An attribute of a policy, which may be anything, as what it must be."""
     kind, missing = _ATTRIBUTES[name], object()
+    needed = {str: "a string that is not empty", object: "a method"}.get(kind) or wanted(kind)
     value = _user_code(
         f"{entry_point}: the attribute {name!r}",
         lambda: cast(object, getattr(policy, name, missing)),
     )
     if value is missing:
         raise ValueError(
-            f"{entry_point}: {type(policy).__name__} has no attribute {name!r} ({wanted(kind)}); "
-            f"{_SEE}"
+            f"{entry_point}: {type(policy).__name__} has no attribute {name!r} ({needed}); {_SEE}"
         )
     try:
         found = fitted(kind, _plain(value))
@@ -98,8 +98,7 @@ def _attribute(policy: object, name: str, entry_point: str) -> Any:
         return found
     except Misfit as error:
         raise ValueError(
-            f"{entry_point}: {name} is {reprlib.repr(value)}; it must be "
-            f"{'a method' if name == 'evaluate' else wanted(kind)}"
+            f"{entry_point}: {name} is {reprlib.repr(value)}; it must be {needed}"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,39 @@ def test_a_bit_of_a_score_that_turned_over_is_seen(bit: int, tmp_path: Path) -> 
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"scores\.npy: these labels are damaged"):
         Labels(tmp_path, MANIFEST)
+
+
+@pytest.mark.parametrize("byte", [b"(", b"\x00", b"\xff"])
+def test_a_header_with_another_byte_is_refused(byte: bytes, tmp_path: Path) -> None:
+    Labels(tmp_path, MANIFEST).close()
+    file = tmp_path / "scores.npy"
+    content = file.read_bytes()
+    assert content[127:128] == b"\n"  # the end of numpy's header
+    for place in range(128):
+        if content[place : place + 1] == byte:
+            continue
+        file.write_bytes(content[:place] + byte + content[place + 1 :])
+        with pytest.raises(UserError, match=r"scores\.npy: these labels are damaged: remove the"):
+            Labels(tmp_path, MANIFEST)
+
+
+def test_scores_that_no_longer_fit_the_disk_are_told_of_and_not_counted(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with (
+            pytest.raises(UserError, match=r"labels: cannot be written \(File too large\)"),
+            Labels(tmp_path / "labels", MANIFEST) as labels,
+        ):
+            labels.append(scores(4))
+            # In the middle of the sixth row, behind a header of 128 bytes.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (128 + 12 * 5 + 6, hard))
+            labels.append(scores(4, first=4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert labels.rows_done == 4
+    with Labels(tmp_path / "labels", MANIFEST) as labels:
+        labels.append(scores(10)[labels.rows_done :])
+        assert labels.read(0, 10).tolist() == scores(10).tolist()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:

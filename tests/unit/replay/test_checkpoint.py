@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_a_checkpoint_of_empty_tables_is_complete(tmp_path: Path) -> None:
     for name in ("chunks.tfrecord", "items.tfrecord"):
         os.truncate(source / name, 0)
     check_checkpoint(source)
+
+
+def test_a_working_checkpoint_that_cannot_be_removed_is_not_loaded_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    working = make_checkpoint(tmp_path / "2026-01-01T00:00:00.1+00:00")
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(UserError, match=f"{re.escape(str(working))} cannot be removed.*remove it"):
+        empty_checkpoint_root(tmp_path)
 
 
 def test_a_working_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:

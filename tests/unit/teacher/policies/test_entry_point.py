@@ -91,7 +91,7 @@ def test_a_missing_attribute_is_named(name: str) -> None:
     ("attributes", "reason"),
     [
         ({"name": 3}, "name is 3; it must be a string"),
-        ({"game": ""}, "game is ''"),
+        ({"game": ""}, "game is ''; it must be a string that is not empty"),
         ({"num_actions": "two"}, "num_actions is 'two'; it must be a whole number"),
         ({"num_actions": True}, "num_actions is True"),
         ({"num_actions": 0}, "num_actions is 0"),
