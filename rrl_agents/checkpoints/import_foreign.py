@@ -48,19 +48,20 @@ def import_foreign(
         source: One checkpoint's file of a Dopamine agent, an ONNX file, or a teacher's directory.
         destination: Directory to write.
         hints: Fields of `Hints`; those left out have their defaults.
-        name: What its card calls it; None for what its files or their names say.
+        name: What it is called, GAME/NAME or NAME; its card says NAME. None for what its files or
+            their names say.
 
     Raises:
         ValueError: It is missing, damaged, unsafe or cannot be a teacher; the message names the
             file and what is wrong in it. Or the hints are wrong, or do not say enough: the message
-            is then the command that does.
+            then ends with the command that does.
         OSError: The disk refuses.
     """
     path, folder = Path(source), Path(destination)
     said = decode(Hints, {**dataclasses.asdict(Hints()), **hints}, "hints")
     said.check()
     try:
-        if path.suffix.lower() == ONNX_SUFFIX:
+        if path.suffix.lower() == ONNX_SUFFIX and path.is_file():
             file = _onnx().read_onnx_file(path, said)
             save_onnx_policy(folder, file.encoded, _renamed(file.card, name))
         elif (path / ONNX_POLICY_FILE).is_file():
@@ -74,8 +75,25 @@ def import_foreign(
             card = _renamed(_card_of(agent, path, said), name)
             save_teacher(folder, agent.online_params, card)
     except LeftOpen as error:
-        command = f"rrl teacher import {shlex.quote(source)} {error.flags}"
-        raise ValueError(f"{error}; say so once: {command}") from error
+        command = _command(source, said, name, error.flags)
+        then = name or "the directory that it prints"
+        raise ValueError(
+            f"{error}; say so once, and name {then} from then on: {command}"
+        ) from error
+
+
+def _command(source: str, said: Hints, name: str | None, flags: str) -> str:
+    """What says all that was said, and the flags that are open."""
+    told = [
+        (f"--{field.name.replace('_', '-')}", getattr(said, field.name))
+        for field in dataclasses.fields(said)
+        if getattr(said, field.name) != field.default
+    ]
+    told += [] if name is None else [("--name", name)]
+    words = [
+        word for flag, value in told if flag not in flags.split() for word in (flag, str(value))
+    ]
+    return f"{shlex.join(['rrl', 'teacher', 'import', source, *words])} {flags}"
 
 
 def _onnx() -> Any:
@@ -91,7 +109,7 @@ def _onnx() -> Any:
 
 
 def _renamed(card: TeacherCard, name: str | None) -> TeacherCard:
-    return card if name is None else dataclasses.replace(card, name=name)
+    return card if name is None else dataclasses.replace(card, name=name.rpartition("/")[2])
 
 
 def _told(card: TeacherCard, said: Hints) -> TeacherCard:

@@ -42,7 +42,7 @@ def lineage(
     total that lacks it "at least".
 
     Args:
-        agent: A teacher's name or path, or the folder of a run, whose student is looked at.
+        agent: A teacher's name, path or URL, or the folder of a run, whose student is looked at.
         as_json: Print one JSON object instead of tree and table.
 
     Raises:

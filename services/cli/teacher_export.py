@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from rrl_agents.environments.game_names import paper_name
 from services.launcher.trained_student import default_name, read_student
-from services.library.catalogue import check_name, entries, exported_directory
+from services.library.catalogue import check_name, exported_directory, find_named
 from services.library.export.directory import (
     DOPAMINE_FOLDER,
     ONNX_FILE,
@@ -77,7 +77,7 @@ def export(
 
 
 def _refuse_others_name(name: str) -> None:
-    if name in (entry.name for entry in entries()):
+    if find_named(name) is not None:
         raise UserError(f"another teacher is called {name}; give --name, or --out DIR")
 
 

@@ -12,7 +12,7 @@ from rrl_agents.checkpoints.hints import NO_HINTS, Hints
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.durable_files import rename_whole
 from services.cli.teacher_inspect import show_card
-from services.library.catalogue import check_name, entries, imported_directory
+from services.library.catalogue import check_name, find_named, imported_directory
 from services.library.door import import_reference
 from services.shared.errors import UserError, user_errors
 
@@ -30,24 +30,29 @@ def import_teacher(
     be named wherever a teacher is asked for.
 
     Args:
-        source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), an ONNX file, or a teacher's
-            directory.
+        source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), an ONNX file, a teacher's
+            directory, or a URL or name of one.
         checkpoint_number: Which checkpoint of a Dopamine agent; the newest by default.
         hints: What the files do not say.
         name: What it is to be called, GAME/NAME; without a name its directory is printed.
     """
-    game, _, own = (name or "").partition("/")
-    if name is not None and (
-        not check_name(game) or not check_name(own) or name in (entry.name for entry in entries())
-    ):
-        raise UserError(f"another teacher is called {name}; give another --name")
-    directory = import_reference(source, hints, number=checkpoint_number, name=own or None)
-    if name is not None:
-        directory = _named(directory, imported_directory() / game / own)
+    named = None if name is None else _free_place(name)
+    directory = import_reference(source, hints, number=checkpoint_number, name=name)
+    if named is not None:
+        directory = _named(directory, named)
     with user_errors():
         card = read_card(directory / CARD_FILE)
     show_card(card)
     print(f"teacher   {directory}\nserve it: rrl teacher serve --checkpoint {name or directory}")
+
+
+def _free_place(name: str) -> Path:
+    """Where a teacher of this name will lie; the name is nobody's."""
+    game, _, own = name.partition("/")
+    place = imported_directory() / check_name(game) / check_name(own)
+    if find_named(name) is not None:
+        raise UserError(f"another teacher is called {name}; give another --name")
+    return place
 
 
 def _named(directory: Path, named: Path) -> Path:

@@ -34,7 +34,8 @@ def inspect(
 
     Args:
         reference: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
-            of its checkpoints, ONNX file, replay buffer), or a Python policy as module:factory.
+            of its checkpoints, ONNX file, replay buffer), a URL of a teacher, or a Python policy
+            as module:factory.
         as_json: Print one JSON object in place of text.
     """
     found = _lies_there(Path(locate(reference)))

@@ -112,8 +112,8 @@ def serve(
 
     Args:
         checkpoint: Which teacher: a name of `rrl teacher list` (Pong/dqn-bundled), a path (teacher
-            directory, Dopamine agent or one of its checkpoints, ONNX file), or a Python policy as
-            module:factory.
+            directory, Dopamine agent or one of its checkpoints, ONNX file), a URL of one, or a
+            Python policy as module:factory.
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
         listening: Where it listens.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -74,7 +75,8 @@ def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
     """The agents that the student of an experiment is made from.
 
     A teacher that is only compared with, as in tabula rasa, is no parent. Recorded data come from
-    the agent whose checkpoint lies with them; where there is none, nobody is named for them.
+    the agent whose checkpoint lies with them; where none can be opened, nobody is named for
+    them, and a warning says why.
     """
     teacher, recorder = experiment.card, _recorder(experiment)
     relations: dict[str, list[str]] = {}
@@ -98,7 +100,10 @@ def _recorder(experiment: Experiment) -> TeacherCard | None:
     try:
         path = Path(data.path)
         card = load_card(str(path if data.number is None else checkpoint_file(path, data.number)))
-    except UserError:
+    except UserError as error:
+        logging.getLogger(__name__).warning(
+            "the run's lineage does not name who played %s: %s", data.path, error
+        )
         return None
     return dataclasses.replace(card, game=experiment.spec.name)
 

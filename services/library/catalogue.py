@@ -32,6 +32,7 @@ __all__ = [
     "entries",
     "exported_directory",
     "fetched_directory",
+    "find_named",
     "imported_directory",
     "locate",
 ]
@@ -42,7 +43,7 @@ BUNDLED_DIRECTORY = Path(rrl_agents.__file__).parent / "teachers"
 BUNDLED, FETCHED, IMPORTED, EXPORTED = "bundled", "fetched", "imported", "exported"
 
 _NAME_PART = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}"
-_NAME = re.compile(rf"({_NAME_PART})/({_NAME_PART})")
+_NAME = re.compile(rf"{_NAME_PART}/{_NAME_PART}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,17 +89,24 @@ def locate(name_or_path: str) -> str:
     """
     if name_or_path.isidentifier() and (BUNDLED_DIRECTORY / name_or_path / CARD_FILE).is_file():
         return str(BUNDLED_DIRECTORY / name_or_path)
-    match = _NAME.fullmatch(name_or_path)
-    if match is None:
+    if not _NAME.fullmatch(name_or_path):
         return name_or_path
-    found = entries()
-    for entry in found:
-        game, agent = entry.name.split("/")
-        if name_key(game) == name_key(match[1]) and agent == match[2]:
-            return str(entry.path)
+    named = find_named(name_or_path)
+    if named is not None:
+        return str(named)
     if Path(name_or_path).exists():
         return name_or_path
-    raise UserError(_no_such_name(name_or_path, [entry.name for entry in found]))
+    raise UserError(_no_such_name(name_or_path, [entry.name for entry in entries()]))
+
+
+def find_named(name: str) -> Path | None:
+    """Directory of the teacher of a name, in any spelling of the game; None where it is free."""
+    game, _, agent = name.partition("/")
+    for entry in entries():
+        its_game, its_agent = entry.name.split("/")
+        if name_key(its_game) == name_key(game) and its_agent == agent:
+            return entry.path
+    return None
 
 
 def check_name(part: str) -> str:

@@ -54,8 +54,8 @@ def open_reference(reference: str, *, store: Path | None = None) -> Path | Entry
     """What a reference stands for.
 
     Args:
-        reference: A name of the store, a path, a URL, or an entry point; where a path of that
-            name is there, the path.
+        reference: A name of the store, a path, a URL, or an entry point. A name goes before a path
+            (`./pong_dqn` is the path), and a path that is there before an entry point.
         store: Folder of imported work; that of the cache when None.
 
     Returns:
@@ -88,7 +88,8 @@ def import_reference(
         reference: A name of the store, a path or a URL.
         hints: What the user says of it.
         number: Which checkpoint of a Dopamine agent; the newest when None.
-        name: What its card calls it; None for what its files say.
+        name: What it is called, GAME/NAME or NAME; its card says NAME. None for what its files
+            say.
         store: As for `open_reference`.
 
     Returns:
@@ -114,7 +115,7 @@ class _Foreign:
         file: What names it to the importer.
         files: All that is read.
         hints: What the user says of it.
-        name: What its card is to call it.
+        name: What it is to be called.
     """
 
     file: Path

@@ -126,8 +126,9 @@ def test_a_second_export_needs_another_name(
     assert "not evaluated" in shown
 
 
-def test_the_name_of_a_fetched_agent_is_not_taken_twice(cache: Path, run: Path) -> None:
-    fetched = cache / "checkpoints/Catch/mine"
+@pytest.mark.parametrize("game", ["Catch", "catch"])
+def test_the_name_of_a_fetched_agent_is_not_taken_twice(cache: Path, run: Path, game: str) -> None:
+    fetched = cache / f"checkpoints/{game}/mine"
     fetched.mkdir(parents=True)
     (fetched / "source.json").write_text(seal({"game": "Catch"}))
     with pytest.raises(UserError, match="another teacher is called Catch/mine"):

@@ -96,6 +96,10 @@ def test_what_shapes_leave_open_is_asked_with_the_command_that_says_it(
     command = f"rrl teacher import {file} --agent AGENT --num-actions N$"
     with pytest.raises(ValueError, match=f"^{file}: .*Dense_1 has 63 outputs.*{command}"):
         imported(file)
+    # What was said already stays, but for what is open.
+    said = f"rrl teacher import {file} --value-bound 5.0 --agent AGENT --num-actions N$"
+    with pytest.raises(ValueError, match=said):
+        imported(file, agent="rainbow", value_bound=5.0)
     card = imported(file, agent="c51", num_actions=3, value_bound=5.0).card
     assert card.num_actions == 3
     assert card.network is not None
@@ -146,9 +150,13 @@ def test_the_user_goes_before_the_card_of_a_directory(
     assert card.game == "pong"
 
 
-def test_a_directory_elsewhere_is_the_same_teacher(tmp_path: Path) -> None:
-    shutil.copytree(PONG, tmp_path / "mine")
-    assert load_teacher_directory(tmp_path / "mine").card == load_teacher_directory(PONG).card
+def test_a_directory_elsewhere_is_the_same_teacher_whatever_it_is_called(
+    tmp_path: Path, imported: Imported
+) -> None:
+    shutil.copytree(PONG, tmp_path / "mine.onnx")
+    expected = load_teacher_directory(PONG).card
+    assert load_teacher_directory(tmp_path / "mine.onnx").card == expected
+    assert imported(tmp_path / "mine.onnx").card == expected
 
 
 def test_a_dopamine_network_that_would_take_the_memory_of_a_service_is_refused(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+from rrl_agents.checkpoints.import_foreign import import_foreign
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.networks.registry import NetworkConfig
 from services.cli.main import run
+from services.library import door
 from services.library.catalogue import locate
 
 Capture = pytest.CaptureFixture[str]
@@ -119,7 +123,7 @@ def test_an_onnx_file_that_leaves_something_open_names_the_command_that_says_it(
     assert run(["teacher", "inspect", str(onnx_file)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     command = f"rrl teacher import {onnx_file} --output q_values"
-    assert line.endswith(command)
+    assert line.endswith(f"and name the directory that it prints from then on: {command}")
     flags = ["--temperature", "0.5", "--game", "catch", "--name", "Catch/theirs"]
     assert run([*command.split()[1:-1], "logits", *flags]) == 0
     printed = lines_of(capsys.readouterr().out)
@@ -135,6 +139,25 @@ def test_an_onnx_file_that_leaves_something_open_names_the_command_that_says_it(
     assert "another teacher is called Catch/theirs" in capsys.readouterr().err
 
 
+def test_the_command_keeps_what_was_said_and_tells_what_to_name_from_then_on(
+    onnx_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_: str, arguments: dict[str, Any], **__: object) -> None:
+        import_foreign(**arguments | {"source": str(arguments["source"])})
+
+    # In this process, which is faster.
+    monkeypatch.setattr(door, "run_confined", read)
+    said = ["teacher", "import", str(onnx_file), "--game", "ms pacman", "--name", "MsPacman/theirs"]
+    assert run(said) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    about, _, command = line.rpartition(": rrl ")
+    assert about.endswith("say so once, and name MsPacman/theirs from then on")
+    assert shlex.split(command) == [*said, "--output", "q_values"]
+    assert run(shlex.split(command)) == 0
+    card = read_card(Path(locate("MsPacman/theirs")) / CARD_FILE)
+    assert (card.name, card.game, card.output) == ("theirs", "ms pacman", "q_values")
+
+
 def test_a_damaged_file_is_told_in_the_importers_words(onnx_file: Path, capsys: Capture) -> None:
     onnx_file.write_bytes(onnx_file.read_bytes()[:-20])
     assert run(["teacher", "import", str(onnx_file), "--output", "q_values"]) == 2
@@ -148,6 +171,7 @@ def test_a_damaged_file_is_told_in_the_importers_words(onnx_file: Path, capsys: 
         (["--name", "../theirs"], "'..' is no name"),
         (["--name", "theirs"], "'' is no name"),
         (["--name", "Pong/dqn-bundled"], "another teacher is called Pong/dqn-bundled"),
+        (["--name", "pong/dqn-bundled"], "another teacher is called pong/dqn-bundled"),
         (["--checkpoint-number", "3"], "leave out the number 3"),
         (["--num-actions", "0"], "num_actions is 0; it must be at least 1"),
     ],

@@ -108,7 +108,10 @@ def test_a_teacher_that_is_only_compared_with_is_no_parent(config: ExperimentCon
 
 
 def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
-    config: ExperimentConfig, catch_teacher: Path, tmp_path: Path
+    config: ExperimentConfig,
+    catch_teacher: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     experiment = resolve(config)
 
@@ -129,9 +132,13 @@ def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
         (("teacher",), "catch_by_hand"),
         (("data",), "another"),
     ]
-    # Columns without an agent: nobody knows who played them.
+    assert caplog.records == []
+    # Columns without an agent: nobody knows who played them, and that is said.
     (tmp_path / "columns").mkdir()
     assert parents(tmp_path / "columns") == [(("teacher",), "catch_by_hand")]
+    (record,) = caplog.records
+    reason = f"the run's lineage does not name who played {tmp_path / 'columns'}: {tmp_path}"
+    assert record.getMessage().startswith(reason)
 
 
 def test_a_run_without_a_note_has_none(tmp_path: Path) -> None:

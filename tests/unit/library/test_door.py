@@ -5,19 +5,24 @@ Most tests run the reader in this process, where its calls can be counted.
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.import_foreign import import_foreign
+from rrl_agents.checkpoints.params_codec import params_hash
 from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
@@ -124,6 +129,68 @@ def test_foreign_work_is_read_behind_the_wall_and_becomes_a_directory(
     with pytest.raises(UserError, match=r"ckpt\.1: truncated or damaged .* copy it again"):
         open_reference(str(agent))
     assert in_store(store) == [directory.name]
+
+
+def ask_for_os_system(folder: Path, fixtures: Path) -> Path:
+    class Asks:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {folder / 'ran'}",)
+
+    (folder / "ckpt.1").write_bytes(pickle.dumps({"online_params": Asks()}))
+    return folder / "ckpt.1"
+
+
+def index_more_than_the_data(folder: Path, fixtures: Path) -> Path:
+    for file in (fixtures / "dopamine2.0.5_tf1/1/checkpoints").glob("tf_ckpt-199.*"):
+        shutil.copy(file, folder)
+    (data,) = folder.glob("*.data*")
+    os.truncate(data, data.stat().st_size // 2)
+    return folder
+
+
+def point_to_weights_elsewhere(folder: Path, fixtures: Path) -> Path:
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [2], bytes(8), raw=True)
+    onnx.external_data_helper.set_external_data(weights, "../../etc/passwd")
+    weights.ClearField("raw_data")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy"]
+    node = helper.make_node("Add", ["x", "weights"], ["y"])
+    graph = helper.make_graph([node], "graph", ends[:1], ends[1:], [weights])
+    (folder / "policy.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    return folder / "policy.onnx"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (ask_for_os_system, r"ckpt\.1: refused: the pickle asks for .*system"),
+        (index_more_than_the_data, r"tf_ckpt-199: no whole TensorFlow checkpoint"),
+        (point_to_weights_elsewhere, r"policy\.onnx: .*'weights' lie in another file"),
+    ],
+)
+def test_a_hostile_file_ends_at_the_door_in_one_error_and_leaves_nothing(
+    store: Path, tmp_path: Path, fixtures: Path, make: Callable[[Path, Path], Path], message: str
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    file = make(tmp_path / "theirs", fixtures)
+    before = sorted((tmp_path / "theirs").iterdir())
+    with pytest.raises(UserError, match=message) as refused:
+        open_reference(str(file))
+    assert "\n" not in str(refused.value)
+    assert in_store(store) == list(store.glob(".*.tmp")) == []
+    assert sorted((tmp_path / "theirs").iterdir()) == before
+
+
+def test_damaged_parameters_are_not_imported_anew(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(PONG, tmp_path / "theirs")
+    file = tmp_path / "theirs/params.safetensors"
+    # The header's length, which begins the file: 2**64 - 1 bytes. The card vouches for it.
+    file.write_bytes(b"\xff" * 8 + file.read_bytes()[8:])
+    card = read_card(PONG / CARD_FILE)
+    card = dataclasses.replace(card, parameters_sha256=params_hash(file.read_bytes()))
+    (tmp_path / "theirs" / CARD_FILE).write_text(card.to_json())
+    with pytest.raises(UserError, match=r"params\.safetensors: not whole safetensors .*too large"):
+        import_reference(str(tmp_path / "theirs"), Hints(output="logits"))
+    assert in_store(store) == list(store.glob(".*.tmp")) == []
 
 
 def test_what_was_imported_is_found_the_next_time_and_read_by_nobody(
