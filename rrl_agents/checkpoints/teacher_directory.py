@@ -9,9 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.card_markdown import card_markdown
@@ -34,8 +32,7 @@ from rrl_agents.checkpoints.teacher_card import (
     read_card,
 )
 from rrl_agents.durable_files import write_whole
-from rrl_agents.networks.registry import NetworkConfig, make_network
-from rrl_agents.networks.size import check_size
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.types import Params
 
 
@@ -103,7 +100,10 @@ def load_teacher_directory(path: Path) -> Teacher:
     _network_of(card)
     encoded = read_bounded(path / PARAMS_FILE, MAX_PARAMS_BYTES, what="a teacher's parameters")
     check_hash(encoded, card, str(path))
-    params = params_from_bytes(encoded)
+    try:
+        params = params_from_bytes(encoded)
+    except ValueError as error:
+        raise ValueError(f"{path / PARAMS_FILE}: {error}") from error
     check_params(params, card)
     return Teacher(params=params, card=card)
 
@@ -149,6 +149,13 @@ def _network_of(card: TeacherCard) -> NetworkConfig:
 
 def _expected_shapes(config: NetworkConfig, card: TeacherCard) -> dict[str, tuple[int, ...]]:
     """Flat name -> shape, found by abstract evaluation: nothing is computed or allocated."""
+    # Not above: without a network of ours, JAX and flax are not needed.
+    import jax
+    from flax.traverse_util import flatten_dict
+
+    from rrl_agents.networks.registry import make_network
+    from rrl_agents.networks.size import check_size
+
     network = make_network(config, card.num_actions)
     check_size(network, card.observation_shape)
     # A broadcast zero: the right shape and type without the memory.

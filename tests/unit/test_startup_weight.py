@@ -53,6 +53,8 @@ def test_commands_that_compute_nothing_import_nothing_to_compute_with() -> None:
         *("train --help", "train qdagger --help", "actor qdagger --help", "learner --help"),
         *("status --help", "status /nowhere", "health --help", "teacher top --help"),
         *("report --help", "bench run --help", "bench report --help"),
+        *("teacher list", "teacher query --help", "teacher inspect --help"),
+        *("teacher import --help", "lineage pong_dqn"),
     ]
     assert not imported(COMMANDS.format(commands=commands)) & HEAVY
 
@@ -63,7 +65,7 @@ def test_commands_that_compute_nothing_import_nothing_to_compute_with() -> None:
         # What is played is imported when it is played.
         ("services.evaluator.loop", {"jax", "flax"}),
         ("services.teacher.server", {"jax", "flax"}),
-        ("services.cli.train, services.launcher.launch", {"jax", "flax"}),
+        ("services.cli.train, services.launcher.launch", {"jax"}),
         ("services.launcher.program", {"jax", "flax", "launchpad"}),
         ("services.learner.client", set()),
     ],

@@ -6,7 +6,6 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from rrl_agents.checkpoints.teacher_card import Teacher
@@ -14,7 +13,6 @@ from services.shared.errors import UserError
 from services.shared.installation import ADVICE
 from services.teacher.config import BACKENDS
 from services.teacher.policies.interface import Policy
-from services.teacher.policies.jax_policy import JaxPolicy
 from services.teacher.policies.timing import warm_up
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +46,11 @@ def choose_policy(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
+    # Not above: what ONNX models and Python policies need starts without JAX.
+    import jax
+
+    from services.teacher.policies.jax_policy import JaxPolicy
+
     if backend == "jax":
         return JaxPolicy(teacher, dtype=dtype)
     if backend == "onnx":

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jax
-import numpy as np
-
+from rrl_agents.checkpoints.params_codec import flatten_params
 from rrl_agents.checkpoints.teacher_card import ONNX_POLICY_FILE, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from services.library.door import EntryPoint, open_reference
@@ -57,7 +55,8 @@ def count_parameters(opened: Path | EntryPoint) -> int | None:
             return None
         if _is_onnx(opened):
             return _onnx_model(opened).num_parameters
-        return sum(map(np.size, jax.tree.leaves(load_teacher_directory(opened).params)))
+        flat = flatten_params(load_teacher_directory(opened).params)
+        return sum(leaf.size for leaf in flat.values())
 
 
 def load_policy(
