@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from rrl_agents.checkpoints.teacher_card import EvaluationScore, TeacherCard
 from rrl_agents.environments.registry import random_source
 from rrl_agents.scores import mean_and_interval
 from services.bench.results import ReferenceRow
@@ -45,20 +46,7 @@ def reference_row(
             teacher_source="given in the suite's settings",
         )
     if card is not None and card.score is not None:
-        score, protocol = card.score, card.protocol
-        low, high = score.interval or (None, None)
-        if score.interval is None and score.returns:
-            _, low, high = mean_and_interval(score.returns)
-        return row(
-            teacher_return=score.mean_return,
-            teacher_low=low,
-            teacher_high=high,
-            teacher_episodes=score.episodes,
-            teacher_epsilon=score.epsilon,
-            teacher_sticky_actions=score.sticky_actions,
-            teacher_max_episode_steps=protocol.max_episode_steps if protocol is not None else None,
-            teacher_source=f"the teacher's card{score.note and ': '}{score.note}",
-        )
+        return _with_score(row, card, card.score)
     if not played:
         return None
     returns = [one for record in played for one in record.episode_returns]
@@ -72,4 +60,23 @@ def reference_row(
         teacher_sticky_actions=config.environment.sticky_actions,
         teacher_max_episode_steps=experiment.spec.max_episode_steps,
         teacher_source=f"played by the evaluators of {len(played)} of the students' runs",
+    )
+
+
+def _with_score(
+    row: Callable[..., ReferenceRow], card: TeacherCard, score: EvaluationScore
+) -> ReferenceRow:
+    low, high = score.interval or (None, None)
+    if score.interval is None and score.returns:
+        _, low, high = mean_and_interval(score.returns)
+    protocol = card.protocol
+    return row(
+        teacher_return=score.mean_return,
+        teacher_low=low,
+        teacher_high=high,
+        teacher_episodes=score.episodes,
+        teacher_epsilon=score.epsilon,
+        teacher_sticky_actions=score.sticky_actions,
+        teacher_max_episode_steps=protocol.max_episode_steps if protocol is not None else None,
+        teacher_source=f"the teacher's card{score.note and ': '}{score.note}",
     )
