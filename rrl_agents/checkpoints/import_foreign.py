@@ -66,10 +66,10 @@ def import_foreign(
             save_onnx_policy(folder, file.encoded, _renamed(file.card, name))
         elif (path / ONNX_POLICY_FILE).is_file():
             file = _onnx().read_onnx_directory(path)
-            save_onnx_policy(folder, file.encoded, _renamed(_told(file.card, said), name))
+            save_onnx_policy(folder, file.encoded, _renamed(_with_hints(file.card, said), name))
         elif is_teacher_directory(path):
             teacher = load_teacher_directory(path)
-            save_teacher(folder, teacher.params, _renamed(_told(teacher.card, said), name))
+            save_teacher(folder, teacher.params, _renamed(_with_hints(teacher.card, said), name))
         else:
             agent = import_dopamine_agent(path, hints=said)
             card = _renamed(_card_of(agent, path, said), name)
@@ -84,14 +84,14 @@ def import_foreign(
 
 def _command(source: str, said: Hints, name: str | None, flags: str) -> str:
     """What says all that was said, and the flags that are open."""
-    told = [
+    given = [
         (f"--{field.name.replace('_', '-')}", getattr(said, field.name))
         for field in dataclasses.fields(said)
         if getattr(said, field.name) != field.default
     ]
-    told += [] if name is None else [("--name", name)]
+    given += [] if name is None else [("--name", name)]
     words = [
-        word for flag, value in told if flag not in flags.split() for word in (flag, str(value))
+        word for flag, value in given if flag not in flags.split() for word in (flag, str(value))
     ]
     return f"{shlex.join(['rrl', 'teacher', 'import', source, *words])} {flags}"
 
@@ -112,7 +112,7 @@ def _renamed(card: TeacherCard, name: str | None) -> TeacherCard:
     return card if name is None else dataclasses.replace(card, name=name.rpartition("/")[2])
 
 
-def _told(card: TeacherCard, said: Hints) -> TeacherCard:
+def _with_hints(card: TeacherCard, said: Hints) -> TeacherCard:
     """A card with what the user says of its scores; its game must be the one said."""
     if said.game is not None and name_key(said.game) != name_key(card.game) != UNKNOWN_GAME:
         raise ValueError(f"{card.name} plays {card.game}, not {said.game}")
@@ -143,4 +143,4 @@ def _card_of(agent: ImportedAgent, path: Path, said: Hints) -> TeacherCard:
         compute=Compute(environment_frames=None if steps is None else _FRAMES_PER_STEP * steps),
         parameters_sha256=params_hash(params_to_bytes(agent.online_params)),
     )
-    return _told(card, said)
+    return _with_hints(card, said)

@@ -102,8 +102,10 @@ def run_confined(
         "limits": dataclasses.asdict(limits),
         "parent": os.getpid(),
     }
-    process = _start(json.dumps(request, default=os.fspath).encode())
+    asked = json.dumps(request, default=os.fspath).encode()
+    process = _start()
     try:
+        _send(process, asked)
         output, printed = _collect(process, limits)
     except _ExceededError as error:
         raise UserError(f"{subject}: reading it {error}. {_WHAT_TO_DO}") from None
@@ -116,10 +118,10 @@ class _ExceededError(Exception):
     """A limit that the caller keeps was reached; says which."""
 
 
-def _start(request: bytes) -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     # Not -m: it would look for modules in the working folder first, where the hostile file may lie.
     program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -127,16 +129,15 @@ def _start(request: bytes) -> subprocess.Popen[bytes]:
         env={**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"},
         start_new_session=True,
     )
+
+
+def _send(process: subprocess.Popen[bytes], request: bytes) -> None:
     assert process.stdin is not None
     try:
         process.stdin.write(request)
         process.stdin.close()
     except BrokenPipeError:
         pass  # It died at once; its exit code says more.
-    except BaseException:
-        _end(process)
-        raise
-    return process
 
 
 def _collect(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, bytes]:
