@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rrl_agents.checkpoints.find_checkpoint import checkpoint_file
+from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from rrl_agents.durable_files import write_whole
 from rrl_agents.typed_json import encode
 from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
 from services.teacher.policies.loading import load_card
 
@@ -99,7 +99,9 @@ def _recorder(experiment: Experiment) -> TeacherCard | None:
         return None
     try:
         path = Path(data.path)
-        card = load_card(str(path if data.number is None else checkpoint_file(path, data.number)))
+        with user_errors():
+            agent = path if data.number is None else find_checkpoint(path, data.number).file
+        card = load_card(str(agent))
     except UserError as error:
         logging.getLogger(__name__).warning(
             "the run's lineage does not name who played %s: %s", data.path, error

@@ -115,8 +115,8 @@ def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
 ) -> None:
     experiment = resolve(config)
 
-    def parents(path: Path) -> list[tuple[tuple[str, ...], str]]:
-        data = RecordedData(path=str(path), number=None, fingerprint="f", transitions=100)
+    def parents(path: Path, number: int | None = None) -> list[tuple[tuple[str, ...], str]]:
+        data = RecordedData(path=str(path), number=number, fingerprint="f", transitions=100)
         found = parents_of(dataclasses.replace(experiment, data=data))
         return [(parent.relations, parent.card.name) for parent in found]
 
@@ -139,6 +139,13 @@ def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
     (record,) = caplog.records
     reason = f"the run's lineage does not name who played {tmp_path / 'columns'}: {tmp_path}"
     assert record.getMessage().startswith(reason)
+    # A checkpoint that was interrupted is not who played.
+    caplog.clear()
+    for name in ("ckpt.4", "sentinel_checkpoint_complete.3"):
+        (tmp_path / "columns" / name).touch()
+    assert parents(tmp_path / "columns", 4) == [(("teacher",), "catch_by_hand")]
+    (record,) = caplog.records
+    assert "checkpoint 4 needs" in record.message
 
 
 def test_a_run_without_a_note_has_none(tmp_path: Path) -> None:
