@@ -182,6 +182,11 @@ def parameter_name(binding: Binding) -> str:
     Raises:
         UserError: there is no such parameter; names the nearest ones.
     """
+    if not binding.parameter:
+        raise UserError(
+            f"{binding.where}: {binding.selector} = ... binds no parameter; write NAME.PARAMETER = "
+            "VALUE (macros are unsupported)"
+        )
     parameter = OLDER.get(binding.parameter, binding.parameter)
     present = f"{_named(binding.selector)}.{parameter}"
     if present in PARAMETERS:

@@ -121,46 +121,22 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert "gin" in str(error)
 
 
-def test_bindings_stand_in_their_order_included_ones_where_they_are_included(
-    tmp_path: Path,
-) -> None:
-    inner = written(tmp_path / "inner.gin", "A.b = 2")
-    outer = written(tmp_path / "outer.gin", f"A.b = 1\ninclude '{inner}'\nA.b = 3")
-    last = written(tmp_path / "last.gin", "A.b = 4")
-    single = ("A.b = 5", f"include '{inner}'")
-    assert values_of(outer, last, single=single) == [1, 2, 3, 4, 5, 2]
+def test_bindings_stand_in_their_order(tmp_path: Path) -> None:
+    first = written(tmp_path / "first.gin", "A.b = 1\nA.b = 2")
+    last = written(tmp_path / "last.gin", "A.b = 3")
+    assert values_of(first, last, single=("A.b = 4", "A.b = 5")) == [1, 2, 3, 4, 5]
 
 
-def test_a_macro_that_nothing_uses_is_listed() -> None:
-    # For "Runner.num_iterations = 3", likely.
-    _, notes = read([], ["num_iterations = 3", "n = 4", "A.b = (1, %n)"])
-    assert notes == [
-        "--gin_bindings: num_iterations = ... gives a macro that nothing uses; a binding is "
-        "NAME.PARAMETER = VALUE",
-    ]
-
-
-def test_macros_are_their_values_wherever_they_are_defined(tmp_path: Path) -> None:
-    text = "A.b = %n\nA.c = (%n, [%m])\nm = %n\nn/macro.value = 3"
-    file = written(tmp_path / "a.gin", text)
-    assert values_of(file) == [3, (3, [3])]
-    # The command line's definition comes last.
-    assert values_of(file, single=("n = 4",)) == [4, (4, [4])]
-
-
-def test_macros_without_an_end_or_a_definition_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the macro %n is defined by itself"):
-        read([written(tmp_path / "a.gin", "n = %m\nm = %n\nA.b = %n")], [])
-    with pytest.raises(UserError, match="nothing defines the macro %step; did you mean %steps"):
-        read([], ["steps = 1", "A.b = %step"])
-
-
-def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
-    one, other = tmp_path / "1.gin", tmp_path / "2.gin"
-    one.write_text(f"include '{other}'")
-    other.write_text(f"include '{one}'")
-    with pytest.raises(UserError, match="include each other"):
-        read([str(one)], [])
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("include 'more.gin'", "give more.gin as one more of --gin_files"),
+        ("A.b = (1, %n)", "write the value of %n in its place"),
+    ],
+)
+def test_includes_and_macros_are_refused_with_what_to_give_instead(text: str, advice: str) -> None:
+    with pytest.raises(UserError, match=advice):
+        bound(text)
 
 
 @pytest.mark.parametrize("start", ["", "./", "no/such/place/", "/no/such/place/"])
@@ -176,30 +152,10 @@ def test_a_path_of_the_released_code_stands_for_our_file_of_that_name(start: str
 @pytest.mark.parametrize(
     "name", ["qdagger_dqn.gin", "configs/qdagger_dqn.gin", "/x/qdagger_dqn.gin"]
 )
-def test_no_other_name_is_replaced_by_ours(name: str, tmp_path: Path) -> None:
-    including = written(tmp_path / "mine.gin", f"include '{name}'")
-    for file in (name, including):
-        with pytest.raises(UserError, match="is not there") as refused:
-            read([file], [])
-        assert "give reincarnating_rl/configs/qdagger_dqn.gin;" in str(refused.value)
-
-
-def test_an_include_is_looked_for_beside_its_file_and_then_in_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "files" / "deeper").mkdir(parents=True)
-    current = tmp_path / "current"
-    current.mkdir()
-    outer = written(tmp_path / "files" / "outer.gin", "include 'deeper/middle.gin'")
-    written(tmp_path / "files" / "deeper" / "middle.gin", "include 'qdagger_dqn.gin'")
-    monkeypatch.chdir(current)
-    # The name is one of ours, too.
-    with pytest.raises(UserError, match=r"qdagger_dqn.gin is not there .*deeper or .*current\)"):
-        read([outer], [])
-    written(current / "qdagger_dqn.gin", "A.b = 1")
-    assert values_of(outer) == [1]
-    written(tmp_path / "files" / "deeper" / "qdagger_dqn.gin", "A.b = 2")
-    assert values_of(outer) == [2]
+def test_no_other_name_is_replaced_by_ours(name: str) -> None:
+    with pytest.raises(UserError, match="is not there") as refused:
+        read([name], [])
+    assert "give reincarnating_rl/configs/qdagger_dqn.gin;" in str(refused.value)
 
 
 def test_a_file_that_is_nowhere_is_refused_with_the_nearest_and_all_there_are() -> None:

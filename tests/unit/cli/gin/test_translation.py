@@ -531,6 +531,12 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
     assert meant in str(refused.value)
 
 
+def test_a_binding_without_a_parameter_is_refused(breakout: Path) -> None:
+    # For "Runner.num_iterations = 3", likely.
+    with pytest.raises(UserError, match="num_iterations = ... binds no parameter"):
+        with_own_file(breakout, "qdagger_dqn", "num_iterations = 3")
+
+
 @pytest.mark.parametrize(
     "reference", ["@ImpalaRainbowNetwok", "@wrong_module.ImpalaRainbowNetwork"]
 )
