@@ -1,11 +1,11 @@
 """From gin's values and the command line to an experiment of ours.
 
-Clocks are agent steps in both.
+`names.PARAMETERS` says which settings take the value of one parameter; here are the others. Clocks
+are agent steps in both.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
 from rrl_agents.reincarnation.registry import make_recipe
-from services.cli.gin.agents import AGENTS, PRETRAINS, agent_settings, method_of
+from services.cli.gin.names import AGENTS, DQN_NETWORK, PARAMETERS, RAINBOW, RAINBOW_NETWORK
+from services.cli.gin.reading import COMMAND_LINE
 from services.cli.gin.values import Values
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig
@@ -28,66 +29,117 @@ PAPER_EVALUATION_STEPS = 125_000
 _GAME = "create_atari_environment.game_name"
 _PATH_PARTS = 3
 
+_METHODS = {"dqfd_dqn": "dqfd", "jsrl_dqn": "jsrl", "reloaded_dqn": "fine_tuning"}
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Teacher:
-    """Whom the command line names.
+# The scale of brightness of Dopamine's `drq_image_augmentation`.
+_INTENSITY_SCALE = 0.05
 
-    Attributes:
-        directory: A Dopamine agent's directory, with `checkpoints` in it, or that itself.
-        number: Which checkpoint; the newest when None.
-    """
-
-    directory: Path
-    number: int | None = None
+_PRETRAINS = "create_pretraining_optimizer"
+_PRETRAINING_ITERATIONS = "RunnerWithTeacher.num_pretraining_iterations"
 
 
-def experiment(values: Values, agent: str, teacher: Teacher, *, seed: int) -> ExperimentConfig:
+def network_parameter(agent: str) -> str:
+    """The parameter that gives an agent its network."""
+    return RAINBOW_NETWORK if agent == RAINBOW else DQN_NETWORK
+
+
+def experiment(
+    values: Values, agent: str, teacher: Path, number: int | None, *, seed: int
+) -> ExperimentConfig:
     """Put an experiment together.
 
     Args:
         values: What gin says.
         agent: Key of `AGENTS`.
-        teacher: Whom the student learns from.
+        teacher: A Dopamine agent's directory, with `checkpoints` in it, or that itself.
+        number: Which checkpoint; the newest when None.
         seed: The run's.
 
     Raises:
         UserError: a value that rrl does not do, or values that do not fit together.
     """
     offline_updates = _offline_updates(values, agent)
-    preset = PRESETS[method_of(values, agent, offline_updates)][PAPER]
+    preset = PRESETS[_method(values, agent, offline_updates)][PAPER]
     known = known_settings(preset)
-    sticky = values["create_atari_environment.sticky_actions"]
     settings: dict[str, Any] = {
-        **agent_settings(values, agent, offline_updates, known),
+        **_from_table(values, agent, known),
         **_clocks(values, offline_updates),
         **_evaluation(values),
-        **_teacher(values, agent, teacher, offline_updates),
+        **_teacher(values, agent, teacher, number, offline_updates),
         "environment.name": "atari",
-        "environment.sticky_action_probability": 0.25 if sticky else 0.0,
-        "environment.game": _game(values, teacher.directory),
+        "environment.game": _game(values, teacher),
         "seed": seed,
     }
-    _check_stages(values, agent, offline_updates)
-    for name in [name for name in settings if name.startswith("method.")]:
-        if name not in known:
-            del settings[name]
-        elif name.endswith(".wean_steps") and settings[name] <= 0:
+    settings["student.intensity_scale"] = (
+        _INTENSITY_SCALE if settings["student.random_shift"] else 0.0
+    )
+    if agent == RAINBOW:
+        settings |= _head(values)
+    if agent == "jsrl_dqn":
+        steps = values["JSRLAgent.max_roll_in_steps"]
+        settings["method.roll_in_steps"] = steps if values["JSRLAgent.roll_in_guide"] else 0
+    for name in ("method.wean_steps", "method.weaning.wean_steps"):
+        if settings.get(name, 1) <= 0:
             # The released code's never.
             settings[name] = settings["online_steps"]
-    config = with_settings(preset, settings)
+    if offline_updates > 0:
+        _check_stages(values, agent)
+    config = with_settings(preset, {name: settings[name] for name in settings if name in known})
     with user_errors():
         # Its schedules refuse numbers that are settings all the same.
         make_recipe(config.method)
     return config
 
 
+def _method(values: Values, agent: str, offline_updates: int) -> str:
+    """Key of the methods' registry."""
+    if agent in _METHODS:
+        return _METHODS[agent]
+    if agent == "pretrained_dqn":
+        mixes = values["PretrainedDQNAgent.teacher_data_ratio"] > 0.0
+        return "rehearsal" if mixes else "offline_pretraining"
+    method = "qdagger"
+    if agent == RAINBOW:
+        method = values["QDaggerRainbowAgent.method_type"]
+    return "kickstarting" if method == "qdagger" and offline_updates == 0 else method
+
+
+def _from_table(values: Values, agent: str, known: Settings) -> dict[str, Any]:
+    """The settings that take one parameter's value; also checks those that have one choice."""
+    reads = AGENTS[agent]
+    if values[network_parameter(agent)] == "impala_cnn":
+        reads = (*reads, "ImpalaEncoder")
+    read = [name for owner in reads for name in PARAMETERS if name.startswith(f"{owner}.")]
+    if agent == RAINBOW:
+        # Its losses are a cross-entropy and Huber's, whatever is bound.
+        read.remove("JaxDQNAgent.loss_type")
+    settings: dict[str, Any] = {}
+    for name in read:
+        taken = [one for one in PARAMETERS[name].settings if one in known]
+        if taken or PARAMETERS[name].choices:
+            settings |= dict.fromkeys(taken, values[name])
+    return settings
+
+
+def _head(values: Values) -> Settings:
+    if not values["JaxFullRainbowAgent.distributional"]:
+        return {"network.head": "values"}
+    return {
+        "network.head": "categorical",
+        "network.kernel_init": "xavier_uniform",
+        "network.num_atoms": values["JaxFullRainbowAgent.num_atoms"],
+        "network.value_bound": values["JaxFullRainbowAgent.vmax"],
+    }
+
+
 def _offline_updates(values: Values, agent: str) -> int:
-    name = "RunnerWithTeacher.num_pretraining_iterations"
-    if PRETRAINS in AGENTS[agent]:
-        return int(values[name] * values["RunnerWithTeacher.num_pretraining_steps"])
-    if values.is_bound(name) and values[name] != 0:
-        raise values.refuse(name, f"--agent {agent} has no offline stage; give 0")
+    if _PRETRAINS in AGENTS[agent]:
+        steps = values["RunnerWithTeacher.num_pretraining_steps"]
+        return int(values[_PRETRAINING_ITERATIONS] * steps)
+    if values.is_bound(_PRETRAINING_ITERATIONS) and values[_PRETRAINING_ITERATIONS] != 0:
+        raise values.refuse(
+            _PRETRAINING_ITERATIONS, f"--agent {agent} has no offline stage; give 0"
+        )
     return 0
 
 
@@ -116,10 +168,9 @@ def _evaluation(values: Values) -> Settings:
 
     final = episodes(protocol.final_episodes)
     if steps != PAPER_EVALUATION_STEPS:
-        values.note(
-            f"Runner.evaluation_steps = {steps} become {episodes(protocol.episodes)} whole "
-            f"episodes per evaluation, {final} in the last one ({protocol.episodes} and "
-            f"{protocol.final_episodes} stand for {PAPER_EVALUATION_STEPS:,} steps)"
+        values.notes.append(
+            f"Runner.evaluation_steps = {steps}: {episodes(protocol.episodes)} whole episodes per "
+            f"evaluation, {final} in the last one"
         )
     return {
         "evaluation.episodes": episodes(protocol.episodes),
@@ -129,8 +180,10 @@ def _evaluation(values: Values) -> Settings:
     }
 
 
-def _teacher(values: Values, agent: str, teacher: Teacher, offline_updates: int) -> Settings:
-    directory, number = teacher.directory.absolute(), teacher.number
+def _teacher(
+    values: Values, agent: str, teacher: Path, number: int | None, offline_updates: int
+) -> Settings:
+    directory = teacher.absolute()
     with user_errors():
         checkpoint = directory if number is None else find_checkpoint(directory, number).file
     chosen: dict[str, object] = {"teacher.checkpoint": str(checkpoint)}
@@ -162,36 +215,31 @@ def _game(values: Values, teacher: Path) -> str:
     games = {name_key(game): game for game in ATARI_RANDOM_RETURNS}
     parts = map(name_key, reversed(teacher.absolute().parts[-_PATH_PARTS:]))
     taught = next((games[part] for part in parts if part in games), None)
-    named: str | None = values[_GAME]
-    if named is None and taught is None:
+    named: str = values[_GAME]
+    if named and (taught is None or values.where(_GAME) == COMMAND_LINE):
+        return named
+    if taught is None:
         raise UserError(
             f"which game? Neither gin nor {teacher} says it: give --gin_bindings "
             f"\"{_GAME} = 'Breakout'\""
         )
-    if named is not None and (taught is None or values.is_from_command_line(_GAME)):
-        return named
-    assert taught is not None
-    if named is not None and name_key(named) != name_key(taught):
-        values.note(
+    if named and name_key(named) != name_key(taught):
+        values.notes.append(
             f"the game is {taught}, which the teacher's directory is named after, and not {named} "
             f"({values.where(_GAME)}); --gin_bindings can say otherwise"
         )
     return taught
 
 
-def _check_stages(values: Values, agent: str, offline_updates: int) -> None:
+def _check_stages(values: Values, agent: str) -> None:
     """Refuse numbers that differ between stages, or their tables, where rrl has one of both."""
-    same: dict[str, str] = {}
-    if offline_updates > 0:
-        replay = next(one for one in AGENTS[agent] if one.endswith("ReplayBuffer"))
-        same = {
-            "TeacherDQNAgent.update_horizon": "JaxDQNAgent.update_horizon",
-            "OutOfGraphReplayBuffer.replay_capacity": f"{replay}.replay_capacity",
-            "OutOfGraphReplayBuffer.batch_size": f"{replay}.batch_size",
-        }
+    same = {"TeacherDQNAgent.update_horizon": "JaxDQNAgent.update_horizon"}
+    if agent == RAINBOW:
+        for one in ("replay_capacity", "batch_size"):
+            same[f"OutOfGraphReplayBuffer.{one}"] = f"OutOfGraphPrioritizedReplayBuffer.{one}"
     if agent == "pretrained_dqn":
-        numbers = ("centered", "beta1", "beta2", "eps")
-        same |= {f"create_optimizer.{one}": f"{PRETRAINS}.{one}" for one in numbers}
+        for one in ("centered", "beta1", "beta2", "eps"):
+            same[f"create_optimizer.{one}"] = f"{_PRETRAINS}.{one}"
     for name, other in same.items():
         if values[name] != values[other]:
             raise values.refuse(

@@ -1,26 +1,25 @@
-"""Gin files and single bindings, in their order, as one list of bindings.
+"""Gin files and single bindings as the value of each parameter that they bind.
 
 gin-config's own parser reads the text. Its delegate here keeps the names of references, so nothing
 is imported, looked up or run, and gin's global state is not touched. `import` statements are
-skipped; includes, macros and scopes, which the released code of Agarwal et al., 2022, does not use,
-are refused.
+skipped; includes, macros and scopes, which the released files do not use, are refused.
 
-"reincarnating_rl/configs/NAME.gin", the path in the released README's commands, stands
-for the file of that name that comes with this package where there is no such file; no other name is
-replaced.
+"reincarnating_rl/configs/NAME.gin", the path in the released README's commands, stands for the file
+of that name that comes with this package where there is no such file; no other name is replaced.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gin import config_parser
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
+from services.cli.gin.names import PARAMETERS, present_name
 from services.launcher.settings import nearest
 from services.shared.errors import UserError
 
@@ -31,50 +30,29 @@ RELEASED_FOLDER = Path("reincarnating_rl/configs")
 """Where the released code's repository has them."""
 
 COMMAND_LINE = "--gin_bindings"
-"""Origin of a binding that stands in no file."""
+"""Where a binding stands that is in no file."""
 
 MAX_BYTES = 64 * 1024
 """Upper bound of a gin file; the released code's have 3 KB."""
-
-_SHOWN = 120
 
 # What gin's parser raises on text that is no gin.
 _NO_GIN = (SyntaxError, ValueError, TypeError, StopIteration, RecursionError, tokenize.TokenError)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reference:
-    """`@name`: something of the released code itself.
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """What a parameter is bound to.
 
     Attributes:
-        name: Its name, with or without modules before it.
-        called: Whether `()` stands after it.
+        value: A number, text, boolean, None, or container of these; of a reference, "@NAME".
+        where: The file and its line, or `COMMAND_LINE`.
     """
 
-    name: str
-    called: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Binding:
-    """`selector.parameter = value`.
-
-    Attributes:
-        selector: Function or class, with or without modules before it.
-        parameter: Of that.
-        value: A number, text, boolean, None, container of these, or reference.
-        origin: The file, or `COMMAND_LINE`.
-        where: The same with the line, for messages.
-    """
-
-    selector: str
-    parameter: str
     value: object
-    origin: str
     where: str
 
 
-def read(files: Sequence[str], single: Sequence[str]) -> tuple[list[Binding], list[str]]:
+def read(files: Sequence[str], single: Sequence[str]) -> dict[str, Bound]:
     """Read gin files, and then single bindings, which so override them.
 
     Args:
@@ -82,110 +60,80 @@ def read(files: Sequence[str], single: Sequence[str]) -> tuple[list[Binding], li
         single: Texts like "Runner.num_iterations = 1".
 
     Returns:
-        The bindings in their order, of two of one parameter the later counts; and what the user
-        should know of how they were read.
+        Key of `PARAMETERS` -> what it is bound to; of two bindings of one the later counts.
 
     Raises:
-        UserError: a file is missing, too large or no gin, or uses includes, macros or scopes.
+        UserError: a file is missing, too large or no gin, or a binding names no known parameter.
     """
-    reader = _Reader()
+    bound: dict[str, Bound] = {}
     for file in files:
-        reader.read_file(file)
+        try:
+            text = read_bounded(_found(file), MAX_BYTES, what="a gin file").decode("utf-8")
+        except ValueError as error:
+            raise UserError(f"--gin_files: {error}") from error
+        bound.update(_bindings(text, file))
     for text in single:
-        reader.read_text(text, COMMAND_LINE)
-    return reader.bindings, reader.notes
+        bound.update(_bindings(text, COMMAND_LINE))
+    return bound
 
 
 class _Delegate(config_parser.ParserDelegate):  # type: ignore[misc]
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Reference:
-        return Reference(name=scoped_configurable_name, called=evaluate)
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> str:
+        name = present_name(scoped_configurable_name.rpartition(".")[2])
+        return f"@{name}()" if evaluate else f"@{name}"
 
     def macro(self, macro_name: str) -> object:
-        raise ValueError(f"macros are unsupported: write the value of %{macro_name} in its place")
-
-
-class _Reader:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.bindings: list[Binding] = []
-
-    def read_file(self, name: str) -> None:
-        """Read a file."""
-        path = self._found(name)
-        try:
-            content = read_bounded(path, MAX_BYTES, what="a gin file").decode("utf-8")
-        except ValueError as error:
-            raise UserError(f"--gin_files: {error}") from error
-        self.read_text(content, name)
-
-    def read_text(self, text: str, origin: str) -> None:
-        """Read the text of a file, or a single binding."""
-        for statement in _parsed(text, origin):
-            if isinstance(statement, config_parser.IncludeStatement):
-                raise UserError(
-                    f"{origin}: include is unsupported; give {statement.filename} as one more of "
-                    "--gin_files"
-                )
-            if isinstance(statement, config_parser.BindingStatement):
-                self._keep(statement, origin)
-
-    def _found(self, name: str) -> Path:
-        path, shipped = Path(name), SHIPPED / Path(name).name
-        if path.exists():
-            return path
-        if path.parent.parts[-2:] == RELEASED_FOLDER.parts and shipped.is_file():
-            self.notes.append(
-                f"{name} is not there: reading the {path.name} that comes with rrl instead"
-            )
-            return shipped
-        raise UserError(f"--gin_files: {name} is not there; {_shipped(path)}")
-
-    def _keep(self, statement: Any, origin: str) -> None:
-        scope, selector, parameter = statement.scope, statement.selector, statement.arg_name
-        line = "" if origin == COMMAND_LINE else f" line {statement.location.line_num}"
-        where = f"{origin}{line}"
-        if scope:
-            raise UserError(
-                f"{where}: {scope}/{selector}.{parameter} has the scope {scope!r}; the "
-                f"released code uses no scopes: give {selector}.{parameter}"
-            )
-        self.bindings.append(
-            Binding(
-                selector=selector,
-                parameter=parameter,
-                value=statement.value,
-                origin=origin,
-                where=where,
-            )
+        raise UserError(
+            f"--gin_bindings or --gin_files: %{macro_name} is a macro, which is unsupported; write "
+            "the value in its place"
         )
 
 
-def _parsed(text: str, origin: str) -> list[Any]:
-    """Statements of gin's parser.
+def _found(name: str) -> Path:
+    path, shipped = Path(name), SHIPPED / Path(name).name
+    if path.exists():
+        return path
+    if path.parent.parts[-2:] == RELEASED_FOLDER.parts and shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(one.name for one in SHIPPED.glob("*.gin")))
+    raise UserError(
+        f"--gin_files: {name} is not there; for the released code's files give "
+        f"{RELEASED_FOLDER}/NAME, NAME one of {known}"
+    )
 
-    Raises:
-        UserError: it is no gin; says in which line.
-    """
+
+def _bindings(text: str, origin: str) -> Iterator[tuple[str, Bound]]:
     try:
-        return list(config_parser.ConfigParser(text, _Delegate()))
+        statements = list(config_parser.ConfigParser(text, _Delegate()))
     except _NO_GIN as error:
-        line, why = "", f"{type(error).__name__}: {error}"
-        if isinstance(error, SyntaxError):
-            if origin != COMMAND_LINE and error.lineno is not None:
-                line = f" line {error.lineno}"
-            why = str(error.msg).splitlines()[0]
-            why += f": {error.text.strip()[:_SHOWN]!r}" if error.text else ""
+        line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise UserError(
-            f"{origin}{line} is no gin ({why}); a binding is NAME.PARAMETER = VALUE, with quotes "
-            "around a text"
+            f"{origin}{line} is no gin; a binding is NAME.PARAMETER = VALUE, with quotes around a "
+            "text"
         ) from error
+    for statement in statements:
+        if isinstance(statement, config_parser.IncludeStatement):
+            raise UserError(
+                f"{origin}: include is unsupported; give {statement.filename} to --gin_files"
+            )
+        if isinstance(statement, config_parser.BindingStatement):
+            where = origin
+            if origin != COMMAND_LINE:
+                where += f" line {statement.location.line_num}"
+            yield _parameter_of(statement, where), Bound(statement.value, where)
 
 
-def _shipped(path: Path) -> str:
-    """What rrl ships in place of a file that is missing."""
-    known = {one.stem: one for one in sorted(SHIPPED.glob("*.gin"))}
-    exact = path.suffix == ".gin" and path.stem in known
-    like = (path.stem,) if exact else nearest(path.stem, known)
-    near = " or ".join(f"{RELEASED_FOLDER / one}.gin" for one in like)
-    advice = f"for the released code's, give {near}" if near else "it is none of the released code"
-    return f"{advice}; rrl ships {', '.join(one.name for one in known.values())}"
+def _parameter_of(statement: Any, where: str) -> str:
+    """The parameter that a binding is about, as `PARAMETERS` names it."""
+    scope = f"{statement.scope}/" if statement.scope else ""
+    given = f"{scope}{statement.selector}.{statement.arg_name}".rstrip(".")
+    owner, _, parameter = given.rpartition(".")
+    name = present_name(f"{owner.rpartition('.')[2]}.{parameter}")
+    if name in PARAMETERS and not scope:
+        return name
+    like = nearest(name, PARAMETERS)
+    near = f"did you mean {' or '.join(like)}? Otherwise " if like else ""
+    raise UserError(
+        f"{where}: rrl has no setting for {given}; {near}leave it out (docs/gin.md names the table "
+        "of all that is read)"
+    )

@@ -16,7 +16,7 @@ from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.types import Progress, Stage
-from services.cli.gin.values import PARAMETERS
+from services.cli.gin.names import PARAMETERS
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.presets import DEMO, PAPER, PRESETS, SUMMARIES, with_student
@@ -94,12 +94,13 @@ def test_a_preset_has_the_numbers_of_the_released_file(name: str) -> None:
     compared = set()
     for parameter, value in said.items():
         # What gin's names are here; a method has the first that it knows.
-        settings = PARAMETERS[parameter].settings if parameter in PARAMETERS else ()
-        setting = next((one for one in settings if one in found), None)
-        if setting is None or setting.startswith("environment."):
+        how = PARAMETERS.get(parameter)
+        setting = next((one for one in how.settings if one in found), None) if how else None
+        if how is None or setting is None or setting.startswith("environment."):
             continue
         if setting not in THE_PAPERS.get(name, ()):
-            assert found[setting] == value, (parameter, setting)
+            expected = how.choices[value] if how.choices else value
+            assert found[setting] == expected, (parameter, setting)
         compared.add(setting)
     compared |= _compared_otherwise(said, found)
     # No setting of the method is left out, but for those that only we have.

@@ -7,7 +7,8 @@ presets they must become in `paper_presets`, which a table of the paper's number
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ import pytest
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.training.optimiser_config import OptimiserConfig
-from services.cli.gin.agents import AGENTS as RELEASED_AGENTS
 from services.cli.gin.command import parse_flags, translated
-from services.cli.gin.reading import RELEASED_FOLDER, SHIPPED, Reference
-from services.cli.gin.values import PARAMETERS
+from services.cli.gin.names import AGENTS as RELEASED_AGENTS
+from services.cli.gin.names import PARAMETERS
+from services.cli.gin.reading import RELEASED_FOLDER, SHIPPED
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.launcher.settings import known_settings
@@ -93,19 +94,24 @@ def older(text: str) -> str:
 
 
 def translate(
-    teacher: Path, agent: str, *bindings: str, file: str | None = None
+    teacher: Path,
+    agent: str,
+    *bindings: str,
+    file: str | None = None,
+    flags: Sequence[str] = (),
 ) -> tuple[ExperimentConfig, str]:
     words = ["--agent", agent, "--base_dir", "run", "--teacher_checkpoint_dir", str(teacher)]
-    if file is not None:
-        words += ["--gin_files", file]
-    for binding in bindings:
-        words.append(f"--gin_bindings={binding}")
-    config, notes = translated(parse_flags(words))
+    files = [] if file is None else [f"--gin_files={file}"]
+    single = [f"--gin_bindings={binding}" for binding in bindings]
+    config, notes = translated(parse_flags([*words, *files, *single, *flags]))
     return config, "\n".join(notes)
 
 
-def with_own_file(teacher: Path, agent: str, *bindings: str) -> tuple[ExperimentConfig, str]:
-    return translate(teacher, agent, *bindings, file=f"{RELEASED_FOLDER}/{agent}.gin")
+def with_own_file(
+    teacher: Path, agent: str, *bindings: str, flags: Sequence[str] = ()
+) -> tuple[ExperimentConfig, str]:
+    file = f"{RELEASED_FOLDER}/{agent}.gin"
+    return translate(teacher, agent, *bindings, file=file, flags=flags)
 
 
 def comparable(config: ExperimentConfig) -> dict[str, object]:
@@ -155,8 +161,7 @@ def test_a_released_file_is_the_preset_of_its_name(
     config, notes = translate(breakout, agent, file=str(file))
     assert comparable(config) == expected(name)
     for idle in ("create_runner.schedule", "JaxDQNAgent.summary_writing_frequency"):
-        if idle in RELEASED_FILES[name]:
-            assert f"{idle} = {RELEASED_FILES[name][idle]} has no part here" in notes
+        assert (idle in notes) == (idle in RELEASED_FILES[name])
 
 
 def test_the_released_file_for_a_nature_dqn_goes_on_with_rmsprop(
@@ -179,19 +184,15 @@ def test_the_released_file_for_a_nature_dqn_goes_on_with_rmsprop(
     assert comparable(config) == comparable(PAPER_PRESETS["reloaded_dqn_nature"].config)
 
 
-def test_other_optimisers_are_refused(breakout: Path) -> None:
-    with pytest.raises(UserError, match=r"optimizer = 'sgd' is not supported: .*'rmsprop'"):
-        translate(breakout, "qdagger_dqn", "JaxDQNAgent.optimizer='sgd'")
-
-
 @pytest.mark.parametrize("name", sorted(PAPER_PRESETS))
 def test_a_file_of_ours_is_the_preset_of_its_name(name: str, breakout: Path) -> None:
     config, notes = translate(
         breakout, AGENTS.get(name, name), file=f"{RELEASED_FOLDER}/{name}.gin"
     )
     assert comparable(config) == comparable(PAPER_PRESETS[name].config)
-    # Ours bind nothing that has no part.
-    assert "no part" not in notes
+    # Ours bind nothing that has no effect, but for the one atom of DrQ's values.
+    unread = notes.partition("without effect here: ")[2]
+    assert unread == ("JaxFullRainbowAgent.num_atoms" if name == "qdagger_drq" else "")
 
 
 def test_we_ship_a_file_for_every_preset_and_no_other() -> None:
@@ -199,37 +200,19 @@ def test_we_ship_a_file_for_every_preset_and_no_other() -> None:
 
 
 def test_the_command_line_gives_teacher_data_and_seed(breakout: Path) -> None:
-    flags = parse_flags(
-        [
-            "--agent=qdagger_rainbow",
-            "--gin_files=reincarnating_rl/configs/qdagger_rainbow.gin",
-            "--base_dir=/tmp/qdagger_rainbow",
-            f"--teacher_checkpoint_dir={breakout}",
-            "--teacher_checkpoint_number=399",
-            "--run_number=7",
-        ]
-    )
-    config, _ = translated(flags)
+    numbers = ("--teacher_checkpoint_number=399", "--run_number=7")
+    config, _ = with_own_file(breakout, "qdagger_rainbow", flags=numbers)
     assert config.seed == 7
     assert config.environment.game == "Breakout"
     assert config.teacher.checkpoint == str(breakout / "checkpoints/ckpt.399")
     assert (config.teacher.data, config.teacher.data_number) == (str(breakout), 399)
-    assert flags.base_dir == Path("/tmp/qdagger_rainbow")
 
 
 @pytest.mark.parametrize("number", [400, 401])
 def test_a_teacher_whose_checkpoint_is_not_complete_is_refused(breakout: Path, number: int) -> None:
-    flags = parse_flags(
-        [
-            "--agent=qdagger_rainbow",
-            f"--teacher_checkpoint_dir={breakout}",
-            f"--teacher_checkpoint_number={number}",
-            "--base_dir=/tmp/qdagger_rainbow",
-        ]
-    )
     complete = r"found ckpt.N of \[399, 400\].*complete.N of \[399\]; choose a complete one"
     with pytest.raises(UserError, match=rf"checkpoint {number} needs .*{complete}"):
-        translated(flags)
+        translate(breakout, "qdagger_dqn", flags=(f"--teacher_checkpoint_number={number}",))
 
 
 def test_the_readmes_debugging_bindings_do_what_they_say(breakout: Path) -> None:
@@ -266,19 +249,6 @@ def test_the_readmes_reference_gives_rainbow_the_impala_network(
 ) -> None:
     config, _ = with_own_file(breakout, "qdagger_rainbow", reference)
     assert comparable(config) == comparable(PAPER_PRESETS["qdagger_rainbow_impala"].config)
-
-
-def test_networks_are_scaled_as_bound(breakout: Path) -> None:
-    config, _ = with_own_file(
-        breakout,
-        "qdagger_dqn",
-        "@ImpalaNetworkWithRepresentations",
-        "ImpalaEncoder.nn_scale = 4",
-        "ImpalaEncoder.stack_sizes = (8, 16)",
-    )
-    assert (config.network.name, config.network.width) == ("impala_cnn", 4)
-    assert config.network.features == (8, 16)
-    assert config.network.head == "values"
 
 
 @pytest.mark.parametrize(
@@ -339,17 +309,19 @@ SINGLE: dict[str, dict[str, tuple[str, object]]] = {
         "OutOfGraphReplayBuffer.replay_capacity=50000": ("teacher_steps", 50_000),
         "create_linear_schedule.initial_lr=1e-3": ("method.weaning.taught_learning_rate", 1e-3),
         "QDaggerDQNAgent.distill_decay_period=-1": ("method.weaning.wean_steps", 2_500_000),
-        "QDaggerDQNAgent.distill_type=3": ("method.distillation.loss", "values"),
         "QDaggerDQNAgent.distill_best_action_only=True": (
             "method.distillation.loss",
             "best_action",
         ),
         "ReincarnationDQNAgent.data_augmentation=True": ("student.random_shift", 4),
+        # Of the Impala network alone.
+        "ImpalaEncoder.nn_scale=4": ("network.width", 1),
     },
     "qdagger_rainbow": {
         "JaxFullRainbowAgent.noisy=True": ("network.noisy", True),
         "JaxFullRainbowAgent.vmax=5": ("network.value_bound", 5.0),
         "JaxFullRainbowAgent.replay_scheme='uniform'": ("student.priority_exponent", 0.0),
+        "JaxFullRainbowAgent.distributional=False": ("network.head", "values"),
         "create_pretraining_optimizer.eps=1e-3": ("method.q_learning.optimiser.epsilon", 1e-3),
     },
     "dqfd_dqn": {
@@ -383,36 +355,6 @@ def test_a_noisy_rainbow_explores_by_its_noise_alone(breakout: Path) -> None:
     assert epsilon(0) == epsilon(10**6) == 0.0
 
 
-def test_a_constant_epsilon_stays_constant(breakout: Path) -> None:
-    constant = "ReincarnationDQNAgent.epsilon_fn = @identity_epsilon"
-    config, _ = with_own_file(breakout, "jsrl_dqn", constant)
-    epsilon = make_recipe(config.method).exploration(noisy=False)
-    assert epsilon(0) == epsilon(10**6) == 0.01
-
-
-@pytest.mark.parametrize(
-    ("agent", "bindings", "note"),
-    [
-        # 10 x 1,000 updates of a decay over 50,000.
-        (
-            "qdagger_dqn",
-            ("RunnerWithTeacher.num_pretraining_steps = 1000",),
-            "10000 offline updates are only a part of JaxDQNAgent.epsilon_decay_period = 50000",
-        ),
-        (
-            "jsrl_dqn",
-            ("ReincarnationDQNAgent.epsilon_fn = @linearly_decaying_epsilon",),
-            "in Dopamine's schedule when JaxDQNAgent.min_replay_history steps are stored",
-        ),
-    ],
-)
-def test_exploration_that_differs_from_the_released_codes_is_listed(
-    agent: str, bindings: tuple[str, ...], note: str, breakout: Path
-) -> None:
-    assert note in with_own_file(breakout, agent, *bindings)[1]
-    assert "exploration" not in with_own_file(breakout, agent)[1]
-
-
 @pytest.mark.parametrize(("number", "method"), [(2, "QlDaggerConfig"), (3, "DaggerConfig")])
 def test_the_ablations_are_methods_of_their_own(number: int, method: str, breakout: Path) -> None:
     config, notes = with_own_file(
@@ -424,8 +366,9 @@ def test_the_ablations_are_methods_of_their_own(number: int, method: str, breako
     assert type(config.method).__name__ == method
     assert known_settings(config)["method.learning_rate"] == 3e-4
     # Neither is weaned.
-    assert "QDaggerRainbowAgent.distill_decay_period = 2500000 has no part" in notes
-    assert "create_linear_schedule.final_lr = 1e-05 has no part" in notes
+    unread = notes.partition("without effect here: ")[2]
+    assert "QDaggerRainbowAgent.distill_decay_period" in unread
+    assert "create_linear_schedule.final_lr" in unread
 
 
 def test_a_teacher_without_recorded_data_plays(breakout: Path) -> None:
@@ -442,58 +385,36 @@ def test_a_teacher_without_recorded_data_plays(breakout: Path) -> None:
 @pytest.mark.parametrize(
     ("agent", "binding", "why"),
     [
-        ("qdagger_dqn", "AtariPreprocessing.frame_skip = 2", "every 4th frame"),
-        ("qdagger_dqn", "AtariPreprocessing.terminal_on_life_loss = True", "ends with the game"),
-        ("qdagger_dqn", "JaxDQNAgent.loss_type = 'mse'", "Huber"),
-        ("qdagger_dqn", "JaxDQNAgent.stack_size = 1", "4 stacked"),
+        ("qdagger_dqn", "JaxDQNAgent.optimizer = 'sgd'", "give 'adam' or 'rmsprop'"),
+        ("qdagger_dqn", "JaxDQNAgent.loss_type = 'mse'", "give 'huber'"),
         ("qdagger_dqn", "ReincarnationDQNAgent.network = @ImpalaRainbowNetwork", "give @JAXDQN"),
         ("qdagger_dqn", "TeacherDQNAgent.update_horizon = 1", "same in both stages"),
         ("qdagger_dqn", "RunnerWithTeacher.teacher_steps = 5", "recorded data or"),
         ("qdagger_dqn", "TeacherDQNAgent.load_replay = False", "nothing else fills"),
-        ("qdagger_dqn", "QDaggerDQNAgent.distill_type = 2", "give 1"),
-        ("qdagger_rainbow", "JaxFullRainbowAgent.network = @ImpalaRainbowNetwork", "does not read"),
-        ("qdagger_rainbow", "JaxFullRainbowAgent.vmin = 0.0", "support is"),
+        ("qdagger_rainbow", "ReincarnationRainbowAgent.network = @ImpalaRainbowNetwok", "@Impala"),
+        ("qdagger_rainbow", "ReincarnationRainbowAgent.network = @FullRainbowNetwork()", "@Full"),
         ("qdagger_rainbow", "JaxFullRainbowAgent.replay_scheme = 'best'", "'prioritized' or"),
         ("qdagger_rainbow", "OutOfGraphReplayBuffer.batch_size = 16", "same in both stages"),
         ("qdagger_rainbow", "QDaggerRainbowAgent.method_type = 4", "give 1 or 2 or 3"),
-        ("dqfd_dqn", "DQfDAgent.use_teacher_actions = False", "best action"),
-        ("dqfd_dqn", "DQfDAgent.lr_decay = True", "stays"),
+        ("dqfd_dqn", "DQfDAgent.use_teacher_actions = False", "give True"),
+        ("dqfd_dqn", "DQfDAgent.lr_decay = True", "give False"),
         ("pretrained_dqn", "create_optimizer.eps = 1.0", "same in both stages"),
         ("jsrl_dqn", "RunnerWithTeacher.num_pretraining_iterations = 2", "no offline stage"),
-        ("jsrl_dqn", "JSRLAgent.roll_out_decay_fn = @identity_epsilon", "along a line"),
+        ("jsrl_dqn", "JaxDQNAgent.gamma = 'high'", "give a value like 0.99"),
+        ("jsrl_dqn", "JaxDQNAgent.gamma = True", "give a value like 0.99"),
+        ("jsrl_dqn", "JaxDQNAgent.gamma = 1e999", "give a value like 0.99"),
+        ("jsrl_dqn", "JaxDQNAgent.update_period = 0.5", "give a value like 4"),
+        ("qdagger_dqn", "TeacherDQNAgent.load_replay = 1", "give a value like True"),
+        ("jsrl_dqn", "create_atari_environment.game_name = 3", "give a value like ''"),
     ],
 )
-def test_what_rrl_does_not_do_is_refused_with_the_reason(
+def test_what_rrl_does_not_do_is_refused_with_what_it_does(
     agent: str, binding: str, why: str, breakout: Path
 ) -> None:
     with pytest.raises(UserError, match="is not supported") as refused:
         with_own_file(breakout, agent, binding)
     assert why in str(refused.value)
     assert binding.partition(" ")[0] in str(refused.value)
-
-
-def test_values_without_a_distribution_have_one_atom(breakout: Path) -> None:
-    no_distribution = "JaxFullRainbowAgent.distributional = False"
-    with pytest.raises(UserError, match=r"num_atoms = 51 is not supported: .*give 1"):
-        with_own_file(breakout, "qdagger_rainbow", no_distribution)
-
-
-@pytest.mark.parametrize(
-    ("binding", "wanted"),
-    [
-        ("JaxDQNAgent.gamma = 'high'", "a finite number"),
-        ("JaxDQNAgent.gamma = True", "a finite number"),
-        ("JaxDQNAgent.gamma = 1e999", "a finite number"),
-        ("JaxDQNAgent.update_period = 0.5", "a whole number"),
-        ("TeacherDQNAgent.load_replay = 1", "True or False"),
-        ("JaxDQNAgent.optimizer = 3", "a text in quotes"),
-        ("create_atari_environment.game_name = 3", "a string or None"),
-        ("ReincarnationDQNAgent.network = 'impala'", "a reference"),
-    ],
-)
-def test_a_value_of_another_type_is_refused(binding: str, wanted: str, breakout: Path) -> None:
-    with pytest.raises(UserError, match=f"--gin_bindings: .* give {wanted}"):
-        with_own_file(breakout, "qdagger_dqn", binding)
 
 
 @pytest.mark.parametrize(
@@ -512,46 +433,10 @@ def test_numbers_out_of_range_are_refused(binding: str, breakout: Path) -> None:
         with_own_file(breakout, "jsrl_dqn", binding)
 
 
-@pytest.mark.parametrize(
-    ("binding", "meant"),
-    [
-        ("JaxDQNAgent.gama = 0.9", "JaxDQNAgent.gamma"),
-        ("JaxDQNAgnt.gamma = 0.9", "JaxDQNAgent.gamma"),
-        ("gamma.gamma = 0.9", "JaxDQNAgent.gamma"),
-        ("PersistentRuner.num_persistence_steps = 1", "PersistentRunner.num_pretraining_steps"),
-        ("rainbow.JaxDQNAgent.gamma = 0.9", "JaxDQNAgent.gamma"),
-        ("QDaggerDQNAgent.distil_temperature = 1.0", "QDaggerDQNAgent.distill_temperature"),
-    ],
-)
-def test_an_unknown_name_is_refused_with_the_nearest_one(
-    binding: str, meant: str, breakout: Path
-) -> None:
-    with pytest.raises(UserError, match="the released code has no") as refused:
-        with_own_file(breakout, "qdagger_dqn", binding)
-    assert meant in str(refused.value)
-
-
-def test_a_binding_without_a_parameter_is_refused(breakout: Path) -> None:
-    # For "Runner.num_iterations = 3", likely.
-    with pytest.raises(UserError, match="num_iterations = ... binds no parameter"):
-        with_own_file(breakout, "qdagger_dqn", "num_iterations = 3")
-
-
-@pytest.mark.parametrize(
-    "reference", ["@ImpalaRainbowNetwok", "@wrong_module.ImpalaRainbowNetwork"]
-)
-def test_an_unknown_reference_is_refused_with_the_nearest_one(
-    reference: str, breakout: Path
-) -> None:
-    with pytest.raises(UserError, match="near it are @ImpalaRainbowNetwork"):
-        with_own_file(breakout, "qdagger_rainbow", reference)
-    with pytest.raises(UserError, match="leave out the parentheses"):
-        translate(breakout, "qdagger_rainbow", "@ImpalaRainbowNetwork()")
-
-
 def test_what_another_agent_would_read_is_noted(breakout: Path) -> None:
     _, notes = with_own_file(breakout, "qdagger_dqn", "JaxFullRainbowAgent.vmax = 5.0")
-    assert "JaxFullRainbowAgent.vmax = 5.0 has no part in what --agent does" in notes
+    assert "qdagger_dqn.gin is not there: reading the file of that name that comes with" in notes
+    assert "without effect here: JaxFullRainbowAgent.vmax" in notes
 
 
 def test_without_a_file_the_released_codes_defaults_count(breakout: Path) -> None:
@@ -564,39 +449,48 @@ def test_without_a_file_the_released_codes_defaults_count(breakout: Path) -> Non
     assert settings["online_steps"] == 200 * 250_000
 
 
+@pytest.mark.parametrize(
+    ("agent", "note"),
+    [
+        ("reloaded_dqn", "loss_type is 'huber', which nothing binds; .* default is 'mse'"),
+        ("dqfd_dqn", "use_teacher_actions is True, which nothing binds; .* default is False"),
+    ],
+)
+def test_a_default_that_rrl_does_not_do_is_noted(agent: str, note: str, breakout: Path) -> None:
+    _, notes = translate(breakout, agent, "TeacherDQNAgent.update_horizon = 1", *DATA)
+    assert re.search(note, notes)
+    _, notes = with_own_file(breakout, "qdagger_rainbow")
+    assert "loss_type" not in notes, "Rainbow does not read it"
+
+
 def test_defaults_are_those_of_the_released_codes_constructors() -> None:
-    ours = {name: PARAMETERS[name] for name in ORACLE["defaults"]}
-    differing = {
-        name
-        for name, how in ours.items()
-        if how.has_part and how.default != ORACLE["defaults"][name]
-    }
-    # Where nothing binds it, ours is Huber's, and says so.
-    assert differing == {"JaxDQNAgent.loss_type"}
+    released = {name: one for name, one in ORACLE["defaults"].items() if name in PARAMETERS}
+    assert len(released) > 40
+    assert {name: PARAMETERS[name].default for name in released} == released
 
 
-def test_no_parameter_is_one_that_no_agent_reads(breakout: Path) -> None:
-    read = {name for name, how in PARAMETERS.items() if how.has_part and not how.is_fixed}
-    # These two have to fit others; tests of their own bind them.
-    bound = sorted(read - {"JaxDQNAgent.loss_type", "RunnerWithTeacher.teacher_steps"})
-    defaults = [f"{name} = {as_gin(PARAMETERS[name].default)}" for name in bound]
-    unread = set(bound)
-    for agent in RELEASED_AGENTS:
-        needed = NEEDED.get(agent, ())
-        _, notes = translate(breakout, agent, *defaults, *needed)
-        part = " has no part in what --agent does"
-        unread &= {line.split(" = ")[0] for line in notes.splitlines() if line.endswith(part)}
-    assert unread == set()
-
-
-NO_PRETRAINING = ("RunnerWithTeacher.num_pretraining_iterations = 0",)
+DATA = ("RunnerWithTeacher.teacher_steps = 0",)
 NEEDED = {
     "qdagger_rainbow": ("@ImpalaRainbowNetwork", "JaxFullRainbowAgent.noisy = False"),
-    "dqfd_dqn": ("DQfDAgent.use_teacher_actions = True",),
-    "jsrl_dqn": NO_PRETRAINING,
-    "reloaded_dqn": NO_PRETRAINING,
+    "jsrl_dqn": ("RunnerWithTeacher.num_pretraining_iterations = 0",),
+    "reloaded_dqn": ("RunnerWithTeacher.num_pretraining_iterations = 0",),
+}
+IDLE = {
+    "JaxDQNAgent.summary_writing_frequency",
+    "create_runner.schedule",
+    "create_agent.agent_name",
+    "create_agent.debug_mode",
 }
 
 
-def as_gin(default: object) -> str:
-    return f"@{default.name}" if isinstance(default, Reference) else repr(default)
+def test_no_parameter_but_those_without_effect_is_one_that_no_agent_reads(breakout: Path) -> None:
+    bindings = [
+        f"{name} = {in_gin(next(iter(how.choices)) if how.choices else how.default)}"
+        for name, how in PARAMETERS.items()
+    ]
+    unread = set(PARAMETERS)
+    for agent in RELEASED_AGENTS:
+        needed = (*DATA, *NEEDED.get(agent, ()))
+        _, notes = translate(breakout, agent, *bindings, *needed)
+        unread &= set(notes.rpartition("without effect here: ")[2].split(", "))
+    assert unread == IDLE
