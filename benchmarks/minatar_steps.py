@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.harness import parse_flags, print_outcome
 from rrl_agents.environments.game_names import MINATAR_GAMES
-from rrl_agents.environments.minatar import make_minatar
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 
 NUM_ENVS = 16
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _vector(game: str) -> Callable[[], int]:
     """Steps `NUM_ENVS` games once; gives how many of them were played, not started anew."""
-    environment = make_minatar(game, NUM_ENVS)
+    environment = make_environment(EnvironmentConfig(name="minatar", game=game), NUM_ENVS)
     environment.reset(0)
     random = np.random.default_rng(0)
 

@@ -13,11 +13,14 @@ It costs next to nothing and has exact answers: for tests and trial runs of the 
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.environments.interface import Step
-from rrl_agents.types import EnvironmentSpec
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.environments.vector_environment import VectorEnvironment, one_by_one
 
 ROWS = 10
 """Rows of the grid; a ball meets the paddle ROWS - 1 decisions after it entered."""
@@ -28,115 +31,53 @@ COLUMNS = 5
 NUM_ACTIONS = 3
 """Left, stay, right."""
 
-BEST_RETURN_PER_BALL = 1.0
-"""Return of the optimal policy."""
 
-RANDOM_RETURN_PER_BALL = 2 / COLUMNS - 1
-"""Expected return of the uniformly random policy."""
+def make_catch(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
+    """N games with frames uint8 [10, 5]."""
+    return one_by_one(
+        lambda: Catch(config.balls),
+        num_envs,
+        name="catch",
+        max_episode_steps=min(config.episode_steps, config.balls * ROWS - 1),
+        stack_size=config.stack_size,
+    )
 
 
-class CatchEnvironment:
-    """N games of Catch; a `VectorEnvironment`.
+class Catch(gymnasium.Env[NDArray[np.uint8], np.int64]):
+    """One game of a number of balls."""
 
-    Attributes:
-        spec: Shapes, actions and limits.
-        num_envs: Number of environments N.
-    """
-
-    def __init__(
-        self,
-        num_envs: int,
-        *,
-        balls: int = 1,
-        stack_size: int = 1,
-        max_episode_steps: int | None = None,
-    ) -> None:
-        """Set up the games.
-
-        Args:
-            num_envs: Number of environments N, at least 1.
-            balls: Balls per episode, at least 1.
-            stack_size: Frames in one observation, at least 1.
-            max_episode_steps: Decisions after which an episode is cut off; None for no limit
-                below the episode's own length.
-        """
-        self.num_envs = num_envs
+    def __init__(self, balls: int) -> None:
         self._episode_steps = balls * ROWS - 1
-        limit = self._episode_steps if max_episode_steps is None else max_episode_steps
-        self.spec = EnvironmentSpec(
-            name="catch",
-            frame_shape=(ROWS, COLUMNS),
-            stack_size=stack_size,
-            num_actions=NUM_ACTIONS,
-            frames_per_step=1,
-            max_episode_steps=limit,
-        )
-        self._generators = [np.random.default_rng(i) for i in range(num_envs)]
-        self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._ball_column = np.zeros(num_envs, dtype=np.int64)
-        self._paddle_column = np.zeros(num_envs, dtype=np.int64)
-        self._ended = np.zeros(num_envs, dtype=np.bool_)
-        self._stack = np.zeros((num_envs, *self.spec.observation_shape), dtype=np.uint8)
+        self.observation_space = gymnasium.spaces.Box(0, 255, (ROWS, COLUMNS), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(NUM_ACTIONS)
 
-    def reset(self, seed: int) -> NDArray[np.uint8]:
-        """Start N fresh episodes; environment i is seeded with seed + i.
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Start an episode, with the paddle in the middle."""
+        super().reset(seed=seed, options=options)
+        self._steps = 0
+        self._paddle = COLUMNS // 2
+        self._ball = self._column()
+        return self._frame(), {}
 
-        Returns:
-            uint8 [N, 10, 5, stack], first observations, zero-padded.
-        """
-        self._generators = [np.random.default_rng(seed + i) for i in range(self.num_envs)]
-        everywhere = np.ones(self.num_envs, dtype=np.bool_)
-        self._start_episodes(everywhere)
-        self._ended = ~everywhere
-        self._push_frames()
-        return self._stack.copy()
-
-    def step(self, action: NDArray[np.int64]) -> Step:
-        """Act, int64 [N]; an environment whose episode has ended starts a new one instead.
-
-        Raises:
-            ValueError: When an action is not 0, 1 or 2.
-        """
-        if action.min() < 0 or action.max() >= NUM_ACTIONS:
-            raise ValueError(f"actions are {action}; Catch has 0 (left), 1 (stay) and 2 (right)")
-        starts = self._ended
-        self._move(action)
-        self._start_episodes(starts)
-        lands = (self._steps % ROWS == ROWS - 1) & ~starts
-        caught = self._ball_column == self._paddle_column
-        terminated = (self._steps >= self._episode_steps) & ~starts
-        truncated = (self._steps >= self.spec.max_episode_steps) & ~starts & ~terminated
-        self._ended = terminated | truncated
-        self._push_frames()
-        return Step(
-            observation=self._stack.copy(),
-            reward=np.where(lands, np.where(caught, 1.0, -1.0), 0.0).astype(np.float32),
-            terminated=terminated,
-            truncated=truncated,
-            episode_start=starts,
-        )
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _move(self, action: NDArray[np.int64]) -> None:
+    def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        """Move paddle and ball."""
         self._steps += 1
-        self._paddle_column = np.clip(self._paddle_column + action - 1, 0, COLUMNS - 1)
-        self._draw_balls(self._steps % ROWS == 0)
+        self._paddle = min(max(self._paddle + int(action) - 1, 0), COLUMNS - 1)
+        row = self._steps % ROWS
+        if row == 0:
+            self._ball = self._column()
+        reward = 0.0
+        if row == ROWS - 1:
+            reward = 1.0 if self._ball == self._paddle else -1.0
+        return self._frame(), reward, self._steps >= self._episode_steps, False, {}
 
-    def _start_episodes(self, starts: NDArray[np.bool_]) -> None:
-        self._steps[starts] = 0
-        self._paddle_column[starts] = COLUMNS // 2
-        self._draw_balls(starts)
-        self._stack[starts] = 0
+    def _column(self) -> int:
+        return int(self.np_random.integers(COLUMNS))
 
-    def _draw_balls(self, where: NDArray[np.bool_]) -> None:
-        for i in np.flatnonzero(where):
-            self._ball_column[i] = self._generators[i].integers(COLUMNS)
-
-    def _push_frames(self) -> None:
-        environments = np.arange(self.num_envs)
-        self._stack[..., :-1] = self._stack[..., 1:].copy()
-        self._stack[..., -1] = 0
-        self._stack[environments, self._steps % ROWS, self._ball_column, -1] = 255
-        self._stack[environments, ROWS - 1, self._paddle_column, -1] = 255
+    def _frame(self) -> NDArray[np.uint8]:
+        frame = np.zeros((ROWS, COLUMNS), np.uint8)
+        frame[self._steps % ROWS, self._ball] = 255
+        frame[ROWS - 1, self._paddle] = 255
+        return frame

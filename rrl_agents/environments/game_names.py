@@ -9,37 +9,16 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
+from rrl_agents.environments.score_tables import random_returns
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 """MinAtar's games, as its modules are called."""
 
-MULTIPLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")
+MULTIPLAYER_ROMS = frozenset({"combat", "joust", "maze_craze", "warlords"})
 """Games that need two players or more: for one, the emulator ends the whole process."""
 
 _SEPARATORS = str.maketrans("", "", "_- ")
-
-
-def rom_name(game: str) -> str:
-    """Name of a game's ROM in snake_case.
-
-    Args:
-        game: The game in snake_case, CamelCase, or with hyphens or blanks.
-
-    Raises:
-        ValueError: When there is no such game, naming the nearest ones, or it needs two players.
-    """
-    if find_name(game, MULTIPLAYER_ROMS) is not None:
-        raise ValueError(
-            f"{game!r} needs two players or more, and agents here play alone: choose another game "
-            f"than {', '.join(MULTIPLAYER_ROMS)}"
-        )
-    roms = rom_names()
-    rom = find_name(game, roms)
-    if rom is None:
-        nearest = nearest_names(game, roms)
-        raise ValueError(f"no Atari game is called {game!r}; the nearest names are {nearest}")
-    return rom
+_MOST_NAMES = 5
 
 
 @functools.cache
@@ -51,22 +30,24 @@ def rom_names() -> tuple[str, ...]:
         raise ModuleNotFoundError("No module named 'ale_py'", name="ale_py")
     files = json.loads((Path(package.origin).parent / "roms" / "md5.json").read_text())
     roms = {file.removesuffix(".bin") for file in files}
-    return tuple(sorted(roms - set(MULTIPLAYER_ROMS)))
+    return tuple(sorted(roms - MULTIPLAYER_ROMS))
 
 
-def minatar_name(game: str) -> str:
-    """Name of a MinAtar game in snake_case.
+def known_game(game: str, games: Iterable[str]) -> str:
+    """The one of an environment's games that a spelling means.
 
     Args:
         game: The game in snake_case, CamelCase, or with hyphens or blanks.
+        games: Names of the games that one player can play.
 
     Raises:
-        ValueError: When there is no such game; names the five.
+        ValueError: When there is no such game; names the nearest ones.
     """
-    name = find_name(game, MINATAR_GAMES)
+    name = find_name(game, games)
     if name is None:
         raise ValueError(
-            f"no MinAtar game is called {game!r}; choose one of {', '.join(MINATAR_GAMES)}"
+            f"no game for one player is called {game!r}; the nearest names are "
+            f"{nearest_names(game, games)}"
         )
     return name
 
@@ -82,10 +63,8 @@ def paper_name(game: str) -> str:
     Args:
         game: An Atari game or another task, in either spelling.
     """
-    for name in ATARI_RANDOM_RETURNS:
-        if name_key(name) == name_key(game):
-            return name
-    return "".join(part[:1].upper() + part[1:] for part in game.split("_"))
+    words = (word[:1].upper() + word[1:] for word in game.split("_"))
+    return find_name(game, random_returns("atari")) or "".join(words)
 
 
 def name_key(game: str) -> str:
@@ -94,7 +73,7 @@ def name_key(game: str) -> str:
 
 
 def nearest_names(game: str, names: Iterable[str]) -> str:
-    """Up to three names that look most like `game`, for an error message."""
+    """The names that look most like `game`, for an error message."""
     by_key = {name_key(name): name for name in names}
-    keys = difflib.get_close_matches(name_key(game), by_key, n=3, cutoff=0.0)
+    keys = difflib.get_close_matches(name_key(game), by_key, n=_MOST_NAMES, cutoff=0.0)
     return ", ".join(by_key[key] for key in keys)

@@ -13,128 +13,76 @@ remembered across episodes.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-from collections.abc import Callable
+import runpy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.environments.game_names import minatar_name
-from rrl_agents.environments.one_by_one import OneByOne
-from rrl_agents.environments.score_tables import MINATAR_STICKY_ACTION_PROBABILITY
-from rrl_agents.types import EnvironmentSpec
-
-MAX_EPISODE_STEPS = 5_000
-"""Decisions after which an episode is cut off.
-
-MinAtar has no limit, and a good policy can play Breakout and Space Invaders without end: an
-evaluation would never be done. Twice the length of Freeway, the one game that ends by the clock.
-"""
+from rrl_agents.environments.registry import EnvironmentConfig, task_name
+from rrl_agents.environments.vector_environment import VectorEnvironment, one_by_one
 
 
-class Rules(Protocol):
-    """One game of the package, as its modules' `Env` has it.
-
-    Attributes:
-        random: Drives everything random in the game.
-    """
-
-    random: np.random.RandomState
-
-    def act(self, a: int) -> tuple[float, bool]:
-        """Play action `a` of MinAtar's six; the reward, and whether the game is over."""
-
-    def state(self) -> NDArray[np.bool_]:
-        """Bool [10, 10, C]."""
-
-    def reset(self) -> None:
-        """Start a new game."""
-
-    def state_shape(self) -> list[int]:
-        """[10, 10, C]."""
-
-    def minimal_action_set(self) -> list[int]:
-        """The actions that do something in this game, of MinAtar's six."""
-
-
-def make_minatar(
-    game: str,
-    num_envs: int,
-    *,
-    max_episode_steps: int | None = None,
-    sticky_action_probability: float = MINATAR_STICKY_ACTION_PROBABILITY,
-) -> OneByOne:
+def make_minatar(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
     """N copies of one game, with frames uint8 [10, 10, C].
 
-    Args:
-        game: Name in snake_case or CamelCase.
-        num_envs: Number of environments N, at least 1.
-        max_episode_steps: Decisions after which an episode is cut off; None for 5,000.
-        sticky_action_probability: Probability in [0, 1] that an action repeats the last one.
-
     Raises:
-        ValueError: When the game is unknown, or MinAtar is not installed.
+        ValueError: When MinAtar is not installed.
     """
-    name = minatar_name(game)
-    games = [_MinAtarGame(rules_of(name)(), sticky_action_probability) for _ in range(num_envs)]
-    spec = EnvironmentSpec(
-        name=f"minatar_{name}",
-        frame_shape=games[0].frame_shape,
-        stack_size=1,
-        num_actions=games[0].num_actions,
-        frames_per_step=1,
-        max_episode_steps=MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps,
+    name = task_name(config.name, config.game)
+    rules = rules_of(name.removeprefix("minatar_"))
+    return one_by_one(
+        lambda: _MinAtarGame(rules(), config.sticky_actions),
+        num_envs,
+        name=name,
+        max_episode_steps=config.episode_steps,
     )
-    return OneByOne(spec, games)
 
 
-class _MinAtarGame:
-    """What `minatar.Environment` makes of a game's rules, a `SingleGame`.
+class _MinAtarGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
+    """What `minatar.Environment` makes of a game's rules.
 
     Args:
-        rules: Of one game, used by nobody else.
+        rules: Of one game, used by no other: an `Env` of the package's modules.
         sticky_action_probability: In [0, 1].
     """
 
-    def __init__(self, rules: Rules, sticky_action_probability: float) -> None:
+    def __init__(self, rules: Any, sticky_action_probability: float) -> None:
         self._rules = rules
         self._actions = rules.minimal_action_set()
         self._sticky_action_probability = sticky_action_probability
         self._last_action = 0
+        self.observation_space = gymnasium.spaces.Box(0, 255, rules.state_shape(), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(len(self._actions))
 
-    @property
-    def frame_shape(self) -> tuple[int, ...]:
-        return tuple(self._rules.state_shape())
-
-    @property
-    def num_actions(self) -> int:
-        return len(self._actions)
-
-    def seed(self, seed: int) -> None:
-        self._rules.random = np.random.RandomState(seed)
-        self._last_action = 0
-
-    def reset(self) -> None:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        if seed is not None:
+            self._rules.random = np.random.RandomState(seed)
+            self._last_action = 0
         self._rules.reset()
+        return self._frame(), {}
 
-    def act(self, action: int) -> tuple[float, bool]:
+    def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         # Drawn at probability 0, too, as MinAtar does: the game's own draws stay the same.
         if not self._rules.random.rand() < self._sticky_action_probability:
             self._last_action = self._actions[action]
-        return self._rules.act(self._last_action)
+        reward, is_over = self._rules.act(self._last_action)
+        return self._frame(), float(reward), bool(is_over), False, {}
 
-    def frame(self) -> NDArray[np.uint8]:
-        return self._rules.state().view(np.uint8) * np.uint8(255)
+    def _frame(self) -> NDArray[np.uint8]:
+        frame: NDArray[np.uint8] = self._rules.state().view(np.uint8) * np.uint8(255)
+        return frame
 
 
-@functools.cache
-def rules_of(name: str) -> Callable[[], Rules]:
-    """The rules of a game, unseeded.
+def rules_of(name: str) -> Any:
+    """The class `Env` with the rules of a game.
 
-    The module is read from its file: importing it by name would import the whole package, and with
+    The module is run from its file: importing it by name would import the whole package, and with
     it matplotlib and seaborn.
 
     Args:
@@ -144,13 +92,6 @@ def rules_of(name: str) -> Callable[[], Rules]:
         ValueError: When MinAtar is not installed.
     """
     package = importlib.util.find_spec("minatar")
-    if package is None or not package.submodule_search_locations:
+    if package is None or package.origin is None:
         raise ValueError("MinAtar is not installed; run `pip install minatar`")
-    path = Path(package.submodule_search_locations[0]) / "environments" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"minatar_{name}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ValueError(f"{path} is missing; install the package minatar again")
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    rules: Callable[[], Rules] = module.Env
-    return rules
+    return runpy.run_path(str(Path(package.origin).parent / "environments" / f"{name}.py"))["Env"]

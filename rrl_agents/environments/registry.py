@@ -7,12 +7,17 @@ MinAtar take their time.
 from __future__ import annotations
 
 import dataclasses
-import math
+import pkgutil
+import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
-from rrl_agents.environments import game_names, score_tables
-from rrl_agents.environments.interface import VectorEnvironment
-from rrl_agents.environments.score_tables import MeasuredReturn
+from rrl_agents.environments import game_names
+from rrl_agents.environments.score_tables import random_returns
+from rrl_agents.ranges import check_range, check_ranges
+
+if TYPE_CHECKING:
+    from rrl_agents.environments.vector_environment import VectorEnvironment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,15 +52,26 @@ class EnvironmentConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be played."""
         task_name(self.name, self.game)
-        self._check_sticky_actions()
-        if self.max_episode_steps is not None and self.max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps is {self.max_episode_steps}; use 1 or more")
-        if self.random_return is not None and not math.isfinite(self.random_return):
-            raise ValueError(f"random_return is {self.random_return}; use a finite number")
-        if self.balls < 1:
-            raise ValueError(f"balls is {self.balls}; use 1 or more")
-        if not 1 <= self.stack_size <= 16:
-            raise ValueError(f"stack_size is {self.stack_size}; use 1 to 16")
+        check_ranges(self, "sticky_action_probability", least=0, most=1)
+        check_ranges(self, "max_episode_steps", "balls", least=1)
+        check_ranges(self, "random_return")
+        check_ranges(self, "stack_size", least=1, most=16)
+        if self.sticky_action_probability and not self.environment.sticky_action_probability:
+            raise ValueError(
+                f"sticky_action_probability is {self.sticky_action_probability}, but {self.name} "
+                "has no sticky actions: leave it out"
+            )
+
+    @property
+    def environment(self) -> Environment:
+        """The environment's entry in the table."""
+        return ENVIRONMENTS[self.name]
+
+    @property
+    def episode_steps(self) -> int:
+        """Decisions after which an episode is cut off, the environment's own where not set."""
+        own = self.max_episode_steps
+        return self.environment.episode_steps if own is None else own
 
     @property
     def sticky_actions(self) -> float:
@@ -63,29 +79,13 @@ class EnvironmentConfig:
 
         0 where actions cannot be sticky.
         """
-        if self.sticky_action_probability is not None:
-            return self.sticky_action_probability
-        own = environment_of(self.name).sticky_action_probability
-        return 0.0 if own is None else own
+        own = self.sticky_action_probability
+        return self.environment.sticky_action_probability or 0.0 if own is None else own
 
     @property
     def clips_rewards(self) -> bool:
         """Whether training sees clipped rewards, the environment's own protocol where not set."""
-        if self.clip_rewards is not None:
-            return self.clip_rewards
-        return environment_of(self.name).clips_rewards
-
-    def _check_sticky_actions(self) -> None:
-        probability = self.sticky_action_probability
-        if probability is None:
-            return
-        if not 0.0 <= probability <= 1.0:
-            raise ValueError(f"sticky_action_probability is {probability}; use 0 to 1")
-        if probability > 0.0 and environment_of(self.name).sticky_action_probability is None:
-            raise ValueError(
-                f"sticky_action_probability is {probability}, but {self.name} has no sticky "
-                "actions: leave it out"
-            )
+        return self.environment.clips_rewards if self.clip_rewards is None else self.clip_rewards
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,23 +94,21 @@ class Environment:
 
     Attributes:
         summary: What it is, in one line.
-        make: Builds N of them, with so many threads where it has any.
-        random_return: Mean return of the uniformly random policy; raises ValueError where it is
-            not known of this game or protocol.
-        random_source: Where that return comes from, in words.
+        function: "module:name" of its function `(config, num_envs, num_threads) ->
+            VectorEnvironment`; one whose games are written in Python has no use for threads.
+        random_source: Where the return of the uniformly random policy comes from, in words; the
+            number is in `score_tables`.
+        episode_steps: Decisions after which its protocol cuts an episode off; by default never.
         games: Names of its games; empty where it is one game.
-        game_name: The one of `games` that a spelling means; raises ValueError for others. None
-            where it is one game.
         sticky_action_probability: Of its protocol; None where actions cannot be sticky.
         clips_rewards: Whether its protocol clips the rewards of training to [-1, 1].
     """
 
     summary: str
-    make: Callable[[EnvironmentConfig, int, int], VectorEnvironment]
-    random_return: Callable[[EnvironmentConfig], float]
-    random_source: Callable[[EnvironmentConfig], str]
+    function: str
+    random_source: str
+    episode_steps: int = sys.maxsize
     games: Callable[[], tuple[str, ...]] = lambda: ()
-    game_name: Callable[[str], str] | None = None
     sticky_action_probability: float | None = None
     clips_rewards: bool = False
 
@@ -128,9 +126,10 @@ def make_environment(
     Raises:
         ValueError: When a number is not positive, or the environment is not installed.
     """
-    if num_envs < 1 or num_threads < 1:
-        raise ValueError(f"num_envs is {num_envs}, num_threads {num_threads}; use 1 or more")
-    return ENVIRONMENTS[config.name].make(config, num_envs, num_threads)
+    check_range("num_envs", num_envs, least=1)
+    check_range("num_threads", num_threads, least=1)
+    make = pkgutil.resolve_name(config.environment.function)
+    return cast("VectorEnvironment", make(config, num_envs, num_threads))
 
 
 def random_return(config: EnvironmentConfig) -> float:
@@ -144,23 +143,39 @@ def random_return(config: EnvironmentConfig) -> float:
     """
     if config.random_return is not None:
         return config.random_return
-    return ENVIRONMENTS[config.name].random_return(config)
+    remedy = "play the random policy yourself, and set the environment's random_return to its mean"
+    returns = random_returns(config.name)
+    game = game_names.find_name(config.game, returns) if config.environment.games() else ""
+    if game is None:
+        raise ValueError(
+            f"no return of the random policy is known of {config.game!r}, so its scores cannot be "
+            f"normalised: {remedy}"
+        )
+    known, sticky = returns[game], config.environment.sticky_action_probability or 0.0
+    is_of_this = config.sticky_actions == sticky and config.episode_steps >= known.longest_episode
+    if known.longest_episode and not is_of_this:
+        raise ValueError(
+            f"the random policy's return is known of sticky_action_probability {sticky} and "
+            f"max_episode_steps {known.longest_episode} or more, not of {config.sticky_actions} "
+            f"and {config.episode_steps}: {remedy}"
+        )
+    return known.mean * (config.balls if config.name == "catch" else 1)
 
 
 def random_source(config: EnvironmentConfig) -> str:
     """Where `random_return` comes from, in words."""
     if config.random_return is not None:
         return "given in the settings"
-    return ENVIRONMENTS[config.name].random_source(config)
-
-
-def games(name: str) -> tuple[str, ...]:
-    """Names of an environment's games, as configs may have them; empty where it is one game.
-
-    Raises:
-        ValueError: When there is no such environment.
-    """
-    return environment_of(name).games()
+    source = config.environment.random_source
+    own = dataclasses.replace(config, sticky_action_probability=None, max_episode_steps=None)
+    protocol = (own.sticky_actions, own.episode_steps)
+    if config.name == "atari" and (config.sticky_actions, config.episode_steps) != protocol:
+        # The other environments refuse what was measured under another protocol.
+        source += (
+            f"; of another protocol than these scores: sticky actions {protocol[0]}, episodes of "
+            f"up to {protocol[1]:,} steps"
+        )
+    return source
 
 
 def environment_of(name: str) -> Environment:
@@ -184,145 +199,49 @@ def task_name(name: str, game: str) -> str:
     Raises:
         ValueError: When there is no such environment or game.
     """
-    environment = environment_of(name)
-    if environment.game_name is None:
+    games = environment_of(name).games()
+    if not games:
         return name
-    known = environment.game_name(game)
+    known = game_names.known_game(game, games)
     return known if name == "atari" else f"{name}_{known}"
 
 
-def _atari(config: EnvironmentConfig, num_envs: int, num_threads: int) -> VectorEnvironment:
-    from rrl_agents.environments import atari
-
-    return atari.AtariEnvironment(
-        config.game,
-        num_envs,
-        num_threads=num_threads,
-        max_episode_steps=config.max_episode_steps,
-        sticky_action_probability=config.sticky_actions,
-    )
-
-
-def _minatar(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
-    from rrl_agents.environments import minatar
-
-    return minatar.make_minatar(
-        config.game,
-        num_envs,
-        max_episode_steps=config.max_episode_steps,
-        sticky_action_probability=config.sticky_actions,
-    )
-
-
-def _cartpole(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
-    from rrl_agents.environments import cartpole
-
-    return cartpole.make_cartpole(num_envs, max_episode_steps=config.max_episode_steps)
-
-
-def _catch(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
-    from rrl_agents.environments import catch
-
-    return catch.CatchEnvironment(
-        num_envs,
-        balls=config.balls,
-        stack_size=config.stack_size,
-        max_episode_steps=config.max_episode_steps,
-    )
-
-
-_REMEDY = "play the random policy yourself, and set the environment's random_return to its mean"
-
-
-def _atari_random_return(config: EnvironmentConfig) -> float:
-    table = score_tables.ATARI_RANDOM_RETURNS
-    name = game_names.find_name(config.game, table)
-    if name is None:
-        raise ValueError(
-            f"the papers' table has no random-policy return of {config.game!r}, so its scores "
-            f"cannot be normalised: {_REMEDY}"
-        )
-    return table[name]
-
-
-def _atari_random_source(config: EnvironmentConfig) -> str:
-    source = "table of the code released with Agarwal et al., 2022 (arXiv:2206.01626)"
-    sticky, steps = score_tables.ATARI_STICKY_ACTION_PROBABILITY, score_tables.ATARI_EPISODE_STEPS
-    if config.sticky_actions == sticky and config.max_episode_steps in (None, steps):
-        return source
-    # The other environments refuse what was measured under another protocol.
-    return (
-        f"{source}; of another protocol than these scores: sticky actions {sticky}, episodes of up "
-        f"to {steps:,} steps"
-    )
-
-
-def _minatar_random_return(config: EnvironmentConfig) -> float:
-    if config.sticky_actions != score_tables.MINATAR_STICKY_ACTION_PROBABILITY:
-        raise ValueError(
-            "MinAtar's random-policy returns were measured with sticky_action_probability "
-            f"{score_tables.MINATAR_STICKY_ACTION_PROBABILITY}, not {config.sticky_actions}: "
-            f"{_REMEDY}"
-        )
-    name = game_names.minatar_name(config.game)
-    return _measured(config, score_tables.MINATAR_RANDOM_RETURNS[name])
-
-
-def _catch_random_return(config: EnvironmentConfig) -> float:
-    from rrl_agents.environments import catch
-
-    return config.balls * catch.RANDOM_RETURN_PER_BALL
-
-
-def _measured(config: EnvironmentConfig, measured: MeasuredReturn) -> float:
-    """Holds wherever no episode of the random policy would be cut off earlier."""
-    limit = config.max_episode_steps
-    if limit is not None and limit < measured.longest_episode:
-        raise ValueError(
-            f"max_episode_steps is {limit}, but episodes of the random policy last up to "
-            f"{measured.longest_episode} decisions, and its known return is that of whole ones: "
-            f"use {measured.longest_episode} or more, or {_REMEDY}"
-        )
-    return measured.mean
-
-
-def _measured_here(config: EnvironmentConfig) -> str:
-    del config
-    return "measured under this protocol (rrl_agents/environments/score_tables.py)"
-
+_HERE = "rrl_agents.environments"
+_MEASURED = f"measured under this protocol ({_HERE.replace('.', '/')}/random_returns.csv)"
 
 ENVIRONMENTS: dict[str, Environment] = {
     "atari": Environment(
         summary="Atari 2600 games under Dopamine's protocol: 4 stacked gray 84x84 frames",
-        make=_atari,
-        random_return=_atari_random_return,
-        random_source=_atari_random_source,
+        function=f"{_HERE}.atari:make_atari",
+        # Half an hour of play.
+        episode_steps=27_000,
+        random_source="table of the code released with Agarwal et al., 2022 (arXiv:2206.01626)",
         games=game_names.rom_names,
-        game_name=game_names.rom_name,
-        sticky_action_probability=score_tables.ATARI_STICKY_ACTION_PROBABILITY,
+        sticky_action_probability=0.25,
         clips_rewards=True,
     ),
     "minatar": Environment(
         summary="MinAtar's five miniature Atari games: 10x10 grids of object channels",
-        make=_minatar,
-        random_return=_minatar_random_return,
-        random_source=_measured_here,
+        function=f"{_HERE}.minatar:make_minatar",
+        # MinAtar has none, and a good policy can play Breakout and Space Invaders without end: an
+        # evaluation would never be done. Twice the length of Freeway, the one game that ends by
+        # the clock.
+        episode_steps=5_000,
+        random_source=_MEASURED,
         games=lambda: game_names.MINATAR_GAMES,
-        game_name=game_names.minatar_name,
-        sticky_action_probability=score_tables.MINATAR_STICKY_ACTION_PROBABILITY,
+        sticky_action_probability=0.1,
         clips_rewards=True,
     ),
     "cartpole": Environment(
         summary="Gymnasium's CartPole-v1: a vector of 4 numbers",
-        make=_cartpole,
-        random_return=lambda config: _measured(config, score_tables.CARTPOLE_RANDOM_RETURN),
-        random_source=_measured_here,
+        function=f"{_HERE}.cartpole:make_cartpole",
+        episode_steps=500,
+        random_source=_MEASURED,
     ),
     "catch": Environment(
         summary="a ball to catch on a 10x5 grid, for tests and trial runs",
-        make=_catch,
-        random_return=_catch_random_return,
-        random_source=lambda config: "exact, by arithmetic",
+        function=f"{_HERE}.catch:make_catch",
+        random_source="exact, by arithmetic",
     ),
 }
 """The environments by name."""

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.environments.interface import Step, VectorEnvironment
+from rrl_agents.environments.vector_environment import Step, VectorEnvironment
 from services.actor.behaviours import Annotator, Labels, is_settled
 from services.replay.item_layout import StepRow
 from services.replay.writer import ReplayWriter

@@ -107,11 +107,11 @@ def list_environments(*, as_json: AsJson = False) -> None:
     Args:
         as_json: Print one JSON list, with every setting and its default.
     """
-    from rrl_agents.environments.registry import ENVIRONMENTS, EnvironmentConfig, games
+    from rrl_agents.environments.registry import ENVIRONMENTS, EnvironmentConfig
 
     def settings(name: str) -> dict[str, object]:
         # Where it is one game, the word for it means nothing.
-        game = next(iter(games(name)), "")
+        game = next(iter(ENVIRONMENTS[name].games()), "")
         found = _dotted("environment", EnvironmentConfig(name=name, game=game))
         return {key: value for key, value in found.items() if key not in _CHOSEN}
 
@@ -120,7 +120,7 @@ def list_environments(*, as_json: AsJson = False) -> None:
             {
                 "name": name,
                 "summary": kind.summary,
-                "games": list(games(name)),
+                "games": list(kind.games()),
                 "sticky_action_probability": kind.sticky_action_probability,
                 "clips_rewards": kind.clips_rewards,
                 "settings": settings(name),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.environments.interface import VectorEnvironment
+from rrl_agents.environments.vector_environment import VectorEnvironment
 
 ActionValues = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Observations [N, *frame, stack] to float32 [N, A]."""

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_agents.environments.catch import COLUMNS, NUM_ACTIONS, ROWS, CatchEnvironment
+from rrl_agents.environments.catch import COLUMNS, NUM_ACTIONS, ROWS
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig, qdagger
@@ -61,7 +62,8 @@ class RecordedPlay:
 
     def __init__(self, n_step: int, discount: float) -> None:
         self._n_step, self._discount = n_step, discount
-        environment, random = CatchEnvironment(1), np.random.default_rng(0)
+        environment = make_environment(EnvironmentConfig(name="catch"), 1)
+        random = np.random.default_rng(0)
         states, actions, rewards, ends = [], [], [], []
         observation = environment.reset(0)
         while len(actions) < RECORDED_STEPS:

@@ -12,6 +12,7 @@ import pytest
 from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer
 
 from rrl_agents.environments import catch
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import CatchRun
@@ -27,7 +28,7 @@ def record_play(folder: Path, rows: int) -> int:
     Returns:
         How many transitions Dopamine finds in it.
     """
-    environment = catch.CatchEnvironment(1)
+    environment = make_environment(EnvironmentConfig(name="catch"), 1)
     frame = environment.reset(0)[0, :, :, -1]
     random = np.random.default_rng(0)
     buffer = OutOfGraphReplayBuffer(

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from rrl_agents.environments import catch
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig, WeaningConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
@@ -95,7 +96,7 @@ class ReplayShard:
 
 def fill(address: str, table: str) -> None:
     """Play whole episodes; every row is labelled."""
-    environment = catch.CatchEnvironment(1)
+    environment = make_environment(EnvironmentConfig(name="catch"), 1)
     random = np.random.default_rng(0)
     writer = ReplayWriter(address, table, LAYOUT, 1)
     observation = environment.reset(seed=0)
@@ -122,7 +123,7 @@ def config_of(run: Path, *replay: ShardAddress) -> LearnerConfig:
         run=run,
         method=METHOD,
         network=NetworkConfig(name="mlp", features=(16,)),
-        spec=catch.CatchEnvironment(1).spec,
+        spec=make_environment(EnvironmentConfig(name="catch"), 1).spec,
         targets=StageTargets(teacher_steps=STEPS, offline_updates=6, online_updates=40),
         random_return=-0.6,
         teacher_return=1.0,

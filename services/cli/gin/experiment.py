@@ -12,7 +12,7 @@ from typing import Any
 
 from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.environments.game_names import name_key
-from rrl_agents.environments.score_tables import ATARI_RANDOM_RETURNS
+from rrl_agents.environments.score_tables import random_returns
 from rrl_agents.reincarnation.registry import make_recipe
 from services.cli.gin.names import AGENTS, DQN_NETWORK, PARAMETERS, RAINBOW, RAINBOW_NETWORK
 from services.cli.gin.reading import COMMAND_LINE
@@ -212,7 +212,7 @@ def _game(values: Values, teacher: Path) -> str:
 
     The released code's files all say 'Pong', whichever of the paper's games is meant.
     """
-    games = {name_key(game): game for game in ATARI_RANDOM_RETURNS}
+    games = {name_key(game): game for game in random_returns("atari")}
     parts = map(name_key, reversed(teacher.absolute().parts[-_PATH_PARTS:]))
     taught = next((games[part] for part in parts if part in games), None)
     named: str = values[_GAME]

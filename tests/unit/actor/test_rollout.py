@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_agents.environments.atari import AtariEnvironment
-from rrl_agents.environments.catch import CatchEnvironment
-from rrl_agents.environments.interface import Step, VectorEnvironment
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
+from rrl_agents.environments.vector_environment import Step, VectorEnvironment
 from rrl_agents.types import Batch, EnvironmentSpec
 from rrl_client import TeacherClient
 from services.actor.behaviours import Annotator, Labels
@@ -31,6 +30,7 @@ from services.replay.table_names import STUDENT_TABLE
 from services.replay.writer import ReplayWriter
 from tests.support.patience import PATIENCE_SECONDS
 
+CATCH = EnvironmentConfig(name="catch")
 GAMMA = 0.5
 NUM_ENVS = 3
 TERMINATES_AFTER, CUT_OFF_AFTER = 3, 5
@@ -285,14 +285,16 @@ def test_steps_and_whole_episodes_are_told_as_they_were_played(tmp_path: Path) -
     table = Table(tmp_path / "replay", layout)
     steps: list[int] = []
     returns: list[float] = []
-    rollout = table.rollout(CatchEnvironment(3), on_steps=steps.append, on_episode=returns.append)
+    rollout = table.rollout(
+        make_environment(CATCH, 3), on_steps=steps.append, on_episode=returns.append
+    )
     # 25 calls: 9 steps and a reset, twice, and 5 steps of an episode that is broken off.
     for _ in range(25):
         rollout.step(lambda states, starts: (np.zeros(len(states), np.int64), None))
     rollout.finish()
     assert sum(steps) == 3 * (9 + 9 + 5) == table.inserted()
     assert len(returns) == 3 * 2
-    bare = CatchEnvironment(3)
+    bare = make_environment(CATCH, 3)
     bare.reset(0)
     played = [bare.step(np.zeros(3, np.int64)) for _ in range(25)]
     # Catch pays once, at the end of an episode: that is its return.
@@ -304,7 +306,7 @@ def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: 
         frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False
     )
     table = Table(tmp_path / "replay", layout)
-    rollout = table.rollout(CatchEnvironment(4))
+    rollout = table.rollout(make_environment(CATCH, 4))
     # Nine steps and a reset, five times.
     for _ in range(50):
         rollout.step(lambda states, starts: (np.ones(len(states), np.int64), None))
@@ -323,7 +325,7 @@ def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: 
 
 def test_an_atari_frame_stays_what_it_was_while_its_step_is_pending() -> None:
     # `Rollout` keeps views of up to `max_pending` past observations.
-    environment = AtariEnvironment("pong", 2)
+    environment = make_environment(EnvironmentConfig(game="pong"), 2)
     observations = [environment.reset(0)]
     copies = [observations[0].copy()]
     for _ in range(40):

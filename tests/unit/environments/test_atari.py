@@ -10,10 +10,8 @@ import pytest
 from ale_py import roms
 from numpy.typing import NDArray
 
-from rrl_agents.environments import score_tables
-from rrl_agents.environments.atari import AtariEnvironment
-from rrl_agents.environments.game_names import name_key, rom_name
-from rrl_agents.environments.registry import games
+from rrl_agents.environments.game_names import rom_names
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 
 
 class RawGame:
@@ -54,7 +52,8 @@ def test_frames_rewards_and_ends_equal_dopamines(
 
     raw = RawGame(game, sticky_action_probability=sticky_action_probability, seed=7)
     theirs = atari_lib.AtariPreprocessing(raw)
-    ours = AtariEnvironment(game, 1, sticky_action_probability=sticky_action_probability)
+    config = EnvironmentConfig(game=game, sticky_action_probability=sticky_action_probability)
+    ours = make_environment(config, 1)
     assert len(raw.actions) == ours.spec.num_actions
     actions = np.random.default_rng(0).integers(0, ours.spec.num_actions, size=steps)
     ends = 0
@@ -85,7 +84,7 @@ def _assert_same_frame(observation: NDArray[np.uint8], frame: NDArray[np.uint8])
 
 
 def test_an_episode_starts_zero_padded_with_its_oldest_frames_first() -> None:
-    environment = AtariEnvironment("pong", 2)
+    environment = make_environment(EnvironmentConfig(), 2)
     first = environment.reset(0)
     assert first.shape == (2, 84, 84, 4) and first.dtype == np.uint8
     assert not first[..., :3].any() and first[..., 3].any()
@@ -95,62 +94,22 @@ def test_an_episode_starts_zero_padded_with_its_oldest_frames_first() -> None:
     environment.close()
 
 
-def test_the_step_limit_truncates_and_does_not_terminate() -> None:
-    environment = AtariEnvironment("pong", 2, max_episode_steps=5)
-    environment.reset(0)
-    steps = [environment.step(np.zeros(2, np.int64)) for _ in range(12)]
-    # 5 decisions, one call that only resets, 5 decisions, one call that only resets.
-    truncated = [step.truncated.tolist() for step in steps]
-    starts = [step.episode_start.tolist() for step in steps]
-    at = {4: True, 10: True}
-    assert truncated == [[at.get(i, False)] * 2 for i in range(12)]
-    assert starts == [[at.get(i - 1, False)] * 2 for i in range(12)]
-    assert not any(step.terminated.any() for step in steps)
-    environment.close()
-
-
 def test_the_default_limit_is_the_protocols_half_hour() -> None:
-    spec = AtariEnvironment("pong", 1).spec
+    spec = make_environment(EnvironmentConfig(), 1).spec
     # 27,000 decisions of 4 frames are 108,000 frames; at 60 per second 30 minutes.
     assert spec.max_episode_steps * spec.frames_per_step == 60 * 60 * 30
 
 
-def test_a_seed_an_emulator_cannot_hold_is_refused() -> None:
-    environment = AtariEnvironment("pong", 2)
-    for seed in (-1, 2**31 - 2):
-        with pytest.raises(ValueError, match="use a whole number from 0"):
-            environment.reset(seed)
-    environment.close()
-
-
-@pytest.mark.parametrize(
-    "name", ["ms_pacman", "MsPacman", "mspacman", "Ms-Pacman", "ms pacman", "MS_PACMAN"]
-)
-def test_games_are_known_in_any_spelling(name: str) -> None:
-    assert rom_name(name) == "ms_pacman"
-
-
-def test_an_unknown_game_is_refused_with_its_nearest_names() -> None:
-    with pytest.raises(ValueError, match=r"'Pongg'.*\bpong\b"):
-        rom_name("Pongg")
-
-
-def test_a_game_for_two_players_is_refused() -> None:
-    # In this game the emulator would end the whole process.
-    with pytest.raises(ValueError, match="'MazeCraze' needs two players"):
-        rom_name("MazeCraze")
-
-
 def test_all_games_of_the_emulator_are_known_but_those_for_two_players() -> None:
-    known = {rom_name(name) for name in games("atari")}
-    assert known == set(roms.get_all_rom_ids()) - {"combat", "joust", "maze_craze", "warlords"}
-    assert len(known) == 104
+    for_two = {"combat", "joust", "maze_craze", "warlords"}
+    assert set(rom_names()) == set(roms.get_all_rom_ids()) - for_two
+    assert len(rom_names()) == 104
 
 
 @pytest.mark.slow
 def test_every_game_plays() -> None:
-    for game in games("atari"):
-        environment = AtariEnvironment(game, 1)
+    for game in rom_names():
+        environment = make_environment(EnvironmentConfig(game=game), 1)
         observation = environment.reset(0)
         assert observation.shape == (1, 84, 84, 4)
         for step_number in range(20):
@@ -158,10 +117,3 @@ def test_every_game_plays() -> None:
             step = environment.step(action)
         assert step.observation.shape == (1, 84, 84, 4)
         environment.close()
-
-
-def test_every_game_with_a_random_score_exists_once() -> None:
-    table = score_tables.ATARI_RANDOM_RETURNS
-    assert len({name_key(game) for game in table}) == len(table) == 57
-    for game in table:
-        rom_name(game)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 
-from rrl_agents.environments.cartpole import make_cartpole
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 
 
 def test_states_rewards_and_ends_equal_gymnasiums() -> None:
     """Two carts of ours are `CartPole-v1` with seeds 3 and 4, over several episodes."""
     theirs = [gymnasium.make("CartPole-v1") for _ in range(2)]
-    ours = make_cartpole(2)
+    ours = make_environment(EnvironmentConfig(name="cartpole"), 2)
     observation = ours.reset(3)
-    # Ours seeds and then starts an episode; seeding Gymnasium's starts one that nobody plays.
-    for i, environment in enumerate(theirs):
-        environment.reset(seed=3 + i)
-    expected = [environment.reset()[0] for environment in theirs]
+    expected = [environment.reset(seed=3 + i)[0] for i, environment in enumerate(theirs)]
     random, episodes = np.random.default_rng(0), 0
     for _ in range(200):
         np.testing.assert_array_equal(observation[..., 0], np.stack(expected))
@@ -35,10 +32,3 @@ def test_states_rewards_and_ends_equal_gymnasiums() -> None:
     assert episodes >= 6
     for environment in theirs:
         environment.close()
-
-
-def test_a_vector_is_observed_with_the_stack_as_last_axis() -> None:
-    spec = make_cartpole(1).spec
-    assert (spec.frame_shape, spec.frame_dtype) == ((4,), "float32")
-    assert spec.observation_shape == (4, 1)
-    assert (spec.num_actions, spec.max_episode_steps) == (2, 500)

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_agents.environments.catch import CatchEnvironment
-from rrl_agents.environments.interface import VectorEnvironment
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment, random_return
+from rrl_agents.environments.vector_environment import VectorEnvironment
 
 Observations = NDArray[np.uint8]
+
+
+def _catch(num_envs: int, **settings: int) -> VectorEnvironment:
+    return make_environment(EnvironmentConfig(name="catch", **settings), num_envs)
 
 
 def _follow_ball(observation: Observations) -> NDArray[np.int64]:
@@ -42,14 +45,14 @@ def _episode_returns(
 
 @pytest.mark.parametrize("balls", [1, 3])
 def test_following_the_ball_catches_every_one(balls: int) -> None:
-    returns = _episode_returns(CatchEnvironment(8, balls=balls), _follow_ball, 100)
+    returns = _episode_returns(_catch(8, balls=balls), _follow_ball, 100)
     assert set(returns) == {float(balls)}
 
 
 @pytest.mark.parametrize("balls", [1, 2])
 def test_random_play_returns_what_the_registry_says(balls: int) -> None:
     generator = np.random.default_rng(0)
-    environment = CatchEnvironment(100, balls=balls)
+    environment = _catch(100, balls=balls)
     returns = _episode_returns(environment, lambda _: generator.integers(0, 3, size=100), 4000)
     expected = random_return(EnvironmentConfig(name="catch", balls=balls))
     # A ball gives +1 with probability 1/5, else -1: mean -0.6, standard deviation 0.8. Over 4000
@@ -59,7 +62,7 @@ def test_random_play_returns_what_the_registry_says(balls: int) -> None:
 
 
 def test_an_episode_runs_by_hand() -> None:
-    environment = CatchEnvironment(1, stack_size=2)
+    environment = _catch(1, stack_size=2)
     first = environment.reset(0)
     assert first.shape == (1, 10, 5, 2) and not first[..., 0].any()
     # Two pixels: the ball on the top row, the paddle in the middle of the bottom row.
@@ -83,25 +86,8 @@ def test_an_episode_runs_by_hand() -> None:
     assert not restart.observation[..., 0].any()
 
 
-def test_the_step_limit_truncates_and_does_not_terminate() -> None:
-    environment = make_environment(EnvironmentConfig(name="catch", max_episode_steps=4), 3)
-    environment.reset(0)
-    steps = [environment.step(np.ones(3, np.int64)) for _ in range(10)]
-    # 4 decisions, a reset, 4 decisions, a reset.
-    assert [step.truncated.all() for step in steps] == [i in (3, 8) for i in range(10)]
-    assert [step.episode_start.all() for step in steps] == [i in (4, 9) for i in range(10)]
-    assert not any(step.terminated.any() for step in steps)
-
-
 def test_a_limit_at_the_natural_end_is_a_termination() -> None:
-    environment = CatchEnvironment(1, max_episode_steps=9)
+    environment = _catch(1, max_episode_steps=9)
     environment.reset(0)
     steps = [environment.step(np.array([1])) for _ in range(9)]
     assert steps[-1].terminated[0] and not steps[-1].truncated[0]
-
-
-def test_an_action_outside_the_set_is_refused() -> None:
-    environment = CatchEnvironment(1)
-    environment.reset(0)
-    with pytest.raises(ValueError, match="0 .left., 1 .stay. and 2 .right."):
-        environment.step(np.array([3]))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rrl_agents.environments.interface import Step, VectorEnvironment
 from rrl_agents.environments.registry import ENVIRONMENTS, EnvironmentConfig, make_environment
+from rrl_agents.environments.vector_environment import Step, VectorEnvironment
 
 CONFIGS = {
     "atari": EnvironmentConfig(name="atari", game="breakout", max_episode_steps=40),

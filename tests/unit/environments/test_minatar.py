@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rrl_agents.environments.game_names import MINATAR_GAMES, minatar_name
-from rrl_agents.environments.minatar import make_minatar
+from rrl_agents.environments.game_names import MINATAR_GAMES
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from tests.support.patience import PATIENCE_SECONDS
 
 
@@ -31,7 +31,10 @@ def test_frames_rewards_and_ends_equal_minatars(
     for i, environment in enumerate(theirs):
         environment.seed(7 + i)
         environment.reset()
-    ours = make_minatar(game, 2, sticky_action_probability=sticky_action_probability)
+    config = EnvironmentConfig(
+        name="minatar", game=game, sticky_action_probability=sticky_action_probability
+    )
+    ours = make_environment(config, 2)
     observation = ours.reset(7)
     action_set = theirs[0].minimal_action_set()
     assert ours.spec.num_actions == len(action_set)
@@ -55,7 +58,7 @@ def test_frames_rewards_and_ends_equal_minatars(
 
 
 def test_frames_are_channels_of_full_or_no_brightness() -> None:
-    environment = make_minatar("breakout", 3)
+    environment = make_environment(EnvironmentConfig(name="minatar", game="breakout"), 3)
     observation = environment.reset(0)
     assert observation.shape == (3, 10, 10, 4, 1) and observation.dtype == np.uint8
     # Paddle, ball, its trail (on the ball at first) and three rows of bricks: 1 + 1 + 1 + 30 cells.
@@ -65,37 +68,9 @@ def test_frames_are_channels_of_full_or_no_brightness() -> None:
 
 def test_its_matplotlib_is_not_imported() -> None:
     code = (
-        "import sys; from rrl_agents.environments.minatar import make_minatar; "
-        "make_minatar('asterix', 1).reset(0); "
+        "import sys; from rrl_agents.environments import registry; "
+        "config = registry.EnvironmentConfig(name='minatar', game='asterix'); "
+        "registry.make_environment(config, 1).reset(0); "
         "sys.exit(any(name in sys.modules for name in ('minatar', 'matplotlib', 'seaborn')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
-
-
-def test_an_episode_is_cut_off_at_the_limit_without_a_termination() -> None:
-    # Freeway does not end before.
-    environment = make_minatar("freeway", 2, max_episode_steps=3)
-    environment.reset(0)
-    steps = [environment.step(np.zeros(2, np.int64)) for _ in range(8)]
-    assert [step.truncated.tolist() for step in steps] == [[i in (2, 6)] * 2 for i in range(8)]
-    assert [step.episode_start.tolist() for step in steps] == [[i in (3, 7)] * 2 for i in range(8)]
-    assert not any(step.terminated.any() for step in steps)
-
-
-def test_a_termination_at_the_limit_is_no_cut() -> None:
-    # Freeway's clock of 2,500 runs out in decision 2,501: the limit of our test.
-    environment = make_minatar("freeway", 1, max_episode_steps=2_501)
-    environment.reset(0)
-    steps = [environment.step(np.zeros(1, np.int64)) for _ in range(2_501)]
-    assert steps[-1].terminated[0] and not any(step.truncated[0] for step in steps)
-
-
-@pytest.mark.parametrize("name", ["space_invaders", "SpaceInvaders", "Space-Invaders"])
-def test_games_are_known_in_any_spelling(name: str) -> None:
-    assert minatar_name(name) == "space_invaders"
-    assert make_minatar(name, 1).spec.name == "minatar_space_invaders"
-
-
-def test_an_unknown_game_is_refused_naming_the_five() -> None:
-    with pytest.raises(ValueError, match="'pong'.*asterix, breakout, freeway, seaquest, space_inv"):
-        make_minatar("pong", 1)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rrl_agents.environments import score_tables
-from rrl_agents.environments.game_names import MINATAR_GAMES
+from rrl_agents.environments.game_names import MINATAR_GAMES, find_name, name_key, rom_names
 from rrl_agents.environments.registry import (
     ENVIRONMENTS,
     EnvironmentConfig,
@@ -18,7 +17,7 @@ from rrl_agents.environments.registry import (
     random_return,
     random_source,
 )
-from rrl_agents.environments.score_tables import MeasuredReturn
+from rrl_agents.environments.score_tables import RandomReturn, random_returns
 from services.evaluator.episodes import play_episodes
 
 
@@ -64,16 +63,19 @@ def test_every_environment_says_where_its_return_comes_from(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"game": "air_raid"}, "no random-policy return of 'air_raid'.*set the environment's"),
+        (
+            {"game": "air_raid"},
+            "no return of the random policy is known of 'air_raid'.*set the environment's",
+        ),
         (
             {"name": "minatar", "game": "asterix", "sticky_action_probability": 0.0},
-            "measured with sticky_action_probability 0.1, not 0.0.*set the environment's",
+            "known of sticky_action_probability 0.1.*not of 0.0.*set the environment's",
         ),
         (
             {"name": "minatar", "game": "freeway", "max_episode_steps": 1000},
-            "max_episode_steps is 1000.*use 2501 or more",
+            "max_episode_steps 2501 or more, not of 0.1 and 1000",
         ),
-        ({"name": "cartpole", "max_episode_steps": 50}, "max_episode_steps is 50"),
+        ({"name": "cartpole", "max_episode_steps": 50}, "not of 0.0 and 50"),
     ],
 )
 def test_an_unknown_one_is_refused_with_what_to_do(settings: dict[str, Any], message: str) -> None:
@@ -81,14 +83,20 @@ def test_an_unknown_one_is_refused_with_what_to_do(settings: dict[str, Any], mes
         random_return(EnvironmentConfig(**settings))
 
 
+def test_every_game_of_the_papers_table_exists_once() -> None:
+    table = random_returns("atari")
+    assert len({name_key(game) for game in table}) == len(table) == 57
+    assert all(find_name(game, rom_names()) for game in table)
+
+
 def test_a_limit_beyond_every_random_episode_changes_nothing() -> None:
     whole = random_return(EnvironmentConfig(name="minatar", game="Breakout"))
-    assert whole == score_tables.MINATAR_RANDOM_RETURNS["breakout"].mean
+    assert whole == random_returns("minatar")["breakout"].mean
     limited = EnvironmentConfig(name="minatar", game="breakout", max_episode_steps=1000)
     assert random_return(limited) == whole
 
 
-def _assert_measured_again(config: EnvironmentConfig, known: MeasuredReturn, episodes: int) -> None:
+def _assert_measured_again(config: EnvironmentConfig, known: RandomReturn, episodes: int) -> None:
     environment = make_environment(config, 64)
     values = np.zeros((64, environment.spec.num_actions), np.float32)
     played = play_episodes(
@@ -108,7 +116,7 @@ def _assert_measured_again(config: EnvironmentConfig, known: MeasuredReturn, epi
 
 def test_the_table_holds_where_episodes_are_short() -> None:
     config = EnvironmentConfig(name="minatar", game="breakout")
-    _assert_measured_again(config, score_tables.MINATAR_RANDOM_RETURNS["breakout"], 2_048)
+    _assert_measured_again(config, random_returns("minatar")["breakout"], 2_048)
 
 
 @pytest.mark.slow
@@ -117,9 +125,9 @@ def test_minatars_are_what_random_play_returns(game: str) -> None:
     # An episode of Freeway lasts 2,501 decisions, of the others 10 to 70.
     episodes = 256 if game == "freeway" else 4_096
     config = EnvironmentConfig(name="minatar", game=game)
-    _assert_measured_again(config, score_tables.MINATAR_RANDOM_RETURNS[game], episodes)
+    _assert_measured_again(config, random_returns("minatar")[game], episodes)
 
 
 def test_cartpoles_is_what_random_play_returns() -> None:
-    known = score_tables.CARTPOLE_RANDOM_RETURN
+    known = random_returns("cartpole")[""]
     _assert_measured_again(EnvironmentConfig(name="cartpole"), known, 2_048)

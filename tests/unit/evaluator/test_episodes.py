@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rrl_agents.environments import catch
-from rrl_agents.environments.catch import CatchEnvironment
-from rrl_agents.environments.interface import Step
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
+from rrl_agents.environments.vector_environment import Step
 from rrl_agents.types import EnvironmentSpec
 from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes, shares
 
@@ -81,7 +81,7 @@ def play_catch(
     values: ActionValues, *, episodes: int, epsilon: float, seed: int = 0, num_envs: int = 20
 ) -> PlayedEpisodes:
     played = play_episodes(
-        CatchEnvironment(num_envs),
+        make_environment(EnvironmentConfig(name="catch"), num_envs),
         values,
         episodes=episodes,
         epsilon=epsilon,

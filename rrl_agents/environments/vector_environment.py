@@ -1,0 +1,153 @@
+"""What an actor or evaluator plays: N copies of one environment, stepped together.
+
+Each is a vector environment of Gymnasium that starts an episode on the call after the last one's
+end: ale-py's emulators, or N games of one player, stepped one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import FrameStackObservation, TimeLimit
+from numpy.typing import NDArray
+
+from rrl_agents.types import EnvironmentSpec
+
+
+class Step(NamedTuple):
+    """What one call of `step` gives, one row per environment.
+
+    Attributes:
+        observation: [N, *frame, stack] of the spec's frame type, oldest frame first; not changed by
+            later steps.
+        reward: float32 [N], raw (unclipped) reward of the action.
+        terminated: bool [N], the episode ended by the game's rules: no bootstrap.
+        truncated: bool [N], the episode was cut off by the step limit: bootstrap goes on.
+        episode_start: bool [N], this observation is the first of a new episode. Its action was
+            ignored and there is no transition into it: the call after an end only resets.
+    """
+
+    observation: NDArray[Any]
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    episode_start: NDArray[np.bool_]
+
+
+class VectorEnvironment:
+    """N environments stepped together, each starting a new episode on the call after an end.
+
+    Attributes:
+        spec: Shapes, actions and limits.
+        num_envs: Number of environments N.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, environments: VectorEnv[Any, Any, Any]) -> None:
+        """Take the environments.
+
+        Args:
+            spec: What all of them are.
+            environments: Of `AutoresetMode.NEXT_STEP`; they observe frames [N, *frame], or stacks
+                of them [N, stack, *frame].
+        """
+        self.spec = spec
+        self.num_envs = environments.num_envs
+        self._environments = environments
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)
+
+    def reset(self, seed: int) -> NDArray[Any]:
+        """Start N fresh episodes; environment i is seeded with seed + i.
+
+        Args:
+            seed: At least 0; with N added it must fit 31 bits, as emulators' seeds are int32.
+
+        Returns:
+            [N, *frame, stack], first observations.
+
+        Raises:
+            ValueError: When the seed is out of range.
+        """
+        largest = 2**31 - 1 - self.num_envs
+        if not 0 <= seed <= largest:
+            raise ValueError(f"seed is {seed}; use a whole number from 0 to {largest}")
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)
+        return self._stack_last(self._environments.reset(seed=seed)[0])
+
+    def step(self, action: NDArray[np.int64]) -> Step:
+        """Act, int64 [N]; an environment whose episode has ended starts a new one instead.
+
+        Raises:
+            ValueError: When an action is not one of 0 .. A - 1 (emulators would not check).
+        """
+        if action.min() < 0 or action.max() >= self.spec.num_actions:
+            raise ValueError(
+                f"actions are {action}; {self.spec.name} has 0 to A - 1 with "
+                f"A = {self.spec.num_actions}"
+            )
+        observation, reward, terminated, truncated, _ = self._environments.step(action)
+        step = Step(
+            observation=self._stack_last(observation),
+            reward=reward.astype(np.float32),
+            terminated=terminated,
+            # A game that is over on its very last allowed frame has ended by its rules.
+            truncated=truncated & ~terminated,
+            episode_start=self._ended,
+        )
+        self._ended = terminated | truncated
+        return step
+
+    def close(self) -> None:
+        """Free the environments."""
+        self._environments.close()
+
+    def _stack_last(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """[N, *frame, stack], without a copy."""
+        if observation.ndim == 1 + len(self.spec.frame_shape):
+            return observation[..., None]
+        return np.moveaxis(observation, 1, -1)
+
+
+def one_by_one(
+    make: Callable[[], gymnasium.Env[Any, Any]],
+    num_envs: int,
+    *,
+    name: str,
+    max_episode_steps: int,
+    stack_size: int = 1,
+    frame_high: tuple[float, ...] = (),
+) -> VectorEnvironment:
+    """N games of one player, stepped one after the other.
+
+    Args:
+        make: Makes one of them, with boxes of uint8 or float32 to observe and discrete actions.
+        num_envs: Number of environments N, at least 1.
+        name: Of the game or task.
+        max_episode_steps: Decisions after which an episode is cut off.
+        stack_size: Frames in one observation; an episode starts padded with zeros.
+        frame_high: As in `EnvironmentSpec`, whose `frame_low` is its negative.
+    """
+
+    def game() -> gymnasium.Env[Any, Any]:
+        limited = TimeLimit(make(), max_episode_steps)
+        if stack_size == 1:
+            return limited
+        return FrameStackObservation(limited, stack_size, padding_type="zero")
+
+    one: Any = make()
+    spec = EnvironmentSpec(
+        name=name,
+        frame_shape=one.observation_space.shape,
+        stack_size=stack_size,
+        num_actions=int(one.action_space.n),
+        frames_per_step=1,
+        max_episode_steps=max_episode_steps,
+        frame_dtype=str(one.observation_space.dtype),
+        frame_low=tuple(-high for high in frame_high),
+        frame_high=frame_high,
+    )
+    games = SyncVectorEnv([game] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
+    return VectorEnvironment(spec, games)
