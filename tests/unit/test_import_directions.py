@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 # Lower rooms first; a room imports itself and lower ones. Behaviour compiles a network's policy.
 RRL_AGENTS_LEVELS = {
     "types": 0,
+    "ranges": 0,
     "scores": 0,
     "durable_files": 0,
     "typed_json": 0,
