@@ -39,7 +39,6 @@ from benchmarks.harness import Round, parse_flags, print_outcome
 from benchmarks.roles import ACTOR_ENVIRONMENT, learner_service, replay_service, running
 from benchmarks.teacher.service import CHECKPOINT, teacher_service
 from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
-from services.launcher.experiment import shard_folder
 from services.learner.client import LearnerClient
 from services.learner.codec import progress_from_proto
 from services.learner.config import ShardAddress
@@ -292,7 +291,7 @@ def _cluster(folder: Path, transitions: int) -> Iterator[Cluster]:
             relays=relays,
             replay=replay.data,
             learner=learner.address,
-            checkpoints=shard_folder(folder / "replay", 0) / "checkpoints",
+            checkpoints=folder / "replay" / "replay" / "00" / "checkpoints",
         )
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from services.bench.plan import PlannedRun
 from services.bench.run_messages import RunProgress
-from services.launcher.progress_estimates import format_duration
+from services.launcher.progress_display import format_duration
 
 PLAIN_INTERVAL_SECONDS = 30.0
 """Time between two plain lines about what is running."""

@@ -16,7 +16,8 @@ from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
 from services.launcher.trained_student import read_student
-from services.learner.loop import Learner
+from services.launcher.watching import Answer
+from services.learner.codec import progress_from_proto
 from services.library.export.directory import export_teacher
 from services.shared.errors import UserError
 from services.shared.logging import setup_logging
@@ -82,12 +83,12 @@ def _check_is_better_than_chance(card: TeacherCard) -> None:
 def _train(run: PlannedRun, stop: threading.Event, report: Callable[[RunProgress], None]) -> bool:
     reported_at = 0.0
 
-    def observe(learner: Learner) -> None:
+    def observe(answer: Answer) -> None:
         nonlocal reported_at
         if time.monotonic() - reported_at < _REPORT_SECONDS:
             return
         reported_at = time.monotonic()
-        rate = learner.served.report_progress().updates_per_second
-        report(RunProgress(progress=learner.progress, updates_per_second=rate))
+        progress = progress_from_proto(answer.progress)
+        report(RunProgress(progress=progress, updates_per_second=answer.updates_per_second))
 
     return run_in_one_process(resolve(run.config), run.folder, stop, observe)

@@ -7,9 +7,10 @@ told the same, and the addresses of its peers. On one machine `rrl train` starts
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 
@@ -27,12 +28,16 @@ from services.shared.logging import announce
 from services.shared.security.server import SecurityConfig
 
 if TYPE_CHECKING:
-    from services.launcher.roles import Job
+    from services.launcher.experiment import Experiment
+    from services.launcher.jobs import Job
 
 _CONTROL_PORT = 50054
 
 _OWNERS = ("replay", "importer", "learner")
 """Roles that write into the run's folder what a resumed run reads: they make it, or check it."""
+
+_OF_A_JOB = ("run", "port", "control_port", "security")
+"""Flags that a job has by the same names."""
 
 WhenFinished = Literal["exit", "wait"]
 """What a role does when its run is finished."""
@@ -181,140 +186,82 @@ class Evaluator:
 Flags: TypeAlias = Replay | Importer | Learner | Actor | Evaluator
 
 
-def replay_main(arguments: list[str]) -> None:
-    """Run the replay server."""
-    own = parse(Replay, arguments, "rrl replay")
-
-    def addressed(job: Job) -> Job:
-        return dataclasses.replace(
-            job,
-            index=own.shard,
-            host=bare_host(own.host),
-            port=own.port,
-            control_port=own.control_port,
-            security=own.security,
-            on_ready=announce,
-        )
-
-    index = own.shard if own.experiment.replay_shards > 1 else None
-    _run("replay", own, addressed, run=own.run, index=index)
-
-
-def importer_main(arguments: list[str]) -> None:
-    """Run the importer of recorded data."""
-    own = parse(Importer, arguments, "rrl importer")
-
-    def addressed(job: Job) -> Job:
-        replay = ShardAddress(data=str(parse_address(own.replay_address)), control="")
-        teacher = _replicas(own.teacher_address)
-        return dataclasses.replace(
-            job, replay=(replay,), teacher=teacher, peers=own.peers.security(teacher)
-        )
-
-    _run("importer", own, addressed, run=own.run)
-
-
-def learner_main(arguments: list[str]) -> None:
-    """Run the learner."""
-    own = parse(Learner, arguments, "rrl learner")
-
-    def addressed(job: Job) -> Job:
-        replay = _shards(own.replay_address, own.replay_control_address)
-        return dataclasses.replace(
-            job,
-            replay=replay,
-            peers=own.peers.security(*(shard.control for shard in replay)),
-            host=bare_host(own.host),
-            port=own.port,
-            security=own.security,
-            lingers=own.when_finished == "wait",
-        )
-
-    _run("learner", own, addressed, run=own.run)
-
-
-def actor_main(arguments: list[str]) -> None:
-    """Run one actor."""
-    own = parse(Actor, arguments, "rrl actor")
-    index = resolve_index(own.index)
-
-    def addressed(job: Job) -> Job:
-        learner, teacher = str(parse_address(own.learner_address)), _replicas(own.teacher_address)
-        return dataclasses.replace(
-            job,
-            index=index,
-            learner=learner,
-            replay=_shards(own.replay_address),
-            teacher=teacher,
-            peers=own.peers.security(learner, teacher),
-        )
-
-    _run("actor", own, addressed, index=index, waits=own.when_finished == "wait")
-
-
-def evaluator_main(arguments: list[str]) -> None:
-    """Run the evaluator."""
-    own = parse(Evaluator, arguments, "rrl evaluator")
-
-    def addressed(job: Job) -> Job:
-        learner, teacher = str(parse_address(own.learner_address)), _replicas(own.teacher_address)
-        return dataclasses.replace(
-            job, learner=learner, teacher=teacher, peers=own.peers.security(learner, teacher)
-        )
-
-    _run("evaluator", own, addressed, run=own.run, waits=own.when_finished == "wait")
-
-
-def _run(
-    role: str,
-    own: Flags,
-    addressed: Callable[[Job], Job],
-    *,
-    run: Path | None = None,
-    index: int | None = None,
-    waits: bool = False,
-) -> None:
+def _run(kind: type[Flags], arguments: list[str]) -> None:
     """Run a role until it is finished, or told to stop.
 
     Args:
-        role: Its name.
-        own: Its flags.
-        addressed: Adds to a job where the role listens, and whom it asks.
-        run: Folder of the run; None of an actor.
-        index: Which of several it is, in its log; None of those that are alone.
-        waits: Whether it stays after its end: an orchestrator would start it again.
+        kind: Its flags; named after the role.
+        arguments: The command line after the role.
     """
+    role = kind.__name__.lower()
+    own = parse(kind, arguments, f"rrl {role}")
     # What a role computes with is imported once its flags are right.
     from services.launcher.resolution import resolve
-    from services.launcher.roles import ROLES, Job
+    from services.launcher.roles import ROLES, Process
     from services.launcher.run_directory import open_run
 
+    flags = vars(own)
+    index = flags["shard"] if role == "replay" else resolve_index(flags.get("index", 0))
+    run, name = flags.get("run"), Process(role, index).name
     stop = install_shutdown_event()
-    with telemetry(role, own.telemetry, run=run, index=index) as registry:
+    with telemetry(role, own.telemetry, run=run, name=name) as registry:
         experiment = resolve(own.experiment)
-        if role in _OWNERS and run is not None:
+        if run is not None and role in _OWNERS:
             open_run(run, experiment)
-        ROLES[role](addressed(Job(experiment=experiment, run=run, registry=registry)), stop)
-        if waits:
+        job = dataclasses.replace(_job(flags, experiment), index=index, registry=registry)
+        ROLES[role](job)(stop)
+        if job.lingers:
             stop.wait()
 
 
-def _addresses(text: str) -> list[str]:
-    return [str(parse_address(part)) for part in text.split(",")]
+replay_main = functools.partial(_run, Replay)
+importer_main = functools.partial(_run, Importer)
+learner_main = functools.partial(_run, Learner)
+actor_main = functools.partial(_run, Actor)
+evaluator_main = functools.partial(_run, Evaluator)
 
 
-def _shards(data: str, control: str | None = None) -> tuple[ShardAddress, ...]:
+def _job(flags: Mapping[str, Any], experiment: Experiment) -> Job:
+    """Where a role listens and whom it asks; what it has no flag for, it does not need.
+
+    Raises:
+        UserError: an address is none, or a file of the security settings cannot be used.
+    """
+    from services.launcher.jobs import Job
+
+    learner, teacher = flags.get("learner_address"), flags.get("teacher_address")
+    with user_errors():
+        learner = str(parse_address(learner)) if learner is not None else None
+        teacher = ",".join(parse_addresses(teacher)) if teacher is not None else None
+    replay = _shards(flags.get("replay_address"), flags.get("replay_control_address"))
+    controls = [shard.control for shard in replay] if "replay_control_address" in flags else []
+    return Job(
+        experiment=experiment,
+        learner=learner or "",
+        replay=replay,
+        teacher=teacher,
+        peers=flags["peers"].security(learner, teacher, *controls) if "peers" in flags else None,
+        host=bare_host(flags.get("host", "127.0.0.1")),
+        lingers=flags.get("when_finished") == "wait",
+        on_ready=announce,
+        **{name: flags[name] for name in _OF_A_JOB if name in flags},
+    )
+
+
+def _addresses(text: str | None) -> list[str]:
+    return [str(parse_address(part)) for part in text.split(",")] if text else []
+
+
+def _shards(data: str | None, control: str | None) -> tuple[ShardAddress, ...]:
     """The addresses of replay shards, as they stand on the command line.
 
     Raises:
         UserError: there are more of the one than of the other, or one is none.
     """
     tables = _addresses(data)
-    controls = (
-        _addresses(control)
-        if control is not None
-        else [format_address(parse_address(table)[0], _CONTROL_PORT) for table in tables]
-    )
+    controls = _addresses(control) or [
+        format_address(parse_address(table)[0], _CONTROL_PORT) for table in tables
+    ]
     if len(tables) != len(controls):
         raise UserError(
             f"{len(tables)} replay addresses and {len(controls)} control addresses: give one "
@@ -324,15 +271,3 @@ def _shards(data: str, control: str | None = None) -> tuple[ShardAddress, ...]:
         ShardAddress(data=table, control=control)
         for table, control in zip(tables, controls, strict=True)
     )
-
-
-def _replicas(text: str | None) -> str | None:
-    """The address of a teacher, or of its replicas, as its clients take it; None for none.
-
-    Raises:
-        UserError: it is none.
-    """
-    if text is None:
-        return None
-    with user_errors():
-        return ",".join(parse_addresses(text))

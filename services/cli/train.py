@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
         open_run(run, experiment)
         print(f"{run} is finished already", flush=True)
         return report(experiment, run, baseline)
-    with ProgressDisplay(sys.stdout) as display:
+    with contextlib.closing(ProgressDisplay(sys.stdout)) as display:
         finished = launch_run(experiment, run, display)
     if not finished:
         print(_stopped(run), flush=True)

@@ -7,33 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import make_recipe
-from rrl_agents.types import EnvironmentSpec, Progress, Stage
-from services.actor.config import ActorConfig
-from services.evaluator.config import EvaluatorConfig
+from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment_config import ExperimentConfig
-from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.stages import StageTargets
-from services.library.door import open_reference
-from services.recorded_data.config import ImporterConfig
 from services.recorded_data.dataset import RecordedData
-from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
-from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.run_report.score_protocol import ScoreProtocol
-from services.shared.errors import UserError
-from services.teacher.config import ModelConfig, TeacherConfig
 
 VIDEO_FILE = "metrics/student.gif"
-
-
-def shard_folder(run: Path, shard: int) -> Path:
-    """Where a replay shard keeps its files, on its own machine."""
-    return run / "replay" / f"{shard:02d}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,26 +141,6 @@ class Experiment:
             )
         return {player: dataclasses.asdict(one) for player, one in protocols.items()}
 
-    def teacher_config(
-        self, *, port: int, metrics_port: int | None, backend: str = "auto"
-    ) -> TeacherConfig:
-        """Settings of the teacher service.
-
-        Raises:
-            UserError: this run has no teacher.
-        """
-        return TeacherConfig(
-            models=(ModelConfig(reference=self.config.teacher.reference),),
-            port=port,
-            metrics_port=metrics_port,
-            backend=backend,
-        )
-
-    @property
-    def _reloaded_steps(self) -> int:
-        """Recorded transitions that the student's own table begins with."""
-        return self.targets.teacher_steps if self.recipe.reloads_data else 0
-
     @property
     def layout(self) -> ItemLayout:
         """Shapes of what replay holds."""
@@ -187,165 +152,3 @@ class Experiment:
             frame_dtype=self.spec.frame_dtype,
             clips_rewards=self.config.environment.clips_rewards,
         )
-
-    def replay_config(self, run: Path, *, port: int, shard: int = 0) -> ReplayConfig:
-        """Settings of one replay shard; which checkpoint it serves, its role decides.
-
-        Raises:
-            UserError: there is no such shard.
-        """
-        q_learning, shards = self.recipe.q_learning, self.config.replay_shards
-        if not 0 <= shard < shards:
-            raise UserError(
-                f"there is no replay shard {shard}: the run has {shards}, counted from 0 "
-                "(--replay-shards)"
-            )
-        # Each shard has its share of the actors, so of everything they play.
-        capacity = -(-self.config.replay_capacity // shards)
-        min_size = -(-(self._reloaded_steps + q_learning.min_replay_size) // shards)
-        online = Progress(random_return=self.random_return, stage=Stage.ONLINE)
-        own_share = 1.0 - self.recipe.teacher_share(online)
-        return ReplayConfig(
-            layout=self.layout,
-            checkpoint_root=shard_folder(run, shard) / "working",
-            teacher_capacity=capacity,
-            # Recorded data goes into one shard, the teacher's play into all.
-            teacher_steps=-(-self.targets.teacher_steps // shards) or None,
-            student_capacity=capacity,
-            min_student_size=min_size,
-            samples_per_insert=own_share * q_learning.batch_size / q_learning.update_period,
-            student_priority_exponent=self.config.student.priority_exponent,
-            # Sixteen batches: enough for what is fetched ahead, small beside any run.
-            error_buffer=16.0 * q_learning.batch_size,
-            port=port,
-        )
-
-    def importer_config(
-        self, run: Path, *, replay_address: str, teacher_address: str
-    ) -> ImporterConfig:
-        """Settings of the importer.
-
-        Raises:
-            UserError: this run has no recorded data to import.
-        """
-        if self.data is None or self.card is None or self.targets.teacher_steps == 0:
-            raise UserError(
-                "there is nothing to import: give --teacher.data, with a method that has offline "
-                "updates"
-            )
-        labels = self.config.teacher.labels
-        return ImporterConfig(
-            data=self.data,
-            transitions=self.targets.teacher_steps,
-            layout=self.layout,
-            run=run,
-            labels=Path(labels) if labels is not None else None,
-            teacher=self.card,
-            replay_address=replay_address,
-            teacher_address=teacher_address,
-            table=STUDENT_TABLE if self.recipe.reloads_data else TEACHER_TABLE,
-        )
-
-    def check_shards(self, addresses: int) -> None:
-        """See that as many replay shards are named as the run has.
-
-        Raises:
-            UserError: there are more or fewer.
-        """
-        if addresses != self.config.replay_shards:
-            raise UserError(
-                f"{addresses} replay addresses are given, the run has "
-                f"{self.config.replay_shards} replay shards (--replay-shards)"
-            )
-
-    def _initial_teacher(self) -> Path | None:
-        """The directory of the teacher whose weights the student begins with."""
-        if self.recipe.initial_weights != "teacher":
-            return None
-        opened = open_reference(self.config.teacher.reference)
-        assert isinstance(opened, Path), "a Python policy has no network, and was refused"
-        return opened
-
-    def learner_config(
-        self, run: Path, *, replay: tuple[ShardAddress, ...], port: int
-    ) -> LearnerConfig:
-        """Settings of the learner.
-
-        Raises:
-            UserError: the run has another number of replay shards.
-        """
-        self.check_shards(len(replay))
-        config = self.config
-        return LearnerConfig(
-            run=run,
-            method=config.method,
-            network=config.network,
-            student=config.student,
-            initial_teacher=self._initial_teacher(),
-            spec=self.spec,
-            targets=self.targets,
-            random_return=self.random_return,
-            teacher_return=self.teacher_return,
-            seed=config.seed,
-            replay=replay,
-            port=port,
-            publish_period_updates=config.publish_period_updates,
-            offline_evaluation_period=config.offline_evaluation_period,
-            online_evaluation_period=config.online_evaluation_period,
-            checkpoint_period_seconds=config.checkpoint_period_seconds,
-            pause_for_evaluation=config.pause_for_evaluation,
-        )
-
-    def evaluator_config(
-        self, run: Path, *, learner_address: str, teacher_address: str | None
-    ) -> EvaluatorConfig:
-        """Settings of the evaluator."""
-        return EvaluatorConfig(
-            environment=self.config.environment,
-            network=self.config.network,
-            protocol=self.config.evaluation,
-            seed=self.config.seed,
-            learner_address=learner_address,
-            teacher_address=teacher_address,
-            video=run / VIDEO_FILE,
-            # An evaluation that is waited for had better begin at once.
-            poll_seconds=0.05 if self.config.pause_for_evaluation else 1.0,
-        )
-
-    def actor_config(
-        self,
-        index: int,
-        *,
-        learner_address: str,
-        replay_address: str,
-        teacher_address: str | None,
-    ) -> ActorConfig:
-        """Settings of one actor."""
-        return ActorConfig(
-            environment=self.config.environment,
-            method=self.config.method,
-            network=self.config.network,
-            num_envs=self.config.envs_per_actor,
-            index=index,
-            seed=self.config.seed,
-            learner_address=learner_address,
-            replay_address=replay_address,
-            teacher_address=teacher_address,
-            teacher_plays=self.data is None and self.targets.teacher_steps > 0,
-            weights_period_seconds=self.config.weights_period_seconds,
-        )
-
-
-def process_environment(role: str) -> dict[str, str]:
-    """Environment variables of a role's process when all share one machine.
-
-    Actors and the evaluator run small batches, which threads only slow down; they and the importer
-    stay off the GPU, which learner and teacher share.
-    """
-    variables = {"TF_CPP_MIN_LOG_LEVEL": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}
-    if role in ("actor", "evaluator", "importer"):
-        variables |= {
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-        }
-    return variables

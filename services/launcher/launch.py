@@ -14,18 +14,17 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from services.launcher.experiment import Experiment, process_environment
+from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
+from services.launcher.roles import process_environment
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
+from services.launcher.watching import watch
 from services.learner.checkpoint_records import newest_checkpoint
-from services.learner.client import LearnerClient, LearnerUnavailable
-from services.learner.v1 import learner_pb2
 from services.shared.addresses import free_ports
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
@@ -33,6 +32,8 @@ from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
 _POLL_SECONDS = 1.0
 _TERMINATION_NOTICE_SECONDS = 60
 """From SIGTERM to SIGKILL: the learner's last checkpoint must fit."""
+
+_STOPPING = "stopping; roles save what they have done, a second Ctrl-C ends them now"
 
 _LEARNER_GONE_SECONDS = 30.0
 """How long an orphaned learner of a launcher that was killed may still be saving a checkpoint."""
@@ -67,10 +68,17 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
             manager, addresses = _start(experiment, run, logs)
         write_addresses(run, addresses)
         display.note(_told(addresses))
-        learner = LearnerClient(addresses.services["learner"])
-        watched = stack.enter_context(contextlib.closing(learner))
         end = _Waiter(manager, _processes(manager))
-        finished, updates = _watch(watched, end, display)
+
+        def is_over() -> bool:
+            if end.stopping:
+                display.note(_STOPPING)
+            return end.over
+
+        display.note("waiting for the learner")
+        finished = watch(
+            addresses.services["learner"], is_over, display.update, period_seconds=_POLL_SECONDS
+        )
         if finished:
             manager.stop_and_wait()
         end.join()
@@ -78,7 +86,7 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
         if failed and not finished:
             raise UserError(_failure_message(failed, logs, run))
         if not finished:
-            _check_is_saved(run, updates)
+            _check_is_saved(run, display.updates)
         return finished
 
 
@@ -153,10 +161,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
     )
     # It would kill this process, too, where a role does not end in time.
     manager._kill_main_thread = False
-    return manager, RunAddresses(
-        services={name: address.resolve() for name, address in addresses.services.items()},
-        pages={name: address.resolve() for name, address in addresses.pages.items()},
-    )
+    return manager, addresses.resolve()
 
 
 _Processes: TypeAlias = Mapping[str, Sequence["subprocess.Popen[bytes]"]]
@@ -216,35 +221,6 @@ class _Waiter:
                     for process in processes
                     if process.returncode
                 }
-
-
-def _watch(learner: LearnerClient, end: _Waiter, display: ProgressDisplay) -> tuple[bool, int]:
-    """Show progress until the run is finished or its processes have ended.
-
-    Returns:
-        Whether it is finished, and the updates that were last heard of.
-    """
-    seen = told = False
-    updates = 0
-    while not end.over:
-        if end.stopping and not told:
-            display.note("stopping; roles save what they have done, a second Ctrl-C ends them now")
-            told = True
-        try:
-            response = learner.progress()
-        except (LearnerUnavailable, ValueError):
-            if not seen:
-                display.note("waiting for the learner")
-                seen = True
-        else:
-            seen = True
-            display.update(response)
-            updates = response.progress.offline_updates + response.progress.online_updates
-            # Not before a checkpoint holds the end.
-            if response.saved.stage == learner_pb2.STAGE_FINISHED:
-                return True, updates
-        time.sleep(_POLL_SECONDS)
-    return False, updates
 
 
 def _check_is_saved(run: Path, updates: int) -> None:

@@ -10,36 +10,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
-from services.launcher.experiment import Experiment, shard_folder
-from services.launcher.replay_of_a_run import serving_replay
-from services.launcher.roles import ROLES, Job
+from services.launcher.experiment import Experiment
+from services.launcher.roles import ROLES, RunRole, processes_of
 from services.launcher.run_directory import open_run
-from services.learner.config import ShardAddress
-from services.learner.loop import Learner, build_learner
-from services.shared.addresses import free_port
+from services.launcher.watching import Answer, watch
+from services.shared.addresses import free_ports
 from services.shared.locks import LAUNCHER_LOCK, locked
-from services.teacher.server import TeacherServer, build_teacher
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 _TEACHER_BACKEND = "jax"
 """Choosing between backends takes longer than a short run gains by it."""
 
-OnProgress = Callable[[Learner], None]
-"""Looks at the learner now and then."""
+OnProgress = Callable[[Answer], None]
+"""Gets what the learner says of the run now and then."""
 
 
 def run_in_one_process(
     experiment: Experiment,
     run: Path,
     stop: threading.Event,
-    on_progress: OnProgress = lambda learner: None,
+    on_progress: OnProgress = lambda answer: None,
 ) -> bool:
     """Start or go on with a run, until it is finished or `stop` is set.
 
@@ -47,7 +41,7 @@ def run_in_one_process(
         experiment: What to run.
         run: Its folder; made if absent, gone on with if it is this experiment's.
         stop: Ends the run early; it saves a checkpoint first.
-        on_progress: Called with the learner, a few times a second, from the calling thread.
+        on_progress: Called a few times a second, from the calling thread.
 
     Returns:
         Whether the run is finished.
@@ -57,79 +51,32 @@ def run_in_one_process(
         Exception: whatever else a role raised; the run goes on from its last checkpoint next time.
     """
     open_run(run, experiment)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(locked(run / LAUNCHER_LOCK))
-        server = stack.enter_context(_teacher(experiment))
-        teacher = None if server is None else server.address
-        replay = tuple(
-            stack.enter_context(_replay(experiment, run, shard))
-            for shard in range(experiment.config.replay_shards)
-        )
-        learner_port = free_port()
-        learner = build_learner(experiment.learner_config(run, replay=replay, port=learner_port))
-        # Left before replay and teacher are: the learner's last checkpoint needs the tables.
-        roles = stack.enter_context(_Roles().running())
-        roles.start("learner", learner.run)
-        job = Job(
-            experiment=experiment,
-            run=run,
-            learner=f"127.0.0.1:{learner_port}",
-            replay=replay,
-            teacher=teacher,
-        )
-        if experiment.data is not None:
-            roles.start("importer", functools.partial(ROLES["importer"], job))
-        roles.start("evaluator", functools.partial(ROLES["evaluator"], job))
-        for index in range(experiment.config.num_actors):
-            actor = dataclasses.replace(job, index=index, registry=CollectorRegistry())
-            roles.start(f"actor-{index}", functools.partial(ROLES["actor"], actor))
-        while not stop.is_set() and not roles.failed:
-            if learner.is_finished:
-                return True
-            if server is not None and server.failure is not None:
-                raise server.failure
-            on_progress(learner)
-            stop.wait(_POLL_SECONDS)
-    return learner.is_finished
+    processes = processes_of(experiment)
+    names = [name for process in processes for name in process.services]
+    services = {
+        name: f"localhost:{port}" for name, port in zip(names, free_ports(len(names)), strict=True)
+    }
+    with locked(run / LAUNCHER_LOCK), _Threads().running() as threads:
+        for process in processes:
+            job = process.job(experiment, run, services)
+            job = dataclasses.replace(job, teacher_backend=_TEACHER_BACKEND)
+            threads.start(process.name, ROLES[process.role](job))
+
+        def is_over() -> bool:
+            return stop.is_set() or bool(threads.errors)
+
+        return watch(services["learner"], is_over, on_progress, period_seconds=_POLL_SECONDS)
 
 
-@contextlib.contextmanager
-def _replay(experiment: Experiment, run: Path, shard: int) -> Iterator[ShardAddress]:
-    config = experiment.replay_config(run, port=0, shard=shard)
-    checkpoints = shard_folder(run, shard) / "checkpoints"
-    with serving_replay(config, checkpoints, control_port=0) as ports:
-        yield ShardAddress(data=f"localhost:{ports.data}", control=f"localhost:{ports.control}")
-
-
-@contextlib.contextmanager
-def _teacher(experiment: Experiment) -> Iterator[TeacherServer | None]:
-    if not experiment.uses_teacher:
-        yield None
-        return
-    server = build_teacher(
-        experiment.teacher_config(port=0, metrics_port=None, backend=_TEACHER_BACKEND)
-    )
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-class _Roles:
+class _Threads:
     """Threads that end together; the first error of any ends all and is raised."""
 
     def __init__(self) -> None:
         self._end = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._errors: list[Exception] = []
+        self.errors: list[Exception] = []
 
-    @property
-    def failed(self) -> bool:
-        """Whether a role has ended with an error."""
-        return bool(self._errors)
-
-    def start(self, name: str, run: Callable[[threading.Event], None]) -> None:
+    def start(self, name: str, run: RunRole) -> None:
         """Start a role; it runs until it returns or is told to end."""
 
         def guarded() -> None:
@@ -137,7 +84,7 @@ class _Roles:
                 run(self._end)
             except Exception as error:
                 # Kept for the thread that started it: nobody looks at this one's.
-                self._errors.append(error)
+                self.errors.append(error)
                 self._end.set()
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
@@ -145,13 +92,13 @@ class _Roles:
         thread.start()
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[_Roles]:
-        """Ends all roles at the end, and raises what the first that failed has raised."""
+    def running(self) -> Iterator[_Threads]:
+        """Ends all at the end, and raises what the first that failed has raised."""
         try:
             yield self
         finally:
             self._end.set()
             for thread in self._threads:
                 thread.join()
-        if self._errors:
-            raise self._errors[0]
+        if self.errors:
+            raise self.errors[0]

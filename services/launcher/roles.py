@@ -1,183 +1,249 @@
-"""The roles of a run: how each is built and run.
+"""The roles of a run: how each is configured, built and run, and which processes a run has.
 
     `rrl learner` (containers) ──┐
-    `rrl train` (Launchpad) ─────┼──▶ Job ──▶ ROLES[name] ──▶ runs until it is finished, or stopped
+    `rrl train` (Launchpad) ─────┼──▶ Job ──▶ ROLES[name](job) ──▶ run(stop)
     one process (`rrl bench`) ───┘
 
-In one process teacher, replay and learner are built by the starter itself, which needs the ports of
-the first two and watches the third. A starter knows addresses, ports and metrics pages; what a role
-takes from the experiment stands here. A role imports what it computes with when it runs: the others
-do not pay for it.
+A starter knows addresses, ports and metrics pages; what a role takes from the experiment is in
+`jobs`. A role imports what it computes with when it is built: the others do not pay for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
-from rrl_client import ClientSecurity
-from services.launcher.experiment import Experiment, shard_folder
+from services.launcher.experiment import Experiment
+from services.launcher.jobs import (
+    Job,
+    actor_config,
+    evaluator_config,
+    importer_config,
+    learner_config,
+    replay_config,
+    teacher_config,
+)
 from services.learner.config import ShardAddress
-from services.shared.errors import user_errors
+from services.replay.config import ReplayConfig
+from services.shared.addresses import parse_address
 from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.security.server import SecurityConfig
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
-    """What one process of a run is to do.
-
-    Attributes:
-        experiment: What is run.
-        run: Folder of the run; an actor needs none.
-        registry: What its metrics page shows.
-        index: Which of several actors or shards it is, from 0.
-        learner: "host:port" of the learner; "" for those that do not ask it.
-        replay: The shards, in their order.
-        teacher: Of the teacher service, as `TeacherClient` takes it; None where there is none.
-        peers: What to trust and show at these; None for plaintext without a token.
-        host: Interface to listen on.
-        port: Port to listen on; 0 picks a free one.
-        control_port: Port of replay's control; likewise.
-        metrics_port: Port of the metrics page of a role that serves its own; None serves none.
-        security: Encryption and tokens of what it serves.
-        lingers: Whether a finished learner serves on until it is stopped.
-        on_ready: Called with a line for the user once it serves.
-    """
-
-    experiment: Experiment
-    run: Path | None = None
-    registry: CollectorRegistry = dataclasses.field(default_factory=CollectorRegistry)
-    index: int = 0
-    learner: str = ""
-    replay: tuple[ShardAddress, ...] = ()
-    teacher: str | None = None
-    peers: ClientSecurity | None = None
-    host: str = "127.0.0.1"
-    port: int = 0
-    control_port: int = 0
-    metrics_port: int | None = None
-    security: SecurityConfig = SecurityConfig()
-    lingers: bool = False
-    on_ready: Callable[[str], None] = lambda text: None
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the run."""
-        assert self.run is not None, "only actors have none"
-        return self.run
-
-
-RunRole: TypeAlias = Callable[[Job, threading.Event], None]
+RunRole: TypeAlias = Callable[[threading.Event], None]
 """Runs a role until it is finished or the event is set; raises UserError."""
 
 
-def run_teacher(job: Job, stop: threading.Event) -> None:
-    """Answer with the teacher's scores."""
+def _teacher(job: Job) -> RunRole:
+    """Answers with the teacher's scores."""
     from services.teacher.server import build_teacher
 
-    server = build_teacher(
-        job.experiment.teacher_config(port=job.port, metrics_port=job.metrics_port)
-    )
-    server.start()
-    try:
-        server.run(stop)
-    finally:
-        server.stop()
+    server = build_teacher(teacher_config(job))
+
+    def run(stop: threading.Event) -> None:
+        server.start()
+        try:
+            server.run(stop)
+        finally:
+            server.stop()
+
+    return run
 
 
-def run_replay(job: Job, stop: threading.Event) -> None:
-    """Serve the tables of a shard."""
-    from services.launcher.replay_of_a_run import serving_replay
-    from services.replay.metrics import ReplayMetrics
+def _replay(job: Job) -> RunRole:
+    """Serves the tables of a shard."""
+    config = replay_config(job)
 
-    with user_errors():
-        config = job.experiment.replay_config(job.folder, port=job.port, shard=job.index)
-    with serving_replay(
-        config,
-        shard_folder(job.folder, job.index) / "checkpoints",
-        control_port=job.control_port,
-        host=job.host,
-        security=job.security,
-        metrics=ReplayMetrics(job.registry),
-    ) as ports:
-        job.on_ready(f"replay ready at port {ports.data}, control at port {ports.control}")
-        stop.wait()
-        # All roles of a run are stopped at once: the learner's last checkpoint needs the tables.
-        wait_until_free(job.folder / LEARNER_LOCK, timeout_seconds=LEARNER_CHECKPOINT_SECONDS)
+    def run(stop: threading.Event) -> None:
+        with serving_replay(
+            config,
+            job.shard_folder / "checkpoints",
+            control_port=job.control_port,
+            security=job.security,
+            registry=job.registry,
+        ) as ports:
+            job.on_ready(f"replay ready at port {ports.data}, control at port {ports.control}")
+            stop.wait()
+            # All roles of a run are stopped at once: the learner's last checkpoint needs the
+            # tables.
+            wait_until_free(job.run / LEARNER_LOCK, timeout_seconds=LEARNER_CHECKPOINT_SECONDS)
+
+    return run
 
 
-def run_importer(job: Job, stop: threading.Event) -> None:
-    """Fill a table from recorded data."""
+def _importer(job: Job) -> RunRole:
+    """Fills a table from recorded data."""
     from services.recorded_data.importer import build_importer
     from services.recorded_data.metrics import ImporterMetrics
 
-    config = job.experiment.importer_config(
-        job.folder, replay_address=job.replay[0].data, teacher_address=job.teacher or ""
-    )
-    config = dataclasses.replace(config, peers=job.peers)
-    build_importer(config, ImporterMetrics(job.registry)).run(stop)
+    return build_importer(importer_config(job), ImporterMetrics(job.registry)).run
 
 
-def run_learner(job: Job, stop: threading.Event) -> None:
-    """Train the student."""
-    from services.learner.loop import run_learner as train
+def _learner(job: Job) -> RunRole:
+    """Trains the student."""
+    from services.learner.loop import run_learner
     from services.learner.metrics import LearnerMetrics
 
-    config = job.experiment.learner_config(job.folder, replay=job.replay, port=job.port)
-    config = dataclasses.replace(
-        config,
-        host=job.host,
-        security=job.security,
-        peers=job.peers,
-        linger_seconds=None if job.lingers else config.linger_seconds,
-    )
-    train(config, stop, LearnerMetrics(job.registry))
+    config = learner_config(job)
+    return functools.partial(run_learner, config, metrics=LearnerMetrics(job.registry))
 
 
-def run_actor(job: Job, stop: threading.Event) -> None:
-    """Play into replay; the shard is that of the actor's index modulo their number."""
+def _actor(job: Job) -> RunRole:
+    """Plays into replay."""
     from services.actor.loop import build_actor
     from services.actor.metrics import ActorMetrics
 
-    job.experiment.check_shards(len(job.replay))
-    with user_errors():
-        config = job.experiment.actor_config(
-            job.index,
-            learner_address=job.learner,
-            replay_address=job.replay[job.index % len(job.replay)].data,
-            teacher_address=job.teacher,
-        )
-    config = dataclasses.replace(config, peers=job.peers)
-    build_actor(config, ActorMetrics(job.registry)).run(stop)
+    return build_actor(actor_config(job), ActorMetrics(job.registry)).run
 
 
-def run_evaluator(job: Job, stop: threading.Event) -> None:
-    """Score the student."""
+def _evaluator(job: Job) -> RunRole:
+    """Scores the student."""
     from services.evaluator.loop import build_evaluator
     from services.evaluator.metrics import EvaluatorMetrics
 
-    config = job.experiment.evaluator_config(
-        job.folder, learner_address=job.learner, teacher_address=job.teacher
-    )
-    config = dataclasses.replace(config, peers=job.peers)
-    build_evaluator(config, EvaluatorMetrics(job.registry)).run(stop)
+    return build_evaluator(evaluator_config(job), EvaluatorMetrics(job.registry)).run
 
 
-ROLES: Mapping[str, RunRole] = {
-    "teacher": run_teacher,
-    "replay": run_replay,
-    "importer": run_importer,
-    "learner": run_learner,
-    "actor": run_actor,
-    "evaluator": run_evaluator,
+ROLES: Mapping[str, Callable[[Job], RunRole]] = {
+    "teacher": _teacher,
+    "replay": _replay,
+    "importer": _importer,
+    "learner": _learner,
+    "actor": _actor,
+    "evaluator": _evaluator,
 }
 """By name. In containers the teacher is `rrl teacher serve`, which needs no experiment."""
 
 SERVE_THEIR_OWN_PAGE = ("teacher",)
 """Roles that serve their metrics page themselves; a starter serves that of the others."""
+
+
+class ReplayPorts(NamedTuple):
+    """Where a replay role listens.
+
+    Attributes:
+        data: Reverb's port.
+        control: Port of its control and health.
+    """
+
+    data: int
+    control: int
+
+
+@contextlib.contextmanager
+def serving_replay(
+    config: ReplayConfig,
+    checkpoints: Path,
+    *,
+    control_port: int,
+    security: SecurityConfig,
+    registry: CollectorRegistry,
+) -> Iterator[ReplayPorts]:
+    """Serve a shard's tables, and their control and health.
+
+    Args:
+        config: Tables, Reverb's port, and the interface of control and health.
+        checkpoints: Where the shard keeps its part of the run's checkpoints.
+        control_port: Port of control and health; 0 picks a free one.
+        security: Encryption and tokens of the control; Reverb has neither.
+        registry: What its metrics page shows.
+
+    Raises:
+        UserError: a port is in use, tokens would travel unencrypted, or a credential is unusable.
+    """
+    from services.replay.control_server import control_server
+    from services.replay.metrics import ReplayMetrics
+    from services.replay.role import ReplayRole
+
+    role = ReplayRole(config, checkpoints)
+    ReplayMetrics(registry).attach(role)
+    control = control_server(role, host=config.host, port=control_port, security=security)
+    try:
+        data = role.start()
+        yield ReplayPorts(data=data, control=control.start())
+    finally:
+        control.stop()
+        role.stop()
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One process of a run.
+
+    Attributes:
+        role: Key of `ROLES`.
+        index: Which of several of its role, from 0.
+    """
+
+    role: str
+    index: int = 0
+
+    @property
+    def name(self) -> str:
+        """The role; of those that a run may have several of, with its number."""
+        return f"{self.role}-{self.index}" if self.role in ("replay", "actor") else self.role
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the addresses that it listens at."""
+        if self.role == "replay":
+            return (self.name, f"control-{self.index}")
+        return (self.role,) if self.role in ("teacher", "learner") else ()
+
+    def job(self, experiment: Experiment, run: Path, services: Mapping[str, str]) -> Job:
+        """What it is to do where all processes run on this machine.
+
+        Args:
+            experiment: What is run.
+            run: Folder of the run.
+            services: The "host:port" of every name in the `services` of the run's processes.
+        """
+        ports = [parse_address(services[name]).port for name in self.services]
+        port, control_port = (*ports, 0, 0)[:2]
+        return Job(
+            experiment=experiment,
+            run=run,
+            index=self.index,
+            learner=services["learner"],
+            replay=tuple(
+                ShardAddress(data=services[f"replay-{shard}"], control=services[f"control-{shard}"])
+                for shard in range(experiment.config.replay_shards)
+            ),
+            teacher=services.get("teacher"),
+            port=port,
+            control_port=control_port,
+        )
+
+
+def processes_of(experiment: Experiment) -> tuple[Process, ...]:
+    """The processes of a run, in the order in which they are started."""
+    config = experiment.config
+    return (
+        *((Process("teacher"),) if experiment.uses_teacher else ()),
+        *(Process("replay", shard) for shard in range(config.replay_shards)),
+        *((Process("importer"),) if experiment.data is not None else ()),
+        Process("learner"),
+        Process("evaluator"),
+        *(Process("actor", index) for index in range(config.num_actors)),
+    )
+
+
+def process_environment(role: str) -> dict[str, str]:
+    """Environment variables of a role's process when all share one machine.
+
+    Actors and the evaluator run small batches, which threads only slow down; they and the importer
+    stay off the GPU, which learner and teacher share.
+    """
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}
+    if role in ("actor", "evaluator", "importer"):
+        variables |= {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        }
+    return variables

@@ -47,7 +47,7 @@ class Telemetry:
 
 @contextlib.contextmanager
 def telemetry(
-    role: str, options: Telemetry, *, run: Path | None = None, index: int | None = None
+    role: str, options: Telemetry, *, run: Path | None = None, name: str = ""
 ) -> Iterator[CollectorRegistry]:
     """Set up logging, and serve a metrics page while the block runs.
 
@@ -55,7 +55,7 @@ def telemetry(
         role: Kind of role, e.g. "actor".
         options: Format of the log, and port of the page.
         run: Folder of the run; None where the role does not have it.
-        index: Which of several actors or shards this is; None where there is one.
+        name: Of the process in log lines, e.g. "actor-1"; "" for the role.
 
     Yields:
         The registry that the page shows; the role adds its metrics.
@@ -63,11 +63,9 @@ def telemetry(
     Raises:
         UserError: the page's port is taken, or an environment variable is not understood.
     """
-    name = run_name(options, run)
-    logger = setup_logging(
-        role if index is None else f"{role}-{index}", run=name, log_format=options.log_format
-    )
-    registry = make_registry(role, name)
+    run_named = run_name(options, run)
+    logger = setup_logging(name or role, run=run_named, log_format=options.log_format)
+    registry = make_registry(role, run_named)
     with serving_metrics(
         registry, host=bare_host(options.metrics_host), port=options.metrics_port
     ) as address:

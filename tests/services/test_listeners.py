@@ -18,7 +18,7 @@ import reverb
 from prometheus_client import CollectorRegistry
 
 from rrl_agents.types import Progress
-from services.launcher.replay_of_a_run import ReplayPorts, serving_replay
+from services.launcher.roles import ReplayPorts, serving_replay
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.config import LearnerConfig
 from services.learner.published_weights import PublishedWeights
@@ -82,10 +82,18 @@ def replay(
     security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
 ) -> Iterator[ReplayPorts]:
     config = ReplayConfig(
-        layout=LAYOUT, checkpoint_root=folder / "working", min_student_size=1, port=free_port()
+        layout=LAYOUT,
+        checkpoint_root=folder / "working",
+        min_student_size=1,
+        port=free_port(),
+        host=host,
     )
     with serving_replay(
-        config, folder / "checkpoints", control_port=0, host=host, security=security
+        config,
+        folder / "checkpoints",
+        control_port=0,
+        security=security,
+        registry=CollectorRegistry(),
     ) as ports:
         yield ports
 

@@ -18,9 +18,9 @@ from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.settings import with_settings
+from services.launcher.watching import Answer
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import read_records
-from services.learner.loop import Learner
 from services.shared.errors import UserError
 
 OFFLINE_UPDATES = 40
@@ -134,8 +134,8 @@ def test_a_run_that_is_stopped_saves_a_checkpoint_and_goes_on(
     experiment = experiment_of("jsrl", catch_teacher, num_actors=2, replay_shards=2)
     stop = threading.Event()
 
-    def stop_in_the_middle(learner: Learner) -> None:
-        if learner.progress.online_updates >= 10:
+    def stop_in_the_middle(answer: Answer) -> None:
+        if answer.progress.online_updates >= 10:
             stop.set()
 
     assert not run_in_one_process(experiment, tmp_path / "run", stop, stop_in_the_middle)

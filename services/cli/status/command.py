@@ -15,7 +15,7 @@ from services.cli.status.run_status import RunStatus, look
 from services.cli.status.sources import find_roles
 from services.cli.status.view import render, to_json
 from services.cli.terminal import check_interval, draw, make_console
-from services.launcher.progress_display import StageRate
+from services.launcher.progress_display import StageBars
 from services.shared.errors import UserError
 
 
@@ -56,16 +56,14 @@ def status(
     elif watch:
         draw(_frames(status_now, interval, install_shutdown_event()), make_console())
     else:
-        make_console().print(render(status_now()))
+        make_console().print(render(status_now(), StageBars()))
 
 
 def _frames(
     status_now: Callable[[], RunStatus], interval_seconds: float, stop: Event
 ) -> Iterator[RenderableType]:
     """The status drawn, again and again until stopped."""
-    rate = StageRate()
+    bars = StageBars()
     while not stop.is_set():
-        status = status_now()
-        current = status.progress if status.note is None else None
-        yield render(status, None if current is None else rate.update(current))
+        yield render(status_now(), bars)
         stop.wait(interval_seconds)

@@ -15,20 +15,19 @@ from rrl_agents.typed_json import encode
 from services.cli.status.readings import in_words
 from services.cli.status.run_status import Checkpoint, Role, RunStatus
 from services.cli.terminal import printable
-from services.launcher.progress_display import panel, stages
-from services.launcher.progress_estimates import format_duration
+from services.launcher.progress_display import StageBars, format_duration, stages
 from services.learner.codec import progress_from_proto
 from services.learner.v1.learner_pb2 import GetProgressResponse
 
 
-def render(status: RunStatus, rate: float | None = None) -> RenderableType:
+def render(status: RunStatus, bars: StageBars) -> RenderableType:
     """Draw everything that is known.
 
     Args:
         status: Of a run.
-        rate: Units of the current stage per second; None where it is unknown.
+        bars: Its stages, as seen so far.
     """
-    return Group(*_parts(status, rate))
+    return Group(*_parts(status, bars))
 
 
 def to_json(status: RunStatus) -> str:
@@ -44,12 +43,12 @@ def to_json(status: RunStatus) -> str:
     return json.dumps(_finite(content), indent=1, allow_nan=False)
 
 
-def _parts(status: RunStatus, rate: float | None) -> Iterator[RenderableType]:
+def _parts(status: RunStatus, bars: StageBars) -> Iterator[RenderableType]:
     yield Text(printable(str(status.run or "run")), style="bold")
     if status.note is not None:
         yield Text(printable(status.note), style="yellow")
     if status.progress is not None:
-        yield panel(status.progress, rate)
+        yield bars.panel(status.progress)
     if status.checkpoint is not None:
         yield Text(_checkpoint(status.checkpoint))
     if status.roles:

@@ -16,12 +16,20 @@ from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.jobs import (
+    Job,
+    actor_config,
+    learner_config,
+    replay_config,
+    teacher_config,
+)
 from services.launcher.resolution import describe, resolve
 from services.learner.config import ShardAddress
 from services.library.door import import_reference
 from services.shared.errors import UserError
 
 CATCH = EnvironmentConfig(name="catch")
+SHARD = ShardAddress(data="localhost:1", control="localhost:3")
 
 
 def config(checkpoint: Path | str, **changes: Any) -> ExperimentConfig:
@@ -68,11 +76,9 @@ def test_the_temperature_of_a_teacher_of_logits_stands_in_config_json(catch_teac
         choice = TeacherChoice(checkpoint=str(import_reference(str(catch_teacher), Hints(**told))))
         experiment = resolve(config(catch_teacher, teacher=choice, method=method))
         content = json.loads(experiment.to_json())
-        actor = experiment.actor_config(
-            0, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
-        )
-        assert actor.method == experiment.config.method
-        served = experiment.teacher_config(port=0, metrics_port=0).models[0].reference
+        job = Job(experiment=experiment, replay=(SHARD,))
+        assert actor_config(job).method == experiment.config.method
+        served = teacher_config(job).models[0].reference
         assert content["teacher"]["checkpoint"] == served == choice.checkpoint
         return content["settings"]
 
@@ -130,12 +136,8 @@ class Floats(Still):
 
 def test_roles_are_told_the_same(catch_teacher: Path, tmp_path: Path) -> None:
     experiment = resolve(config(catch_teacher))
-    replay = experiment.replay_config(tmp_path, port=1)
-    shard = ShardAddress(data="localhost:1", control="localhost:3")
-    learner = experiment.learner_config(tmp_path, replay=(shard,), port=2)
-    actor = experiment.actor_config(
-        1, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
-    )
+    job = Job(experiment=experiment, run=tmp_path, replay=(SHARD,), learner="localhost:2")
+    replay, learner, actor = replay_config(job), learner_config(job), actor_config(job)
     # 32 samples per update, one update per 4 decisions.
     assert replay.samples_per_insert == 8.0
     assert replay.min_student_size == 20_000
@@ -147,7 +149,7 @@ def test_roles_are_told_the_same(catch_teacher: Path, tmp_path: Path) -> None:
     assert (learner.teacher_return, learner.random_return) == (1.0, pytest.approx(-0.6))
 
 
-def test_shards_share_tables_and_threshold(catch_teacher: Path, tmp_path: Path) -> None:
+def test_shards_share_tables_and_threshold(catch_teacher: Path) -> None:
     experiment = resolve(
         config(
             catch_teacher,
@@ -157,7 +159,7 @@ def test_shards_share_tables_and_threshold(catch_teacher: Path, tmp_path: Path) 
             teacher_steps=601,
         )
     )
-    shards = [experiment.replay_config(tmp_path, port=0, shard=index) for index in (0, 1)]
+    shards = [replay_config(Job(experiment=experiment, index=index)) for index in (0, 1)]
     for shard in shards:
         # Half of 100,001 and of 20,000, rounded up; the ratio is of each shard's own items.
         assert (shard.student_capacity, shard.teacher_capacity) == (50_001, 50_001)
@@ -165,11 +167,9 @@ def test_shards_share_tables_and_threshold(catch_teacher: Path, tmp_path: Path) 
         assert shard.teacher_steps == 301
     assert shards[0].checkpoint_root != shards[1].checkpoint_root
     with pytest.raises(UserError, match=r"no replay shard 2: the run has 2"):
-        experiment.replay_config(tmp_path, port=0, shard=2)
+        replay_config(Job(experiment=experiment, index=2))
     with pytest.raises(UserError, match=r"1 replay addresses are given, the run has 2"):
-        experiment.learner_config(
-            tmp_path, replay=(ShardAddress(data="a:1", control="a:2"),), port=0
-        )
+        learner_config(Job(experiment=experiment, replay=(SHARD,)))
     with pytest.raises(ValueError, match="replay_shards is 3; it must be from 1 to the 2 actors"):
         config(catch_teacher, replay_shards=3, num_actors=2)
 
@@ -190,10 +190,7 @@ def test_a_teacher_service_runs_only_where_it_is_asked(catch_teacher: Path) -> N
     unused = resolve(dataclasses.replace(plain, teacher_steps=10))
     assert not unused.uses_teacher
     assert unused.targets.teacher_steps == 0
-    actor = unused.actor_config(
-        0, learner_address="localhost:2", replay_address="localhost:1", teacher_address=None
-    )
-    assert not actor.teacher_plays
+    assert not actor_config(Job(experiment=unused, replay=(SHARD,))).teacher_plays
 
 
 def test_what_is_shown_before_a_run_names_teacher_and_game(catch_teacher: Path) -> None:

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from typing import Any
 
-from services.launcher.progress_display import ProgressDisplay, current_stage, stages
+import pytest
+
+from services.launcher.progress_display import (
+    ProgressDisplay,
+    StageProgress,
+    format_duration,
+    stages,
+)
 from services.learner.v1.learner_pb2 import GetProgressResponse, Progress, Stage
 
 
@@ -76,6 +84,49 @@ def test_the_rate_of_one_stage_does_not_leak_into_the_next() -> None:
     assert "left" not in stream.getvalue()
 
 
+def test_a_stage_that_is_done_takes_no_more_time_however_far_it_went() -> None:
+    clock = Clock()
+    display, stream = plain(clock)
+    for clock.seconds, steps in ((0.0, 3_000), (10.0, 4_008)):
+        display.update(answer(Stage.STAGE_ONLINE, actor_steps=steps))
+    last = stream.getvalue().splitlines()[-1]
+    assert last.startswith("online 4,008/4,000 steps (100%) | 100.8 steps/s, 0 s left | ")
+
+
+def test_a_rate_looks_back_a_minute_and_is_none_of_steps_that_were_lost() -> None:
+    clock = Clock()
+    display, stream = plain(clock)
+    # The learner goes back to a checkpoint after 10 s; 900 steps in 9 s are the last minute's.
+    counted = ((0.0, 500), (10.0, 3_000), (20.0, 100), (75.0, 100), (80.0, 1_000), (89.0, 1_900))
+    for clock.seconds, steps in counted:
+        display.update(answer(Stage.STAGE_ONLINE, actor_steps=steps))
+    lines = stream.getvalue().splitlines()
+    assert not [line for line in lines if re.search(r"-\d.*steps/s", line)]
+    assert "| 100.0 steps/s, 21 s left |" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (185.0, "3 min 05 s"),
+        (3_599.6, "1 h 00 min"),
+        (7_640.0, "2 h 07 min"),  # 2 * 3600 + 7 * 60 + 20
+    ],
+)
+def test_durations_read_naturally(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_a_note_that_is_repeated_is_shown_once() -> None:
+    display, stream = plain(Clock())
+    for note in ("stopping", "stopping", "stopped"):
+        display.note(note)
+    assert stream.getvalue() == "stopping\nstopped\n"
+
+
 def test_an_answer_without_any_field_is_shown() -> None:
     display, stream = plain(Clock())
     display.update(GetProgressResponse())
@@ -108,7 +159,7 @@ def test_a_student_without_a_teacher_beside_is_shown_alone() -> None:
 
 def test_plain_output_has_no_control_characters_whatever_is_noted() -> None:
     display, stream = plain(Clock())
-    with display:
+    with contextlib.closing(display):
         display.note("waiting for\x1b[31m teacher\r\nλ")
         display.update(answer(Stage.STAGE_OFFLINE, offline_updates=3))
     assert re.fullmatch(r"[\x20-\x7e\n]*", stream.getvalue())
@@ -119,7 +170,7 @@ def test_foreign_words_in_an_answer_do_not_steer_the_terminal() -> None:
     stream = io.StringIO()
     response = answer(Stage.STAGE_ONLINE)
     response.losses["\x1b]0;evil\x07"] = 1.0
-    with ProgressDisplay(stream, interactive=True, clock=Clock()) as display:
+    with contextlib.closing(ProgressDisplay(stream, interactive=True, clock=Clock())) as display:
         display.update(response)
     assert "evil" in stream.getvalue() and "\x1b]0;" not in stream.getvalue()
 
@@ -128,17 +179,16 @@ def test_stages_that_a_run_has_not_are_left_out() -> None:
     response = GetProgressResponse(
         progress=Progress(stage=Stage.STAGE_ONLINE), actor_steps_target=10
     )
-    assert [stage.name for stage in stages(response)] == ["online"]
-    current = current_stage(response)
-    assert current is not None
-    assert current.target == 10
-    assert current_stage(answer(Stage.STAGE_FINAL_EVALUATION)) is None
+    assert stages(response) == (StageProgress("online", "steps", 0, 10),)
+    display, stream = plain(Clock())
+    display.update(answer(Stage.STAGE_FINAL_EVALUATION))
+    assert stream.getvalue().startswith("final evaluation | lambda 0.50 | ")
 
 
 def test_a_terminal_gets_one_panel_with_every_stage_and_notes_above_it() -> None:
     stream = io.StringIO()
     clock = Clock()
-    with ProgressDisplay(stream, interactive=True, clock=clock) as display:
+    with contextlib.closing(ProgressDisplay(stream, interactive=True, clock=clock)) as display:
         display.note("waiting for processes to start [teacher]")
         display.update(GetProgressResponse())
         clock.seconds = 2.0
@@ -156,6 +206,6 @@ def test_a_terminal_gets_one_panel_with_every_stage_and_notes_above_it() -> None
 
 def test_a_stream_that_is_no_terminal_gets_plain_lines() -> None:
     display, stream = plain(Clock())
-    with display:
+    with contextlib.closing(display):
         display.update(answer(Stage.STAGE_OFFLINE))
     assert "\x1b" not in stream.getvalue()

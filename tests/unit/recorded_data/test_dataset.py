@@ -17,10 +17,12 @@ from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
-from services.launcher.experiment import process_environment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.jobs import Job, actor_config, importer_config
 from services.launcher.resolution import describe, resolve
+from services.launcher.roles import process_environment
 from services.launcher.run_directory import open_run
+from services.learner.config import ShardAddress
 from services.recorded_data.dataset import check_data
 from services.recorded_data.labels import LabelManifest, Labels
 from services.replay.item_layout import ItemLayout
@@ -87,16 +89,18 @@ def test_data_in_replay_logs_is_found_beside_the_checkpoints(tmp_path: Path, nam
 def test_roles_are_told_about_the_data(tmp_path: Path, catch_teacher: Path) -> None:
     data = recorded(tmp_path / "data")
     experiment = resolve(config(catch_teacher, data))
-    importer = experiment.importer_config(
-        tmp_path, replay_address="localhost:1", teacher_address="localhost:2"
+    job = Job(
+        experiment=experiment,
+        run=tmp_path,
+        learner="localhost:3",
+        replay=(ShardAddress(data="localhost:1", control=""),),
+        teacher="localhost:2",
     )
+    importer = importer_config(job)
     assert importer.transitions == 97
     assert importer.data.path == str(data)
     assert importer.layout == CATCH
-    actor = experiment.actor_config(
-        0, learner_address="localhost:3", replay_address="localhost:1", teacher_address=None
-    )
-    assert not actor.teacher_plays
+    assert not actor_config(job).teacher_plays
     assert experiment.uses_teacher
     assert describe(experiment)["teacher data"] == str(data)
     # The importer is no place for a GPU.
@@ -111,7 +115,7 @@ def test_a_method_that_learns_nothing_offline_reads_no_data(
     assert experiment.data is None
     assert experiment.targets.teacher_steps == 0
     with pytest.raises(UserError, match="nothing to import: give --teacher.data"):
-        experiment.importer_config(tmp_path, replay_address="a:1", teacher_address="b:1")
+        importer_config(Job(experiment=experiment))
 
 
 def test_other_data_for_the_same_run_is_refused(tmp_path: Path, catch_teacher: Path) -> None:

@@ -22,6 +22,7 @@ from services.actor.behaviours import Annotator
 from services.actor.metrics import ActorMetrics
 from services.cli.status.run_status import Checkpoint, Role, RunStatus, look
 from services.cli.status.view import render, to_json
+from services.launcher.progress_display import StageBars
 from services.launcher.run_addresses import RunAddresses
 from services.learner.checkpoint_records import RunRecord
 from services.learner.checkpointing import write_checkpoint
@@ -52,10 +53,10 @@ def page(registry: CollectorRegistry) -> Iterator[str]:
         server.close()
 
 
-def drawn(found: RunStatus, rate: float | None = None) -> str:
+def drawn(found: RunStatus, bars: StageBars | None = None) -> str:
     console = Console(width=160, force_terminal=False, no_color=True)
     with console.capture() as capture:
-        console.print(render(found, rate))
+        console.print(render(found, bars or StageBars()))
     return capture.get()
 
 
@@ -188,8 +189,13 @@ def online(actor_steps: int = 500, **losses: float) -> learner_pb2.GetProgressRe
 
 
 def test_the_time_left_is_shown_where_the_rate_is_known() -> None:
-    # 500 of 1,000 steps to go, 50 per second.
-    text = drawn(RunStatus(progress=online()), rate=50.0)
+    seconds, earlier = [0.0], online()
+    earlier.progress.actor_steps = 250
+    bars = StageBars(lambda: seconds[0])
+    bars.update(earlier)
+    seconds[0] = 5.0
+    # 500 of 1,000 steps to go, 250 in 5 s: 50 per second.
+    text = drawn(RunStatus(progress=online()), bars)
     assert "50.0 steps/s, 10 s left" in text and "12.5 updates/s" in text
 
 

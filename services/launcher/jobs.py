@@ -1,0 +1,244 @@
+"""What one process of a run is to do, and the settings of its role that follow from it.
+
+A starter fills in addresses and ports; all else comes from the experiment, so that roles of one run
+have the same of it however each is started.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from rrl_agents.types import Progress, Stage
+from rrl_client import ClientSecurity
+from services.actor.config import ActorConfig
+from services.evaluator.config import EvaluatorConfig
+from services.launcher.experiment import VIDEO_FILE, Experiment
+from services.learner.config import LearnerConfig, ShardAddress
+from services.library.door import open_reference
+from services.recorded_data.config import ImporterConfig
+from services.replay.config import ReplayConfig
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.errors import UserError, user_errors
+from services.shared.security.server import SecurityConfig
+from services.teacher.config import ModelConfig, TeacherConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one process of a run is to do.
+
+    Attributes:
+        experiment: What is run.
+        run: Folder of the run; an actor needs none.
+        registry: What its metrics page shows.
+        index: Which of several actors or shards it is, from 0.
+        learner: "host:port" of the learner; "" for those that do not ask it.
+        replay: The shards, in their order.
+        teacher: Of the teacher service, as `TeacherClient` takes it; None where there is none.
+        peers: What to trust and show at these; None for plaintext without a token.
+        host: Interface to listen on.
+        port: Port to listen on; 0 picks a free one.
+        control_port: Port of replay's control; likewise.
+        metrics_port: Port of the metrics page of a role that serves its own; None serves none.
+        security: Encryption and tokens of what it serves.
+        teacher_backend: What computes the teacher, as `TeacherConfig` has it.
+        lingers: Whether a finished learner serves on until it is stopped.
+        on_ready: Called with a line for the user once it serves.
+    """
+
+    experiment: Experiment
+    run: Path = Path()
+    registry: CollectorRegistry = dataclasses.field(default_factory=CollectorRegistry)
+    index: int = 0
+    learner: str = ""
+    replay: tuple[ShardAddress, ...] = ()
+    teacher: str | None = None
+    peers: ClientSecurity | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    control_port: int = 0
+    metrics_port: int | None = None
+    security: SecurityConfig = SecurityConfig()
+    teacher_backend: str = "auto"
+    lingers: bool = False
+    on_ready: Callable[[str], None] = lambda text: None
+
+    @property
+    def shard_folder(self) -> Path:
+        """Where the replay shard of this index keeps its files, on its own machine."""
+        return self.run / "replay" / f"{self.index:02d}"
+
+
+def teacher_config(job: Job) -> TeacherConfig:
+    """Settings of the teacher service.
+
+    Raises:
+        UserError: this run has no teacher.
+    """
+    return TeacherConfig(
+        models=(ModelConfig(reference=job.experiment.config.teacher.reference),),
+        port=job.port,
+        metrics_port=job.metrics_port,
+        backend=job.teacher_backend,
+    )
+
+
+@user_errors()
+def replay_config(job: Job) -> ReplayConfig:
+    """Settings of one replay shard; which checkpoint it serves, its role decides.
+
+    Raises:
+        UserError: there is no such shard, or no such port.
+    """
+    experiment, config = job.experiment, job.experiment.config
+    q_learning, shards = experiment.recipe.q_learning, config.replay_shards
+    if not 0 <= job.index < shards:
+        raise UserError(
+            f"there is no replay shard {job.index}: the run has {shards}, counted from 0 "
+            "(--replay-shards)"
+        )
+    # Each shard has its share of the actors, so of everything they play.
+    capacity = -(-config.replay_capacity // shards)
+    reloaded_steps = experiment.targets.teacher_steps if experiment.recipe.reloads_data else 0
+    online = Progress(random_return=experiment.random_return, stage=Stage.ONLINE)
+    own_share = 1.0 - experiment.recipe.teacher_share(online)
+    return ReplayConfig(
+        layout=experiment.layout,
+        checkpoint_root=job.shard_folder / "working",
+        teacher_capacity=capacity,
+        # Recorded data goes into one shard, the teacher's play into all.
+        teacher_steps=-(-experiment.targets.teacher_steps // shards) or None,
+        student_capacity=capacity,
+        min_student_size=-(-(reloaded_steps + q_learning.min_replay_size) // shards),
+        samples_per_insert=own_share * q_learning.batch_size / q_learning.update_period,
+        student_priority_exponent=config.student.priority_exponent,
+        # Sixteen batches: enough for what is fetched ahead, small beside any run.
+        error_buffer=16.0 * q_learning.batch_size,
+        port=job.port,
+        host=job.host,
+    )
+
+
+def importer_config(job: Job) -> ImporterConfig:
+    """Settings of the importer.
+
+    Raises:
+        UserError: this run has no recorded data to import.
+    """
+    experiment, labels = job.experiment, job.experiment.config.teacher.labels
+    data, card, transitions = experiment.data, experiment.card, experiment.targets.teacher_steps
+    if data is None or card is None or transitions == 0:
+        raise UserError(
+            "there is nothing to import: give --teacher.data, with a method that has offline "
+            "updates"
+        )
+    _check_shards(job)
+    return ImporterConfig(
+        data=data,
+        transitions=transitions,
+        layout=experiment.layout,
+        run=job.run,
+        labels=Path(labels) if labels is not None else None,
+        teacher=card,
+        replay_address=job.replay[0].data,
+        teacher_address=job.teacher or "",
+        peers=job.peers,
+        table=STUDENT_TABLE if experiment.recipe.reloads_data else TEACHER_TABLE,
+    )
+
+
+def learner_config(job: Job) -> LearnerConfig:
+    """Settings of the learner.
+
+    Raises:
+        UserError: the run has another number of replay shards.
+    """
+    _check_shards(job)
+    experiment, config = job.experiment, job.experiment.config
+    return LearnerConfig(
+        run=job.run,
+        method=config.method,
+        network=config.network,
+        student=config.student,
+        initial_teacher=_initial_teacher(experiment),
+        spec=experiment.spec,
+        targets=experiment.targets,
+        random_return=experiment.random_return,
+        teacher_return=experiment.teacher_return,
+        seed=config.seed,
+        replay=job.replay,
+        peers=job.peers,
+        host=job.host,
+        port=job.port,
+        security=job.security,
+        publish_period_updates=config.publish_period_updates,
+        offline_evaluation_period=config.offline_evaluation_period,
+        online_evaluation_period=config.online_evaluation_period,
+        checkpoint_period_seconds=config.checkpoint_period_seconds,
+        pause_for_evaluation=config.pause_for_evaluation,
+        linger_seconds=None if job.lingers else LearnerConfig.linger_seconds,
+    )
+
+
+def _initial_teacher(experiment: Experiment) -> Path | None:
+    """The directory of the teacher whose weights the student begins with."""
+    if experiment.recipe.initial_weights != "teacher":
+        return None
+    opened = open_reference(experiment.config.teacher.reference)
+    assert isinstance(opened, Path), "a Python policy has no network, and was refused"
+    return opened
+
+
+@user_errors()
+def actor_config(job: Job) -> ActorConfig:
+    """Settings of one actor; its shard is that of its index modulo their number.
+
+    Raises:
+        UserError: the run has another number of replay shards, or the index is none.
+    """
+    _check_shards(job)
+    experiment, config = job.experiment, job.experiment.config
+    return ActorConfig(
+        environment=config.environment,
+        method=config.method,
+        network=config.network,
+        num_envs=config.envs_per_actor,
+        index=job.index,
+        seed=config.seed,
+        learner_address=job.learner,
+        replay_address=job.replay[job.index % len(job.replay)].data,
+        teacher_address=job.teacher,
+        peers=job.peers,
+        teacher_plays=experiment.data is None and experiment.targets.teacher_steps > 0,
+        weights_period_seconds=config.weights_period_seconds,
+    )
+
+
+def evaluator_config(job: Job) -> EvaluatorConfig:
+    """Settings of the evaluator."""
+    config = job.experiment.config
+    return EvaluatorConfig(
+        environment=config.environment,
+        network=config.network,
+        protocol=config.evaluation,
+        seed=config.seed,
+        learner_address=job.learner,
+        teacher_address=job.teacher,
+        peers=job.peers,
+        video=job.run / VIDEO_FILE,
+        # An evaluation that is waited for had better begin at once.
+        poll_seconds=0.05 if config.pause_for_evaluation else 1.0,
+    )
+
+
+def _check_shards(job: Job) -> None:
+    shards = job.experiment.config.replay_shards
+    if len(job.replay) != shards:
+        raise UserError(
+            f"{len(job.replay)} replay addresses are given, the run has {shards} replay shards "
+            "(--replay-shards)"
+        )
