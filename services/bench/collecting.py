@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
-from rrl_agents.environments.registry import make_environment
+from rrl_agents.environments.registry import make_environment, random_source
 from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.scores import mean_and_interval
 from rrl_agents.types import EnvironmentSpec
 from services.bench.plan import Plan, PlannedRun
-from services.bench.references import reference_row
 from services.bench.results import EpisodeRow, EvaluationRow, ReferenceRow, Results
+from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.resolution import resolve
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
+from services.run_report.score_protocol import ScoreProtocol
 from services.shared.errors import UserError
 
 
@@ -28,21 +30,22 @@ def collect(plan: Plan) -> Results:
     Raises:
         UserError: a run's records are damaged.
     """
-    by_game = {
-        game: [run for run in plan.students if run.game == game]
-        for game in dict.fromkeys(run.game for run in plan.students)
-    }
-    specs = {game: _spec(runs[0].config) for game, runs in by_game.items()}
-    played = [
-        (run, record)
-        for run in plan.students
-        for record in _records(run)
-        if record.player == "student"
-    ]
-    references = [_reference(runs) for runs in by_game.values()]
+    evaluations: list[EvaluationRow] = []
+    episodes: list[EpisodeRow] = []
+    firsts = {run.game: run for run in reversed(plan.students)}
+    specs = {game: _spec(run.config) for game, run in firsts.items()}
+    by_teacher: dict[str, list[EvaluationRecord]] = {run.game: [] for run in plan.students}
+    for run in plan.students:
+        for record in current_records(read_records(run.folder / EVALUATIONS_FILE)):
+            if record.player == "teacher":
+                by_teacher[run.game].append(record)
+                continue
+            evaluations.append(_evaluation(run, record, specs[run.game]))
+            episodes.extend(_episodes(run, record))
+    references = [_reference(firsts[game], played) for game, played in by_teacher.items()]
     return Results(
-        evaluations=tuple(_evaluation(run, record, specs[run.game]) for run, record in played),
-        episodes=tuple(row for run, record in played for row in _episodes(run, record)),
+        evaluations=tuple(evaluations),
+        episodes=tuple(episodes),
         references=tuple(row for row in references if row is not None),
     )
 
@@ -61,59 +64,107 @@ def nominal_frames(config: ExperimentConfig, online_updates: int, frames_per_ste
     return steps * frames_per_step
 
 
+def reference_row(
+    game: str, experiment: Experiment, played: Sequence[EvaluationRecord]
+) -> ReferenceRow | None:
+    """The references of one game.
+
+    The teacher's score is the suite's, or else that of the teacher's card, or else of its play
+    beside the students.
+
+    Args:
+        game: What the suite calls it.
+        experiment: Of any of the game's runs.
+        played: Evaluations of the teacher in these runs, for a teacher whose card has no score.
+
+    Returns:
+        The row; None while the teacher has no score.
+    """
+    config, card = experiment.config, experiment.card
+    low: float | None
+    high: float | None
+    low, high, episodes = None, None, None
+    if config.teacher.mean_return is not None:
+        mean, source = config.teacher.mean_return, "given in the suite's settings"
+    elif card is not None and card.score is not None:
+        score = card.score
+        mean, episodes = score.mean_return, score.episodes
+        source = f"the teacher's card{score.note and ': '}{score.note}"
+        if score.interval is not None:
+            low, high = score.interval
+        elif score.returns:
+            _, low, high = mean_and_interval(score.returns)
+    elif played:
+        returns = [one for record in played for one in record.episode_returns]
+        mean, low, high = mean_and_interval(returns)
+        episodes = len(returns)
+        source = f"played by the evaluators of {len(played)} of the students' runs"
+    else:
+        return None
+    compute = card.compute if card is not None else None
+    protocol = experiment.score_protocols.get("teacher", ScoreProtocol())
+    return ReferenceRow(
+        game=game,
+        random_return=experiment.random_return,
+        random_source=random_source(config.environment),
+        teacher=card.name if card is not None else "none",
+        teacher_return=mean,
+        teacher_low=low,
+        teacher_high=high,
+        teacher_episodes=episodes,
+        teacher_epsilon=protocol.epsilon,
+        teacher_sticky_actions=protocol.sticky_actions,
+        teacher_max_episode_steps=protocol.max_episode_steps,
+        teacher_source=source,
+        teacher_frames=compute.environment_frames if compute is not None else None,
+        teacher_updates=compute.gradient_updates if compute is not None else None,
+    )
+
+
 def _spec(config: ExperimentConfig) -> EnvironmentSpec:
-    with contextlib.closing(make_environment(config.environment, 1)) as environment:
-        return environment.spec
-
-
-def _records(run: PlannedRun) -> tuple[EvaluationRecord, ...]:
-    return current_records(read_records(run.folder / EVALUATIONS_FILE))
+    environment = make_environment(config.environment, 1)
+    environment.close()
+    return environment.spec
 
 
 def _evaluation(run: PlannedRun, record: EvaluationRecord, spec: EnvironmentSpec) -> EvaluationRow:
     return EvaluationRow(
-        entry=run.entry,
+        **_columns_of_both(run, record),
         method=make_recipe(run.config.method).name,
         student=run.student,
-        game=run.game,
-        seed=run.seed,
         frames=nominal_frames(run.config, record.online_updates, spec.frames_per_step),
         teacher_frames=record.teacher_steps * spec.frames_per_step,
-        offline_updates=record.offline_updates,
-        online_updates=record.online_updates,
         mean_return=fmean(record.episode_returns),
         episodes=len(record.episode_returns),
         epsilon=record.epsilon,
         sticky_actions=run.config.environment.sticky_actions,
         max_episode_steps=spec.max_episode_steps,
-        final=record.final,
     )
 
 
 def _episodes(run: PlannedRun, record: EvaluationRecord) -> Iterator[EpisodeRow]:
+    both = _columns_of_both(run, record)
     played = zip(record.episode_returns, record.episode_steps, strict=True)
     for episode, (episode_return, steps) in enumerate(played):
-        yield EpisodeRow(
-            entry=run.entry,
-            game=run.game,
-            seed=run.seed,
-            offline_updates=record.offline_updates,
-            online_updates=record.online_updates,
-            final=record.final,
-            episode=episode,
-            episode_return=episode_return,
-            steps=steps,
-        )
+        yield EpisodeRow(**both, episode=episode, episode_return=episode_return, steps=steps)
 
 
-def _reference(runs: Sequence[PlannedRun]) -> ReferenceRow | None:
-    """Of one game; None until its teacher is there and its score is known."""
-    first = runs[0]
-    if first.needs is not None and not first.needs.is_dir():
+def _columns_of_both(run: PlannedRun, record: EvaluationRecord) -> Mapping[str, Any]:
+    return {
+        "entry": run.entry,
+        "game": run.game,
+        "seed": run.seed,
+        "offline_updates": record.offline_updates,
+        "online_updates": record.online_updates,
+        "final": record.final,
+    }
+
+
+def _reference(run: PlannedRun, played: Sequence[EvaluationRecord]) -> ReferenceRow | None:
+    """Of a run's game; None until its teacher is there and its score is known."""
+    if run.needs is not None and not run.needs.is_dir():
         return None
     try:
-        experiment = resolve(first.config)
+        return reference_row(run.game, resolve(run.config), played)
     except UserError as error:
-        raise UserError(f"{first.name}: {error}") from error
-    played = [record for run in runs for record in _records(run) if record.player == "teacher"]
-    return reference_row(first.game, experiment, played)
+        raise UserError(f"{run.name}: {error}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
@@ -21,7 +21,7 @@ from services.shared.errors import UserError, user_errors
 MAX_FILE_BYTES = 256 * 2**20
 """Larger tables are refused; one of 10,000 runs has some tens of megabytes."""
 
-_CONSTANTS: Mapping[str, bool | None] = {"": None, "True": True, "False": False}
+_CONSTANTS = {"": None, "True": True, "False": False}
 
 RowT = TypeVar("RowT")
 
@@ -53,28 +53,24 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
     Raises:
         UserError: it is not there or too large, its columns are others, or a cell is no such value.
     """
+    types = get_type_hints(kind)
     with user_errors():
         content = read_bounded(path, MAX_FILE_BYTES, what="a table of results")
     try:
         text = io.StringIO(content.decode("utf-8"), newline="")
-        return tuple(_decoded(csv.reader(text, strict=True), kind))
+        lines = csv.reader(text, strict=True)
+        if (header := next(lines, [])) != [*types]:
+            raise ValueError(f"its columns are {header}, not {[*types]}")
+        rows = []
+        for number, cells in enumerate(lines, start=2):
+            if len(cells) != len(types):
+                raise ValueError(f"line {number} has {len(cells)} cells, not {len(types)}")
+            pairs = zip(types, cells, strict=True)
+            row = {name: cell if types[name] is str else _value(cell) for name, cell in pairs}
+            rows.append(decode(kind, row, f"line {number}"))
+        return tuple(rows)
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it") from error
-
-
-def _decoded(lines: Iterator[list[str]], kind: type[RowT]) -> Iterator[RowT]:
-    types = get_type_hints(kind)
-    header = next(lines, [])
-    if header != [*types]:
-        raise ValueError(f"its columns are {header}, not {[*types]}")
-    for number, cells in enumerate(lines, start=2):
-        if len(cells) != len(types):
-            raise ValueError(f"line {number} has {len(cells)} cells, not {len(types)}")
-        row = {
-            name: cell if types[name] is str else _value(cell)
-            for name, cell in zip(header, cells, strict=True)
-        }
-        yield decode(kind, row, f"line {number}")
 
 
 def _value(cell: str) -> object:

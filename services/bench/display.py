@@ -1,11 +1,9 @@
-"""Live progress of a suite: a table drawn in place on a terminal, plain lines elsewhere."""
+"""Live progress of a suite: a table, in place on a terminal, elsewhere printed now and then."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,9 +13,10 @@ from rich.text import Text
 from services.bench.plan import PlannedRun
 from services.bench.run_messages import RunProgress
 from services.launcher.progress_display import format_duration
+from services.shared.logging import Occasionally
 
 PLAIN_INTERVAL_SECONDS = 30.0
-"""Time between two plain lines about what is running."""
+"""Time between two tables of what is running, where they are not drawn in place."""
 
 
 class BenchDisplay:
@@ -26,8 +25,7 @@ class BenchDisplay:
     Args:
         runs: What this session is to do.
         finished: Runs that were finished before it.
-        stream: Where to draw.
-        interactive: Whether to draw in place; None asks the stream if it is a terminal.
+        console: Where to draw; None for stdout.
         clock: Seconds that never go back.
     """
 
@@ -36,8 +34,7 @@ class BenchDisplay:
         runs: Sequence[PlannedRun],
         finished: int,
         *,
-        stream: TextIO | None = None,
-        interactive: bool | None = None,
+        console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._updates = {run.name: run.updates for run in runs}
@@ -49,22 +46,13 @@ class BenchDisplay:
         self._now: dict[str, int] = {}
         self._clock = clock
         self._started = clock()
-        self._printed_at = clock()
-        console = Console(file=sys.stdout if stream is None else stream, highlight=False)
-        self._console = console
-        if interactive is None:
-            interactive = console.is_terminal and not console.is_dumb_terminal
-        # Drawn on update only: nothing else may happen between a fork and its exec.
-        self._live = (
-            Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-            if interactive
-            else None
-        )
+        self._is_due = Occasionally(PLAIN_INTERVAL_SECONDS, at_once=False, clock=clock)
+        self._console = Console(highlight=False) if console is None else console
+        self._live = Live(console=self._console, auto_refresh=False)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._live is not None:
-            self._live.stop()
+        self._live.stop()
 
     def started(self, run: PlannedRun) -> None:
         """Say that a worker has started a run."""
@@ -83,22 +71,20 @@ class BenchDisplay:
 
     def update(self, progress: Mapping[str, RunProgress]) -> None:
         """Show how far the running ones are, by name."""
+        table = Table("run", "stage", "done", "updates/s", box=None, pad_edge=False)
         for name, state in progress.items():
-            self._first.setdefault(name, state.updates)
-            self._now[name] = state.updates
-        if self._live is not None:
+            updates = state.progress.learner_updates
+            self._first.setdefault(name, updates)
+            self._now[name] = updates
+            stage = state.progress.stage.name.lower().replace("_", " ")
+            share = 100 * updates // max(1, self._updates[name])
+            table.add_row(name, stage, f"{share}%", f"{state.updates_per_second:.0f}")
+        shown = Group(Text(self._counts()), table)
+        if self._console.is_terminal:
             self._live.start()
-            table = Table("run", "stage", "done", "updates/s", box=None, pad_edge=False)
-            for name, state in progress.items():
-                table.add_row(name, *self._state(name, state))
-            self._live.update(Group(table, Text(self._counts())), refresh=True)
-        elif progress and self._clock() - self._printed_at >= PLAIN_INTERVAL_SECONDS:
-            self._printed_at = self._clock()
-            states = []
-            for name, state in progress.items():
-                stage, done, rate = self._state(name, state)
-                states.append(f"{name} {stage} {done}, {rate} updates/s")
-            self._say("; ".join([self._counts(), *states]))
+            self._live.update(shown, refresh=True)
+        elif progress and self._is_due():
+            self._console.print(shown)
 
     def seconds_left(self) -> float | None:
         """Time the rest takes at the mean rate of this session; None while it is unknown."""
@@ -107,18 +93,11 @@ class BenchDisplay:
         elapsed = self._clock() - self._started
         return left * elapsed / worked if worked > 0 else None
 
-    def _state(self, name: str, state: RunProgress) -> tuple[str, str, str]:
-        """Stage, share of the updates, updates per second."""
-        share = 100 * state.updates // max(1, self._updates[name])
-        stage = state.progress.stage.name.lower().replace("_", " ")
-        return stage, f"{share}%", f"{state.updates_per_second:.0f}"
-
     def _counts(self) -> str:
         left = self.seconds_left()
-        parts = [f"{self._finished} of {self._total} runs finished"]
-        parts += [f"{self._failed} failed"] if self._failed else []
-        parts += [f"about {format_duration(left)} left"] if left is not None else []
-        return ", ".join(parts)
+        failed = f", {self._failed} failed" if self._failed else ""
+        time_left = f", about {format_duration(left)} left" if left is not None else ""
+        return f"{self._finished} of {self._total} runs finished{failed}{time_left}"
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)

@@ -15,17 +15,16 @@ A suite may grow: entries, games and seeds can be added. What has runs already s
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from rrl_agents.durable_files import write_whole
-from services.bench.suite import Suite, read_suite
 from services.shared.errors import UserError
 
 LOCK = ".bench.lock"
 """Held by the process that carries out the suite's runs."""
+
+REPLAY = "replay"
+"""Of a run's folders the one that a finished run does not need: its student can be exported."""
 
 
 class BenchFolder:
@@ -65,84 +64,19 @@ def make_folder(folder: BenchFolder) -> None:
     Raises:
         UserError: something else is there, or it cannot be written.
     """
-    with _for_the_user(folder):
-        if not folder.suite.exists() and folder.path.exists() and not _is_empty(folder.path):
-            raise UserError(
-                f"{folder.path} exists and is not a suite's folder: choose another --out"
-            )
-        folder.path.mkdir(parents=True, exist_ok=True)
-        (folder.path / LOCK).touch()
-
-
-def open_folder(folder: BenchFolder, suite: Suite, text: str) -> None:
-    """Check that a folder is this suite's, and keep the suite as it is now in it.
-
-    Args:
-        folder: Where; one process at a time.
-        suite: The suite.
-        text: What it was read from.
-
-    Raises:
-        UserError: the folder holds runs that the suite as it is now would not make; or it cannot be
-            written.
-    """
-    with _for_the_user(folder):
-        if folder.suite.exists():
-            _check_grown(folder, read_suite(folder.suite)[0], suite)
-        write_whole(folder.suite, text)
-
-
-def drop_replay(run: Path) -> None:
-    """Delete a finished run's replay and nothing else; its student can still be exported.
-
-    Args:
-        run: The run's folder.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(run / "replay")
-
-
-def _is_empty(path: Path) -> bool:
-    """Whether a folder holds nothing but the lock."""
-    return path.is_dir() and all(inner.name == LOCK for inner in path.iterdir())
-
-
-@contextlib.contextmanager
-def _for_the_user(folder: BenchFolder) -> Iterator[None]:
+    path = folder.path
     try:
-        yield
+        path.mkdir(parents=True, exist_ok=True)
+        if not folder.suite.exists() and {inner.name for inner in path.iterdir()} - {LOCK}:
+            raise UserError(f"{path} exists and is not a suite's folder: choose another --out")
+        (path / LOCK).touch()
     except OSError as error:
         raise UserError(
-            f"{folder.path} cannot be used ({error.strerror or error}): choose another --out"
+            f"{path} cannot be used ({error.strerror or error}): choose another --out"
         ) from error
 
 
-def _check_grown(folder: BenchFolder, before: Suite, now: Suite) -> None:
-    for what, place in _changed(folder, before, now):
-        if place.exists():
-            raise UserError(
-                f"{place} was made with another suite: {what} has changed since. Entries, games "
-                "and seeds may be added; for anything else choose another --out or another name, "
-                "or delete that folder"
-            )
-
-
-def _changed(folder: BenchFolder, before: Suite, now: Suite) -> Iterator[tuple[str, Path]]:
-    """What differs between two suites, and the folder that must not be there then."""
-    whats = [
-        what
-        for what in ("name", "environment", "settings", "teacher")
-        if getattr(before, what) != getattr(now, what)
-    ]
-    for what in whats:
-        for place in (folder.runs, folder.teacher_runs, folder.teachers):
-            yield what, place
-    for name, entry in before.entries.items():
-        same = now.entries.get(name)
-        if same is None or dataclasses.replace(same, label=entry.label) != entry:
-            yield f"[entries.{name}]", folder.runs / name
-        for game in set(before.games) - set(now.games):
-            yield "games", folder.runs / name / game
-        for game in before.games:
-            for seed in set(before.seeds) - set(now.seeds):
-                yield "seeds", folder.run(name, game, seed)
+def drop_replay(run: Path) -> None:
+    """Delete the replay in a finished run's folder, and nothing else."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(run / REPLAY)

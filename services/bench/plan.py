@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from rrl_agents.durable_files import write_whole
+from rrl_agents.environments.game_names import nearest_names
 from rrl_agents.environments.registry import random_return
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
-from services.bench.folder import BenchFolder
-from services.bench.suite import Entry, Suite
+from services.bench.folder import REPLAY, BenchFolder
+from services.bench.suite import Entry, Suite, read_suite
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.named_students import check_named_student, trains_the_teachers_network
 from services.launcher.presets import PRESETS
 from services.launcher.run_directory import is_finished
 from services.launcher.settings import with_settings
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 PROTOCOL_SETTINGS = ("evaluation.", "environment.")
 """Beginnings of the settings that teachers share with students: scores must compare."""
@@ -42,25 +43,25 @@ class PlannedRun:
         name: "ENTRY/GAME/seedK", or "teacher/GAME" of a teacher that the suite trains.
         folder: Its folder.
         config: The whole experiment.
-        entry: Name of its entry; empty for a teacher.
         student: Name of the student, `TEACHERS_OWN` where it is no choice.
         game: What is played, as the suite calls it.
         seed: Number of the repetition, as the suite calls it.
+        keep_replay: Whether its replay stays when it is finished.
+        entry: Name of its entry; empty for a teacher.
         needs: Directory of a trained teacher that must be there first; None where there is none.
         export: Directory that its student is to become a teacher in; None for students.
-        keep_replay: Whether its replay stays when it is finished.
     """
 
     name: str
     folder: Path
     config: ExperimentConfig
-    entry: str
     student: str
     game: str
     seed: int
-    needs: Path | None
-    export: Path | None
     keep_replay: bool
+    entry: str = ""
+    needs: Path | None = None
+    export: Path | None = None
 
     @property
     def updates(self) -> int:
@@ -73,7 +74,8 @@ class PlannedRun:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do; a teacher's run is for its export alone."""
-        return is_finished(self.folder) if self.export is None else self.export.is_dir()
+        is_there = is_finished(self.folder) if self.export is None else self.export.is_dir()
+        return is_there and (self.keep_replay or not (self.folder / REPLAY).exists())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,11 @@ class Plan:
 
     teachers: tuple[PlannedRun, ...]
     students: tuple[PlannedRun, ...]
+
+    @property
+    def runs(self) -> tuple[PlannedRun, ...]:
+        """All of them, the teachers' first."""
+        return self.teachers + self.students
 
 
 def plan_suite(suite: Suite, folder: BenchFolder) -> Plan:
@@ -113,6 +120,32 @@ def plan_suite(suite: Suite, folder: BenchFolder) -> Plan:
     )
 
 
+def keep_suite(folder: BenchFolder, plan: Plan, text: str) -> None:
+    """Check that a folder is a suite's, and keep the suite as it is now in it.
+
+    Args:
+        folder: Where; one process at a time.
+        plan: The suite's runs.
+        text: The suite's file.
+
+    Raises:
+        UserError: the folder holds runs that the suite as it is now would not make; or it cannot be
+            written.
+    """
+    if folder.suite.exists():
+        now = {run.name: run.config for run in plan.runs}
+        for before in plan_suite(read_suite(folder.suite)[0], folder).runs:
+            places = [place for place in (before.folder, before.export) if place and place.exists()]
+            if places and now.get(before.name) != before.config:
+                raise UserError(
+                    f"{places[0]} was made with another suite: {before.name} has changed since. "
+                    "Entries, games and seeds may be added; for anything else choose another "
+                    "--out or another name, or delete that folder"
+                )
+    with user_errors((OSError,)):
+        write_whole(folder.suite, text)
+
+
 def run_seed(*names: object) -> int:
     """Seed of a run: follows from its names, below 2**30."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
@@ -135,11 +168,9 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
         name=name,
         folder=folder.teacher_runs / game,
         config=dataclasses.replace(config, seed=run_seed(name, teacher.seed), teacher=no_teacher),
-        entry="",
         student=teacher.student,
         game=game,
         seed=teacher.seed,
-        needs=None,
         export=folder.teachers / game,
         keep_replay=suite.keep_replay,
     )
@@ -165,7 +196,6 @@ def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder
         game=game,
         seed=seed,
         needs=trained if given is None else None,
-        export=None,
         keep_replay=suite.keep_replay,
     )
 
@@ -210,8 +240,5 @@ def _named(where: str) -> Iterator[None]:
 
 
 def _check_known(what: str, name: str, known: Collection[str]) -> None:
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    nearest = f"; the nearest is {near[0]!r}" if near else ""
-    raise UserError(f"{name!r} is no {what}{nearest}, known are {', '.join(known) or 'none'}")
+    if name not in known:
+        raise UserError(f"{name!r} is no {what}; near it: {nearest_names(name, known) or 'none'}")

@@ -1,4 +1,4 @@
-"""What a worker reports of its run."""
+"""What bench and worker send each other, beside the run."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import dataclasses
 
 from rrl_agents.types import Progress
 
+STOP = "stop"
+"""Has a worker save a checkpoint and end."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunProgress:
     """How far a run is.
 
     Attributes:
-        progress: The learner's; it changes as long as the run is at work.
+        progress: The learner's.
         updates_per_second: Gradient steps; 0 while their rate is unknown.
     """
 
     progress: Progress
     updates_per_second: float
-
-    @property
-    def updates(self) -> int:
-        """Gradient steps of both stages."""
-        return self.progress.learner_updates
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,34 +7,18 @@ end and stops no other. A worker that dies costs its run the time since the run'
 from __future__ import annotations
 
 import collections
-import dataclasses
-import math
 import threading
-import time
 from collections.abc import Iterable
 
 from services.bench.display import BenchDisplay
 from services.bench.plan import PlannedRun
 from services.bench.run_messages import RunResult
-from services.bench.workers import CHECKPOINT_SECONDS, Workers
+from services.bench.workers import Workers
 
 MAX_DEATHS = 3
 """A run whose worker died so often has failed."""
 
 _POLL_SECONDS = 1.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a session ended.
-
-    Attributes:
-        stopped: Whether it was stopped before its end.
-        failures: Name of a run -> why it failed.
-    """
-
-    stopped: bool
-    failures: dict[str, str]
 
 
 class Schedule:
@@ -44,30 +28,28 @@ class Schedule:
         runs: What is to be done, in this order.
         workers: They execute runs.
         display: Shows what happens.
+
+    Attributes:
+        failures: Name of a run -> why it failed.
     """
 
     def __init__(self, runs: Iterable[PlannedRun], workers: Workers, display: BenchDisplay) -> None:
+        self.failures: dict[str, str] = {}
         self._waiting = collections.deque(runs)
         self._workers = workers
         self._display = display
         self._deaths: collections.Counter[str] = collections.Counter()
-        self._failures: dict[str, str] = {}
 
-    def run(self, stop: threading.Event) -> Outcome:
+    def run(self, stop: threading.Event) -> None:
         """Work until every run is finished or has failed, or `stop` is set."""
-        stopping, deadline = False, math.inf
-        while self._workers.running or (self._waiting and not stopping):
-            if stop.is_set() and not stopping:
+        while self._workers.running or (self._waiting and not stop.is_set()):
+            if stop.is_set():
                 self._workers.stop()
-                stopping, deadline = True, time.monotonic() + CHECKPOINT_SECONDS
-            if time.monotonic() > deadline:
-                break
-            if not stopping:
+            else:
                 self._start_runs()
             for run, result in self._workers.results(_POLL_SECONDS):
-                self._take(run, result, stopping)
+                self._take(run, result)
             self._display.update(self._workers.progress)
-        return Outcome(stopped=stopping, failures=self._failures)
 
     def _start_runs(self) -> None:
         while self._workers.has_room and (run := self._next()) is not None:
@@ -76,9 +58,7 @@ class Schedule:
 
     def _next(self) -> PlannedRun | None:
         """The first run whose teacher is there; runs whose teacher will not come have failed."""
-        exports = {
-            run.export for run in (*self._waiting, *self._workers.running) if run.export is not None
-        }
+        exports = {run.export for run in (*self._waiting, *self._workers.running)}
         for run in tuple(self._waiting):
             if run.needs is None or run.needs.is_dir():
                 self._waiting.remove(run)
@@ -88,7 +68,7 @@ class Schedule:
                 self._fail(run, f"its teacher {run.needs} was not made")
         return None
 
-    def _take(self, run: PlannedRun, result: RunResult, stopping: bool) -> None:
+    def _take(self, run: PlannedRun, result: RunResult) -> None:
         if result.error is None:
             self._display.ended(run, "finished" if result.finished else "stopped")
             return
@@ -99,9 +79,8 @@ class Schedule:
             self._fail(run, f"{result.error}, {MAX_DEATHS} times")
         else:
             self._display.ended(run, "resumes", result.error)
-            if not stopping:
-                self._waiting.appendleft(run)
+            self._waiting.appendleft(run)
 
     def _fail(self, run: PlannedRun, error: str) -> None:
-        self._failures[run.name] = error
+        self.failures[run.name] = error
         self._display.ended(run, "failed", error)

@@ -9,16 +9,19 @@ import os
 import threading
 from pathlib import Path
 
+import jax
+
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.networks.registry import initial_params, make_network
 from services.bench.collecting import collect
 from services.bench.display import BenchDisplay
-from services.bench.folder import LOCK, BenchFolder, drop_replay, make_folder, open_folder
-from services.bench.plan import Plan, PlannedRun, plan_suite
+from services.bench.folder import LOCK, BenchFolder, make_folder
+from services.bench.plan import Plan, PlannedRun, keep_suite, plan_suite
 from services.bench.results import write_results
-from services.bench.scheduling import Outcome, Schedule
-from services.bench.suite import Suite, read_suite
-from services.bench.untrained_teacher import untrained_card
+from services.bench.scheduling import Schedule
+from services.bench.suite import read_suite
 from services.bench.workers import Workers
+from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
 from services.shared.errors import UserError
 from services.shared.locks import locked
@@ -29,13 +32,11 @@ class SessionResult:
     """How a session ended.
 
     Attributes:
-        stopped: Whether it was stopped before its end.
         failures: Name of a run -> why it failed.
         finished: Runs that are finished, of those that were asked for.
         asked: Runs that were asked for.
     """
 
-    stopped: bool
     failures: dict[str, str]
     finished: int
     asked: int
@@ -61,56 +62,41 @@ def run_suite(
         raise UserError(f"--jobs is {jobs}; use 1 or more")
     suite, text = read_suite(path)
     folder = BenchFolder(out.absolute())
-    plan = _chosen(plan_suite(suite, folder), only)
-    runs = [*plan.teachers, *plan.students]
+    plan = plan_suite(suite, folder)
+    runs = _chosen(plan, only)
     make_folder(folder)
     with locked(folder.path / LOCK):
-        open_folder(folder, suite, text)
-        _check_all(plan)
-        for run in runs:
-            # A worker may have been killed between a run's end and this.
-            if run.is_finished and not run.keep_replay:
-                drop_replay(run.folder)
-        outcome = _execute(runs, folder, jobs or len(os.sched_getaffinity(0)), stop)
-        failures = outcome.failures | _write_results(suite, folder)
-    return SessionResult(
-        stopped=outcome.stopped,
-        failures=failures,
-        finished=sum(run.is_finished for run in runs),
-        asked=len(runs),
-    )
+        keep_suite(folder, plan, text)
+        _check_all(runs)
+        failures = _execute(runs, folder, jobs or len(os.sched_getaffinity(0)), stop)
+        try:
+            # Of the whole suite, also where a part of it was asked for.
+            write_results(folder, collect(plan))
+        except (UserError, OSError) as error:
+            failures["results"] = str(error)
+    finished = sum(run.is_finished for run in runs)
+    return SessionResult(failures=failures, finished=finished, asked=len(runs))
 
 
-def _write_results(suite: Suite, folder: BenchFolder) -> dict[str, str]:
-    """Write what the whole suite has, also where a part of it was asked for; says why not."""
-    try:
-        write_results(folder, collect(plan_suite(suite, folder)))
-    except (UserError, OSError) as error:
-        return {"results": str(error)}
-    return {}
-
-
-def _chosen(plan: Plan, only: str) -> Plan:
-    """The runs with such a name, and their teachers."""
+def _chosen(plan: Plan, only: str) -> list[PlannedRun]:
+    """The students' runs with such a name, after their teachers'."""
     # "qdagger" means all of it, as a folder's name would.
     patterns = (only, f"{only.rstrip('/')}/*")
-    students = tuple(
+    students = [
         run
         for run in plan.students
         if any(fnmatch.fnmatchcase(run.name, pattern) for pattern in patterns)
-    )
+    ]
     if not students:
         raise UserError(
             f"no run is called {only!r}; names are like {plan.students[0].name}, and * stands for "
             "anything"
         )
     needed = {run.needs for run in students}
-    return Plan(
-        teachers=tuple(run for run in plan.teachers if run.export in needed), students=students
-    )
+    return [run for run in plan.teachers if run.export in needed] + students
 
 
-def _check_all(plan: Plan) -> None:
+def _check_all(runs: list[PlannedRun]) -> None:
     """Resolve every run before the first starts, without its teacher where that is to be trained.
 
     Raises:
@@ -118,24 +104,50 @@ def _check_all(plan: Plan) -> None:
     """
     cards: dict[str, TeacherCard] = {}
     checked: set[tuple[str, str]] = set()
-    for run in (*plan.teachers, *plan.students):
+    for run in runs:
         # Runs that differ in their seeds fit together alike.
         if (run.entry, run.game) in checked or run.is_finished:
             continue
         checked.add((run.entry, run.game))
         try:
+            card = cards.get(run.game) if run.needs is not None else None
+            experiment = resolve(run.config, card)
             if run.export is not None:
-                cards[run.game] = untrained_card(run.config)
-            resolve(run.config, cards.get(run.game) if run.needs is not None else None)
+                cards[run.game] = _untrained_card(experiment)
         except (UserError, ValueError) as error:
             raise UserError(f"{run.name}: {error}") from error
 
 
+def _untrained_card(experiment: Experiment) -> TeacherCard:
+    """The card, without a score, of a teacher that is still to be trained.
+
+    Raises:
+        ValueError: its network does not fit its environment.
+    """
+    spec, config = experiment.spec, experiment.config.network
+    network = make_network(config, spec.num_actions)
+    # Shapes only: nothing is compiled or drawn.
+    jax.eval_shape(lambda: initial_params(network, jax.random.key(0), spec.observation_shape))
+    return TeacherCard(
+        name="untrained",
+        game=spec.name,
+        network=config,
+        num_actions=spec.num_actions,
+        observation_shape=spec.observation_shape,
+        observation_dtype=spec.frame_dtype,
+        made="not trained yet",
+        parameters_sha256="0" * 64,
+    )
+
+
 def _execute(
     runs: list[PlannedRun], folder: BenchFolder, jobs: int, stop: threading.Event
-) -> Outcome:
+) -> dict[str, str]:
+    """Execute what is not finished; returns which runs failed, and why."""
     unfinished = [run for run in runs if not run.is_finished]
     workers = Workers(folder, min(jobs, max(1, len(unfinished))))
     display = BenchDisplay(unfinished, len(runs) - len(unfinished))
     with contextlib.closing(display), contextlib.closing(workers):
-        return Schedule(unfinished, workers, display).run(stop)
+        schedule = Schedule(unfinished, workers, display)
+        schedule.run(stop)
+    return schedule.failures

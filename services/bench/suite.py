@@ -28,9 +28,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.typed_json import decode, may_be_missing
@@ -41,10 +40,15 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_RUNS = 10_000
 """Entries x games x seeds of one suite."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
-"""Names become folders."""
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+_FOLDER_ADVICE = (
+    "which becomes a folder: use 1 to 100 letters, digits, '_', '.', '+' or '-', beginning with a "
+    "letter or digit"
+)
 
-_MAX_LABEL = 100
+# matplotlib takes '$' for a formula, and leaves what begins with '_' out of legends.
+_LABEL = re.compile(r"(?!_)[^$\x00-\x1f\x7f-\x9f]{1,100}")
+_LABEL_ADVICE = "use 1 to 100 printable characters, without '$' and not beginning with '_'"
 
 _OWNED = {
     "seed": "the suite fills it in from seeds",
@@ -111,9 +115,7 @@ class Entry:
     settings: Mapping[str, object] = may_be_missing({})
 
     def __post_init__(self) -> None:
-        """Refuse labels that cannot be drawn, and settings that are not an entry's."""
-        if self.label is not None:
-            _check_label(self.label)
+        """Refuse settings that are not an entry's."""
         _set(self, settings=_flat(self.settings, _NO_RUNS_OWN))
 
 
@@ -156,17 +158,13 @@ class Suite:
             games=self.games or (self.environment,),
             settings=_flat(self.settings, refused),
         )
-        for what, names in (
-            ("name", [self.name]),
-            ("games", self.games),
-            ("entries", self.entries),
-        ):
-            _check_folders(what, names)
+        for what, names in (("games", self.games), ("entries", self.entries)):
+            _check_names(what, names, _FOLDER, _FOLDER_ADVICE)
+        _check_names("labels", map(self.label_of, self.entries), _LABEL, _LABEL_ADVICE)
         for seed in self.seeds:
             check_seed(seed, "one of seeds")
-        labels = [self.label_of(name) for name in self.entries]
-        for what, values in (("games", self.games), ("seeds", self.seeds), ("labels", labels)):
-            _check_distinct(what, values)
+        if len({*self.seeds}) != len(self.seeds):
+            raise ValueError(f"seeds has one twice: {[*self.seeds]}")
         runs = len(self.entries) * len(self.games) * len(self.seeds)
         if not 0 < runs <= MAX_RUNS:
             raise ValueError(f"entries x games x seeds are {runs:,} runs; give 1 to {MAX_RUNS:,}")
@@ -217,45 +215,31 @@ def _set(one: object, **values: object) -> None:
         object.__setattr__(one, name, value)
 
 
-def _flat(settings: Mapping[str, object], refused: Mapping[str, str]) -> dict[str, object]:
+def _flat(
+    settings: Mapping[str, object], refused: Mapping[str, str], prefix: str = ""
+) -> dict[str, object]:
     """Settings by dotted names; tables in tables mean the same as dots in names."""
     flat: dict[str, object] = {}
-    for name, value in _dotted(settings, ""):
-        if name in refused:
-            raise ValueError(f"settings has {name}; {refused[name]}")
-        if name in flat:
-            raise ValueError(f"settings has {name} twice")
-        flat[name] = value
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        inner = _flat(value, refused, f"{name}.") if isinstance(value, dict) else {name: value}
+        for given in inner:
+            if given in refused:
+                raise ValueError(f"settings has {given}; {refused[given]}")
+            if given in flat:
+                raise ValueError(f"settings has {given} twice")
+        flat.update(inner)
     return flat
 
 
-def _dotted(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _check_folders(what: str, names: Iterable[str]) -> None:
+def _check_names(what: str, names: Iterable[str], pattern: re.Pattern[str], advice: str) -> None:
+    """Refuse names that folders or figures cannot have, and one that is there twice."""
+    seen: set[str] = set()
     for name in names:
-        if _NAME.fullmatch(name) is None:
+        if pattern.fullmatch(name) is None:
             raise ValueError(
-                f"{what} has {name[:80]!r}, which becomes a folder: use 1 to 100 letters, digits, "
-                "'_', '.', '+' or '-', beginning with a letter or digit"
+                f"{what} has {name[:80]!r}, {advice}, beginning with a letter or digit"
             )
-
-
-def _check_distinct(what: str, values: Sequence[object]) -> None:
-    if len(set(values)) != len(values):
-        raise ValueError(f"{what} has one twice: {[*values]}")
-
-
-def _check_label(label: str) -> None:
-    # matplotlib takes '$' for a formula, and leaves what begins with '_' out of legends.
-    is_drawn = label.isprintable() and "$" not in label and not label.startswith("_")
-    if not is_drawn or not 0 < len(label) <= _MAX_LABEL:
-        raise ValueError(
-            f"label is {label[:80]!r}; use 1 to {_MAX_LABEL} printable characters, without '$' and "
-            "not beginning with '_'"
-        )
+        if name in seen:
+            raise ValueError(f"{what} has {name!r} twice")
+        seen.add(name)

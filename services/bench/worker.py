@@ -1,150 +1,105 @@
-"""A worker: a process that executes runs, one after the other.
+"""A worker: a process that executes one run, from its config to its end; a teacher's to its export.
 
-    bench ── PlannedRun, STOP, QUIT ──▶ worker
-          ◀─ RunProgress, RunResult ──
-
-Importing TensorFlow takes seconds, so a worker executes many runs. It computes on one thread:
-several workers share the cores. STOP, or the end of the process that started it, has it save a
-checkpoint of its run and end.
-
-This module imports nothing heavy: what it sets in the environment must come before that.
+Arguments: the number of the file descriptor that it speaks with the bench over (`workers`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
-import os
-import platform
-import queue
-import signal
+import logging
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rrl_agents.scores import check_scale
+from services.bench.folder import drop_replay
+from services.bench.plan import PlannedRun
 from services.bench.run_messages import RunProgress, RunResult
+from services.launcher.one_process import run_in_one_process
+from services.launcher.resolution import resolve
+from services.launcher.run_directory import is_finished
+from services.launcher.trained_student import read_student
+from services.launcher.watching import Answer
+from services.learner.codec import progress_from_proto
+from services.library.export.directory import export_teacher
+from services.shared.errors import UserError, user_errors
+from services.shared.logging import Occasionally, setup_logging
 
-if TYPE_CHECKING:
-    from services.bench.plan import PlannedRun
+_REPORT_SECONDS = 1.0
+_LOGGER = logging.getLogger("services.bench.worker")
 
-STOP = "stop"
-QUIT = "quit"
-
-_GPU = Path("/dev/nvidiactl")
-_ONE_THREAD = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WorkerConfig:
-    """What a worker is started with.
-
-    Attributes:
-        log: File for all that it prints.
-        cache: Folder of compiled programs, shared by all workers.
-        workers: How many there are at a time: a GPU's memory is divided among them.
-    """
-
-    log: Path
-    cache: Path
-    workers: int
+Report = Callable[[RunProgress | RunResult], None]
 
 
-def process_environment(
-    config: WorkerConfig, given: dict[str, str], *, has_gpu: bool
-) -> dict[str, str]:
-    """Environment variables of a worker.
-
-    JAX computes on the GPU where there is one, else on the CPU; JAX_PLATFORMS says otherwise.
-
-    Args:
-        config: Of the worker.
-        given: The variables there are.
-        has_gpu: Whether this machine has an NVIDIA GPU.
-
-    Returns:
-        Those to set.
-    """
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    variables = dict.fromkeys(_ONE_THREAD, "1") | {
-        "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
-        "JAX_COMPILATION_CACHE_DIR": str(config.cache / _cpu_key()),
-        # Our programs are small: each takes a second to compile, and hundreds of runs need it.
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    if has_gpu:
-        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / config.workers:.3f}"
-    elif "JAX_PLATFORMS" not in given:
-        variables["JAX_PLATFORMS"] = "cpu"
-    return variables
-
-
-def work(connection: Connection, config: WorkerConfig) -> None:
-    """Execute runs until QUIT; the target of the process."""
-    # Ctrl-C and a closed terminal reach every process; the bench stops its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    os.environ.update(process_environment(config, dict(os.environ), has_gpu=_GPU.exists()))
-    _print_to(config.log)
-    runs: queue.SimpleQueue[PlannedRun | None] = queue.SimpleQueue()
+def main() -> None:
+    """Execute the run that the bench sends."""
+    connection: Connection = Connection(int(sys.argv[1]))
+    run: PlannedRun = connection.recv()
     stop = threading.Event()
-    threading.Thread(
-        target=_receive, args=(connection, runs, stop), name="orders", daemon=True
-    ).start()
+    threading.Thread(target=_await_stop, args=(connection, stop), daemon=True).start()
 
     def report(message: RunProgress | RunResult) -> None:
-        # Without the bench this worker ends by `_receive`.
+        # Without the bench this worker is stopped, too.
         with contextlib.suppress(OSError):
             connection.send(message)
 
-    while (run := runs.get()) is not None:
-        # TensorFlow comes with this: not before there is something to do.
-        from services.bench.one_run import execute
-
-        report(execute(run, stop, report))
+    report(_execute(run, stop, report))
 
 
-def _cpu_key() -> str:
-    """Compiled programs are this kind of CPU's: a folder may be carried to another machine."""
+def _await_stop(connection: Connection, stop: threading.Event) -> None:
+    """The one message that may come, or the end of the bench."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    stop.set()
+
+
+def _execute(run: PlannedRun, stop: threading.Event, report: Report) -> RunResult:
+    """Start or resume a run until it is finished, has failed, or `stop` is set."""
+    setup_logging(run.name)
+    _LOGGER.info("starts in %s", run.folder)
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
+        finished = is_finished(run.folder) or _train(run, stop, report)
+        if finished:
+            _finish(run)
+    # One run's failure must not end the others: it is named at the end.
+    except Exception as error:
+        _LOGGER.exception("failed")
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        return RunResult(finished=False, error=f"{kind}{error}")
+    _LOGGER.info("finished" if finished else "stopped")
+    return RunResult(finished=finished)
 
 
-def _receive(
-    connection: Connection, runs: queue.SimpleQueue[PlannedRun | None], stop: threading.Event
-) -> None:
-    """Take orders until the last; the end of the bench is an order to stop."""
-    while True:
-        try:
-            order = connection.recv()
-        except (EOFError, OSError):
-            order = STOP
-        if order in (STOP, QUIT):
-            if order == STOP:
-                stop.set()
-            runs.put(None)
-            return
-        runs.put(order)
+def _finish(run: PlannedRun) -> None:
+    """Export a finished teacher, and drop the replay; nothing where it has been done.
+
+    Raises:
+        UserError: its student cannot be exported, or is no teacher.
+    """
+    if run.export is not None and not run.export.is_dir():
+        # A teacher's name has no slash in it.
+        teacher = read_student(run.folder, run.name.replace("/", "-")).teacher
+        score, chance = teacher.card.score, teacher.card.random_return
+        assert score is not None and chance is not None, "a finished run has been scored"
+        with user_errors():
+            check_scale(chance, score.mean_return)
+        # An export is whole or not there: what a kill left behind has another name.
+        export_teacher(run.export, teacher)
+    if not run.keep_replay:
+        drop_replay(run.folder)
 
 
-def _print_to(log: Path) -> None:
-    """Send everything this process prints to a file, native libraries included."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
+def _train(run: PlannedRun, stop: threading.Event, report: Report) -> bool:
+    is_due = Occasionally(_REPORT_SECONDS)
+
+    def observe(answer: Answer) -> None:
+        if is_due():
+            progress = progress_from_proto(answer.progress)
+            report(RunProgress(progress=progress, updates_per_second=answer.updates_per_second))
+
+    return run_in_one_process(resolve(run.config), run.folder, stop, observe)
+
+
+if __name__ == "__main__":
+    main()

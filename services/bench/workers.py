@@ -1,52 +1,99 @@
-"""The worker processes of a session, from the side of the bench."""
+"""The worker processes of a session, one for each run, from the side of the bench.
+
+    bench ── PlannedRun, and STOP if need be ──▶ worker
+          ◀─ RunProgress ..., RunResult ──
+
+A worker computes on one thread: several share the cores. STOP, or the end of the bench, has it save
+a checkpoint of its run and end. Ctrl-C does not reach it: the bench stops its workers itself.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import multiprocessing
+import os
+import platform
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun
-from services.bench.run_messages import RunProgress, RunResult
-from services.bench.worker import QUIT, STOP, WorkerConfig, work
-
-RUNS_PER_WORKER = 25
-"""Then it is replaced, which frees what libraries keep of every run."""
+from services.bench.run_messages import STOP, RunProgress, RunResult
 
 CHECKPOINT_SECONDS = 120.0
 """How long stopped workers may take to save their checkpoints before they are killed."""
 
 STALL_SECONDS = 7200.0
-"""A run without progress for so long hangs: its worker is killed, and the run resumes from its
-checkpoint. The longest evaluation must fit."""
+"""A run that reports nothing for so long hangs: its worker is killed, and the run resumes from its
+checkpoint."""
 
 _END_SECONDS = 10.0
-"""How long an idle worker may take to end before it is killed."""
+"""How long a worker without a run may take to end before it is killed."""
+
+_GPU = Path("/dev/nvidiactl")
+_ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+def process_environment(
+    given: Mapping[str, str], cache: Path, workers: int, *, has_gpu: bool
+) -> dict[str, str]:
+    """Environment variables of a worker.
+
+    JAX computes on the GPU where there is one, else on the CPU; JAX_PLATFORMS says otherwise.
+
+    Args:
+        given: Those of the bench.
+        cache: Folder of compiled programs, shared by all workers.
+        workers: How many there are at a time: a GPU's memory is divided among them.
+        has_gpu: Whether this machine has an NVIDIA GPU.
+    """
+    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    variables = {
+        **given,
+        **dict.fromkeys(_ONE_THREAD, "1"),
+        "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
+        # Compiled programs are for this machine's CPU: a suite's folder may be carried to another.
+        "JAX_COMPILATION_CACHE_DIR": str(cache / platform.node()),
+        # Our programs are small: each takes a second to compile, and hundreds of runs need it.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    if has_gpu:
+        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / workers:.3f}"
+    else:
+        variables.setdefault("JAX_PLATFORMS", "cpu")
+    return variables
 
 
 @dataclasses.dataclass
 class _Worker:
-    process: BaseProcess
+    run: PlannedRun
+    process: subprocess.Popen[bytes]
     connection: Connection
-    run: PlannedRun | None = None
-    reported: RunProgress | None = None
-    moved_at: float = 0.0
-    taken: int = 0
+    deadline: float
+    progress: RunProgress | None = None
 
-    def send(self, order: PlannedRun | str) -> None:
+    def send(self, order: object) -> None:
         # Of a dead worker the other end of the pipe is closed, which `Workers.results` finds.
         with contextlib.suppress(OSError):
             self.connection.send(order)
 
 
 class Workers:
-    """Starts worker processes, gives them runs, and receives the results.
+    """Starts a worker process for each run, and receives the results.
 
     Args:
         folder: The suite's folder.
@@ -54,111 +101,94 @@ class Workers:
     """
 
     def __init__(self, folder: BenchFolder, count: int) -> None:
-        self._folder = folder
+        self._logs = folder.logs
         self._count = count
-        self._context = multiprocessing.get_context("spawn")
+        self._environment = process_environment(
+            os.environ, folder.cache, count, has_gpu=_GPU.exists()
+        )
         self._workers: list[_Worker] = []
-        self._started = 0
         self._is_stopping = False
 
     @property
     def running(self) -> list[PlannedRun]:
         """Runs that workers have."""
-        return [worker.run for worker in self._workers if worker.run is not None]
+        return [worker.run for worker in self._workers]
 
     @property
     def progress(self) -> dict[str, RunProgress]:
         """How far the runs are that have reported, by their names."""
-        return {
-            worker.run.name: worker.reported
-            for worker in self._workers
-            if worker.run is not None and worker.reported is not None
-        }
+        return {one.run.name: one.progress for one in self._workers if one.progress is not None}
 
     @property
     def has_room(self) -> bool:
         """Whether one more run can start."""
-        return len(self.running) < self._count
+        return len(self._workers) < self._count
 
     def start(self, run: PlannedRun) -> None:
-        """Give a run to a worker; there must be room."""
-        worker = next((idle for idle in self._workers if idle.run is None), None)
-        worker = worker or self._new_worker()
-        worker.run, worker.reported, worker.moved_at = run, None, time.monotonic()
-        worker.taken += 1
+        """Start a worker for a run; there must be room."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"{run.name.replace('/', '-')}.log"
+        ours, theirs = Pipe()
+        with theirs, log.open("ab") as printed:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "services.bench.worker", str(theirs.fileno())],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        worker = _Worker(run, process, ours, time.monotonic() + STALL_SECONDS)
+        self._workers.append(worker)
         worker.send(run)
 
     def results(self, timeout_seconds: float) -> Iterator[tuple[PlannedRun, RunResult]]:
         """Runs that have ended; waits up to the timeout for any message."""
-        busy = [worker for worker in self._workers if worker.run is not None]
-        ready = wait([worker.connection for worker in busy], timeout_seconds)
-        for worker in busy:
+        ready = wait([worker.connection for worker in self._workers], timeout_seconds)
+        for worker in tuple(self._workers):
             if worker.connection in ready:
                 yield from self._receive(worker)
-            elif time.monotonic() - worker.moved_at > STALL_SECONDS:
+            elif time.monotonic() > worker.deadline:
                 # The next call finds it dead.
                 worker.process.kill()
 
     def stop(self) -> None:
         """Have all save a checkpoint and end; `results` then says how their runs ended."""
+        if self._is_stopping:
+            return
         self._is_stopping = True
         for worker in self._workers:
             worker.send(STOP)
+            worker.deadline = time.monotonic() + CHECKPOINT_SECONDS
 
     def close(self) -> None:
         """End all workers, those that do not answer by force."""
-        must_save = bool(self.running) and not self._is_stopping
-        for worker in self._workers:
-            worker.send(QUIT if worker.run is None else STOP)
-        end = time.monotonic() + (CHECKPOINT_SECONDS if must_save else _END_SECONDS)
-        for worker in tuple(self._workers):
-            self._end(worker, end - time.monotonic())
-
-    def _new_worker(self) -> _Worker:
-        self._started += 1
-        name = f"worker-{self._started}"
-        config = WorkerConfig(
-            log=self._folder.logs / f"{name}.log", cache=self._folder.cache, workers=self._count
-        )
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(theirs, config), name=name)
-        process.start()
-        # Ours alone now: its end is the worker's end.
-        theirs.close()
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
-        return worker
+        self.stop()
+        while self._workers:
+            for _ in self.results(_END_SECONDS):
+                pass
 
     def _receive(self, worker: _Worker) -> Iterator[tuple[PlannedRun, RunResult]]:
-        run = worker.run
-        assert run is not None, "only workers with a run are waited for"
         try:
-            message: RunProgress | RunResult = worker.connection.recv()
+            message: RunProgress | RunResult | None = worker.connection.recv()
         except (EOFError, OSError):
-            self._end(worker, _END_SECONDS)
-            yield run, RunResult(finished=False, error=_death(worker.process.exitcode), died=True)
-            return
+            message = None
         if isinstance(message, RunProgress):
-            if worker.reported is None or worker.reported.progress != message.progress:
-                worker.moved_at = time.monotonic()
-            worker.reported = message
+            worker.progress = message
+            if not self._is_stopping:
+                worker.deadline = time.monotonic() + STALL_SECONDS
             return
-        worker.run = None
-        if worker.taken >= RUNS_PER_WORKER:
-            worker.send(QUIT)
-            self._end(worker, _END_SECONDS)
-        yield run, message
-
-    def _end(self, worker: _Worker, timeout_seconds: float) -> None:
-        worker.process.join(max(0.0, timeout_seconds))
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        worker.connection.close()
         self._workers.remove(worker)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(_END_SECONDS)
+        worker.process.kill()
+        died = _death(worker.process.wait())
+        worker.connection.close()
+        yield worker.run, message or RunResult(finished=False, error=died, died=True)
 
 
-def _death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
+def _death(exit_code: int) -> str:
+    if exit_code < 0:
         return f"its worker was killed by {signal.Signals(-exit_code).name}"
     return f"its worker ended with exit code {exit_code}"

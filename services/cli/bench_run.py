@@ -35,13 +35,14 @@ def bench_run(
     # Here and not above: --help needs none of it.
     from services.bench.session import run_suite
 
-    result = run_suite(suite, out, install_shutdown_event(), jobs=jobs, only=only)
+    stop = install_shutdown_event()
+    result = run_suite(suite, out, stop, jobs=jobs, only=only)
     print(f"{result.finished} of {result.asked} runs are finished", flush=True)
-    if result.stopped:
+    if stop.is_set():
         print(f"stopped; the same command resumes {out}", flush=True)
     if result.failures:
         raise UserError(_failures(result, out))
-    if not result.stopped:
+    if not stop.is_set():
         print(f"raw scores: {out / 'results'}; see them with: rrl bench report {out}")
 
 

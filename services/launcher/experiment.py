@@ -115,13 +115,16 @@ class Experiment:
             },
             "teacher_return": self.teacher_return,
             "random_return": self.random_return,
-            "score_protocols": self._score_protocols(),
+            "score_protocols": {
+                player: dataclasses.asdict(one) for player, one in self.score_protocols.items()
+            },
             "budgets": dataclasses.asdict(self.targets)
             | {"online_steps": self.config.online_steps},
         }
         return json.dumps(content, indent=1)
 
-    def _score_protocols(self) -> dict[str, dict[str, float | None]]:
+    @property
+    def score_protocols(self) -> dict[str, ScoreProtocol]:
         """How the returns are measured that a report puts beside each other."""
         student = ScoreProtocol(
             epsilon=self.config.evaluation.epsilon,
@@ -139,7 +142,7 @@ class Experiment:
                 sticky_actions=score.sticky_actions if score is not None else None,
                 max_episode_steps=played.max_episode_steps if played is not None else None,
             )
-        return {player: dataclasses.asdict(one) for player, one in protocols.items()}
+        return protocols
 
     @property
     def layout(self) -> ItemLayout:

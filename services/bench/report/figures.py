@@ -1,32 +1,30 @@
-"""The figures of a report: rliable's plots as PNGs. An entry has the same colour in all of them."""
+"""The figures of a report, as PNGs. An entry has the same colour in all of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib import pyplot
+import pandas as pd
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from numpy.typing import NDArray
-from rliable import plot_utils
 
-from services.bench.report.statistics import Array, Estimates, SuiteStatistics
+from services.bench.report.scores import SuiteScores
+from services.bench.report.tables import Tables
+from services.bench.suite import Suite
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; then in other lines.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
-_LINES = ("-", "--", "-.", ":")
+_STYLES = cycler(linestyle=("-", "--", "-.", ":")) * cycler(color=_COLORS)
 _TEACHER: dict[str, Any] = {"color": "#1b1b1b", "label": "teacher"}
 _RANDOM: dict[str, Any] = {"color": "#7a7a7a", "linestyle": ":", "label": "random policy"}
-_FONTS = {"labelsize": "medium", "ticklabelsize": "medium"}
-_BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
-_SIZE, _COLUMNS = (9.0, 5.0), 3
+_COLUMNS = 3
 _CAPTION_CHARACTERS = 140
 
 
@@ -49,22 +47,19 @@ class Painter:
     """Draws a suite's figures.
 
     Args:
-        statistics: What is drawn.
+        suite: Order of the entries.
+        tables: What is drawn.
+        scores: What it is computed from.
         remark: A sentence for all captions; empty for none.
     """
 
-    def __init__(self, statistics: SuiteStatistics, remark: str = "") -> None:
-        self._statistics, self._remark = statistics, remark
-        self._entries = {entry.label: entry for entry in statistics.entries}
-        styles = [(color, line) for line in _LINES for color in _COLORS]
-        placed = {label: styles[one.place % len(styles)] for label, one in self._entries.items()}
-        self._colors = {label: color for label, (color, _) in placed.items()}
-        self._lines = {label: line for label, (_, line) in placed.items()}
+    def __init__(self, suite: Suite, tables: Tables, scores: SuiteScores, remark: str) -> None:
+        self._tables, self._scores, self._remark = tables, scores, remark
+        styles: Iterator[dict[str, Any]] = itertools.cycle(_STYLES)
+        self._styles = dict(zip(suite.entries, styles, strict=False))
 
     def draw_all(self, folder: Path) -> list[Picture]:
         """Draw every figure into a folder."""
-        # No window, whatever the user's settings are.
-        pyplot.switch_backend("agg")
         pictures = []
         for draw, file, title, caption in (
             (self._curve, "iqm_curve.png", "Score against frames",
@@ -83,127 +78,95 @@ class Painter:
         ):  # fmt: skip
             picture = Picture(file, title, f"{caption} {self._behind()}")
             pictures.append(picture)
-            _save(draw(), picture, folder)
+            figure = Figure(figsize=(10.0, 6.0), layout="constrained")
+            draw(figure)
+            _save(figure, picture, folder)
         return pictures
 
-    def _curve(self) -> Figure:
-        figure, axes = pyplot.subplots(figsize=_SIZE)
+    def _curve(self, figure: Figure) -> None:
+        axes = figure.subplots()
         axes.axhline(1.0, **_TEACHER)
         axes.axhline(0.0, **_RANDOM)
-        for label, entry in self._entries.items():
-            self._draw_curve(axes, label, entry.scores.frames, entry.iqm)
         axes.set_ylabel("IQM of teacher-normalised scores")
-        axes.legend(**_BESIDE)
-        return figure
+        self._draw_curves(axes, self._tables.iqm_curve, "iqm")
 
-    def _final(self) -> Figure:
-        figure, axes = self._draw_bars("final_iqm", "IQM of teacher-normalised scores")
+    def _final(self, figure: Figure) -> None:
+        final = self._tables.iqm_curve.groupby("entry", sort=False).tail(1)
+        axes = self._draw_bars(figure, final, "iqm")
         axes.axvline(1.0, **_TEACHER)
         axes.axvline(0.0, **_RANDOM)
-        return figure
+        axes.set_xlabel("IQM of teacher-normalised scores")
 
-    def _improvement(self) -> Figure:
-        figure, axes = self._draw_bars("improvement", "P(score above the teacher's)")
-        axes.set_xlim(-0.02, 1.02)
-        axes.axvline(0.5, **_RANDOM)
-        return figure
-
-    def _profiles(self) -> Figure:
-        figure, axes = pyplot.subplots(figsize=_SIZE)
+    def _profiles(self, figure: Figure) -> None:
+        axes = figure.subplots()
         axes.axvline(1.0, **_TEACHER)
-        profiles, intervals = self._estimates("profile")
-        plot_utils.plot_performance_profiles(
-            profiles,
-            self._statistics.thresholds,
-            intervals,
-            ax=axes,
-            colors=self._colors,
-            linestyles=self._lines,
-            xlabel=r"teacher-normalised score $\tau$",
-            ylabel=r"share of runs with a score above $\tau$",
-            **_FONTS,
-        )
-        axes.legend(**_BESIDE)
-        return figure
+        axes.set_xlabel(r"teacher-normalised score $\tau$")
+        axes.set_ylabel(r"share of runs with a score above $\tau$")
+        self._draw_lines(axes, self._tables.performance_profiles, "threshold", "share")
 
-    def _games(self) -> Figure:
-        played = {game for entry in self._entries.values() for game in entry.games}
-        games = [game for game in self._statistics.references if game in played]
+    def _improvement(self, figure: Figure) -> None:
+        axes = self._draw_bars(figure, self._tables.improvement, "probability")
+        axes.axvline(0.5, **_RANDOM)
+        axes.set_xlabel("P(score above the teacher's)")
+        axes.set_xlim(-0.02, 1.02)
+
+    def _games(self, figure: Figure) -> None:
+        returns = self._tables.games
+        games = [game for game in self._scores.references if (returns["game"] == game).any()]
         columns = min(_COLUMNS, len(games))
         rows = -(-len(games) // columns)
-        figure, grid = pyplot.subplots(rows, columns, figsize=(10.0, 3.2 * rows), squeeze=False)
-        figure.subplots_adjust(hspace=0.7, wspace=0.35)
+        figure.set_figheight(1.5 + 3.2 * rows)
+        grid = figure.subplots(rows, columns, squeeze=False)
         for axes, game in itertools.zip_longest(grid.flat, games):
             if game is None:
                 axes.remove()
-            else:
-                self._draw_game(axes, game)
-        figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.2), ncols=4, frameon=False)
-        return figure
+                continue
+            reference = self._scores.references[game]
+            axes.axhline(reference.teacher_return, **_TEACHER)
+            axes.axhline(reference.random_return, **_RANDOM)
+            axes.set_title(game)
+            self._draw_curves(axes, returns[returns["game"] == game], "mean_return")
 
-    def _draw_game(self, axes: Axes, game: str) -> None:
-        reference = self._statistics.references[game]
-        axes.axhline(reference.teacher_return, **_TEACHER)
-        axes.axhline(reference.random_return, **_RANDOM)
-        for label, entry in self._entries.items():
-            # What has no run of this game has a place in the legend, which is the first game's.
-            found = entry.games.get(game, np.empty((3, 0)))
-            self._draw_curve(axes, label, entry.scores.frames[: found.shape[1]], found)
-        axes.set_title(game)
-
-    def _draw_curve(
-        self, axes: Axes, label: str, frames: NDArray[np.int64], estimates: Estimates
-    ) -> None:
-        plot_utils.plot_sample_efficiency_curve(
-            frames,
-            {label: estimates[0]},
-            {label: estimates[1:]},
-            colors=self._colors,
-            xlabel="environment frames",
-            ylabel="",
-            ax=axes,
-            marker=".",
-            **_FONTS,
-        )
-        pyplot.setp(axes.lines[-1], linestyle=self._lines[label])
+    def _draw_curves(self, axes: Axes, table: pd.DataFrame, value: str) -> None:
+        self._draw_lines(axes, table, "frames", value, marker=".")
+        axes.set_xlabel("environment frames")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
 
-    def _draw_bars(self, statistic: str, name: str) -> tuple[Figure, Axes]:
-        figure, axes = plot_utils.plot_interval_estimates(
-            *self._estimates(statistic),
-            metric_names=[name],
-            colors=self._colors,
-            subfigure_width=_SIZE[0],
-            # rliable's label of the axis covers its numbers where there are few entries.
-            xlabel="",
-        )
-        # rliable draws from below, and the best comes first.
-        axes.invert_yaxis()
-        return figure, axes
+    def _draw_lines(
+        self, axes: Axes, table: pd.DataFrame, key: str, value: str, marker: str = ""
+    ) -> None:
+        for entry, rows in table.groupby("entry", sort=False):
+            style = self._styles[entry]
+            axes.plot(
+                rows[key], rows[value], label=self._tables.labels[entry], marker=marker, **style
+            )
+            axes.fill_between(rows[key], rows["low"], rows["high"], color=style["color"], alpha=0.2)
 
-    def _estimates(self, statistic: str) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Points and intervals of a statistic, as rliable takes them."""
-        found = {label: getattr(entry, statistic) for label, entry in self._entries.items()}
-        return (
-            {label: estimates[0] for label, estimates in found.items()},
-            {label: estimates[1:] for label, estimates in found.items()},
-        )
+    def _draw_bars(self, figure: Figure, table: pd.DataFrame, value: str) -> Axes:
+        figure.set_figheight(2.5 + 0.4 * len(table))
+        axes = figure.subplots()
+        labels = [self._tables.labels[entry] for entry in table["entry"]]
+        colors = [self._styles[entry]["color"] for entry in table["entry"]]
+        axes.barh(labels, table["high"] - table["low"], left=table["low"], color=colors, alpha=0.75)
+        axes.scatter(table[value], labels, marker="|", s=400, color="black", zorder=3)
+        # Bars are drawn from below, and the best comes first.
+        axes.invert_yaxis()
+        return axes
 
     def _behind(self) -> str:
         """How much play is behind a figure, and what its intervals are."""
-        scores = [entry.scores for entry in self._entries.values()]
-        during = [one.episodes for one in scores if one.episodes is not None]
-        final = f"{_range(one.final_episodes for one in scores)} of the final weights"
-        alone = (
-            "; none where there is one run" if min(one.repetitions for one in scores) == 1 else ""
-        )
+        entries = self._scores.entries
+        during = [one.episodes for one in entries if one.episodes is not None]
+        per_point = f"{_range(during)} per point, " if during else ""
+        seeds = [one.repetitions for one in entries]
+        alone = "; none where there is one run" if min(seeds) == 1 else ""
         return (
-            f"Games: {_range(len(one.games) for one in scores)}, "
-            f"seeds: {_range(one.repetitions for one in scores)}. Evaluation in environments and "
-            f"with seeds of its own, epsilon {_range(one.epsilon for one in scores)}, episodes: "
-            f"{f'{_range(during)} per point, ' if during else ''}{final}. 95% stratified "
-            f"bootstrap intervals over runs ({self._statistics.resamples:,} resamples{alone}). "
+            f"Games: {_range(len(one.games) for one in entries)}, seeds: {_range(seeds)}. "
+            "Evaluation in environments and with seeds of its own, epsilon "
+            f"{_range(one.epsilon for one in entries)}, episodes: {per_point}"
+            f"{_range(one.final_episodes for one in entries)} of the final weights. 95% stratified "
+            f"bootstrap intervals over runs ({self._tables.resamples:,} resamples{alone}). "
             f"{self._remark}"
         ).strip()
 
@@ -214,12 +177,12 @@ def _range(numbers: Iterable[float]) -> str:
 
 
 def _save(figure: Figure, picture: Picture, folder: Path) -> None:
-    """Write a figure with its heading above and its caption below."""
-    width, height = figure.get_size_inches()
-    box = figure.get_tightbbox()
-    caption = textwrap.fill(picture.caption, _CAPTION_CHARACTERS)
-    left = box.x0 / width
-    figure.text(left, (box.y1 + 0.1) / height, picture.title, fontweight="bold")
-    figure.text(left, (box.y0 - 0.1) / height, caption, fontsize="small", va="top")
-    figure.savefig(folder / picture.file, dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
+    """Write a figure with its legend beside, its heading above and its caption below."""
+    lines: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
+    figure.legend(lines.values(), lines.keys(), loc="outside right upper", frameon=False)
+    figure.suptitle(picture.title, fontweight="bold")
+    figure.supxlabel(textwrap.fill(picture.caption, _CAPTION_CHARACTERS), fontsize="small")
+    figure.savefig(folder / picture.file, dpi=110)

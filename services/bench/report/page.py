@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from services.bench.report.figures import Picture
-from services.bench.report.statistics import SuiteStatistics
+from services.bench.report.tables import Tables
 from services.bench.results import ReferenceRow
 from services.bench.suite import Suite
 
@@ -28,10 +31,13 @@ th, td {{ padding: .2rem .6rem; text-align: left; }}
 </style>
 <h1>{title}</h1>
 <p>{notes}</p>
-{remarks}
+<ul>{remarks}</ul>
+<h2>Final scores, the best first</h2>
 {scores}
 {figures}
+<h2>Returns of the final weights in each game: mean over seeds and 95% interval</h2>
 {games}
+<h2>What scores are measured by: 0 is the random policy, 1 the teacher</h2>
 {references}
 <p>Raw scores: evaluations.csv, episodes.csv and references.csv of results/ beside suite.toml.
 Numbers of the figures: the CSV files beside this page, and summary.json.</p>
@@ -43,7 +49,8 @@ _SCORES = ("entry", "IQM", "95% interval", "better than teacher", "games", "seed
 
 def make_page(
     suite: Suite,
-    statistics: SuiteStatistics,
+    tables: Tables,
+    references: Mapping[str, ReferenceRow],
     pictures: Sequence[Picture],
     remarks: Sequence[str],
     folder: Path,
@@ -52,7 +59,8 @@ def make_page(
 
     Args:
         suite: Title and notes.
-        statistics: Scores.
+        tables: Scores.
+        references: Game -> what its scores are measured by.
         pictures: The figures.
         remarks: What a reader must know before believing the numbers.
         folder: Where the figures' files are.
@@ -60,22 +68,16 @@ def make_page(
     Returns:
         A whole HTML document.
     """
-    warnings = "".join(f"<li><mark>{html.escape(remark)}</mark>" for remark in remarks)
     return _PAGE.format(
         title=html.escape(suite.title),
         notes=html.escape(suite.notes),
-        remarks=f"<ul>{warnings}</ul>" if remarks else "",
-        scores=_table("Final scores, the best first", _SCORES, _scores(statistics)),
+        remarks="".join(f"<li><mark>{html.escape(remark)}</mark>" for remark in remarks),
+        scores=_html(_SCORES, _scores(tables)),
         figures="\n".join(_figure(picture, folder) for picture in pictures),
-        games=_table(
-            "Returns of the final weights in each game: mean over seeds and 95% interval",
-            ("entry", *statistics.references),
-            _games(statistics),
-        ),
-        references=_table(
-            "What scores are measured by: 0 is the random policy, 1 the teacher",
+        games=_html(("entry", *references), _games(tables, references)),
+        references=_html(
             [field.name.replace("_", " ") for field in dataclasses.fields(ReferenceRow)],
-            map(dataclasses.astuple, statistics.references.values()),
+            (map(_text, dataclasses.astuple(row)) for row in references.values()),
         ),
     )
 
@@ -89,14 +91,10 @@ def _figure(picture: Picture, folder: Path) -> str:
     )
 
 
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [_row("th", head), *(_row("td", row) for row in rows)]
-    return f"<h2>{html.escape(title)}</h2>\n<div><table>\n{''.join(lines)}</table></div>"
-
-
-def _row(tag: str, cells: Sequence[object]) -> str:
-    texts = (html.escape(_text(cell)) for cell in cells)
-    return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "\n"
+def _html(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    with pd.option_context("display.max_colwidth", None):
+        table = pd.DataFrame([[*row] for row in rows], columns=[*head], dtype=object)
+        return f"<div>{table.to_html(index=False, border=0, justify='left')}</div>"
 
 
 def _text(cell: object) -> str:
@@ -105,26 +103,31 @@ def _text(cell: object) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
-def _scores(statistics: SuiteStatistics) -> Iterator[Sequence[object]]:
-    for entry in statistics.entries:
-        point, low, high = entry.iqm[:, -1]
-        scores = entry.scores
+def _in_words(estimate: Any, point: float) -> str:
+    """An estimate, with its interval where there is one."""
+    interval = f" ({estimate.low:.2f} to {estimate.high:.2f})" if estimate.seeds > 1 else ""
+    return f"{point:.2f}{interval}"
+
+
+def _scores(tables: Tables) -> Iterator[Sequence[object]]:
+    final = tables.iqm_curve.groupby("entry", sort=False).tail(1).itertuples()
+    for row, better in zip(final, tables.improvement.itertuples(), strict=True):
+        interval = f"{row.low:.3f} to {row.high:.3f}"
         yield (
-            entry.label,
-            f"{point:.3f}",
-            f"{low:.3f} to {high:.3f}" if entry.has_intervals else "none: one run of each game",
-            entry.in_words(entry.improvement),
-            len(scores.games),
-            scores.repetitions,
-            f"{scores.frames[-1]:,}",
+            tables.labels[row.entry],
+            f"{row.iqm:.3f}",
+            interval if row.seeds > 1 else "none: one run of each game",
+            _in_words(better, better.probability),
+            row.games,
+            row.seeds,
+            f"{row.frames:,}",
         )
 
 
-def _games(statistics: SuiteStatistics) -> Iterator[Sequence[object]]:
-    references = statistics.references
-    for entry in statistics.entries:
-        found = {game: entry.in_words(one) for game, one in entry.games.items()}
-        cells = (found.get(game, "no run") for game in references)
-        yield (entry.label, *cells)
+def _games(tables: Tables, references: Mapping[str, ReferenceRow]) -> Iterator[Sequence[object]]:
+    final = tables.games.groupby(["entry", "game"], sort=False).tail(1).itertuples()
+    found = {(row.entry, row.game): _in_words(row, row.mean_return) for row in final}
+    for entry, label in tables.labels.items():
+        yield (label, *(found.get((entry, game), "no run") for game in references))
     yield ("teacher", *(f"{row.teacher_return:.2f}" for row in references.values()))
     yield ("random policy", *(f"{row.random_return:.2f}" for row in references.values()))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -95,31 +96,35 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
             policy, or the runs of an entry have different budgets.
     """
     references = {row.game: row for row in results.references}
-    finished = _finished_curves(results.evaluations)
-    asked = list(itertools.product(suite.entries, suite.games, suite.seeds))
-    scaled = [run for run in asked if run in finished and run[1] in references]
-    counted = {name: _counted(name, scaled) for name in suite.entries}
+    curves = _finished_curves(results.evaluations)
+    asked = [*itertools.product(suite.entries, suite.games, suite.seeds)]
+    finished = [run for run in asked if run in curves]
+    scaled = [run for run in finished if run[1] in references]
     if not scaled:
         raise UserError(
             "no game with finished runs has a reference: its teacher is missing or has no score"
             if finished
             else "no run of this suite is finished yet; rrl bench run resumes it"
         )
+    entries: list[EntryScores] = []
+    counted: set[_Run] = set()
+    for entry, runs in itertools.groupby(scaled, key=itemgetter(0)):
+        by_game = [[*of_game] for _, of_game in itertools.groupby(runs, key=itemgetter(1))]
+        # zip ends with the game that has the fewest runs.
+        repetitions = [*zip(*by_game, strict=False)]
+        entries.append(_entry_scores(entry, repetitions, curves, references))
+        counted.update(*repetitions)
     return SuiteScores(
-        entries=tuple(
-            _entry_scores(name, {run: finished[run] for run in runs}, references)
-            for name, runs in counted.items()
-            if runs
-        ),
+        entries=tuple(entries),
         references=references,
-        missing=_names(run for run in asked if run not in finished),
-        left_out=_names(run for run in scaled if run not in counted[run[0]]),
-        unscaled=_names(run for run in asked if run in finished and run[1] not in references),
+        missing=_names(asked, without=finished),
+        left_out=_names(scaled, without=counted),
+        unscaled=_names(finished, without=scaled),
     )
 
 
-def _names(runs: Iterable[_Run]) -> tuple[str, ...]:
-    return tuple(f"{entry}/{game}/seed{seed}" for entry, game, seed in runs)
+def _names(runs: Iterable[_Run], *, without: Collection[_Run]) -> tuple[str, ...]:
+    return tuple("{}/{}/seed{}".format(*run) for run in runs if run not in without)
 
 
 def _finished_curves(rows: Iterable[EvaluationRow]) -> dict[_Run, _Curve]:
@@ -135,52 +140,41 @@ def _finished_curves(rows: Iterable[EvaluationRow]) -> dict[_Run, _Curve]:
     }
 
 
-def _counted(entry: str, runs: Iterable[_Run]) -> list[_Run]:
-    """The runs of an entry that count, game by game: the same number of each."""
-    by_game: dict[str, list[_Run]] = {}
-    for run in runs:
-        if run[0] == entry:
-            by_game.setdefault(run[1], []).append(run)
-    fewest = min(map(len, by_game.values()), default=0)
-    return [run for of_game in by_game.values() for run in of_game[:fewest]]
-
-
 def _entry_scores(
-    entry: str, curves: Mapping[_Run, _Curve], references: Mapping[str, ReferenceRow]
+    entry: str,
+    repetitions: Sequence[Sequence[_Run]],
+    curves: Mapping[_Run, _Curve],
+    references: Mapping[str, ReferenceRow],
 ) -> EntryScores:
-    games = tuple(dict.fromkeys(game for _, game, _ in curves))
-    every = list(curves.values())
-    frames = sorted(set.intersection(*(set(curve) for curve in every)))
+    every = [curves[run] for repetition in repetitions for run in repetition]
+    frames = sorted(set.intersection(*map(set, every)))
     ends = sorted({max(curve) for curve in every})
     if len(ends) > 1:
         raise UserError(
             f"the runs of {entry} end after different numbers of frames ({ends}): they were made "
             "with different budgets, and cannot be put together"
         )
-    by_game = np.array([[curve[at].mean_return for at in frames] for curve in every])
-    returns = by_game.reshape(len(games), -1, len(frames)).swapaxes(0, 1)
-    low, high = _scales([references[game] for game in games])
+    by_run = np.array([[curve[at].mean_return for at in frames] for curve in every])
+    returns = by_run.reshape(len(repetitions), -1, len(frames))
+    games = tuple(game for _, game, _ in repetitions[0])
+    low, high = np.array([_scale(references[game]) for game in games]).T[..., np.newaxis]
+    during = [row.episodes for curve in every for row in curve.values() if not row.final]
     return EntryScores(
         entry=entry,
         games=games,
         frames=np.array(frames, dtype=np.int64),
         returns=returns,
         scores=(returns - low) / (high - low),
-        episodes=min(
-            (row.episodes for curve in every for row in curve.values() if not row.final),
-            default=None,
-        ),
+        episodes=min(during, default=None),
         final_episodes=min(curve[frames[-1]].episodes for curve in every),
         epsilon=every[0][frames[-1]].epsilon,
     )
 
 
-def _scales(references: Iterable[ReferenceRow]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns of the random policy and of the teacher, each float64 [G, 1]."""
-    for row in references:
-        try:
-            check_scale(row.random_return, row.teacher_return)
-        except ValueError as error:
-            raise UserError(f"{row.game}: {error}") from error
-    returns = np.array([[row.random_return, row.teacher_return] for row in references])
-    return returns[:, :1], returns[:, 1:]
+def _scale(reference: ReferenceRow) -> tuple[float, float]:
+    """Returns of the random policy and of the teacher."""
+    try:
+        check_scale(reference.random_return, reference.teacher_return)
+    except ValueError as error:
+        raise UserError(f"{reference.game}: {error}") from error
+    return reference.random_return, reference.teacher_return

@@ -7,26 +7,20 @@ summary.json   index.html
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import pandas as pd
 
 from services.bench.report.figures import Painter
 from services.bench.report.page import make_page
 from services.bench.report.protocol import check_protocols
 from services.bench.report.scores import SuiteScores, arrange
-from services.bench.report.statistics import (
-    CONFIDENCE,
-    Estimates,
-    SuiteStatistics,
-    compute_statistics,
-)
-from services.bench.results import ReferenceRow, Results
+from services.bench.report.tables import CONFIDENCE, Tables, compute_tables
+from services.bench.results import Results
 from services.bench.suite import Suite
 from services.shared.errors import UserError
 
@@ -104,90 +98,60 @@ def _check_replaceable(out: Path) -> None:
 def _fill(
     folder: Path, suite: Suite, scores: SuiteScores, remarks: Sequence[str], resamples: int
 ) -> dict[str, Any]:
-    statistics = compute_statistics(suite, scores, resamples=resamples)
-    _write_tables(folder, statistics)
+    tables = compute_tables(suite, scores, resamples=resamples)
+    for name in ("iqm_curve", "performance_profiles", "improvement", "games"):
+        getattr(tables, name).to_csv(folder / f"{name}.csv", index=False)
     # Figures name no runs or games.
     marks = dict.fromkeys(f"{remark.partition(':')[0]}." for remark in remarks)
-    pictures = Painter(statistics, " ".join(marks)).draw_all(folder)
-    page = make_page(suite, statistics, pictures, remarks, folder)
+    pictures = Painter(suite, tables, scores, " ".join(marks)).draw_all(folder)
+    page = make_page(suite, tables, scores.references, pictures, remarks, folder)
     (folder / PAGE).write_text(page, encoding="utf-8")
-    summary = _summary(suite, scores, statistics, remarks)
+    summary = _summary(suite, scores, tables, remarks)
     text = json.dumps(summary, indent=1, allow_nan=False)
     (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
     return summary
 
 
-def _write_tables(folder: Path, statistics: SuiteStatistics) -> None:
-    curve: list[Sequence[object]] = []
-    profile: list[Sequence[object]] = []
-    improvement: list[Sequence[object]] = []
-    games: list[Sequence[object]] = []
-    for one in statistics.entries:
-        name, frames = one.scores.entry, one.scores.frames
-        size = len(one.scores.games), one.scores.repetitions
-        curve += [(name, at, *size, *row) for at, row in _rows(frames, one.iqm)]
-        profile += [(name, at, *row) for at, row in _rows(statistics.thresholds, one.profile)]
-        improvement += [(name, *size, *row) for row in one.improvement.T.tolist()]
-        for game, returns in one.games.items():
-            scale = _scale(statistics.references[game]).values()
-            games += [
-                (name, game, at, one.scores.repetitions, *row, *scale)
-                for at, row in _rows(frames, returns)
-            ]
-    for file, columns, table in (
-        ("iqm_curve.csv", "entry,frames,games,seeds,iqm,low,high", curve),
-        ("performance_profiles.csv", "entry,threshold,share,low,high", profile),
-        ("improvement.csv", "entry,games,seeds,probability,low,high", improvement),
-        (
-            "games.csv",
-            "entry,game,frames,seeds,mean_return,low,high,random_return,teacher_return",
-            games,
-        ),
-    ):
-        with (folder / file).open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([columns.split(","), *table])
-
-
-def _rows(keys: NDArray[Any], estimates: Estimates) -> Iterator[tuple[float, list[float]]]:
-    return zip(keys.tolist(), estimates.T.tolist(), strict=True)
-
-
 def _summary(
-    suite: Suite, scores: SuiteScores, statistics: SuiteStatistics, remarks: Sequence[str]
+    suite: Suite, scores: SuiteScores, tables: Tables, remarks: Sequence[str]
 ) -> dict[str, Any]:
-    entries = {one.scores.entry: one for one in statistics.entries}
+    by_entry = {one.entry: one for one in scores.entries}
     return {
         "suite": suite.name,
         "title": suite.title,
-        "iqm": {name: _last(one.iqm) for name, one in entries.items()},
-        "improvement_over_teacher": {name: _last(one.improvement) for name, one in entries.items()},
+        "iqm": _final(tables.iqm_curve, "iqm"),
+        "improvement_over_teacher": _final(tables.improvement, "probability"),
         "entries": {
             name: {
                 "label": suite.label_of(name),
-                "games": len(one.scores.games),
-                "seeds": one.scores.repetitions,
-                "episodes": one.scores.episodes,
-                "final_episodes": one.scores.final_episodes,
-                "epsilon": one.scores.epsilon,
-                "frames": int(one.scores.frames[-1]),
+                "games": len(by_entry[name].games),
+                "seeds": by_entry[name].repetitions,
+                "episodes": by_entry[name].episodes,
+                "final_episodes": by_entry[name].final_episodes,
+                "epsilon": by_entry[name].epsilon,
+                "frames": int(by_entry[name].frames[-1]),
             }
-            for name, one in entries.items()
+            for name in tables.labels
         },
-        "references": {game: _scale(row) for game, row in scores.references.items()},
+        "references": {
+            game: {"random": row.random_return, "teacher": row.teacher_return}
+            for game, row in scores.references.items()
+        },
         "confidence": CONFIDENCE,
-        "resamples": statistics.resamples,
+        "resamples": tables.resamples,
         "missing_runs": list(scores.missing),
         "runs_left_out": [*scores.left_out, *scores.unscaled],
         "remarks": list(remarks),
     }
 
 
-def _scale(reference: ReferenceRow) -> dict[str, float]:
-    return {"random": reference.random_return, "teacher": reference.teacher_return}
-
-
-def _last(estimates: Estimates) -> dict[str, float]:
-    return dict(zip(("point", "low", "high"), estimates[:, -1].tolist(), strict=True))
+def _final(table: pd.DataFrame, statistic: str) -> dict[str, dict[str, float]]:
+    """Of each entry the last estimate, with its interval."""
+    last = table.groupby("entry", sort=False)[[statistic, "low", "high"]].last()
+    return {
+        str(entry): {"point": point, "low": low, "high": high}
+        for entry, point, low, high in last.itertuples()
+    }
 
 
 def _remarks(scores: SuiteScores, different: Sequence[str], unknown: Sequence[str]) -> list[str]:

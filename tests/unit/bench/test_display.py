@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from rrl_agents.types import Progress, Stage
 from services.bench.display import PLAIN_INTERVAL_SECONDS, BenchDisplay
@@ -37,7 +38,7 @@ def _progress(updates: int) -> RunProgress:
 def test_plain_lines_say_where_a_suite_stands(qdagger: list[PlannedRun]) -> None:
     stream, clock = io.StringIO(), Clock()
     first, second = qdagger
-    display = BenchDisplay(qdagger, 3, stream=stream, interactive=False, clock=clock)
+    display = BenchDisplay(qdagger, 3, console=Console(file=stream), clock=clock)
     with contextlib.closing(display):
         display.started(first)
         display.update({first.name: _progress(0)})
@@ -51,8 +52,9 @@ def test_plain_lines_say_where_a_suite_stands(qdagger: list[PlannedRun]) -> None
         display.ended(second, "failed", "no luck")
     assert stream.getvalue().splitlines() == [
         "starts    qdagger/asterix/seed0",
-        "3 of 5 runs finished, about 1 min 30 s left; qdagger/asterix/seed0 online 50%, "
-        "50 updates/s",
+        "3 of 5 runs finished, about 1 min 30 s left",
+        "run                    stage   done  updates/s",
+        "qdagger/asterix/seed0  online  50%   50       ",
         "finished  qdagger/asterix/seed0  (4 of 5 runs finished, about 1 min 00 s left)",
         "starts    qdagger/asterix/seed1",
         "failed    qdagger/asterix/seed1: no luck  (4 of 5 runs finished, 1 failed, "
@@ -62,7 +64,7 @@ def test_plain_lines_say_where_a_suite_stands(qdagger: list[PlannedRun]) -> None
 
 def test_a_run_that_is_gone_on_with_does_not_count_as_fast(qdagger: list[PlannedRun]) -> None:
     clock = Clock()
-    display = BenchDisplay(qdagger, 0, stream=io.StringIO(), interactive=False, clock=clock)
+    display = BenchDisplay(qdagger, 0, console=Console(file=io.StringIO()), clock=clock)
     first = qdagger[0].name
     # 400 updates are from an earlier session.
     display.update({first: _progress(400)})
@@ -75,7 +77,7 @@ def test_a_run_that_is_gone_on_with_does_not_count_as_fast(qdagger: list[Planned
 
 def test_a_terminal_shows_a_table(qdagger: list[PlannedRun]) -> None:
     stream = io.StringIO()
-    display = BenchDisplay(qdagger, 0, stream=stream, interactive=True)
+    display = BenchDisplay(qdagger, 0, console=Console(file=stream, force_terminal=True))
     with contextlib.closing(display):
         display.update({qdagger[0].name: _progress(125)})
     shown = stream.getvalue()

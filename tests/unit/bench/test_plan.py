@@ -94,9 +94,9 @@ def test_a_teacher_is_scored_as_its_students_are() -> None:
 @pytest.mark.parametrize(
     ("found", "given", "message"),
     [
-        ('method = "qdagger"', 'method = "qdager"', "'qdager' is no method; the nearest is 'qdagg"),
-        ('"minatar_dqn"', '"minatar_dqm"', "no student; the nearest is 'minatar_dqn'"),
-        ('label = "QDagger"', 'preset = "papre"', "the nearest is 'paper'"),
+        ('method = "qdagger"', 'method = "qdager"', "'qdager' is no method; near it: qdagger, "),
+        ('"minatar_dqn"', '"minatar_dqm"', "no student; near it: minatar_dqn, "),
+        ('label = "QDagger"', 'preset = "papre"', "no preset of qdagger; near it: paper"),
         (
             'label = "QDagger"',
             'preset = "qdagger_rainbow"',

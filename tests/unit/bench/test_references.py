@@ -7,7 +7,7 @@ import pytest
 
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
-from services.bench.references import reference_row
+from services.bench.collecting import reference_row
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.resolution import resolve

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from rich.console import Console
 
 from services.bench.display import BenchDisplay
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, plan_suite
 from services.bench.run_messages import RunProgress, RunResult
-from services.bench.scheduling import MAX_DEATHS, Outcome, Schedule
+from services.bench.scheduling import MAX_DEATHS, Schedule
 from services.bench.suite import parse_suite
 from services.bench.workers import Workers
 from tests.support.bench_rows import SUITE_TEXT
@@ -68,18 +69,20 @@ def runs(tmp_path: Path) -> list[PlannedRun]:
 
 def _run(
     runs: list[PlannedRun], script: Script, stop: threading.Event | None = None
-) -> tuple[Outcome, str]:
-    """The outcome, and what was shown."""
+) -> tuple[dict[str, str], str]:
+    """What failed and why, and what was shown."""
     shown = io.StringIO()
-    display = BenchDisplay(runs, 0, stream=shown, interactive=False)
-    outcome = Schedule(runs, cast(Workers, script), display).run(stop or threading.Event())
-    return outcome, shown.getvalue()
+    schedule = Schedule(
+        runs, cast(Workers, script), BenchDisplay(runs, 0, console=Console(file=shown))
+    )
+    schedule.run(stop or threading.Event())
+    return schedule.failures, shown.getvalue()
 
 
 def test_students_begin_when_their_own_teacher_is_there(runs: list[PlannedRun]) -> None:
     script = Script(2, {})
-    outcome, _ = _run(runs, script)
-    assert outcome == Outcome(stopped=False, failures={})
+    failures, _ = _run(runs, script)
+    assert failures == {}
     assert sorted(script.started) == sorted(run.name for run in runs)
     given = script.started
     assert given[:2] == ["teacher/asterix", "teacher/breakout"]
@@ -89,8 +92,8 @@ def test_students_begin_when_their_own_teacher_is_there(runs: list[PlannedRun]) 
 
 def test_a_run_that_fails_stops_no_other_and_is_named(runs: list[PlannedRun]) -> None:
     script = Script(1, {"qdagger/asterix/seed0": [RunResult(finished=False, error="out of luck")]})
-    outcome, shown = _run(runs, script)
-    assert outcome.failures == {"qdagger/asterix/seed0": "out of luck"}
+    failures, shown = _run(runs, script)
+    assert failures == {"qdagger/asterix/seed0": "out of luck"}
     assert len(script.started) == len(runs)
     assert "failed    qdagger/asterix/seed0: out of luck" in shown
 
@@ -99,20 +102,20 @@ def test_students_of_a_teacher_that_failed_fail_too_and_do_not_begin(
     runs: list[PlannedRun],
 ) -> None:
     script = Script(1, {"teacher/asterix": [RunResult(finished=False, error="learned nothing")]})
-    outcome, _ = _run(runs, script)
-    assert set(outcome.failures) == {
+    failures, _ = _run(runs, script)
+    assert set(failures) == {
         "teacher/asterix",
         "qdagger/asterix/seed0",
         "scratch/asterix/seed0",
     }
-    assert "was not made" in outcome.failures["qdagger/asterix/seed0"]
+    assert "was not made" in failures["qdagger/asterix/seed0"]
     assert not [name for name in script.started if name.endswith("asterix/seed0")]
 
 
 def test_a_run_whose_worker_died_goes_on_first_thing(runs: list[PlannedRun]) -> None:
     script = Script(1, {"qdagger/asterix/seed0": [DEAD, FINISHED]})
-    outcome, shown = _run(runs, script)
-    assert outcome.failures == {}
+    failures, shown = _run(runs, script)
+    assert failures == {}
     first = script.started.index("qdagger/asterix/seed0")
     assert script.started[first + 1] == "qdagger/asterix/seed0"
     assert "resumes   qdagger/asterix/seed0: its worker was killed by SIGKILL" in shown
@@ -120,8 +123,8 @@ def test_a_run_whose_worker_died_goes_on_first_thing(runs: list[PlannedRun]) -> 
 
 def test_a_run_whose_workers_die_again_and_again_has_failed(runs: list[PlannedRun]) -> None:
     script = Script(1, {"scratch/asterix/seed0": [DEAD] * MAX_DEATHS})
-    outcome, _ = _run(runs, script)
-    assert outcome.failures == {
+    failures, _ = _run(runs, script)
+    assert failures == {
         "scratch/asterix/seed0": f"its worker was killed by SIGKILL, {MAX_DEATHS} times"
     }
 
@@ -135,8 +138,8 @@ def test_a_stop_lets_runs_save_a_checkpoint_and_begins_no_other(runs: list[Plann
             stop.set()
 
     script = Stopping(2, {})
-    outcome, shown = _run(runs, script, stop)
+    failures, shown = _run(runs, script, stop)
     # The first teacher has finished by then: its students do not start.
-    assert outcome.stopped
+    assert failures == {}
     assert script.started == ["teacher/asterix", "teacher/breakout"]
     assert "stopped   teacher/breakout" in shown

@@ -73,9 +73,13 @@ def test_a_teacher_may_be_trained_first() -> None:
             'checkpoint = "x"\nseed = 1',
             "seed and settings are not for a given",
         ),
-        ('method = "tabula_rasa"', 'method = "jsrl"\nlabel = "QDagger"', "labels has one twice"),
+        (
+            'method = "tabula_rasa"',
+            'method = "jsrl"\nlabel = "QDagger"',
+            "labels has 'QDagger' twice",
+        ),
         # matplotlib would read a formula, fail at it, or leave the name out of its legends.
-        ('label = "QDagger"', 'label = "$\\\\oops$"', r"entries.qdagger: label is .*without '\$'"),
+        ('label = "QDagger"', 'label = "$\\\\oops$"', r"labels has .*without '\$'"),
         ('label = "QDagger"', 'label = "_QDagger"', "not beginning with '_'"),
         ('label = "QDagger"', 'label = ""', "1 to 100 printable"),
         (

@@ -1,4 +1,4 @@
-"""What the scores say, and how sure that is: rliable's statistics on arranged scores.
+"""What the scores say, and how sure that is: a report's tables, by rliable's statistics.
 
 Agarwal et al., 2021, "Deep reinforcement learning at the edge of the statistical precipice"
 (arXiv:2108.13264): interquartile means, stratified bootstrap intervals over runs, performance
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from rliable import library, metrics
 
 from services.bench.report.scores import EntryScores, SuiteScores
-from services.bench.results import ReferenceRow
 from services.bench.suite import Suite
 
 Array: TypeAlias = NDArray[np.float64]
@@ -30,99 +30,74 @@ _THRESHOLDS = 101
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EntryStatistics:
-    """The statistics of one entry.
+class Tables:
+    """The numbers of a report; `low` and `high` are the ends of 95% intervals.
+
+    The entry with the best final score comes first, in all of them.
 
     Attributes:
-        label: What figures and tables call it: its label, and its games where it has fewer than
-            the suite.
-        place: Of the entry in the suite, from 0.
-        scores: What they are computed from.
-        iqm: At each of the entry's points; the last is the final one.
-        profile: At each of the suite's thresholds.
-        improvement: Over the teacher; one estimate.
-        games: Game -> mean return at each point.
-    """
-
-    label: str
-    place: int
-    scores: EntryScores
-    iqm: Estimates
-    profile: Estimates
-    improvement: Estimates
-    games: Mapping[str, Estimates]
-
-    @property
-    def has_intervals(self) -> bool:
-        """Whether there is anything to resample: one run of each game has no interval."""
-        return self.scores.repetitions > 1
-
-    @property
-    def final_iqm(self) -> Estimates:
-        """Of the final weights; one estimate."""
-        return self.iqm[:, -1:]
-
-    def in_words(self, estimates: Estimates) -> str:
-        """The last estimate, with its interval where there is one."""
-        point, low, high = estimates[:, -1]
-        return f"{point:.2f} ({low:.2f} to {high:.2f})" if self.has_intervals else f"{point:.2f}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SuiteStatistics:
-    """The statistics of a suite.
-
-    Attributes:
-        entries: The best final score first.
-        references: Game -> what its scores are measured by.
-        thresholds: float64 [N], of the performance profiles.
+        labels: Entry -> what figures and tables call it: its label, and its games where it has
+            fewer than the suite.
+        iqm_curve: entry, frames, games, seeds, iqm, low, high.
+        performance_profiles: entry, threshold, share, low, high.
+        improvement: entry, games, seeds, probability (to score above the teacher), low, high.
+        games: entry, game, frames, seeds, mean_return, low, high, random_return, teacher_return.
         resamples: Bootstrap resamples behind every interval.
     """
 
-    entries: tuple[EntryStatistics, ...]
-    references: Mapping[str, ReferenceRow]
-    thresholds: Array
+    labels: Mapping[str, str]
+    iqm_curve: pd.DataFrame
+    performance_profiles: pd.DataFrame
+    improvement: pd.DataFrame
+    games: pd.DataFrame
     resamples: int
 
 
-def compute_statistics(suite: Suite, scores: SuiteScores, *, resamples: int) -> SuiteStatistics:
+def compute_tables(suite: Suite, scores: SuiteScores, *, resamples: int) -> Tables:
     """Compute everything that a report shows.
 
     Args:
-        suite: Labels and order of the entries.
+        suite: Labels of the entries.
         scores: What there is of them.
         resamples: Bootstrap resamples behind every interval, at least 1.
     """
     best = max(float(entry.final.max()) for entry in scores.entries)
     # From chance to a little beyond the best run; at least to beyond the teacher.
     thresholds = np.linspace(0.0, max(1.2, 1.05 * best), _THRESHOLDS)
-    names = list(suite.entries)
-    entries = [
-        EntryStatistics(
-            label=_label(suite, entry),
-            place=names.index(entry.entry),
-            scores=entry,
-            iqm=estimate(entry.scores, iqm, resamples),
-            profile=estimate(entry.final, share_above(thresholds), resamples),
-            improvement=estimate(entry.final, improvement_over_teacher, resamples),
-            games={
-                # rliable takes [R, G, P]: one game each.
-                game: estimate(entry.returns[:, [index]], metrics.aggregate_mean, resamples)
-                for index, game in enumerate(entry.games)
-            },
-        )
-        for entry in scores.entries
-    ]
-    return SuiteStatistics(
-        entries=tuple(sorted(entries, key=lambda entry: -entry.iqm[0, -1])),
-        references=scores.references,
-        thresholds=thresholds,
+    curves = {one.entry: estimate(one.scores, iqm, resamples) for one in scores.entries}
+    ordered = sorted(scores.entries, key=lambda one: -curves[one.entry][0, -1])
+    curve, profiles, improvement, games = [], [], [], []
+    for one in ordered:
+        size = {"games": len(one.games), "seeds": one.repetitions}
+        keys = {"entry": one.entry, "frames": one.frames, **size}
+        curve.append(_table(keys, "iqm", curves[one.entry]))
+        found = estimate(one.final, share_above(thresholds), resamples)
+        profiles.append(_table({"entry": one.entry, "threshold": thresholds}, "share", found))
+        found = estimate(one.final, improvement_over_teacher, resamples)
+        improvement.append(_table({"entry": one.entry, **size}, "probability", found))
+        for index, game in enumerate(one.games):
+            # rliable takes [R, G, P]: one game each.
+            found = estimate(one.returns[:, [index]], metrics.aggregate_mean, resamples)
+            keys = {"entry": one.entry, "game": game, "frames": one.frames, "seeds": size["seeds"]}
+            scale = scores.references[game]
+            ends = {"random_return": scale.random_return, "teacher_return": scale.teacher_return}
+            games.append(_table(keys, "mean_return", found).assign(**ends))
+    return Tables(
+        labels={one.entry: _label(suite, one) for one in ordered},
+        iqm_curve=pd.concat(curve),
+        performance_profiles=pd.concat(profiles),
+        improvement=pd.concat(improvement),
+        games=pd.concat(games),
         resamples=resamples,
     )
 
 
-def _label(suite: Suite, entry: EntryScores) -> str:
-    label, games = suite.label_of(entry.entry), len(entry.games)
+def _table(keys: dict[str, Any], name: str, estimates: Estimates) -> pd.DataFrame:
+    return pd.DataFrame({**keys, name: estimates[0], "low": estimates[1], "high": estimates[2]})
+
+
+def _label(suite: Suite, one: EntryScores) -> str:
+    label, games = suite.label_of(one.entry), len(one.games)
     # Fewer games than the others: not the same task.
     return label if games == len(suite.games) else f"{label} ({games}/{len(suite.games)} games)"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rliable import library, metrics
 
-from services.bench.report.statistics import (
+from services.bench.report.tables import (
     estimate,
     improvement_over_teacher,
     iqm,
