@@ -30,8 +30,8 @@ CHECKPOINT_SECONDS = 120.0
 """How long stopped workers may take to save their checkpoints before they are killed."""
 
 STALL_SECONDS = 7200.0
-"""A run that reports nothing for so long hangs: its worker is killed, and the run resumes from its
-checkpoint."""
+"""A run without progress for so long hangs: its worker is killed, and the run resumes from its
+checkpoint. The longest evaluation must fit."""
 
 _END_SECONDS = 10.0
 """How long a worker without a run may take to end before it is killed."""
@@ -175,8 +175,9 @@ class Workers:
         except (EOFError, OSError):
             message = None
         if isinstance(message, RunProgress):
-            worker.progress = message
-            if not self._is_stopping:
+            before, worker.progress = worker.progress, message
+            has_moved = before is None or before.progress != message.progress
+            if has_moved and not self._is_stopping:
                 worker.deadline = time.monotonic() + STALL_SECONDS
             return
         self._workers.remove(worker)
