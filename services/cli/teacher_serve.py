@@ -33,8 +33,8 @@ from services.teacher.server import TeacherServer, build_teacher
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Listening:
-    """Where the service listens.
+class Service:
+    """How the service listens, computes, renews its weights and ends; as in `TeacherConfig`.
 
     Attributes:
         host: Address to listen on; 0.0.0.0 lets other machines ask.
@@ -44,6 +44,15 @@ class Listening:
             it by themselves.
         metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
         metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
+        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
+        dtype: float32, or bfloat16 (jax only; for GPUs).
+        reload_seconds: How often to look for new weights of every checkpoint; by default only when
+            SIGHUP comes.
+        kept_versions: Versions of a reloaded model that stay for requests that pin them.
+        lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
+            NOT_SERVING already.
+        connection_age_seconds: Age at which clients are asked to reconnect, so that replicas
+            that came later get their share; by default never.
     """
 
     host: str = "127.0.0.1"
@@ -52,50 +61,40 @@ class Listening:
     shared_memory: bool = True
     metrics_port: int | None = 9101
     metrics_host: str = "127.0.0.1"
+    backend: str = "auto"
+    dtype: str = "float32"
+    reload_seconds: float | None = None
+    kept_versions: int = 2
+    lame_duck_seconds: float = 0.0
+    connection_age_seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Computing:
-    """What computes, and in which batches.
+class Limits:
+    """How much is taken at once.
 
     Attributes:
-        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
-        dtype: float32, or bfloat16 (jax only; for GPUs).
         max_batch_rows: Most states in one batch, and in one request; clients cut larger ones.
         max_queue_rows: Most states waiting; beyond it requests are refused.
         max_queue_mib: Most memory of waiting states, in MiB; beyond it requests are refused.
     """
 
-    backend: str = "auto"
-    dtype: str = "float32"
     max_batch_rows: int = DEFAULT_MAX_BATCH_ROWS
     max_queue_rows: int = 4096
     max_queue_mib: int = 256
 
+    def batching(self) -> BatchingConfig:
+        """As the service takes them.
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Life:
-    """How weights are renewed, what is logged, and how the service ends.
-
-    Attributes:
-        reload_seconds: How often to look for new weights of every checkpoint; by default only when
-            SIGHUP comes.
-        kept_versions: Versions of a reloaded model that stay for requests that pin them.
-        lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
-            NOT_SERVING already.
-        grace_seconds: How long queued requests may take to be answered then.
-        connection_age_seconds: Age at which clients are asked to reconnect, so that replicas
-            that came later get their share; by default never.
-        log_format: text, or json: one object a line. By default what RRL_LOG_FORMAT says, else
-            text.
-    """
-
-    reload_seconds: float | None = None
-    kept_versions: int = 2
-    lame_duck_seconds: float = 0.0
-    grace_seconds: float = 10.0
-    connection_age_seconds: float | None = None
-    log_format: LogFormat | None = None
+        Raises:
+            ValueError: one is out of range.
+        """
+        return BatchingConfig(
+            buckets=buckets_up_to(self.max_batch_rows),
+            max_queue_rows=self.max_queue_rows,
+            max_queue_bytes=self.max_queue_mib * 2**20,
+            stream_credit_rows=max(1024, self.max_batch_rows),
+        )
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
@@ -103,10 +102,11 @@ def serve(
     checkpoint: str | None = None,
     *,
     model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    listening: Listening = Listening(),  # noqa: B008 - frozen
-    computing: Computing = Computing(),  # noqa: B008
-    life: Life = Life(),  # noqa: B008
+    service: Service = Service(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),  # noqa: B008
     security: SecurityConfig = SecurityConfig(),  # noqa: B008
+    grace_seconds: float = 10.0,
+    log_format: LogFormat | None = None,
 ) -> None:
     """Serve the action values of teachers over gRPC until SIGTERM or Ctrl-C.
 
@@ -116,37 +116,25 @@ def serve(
             Python policy as module:factory.
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
-        listening: Where it listens.
-        computing: What computes, and in which batches.
-        life: How weights are renewed, what is logged, and how the service ends.
+        service: How it listens, computes, renews its weights and ends.
+        limits: How much is taken at once.
         security: Encryption and tokens.
+        grace_seconds: How long queued requests may take to be answered at the end.
+        log_format: text, or json: one object a line. By default what RRL_LOG_FORMAT says, else
+            text.
     """
+    hosts = {name: bare_host(getattr(service, name)) for name in ("host", "metrics_host")}
     with user_errors():
         config = TeacherConfig(
             models=_models(checkpoint, model),
-            **dataclasses.asdict(listening)
-            | {
-                "host": bare_host(listening.host),
-                "metrics_host": bare_host(listening.metrics_host),
-            },
-            batching=BatchingConfig(
-                buckets=buckets_up_to(computing.max_batch_rows),
-                max_queue_rows=computing.max_queue_rows,
-                max_queue_bytes=computing.max_queue_mib * 2**20,
-                stream_credit_rows=max(1024, computing.max_batch_rows),
-            ),
-            backend=computing.backend,
-            dtype=computing.dtype,
+            batching=limits.batching(),
             security=security,
-            kept_versions=life.kept_versions,
-            reload_seconds=life.reload_seconds,
-            lame_duck_seconds=life.lame_duck_seconds,
-            connection_age_seconds=life.connection_age_seconds,
+            **vars(service) | hosts,
         )
     shutdown = install_shutdown_event()
-    if life.log_format is not None:
+    if log_format is not None:
         # Child processes write as this one does.
-        os.environ[FORMAT_VARIABLE] = life.log_format
+        os.environ[FORMAT_VARIABLE] = log_format
     setup_logging("teacher", run=os.environ.get(RUN_NAME_VARIABLE))
     # Before the threads of the numeric libraries make heaps of their own.
     keep_large_buffers()
@@ -158,22 +146,17 @@ def serve(
     try:
         server.run(shutdown, lambda: _say_ready(server))
     finally:
-        server.stop(life.grace_seconds)
+        server.stop(grace_seconds)
 
 
 def _models(checkpoint: str | None, more: tuple[str, ...]) -> tuple[ModelConfig, ...]:
     """The model of --checkpoint, and those of --model."""
     models = [] if checkpoint is None else [ModelConfig(reference=checkpoint)]
     for given in more:
-        name, equals, path = given.partition("=")
-        if not equals or not path:
+        name, _, path = given.partition("=")
+        if not path:
             raise UserError(f"--model {given}: give NAME=CHECKPOINT")
         models.append(ModelConfig(name=name, reference=path))
-    if not models:
-        raise UserError(
-            "nothing to serve; give --checkpoint (Pong/dqn-bundled is bundled), or --model "
-            "NAME=CHECKPOINT"
-        )
     return tuple(models)
 
 

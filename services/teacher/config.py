@@ -123,7 +123,7 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not self.models:
-            raise ValueError("no model given; name at least one checkpoint")
+            raise ValueError("no model given; name at least one checkpoint, e.g. Pong/dqn-bundled")
         check_range(self, "port", "metrics_port", least=0, most=65535)
         check_range(self, "kept_versions", "connection_age_seconds", least=1)
         check_range(self, "lame_duck_seconds", least=0)

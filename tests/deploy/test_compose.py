@@ -180,8 +180,8 @@ def test_the_teachers_command_line_is_understood(services: dict[str, Any]) -> No
     assert (teacher, serve_) == ("teacher", "serve")
     given = arguments_of(serve, flags)
     assert given["checkpoint"] == "Pong/dqn-bundled"
-    assert (given["listening"].host, given["listening"].port) == ("0.0.0.0", 50051)
-    assert not given["listening"].shared_memory
+    assert (given["service"].host, given["service"].port) == ("0.0.0.0", 50051)
+    assert not given["service"].shared_memory
 
 
 @pytest.mark.parametrize("name", ROLES)

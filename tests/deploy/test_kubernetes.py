@@ -584,9 +584,9 @@ def test_the_flags_of_the_teacher_are_the_command_lines(overlay: str, tmp_path: 
     assert command == ["teacher", "serve"]
     assert checkpoint == f"--checkpoint={experiment(overlay)['RRL_TEACHER']}"
     parsed = arguments_of(serve, words(overlay, "teacher", tmp_path)[2:])
-    assert parsed["listening"].host == "0.0.0.0"
+    assert parsed["service"].host == "0.0.0.0"
     # Connections must be older than DNS answers live, and younger than a scale-down takes.
-    assert 30 < parsed["life"].connection_age_seconds < 300
+    assert 30 < parsed["service"].connection_age_seconds < 300
 
 
 def test_addresses_name_services_and_their_ports(overlay: str) -> None:

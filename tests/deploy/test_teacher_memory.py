@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.cli.teacher_serve import Computing, serve
-from services.teacher.config import BatchingConfig, buckets_up_to
+from services.cli.teacher_serve import Limits, serve
+from services.teacher.config import BatchingConfig
 from tests.deploy.test_compose import arguments_of, text_of
 from tests.deploy.test_kubernetes import OVERLAYS, container_of, words, workloads
 from tests.support.teacher_memory import most_memory_bytes
@@ -27,12 +27,8 @@ def bytes_of(quantity: str) -> int:
 
 def batching_of(flags: list[str]) -> BatchingConfig:
     """How a teacher that is started with these flags bounds what waits."""
-    computing: Computing = arguments_of(serve, flags).get("computing", Computing())
-    return BatchingConfig(
-        buckets=buckets_up_to(computing.max_batch_rows),
-        max_queue_rows=computing.max_queue_rows,
-        max_queue_bytes=computing.max_queue_mib * 2**20,
-    )
+    limits: Limits = arguments_of(serve, flags).get("limits", Limits())
+    return limits.batching()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

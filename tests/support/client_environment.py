@@ -57,8 +57,8 @@ def client_python(python: str, wheel: Path, *packages: str) -> str:
 def bundled_teacher() -> Iterator[str]:
     """Address of the bundled teacher, served by a process of this environment."""
     program = (
-        "from services.cli.teacher_serve import Listening, serve;"
-        "serve('pong_dqn', listening=Listening(port=0, metrics_port=None))"
+        "from services.cli.teacher_serve import Service, serve;"
+        "serve('pong_dqn', service=Service(port=0, metrics_port=None))"
     )
     command = (sys.executable, "-c", program)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as service:
