@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
-from http import HTTPStatus
+from tyro.conf import Positional
 
-import tyro
-
+from services.cli.metrics_pages.page import fetch, page_address
 from services.cli.peers import Peers
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
@@ -15,7 +12,7 @@ from services.shared.health import is_serving
 
 
 def health(
-    address: tyro.conf.Positional[str | None] = None,
+    address: Positional[str | None] = None,
     *,
     http: str | None = None,
     timeout_seconds: float = 3.0,
@@ -28,7 +25,7 @@ def health(
 
     Args:
         address: HOST:PORT of a gRPC service.
-        http: URL of a page, instead of an address.
+        http: URL of a metrics page, http://HOST:PORT/metrics, instead of an address.
         timeout_seconds: How long the answer may take.
         peers: Encryption, where the service asks for it.
     """
@@ -37,22 +34,12 @@ def health(
     if not timeout_seconds > 0:
         raise UserError(f"--timeout-seconds is {timeout_seconds}; give a number above 0")
     if http is not None:
-        well = _is_there(http, timeout_seconds)
-    else:
-        target = str(parse_address(address or ""))
-        well = is_serving(target, timeout_seconds=timeout_seconds, security=peers.security(target))
-    if not well:
-        raise SystemExit(f"{http or address} does not serve")
-
-
-def _is_there(url: str, timeout_seconds: float) -> bool:
-    """Whether a page answers with 200; nothing is read of it."""
-    if not url.startswith(("http://", "https://")):
-        raise UserError(f"--http {url}: give a URL that begins with http:// or https://")
-    # Asked is always a neighbour: what the environment says of proxies is not for it.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=timeout_seconds) as answer:
-            return bool(answer.status == HTTPStatus.OK)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+        try:
+            fetch(page_address(http), timeout_seconds=timeout_seconds)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{http} does not serve: {error}") from error
+        return
+    target = str(parse_address(address or ""))
+    security = peers.security(target)
+    if not is_serving(target, timeout_seconds=timeout_seconds, security=security):
+        raise SystemExit(f"{address} does not serve")

@@ -1,127 +1,81 @@
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 import trustme
+from prometheus_client import CollectorRegistry
 
-from rrl_client.loop_thread import LoopThread
 from services.cli.health import health
 from services.cli.peers import Peers
 from services.shared.addresses import free_port
+from services.shared.call_limits import ServerLimits
 from services.shared.errors import UserError
-from services.shared.health import Health
+from services.shared.grpc_server import GrpcServer, ListenAddress
+from services.shared.metrics import MetricsServer
+from services.shared.security.server import SecurityConfig
+
+PLAIN = SecurityConfig()
+LIMITS = ServerLimits(
+    calls=9, calls_per_connection=9, max_request_bytes=1000, max_response_bytes=1000
+)
 
 
-class Page(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/metrics" else 404)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Tests are quiet."""
-
-
-@pytest.fixture
-def page() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+@contextlib.contextmanager
+def service(security: SecurityConfig = PLAIN, *, serves: bool = True) -> Iterator[str]:
+    """Address of a gRPC service that has nothing but health."""
+    listen = ListenAddress(host="127.0.0.1", port=0, security=security)
+    server = GrpcServer("it", "rrl.v1.It", listen, LIMITS, lambda *_: None, serves_at_once=serves)
+    yield f"127.0.0.1:{server.start()}"
+    server.stop(0.0)
 
 
-class Service:
-    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
-        self._loop = LoopThread("test")
-        self.health = Health(["rrl.test.v1.Test"])
-        self.address = self._loop.run(self._start(credentials))
-
-    async def _start(self, credentials: grpc.ServerCredentials | None) -> str:
-        self._server = grpc.aio.server()
-        self.health.add_to(self._server)
-        port = (
-            self._server.add_insecure_port("127.0.0.1:0")
-            if credentials is None
-            else self._server.add_secure_port("127.0.0.1:0", credentials)
-        )
-        await self._server.start()
-        return f"127.0.0.1:{port}"
-
-    def serve(self) -> None:
-        self._loop.loop.call_soon_threadsafe(self.health.set_serving, True)
-
-    def stop(self) -> None:
-        self._loop.run(self._server.stop(None))
-        self._loop.close()
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    running = Service()
-    yield running
-    running.stop()
-
-
-def test_a_service_that_serves_is_well(service: Service) -> None:
-    service.serve()
-    health(service.address)
-
-
-def test_a_service_that_does_not_serve_yet_is_not_well(service: Service) -> None:
-    with pytest.raises(SystemExit, match="does not serve"):
-        health(service.address)
-
-
-def test_nobody_is_not_well() -> None:
-    with pytest.raises(SystemExit, match="does not serve"):
-        health(f"127.0.0.1:{free_port()}", timeout_seconds=0.5)
+def test_a_service_is_well_when_it_serves() -> None:
+    with service() as address:
+        health(address)
+    with service(serves=False) as address, pytest.raises(SystemExit, match="not serve"):
+        health(address)
 
 
 def test_a_service_with_tls_is_asked_over_tls(tmp_path: Path) -> None:
     authority, roots = trustme.CA(), tmp_path / "roots.pem"
     authority.cert_pem.write_to_path(str(roots))
-    own = authority.issue_cert("127.0.0.1")
-    credentials = grpc.ssl_server_credentials(
-        [(own.private_key_pem.bytes(), own.cert_chain_pems[0].bytes())]
-    )
-    running = Service(credentials)
-    try:
-        running.serve()
-        health(running.address, peers=Peers(root_certificates=roots))
+    own, chain, key = authority.issue_cert("127.0.0.1"), tmp_path / "chain", tmp_path / "key"
+    own.cert_chain_pems[0].write_to_path(str(chain))
+    own.private_key_pem.write_to_path(str(key))
+    with service(SecurityConfig(certificate=chain, private_key=key)) as address:
+        health(address, peers=Peers(root_certificates=roots))
         with pytest.raises(SystemExit):
-            health(running.address, timeout_seconds=0.5)
-    finally:
-        running.stop()
+            health(address, timeout_seconds=0.5)
 
 
-def test_a_page_that_is_there_is_well_and_another_is_not(page: str) -> None:
-    health(http=f"{page}/metrics")
-    with pytest.raises(SystemExit):
-        health(http=f"{page}/nothing")
+def test_a_metrics_page_that_answers_is_well() -> None:
+    page = MetricsServer(CollectorRegistry())
+    health(http=f"http://127.0.0.1:{page.port}/metrics")
+    page.close()
 
 
-def test_a_page_of_nobody_is_not_well() -> None:
-    with pytest.raises(SystemExit):
+def test_nobody_is_not_well() -> None:
+    with pytest.raises(SystemExit, match="does not serve"):
+        health(f"127.0.0.1:{free_port()}", timeout_seconds=0.5)
+    with pytest.raises(SystemExit, match="does not serve"):
         health(http=f"http://127.0.0.1:{free_port()}/metrics")
 
 
-def test_what_cannot_be_asked_is_said() -> None:
-    with pytest.raises(UserError, match="either"):
-        health()
-    with pytest.raises(UserError, match="either"):
-        health("127.0.0.1:1", http="http://127.0.0.1:1")
-    with pytest.raises(UserError, match="http://"):
-        health(http="file:///etc/hostname")
-    with pytest.raises(UserError, match="above 0"):
-        health("127.0.0.1:1", timeout_seconds=0)
-    with pytest.raises(UserError, match="HOST:PORT"):
-        health("nonsense")
-    with pytest.raises(UserError, match="no-such-file"):
-        health("127.0.0.1:1", peers=Peers(root_certificates=Path("no-such-file")))
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({}, "either"),
+        ({"address": "127.0.0.1:1", "http": "http://127.0.0.1:1"}, "either"),
+        ({"http": "file:///etc/hostname"}, "is no metrics page; write http://HOST:PORT/metrics"),
+        ({"address": "127.0.0.1:1", "timeout_seconds": 0}, "above 0"),
+        ({"address": "nonsense"}, "HOST:PORT"),
+        ({"address": "[::1]:1", "peers": Peers(root_certificates=Path("no-file"))}, "no-file"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(flags: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        health(**flags)
