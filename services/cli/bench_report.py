@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from services.cli.terminal import print_rows
 from services.shared.errors import UserError
-
-if TYPE_CHECKING:
-    from services.bench.folder import BenchFolder
-    from services.bench.results import Results
-    from services.bench.suite import Suite
 
 
 def bench_report(
@@ -39,41 +34,35 @@ def bench_report(
         UserError: it is no suite's folder, nothing is finished, or scores do not compare.
     """
     # Here and not above: --help needs none of it.
+    from services.bench.collecting import collect
     from services.bench.folder import BenchFolder
+    from services.bench.plan import plan_suite
     from services.bench.report.writing import PAGE, write_report
+    from services.bench.results import read_results, write_results
     from services.bench.suite import read_suite
 
     place = BenchFolder(folder.absolute())
     if not place.suite.is_file():
         raise UserError(f"{folder} is not a suite's folder: it has no {place.suite.name}")
     suite, _ = read_suite(place.suite)
+    if place.runs.is_dir():
+        # Else the scores are those that are kept.
+        write_results(place, collect(plan_suite(suite, place)))
     target = place.report if out is None else out
     summary = write_report(
         suite,
-        _results(suite, place),
+        read_results(place),
         target,
         resamples=resamples,
         mixed_protocols=mixed_protocols,
     )
-    width = max(len(suite.label_of(name)) for name in summary["iqm"])
     print("IQM of teacher-normalised scores (0 = random, 1 = teacher), 95% interval")
+    rows = []
     for name, found in summary["iqm"].items():
-        low_high = f"{found['low']:.3f} to {found['high']:.3f}"
-        interval = low_high if summary["entries"][name]["seeds"] > 1 else "one run of each game"
-        print(f"  {suite.label_of(name):<{width}}  {found['point']:6.3f}  ({interval})")
+        low_high = f"({found['low']:.3f} to {found['high']:.3f})"
+        interval = low_high if summary["entries"][name]["seeds"] > 1 else "(one run of each game)"
+        rows.append([f"  {suite.label_of(name)}", f"{found['point']:6.3f}", interval])
+    print_rows(rows)
     for remark in summary["remarks"]:
         print(f"mind: {remark}")
     print(f"report: {target / PAGE}")
-
-
-def _results(suite: Suite, folder: BenchFolder) -> Results:
-    """The raw scores: those of the runs where they are there, else those that are kept."""
-    from services.bench.results import read_results, write_results
-
-    if folder.runs.is_dir():
-        # What a run needs is imported where there are runs; kept results need none of it.
-        from services.bench.collecting import collect
-        from services.bench.plan import plan_suite
-
-        write_results(folder, collect(plan_suite(suite, folder)))
-    return read_results(folder)

@@ -8,12 +8,12 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from rrl_agents.environments.game_names import paper_name
+from services.cli.lineage import score_in_words
 from services.launcher.trained_student import default_name, read_student
 from services.library.catalogue import check_name, exported_directory, find_named
 from services.library.export.directory import (
     DOPAMINE_FOLDER,
     ONNX_FILE,
-    DopamineCheckpoint,
     export_teacher,
     refuse_taken,
 )
@@ -50,23 +50,17 @@ def export(
     game = paper_name(student.teacher.card.game)
     directory = exported_directory() / check_name(game) / name if out is None else out
     refuse_taken(directory)
-    if out is None:
-        _refuse_others_name(f"{game}/{name}")
+    if out is None and find_named(f"{game}/{name}") is not None:
+        raise UserError(f"another teacher is called {game}/{name}; give --name, or --out DIR")
     export_teacher(
         directory,
         student.teacher,
         onnx_states=played_states(student.environment) if onnx else None,
-        dopamine=(
-            DopamineCheckpoint(training=student.training, number=student.checkpoint_number)
-            if dopamine
-            else None
-        ),
+        dopamine=student.checkpoint if dopamine else None,
     )
     card = student.teacher.card
     print(f"exported  {card.name}: {card.algorithm} on {card.game}")
-    played = card.score
-    score = "" if played is None else f"{played.mean_return:.2f} over {played.episodes} episodes"
-    print(f"score     {score or 'not evaluated'}")
+    print(f"score     {score_in_words(card)}")
     print(f"teacher   {directory}")
     if onnx:
         print(f"ONNX      {directory / ONNX_FILE}")
@@ -74,11 +68,6 @@ def export(
         print(f"Dopamine  {directory / DOPAMINE_FOLDER}")
     called = f"{game}/{name}" if out is None else directory
     print(f"\nserve it: rrl teacher serve --checkpoint {called}")
-
-
-def _refuse_others_name(name: str) -> None:
-    if find_named(name) is not None:
-        raise UserError(f"another teacher is called {name}; give --name, or --out DIR")
 
 
 def _plain(name: str) -> str:

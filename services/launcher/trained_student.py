@@ -39,6 +39,7 @@ from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.checkpointing import restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
+from services.library.export.directory import DopamineCheckpoint
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked
 
@@ -49,15 +50,13 @@ class TrainedStudent:
 
     Attributes:
         teacher: The student's parameters and card.
-        training: What it would train on from.
         environment: What it plays.
-        checkpoint_number: Number of the checkpoint that it was read from.
+        checkpoint: What it would train on from.
     """
 
     teacher: Teacher
-    training: TrainingState
     environment: EnvironmentConfig
-    checkpoint_number: int
+    checkpoint: DopamineCheckpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,9 +107,10 @@ def read_student(run: Path, name: str) -> TrainedStudent:
     params: Params = jax.device_get(state.params)
     return TrainedStudent(
         teacher=Teacher(params=params, card=_card(known, name, params)),
-        training=_training_state(state, known),
         environment=known.experiment.config.environment,
-        checkpoint_number=known.checkpoint.number,
+        checkpoint=DopamineCheckpoint(
+            training=_training_state(state, known), number=known.checkpoint.number
+        ),
     )
 
 

@@ -141,9 +141,9 @@ def test_a_finished_runs_student_is_told_whole(
     (parent,) = card.parents
     assert parent.relations == ("teacher",)
     assert parent.card.to_json() == (catch_teacher / "card.json").read_text()
-    assert student.training.agent_steps == 300
+    assert student.checkpoint.training.agent_steps == 300
     halved = jax.tree.map(lambda leaf: leaf / 2, params)
-    assert params_to_bytes(student.training.target_params) == params_to_bytes(halved)
+    assert params_to_bytes(student.checkpoint.training.target_params) == params_to_bytes(halved)
     assert student.environment == EnvironmentConfig(name="catch", balls=2)
 
 
