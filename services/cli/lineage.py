@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 from tyro.conf import Positional
 
-from rrl_agents.checkpoints.card_markdown import one_line
-from rrl_agents.checkpoints.lineage import LineCost, Member, Total, family, line_cost
+from rrl_agents.checkpoints.lineage import Member, Total, family, line_cost
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, TeacherCard, read_card
-from services.cli.terminal import make_console
+from rrl_agents.typed_json import encode
+from services.cli.terminal import make_console, print_json, print_rows
 from services.library.catalogue import locate
-from services.shared.errors import user_errors
+from services.shared.errors import printable, user_errors
 from services.teacher.policies.loading import load_card
 
 _RUN_FILE = "config.json"
@@ -31,11 +28,7 @@ _COSTS = (
 """Columns: title, the field of a `Compute`, its units in one of the column's, form."""
 
 
-def lineage(
-    agent: Positional[str],
-    *,
-    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
-) -> None:
+def lineage(agent: Positional[str], *, json: bool = False) -> None:
     """Show the family tree of an agent, what each generation cost, and what all of them cost.
 
     An ancestor that appears twice is counted once. What a card does not tell is "unknown", and a
@@ -43,7 +36,7 @@ def lineage(
 
     Args:
         agent: A teacher's name, path or URL, or the folder of a run, whose student is looked at.
-        as_json: Print one JSON object instead of tree and table.
+        json: Print one JSON object instead of tree and table.
 
     Raises:
         UserError: There is no such agent, or it cannot be read.
@@ -51,13 +44,18 @@ def lineage(
     card = _card_of(agent)
     members = family(card)
     cost = line_cost(members)
-    if as_json:
-        print(_as_json(card, members, cost))
+    if json:
+        print_json({"generations": [*map(_as_json, members)], "total": encode(cost)})
         return
-    console = make_console()
-    console.print(_tree(card))
-    console.print(_table(members, cost))
-    console.print(
+    tree = Tree(_label(card))
+    _grow(tree, card, {card.parameters_sha256})
+    make_console().print(tree)
+    totals = [_total(getattr(cost, field), units, form) for _, field, units, form in _COSTS]
+    print_rows(
+        [*map(_row, members), ["total", "", *totals, ""]],
+        ["generation", "agent", *(title for title, *_ in _COSTS), "hardware"],
+    )
+    print(
         "Frames are the emulator's; recorded frames that a parent counts as its own play are not "
         "counted again. Hours are wall-clock time."
     )
@@ -77,30 +75,27 @@ def _card_of(agent: str) -> TeacherCard:
     return load_card(agent)
 
 
-def _tree(card: TeacherCard) -> Tree:
-    tree = Tree(_label(card))
-    _grow(tree, card, {card.parameters_sha256})
-    return tree
-
-
 def _grow(tree: Tree, card: TeacherCard, seen: set[str]) -> None:
     for parent in card.parents:
         again = parent.card.parameters_sha256 in seen
         seen.add(parent.card.parameters_sha256)
         note = " (again; counted once)" if again else ""
-        branch = tree.add(f"{', '.join(parent.relations)}: {_label(parent.card)}{note}")
-        _grow(branch, parent.card, seen)
+        label = Text.assemble(f"{', '.join(parent.relations)}: ", _label(parent.card), note)
+        _grow(tree.add(label), parent.card, seen)
 
 
-def _label(card: TeacherCard) -> str:
-    return f"{_name(card)}, {_plain(card.algorithm)} on {_plain(card.game)}, {_score(card)}"
+def _label(card: TeacherCard) -> Text:
+    """An agent in a line, whose words are neither markup nor escapes of the terminal."""
+    about = f"{_name(card)}, {printable(card.algorithm)} on {printable(card.game)}"
+    return Text(f"{about}, {score_in_words(card)}")
 
 
 def _name(card: TeacherCard) -> str:
-    return f"[bold]{_plain(card.name)}[/bold] {card.parameters_sha256[:12]}"
+    return f"{printable(card.name)} {card.parameters_sha256[:12]}"
 
 
-def _score(card: TeacherCard) -> str:
+def score_in_words(card: TeacherCard) -> str:
+    """How well an agent plays."""
     if card.score is None:
         return "not evaluated"
     interval = card.score.interval
@@ -108,61 +103,27 @@ def _score(card: TeacherCard) -> str:
     return f"mean return {card.score.mean_return:.2f} ({spread}{card.score.episodes:,} episodes)"
 
 
-def _plain(text: str) -> str:
-    """A card's text: no markup of ours, no escape of the terminal's."""
-    return escape(one_line(text))
+def _row(member: Member) -> list[str]:
+    costs = []
+    for _, field, units, form in _COSTS:
+        value = getattr(member.compute, field)
+        costs.append(_UNKNOWN if value is None else form.format(value / units))
+    hardware = member.compute.hardware or _UNKNOWN
+    return [str(member.generation), _name(member.card), *costs, hardware]
 
 
-def _table(members: tuple[Member, ...], cost: LineCost) -> Table:
-    table = Table(show_footer=True)
-    table.add_column("generation", justify="right", footer="total")
-    table.add_column("agent")
-    for title, field, units, form in _COSTS:
-        total: Total = getattr(cost, field)
-        footer = form.format(total.known / units)
-        if total.unknown:
-            footer = f"at least {footer}" if total.known else _UNKNOWN
-        table.add_column(title, justify="right", footer=footer)
-    table.add_column("hardware")
-    for member in members:
-        costs = []
-        for _, field, units, form in _COSTS:
-            value = getattr(member.compute, field)
-            costs.append(_UNKNOWN if value is None else form.format(value / units))
-        hardware = _plain(member.compute.hardware) or _UNKNOWN
-        table.add_row(str(member.generation), _name(member.card), *costs, hardware)
-    return table
+def _total(total: Total, units: int, form: str) -> str:
+    known = form.format(total.known / units)
+    if not total.unknown:
+        return known
+    return f"at least {known}" if total.known else _UNKNOWN
 
 
-def _as_json(card: TeacherCard, members: tuple[Member, ...], cost: LineCost) -> str:
-    content = {
-        "agent": card.name,
-        "parameters_sha256": card.parameters_sha256,
-        "generations": [_member_fields(member) for member in members],
-        "total": {
-            name: {"known": total.known, "is_lower_bound": total.unknown > 0}
-            for name, total in vars(cost).items()
-        },
-    }
-    return json.dumps(content, indent=1, allow_nan=False)
-
-
-def _member_fields(member: Member) -> dict[str, Any]:
-    card, score = member.card, member.card.score
-    return {
-        "generation": member.generation,
-        "name": card.name,
-        "game": card.game,
-        "algorithm": card.algorithm,
-        "parameters_sha256": card.parameters_sha256,
-        "mean_return": None if score is None else score.mean_return,
-        "episodes": None if score is None else score.episodes,
-        "compute": vars(member.compute),
-        "parents": [
-            {
-                "relations": list(parent.relations),
-                "parameters_sha256": parent.card.parameters_sha256,
-            }
-            for parent in card.parents
-        ],
-    }
+def _as_json(member: Member) -> dict[str, Any]:
+    """An agent's card, with its parents by their parameters."""
+    parents = [
+        {"relations": parent.relations, "parameters_sha256": parent.card.parameters_sha256}
+        for parent in member.card.parents
+    ]
+    own = {"generation": member.generation, "compute": encode(member.compute), "parents": parents}
+    return {**encode(member.card), **own}

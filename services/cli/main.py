@@ -10,10 +10,11 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 from services.cli.output import open_standard_streams, unfailing_output
-from services.shared.errors import UserError
+from services.shared.errors import UserError, printable
 from services.shared.installation import Side, advice_for
 from services.shared.logging import complain
 
@@ -28,136 +29,51 @@ class Command:
             parameters are the flags.
         summary: One line for `rrl --help`.
         extra: Which packages it needs.
-        role: The role whose process it is, where it is one's: its errors are log lines, too.
-        prints: Whether what it prints is what it is for: it fails where that cannot be written.
-            Of all others the work is done whether or not somebody reads along.
+        kind: "work" is done whether or not somebody reads along. What a "view" prints is what it
+            is for: it fails where that cannot be written. A "role" is a process of a run, or a
+            service: its errors are log lines, too.
     """
 
     function: str
     summary: str
     extra: Side = "train"
-    role: str | None = None
-    prints: bool = False
+    kind: Literal["work", "view", "role"] = "work"
 
 
 COMMANDS = {
-    "demo": Command(
-        "demo:demo", "Reincarnate the bundled Pong teacher, start to report, on this machine"
-    ),
-    "train": Command(
-        "train_command:train_main",
-        "Train a student: rrl train METHOD --run DIR; resumes a run that was stopped",
-    ),
-    "gin": Command(
-        "gin.command:gin_main",
-        "Run a command of the paper's released code: its flags and gin files",
-    ),
+    "demo": Command("demo:demo", "Reincarnate the bundled Pong teacher, from start to report"),
+    "train": Command("train_command:train_main", "Train a student, or resume: METHOD --run DIR"),
+    "gin": Command("gin.command:gin_main", "Run the flags and gin files of the paper's code"),
     "report": Command("report:report", "Rebuild the report of a run"),
     "status": Command(
-        "status.command:status", "Where a run stands, and which of its roles are up", prints=True
+        "status.command:status", "Where a run stands, which roles are up", kind="view"
     ),
-    "bench run": Command(
-        "bench_run:bench_run", "Compare methods: every run of a suite, methods x games x seeds"
-    ),
-    "bench report": Command(
-        "bench_report:bench_report", "Aggregate a suite's scores: figures, tables and one page"
-    ),
+    "bench run": Command("bench_run:bench_run", "Compare methods: methods x games x seeds"),
+    "bench report": Command("bench_report:bench_report", "Aggregate a suite's scores: one page"),
     "list": Command(
-        "listing:list_main",
-        "What there is to choose from: methods, students, environments, presets, teachers",
-        prints=True,
+        "listing:list_known", "Methods, students, environments, presets, teachers", kind="view"
     ),
-    "list methods": Command("listing:list_methods", "How a teacher can be used", prints=True),
-    "list students": Command(
-        "listing:list_students",
-        "Networks and Q-learning algorithms that any method but fine-tuning can train",
-        prints=True,
-    ),
-    "list environments": Command(
-        "listing:list_environments", "What can be played, and its games", prints=True
-    ),
-    "list presets": Command(
-        "listing:list_presets", "Whole experiments by name, for each method", prints=True
-    ),
-    "list teachers": Command(
-        "teacher_list:list_teachers", "The same as `rrl teacher list`", extra="teacher", prints=True
-    ),
-    "teacher serve": Command(
-        "teacher_serve:serve",
-        "Serve teachers' action values over gRPC",
-        extra="teacher",
-        role="teacher",
-    ),
-    "teacher query": Command(
-        "teacher_query:query",
-        "Action values of recorded states, from a checkpoint or a running service",
-        extra="teacher",
-    ),
-    "teacher list": Command(
-        "teacher_list:list_teachers",
-        "The teachers there are: bundled, fetched, imported, exported; by name",
-        extra="teacher",
-        prints=True,
-    ),
-    "teacher fetch": Command(
-        "teacher_fetch:fetch",
-        "Download a public agent, and its replay data, from its bucket",
-        extra="teacher",
-    ),
+    "teacher serve": Command("teacher_serve:serve", "Serve teachers over gRPC", "teacher", "role"),
+    "teacher query": Command("teacher_query:query", "Action values of recorded states", "teacher"),
+    "teacher list": Command("teacher_list:list_teachers", "Teachers by name", "teacher", "view"),
+    "teacher fetch": Command("teacher_fetch:fetch", "Download a public agent", "teacher"),
     "teacher import": Command(
-        "teacher_import:import_teacher",
-        "Take foreign work into the store, and say what its files leave open",
-        extra="teacher",
+        "teacher_import:import_teacher", "Import a foreign teacher", "teacher"
     ),
     "teacher inspect": Command(
-        "teacher_inspect:inspect",
-        "Tell what a teacher is, or what is wrong with it",
-        extra="teacher",
-        prints=True,
+        "teacher_inspect:inspect", "Show what a teacher is, or what is wrong", "teacher", "view"
     ),
-    "teacher label": Command(
-        "teacher_label:label",
-        "Write a teacher's scores of recorded data beside it, once",
-        extra="teacher",
-    ),
-    "teacher minari": Command(
-        "teacher_minari:minari",
-        "Make a Minari dataset a replay buffer that runs take as recorded data",
-    ),
-    "teacher export": Command(
-        "teacher_export:export", "Make the student of a run the next teacher"
-    ),
-    "lineage": Command(
-        "lineage:lineage",
-        "The family tree of an agent, and what the whole line cost",
-        extra="teacher",
-        prints=True,
-    ),
-    "teacher top": Command(
-        "teacher_top.command:top",
-        "Watch a running teacher service in the terminal",
-        extra="teacher",
-        prints=True,
-    ),
-    "health": Command(
-        "health:health",
-        "Whether a role works, as an exit code: for health checks of containers",
-        extra="teacher",
-        prints=True,
-    ),
-    "replay": Command(
-        "roles:replay_main", "Run one role by itself: the replay server", role="replay"
-    ),
-    "importer": Command(
-        "roles:importer_main",
-        "Run one role by itself: the importer of recorded data",
-        role="importer",
-    ),
-    "learner": Command("roles:learner_main", "Run one role by itself: the learner", role="learner"),
-    "actor": Command("roles:actor_main", "Run one role by itself: an actor", role="actor"),
-    "evaluator": Command(
-        "roles:evaluator_main", "Run one role by itself: the evaluator", role="evaluator"
-    ),
+    "teacher label": Command("teacher_label:label", "Score recorded data, once", "teacher"),
+    "teacher minari": Command("teacher_minari:minari", "Take a Minari dataset as recorded data"),
+    "teacher export": Command("teacher_export:export", "Make a run's student the next teacher"),
+    "teacher top": Command("teacher_top.command:top", "Watch a running service", "teacher", "view"),
+    "lineage": Command("lineage:lineage", "An agent's ancestors and their cost", "teacher", "view"),
+    "health": Command("health:health", "Whether a role works, as an exit code", "teacher", "view"),
+    "replay": Command("roles:replay_main", "One role by itself: the replay server", kind="role"),
+    "importer": Command("roles:importer_main", "One role by itself: the importer", kind="role"),
+    "learner": Command("roles:learner_main", "One role by itself: the learner", kind="role"),
+    "actor": Command("roles:actor_main", "One role by itself: an actor", kind="role"),
+    "evaluator": Command("roles:evaluator_main", "One role by itself: the evaluator", kind="role"),
 }
 
 
@@ -175,12 +91,12 @@ def run(arguments: list[str]) -> int:
     """
     name = " ".join(arguments[:2])
     if name not in COMMANDS:
-        name = arguments[0] if arguments else ""
+        name = " ".join(arguments[:1])
     if name not in COMMANDS:
         with unfailing_output():
             return _help(arguments)
     command = COMMANDS[name]
-    with contextlib.nullcontext() if command.prints else unfailing_output():
+    with contextlib.nullcontext() if command.kind == "view" else unfailing_output():
         return _run(command, name, arguments[len(name.split()) :])
 
 
@@ -192,77 +108,61 @@ def _run(command: Command, name: str, arguments: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     reach_this_machine_directly()
     try:
-        _load(command, name)(arguments)
+        _call(command, name, arguments)
         sys.stdout.flush()
     except UserError as error:
-        complain(f"rrl {name}: {_printable(str(error))}", role=command.role)
-        return 2
+        # It may quote a file's own words.
+        problem = "\n".join(map(printable, str(error).splitlines()))
     except ModuleNotFoundError as error:
         advice = advice_for(error.name or "", command.extra)
         if advice is None:
             # A mistake of ours, or of code that a user brings: its traceback says where.
             raise
-        missing = f"it needs the package {error.name}, which is not in this environment"
-        complain(f"rrl {name}: {missing}; {advice}", role=command.role)
-        return 2
+        problem = f"it needs the package {error.name}, which is not in this environment; {advice}"
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of the output has left, as `| head` does.
-        _drop_output()
-        return 0
     except OSError as error:
-        if not command.prints:
+        is_reader_gone = isinstance(error, BrokenPipeError)
+        if command.kind != "view" and not is_reader_gone:
             raise
-        _drop_output()
-        complain(f"rrl {name}: {error}", role=command.role)
-        return 2
-    return 0
+        # Have the interpreter's last flush not fail, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if is_reader_gone:
+            # As `| head` leaves.
+            return 0
+        problem = str(error)
+    else:
+        return 0
+    complain(f"rrl {name}: {problem}", role=name.split()[0] if command.kind == "role" else None)
+    return 2
 
 
-def _drop_output() -> None:
-    """Have the interpreter's last flush not fail, too."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _printable(text: str) -> str:
-    """Text that may quote a file's own words, without what would steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-
-
-def _load(command: Command, name: str) -> Callable[[list[str]], None]:
+def _call(command: Command, name: str, arguments: list[str]) -> None:
     module, _, function_name = command.function.partition(":")
     function = getattr(importlib.import_module(f"services.cli.{module}"), function_name)
     if function_name.endswith("_main"):
-        parses_itself: Callable[[list[str]], None] = function
-        return parses_itself
-    return _with_flags(function, name)
-
-
-def _with_flags(function: Callable[..., None], name: str) -> Callable[[list[str]], None]:
-    """A function whose parameters are the flags."""
+        function(arguments)
+        return
     import tyro
 
     from services.cli.flag_types import FLAG_TYPES
 
-    def call(arguments: list[str]) -> None:
-        tyro.cli(function, prog=f"rrl {name}", args=arguments, registry=FLAG_TYPES)
-
-    return call
+    tyro.cli(function, prog=f"rrl {name}", args=arguments, registry=FLAG_TYPES)
 
 
 def _help(arguments: list[str]) -> int:
-    asked = not arguments or arguments[0] in ("-h", "--help", "help")
-    prefix = arguments[0] if arguments and not asked else ""
-    listed = {name: c for name, c in COMMANDS.items() if name.split()[0] == prefix} or COMMANDS
-    stream = sys.stdout if asked or listed is not COMMANDS else sys.stderr
-    if prefix and listed is COMMANDS:
-        print(f"rrl: there is no command {prefix!r}", file=stream)
+    first = arguments[0] if arguments else "help"
+    group = {name: command for name, command in COMMANDS.items() if name.split()[0] == first}
+    is_asked = first in ("-h", "--help", "help")
+    stream = sys.stdout if is_asked or group else sys.stderr
+    if not is_asked and not group:
+        print(f"rrl: there is no command {first!r}", file=stream)
     print("usage: rrl COMMAND [flags]; rrl COMMAND --help tells about one\n", file=stream)
-    width = max(len(name) for name in listed)
+    listed = group or COMMANDS
+    width = max(map(len, listed))
     for name, command in listed.items():
         print(f"  {name:<{width}}  {command.summary}", file=stream)
-    return 0 if asked or "--help" in arguments or "-h" in arguments else 2
+    return 0 if is_asked or "--help" in arguments or "-h" in arguments else 2
 
 
 if __name__ == "__main__":

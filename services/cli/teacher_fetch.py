@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 import textwrap
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from rrl_agents.checkpoints.find_checkpoint import (
     checkpoint_file,
     checkpoint_numbers,
     checkpoints_directory,
 )
+from services.cli.terminal import print_rows, showing_progress
 from services.library.door import open_reference
 from services.library.fetch.agents import PublicAgent, agent_names, public_agent
 from services.library.fetch.bucket import Bucket, parse_endpoint
@@ -29,7 +28,7 @@ from services.library.fetch.checkpoints import (
 from services.library.fetch.download import Files, total_size
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
-from services.library.fetch.progress import FetchProgress, binary_size
+from services.library.fetch.progress import binary_size
 from services.library.places import cache_directory
 from services.shared.errors import UserError
 
@@ -76,11 +75,8 @@ def fetch(
 
 
 def _download(request: FetchRequest, bucket: Bucket, root: Path) -> Fetched:
-    progress = FetchProgress(Console(stderr=True))
     try:
-        with progress.bars:
-            # Inside, where rich has put itself before stderr: lines appear above the bars.
-            logging.basicConfig(format="%(message)s", level=logging.INFO)
+        with showing_progress() as progress:
             return fetch_agent(request, bucket, root, progress)
     except KeyboardInterrupt:
         print("stopped; the same command resumes from here", file=sys.stderr)
@@ -102,28 +98,25 @@ def _is_newest(fetched: Fetched) -> bool:
 
 
 def _list(bucket: Bucket, agent: PublicAgent, game: str) -> None:
-    """Row by row, as the store tells: a game takes a request for each run."""
     if not game:
-        _list_games(list_games(bucket, agent), agent)
+        games = list_games(bucket, agent)
+        if not games:
+            raise UserError(f"there is nothing of {agent.name}; agents: {', '.join(agent_names())}")
+        print(textwrap.fill("  ".join(games), 80))
+        print(f"\n{len(games)} games of {agent.name}; --game GAME --list shows its checkpoints")
+        print(f"agents: {', '.join(agent_names())}")
         return
     game = find_game(bucket, agent, game)
-    row = "{:>5} {:>10}  {:>10}  {:>10}  {}".format
-    print(row("run", "checkpoint", "weights", "replay", "name"))
+    rows = []
     for number in list_runs(bucket, agent, game):
         for remote in list_checkpoints(bucket, agent, game, number).values():
             weights = _size(remote.weights, remote.is_whole)
             data = _size(remote.replay, remote.has_replay)
-            name = agent.directory(game, number)
-            print(row(number, remote.number, weights, data, name), flush=True)
+            rows.append(
+                [str(number), str(remote.number), weights, data, agent.directory(game, number)]
+            )
+    print_rows(rows, ["run", "checkpoint", "weights", "replay", "name"])
 
 
 def _size(files: Files, is_whole: bool) -> str:
     return binary_size(total_size(files)) if is_whole else "not whole" if files else "-"
-
-
-def _list_games(games: list[str], agent: PublicAgent) -> None:
-    if not games:
-        raise UserError(f"there is nothing of {agent.name}; agents: {', '.join(agent_names())}")
-    print(textwrap.fill("  ".join(games), 80))
-    print(f"\n{len(games)} games of {agent.name}; --game GAME --list shows its checkpoints")
-    print(f"agents: {', '.join(agent_names())}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.find_checkpoint import checkpoint_numbers, checkpoints_directory
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.typed_json import encode
-from services.cli.terminal import make_console
+from services.cli.terminal import make_console, print_json
 from services.library.catalogue import locate
 from services.library.door import open_reference
 from services.shared.errors import user_errors
@@ -23,11 +22,9 @@ from services.teacher.policies.loading import count_parameters, load_card
 
 
 def inspect(
-    reference: Annotated[str, Positional, arg(metavar="TEACHER")],
-    *,
-    as_json: Annotated[bool, arg(name="json")] = False,
+    reference: Annotated[Positional[str], arg(metavar="TEACHER")], *, json: bool = False
 ) -> None:
-    """Tell what a teacher or a replay buffer is; exit code 2 says what is wrong with a broken one.
+    """Show what a teacher or a replay buffer is; exit code 2 says what is wrong with a broken one.
 
     What is foreign is imported for that. Nothing in its files is executed; a Python policy is made
     by its factory.
@@ -36,18 +33,18 @@ def inspect(
         reference: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
             of its checkpoints, ONNX file, replay buffer), a URL of a teacher, or a Python policy
             as module:factory.
-        as_json: Print one JSON object in place of text.
+        json: Print one JSON object in place of text.
     """
-    found = _lies_there(Path(locate(reference)))
+    facts = _facts(Path(locate(reference)))
     card = None
-    if "replay" not in found or "checkpoints" in found:
+    if "replay" not in facts or "checkpoints" in facts:
         card = load_card(reference)
         opened = open_reference(reference)
-        found = {"teacher": str(opened), "parameters": count_parameters(opened), **found}
-    if as_json:
-        print(json.dumps({"card": card and encode(card), **found}, indent=2))
+        facts = {"teacher": str(opened), "parameters": count_parameters(opened), **facts}
+    if json:
+        print_json({"card": card and encode(card), **facts})
         return
-    for name, fact in found.items():
+    for name, fact in facts.items():
         print(f"{name:<12}{one_line(str(fact))}")
     if card is not None:
         show_card(card)
@@ -58,20 +55,21 @@ def show_card(card: TeacherCard) -> None:
     make_console().print(Markdown(card_markdown(card)))
 
 
-def _lies_there(path: Path) -> dict[str, Any]:
+def _facts(path: Path) -> dict[str, Any]:
     """The checkpoints of a Dopamine agent's directory, and the buffer saved with them."""
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     if not path.is_dir():
-        return found
+        return facts
     with user_errors((ValueError, OSError)):
         numbers = checkpoint_numbers(checkpoints_directory(path))
         if numbers.written:
-            found["checkpoints"] = sorted(numbers.complete)
+            facts["checkpoints"] = sorted(numbers.complete)
         if replay_directories(path):
             rows = open_dopamine_replay(path)
-            found["replay"] = {
+            transitions = rows.count_transitions(1)
+            facts["replay"] = {
                 "rows": rows.rows,
                 "frame_shape": rows.frame_shape,
-                "transitions": rows.count_transitions(1),
+                "transitions": transitions,
             }
-    return found
+    return facts

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
-from rrl_client import ClientSecurity, TeacherError
+from rrl_client import ClientSecurity
+from services.cli.asked_teacher import asked_teacher
+from services.cli.flag_types import ASKED
 from services.cli.peers import Peers
-from services.cli.row_progress import row_progress
+from services.cli.terminal import showing_progress
 from services.library.catalogue import locate
 from services.recorded_data.labelling import label_manifest, labelled_chunks
 from services.recorded_data.labels import LabelManifest, Labels
 from services.recorded_data.retrying_teacher import RetryingTeacherClient
-from services.shared.addresses import parse_address
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError, user_errors
-from services.teacher.config import ModelConfig, TeacherConfig
-from services.teacher.server import build_teacher
 
 _TIMEOUT_SECONDS = 120.0
 """Of one query, and how long one is sent again before the command ends."""
 
 
 def label(
-    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")],
+    data: Annotated[Positional[str], arg(metavar="DATA")],
     *,
-    teacher: str | None = None,
-    address: str | None = None,
+    teacher: Annotated[str | None, ASKED] = None,
+    address: Annotated[str | None, ASKED] = None,
     out: Path | None = None,
     number: int | None = None,
     backend: str = "auto",
@@ -44,8 +39,8 @@ def label(
 
     DATA is a replay buffer that Dopamine saved: $store$_observation_ckpt.N.gz, ...action, ...reward
     and ...terminal, add_count_ckpt.N.gz, invalid_range_ckpt.N.gz. It is streamed, so a million
-    frames need no more memory than a thousand. Give either --teacher (computed here) or --address
-    (of a running service). After any stop, the same command resumes where it was.
+    frames need no more memory than a thousand. Give either --teacher (served by this command) or
+    --address (of a running service). After any stop, the same command resumes where it was.
 
     Labels are a folder: scores.npy, float32 [rows, actions] in the order of time, beside
     labels.json, which says of what. Rows without a whole frame stack stay zero.
@@ -64,39 +59,20 @@ def label(
         UserError: The data is damaged, the teacher does not take its states, or the labels there
             are of something else.
     """
-    if (teacher is None) == (address is None):
-        given = "neither" if teacher is None else "both"
-        raise UserError(f"{given} of --teacher and --address given; give exactly one")
     if teacher is None and backend != "auto":
         raise UserError("--backend is about the teacher of --teacher, and there is none")
     keep_large_buffers()
     directory = Path(locate(data))
-    with user_errors((ValueError, TeacherError)):
+    with user_errors((ValueError,)):
         rows = open_dopamine_replay(directory, number)
-        security = peers.security(address) if address is not None else None
-        with _asked(teacher, address, backend) as asked:
-            labelled = label_rows(
-                rows, asked, lambda manifest: out or directory / _name(manifest), security
+        with asked_teacher(teacher, address, peers, backend=backend) as (target, security):
+            labels, begun_at = label_rows(
+                rows, target, lambda manifest: out or directory / _name(manifest), security
             )
     print(
-        f"labelled {labelled.rows} of {rows.rows} rows by {labelled.teacher}; all of them are in "
-        f"{labelled.directory}"
+        f"labelled {rows.rows - begun_at} of {rows.rows} rows by {labels.manifest.teacher}; all of "
+        f"them are in {labels.directory}"
     )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """What a pass has brought.
-
-    Attributes:
-        directory: Folder of the labels.
-        teacher: Name of the teacher.
-        rows: Rows that were labelled now, not before.
-    """
-
-    directory: Path
-    teacher: str
-    rows: int
 
 
 def label_rows(
@@ -104,7 +80,7 @@ def label_rows(
     address: str,
     directory_of: Callable[[LabelManifest], Path],
     security: ClientSecurity | None = None,
-) -> Labelled:
+) -> tuple[Labels, int]:
     """Label by a running service what is not labelled yet.
 
     Args:
@@ -112,6 +88,9 @@ def label_rows(
         address: "host:port" of the teacher service.
         directory_of: Where labels go.
         security: What to trust and show there; None for plaintext without a token.
+
+    Returns:
+        The labels, closed; and how many rows were labelled before.
 
     Raises:
         UserError: The teacher does not take these states, or the labels there are of something
@@ -126,32 +105,15 @@ def label_rows(
         give_up_seconds=_TIMEOUT_SECONDS,
     ) as client:
         manifest = label_manifest(rows, client.describe())
-        directory = directory_of(manifest)
-        with Labels(directory, manifest) as labels:
+        with (
+            Labels(directory_of(manifest), manifest) as labels,
+            showing_progress("{:,.0f}".format) as progress,
+        ):
             begun_at = labels.rows_done
-            with row_progress(sys.stderr, total=rows.rows, done=begun_at) as show:
-                for labelled in labelled_chunks(rows, labels, client.ask, first_row=begun_at):
-                    show(labelled.rows.first_row + len(labelled.rows))
-    return Labelled(directory=directory, teacher=manifest.teacher, rows=rows.rows - begun_at)
-
-
-@contextlib.contextmanager
-def _asked(teacher: str | None, address: str | None, backend: str) -> Iterator[str]:
-    """Address of the teacher's service: the one given, or one that runs as long as the block."""
-    if address is not None:
-        yield str(parse_address(address))
-        return
-    assert teacher is not None
-    config = TeacherConfig(
-        models=(ModelConfig(reference=teacher),), port=0, metrics_port=None, backend=backend
-    )
-    server = build_teacher(config)
-    try:
-        server.start()
-        server.wait_until_ready()
-        yield server.address
-    finally:
-        server.stop(grace_seconds=0.0)
+            at = progress.begin("rows labelled", rows.rows, begun_at)
+            for labelled in labelled_chunks(rows, labels, client.ask, first_row=begun_at):
+                at(labelled.rows.first_row + len(labelled.rows))
+    return labels, begun_at
 
 
 def _name(manifest: LabelManifest) -> str:

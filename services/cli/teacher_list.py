@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Annotated
+from typing import Any
 
-import tyro
-from rich.markup import escape
-from rich.table import Table
-
-from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.environments.game_names import name_key
-from services.cli.terminal import make_console
+from services.cli.terminal import print_json, print_rows
 from services.library.catalogue import FETCHED, Entry, cache_directory, entries
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Row:
-    """What is shown of one teacher; `problem` says why the rest is empty."""
-
-    name: str
-    kind: str
-    path: str
-    game: str = ""
-    algorithm: str = ""
-    mean_return: float | None = None
-    episodes: int | None = None
-    problem: str = ""
-
-
-def list_teachers(
-    *, game: str | None = None, as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
-) -> None:
+def list_teachers(*, game: str | None = None, json: bool = False) -> None:
     """Show the teachers that can be given by name wherever a checkpoint is asked for.
 
     Bundled ones come with this package, fetched ones from `rrl teacher fetch`, imported ones from
@@ -43,14 +21,16 @@ def list_teachers(
 
     Args:
         game: Only this game.
-        as_json: Print one JSON list instead of a table.
+        json: Print one JSON list instead of a table.
     """
-    rows = [_row(entry) for entry in entries() if game is None or _plays(entry, game)]
-    if as_json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+    wanted = [entry for entry in entries() if game is None or _plays(entry, game)]
+    facts = [_facts(entry) for entry in wanted]
+    if json:
+        print_json(facts)
         return
-    if rows:
-        make_console().print(_table(rows))
+    titles = ("name", "kind", "game", "algorithm", "mean return", "path")
+    if facts:
+        print_rows(map(_row, facts), titles)
     else:
         print(f"no teacher{'' if game is None else f' of {game}'} here")
     print(f"\nall others than bundled ones lie in {cache_directory()}; get more: rrl teacher fetch")
@@ -60,31 +40,28 @@ def _plays(entry: Entry, game: str) -> bool:
     return name_key(entry.name.split("/")[0]) == name_key(game)
 
 
-def _row(entry: Entry) -> _Row:
-    row = _Row(name=entry.name, kind=entry.kind, path=str(entry.path))
+def _facts(entry: Entry) -> dict[str, Any]:
+    """What is shown of a teacher; its "problem" says why the rest is empty."""
+    facts = {
+        **dataclasses.asdict(entry),
+        "path": str(entry.path),
+        **dict.fromkeys(("game", "algorithm", "problem"), ""),
+        **dict.fromkeys(("mean_return", "episodes")),
+    }
     try:
         if entry.kind == FETCHED:
-            return dataclasses.replace(row, game=fetched_game(entry.path) or "")
+            return facts | {"game": fetched_game(entry.path) or ""}
         card = read_card(entry.path / CARD_FILE)
     except ValueError as error:
-        return dataclasses.replace(row, problem=str(error))
-    score = card.score
-    return dataclasses.replace(
-        row,
-        game=card.game,
-        algorithm=card.algorithm,
-        mean_return=None if score is None else score.mean_return,
-        episodes=None if score is None else score.episodes,
-    )
+        return facts | {"problem": str(error)}
+    facts |= {"game": card.game, "algorithm": card.algorithm}
+    if card.score is not None:
+        facts |= {"mean_return": card.score.mean_return, "episodes": card.score.episodes}
+    return facts
 
 
-def _table(rows: list[_Row]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "kind", "game", "algorithm", "mean return", "path"):
-        table.add_column(column, justify="right" if column == "mean return" else "left")
-    for row in rows:
-        score = "" if row.mean_return is None else f"{row.mean_return:.2f} ({row.episodes} ep.)"
-        cells = (row.name, row.kind, row.game, row.problem or row.algorithm, score, row.path)
-        # A card's words are neither markup nor escapes of the terminal.
-        table.add_row(*(escape(one_line(cell)) for cell in cells))
-    return table
+def _row(facts: dict[str, Any]) -> list[str]:
+    played = facts["mean_return"] is not None
+    score = f"{facts['mean_return']:.2f} ({facts['episodes']} ep.)" if played else ""
+    about = facts["problem"] or facts["algorithm"]
+    return [facts["name"], facts["kind"], facts["game"], about, score, facts["path"]]

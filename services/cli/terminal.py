@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
-from services.shared.errors import UserError
+from services.library.fetch.progress import WorkProgress, binary_size
+from services.shared.errors import UserError, printable
 
 SHORTEST_INTERVAL_SECONDS = 0.1
 LONGEST_INTERVAL_SECONDS = 3600.0
@@ -35,9 +41,44 @@ def check_interval(seconds: float) -> None:
 
 
 def make_console() -> Console:
-    """The terminal's, or one of `PLAIN_WIDTH` where there is no terminal."""
+    """The terminal's; where there is none, one of as many columns as COLUMNS says, or many."""
     console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    if console.is_terminal:
+        return console
+    return Console(width=shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns)
+
+
+def print_json(content: object) -> None:
+    """Print what --json asks for."""
+    print(json.dumps(content, indent=1, allow_nan=False))
+
+
+def print_rows(rows: Iterable[Sequence[str]], titles: Sequence[str] = ()) -> None:
+    """Print rows as columns, folded to the terminal's width.
+
+    Args:
+        rows: Cells; may be anybody's words, which are neither markup nor escapes here.
+        titles: Of the columns, where they have any.
+    """
+    table = Table(*titles, box=None, pad_edge=False, show_header=bool(titles))
+    for row in rows:
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
+    make_console().print(table)
+
+
+@contextlib.contextmanager
+def showing_progress(amount: Callable[[float], str] = binary_size) -> Iterator[WorkProgress]:
+    """Show on stderr how long work goes, and log lines of ours.
+
+    Args:
+        amount: An amount of the work in words; by default it is bytes.
+    """
+    progress = WorkProgress(Console(stderr=True), amount=amount)
+    with progress.bars:
+        # Inside, where rich has put itself before stderr: lines appear above the bars.
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("services").setLevel(logging.INFO)
+        yield progress
 
 
 def draw(frames: Iterable[RenderableType], console: Console, *, first: Text | None = None) -> None:
@@ -68,8 +109,3 @@ def rate(per_second: float | None) -> str:
 def milliseconds(seconds: float | None) -> str:
     """A time in milliseconds, with two digits."""
     return NOTHING if seconds is None else f"{1e3 * seconds:,.2f}"
-
-
-def printable(text: str) -> str:
-    """Foreign text without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

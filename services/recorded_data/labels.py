@@ -78,6 +78,7 @@ class Labels:
     """The labels of one recording by one teacher, for one process; a context manager.
 
     Attributes:
+        directory: Their folder.
         manifest: What they are of.
         rows_done: Rows from the first on that are labelled, synced or not.
     """
@@ -93,7 +94,7 @@ class Labels:
             UserError: The folder holds something else, is damaged, cannot be written, has no room
                 on its disk, or another process uses it.
         """
-        self._directory = directory
+        self.directory = directory
         self.manifest = manifest
         self._row_bytes = 4 * manifest.num_actions
         with contextlib.ExitStack() as stack:
@@ -164,7 +165,7 @@ class Labels:
         try:
             yield
         except OSError as error:
-            raise UserError(f"{self._directory}: cannot be written ({error.strerror})") from error
+            raise UserError(f"{self.directory}: cannot be written ({error.strerror})") from error
 
     def _sync(self) -> None:
         if self._synced != self.rows_done:
@@ -174,13 +175,13 @@ class Labels:
 
     def _make(self) -> None:
         # A killed process leaves a temporary file of `write_whole`.
-        found = {entry.name for entry in self._directory.iterdir() if entry.suffix != ".tmp"}
+        found = {entry.name for entry in self.directory.iterdir() if entry.suffix != ".tmp"}
         foreign = found - {_SCORES, _PROGRESS, _LOCK}
         if foreign:
             raise UserError(
-                f"{self._directory} holds {min(foreign)} and no labels; choose a folder of its own"
+                f"{self.directory} holds {min(foreign)} and no labels; choose a folder of its own"
             )
-        with (self._directory / _SCORES).open("wb") as file:
+        with (self.directory / _SCORES).open("wb") as file:
             file.write(_header(self.manifest))
             file.flush()
             # A disk that is too small is better found now than after hours.
@@ -191,7 +192,7 @@ class Labels:
         self._write_json(_MANIFEST, self.manifest)
 
     def _write_json(self, name: str, content: LabelManifest | _Progress) -> None:
-        write_whole(self._directory / name, seal(encode(content), indent=1))
+        write_whole(self.directory / name, seal(encode(content), indent=1))
 
     def _check_manifest(self) -> None:
         """Compare what is there with the manifest.
@@ -199,11 +200,11 @@ class Labels:
         Raises:
             UserError: It is of something else, or damaged.
         """
-        found = read_manifest(self._directory)
+        found = read_manifest(self.directory)
         for field in dataclasses.fields(LabelManifest):
             there, wanted = getattr(found, field.name), getattr(self.manifest, field.name)
             if there != wanted:
-                raise _other(self._directory, field.name.replace("_", " "), there, wanted)
+                raise _other(self.directory, field.name.replace("_", " "), there, wanted)
 
     def _check_header(self) -> int:
         """Where the scores begin in their file.
@@ -214,11 +215,11 @@ class Labels:
         header = _header(self.manifest)
         size = len(header) + self.manifest.rows * self._row_bytes
         if os.fstat(self._file.fileno()).st_size != size or self._file.read(len(header)) != header:
-            raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
+            raise UserError(f"{self.directory / _SCORES}: {_DAMAGED}")
         return len(header)
 
     def _read_progress(self) -> _Progress:
-        path = self._directory / _PROGRESS
+        path = self.directory / _PROGRESS
         progress = _read(_Progress, path)
         if not 0 <= progress.rows <= self.manifest.rows:
             raise UserError(f"{path}: {progress.rows} rows; {_DAMAGED}")
@@ -234,7 +235,7 @@ class Labels:
         for start in range(0, size, _CHECKED_AT_ONCE):
             digest.update(self._file.read(min(_CHECKED_AT_ONCE, size - start)))
         if digest.hexdigest() != progress.scores_sha256:
-            raise UserError(f"{self._directory / _SCORES}: {_DAMAGED}")
+            raise UserError(f"{self.directory / _SCORES}: {_DAMAGED}")
         return digest
 
 

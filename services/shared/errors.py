@@ -33,3 +33,8 @@ def user_errors(kinds: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[
 def quoted(name: str) -> str:
     """A name that somebody else wrote, in quotes, and short enough for a message."""
     return _SHORT.repr(name)
+
+
+def printable(text: str) -> str:
+    """Foreign text without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

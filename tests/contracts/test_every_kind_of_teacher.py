@@ -18,7 +18,6 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.networks.registry import NetworkConfig
-from services.cli.teacher_query import evaluate_in_batches
 from services.library.door import import_reference
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_card, load_policy
@@ -201,12 +200,6 @@ def test_read_only_observations_are_taken(case: Case) -> None:
     np.testing.assert_allclose(
         case.load().evaluate(observations), case.scores(observations), rtol=1e-4, atol=1e-5
     )
-
-
-def test_many_states_are_answered_in_pieces(case: Case) -> None:
-    observations = case.observations(11)
-    scores = evaluate_in_batches(case.load(), observations, rows_per_call=4)
-    np.testing.assert_allclose(scores, case.scores(observations), rtol=1e-4, atol=1e-5)
 
 
 def test_the_card_is_told_without_serving_and_is_the_policys(case: Case) -> None:

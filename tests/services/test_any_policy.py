@@ -226,7 +226,10 @@ def test_a_policy_that_dawdles_is_told_late_and_the_service_goes_on(address: str
 
 
 def test_recorded_states_of_any_type_are_answered_by_both_ways(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     # The service's first model: Q-values of three numbers.
     (tmp_path / "moody_policy.py").write_text(MOODY)
@@ -245,8 +248,9 @@ def test_recorded_states_of_any_type_are_answered_by_both_ways(
         ):
             query(states=states, out=tmp_path / "c.npz", **source)
     np.savez(states, states=np.asarray([[RAISE, 2, 3]], np.float32))
-    with pytest.raises(UserError, match=r"RuntimeError: the licence has expired"):
+    with pytest.raises(UserError, match="the policy failed; see the teacher's log"):
         query(states=states, out=tmp_path / "c.npz", checkpoint="moody_policy:Moody")
+    assert "RuntimeError: the licence has expired" in caplog.text
 
 
 @pytest.fixture(scope="module")

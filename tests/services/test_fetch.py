@@ -30,7 +30,7 @@ from services.library.door import open_reference
 from services.library.fetch.bucket import EMULATOR_VARIABLE, Bucket
 from services.library.fetch.fetching import FetchRequest, fetch_agent
 from services.library.fetch.http import Http
-from services.library.fetch.progress import FetchProgress
+from services.library.fetch.progress import WorkProgress
 from services.library.fetch.references import download_reference
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
@@ -186,7 +186,7 @@ def test_an_agent_comes_whole_through_a_line_that_drops_half_way(
 ) -> None:
     proxy = DroppingProxy(int(emulator.rpartition(":")[2]), most_bytes=300_000)
     try:
-        progress = FetchProgress(Console(stderr=True))
+        progress = WorkProgress(Console(stderr=True))
         bucket = Bucket(proxy.url, PUBLIC, Http(retries=Retry(total=5)))
         request = FetchRequest(game="Pong", checkpoint=1)
         fetched = fetch_agent(request, bucket, tmp_path, progress)

@@ -35,7 +35,7 @@ from services.library.fetch.bucket import EMULATOR_VARIABLE, MAX_PAGES, Bucket
 from services.library.fetch.checkpoints import list_games
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
-from services.library.fetch.progress import FetchProgress
+from services.library.fetch.progress import WorkProgress
 from services.library.fetch.references import download_reference
 from services.shared.errors import UserError
 from services.shared.locks import locked
@@ -236,7 +236,7 @@ def http() -> Http:
 @pytest.fixture
 def fetching(store: Store, http: Http, tmp_path: Path) -> Callable[..., Fetched]:
     def fetch(**wanted: Any) -> Fetched:
-        progress = FetchProgress(Console(stderr=True))
+        progress = WorkProgress(Console(stderr=True))
         bucket = Bucket(store.url, "rl_checkpoints", http)
         request = FetchRequest(game="pong", **{"max_gib": 1.0, **wanted})
         return fetch_agent(request, bucket, tmp_path, progress)

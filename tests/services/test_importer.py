@@ -561,7 +561,7 @@ def play_until_stopped(writer: ReplayWriter) -> None:
 def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
 ) -> None:
-    labels = label_rows(
+    labels, _ = label_rows(
         open_dopamine_replay(catch_data), catch_service.address, lambda _: tmp_path / "labels"
     )
     # Labels of their own, so that it shows where scores come from.

@@ -117,13 +117,16 @@ def test_the_command_line_ends_with_one_line_for_a_missing_checkpoint(
     assert not out.exists()
 
 
-def test_exactly_one_of_checkpoint_and_address_is_needed(states: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sources", [(), ("--checkpoint=pong_dqn", "--address=127.0.0.1:1")])
+def test_exactly_one_of_checkpoint_and_address_is_needed(
+    sources: tuple[str, ...], states: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "q.npz"
-    with pytest.raises(UserError, match="neither of"):
-        query(states=states, out=out)
-    with pytest.raises(UserError, match="both of"):
-        query(states=states, out=out, checkpoint="pong_dqn", address="127.0.0.1:1")
-    assert not out.exists()
+    with pytest.raises(SystemExit) as ended:
+        run(["teacher", "query", f"--states={states}", f"--out={out}", *sources])
+    assert ended.value.code == 2 and not out.exists()
+    printed = capsys.readouterr().err
+    assert "--checkpoint" in printed and "--address" in printed
 
 
 def test_states_of_another_shape_are_refused_by_both_ways_and_an_older_result_is_kept(
@@ -155,7 +158,7 @@ def test_a_directory_that_is_not_there_is_found_before_the_work(states: Path) ->
 
 
 def test_files_that_hold_no_states_are_refused_with_what_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match="No such file"):
         read_states(tmp_path / "none.npz")
     text = tmp_path / "text.npz"
     text.write_text("not a zip")

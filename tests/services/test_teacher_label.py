@@ -17,6 +17,7 @@ from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.environments import catch
+from services.cli.main import run
 from services.cli.teacher_label import label
 from services.library.door import import_reference
 from services.shared.errors import UserError
@@ -164,9 +165,12 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_given(
     assert (manifest["output"], manifest["temperature"]) == ("logits", 0.5)
 
 
-def test_what_is_wrong_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="neither of --teacher and --address"):
-        label(str(data))
+def test_what_is_wrong_is_said_in_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(["teacher", "label", str(data)])
+    assert "--teacher, --address" in capsys.readouterr().err
     with pytest.raises(UserError, match="--backend is about the teacher of --teacher"):
         label(str(data), address="127.0.0.1:1", backend="jax")
     with pytest.raises(UserError, match="no replay buffer 6"):

@@ -14,10 +14,10 @@ from rrl_agents.scores import score_if_known
 from rrl_agents.typed_json import encode
 from services.cli.status.readings import in_words
 from services.cli.status.run_status import Checkpoint, Role, RunStatus
-from services.cli.terminal import printable
 from services.launcher.progress_display import StageBars, format_duration, stages
 from services.learner.codec import progress_from_proto
 from services.learner.v1.learner_pb2 import GetProgressResponse
+from services.shared.errors import printable
 
 
 def render(status: RunStatus, bars: StageBars) -> RenderableType:

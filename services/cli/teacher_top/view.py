@@ -20,8 +20,8 @@ from rrl_client.addresses import Address
 from services.cli.metrics_pages.page import Page, fetch, parse
 from services.cli.teacher_top.interval import TEACHER_STARTED, Interval, teacher_interval
 from services.cli.teacher_top.rates import ModelRates, PriorityRates, rates_of
-from services.cli.terminal import NOTHING, draw, milliseconds, printable, rate
-from services.shared.errors import UserError
+from services.cli.terminal import NOTHING, draw, milliseconds, rate
+from services.shared.errors import UserError, printable
 
 _HASH_CHARACTERS = 12
 

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from rrl_agents.durable_files import flush
 from services.library.fetch.checksums import CHUNK_BYTES, Checksums, checksums_of
 from services.library.fetch.http import Http, Interrupted, NotFound
-from services.library.fetch.progress import FetchProgress, binary_size
+from services.library.fetch.progress import WorkProgress, binary_size
 from services.shared.errors import UserError
 
 _LOGGER = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def download(
     flush(file.parent)
 
 
-def download_all(http: Http, files: Files, folder: Path, progress: FetchProgress) -> None:
+def download_all(http: Http, files: Files, folder: Path, progress: WorkProgress) -> None:
     """Download files, or the rest of them, one after another.
 
     Args:

@@ -20,7 +20,7 @@ from services.library.fetch.checkpoints import (
     list_checkpoints,
 )
 from services.library.fetch.download import Files, download_all, has_size, missing_files, total_size
-from services.library.fetch.progress import FetchProgress, binary_size
+from services.library.fetch.progress import WorkProgress, binary_size
 from services.library.fetch.source import (
     FetchedCheckpoint,
     FetchedFile,
@@ -105,7 +105,7 @@ def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
 
 
 def fetch_agent(
-    request: FetchRequest, bucket: Bucket, root: Path, progress: FetchProgress
+    request: FetchRequest, bucket: Bucket, root: Path, progress: WorkProgress
 ) -> Fetched:
     """Bring an agent into the cache.
 

@@ -1,4 +1,4 @@
-"""What a user sees of a download: a bar in a terminal, a log line every few seconds elsewhere."""
+"""What a user sees of long work: a bar in a terminal, a log line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from services.shared.logging import Occasionally
@@ -23,55 +16,66 @@ _LINE_SECONDS = 5.0
 _LOGGER = logging.getLogger(__name__)
 
 
-class FetchProgress:
-    """Shows the files of a fetch, one after another, while `bars` is entered.
-
-    Args:
-        console: Where to.
-        line_seconds: Between two log lines about one file, where the console is no terminal.
-    """
-
-    def __init__(self, console: Console, *, line_seconds: float = _LINE_SECONDS) -> None:
-        label = Column(no_wrap=True, overflow="ellipsis")
-        self.bars = Progress(
-            TextColumn("{task.description}", table_column=label),
-            BarColumn(bar_width=12),
-            DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
-            TransferSpeedColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(table_column=Column(no_wrap=True)),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._line_seconds = line_seconds
-
-    def begin(self, label: str, size: int, done: int) -> Callable[[int], None]:
-        """Show a file.
-
-        Args:
-            label: Its name.
-            size: Its bytes.
-            done: Those that were here before, which do not count for its speed.
-
-        Returns:
-            What takes the number of bytes that are here, again and again.
-        """
-        task = self.bars.add_task(escape(label), total=size, completed=done)
-        due = Occasionally(self._line_seconds, at_once=False)
-
-        def at(now: int) -> None:
-            self.bars.update(task, completed=now)
-            if self.bars.disable and (now == size or due()):
-                speed = self.bars.tasks[task].speed
-                told = "" if speed is None else f", {binary_size(int(speed))}/s"
-                _LOGGER.info("%s: %s of %s%s", label, binary_size(now), binary_size(size), told)
-
-        return at
-
-
-def binary_size(size: int) -> str:
+def binary_size(size: float) -> str:
     """Bytes in the unit that reads best, e.g. "62.0 MiB"."""
     value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024
         units.pop(0)
     return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+class WorkProgress:
+    """Shows pieces of work, as files of a fetch, one after another, while `bars` is entered.
+
+    Args:
+        console: Where to.
+        amount: An amount of work in words; by default it is bytes.
+        line_seconds: Between two log lines about one piece, where the console is no terminal.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        amount: Callable[[float], str] = binary_size,
+        line_seconds: float = _LINE_SECONDS,
+    ) -> None:
+        self.bars = Progress(
+            TextColumn(
+                "{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._amount = amount
+        self._line_seconds = line_seconds
+
+    def begin(self, label: str, total: int, done: int) -> Callable[[int], None]:
+        """Show a piece of work.
+
+        Args:
+            label: Its name.
+            total: All of it.
+            done: What was done before, which does not count for its speed.
+
+        Returns:
+            What takes the amount that is done, again and again.
+        """
+        number = self.bars.add_task(escape(label), total=total, completed=done, state="")
+        task = self.bars.tasks[number]
+        due = Occasionally(self._line_seconds, at_once=False)
+
+        def at(now: int) -> None:
+            self.bars.update(number, completed=now)
+            speed = "" if task.speed is None else f", {self._amount(task.speed)}/s"
+            state = f"{self._amount(now)} of {self._amount(total)}{speed}"
+            self.bars.update(number, state=state)
+            if self.bars.disable and (now == total or due()):
+                left = f", {task.time_remaining:.0f} s left" if task.time_remaining else ""
+                _LOGGER.info("%s: %s%s", label, state, left)
+
+        return at

@@ -31,7 +31,7 @@ from services.library.fetch.download import (
     web_file,
 )
 from services.library.fetch.http import Http, NotFound
-from services.library.fetch.progress import FetchProgress, binary_size
+from services.library.fetch.progress import WorkProgress, binary_size
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
@@ -72,7 +72,7 @@ def download_reference(
     if place.exists():
         return place
     http = http or Http(follows_redirects=not is_object)
-    progress = FetchProgress(Console(stderr=True))
+    progress = WorkProgress(Console(stderr=True))
     try:
         make_folders(root)
         with locked(root / f".{key}.lock", wait_seconds=_LOCK_WAIT_SECONDS), progress.bars:

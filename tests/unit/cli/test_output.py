@@ -61,7 +61,7 @@ def test_a_command_that_prints_says_in_one_line_that_it_cannot() -> None:
     done = shell('"$1" list methods > /dev/full', RRL)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line == f"rrl list methods: [Errno 28] {os.strerror(28)}"
+    assert line == f"rrl list: [Errno 28] {os.strerror(28)}"
 
 
 def test_a_command_that_prints_ends_well_when_its_reader_has_read_enough() -> None:

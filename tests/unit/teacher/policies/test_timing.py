@@ -1,4 +1,4 @@
-"""Every batch size is compiled and timed once; many states are answered in batches."""
+"""Every batch size is compiled and timed once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.teacher_card import Teacher
-from services.cli.teacher_query import evaluate_in_batches
 from services.teacher.policies import timing
 from services.teacher.policies.compilations import compilations
-from services.teacher.policies.interface import Policy
 from services.teacher.policies.jax_policy import JaxPolicy
 from services.teacher.policies.timing import warm_up
 
@@ -49,17 +47,3 @@ def test_a_slow_policy_is_timed_by_a_few_calls(
     # Once to compile, and one round of one call each.
     assert called == [1, 4, 1, 4]
     assert min(seconds.values()) >= 0.03
-
-
-@pytest.mark.parametrize("rows", [1, 8, 19])
-def test_many_states_are_answered_in_batches(
-    rows: int,
-    teacher: Teacher,
-    observations: Callable[[int], NDArray[np.uint8]],
-    as_policy: Callable[[Teacher], Policy],
-) -> None:
-    policy, states = as_policy(teacher), observations(rows)
-    values = evaluate_in_batches(policy, states, rows_per_call=8)
-    assert values.shape == (rows, 3)
-    one_by_one = np.concatenate([policy.evaluate(row[None]) for row in states])
-    np.testing.assert_allclose(values, one_by_one, rtol=1e-5, atol=1e-5)
