@@ -19,14 +19,51 @@ from services.run_report.report import export_baseline, write_report
 from services.shared.errors import UserError
 
 MakeRun = Callable[..., Path]
+Report = Callable[..., str]
 
 COMMAND = "rrl train tabula-rasa"
 
 
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Report:
+    """Runs the command; gives what it prints."""
+
+    def run_command(run: Path, **options: Any) -> str:
+        report_command(run, **options)
+        return capsys.readouterr().out
+
+    return run_command
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "report/summary.json").read_text())
+    return found
+
+
+def page_of(run: Path) -> str:
+    return (run / "report/README.md").read_text()
+
+
+def colours(run: Path) -> set[Any]:
+    with Image.open(run / "report/learning_curve.png") as image:
+        assert image.format == "PNG" and image.width >= 1_000 and image.height >= 500
+        found = image.convert("RGB").getcolors(maxcolors=1_000_000)
+    assert found is not None
+    return {colour for _, colour in found}
+
+
+def configure(run: Path, **changes: Any) -> Path:
+    """The run with other settings in its config."""
+    file = run / "config.json"
+    file.write_text(seal({**unseal(file.read_text()), **changes}))
+    return run
+
+
 def test_the_summary_holds_hand_worked_numbers(make_run: MakeRun) -> None:
     run = make_run()
-    write_report(run)
-    summary = json.loads((run / "report/summary.json").read_text())
+    returned = write_report(run)
+    summary = summary_of(run)
+    assert returned.student_return == summary["student_return"]
     low, high = summary.pop("student_return_interval")
     assert -9.0 <= low < -8.0 < high <= -7.0
     assert summary == {
@@ -57,34 +94,25 @@ def test_the_summary_holds_hand_worked_numbers(make_run: MakeRun) -> None:
         "mixed_protocols": [],
         "baseline": None,
     }
+    # The student's blue, the teacher's green, the random policy's grey.
+    assert {(11, 95, 165), (46, 125, 50), (107, 107, 107)} <= colours(run)
 
 
-def note_protocols(run: Path, **teacher: float | None) -> None:
-    file = run / "config.json"
+def protocols(**teacher: float | None) -> dict[str, Any]:
     student = {"epsilon": 0.001, "sticky_actions": 0.25, "max_episode_steps": 27_000}
-    protocols = {"student": student, "teacher": student | teacher}
-    file.write_text(seal({**unseal(file.read_text()), "score_protocols": protocols}))
+    return {"student": student, "teacher": student | teacher}
 
 
-def test_a_teacher_that_was_measured_otherwise_is_named(
-    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_teacher_that_was_measured_otherwise_is_named(make_run: MakeRun, report: Report) -> None:
     run = make_run()
-    note_protocols(run, sticky_actions=0.0, max_episode_steps=None)
-    report_command(run)
+    configure(run, score_protocols=protocols())
+    assert "protocols" not in report(run) + page_of(run)
+    configure(run, score_protocols=protocols(sticky_actions=0.0, max_episode_steps=None))
+    out = report(run)
     mixed = "pong: the teacher was evaluated with sticky actions 0.0, students with [0.25]"
-    assert json.loads((run / "report/summary.json").read_text())["mixed_protocols"] == [mixed]
-    for text in (capsys.readouterr().out, (run / "report/README.md").read_text()):
+    assert summary_of(run)["mixed_protocols"] == [mixed]
+    for text in (out, page_of(run)):
         assert "different protocols" in text and mixed in text
-
-
-def test_what_was_measured_alike_is_no_mixture(
-    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = make_run()
-    note_protocols(run)
-    report_command(run)
-    assert "protocols" not in capsys.readouterr().out + (run / "report/README.md").read_text()
 
 
 def save(run: Path, **progress: Any) -> None:
@@ -99,72 +127,44 @@ def save(run: Path, **progress: Any) -> None:
 
 
 def test_what_a_stopped_run_has_done_is_told_beside_what_was_evaluated(
-    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+    make_run: MakeRun, report: Report
 ) -> None:
     run = make_run(finished=False)
     save(run, online_updates=293, teacher_steps=500, actor_steps=1_172, weaning_weight=0.25)
-    report_command(run)
-    summary = json.loads((run / "report/summary.json").read_text())
+    out, summary, text = report(run), summary_of(run), page_of(run)
+    assert not summary["finished"]
     assert summary["last_evaluation"]["online_updates"] == 100
-    saved = summary["newest_checkpoint"]
-    assert (saved["learner_updates"], saved["actor_steps"], saved["frames"]) == (
-        1_293,
-        1_172,
-        4_688,
-    )
-    out = capsys.readouterr().out
+    saved = {"learner_updates": 1_293, "actor_steps": 1_172, "frames": 4_688}
+    assert summary["newest_checkpoint"].items() >= saved.items()
     assert "at the last evaluation, after 1,100 updates: 1,000 offline and 100 online" in out
     assert (
         "in the newest checkpoint, after 1,293 updates: 1,000 offline and 293 online updates, "
         "500 teacher steps, 1,172 student steps, 8 min 20 s at work" in out
     )
-    text = (run / "report/README.md").read_text()
     assert "newest evaluation, after 1,100 updates (the run is not finished)" in text
     assert "| the student's own steps | 400 | 1,172 |" in text
     assert "| time at work | 7 min 40 s | 8 min 20 s |" in text
+    with pytest.raises(UserError, match="not finished"):
+        export_baseline(run, COMMAND)
 
 
-def test_what_goes_beyond_a_budget_is_said(
-    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = make_run()
-    config = unseal((run / "config.json").read_text())
-    config["budgets"] = {"teacher_steps": 499, "online_steps": 400}
-    (run / "config.json").write_text(seal(config))
+def test_what_goes_beyond_a_budget_is_said(make_run: MakeRun, report: Report) -> None:
+    run = configure(make_run(), budgets={"teacher_steps": 499, "online_steps": 400})
     save(run, online_updates=100, teacher_steps=500, actor_steps=476)
-    report_command(run)
-    told = ["400 student steps asked, 476 played", "499 teacher steps asked, 500 collected"]
-    out, text = capsys.readouterr().out, (run / "report/README.md").read_text()
-    for line in told:
+    out, text = report(run), page_of(run)
+    for line in ("400 student steps asked, 476 played", "499 teacher steps asked, 500 collected"):
         assert line in out and line in text
 
 
-def test_the_learning_curve_is_a_png_with_lines_for_student_teacher_and_random(
-    make_run: MakeRun,
+def test_returns_given_by_the_caller_come_before_those_of_the_config(
+    make_run: MakeRun, report: Report
 ) -> None:
-    run = make_run()
-    write_report(run)
-    with Image.open(run / "report/learning_curve.png") as image:
-        assert image.format == "PNG"
-        assert image.width >= 1_000 and image.height >= 500
-        colours = image.convert("RGB").getcolors(maxcolors=1_000_000)
-    assert colours is not None
-    # The student's blue, the teacher's green, the random policy's grey.
-    assert {(11, 95, 165), (46, 125, 50), (107, 107, 107)} <= {colour for _, colour in colours}
-
-
-def test_a_returned_summary_is_the_one_on_disk(make_run: MakeRun) -> None:
-    run = make_run()
-    summary = write_report(run)
-    assert (
-        summary.student_return
-        == json.loads((run / "report/summary.json").read_text())["student_return"]
-    )
-
-
-def test_returns_given_by_the_caller_come_before_those_of_the_config(make_run: MakeRun) -> None:
-    summary = write_report(make_run(), teacher_return=0.0, random_return=-16.0)
-    assert summary.teacher_normalised_score == 0.5  # (-8 + 16) / (0 + 16)
+    run = configure(make_run(), random_return=None)
+    with pytest.raises(UserError, match="random policy is not known.*--random-return"):
+        report(run)
+    # (-8 - -16) / (0 - -16)
+    out = report(run, teacher_return=0.0, random_return=-16.0)
+    assert "teacher-normalised 0.50" in out and str(run / "report") in out
 
 
 def test_a_teacher_that_was_measured_comes_before_its_card(make_run: MakeRun) -> None:
@@ -180,33 +180,39 @@ def test_a_baseline_made_of_a_run_stands_beside_another_with_its_own_score(
 ) -> None:
     scratch = make_run("scratch", method="tabula_rasa", offline=0)
     file = tmp_path / "tabula_rasa.json"
-    file.write_text(export_baseline(scratch, COMMAND))
+    # A baseline may spell the game in its own way.
+    file.write_text(resealed(export_baseline(scratch, COMMAND).replace('"pong"', '"Pong"')))
     run = make_run()
-    summary = write_report(run, baseline=file)
-    assert summary.baseline is not None
-    assert summary.baseline.method == "tabula_rasa"
-    assert summary.baseline.student_return == -8.0
-    assert summary.baseline.teacher_normalised_score == 0.75
-    assert summary.baseline.frames == 1_600
-    text = (run / "report/README.md").read_text()
-    assert "tabula_rasa, beside | -8.00 | 0.75" in text
-    assert COMMAND in text
-    with Image.open(run / "report/learning_curve.png") as image:
-        colours = image.convert("RGB").getcolors(maxcolors=1_000_000)
-    assert colours is not None
-    assert (200, 100, 30) in {colour for _, colour in colours}
+    baseline = write_report(run, baseline=file).baseline
+    assert baseline is not None
+    assert (baseline.method, baseline.student_return) == ("tabula_rasa", -8.0)
+    assert (baseline.teacher_normalised_score, baseline.frames) == (0.75, 1_600)
+    assert "tabula_rasa, beside | -8.00 | 0.75" in page_of(run)
+    assert COMMAND in page_of(run)
+    assert (200, 100, 30) in colours(run)
 
 
 def test_an_exported_baseline_reads_back_with_every_point(
-    make_run: MakeRun, tmp_path: Path
+    make_run: MakeRun, report: Report, tmp_path: Path
 ) -> None:
     file = tmp_path / "baseline.json"
-    file.write_text(export_baseline(make_run(offline=1_000), COMMAND))
+    assert "teacher-normalised 0.75" in report(make_run(), export_baseline=file)
     baseline = read_baseline(file)
-    assert baseline.command == COMMAND
-    assert [point.frames for point in baseline.points] == [0, 0, 800, 1_600]
-    assert [point.mean_return for point in baseline.points] == [-20.5, -14.0, -11.0, -8.0]
-    assert [point.episodes for point in baseline.points] == [2, 2, 2, 4]
+    assert baseline.game == "pong"
+    assert [(one.frames, one.mean_return, one.episodes) for one in baseline.points] == [
+        (0, -20.5, 2),
+        (0, -14.0, 2),
+        (800, -11.0, 2),
+        (1_600, -8.0, 4),
+    ]
+    file.write_text(export_baseline(tmp_path / "run", COMMAND))
+    assert read_baseline(file).command == COMMAND
+
+
+def resealed(text: str) -> str:
+    content = json.loads(text)
+    del content[SEAL]
+    return seal(content)
 
 
 @pytest.mark.parametrize(
@@ -226,19 +232,14 @@ def test_a_baseline_file_that_was_tampered_with_is_refused(
     file = tmp_path / "baseline.json"
     text = export_baseline(make_run(), COMMAND)
     assert old in text
-    file.write_text(text.replace(old, new, 1))
-    with pytest.raises(UserError, match="not as it was written"):
-        read_baseline(file)
     # Whoever makes one by hand can seal it, too.
-    file.write_text(resealed(text.replace(old, new, 1)))
-    with pytest.raises(UserError, match=message):
-        read_baseline(file)
-
-
-def resealed(text: str) -> str:
-    content = json.loads(text)
-    del content[SEAL]
-    return seal(content)
+    for changed, reason in (
+        (text.replace(old, new, 1), "not as it was written"),
+        (resealed(text.replace(old, new, 1)), message),
+    ):
+        file.write_text(changed)
+        with pytest.raises(UserError, match=reason):
+            read_baseline(file)
 
 
 def test_a_number_of_a_baseline_is_finite(make_run: MakeRun, tmp_path: Path) -> None:
@@ -249,9 +250,7 @@ def test_a_number_of_a_baseline_is_finite(make_run: MakeRun, tmp_path: Path) -> 
         read_baseline(file)
 
 
-def test_a_baseline_of_another_game_is_refused_and_the_old_report_stays(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_a_report_that_cannot_be_made_leaves_the_old_one(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     write_report(run)
     before = (run / "report/summary.json").read_bytes()
@@ -259,82 +258,39 @@ def test_a_baseline_of_another_game_is_refused_and_the_old_report_stays(
     file.write_text(resealed(export_baseline(run, COMMAND).replace('"pong"', '"breakout"')))
     with pytest.raises(UserError, match="breakout"):
         write_report(run, baseline=file)
+    with pytest.raises(FileNotFoundError):
+        write_report(run, student_gif=tmp_path / "missing.gif")
     assert (run / "report/summary.json").read_bytes() == before
+    assert not list(run.glob(".report*"))
 
 
 def test_the_new_report_replaces_the_old_one_and_keeps_its_video(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
     run = make_run()
-    video = tmp_path / "made.gif"
-    Image.new("L", (4, 4)).save(video)
-    write_report(run, student_gif=video)
+    # The evaluator left one; another is given.
+    found, given = run / "metrics/student.gif", tmp_path / "made.gif"
+    Image.new("L", (4, 4)).save(found)
+    Image.new("L", (8, 8)).save(given)
+    write_report(run)
+    assert (run / "report/student.gif").read_bytes() == found.read_bytes()
+    assert "student.gif" in page_of(run)
+    found.unlink()
+    write_report(run, student_gif=given)
     (run / "report/left_over.txt").write_text("of an older report")
     write_report(run)
-    assert sorted(path.name for path in (run / "report").iterdir()) == [
-        "README.md",
-        "learning_curve.png",
-        "student.gif",
-        "summary.json",
-    ]
-    assert (run / "report/student.gif").read_bytes() == video.read_bytes()
+    names = sorted(path.name for path in (run / "report").iterdir())
+    assert names == ["README.md", "learning_curve.png", "student.gif", "summary.json"]
+    assert (run / "report/student.gif").read_bytes() == given.read_bytes()
     assert not list(run.glob(".report*"))
-
-
-def test_the_video_that_the_evaluator_left_is_found(make_run: MakeRun) -> None:
-    run = make_run()
-    Image.new("L", (4, 4)).save(run / "metrics/student.gif")
-    write_report(run)
-    assert (run / "report/student.gif").read_bytes() == (run / "metrics/student.gif").read_bytes()
-    assert "student.gif" in (run / "report/README.md").read_text()
 
 
 def test_an_environment_of_one_game_is_named_by_itself(make_run: MakeRun) -> None:
-    run = make_run()
-    config = unseal((run / "config.json").read_text())
     # Catch ignores the game of its config; a step of it is one frame.
-    config["environment"] = {"name": "catch", "game": "pong", "frames_per_step": 1}
-    (run / "config.json").write_text(seal(config))
-    summary = write_report(run)
+    catch = {"name": "catch", "game": "pong", "frames_per_step": 1}
+    summary = write_report(configure(make_run(), environment=catch))
     assert summary.game == "catch"
     assert summary.last_evaluation.frames == 400
-
-
-def test_a_baseline_may_spell_the_game_in_its_own_way(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run()
-    file = tmp_path / "baseline.json"
-    file.write_text(resealed(export_baseline(run, COMMAND).replace('"pong"', '"Pong"')))
-    assert write_report(run, baseline=file).baseline is not None
-
-
-def test_a_report_that_fails_half_way_leaves_the_old_one(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run()
-    write_report(run)
-    with pytest.raises(FileNotFoundError):
-        write_report(run, student_gif=tmp_path / "missing.gif")
-    assert (run / "report/summary.json").exists()
-    assert not list(run.glob(".report*"))
-
-
-def test_a_run_that_is_not_finished_is_reported_as_such_but_makes_no_baseline(
-    make_run: MakeRun,
-) -> None:
-    run = make_run(finished=False)
-    assert not write_report(run).finished
-    assert "not finished" in (run / "report/README.md").read_text()
-    with pytest.raises(UserError, match="not finished"):
-        export_baseline(run, COMMAND)
-
-
-def test_the_command_prints_scores_and_places(
-    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = make_run()
-    report_command(run, export_baseline=tmp_path / "baseline.json")
-    out = capsys.readouterr().out
-    assert "teacher-normalised 0.75" in out
-    assert str(run / "report") in out
-    assert read_baseline(tmp_path / "baseline.json").game == "pong"
 
 
 @pytest.mark.parametrize(
@@ -360,31 +316,14 @@ def test_a_folder_that_is_no_run_is_refused_with_nothing_written(
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("random_return", "message"),
     [
-        ("random_return", None, "random policy is not known"),
-        ("random_return", "-20", "random_return is '-20'; it must be a finite number"),
-        ("random_return", -4.0, "no score can be given"),
+        ("-20", "random_return is '-20'; it must be a finite number"),
+        (-4.0, "no score can be given"),
     ],
 )
 def test_a_run_without_usable_references_is_refused(
-    make_run: MakeRun, field: str, value: object, message: str
+    make_run: MakeRun, random_return: object, message: str
 ) -> None:
-    run = make_run()
-    config = unseal((run / "config.json").read_text())
-    (run / "config.json").write_text(seal({**config, field: value}))
     with pytest.raises(UserError, match=message):
-        write_report(run)
-
-
-def test_a_report_takes_the_returns_that_the_run_did_not_find_out(
-    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = make_run()
-    config = unseal((run / "config.json").read_text())
-    (run / "config.json").write_text(seal({**config, "random_return": None}))
-    with pytest.raises(UserError, match="--random-return"):
-        report_command(run)
-    # (-8 - -16) / (0 - -16)
-    report_command(run, teacher_return=0.0, random_return=-16.0)
-    assert "teacher-normalised 0.50" in capsys.readouterr().out
+        write_report(configure(make_run(), random_return=random_return))

@@ -32,12 +32,20 @@ def query(rows: int, priority: Priority = Priority.ACTING, client: Hashable = "c
     )
 
 
+def queues_of(*queries: Query) -> PriorityQueues:
+    made = PriorityQueues()
+    for each in queries:
+        made.add(each)
+    return made
+
+
 def alive(_: Query) -> bool:
     return False
 
 
 def test_priorities_with_endless_work_get_their_shares() -> None:
     shares = FairShares()
+    assert shares.next_priority([0, 0, 0]) is None
     served = dict.fromkeys(Priority, 0)
     for _ in range(2100):
         priority = shares.next_priority([1, 1, 1])
@@ -46,11 +54,7 @@ def test_priorities_with_endless_work_get_their_shares() -> None:
         served[priority] += 1
     # 16 : 4 : 1 of 2,100 rows.
     # But for the turns at the beginning, which go to the larger shares first.
-    for priority, fair in (
-        (Priority.ACTING, 1600),
-        (Priority.LABELLING, 400),
-        (Priority.EVALUATION, 100),
-    ):
+    for priority, fair in zip(Priority, (1600, 400, 100), strict=True):
         assert abs(served[priority] - fair) <= 4 * ROWS_PER_TURN
     assert served[Priority.EVALUATION] > 0
 
@@ -69,10 +73,6 @@ def test_an_idle_time_is_not_saved_up() -> None:
         turns.append(priority)
     # Never twice before acting has had 16 rows, not a thousand in a row.
     assert turns.count(Priority.EVALUATION) <= 2
-
-
-def test_nothing_waiting_is_nobodys_turn() -> None:
-    assert FairShares().next_priority([0, 0, 0]) is None
 
 
 @given(
@@ -116,10 +116,8 @@ def test_a_priority_with_work_is_served_within_the_shares_of_the_others(
 def test_every_query_is_taken_once_whole_and_in_its_clients_order(
     sizes: list[tuple[int, int]], room: int
 ) -> None:
-    queues = PriorityQueues()
     queries = [query(size, client=client) for size, client in sizes]
-    for made in queries:
-        queues.add(made)
+    queues = queues_of(*queries)
     seen: list[Query] = []
     while any(queues.rows):
         taken, dead = queues.take(Priority.ACTING, room, alive)
@@ -134,11 +132,8 @@ def test_every_query_is_taken_once_whole_and_in_its_clients_order(
 
 
 def test_a_query_that_does_not_fit_stays_first() -> None:
-    queues = PriorityQueues()
-    queues.add(query(5))
     large = query(80, client="other")
-    queues.add(large)
-    queues.add(query(1))
+    queues = queues_of(query(5), large, query(1))
     taken, _ = queues.take(Priority.ACTING, 40, alive)
     assert [one.rows for one in taken] == [5]
     assert queues.head(Priority.ACTING) is large
@@ -146,11 +141,9 @@ def test_a_query_that_does_not_fit_stays_first() -> None:
 
 
 def test_clients_take_turns() -> None:
-    queues = PriorityQueues()
     many = [query(10, client="many") for _ in range(3)]
     one = query(1, client="one")
-    for made in (*many, one):
-        queues.add(made)
+    queues = queues_of(*many, one)
     # One of the others' queries, and all of its own client's.
     assert queues.rows_before(query(1, client="third")) == 11
     assert queues.rows_before(query(1, client="many")) == 31
@@ -159,30 +152,16 @@ def test_clients_take_turns() -> None:
 
 
 def test_the_dead_are_dropped_on_the_way_and_take_no_room() -> None:
-    queues = PriorityQueues()
     dead, living = query(30), query(20)
-    queues.add(dead)
-    queues.add(living)
+    queues = queues_of(dead, living)
     taken, dropped = queues.take(Priority.ACTING, 20, lambda asked: asked is dead)
     assert (taken, dropped) == ([living], [dead])
     assert queues.rows == [0, 0, 0]
 
 
-def test_what_is_dropped_leaves_no_rows_behind() -> None:
-    queues = PriorityQueues()
-    dead, living = query(5), query(7, Priority.LABELLING)
-    queues.add(dead)
-    queues.add(living)
-    assert queues.drop(lambda asked: asked is dead) == [dead]
-    assert queues.rows == [0, 7, 0]
-    assert [*queues] == [living]
-
-
 def test_a_query_cancelled_while_the_dead_are_looked_for_is_not_lost() -> None:
-    queues = PriorityQueues()
-    cancelled_meanwhile, late = query(7), query(5)
-    queues.add(cancelled_meanwhile)
-    queues.add(late)
+    cancelled_meanwhile, late, living = query(7), query(5), query(3, Priority.LABELLING)
+    queues = queues_of(cancelled_meanwhile, late, living)
 
     def is_dead(asked: Query) -> bool:
         found = asked is late or asked.cancelled
@@ -191,6 +170,6 @@ def test_a_query_cancelled_while_the_dead_are_looked_for_is_not_lost() -> None:
         return found
 
     assert queues.drop(is_dead) == [late]
-    assert (queues.rows, [*queues]) == ([7, 0, 0], [cancelled_meanwhile])
+    assert (queues.rows, [*queues]) == ([7, 3, 0], [cancelled_meanwhile, living])
     assert queues.drop(is_dead) == [cancelled_meanwhile]
-    assert (queues.rows, [*queues]) == ([0, 0, 0], [])
+    assert (queues.rows, [*queues]) == ([0, 3, 0], [living])
