@@ -27,10 +27,14 @@ Kept = tuple[RunRecord, tuple[Snapshot, ...]]
 START = Progress(random_return=0.0, teacher_return=10.0, stage=Stage.ONLINE)
 
 
+# Random 0, teacher 10, student 4: 1 - (4 - 0) / (10 - 0).
+WEANED = (4.0, pytest.approx(0.6), 1, 5)
+
+
 class Session:
     """Pending evaluations and their clock, fresh or restored from another session's checkpoint."""
 
-    def __init__(self, run: Path, name: str, kept: Kept | None = None) -> None:
+    def __init__(self, run: Path, name: str, kept: Kept | None = None, asks: int = 0) -> None:
         self.name = name
         progress = START if kept is None else kept[0].progress
         self.clock = RunClock(progress, until_matching_teacher(wean_steps=1_000))
@@ -38,6 +42,8 @@ class Session:
         self.pending = PendingEvaluations(run, self.clock, name)
         if kept is not None:
             self.pending.resume(kept[1], kept[0].evaluation_lines)
+        if asks:
+            self.ask(asks)
 
     def ask(self, updates: int, *, final: bool = False) -> None:
         """Train up to so many updates and have these weights evaluated."""
@@ -77,32 +83,24 @@ class Session:
     @property
     def weaning(self) -> tuple[float | None, float, int, int | None]:
         """What weaning reads and says, and of which evaluation."""
-        progress = self.clock.progress
-        return (
-            progress.online_return,
-            progress.weaning_weight,
-            progress.evaluations,
-            progress.evaluated_updates,
-        )
+        now = self.clock.progress
+        return now.online_return, now.weaning_weight, now.evaluations, now.evaluated_updates
 
 
 def test_nothing_is_due_again_where_nothing_was_due(tmp_path: Path) -> None:
-    first = Session(tmp_path, "first")
-    first.ask(5)
-    # 1 - (4 - 0) / (10 - 0)
+    first = Session(tmp_path, "first", asks=5)
     assert first.report(6, 4.0) == pytest.approx(0.6)
     kept = first.pending.state()
     assert kept[1] == ()
     second = Session(tmp_path, "second", kept)
     assert second.fetch() == 0 and not second.pending.is_pending
-    assert second.weaning == first.weaning == (4.0, pytest.approx(0.6), 1, 5)
+    assert second.weaning == first.weaning == WEANED
 
 
 def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
     tmp_path: Path,
 ) -> None:
-    first = Session(tmp_path, "first")
-    first.ask(5)
+    first = Session(tmp_path, "first", asks=5)
     assert first.fetch() == 6
     kept = first.pending.state()
     second = Session(tmp_path, "second", kept)
@@ -113,7 +111,7 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
     second.pending.weights.last_sent = 6
     np.testing.assert_array_equal(snapshot.params["params"]["bias"], [5.0])
     assert second.report(6, 4.0) == pytest.approx(0.6)
-    assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)
+    assert second.weaning == WEANED
     # An evaluator that was restarted after that is given nothing to play again.
     assert second.fetch() == 0
     with pytest.raises(UnknownWeights, match="not due"):
@@ -121,42 +119,36 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
 
 
 def test_a_result_that_came_after_the_checkpoint_is_taken_from_disk(tmp_path: Path) -> None:
-    first = Session(tmp_path, "first")
-    first.ask(5)
+    first = Session(tmp_path, "first", asks=5)
     kept = first.pending.state()
     first.report(6, 4.0)
     first.ask(8)
     first.report(9, 7.0)
     second = Session(tmp_path, "second", kept)
     # Weights 9 do not exist in this session yet.
-    assert second.weaning == (4.0, pytest.approx(0.6), 1, 5)
+    assert second.weaning == WEANED
     assert second.fetch() == 0
     second.ask(8)
     second.report(9, 6.0)
     records = current_records(read_records(tmp_path / EVALUATIONS_FILE))
-    assert [(one.weights_version, one.episode_returns) for one in records] == [
-        (6, (4.0,)),
-        (9, (6.0,)),
-    ]
+    found = [(one.weights_version, one.episode_returns) for one in records]
+    assert found == [(6, (4.0,)), (9, (6.0,))]
 
 
 def test_a_result_of_other_weights_of_the_same_version_is_not_taken_from_disk(
     tmp_path: Path,
 ) -> None:
-    lost = Session(tmp_path, "lost")
-    lost.ask(5)
+    lost = Session(tmp_path, "lost", asks=5)
     lost.report(6, 9.0)
     # No checkpoint held that stretch: it is trained again, to other weights.
-    first = Session(tmp_path, "first")
-    first.ask(5)
+    first = Session(tmp_path, "first", asks=5)
     second = Session(tmp_path, "second", first.pending.state())
     assert second.fetch() == 6
     assert second.weaning == (None, 1.0, 0, None)
 
 
 def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_path: Path) -> None:
-    first = Session(tmp_path, "first")
-    first.ask(5)
+    first = Session(tmp_path, "first", asks=5)
     assert first.fetch() == 6
     first.ask(8)
     kept = first.pending.state()
@@ -174,30 +166,21 @@ def test_weights_being_played_and_those_on_offer_are_played_in_their_order(tmp_p
     assert not second.pending.is_pending
 
 
-def test_weights_whose_play_has_not_started_are_replaced_by_newer_ones(tmp_path: Path) -> None:
-    session = Session(tmp_path, "only")
-    session.ask(5)
-    session.ask(8)
-    assert [one.version for one in session.pending.state()[1]] == [9]
-
-
 def test_an_evaluator_that_outlives_the_learner_may_hand_in_what_it_played(tmp_path: Path) -> None:
-    first = Session(tmp_path, "first")
-    first.ask(5)
+    first = Session(tmp_path, "first", asks=5)
     second = Session(tmp_path, "second", first.pending.state())
     third = Session(tmp_path, "third", second.pending.state())
     for session in ("first", "second", "third"):
         assert session in third.pending.state()[1][0].sessions
     third.report(6, 4.0, session="first")
-    assert third.weaning == (4.0, pytest.approx(0.6), 1, 5)
+    assert third.weaning == WEANED
 
 
 def test_weights_of_a_stretch_that_was_lost_do_not_wean_those_of_the_same_version(
     tmp_path: Path,
 ) -> None:
-    Session(tmp_path, "lost").ask(5)
-    session = Session(tmp_path, "session")
-    session.ask(5)
+    Session(tmp_path, "lost", asks=5)
+    session = Session(tmp_path, "session", asks=5)
     with pytest.raises(UnknownWeights, match="earlier session"):
         session.report(6, 9.0, session="lost")
     assert session.weaning == (None, 1.0, 0, None)
@@ -205,8 +188,7 @@ def test_weights_of_a_stretch_that_was_lost_do_not_wean_those_of_the_same_versio
 
 
 def test_final_weights_supersede_what_was_being_played(tmp_path: Path) -> None:
-    first = Session(tmp_path, "first")
-    first.ask(5)
+    first = Session(tmp_path, "first", asks=5)
     assert first.fetch() == 6
     first.ask(8, final=True)
     second = Session(tmp_path, "second", first.pending.state())

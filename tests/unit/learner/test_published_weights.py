@@ -15,16 +15,12 @@ def snapshot(version: int, value: float) -> Snapshot:
     )
 
 
-def test_nothing_is_offered_before_the_first_publication() -> None:
-    assert PublishedWeights().newer_than(0) == (None, b"")
-
-
 def test_who_has_the_newest_weights_gets_no_bytes() -> None:
     published = PublishedWeights()
-    published.publish(snapshot(3, 1.0))
-    found, weights = published.newer_than(3)
-    assert found is not None
-    assert (found.version, weights) == (3, b"")
+    assert published.newer_than(0) == (None, b"")
+    newest = snapshot(3, 1.0)
+    published.publish(newest)
+    assert published.newer_than(3) == (newest, b"")
 
 
 def test_who_has_others_gets_the_newest_whichever_way_the_versions_lie() -> None:
