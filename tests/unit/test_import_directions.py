@@ -9,14 +9,16 @@ dependency has one owner.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SOURCES = ("rrl_agents", "rrl_client", "services")
 
 # Lower rooms first; a room imports itself and lower ones. Behaviour compiles a network's policy.
 RRL_AGENTS_LEVELS = {
@@ -103,8 +105,24 @@ class Import(NamedTuple):
     def parts(self) -> list[str]:
         return self.module.split(".")
 
+    @property
+    def room(self) -> str:
+        """Where it stands: the folder or file inside the source folder."""
+        return Path(self.path).parts[1].removesuffix(".py")
+
     def __str__(self) -> str:
         return f"{self.path}:{self.line} imports {self.module}"
+
+
+@functools.cache
+def imports(folder: str) -> list[Import]:
+    return [*_imports(folder)]
+
+
+def offenders(is_wrong: Callable[[Import], bool], *folders: str) -> list[str]:
+    """The imports of some folders, by default of all sources, that break a rule."""
+    of_all = (found for folder in folders or SOURCES for found in imports(folder))
+    return [str(found) for found in of_all if is_wrong(found)]
 
 
 def _imports(folder: str) -> Iterator[Import]:
@@ -128,36 +146,32 @@ def _imports_from(path: str, node: ast.ImportFrom) -> Iterator[Import]:
         yield Import(path, node.lineno, f"{module}.{alias.name}" if is_module else module)
 
 
-def _room(path: str) -> str:
-    return Path(path).parts[1].removesuffix(".py")
-
-
 def test_rrl_agents_imports_nothing_of_ours_but_what_a_policy_takes_and_gives() -> None:
     ours = ("services", "rrl_client", "protos", "tests", "benchmarks", "examples")
-    used = [found for found in _imports("rrl_agents") if found.parts[0] in ours]
-    assert not [str(found) for found in used if found.module != "rrl_client.spec"]
+    assert not offenders(
+        lambda found: found.parts[0] in ours and found.module != "rrl_client.spec", "rrl_agents"
+    )
 
 
 def test_what_a_policy_takes_and_gives_needs_the_standard_library_and_numpy() -> None:
-    path = "rrl_client/spec.py"
-    used = {found.parts[0] for found in _imports("rrl_client") if found.path == path}
-    assert used - {*sys.stdlib_module_names, "numpy"} == set()
+    allowed = {*sys.stdlib_module_names, "numpy"}
+    assert not offenders(
+        lambda found: found.path == "rrl_client/spec.py" and found.parts[0] not in allowed
+    )
 
 
 def test_inside_rrl_agents_parts_come_before_methods() -> None:
-    broken = []
-    for found in _imports("rrl_agents"):
-        if found.parts[0] != "rrl_agents":
-            continue
-        room, used = _room(found.path), found.parts[1]
-        if room != used and RRL_AGENTS_LEVELS[used] >= RRL_AGENTS_LEVELS[room]:
-            broken.append(str(found))
-    assert not broken
+    def is_upward(found: Import) -> bool:
+        if found.parts[0] != "rrl_agents" or found.parts[1] == found.room:
+            return False
+        return RRL_AGENTS_LEVELS[found.parts[1]] >= RRL_AGENTS_LEVELS[found.room]
+
+    assert not offenders(is_upward, "rrl_agents")
 
 
 def test_the_client_imports_nothing_of_ours_outside_itself() -> None:
     ours = ("services", "rrl_agents", "tests", "benchmarks", "examples")
-    assert not [str(found) for found in _imports("rrl_client") if found.parts[0] in ours]
+    assert not offenders(lambda found: found.parts[0] in ours, "rrl_client")
 
 
 # Stubs of a contract -> those who send or read its messages. The launcher and `rrl status` show the
@@ -171,38 +185,31 @@ STUBS = {
 
 @pytest.mark.parametrize("stubs", sorted(STUBS))
 def test_messages_of_a_contract_are_used_by_its_two_sides_only(stubs: str) -> None:
-    broken = [
-        str(found)
-        for folder in ("rrl_agents", "rrl_client", "services")
-        for found in _imports(folder)
-        if found.module.startswith(stubs) and not found.path.startswith(STUBS[stubs])
-    ]
-    assert not broken
+    assert not offenders(
+        lambda found: found.module.startswith(stubs) and not found.path.startswith(STUBS[stubs])
+    )
 
 
 def test_services_use_only_the_client_faces_of_services_below_them() -> None:
-    broken = []
-    for found in _imports("services"):
+    def is_no_face(found: Import) -> bool:
         if found.parts[0] != "services" or len(found.parts) < 3:
-            continue
-        room, (_, used, module, *_) = _room(found.path), found.parts
-        if room == used or used == "shared":
-            continue
+            return False
+        room, (_, used, module, *_) = found.room, found.parts
+        if used in (room, "shared"):
+            return False
         is_below = SERVICE_LEVELS[used] < SERVICE_LEVELS[room]
         is_face = room in WHOLE_SERVICE_USERS or module in CLIENT_FACES.get(used, set())
-        if not (is_below and is_face):
-            broken.append(str(found))
-    assert not broken
+        return not (is_below and is_face)
+
+    assert not offenders(is_no_face, "services")
 
 
 def test_only_those_that_load_teachers_import_the_teacher_service() -> None:
     allowed = {"teacher", *WHOLE_SERVICE_USERS}
-    broken = [
-        str(found)
-        for found in _imports("services")
-        if found.module.startswith("services.teacher") and _room(found.path) not in allowed
-    ]
-    assert not broken
+    assert not offenders(
+        lambda found: found.module.startswith("services.teacher") and found.room not in allowed,
+        "services",
+    )
 
 
 # How any service of ours is reached; the rest of `rrl_client` is about asking a teacher.
@@ -211,12 +218,10 @@ CHANNELS = {"credentials", "loop_thread", "proxies", "security", "spec", "token_
 
 @pytest.mark.parametrize("room", ["replay", "run_report"])
 def test_rooms_without_a_teacher_do_not_import_its_clients(room: str) -> None:
-    broken = [
-        str(found)
-        for found in _imports(f"services/{room}")
-        if found.parts[0] == "rrl_client" and found.parts[1:2] not in [[name] for name in CHANNELS]
-    ]
-    assert not broken
+    assert not offenders(
+        lambda found: found.parts[0] == "rrl_client" and not CHANNELS & {*found.parts[1:2]},
+        f"services/{room}",
+    )
 
 
 # What computes policies, and what the rest of the teacher sees of them: no more than numpy.
@@ -228,13 +233,13 @@ POLICY_BUILDER = "services/teacher/server.py"
 def test_a_teacher_sees_of_its_policies_an_interface_of_numpy() -> None:
     outside = [
         found
-        for found in _imports("services/teacher")
+        for found in imports("services/teacher")
         if not found.path.startswith("services/teacher/policies/") and found.path != POLICY_BUILDER
     ]
     assert not [str(found) for found in outside if found.parts[0] in COMPUTES_POLICIES]
     used = [found for found in outside if found.parts[:3] == ["services", "teacher", "policies"]]
     assert not [str(found) for found in used if found.parts[3] not in POLICY_FACE]
-    face = [found for found in _imports("services/teacher/policies") if "interface" in found.path]
+    face = [found for found in imports("services/teacher/policies") if "interface" in found.path]
     own = {
         found.module for found in face if found.parts[0] in ("rrl_agents", "rrl_client", "services")
     }
@@ -243,7 +248,7 @@ def test_a_teacher_sees_of_its_policies_an_interface_of_numpy() -> None:
 
 def test_one_file_knows_all_kinds_of_policies() -> None:
     kinds = {f"services.teacher.policies.{kind}_policy" for kind in ("jax", "onnx", "python")}
-    users = {found.path for found in _imports("services") if found.module in kinds}
+    users = {found.path for found in imports("services") if found.module in kinds}
     assert users == {
         "services/teacher/policies/loading.py",
         "services/teacher/policies/backend_choice.py",
@@ -252,24 +257,20 @@ def test_one_file_knows_all_kinds_of_policies() -> None:
 
 @pytest.mark.parametrize("dependency", sorted(OWNERS))
 def test_a_heavy_dependency_is_imported_by_its_owner_only(dependency: str) -> None:
-    broken = [
-        str(found)
-        for folder in ("rrl_agents", "rrl_client", "services")
-        for found in _imports(folder)
-        if f"{found.module}.".startswith(f"{dependency}.")
-        and not found.path.startswith(OWNERS[dependency])
-    ]
-    assert not broken
+    assert not offenders(
+        lambda found: (
+            f"{found.module}.".startswith(f"{dependency}.")
+            and not found.path.startswith(OWNERS[dependency])
+        )
+    )
 
 
-@pytest.mark.parametrize(
-    "folder", ["rrl_agents", "rrl_client", "services", "benchmarks", "examples"]
-)
+@pytest.mark.parametrize("folder", [*SOURCES, "benchmarks", "examples"])
 def test_nothing_imports_tests(folder: str) -> None:
-    assert not [str(found) for found in _imports(folder) if found.parts[0] == "tests"]
+    assert not offenders(lambda found: found.parts[0] == "tests", folder)
 
 
 def test_examples_use_only_the_teachers_client() -> None:
     ours = ("services", "rrl_agents", "rrl_client")
-    used = {found.module for found in _imports("examples") if found.parts[0] in ours}
+    used = {found.module for found in imports("examples") if found.parts[0] in ours}
     assert used <= {"rrl_client"}

@@ -63,8 +63,7 @@ def test_commands_that_compute_nothing_import_nothing_to_compute_with() -> None:
     ("modules", "allowed"),
     [
         # What is played is imported when it is played.
-        ("services.evaluator.loop", {"jax", "flax"}),
-        ("services.teacher.server", {"jax", "flax"}),
+        ("services.evaluator.loop, services.teacher.server", {"jax", "flax"}),
         ("services.cli.train, services.launcher.launch", {"jax"}),
         ("services.launcher.program", {"jax", "flax", "launchpad"}),
         ("services.learner.client", set()),

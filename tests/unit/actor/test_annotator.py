@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rrl_client import TeacherClient, TeacherRejected
 from services.actor.behaviours import Annotator, is_settled
+from tests.support.policies import PixelSums
 
-# Newest frame (3, 7): the teacher of these tests answers (3, 7, 10).
+# Pixels of sum 10: the teacher of these tests answers (10, 20, 30).
 STATE = np.asarray([[[[0, 3], [0, 7]]]], np.uint8)
 
 
@@ -23,19 +23,21 @@ def test_labels_that_are_there_or_were_never_asked_for_need_no_waiting() -> None
     assert annotator.unanswered_queries == 0
 
 
-def test_an_answer_under_way_is_waited_for(teacher: TeacherClient, teacher_policy: Any) -> None:
+def test_an_answer_under_way_is_waited_for(
+    teacher: TeacherClient, teacher_policy: PixelSums
+) -> None:
     teacher_policy.gate.clear()
     future = teacher.evaluate_future(STATE, 30)
     assert not is_settled(future)
     teacher_policy.gate.set()
     values = Annotator().scores(future)
     assert values is not None
-    np.testing.assert_array_equal(values, [[3, 7, 10]])
+    np.testing.assert_array_equal(values, [[10, 20, 30]])
     assert is_settled(future)
 
 
 def test_a_late_answer_is_given_up_at_its_deadline_and_counted(
-    teacher: TeacherClient, teacher_policy: Any
+    teacher: TeacherClient, teacher_policy: PixelSums
 ) -> None:
     annotator = Annotator()
     teacher_policy.gate.clear()

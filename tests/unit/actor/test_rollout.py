@@ -1,8 +1,9 @@
 """What `Rollout` writes, read back from a real replay server.
 
 The environment numbers its observations: the newest frame of observation c of environment e is
-(e, c), its reward is c / 100, the policy's action is (e + c) % 3, the teacher's values are
-(e, c, e + c). A stored transition can thus be checked against the definition, whatever its place.
+(e, c), its reward is c / 100, the policy's action is (e + c) % 3, the teacher's values are the sum
+of all pixels, times 1, 2 and 3. A stored transition can thus be checked against the definition,
+whatever its place.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE
 from services.replay.writer import ReplayWriter
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.policies import PixelSums
 
 CATCH = EnvironmentConfig(name="catch")
 GAMMA = 0.5
@@ -111,7 +113,9 @@ def transitions_by_definition(steps: int, labelled: set[int]) -> dict[tuple[int,
                 discount=0.0 if terminates else GAMMA,
                 observation=stack(env, clock).ravel().tolist(),
                 next_observation=[] if terminates else stack(env, clock + 1).ravel().tolist(),
-                teacher_outputs=[env, clock, env + clock] if answered else [0, 0, 0],
+                teacher_outputs=values(stack(env, clock)[np.newaxis])[0].tolist()
+                if answered
+                else [0, 0, 0],
                 has_teacher=float(answered),
             )
     return found
@@ -148,10 +152,10 @@ def act(observations: NDArray[np.uint8], labels: Labels) -> tuple[NDArray[np.int
     return (env + clock) % 3, labels
 
 
-def numbers(observations: NDArray[np.uint8]) -> NDArray[np.float32]:
+def values(observations: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the teacher would answer."""
-    env, clock = observations[:, 0, :, -1].astype(np.float32).T
-    return np.stack([env, clock, env + clock], axis=1)
+    sums = observations.reshape(len(observations), -1).sum(axis=1)
+    return np.outer(sums, [1, 2, 3]).astype(np.float32)
 
 
 class Table:
@@ -204,7 +208,7 @@ def test_a_stretch_of_any_length_stores_every_step_once_and_no_reset(
 ) -> None:
     rollout = table.rollout(Counting())
     for _ in range(steps):
-        rollout.step(lambda observations, starts: act(observations, numbers(observations)))
+        rollout.step(lambda observations, starts: act(observations, values(observations)))
     rollout.finish()
     expected = transitions_by_definition(steps, labelled=set(range(steps)))
     # One item per step: none for padding, none across the start of an episode.
@@ -213,7 +217,7 @@ def test_a_stretch_of_any_length_stores_every_step_once_and_no_reset(
 
 
 def test_late_answers_find_their_states(
-    table: Table, teacher: TeacherClient, teacher_policy: Any
+    table: Table, teacher: TeacherClient, teacher_policy: PixelSums
 ) -> None:
     rollout = table.rollout(Counting(), max_pending=8)
 
@@ -222,7 +226,7 @@ def test_late_answers_find_their_states(
     ) -> tuple[NDArray[np.int64], Labels]:
         clock = int(observations[0, 0, 1, -1])
         future = teacher.evaluate_future(observations, 30)
-        return act(observations, (future, numbers(observations), None)[clock % 3])
+        return act(observations, (future, values(observations), None)[clock % 3])
 
     teacher_policy.gate.clear()
     for _ in range(8):
@@ -240,7 +244,7 @@ def test_late_answers_find_their_states(
 
 
 def test_states_without_an_answer_are_stored_without_a_label_and_counted(
-    table: Table, teacher: TeacherClient, teacher_policy: Any
+    table: Table, teacher: TeacherClient, teacher_policy: PixelSums
 ) -> None:
     # The teacher hangs for 6 steps. From the third on, each step waits for the oldest's deadline.
     rollout = table.rollout(Counting(), max_pending=2)
@@ -248,34 +252,18 @@ def test_states_without_an_answer_are_stored_without_a_label_and_counted(
     for _ in range(6):
         rollout.step(lambda states, starts: act(states, teacher.evaluate_future(states, 0.2)))
     assert table.annotator.unanswered_queries >= 4
+    steps = 6
     while table.annotator.unanswered_queries < 6:
         rollout.step(lambda states, starts: act(states, None))
-    lost = 6
+        steps += 1
     teacher_policy.gate.set()
-    unasked = play_until_clock(rollout, 10)
     for _ in range(4):
         rollout.step(lambda states, starts: act(states, teacher.evaluate_future(states, 30)))
     rollout.finish()
-    assert table.annotator.unanswered_queries == lost
-    expected = transitions_by_definition(unasked + 4, labelled=set(range(unasked, unasked + 4)))
+    assert table.annotator.unanswered_queries == 6
+    expected = transitions_by_definition(steps + 4, labelled=set(range(steps, steps + 4)))
     assert table.inserted() == len(expected)
     assert transitions_from_replay(table.address) == expected
-
-
-def play_until_clock(rollout: Rollout, clock: int) -> int:
-    """Step without labels until the observation to act in has this number."""
-    seen = -1
-
-    def policy(
-        observations: NDArray[np.uint8], starts: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], Labels]:
-        nonlocal seen
-        seen = int(observations[0, 0, 1, -1])
-        return act(observations, None)
-
-    while seen < clock - 1:
-        rollout.step(policy)
-    return seen + 1
 
 
 def test_steps_and_whole_episodes_are_told_as_they_were_played(tmp_path: Path) -> None:
@@ -299,28 +287,6 @@ def test_steps_and_whole_episodes_are_told_as_they_were_played(tmp_path: Path) -
     played = [bare.step(np.zeros(3, np.int64)) for _ in range(25)]
     # Catch pays once, at the end of an episode: that is its return.
     assert returns == [float(reward) for step in played for reward in step.reward[step.terminated]]
-
-
-def test_a_catch_episode_is_nine_transitions_and_the_last_one_is_paid(tmp_path: Path) -> None:
-    layout = ItemLayout(
-        frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False
-    )
-    table = Table(tmp_path / "replay", layout)
-    rollout = table.rollout(make_environment(CATCH, 4))
-    # Nine steps and a reset, five times.
-    for _ in range(50):
-        rollout.step(lambda states, starts: (np.ones(len(states), np.int64), None))
-    rollout.finish()
-    assert table.inserted() == 4 * 5 * 9
-    for batch in batches(table.address, layout):
-        # The ball, above the paddle's row in every state acted in, lands with the ninth step.
-        lands = batch.observation[:, 8, :, 0].max(axis=1) == 255
-        np.testing.assert_array_equal(batch.discount, np.where(lands, 0.0, GAMMA))
-        np.testing.assert_array_equal(np.abs(batch.n_step_return), lands)
-        # The paddle stands still in column 2 of 5.
-        caught = batch.observation[:, 8, 2, 0] == 255
-        np.testing.assert_array_equal(batch.n_step_return == 1, caught)
-    table.close()
 
 
 def test_an_atari_frame_stays_what_it_was_while_its_step_is_pending() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from rrl_agents.environments.vector_environment import Step
 from rrl_agents.types import EnvironmentSpec
 from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes, shares
 
-NEVER: Callable[[], bool] = lambda: False  # noqa: E731
+CATCH = EnvironmentConfig(name="catch")
 
 
 class FixedLengths:
@@ -77,16 +77,27 @@ def always_left(observations: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.tile(np.asarray([1, 0, 0], np.float32), (len(observations), 1))
 
 
-def play_catch(
-    values: ActionValues, *, episodes: int, epsilon: float, seed: int = 0, num_envs: int = 20
+def zeros(observations: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.zeros((len(observations), 2), np.float32)
+
+
+def play(
+    environment: Any,
+    values: ActionValues,
+    *,
+    episodes: int,
+    epsilon: float = 0.0,
+    seed: int = 0,
+    **listeners: Any,
 ) -> PlayedEpisodes:
     played = play_episodes(
-        make_environment(EnvironmentConfig(name="catch"), num_envs),
+        environment,
         values,
         episodes=episodes,
         epsilon=epsilon,
         seed=seed,
-        should_stop=NEVER,
+        should_stop=lambda: False,
+        **listeners,
     )
     assert played is not None
     return played
@@ -107,17 +118,13 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones(cut_off: bool)
     environment = FixedLengths((1, 7), cut_off=cut_off)
     steps: list[int] = []
     ends: list[None] = []
-    played = play_episodes(
+    played = play(
         environment,
-        lambda observations: np.zeros((len(observations), 2), np.float32),
+        zeros,
         episodes=5,
-        epsilon=0.0,
-        seed=0,
-        should_stop=NEVER,
         on_steps=steps.append,
         on_episode=lambda: ends.append(None),
     )
-    assert played is not None
     # Shares 3 and 2. The first five episodes to finish would have been 1, 1, 1, 1, 7.
     assert played.returns == (1.0, 1.0, 1.0, 7.0, 7.0)
     assert played.steps == (1, 1, 1, 7, 7)
@@ -129,20 +136,20 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones(cut_off: bool)
 
 
 def test_the_perfect_policy_catches_every_ball() -> None:
-    played = play_catch(perfect, episodes=100, epsilon=0.0)
+    played = play(make_environment(CATCH, 20), perfect, episodes=100)
     assert played.returns == (1.0,) * 100
     assert played.steps == (catch.ROWS - 1,) * 100
 
 
 def test_epsilon_1_plays_the_random_policy() -> None:
-    played = play_catch(perfect, episodes=2000, epsilon=1.0, num_envs=100)
+    played = play(make_environment(CATCH, 100), perfect, episodes=2000, epsilon=1.0)
     # Returns are +1 with probability 1/5, else -1: mean -0.6, standard deviation 0.8.
     assert abs(np.mean(played.returns) + 0.6) < 5 * 0.8 / np.sqrt(2000)
 
 
 def test_without_exploration_the_seed_decides_everything() -> None:
     once, again, otherwise = (
-        play_catch(always_left, episodes=60, epsilon=0.0, seed=seed) for seed in (3, 3, 4)
+        play(make_environment(CATCH, 20), always_left, episodes=60, seed=seed) for seed in (3, 3, 4)
     )
     assert once.returns == again.returns
     assert once.returns != otherwise.returns
@@ -154,7 +161,7 @@ def test_an_evaluation_stops_when_told_and_gives_nothing() -> None:
     looks = iter([False, False, False, True])
     played = play_episodes(
         environment,
-        lambda observations: np.zeros((len(observations), 2), np.float32),
+        zeros,
         episodes=1,
         epsilon=0.0,
         seed=0,
@@ -165,14 +172,6 @@ def test_an_evaluation_stops_when_told_and_gives_nothing() -> None:
 
 
 def test_the_film_is_the_whole_first_episode_of_environment_0() -> None:
-    played = play_episodes(
-        FixedLengths((4, 9)),
-        lambda observations: np.zeros((len(observations), 2), np.float32),
-        episodes=4,
-        epsilon=0.0,
-        seed=0,
-        should_stop=NEVER,
-    )
-    assert played is not None
+    played = play(FixedLengths((4, 9)), zeros, episodes=4)
     # The first observation and one after each of the 4 steps; a pixel holds the step's number.
     assert [int(frame[0, 0]) for frame in played.first_episode_frames] == [0, 1, 2, 3, 4]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.sealed_json import seal, unseal
 from services.recorded_data.labels import LabelManifest, Labels
 from services.shared.errors import UserError
+from tests.support.disk import files_of_at_most
 
 MANIFEST = LabelManifest(
     data_fingerprint="ab" * 32, rows=10, num_actions=3, teacher="t", teacher_version="cd" * 8
@@ -24,6 +24,9 @@ def scores(rows: int, first: int = 0) -> NDArray[np.float32]:
 
 
 def test_labels_go_on_where_they_were_closed(tmp_path: Path) -> None:
+    # What was cut short before the manifest was there is no obstacle.
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/scores.npy").write_bytes(b"half a header")
     with Labels(tmp_path / "labels", MANIFEST) as labels:
         assert labels.rows_done == 0
         labels.append(scores(4))
@@ -44,17 +47,13 @@ def test_rows_that_were_not_synced_do_not_count(
     def on_disk() -> object:
         return unseal((tmp_path / "progress.json").read_text())["rows"]
 
+    found = []
     with Labels(tmp_path, MANIFEST) as labels:
-        monkeypatch.setattr("services.recorded_data.labels.SECONDS_BETWEEN_SYNCS", 1e9)
-        labels.append(scores(3))
-        assert on_disk() == 0
-        monkeypatch.setattr("services.recorded_data.labels.SECONDS_BETWEEN_SYNCS", 0.0)
-        labels.append(scores(2))
-        assert on_disk() == 5
-        monkeypatch.setattr("services.recorded_data.labels.SECONDS_BETWEEN_SYNCS", 1e9)
-        labels.append(scores(4))
-        assert on_disk() == 5
-    assert on_disk() == 9
+        for rows, seconds in ((3, 1e9), (2, 0.0), (4, 1e9)):
+            monkeypatch.setattr("services.recorded_data.labels.SECONDS_BETWEEN_SYNCS", seconds)
+            labels.append(scores(rows))
+            found.append(on_disk())
+    assert [*found, on_disk()] == [0, 5, 5, 9]
 
 
 @pytest.mark.parametrize(
@@ -83,16 +82,18 @@ def test_two_processes_do_not_write_one_folder(tmp_path: Path) -> None:
         Labels(tmp_path, MANIFEST)
 
 
-def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("all of it")
-    with pytest.raises(UserError, match=r"holds thesis\.txt and no labels"):
-        Labels(tmp_path, MANIFEST)
-
-
-def test_a_beginning_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
-    (tmp_path / "scores.npy").write_bytes(b"half a header")
-    with Labels(tmp_path, MANIFEST) as labels:
-        assert labels.rows_done == 0
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("labels", "cannot hold labels"),
+        ("labels/thesis.txt", r"holds thesis\.txt and no labels"),
+    ],
+)
+def test_what_is_no_folder_of_labels_is_left_alone(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("all of it")
+    with pytest.raises(UserError, match=reason):
+        Labels(tmp_path / "labels", MANIFEST)
 
 
 def resealed(content: bytes, **changes: object) -> bytes:
@@ -152,25 +153,15 @@ def test_a_header_with_another_byte_is_refused(byte: bytes, tmp_path: Path) -> N
 
 
 def test_scores_that_no_longer_fit_the_disk_are_told_of_and_not_counted(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with (
-            pytest.raises(UserError, match=r"labels: cannot be written \(File too large\)"),
-            Labels(tmp_path / "labels", MANIFEST) as labels,
-        ):
-            labels.append(scores(4))
-            # In the middle of the sixth row, behind a header of 128 bytes.
-            resource.setrlimit(resource.RLIMIT_FSIZE, (128 + 12 * 5 + 6, hard))
+    with (
+        pytest.raises(UserError, match=r"labels: cannot be written \(File too large\)"),
+        Labels(tmp_path / "labels", MANIFEST) as labels,
+    ):
+        labels.append(scores(4))
+        # In the middle of the sixth row, behind a header of 128 bytes.
+        with files_of_at_most(128 + 12 * 5 + 6):
             labels.append(scores(4, first=4))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert labels.rows_done == 4
     with Labels(tmp_path / "labels", MANIFEST) as labels:
         labels.append(scores(10)[labels.rows_done :])
         assert labels.read(0, 10).tolist() == scores(10).tolist()
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "labels").write_text("")
-    with pytest.raises(UserError, match="cannot hold labels"):
-        Labels(tmp_path / "labels", MANIFEST)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 
 from rrl_client import PolicySpec, TeacherDescription, codec
 from rrl_client.codec import InvalidRequest
@@ -21,6 +20,13 @@ DESCRIPTION = TeacherDescription(
     max_batch_rows=4,
     spec=PolicySpec(num_actions=2, observation_shape=(2, 3), action_meanings=("NOOP", "FIRE")),
 )
+
+
+def description(**spec: Any) -> TeacherDescription:
+    return dataclasses.replace(DESCRIPTION, spec=dataclasses.replace(DESCRIPTION.spec, **spec))
+
+
+FLOATS = description(observation_dtype="float32")
 
 
 def request(**changes: Any) -> teacher_pb2.EvaluateRequest:
@@ -48,13 +54,9 @@ def test_observations_arrive_as_they_were_sent(observations: np.ndarray) -> None
 
 
 def test_float_observations_of_a_big_endian_strided_view_arrive_as_they_were_sent() -> None:
-    description = dataclasses.replace(
-        DESCRIPTION,
-        spec=PolicySpec(num_actions=2, observation_shape=(2, 3), observation_dtype="float32"),
-    )
     observations = np.arange(24, dtype=">f4").reshape(4, 3, 2).transpose(0, 2, 1)
     message = encoded(observations)
-    np.testing.assert_array_equal(codec.decode_observations(message, description), observations)
+    np.testing.assert_array_equal(codec.decode_observations(message, FLOATS), observations)
 
 
 def test_bytes_are_row_major_and_little_endian() -> None:
@@ -91,26 +93,21 @@ def test_observations_may_lie_in_memory_that_is_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "memory", "reason"),
+    ("offset", "rows_from", "size", "reason"),
     [
-        (0, None, "none is shared"),
-        (21, np.zeros(32, np.uint8), "byte 21 of shared memory; give a multiple of 1 up to 20"),
-        (2**64 - 1, np.zeros(32, np.uint8), "byte 18446744073709551615"),
+        (0, DESCRIPTION, None, "none is shared"),
+        (21, DESCRIPTION, 32, "byte 21 of shared memory; give a multiple of 1 up to 20"),
+        (2**64 - 1, DESCRIPTION, 32, "byte 18446744073709551615"),
+        (2, FLOATS, 100, "multiple of 4"),
     ],
 )
-def test_observations_outside_the_memory_are_refused(
-    offset: int, memory: NDArray[np.uint8] | None, reason: str
+def test_observations_outside_the_memory_or_between_elements_are_refused(
+    offset: int, rows_from: TeacherDescription, size: int | None, reason: str
 ) -> None:
+    message = request(memory_offset=offset, observation_dtype=rows_from.spec.observation_dtype)
+    memory = None if size is None else np.zeros(size, np.uint8)
     with pytest.raises(InvalidRequest, match=reason):
-        codec.decode_observations(request(memory_offset=offset), DESCRIPTION, memory)
-
-
-def test_float_observations_in_memory_are_aligned() -> None:
-    spec = dataclasses.replace(DESCRIPTION.spec, observation_dtype="float32")
-    description = dataclasses.replace(DESCRIPTION, spec=spec)
-    message = request(observation_dtype="float32", memory_offset=2)
-    with pytest.raises(InvalidRequest, match="multiple of 4"):
-        codec.decode_observations(message, description, np.zeros(100, np.uint8))
+        codec.decode_observations(message, rows_from, memory)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +162,7 @@ def test_an_answer_that_does_not_fit_the_question_is_refused(changes: dict[str, 
     [{}, {"output": "logits"}, {"output": "logits", "temperature": 0.7}],
 )
 def test_a_description_arrives_as_it_was_sent(changes: dict[str, Any]) -> None:
-    sent = dataclasses.replace(DESCRIPTION, spec=dataclasses.replace(DESCRIPTION.spec, **changes))
+    sent = description(**changes)
     wire = codec.encode_description(sent).SerializeToString()
     message = teacher_pb2.DescribeResponse.FromString(wire)
     assert message.num_actions == 2

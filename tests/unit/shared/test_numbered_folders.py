@@ -59,16 +59,12 @@ def test_what_a_killed_process_left_is_removed_before_the_next(tmp_path: Path) -
         (tmp_path / f".writing-{number:08d}").mkdir()
         (tmp_path / f".writing-{number:08d}" / "half").touch()
     assert folders.numbers() == []
-    write(folders, 2)
+    write(folders, 2, "old")
     assert names(tmp_path) == ["00000002"]
     assert names(folders.path(2)) == ["file"]
-
-
-def test_a_folder_of_the_same_number_is_replaced(tmp_path: Path) -> None:
-    folders = NumberedFolders(tmp_path)
-    write(folders, 3, "old")
-    write(folders, 3, "new")
-    assert (folders.path(3) / "file").read_text() == "new"
+    # One of the same number is replaced.
+    write(folders, 2, "new")
+    assert (folders.path(2) / "file").read_text() == "new"
 
 
 def test_only_numbered_folders_are_counted_and_deleted(tmp_path: Path) -> None:

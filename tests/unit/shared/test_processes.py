@@ -15,11 +15,18 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from services.cli.shutdown import install_shutdown_event
+from services.shared import metrics
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
 from tests.support.patience import PATIENCE_SECONDS
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def read_page(port: int, host: str = "127.0.0.1") -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    page: bytes = opener.open(f"http://{host}:{port}/metrics", timeout=PATIENCE_SECONDS).read()
+    return page
 
 
 @pytest.fixture
@@ -63,32 +70,32 @@ def test_metrics_are_read_over_http_until_closed_and_a_taken_port_is_an_error() 
     registry = CollectorRegistry()
     Counter("rrl_test_things_total", "Things.", registry=registry).inc(3)
     server = MetricsServer(registry)
-    url = f"http://127.0.0.1:{server.port}/metrics"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    assert b"rrl_test_things_total 3.0" in opener.open(url, timeout=PATIENCE_SECONDS).read()
+    assert b"rrl_test_things_total 3.0" in read_page(server.port)
     with pytest.raises(UserError, match="--metrics-port"):
         MetricsServer(registry, port=server.port)
     server.close()
     with pytest.raises(OSError):
-        opener.open(url, timeout=PATIENCE_SECONDS)
+        read_page(server.port)
 
 
-def test_connections_that_say_nothing_take_no_threads_and_few_descriptors() -> None:
+def test_connections_that_say_nothing_take_no_threads_and_few_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics, "_IDLE_SECONDS", 1)
     server = MetricsServer(CollectorRegistry())
     process = psutil.Process()
     threads, descriptors = process.num_threads(), process.num_fds()
     with contextlib.ExitStack() as stack:
         stack.callback(server.close)
-        for at in range(300):
+        # More than are let in at once, so that the page waits for some of them to be let go.
+        for at in range(150):
             idle = socket.create_connection(("127.0.0.1", server.port))
             stack.callback(idle.close)
             idle.sendall(b"GET /metrics HTTP/1.1\r\n"[: 8 * (at % 3)])
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        page = opener.open(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE_SECONDS)
-        assert page.status == 200
+        read_page(server.port)
         assert process.num_threads() <= threads
-        # Ours are 300 of them.
-        assert process.num_fds() - descriptors - 300 < 100
+        # Ours are 150 of them.
+        assert process.num_fds() - descriptors - 150 < 100
 
 
 def test_a_page_whose_loop_is_woken_by_another_thread_can_be_closed(
@@ -125,12 +132,6 @@ sys.exit(0 if stop.wait(60) else 3)
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
-def read_page(port: int, host: str = "127.0.0.1", data: bytes | None = None) -> int:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    page = opener.open(f"http://{host}:{port}/metrics", data, timeout=PATIENCE_SECONDS)
-    return int(page.status)
-
-
 def test_the_page_of_a_process_with_thousands_of_descriptors_is_served() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
@@ -140,7 +141,7 @@ def test_the_page_of_a_process_with_thousands_of_descriptors_is_served() -> None
         stack.callback(server.close)
         for _ in range(1500):
             stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-        assert read_page(server.port) == 200
+        read_page(server.port)
 
 
 def test_nobody_can_send_a_page_much() -> None:
@@ -163,4 +164,4 @@ def test_nobody_can_send_a_page_much() -> None:
 )
 def test_a_page_is_served_at_every_address_of_its_host(host: str, asked: str) -> None:
     with contextlib.closing(MetricsServer(CollectorRegistry(), host=host)) as server:
-        assert read_page(server.port, asked) == 200
+        assert read_page(server.port, asked) == b""

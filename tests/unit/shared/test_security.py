@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -63,16 +64,17 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+UNMATCHED: list[tuple[dict[str, Any], str]] = [
+    ({"certificate": Path("c")}, "private_key is not set"),
+    ({"private_key": Path("k")}, "certificate is not set"),
+]
+
+
 @pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"certificate": Path("c")}, "private_key is not set"),
-        ({"private_key": Path("k")}, "certificate is not set"),
-        ({"client_ca": Path("ca")}, "without TLS"),
-    ],
+    ("settings", "reason"), [*UNMATCHED, ({"client_ca": Path("ca")}, "without TLS")]
 )
 def test_settings_of_a_server_that_do_not_belong_together_are_refused(
-    settings: dict[str, Path], reason: str
+    settings: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         SecurityConfig(**settings)
@@ -93,52 +95,40 @@ def test_a_token_must_not_travel_unencrypted_over_a_network(host: str) -> None:
 
 
 TLS = SecurityConfig(certificate=Path("c"), private_key=Path("k"))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "unix:/s"])
-def test_nothing_is_said_of_a_service_of_this_machine(
-    host: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    warn_of_exposure(SecurityConfig(), host, name="the learner")
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "box"])
-def test_a_service_that_others_reach_is_told_of_once(
-    host: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    warn_of_exposure(SecurityConfig(), host, name="the learner")
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage() == (
-        f"the learner listens on {host or 'every address'} without encryption or authentication; "
-        "set --certificate and --private-key (TLS) and --token-file or --client-ca (over TLS), or "
-        "--host 127.0.0.1 to keep it to this machine (docs/security.md)"
-    )
+OPEN = (
+    "the learner listens on {} without encryption or authentication; set --certificate and "
+    "--private-key (TLS) and --token-file or --client-ca (over TLS), or --host 127.0.0.1 to keep "
+    "it to this machine (docs/security.md)"
+)
 
 
 @pytest.mark.parametrize(
-    ("more", "is_said"),
-    [({}, True), ({"token_file": Path("t")}, False), ({"client_ca": Path("a")}, False)],
+    ("config", "host", "said"),
+    [
+        *((SecurityConfig(), host, None) for host in ("127.0.0.1", "::1", "localhost", "unix:/s")),
+        *((SecurityConfig(), host, OPEN.format(host)) for host in ("0.0.0.0", "::", "box")),
+        (SecurityConfig(), "", OPEN.format("every address")),
+        (TLS, "0.0.0.0", "without authentication"),
+        (dataclasses.replace(TLS, token_file=Path("t")), "0.0.0.0", None),
+        (dataclasses.replace(TLS, client_ca=Path("a")), "0.0.0.0", None),
+    ],
 )
-def test_tokens_or_client_certificates_are_missed_where_there_are_none(
-    more: dict[str, Path], is_said: bool, caplog: pytest.LogCaptureFixture
+def test_a_service_that_others_reach_is_told_of_what_is_missed(
+    config: SecurityConfig, host: str, said: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_of_exposure(dataclasses.replace(TLS, **more), "0.0.0.0", name="the learner")
-    assert ["without authentication" in each.getMessage() for each in caplog.records] == (
-        [True] if is_said else []
-    )
-
-
-def test_a_server_without_certificate_has_no_credentials() -> None:
-    assert server_credentials(SecurityConfig()) is None
+    warn_of_exposure(config, host, name="the learner")
+    assert [record.levelname for record in caplog.records] == (["WARNING"] if said else [])
+    assert (said or "") in caplog.text
 
 
 def test_a_server_takes_a_certificate_with_its_key(pems: Path) -> None:
+    assert server_credentials(SecurityConfig()) is None
     config = SecurityConfig(
         certificate=pems / "cert.pem", private_key=pems / "key.pem", client_ca=pems / "ca.pem"
     )
     assert server_credentials(config) is not None
+    chain, key = read_key_pair(pems / "cert.pem", pems / "key.pem")
+    assert (chain, key) == ((pems / "cert.pem").read_bytes(), (pems / "key.pem").read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -172,12 +162,6 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(ValueError, match="more than 1048576 bytes"):
         read_authorities(huge)
-
-
-def test_a_key_is_read_with_its_certificate(pems: Path) -> None:
-    chain, key = read_key_pair(pems / "cert.pem", pems / "key.pem")
-    assert chain == (pems / "cert.pem").read_bytes()
-    assert key == (pems / "key.pem").read_bytes()
 
 
 def test_every_line_of_a_token_file_is_a_token(tmp_path: Path) -> None:
@@ -224,17 +208,16 @@ def test_a_changed_file_is_read_anew_and_a_bad_one_passed_over(
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"certificate": Path("c")}, "private_key is not set"),
-        ({"private_key": Path("k")}, "certificate is not set"),
+        *UNMATCHED,
         ({"token": TOKEN, "token_file": Path("t")}, "both token and token_file"),
         ({"token": "short"}, "token has 5 characters"),
     ],
 )
 def test_settings_of_a_client_that_do_not_belong_together_are_refused(
-    settings: dict[str, object], reason: str
+    settings: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
-        ClientSecurity(**settings)  # type: ignore[arg-type]
+        ClientSecurity(**settings)
 
 
 def test_neither_token_nor_key_shows_in_a_log_line() -> None:
