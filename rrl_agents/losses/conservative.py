@@ -20,12 +20,7 @@ def conservative_loss(q_tm1: jax.Array, a_tm1: jax.Array, temperature: float) ->
 
     Returns:
         float32 [], in nats.
-
-    Raises:
-        ValueError: When the temperature is not positive.
     """
-    if temperature <= 0.0:
-        raise ValueError(f"temperature is {temperature}; use a number above 0")
     chex.assert_rank([q_tm1, a_tm1], [1, 0])
     chex.assert_type([q_tm1, a_tm1], [float, int])
     scaled = q_tm1 / temperature

@@ -30,15 +30,8 @@ def distillation_loss(
 
     Returns:
         float32 [], in nats.
-
-    Raises:
-        ValueError: When a temperature is not positive.
     """
     teacher_divisor = temperature if teacher_temperature is None else teacher_temperature
-    if temperature <= 0.0 or teacher_divisor <= 0.0:
-        raise ValueError(
-            f"temperature is {temperature}, the teacher's {teacher_divisor}; use a number above 0"
-        )
     _check_pair(student_q, teacher_outputs)
     log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_outputs) / teacher_divisor)
     log_student = jax.nn.log_softmax(student_q / temperature)
@@ -61,12 +54,7 @@ def best_action_cross_entropy(
 
     Returns:
         float32 [], in nats.
-
-    Raises:
-        ValueError: When the temperature is not positive.
     """
-    if temperature <= 0.0:
-        raise ValueError(f"temperature is {temperature}; use a number above 0")
     _check_pair(student_q, teacher_outputs)
     best = jnp.argmax(jax.lax.stop_gradient(teacher_outputs))
     return -jax.nn.log_softmax(student_q / temperature)[best]

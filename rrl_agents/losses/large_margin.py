@@ -24,9 +24,6 @@ def mean_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: f
 
     Returns:
         float32 [].
-
-    Raises:
-        ValueError: When the margin is negative.
     """
     return jnp.mean(jnp.maximum(_lack(student_q, teacher_outputs, margin), 0.0))
 
@@ -42,8 +39,6 @@ def max_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: fl
 
 def _lack(student_q: jax.Array, teacher_outputs: jax.Array, margin: float) -> jax.Array:
     """float32 [A]: Q(s, a) + margin [a != a*] - Q(s, a*), 0 for a* itself."""
-    if margin < 0.0:
-        raise ValueError(f"margin is {margin}; use a number from 0")
     chex.assert_rank([student_q, teacher_outputs], 1)
     chex.assert_type([student_q, teacher_outputs], float)
     chex.assert_equal_shape([student_q, teacher_outputs])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from rrl_agents.reincarnation.qdagger import taught, teacher_data_offline
+from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.terms import margin_over_other_actions, temporal_difference
 from rrl_agents.schedules.learning_rate import constant
@@ -41,12 +41,7 @@ class DqfdConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers without a meaning; the parts refuse the rest."""
-        if self.margin_form not in ("mean", "max"):
-            raise ValueError(f"margin_form is {self.margin_form!r}; choose 'mean' or 'max'")
-        if not 0.0 <= self.margin < float("inf"):
-            raise ValueError(f"margin is {self.margin}; use a number from 0")
-        if self.wean_steps < 0:
-            raise ValueError(f"wean_steps is {self.wean_steps}; use 0 or more")
+        check_ranges(self, "margin", "wean_steps", least=0)
 
 
 def dqfd(config: DqfdConfig) -> Recipe:
@@ -65,7 +60,4 @@ def dqfd(config: DqfdConfig) -> Recipe:
         offline_updates=config.offline_updates,
         weaning_weight=until_matching_teacher(config.wean_steps),
         learning_rate=constant(config.learning_rate),
-        teacher_share=teacher_data_offline,
-        needs_teacher=taught,
-        syncs_target_before_online=True,
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 
 from rrl_agents.behaviour.guide import Guide
+from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.terms import temporal_difference
-from rrl_agents.schedules.guide_horizon import falling_share, shrinking_horizon
+from rrl_agents.schedules.guide_horizon import shrinking_horizon
 from rrl_agents.schedules.learning_rate import constant
+from rrl_agents.schedules.linear_decay import linear_decay
 from rrl_agents.training.q_learning_config import QLearningConfig
 
 
@@ -40,6 +42,13 @@ class JsrlConfig:
     mixture_steps: int = 2_500_000
     learning_rate: float = 6.25e-5
 
+    def __post_init__(self) -> None:
+        """Refuse numbers without a meaning; the parts refuse the rest."""
+        check_ranges(self, "roll_in_steps", least=0)
+        check_ranges(self, "roll_in_decay", least=0, below=1)
+        check_ranges(self, "mixture_share", least=0, most=1)
+        check_ranges(self, "iteration_steps", "mixture_steps", least=1)
+
 
 def jsrl(config: JsrlConfig) -> Recipe:
     """Put JSRL together: a guide that takes over less and less of the play, plain Q-learning."""
@@ -54,8 +63,6 @@ def jsrl(config: JsrlConfig) -> Recipe:
                 decay=config.roll_in_decay,
                 iteration_steps=config.iteration_steps,
             ),
-            share=falling_share(
-                initial_share=config.mixture_share, decay_steps=config.mixture_steps
-            ),
+            share=linear_decay(config.mixture_share, 0.0, config.mixture_steps),
         ),
     )

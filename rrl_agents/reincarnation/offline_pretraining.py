@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.terms import conservative_penalty, temporal_difference
 from rrl_agents.schedules.learning_rate import by_stage
 from rrl_agents.training.q_learning_config import QLearningConfig
-from rrl_agents.types import Progress, Stage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,7 @@ class ConservativeConfig:
 
     def __post_init__(self) -> None:
         """Refuse a temperature without a meaning; the parts refuse the rest."""
-        if self.temperature <= 0.0:
-            raise ValueError(f"temperature is {self.temperature}; use a number above 0")
+        check_ranges(self, "temperature", above=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,59 +70,33 @@ class RehearsalConfig:
 
     def __post_init__(self) -> None:
         """Refuse a share that rehearses nothing, or leaves nothing to the student."""
-        if not 0.0 < self.teacher_data_share < 1.0:
-            raise ValueError(
-                f"teacher_data_share is {self.teacher_data_share}; use a number above 0 and below 1"
-            )
+        check_ranges(self, "teacher_data_share", above=0, below=1)
 
 
-def offline_pretraining(config: OfflinePretrainingConfig) -> Recipe:
+def offline_pretraining(config: OfflinePretrainingConfig | RehearsalConfig) -> Recipe:
     """Put offline pre-training together: TD and the penalty offline, TD alone online."""
-    return _pretrained(
-        "offline_pretraining",
-        config.q_learning,
-        config.conservative,
-        offline_updates=config.offline_updates,
-        online_share=0.0,
-    )
-
-
-def rehearsal(config: RehearsalConfig) -> Recipe:
-    """Put rehearsal together: offline pre-training, and the teacher's data in online batches."""
-    return _pretrained(
-        "rehearsal",
-        config.q_learning,
-        config.conservative,
-        offline_updates=config.offline_updates,
-        online_share=config.teacher_data_share,
-    )
-
-
-def _pretrained(
-    name: str,
-    q_learning: QLearningConfig,
-    conservative: ConservativeConfig,
-    *,
-    offline_updates: int,
-    online_share: float,
-) -> Recipe:
-    def teacher_share(progress: Progress) -> float:
-        return 1.0 if progress.stage < Stage.ONLINE else online_share
-
+    conservative = config.conservative
     return Recipe(
-        name=name,
-        q_learning=q_learning,
+        name="offline_pretraining",
+        q_learning=config.q_learning,
         terms=(
             temporal_difference(),
             conservative_penalty(
                 temperature=conservative.temperature, coefficient=conservative.coefficient
             ),
         ),
-        offline_updates=offline_updates,
+        offline_updates=config.offline_updates,
         learning_rate=by_stage(
             offline=conservative.offline_learning_rate, online=conservative.online_learning_rate
         ),
-        teacher_share=teacher_share,
-        syncs_target_before_online=True,
         fresh_optimiser_online=True,
+    )
+
+
+def rehearsal(config: RehearsalConfig) -> Recipe:
+    """Put rehearsal together: offline pre-training, and the teacher's data in online batches."""
+    return dataclasses.replace(
+        offline_pretraining(config),
+        name="rehearsal",
+        online_teacher_share=config.teacher_data_share,
     )

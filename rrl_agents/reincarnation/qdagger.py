@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.terms import (
     DistillationConfig,
@@ -17,9 +18,8 @@ from rrl_agents.reincarnation.terms import (
     temporal_difference,
 )
 from rrl_agents.schedules.learning_rate import constant, following_weaning
-from rrl_agents.schedules.weaning import never_weaned, until_matching_teacher
+from rrl_agents.schedules.weaning import until_matching_teacher
 from rrl_agents.training.q_learning_config import QLearningConfig
-from rrl_agents.types import Progress, Stage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,7 @@ class WeaningConfig:
 
     def __post_init__(self) -> None:
         """Refuse a negative clock; the schedules refuse the rest."""
-        if self.wean_steps < 0:
-            raise ValueError(f"wean_steps is {self.wean_steps}; use 0 or more")
+        check_ranges(self, "wean_steps", least=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,67 +109,39 @@ class QlDaggerConfig:
 
 def qdagger(config: QDaggerConfig) -> Recipe:
     """Put QDagger together: TD and distillation, lambda 1 offline, then weaned by the score."""
-    return _weaned("qdagger", config, offline_updates=config.offline_updates)
-
-
-def kickstarting(config: KickstartingConfig) -> Recipe:
-    """Put kickstarting together: QDagger's loss and weaning, online only."""
-    return _weaned("kickstarting", config, offline_updates=0)
-
-
-def dagger(config: DaggerConfig) -> Recipe:
-    """Put DAgger together: distillation alone, on the teacher's data and then on the student's."""
-    return _never_weaned("dagger", config, td_coefficient=0.0)
-
-
-def ql_dagger(config: QlDaggerConfig) -> Recipe:
-    """Put QL + DAgger together: QDagger with a lambda of 1 throughout."""
-    return _never_weaned("ql_dagger", config, td_coefficient=1.0)
-
-
-def _weaned(
-    name: str, config: QDaggerConfig | KickstartingConfig, *, offline_updates: int
-) -> Recipe:
     weaning = config.weaning
     return Recipe(
-        name=name,
+        name="qdagger",
         q_learning=config.q_learning,
         terms=(temporal_difference(), distillation_from_teacher(config.distillation)),
-        offline_updates=offline_updates,
+        offline_updates=config.offline_updates,
         weaning_weight=until_matching_teacher(weaning.wean_steps),
         learning_rate=following_weaning(
             taught=weaning.taught_learning_rate, weaned=weaning.weaned_learning_rate
         ),
-        teacher_share=teacher_data_offline,
-        needs_teacher=taught,
-        syncs_target_before_online=True,
     )
 
 
-def _never_weaned(
-    name: str, config: DaggerConfig | QlDaggerConfig, *, td_coefficient: float
-) -> Recipe:
+def kickstarting(config: KickstartingConfig) -> Recipe:
+    """Put kickstarting together: QDagger's loss and weaning, online only."""
+    online_only = QDaggerConfig(**vars(config), offline_updates=0)
+    return dataclasses.replace(qdagger(online_only), name="kickstarting")
+
+
+def ql_dagger(config: QlDaggerConfig | DaggerConfig) -> Recipe:
+    """Put QL + DAgger together: QDagger with a lambda of 1 throughout."""
     return Recipe(
-        name=name,
+        name="ql_dagger",
         q_learning=config.q_learning,
-        terms=(
-            temporal_difference(td_coefficient),
-            distillation_from_teacher(config.distillation),
-        ),
+        terms=(temporal_difference(), distillation_from_teacher(config.distillation)),
         offline_updates=config.offline_updates,
-        weaning_weight=never_weaned,
+        weaning_weight=lambda progress: 1.0,
         learning_rate=constant(config.learning_rate),
-        teacher_share=teacher_data_offline,
-        needs_teacher=taught,
-        syncs_target_before_online=True,
     )
 
 
-def teacher_data_offline(progress: Progress) -> float:
-    """All rows from the teacher's table before the online stage, none from then on."""
-    return 1.0 if progress.stage < Stage.ONLINE else 0.0
-
-
-def taught(progress: Progress) -> bool:
-    """Whether the teacher's opinion of new states still counts."""
-    return progress.weaning_weight > 0.0
+def dagger(config: DaggerConfig) -> Recipe:
+    """Put DAgger together: distillation alone, on the teacher's data and then on the student's."""
+    taught = ql_dagger(config)
+    without_td = (temporal_difference(coefficient=0.0), *taught.terms[1:])
+    return dataclasses.replace(taught, name="dagger", terms=without_td)

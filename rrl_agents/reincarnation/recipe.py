@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 
 from rrl_agents.behaviour.guide import Guide
 from rrl_agents.networks.config import NetworkConfig
-from rrl_agents.schedules.exploration_epsilon import linear_decay
+from rrl_agents.ranges import check_ranges
+from rrl_agents.schedules.linear_decay import linear_decay
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.training.q_learning_config import QLearningConfig
@@ -33,18 +34,17 @@ class Recipe:
         learning_rate: Of the next update; reads the stored lambda.
         offline_updates: Gradient steps on the teacher's data before the student acts; 0 skips the
             offline stage.
-        teacher_share: Share of a batch's rows drawn from the teacher's table, in [0, 1].
+        online_teacher_share: Share of a batch's rows drawn from the teacher's table in the online
+            stage, in [0, 1]; offline it is 1.
         weaning_weight: Lambda from now on; the caller stores it in the progress, after each
             evaluation and whenever `actor_steps` has grown.
-        needs_teacher: Whether actors ask the teacher about their states.
         guide: When the teacher acts in the student's place; None where it never does.
         initial_weights: Where the student's parameters come from: drawn at random, or the teacher's
             own, whose architecture the student then has.
         reloads_data: Whether the teacher's recorded data, if there is any, is what the student's
             own table begins with, as if the student had played it.
-        syncs_target_before_online: Whether the target network is set to the online network when
-            the online stage begins.
-        fresh_optimiser_online: Whether the optimiser forgets its moments then.
+        fresh_optimiser_online: Whether the optimiser forgets its moments when the online stage
+            begins.
         epsilon_waits_for_replay: Whether epsilon decays from `min_replay_size` decisions on, as in
             Dopamine, instead of from the first, as in the released code of Agarwal et al., 2022.
     """
@@ -54,13 +54,11 @@ class Recipe:
     terms: tuple[Term, ...]
     learning_rate: Callable[[Progress], float]
     offline_updates: int = 0
-    teacher_share: Callable[[Progress], float] = lambda progress: 0.0
+    online_teacher_share: float = 0.0
     weaning_weight: Callable[[Progress], float] = lambda progress: 0.0
-    needs_teacher: Callable[[Progress], bool] = lambda progress: False
     guide: Guide | None = None
     initial_weights: InitialWeights = "random"
     reloads_data: bool = False
-    syncs_target_before_online: bool = False
     fresh_optimiser_online: bool = False
     epsilon_waits_for_replay: bool = False
 
@@ -69,8 +67,7 @@ class Recipe:
         names = [term.name for term in self.terms]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"terms are named {names}; a recipe needs one or more, all different")
-        if self.offline_updates < 0:
-            raise ValueError(f"offline_updates is {self.offline_updates}; use 0 or more")
+        check_ranges(self, "offline_updates", least=0)
 
     @property
     def plays_from_the_start(self) -> bool:
@@ -80,8 +77,15 @@ class Recipe:
     @property
     def needs_teacher_data(self) -> bool:
         """Whether the teacher's table is learned from at any time."""
-        online = Progress(random_return=0.0, stage=Stage.ONLINE)
-        return self.offline_updates > 0 or self.teacher_share(online) > 0.0
+        return self.offline_updates > 0 or self.online_teacher_share > 0.0
+
+    def teacher_share(self, progress: Progress) -> float:
+        """Share of a batch's rows drawn from the teacher's table, in [0, 1]."""
+        return 1.0 if progress.stage < Stage.ONLINE else self.online_teacher_share
+
+    def needs_teacher(self, progress: Progress) -> bool:
+        """Whether actors ask the teacher about their states: some term still counts its answers."""
+        return any(term.needs_teacher and term.weight(progress) > 0.0 for term in self.terms)
 
     def teacher_acts(self, actor_steps: int) -> bool:
         """Whether the teacher may still take steps of the student's play."""
@@ -123,13 +127,8 @@ class Recipe:
         if initial is None:
             initial = settings.final_epsilon if self.plays_from_the_start else 1.0
         return linear_decay(
-            initial_epsilon=initial,
-            final_epsilon=settings.final_epsilon,
-            decay_steps=settings.epsilon_decay_steps,
+            initial,
+            settings.final_epsilon,
+            settings.epsilon_decay_steps,
             warmup_steps=settings.min_replay_size if self.epsilon_waits_for_replay else 0,
         )
-
-    def target_update_period(self, stage: Stage) -> int:
-        """Updates between copies to the target network in a stage."""
-        del stage  # The same in both: offline an update counts as `update_period` decisions.
-        return self.q_learning.target_update_period

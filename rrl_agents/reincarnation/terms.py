@@ -10,15 +10,13 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
+from rrl_agents.ranges import check_ranges
 from rrl_agents.training.term import Term, TermInputs, TermLoss
 from rrl_agents.types import Array, Progress, Stage
 
 # Of the distillation term in the paper's QDagger-DQN and QDagger-Rainbow.
 _DQN_COEFFICIENT = 3.0
 _RAINBOW_COEFFICIENT = 1.0
-
-Weight = Callable[[Progress], float]
-"""Schedule of a term, `Progress -> [0, 1]`."""
 
 
 def weaned(progress: Progress) -> float:
@@ -70,14 +68,7 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers without a meaning."""
-        if self.loss not in DISTILLATION_LOSSES:
-            raise ValueError(f"loss is {self.loss!r}; choose one of {sorted(DISTILLATION_LOSSES)}")
-        if self.temperature <= 0.0:
-            raise ValueError(f"temperature is {self.temperature}; use a number above 0")
-        if self.teacher_temperature is not None and self.teacher_temperature <= 0.0:
-            raise ValueError(
-                f"teacher_temperature is {self.teacher_temperature}; use a number above 0"
-            )
+        check_ranges(self, "temperature", "teacher_temperature", above=0)
 
     @property
     def compares_values(self) -> bool:
@@ -125,43 +116,26 @@ def against_teacher(loss: RowLoss) -> TermLoss:
     return of_batch
 
 
-def _kl(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
-    from rrl_agents.losses.distillation import distillation_loss
-
-    return distillation_loss(student_q, teacher, config.temperature, config.teacher_temperature)
-
-
-def _best_action(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
-    from rrl_agents.losses.distillation import best_action_cross_entropy
-
-    return best_action_cross_entropy(student_q, teacher, config.temperature)
-
-
-def _values(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
-    from rrl_agents.losses.distillation import mean_squared_difference
-
-    del config
-    return mean_squared_difference(student_q, teacher)
-
-
-def _best_action_and_values(config: DistillationConfig, student_q: Array, teacher: Array) -> Array:
-    return _best_action(config, student_q, teacher) + _values(config, student_q, teacher)
-
-
-DISTILLATION_LOSSES: dict[str, Callable[[DistillationConfig, Array, Array], Array]] = {
-    "kl": _kl,
-    "best_action": _best_action,
-    "values": _values,
-    "best_action_and_values": _best_action_and_values,
-}
-
-
-def distillation_from_teacher(config: DistillationConfig, *, weight: Weight = weaned) -> Term:
+def distillation_from_teacher(config: DistillationConfig) -> Term:
     """The distillation term, "distillation", over the rows the teacher has answered."""
+
+    def loss(student_q: Array, teacher: Array) -> Array:
+        from rrl_agents.losses import distillation
+
+        if config.loss == "kl":
+            temperatures = (config.temperature, config.teacher_temperature)
+            return distillation.distillation_loss(student_q, teacher, *temperatures)
+        total: Array = 0.0
+        if config.loss != "values":
+            total += distillation.best_action_cross_entropy(student_q, teacher, config.temperature)
+        if config.compares_values:
+            total += distillation.mean_squared_difference(student_q, teacher)
+        return total
+
     return Term(
         name="distillation",
-        loss=against_teacher(functools.partial(DISTILLATION_LOSSES[config.loss], config)),
-        weight=weight,
+        loss=against_teacher(loss),
+        weight=weaned,
         coefficient=_DQN_COEFFICIENT if config.coefficient is None else config.coefficient,
         categorical_coefficient=_RAINBOW_COEFFICIENT if config.coefficient is None else None,
         needs_teacher=True,
@@ -169,15 +143,14 @@ def distillation_from_teacher(config: DistillationConfig, *, weight: Weight = we
 
 
 def margin_over_other_actions(
-    *, margin: float, form: Literal["mean", "max"], coefficient: float, weight: Weight = weaned
+    *, margin: float, form: Literal["mean", "max"], coefficient: float
 ) -> Term:
     """DQfD's term, "margin": the teacher's best action must lead; over the rows it has answered.
 
     Args:
         margin: By how much it must lead, at least 0.
         form: "mean" over the actions, or the "max" over them.
-        coefficient: Fixed factor beside the schedule.
-        weight: Schedule.
+        coefficient: Fixed factor beside lambda.
     """
 
     def loss(student_q: Array, teacher: Array) -> Array:
@@ -189,7 +162,7 @@ def margin_over_other_actions(
     return Term(
         name="margin",
         loss=against_teacher(loss),
-        weight=weight,
+        weight=weaned,
         coefficient=coefficient,
         needs_teacher=True,
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rrl_agents.ranges import check_range
 from rrl_agents.types import Progress, Stage
 
 
 def constant(learning_rate: float) -> Callable[[Progress], float]:
     """The same learning rate throughout, above 0."""
-    return following_weaning(taught=learning_rate, weaned=learning_rate)
+    return by_stage(offline=learning_rate, online=learning_rate)
 
 
 def following_weaning(*, taught: float, weaned: float) -> Callable[[Progress], float]:
@@ -18,13 +19,9 @@ def following_weaning(*, taught: float, weaned: float) -> Callable[[Progress], f
     Args:
         taught: Rate while the teacher's weight lambda is 1, above 0.
         weaned: Rate once lambda is 0, above 0.
-
-    Raises:
-        ValueError: When a rate is not positive.
     """
-    for rate in (taught, weaned):
-        if rate <= 0.0:
-            raise ValueError(f"learning rate is {rate}; use a number above 0")
+    check_range("taught learning rate", taught, above=0)
+    check_range("weaned learning rate", weaned, above=0)
 
     def learning_rate(progress: Progress) -> float:
         weight = progress.weaning_weight
@@ -34,18 +31,7 @@ def following_weaning(*, taught: float, weaned: float) -> Callable[[Progress], f
 
 
 def by_stage(*, offline: float, online: float) -> Callable[[Progress], float]:
-    """One learning rate before the online stage, another from then on.
-
-    Args:
-        offline: Rate of the offline stage, above 0.
-        online: Rate of the online stage, above 0.
-
-    Raises:
-        ValueError: When a rate is not positive.
-    """
-    offline_rate, online_rate = constant(offline), constant(online)
-
-    def learning_rate(progress: Progress) -> float:
-        return (offline_rate if progress.stage < Stage.ONLINE else online_rate)(progress)
-
-    return learning_rate
+    """One learning rate before the online stage, another from then on, both above 0."""
+    check_range("offline learning rate", offline, above=0)
+    check_range("online learning rate", online, above=0)
+    return lambda progress: offline if progress.stage < Stage.ONLINE else online

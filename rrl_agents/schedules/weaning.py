@@ -50,12 +50,6 @@ def until_matching_teacher(wean_steps: int) -> Callable[[Progress], float]:
     return weight
 
 
-def never_weaned(progress: Progress) -> float:
-    """Lambda of the paper's ablations, 1 throughout: neither score nor time ends it."""
-    del progress
-    return 1.0
-
-
 def _student_score(progress: Progress) -> float | None:
     if progress.online_return is None or progress.teacher_return is None:
         return None

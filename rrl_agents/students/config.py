@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from rrl_agents.ranges import check_ranges
+
 MAX_SHIFT = 32
 """Upper bound of `random_shift`, pixels: more would hide what is on a screen of 84."""
 
 MAX_QUANTILE_SAMPLES = 1_024
 """Upper bound of `quantile_samples`: a loss has that number squared of pairs for each row."""
-
-_FRACTIONS = ("priority_exponent", "importance_exponent", "intensity_scale")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,25 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers without a meaning."""
-        for name in _FRACTIONS:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}; use 0 to 1")
-        if not 0 <= self.random_shift <= MAX_SHIFT:
-            raise ValueError(f"random_shift is {self.random_shift}; use 0 to {MAX_SHIFT} pixels")
-        if not 1 <= self.quantile_samples <= MAX_QUANTILE_SAMPLES:
-            raise ValueError(
-                f"quantile_samples is {self.quantile_samples}; use 1 to {MAX_QUANTILE_SAMPLES}"
-            )
+        check_ranges(
+            self, "priority_exponent", "importance_exponent", "intensity_scale", least=0, most=1
+        )
+        check_ranges(self, "random_shift", least=0, most=MAX_SHIFT)
+        check_ranges(self, "quantile_samples", least=1, most=MAX_QUANTILE_SAMPLES)
+
+
+def check_shiftable(student: StudentConfig, observation_shape: tuple[int, ...]) -> None:
+    """Refuse a student that shifts images where there are none.
+
+    Args:
+        student: Its settings.
+        observation_shape: Of one state; images have (H, W, ..., stack).
+
+    Raises:
+        ValueError: With what to do instead.
+    """
+    if student.random_shift > 0 and len(observation_shape) < 3:
+        raise ValueError(
+            f"random_shift is {student.random_shift}, but observations of shape "
+            f"{observation_shape} are no images; set it to 0"
+        )

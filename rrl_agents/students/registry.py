@@ -18,40 +18,37 @@ class Student:
     """One entry of the registry.
 
     Attributes:
+        summary: One line for people who choose.
         network: Its architecture.
         learning: Its algorithm.
-        summary: One line for people who choose.
     """
 
-    network: NetworkConfig
-    learning: StudentConfig
     summary: str
+    network: NetworkConfig = NetworkConfig()
+    learning: StudentConfig = StudentConfig()
 
 
 _C51 = NetworkConfig(head="categorical", num_atoms=51, value_bound=10.0)
 # That of Dopamine's full Rainbow without its dueling and noisy layers, as the released code has it.
 _RAINBOW = dataclasses.replace(_C51, kernel_init="xavier_uniform")
+_NETWORK_TRAITS = ("name", "head", "dueling", "noisy")
+_SWITCHES = ("priority_exponent", "random_shift", "intensity_scale")
 _PRIORITISED = StudentConfig(priority_exponent=0.5, importance_exponent=0.5)
 
 STUDENTS: Mapping[str, Student] = {
     "dqn": Student(
-        network=NetworkConfig(),
-        learning=StudentConfig(),
         summary="Nature DQN (Mnih et al., 2015)",
     ),
     "double_dqn": Student(
-        network=NetworkConfig(),
         learning=StudentConfig(double=True),
         summary="DQN whose online network chooses the next action (van Hasselt et al., 2016)",
     ),
     "dueling_dqn": Student(
         network=NetworkConfig(dueling=True),
-        learning=StudentConfig(),
         summary="DQN with an advantage per action and one value (Wang et al., 2016)",
     ),
     "c51": Student(
         network=_C51,
-        learning=StudentConfig(),
         summary="51 atoms of return on [-10, 10] per action (Bellemare et al., 2017)",
     ),
     "rainbow": Student(
@@ -66,17 +63,14 @@ STUDENTS: Mapping[str, Student] = {
     ),
     "noisy_dqn": Student(
         network=NetworkConfig(noisy=True),
-        learning=StudentConfig(),
         summary="DQN that explores by noise in its weights (Fortunato et al., 2018)",
     ),
     "qr_dqn": Student(
         network=NetworkConfig(head="quantile", num_atoms=200),
-        learning=StudentConfig(),
         summary="200 quantiles of return per action (Dabney et al., 2018a)",
     ),
     "iqn": Student(
         network=NetworkConfig(head="implicit_quantile", num_atoms=32),
-        learning=StudentConfig(quantile_samples=64),
         summary="quantiles of return at levels drawn at random (Dabney et al., 2018b)",
     ),
     "drq": Student(
@@ -86,13 +80,50 @@ STUDENTS: Mapping[str, Student] = {
     ),
     "minatar_dqn": Student(
         network=NetworkConfig(name="small_cnn", features=(16,), hidden_units=128, padding="VALID"),
-        learning=StudentConfig(),
         summary="DQN with MinAtar's small network (Young and Tian, 2019)",
     ),
     "vector_dqn": Student(
         network=NetworkConfig(name="mlp", features=(512, 512)),
-        learning=StudentConfig(),
         summary="DQN with Dopamine's network for vectors of numbers, e.g. CartPole",
     ),
 }
 """Name -> student."""
+
+
+def traits(network: NetworkConfig, learning: StudentConfig) -> Mapping[str, str]:
+    """The settings that tell one student from another, as "name" -> what it is.
+
+    A number stands for the part that it switches on: prioritised replay with another exponent is
+    still Rainbow's, with the exponent 0 it is C51's. Sizes beside them are free.
+
+    Args:
+        network: The student's network.
+        learning: How it learns.
+    """
+    return {
+        **{f"network.{name}": str(getattr(network, name)) for name in _NETWORK_TRAITS},
+        "student.double": str(learning.double),
+        **{f"student.{name}": "above 0" if getattr(learning, name) else "0" for name in _SWITCHES},
+    }
+
+
+def broken_promises(name: str, network: NetworkConfig, learning: StudentConfig) -> tuple[str, ...]:
+    """How a student differs from what its name says, a text for each setting; none if it does not.
+
+    Args:
+        name: Key of `STUDENTS`.
+        network: The network it has.
+        learning: How it learns.
+    """
+    found = traits(network, learning)
+    return tuple(
+        f"{setting} is {found[setting]}, {name} has {value}"
+        for setting, value in traits(STUDENTS[name].network, STUDENTS[name].learning).items()
+        if found[setting] != value
+    )
+
+
+def name_of(network: NetworkConfig, learning: StudentConfig) -> str | None:
+    """The student of the registry with the same traits, None where there is none."""
+    names = (name for name in STUDENTS if not broken_promises(name, network, learning))
+    return next(names, None)

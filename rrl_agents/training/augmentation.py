@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from rrl_agents.students.config import StudentConfig
+from rrl_agents.students.config import StudentConfig, check_shiftable
 
 _LARGEST_DRAW = 2.0
 """Brightness is drawn from a normal distribution cut off here, in standard deviations."""
@@ -37,23 +37,6 @@ def augmented(states: jax.Array, student: StudentConfig, key: jax.Array) -> jax.
     if student.intensity_scale > 0.0:
         states = random_intensity(states, student.intensity_scale, intensity_key)
     return states
-
-
-def check_shiftable(student: StudentConfig, observation_shape: tuple[int, ...]) -> None:
-    """Refuse a student that shifts images where there are none.
-
-    Args:
-        student: Its settings.
-        observation_shape: Of one state; images have (H, W, ..., stack).
-
-    Raises:
-        ValueError: With what to do instead.
-    """
-    if student.random_shift > 0 and len(observation_shape) < 3:
-        raise ValueError(
-            f"random_shift is {student.random_shift}, but observations of shape "
-            f"{observation_shape} are no images; set it to 0"
-        )
 
 
 def random_shift(images: jax.Array, pixels: int, key: jax.Array) -> jax.Array:

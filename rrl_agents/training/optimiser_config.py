@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from rrl_agents.ranges import check_ranges
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
@@ -30,10 +32,5 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers with which learning diverges."""
-        if self.name not in ("adam", "rmsprop"):
-            raise ValueError(f"optimiser {self.name!r} is unknown; choose 'adam' or 'rmsprop'")
-        for name in ("beta1", "beta2"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}; use at least 0 and below 1")
-        if self.epsilon <= 0.0:
-            raise ValueError(f"epsilon of the optimiser is {self.epsilon}; use a number above 0")
+        check_ranges(self, "beta1", "beta2", least=0, below=1)
+        check_ranges(self, "epsilon", above=0)

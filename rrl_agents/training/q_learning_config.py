@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from rrl_agents.ranges import check_ranges
 from rrl_agents.training.optimiser_config import OptimiserConfig
-
-_COUNTS = (
-    "n_step",
-    "batch_size",
-    "update_period",
-    "target_update_steps",
-    "min_replay_size",
-    "epsilon_decay_steps",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,15 +40,10 @@ class QLearningConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers without a meaning."""
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
-        if not 0.0 <= self.discount < 1.0:
-            raise ValueError(f"discount is {self.discount}; use at least 0 and below 1")
-        for name in ("initial_epsilon", "final_epsilon"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} is {value}; use 0 to 1")
+        check_ranges(self, "n_step", "batch_size", "update_period", "target_update_steps", least=1)
+        check_ranges(self, "min_replay_size", "epsilon_decay_steps", least=1)
+        check_ranges(self, "discount", least=0, below=1)
+        check_ranges(self, "initial_epsilon", "final_epsilon", least=0, most=1)
         if self.target_update_steps % self.update_period != 0:
             raise ValueError(
                 f"target_update_steps is {self.target_update_steps}; use a multiple of "

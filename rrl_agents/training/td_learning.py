@@ -7,7 +7,8 @@ implicit quantile networks draw levels for each state.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -36,20 +37,13 @@ class TdOutcome(NamedTuple):
     td_loss: jax.Array
 
 
-class TdLearning(Protocol):
-    """Temporal-difference learning of one kind of student."""
+TdLearning = Callable[[Params, Params, Batch, jax.Array], TdOutcome]
+"""Temporal-difference learning of one kind of student.
 
-    def __call__(
-        self, params: Params, target_params: Params, batch: Batch, key: jax.Array
-    ) -> TdOutcome:
-        """Compute values and losses; gradients flow through `params` only.
-
-        Args:
-            params: Of the online network.
-            target_params: Of the target network.
-            batch: B transitions, observations as the network shall see them.
-            key: JAX random key of noise and quantile levels, a fresh one for each update.
-        """
+Of the parameters of the online network, through which alone gradients flow, those of the target
+network, B transitions with observations as the network shall see them, and a JAX random key of
+noise and quantile levels, a fresh one for each update.
+"""
 
 
 def make_td_learning(network: nn.Module, student: StudentConfig) -> TdLearning:
@@ -105,19 +99,15 @@ def _row_losses(
     """Loss of each row by the kind of answer, float32 [B]."""
     transition = (batch.action, batch.n_step_return, batch.discount)
     if isinstance(online, CategoricalOutputs) and isinstance(target, CategoricalOutputs):
-        losses: jax.Array = jax.vmap(categorical_q_learning_loss, in_axes=(0,) * 6 + (None,))(
-            online.logits, *transition, target.logits, q_selector_t, online.support
-        )
-        return losses
+        of_row = jax.vmap(categorical_q_learning_loss, in_axes=(0,) * 6 + (None,))
+        return of_row(online.logits, *transition, target.logits, q_selector_t, online.support)
     if isinstance(online, QuantileOutputs) and isinstance(target, QuantileOutputs):
         levels = jnp.broadcast_to(
             online.quantile_levels, (len(batch.action), online.quantile_values.shape[-1])
         )
-        losses = jax.vmap(quantile_q_learning_loss)(
+        return jax.vmap(quantile_q_learning_loss)(
             online.quantile_values, levels, *transition, target.quantile_values, q_selector_t
         )
-        return losses
-    losses = jax.vmap(n_step_q_learning_loss)(
+    return jax.vmap(n_step_q_learning_loss)(
         online.q_values, *transition, target.q_values, q_selector_t
     )
-    return losses

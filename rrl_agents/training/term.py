@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
+from rrl_agents.ranges import check_ranges
 from rrl_agents.types import Array, Batch, Progress
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ class TermInputs(NamedTuple):
     key: Array
 
 
-class TermLoss(Protocol):
-    """Loss of each transition of a batch."""
-
-    def __call__(self, seen: TermInputs) -> Array:
-        """Compute the losses, float32 [B], neither masked, weighted nor averaged."""
+TermLoss = Callable[[TermInputs], Array]
+"""Loss of each transition of a batch, float32 [B], neither masked, weighted nor averaged."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,8 +64,4 @@ class Term:
 
     def __post_init__(self) -> None:
         """Refuse a coefficient that would turn a loss around."""
-        for coefficient in (self.coefficient, self.categorical_coefficient):
-            if coefficient is not None and not 0.0 <= coefficient < float("inf"):
-                raise ValueError(
-                    f"coefficient of term {self.name!r} is {coefficient}; use a number from 0"
-                )
+        check_ranges(self, "coefficient", "categorical_coefficient", least=0)

@@ -116,7 +116,7 @@ def update_step(
     keys = jax.random.split(jax.random.fold_in(key, state.learner_updates), 4)
     seen = _as_the_student_sees(batch, student, keys[1:3])
     loss_fn = functools.partial(_loss, td_learning=td_learning, terms=terms, weights=weights)
-    (loss, details), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+    (_, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params, state.target_params, seen, td_key=keys[0], term_key=keys[3]
     )
     steps, opt_state = direction.update(gradients, state.opt_state)
@@ -125,15 +125,7 @@ def update_step(
     target_params = optax.periodic_update(
         params, state.target_params, updates, target_update_period
     )
-    return TrainState(params, target_params, opt_state, updates), UpdateMetrics(loss, *details)
-
-
-class _Details(NamedTuple):
-    """The fields of `UpdateMetrics` beside the loss."""
-
-    term_losses: dict[str, jax.Array]
-    mean_best_value: jax.Array
-    priorities: jax.Array
+    return TrainState(params, target_params, opt_state, updates), metrics
 
 
 def _loss(
@@ -146,11 +138,11 @@ def _loss(
     weights: Mapping[str, Any],
     td_key: jax.Array,
     term_key: jax.Array,
-) -> tuple[jax.Array, _Details]:
+) -> tuple[jax.Array, UpdateMetrics]:
     td = td_learning(params, target_params, batch, td_key)
     loss, term_losses = weighted_objective(terms, TermInputs(batch, *td, term_key), weights)
     best_values = jnp.max(td.online.q_values, axis=-1)
-    return loss, _Details(term_losses, jnp.mean(best_values), td.td_loss)
+    return loss, UpdateMetrics(loss, term_losses, jnp.mean(best_values), td.td_loss)
 
 
 def _as_the_student_sees(batch: Batch, student: StudentConfig, keys: jax.Array) -> Batch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
-from rrl_agents.students.traits import broken_promises, name_of
+from rrl_agents.students.registry import broken_promises, name_of
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
 from services.shared.errors import UserError

@@ -14,7 +14,7 @@ from rrl_agents.networks.torsos import NETWORKS
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.reincarnation.terms import DistillationConfig, with_distillation
 from rrl_agents.scores import check_scale
-from rrl_agents.training.augmentation import check_shiftable
+from rrl_agents.students.config import check_shiftable
 from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig

@@ -79,15 +79,14 @@ class Training:
             batch,
             {name: np.float32(weight) for name, weight in weights.items()},
             np.float32(self._recipe.learning_rate(progress)),
-            np.int32(self._recipe.target_update_period(progress.stage)),
+            np.int32(self._recipe.q_learning.target_update_period),
             self._update_key,
         )
         return metrics
 
     def prepare_online_stage(self) -> None:
-        """Sync the target network and reset the optimiser, where the recipe asks for it."""
-        if self._recipe.syncs_target_before_online:
-            self.state = sync_target(self.state)
+        """Sync the target network, and reset the optimiser where the recipe asks for it."""
+        self.state = sync_target(self.state)
         if self._recipe.fresh_optimiser_online:
             self.state = fresh_optimiser(self.state, self._recipe.q_learning.optimiser)
 

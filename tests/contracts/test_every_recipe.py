@@ -106,7 +106,6 @@ def test_schedules_stay_finite_and_in_range_over_a_whole_run(method: str) -> Non
         assert 0.0 < recipe.learning_rate(weaned) < 1.0
         assert 0.0 <= recipe.exploration(noisy=False)(weaned.actor_steps) <= 1.0
         assert 0.0 <= recipe.teacher_share(weaned) <= 1.0
-        assert recipe.target_update_period(weaned.stage) >= 1
 
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - NEVER_WEANED))
@@ -276,7 +275,7 @@ def _behaviour(recipe: Recipe) -> list[Any]:
         recipe.q_learning.min_replay_size,
         recipe.q_learning.optimiser,
         [recipe.exploration(noisy=False)(steps) for steps in (0, 10, 10_000, 50_000, 10**6)],
-        [recipe.target_update_period(stage) for stage in Stage],
+        recipe.q_learning.target_update_period,
         [(guide.horizon(s), guide.share(s)) for s in (0, 500, 10**6)] if guide else None,
     ]
     for progress in _states_of_a_run():
@@ -284,9 +283,3 @@ def _behaviour(recipe: Recipe) -> list[Any]:
         rates = (recipe.learning_rate(weaned), recipe.teacher_share(weaned))
         seen.append((weaned.weaning_weight, *rates))
     return seen
-
-
-@pytest.mark.parametrize("config", [object(), None])
-def test_a_config_of_no_method_is_refused(config: Any) -> None:
-    with pytest.raises(ValueError, match="sets up no method"):
-        make_recipe(config)

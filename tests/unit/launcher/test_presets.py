@@ -15,7 +15,7 @@ from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.balance import balanced_coefficient
-from rrl_agents.types import Progress, Stage
+from rrl_agents.types import Progress
 from services.cli.gin.names import PARAMETERS
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
@@ -244,14 +244,12 @@ def test_qdaggers_schedules_follow_from_the_numbers() -> None:
         progress = Progress(random_return=0.0, teacher_return=1.0, weaning_weight=weight)
         assert recipe.learning_rate(progress) == pytest.approx(rate)
     # Every 8,000 decisions; offline divided by the update period as well.
-    assert recipe.target_update_period(Stage.OFFLINE) == 2_000
-    assert recipe.target_update_period(Stage.ONLINE) == 2_000
+    assert recipe.q_learning.target_update_period == 2_000
 
 
 def test_drq_copies_to_its_target_network_after_every_update() -> None:
     recipe = make_recipe(PAPER_PRESETS["qdagger_drq"].config.method)
-    assert recipe.target_update_period(Stage.OFFLINE) == 1
-    assert recipe.target_update_period(Stage.ONLINE) == 1
+    assert recipe.q_learning.target_update_period == 1
 
 
 @pytest.mark.parametrize("name", sorted(STUDENTS))

@@ -27,8 +27,3 @@ def test_it_is_the_cross_entropy_on_the_recorded_action() -> None:
     ours = jax.vmap(lambda q, a: conservative_loss(q, a, 0.5))(values, actions)
     expected = optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(values / 0.5), actions)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
-
-
-def test_a_temperature_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="temperature is 0"):
-        conservative_loss(jnp.float32([1.0, 2.0]), jnp.int32(0), 0.0)

@@ -34,8 +34,3 @@ def test_the_gradient_raises_the_expert_action_and_leaves_the_teacher_alone(loss
     of_student, of_teacher = jax.grad(loss, argnums=(0, 1))(student, TEACHER, 1.0)
     assert of_student[0] > 0.0 > of_student[1] and of_student[2] == 0.0
     assert (of_teacher == 0.0).all()
-
-
-def test_a_negative_margin_is_refused() -> None:
-    with pytest.raises(ValueError, match="margin is -1"):
-        mean_margin_loss(TEACHER, TEACHER, -1.0)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_agents.schedules.exploration_epsilon import linear_decay
-from rrl_agents.schedules.learning_rate import constant, following_weaning
+from rrl_agents.schedules.guide_horizon import shrinking_horizon
+from rrl_agents.schedules.learning_rate import following_weaning
+from rrl_agents.schedules.linear_decay import linear_decay
 from rrl_agents.schedules.weaning import until_matching_teacher, weaning_weight
 from rrl_agents.types import Progress, Stage
 
@@ -83,23 +84,23 @@ def test_over_a_whole_run_the_teacher_never_comes_back(scores: list[float], wean
     [(0, 1.0), (10, 1.0), (60, 0.55), (110, 0.1), (10**9, 0.1)],
 )
 def test_epsilon_falls_along_a_line(actor_steps: int, expected: float) -> None:
-    epsilon = linear_decay(final_epsilon=0.1, decay_steps=100, warmup_steps=10)
+    epsilon = linear_decay(1.0, 0.1, 100, warmup_steps=10)
     assert epsilon(actor_steps) == pytest.approx(expected)
 
 
-@given(st.floats(0, 1), st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 3000))
-def test_epsilon_never_rises_and_stays_between_its_ends(
-    final: float, decay: int, warmup: int, step: int
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted),
+    st.integers(1, 1000),
+    st.integers(0, 1000),
+    st.integers(0, 3000),
+)
+def test_what_decays_never_rises_and_stays_between_its_ends(
+    ends: list[float], decay: int, warmup: int, step: int
 ) -> None:
-    epsilon = linear_decay(final_epsilon=final, decay_steps=decay, warmup_steps=warmup)
-    assert final <= epsilon(step + 1) <= epsilon(step) <= 1.0
-
-
-def test_impossible_epsilon_schedules_are_refused() -> None:
-    with pytest.raises(ValueError, match="use 0 to 1"):
-        linear_decay(final_epsilon=1.1, decay_steps=1)
-    with pytest.raises(ValueError, match="at least 1 and 0"):
-        linear_decay(final_epsilon=0.1, decay_steps=0)
+    final, initial = ends
+    value = linear_decay(initial, final, decay, warmup_steps=warmup)
+    assert final <= value(step + 1) <= value(step) <= initial + 1e-15
+    assert step < decay + warmup or value(step) == final
 
 
 @pytest.mark.parametrize(
@@ -113,12 +114,18 @@ def test_the_learning_rate_follows_the_weaning_weight(weight: float, expected: f
     assert schedule(progress) == pytest.approx(expected)
 
 
-@given(progresses)
-def test_a_constant_learning_rate_is_constant(progress: Progress) -> None:
-    assert constant(6.25e-5)(progress) == pytest.approx(6.25e-5)
-
-
-@pytest.mark.parametrize("rate", [0.0, -1e-4])
-def test_a_learning_rate_that_learns_nothing_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match="use a number above 0"):
-        following_weaning(taught=1e-4, weaned=rate)
+@given(
+    st.integers(0, 10_000),
+    st.floats(0.0, 0.99),
+    st.integers(1, 10**6),
+    st.lists(st.integers(0, 10**9), min_size=2, max_size=5).map(sorted),
+)
+def test_the_horizon_only_shrinks_and_comes_to_an_end(
+    initial: int, decay: float, iteration: int, clocks: list[int]
+) -> None:
+    horizon = shrinking_horizon(initial_steps=initial, decay=decay, iteration_steps=iteration)
+    seen = [horizon(clock) for clock in clocks]
+    assert seen == sorted(seen, reverse=True)
+    assert horizon(0) == initial
+    # Rounding down takes at least one step away each time.
+    assert horizon(initial * iteration) == 0

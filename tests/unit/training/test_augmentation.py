@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rrl_agents.students.config import StudentConfig
+from rrl_agents.students.config import StudentConfig, check_shiftable
 from rrl_agents.training.augmentation import (
     augmented,
-    check_shiftable,
     random_intensity,
     random_shift,
 )

@@ -90,7 +90,7 @@ def test_weights_of_other_terms_are_refused() -> None:
 
 @pytest.mark.parametrize("coefficient", [-1.0, float("inf"), float("nan")])
 def test_a_coefficient_must_be_a_number_from_zero(coefficient: float) -> None:
-    with pytest.raises(ValueError, match="use a number from 0"):
+    with pytest.raises(ValueError, match="use a number at least 0"):
         Term(
             name="td",
             loss=TD_TERM.loss,
