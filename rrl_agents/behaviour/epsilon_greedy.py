@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rrl_agents.networks.registry import action_values, config_of
+from rrl_agents.networks.registry import QNetwork, action_values
 from rrl_agents.types import Params
 
 
@@ -51,19 +50,18 @@ def epsilon_greedy(key: jax.Array, values: jax.Array, epsilon: ArrayLike) -> jax
     return jnp.where(explores, any_action, jnp.argmax(values)).astype(jnp.int32)
 
 
-def make_policy(network: nn.Module) -> Policy:
+def make_policy(network: QNetwork) -> Policy:
     """Compile the epsilon-greedy policy of an action-value network; one compilation per N.
 
     Noisy networks act by noisy values, one noise for each call: they explore by it, too.
     """
-    is_noisy = config_of(network).noisy
 
     @jax.jit
     def policy(
         params: Params, observation: jax.Array, key: jax.Array, epsilon: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         noise_key = None
-        if is_noisy:
+        if network.config.noisy:
             key, noise_key = jax.random.split(key)
         values = action_values(network, params, observation, noise_key)
         keys = jax.random.split(key, values.shape[0])

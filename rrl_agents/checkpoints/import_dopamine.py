@@ -18,7 +18,7 @@ from rrl_agents.checkpoints.find_checkpoint import DopamineCheckpoint, find_chec
 from rrl_agents.checkpoints.hints import NO_HINTS, Hints
 from rrl_agents.checkpoints.safe_unpickling import is_text_pickle, load_safely
 from rrl_agents.checkpoints.tensorflow_files.layers import tensorflow_layers
-from rrl_agents.networks.registry import NetworkConfig
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.types import Params
 
 MAX_TRAINING_STEPS = 10**15

@@ -16,7 +16,8 @@ from onnx import TensorProto, checker, helper
 
 from rrl_agents.checkpoints.onnx_graph import BATCH, INPUT_NAME, Graph, Tensor
 from rrl_agents.checkpoints.onnx_primitives import write_traced
-from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import action_values, make_network
 from rrl_agents.types import Params
 
 OUTPUT_NAME = "action_values"

@@ -6,16 +6,16 @@ A card comes from anywhere, and its numbers size memory: each has an upper bound
 from __future__ import annotations
 
 import dataclasses
-import math
+from typing import Literal, get_args
 
 from rrl_agents.networks.torsos import NETWORKS
+from rrl_agents.ranges import check_range, check_ranges
 from rrl_agents.typed_json import may_be_missing
 
-HEADS = ("values", "categorical", "quantile", "implicit_quantile")
+Padding = Literal["SAME", "VALID"]
+Head = Literal["values", "categorical", "quantile", "implicit_quantile"]
+HEADS: tuple[Head, ...] = get_args(Head)
 """What a network may estimate of the return: its mean, or its distribution in one of three ways."""
-
-KERNEL_INITS = ("dopamine", "xavier_uniform")
-"""How initial weights of plain layers are drawn; `initial_weights.kernel_init` has the details."""
 
 MAX_UNITS = 65_536
 """Upper bound of one layer's width."""
@@ -74,8 +74,8 @@ class NetworkConfig:
     name: str = "nature_cnn"
     features: tuple[int, ...] = (32, 64, 64)
     hidden_units: int = 512
-    padding: str = "SAME"
-    head: str = "values"
+    padding: Padding = "SAME"
+    head: Head = "values"
     num_atoms: int = 51
     value_bound: float = 10.0
     dueling: bool = False
@@ -85,31 +85,40 @@ class NetworkConfig:
     width: int = may_be_missing(1)
     input_low: tuple[float, ...] = may_be_missing(())
     input_high: tuple[float, ...] = may_be_missing(())
-    kernel_init: str = may_be_missing("dopamine")
+    kernel_init: Literal["dopamine", "xavier_uniform"] = may_be_missing("dopamine")
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
         if self.name not in NETWORKS:
             raise ValueError(f"network {self.name!r} is unknown; choose one of {sorted(NETWORKS)}")
-        if self.padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding is {self.padding!r}; choose 'SAME' or 'VALID'")
-        if self.head not in HEADS:
-            raise ValueError(f"head is {self.head!r}; choose one of {sorted(HEADS)}")
-        if self.kernel_init not in KERNEL_INITS:
+        torso = NETWORKS[self.name]
+        layers = torso.num_features
+        check_range(
+            f"the number of layers in features of {self.name}",
+            len(self.features),
+            least=(0 if torso.is_perceptron else 1) if layers is None else layers,
+            most=MAX_LAYERS if layers is None else layers,
+        )
+        for units in (*self.features, self.hidden_units):
+            check_range("features or hidden_units", units, least=1, most=MAX_UNITS)
+        check_ranges(self, "num_atoms", "quantile_embedding_dim", least=1, most=MAX_ATOMS)
+        check_range(
+            f"width of {self.name}", self.width, least=1, most=MAX_WIDTH if torso.has_width else 1
+        )
+        check_ranges(self, "value_bound", above=0, most=MAX_VALUE_BOUND)
+        self._check_inputs(torso.is_perceptron)
+
+    def _check_inputs(self, is_perceptron: bool) -> None:
+        low, high = self.input_low, self.input_high
+        if len(low) != len(high) or len(low) > MAX_INPUTS or (low and not is_perceptron):
             raise ValueError(
-                f"kernel_init is {self.kernel_init!r}; choose one of {sorted(KERNEL_INITS)}"
+                f"{self.name} has {len(low)} numbers in input_low, {len(high)} in input_high; give "
+                f"a perceptron one of each for every element of a vector, at most {MAX_INPUTS}, "
+                "and other networks none"
             )
-        _check_features(self.name, self.features)
-        check_whole("hidden_units", self.hidden_units, MAX_UNITS)
-        check_whole("num_atoms", self.num_atoms, MAX_ATOMS)
-        check_whole("quantile_embedding_dim", self.quantile_embedding_dim, MAX_ATOMS)
-        _check_width(self.name, self.width)
-        _check_inputs(self.name, self.input_low, self.input_high)
-        if not (math.isfinite(self.value_bound) and 0 < self.value_bound <= MAX_VALUE_BOUND):
-            raise ValueError(
-                f"value_bound is {self.value_bound}; use a number above 0, at most "
-                f"{MAX_VALUE_BOUND:g}"
-            )
+        for least, most in zip(low, high, strict=True):
+            check_range("input_low", least, below=most)
+            check_range("input_high", most)
 
     @property
     def dense_units(self) -> tuple[int, ...]:
@@ -121,49 +130,3 @@ class NetworkConfig:
     def atoms_per_action(self) -> int:
         """Outputs of the last layer for one action."""
         return self.num_atoms if self.head in ("categorical", "quantile") else 1
-
-
-def check_whole(field: str, number: int, largest: int) -> None:
-    """Refuse a size that is no whole number from 1 to `largest`.
-
-    Raises:
-        ValueError: naming the field.
-    """
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= largest:
-        raise ValueError(f"{field} holds {number!r}; use a whole number from 1 to {largest}")
-
-
-def _check_features(name: str, features: tuple[int, ...]) -> None:
-    torso = NETWORKS[name]
-    if torso.num_features not in (None, len(features)):
-        raise ValueError(
-            f"features is {features}; {name} needs {torso.num_features} numbers, one per layer"
-        )
-    if not features and not torso.is_perceptron:
-        raise ValueError(f"features is empty; {name} needs the channels of one layer or more")
-    if len(features) > MAX_LAYERS:
-        raise ValueError(f"features names {len(features)} layers; at most {MAX_LAYERS} are allowed")
-    for units in features:
-        check_whole("features", units, MAX_UNITS)
-
-
-def _check_inputs(name: str, low: tuple[float, ...], high: tuple[float, ...]) -> None:
-    if len(low) != len(high) or len(low) > MAX_INPUTS:
-        raise ValueError(
-            f"input_low has {len(low)} numbers, input_high {len(high)}; give one of each for every "
-            f"element of a vector, at most {MAX_INPUTS}"
-        )
-    if low and not NETWORKS[name].is_perceptron:
-        raise ValueError(f"input_low is given; only a perceptron rescales its inputs, not {name}")
-    for least, most in zip(low, high, strict=True):
-        if not (math.isfinite(least) and math.isfinite(most) and least < most):
-            raise ValueError(
-                f"input_low has {least} where input_high has {most}; use finite numbers, the "
-                "former below the latter"
-            )
-
-
-def _check_width(name: str, width: int) -> None:
-    check_whole("width", width, MAX_WIDTH)
-    if width != 1 and not NETWORKS[name].has_width:
-        raise ValueError(f"width is {width}; {name} has none, give it other features")

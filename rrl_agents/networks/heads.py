@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.initial_weights import kernel_init
 from rrl_agents.networks.noisy import NoisyNetwork
 from rrl_agents.networks.outputs import (
     Outputs,
@@ -26,7 +27,6 @@ def read_out(
     x: jax.Array,
     config: NetworkConfig,
     num_actions: int,
-    kernel_init: nn.initializers.Initializer,
     quantile_levels: jax.Array | None = None,
 ) -> Outputs:
     """Hidden layers and head over a state's features; call it in a compact method.
@@ -35,7 +35,6 @@ def read_out(
         x: float [B, F], features of each state.
         config: The architecture.
         num_actions: Actions A.
-        kernel_init: Initial weights of plain linear layers.
         quantile_levels: float32 [B, N] in [0, 1], where "implicit_quantile" answers; None for
             `quantile_midpoints`, `num_atoms` of them. Other heads have no choice.
 
@@ -45,10 +44,10 @@ def read_out(
     if config.head == "implicit_quantile":
         if quantile_levels is None:
             quantile_levels = quantile_midpoints(config.num_atoms)[None]
-        x = _mixed_with_quantiles(x, quantile_levels, config, kernel_init)
+        x = _mixed_with_quantiles(x, quantile_levels, config)
     for units in config.dense_units:
-        x = nn.relu(_linear(x, units, config, kernel_init))
-    atoms = _atoms(x, config, num_actions, kernel_init)
+        x = nn.relu(_linear(x, units, config))
+    atoms = _atoms(x, config, num_actions)
     if quantile_levels is not None and config.head == "implicit_quantile":
         # [B, N, A, 1]: quantiles were rows so far.
         values = jnp.squeeze(atoms, axis=-1).transpose(0, 2, 1)
@@ -60,51 +59,32 @@ def read_out(
     return value_outputs(atoms)
 
 
-def quantile_cosines(config: NetworkConfig) -> jax.Array:
-    """Cosine features of the quantile levels at which IQN is read out.
-
-    Returns:
-        float32 [N, E]: cos(pi * i * level) for i = 1 .. E, as Dopamine has it (Dabney et al.,
-        2018b, equation 4, counts from 0).
-    """
-    return _cosines(quantile_midpoints(config.num_atoms), config.quantile_embedding_dim)
-
-
-def _cosines(quantile_levels: jax.Array, embedding_dim: int) -> jax.Array:
-    """Cosine features [..., N, E] of levels [..., N]."""
-    order = jnp.arange(1, embedding_dim + 1, dtype=jnp.float32)
-    ones = (1,) * quantile_levels.ndim
-    return jnp.cos(jnp.pi * order.reshape(*ones, -1) * quantile_levels[..., None])
-
-
 def _mixed_with_quantiles(
     x: jax.Array,
     quantile_levels: jax.Array,
     config: NetworkConfig,
-    kernel_init: nn.initializers.Initializer,
 ) -> jax.Array:
     """Features times an embedding of each quantile level, [B, N, F]."""
-    cosines = _cosines(quantile_levels, config.quantile_embedding_dim)
-    embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init)(cosines)
+    # cos(pi * i * level) for i = 1 .. E, as Dopamine has it (Dabney et al., 2018b, equation 4,
+    # counts from 0).
+    order = jnp.arange(1, config.quantile_embedding_dim + 1, dtype=jnp.float32)
+    cosines = jnp.cos(jnp.pi * order.reshape(1, 1, -1) * quantile_levels[..., None])
+    embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init(config))(cosines)
     return x[:, None, :] * nn.relu(embedding)
 
 
-def _atoms(
-    x: jax.Array, config: NetworkConfig, num_actions: int, kernel_init: nn.initializers.Initializer
-) -> jax.Array:
+def _atoms(x: jax.Array, config: NetworkConfig, num_actions: int) -> jax.Array:
     """The last layer, [..., A, atoms per action]; dueling ones join their streams atom by atom."""
     atoms = config.atoms_per_action
-    outputs = _linear(x, num_actions * atoms, config, kernel_init)
+    outputs = _linear(x, num_actions * atoms, config)
     outputs = outputs.reshape(*x.shape[:-1], num_actions, atoms)
     if not config.dueling:
         return outputs
-    value = _linear(x, atoms, config, kernel_init).reshape(*x.shape[:-1], 1, atoms)
+    value = _linear(x, atoms, config).reshape(*x.shape[:-1], 1, atoms)
     return value + outputs - jnp.mean(outputs, axis=-2, keepdims=True)
 
 
-def _linear(
-    x: jax.Array, units: int, config: NetworkConfig, kernel_init: nn.initializers.Initializer
-) -> jax.Array:
+def _linear(x: jax.Array, units: int, config: NetworkConfig) -> jax.Array:
     if config.noisy:
         return NoisyNetwork(units)(x)
-    return nn.Dense(units, kernel_init=kernel_init)(x)
+    return nn.Dense(units, kernel_init=kernel_init(config))(x)

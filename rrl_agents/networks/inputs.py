@@ -23,29 +23,6 @@ def network_input(observation: jax.Array) -> jax.Array:
     return values / 255.0 if observation.dtype == jnp.uint8 else values
 
 
-def rescaled_vector(
-    observation: jax.Array, low: tuple[float, ...], high: tuple[float, ...]
-) -> jax.Array:
-    """Map vectors to [-1, 1], element by element.
-
-    Args:
-        observation: float32 [B, D, stack].
-        low: D values that become -1.
-        high: D values that become 1.
-
-    Raises:
-        ValueError: When the observations are no vectors of D elements.
-    """
-    if observation.ndim != 3 or observation.shape[1] != len(low):
-        raise ValueError(
-            f"observations have shape {observation.shape[1:]}, input_low has {len(low)} numbers; "
-            "give one for each element of a vector"
-        )
-    least = jnp.asarray(low, jnp.float32).reshape(1, -1, 1)
-    most = jnp.asarray(high, jnp.float32).reshape(1, -1, 1)
-    return 2.0 * (observation - least) / (most - least) - 1.0
-
-
 def image_input(observation: jax.Array) -> jax.Array:
     """Make raw images the input of a first convolution.
 

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 from rrl_agents.networks.config import NetworkConfig
-from rrl_agents.networks.inputs import network_input, rescaled_vector
+from rrl_agents.networks.inputs import network_input
 
 
 def mlp(observation: jax.Array, config: NetworkConfig) -> jax.Array:
-    """Observations [B, ...] as numbers, vectors rescaled where bounds are set; no layer yet."""
+    """Observations [B, ...] as numbers, vectors rescaled where bounds are set; no layer yet.
+
+    Raises:
+        ValueError: When there are bounds, and the observations are no vectors of as many elements.
+    """
     x = network_input(observation)
-    return rescaled_vector(x, config.input_low, config.input_high) if config.input_low else x
+    elements = len(config.input_low)
+    if elements == 0:
+        return x
+    if observation.ndim != 3 or observation.shape[1] != elements:
+        raise ValueError(
+            f"observations have shape {observation.shape[1:]}, input_low has {elements} numbers; "
+            "give one for each element of a vector"
+        )
+    low = jnp.asarray(config.input_low, jnp.float32).reshape(1, -1, 1)
+    high = jnp.asarray(config.input_high, jnp.float32).reshape(1, -1, 1)
+    return 2.0 * (x - low) / (high - low) - 1.0

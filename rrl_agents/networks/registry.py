@@ -6,55 +6,70 @@ float32 observations are taken as they are, those of "mlp" in any shape [B, ...]
 
 from __future__ import annotations
 
+import pkgutil
 from typing import cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rrl_agents.networks.config import MAX_UNITS, NetworkConfig, check_whole
+from rrl_agents.networks.config import MAX_UNITS, NetworkConfig
+from rrl_agents.networks.heads import read_out
 from rrl_agents.networks.noisy import NOISE
 from rrl_agents.networks.outputs import Outputs
-from rrl_agents.networks.q_network import QNetwork
 from rrl_agents.networks.size import check_size
 from rrl_agents.networks.torsos import NETWORKS
+from rrl_agents.ranges import check_range
 from rrl_agents.types import Params
 
-__all__ = [
-    "NETWORKS",
-    "NetworkConfig",
-    "action_values",
-    "config_of",
-    "initial_params",
-    "make_network",
-    "network_outputs",
-]
+
+class QNetwork(nn.Module):
+    """An action-value network: its torso, whose layers are named first, hidden layers and head.
+
+    Attributes:
+        config: The architecture.
+        num_actions: Actions A.
+    """
+
+    config: NetworkConfig
+    num_actions: int
+
+    def __call__(self, observation: jax.Array) -> jax.Array:
+        """Compute action values.
+
+        Args:
+            observation: uint8 or float32 [B, H, W, ..., stack], oldest frame first; of "mlp" any
+                [B, ...]. Scaling to [0, 1] is part of the network, so that every caller feeds the
+                same bytes; float32 is not scaled.
+
+        Returns:
+            float32 [B, A].
+        """
+        return self.outputs(observation).q_values
+
+    @nn.compact
+    def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
+        """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
+        torso = pkgutil.resolve_name(NETWORKS[self.config.name].function)
+        features = torso(observation, self.config)
+        features = features.reshape((features.shape[0], -1))
+        return read_out(features, self.config, self.num_actions, quantile_levels)
 
 
-def make_network(config: NetworkConfig, num_actions: int) -> nn.Module:
+def make_network(config: NetworkConfig, num_actions: int) -> QNetwork:
     """Build the flax module of a config.
 
     Args:
         config: The architecture.
         num_actions: Actions A, at least 1.
 
-    Returns:
-        A module with `.init(key, observation)` and `.apply(params, observation)`, observation
-        uint8 [B, H, W, ..., stack], values float32 [B, A]; `network_outputs` gives all that the
-        head answers.
-
     Raises:
         ValueError: When the number of actions is not positive, or the last layer would have more
             than `MAX_UNITS` outputs.
     """
-    check_whole("num_actions", num_actions, MAX_UNITS)
-    check_whole("num_actions * num_atoms", num_actions * config.atoms_per_action, MAX_UNITS)
+    outputs = num_actions * config.atoms_per_action
+    check_range("num_actions times num_atoms", outputs, least=1, most=MAX_UNITS)
     return QNetwork(config, num_actions)
-
-
-def config_of(network: nn.Module) -> NetworkConfig:
-    """The architecture that a network of `make_network` was built from."""
-    return cast(NetworkConfig, network.config)
 
 
 def initial_params(
@@ -82,12 +97,8 @@ def action_values(
     observation: jax.Array,
     noise_key: jax.Array | None = None,
 ) -> jax.Array:
-    """Action values of a batch of states; arguments as of `network_outputs`.
-
-    Returns:
-        float32 [B, A].
-    """
-    return cast(jax.Array, network.apply(params, observation, rngs=_rngs(noise_key)))
+    """Action values of a batch of states, float32 [B, A]; arguments as of `network_outputs`."""
+    return network_outputs(network, params, observation, noise_key=noise_key).q_values
 
 
 def network_outputs(
@@ -111,13 +122,6 @@ def network_outputs(
     Returns:
         Of the head's type.
     """
-    return cast(
-        Outputs,
-        network.apply(
-            params, observation, quantile_levels, rngs=_rngs(noise_key), method="outputs"
-        ),
-    )
-
-
-def _rngs(noise_key: jax.Array | None) -> dict[str, jax.Array]:
-    return {} if noise_key is None else {NOISE: noise_key}
+    rngs = {} if noise_key is None else {NOISE: noise_key}
+    found = network.apply(params, observation, quantile_levels, rngs=rngs, method="outputs")
+    return cast(Outputs, found)

@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from rrl_agents.ranges import check_range
+
 MAX_PARAMETERS = 1 << 28
 """Bound of the parameters of one network, 1 GiB in float32: 60 times the Nature DQN."""
 
@@ -36,12 +38,7 @@ def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> None:
     state = np.broadcast_to(np.uint8(0), (1, *observation_shape))
     params = jax.eval_shape(network.init, jax.random.key(0), state)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    _check("parameters", parameters, MAX_PARAMETERS)
     steps = jax.make_jaxpr(network.apply)(params, state).jaxpr.eqns
     sizes = (math.prod(output.aval.shape) for step in steps for output in step.outvars)
-    _check("outputs of one layer for one state", max(sizes), MAX_ACTIVATIONS)
-
-
-def _check(what: str, found: int, most: int) -> None:
-    if found > most:
-        raise ValueError(f"the network has {found} {what}; at most {most} are allowed")
+    check_range("number of parameters of the network", parameters, most=MAX_PARAMETERS)
+    check_range("size of one layer's outputs for one state", max(sizes), most=MAX_ACTIVATIONS)

@@ -32,9 +32,9 @@ class Torso:
 _HERE = "rrl_agents.networks"
 
 NETWORKS: dict[str, Torso] = {
-    "nature_cnn": Torso(function=f"{_HERE}.nature_cnn:nature_cnn", num_features=3),
+    "nature_cnn": Torso(function=f"{_HERE}.convolutional:nature_cnn", num_features=3),
     "impala_cnn": Torso(function=f"{_HERE}.impala_cnn:impala_cnn", has_width=True),
-    "small_cnn": Torso(function=f"{_HERE}.small_cnn:small_cnn"),
+    "small_cnn": Torso(function=f"{_HERE}.convolutional:small_cnn"),
     "mlp": Torso(function=f"{_HERE}.mlp:mlp", is_perceptron=True),
 }
 """Name -> torso."""

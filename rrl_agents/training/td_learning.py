@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -18,7 +17,7 @@ from rrl_agents.losses.categorical import categorical_q_learning_loss
 from rrl_agents.losses.quantile import quantile_q_learning_loss
 from rrl_agents.losses.temporal_difference import n_step_q_learning_loss
 from rrl_agents.networks.outputs import CategoricalOutputs, Outputs, QuantileOutputs
-from rrl_agents.networks.registry import config_of, network_outputs
+from rrl_agents.networks.registry import QNetwork, network_outputs
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import Batch, Params
 
@@ -46,7 +45,7 @@ noise and quantile levels, a fresh one for each update.
 """
 
 
-def make_td_learning(network: nn.Module, student: StudentConfig) -> TdLearning:
+def make_td_learning(network: QNetwork, student: StudentConfig) -> TdLearning:
     """Put together the algorithm of a student.
 
     Args:
@@ -56,7 +55,7 @@ def make_td_learning(network: nn.Module, student: StudentConfig) -> TdLearning:
     Raises:
         ValueError: When the network's distribution cannot be learned.
     """
-    config = config_of(network)
+    config = network.config
     if config.head == "categorical" and config.num_atoms < 2:
         raise ValueError(f"num_atoms is {config.num_atoms}; a categorical head learns from 2 on")
     is_implicit = config.head == "implicit_quantile"

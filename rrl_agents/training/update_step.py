@@ -12,12 +12,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from rrl_agents.networks.registry import QNetwork
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.augmentation import augmented
 from rrl_agents.training.objective import weighted_objective
@@ -72,7 +72,7 @@ class UpdateStep(Protocol):
 
 
 def make_update_step(
-    network: nn.Module,
+    network: QNetwork,
     terms: tuple[Term, ...],
     optimiser: OptimiserConfig,
     student: StudentConfig,

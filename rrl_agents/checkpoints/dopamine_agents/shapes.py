@@ -15,7 +15,8 @@ from __future__ import annotations
 import dataclasses
 
 from rrl_agents.checkpoints.dopamine_agents.layers import Layers
-from rrl_agents.networks.nature_cnn import KERNEL_SIZES
+from rrl_agents.networks.config import Padding
+from rrl_agents.networks.convolutional import KERNEL_SIZES
 
 OBSERVATION_SHAPE = (84, 84, 4)
 """What Dopamine's Atari agents see: height, width, stack with the oldest frame first."""
@@ -40,7 +41,7 @@ class Shapes:
     """
 
     features: tuple[int, ...]
-    padding: str
+    padding: Padding
     hidden_units: int
     last: str
     outputs: int
@@ -108,7 +109,7 @@ def _is_embedding(layers: Layers, name: str, channels: int) -> bool:
     return is_plain and _inputs(layers, name) not in flat and _outputs(layers, name) in flat
 
 
-def _padding(layers: Layers, hidden: str, channels: int) -> str:
+def _padding(layers: Layers, hidden: str, channels: int) -> Padding:
     valid = _CELLS_BY_PADDING["VALID"] * channels
     return "VALID" if _inputs(layers, hidden) == valid else "SAME"
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.teacher_card import Teacher
-from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import action_values, make_network
 from rrl_agents.types import Params
 from services.teacher.config import DTYPES
 from services.teacher.policies.cards import info_of_card

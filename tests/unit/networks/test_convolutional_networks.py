@@ -155,19 +155,3 @@ def test_implicit_quantiles_are_answered_at_the_levels_asked_for() -> None:
     np.testing.assert_allclose(found.quantile_values, [[[9.0, 6.0]], [[3.0, 6.0]]], atol=1e-5)
     np.testing.assert_allclose(found.q_values, [[7.5], [4.5]], atol=1e-5)
     np.testing.assert_array_equal(found.quantile_levels, levels)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"name": "impala_cnn", "width": 0}, "width holds 0"),
-        ({"name": "impala_cnn", "width": 65}, "width holds 65; use a whole number from 1 to 64"),
-        ({"width": 2}, "nature_cnn has none, give it other features"),
-        ({"name": "small_cnn", "features": ()}, "small_cnn needs the channels of one layer"),
-    ],
-)
-def test_an_impossible_convolutional_network_is_refused(
-    settings: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        NetworkConfig(**settings)

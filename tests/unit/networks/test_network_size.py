@@ -31,24 +31,24 @@ def test_networks_of_full_size_pass(settings: dict[str, Any]) -> None:
     ("settings", "shape", "message"),
     [
         # 1024 x 1024 places with 65,536 channels: 2 ** 36 outputs, 256 GiB, for one state.
-        ({"features": (65_536, 1, 1)}, (4096, 4096, 1), "68719476736 outputs of one layer"),
+        ({"features": (65_536, 1, 1)}, (4096, 4096, 1), "outputs for one state is 68719476736"),
         # 512 x 512 features times 1,024 quantiles: 2 ** 28.
         (
             {"features": (1, 1, 1), "head": "implicit_quantile", "num_atoms": 1024},
             (4096, 4096, 1),
-            "268435456 outputs of one layer",
+            "outputs for one state is 268435456",
         ),
         # 11 * 11 * 64 features times 1,024 quantiles, 30 MiB for each state of a batch.
         (
             {"head": "implicit_quantile", "num_atoms": 1024},
             (84, 84, 4),
-            "7929856 outputs of one layer",
+            "outputs for one state is 7929856",
         ),
         # 9 * 65,536 ** 2 in the third kernel alone.
         (
             {"features": (1, 65_536, 65_536)},
             (84, 84, 4),
-            r"[0-9]{11} parameters; at most 268435456",
+            r"parameters of the network is [0-9]{11}; use a number at most 268435456",
         ),
     ],
 )

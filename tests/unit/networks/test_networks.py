@@ -11,57 +11,14 @@ import pytest
 
 from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
 
-
-def _observations(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.random.default_rng(0).integers(0, 256, size=shape, dtype=np.uint8)
-
-
-def test_nature_cnn_equals_dopamines_network_with_the_same_parameters() -> None:
-    from dopamine.jax import networks
-
-    theirs = networks.NatureDQNNetwork(num_actions=6)
-    observations = _observations((3, 84, 84, 4))
-    params = theirs.init(jax.random.PRNGKey(1), observations[0])
-    expected = jax.vmap(lambda x: theirs.apply(params, x).q_values)(observations)
-    ours = make_network(NetworkConfig(), 6)
-    with jax.numpy_rank_promotion("raise"):
-        actual = action_values(ours, params, jnp.asarray(observations))
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_nature_cnn_starts_from_dopamines_initial_parameters() -> None:
-    from dopamine.jax import networks
-
-    observations = _observations((1, 84, 84, 4))
-    key = jax.random.PRNGKey(2)
-    theirs = networks.NatureDQNNetwork(num_actions=4).init(key, observations[0])
-    ours = make_network(NetworkConfig(), 4).init(key, observations)
-    assert sorted(theirs["params"]) == sorted(ours["params"])
-    jax.tree.map(np.testing.assert_array_equal, theirs, ours)
-
-
-def test_nature_cnn_has_the_layers_of_a_dopamine_checkpoint() -> None:
-    # SAME padding keeps ceil(side / stride): 84 -> 21 -> 11 -> 11, so 11 * 11 * 64 = 7744 inputs.
-    params = jax.eval_shape(
-        make_network(NetworkConfig(), 6).init,
-        jax.random.PRNGKey(0),
-        _observations((1, 84, 84, 4)),
-    )["params"]
-    shapes = {name: leaves["kernel"].shape for name, leaves in params.items()}
-    assert shapes == {
-        "Conv_0": (8, 8, 4, 32),
-        "Conv_1": (4, 4, 32, 64),
-        "Conv_2": (3, 3, 64, 64),
-        "Dense_0": (7744, 512),
-        "Dense_1": (512, 6),
-    }
+MLP = {"name": "mlp"}
 
 
 def test_valid_padding_gives_the_papers_seven_by_seven_maps() -> None:
     # VALID: (84-8)/4+1 = 20, (20-4)/2+1 = 9, (9-3)/1+1 = 7; 7 * 7 * 32 = 1568 inputs.
     config = NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID")
     params = jax.eval_shape(
-        make_network(config, 6).init, jax.random.PRNGKey(0), _observations((1, 84, 84, 4))
+        make_network(config, 6).init, jax.random.PRNGKey(0), np.zeros((1, 84, 84, 4), np.uint8)
     )
     assert params["params"]["Dense_0"]["kernel"].shape == (1568, 256)
 
@@ -103,11 +60,28 @@ def test_floats_are_taken_as_they_are_in_any_shape() -> None:
     ("settings", "message"),
     [
         ({"name": "natur_cnn"}, "choose one of"),
-        ({"padding": "FULL"}, "'SAME' or 'VALID'"),
-        ({"features": (32, 64)}, "needs 3 numbers"),
-        ({"features": (32, 0, 64)}, "from 1 to"),
-        ({"hidden_units": 10**9}, "from 1 to"),
-        ({"name": "mlp", "features": (1,) * 17}, "at most 16"),
+        ({"features": (32, 64)}, "features of nature_cnn is 2; use a number at least 3"),
+        (
+            {"name": "small_cnn", "features": ()},
+            "features of small_cnn is 0; ",
+        ),
+        ({"name": "mlp", "features": (1,) * 17}, "features of mlp is 17; .* at most 16"),
+        ({"features": (32, 0, 64)}, "at least 1 and at most 65536"),
+        ({"hidden_units": 10**9}, "at least 1 and at most 65536"),
+        ({"num_atoms": 0}, "num_atoms is 0; use a number at least 1 and at most 1024"),
+        ({"quantile_embedding_dim": 2000}, "quantile_embedding_dim is 2000"),
+        ({"value_bound": 0.0}, "value_bound is 0.0"),
+        ({"value_bound": float("nan")}, "value_bound is nan"),
+        ({"value_bound": float("inf")}, "value_bound is inf"),
+        ({"name": "impala_cnn", "width": 0}, "width of impala_cnn is 0"),
+        ({"name": "impala_cnn", "width": 65}, "width of impala_cnn is 65; .*at most 64"),
+        ({"width": 2}, "width of nature_cnn is 2; .*at most 1"),
+        ({**MLP, "input_low": (0.0,)}, "1 numbers in input_low, 0 in input_high"),
+        ({**MLP, "input_low": (1.0,), "input_high": (1.0,)}, "input_low is 1.0; .*below 1.0"),
+        ({**MLP, "input_low": (0.0,), "input_high": (float("inf"),)}, "input_high is inf"),
+        ({**MLP, "input_low": (float("nan"),), "input_high": (1.0,)}, "input_low is nan"),
+        ({**MLP, "input_low": (0.0,) * 5_000, "input_high": (1.0,) * 5_000}, "at most 4096"),
+        ({"input_low": (0.0,), "input_high": (1.0,)}, "nature_cnn has.*other networks none"),
     ],
 )
 def test_an_impossible_network_is_refused_with_what_is_allowed(

@@ -90,22 +90,3 @@ def test_observations_that_the_bounds_are_not_for_are_refused(shape: tuple[int, 
             observation_shape=shape,
             observation_dtype="float32",
         )
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"input_low": (0.0,)}, "input_low has 1 numbers, input_high 0"),
-        ({"input_low": (1.0,), "input_high": (1.0,)}, "input_low has 1.0 where input_high has 1.0"),
-        ({"input_low": (0.0,), "input_high": (float("inf"),)}, "use finite numbers"),
-        ({"input_low": (float("nan"),), "input_high": (1.0,)}, "use finite numbers"),
-        ({"input_low": (0.0,) * 5_000, "input_high": (1.0,) * 5_000}, "at most 4096"),
-        (
-            {"name": "small_cnn", "input_low": (0.0,), "input_high": (1.0,)},
-            "only a perceptron rescales its inputs, not small_cnn",
-        ),
-    ],
-)
-def test_bounds_without_a_meaning_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        NetworkConfig(**{"name": "mlp", **settings})
