@@ -10,6 +10,7 @@ from rrl_agents.durable_files import write_whole
 from services.run_report.report import REPORT_FOLDER, write_report
 from services.run_report.report import export_baseline as baseline_of
 from services.run_report.report_text import outcome_lines
+from services.run_report.summary import Summary
 
 
 def report(
@@ -41,12 +42,38 @@ def report(
     summary = write_report(
         run, baseline=baseline, teacher_return=teacher_return, random_return=random_return
     )
+    show_outcome(run, summary)
+
+
+def show_outcome(run: Path, summary: Summary) -> None:
+    """Print what came out of a run, and where its report is.
+
+    Args:
+        run: Its folder.
+        summary: Of its report.
+    """
     low, high = summary.student_return_interval
-    print(
-        f"student {summary.student_return:.2f} (95% interval {low:.2f} to {high:.2f}, "
-        f"{summary.student_episodes} episodes), teacher {summary.teacher_return:.2f}, "
-        f"random {summary.random_return:.2f}: "
-        f"teacher-normalised {summary.teacher_normalised_score:.2f}"
-    )
-    print("\n".join(outcome_lines(summary)))
-    print(f"report: {run / REPORT_FOLDER}")
+    lines = [
+        "",
+        f"student  {summary.student_return:7.2f}  (95% interval {low:.2f} to {high:.2f}, "
+        f"{summary.student_episodes} episodes)",
+        f"teacher  {summary.teacher_return:7.2f}",
+        f"random   {summary.random_return:7.2f}",
+        f"teacher-normalised score {summary.teacher_normalised_score:.2f} "
+        "(0 = random, 1 = teacher)",
+    ]
+    if (beside := summary.baseline) is not None:
+        score = f"{beside.teacher_normalised_score:.2f}"
+        lines.append(f"{beside.method} at the same budget: {score}")
+    lines += ["", *outcome_lines(summary), ""]
+    folder = run / REPORT_FOLDER
+    for name, path in {
+        "report": folder / "README.md",
+        "curve": folder / "learning_curve.png",
+        "video": folder / "student.gif",
+        "numbers": folder / "summary.json",
+        "TensorBoard": run / "metrics",
+    }.items():
+        if path.exists():
+            lines.append(f"{name + ':':<13}{path}")
+    print("\n".join(lines), flush=True)

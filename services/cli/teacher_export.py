@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from rrl_agents.environments.game_names import paper_name
 from services.cli.lineage import score_in_words
 from services.launcher.trained_student import default_name, read_student
-from services.library.catalogue import check_name, exported_directory, find_named
+from services.library.catalogue import check_name, free_place
 from services.library.export.directory import (
     DOPAMINE_FOLDER,
     ONNX_FILE,
@@ -18,7 +18,7 @@ from services.library.export.directory import (
     refuse_taken,
 )
 from services.library.export.played_states import played_states
-from services.shared.errors import UserError
+from services.library.places import exported_directory
 
 
 def export(
@@ -48,10 +48,8 @@ def export(
     name = _plain(default_name(run)) if name is None else name
     student = read_student(run, check_name(name))
     game = paper_name(student.teacher.card.game)
-    directory = exported_directory() / check_name(game) / name if out is None else out
+    directory = free_place(exported_directory(), f"{game}/{name}") if out is None else out
     refuse_taken(directory)
-    if out is None and find_named(f"{game}/{name}") is not None:
-        raise UserError(f"another teacher is called {game}/{name}; give --name, or --out DIR")
     export_teacher(
         directory,
         student.teacher,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -12,9 +11,10 @@ from rrl_agents.checkpoints.hints import NO_HINTS, Hints
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.durable_files import rename_whole
 from services.cli.teacher_inspect import show_card
-from services.library.catalogue import check_name, find_named, imported_directory
+from services.library.catalogue import free_place
 from services.library.door import import_reference
-from services.shared.errors import UserError, user_errors
+from services.library.places import imported_directory
+from services.shared.errors import user_errors
 
 
 def import_teacher(
@@ -36,30 +36,16 @@ def import_teacher(
         hints: What the files do not say.
         name: What it is to be called, GAME/NAME; without a name its directory is printed.
     """
-    named = None if name is None else _free_place(name)
+    named = None if name is None else free_place(imported_directory(), name)
     directory = import_reference(source, hints, number=checkpoint_number, name=name)
     if named is not None:
-        directory = _named(directory, named)
+        unfinished = named.with_name(f".{named.name}.tmp")
+        with user_errors((OSError,)):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.copytree(directory, unfinished)
+            rename_whole(unfinished, named)
+        directory = named
     with user_errors():
         card = read_card(directory / CARD_FILE)
     show_card(card)
     print(f"teacher   {directory}\nserve it: rrl teacher serve --checkpoint {name or directory}")
-
-
-def _free_place(name: str) -> Path:
-    """Where a teacher of this name will lie; the name is nobody's."""
-    game, _, own = name.partition("/")
-    place = imported_directory() / check_name(game) / check_name(own)
-    if find_named(name) is not None:
-        raise UserError(f"another teacher is called {name}; give another --name")
-    return place
-
-
-def _named(directory: Path, named: Path) -> Path:
-    """A copy of an imported directory under its name."""
-    unfinished = named.with_name(f".{named.name}.tmp")
-    with user_errors((OSError,)):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(directory, unfinished)
-        rename_whole(unfinished, named)
-    return named

@@ -9,7 +9,8 @@ from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.environments.game_names import name_key
 from services.cli.terminal import print_json, print_rows
-from services.library.catalogue import FETCHED, Entry, cache_directory, entries
+from services.library.catalogue import FETCHED, Entry, entries
+from services.library.places import cache_directory
 
 
 def list_teachers(*, game: str | None = None, json: bool = False) -> None:

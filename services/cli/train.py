@@ -6,7 +6,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from services.launcher.experiment import VIDEO_FILE, Experiment
+from services.cli.report import show_outcome
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.launch import launch_run
 from services.launcher.progress_display import ProgressDisplay
@@ -15,7 +15,6 @@ from services.launcher.run_directory import is_finished, open_run
 from services.learner.checkpoint_records import newest_checkpoint
 from services.run_report.baseline import read_baseline
 from services.run_report.report import write_report
-from services.run_report.report_text import outcome_lines
 from services.run_report.run_clocks import at_checkpoint, in_words
 from services.run_report.summary import Summary
 
@@ -36,13 +35,20 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
     if is_finished(run):
         open_run(run, experiment)
         print(f"{run} is finished already", flush=True)
-        return report(experiment, run, baseline)
-    with contextlib.closing(ProgressDisplay(sys.stdout)) as display:
-        finished = launch_run(experiment, run, display)
-    if not finished:
-        print(_stopped(run), flush=True)
-        return None
-    return report(experiment, run, baseline)
+    else:
+        with contextlib.closing(ProgressDisplay(sys.stdout)) as display:
+            finished = launch_run(experiment, run, display)
+        if not finished:
+            print(_stopped(run), flush=True)
+            return None
+    summary = write_report(
+        run,
+        teacher_return=experiment.teacher_return,
+        random_return=experiment.random_return,
+        baseline=baseline,
+    )
+    show_outcome(run, summary)
+    return summary
 
 
 def _stopped(run: Path) -> str:
@@ -52,43 +58,3 @@ def _stopped(run: Path) -> str:
         return f"stopped; nothing is saved yet, and the same command starts {run} again"
     saved = in_words(at_checkpoint(checkpoint.record, frames_per_step=1))
     return f"stopped; saved {saved}. The same command resumes {run}"
-
-
-def report(experiment: Experiment, run: Path, baseline: Path | None) -> Summary:
-    """Write a finished run's report and say where it is."""
-    video = run / VIDEO_FILE
-    summary = write_report(
-        run,
-        teacher_return=experiment.teacher_return,
-        random_return=experiment.random_return,
-        student_gif=video if video.exists() else None,
-        baseline=baseline,
-    )
-    low, high = summary.student_return_interval
-    lines = [
-        f"student  {summary.student_return:7.2f}  (95% interval {low:.2f} to {high:.2f}, "
-        f"{summary.student_episodes} episodes)",
-        f"teacher  {summary.teacher_return:7.2f}",
-        f"random   {summary.random_return:7.2f}",
-        f"teacher-normalised score {summary.teacher_normalised_score:.2f} "
-        "(0 = random, 1 = teacher)",
-    ]
-    if summary.baseline is not None:
-        lines.append(
-            f"{summary.baseline.method} at the same budget: "
-            f"{summary.baseline.teacher_normalised_score:.2f}"
-        )
-    lines += ["", *outcome_lines(summary)]
-    print("\n".join(["", *lines, "", *_contents(run)]), flush=True)
-    return summary
-
-
-def _contents(run: Path) -> list[str]:
-    files = {
-        "report": run / "report" / "README.md",
-        "curve": run / "report" / "learning_curve.png",
-        "video": run / "report" / "student.gif",
-        "numbers": run / "report" / "summary.json",
-        "TensorBoard": run / "metrics",
-    }
-    return [f"{name + ':':<13}{path}" for name, path in files.items() if path.exists()]

@@ -16,26 +16,8 @@ import rrl_agents
 from rrl_agents.checkpoints.fetched_source import SOURCE_FILE
 from rrl_agents.checkpoints.teacher_card import CARD_FILE
 from rrl_agents.environments.game_names import name_key, paper_name
-from services.library.places import (
-    cache_directory,
-    exported_directory,
-    fetched_directory,
-    imported_directory,
-)
+from services.library.places import exported_directory, fetched_directory, imported_directory
 from services.shared.errors import UserError
-
-__all__ = [
-    "BUNDLED_DIRECTORY",
-    "Entry",
-    "cache_directory",
-    "check_name",
-    "entries",
-    "exported_directory",
-    "fetched_directory",
-    "find_named",
-    "imported_directory",
-    "locate",
-]
 
 BUNDLED_DIRECTORY = Path(rrl_agents.__file__).parent / "teachers"
 """Where the teachers that come with this package lie, one directory each."""
@@ -91,7 +73,7 @@ def locate(name_or_path: str) -> str:
         return str(BUNDLED_DIRECTORY / name_or_path)
     if not _NAME.fullmatch(name_or_path):
         return name_or_path
-    named = find_named(name_or_path)
+    named = _find_named(name_or_path)
     if named is not None:
         return str(named)
     if Path(name_or_path).exists():
@@ -99,7 +81,7 @@ def locate(name_or_path: str) -> str:
     raise UserError(_no_such_name(name_or_path, [entry.name for entry in entries()]))
 
 
-def find_named(name: str) -> Path | None:
+def _find_named(name: str) -> Path | None:
     """Directory of the teacher of a name, in any spelling of the game; None where it is free."""
     game, _, agent = name.partition("/")
     for entry in entries():
@@ -107,6 +89,23 @@ def find_named(name: str) -> Path | None:
         if name_key(its_game) == name_key(game) and its_agent == agent:
             return entry.path
     return None
+
+
+def free_place(root: Path, name: str) -> Path:
+    """Where a new teacher is to lie.
+
+    Args:
+        root: Folder of all that are made alike.
+        name: What it is to be called, <Game>/<agent>.
+
+    Raises:
+        UserError: it has another form, or is another teacher's name.
+    """
+    game, _, agent = name.partition("/")
+    place = root / check_name(game) / check_name(agent)
+    if _find_named(name) is not None:
+        raise UserError(f"another teacher is called {name}; give another --name")
+    return place
 
 
 def check_name(part: str) -> str:

@@ -32,9 +32,9 @@ from rrl_agents.checkpoints.teacher_card import (
 )
 from rrl_agents.durable_files import make_folders, rename_whole
 from rrl_agents.environments.game_names import name_key
-from services.library.catalogue import imported_directory, locate
+from services.library.catalogue import locate
 from services.library.confined import run_confined
-from services.library.places import downloads_directory
+from services.library.places import downloads_directory, imported_directory
 from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
 

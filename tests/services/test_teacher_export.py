@@ -115,7 +115,7 @@ def test_a_second_export_needs_another_name(
     cache: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export(run)
-    with pytest.raises(UserError, match="qdagger-a-run exists already, .* give another --name"):
+    with pytest.raises(UserError, match="another teacher is called Catch/qdagger-a-run; .* --name"):
         export(run)
     export(run, name="other")
     export(run, out=tmp_path / "elsewhere")

@@ -164,7 +164,7 @@ def test_returns_given_by_the_caller_come_before_those_of_the_config(
         report(run)
     # (-8 - -16) / (0 - -16)
     out = report(run, teacher_return=0.0, random_return=-16.0)
-    assert "teacher-normalised 0.50" in out and str(run / "report") in out
+    assert "teacher-normalised score 0.50" in out and str(run / "report") in out
 
 
 def test_a_teacher_that_was_measured_comes_before_its_card(make_run: MakeRun) -> None:
@@ -196,7 +196,7 @@ def test_an_exported_baseline_reads_back_with_every_point(
     make_run: MakeRun, report: Report, tmp_path: Path
 ) -> None:
     file = tmp_path / "baseline.json"
-    assert "teacher-normalised 0.75" in report(make_run(), export_baseline=file)
+    assert "teacher-normalised score 0.75" in report(make_run(), export_baseline=file)
     baseline = read_baseline(file)
     assert baseline.game == "pong"
     assert [(one.frames, one.mean_return, one.episodes) for one in baseline.points] == [
