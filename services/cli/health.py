@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tyro.conf import Positional
 
-from services.cli.metrics_pages.page import fetch, page_address
+from services.cli.metrics_pages import fetch, page_address
 from services.cli.peers import Peers
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError

@@ -66,7 +66,7 @@ COMMANDS = {
     "teacher label": Command("teacher_label:label", "Score recorded data, once", "teacher"),
     "teacher minari": Command("teacher_minari:minari", "Take a Minari dataset as recorded data"),
     "teacher export": Command("teacher_export:export", "Make a run's student the next teacher"),
-    "teacher top": Command("teacher_top.command:top", "Watch a running service", "teacher", "view"),
+    "teacher top": Command("teacher_top:top", "Watch a running service", "teacher", "view"),
     "lineage": Command("lineage:lineage", "An agent's ancestors and their cost", "teacher", "view"),
     "health": Command("health:health", "Whether a role works, as an exit code", "teacher", "view"),
     "replay": Command("roles:replay_main", "One role by itself: the replay server", kind="role"),

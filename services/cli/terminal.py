@@ -22,10 +22,6 @@ LONGEST_INTERVAL_SECONDS = 3600.0
 PLAIN_WIDTH = 200
 """Columns where there is no terminal: wide enough that no line or cell is folded."""
 
-NOTHING = "-"
-
-_WHOLE_FROM = 100.0
-
 
 def check_interval(seconds: float) -> None:
     """Check the flag --interval.
@@ -97,15 +93,3 @@ def draw(frames: Iterable[RenderableType], console: Console, *, first: Text | No
         live.refresh()
         for frame in frames:
             live.update(frame, refresh=True)
-
-
-def rate(per_second: float | None) -> str:
-    """A rate with one digit, a large one without."""
-    if per_second is None:
-        return NOTHING
-    return f"{per_second:,.1f}" if per_second < _WHOLE_FROM else f"{per_second:,.0f}"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """A time in milliseconds, with two digits."""
-    return NOTHING if seconds is None else f"{1e3 * seconds:,.2f}"

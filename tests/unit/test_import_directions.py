@@ -82,7 +82,7 @@ OWNERS = {
     "tensorflow": ("services/replay/", "rrl_agents/checkpoints/tensorflow_files/"),
     "launchpad": ("services/launcher/",),
     # What other services say on their metrics pages is read in one place.
-    "prometheus_client.parser": ("services/cli/metrics_pages/",),
+    "prometheus_client.parser": ("services/cli/metrics_pages",),
     "grpc": (
         "rrl_client/",
         "services/teacher/",

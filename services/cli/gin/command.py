@@ -1,7 +1,17 @@
-"""A command of the code released with Agarwal et al., 2022, run on rrl.
+r"""Run a command of github.com/google-research/reincarnating_rl on rrl.
 
-flags, gin files, bindings ──▶ values of its parameters ──▶ settings of ours ──▶ `rrl train`
-            unknown name, unsupported value: error      no effect here: note
+The flags are the released code's; gin files and bindings become settings of rrl, and those without
+an effect here are listed. A gin file that is not there is looked for among those that come with
+rrl, so that
+
+  python -um services.cli.reincarnating_train --agent qdagger_rainbow \
+    --gin_files reincarnating_rl/configs/qdagger_rainbow.gin \
+    --base_dir /tmp/qdagger_rainbow \
+    --teacher_checkpoint_dir $TEACHER_CKPT_DIR/Breakout/1 --teacher_checkpoint_number 399 \
+    --run_number=1
+
+runs without a clone of it. The same command resumes a run that was stopped; `rrl report BASE_DIR`
+builds its report again.
 """
 
 from __future__ import annotations
@@ -16,29 +26,13 @@ from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.reincarnation.registry import make_recipe
 from services.cli.gin.experiment import experiment, network_parameter
 from services.cli.gin.names import AGENTS, present_name
-from services.cli.gin.reading import read
-from services.cli.gin.values import Values
+from services.cli.gin.reading import Values, read
 from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError
 
-_DESCRIPTION = """\
-Run a command of github.com/google-research/reincarnating_rl on rrl. The flags are the released
-code's; gin files and bindings become settings of rrl, and those without an effect here are listed.
-A gin file that is not there is looked for among those that come with rrl, so that
-
-  python -um services.cli.reincarnating_train --agent qdagger_rainbow \\
-    --gin_files reincarnating_rl/configs/qdagger_rainbow.gin \\
-    --base_dir /tmp/qdagger_rainbow \\
-    --teacher_checkpoint_dir $TEACHER_CKPT_DIR/Breakout/1 --teacher_checkpoint_number 399 \\
-    --run_number=1
-
-runs without a clone of it. The same command resumes a run that was stopped; `rrl report BASE_DIR`
-builds its report again.
-"""
-
 _NO_EFFECT = (
-    *("atari_roms_path", "disable_jit", "alsologtostderr", "logtostderr", "showprefixforinfo"),
-    *("verbosity", "log_dir", "logger_levels", "stderrthreshold"),
+    *("atari_roms_path", "disable_jit"),
+    *("alsologtostderr", "logtostderr", "log_dir", "stderrthreshold", "verbosity"),
 )
 """Flags of the released code and of absl that are accepted, with or without a value: ale-py brings
 the games, roles always run compiled, and rrl logs to stderr and to BASE_DIR."""
@@ -71,11 +65,8 @@ def gin_main(arguments: Sequence[str]) -> None:
     for note in notes:
         # Quotes gin files, whose words must not steer the terminal.
         print(f"note: {one_line(note)}")
-    print(
-        f"{make_recipe(config.method).name} on {config.environment.game}; the run is "
-        f"{flags.base_dir}",
-        flush=True,
-    )
+    method, game = make_recipe(config.method).name, config.environment.game
+    print(f"{method} on {game}; the run is {flags.base_dir}", flush=True)
     train(config, flags.base_dir)
 
 
@@ -94,13 +85,7 @@ def translated(flags: argparse.Namespace) -> tuple[ExperimentConfig, list[str]]:
         for file in flags.gin_files
         if not Path(file).exists()
     ]
-    config = experiment(
-        values,
-        flags.agent,
-        flags.teacher_checkpoint_dir,
-        flags.teacher_checkpoint_number,
-        seed=flags.run_number,
-    )
+    config = experiment(values, flags.agent, flags.teacher, flags.number, seed=flags.seed)
     if unread := values.unread():
         values.notes.append(f"without effect here: {', '.join(unread)}")
     return config, values.notes
@@ -118,7 +103,7 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """
     parser = _Parser(
         prog="rrl gin",
-        description=_DESCRIPTION,
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -141,16 +126,20 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--teacher_checkpoint_dir",
+        dest="teacher",
         type=_directory,
         required=True,
         help="a Dopamine agent's directory, e.g. DQN_400/Breakout/1; also says the game",
     )
     parser.add_argument(
-        "--teacher_checkpoint_number", type=int, help="which of its checkpoints; default: newest"
+        "--teacher_checkpoint_number",
+        dest="number",
+        type=int,
+        help="which of its checkpoints; default: newest",
     )
     parser.add_argument("--teacher_checkpoint_file_prefix", choices=("ckpt", "tf_ckpt"))
     parser.add_argument("--teacher_agent", choices=("dqn",), help="the teacher's kind")
-    parser.add_argument("--run_number", type=int, default=1, help="the seed; default: 1")
+    parser.add_argument("--run_number", dest="seed", type=int, default=1, help="the seed")
     for name in _NO_EFFECT:
         parser.add_argument(f"--{name}", nargs="?", help="accepted, without effect")
     return parser.parse_args(arguments)

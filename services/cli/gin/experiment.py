@@ -6,6 +6,7 @@ are agent steps in both.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.score_tables import random_returns
 from rrl_agents.reincarnation.registry import make_recipe
 from services.cli.gin.names import AGENTS, DQN_NETWORK, PARAMETERS, RAINBOW, RAINBOW_NETWORK
-from services.cli.gin.reading import COMMAND_LINE
-from services.cli.gin.values import Values
+from services.cli.gin.reading import COMMAND_LINE, Values
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.presets import PAPER, PRESETS
@@ -31,8 +31,8 @@ _PATH_PARTS = 3
 
 _METHODS = {"dqfd_dqn": "dqfd", "jsrl_dqn": "jsrl", "reloaded_dqn": "fine_tuning"}
 
-# The scale of brightness of Dopamine's `drq_image_augmentation`.
-_INTENSITY_SCALE = 0.05
+# Dopamine's `drq_image_augmentation`: pixels of shift -> scale of brightness.
+_INTENSITY_SCALES = {0: 0.0, 4: 0.05}
 
 _PRETRAINS = "create_pretraining_optimizer"
 _PRETRAINING_ITERATIONS = "RunnerWithTeacher.num_pretraining_iterations"
@@ -70,9 +70,7 @@ def experiment(
         "environment.game": _game(values, teacher),
         "seed": seed,
     }
-    settings["student.intensity_scale"] = (
-        _INTENSITY_SCALE if settings["student.random_shift"] else 0.0
-    )
+    settings["student.intensity_scale"] = _INTENSITY_SCALES[settings["student.random_shift"]]
     if agent == RAINBOW:
         settings |= _head(values)
     if agent == "jsrl_dqn":
@@ -145,11 +143,10 @@ def _offline_updates(values: Values, agent: str) -> int:
 
 def _clocks(values: Values, offline_updates: int) -> dict[str, Any]:
     iteration_steps = values["Runner.training_steps"]
+    iteration_updates = iteration_steps // max(1, values["JaxDQNAgent.update_period"])
     settings: dict[str, Any] = {
         "online_steps": values["Runner.num_iterations"] * iteration_steps,
-        "online_evaluation_period": max(
-            1, iteration_steps // max(1, values["JaxDQNAgent.update_period"])
-        ),
+        "online_evaluation_period": max(1, iteration_updates),
         "method.iteration_steps": iteration_steps,
         "method.offline_updates": offline_updates,
     }
@@ -162,22 +159,18 @@ def _evaluation(values: Values) -> Settings:
     """Whole episodes in the place of agent steps, in proportion to the paper's; at least one."""
     protocol = EvaluationProtocol()
     steps = values["Runner.evaluation_steps"]
-
-    def episodes(of_paper: int) -> int:
-        return max(1, math.ceil(of_paper * int(steps) / PAPER_EVALUATION_STEPS))
-
-    final = episodes(protocol.final_episodes)
+    episodes = {
+        f"evaluation.{name}": max(1, math.ceil(of_paper * steps / PAPER_EVALUATION_STEPS))
+        for name, of_paper in dataclasses.asdict(protocol).items()
+        if name.endswith("episodes")
+    }
+    final = episodes["evaluation.final_episodes"]
     if steps != PAPER_EVALUATION_STEPS:
         values.notes.append(
-            f"Runner.evaluation_steps = {steps}: {episodes(protocol.episodes)} whole episodes per "
-            f"evaluation, {final} in the last one"
+            f"Runner.evaluation_steps = {steps}: {episodes['evaluation.episodes']} whole episodes "
+            f"per evaluation, {final} in the last one"
         )
-    return {
-        "evaluation.episodes": episodes(protocol.episodes),
-        "evaluation.final_episodes": final,
-        "evaluation.teacher_episodes": episodes(protocol.teacher_episodes),
-        "evaluation.num_envs": min(protocol.num_envs, final),
-    }
+    return {**episodes, "evaluation.num_envs": min(protocol.num_envs, final)}
 
 
 def _teacher(
@@ -186,25 +179,23 @@ def _teacher(
     directory = teacher.absolute()
     with user_errors():
         checkpoint = directory if number is None else find_checkpoint(directory, number).file
-    chosen: dict[str, object] = {"teacher.checkpoint": str(checkpoint)}
-    data: dict[str, object] = {"teacher.data": str(directory), "teacher.data_number": number}
-    if offline_updates == 0:
-        reads_data = agent == "reloaded_dqn" and values["ReloadedDQNAgent.load_replay"]
-        return chosen | data if reads_data else chosen
-    name = "RunnerWithTeacher.teacher_steps"
-    if values["TeacherDQNAgent.load_replay"]:
-        if values.is_bound(name) and values[name] != 0:
+    settings: dict[str, object] = {"teacher.checkpoint": str(checkpoint)}
+    takes_data = agent == "reloaded_dqn" and values["ReloadedDQNAgent.load_replay"]
+    if offline_updates > 0:
+        takes_data = values["TeacherDQNAgent.load_replay"]
+        name = "RunnerWithTeacher.teacher_steps"
+        steps = values[name] if values.is_bound(name) or not takes_data else 0
+        if takes_data == (steps > 0):
             raise values.refuse(
                 name,
-                "the teacher's table holds its recorded data or what it plays now; give 0, or "
-                "TeacherDQNAgent.load_replay = False",
+                "the teacher's table holds what it recorded or what it plays now; give 0 with "
+                "TeacherDQNAgent.load_replay = True, or more with False",
             )
-        return chosen | data
-    if values[name] < 1:
-        raise values.refuse(
-            name, "without TeacherDQNAgent.load_replay nothing else fills the teacher's table"
-        )
-    return chosen | {"teacher_steps": values[name]}
+        if not takes_data:
+            settings["teacher_steps"] = steps
+    if takes_data:
+        settings |= {"teacher.data": str(directory), "teacher.data_number": number}
+    return settings
 
 
 def _game(values: Values, teacher: Path) -> str:

@@ -39,10 +39,12 @@ _OPTIMISER = f"{_Q_LEARNING}.optimiser"
 DQN_NETWORK = "ReincarnationDQNAgent.network"
 RAINBOW_NETWORK = "ReincarnationRainbowAgent.network"
 
-_QDAGGERS = ("QDaggerDQNAgent", "QDaggerRainbowAgent")
-_STUDENTS = ("ReincarnationDQNAgent", "ReincarnationRainbowAgent")
 _OPTIMISERS = ("create_optimizer", "create_pretraining_optimizer")
-_BUFFERS = ("OutOfGraphReplayBuffer", "OutOfGraphPrioritizedReplayBuffer")
+
+_EPSILON = "@linearly_decaying_epsilon"
+_ONE = _parameter(1, choices={1: None})
+# Pixels of Dopamine's `drq_image_augmentation`.
+_AUGMENTATION = _parameter(False, "student.random_shift", choices={False: 0, True: 4})
 
 
 def _each(owners: tuple[str, ...], rows: Mapping[str, Parameter]) -> dict[str, Parameter]:
@@ -73,12 +75,9 @@ PARAMETERS: Mapping[str, Parameter] = {
     "JaxFullRainbowAgent.replay_scheme": _parameter(
         "prioritized", "student.priority_exponent", choices={"prioritized": 0.5, "uniform": 0.0}
     ),
-    "JaxFullRainbowAgent.num_updates_per_train_step": _parameter(1, choices={1: None}),
+    "JaxFullRainbowAgent.num_updates_per_train_step": _ONE,
     "JaxFullRainbowAgent.epsilon_fn": _parameter(
-        "@linearly_decaying_epsilon",
-        choices=dict.fromkeys(
-            ("@linearly_decaying_epsilon", "@reincarnation_linearly_decaying_epsilon")
-        ),
+        _EPSILON, choices=dict.fromkeys((_EPSILON, "@reincarnation_linearly_decaying_epsilon"))
     ),
     DQN_NETWORK: _parameter(
         "@JAXDQNNetworkWithRepresentations",
@@ -93,20 +92,15 @@ PARAMETERS: Mapping[str, Parameter] = {
         "network.name",
         choices={"@FullRainbowNetwork": "nature_cnn", "@ImpalaRainbowNetwork": "impala_cnn"},
     ),
-    **_each(_STUDENTS, {"num_updates_per_reincarnation_step": _parameter(1, choices={1: None})}),
-    **_each(
-        (*_STUDENTS, "ReloadedDQNAgent"),
-        {
-            # Pixels of Dopamine's `drq_image_augmentation`.
-            "data_augmentation": _parameter(
-                False, "student.random_shift", choices={False: 0, True: 4}
-            )
-        },
-    ),
+    "ReincarnationDQNAgent.num_updates_per_reincarnation_step": _ONE,
+    "ReincarnationRainbowAgent.num_updates_per_reincarnation_step": _ONE,
+    "ReincarnationDQNAgent.data_augmentation": _AUGMENTATION,
+    "ReincarnationRainbowAgent.data_augmentation": _AUGMENTATION,
+    "ReloadedDQNAgent.data_augmentation": _AUGMENTATION,
     "ImpalaEncoder.nn_scale": _parameter(1, "network.width"),
     "ImpalaEncoder.stack_sizes": _parameter((16, 32, 32), "network.features"),
     **_each(
-        _QDAGGERS,
+        ("QDaggerDQNAgent", "QDaggerRainbowAgent"),
         {
             "distill_loss_coefficient": _parameter(1.0, "method.distillation.coefficient"),
             "distill_temperature": _parameter(1.0, "method.distillation.temperature"),
@@ -158,7 +152,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     ),
     "create_linear_schedule.final_lr": _parameter(1e-5, "method.weaning.weaned_learning_rate"),
     **_each(
-        _BUFFERS,
+        ("OutOfGraphReplayBuffer", "OutOfGraphPrioritizedReplayBuffer"),
         {
             "replay_capacity": _parameter(1_000_000, "replay_capacity", "teacher_steps"),
             "batch_size": _parameter(32, f"{_Q_LEARNING}.batch_size"),

@@ -1,4 +1,7 @@
-"""Where a run stands, as its roles answer now, or as its folder tells."""
+"""Where a run stands, as its roles answer now, or as its folder tells.
+
+Of a role's metrics page it has what one look tells; what takes two, as rates do, is Grafana's.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,31 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rrl_client import ClientSecurity
-from services.cli.metrics_pages.page import Page, read_pages
-from services.cli.status.readings import readings_of
-from services.cli.status.run_folder import read_folder
-from services.cli.status.sources import ask_learner, learner_works_on
+from services.cli.metrics_pages import Page, read_pages
+from services.cli.status.sources import ask_learner, learner_works_on, read_folder
 from services.launcher.progress_display import saved_updates
 from services.launcher.run_addresses import RunAddresses
 from services.learner.v1.learner_pb2 import GetProgressResponse
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
+_UNANSWERED = 'rrl_actor_queries_total{result="unanswered"}'
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+READINGS = {
+    "rrl_teacher_queue_rows": "{:,.0f} rows waiting",
+    "rrl_replay_items": "{:,.0f} items",
+    "rrl_replay_samples_per_insert": "replay ratio {:.2f}",
+    "rrl_replay_samples_per_insert_target": "asked {:.2f}",
+    "rrl_learner_answered_share": "{:.1%} of rows answered",
+    "rrl_actor_episode_return": "last return {:.2f}",
+    "rrl_actor_weights_lag_updates": "weights {:,.0f} updates behind",
+    "rrl_actor_weights_age_seconds": "{:,.1f} s old",
+    _UNANSWERED: "{:,.0f} queries unanswered",
+}
+"""Metric, and its value in words."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Role:
     """A role that was asked.
 
@@ -36,7 +52,7 @@ class Role:
     readings: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """The newest checkpoint; None where it is unknown.
 
@@ -86,88 +102,68 @@ def look(run: Path | None, addresses: RunAddresses, peers: ClientSecurity) -> Ru
     Raises:
         UserError: no role answers and there is no folder, it is no run's, or a file is damaged.
     """
-    learner = addresses.services.get("learner")
-    progress = ask_learner(learner, peers) if learner is not None else None
-    pages = read_pages({name: parse_address(text) for name, text in addresses.pages.items()})
-    status = RunStatus(
-        run=run,
-        progress=progress,
-        checkpoint=_checkpoint(progress, pages),
-        roles=_roles(addresses, progress, pages),
-    )
-    if progress is not None:
-        return status
-    note = _why_unknown(status, asked=learner is not None)
-    if run is None and not status.up:
-        raise UserError(f"{note}; check that the roles are up, or give the run's folder")
-    if run is None:
-        return dataclasses.replace(status, note=note)
-    found = read_folder(run)
-    if found is None:
-        return dataclasses.replace(status, note=f"{note}; the run has no checkpoint yet")
-    progress, newest = found
-    checkpoint = Checkpoint(
-        number=newest.number,
-        age_seconds=_age_seconds(newest.written_at),
-        updates=saved_updates(progress),
-    )
-    note = f"{note}; this is as of the newest checkpoint"
-    return dataclasses.replace(status, note=note, progress=progress, checkpoint=checkpoint)
-
-
-def _why_unknown(status: RunStatus, *, asked: bool) -> str:
-    """Why the run's progress is unknown."""
-    if status.up:
-        return "the learner does not answer" if asked else "give --learner-address for the progress"
-    if status.roles:
-        return "no role answers"
-    if status.run is not None and learner_works_on(status.run):
-        return "a learner works on this run; give --learner-address and --metrics to ask it"
-    return "no role of this run is up on this machine"
-
-
-def _roles(
-    addresses: RunAddresses,
-    progress: GetProgressResponse | None,
-    pages: Mapping[str, Page | None],
-) -> tuple[Role, ...]:
-    """Every role once: the learner's answer and its page are of one role."""
-    roles = [_role(name, addresses.pages[name], page) for name, page in pages.items()]
     address = addresses.services.get("learner")
-    if address is None:
-        return tuple(roles)
-    page = next((role for role in roles if role.name == "learner"), None)
-    readings = page.readings if page is not None else {}
-    learner = Role(name="learner", address=address, up=progress is not None, readings=readings)
-    return (learner, *(role for role in roles if role is not page))
+    progress = ask_learner(address, peers) if address is not None else None
+    pages = read_pages({name: parse_address(text) for name, text in addresses.pages.items()})
+    roles = [_role(name, addresses.pages[name], page) for name, page in pages.items()]
+    if address is not None:
+        # Its answer and its page are of one role.
+        readings = next((role.readings for role in roles if role.name == "learner"), {})
+        others = (role for role in roles if role.name != "learner")
+        roles = [Role("learner", address, progress is not None, readings), *others]
+    known = (page for page in pages.values() if page is not None and page.role == "learner")
+    page = next(known, Page())
+    number = page.value("rrl_learner_checkpoint_number")
+    written_at = page.value("rrl_learner_checkpoint_timestamp_seconds")
+    note = None if progress is not None else _why_unknown(run, address)
+    if note is not None and run is not None:
+        found = read_folder(run)
+        note += (
+            "; this is as of the newest checkpoint" if found else "; the run has no checkpoint yet"
+        )
+        if found is not None:
+            progress, newest = found
+            number, written_at = newest.number, newest.written_at
+    checkpoint = _checkpoint(number, written_at, progress)
+    status = RunStatus(
+        run=run, note=note, progress=progress, checkpoint=checkpoint, roles=tuple(roles)
+    )
+    if run is None and not status.up:
+        raise UserError("no role answers; check that the roles are up, or give the run's folder")
+    return status
 
 
 def _role(name: str, address: str, page: Page | None) -> Role:
     if name == address:
         # Of the command line: named by its address until it says which role it is.
-        name = (page.role if page is not None else None) or "unknown"
-    readings = readings_of(page) if page is not None else {}
-    return Role(name=name, address=address, up=page is not None, readings=readings)
+        name = (page and page.role) or "unknown"
+    if page is None:
+        return Role(name, address, up=False)
+    values = {metric: page.value(metric) for metric in READINGS}
+    values[_UNANSWERED] = page.value("rrl_actor_queries_total", result="unanswered")
+    readings = {metric: value for metric, value in values.items() if value is not None}
+    return Role(name, address, up=True, readings=readings)
+
+
+def _why_unknown(run: Path | None, learner_address: str | None) -> str:
+    if learner_address is not None:
+        return "the learner does not answer"
+    if run is None:
+        return "give --learner-address for the progress"
+    if learner_works_on(run):
+        return "a learner works on this run; give --learner-address and --metrics to ask it"
+    return "no role of this run is up on this machine"
 
 
 def _checkpoint(
-    progress: GetProgressResponse | None, pages: Mapping[str, Page | None]
+    number: float | None, written_at: float | None, progress: GetProgressResponse | None
 ) -> Checkpoint | None:
-    """As the learner and its page tell."""
-    known = (page for page in pages.values() if page is not None and page.role == "learner")
-    page = next(known, Page())
-    number = page.value("rrl_learner_checkpoint_number")
-    written_at = page.value("rrl_learner_checkpoint_timestamp_seconds")
     is_saved = progress is not None and progress.HasField("saved")
     if number is None and not is_saved:
         return None
     return Checkpoint(
         number=None if number is None else int(number),
-        age_seconds=None if written_at is None else _age_seconds(written_at),
+        # The clocks of two machines may differ a little.
+        age_seconds=None if written_at is None else max(time.time() - written_at, 0.0),
         updates=saved_updates(progress) if progress is not None and is_saved else None,
     )
-
-
-def _age_seconds(written_at: float) -> float:
-    # The clocks of two machines may differ a little.
-    return max(time.time() - written_at, 0.0)

@@ -1,20 +1,30 @@
-"""Where the roles of a run are asked, and the learner's answer; `metrics_pages` reads the pages."""
+"""What tells where a run stands: its roles, found and asked, and its folder.
+
+`metrics_pages` reads the roles' pages.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
+from rrl_agents.types import Progress
 from rrl_client import ClientSecurity
-from services.cli.metrics_pages.page import page_address
+from services.cli.metrics_pages import page_address
 from services.launcher.run_addresses import RunAddresses, read_addresses
+from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.client import LearnerClient, LearnerUnavailable
-from services.learner.codec import progress_from_proto
+from services.learner.codec import progress_from_proto, progress_to_proto
+from services.learner.evaluation_records import current_records, read_records
+from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.learner.v1.learner_pb2 import GetProgressResponse
 from services.shared.addresses import parse_address
 from services.shared.errors import user_errors
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, is_locked
+from services.shared.run_config import read_config
 
 _ANSWER_SECONDS = 3.0
 
@@ -32,9 +42,8 @@ def find_roles(
     if learner_address is not None or metrics:
         # By address: a page that is given twice, in two spellings, is one role's.
         pages = {str(address): str(address) for address in map(page_address, metrics)}
-        services = {} if learner_address is None else {"learner": learner_address}
-        parsed = {name: str(parse_address(text)) for name, text in services.items()}
-        return RunAddresses(services=parsed, pages=pages)
+        learner = None if learner_address is None else str(parse_address(learner_address))
+        return RunAddresses(services={"learner": learner} if learner else {}, pages=pages)
     is_running = run is not None and _is_held(run / LAUNCHER_LOCK)
     found = read_addresses(run) if run is not None and is_running else None
     return found or RunAddresses(services={}, pages={})
@@ -58,6 +67,47 @@ def ask_learner(address: str, peers: ClientSecurity) -> GetProgressResponse | No
         progress_from_proto(answer.progress)  # ValueError: another version's, of another stage
         return answer
     return None
+
+
+def read_folder(run: Path) -> tuple[GetProgressResponse, RunCheckpoint] | None:
+    """What a learner would answer that resumed the run now, and the checkpoint it would resume.
+
+    The student's return is that of the newest evaluation, which may be newer than the checkpoint.
+
+    Args:
+        run: Folder of the run.
+
+    Returns:
+        Both; None where there is no checkpoint yet.
+
+    Raises:
+        UserError: the folder is no run's, or a file in it is damaged.
+    """
+    budgets: Mapping[str, int] = read_config(run).get("budgets", {})
+    checkpoint = newest_checkpoint(run)
+    if checkpoint is None:
+        return None
+    answer = GetProgressResponse(
+        progress=progress_to_proto(_with_newest_evaluation(run, checkpoint.record.progress)),
+        teacher_steps_target=budgets.get("teacher_steps", 0),
+        offline_updates_target=budgets.get("offline_updates", 0),
+        actor_steps_target=budgets.get("online_steps", 0),
+        seconds=checkpoint.record.seconds,
+        saved=progress_to_proto(checkpoint.record.progress),
+    )
+    return answer, checkpoint
+
+
+def _with_newest_evaluation(run: Path, progress: Progress) -> Progress:
+    records = current_records(read_records(run / EVALUATIONS_FILE))
+    played = [record for record in records if record.player == "student"]
+    if not played:
+        return progress
+    return dataclasses.replace(
+        progress,
+        student_return=fmean(played[-1].episode_returns),
+        evaluated_updates=played[-1].learner_updates,
+    )
 
 
 def _is_held(lock: Path) -> bool:

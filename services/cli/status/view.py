@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,8 +12,7 @@ from rich.text import Text
 
 from rrl_agents.scores import score_if_known
 from rrl_agents.typed_json import encode
-from services.cli.status.readings import in_words
-from services.cli.status.run_status import Checkpoint, Role, RunStatus
+from services.cli.status.run_status import READINGS, Checkpoint, Role, RunStatus
 from services.launcher.progress_display import StageBars, format_duration, stages
 from services.learner.codec import progress_from_proto
 from services.learner.v1.learner_pb2 import GetProgressResponse
@@ -27,43 +26,31 @@ def render(status: RunStatus, bars: StageBars) -> RenderableType:
         status: Of a run.
         bars: Its stages, as seen so far.
     """
-    return Group(*_parts(status, bars))
+    parts: list[RenderableType] = [Text(printable(str(status.run or "run")), style="bold")]
+    if status.note is not None:
+        parts.append(Text(printable(status.note), style="yellow"))
+    if status.progress is not None:
+        parts.append(bars.panel(status.progress))
+    if status.checkpoint is not None:
+        parts.append(Text(_checkpoint(status.checkpoint)))
+    return Group(*parts, _roles(status.roles))
 
 
 def to_json(status: RunStatus) -> str:
     """A status as a JSON object; what is unknown, or no finite number, is null."""
-    content = {
-        "run": None if status.run is None else str(status.run),
-        "up": status.up,
-        "note": status.note,
-        "progress": None if status.progress is None else _progress(status.progress),
-        "checkpoint": encode(status.checkpoint),
-        "roles": encode(status.roles),
-    }
-    return json.dumps(_finite(content), indent=1, allow_nan=False)
-
-
-def _parts(status: RunStatus, bars: StageBars) -> Iterator[RenderableType]:
-    yield Text(printable(str(status.run or "run")), style="bold")
-    if status.note is not None:
-        yield Text(printable(status.note), style="yellow")
-    if status.progress is not None:
-        yield bars.panel(status.progress)
-    if status.checkpoint is not None:
-        yield Text(_checkpoint(status.checkpoint))
-    if status.roles:
-        yield _roles(status.roles)
+    progress = None if status.progress is None else _progress(status.progress)
+    content = {**encode(status), "up": status.up, "progress": progress}
+    return json.dumps(_finite(content), indent=1, allow_nan=False, default=str)
 
 
 def _checkpoint(checkpoint: Checkpoint) -> str:
-    parts = ["newest checkpoint"]
-    if checkpoint.number is not None:
-        parts[0] += f" {checkpoint.number}"
-    if checkpoint.updates is not None:
-        parts.append(f"after {checkpoint.updates:,} updates")
-    if checkpoint.age_seconds is not None:
-        parts.append(f"{format_duration(checkpoint.age_seconds)} old")
-    return ", ".join(parts)
+    number, updates, age = checkpoint.number, checkpoint.updates, checkpoint.age_seconds
+    parts = (
+        "newest checkpoint" if number is None else f"newest checkpoint {number}",
+        None if updates is None else f"after {updates:,} updates",
+        None if age is None else f"{format_duration(age)} old",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def _roles(roles: Sequence[Role]) -> Table:
@@ -72,7 +59,7 @@ def _roles(roles: Sequence[Role]) -> Table:
         table.add_row(
             Text(printable(role.name)),
             Text("up", style="green") if role.up else Text("down", style="bold red"),
-            Text(in_words(role.readings)),
+            Text(", ".join(READINGS[one].format(value) for one, value in role.readings.items())),
         )
     return table
 

@@ -34,15 +34,15 @@ def test_the_readmes_first_command_is_read(teacher: str) -> None:
     assert found.agent == "qdagger_rainbow"
     assert found.gin_files == ["reincarnating_rl/configs/qdagger_rainbow.gin"]
     assert found.base_dir == Path("/tmp/qdagger_rainbow")
-    assert (found.teacher_checkpoint_dir, found.teacher_checkpoint_number) == (Path(teacher), 399)
-    assert found.run_number == 1
+    assert (found.teacher, found.number) == (Path(teacher), 399)
+    assert found.seed == 1
 
 
 def test_what_is_left_out_is_as_in_the_released_code(teacher: str) -> None:
     found = flags(teacher)
     assert found.agent == "qdagger_dqn"
     assert (found.gin_files, found.gin_bindings) == ([], [])
-    assert (found.teacher_checkpoint_number, found.run_number) == (None, 1)
+    assert (found.number, found.seed) == (None, 1)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_roles_that_do_not_answer_are_down(tmp_path: Path) -> None:
         ("learner", False),
         ("replay-0", False),
     ]
-    assert drawn(found).count("down") == 2 and "no role answers" in drawn(found)
+    assert drawn(found).count("down") == 2 and "the learner does not answer" in drawn(found)
     with pytest.raises(UserError, match="no role answers; check that the roles are up"):
         look_at(addresses=addresses)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,12 +22,9 @@ from rich.console import Console
 from rrl_client import Priority
 from rrl_client.addresses import Address
 from rrl_client.requests import RefusalCode
-from services.cli.metrics_pages.histogram import Histogram
-from services.cli.metrics_pages.page import Page, parse
-from services.cli.teacher_top.command import top
-from services.cli.teacher_top.interval import Interval, teacher_interval
-from services.cli.teacher_top.rates import ModelRates, rates_of
-from services.cli.teacher_top.view import TeacherTop, print_once, render, watch
+from services.cli import teacher_top
+from services.cli.metrics_pages import Page, parse
+from services.cli.teacher_top import frames, look, render, top
 from services.shared.errors import UserError
 from services.shared.metrics import MetricsServer
 from services.teacher.batching.query import Query
@@ -95,13 +94,10 @@ def changed(*changes: tuple[str, str]) -> Page:
     return parse(text)
 
 
-def rates_between(before: Page, after: Page, seconds: float) -> dict[str, ModelRates]:
-    return rates_of(teacher_interval(before, after, seconds))
-
-
-def shown(before: Page, after: Page, *, uptime_seconds: float = 0.0) -> str:
-    interval = teacher_interval(before, after, 1.0)
-    return drawn(render(interval, ADDRESS, uptime_seconds=uptime_seconds))
+def shown(before: Page, after: Page, *, seconds: float = 1.0) -> str:
+    """What is drawn of two pages that are so far apart."""
+    after = dataclasses.replace(after, seconds=before.seconds + seconds)
+    return drawn(render(before, after, ADDRESS))
 
 
 def drawn(renderable: object) -> str:
@@ -111,36 +107,25 @@ def drawn(renderable: object) -> str:
     return console.file.getvalue()
 
 
-def test_a_page_is_read_into_its_numbers() -> None:
-    page = parse(PAGE)
-    assert page.value("rrl_teacher_start_time_seconds") == 1000.0
-    assert page.value("rrl_teacher_serving") == 1.0
-    assert page.value("rrl_teacher_queue_bytes") == 84672.0
-    assert page.value("rrl_teacher_compilations_after_ready_total") == 2.0
-    assert page.by("rrl_teacher_streams", "observations") == {
-        "messages": 3,
-        "shared_memory": 1,
-    }
-    assert [sample.labels["parameters"] for sample in page.find("rrl_teacher_info")] == [
-        "aaa",
-        "bbb",
-    ]
-    batch_rows = page.histogram("rrl_teacher_batch_rows", model="pong")
-    assert batch_rows == Histogram((8.0, float("inf")), (10.0, 10.0), 60.0)
-    # What was counted since the start, as if it were of one second.
-    model = rates_of(Interval(before=Page(), now=page, seconds=1.0))["pong"]
-    # 20 rows of padding beside 60 others.
-    assert (model.padding_share, model.reloads_failed) == (0.25, 1.0)
-    priority = model.priorities["acting"]
-    # Answered are only those that ended with OK; refusals count whatever their reason: 3 + 2.
-    assert (
-        priority.queries_per_second,
-        priority.rows_per_second,
-        priority.rejected_per_second,
-        priority.expired_per_second,
-    ) == (40.0, 60.0, 5.0, 4.0)
-    assert priority.queue_rows == 12.0
-    assert model.priorities["labelling"].queries_per_second == 0.0
+def row(text: str, priority: str) -> list[str]:
+    """Cells of a priority: queries and rows per second, queue, waits, latency, troubles."""
+    return next(line.split()[1:] for line in text.splitlines() if line.startswith(priority))
+
+
+def test_what_was_counted_since_a_restart_is_drawn() -> None:
+    started = f"start_time_seconds {time.time() - 3725:.0f}"
+    text = shown(Page(), changed(("start_time_seconds 1000", started)))
+    assert "teacher at 127.0.0.1:9101: SERVING, up 1 h 02 min (restarted)" in text
+    assert "streams messages 3, shared_memory 1 | queue 0.1 MB | compilations after ready 2" in text
+    assert "model pong | pong | 1, 2 | aaa, bbb | jax cpu" in text
+    # 20 rows of padding beside 60 others in 10 batches; all of these took up to 10 ms.
+    line = "batches 10.0/s | rows in a batch 6.0 | padding 25.0% | forward p50 5.00 ms"
+    assert f"{line} | reloads failed 1" in text
+    # Answered are only those that ended with OK; refusals count whatever their reason: 3 + 2. The
+    # median wait is rank 20 of 30 in (0, 1] ms, the last rank 39.6 of 40 in (1, 2] ms.
+    cells = ["40.0", "60.0", "12", "0.67", "1.96", "-", "5.0", "4.0"]
+    assert row(text, "acting") == cells
+    assert row(text, "labelling") == ["0.0", "0.0", "0", "-", "-", "-", "0.0", "0.0"]
 
 
 def test_rates_are_differences_per_second() -> None:
@@ -150,50 +135,34 @@ def test_rates_are_differences_per_second() -> None:
         (f"rows_total{{{acting}}} 60", f"rows_total{{{acting}}} 460"),
         ('reason="full"} 3', 'reason="full"} 13'),
         (f"expired_total{{{acting}}} 4", f"expired_total{{{acting}}} 5"),
-        (f'batch_rows_bucket{{{pong},le="8.0"}} 10', f'batch_rows_bucket{{{pong},le="8.0"}} 60'),
-        (f'batch_rows_bucket{{{pong},le="+Inf"}} 10', f'batch_rows_bucket{{{pong},le="+Inf"}} 60'),
+        (f"batch_rows_count{{{pong}}} 10", f"batch_rows_count{{{pong}}} 60"),
         (f"batch_rows_sum{{{pong}}} 60", f"batch_rows_sum{{{pong}}} 360"),
         (f"padding_rows_total{{{pong}}} 20", f"padding_rows_total{{{pong}}} 120"),
         (f'seconds_bucket{{{pong},le="0.01"}} 10', f'seconds_bucket{{{pong},le="0.01"}} 60'),
         (f'seconds_bucket{{{pong},le="+Inf"}} 10', f'seconds_bucket{{{pong},le="+Inf"}} 60'),
     )
-    model = rates_between(parse(PAGE), after, 2.0)["pong"]
-    priority = model.priorities["acting"]
-    # In 2 s: 100 queries with 400 rows, 10 refused, 1 expired.
-    assert (priority.queries_per_second, priority.rows_per_second) == (50.0, 200.0)
-    assert (priority.rejected_per_second, priority.expired_per_second) == (5.0, 0.5)
-    # 50 batches with 300 real and 100 padding rows: 6 rows each, a quarter wasted.
-    assert (model.batches_per_second, model.mean_batch_rows) == (25.0, 6.0)
-    assert model.padding_share == 0.25
-    # All 50 in one bucket from 0 to 0.01 s: the median is taken at its middle.
-    assert model.forward_p50_seconds == pytest.approx(0.005)
-    # Nothing waited anew.
-    assert priority.wait_p50_seconds is None
+    text = shown(parse(PAGE), after, seconds=2.0)
+    # In 2 s: 100 queries with 400 rows, 10 refused, 1 expired; no new waits.
+    assert row(text, "acting") == ["50.0", "200.0", "12", "-", "-", "-", "5.0", "0.5"]
+    # 50 batches with 300 real and 100 padding rows: 6 rows each, a quarter wasted. All in one
+    # bucket from 0 to 0.01 s: the median is taken at its middle.
+    assert "batches 25.0/s | rows in a batch 6.0 | padding 25.0% | forward p50 5.00 ms" in text
+    assert "(restarted)" not in text
 
 
 def test_after_a_restart_all_that_was_counted_since_is_new() -> None:
     after = changed(("start_time_seconds 1000", "start_time_seconds 1500"))
-    priority = rates_between(parse(PAGE), after, 4.0)["pong"].priorities["acting"]
     # 40 queries and 60 rows in 4 s, though the counters stand where they stood.
-    assert priority.queries_per_second == 10.0
-    assert priority.rows_per_second == 15.0
-
-
-def test_a_counter_that_went_back_began_again_from_zero() -> None:
-    after = changed(('code="OK"} 40', 'code="OK"} 6'))
-    priority = rates_between(parse(PAGE), after, 2.0)["pong"].priorities["acting"]
-    assert priority.queries_per_second == 3.0
-
-
-def test_rates_need_time_between_the_looks() -> None:
-    with pytest.raises(ValueError, match="need above 0"):
-        rates_between(parse(PAGE), parse(PAGE), 0.0)
+    assert row(shown(parse(PAGE), after, seconds=4.0), "acting")[:2] == ["10.0", "15.0"]
 
 
 @pytest.mark.parametrize("page", ["", "<html>hello</html>", "up 1\n", "rrl_teacher_serving 1\n"])
-def test_other_pages_are_not_taken_for_a_teachers(page: str) -> None:
+def test_other_pages_are_not_taken_for_a_teachers(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher_top, "fetch", lambda _: page)
     with pytest.raises(UserError, match="no teacher's metrics page .*--metrics"):
-        TeacherTop(ADDRESS, lambda _: page)
+        look(ADDRESS)
 
 
 @given(st.text(), st.integers(0, len(PAGE)), st.integers(0, len(PAGE)))
@@ -244,37 +213,27 @@ def test_the_services_own_page_is_understood() -> None:
     counts.batch_ended(rows=6, padding_rows=2, seconds=0.02)
     counts.settled(queries, now=0.3)
     counts.refused(Priority.ACTING, RefusalCode.RESOURCE_EXHAUSTED, "full")
-    rates = rates_between(before, page(), 2.0)["pong"]
-
-    assert set(rates.priorities) == {"acting", "labelling", "evaluation"}
+    text = shown(before, page(), seconds=2.0)
     # In 2 s: two queries of 1 + 5 rows in one batch with 2 more of padding, and one refused.
-    labelling = rates.priorities["labelling"]
-    assert (labelling.queries_per_second, labelling.rows_per_second) == (1.0, 3.0)
-    assert (rates.batches_per_second, rates.mean_batch_rows) == (0.5, 6.0)
-    assert rates.padding_share == 0.25
-    assert rates.priorities["acting"].rejected_per_second == 0.5
+    queries_per_second, rows_per_second, _, wait, _, latency, *_ = row(text, "labelling")
+    assert (queries_per_second, rows_per_second) == ("1.0", "3.0")
+    assert row(text, "acting")[-2:] == ["0.5", "0.0"]
+    assert row(text, "evaluation")[0] == "0.0"
+    line = r"batches 0.5/s \| rows in a batch 6.0 \| padding 25.0% \| forward p50 (\S+) ms"
+    forward = re.search(line, text)
     # Within the buckets' width of what was measured: 0.1, 0.3 and 0.02 s.
-    assert labelling.wait_p50_seconds == pytest.approx(0.1, rel=0.5)
-    assert labelling.latency_p99_seconds == pytest.approx(0.3, rel=0.8)
-    assert rates.forward_p50_seconds == pytest.approx(0.02, rel=0.5)
-
-
-def test_the_view_shows_where_it_looks_and_what_is_wrong() -> None:
-    text = shown(parse(PAGE), parse(PAGE), uptime_seconds=3725.0)
-    # 3725 s are an hour, two minutes and five seconds.
-    assert "teacher at 127.0.0.1:9101: SERVING, up 1:02:05" in text
-    assert "streams messages 3, shared_memory 1 | queue 0.1 MB | compilations after ready 2" in text
-    assert "version 1 (aaa), 2 (bbb) | jax cpu" in text
-    assert "1 reloads failed" in text
-    assert "acting" in text and "labelling" in text
+    assert float(wait) == pytest.approx(100, rel=0.5)
+    assert float(latency) == pytest.approx(300, rel=0.8)
+    assert forward is not None and float(forward[1]) == pytest.approx(20, rel=0.5)
 
 
 def test_names_from_the_page_do_not_command_the_terminal() -> None:
-    evil = '\\n\x1b[31m[red]"'.replace('"', "")
+    evil = "\\n\x1b[31m[red]"
     page = PAGE.replace('model="pong"', f'model="{evil}"')
+    page = page.replace('priority="acting"', f'priority="{evil}"')
     text = shown(parse(PAGE), parse(page))
     assert "\x1b" not in text
-    assert "??[31m[red]" in text
+    assert text.count("??[31m[red]") == 2
 
 
 @pytest.fixture
@@ -285,23 +244,24 @@ def teacher() -> Iterator[MetricsServer]:
     server.close()
 
 
-def serve_page(port: int = 0, name: str = "rrl_teacher_start_time_seconds") -> MetricsServer:
+def serve_page(port: int = 0) -> MetricsServer:
     """A page of one number, another one for another port."""
     registry = CollectorRegistry()
-    Gauge(name, "When it began.", registry=registry).set(1000 + port)
+    started = Gauge("rrl_teacher_start_time_seconds", "When it began.", registry=registry)
+    started.set(1000 + port)
     return MetricsServer(registry, port=port)
 
 
 def test_a_service_that_goes_away_is_waited_for(teacher: MetricsServer) -> None:
-    port = teacher.port
-    view = TeacherTop(Address("127.0.0.1", port))
-    assert "teacher at" in drawn(view.step())
+    address = Address("127.0.0.1", teacher.port)
+    views = map(drawn, frames(address, look(address), 0.001, threading.Event()))
+    assert "teacher at" in next(views)
     teacher.close()
-    assert f"waiting for 127.0.0.1:{port} to come back" in drawn(view.step())
-    again = serve_page(port)
+    assert f"waiting for {address} to come back" in next(views)
+    again = serve_page(address.port)
     try:
-        assert "(restarted)" in drawn(view.step())
-        assert "(restarted)" not in drawn(view.step())
+        assert "(restarted)" in next(views)
+        assert "(restarted)" not in next(views)
     finally:
         again.close()
 
@@ -310,32 +270,13 @@ def test_where_nobody_is_the_user_is_told_what_to_do() -> None:
     with socket.socket() as taken:
         # Bound, not listening: nobody else gets the port, nobody answers.
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(UserError, match="no metrics page .*rrl teacher serve"):
-            TeacherTop(Address("127.0.0.1", taken.getsockname()[1]))
-
-
-def test_another_services_page_is_named_as_such() -> None:
-    server = serve_page(name="something")
-    try:
-        with pytest.raises(UserError, match="no rrl_teacher_start_time_seconds"):
-            TeacherTop(Address("127.0.0.1", server.port))
-    finally:
-        server.close()
-
-
-def test_one_interval_is_printed_as_plain_text(teacher: MetricsServer) -> None:
-    console = Console(file=io.StringIO(), width=100)
-    address = Address("127.0.0.1", teacher.port)
-    print_once(address, console, interval_seconds=0.01, stop=threading.Event())
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert text.startswith(f"teacher at 127.0.0.1:{teacher.port}: NOT SERVING")
-    assert "\x1b" not in text
+        with pytest.raises(UserError, match="no teacher's metrics page .*rrl teacher serve"):
+            top(metrics=f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_the_view_is_drawn_until_it_is_told_to_stop(
-    teacher: MetricsServer, is_terminal: bool
+    teacher: MetricsServer, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = threading.Event()
 
@@ -348,22 +289,24 @@ def test_the_view_is_drawn_until_it_is_told_to_stop(
 
     file = Screen()
     console = Console(file=file, width=100, height=30, force_terminal=is_terminal)
-    address = Address("127.0.0.1", teacher.port)
+    monkeypatch.setattr(teacher_top, "make_console", lambda: console)
+    monkeypatch.setattr(teacher_top, "install_shutdown_event", lambda: stop)
     in_vain = threading.Timer(PATIENCE_SECONDS, stop.set)
     in_vain.start()
-    watch(address, console, interval_seconds=0.02, stop=stop)
+    top(metrics=f"127.0.0.1:{teacher.port}", interval=0.1)
     in_vain.cancel()
     assert file.getvalue().count("NOT SERVING") >= 2
     # A terminal is given back as it was: out of the alternate screen, with its cursor.
     assert ("\x1b[?1049l" in file.getvalue()) == is_terminal
 
 
-def test_the_command_prints_one_interval_and_ends(teacher: MetricsServer) -> None:
-    program = "import tyro; from services.cli.teacher_top.command import top; tyro.cli(top)"
+def test_the_command_prints_one_interval_as_plain_text_and_ends(teacher: MetricsServer) -> None:
+    program = "import tyro; from services.cli.teacher_top import top; tyro.cli(top)"
     flags = ["--metrics", f"localhost:{teacher.port}", "--once", "--interval", "0.1"]
     done = subprocess.run([sys.executable, "-c", program, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"teacher at localhost:{teacher.port}: NOT SERVING")
+    assert "\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize("interval", [0.0, -1.0, float("nan"), 4000.0])

@@ -1,6 +1,6 @@
 """The metrics page of one role as numbers.
 
-http://HOST:PORT/metrics ── fetch ──▶ text ── parse ──▶ Page
+http://HOST:PORT/metrics ── fetch ──▶ text ── parse ──▶ Page ── since ──▶ Page of what is new
                              │                 └ ValueError: not in Prometheus's text format
                              └ OSError: nothing answers; ValueError: the answer is no page
 """
@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import http.client
 import math
+import time
 from collections.abc import Mapping
 from concurrent import futures
 
@@ -18,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from rrl_client.addresses import Address
-from services.cli.metrics_pages.histogram import Histogram
 from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
@@ -32,6 +32,9 @@ FETCH_TIMEOUT_SECONDS = 3.0
 
 _READERS = 16
 
+_COUNTED = ("_total", "_bucket", "_sum", "_count")
+"""Ends of the names of samples that only grow: of counters, and of histograms."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Page:
@@ -39,9 +42,11 @@ class Page:
 
     Attributes:
         samples: By name, in the page's order.
+        seconds: When it was read, by a clock that never goes back.
     """
 
     samples: Mapping[str, tuple[Sample, ...]] = dataclasses.field(default_factory=dict)
+    seconds: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
     def role(self) -> str | None:
@@ -59,27 +64,63 @@ class Page:
         total = sum(sample.value for sample in found)
         return total if found and math.isfinite(total) else None
 
-    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
-        """The sums of the samples with these labels, by the values of one more."""
-        names = dict.fromkeys(
-            s.labels[label] for s in self.find(name, **labels) if label in s.labels
-        )
-        values = {key: self.value(name, **labels, **{label: key}) for key in names}
-        return {key: value for key, value in values.items() if value is not None}
+    def total(self, name: str, **labels: str) -> float:
+        """The same, 0 where there is none."""
+        return self.value(name, **labels) or 0.0
 
     def label_values(self, label: str, **labels: str) -> list[str]:
         """The values of a label among all samples with these labels, in the page's order."""
         found = (sample for name in self.samples for sample in self.find(name, **labels))
         return list(dict.fromkeys(s.labels[label] for s in found if label in s.labels))
 
-    def histogram(self, name: str, **labels: str) -> Histogram:
-        """The histograms with these labels as one."""
+    def quantile(self, name: str, q: float, **labels: str) -> float | None:
+        """The value that a share `q` of a histogram's values stays at or below.
+
+        Interpolated linearly within its bucket, the first of which begins at 0; beyond the last
+        finite bound it is that bound. That is Prometheus's rule for classic histograms
+        (`histogram_quantile`), for values at or above 0.
+
+        Args:
+            name: Of the histogram; several with these labels count as one.
+            q: 0 to 1.
+            labels: Whose values.
+
+        Returns:
+            The value; None where there are none.
+        """
         counts: dict[float, float] = collections.defaultdict(float)
         for bucket in self.find(f"{name}_bucket", **labels):
             counts[float(bucket.labels["le"])] += bucket.value
-        bounds = tuple(sorted(counts))
-        total = sum(sample.value for sample in self.find(f"{name}_sum", **labels))
-        return Histogram(bounds, tuple(counts[bound] for bound in bounds), total)
+        *bounds, last = sorted(counts) or [math.inf]
+        if not counts[last] > 0 or not bounds:
+            return None
+        rank = q * counts[last]
+        lower, below = 0.0, 0.0
+        for bound in bounds:
+            if counts[bound] >= rank:
+                inside = counts[bound] - below
+                return lower + (bound - lower) * ((rank - below) / inside if inside > 0 else 1.0)
+            lower, below = bound, counts[bound]
+        return lower
+
+    def since(self, before: Page) -> Page:
+        """The page with what was counted since an earlier one; gauges stay.
+
+        As in Prometheus, a counter that fell started again from 0.
+        """
+        earlier = {_series(one): one.value for found in before.samples.values() for one in found}
+
+        def increase(sample: Sample) -> Sample:
+            old = earlier.get(_series(sample), 0.0)
+            if sample.value < old or not sample.name.endswith(_COUNTED):
+                return sample
+            return sample._replace(value=sample.value - old)
+
+        return Page({name: tuple(map(increase, found)) for name, found in self.samples.items()})
+
+
+def _series(sample: Sample) -> tuple[str, frozenset[tuple[str, str]]]:
+    return sample.name, frozenset(sample.labels.items())
 
 
 def fetch(address: Address, *, timeout_seconds: float = FETCH_TIMEOUT_SECONDS) -> str:
@@ -98,10 +139,8 @@ def fetch(address: Address, *, timeout_seconds: float = FETCH_TIMEOUT_SECONDS) -
         raise ValueError(f"it does not speak HTTP: {type(error).__name__}") from error
     finally:
         connection.close()
-    if response.status != http.HTTPStatus.OK:
-        raise ValueError(f"HTTP status {response.status}")
-    if len(content) > MAX_PAGE_BYTES:
-        raise ValueError(f"more than {MAX_PAGE_BYTES} bytes")
+    if response.status != http.HTTPStatus.OK or len(content) > MAX_PAGE_BYTES:
+        raise ValueError(f"HTTP status {response.status}, {len(content)} bytes")
     return content.decode("utf-8", "replace")
 
 
