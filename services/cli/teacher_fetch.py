@@ -17,18 +17,20 @@ from rrl_agents.checkpoints.find_checkpoint import (
 )
 from services.cli.terminal import print_rows, showing_progress
 from services.library.door import open_reference
-from services.library.fetch.agents import PublicAgent, agent_names, public_agent
 from services.library.fetch.bucket import Bucket, parse_endpoint
-from services.library.fetch.checkpoints import (
-    find_game,
-    list_checkpoints,
-    list_games,
-    list_runs,
-)
 from services.library.fetch.download import Files, total_size
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
 from services.library.fetch.progress import binary_size
+from services.library.fetch.public_agents import (
+    PublicAgent,
+    agent_names,
+    checkpoints_of,
+    find_game,
+    list_games,
+    list_runs,
+    public_agent,
+)
 from services.library.places import cache_directory
 from services.shared.errors import UserError
 
@@ -109,7 +111,7 @@ def _list(bucket: Bucket, agent: PublicAgent, game: str) -> None:
     game = find_game(bucket, agent, game)
     rows = []
     for number in list_runs(bucket, agent, game):
-        for remote in list_checkpoints(bucket, agent, game, number).values():
+        for remote in checkpoints_of(bucket.objects(agent.run_folder(game, number))).values():
             weights = _size(remote.weights, remote.is_whole)
             data = _size(remote.replay, remote.has_replay)
             rows.append(

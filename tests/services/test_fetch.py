@@ -342,8 +342,8 @@ def test_an_object_of_a_bucket_is_a_file_by_its_url(
         ({"game": "Pnog"}, "nearest names are Pong"),
         ({"game": "../Pong"}, "nearest names are Pong"),
         ({}, "--game is missing"),
-        ({"game": "Pong", "run": 4}, "no whole checkpoint; there: none. --list"),
-        ({"game": "Pong", "run": 0}, "no whole checkpoint; there: none. --list"),
+        ({"game": "Pong", "run": 4}, "no whole checkpoint; there: none"),
+        ({"game": "Pong", "run": 0}, "no whole checkpoint; there: none"),
         ({"game": "Pong", "checkpoint": 399}, "no whole checkpoint 399; there: 0, 1"),
         ({"game": "Pong", "checkpoint": -1}, "no whole checkpoint -1; there: 0, 1"),
         (

@@ -30,12 +30,11 @@ import pytest
 from rich.console import Console
 from urllib3.util import Retry
 
-from services.library.fetch.agents import public_agent
 from services.library.fetch.bucket import EMULATOR_VARIABLE, MAX_PAGES, Bucket
-from services.library.fetch.checkpoints import list_games
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
 from services.library.fetch.progress import WorkProgress
+from services.library.fetch.public_agents import list_games, public_agent
 from services.library.fetch.references import download_reference
 from services.shared.errors import UserError
 from services.shared.locks import locked
@@ -703,7 +702,7 @@ def test_a_checkpoint_without_its_sentinel_is_not_taken_by_url(
         place = download_reference(url, tmp_path, number=number)
         names = {f"ckpt.{came}", f"sentinel_checkpoint_complete.{came}"}
         assert {file.name for file in place.iterdir()} == names
-    with pytest.raises(UserError, match="no whole checkpoint 2; newest: 0, 1"):
+    with pytest.raises(UserError, match="no whole checkpoint 2; there: 0, 1"):
         download_reference(url, tmp_path, number=2)
 
 

@@ -278,7 +278,7 @@ def test_a_file_without_a_size_and_one_beyond_the_limit_are_refused(
     with pytest.raises(UserError, match="does not say its size"):
         download_reference(url, tmp_path, http=http)
     server.headers["Content-Length"] = str(5 << 30)
-    with pytest.raises(UserError, match=r"5.0 GiB, the limit is 4.0 GiB"):
+    with pytest.raises(UserError, match=r"5.0 GiB together, the limit is 4.0 GiB"):
         download_reference(url, tmp_path, http=http)
 
 

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 from rrl_agents.typed_json import decode, may_be_missing
-from services.library.fetch.checksums import CHUNK_BYTES, Checksums
-from services.library.fetch.download import Files, RemoteFile
+from services.library.fetch.download import CHUNK_BYTES, Checksums, Files, RemoteFile
 from services.library.fetch.http import Http, NotFound
 from services.shared.errors import UserError
 

@@ -22,11 +22,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from rrl_agents.durable_files import flush
-from services.library.fetch.checksums import CHUNK_BYTES, Checksums, checksums_of
+import google_crc32c
+
+from rrl_agents.durable_files import rename_whole
 from services.library.fetch.http import Http, Interrupted, NotFound
 from services.library.fetch.progress import WorkProgress, binary_size
 from services.shared.errors import UserError
+
+CHUNK_BYTES = 1 << 20
 
 _LOGGER = logging.getLogger(__name__)
 _SPARE_DISK_BYTES = 64 << 20
@@ -38,6 +41,54 @@ _MATCHES_NO_VERSION = '"none"'
 
 Report = Callable[[int], None]
 """Takes how many bytes of a file are here."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checksums:
+    """Size of a file, and the digests that a Google Cloud Storage bucket keeps of it.
+
+    Attributes:
+        size: Bytes.
+        crc32c: 8 hex digits, None where unknown.
+        md5: 32 hex digits, None where unknown: objects that were put together from parts have none.
+    """
+
+    size: int
+    crc32c: str | None = None
+    md5: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a size below zero."""
+        if self.size < 0:
+            raise ValueError(f"a size of {self.size} bytes; it must be at least 0")
+
+    def difference(self, wanted: Checksums) -> str | None:
+        """What differs from what is wanted, as words for a message; None where nothing does.
+
+        Digests that `wanted` lacks are not compared.
+        """
+        for name in ("size", "crc32c", "md5"):
+            found, needed = getattr(self, name), getattr(wanted, name)
+            if needed not in (None, found):
+                return f"{name} {found} instead of {needed}"
+        return None
+
+
+def checksums_of(file: Path) -> Checksums:
+    """Read a file to its end.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    md5 = hashlib.md5(usedforsecurity=False)
+    crc32c = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+    with file.open("rb") as handle:
+        while data := handle.read(CHUNK_BYTES):
+            md5.update(data)
+            crc32c.update(data)  # type: ignore[no-untyped-call]
+        size = handle.tell()
+    digest = crc32c.digest().hex()  # type: ignore[no-untyped-call]
+    return Checksums(size=size, crc32c=digest, md5=md5.hexdigest())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,44 +114,123 @@ Files = Mapping[str, RemoteFile]
 """Remote files by their names on disk, which are chosen by us or matched against a pattern."""
 
 
-def web_file(url: str, headers: Mapping[str, str]) -> RemoteFile | None:
-    """What a URL gives by the headers of its answer; None where they do not announce a size."""
+def web_file(url: str, headers: Mapping[str, str]) -> RemoteFile:
+    """What a URL gives by the headers of its answer.
+
+    Raises:
+        UserError: They do not announce a size.
+    """
     size, etag = headers.get("Content-Length", ""), headers.get("ETag", "")
     if re.fullmatch("[0-9]{1,18}", size) is None:
-        return None
+        raise UserError(
+            f"{url}: the server does not say its size, so that nothing could bound it; download it "
+            "with another tool, and give its path"
+        )
     date = headers.get("Last-Modified", _MATCHES_NO_VERSION)
     return RemoteFile(
         url=url,
-        content=Checksums(size=int(size), crc32c=None, md5=None),
+        content=Checksums(size=int(size)),
         # A weak ETag, W/"...", does not promise the same bytes.
-        is_packed=headers.get("Content-Encoding", "identity") != "identity",
         validator=etag if etag.startswith('"') else date,
+        is_packed=headers.get("Content-Encoding", "identity") != "identity",
     )
 
 
-def part_of(file: Path, remote: RemoteFile) -> Path:
+def check_bounds(files: Files, limit: int, advice: str) -> None:
+    """Refuse files that are packed or too large, before anything is made on the disk.
+
+    Args:
+        files: What is to be downloaded.
+        limit: Most bytes of all together.
+        advice: What to do where they are more.
+
+    Raises:
+        UserError: Says what, why, and what to do.
+    """
+    for name, remote in files.items():
+        # Dopamine packs its data itself.
+        if remote.is_packed and not name.endswith(".gz"):
+            raise UserError(
+                f"{name} is stored compressed: the store holds it gzipped. Download it with "
+                "another tool, unpack it, and give its path"
+            )
+    if (total := total_size(files)) > limit:
+        raise UserError(
+            f"{len(files)} files of {binary_size(total)} together, the limit is "
+            f"{binary_size(limit)}; {advice}"
+        )
+
+
+def download_missing(
+    http: Http,
+    files: Files,
+    folder: Path,
+    progress: WorkProgress,
+    verified: Mapping[str, Checksums] | None = None,
+) -> int:
+    """Download the files that are not in a folder, or the rest of them, one after another.
+
+    Args:
+        http: The connections.
+        files: What is wanted.
+        folder: Where to; it exists, and no other process downloads to it.
+        progress: Shows them.
+        verified: What is known of files there; others are read and compared.
+
+    Returns:
+        How many were missing.
+
+    Raises:
+        UserError: One cannot be had, or is not what was announced, or there is no room for them;
+            says what to do.
+        OSError: The disk refuses.
+    """
+    verified = verified or {}
+    missing = [name for name in files if not _is_here(folder / name, files[name], verified)]
+    parts = {name: _part_of(folder / name, files[name]) for name in missing}
+    here = {name: part.stat().st_size if part.is_file() else 0 for name, part in parts.items()}
+    needed = sum(files[name].content.size - here[name] for name in missing)
+    free = shutil.disk_usage(folder).free
+    if missing and free < needed + _SPARE_DISK_BYTES:
+        raise UserError(
+            f"{folder}: {binary_size(free)} free, {binary_size(needed)} to download; make room, or "
+            "give another folder by --cache or RRL_CACHE"
+        )
+    for index, name in enumerate(missing, start=1):
+        label = f"{index}/{len(missing)} {name}"
+        report = progress.begin(label, files[name].content.size, here[name])
+        _download(http, files[name], folder / name, parts[name], report)
+    return len(missing)
+
+
+def has_size(file: Path, content: Checksums) -> bool:
+    """Whether a file is there and as long as it should be."""
+    return file.is_file() and file.stat().st_size == content.size
+
+
+def total_size(files: Files) -> int:
+    """Bytes of all files together."""
+    return sum(remote.content.size for remote in files.values())
+
+
+def _part_of(file: Path, remote: RemoteFile) -> Path:
     """Where the bytes of a file gather; the name says which object they are of."""
     key = hashlib.sha256(repr(remote).encode()).hexdigest()[:16]
     return file.with_name(f"{file.name}.{key}.part")
 
 
-def download(
-    http: Http, remote: RemoteFile, file: Path, report: Report = lambda done: None
-) -> None:
-    """Download a file, or the rest of it.
+def _is_here(file: Path, remote: RemoteFile, verified: Mapping[str, Checksums]) -> bool:
+    if not has_size(file, remote.content):
+        return False
+    if verified.get(file.name) == remote.content:
+        return True
+    difference = checksums_of(file).difference(remote.content)
+    if difference is not None:
+        _LOGGER.warning("%s: here with %s; downloading it again", file.name, difference)
+    return difference is None
 
-    Args:
-        http: The connections.
-        remote: Where it is, and what it must be.
-        file: Its final name, in a directory that exists and that no other process downloads to; an
-            older file of that name is replaced at the end.
-        report: Takes the bytes that are here.
 
-    Raises:
-        UserError: It cannot be had, or is not what was announced; says what to do.
-        OSError: The disk refuses.
-    """
-    part = part_of(file, remote)
+def _download(http: Http, remote: RemoteFile, file: Path, part: Path, report: Report) -> None:
     for other in file.parent.glob(f"{glob.escape(file.name)}.*.part"):
         if other != part:
             other.unlink()
@@ -121,66 +251,7 @@ def download(
             "again. If that ends the same, the store's copy is damaged, or something on the way "
             "changes it"
         )
-    flush(part)
-    part.replace(file)
-    flush(file.parent)
-
-
-def download_all(http: Http, files: Files, folder: Path, progress: WorkProgress) -> None:
-    """Download files, or the rest of them, one after another.
-
-    Args:
-        http: The connections.
-        files: What.
-        folder: Where to; it exists, and no other process downloads to it.
-        progress: Shows them.
-
-    Raises:
-        UserError: As `download`; or there is no room for them.
-        OSError: The disk refuses.
-    """
-    parts = [part_of(folder / name, files[name]) for name in files]
-    here = [part.stat().st_size if part.is_file() else 0 for part in parts]
-    needed, free = total_size(files) - sum(here), shutil.disk_usage(folder).free
-    if files and free < needed + _SPARE_DISK_BYTES:
-        raise UserError(
-            f"{folder}: {binary_size(free)} free, {binary_size(needed)} to download; make room, or "
-            "give another folder by --cache or RRL_CACHE"
-        )
-    for index, (name, remote) in enumerate(files.items()):
-        label = f"{index + 1}/{len(files)} {name}"
-        report = progress.begin(label, remote.content.size, here[index])
-        download(http, remote, folder / name, report)
-
-
-def missing_files(folder: Path, files: Files, verified: Mapping[str, Checksums]) -> Files:
-    """The files that are not in a folder, or are others there.
-
-    Args:
-        folder: Where they should be.
-        files: All that are wanted.
-        verified: What is known of files there; those of which it is not are read and compared.
-    """
-    missing = {}
-    for name, remote in files.items():
-        if not has_size(folder / name, remote.content):
-            missing[name] = remote
-        elif verified.get(name) != remote.content:
-            found = checksums_of(folder / name).difference(remote.content)
-            if found is not None:
-                _LOGGER.warning("%s: here with %s; downloading it again", name, found)
-                missing[name] = remote
-    return missing
-
-
-def has_size(file: Path, content: Checksums) -> bool:
-    """Whether a file is there and as long as it should be."""
-    return file.is_file() and file.stat().st_size == content.size
-
-
-def total_size(files: Files) -> int:
-    """Bytes of all files together."""
-    return sum(remote.content.size for remote in files.values())
+    rename_whole(part, file)
 
 
 def _receive(http: Http, remote: RemoteFile, handle: BinaryIO, report: Report) -> None:
@@ -188,16 +259,17 @@ def _receive(http: Http, remote: RemoteFile, handle: BinaryIO, report: Report) -
     size, begin = remote.content.size, handle.tell()
     if begin >= size:
         return
+    headers = {"Accept-Encoding": "gzip"} if remote.is_packed else {}
+    if begin and remote.validator is not None:
+        # Of another version the answer begins at 0.
+        headers["If-Range"] = remote.validator
     try:
-        with http.get(
-            remote.url, first_byte=begin, validator=remote.validator, packed=remote.is_packed
-        ) as reply:
+        with http.get(remote.url, first_byte=begin, headers=headers) as reply:
             is_web = remote.validator is not None and reply.first_byte == 0
             if is_web and web_file(remote.url, reply.headers) != remote:
                 raise NotFound
-            if reply.first_byte != begin:
-                handle.seek(0)
-                handle.truncate()
+            handle.seek(reply.first_byte)
+            handle.truncate()
             while missing := size - handle.tell():
                 data = reply.read(min(missing, CHUNK_BYTES))
                 if not data:

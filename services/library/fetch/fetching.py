@@ -10,26 +10,123 @@ import dataclasses
 from datetime import datetime, timezone
 from pathlib import Path
 
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE
 from rrl_agents.checkpoints.find_checkpoint import CHECKPOINTS_DIRECTORY
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
+from rrl_agents.durable_files import write_whole
 from rrl_agents.environments.game_names import name_key
-from services.library.fetch.agents import public_agent
+from rrl_agents.typed_json import encode
 from services.library.fetch.bucket import Bucket
-from services.library.fetch.checkpoints import (
-    RemoteCheckpoint,
-    find_game,
-    list_checkpoints,
+from services.library.fetch.download import (
+    Checksums,
+    Files,
+    check_bounds,
+    download_missing,
+    has_size,
 )
-from services.library.fetch.download import Files, download_all, has_size, missing_files, total_size
-from services.library.fetch.progress import WorkProgress, binary_size
-from services.library.fetch.source import (
-    FetchedCheckpoint,
-    FetchedFile,
-    FetchedSource,
-    read_source,
-    write_source,
+from services.library.fetch.progress import WorkProgress
+from services.library.fetch.public_agents import (
+    checkpoint_number,
+    checkpoints_of,
+    choose,
+    find_game,
+    public_agent,
 )
 from services.shared.errors import UserError
 from services.shared.locks import locked
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FetchedFile:
+    """A file that was verified.
+
+    Attributes:
+        name: Its name in the `checkpoints` directory.
+        generation: Which version of the object it is.
+        content: Size and the store's checksums.
+    """
+
+    name: str
+    generation: str
+    content: Checksums
+
+    def __post_init__(self) -> None:
+        """Refuse a name that Dopamine does not write: it could be a path."""
+        if checkpoint_number(self.name) is None:
+            raise ValueError(f"{self.name[:80]!r} is no name of a checkpoint's file")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FetchedCheckpoint:
+    """A checkpoint that is here.
+
+    Attributes:
+        number: Dopamine's iteration.
+        has_replay: Whether its data is here, too.
+        fetched_at: When it was whole, ISO 8601 in UTC.
+        endpoint: The store it came from.
+        files: All of its files.
+    """
+
+    number: int
+    has_replay: bool
+    fetched_at: str
+    endpoint: str
+    files: tuple[FetchedFile, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FetchedSource:
+    """Where an agent came from.
+
+    Attributes:
+        agent: Name of the public agent.
+        game: As the bucket spells it.
+        run: Which run.
+        bucket: The bucket.
+        prefix: The run's folder in it.
+        checkpoints: What is here.
+    """
+
+    agent: str
+    game: str
+    run: int
+    bucket: str
+    prefix: str
+    checkpoints: tuple[FetchedCheckpoint, ...] = ()
+
+    def checkpoint(self, number: int) -> FetchedCheckpoint | None:
+        """A checkpoint that is here, or None."""
+        return next((here for here in self.checkpoints if here.number == number), None)
+
+    def with_checkpoint(self, checkpoint: FetchedCheckpoint) -> FetchedSource:
+        """The same with a checkpoint put in, in place of one of its number."""
+        by_number = {here.number: here for here in (*self.checkpoints, checkpoint)}
+        ordered = tuple(by_number[number] for number in sorted(by_number))
+        return dataclasses.replace(self, checkpoints=ordered)
+
+
+def read_source(directory: Path) -> FetchedSource | None:
+    """Read an agent's `source.json`; None where there is none.
+
+    Raises:
+        UserError: It can't be read; says what to do.
+    """
+    path = directory / SOURCE_FILE
+    if not path.exists():
+        return None
+    try:
+        text = read_bounded(path, MAX_SOURCE_BYTES, what="a fetched agent's source")
+        return decode_sealed(FetchedSource, text.decode(), str(path))
+    except ValueError as error:
+        raise UserError(f"{error}; delete {path} and fetch again: whole files stay") from error
+
+
+def write_source(directory: Path, source: FetchedSource) -> None:
+    """Write an agent's `source.json`, whole or not at all."""
+    write_whole(directory / SOURCE_FILE, seal(encode(source), indent=1) + "\n")
+
 
 _LOCK_FILE = ".fetch.lock"
 
@@ -124,15 +221,22 @@ def fetch_agent(
     """
     agent = public_agent(request.agent)
     game = find_game(bucket, agent, request.game)
-    remote = _choose(request, list_checkpoints(bucket, agent, game, request.run))
+    run_folder = agent.run_folder(game, request.run)
+    remote = choose(
+        checkpoints_of(bucket.objects(run_folder)),
+        request.checkpoint,
+        f"{request.agent} of {request.game}, run {request.run}",
+        with_replay=request.replay,
+    )
     name = agent.directory(game, request.run)
     directory = root / name
-    nothing = _source(request, game, bucket)
+    nothing = FetchedSource(
+        agent=request.agent, game=game, run=request.run, bucket=bucket.name, prefix=run_folder
+    )
     known = (read_source(directory) or nothing).checkpoint(remote.number)
     # Data of an earlier fetch stays part of it.
-    had_replay = known is not None and known.has_replay and remote.has_replay
-    files = remote.files(with_replay=request.replay or had_replay)
-    # Before anything is made on the disk.
+    with_replay = request.replay or (known is not None and known.has_replay and remote.has_replay)
+    files = remote.files if with_replay else remote.weights
     _check_fetchable(files, request.max_gib)
     try:
         folder = directory / CHECKPOINTS_DIRECTORY
@@ -141,14 +245,16 @@ def fetch_agent(
             # Of files that were verified when they came, the size is enough.
             verified = () if known is None or request.verify else known.files
             contents = {file.name: file.content for file in verified}
-            missing = missing_files(folder, files, contents)
-            download_all(bucket.http, missing, folder, progress)
+            downloaded = download_missing(bucket.http, files, folder, progress, contents)
             record = FetchedCheckpoint(
                 number=remote.number,
-                has_replay=request.replay or had_replay,
+                has_replay=with_replay,
                 fetched_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 endpoint=bucket.endpoint,
-                files=_records(files),
+                files=tuple(
+                    FetchedFile(name=name, generation=file.generation, content=file.content)
+                    for name, file in files.items()
+                ),
             )
             source = read_source(directory) or nothing
             write_source(directory, source.with_checkpoint(record))
@@ -157,29 +263,7 @@ def fetch_agent(
             f"{directory}: {error.strerror or error}; fix that and run the same command again, "
             "which resumes from here"
         ) from error
-    return Fetched(name=name, directory=directory, checkpoint=record, downloaded=len(missing))
-
-
-def _choose(request: FetchRequest, checkpoints: dict[int, RemoteCheckpoint]) -> RemoteCheckpoint:
-    """The checkpoint that is wanted.
-
-    Raises:
-        UserError: It is not there, or not whole; says which are.
-    """
-    whole = [
-        number
-        for number, remote in checkpoints.items()
-        if remote.is_whole and remote.has_replay >= request.replay
-    ]
-    number = max(whole, default=None) if request.checkpoint is None else request.checkpoint
-    if number in whole:
-        return checkpoints[number]
-    shown = ", ".join(map(str, whole)) if len(whole) <= 12 else f"{whole[0]} to {whole[-1]}"
-    raise UserError(
-        f"{request.agent} of {request.game}, run {request.run}: no whole checkpoint"
-        f"{'' if number is None else f' {number}'}{' with replay data' * request.replay}; there: "
-        f"{shown or 'none'}. --list shows all"
-    )
+    return Fetched(name=name, directory=directory, checkpoint=record, downloaded=downloaded)
 
 
 def _check_fetchable(files: Files, max_gib: float) -> None:
@@ -194,31 +278,4 @@ def _check_fetchable(files: Files, max_gib: float) -> None:
                 f"{name}: the store gives no checksum, so nothing could verify it; ask another "
                 "--endpoint"
             )
-        if remote.is_packed and not name.endswith(".gz"):
-            raise UserError(
-                f"{name}: the store holds it gzipped, which a checkpoint is not; fetch it with "
-                "another tool, unpack it, and give its path where a teacher is asked for"
-            )
-    if (total := total_size(files)) > max_gib * 2**30:
-        raise UserError(
-            f"{len(files)} files of {binary_size(total)} together, the limit is {max_gib} GiB; "
-            "raise --max-gib if that is meant"
-        )
-
-
-def _source(request: FetchRequest, game: str, bucket: Bucket) -> FetchedSource:
-    """Where an agent comes from of which nothing is here yet."""
-    return FetchedSource(
-        agent=request.agent,
-        game=game,
-        run=request.run,
-        bucket=bucket.name,
-        prefix=public_agent(request.agent).run_folder(game, request.run),
-    )
-
-
-def _records(files: Files) -> tuple[FetchedFile, ...]:
-    return tuple(
-        FetchedFile(name=name, generation=remote.generation, content=remote.content)
-        for name, remote in files.items()
-    )
+    check_bounds(files, int(max_gib * 2**30), "raise --max-gib if that is meant")

@@ -32,7 +32,6 @@ _CONNECT_SECONDS = 30.0
 _MAX_REDIRECTS = 10
 _BUSY = (408, 429, 500, 502, 503, 504)
 _NOT_FOUND = (404, 412, 416)
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 _LOGGER = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -76,21 +75,8 @@ RETRIES = Retry(total=5, backoff_factor=0.5, backoff_jitter=0.5, retry_after_max
 
 
 class _Session(requests.Session):
-    """Follows no redirect by itself, for which requests would read its whole body."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _as_the_url_says
-
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None, whatever the answer."""
-
-    def next_url(self, redirect: requests.Response) -> str:
-        """Where a redirect leads; from TLS only to TLS."""
-        url = urljoin(redirect.url, super().get_redirect_target(redirect) or "")
-        if urlsplit(redirect.url).scheme == "https" and urlsplit(url).scheme != "https":
-            raise _refusal(redirect.url, "it redirects to a URL without TLS")
-        return url
+        """Of no answer: to follow it, requests would read its whole body."""
 
 
 class Http:
@@ -114,19 +100,18 @@ class Http:
         self._follows_redirects = follows_redirects
         self._timeout = (_CONNECT_SECONDS, silence_seconds)
         self._session = _Session()
+        self._session.auth = _as_the_url_says
 
     @contextlib.contextmanager
     def get(
-        self, url: str, *, first_byte: int = 0, validator: str | None = None, packed: bool = False
+        self, url: str, *, first_byte: int = 0, headers: Mapping[str, str] | None = None
     ) -> Iterator[Reply]:
         """Ask for what is behind a URL.
 
         Args:
             url: http or https, path and query quoted.
             first_byte: Where to begin.
-            validator: Of the version that is wanted, an ETag or a date: of another the answer
-                begins at 0. None where the URL is of one version alone.
-            packed: The object is stored gzipped, and wanted so.
+            headers: Of the request; by default the object is wanted as it is, not packed.
 
         Yields:
             The answer, to be read.
@@ -135,20 +120,21 @@ class Http:
             Interrupted, NotFound: As the classes say, also while the answer is read.
             UserError: An answer that another attempt would not mend; says what to do.
         """
-        headers = {"Accept-Encoding": "gzip" if packed else "identity"}
+        sent = {"Accept-Encoding": "identity", **(headers or {})}
         if first_byte:
-            headers["Range"] = f"bytes={first_byte}-"
-            headers.update({"If-Range": validator} if validator else {})
+            sent["Range"] = f"bytes={first_byte}-"
         try:
-            response = self._ask(url, headers)
+            response = self._ask(url, sent)
+        except requests.exceptions.SSLError as error:
+            raise _refusal(url, error) from error
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise Interrupted(error) from error
         # A redirect may lead to what is no URL at all.
         except (requests.RequestException, ValueError) as error:
-            lost = isinstance(error, (requests.ConnectionError, requests.Timeout))
-            is_lasting = isinstance(error, requests.exceptions.SSLError) or not lost
-            raise (_refusal(url, error) if is_lasting else Interrupted(error)) from error
+            raise _refusal(url, error) from error
         with response:
-            begin = _first_byte(response, first_byte)
             read = functools.partial(response.raw.read1, decode_content=False)
+            begin = _first_byte(response, first_byte)
             try:
                 yield Reply(first_byte=begin, headers=response.headers, read=read)
             except HTTPError as error:
@@ -161,7 +147,9 @@ class Http:
             if not self._follows_redirects or not response.is_redirect:
                 return response
             response.close()
-            url = self._session.next_url(response)
+            url = urljoin(response.url, response.headers["Location"])
+            if response.url.startswith("https:") and urlsplit(url).scheme != "https":
+                raise _refusal(response.url, "it redirects to a URL without TLS")
         raise _refusal(url, f"more than {_MAX_REDIRECTS} redirects")
 
     def retrying(self, task: str, attempt: Callable[[], T]) -> T:
@@ -196,7 +184,7 @@ class Http:
 def _first_byte(response: requests.Response, asked: int) -> int:
     """Where in the object an answer begins."""
     status = response.status_code
-    part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    part = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""), re.ASCII)
     if status == 206 and part is not None and int(part[1]) == asked:
         return asked
     if status == 200:

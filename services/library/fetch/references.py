@@ -21,17 +21,16 @@ from rich.console import Console
 
 from rrl_agents.durable_files import make_folders, rename_whole
 from services.library.fetch.bucket import Bucket, parse_endpoint
-from services.library.fetch.checkpoints import checkpoints_of
 from services.library.fetch.download import (
     Files,
     RemoteFile,
-    download_all,
-    missing_files,
-    total_size,
+    check_bounds,
+    download_missing,
     web_file,
 )
 from services.library.fetch.http import Http, NotFound
-from services.library.fetch.progress import WorkProgress, binary_size
+from services.library.fetch.progress import WorkProgress
+from services.library.fetch.public_agents import checkpoints_of, choose
 from services.shared.errors import UserError
 from services.shared.locks import locked
 
@@ -80,7 +79,7 @@ def download_reference(
                 files = _files(url, name, number, http)
                 folder = unfinished if [*files] == [name] else unfinished / name
                 make_folders(folder)
-                download_all(http, missing_files(folder, files, {}), folder, progress)
+                download_missing(http, files, folder, progress)
                 for left_over in {*folder.iterdir()} - {folder / name for name in files}:
                     left_over.unlink()
                 rename_whole(unfinished, root / key)
@@ -101,16 +100,7 @@ def _files(url: str, name: str, number: int | None, http: Http) -> Files:
         files = {name: http.retrying(name, lambda: _on_the_web(url, http))}
     if not files:
         raise NotFound
-    if (total := total_size(files)) > _MAX_BYTES:
-        raise UserError(
-            f"{url}: {binary_size(total)}, the limit is {binary_size(_MAX_BYTES)}; download it "
-            "with another tool, and give its path"
-        )
-    for packed in (file for file, remote in files.items() if remote.is_packed):
-        raise UserError(
-            f"{url}: {packed} is stored compressed; download it with another tool, unpack it, and "
-            "give its path"
-        )
+    check_bounds(files, _MAX_BYTES, "download it with another tool, and give its path")
     return files
 
 
@@ -120,21 +110,11 @@ def _in_bucket(bucket: Bucket, path: str, name: str, number: int | None) -> File
         return {name: found[""]}
     inside = {rest[1:]: remote for rest, remote in found.items() if rest.startswith("/")}
     checkpoints = checkpoints_of(inside)
-    whole = [found for found, one in checkpoints.items() if one.is_whole]
-    if number not in (None, *whole):
-        shown = ", ".join(map(str, whole[-12:])) or "none"
-        raise UserError(f"gs://{bucket.name}/{path}: no whole checkpoint {number}; newest: {shown}")
-    if whole:
-        return checkpoints[whole[-1] if number is None else number].files(with_replay=False)
-    return {rest: remote for rest, remote in inside.items() if _NAME.fullmatch(rest)}
+    if number is None and not any(one.is_whole for one in checkpoints.values()):
+        return {rest: remote for rest, remote in inside.items() if _NAME.fullmatch(rest)}
+    return choose(checkpoints, number, f"gs://{bucket.name}/{path}").weights
 
 
 def _on_the_web(url: str, http: Http) -> RemoteFile:
     with http.get(url) as reply:
-        remote = web_file(url, reply.headers)
-    if remote is None:
-        raise UserError(
-            f"{url}: the server does not say its size, so that nothing could bound it; download it "
-            "with another tool, and give its path"
-        )
-    return remote
+        return web_file(url, reply.headers)

@@ -7,7 +7,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from services.library.fetch.checksums import CHUNK_BYTES, Checksums, checksums_of
+from services.library.fetch.download import CHUNK_BYTES, Checksums, checksums_of
 
 # RFC 3720, B.4: 32 bytes of zeros; the check value of CRC-32C, of "123456789"; RFC 1321, A.5.
 ZEROS_CRC32C = "8a9136aa"
@@ -44,7 +44,7 @@ def test_what_differs_is_named(check: Checksums) -> None:
     assert check.difference(check) is None
     # What the store does not say is not compared.
     assert check.difference(dataclasses.replace(check, md5=None)) is None
-    assert check.difference(dataclasses.replace(check, size=8)) == "9 bytes instead of 8"
+    assert check.difference(dataclasses.replace(check, size=8)) == "size 9 instead of 8"
     other = dataclasses.replace(check, crc32c=ZEROS_CRC32C)
     assert check.difference(other) == f"crc32c {CHECK_CRC32C} instead of {ZEROS_CRC32C}"
     assert "md5" in str(check.difference(dataclasses.replace(check, md5=EMPTY_MD5)))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE, fetched_game
 from rrl_agents.checkpoints.sealed_json import seal
-from services.library.fetch.checksums import Checksums
-from services.library.fetch.source import (
+from services.library.fetch.download import Checksums
+from services.library.fetch.fetching import (
     FetchedCheckpoint,
     FetchedFile,
     FetchedSource,

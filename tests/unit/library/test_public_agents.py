@@ -1,26 +1,26 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.library.fetch.agents import agent_names, public_agent, read_file_name
 from services.library.fetch.bucket import PUBLIC_ENDPOINT, parse_endpoint
-from services.library.fetch.checkpoints import RemoteCheckpoint
-from services.library.fetch.checksums import Checksums
-from services.library.fetch.download import Files, RemoteFile
+from services.library.fetch.download import Checksums, RemoteFile
+from services.library.fetch.public_agents import (
+    RemoteCheckpoint,
+    agent_names,
+    checkpoint_number,
+    checkpoints_of,
+    public_agent,
+)
 from services.shared.errors import UserError
 
 
-def remote(*names: str) -> Files:
-    content = Checksums(size=10, crc32c="00000000", md5=None)
-    return {name: RemoteFile(url="http://x", content=content) for name in names}
-
-
 def checkpoint(*names: str) -> RemoteCheckpoint:
-    return RemoteCheckpoint(number=199, weights=remote(*names), replay={})
+    """The only one of a run."""
+    remote = RemoteFile(url="http://x", content=Checksums(size=10))
+    (found,) = checkpoints_of(dict.fromkeys(names, remote)).values()
+    return found
 
 
 # The public places, as Agarwal et al. (2022) and Dopamine's documentation give them.
@@ -41,11 +41,10 @@ def test_every_public_agent_lies_where_its_authors_put_it(
     assert agent.directory("Breakout", 1) == f"Breakout/{name}-run1"
 
 
-def test_every_name_that_is_told_is_known() -> None:
+def test_names_that_are_shown_are_known_and_folders_that_no_document_names_can_be_asked_for() -> (
+    None
+):
     assert {public_agent(name).name for name in agent_names()} == set(agent_names())
-
-
-def test_a_folder_that_no_document_names_can_be_asked_for() -> None:
     assert public_agent("jax-rainbow_pro").prefix == "jax/rainbow_pro/"
 
 
@@ -56,21 +55,21 @@ def test_other_agents_are_refused_with_the_names_there_are(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "kind"),
+    ("name", "number"),
     [
-        ("ckpt.399", 399, "weights"),
-        ("ckpt.0", 0, "weights"),
-        ("sentinel_checkpoint_complete.12", 12, "weights"),
-        ("tf_ckpt-199.index", 199, "weights"),
-        ("tf_ckpt-199.meta", 199, "weights"),
-        ("tf_ckpt-199.data-00000-of-00001", 199, "weights"),
-        ("$store$_observation_ckpt.399.gz", 399, "replay"),
-        ("add_count_ckpt.399.gz", 399, "replay"),
-        ("episode_end_indices_ckpt.0.gz", 0, "replay"),
+        ("ckpt.399", 399),
+        ("ckpt.0", 0),
+        ("sentinel_checkpoint_complete.12", 12),
+        ("tf_ckpt-199.index", 199),
+        ("tf_ckpt-199.meta", 199),
+        ("tf_ckpt-199.data-00000-of-00001", 199),
+        ("$store$_observation_ckpt.399.gz", 399),
+        ("add_count_ckpt.399.gz", 399),
+        ("episode_end_indices_ckpt.0.gz", 0),
     ],
 )
-def test_names_that_dopamine_writes_are_read(name: str, number: int, kind: str) -> None:
-    assert read_file_name(name) == (number, kind)
+def test_names_that_dopamine_writes_are_read(name: str, number: int) -> None:
+    assert checkpoint_number(name) == number
 
 
 @pytest.mark.parametrize(
@@ -79,29 +78,22 @@ def test_names_that_dopamine_writes_are_read(name: str, number: int, kind: str) 
     + ["ckpt.9999999999", "$store$_../x_ckpt.1.gz", "sum_tree_ckpt.1.gz", "tf_ckpt-1.data-0-of-1"],
 )
 def test_other_names_are_not(name: str) -> None:
-    assert read_file_name(name) is None
+    assert checkpoint_number(name) is None
 
 
 @given(st.text(alphabet="ckpt._-$0123456789/\\\0\x1b\nsorexgz", max_size=40))
 def test_no_name_that_is_read_leads_anywhere_or_steers_a_terminal(name: str) -> None:
-    if read_file_name(name) is not None:
+    if checkpoint_number(name) is not None:
         assert not set(name) & set("/\\\0\x1b\n")
         assert name not in (".", "..")
 
 
 def test_what_makes_a_checkpoint_count_as_whole_comes_last() -> None:
-    names = (
-        "sentinel_checkpoint_complete.199",
-        "tf_ckpt-199.index",
-        "tf_ckpt-199.data-00000-of-00001",
-    )
-    with_data = dataclasses.replace(checkpoint(*names), replay=remote("add_count_ckpt.199.gz"))
-    assert list(with_data.files(with_replay=True)) == [
-        "add_count_ckpt.199.gz",
-        "tf_ckpt-199.data-00000-of-00001",
-        "tf_ckpt-199.index",
-        "sentinel_checkpoint_complete.199",
-    ]
+    index, data = "tf_ckpt-199.index", "tf_ckpt-199.data-00000-of-00001"
+    sentinel, column = "sentinel_checkpoint_complete.199", "add_count_ckpt.199.gz"
+    found = checkpoint(sentinel, index, data, column)
+    assert [*found.files] == [column, data, index, sentinel]
+    assert ([*found.weights], [*found.replay]) == ([data, index, sentinel], [column])
 
 
 @pytest.mark.parametrize(
@@ -123,11 +115,9 @@ def test_data_without_one_of_its_columns_is_not_whole() -> None:
     columns = ["observation", "action", "reward", "terminal"]
     names = [f"$store$_{column}_ckpt.199.gz" for column in columns]
     names += ["add_count_ckpt.199.gz", "invalid_range_ckpt.199.gz"]
-    whole = dataclasses.replace(checkpoint("ckpt.199"), replay=remote(*names))
-    assert whole.has_replay
+    assert checkpoint("ckpt.199", *names).has_replay
     for name in names:
-        rest = remote(*(other for other in names if other != name))
-        assert not dataclasses.replace(whole, replay=rest).has_replay
+        assert not checkpoint("ckpt.199", *(other for other in names if other != name)).has_replay
 
 
 @pytest.mark.parametrize(
