@@ -20,7 +20,7 @@ import enum
 import functools
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 _MAX_SHOWN = 80
@@ -40,35 +40,44 @@ T = TypeVar("T")
 
 
 class Misfit(Exception):
-    """A value is not of the wanted type."""
+    """A value is not of the wanted type.
+
+    Args:
+        kind: The type.
+        value: The value.
+        path: Where it is in its document, e.g. "environment.name"; "" for all of it.
+    """
+
+    def __init__(self, kind: Any = None, value: object = None, path: str = "") -> None:
+        super().__init__(kind, value, path)
+        self.kind, self.value, self.path = kind, value, path
 
 
 def decode(
     kind: type[T], value: object, where: str, *, path: str = "", ignore_unknown: bool = False
 ) -> T:
-    """A dataclass from a decoded JSON object.
+    """A dataclass, or another value of the types above, from decoded JSON.
 
     Args:
-        kind: The dataclass.
+        kind: The type.
         value: What `json.loads` gave.
         where: What is being read; begins every message.
         path: Of the value within its document, e.g. "environment"; "" for all of it.
-        ignore_unknown: Whether fields that the dataclass lacks are skipped, to read a part.
+        ignore_unknown: Whether fields that a dataclass lacks are skipped, to read a part.
 
     Raises:
         ValueError: a field is unknown, missing, of another type or out of range; names it.
     """
     try:
-        return cast(T, _Decoder(where, ignore_unknown).object_of(kind, value, path))
+        return cast(T, fitted(kind, value, path, ignore_unknown=ignore_unknown))
+    except Misfit as error:
+        found = f"field {error.path}" if error.path else "the document"
+        found += f" is {repr(error.value)[:_MAX_SHOWN]}; it must be {wanted(error.kind)}"
+        raise ValueError(f"{where}: {found}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{where}: nested too deeply") from error
-
-
-def decode_value(
-    kind: Any, value: object, where: str, *, path: str, ignore_unknown: bool = False
-) -> Any:
-    """A value of any type above; arguments and errors are those of `decode`."""
-    return _Decoder(where, ignore_unknown).value_of(kind, value, path)
 
 
 def may_be_missing(default: Any) -> Any:
@@ -95,102 +104,73 @@ _type_hints = functools.cache(get_type_hints)
 """Tables have many rows of one dataclass."""
 
 
-class _Decoder:
-    def __init__(self, where: str, ignore_unknown: bool) -> None:
-        self._where = where
-        self._ignore_unknown = ignore_unknown
-
-    def object_of(self, kind: type[Any], value: object, path: str) -> Any:
-        """A dataclass."""
-        if not isinstance(value, dict):
-            found = f"field {path} is {_shown(value)}; it" if path else "the document"
-            raise ValueError(f"{self._where}: {found} must be an object")
-        known = {field.name: field for field in dataclasses.fields(kind) if field.init}
-        if not self._ignore_unknown:
-            self._check_known(value, known, path)
-        hints, made = _type_hints(cast(Any, kind)), {}
-        for name, field in known.items():
-            if name in value:
-                made[name] = self.value_of(hints[name], value[name], _below(path, name))
-            elif not field.metadata.get(_MAY_BE_MISSING):
-                raise ValueError(f"{self._where}: field {_below(path, name)} is missing")
-        try:
-            return kind(**made)
-        except ValueError as error:
-            raise ValueError(f"{self._where}: {path}{path and ': '}{error}") from error
-
-    def value_of(self, kind: Any, value: object, path: str) -> Any:
-        """What a field holds."""
-        for one in _alternatives(kind):
-            arguments = get_args(one) or (None,)
-            first, last = arguments[0], arguments[-1]
-            if dataclasses.is_dataclass(one) and value is not None:
-                return self.object_of(cast("type[Any]", one), value, path)
-            if dataclasses.is_dataclass(first) and _are_objects(value):
-                each = enumerate(cast("list[object]", value))
-                return tuple(self.value_of(first, part, f"{path}[{i}]") for i, part in each)
-            if get_origin(one) is Mapping and isinstance(value, dict):
-                return {
-                    name: self.value_of(last, part, _below(path, name))
-                    for name, part in value.items()
-                }
-        try:
-            return fitted(kind, value)
-        except Misfit:
-            raise ValueError(
-                f"{self._where}: field {path} is {_shown(value)}; it must be {wanted(kind)}"
-            ) from None
-
-    def _check_known(self, value: Mapping[str, Any], known: Iterable[str], path: str) -> None:
-        if unknown := sorted(value.keys() - {*known}):
-            near = difflib.get_close_matches(unknown[0], known, n=1)
-            advice = f"did you mean {near[0]}?" if near else "remove it"
-            raise ValueError(f"{self._where}: unknown field {_below(path, unknown[0])}; {advice}")
-
-
-def fitted(kind: Any, value: object) -> Any:
-    """A value as a type without dataclasses in it has it; a list serves for a tuple.
+def fitted(kind: Any, value: object, path: str = "", *, ignore_unknown: bool = False) -> Any:
+    """A value as a type has it; a list serves for a tuple. Arguments are those of `decode`.
 
     Raises:
         Misfit: it is of another type, or a number that is not finite.
+        ValueError: a field of a dataclass in it is unknown, missing or out of range.
     """
-    for one in _alternatives(kind):
-        with contextlib.suppress(Misfit, OverflowError):
-            return _fitted(one, value)
-    raise Misfit
+    alternatives = _alternatives(kind)
+    for one in alternatives:
+        try:
+            return _fitted(one, value, path, ignore_unknown)
+        except Misfit as error:
+            # A part of it that does not fit says more than that the whole does not.
+            if error.path != path:
+                raise
+    raise Misfit(kind, value, path)
 
 
-def _fitted(kind: Any, value: object) -> Any:
-    arguments = get_args(kind)
-    if get_origin(kind) is Literal:
-        return _checked(value, any(value == a and type(value) is type(a) for a in arguments))
-    if get_origin(kind) is tuple:
-        several = _checked(value, isinstance(value, (list, tuple)))
-        kinds = arguments[:1] * len(several) if arguments[-1] is Ellipsis else arguments
-        _checked(value, len(several) == len(kinds))
-        return tuple(map(fitted, kinds, several))
-    if arguments:
-        named = _checked(value, isinstance(value, dict))
-        return {name: fitted(arguments[-1], one) for name, one in named.items()}
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind[_checked(value, isinstance(value, str) and value in kind.__members__)]
-    if kind is float:
-        number = float(_checked(value, type(value) in (int, float)))
-        return _checked(number, math.isfinite(number))
-    if kind in (object, Any):
+def _fitted(kind: Any, value: Any, path: str, ignore_unknown: bool) -> Any:
+    def part(kind: Any, value: object, place: str) -> Any:
+        return fitted(kind, value, place, ignore_unknown=ignore_unknown)
+
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _object(cast("type[Any]", kind), value, path, ignore_unknown)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(value):
+            return tuple(part(kinds[i], one, f"{path}[{i}]") for i, one in enumerate(value))
+    if origin in (Mapping, dict) and isinstance(value, dict):
+        return {name: part(arguments[-1], one, _below(path, name)) for name, one in value.items()}
+    if _is_enum(kind) and isinstance(value, str) and value in kind.__members__:
+        return kind[value]
+    if origin is Literal and any(value == one and type(value) is type(one) for one in arguments):
         return value
+    if kind is float and type(value) in (int, float):
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(float(value)):
+                return float(value)
     # By its very type: true and false are whole numbers in Python, and none here.
-    return _checked(value, type(value) is kind)
+    elif kind in (object, Any) or type(value) is kind:
+        return value
+    raise Misfit(kind, value, path)
 
 
-def _are_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
 
 
-def _checked(value: Any, fits: bool) -> Any:
-    if not fits:
-        raise Misfit
-    return value
+def _object(kind: type[Any], value: Mapping[str, Any], path: str, ignore_unknown: bool) -> Any:
+    known = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    unknown = sorted(value.keys() - known.keys())
+    if unknown and not ignore_unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        advice = f"did you mean {near[0]}?" if near else "remove it"
+        raise ValueError(f"unknown field {_below(path, unknown[0])}; {advice}")
+    hints, made = _type_hints(cast(Any, kind)), {}
+    for name, field in known.items():
+        place = _below(path, name)
+        if name in value:
+            made[name] = fitted(hints[name], value[name], place, ignore_unknown=ignore_unknown)
+        elif not field.metadata.get(_MAY_BE_MISSING):
+            raise ValueError(f"field {place} is missing")
+    try:
+        return kind(**made)
+    except ValueError as error:
+        raise ValueError(f"{path}{path and ': '}{error}") from error
 
 
 def wanted(kind: Any) -> str:
@@ -199,15 +179,13 @@ def wanted(kind: Any) -> str:
 
 
 def _in_words(kind: Any) -> str:
+    arguments = get_args(kind)
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(repr, get_args(kind)))}"
+        return f"one of {', '.join(map(repr, arguments))}"
     if get_origin(kind) is tuple:
-        element, *more = get_args(kind)
-        count = "" if more[-1:] == [Ellipsis] else f" of {1 + len(more)}"
-        if element in (str, int, float):
-            return f"a list{count or ' of'} {_SCALARS[element].partition(' ')[2]}s"
-        return f"a list{count}, each {wanted(element)}"
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        count = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
+        return f"a list{count}, each {wanted(arguments[0])}"
+    if _is_enum(kind):
         return f"one of {', '.join(kind.__members__)}"
     return _SCALARS.get(kind, "an object")
 
@@ -215,10 +193,6 @@ def _in_words(kind: Any) -> str:
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     """The types of `X | Y | None`; otherwise the one there is."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:_MAX_SHOWN]
 
 
 def _below(path: str, name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rrl_agents.reincarnation.registry import METHODS
-from rrl_agents.typed_json import decode, decode_value
+from rrl_agents.typed_json import decode
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.settings import known_settings
 from services.shared.errors import UserError
@@ -79,7 +79,7 @@ def decode_experiment(content: Mapping[str, Any]) -> RecordedExperiment:
         raise ValueError(f"field {missing[0]} is missing")
     # Environment and teacher also hold what was found out, as `frames_per_step`: skipped.
     chosen = {
-        name: decode_value(kind, content[name], CONFIG_FILE, path=name, ignore_unknown=True)
+        name: decode(kind, content[name], CONFIG_FILE, path=name, ignore_unknown=True)
         for name, kind in kinds.items()
     }
     kind = METHODS[found.method].config_class

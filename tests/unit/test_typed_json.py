@@ -105,7 +105,11 @@ def test_what_is_written_is_read_back(outer: Outer) -> None:
         ("inner", None, "note: field inner is None; it must be an object"),
         ("several.0.count", None, r"note: field several\[0\].count is None; it must be a whole"),
         ("several", {}, "note: field several is {}; it must be a list, each an object"),
-        ("pair", [1.0], r"note: field pair is \[1.0\]; it must be a list of 2 finite numbers"),
+        (
+            "pair",
+            [1.0],
+            r"note: field pair is \[1.0\]; it must be a list of 2, each a finite number",
+        ),
         ("kind", "c", "note: field kind is 'c'; it must be one of 'a', 'b'"),
         ("stage", "LAST", "note: field stage is 'LAST'; it must be one of FIRST, SECOND"),
         ("stage", 1, "it must be one of FIRST, SECOND"),

@@ -56,7 +56,7 @@ def test_a_teacher_may_be_trained_first() -> None:
         ("seeds = [0, 1]", "seeds = []", "seeds are 0 runs; give 1 to 10,000"),
         ("seeds = [0, 1]", "seeds = [0, -1]", "must be 0 to 4294967295, got -1"),
         ("seeds = [0, 1]", "seeds = [1, 1]", "seeds has one twice"),
-        ("seeds = [0, 1]", 'seeds = ["0"]', "list of whole numbers"),
+        ("seeds = [0, 1]", 'seeds = ["0"]', r"seeds\[0\] is .0.; it must be a whole number"),
         ('"asterix"', '"../asterix"', "becomes a folder"),
         ("[entries.scratch]", '[entries."a/b"]', "becomes a folder"),
         ('name = "two_games"', "", "name is missing"),

@@ -210,7 +210,7 @@ def test_a_noisy_layer_needs_its_scales_in_the_shape_of_its_means() -> None:
 
 
 def test_more_units_than_a_network_may_have_are_refused() -> None:
-    with pytest.raises(ValueError, match="online_params: hidden_units holds 70000"):
+    with pytest.raises(ValueError, match="online_params: features or hidden_units is 70000"):
         _read(_layers((FLAT, 70_000), (70_000, 1)))
 
 

@@ -175,5 +175,5 @@ def test_a_dopamine_network_that_would_take_the_memory_of_a_service_is_refused(
         for name, shape in kernels.items()
     }
     (tmp_path / "ckpt.1").write_bytes(pickle.dumps({"online_params": layers}))
-    with pytest.raises(ValueError, match="4233600 outputs of one layer for one state"):
+    with pytest.raises(ValueError, match="outputs for one state is 4233600"):
         imported(tmp_path / "ckpt.1")

@@ -84,7 +84,7 @@ def test_no_other_field_has_a_default(field: str) -> None:
         ("quantile_embedding_dim", -1, "quantile_embedding_dim is -1"),
         ("kernel_init", "zeros", "field kernel_init is 'zeros'; it must be one of 'dopamine'"),
         ("input_low", [0.0], "1 numbers in input_low, 0 in input_high"),
-        ("input_low", ["x"], "input_low is ..*; it must be a list of finite numbers"),
+        ("input_low", ["x"], r"input_low\[0\] is .x.; it must be a finite number"),
         ("width", 4, "width of nature_cnn is 4; .*at most 1"),
         ("width", 2**40, "width of nature_cnn is 1099511627776"),
         ("width", None, "field width is None; it must be a whole number"),

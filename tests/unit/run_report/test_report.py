@@ -223,7 +223,7 @@ def resealed(text: str) -> str:
         ('"frames": 800', '"frames": 8000', "must not decrease"),
         ('"mean_return": -8.0', '"mean_return": 3.0', "outside its interval"),
         ('"command"', '"commands"', "unknown field commands; did you mean command"),
-        ('"points": [', '"points": [5, ', "must be a list, each an object"),
+        ('"points": [', '"points": [5, ', "must be an object"),
     ],
 )
 def test_a_baseline_file_that_was_tampered_with_is_refused(
