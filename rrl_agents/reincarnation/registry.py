@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from rrl_agents.reincarnation.dqfd import DqfdConfig, dqfd
 from rrl_agents.reincarnation.fine_tuning import FineTuningConfig, fine_tuning
@@ -27,19 +27,8 @@ from rrl_agents.reincarnation.qdagger import (
 )
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig, tabula_rasa
-from rrl_agents.training.q_learning_config import QLearningConfig
 
 ConfigT = TypeVar("ConfigT")
-
-
-class MethodConfig(Protocol):
-    """The settings of any method of the registry: a frozen dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def q_learning(self) -> QLearningConfig:
-        """Those that all methods share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +87,20 @@ METHODS: dict[str, Method[Any]] = {
     ),
 }
 """Name -> method."""
+
+MethodConfig: TypeAlias = (
+    QDaggerConfig
+    | KickstartingConfig
+    | DaggerConfig
+    | QlDaggerConfig
+    | DqfdConfig
+    | JsrlConfig
+    | RehearsalConfig
+    | OfflinePretrainingConfig
+    | FineTuningConfig
+    | TabulaRasaConfig
+)
+"""The config of any method of the registry; of a Protocol tyro would make no flags."""
 
 
 def make_recipe(config: MethodConfig) -> Recipe:
