@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Literal, TypeAlias, get_args
 
 from rrl_client.spec import DEFAULT_TEMPERATURE, Output, PolicySpec
@@ -11,19 +10,6 @@ from rrl_client.spec import DEFAULT_TEMPERATURE, Output, PolicySpec
 Agent: TypeAlias = Literal["dqn", "c51", "rainbow", "quantile", "iqn", "full_rainbow"]
 AGENTS: tuple[str, ...] = get_args(Agent)
 """Kinds of Dopamine's agents that a user may name."""
-
-
-class LeftOpen(ValueError):
-    """The files leave something open; the message says what.
-
-    Attributes:
-        flags: Of `rrl teacher import`, which say it.
-    """
-
-    def __init__(self, message: str, flags: str) -> None:
-        """Keep both."""
-        super().__init__(message)
-        self.flags = flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,17 +32,6 @@ class Hints:
     num_actions: int | None = None
     value_bound: float = 10.0
 
-    def check(self) -> None:
-        """Refuse what no agent can be; not when they are made, as flags are made into them.
-
-        Raises:
-            ValueError: A number is out of range; names it.
-        """
-        if self.num_actions is not None and self.num_actions < 1:
-            raise ValueError(f"num_actions is {self.num_actions}; it must be at least 1")
-        if not (math.isfinite(self.value_bound) and self.value_bound > 0):
-            raise ValueError(f"value_bound is {self.value_bound}; it must be finite and above 0")
-
     def applied_to(self, spec: PolicySpec) -> PolicySpec:
         """What a policy takes and gives, with these scores; logits always have a temperature.
 
@@ -76,3 +51,16 @@ class Hints:
 
 
 NO_HINTS = Hints()
+
+
+def left_open(what: str, flags: str) -> ValueError:
+    """The error for files that leave something open.
+
+    Args:
+        what: What they leave open.
+        flags: Of `rrl teacher import`, which say it.
+    """
+    return ValueError(
+        f"{what}; say so once, by `rrl teacher import` with {flags}, and name the directory that "
+        "it prints, or its --name, from then on"
+    )

@@ -1,4 +1,4 @@
-"""Foreign weights -> our Params: checkpoints of Dopamine's agents, of all generations.
+"""Checkpoints of Dopamine's agents of all generations -> our parameters and a card.
 
 JAX agents keep their parameters in the pickle `ckpt.N`, TensorFlow agents in the files `tf_ckpt-N`
 beside it. What network it is, is read from the layers' names and shapes.
@@ -6,56 +6,37 @@ beside it. What network it is, is read from the layers' names and shapes.
 
 from __future__ import annotations
 
-import dataclasses
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rrl_agents.checkpoints.dopamine_agents.architecture import Architecture, read_architecture
-from rrl_agents.checkpoints.dopamine_agents.layers import Layers, listed_keys, read_layers
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.dopamine_agents.architecture import (
+    OBSERVATION_SHAPE,
+    guess_architecture,
+)
+from rrl_agents.checkpoints.dopamine_agents.layers import as_float32, leaves_of_pickle
+from rrl_agents.checkpoints.dopamine_agents.tensorflow_files import leaves_of_tensorflow
+from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.find_checkpoint import DopamineCheckpoint, find_checkpoint
 from rrl_agents.checkpoints.hints import NO_HINTS, Hints
-from rrl_agents.checkpoints.safe_unpickling import is_text_pickle, load_safely
-from rrl_agents.checkpoints.tensorflow_files.layers import tensorflow_layers
-from rrl_agents.networks.config import NetworkConfig
-from rrl_agents.types import Params
+from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes, unflatten_params
+from rrl_agents.checkpoints.safe_unpickling import load_safely
+from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, Compute, Teacher, TeacherCard
+from rrl_agents.checkpoints.teacher_directory import check_params
 
-MAX_TRAINING_STEPS = 10**15
-"""Bound of an agent's clock; DQN's 200 million frames are 5 * 10**7 steps."""
+MAX_PICKLE_BYTES = 2 << 30
+"""Bound of a pickle, 2 GiB: 30 times the 65 MB of a full-size DQN with both Adam moments."""
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ImportedAgent:
-    """A Dopamine agent as we keep it.
-
-    Attributes:
-        online_params: `{"params": {...}}`, float32 numpy arrays, flax names.
-        target_params: The target network's, None when the checkpoint has none.
-        num_actions: Number of actions A.
-        network: Architecture, read from the shapes.
-        algorithm: Name of the agent for people, e.g. "DQN" or "C51 or Rainbow".
-        framework: What wrote the parameters, "JAX" or "TensorFlow".
-        training_steps: Dopamine's own clock, agent steps since the start of training; None when
-            there are TensorFlow's files only, or beside them a pickle of Python 2.
-        number: The checkpoint's number, Dopamine's iteration.
-        notes: What was changed or assumed on the way, for the card.
-    """
-
-    online_params: Params
-    target_params: Params | None
-    num_actions: int
-    network: NetworkConfig
-    algorithm: str
-    framework: str
-    training_steps: int | None
-    number: int
-    notes: tuple[str, ...]
+_FRAMES_PER_STEP = 4
+"""Of Dopamine's Atari agents; their clock counts decisions."""
 
 
 def import_dopamine_agent(
     path: Path, number: int | None = None, *, hints: Hints = NO_HINTS
-) -> ImportedAgent:
+) -> Teacher:
     """Import an agent; nothing in its files is executed.
 
     Args:
@@ -64,109 +45,73 @@ def import_dopamine_agent(
         hints: What the user says of it where the shapes leave doubt.
 
     Returns:
-        The agent.
+        Its online network with a card; the target network is not read.
 
     Raises:
-        ValueError: When the checkpoint is missing, incomplete, damaged or unsafe, or holds another
-            network; the message names the missing or misshapen leaf.
-        LeftOpen: The user must say what it is.
+        ValueError: The checkpoint is missing, incomplete or unsafe, holds another network, or the
+            user must say what it is; the message names the missing or misshapen leaf.
+        Exception: It is damaged; of nearly any class (`load_safely`, `leaves_of_tensorflow`).
     """
     checkpoint = find_checkpoint(path, number)
-    stored = _stored(checkpoint)
     try:
-        return _import(stored, checkpoint.number, hints)
+        return _teacher(checkpoint, hints)
     except ValueError as error:
-        error.args = (f"{stored.file}: {error}",)
+        error.args = (f"{checkpoint.file}: {error}",)
         raise
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """What a checkpoint holds of an agent, as it lies there."""
+def _teacher(checkpoint: DopamineCheckpoint, hints: Hints) -> Teacher:
+    framework, stored, steps = _read(checkpoint)
+    leaves = {name: as_float32(name, leaf) for name, leaf in stored.items()}
+    shapes = {name: leaf.shape for name, leaf in leaves.items()}
+    network, num_actions, algorithm = guess_architecture(shapes, hints)
+    params = unflatten_params(leaves)
+    made = (
+        f"imported from a Dopamine {framework} {algorithm} checkpoint, iteration "
+        f"{checkpoint.number}, after {'an unknown number of' if steps is None else steps} training "
+        "steps"
+    )
+    if network.head == "categorical":
+        bound = f"{network.value_bound:g}"
+        made += f"; returns from -{bound} to {bound}, which no checkpoint says"
+    card = TeacherCard(
+        name=f"{checkpoint.agent.name}, Dopamine checkpoint {checkpoint.number}",
+        game=fetched_game(checkpoint.agent) or UNKNOWN_GAME,
+        network=network,
+        num_actions=num_actions,
+        observation_shape=OBSERVATION_SHAPE,
+        algorithm=algorithm,
+        made=made,
+        compute=Compute(environment_frames=None if steps is None else _FRAMES_PER_STEP * steps),
+        parameters_sha256=params_hash(params_to_bytes(params)),
+    )
+    check_params(params, card)
+    return Teacher(params=params, card=card)
 
-    file: Path
-    framework: str
-    online: Any
-    target: Any
-    training_steps: Any
 
-
-def _stored(checkpoint: DopamineCheckpoint) -> _Stored:
-    prefix = checkpoint.tensorflow_prefix
-    if checkpoint.pickle is None or (prefix is not None and is_text_pickle(checkpoint.pickle)):
-        # Dopamine under Python 2 pickled as text. The clocks alone are not worth a reader of that.
-        return _stored_by_tensorflow(prefix, None)
-    bundle = load_safely(checkpoint.pickle)
+def _read(checkpoint: DopamineCheckpoint) -> tuple[str, dict[str, Any], int | None]:
+    """What wrote the parameters, their leaves, and Dopamine's clock, None where none is known."""
+    bundle: Any = {}
+    if checkpoint.pickle.is_file():
+        data = read_bounded(checkpoint.pickle, MAX_PICKLE_BYTES, what="a Dopamine checkpoint")
+        # Dopamine under Python 2, whose agents are TensorFlow's, pickled as text. The clocks alone
+        # are not worth a reader of that.
+        is_text = checkpoint.index.is_file() and not data.startswith(pickle.PROTO)
+        bundle = {} if is_text else load_safely(data)
     fields = bundle if isinstance(bundle, dict) else {}
-    steps = fields.get("training_steps", 0)
+    steps = _steps(fields.get("training_steps"))
     if "online_params" in fields:
-        return _Stored(
-            file=checkpoint.pickle,
-            framework="JAX",
-            online=fields["online_params"],
-            target=fields.get("target_params"),
-            training_steps=steps,
-        )
-    if prefix is None:
-        keys = listed_keys(fields) if fields else type(bundle).__name__
+        return "JAX", leaves_of_pickle(fields["online_params"]), steps
+    if not checkpoint.index.is_file():
         raise ValueError(
-            f"{checkpoint.pickle}: no online_params in it, only {keys}, and no TensorFlow files "
-            f"tf_ckpt-{checkpoint.number}.* beside it; give a checkpoint of one of Dopamine's "
-            "agents with all its files"
+            f"no online_params in it, and no {checkpoint.index.name} beside it; give a checkpoint "
+            "of one of Dopamine's agents with all its files"
         )
-    return _stored_by_tensorflow(prefix, steps)
+    return "TensorFlow", leaves_of_tensorflow(checkpoint.index.with_suffix("")), steps
 
 
-def _stored_by_tensorflow(prefix: Path | None, training_steps: Any) -> _Stored:
-    assert prefix is not None  # A checkpoint without a pickle has TensorFlow's files.
-    networks = tensorflow_layers(prefix)
-    return _Stored(
-        file=prefix,
-        framework="TensorFlow",
-        online=networks["online"],
-        target=networks["target"],
-        training_steps=training_steps,
-    )
-
-
-def _import(stored: _Stored, number: int, hints: Hints) -> ImportedAgent:
-    notes: list[str] = []
-    online, architecture = _network(stored.online, "online_params", hints, notes)
-    target = None
-    if stored.target is not None:
-        target, other = _network(stored.target, "target_params", hints, notes)
-        if other != architecture:
-            raise ValueError("target_params and online_params have different shapes")
-    if architecture.network.head == "categorical":
-        bound = f"{hints.value_bound:g}"
-        notes.append(f"returns from -{bound} to {bound}, which no checkpoint says")
-    return ImportedAgent(
-        online_params={"params": online},
-        target_params=None if target is None else {"params": target},
-        num_actions=architecture.num_actions,
-        network=architecture.network,
-        algorithm=architecture.algorithm,
-        framework=stored.framework,
-        training_steps=_training_steps(stored.training_steps),
-        number=number,
-        notes=tuple(dict.fromkeys(notes)),
-    )
-
-
-def _network(tree: Any, where: str, hints: Hints, notes: list[str]) -> tuple[Layers, Architecture]:
-    layers = read_layers(tree, where, notes)
-    return layers, read_architecture(layers, where, hints)
-
-
-def _training_steps(steps: Any) -> int | None:
-    if isinstance(steps, np.generic):
-        steps = steps.item()
-    elif isinstance(steps, np.ndarray) and steps.shape == ():
-        steps = steps[()].item()
-    if steps is None:
-        return None
-    if type(steps) is not int:
+def _steps(stored: Any) -> int | None:
+    steps = stored.item() if isinstance(stored, (np.generic, np.ndarray)) else stored
+    if steps is not None and type(steps) is not int:
         raise ValueError(f"training_steps is no whole number but a {type(steps).__name__}")
-    if not 0 <= steps <= MAX_TRAINING_STEPS:
-        raise ValueError(f"training_steps lies outside 0 to {MAX_TRAINING_STEPS}")
     return steps

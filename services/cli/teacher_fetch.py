@@ -11,9 +11,9 @@ from typing import Annotated
 import tyro
 
 from rrl_agents.checkpoints.find_checkpoint import (
-    checkpoint_file,
-    checkpoint_numbers,
+    DopamineCheckpoint,
     checkpoints_directory,
+    complete_checkpoints,
 )
 from services.cli.terminal import print_rows, showing_progress
 from services.library.door import open_reference
@@ -64,7 +64,8 @@ def fetch(
     root = store / "checkpoints"
     fetched = fetched_before(request, root) or _download(request, bucket, root)
     _report(fetched)
-    file = str(checkpoint_file(fetched.directory, fetched.checkpoint.number))
+    directory, number = checkpoints_directory(fetched.directory), fetched.checkpoint.number
+    file = str(DopamineCheckpoint(directory=directory, number=number).file)
     try:
         # Roles that only read the store find it there.
         open_reference(file, store=store / "imported")
@@ -72,7 +73,8 @@ def fetch(
         print(error, file=sys.stderr)
         return
     called = fetched.name if cache is None else str(fetched.directory)
-    reference = called if _is_newest(fetched) else file
+    is_newest = number >= max(complete_checkpoints(directory), default=number)
+    reference = called if is_newest else file
     print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(reference)}")
 
 
@@ -92,11 +94,6 @@ def _report(fetched: Fetched) -> None:
     news = f"{fetched.downloaded} of them new" if fetched.downloaded else "all here before"
     print(f"{fetched.name}: checkpoint {fetched.checkpoint.number}{data}")
     print(f"{len(files)} files of {size}, {news}, verified: {fetched.directory}")
-
-
-def _is_newest(fetched: Fetched) -> bool:
-    complete = checkpoint_numbers(checkpoints_directory(fetched.directory)).complete
-    return fetched.checkpoint.number >= max(complete, default=-1)
 
 
 def _list(bucket: Bucket, agent: PublicAgent, game: str) -> None:

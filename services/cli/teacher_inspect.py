@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 from rrl_agents.checkpoints.card_markdown import card_markdown, one_line
 from rrl_agents.checkpoints.dopamine_replay.files import replay_directories
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
-from rrl_agents.checkpoints.find_checkpoint import checkpoint_numbers, checkpoints_directory
+from rrl_agents.checkpoints.find_checkpoint import complete_checkpoints
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.typed_json import encode
 from services.cli.terminal import make_console, print_json
@@ -61,9 +61,9 @@ def _facts(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         return facts
     with user_errors((ValueError, OSError)):
-        numbers = checkpoint_numbers(checkpoints_directory(path))
-        if numbers.written:
-            facts["checkpoints"] = sorted(numbers.complete)
+        complete = complete_checkpoints(path)
+        if complete:
+            facts["checkpoints"] = complete
         if replay_directories(path):
             rows = open_dopamine_replay(path)
             transitions = rows.count_transitions(1)

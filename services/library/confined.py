@@ -2,14 +2,14 @@
 
     rows = run_confined("rrl_agents.some.reader:convert", {"source": "a.hdf5", "out": "b"})
 
-    caller  -- stdin: JSON {function, arguments, limits} -->  child (a fresh interpreter)
-            <- stdout: JSON {"result": ...} or {"refused": words} --
-            <- stderr: what libraries print, on either stream --
+    caller  -- argument: JSON {function, arguments, limits} -->  child (a fresh interpreter)
+            <- stdout, a file: JSON {"result": ...}, {"refused": words} or {"failed": words} --
+            <- stderr, a file: what libraries print, on either stream --
 
-Readers execute nothing that a file asks for; what a damaged file costs, or breaks in a C library,
-ends here. The child bounds its memory, CPU time and file sizes before it imports a reader, dumps
-no core, and uses few CPUs and no GPU; the caller bounds time and output, and at the end kills the
-child's process group. The child dies with the caller.
+Readers execute nothing that a file asks for; what a damaged file costs, raises, or breaks in a C
+library, ends here. The child bounds its memory, CPU time and file sizes before it imports a reader,
+dumps no core, and uses few CPUs and no GPU; the caller bounds time and output, and at the end kills
+the child's process group. The child dies with the caller.
 
 Memory is counted as Linux counts `RLIMIT_DATA`, which leaves out the code of libraries: JAX takes
 0.11 GB of it when imported and TensorFlow 0.35 GB, of 0.4 and 1.2 GB of addresses.
@@ -21,34 +21,24 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
-import importlib
 import json
 import os
-import re
+import pkgutil
 import resource
-import selectors
 import signal
 import subprocess
 import sys
-import time
+import tempfile
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from services.shared.errors import UserError
 
-PACKAGES = ("rrl_agents.", "services.")
-"""Whose functions may run."""
-
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _PR_SET_PDEATHSIG = 1
 
 _CPUS = 4
 """Most CPUs of the child: libraries start threads for each, and their stacks are memory."""
-
-_WHAT_TO_DO = (
-    "The file is damaged, made to harm, or far larger than this program reads: "
-    "copy it again from a source you trust"
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,8 +49,8 @@ class Limits:
         memory_bytes: Of the process's data; libraries count, too.
         cpu_seconds: Of the process, whole seconds.
         wall_seconds: Until it ends.
-        file_bytes: Largest file that it writes.
-        output_bytes: Largest result as JSON, and most that libraries print.
+        file_bytes: Largest file that it writes, what libraries print included.
+        output_bytes: Largest result as JSON.
     """
 
     memory_bytes: int = 4 << 30
@@ -80,7 +70,7 @@ def run_confined(
     """Run a function in a process of its own.
 
     Args:
-        function: "module:name" of one of ours.
+        function: "module:name" of one of ours; never from a file or a user.
         arguments: Its keyword arguments: what JSON has; paths arrive as text.
         limits: What it may use, `Limits()` when None.
         subject: What it reads: the first words of an error that is not the function's own.
@@ -91,132 +81,69 @@ def run_confined(
     Raises:
         UserError: The function refused (ValueError or OSError, with its words), broke down, or
             needed more than its limits.
-        ValueError: The function is none of ours.
     """
-    if not _FUNCTION.fullmatch(function) or not function.startswith(PACKAGES):
-        raise ValueError(f"{function!r} may not run confined; give module:name of {PACKAGES}")
     limits = limits or Limits()
-    request = {
-        "function": function,
-        "arguments": dict(arguments),
-        "limits": dataclasses.asdict(limits),
-        "parent": os.getpid(),
-    }
-    asked = json.dumps(request, default=os.fspath).encode()
-    process = _start()
-    try:
-        _send(process, asked)
-        output, printed = _collect(process, limits)
-    except _ExceededError as error:
-        raise UserError(f"{subject}: reading it {error}. {_WHAT_TO_DO}") from None
-    finally:
-        _end(process)
-    return _result(output, printed, process.returncode, limits, subject)
-
-
-class _ExceededError(Exception):
-    """A limit that the caller keeps was reached; says which."""
-
-
-def _start() -> subprocess.Popen[bytes]:
-    # Not -m: it would look for modules in the working folder first, where the hostile file may lie.
-    program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"},
-        start_new_session=True,
-    )
-
-
-def _send(process: subprocess.Popen[bytes], request: bytes) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(request)
-        process.stdin.close()
-    except BrokenPipeError:
-        pass  # It died at once; its exit code says more.
-
-
-def _collect(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, bytes]:
-    """All of stdout and stderr; raises _ExceededError."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    deadline = time.monotonic() + limits.wall_seconds
-    collected = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
-    with selectors.DefaultSelector() as selector:
-        for descriptor in collected:
-            selector.register(descriptor, selectors.EVENT_READ)
-        while selector.get_map():
-            ready = selector.select(max(deadline - time.monotonic(), 0))
-            if not ready and time.monotonic() >= deadline:
-                raise _ExceededError(f"took longer than {limits.wall_seconds:g} s")
-            for key, _ in ready:
-                piece = os.read(key.fd, 1 << 16)
-                collected[key.fd] += piece
-                if not piece:
-                    selector.unregister(key.fd)
-                if len(collected[key.fd]) > limits.output_bytes:
-                    raise _ExceededError(f"gave more than {limits.output_bytes} bytes of output")
-    try:
-        process.wait(max(deadline - time.monotonic(), 1))
-    except subprocess.TimeoutExpired:
-        raise _ExceededError(f"took longer than {limits.wall_seconds:g} s") from None
-    output, printed = collected.values()
-    return bytes(output), bytes(printed)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the child and what it started; the group outlives its leader."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
-
-
-def _result(output: bytes, printed: bytes, code: int, limits: Limits, subject: object) -> Any:
+    with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as printed:
+        request = {
+            "function": function,
+            "arguments": dict(arguments),
+            "limits": dataclasses.asdict(limits),
+            "parent": os.getpid(),
+        }
+        failure = _run(request, limits.wall_seconds, stdout=answers, stderr=printed)
+        answers.seek(0)
+        output = answers.read(limits.output_bytes + 1)
+        printed.seek(max(0, printed.seek(0, os.SEEK_END) - 4000))
+        words = printed.read().decode(errors="replace")
+    if len(output) > limits.output_bytes:
+        failure, output = f"gave more than {limits.output_bytes} bytes of output", b""
     try:
         answer = json.loads(output)
-    except (ValueError, RecursionError):
-        answer = None
-    answer = answer if isinstance(answer, dict) else {}
-    if code == 0 and "result" in answer:
+    except ValueError:
+        answer = {"failed": failure}
+    if "result" in answer:
         return answer["result"]
     if "refused" in answer:
-        raise UserError(str(answer["refused"]))
-    if answer.get("exceeded") in _EXCEEDED:
-        what = _EXCEEDED[answer["exceeded"]].format(**dataclasses.asdict(limits))
-    elif code == -signal.SIGXCPU:
-        what = _EXCEEDED["cpu"].format(**dataclasses.asdict(limits))
-    elif code < 0:
-        what = f"broke a library ({signal.strsignal(-code)})"
-    else:
-        what = f"failed (exit {code})"
-    words = printed.decode(errors="replace")[-4000:]
-    raise UserError(f"{subject}: reading it {what}. {_WHAT_TO_DO}") from RuntimeError(words)
+        raise UserError(answer["refused"])
+    raise UserError(
+        f"{subject}: reading it {answer['failed']}. The file is damaged, made to harm, or far "
+        "larger than this program reads: copy it again from a source you trust"
+    ) from RuntimeError(words)
 
 
-_EXCEEDED = {
-    "memory": "took more than {memory_bytes} bytes of memory",
-    "file": "wrote a file of more than {file_bytes} bytes",
-    "cpu": "took more than {cpu_seconds} s of CPU time",
-}
+def _run(request: Mapping[str, object], seconds: float, **streams: Any) -> str:
+    """Run the child to its end; how it ended, for where it gave no answer."""
+    # Not -m: it would look for modules in the working folder first, where the hostile file may lie.
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, json.dumps(request, default=os.fspath)],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"},
+        start_new_session=True,
+        **streams,
+    ) as process:
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return f"took longer than {seconds:g} s"
+        finally:
+            # What it started, too: the group outlives its leader.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return f"was stopped ({signal.strsignal(-code)})" if code < 0 else f"failed (exit {code})"
 
 
 def main() -> None:
-    """The child: run what stdin asks for and write the answer to what was stdout."""
+    """The child: run what is asked for and write the answer to what was stdout."""
     answers = os.dup(1)
     os.dup2(2, 1)
-    request = json.load(sys.stdin)
+    request = json.loads(sys.argv[1])
     _die_with(request["parent"])
-    _limit(Limits(**request["limits"]))
-    answer = _answer(request["function"], request["arguments"])
+    limits = Limits(**request["limits"])
+    _limit(limits)
+    answer = json.dumps(_answer(request["function"], request["arguments"], limits))
     with open(answers, "w", encoding="utf-8") as file:
-        json.dump(answer, file)
+        file.write(answer)
 
 
 def _die_with(parent: int) -> None:
@@ -239,22 +166,26 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(kind, (bound, hard))
 
 
-def _answer(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    module, name = function.split(":")
+def _answer(function: str, arguments: dict[str, Any], limits: Limits) -> dict[str, Any]:
     try:
-        return {"result": getattr(importlib.import_module(module), name)(**arguments)}
-    except (UserError, ValueError, OSError, MemoryError) as error:
-        return _refusal(error)
+        return {"result": pkgutil.resolve_name(function)(**arguments)}
     except ImportError as error:
         return {"refused": f"{error}; run this where it is installed: pip install '.[train]'"}
+    except Exception as error:  # A library's, of any class, or a fault of ours.
+        if exceeded := _exceeded(error, limits):
+            return {"failed": exceeded}
+        if isinstance(error, (UserError, ValueError, OSError)):
+            return {"refused": str(error)}
+        traceback.print_exc()
+        words = " ".join(str(error).split())[:500]
+        return {"failed": f"failed ({type(error).__name__}: {words})"}
 
 
-def _refusal(error: BaseException) -> dict[str, str]:
-    cause: BaseException | None = error
-    while cause is not None:  # Readers turn what a library raises into their own errors.
-        if isinstance(cause, MemoryError):
-            return {"exceeded": "memory"}
-        if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
-            return {"exceeded": "file"}
-        cause = cause.__cause__ or cause.__context__
-    return {"refused": str(error)}
+def _exceeded(error: BaseException | None, limits: Limits) -> str | None:
+    while error is not None:  # Readers turn what a library raises into their own errors.
+        if isinstance(error, MemoryError):
+            return f"took more than {limits.memory_bytes} bytes of memory"
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return f"wrote a file of more than {limits.file_bytes} bytes"
+        error = error.__cause__ or error.__context__
+    return None

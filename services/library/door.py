@@ -17,12 +17,12 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NewType
 
-from rrl_agents.checkpoints.fetched_source import SOURCE_FILE, fetched_game
-from rrl_agents.checkpoints.find_checkpoint import agent_directory, find_checkpoint, index_file
+from rrl_agents.checkpoints.fetched_source import fetched_game
+from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.checkpoints.hints import NO_HINTS, Hints
 from rrl_agents.checkpoints.teacher_card import (
     CARD_FILE,
@@ -31,7 +31,6 @@ from rrl_agents.checkpoints.teacher_card import (
     is_teacher_directory,
 )
 from rrl_agents.durable_files import make_folders, rename_whole
-from rrl_agents.environments.game_names import name_key
 from services.library.catalogue import locate
 from services.library.confined import run_confined
 from services.library.places import downloads_directory, imported_directory
@@ -44,7 +43,6 @@ EntryPoint = NewType("EntryPoint", str)
 _FORMAT = 1
 """Of imported directories; another number has all foreign work imported again."""
 
-_MAX_BYTES = 4 << 30
 _CHUNK_BYTES = 1 << 20
 _LOCK_FILE = ".import.lock"
 _LOCK_WAIT_SECONDS = 900.0
@@ -99,35 +97,32 @@ def import_reference(
         UserError: As `open_reference`; or what the user says contradicts what the files say.
     """
     with user_errors((ValueError, OSError)):
-        foreign = _find(reference, number)
-        foreign = dataclasses.replace(foreign, hints=_with_game(foreign.file, hints), name=name)
-        directory = (store or imported_directory()) / foreign.key()
+        source = _source(reference, number)
+        said = {"hints": dataclasses.asdict(hints), "name": name}
+        directory = (store or imported_directory()) / source.key(said)
         if not (directory / CARD_FILE).is_file():
-            _import(foreign, directory)
+            _import(source, said, directory)
         return directory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Foreign:
+class _Source:
     """What is to be imported.
 
     Attributes:
         file: What names it to the importer.
         files: All that is read.
-        hints: What the user says of it.
-        name: What it is to be called.
+        place: What its card has from where it lies: the agent's folder, and its game.
     """
 
     file: Path
     files: tuple[Path, ...]
-    hints: Hints = NO_HINTS
-    name: str | None = None
+    place: tuple[str | None, ...] = ()
 
-    def key(self) -> str:
+    def key(self, said: Mapping[str, object]) -> str:
         """What its files hold now, and all else that its card is made of."""
-        names = [agent_directory(self.file).resolve().name, *(file.name for file in self.files)]
-        said = [_FORMAT, names, self.name, dataclasses.asdict(self.hints)]
-        digest = hashlib.sha256(json.dumps(said).encode())
+        names = [file.name for file in self.files]
+        digest = hashlib.sha256(json.dumps([_FORMAT, self.place, names, said]).encode())
         for file in self.files:
             digest.update(_sha256(file))
         return digest.hexdigest()
@@ -145,40 +140,28 @@ def _located(reference: str, number: int | None = None) -> str:
     return str(download_reference(reference, downloads_directory(), number=number))
 
 
-def _find(reference: str, number: int | None) -> _Foreign:
+def _source(reference: str, number: int | None) -> _Source:
     path = Path(_located(reference, number))
-    if not path.exists() and not index_file(path).is_file():
+    is_onnx = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
+    if is_onnx or is_teacher_directory(path):
+        if number is not None:
+            raise ValueError(
+                f"{reference} has no numbered checkpoints; leave out the number {number}"
+            )
+        parts = [path] if is_onnx else [path / name for name in (CARD_FILE, *POLICY_FILES)]
+        return _Source(file=path, files=tuple(part for part in parts if part.is_file()))
+    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
         raise ValueError(
             f"no teacher {reference!r}: looked for a name (`rrl teacher list` shows them), a "
             f"directory with {CARD_FILE}, a Dopamine agent's directory, ckpt.N or tf_ckpt-N.index "
             f"file, and an ONNX file at {path.absolute()}"
         )
-    is_onnx = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
-    if not is_onnx and not is_teacher_directory(path):
-        checkpoint = find_checkpoint(path, number)
-        return _Foreign(file=checkpoint.file, files=checkpoint.files)
-    if number is not None:
-        raise ValueError(f"{reference} has no numbered checkpoints; leave out the number {number}")
-    parts = (path,) if is_onnx else [path / name for name in (CARD_FILE, *POLICY_FILES)]
-    return _Foreign(file=path, files=tuple(part for part in parts if part.is_file()))
+    checkpoint = find_checkpoint(path, number)
+    place = (checkpoint.agent.name, fetched_game(checkpoint.agent))
+    return _Source(file=checkpoint.file, files=checkpoint.files, place=place)
 
 
-def _with_game(file: Path, hints: Hints) -> Hints:
-    """What the user says, with the game that the source of a fetched agent says."""
-    try:
-        fetched = fetched_game(file)
-    except ValueError:
-        if hints.game is None:
-            raise
-        return hints
-    if fetched is None or hints.game is None:
-        return dataclasses.replace(hints, game=hints.game or fetched)
-    if name_key(hints.game) != name_key(fetched):
-        raise ValueError(f"{file} plays {fetched}, not {hints.game}: its {SOURCE_FILE} says so")
-    return hints
-
-
-def _import(foreign: _Foreign, directory: Path) -> None:
+def _import(source: _Source, said: Mapping[str, object], directory: Path) -> None:
     """Import once, whoever else wants the same; all of it is there at the end, or nothing."""
     store = directory.parent
     try:
@@ -186,7 +169,7 @@ def _import(foreign: _Foreign, directory: Path) -> None:
         (store / _LOCK_FILE).touch()
     except OSError as error:
         raise UserError(
-            f"{foreign.file} is to be imported, and {store} cannot be written ({error.strerror}): "
+            f"{source.file} is to be imported, and {store} cannot be written ({error.strerror}): "
             "give RRL_CACHE a folder that can be, or run `rrl teacher import` where it can, with "
             "the same RRL_CACHE"
         ) from error
@@ -200,25 +183,17 @@ def _import(foreign: _Foreign, directory: Path) -> None:
         try:
             run_confined(
                 "rrl_agents.checkpoints.import_foreign:import_foreign",
-                {
-                    "source": foreign.file,
-                    "destination": unfinished,
-                    "hints": dataclasses.asdict(foreign.hints),
-                    "name": foreign.name,
-                },
-                subject=foreign.file,
+                {"source": source.file, "destination": unfinished, **said},
+                subject=source.file,
             )
-            if foreign.key() != directory.name:
-                raise UserError(f"{foreign.file} changed while it was read; try again")
+            if source.key(said) != directory.name:
+                raise UserError(f"{source.file} changed while it was read; try again")
             rename_whole(unfinished, directory)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _sha256(file: Path) -> bytes:
-    status = file.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
-        raise ValueError(f"{file}: no regular file, or more than {_MAX_BYTES} bytes")
     digest = hashlib.sha256()
     with file.open("rb") as content:
         while chunk := content.read(_CHUNK_BYTES):

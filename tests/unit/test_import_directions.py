@@ -79,7 +79,10 @@ WHOLE_SERVICE_USERS = {"launcher", "bench", "cli"}
 OWNERS = {
     "gin": ("services/cli/gin/",),
     "reverb": ("services/replay/",),
-    "tensorflow": ("services/replay/", "rrl_agents/checkpoints/tensorflow_files/"),
+    "tensorflow": (
+        "services/replay/",
+        "rrl_agents/checkpoints/dopamine_agents/tensorflow_files.py",
+    ),
     "launchpad": ("services/launcher/",),
     # What other services say on their metrics pages is read in one place.
     "prometheus_client.parser": ("services/cli/metrics_pages",),

@@ -1,20 +1,33 @@
-"""Which of Dopamine's agents a network belongs to, read from its sizes.
+"""Which of Dopamine's agents a network belongs to, read from the sizes of a few of its kernels.
 
-A dueling network tells its atoms by the outputs of its value; IQN has three layers of which the
-first is an embedding. Of other networks the last layer alone speaks: 306 outputs are C51 with 6
-actions, as 306 = 6 * 51 and no Atari game has more than 18 actions. Other numbers of atoms or
-actions leave doubt, and the user says what it is.
+All have three convolutions, then two or three linear layers, plain or noisy, after F features:
+
+| network of Dopamine | linear layers |
+|---|---|
+| NatureDQNNetwork, RainbowNetwork, QuantileNetwork | [F, H], [H, outputs] |
+| ImplicitQuantileNetwork | [E, F], [F, H], [H, outputs] |
+| FullRainbowNetwork, dueling | [F, H], [H, outputs], [H, value's outputs] |
+| FullRainbowNetwork, not dueling | noisy [F, H], [H, outputs] |
+
+A dueling network tells its atoms by the outputs of its value. Of other networks the last layer
+alone speaks: 306 outputs are C51 with 6 actions, as 306 = 6 * 51 and no Atari game has more than 18
+actions. Other numbers of atoms or actions leave doubt, and the user says what it is.
+
+What is found is a guess: the caller holds every parameter against it (`check_params`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
-from rrl_agents.checkpoints.dopamine_agents.layers import Layers
-from rrl_agents.checkpoints.dopamine_agents.shapes import Shapes, read_shapes
-from rrl_agents.checkpoints.hints import AGENTS, Hints, LeftOpen
+from rrl_agents.checkpoints.hints import AGENTS, Hints, left_open
 from rrl_agents.networks.config import NetworkConfig
+
+OBSERVATION_SHAPE = (84, 84, 4)
+"""What Dopamine's Atari agents see: height, width, stack with the oldest frame first."""
+
+# 84 pixels after strides 4, 2, 1: 21, 11, 11 padded SAME; 20, 9, 7 padded VALID.
+_PADDING_BY_CELLS = {11 * 11: "SAME", 7 * 7: "VALID"}
 
 MAX_ATARI_ACTIONS = 18
 """Size of Atari's full action set."""
@@ -41,140 +54,99 @@ _ALGORITHMS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """What a network is.
-
-    Attributes:
-        network: Our settings of it.
-        num_actions: Number of actions A.
-        algorithm: Name of the agent for people, e.g. "C51 or Rainbow": both have one network.
-    """
-
-    network: NetworkConfig
-    num_actions: int
-    algorithm: str
-
-
-class _Head(NamedTuple):
-    """What the last layer's outputs are."""
-
-    kind: str
-    num_atoms: int
-    num_actions: int
-
-
-def read_architecture(layers: Layers, where: str, hints: Hints) -> Architecture:
-    """Recognise a network; every shape is held against it.
+def guess_architecture(
+    shapes: Mapping[str, tuple[int, ...]], hints: Hints
+) -> tuple[NetworkConfig, int, str]:
+    """Guess what network has leaves of these shapes.
 
     Args:
-        layers: From `read_layers`.
-        where: Name of the network, the start of every message.
+        shapes: Linen name of each leaf -> shape, layers in order, each size at least 1.
         hints: What the user says.
 
     Returns:
-        What it is.
+        Our settings of the network, its number of actions A, and the name of the agent for people,
+        e.g. "C51 or Rainbow": both have one network.
 
     Raises:
-        ValueError: When it is none of Dopamine's, a layer is misshapen, or the user's words
-            contradict the shapes.
-        LeftOpen: The shapes leave doubt.
+        ValueError: It is none of Dopamine's, the shapes leave doubt, or the user's words contradict
+            them.
     """
-    try:
-        return _recognise(read_shapes(layers), hints)
-    except ValueError as error:
-        message = str(error)
-        # Those of this module go on from the network's name, as a path or a sentence does.
-        error.args = (f"{where}{'' if message[0] in '/ ' else ': '}{message}",)
-        raise
-
-
-def _recognise(shapes: Shapes, hints: Hints) -> Architecture:
-    _check_agent(shapes, hints.agent)
-    head = _head(shapes, hints)
-    if hints.num_actions not in (None, head.num_actions):
-        raise ValueError(
-            f"/{shapes.last} has {shapes.outputs} outputs: {head.num_actions} actions, not the "
-            f"{hints.num_actions} given"
-        )
-    network = NetworkConfig(
-        features=shapes.features,
-        hidden_units=shapes.hidden_units,
-        padding=shapes.padding,
-        dueling=shapes.value_outputs is not None,
-        noisy=shapes.noisy,
-        **_head_settings(shapes, head, hints),
-    )
-    algorithm = _algorithm(network, hints.agent)
-    return Architecture(network=network, num_actions=head.num_actions, algorithm=algorithm)
-
-
-def _check_agent(shapes: Shapes, agent: str | None) -> None:
-    if shapes.quantile_embedding_dim is not None:
-        possible: tuple[str, ...] = ("iqn",)
-    elif shapes.value_outputs is not None or shapes.noisy:
-        possible = ("full_rainbow",)
+    sizes = _kernels(shapes)
+    features, linear = tuple(size[-1] for size in sizes[:3]), sizes[3:]
+    is_noisy = "NoisyNetwork_0/kernel_mu" in shapes
+    paddings = {cells * features[-1]: padding for cells, padding in _PADDING_BY_CELLS.items()}
+    # An embedding gives as many numbers as the convolutions, instead of taking them.
+    is_implicit = len(linear) == 3 and linear[0][0] not in paddings and linear[0][1] in paddings
+    embedding_dim = linear.pop(0)[0] if is_implicit else NetworkConfig.quantile_embedding_dim
+    (inputs, hidden_units), (_, outputs), *value = linear
+    _check_agent(hints.agent, is_implicit=is_implicit, is_full=is_noisy or bool(value))
+    if is_implicit:
+        head, atoms, num_actions = "implicit_quantile", IQN_QUANTILES, outputs
+    elif value:
+        head, atoms = "categorical" if value[0][1] > 1 else "values", value[0][1]
+        num_actions = outputs // atoms
     else:
-        possible = tuple(other for other in AGENTS if other != "iqn")
+        head, atoms, num_actions = _lone_head(outputs, hints)
+    if hints.num_actions not in (None, num_actions):
+        raise ValueError(f"it has {num_actions} actions, not the {hints.num_actions} given")
+    network = NetworkConfig(
+        features=features,
+        hidden_units=hidden_units,
+        padding=paddings.get(inputs, "SAME"),
+        head=head,
+        # What a head does not read keeps its default.
+        num_atoms=NetworkConfig.num_atoms if head == "values" else atoms,
+        value_bound=hints.value_bound if head == "categorical" else NetworkConfig.value_bound,
+        dueling=bool(value),
+        noisy=is_noisy,
+        quantile_embedding_dim=embedding_dim,
+    )
+    return network, num_actions, _algorithm(network, hints.agent)
+
+
+def _kernels(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
+    kernels = {
+        name: shape for name, shape in shapes.items() if name.endswith(("/kernel", "/kernel_mu"))
+    }
+    if [len(shape) for shape in kernels.values()] not in ([4, 4, 4, 2, 2], [4, 4, 4, 2, 2, 2]):
+        raise ValueError(
+            f"there are {kernels}; Dopamine's networks have three convolutions, then two or three "
+            "linear layers"
+        )
+    return list(kernels.values())
+
+
+def _check_agent(agent: str | None, *, is_implicit: bool, is_full: bool) -> None:
+    possible = [other for other in AGENTS if other != "iqn"]
+    if is_implicit or is_full:
+        possible = ["iqn" if is_implicit else "full_rainbow"]
     if agent is not None and agent not in possible:
         raise ValueError(
-            f" is no network of the agent {agent!r}: its layers are those of "
+            f"it is no network of the agent {agent!r}: its layers are those of "
             f"{' or '.join(possible)}"
         )
 
 
-def _head(shapes: Shapes, hints: Hints) -> _Head:
-    if shapes.quantile_embedding_dim is not None:
-        return _Head("implicit_quantile", IQN_QUANTILES, shapes.outputs)
-    if shapes.value_outputs is None:
-        return _lone_head(shapes, hints)
-    atoms = shapes.value_outputs
-    num_actions = _divided(shapes, atoms, "atoms of the value")
-    return _Head("values" if atoms == 1 else "categorical", atoms, num_actions)
-
-
-def _lone_head(shapes: Shapes, hints: Hints) -> _Head:
-    """What a lone last layer gives, where the shapes or the user leave one answer."""
+def _lone_head(outputs: int, hints: Hints) -> tuple[str, int, int]:
+    """Head, atoms and actions of a lone last layer, where shapes or user leave one answer."""
     heads = _HEADS_BY_AGENT[hints.agent]
     if hints.num_actions is not None:
-        atoms = _divided(shapes, hints.num_actions, "actions")
+        atoms = max(outputs // max(hints.num_actions, 1), 1)
         fitting = [head for head in heads if ATOMS[head] == atoms]
         fitting = fitting or [head for head in heads if head != "values"]
         if len(fitting) == 1:
-            return _Head(fitting[0], atoms, hints.num_actions)
+            return fitting[0], atoms, outputs // atoms
     else:
         for head in heads:
-            num_actions, rest = divmod(shapes.outputs, ATOMS[head])
+            num_actions, rest = divmod(outputs, ATOMS[head])
             if rest == 0 and (num_actions <= MAX_ATARI_ACTIONS or hints.agent is not None):
-                return _Head(head, ATOMS[head], num_actions)
-    raise LeftOpen(
-        f"/{shapes.last} has {shapes.outputs} outputs, which leaves doubt: up to "
-        f"{MAX_ATARI_ACTIONS} would be the actions of DQN, a multiple of {ATOMS['categorical']} "
-        f"those of C51 or Rainbow, of {ATOMS['quantile']} those of a quantile agent; AGENT is one "
-        f"of {', '.join(AGENTS)}, N its number of actions",
-        flags="--agent AGENT --num-actions N",
+                return head, ATOMS[head], num_actions
+    raise left_open(
+        f"its last layer has {outputs} outputs, which leaves doubt: up to {MAX_ATARI_ACTIONS} "
+        f"would be the actions of DQN, a multiple of {ATOMS['categorical']} those of C51 or "
+        f"Rainbow, of {ATOMS['quantile']} those of a quantile agent",
+        f"--agent ({', '.join(AGENTS)}) and --num-actions",
     )
-
-
-def _divided(shapes: Shapes, parts: int, what: str) -> int:
-    quotient, rest = divmod(shapes.outputs, parts)
-    if rest or not quotient:
-        raise ValueError(
-            f"/{shapes.last} has {shapes.outputs} outputs, which {parts} {what} do not divide"
-        )
-    return quotient
-
-
-def _head_settings(shapes: Shapes, head: _Head, hints: Hints) -> dict[str, Any]:
-    """Fields of `NetworkConfig` that this head reads; the others keep their defaults."""
-    settings: dict[str, Any] = {"head": head.kind}
-    if head.kind != "values":
-        settings["num_atoms"] = head.num_atoms
-    if head.kind == "categorical":
-        settings["value_bound"] = hints.value_bound
-    if shapes.quantile_embedding_dim is not None:
-        settings["quantile_embedding_dim"] = shapes.quantile_embedding_dim
-    return settings
 
 
 def _algorithm(network: NetworkConfig, agent: str | None) -> str:

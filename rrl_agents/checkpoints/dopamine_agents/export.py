@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import optax
 
-from rrl_agents.checkpoints.dopamine_agents.shapes import OBSERVATION_SHAPE
+from rrl_agents.checkpoints.dopamine_agents.architecture import OBSERVATION_SHAPE
 from rrl_agents.checkpoints.find_checkpoint import CHECKPOINTS_DIRECTORY
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import check_params

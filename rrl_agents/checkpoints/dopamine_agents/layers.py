@@ -1,13 +1,22 @@
-"""Layers of a foreign network as ours are: named as flax linen does, checked, float32.
+"""The leaves of Dopamine's networks, whatever their names, under those that flax linen gives them.
 
-Names come in two styles. Flax linen counts the layers of each kind from 0 (Conv_0, Conv_1, Conv_2,
-Dense_0, Dense_1); its predecessor counted layers of all kinds together (Dense_3, Dense_4). Layers
-lie in the level `params`, or without it.
+Layers stand in the order of the computation, and are called Conv_0, Conv_1, Conv_2, Dense_0 and so
+on, or NoisyNetwork_0. Names come in these styles, all in the scope `params` or `Online`, or none:
+
+- Flax linen counts the layers of each kind from 0; its predecessor counted layers of all kinds
+  together (Dense_3, Dense_4).
+- Dopamine 1 (tf.slim): `Online/Conv/{weights,biases}`, `Conv_1`, `Conv_2`, `fully_connected`,
+  `fully_connected_1`, and for IQN `fully_connected_2`, the first of the three being the embedding
+  of the quantiles.
+- Dopamine 2 on (Keras): the same with `{kernel,bias}`, but the embedding of IQN is `dense`.
+- Forks with Keras' own names: `Online/conv2d`, `Online/dense`, `Online/dense_1`; with a scope
+  around (`agent/Online/...`); or one network without `Online`.
+
+Slots of optimisers (`Online/Conv/weights/RMSProp`) and target networks are not looked at.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,121 +24,108 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Layers = dict[str, dict[str, NDArray[np.float32]]]
-"""Linen name -> leaf -> array, in the order Conv_0, Conv_1, .., Dense_0, .., or NoisyNetwork_0."""
-
-LEAVES: Mapping[str, tuple[str, ...]] = {
-    "Conv": ("kernel", "bias"),
-    "Dense": ("kernel", "bias"),
-    "NoisyNetwork": ("kernel_mu", "kernel_sigma", "bias_mu", "bias_sigma"),
+# In the order of the computation.
+_KINDS = {
+    "conv": "Conv",
+    "conv2d": "Conv",
+    "dense": "Dense",
+    "fully_connected": "Dense",
+    "noisynetwork": "NoisyNetwork",
 }
-"""What a layer of each kind holds."""
+_LEAVES = {"weights": "kernel", "biases": "bias"}
+_LEAF = re.compile(
+    rf"(?:(?P<scope>.*)/)?(?P<kind>{'|'.join(_KINDS)})(?:_(?P<number>0|[1-9][0-9]{{0,3}}))?"
+    r"/(?P<leaf>weights|biases|(?:kernel|bias)(?:_mu|_sigma)?)",
+    re.IGNORECASE,
+)
+_SHOWN = 12
 
-MAX_LAYERS = 64
-"""Bound of the layers that are looked at; Dopamine's networks have six at most."""
 
-
-def read_layers(tree: Any, where: str, notes: list[str]) -> Layers:
-    """Rename and check the layers of one network.
+def online_leaves(names: Iterable[str]) -> dict[str, str]:
+    """Find the network that acts among all that a checkpoint holds.
 
     Args:
-        tree: What the checkpoint holds, nothing of which is trusted.
-        where: Name of the tree, the start of every message.
-        notes: What was changed on the way is added here.
+        names: Of everything in it, parts joined by a slash; those of no leaf are passed over.
 
     Returns:
-        The layers, each with all its leaves: finite float32 numpy arrays of at least one number.
+        Linen name -> name, e.g. "Dense_0/bias" -> "Online/fully_connected/biases", layers in
+        order.
 
     Raises:
-        ValueError: When something else is there, or a leaf is missing or no array of finite
-            floating-point numbers; the message names it.
+        ValueError: There is none, or several.
     """
-    if not isinstance(tree, Mapping):
-        raise ValueError(f"{where} is a {type(tree).__name__}; expected a tree of layers")
-    layers = tree["params"] if set(tree) == {"params"} else tree
-    if not isinstance(layers, Mapping):
-        raise ValueError(f"{where}/params is a {type(layers).__name__}; expected layers")
-    names = _linen_names(layers, where)
-    if any(old != new for old, new in names.items()):
-        notes.append("layers renamed from the names of flax before linen")
-    return {new: _read_layer(layers[old], new, where, notes) for old, new in names.items()}
-
-
-def listed_keys(keys: Iterable[Any]) -> list[str]:
-    """The first dozen keys of a foreign mapping for a message, cut to a readable length."""
-    # Only text is printed: a whole number may have millions of digits.
-    shown = (key[:40] if isinstance(key, str) else f"a {type(key).__name__}" for key in keys)
-    return sorted(shown)[:12]
-
-
-def _linen_names(layers: Mapping[Any, Any], where: str) -> dict[str, str]:
-    """Old name -> new name, sorted by kind and number."""
-    if not 1 <= len(layers) <= MAX_LAYERS:
-        raise ValueError(f"{where} holds {len(layers)} layers; Dopamine's networks have 5 or 6")
-    numbers = _numbers_by_kind(layers, where)
-    each = [sorted(found) for found in numbers.values()]
-    together = sorted(itertools.chain(*each))
-    if not (all(map(_are_counted, each)) or _are_counted(together)):
+    scopes: dict[str, dict[tuple[int, int], dict[str, str]]] = {}
+    for name in names:
+        if match := _LEAF.fullmatch(name):
+            place = (list(_KINDS).index(match["kind"].lower()), int(match["number"] or 0))
+            layer = scopes.setdefault(match["scope"] or "", {}).setdefault(place, {})
+            leaf = match["leaf"].lower()
+            layer[_LEAVES.get(leaf, leaf)] = name
+    parts = {scope: scope.lower().split("/") for scope in scopes}
+    # Without a scope of that name, a lone network is the one.
+    found = [scope for scope in scopes if "online" in parts[scope]]
+    found = found or [scope for scope in scopes if "target" not in parts[scope]]
+    if len(found) != 1:
         raise ValueError(
-            f"{where} has the layers {sorted(layers)}, some of which are missing: layers are "
-            "counted from 0, each kind by itself or all together"
+            f"holds networks in the scopes {sorted(scopes)[:_SHOWN]}; expected one, or one in "
+            f"Online. It begins with {sorted(names)[:_SHOWN]}"
         )
-    return {
-        f"{kind}_{old}": f"{kind}_{new}"
-        for kind in LEAVES
-        for new, old in enumerate(sorted(numbers.get(kind, ())))
-    }
+    return _renamed(scopes[found[0]])
 
 
-def _are_counted(numbers: list[int]) -> bool:
-    return numbers == list(range(len(numbers)))
+def _renamed(network: Mapping[tuple[int, int], Mapping[str, str]]) -> dict[str, str]:
+    renamed: dict[str, str] = {}
+    counts = dict.fromkeys(_KINDS.values(), 0)
+    for order, number in sorted(network):
+        kind = list(_KINDS.values())[order]
+        for leaf, name in network[order, number].items():
+            renamed[f"{kind}_{counts[kind]}/{leaf}"] = name
+        counts[kind] += 1
+    return renamed
 
 
-def _numbers_by_kind(layers: Mapping[Any, Any], where: str) -> dict[str, list[int]]:
-    numbers: dict[str, list[int]] = {}
-    for name in layers:
-        match = (
-            re.fullmatch(r"([A-Za-z]+)_(0|[1-9][0-9]?)", name) if isinstance(name, str) else None
+def leaves_of_pickle(tree: Any) -> dict[str, Any]:
+    """The leaves of a JAX agent's network.
+
+    Args:
+        tree: What its pickle holds, nothing of which is trusted.
+
+    Returns:
+        Linen name -> leaf.
+
+    Raises:
+        ValueError: It holds something else, too, or a layer is missing.
+    """
+    flat = _flat("online_params", tree)
+    found = online_leaves(flat)
+    others = sorted(set(flat).difference(found.values()))
+    if others:
+        raise ValueError(f"{others[0]!r} is in no network of Dopamine's")
+    renamed = {new.rpartition("/")[0]: old.split("/")[-2] for new, old in found.items()}
+    together = [f"{name.partition('_')[0]}_{index}" for index, name in enumerate(renamed)]
+    if list(renamed.values()) not in (list(renamed), together):
+        raise ValueError(
+            f"of the layers some are missing, there are {list(renamed.values())}: they are counted "
+            "from 0, each kind by itself or all together"
         )
-        if match is None or match[1] not in LEAVES:
-            raise ValueError(
-                f"{where} holds {listed_keys([name])[0]!r}; expected layers like Conv_0, Dense_0 "
-                "or NoisyNetwork_0, as Dopamine's networks with Nature DQN's convolutions have"
-            )
-        numbers.setdefault(match[1], []).append(int(match[2]))
-    return numbers
+    return {new: flat[old] for new, old in found.items()}
 
 
-def _read_layer(
-    layer: Any, name: str, where: str, notes: list[str]
-) -> dict[str, NDArray[np.float32]]:
-    leaves = LEAVES[name.partition("_")[0]]
-    if not isinstance(layer, Mapping):
-        raise ValueError(f"{where}/{name} is a {type(layer).__name__}; expected {_and(leaves)}")
-    superfluous = listed_keys(set(layer) - set(leaves))
-    if superfluous:
-        raise ValueError(f"{where}/{name} holds {superfluous} beside {_and(leaves)}")
-    return {leaf: _read_leaf(layer, leaf, f"{where}/{name}", notes) for leaf in leaves}
+def _flat(name: str, tree: Any) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {name: tree}
+    # Cut to what a message can show.
+    parts = [_flat(f"{name}/{str(key)[:40]}", part) for key, part in tree.items()]
+    return {name: leaf for flat in parts for name, leaf in flat.items()}
 
 
-def _and(leaves: tuple[str, ...]) -> str:
-    return f"{', '.join(leaves[:-1])} and {leaves[-1]}"
+def as_float32(name: str, leaf: Any) -> NDArray[np.float32]:
+    """A leaf of a network as ours are.
 
-
-def _read_leaf(
-    layer: Mapping[Any, Any], leaf: str, where: str, notes: list[str]
-) -> NDArray[np.float32]:
-    if leaf not in layer:
-        raise ValueError(f"{where}/{leaf} is missing")
-    array = layer[leaf]
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        raise ValueError(f"{where}/{leaf} is no array of floating-point numbers")
-    if array.size == 0:
-        raise ValueError(f"{where}/{leaf} has shape {array.shape}, which holds no number")
-    if array.dtype.itemsize != 4:
-        notes.append(f"parameters converted from {array.dtype.name} to float32")
+    Raises:
+        ValueError: It is no array of floating-point numbers.
+    """
+    if not isinstance(leaf, np.ndarray) or leaf.dtype.kind != "f" or leaf.size == 0:
+        raise ValueError(f"{name} is no array of floating-point numbers")
     with np.errstate(over="ignore"):  # What is too large becomes infinite, and is refused so.
-        converted = np.array(array, dtype=np.float32, order="C")
-    if not np.isfinite(converted).all():
-        raise ValueError(f"{where}/{leaf} holds numbers that are not finite")
-    return converted
+        return np.array(leaf, dtype=np.float32, order="C")

@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.checkpoints.hints import Hints, LeftOpen
+from rrl_agents.checkpoints.hints import Hints, left_open
 from rrl_agents.checkpoints.onnx_export import OUTPUT_NAME
 from rrl_agents.checkpoints.onnx_files.parsing import MAX_TEXT, parse_model
 from rrl_agents.checkpoints.onnx_files.signature import GraphSignature, read_signature
@@ -79,7 +79,6 @@ def read_onnx_file(path: Path, said: Hints) -> OnnxFile:
 
     Raises:
         ValueError: It is no ONNX file or one that cannot be served; says why, and what would do.
-        LeftOpen: It does not say what its scores are.
     """
     encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
     try:
@@ -126,10 +125,10 @@ def _spec(signature: GraphSignature, metadata: Mapping[str, str], said: Hints) -
     name = signature.output_name
     output = metadata.get("output") or _OUTPUT_OF_NAME.get(name) or said.output
     if output is None:
-        raise LeftOpen(
+        raise left_open(
             f"nothing says what its scores {name!r} are, q_values (the best is taken) or logits "
             "(drawn from their softmax)",
-            flags="--output q_values",
+            "--output",
         )
     spec = PolicySpec(
         num_actions=signature.num_actions,

@@ -116,7 +116,7 @@ def _new_directory(directory: Path) -> Iterator[Path]:
 
 def _write_dopamine(path: Path, teacher: Teacher, dopamine: DopamineCheckpoint) -> None:
     write_dopamine_agent(path, teacher, dopamine.training, number=dopamine.number)
-    _check_equal(import_dopamine_agent(path).online_params, teacher, "the Dopamine checkpoint")
+    _check_equal(import_dopamine_agent(path).params, teacher, "the Dopamine checkpoint")
 
 
 def _check_equal(written: Params, teacher: Teacher, form: str) -> None:

@@ -170,8 +170,8 @@ def test_dopamines_agent_trains_on_with_the_students_moments(agent: Any) -> None
 
 def test_our_own_importer_reads_the_same_bits(exported: Path, student: Teacher) -> None:
     loaded = import_dopamine_agent(exported)
-    assert params_to_bytes(loaded.online_params) == params_to_bytes(student.params)
-    assert loaded.network == NetworkConfig()
+    assert params_to_bytes(loaded.params) == params_to_bytes(student.params)
+    assert loaded.card.network == NetworkConfig()
 
 
 def test_the_pickle_names_numpy_and_optax_only(exported: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
+from rrl_agents.checkpoints.find_checkpoint import complete_checkpoints, find_checkpoint
 
 
 @pytest.fixture
@@ -20,55 +20,6 @@ def agent(tmp_path: Path) -> Path:
     return checkpoints.parent
 
 
-def test_the_newest_complete_checkpoint_is_found_by_number_not_by_spelling(agent: Path) -> None:
-    for path in (agent, agent / "checkpoints"):
-        found = find_checkpoint(path)
-        assert (found.number, found.pickle) == (10, agent / "checkpoints" / "ckpt.10")
-        assert found.tensorflow_prefix is None
-
-
-def test_a_number_that_is_asked_for_is_taken(agent: Path) -> None:
-    assert find_checkpoint(agent, 3).pickle == agent / "checkpoints" / "ckpt.3"
-
-
-def test_a_file_that_is_named_needs_no_sentinel(agent: Path) -> None:
-    assert find_checkpoint(agent / "checkpoints/ckpt.11").number == 11
-
-
-@pytest.mark.parametrize("number", [4, 5, 11])
-def test_a_number_that_is_not_complete_is_an_error_that_lists_what_is(
-    agent: Path, number: int
-) -> None:
-    with pytest.raises(
-        ValueError,
-        match=rf"checkpoint {number} needs .* found ckpt\.N of \[3, 9, 10, 11\], .* and "
-        r"sentinel_checkpoint_complete\.N of \[3, 4, 9, 10\]",
-    ):
-        find_checkpoint(agent, number)
-
-
-def test_a_link_that_leads_nowhere_is_an_error_with_its_path(agent: Path) -> None:
-    broken = agent / "checkpoints" / "ckpt.10"
-    broken.unlink()
-    broken.symlink_to("nowhere")
-    with pytest.raises(ValueError, match=r"ckpt\.10: no regular file"):
-        find_checkpoint(agent)
-
-
-def test_without_any_sentinel_the_newest_checkpoint_is_taken(agent: Path) -> None:
-    """So come the published JAX agents: `jax/dqn_adam_mse/Pong/1/ckpt.199` alone."""
-    for sentinel in (agent / "checkpoints").glob("sentinel*"):
-        sentinel.unlink()
-    assert find_checkpoint(agent).number == 11
-
-
-def test_sentinels_without_any_checkpoint_of_theirs_are_an_error(agent: Path) -> None:
-    for pickle in (agent / "checkpoints").glob("ckpt.*"):
-        pickle.unlink()
-    with pytest.raises(ValueError, match=r"a complete checkpoint needs .* found ckpt\.N of \[\],"):
-        find_checkpoint(agent)
-
-
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     """As the Lucid collection has them: TensorFlow's files only, no sentinel."""
@@ -79,83 +30,99 @@ def published(tmp_path: Path) -> Path:
     return directory
 
 
-def test_tensorflow_files_alone_are_a_checkpoint(published: Path) -> None:
-    found = find_checkpoint(published)
-    assert (found.number, found.pickle) == (199, None)
-    assert found.tensorflow_prefix == published / "tf_ckpt-199"
-    assert found.file == published / "tf_ckpt-199.index"
+@pytest.mark.parametrize(
+    ("path", "number", "expected"),
+    [
+        # The newest by number, not by spelling.
+        (".", None, 10),
+        ("checkpoints", None, 10),
+        (".", 3, 3),
+        # A file that is named needs no sentinel.
+        ("checkpoints/ckpt.11", None, 11),
+        ("checkpoints/ckpt.11", 11, 11),
+    ],
+)
+def test_the_newest_complete_checkpoint_or_the_one_that_is_asked_for_is_found(
+    agent: Path, path: str, number: int | None, expected: int
+) -> None:
+    found = find_checkpoint(agent / path, number)
+    assert found.number == expected
+    assert found.files == (found.file,) == (agent / f"checkpoints/ckpt.{expected}",)
+    assert found.agent == agent.resolve()
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [(".", 4), (".", 5), (".", 11), ("checkpoints/ckpt.3", 9), ("checkpoints/ckpt.12", None)],
+)
+def test_a_checkpoint_that_is_not_complete_is_an_error_that_lists_what_is(
+    agent: Path, path: str, number: int | None
+) -> None:
+    found = r"\[3, 9, 10\]" if path == "." else r"\[\d+\]"
+    message = f"checkpoint {number or ''} is not here or not complete, found {found}; .* sentinel"
+    with pytest.raises(ValueError, match=message):
+        find_checkpoint(agent / path, number)
+
+
+def test_a_link_that_leads_nowhere_is_an_error(agent: Path) -> None:
+    broken = agent / "checkpoints" / "ckpt.10"
+    broken.unlink()
+    broken.symlink_to("nowhere")
+    with pytest.raises(ValueError, match="the file ckpt.N"):
+        find_checkpoint(agent)
+
+
+def test_without_any_sentinel_the_newest_checkpoint_is_taken(agent: Path) -> None:
+    """So come the published JAX agents: `jax/dqn_adam_mse/Pong/1/ckpt.199` alone."""
+    for sentinel in (agent / "checkpoints").glob("sentinel*"):
+        sentinel.unlink()
+    assert find_checkpoint(agent).number == 11
 
 
 @pytest.mark.parametrize(
     "name",
-    ["tf_ckpt-199", "tf_ckpt-199.index", "tf_ckpt-199.meta", "tf_ckpt-199.data-00000-of-00001"],
+    [
+        "",
+        "tf_ckpt-199",
+        "tf_ckpt-199.index",
+        "tf_ckpt-199.meta",
+        "tf_ckpt-199.data-00000-of-00001",
+    ],
 )
-def test_a_tensorflow_checkpoint_may_be_named_by_its_prefix_or_any_file(
+def test_a_tensorflow_checkpoint_may_be_named_by_its_directory_prefix_or_any_file(
     published: Path, name: str
 ) -> None:
+    index, data = published / "tf_ckpt-199.index", published / "tf_ckpt-199.data-00000-of-00001"
+    found = find_checkpoint(published / name, 199)
+    assert (found.file, found.files) == (index, (index, data))
     (published / "ckpt.199").touch()
     found = find_checkpoint(published / name, 199)
-    assert found.tensorflow_prefix == published / "tf_ckpt-199"
-    assert found.pickle == published / "ckpt.199"
+    assert found.files == (found.file, index, data) == (published / "ckpt.199", index, data)
 
 
-def test_a_tensorflow_checkpoint_without_its_index_is_an_error(published: Path) -> None:
+@pytest.mark.parametrize("name", ["", "tf_ckpt-199.data-00000-of-00001"])
+def test_a_tensorflow_checkpoint_without_its_index_is_an_error(published: Path, name: str) -> None:
     (published / "tf_ckpt-199.index").unlink()
-    with pytest.raises(ValueError, match=r"tf_ckpt-199\.index is missing beside it"):
-        find_checkpoint(published / "tf_ckpt-199.data-00000-of-00001")
-    with pytest.raises(ValueError, match="no complete checkpoint here, found tf_ckpt-199.data"):
-        find_checkpoint(published)
+    with pytest.raises(ValueError, match="not here or not complete, .* tf_ckpt-N.index"):
+        find_checkpoint(published / name)
 
 
 def test_a_sentinel_completes_tensorflow_files_without_a_pickle(published: Path) -> None:
     (published / "sentinel_checkpoint_complete.99").touch()
-    with pytest.raises(ValueError, match=r"tf_ckpt-N of \[199\] and .* of \[99\]"):
-        find_checkpoint(published)
+    assert complete_checkpoints(published) == []
     (published / "sentinel_checkpoint_complete.199").touch()
-    assert find_checkpoint(published).number == 199
-
-
-def test_a_directory_without_checkpoints_is_an_error_that_lists_its_entries(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(ValueError, match="found nothing"):
-        find_checkpoint(tmp_path)
-    for index in range(14):
-        (tmp_path / f"f{index:02}").touch()
-    with pytest.raises(ValueError, match="found f00, f01, .* f11 and 2 more"):
-        find_checkpoint(tmp_path)
-
-
-def test_names_of_files_are_escaped_in_errors(tmp_path: Path) -> None:
-    (tmp_path / "\x1b[31mred").touch()
-    with pytest.raises(ValueError, match=r"found '\\x1b\[31mred';"):
-        find_checkpoint(tmp_path)
-
-
-def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such file or directory"):
-        find_checkpoint(tmp_path / "absent")
-
-
-def test_a_file_of_another_name_or_number_is_an_error(agent: Path) -> None:
-    with pytest.raises(ValueError, match=r"files are named ckpt\.N or tf_ckpt-N"):
-        find_checkpoint(agent / "checkpoints/sentinel_checkpoint_complete.3")
-    with pytest.raises(ValueError, match="this is checkpoint 3, not 9"):
-        find_checkpoint(agent / "checkpoints/ckpt.3", 9)
+    assert complete_checkpoints(published) == [199]
 
 
 @pytest.mark.parametrize(
-    ("name", "what"),
-    [
-        ("ppo.zip", "Stable-Baselines3"),
-        ("dqn.pt", "PyTorch"),
-        ("DQN.PTH", "PyTorch"),
-        ("dqn_atari.cleanrl_model", "CleanRL"),
-    ],
+    "name",
+    ["absent", "sentinel_checkpoint_complete.3", "ppo.zip", "dqn.pt", "dqn_atari.cleanrl_model"],
 )
-def test_a_model_of_another_library_is_named_with_what_to_do_instead(
-    tmp_path: Path, name: str, what: str
+def test_what_is_no_dopamine_agents_is_an_error_with_what_to_do_instead(
+    tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / name).write_bytes(b"\x80\x04never read")
-    with pytest.raises(ValueError, match=f"{name}: .*{what}.*never run.*ONNX.*module:factory"):
+    if name != "absent":
+        (tmp_path / name).write_bytes(b"\x80\x04never read")
+    message = rf"{name}: no directory .* ckpt\.N .*Baselines3.*never run.*ONNX.*module:factory"
+    with pytest.raises(ValueError, match=message):
         find_checkpoint(tmp_path / name)

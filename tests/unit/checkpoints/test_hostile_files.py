@@ -29,7 +29,6 @@ from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.checkpoints.teacher_card import TeacherCard, read_card
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.networks.registry import NetworkConfig
-from services.library import confined
 from services.library.catalogue import BUNDLED_DIRECTORY
 from services.library.confined import Limits, run_confined
 
@@ -87,15 +86,17 @@ def _steps(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 
 
 def check_bounds(read: Callable[[], Any], is_confined: bool) -> None:
-    """Read, and hold the reader to its word: an answer or a ValueError, soon, in little memory."""
+    """Read, and hold the reader to its word: an answer or a ValueError, soon, in little memory.
+
+    Behind the wall any error will do; it ends in one line there.
+    """
     tracemalloc.start()
     start = time.thread_time()
     try:
         read()
-    except ValueError as error:
-        assert 0 < len(str(error)) < LONGEST_MESSAGE
-    except MemoryError:
-        assert is_confined
+    except Exception as error:
+        assert is_confined or (isinstance(error, ValueError) and str(error))
+        assert len(str(error)) < LONGEST_MESSAGE
     finally:
         seconds = time.thread_time() - start
         _, peak = tracemalloc.get_traced_memory()
@@ -144,7 +145,7 @@ def small_pickle_case(folder: Path) -> Case:
     """So small that damage hits what a pickle says, and not only the numbers in it."""
     value = {"a": np.arange(4, dtype="f4"), "b": [(1, 2.0), "x", {np.int64(3)}]}
     file = folder / "ckpt.0"
-    return file, lambda: load_safely(file), same, pickle.dumps(value, protocol=4)
+    return file, lambda: load_safely(file.read_bytes()), same, pickle.dumps(value, protocol=4)
 
 
 def tensorflow_case(folder: Path, ending: str) -> Case:
@@ -275,11 +276,8 @@ def run_behind_the_wall(name: str, folder: str, examples: int) -> None:
 
 
 @pytest.fixture
-def run_case(
-    folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str, int], None]:
+def run_case(folders: Callable[[str], Path]) -> Callable[[str, int], None]:
     """Runs a case's examples where its reader is to be run."""
-    monkeypatch.setattr(confined, "PACKAGES", (__name__,))
 
     def run_one(name: str, examples: int) -> None:
         if name in CONFINED:

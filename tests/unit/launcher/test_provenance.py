@@ -145,7 +145,7 @@ def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
         (tmp_path / "columns" / name).touch()
     assert parents(tmp_path / "columns", 4) == [(("teacher",), "catch_by_hand")]
     (record,) = caplog.records
-    assert "checkpoint 4 needs" in record.message
+    assert "checkpoint 4 is not here or not complete" in record.message
 
 
 def test_a_run_without_a_note_has_none(tmp_path: Path) -> None:

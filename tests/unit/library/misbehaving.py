@@ -58,7 +58,7 @@ def give_much(size: int) -> str:
 
 
 def print_much(size: int) -> None:
-    print(size * "x")
+    print(size * "x", flush=True)
 
 
 def abort() -> None:

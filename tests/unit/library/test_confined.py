@@ -12,18 +12,12 @@ from typing import Any
 
 import pytest
 
-from services.library import confined
 from services.library.confined import Limits, run_confined
 from services.shared.errors import UserError
 
 MODULE = "tests.unit.library.misbehaving"
 SECONDS = 30.0
 MEBIBYTE = 1 << 20
-
-
-@pytest.fixture(autouse=True)
-def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confined, "PACKAGES", (MODULE,))
 
 
 def run(name: str, limits: Limits | None = None, **arguments: object) -> Any:
@@ -72,7 +66,7 @@ MISBEHAVIOUR: dict[str, tuple[str, dict[str, object], Limits, str]] = {
         Limits(memory_bytes=500 * MEBIBYTE),
         "more than 524288000 bytes of memory",
     ),
-    "CPU time": ("loop", {}, Limits(cpu_seconds=1), "more than 1 s of CPU time"),
+    "CPU time": ("loop", {}, Limits(cpu_seconds=1), r"was stopped \(CPU time limit exceeded\)"),
     "time": ("sleep", {"path": "/dev/null"}, Limits(wall_seconds=1), "longer than 1 s"),
     "a large result": (
         "give_much",
@@ -80,20 +74,29 @@ MISBEHAVIOUR: dict[str, tuple[str, dict[str, object], Limits, str]] = {
         Limits(output_bytes=1000),
         "more than 1000 bytes of output",
     ),
+    "a large file": (
+        "write",
+        {"path": "out", "size": MEBIBYTE + 1},
+        Limits(file_bytes=MEBIBYTE),
+        "a file of more than 1048576 bytes",
+    ),
     "much print": (
         "print_much",
-        {"size": 2000},
-        Limits(output_bytes=1000),
-        "more than 1000 bytes of output",
+        {"size": MEBIBYTE + 1},
+        Limits(file_bytes=MEBIBYTE),
+        "a file of more than 1048576 bytes",
     ),
-    "a crash": ("abort", {}, Limits(), r"broke a library \(Aborted\)"),
+    "a crash": ("abort", {}, Limits(), r"was stopped \(Aborted\)"),
     "an early end": ("leave", {}, Limits(), r"failed \(exit 0\)"),
-    "a fault of ours": ("misspell", {}, Limits(), r"failed \(exit 1\)"),
+    "a fault of ours": ("misspell", {}, Limits(), r"failed \(KeyError: 'a fault of our own'\)"),
 }
 
 
 @pytest.mark.parametrize("what", MISBEHAVIOUR)
-def test_what_misbehaves_ends_in_one_line_that_says_how(what: str) -> None:
+def test_what_misbehaves_ends_in_one_line_that_says_how(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     name, arguments, limits, words = MISBEHAVIOUR[what]
     start = time.monotonic()
     with pytest.raises(UserError, match=rf"^a\.hdf5: reading it .*{words}\. .* copy it") as caught:
@@ -109,16 +112,10 @@ def test_as_much_as_the_limits_allow_is_no_misbehaviour(tmp_path: Path) -> None:
     assert len(run("give_much", Limits(output_bytes=1000), size=986)) == 986
 
 
-def test_a_file_ends_where_the_limit_is(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a file of more than 1048576 bytes"):
-        run("write", Limits(file_bytes=MEBIBYTE), path=tmp_path / "out", size=MEBIBYTE + 1)
-    assert (tmp_path / "out").stat().st_size <= MEBIBYTE
-
-
 def test_the_childs_own_words_on_a_fault_of_ours_are_the_cause() -> None:
     with pytest.raises(UserError) as caught:
         run("misspell")
-    assert "KeyError: 'a fault of our own'" in str(caught.value.__cause__)
+    assert "Traceback (most recent call last)" in str(caught.value.__cause__)
 
 
 def test_what_the_child_started_ends_with_it(tmp_path: Path) -> None:
@@ -129,7 +126,7 @@ def test_what_the_child_started_ends_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_child_ends_with_its_caller(how: signal.Signals, tmp_path: Path) -> None:
     program = (
-        "from services.library import confined; confined.PACKAGES = ('tests.',);"
+        "from services.library import confined;"
         f"confined.run_confined('{MODULE}:sleep', {{'path': {str(tmp_path / 'pid')!r}}})"
     )
     caller = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
@@ -157,10 +154,3 @@ def test_modules_in_the_working_folder_are_not_run(
 
 def test_libraries_of_readers_can_be_imported_within_the_limits() -> None:
     run("import_libraries", names=["jax", "h5py", "onnx"])
-
-
-@pytest.mark.parametrize("name", ["os:abort", "rrl_agents", "services.x:y.z", "tests.a:b; c"])
-def test_only_functions_of_ours_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="may not run confined"):
-        run_confined(name, {})

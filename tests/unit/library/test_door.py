@@ -126,7 +126,7 @@ def test_foreign_work_is_read_behind_the_wall_and_becomes_a_directory(
     assert load_teacher_directory(directory).card.name == "agent, Dopamine checkpoint 1"
     file = agent / "checkpoints/ckpt.1"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"ckpt\.1: truncated or damaged .* copy it again"):
+    with pytest.raises(UserError, match=r"ckpt\.1: reading .*truncated\)\. .* copy it again"):
         open_reference(str(agent))
     assert in_store(store) == [directory.name]
 
@@ -163,7 +163,7 @@ def point_to_weights_elsewhere(folder: Path, fixtures: Path) -> Path:
     ("make", "message"),
     [
         (ask_for_os_system, r"ckpt\.1: refused: the pickle asks for .*system"),
-        (index_more_than_the_data, r"tf_ckpt-199: no whole TensorFlow checkpoint"),
+        (index_more_than_the_data, r"tf_ckpt-199\.index: reading it failed \(.* copy it again"),
         (point_to_weights_elsewhere, r"policy\.onnx: .*'weights' lie in another file"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_checkpoint_that_is_added_is_the_newest(
     assert "Dopamine checkpoint 2" in read_card(second / CARD_FILE).name
     assert import_reference(str(agent), number=1) == first
     assert reads == ["ckpt.1", "ckpt.2"]
-    with pytest.raises(UserError, match="checkpoint 3 needs"):
+    with pytest.raises(UserError, match="checkpoint 3 is not here"):
         import_reference(str(agent), number=3)
     with pytest.raises(UserError, match="pong_dqn has no numbered checkpoints; leave out"):
         import_reference("pong_dqn", number=3)
@@ -335,7 +335,7 @@ def test_a_store_that_cannot_be_written_serves_what_was_imported_before(
 def test_a_pipe_is_not_read(store: Path, agent: Path) -> None:
     (agent / "checkpoints/ckpt.1").unlink()
     os.mkfifo(agent / "checkpoints/ckpt.1")
-    with pytest.raises(UserError, match=r"ckpt\.1: no regular file"):
+    with pytest.raises(UserError, match="not here or not complete"):
         open_reference(str(agent))
 
 
@@ -356,8 +356,8 @@ def test_a_fetched_agent_knows_its_game(
     fetched: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert game_of(opened("Pong/dqn400-run1")) == "Pong"
-    assert game_of(import_reference("pong/dqn400-run1", Hints(game="pong"))) == "pong"
-    with pytest.raises(UserError, match=r"plays Pong, not breakout: its source\.json says so"):
+    assert game_of(import_reference("pong/dqn400-run1", Hints(game="pong"))) == "Pong"
+    with pytest.raises(UserError, match="plays Pong, not breakout"):
         import_reference("Pong/dqn400-run1", Hints(game="breakout"))
     # From inside its directories, too.
     monkeypatch.chdir(fetched / "checkpoints")
@@ -373,4 +373,3 @@ def test_a_source_that_says_no_game_is_an_error(
     (fetched / "source.json").write_text(content)
     with pytest.raises(UserError, match=r"source\.json"):
         open_reference("Pong/dqn400-run1")
-    assert game_of(import_reference("Pong/dqn400-run1", Hints(game="Pong"))) == "Pong"

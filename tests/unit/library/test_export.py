@@ -124,7 +124,7 @@ def test_a_students_dopamine_checkpoint_is_beside_it(tmp_path: Path) -> None:
         "load.gin",
     ]
     again = import_dopamine_agent(tmp_path / "student" / "dopamine")
-    assert params_to_bytes(again.online_params) == params_to_bytes(full.params)
+    assert params_to_bytes(again.params) == params_to_bytes(full.params)
 
 
 def test_a_student_that_dopamine_cannot_hold_leaves_nothing_behind(

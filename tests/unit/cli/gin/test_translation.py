@@ -210,8 +210,8 @@ def test_the_command_line_gives_teacher_data_and_seed(breakout: Path) -> None:
 
 @pytest.mark.parametrize("number", [400, 401])
 def test_a_teacher_whose_checkpoint_is_not_complete_is_refused(breakout: Path, number: int) -> None:
-    complete = r"found ckpt.N of \[399, 400\].*complete.N of \[399\]; choose a complete one"
-    with pytest.raises(UserError, match=rf"checkpoint {number} needs .*{complete}"):
+    message = rf"checkpoint {number} is not here or not complete, found \[399\]; .* sentinel"
+    with pytest.raises(UserError, match=message):
         translate(breakout, "qdagger_dqn", flags=(f"--teacher_checkpoint_number={number}",))
 
 
