@@ -21,24 +21,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rrl_agents.checkpoints.hints import AGENTS, Hints, left_open
-from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.config import Head, NetworkConfig, Padding
 
 OBSERVATION_SHAPE = (84, 84, 4)
 """What Dopamine's Atari agents see: height, width, stack with the oldest frame first."""
 
 # 84 pixels after strides 4, 2, 1: 21, 11, 11 padded SAME; 20, 9, 7 padded VALID.
-_PADDING_BY_CELLS = {11 * 11: "SAME", 7 * 7: "VALID"}
+_PADDING_BY_CELLS: dict[int, Padding] = {11 * 11: "SAME", 7 * 7: "VALID"}
 
 MAX_ATARI_ACTIONS = 18
 """Size of Atari's full action set."""
 
-ATOMS = {"values": 1, "categorical": 51, "quantile": 200}
+ATOMS: dict[Head, int] = {"values": 1, "categorical": 51, "quantile": 200}
 """Outputs per action of Dopamine's heads, unless a gin file says otherwise."""
 
 IQN_QUANTILES = 32
 """Quantiles over which Dopamine's IQN averages when it acts (`num_quantile_samples`)."""
 
-_HEADS_BY_AGENT = {
+_HEADS_BY_AGENT: dict[str | None, tuple[Head, ...]] = {
     None: ("values", "categorical", "quantile"),
     "dqn": ("values",),
     "c51": ("categorical",),
@@ -80,6 +80,7 @@ def guess_architecture(
     embedding_dim = linear.pop(0)[0] if is_implicit else NetworkConfig.quantile_embedding_dim
     (inputs, hidden_units), (_, outputs), *value = linear
     _check_agent(hints.agent, is_implicit=is_implicit, is_full=is_noisy or bool(value))
+    head: Head
     if is_implicit:
         head, atoms, num_actions = "implicit_quantile", IQN_QUANTILES, outputs
     elif value:
@@ -127,7 +128,7 @@ def _check_agent(agent: str | None, *, is_implicit: bool, is_full: bool) -> None
         )
 
 
-def _lone_head(outputs: int, hints: Hints) -> tuple[str, int, int]:
+def _lone_head(outputs: int, hints: Hints) -> tuple[Head, int, int]:
     """Head, atoms and actions of a lone last layer, where shapes or user leave one answer."""
     heads = _HEADS_BY_AGENT[hints.agent]
     if hints.num_actions is not None:
