@@ -5,20 +5,22 @@ A card may come from anywhere: its texts are escaped, so that none can end a tab
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from rrl_agents.checkpoints.lineage import Total, family, line_cost
-from rrl_agents.checkpoints.teacher_card import Compute, EvaluationScore, PlayProtocol, TeacherCard
-from rrl_agents.networks.config import NetworkConfig
-from rrl_agents.scores import has_scale, normalised_score
+from rrl_agents.checkpoints.lineage import family, line_cost
+from rrl_agents.checkpoints.teacher_card import Compute, EvaluationScore, TeacherCard
+from rrl_agents.scores import score_if_known
 
 _UNKNOWN = "unknown"
 _HASH_DIGITS = 12
-_COUNTS = (
+_COSTS = (
     ("frames it played", "environment_frames"),
     ("frames its teacher played", "teacher_frames"),
     ("gradient steps", "gradient_updates"),
+    ("time", "hardware_seconds"),
 )
 """Titles, and fields of a `Compute`."""
 # What has a meaning in CommonMark, anywhere in a line.
@@ -53,29 +55,14 @@ def card_markdown(card: TeacherCard) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _network(network: NetworkConfig | None) -> str:
-    """A network in one line."""
-    if network is None:
-        return "not one of this project's"
-    words = [network.name, f"features {network.features}"]
-    if network.name != "mlp":
-        words += [f"hidden units {network.hidden_units}", f"padding {network.padding}"]
-    if network.head != "values":
-        words.append(f"head {network.head}, {network.num_atoms} atoms")
-    words += [word for word in ("dueling", "noisy") if getattr(network, word)]
-    return ", ".join(words)
-
-
-def _protocol(protocol: PlayProtocol | None) -> str:
-    """Rules of play in one line."""
-    if protocol is None:
+def _in_words(record: Any, *always: str) -> str:
+    """A record's fields in one line; those at their default only where they are named."""
+    if record is None:
         return _UNKNOWN
-    clipped = "clipped to [-1, 1]" if protocol.reward_clipping else "not clipped"
-    end = "a lost life" if protocol.life_loss_ends else "game over"
-    return (
-        f"{protocol.frames_per_step} frames per step, stack of {protocol.stack_size}, sticky "
-        f"actions {protocol.sticky_actions:g}, episodes end at {end} or after "
-        f"{protocol.max_episode_steps:,} steps, training rewards {clipped}"
+    return ", ".join(
+        f"{field.name.replace('_', ' ')} {getattr(record, field.name)}"
+        for field in dataclasses.fields(record)
+        if field.name in always or getattr(record, field.name) != field.default
     )
 
 
@@ -87,8 +74,8 @@ def one_line(text: str) -> str:
 def _facts(card: TeacherCard) -> Iterator[tuple[str, str]]:
     yield "game", _text(card.game)
     yield "algorithm", _text(card.algorithm)
-    yield "network", _text(_network(card.network))
-    yield "protocol", _text(_protocol(card.protocol))
+    yield "network", _text(_in_words(card.network, "name", "features", "hidden_units", "padding"))
+    yield "protocol", _text(_in_words(card.protocol, "reward_clipping", "life_loss_ends"))
     shape = ", ".join(map(str, card.observation_shape))
     yield "observations", _text(f"{card.observation_dtype} ({shape}), {card.observation_order}")
     meanings = f": {', '.join(card.action_meanings)}" if card.action_meanings else ""
@@ -101,52 +88,46 @@ def _facts(card: TeacherCard) -> Iterator[tuple[str, str]]:
 def _scores(card: TeacherCard) -> Iterator[str]:
     header = ("player", "mean return", "95% interval", "episodes", "epsilon", "sticky actions")
     teachers = [parent.card for parent in card.parents if "teacher" in parent.relations]
-    rows = [("this agent", *_score(card.score))]
-    rows += [(f"teacher {_text(teacher.name)}", *_score(teacher.score)) for teacher in teachers]
+    players = [("this agent", card), *((f"teacher {one.name}", one) for one in teachers)]
     random = _UNKNOWN if card.random_return is None else f"{card.random_return:.2f}"
-    rows.append(("random policy", random, "", "", "", ""))
-    yield _table(header, rows)
-    yield " ".join(("Returns are undiscounted sums of unclipped rewards.", *_normalised(card)))
-    for player, score in (("This agent", card.score), *((t.name, t.score) for t in teachers)):
-        if score is not None and score.note:
-            yield f"{_text(player)}: {_text(score.note).rstrip('.')}."
-
-
-def _normalised(card: TeacherCard) -> Iterator[str]:
-    """How far from the random policy to each teacher it came, where all three are known."""
-    own, random = card.score, card.random_return
-    if own is None or random is None:
-        return
-    for parent in card.parents:
-        teacher = parent.card.score
-        if "teacher" not in parent.relations or teacher is None:
-            continue
-        if has_scale(random, teacher.mean_return):
-            score = normalised_score(own.mean_return, random, teacher.mean_return)
+    rows = [(_text(player), *_score(one.score)) for player, one in players]
+    yield _table(header, [*rows, ("random policy", random, "", "", "", "")])
+    yield "Returns are undiscounted sums of unclipped rewards."
+    for teacher in teachers:
+        score = score_if_known(_mean(card), card.random_return, _mean(teacher))
+        if score is not None:
             yield (
-                f"Between the random policy (0) and {_text(parent.card.name)} (1), this agent is "
-                f"at {score:.2f}."
+                f"Between the random policy (0) and {_text(teacher.name)} (1), this agent is at "
+                f"{score:.2f}."
             )
+    for player, one in players:
+        if one.score is not None and one.score.note:
+            yield f"Of {_text(player)}: {_text(one.score.note).rstrip('.')}."
+
+
+def _mean(card: TeacherCard) -> float | None:
+    return None if card.score is None else card.score.mean_return
 
 
 def _score(score: EvaluationScore | None) -> tuple[str, str, str, str, str]:
     if score is None:
         return ("not evaluated", "", "", "", "")
     spread = f"{score.mean_return:.2f} ± {score.std_return:.2f}"
-    interval = "not computed"
-    if score.interval is not None:
-        interval = f"{score.interval[0]:.2f} to {score.interval[1]:.2f}"
+    low, high = score.interval or (None, None)
+    interval = "not computed" if low is None else f"{low:.2f} to {high:.2f}"
     chances = (f"{score.epsilon:g}", f"{score.sticky_actions:g}")
     return (spread, interval, f"{score.episodes:,}", *chances)
 
 
 def _costs(card: TeacherCard) -> Iterator[tuple[str, str, str]]:
     own, line = card.compute or Compute(), line_cost(family(card))
-    for title, field in _COUNTS:
-        count, total = getattr(own, field), getattr(line, field)
-        yield title, _UNKNOWN if count is None else f"{count:,}", _sum(total, f"{total.known:,}")
-    seconds = line.hardware_seconds
-    yield "time", _time(own.hardware_seconds), _sum(seconds, _time(seconds.known))
+    for title, field in _COSTS:
+        in_words = _time if field == "hardware_seconds" else "{:,}".format
+        cost, total = getattr(own, field), line[field]
+        whole = in_words(total.known)
+        if total.unknown:
+            whole = f"at least {whole}" if total.known else _UNKNOWN
+        yield title, _UNKNOWN if cost is None else in_words(cost), whole
     yield "hardware", _text(own.hardware) or _UNKNOWN, ""
 
 
@@ -167,19 +148,10 @@ def _parents(card: TeacherCard) -> str:
     return _table(header, rows)
 
 
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return _UNKNOWN
+def _time(seconds: float) -> str:
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
-
-
-def _sum(total: Total, known: str) -> str:
-    """A sum over a line, a lower bound where some of it is not known."""
-    if not total.unknown:
-        return known
-    return f"at least {known}" if total.known else _UNKNOWN
 
 
 def _text(text: str) -> str:

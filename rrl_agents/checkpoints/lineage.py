@@ -9,12 +9,13 @@ through two descendants, is counted once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
 
-Number = TypeVar("Number", int, float)
+COSTS = ("environment_frames", "teacher_frames", "gradient_updates", "hardware_seconds")
+"""Fields of a `Compute` that add up over a line."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,24 +47,6 @@ class Total:
     unknown: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LineCost:
-    """What a whole line cost, each agent counted once; fields as in `Compute`.
-
-    Attributes:
-        environment_frames: Frames that the agents played themselves.
-        teacher_frames: Frames played for them by their teachers. Recorded frames ("data") of a
-            parent that counts its own play are in `environment_frames` already, and left out.
-        gradient_updates: Gradient steps.
-        hardware_seconds: Wall-clock seconds, whatever they ran on.
-    """
-
-    environment_frames: Total
-    teacher_frames: Total
-    gradient_updates: Total
-    hardware_seconds: Total
-
-
 def family(card: TeacherCard) -> tuple[Member, ...]:
     """Everybody an agent comes from, and itself.
 
@@ -89,22 +72,18 @@ def family(card: TeacherCard) -> tuple[Member, ...]:
     return (*sorted(members[:0:-1], key=lambda member: member.generation), members[0])
 
 
-def line_cost(members: Iterable[Member]) -> LineCost:
-    """What a line cost.
+def line_cost(members: Iterable[Member]) -> Mapping[str, Total]:
+    """What a whole line cost, each agent counted once.
 
     Args:
         members: From `family`.
 
     Returns:
-        The sums.
+        Field of a `Compute` -> its sum. Frames that a teacher played for its student are left out
+        where a parent that recorded "data" counts them as its own play already.
     """
     line = tuple(members)
-    return LineCost(
-        environment_frames=_total(line, lambda member: member.compute.environment_frames),
-        teacher_frames=_total(line, lambda member: _frames_played_for(member, line)),
-        gradient_updates=_total(line, lambda member: member.compute.gradient_updates),
-        hardware_seconds=_total(line, lambda member: member.compute.hardware_seconds),
-    )
+    return {field: _total([_cost(member, field, line) for member in line]) for field in COSTS}
 
 
 def _appearances(card: TeacherCard) -> Iterator[TeacherCard]:
@@ -123,28 +102,24 @@ def _generation(card: TeacherCard, found: dict[str, int]) -> int:
 
 
 def _merged(appearances: list[Compute]) -> Compute:
-    return Compute(
-        environment_frames=_largest(one.environment_frames for one in appearances),
-        teacher_frames=_largest(one.teacher_frames for one in appearances),
-        gradient_updates=_largest(one.gradient_updates for one in appearances),
-        hardware_seconds=_largest(one.hardware_seconds for one in appearances),
-        hardware=next((one.hardware for one in appearances if one.hardware), ""),
-    )
+    costs: dict[str, Any] = {}
+    for field in COSTS:
+        known = [getattr(one, field) for one in appearances]
+        costs[field] = max((cost for cost in known if cost is not None), default=None)
+    hardware = next((one.hardware for one in appearances if one.hardware), "")
+    return Compute(**costs, hardware=hardware)
 
 
-def _largest(values: Iterable[Number | None]) -> Number | None:
-    return max((value for value in values if value is not None), default=None)
+def _cost(member: Member, field: str, line: tuple[Member, ...]) -> float | None:
+    if field == "teacher_frames":
+        played = {one.card.parameters_sha256: one.compute.environment_frames for one in line}
+        recorded = [parent.card for parent in member.card.parents if "data" in parent.relations]
+        if any(played[card.parameters_sha256] is not None for card in recorded):
+            return 0
+    cost: float | None = getattr(member.compute, field)
+    return cost
 
 
-def _frames_played_for(member: Member, line: tuple[Member, ...]) -> int | None:
-    played = {one.card.parameters_sha256: one.compute.environment_frames for one in line}
-    recorded = (parent.card for parent in member.card.parents if "data" in parent.relations)
-    if any(played[card.parameters_sha256] is not None for card in recorded):
-        return 0
-    return member.compute.teacher_frames
-
-
-def _total(members: tuple[Member, ...], cost: Callable[[Member], float | None]) -> Total:
-    costs = [cost(member) for member in members]
-    known = [value for value in costs if value is not None]
+def _total(costs: Sequence[float | None]) -> Total:
+    known = [cost for cost in costs if cost is not None]
     return Total(known=sum(known), unknown=len(costs) - len(known))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import re
 from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.ranges import check_range, check_ranges
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Params
 from rrl_client.spec import PolicySpec
@@ -71,19 +71,18 @@ class EvaluationScore:
 
     def __post_init__(self) -> None:
         """Refuse scores that no evaluation can give."""
-        _check_range(self, "mean_return")
-        _check_range(self, "std_return", least=0)
-        _check_range(self, "episodes", least=1)
-        _check_range(self, "epsilon", "sticky_actions", least=0, most=1)
+        check_ranges(self, "mean_return")
+        check_ranges(self, "std_return", least=0)
+        check_ranges(self, "episodes", least=1)
+        check_ranges(self, "epsilon", "sticky_actions", least=0, most=1)
+        for one in (*self.returns, *(self.interval or ())):
+            check_range("one of returns or interval", one)
         if self.returns and len(self.returns) != self.episodes:
             raise ValueError(
                 f"returns holds {len(self.returns)} numbers for {self.episodes} episodes"
             )
-        if not all(map(math.isfinite, self.returns)):
-            raise ValueError(f"returns holds {self.returns}; all must be finite")
-        low, high = self.interval or (0, 0)
-        if not -math.inf < low <= high < math.inf:
-            raise ValueError(f"interval is {self.interval}; need finite (low, high), low first")
+        if self.interval and self.interval[0] > self.interval[1]:
+            raise ValueError(f"interval is {self.interval}; give its lower end first")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,10 +107,10 @@ class PlayProtocol:
 
     def __post_init__(self) -> None:
         """Refuse rules that no game has."""
-        _check_range(
+        check_ranges(
             self, "frames_per_step", "stack_size", "max_episode_steps", least=1, most=MAX_COUNT
         )
-        _check_range(self, "sticky_actions", least=0, most=1)
+        check_ranges(self, "sticky_actions", least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ class Compute:
     def __post_init__(self) -> None:
         """Refuse negative and absurd costs."""
         counts = ("environment_frames", "teacher_frames", "gradient_updates", "hardware_seconds")
-        _check_range(self, *counts, least=0, most=MAX_COUNT)
+        check_ranges(self, *counts, least=0, most=MAX_COUNT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,7 +199,7 @@ class TeacherCard:
             raise ValueError(
                 f"parameters_sha256 is {self.parameters_sha256!r}; it must be 64 hex digits"
             )
-        _check_range(self, "random_return")
+        check_ranges(self, "random_return")
         if _generations(self) > MAX_GENERATIONS:
             raise ValueError(f"more than {MAX_GENERATIONS} generations of parents")
 
@@ -285,24 +284,12 @@ def read_card(path: Path) -> TeacherCard:
     Raises:
         ValueError: When it cannot be read, is too large, or is no card; the message has the path.
     """
+    text = read_bounded(path, MAX_CARD_BYTES, what="a teacher's card")
     try:
-        return TeacherCard.from_json(
-            read_bounded(path, MAX_CARD_BYTES, what="a teacher's card").decode()
-        )
+        return TeacherCard.from_json(text.decode())
     except ValueError as error:
-        message = str(error)
-        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _generations(card: TeacherCard) -> int:
     return 1 + max((_generations(parent.card) for parent in card.parents), default=0)
-
-
-def _check_range(
-    record: object, *fields: str, least: float = -math.inf, most: float = math.inf
-) -> None:
-    """Refuse a number outside [least, most], or one that is infinite or none; None stands."""
-    for field in fields:
-        value = getattr(record, field)
-        if value is not None and not (least <= value <= most and -math.inf < value < math.inf):
-            raise ValueError(f"{field} is {value}; it must be finite and lie in [{least}, {most}]")

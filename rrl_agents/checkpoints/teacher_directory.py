@@ -148,21 +148,14 @@ def _network_of(card: TeacherCard) -> NetworkConfig:
 
 
 def _expected_shapes(config: NetworkConfig, card: TeacherCard) -> dict[str, tuple[int, ...]]:
-    """Flat name -> shape, found by abstract evaluation: nothing is computed or allocated."""
+    """Flat name -> shape."""
     # Not above: without a network of ours, JAX and flax are not needed.
-    import jax
     from flax.traverse_util import flatten_dict
 
     from rrl_agents.networks.registry import make_network
     from rrl_agents.networks.size import check_size
 
-    network = make_network(config, card.num_actions)
-    check_size(network, card.observation_shape)
-    # A broadcast zero: the right shape and type without the memory.
-    observation = np.broadcast_to(
-        np.zeros((), card.observation_dtype), (1, *card.observation_shape)
-    )
-    tree: Any = jax.eval_shape(network.init, jax.random.key(0), observation)["params"]
+    tree = check_size(make_network(config, card.num_actions), card.observation_shape)["params"]
     leaves: dict[str, Any] = flatten_dict(tree, sep="/")  # type: ignore[no-untyped-call]
     return {name: leaf.shape for name, leaf in leaves.items()}
 

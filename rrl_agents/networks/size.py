@@ -7,6 +7,7 @@ and whose parameters are small. Here it is traced abstractly: shapes only, no nu
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,12 +24,15 @@ MAX_ACTIVATIONS = 1 << 22
 A service multiplies it by its batch, so a card's `num_atoms` alone could take its memory."""
 
 
-def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> None:
-    """Refuse a network that is too large to be meant.
+def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> Any:
+    """The shapes of a network's parameters; one that is too large to be meant is refused.
 
     Args:
         network: From `make_network`.
         observation_shape: Of one state, without the batch.
+
+    Returns:
+        The tree of its parameters, abstract: nothing is computed or allocated.
 
     Raises:
         ValueError: When it has more than `MAX_PARAMETERS`, or some layer answers one state with
@@ -42,3 +46,4 @@ def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> None:
     sizes = (math.prod(output.aval.shape) for step in steps for output in step.outvars)
     check_range("number of parameters of the network", parameters, most=MAX_PARAMETERS)
     check_range("size of one layer's outputs for one state", max(sizes), most=MAX_ACTIVATIONS)
+    return params

@@ -50,7 +50,7 @@ def lineage(agent: Positional[str], *, json: bool = False) -> None:
     tree = Tree(_label(card))
     _grow(tree, card, {card.parameters_sha256})
     make_console().print(tree)
-    totals = [_total(getattr(cost, field), units, form) for _, field, units, form in _COSTS]
+    totals = [_total(cost[field], units, form) for _, field, units, form in _COSTS]
     print_rows(
         [*map(_row, members), ["total", "", *totals, ""]],
         ["generation", "agent", *(title for title, *_ in _COSTS), "hardware"],
