@@ -121,9 +121,3 @@ def broken_promises(name: str, network: NetworkConfig, learning: StudentConfig) 
         for setting, value in traits(STUDENTS[name].network, STUDENTS[name].learning).items()
         if found[setting] != value
     )
-
-
-def name_of(network: NetworkConfig, learning: StudentConfig) -> str | None:
-    """The student of the registry with the same traits, None where there is none."""
-    names = (name for name in STUDENTS if not broken_promises(name, network, learning))
-    return next(names, None)

@@ -20,8 +20,11 @@ from rrl_agents.students.registry import STUDENTS
 from services.bench.folder import REPLAY, BenchFolder
 from services.bench.suite import Entry, Suite, read_suite
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
-from services.launcher.named_students import check_named_student, trains_the_teachers_network
-from services.launcher.presets import PRESETS
+from services.launcher.presets import (
+    PRESETS,
+    check_named_student,
+    trains_the_teachers_network,
+)
 from services.launcher.run_directory import is_finished
 from services.launcher.settings import with_settings
 from services.shared.errors import UserError, user_errors

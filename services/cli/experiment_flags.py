@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, cast
@@ -11,9 +12,8 @@ import tyro
 from rrl_agents.students.registry import STUDENTS
 from services.cli.flag_types import FLAG_TYPES
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.named_students import check_named_student
 from services.launcher.paper_presets import PAPER_PRESETS
-from services.launcher.presets import PAPER, PRESETS, with_student
+from services.launcher.presets import PAPER, PRESETS, check_named_student, with_student
 from services.launcher.settings import nearest
 from services.shared.errors import UserError, user_errors
 
@@ -23,6 +23,10 @@ Settings = Annotated[ExperimentConfig, tyro.conf.arg(name="")]
 CommandT = TypeVar("CommandT")
 
 _NETWORK = "--network."
+
+_NAMES = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+_NAMES.add_argument("--preset")
+_NAMES.add_argument("--student")
 
 
 def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
@@ -48,20 +52,19 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         print(_usage(prog))
         raise SystemExit(0)
     method, preset = _chosen(word, prog)
-    asked_preset, rest = _take("--preset", rest)
-    student, rest = _take("--student", rest)
-    if asked_preset is not None:
-        if word in PAPER_PRESETS and asked_preset != word:
-            raise UserError(
-                f"{word} is a preset itself, and --preset {asked_preset} another; leave --preset "
-                f"out, or give the method: {prog} {method} --preset {asked_preset}"
-            )
-        preset = asked_preset
+    with user_errors((argparse.ArgumentError,)):
+        names, rest = _NAMES.parse_known_args(rest)
+    if word in PAPER_PRESETS and names.preset not in (None, word):
+        raise UserError(
+            f"{word} is a preset itself, and --preset {names.preset} another; leave --preset out, "
+            f"or give the method: {prog} {method} --preset {names.preset}"
+        )
+    preset = names.preset or preset
     if preset not in PRESETS[method]:
         raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(PRESETS[method])}")
     config = PRESETS[method][preset]
-    if student is not None:
-        config = with_student(config, student)
+    if names.student is not None:
+        config = with_student(config, names.student)
     with user_errors():
         parsed = tyro.cli(
             command,
@@ -76,7 +79,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
     check_named_student(
         cast(Any, parsed).experiment,
         preset=preset,
-        student=student,
+        student=names.student,
         network_settings=[word.partition("=")[0] for word in rest if word.startswith(_NETWORK)],
     )
     return parsed
@@ -102,19 +105,6 @@ def _usage(prog: str) -> str:
         f"or a preset of the paper: {', '.join(PAPER_PRESETS)}.\n\n"
         f"{prog} METHOD --help lists the flags with their defaults."
     )
-
-
-def _take(flag: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The name after a flag, None where it is not given, and the arguments without both."""
-    rest = list(arguments)
-    for index, word in enumerate(rest):
-        if word.startswith(f"{flag}="):
-            return word.partition("=")[2], rest[:index] + rest[index + 1 :]
-        if word == flag:
-            if index + 1 == len(rest):
-                raise UserError(f"{flag} needs a name after it")
-            return rest[index + 1], rest[:index] + rest[index + 2 :]
-    return None, rest
 
 
 def required() -> Any:

@@ -237,9 +237,9 @@ def _job(flags: Mapping[str, Any], experiment: Experiment) -> Job:
     controls = [shard.control for shard in replay] if "replay_control_address" in flags else []
     return Job(
         experiment=experiment,
-        learner=learner or "",
+        learner_address=learner or "",
         replay=replay,
-        teacher=teacher,
+        teacher_address=teacher,
         peers=flags["peers"].security(learner, teacher, *controls) if "peers" in flags else None,
         host=bare_host(flags.get("host", "127.0.0.1")),
         lingers=flags.get("when_finished") == "wait",

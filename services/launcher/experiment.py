@@ -72,6 +72,11 @@ class Experiment:
         )
 
     @property
+    def teacher_plays(self) -> bool:
+        """Whether the teacher plays into its table; else that holds recorded data, or nothing."""
+        return self.data is None and self.targets.teacher_steps > 0
+
+    @property
     def targets(self) -> StageTargets:
         """How far each stage goes; the replay ratio turns agent steps into updates."""
         q_learning, recipe = self.recipe.q_learning, self.recipe

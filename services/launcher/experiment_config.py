@@ -10,14 +10,7 @@ from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from services.evaluator.config import EvaluationProtocol
 from services.shared.errors import UserError
-
-_PERIODS = (
-    "offline_evaluation_period",
-    "online_evaluation_period",
-    "checkpoint_period_seconds",
-    "publish_period_updates",
-    "weights_period_seconds",
-)
+from services.shared.ranges import check_above_zero, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,20 +101,21 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         """Refuse counts without a meaning; the parts refuse the rest."""
-        if self.teacher_steps < 0:
-            raise ValueError(f"teacher_steps must not be negative, got {self.teacher_steps}")
+        check_range(self, "teacher_steps", least=0)
         check_seed(self.seed, "seed")
-        for field in ("num_actors", "envs_per_actor", "online_steps", "replay_capacity"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        check_range(
+            self, "num_actors", "envs_per_actor", "online_steps", "replay_capacity", least=1
+        )
+        check_above_zero(
+            self,
+            *("offline_evaluation_period", "online_evaluation_period", "publish_period_updates"),
+            *("checkpoint_period_seconds", "weights_period_seconds"),
+        )
         if not 1 <= self.replay_shards <= min(self.num_actors, self.replay_capacity):
             raise ValueError(
                 f"replay_shards is {self.replay_shards}; it must be from 1 to the {self.num_actors}"
                 " actors (num_actors), as each shard is filled by actors of its own"
             )
-        for field in _PERIODS:
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
 
 
 def check_seed(seed: int, name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -36,9 +37,10 @@ class Job:
         run: Folder of the run; an actor needs none.
         registry: What its metrics page shows.
         index: Which of several actors or shards it is, from 0.
-        learner: "host:port" of the learner; "" for those that do not ask it.
+        learner_address: "host:port" of the learner; "" for those that do not ask it.
         replay: The shards, in their order.
-        teacher: Of the teacher service, as `TeacherClient` takes it; None where there is none.
+        teacher_address: Of the teacher service, as `TeacherClient` takes it; None where there is
+            none.
         peers: What to trust and show at these; None for plaintext without a token.
         host: Interface to listen on.
         port: Port to listen on; 0 picks a free one.
@@ -54,9 +56,9 @@ class Job:
     run: Path = Path()
     registry: CollectorRegistry = dataclasses.field(default_factory=CollectorRegistry)
     index: int = 0
-    learner: str = ""
+    learner_address: str = ""
     replay: tuple[ShardAddress, ...] = ()
-    teacher: str | None = None
+    teacher_address: str | None = None
     peers: ClientSecurity | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -71,6 +73,19 @@ class Job:
     def shard_folder(self) -> Path:
         """Where the replay shard of this index keeps its files, on its own machine."""
         return self.run / "replay" / f"{self.index:02d}"
+
+
+def _shared(kind: type[Any], job: Job) -> dict[str, Any]:
+    """What a role's config has by the names that the experiment has: its fields, and their values.
+
+    A new setting needs a field in `ExperimentConfig` and one in the config of its role. The job
+    goes before what was found out of the experiment, and that before what the user chose.
+    """
+    found: dict[str, Any] = {}
+    for source in (job.experiment.config, job.experiment, job):
+        names = [field.name for field in dataclasses.fields(kind) if hasattr(source, field.name)]
+        found |= {name: getattr(source, name) for name in names}
+    return found
 
 
 def teacher_config(job: Job) -> TeacherConfig:
@@ -130,25 +145,19 @@ def importer_config(job: Job) -> ImporterConfig:
         UserError: this run has no recorded data to import.
     """
     experiment, labels = job.experiment, job.experiment.config.teacher.labels
-    data, card, transitions = experiment.data, experiment.card, experiment.targets.teacher_steps
-    if data is None or card is None or transitions == 0:
+    if experiment.data is None or experiment.targets.teacher_steps == 0:
         raise UserError(
             "there is nothing to import: give --teacher.data, with a method that has offline "
             "updates"
         )
-    _check_shards(job)
-    return ImporterConfig(
-        data=data,
-        transitions=transitions,
-        layout=experiment.layout,
-        run=job.run,
-        labels=Path(labels) if labels is not None else None,
-        teacher=card,
-        replay_address=job.replay[0].data,
-        teacher_address=job.teacher or "",
-        peers=job.peers,
-        table=STUDENT_TABLE if experiment.recipe.reloads_data else TEACHER_TABLE,
-    )
+    own = {
+        "transitions": experiment.targets.teacher_steps,
+        "labels": Path(labels) if labels is not None else None,
+        "teacher": experiment.card,
+        "replay_address": _shards(job)[0].data,
+        "table": STUDENT_TABLE if experiment.recipe.reloads_data else TEACHER_TABLE,
+    }
+    return ImporterConfig(**_shared(ImporterConfig, job) | own)
 
 
 def learner_config(job: Job) -> LearnerConfig:
@@ -157,31 +166,10 @@ def learner_config(job: Job) -> LearnerConfig:
     Raises:
         UserError: the run has another number of replay shards.
     """
-    _check_shards(job)
-    experiment, config = job.experiment, job.experiment.config
-    return LearnerConfig(
-        run=job.run,
-        method=config.method,
-        network=config.network,
-        student=config.student,
-        initial_teacher=_initial_teacher(experiment),
-        spec=experiment.spec,
-        targets=experiment.targets,
-        random_return=experiment.random_return,
-        teacher_return=experiment.teacher_return,
-        seed=config.seed,
-        replay=job.replay,
-        peers=job.peers,
-        host=job.host,
-        port=job.port,
-        security=job.security,
-        publish_period_updates=config.publish_period_updates,
-        offline_evaluation_period=config.offline_evaluation_period,
-        online_evaluation_period=config.online_evaluation_period,
-        checkpoint_period_seconds=config.checkpoint_period_seconds,
-        pause_for_evaluation=config.pause_for_evaluation,
-        linger_seconds=None if job.lingers else LearnerConfig.linger_seconds,
-    )
+    own = {"replay": _shards(job), "initial_teacher": _initial_teacher(job.experiment)}
+    if job.lingers:
+        own["linger_seconds"] = None
+    return LearnerConfig(**_shared(LearnerConfig, job) | own)
 
 
 def _initial_teacher(experiment: Experiment) -> Path | None:
@@ -200,45 +188,31 @@ def actor_config(job: Job) -> ActorConfig:
     Raises:
         UserError: the run has another number of replay shards, or the index is none.
     """
-    _check_shards(job)
-    experiment, config = job.experiment, job.experiment.config
-    return ActorConfig(
-        environment=config.environment,
-        method=config.method,
-        network=config.network,
-        num_envs=config.envs_per_actor,
-        index=job.index,
-        seed=config.seed,
-        learner_address=job.learner,
-        replay_address=job.replay[job.index % len(job.replay)].data,
-        teacher_address=job.teacher,
-        peers=job.peers,
-        teacher_plays=experiment.data is None and experiment.targets.teacher_steps > 0,
-        weights_period_seconds=config.weights_period_seconds,
-    )
+    shards = _shards(job)
+    own = {
+        "num_envs": job.experiment.config.envs_per_actor,
+        "replay_address": shards[job.index % len(shards)].data,
+    }
+    return ActorConfig(**_shared(ActorConfig, job) | own)
 
 
 def evaluator_config(job: Job) -> EvaluatorConfig:
     """Settings of the evaluator."""
     config = job.experiment.config
-    return EvaluatorConfig(
-        environment=config.environment,
-        network=config.network,
-        protocol=config.evaluation,
-        seed=config.seed,
-        learner_address=job.learner,
-        teacher_address=job.teacher,
-        peers=job.peers,
-        video=job.run / VIDEO_FILE,
+    own = {
+        "protocol": config.evaluation,
+        "video": job.run / VIDEO_FILE,
         # An evaluation that is waited for had better begin at once.
-        poll_seconds=0.05 if config.pause_for_evaluation else 1.0,
-    )
+        "poll_seconds": 0.05 if config.pause_for_evaluation else 1.0,
+    }
+    return EvaluatorConfig(**_shared(EvaluatorConfig, job) | own)
 
 
-def _check_shards(job: Job) -> None:
+def _shards(job: Job) -> tuple[ShardAddress, ...]:
     shards = job.experiment.config.replay_shards
     if len(job.replay) != shards:
         raise UserError(
             f"{len(job.replay)} replay addresses are given, the run has {shards} replay shards "
             "(--replay-shards)"
         )
+    return job.replay

@@ -13,10 +13,9 @@ import json
 import os
 import signal
 import subprocess
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
@@ -55,39 +54,37 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
             where its output is.
     """
     resumed = open_run(run, experiment)
-    with locked(run / LAUNCHER_LOCK), contextlib.ExitStack() as stack:
+    with (
+        locked(run / LAUNCHER_LOCK),
         # Launchpad reports what it does with print; the display has the terminal.
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         # Roles whose launcher was killed end by themselves; their learner may be saving a
         # checkpoint.
         with locked(run / LEARNER_LOCK, wait_seconds=_LEARNER_GONE_SECONDS):
-            pass
-        logs = _session_folder(run)
+            logs = _session_folder(run)
         display.note(f"{'going on with' if resumed else 'starting'} {run}")
         with _hangup_stops():
             manager, addresses = _start(experiment, run, logs)
         write_addresses(run, addresses)
         display.note(_told(addresses))
-        end = _Waiter(manager, _processes(manager))
+        processes = _Processes(manager)
 
         def is_over() -> bool:
-            if end.stopping:
+            if manager.stop_event().is_set():
                 display.note(_STOPPING)
-            return end.over
+            return processes.are_over()
 
         display.note("waiting for the learner")
-        finished = watch(
+        if watch(
             addresses.services["learner"], is_over, display.update, period_seconds=_POLL_SECONDS
-        )
-        if finished:
+        ):
             manager.stop_and_wait()
-        end.join()
-        failed = end.failed or end.lost
-        if failed and not finished:
-            raise UserError(_failure_message(failed, logs, run))
-        if not finished:
-            _check_is_saved(run, display.updates)
-        return finished
+            return True
+    if failed := processes.failed or processes.lost:
+        raise UserError(_failure_message(failed, logs, run))
+    _check_is_saved(run, display.updates)
+    return False
 
 
 @contextlib.contextmanager
@@ -110,13 +107,9 @@ def _hangup_stops() -> Iterator[None]:
 
 def _session_folder(run: Path) -> Path:
     """A new folder for the output of this session's processes; earlier ones are kept."""
-    sessions = run / "logs"
-    sessions.mkdir(exist_ok=True)
-    number = 1 + max(
-        (int(path.name) for path in sessions.iterdir() if path.name.isdecimal()), default=0
-    )
-    folder = sessions / f"{number:03d}"
-    folder.mkdir()
+    earlier = [int(path.name) for path in (run / "logs").glob("*") if path.name.isdecimal()]
+    folder = run / "logs" / f"{max(earlier, default=0) + 1:03d}"
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -164,63 +157,44 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
     return manager, addresses.resolve()
 
 
-_Processes: TypeAlias = Mapping[str, Sequence["subprocess.Popen[bytes]"]]
-"""Role -> its processes."""
+class _Processes:
+    """The processes of a run; Launchpad itself does not say which of them failed.
 
+    Attributes:
+        failed: Those that failed first, role -> how; the others were stopped then.
+    """
 
-def _processes(manager: Any) -> _Processes:
-    # Launchpad itself does not say which of them failed. It calls them "actor/0", "actor/1".
-    found: dict[str, list[subprocess.Popen[bytes]]] = {}
-    for title, workers in manager._active_workers.items():
-        found.setdefault(title.partition("/")[0], []).extend(workers)
-    return found
-
-
-class _Waiter:
-    """Waits for all processes to end, and keeps who failed first: role -> how."""
-
-    def __init__(self, manager: Any, processes: _Processes) -> None:
+    def __init__(self, manager: Any) -> None:
         self._manager = manager
-        self._processes = processes
+        # It calls them "actor/0", "actor/1".
+        self._of_roles: list[tuple[str, subprocess.Popen[bytes]]] = [
+            (title.partition("/")[0], process)
+            for title, processes in manager._active_workers.items()
+            for process in processes
+        ]
         self.failed: dict[str, str] = {}
-        self._thread = threading.Thread(target=self._wait, name="launchpad-wait", daemon=True)
-        self._thread.start()
 
-    @property
-    def over(self) -> bool:
-        """Whether no process is left."""
-        return not self._thread.is_alive()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether processes have been asked to end."""
-        return bool(self._manager.stop_event().is_set())
+    def are_over(self) -> bool:
+        """Whether none is left; all are asked to stop where one has failed."""
+        with self._manager._mutex:
+            self._manager._check_workers()
+        if self._manager._first_failure is not None and not self.failed:
+            self.failed = {
+                role: _how_it_ended(process.returncode)
+                for role, process in self._of_roles
+                if process.returncode
+            }
+        return not any(self._manager._active_workers.values())
 
     @property
     def lost(self) -> dict[str, str]:
         """A learner that was asked to stop and could not save what it had done."""
-        (learner,) = self._processes["learner"]
-        # One that was killed has left no message.
-        return {"learner": _how_it_ended(learner.returncode)} if learner.returncode > 0 else {}
-
-    def join(self) -> None:
-        """Wait until no process is left."""
-        while self._thread.is_alive():
-            self._thread.join(timeout=0.2)
-
-    def _wait(self) -> None:
-        while True:
-            try:
-                self._manager.wait()
-                return
-            except RuntimeError:
-                # Raised once, at the first failure; the others are being stopped.
-                self.failed = {
-                    role: _how_it_ended(process.returncode)
-                    for role, processes in self._processes.items()
-                    for process in processes
-                    if process.returncode
-                }
+        return {
+            role: _how_it_ended(process.returncode)
+            for role, process in self._of_roles
+            # One that was killed has left no message.
+            if role == "learner" and process.returncode > 0
+        }
 
 
 def _check_is_saved(run: Path, updates: int) -> None:

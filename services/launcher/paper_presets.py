@@ -16,7 +16,7 @@ from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
 from rrl_agents.reincarnation.jsrl import JsrlConfig
 from rrl_agents.reincarnation.offline_pretraining import OfflinePretrainingConfig, RehearsalConfig
 from rrl_agents.reincarnation.qdagger import KickstartingConfig, QDaggerConfig, WeaningConfig
-from rrl_agents.reincarnation.registry import MethodConfig
+from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.launcher.experiment_config import ExperimentConfig
@@ -24,39 +24,41 @@ from services.launcher.experiment_config import ExperimentConfig
 ITERATION_STEPS = 250_000
 """Decisions of the students between two evaluations."""
 
-_LONGER_WEANING = WeaningConfig(wean_steps=2_500_000)
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PaperPreset:
-    """One experiment of the paper.
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """An experiment with a name.
 
     Attributes:
-        method: Key of the methods' registry.
         config: All of its settings.
         summary: One line for those who choose.
+        student: Key of `STUDENTS` that it is named after; "" for none.
     """
 
-    method: str
     config: ExperimentConfig
     summary: str
+    student: str = ""
+
+    @property
+    def method(self) -> str:
+        """Key of the methods' registry."""
+        return make_recipe(self.config.method).name
 
 
-def _experiment(method: MethodConfig, student: str, *, iterations: int) -> ExperimentConfig:
+def _preset(method: MethodConfig, student: str, summary: str, iterations: int = 10) -> Preset:
     """A run of so many online iterations, evaluated after each."""
     chosen = STUDENTS[student]
-    return ExperimentConfig(
+    config = ExperimentConfig(
         method=method,
         network=chosen.network,
         student=chosen.learning,
         online_steps=iterations * ITERATION_STEPS,
         online_evaluation_period=ITERATION_STEPS // method.q_learning.update_period,
     )
+    return Preset(config, summary, student)
 
 
-def _qdagger_rainbow(student: str) -> ExperimentConfig:
-    return _experiment(QDaggerConfig(weaning=_LONGER_WEANING), student, iterations=15)
-
+_LONG_QDAGGER = QDaggerConfig(weaning=WeaningConfig(wean_steps=2_500_000))
 
 _DRQ = QLearningConfig(
     n_step=10,
@@ -69,66 +71,54 @@ _DRQ = QLearningConfig(
 # The paper has both kinds of guide; the released code's file has the mixture.
 _JSRL = JsrlConfig(mixture_share=1.0)
 
+# The paper sweeps the share of the teacher's data from 1/16 to 1/2.
+_REHEARSAL = RehearsalConfig(teacher_data_share=0.25)
+
 _FINE_TUNING = FineTuningConfig(q_learning=QLearningConfig(n_step=1, epsilon_decay_steps=250_000))
 
-PAPER_PRESETS: Mapping[str, PaperPreset] = {
-    "qdagger_dqn": PaperPreset(
-        method="qdagger",
-        config=_experiment(QDaggerConfig(), "dqn", iterations=10),
-        summary="QDagger with a Nature DQN student",
+PAPER_PRESETS: Mapping[str, Preset] = {
+    "qdagger_dqn": _preset(QDaggerConfig(), "dqn", "QDagger with a Nature DQN student"),
+    "qdagger_rainbow": _preset(
+        _LONG_QDAGGER, "rainbow", "QDagger with a Rainbow student on the Nature CNN", 15
     ),
-    "qdagger_rainbow": PaperPreset(
-        method="qdagger",
-        config=_qdagger_rainbow("rainbow"),
-        summary="QDagger with a Rainbow student on the Nature CNN",
+    "qdagger_rainbow_impala": _preset(
+        _LONG_QDAGGER, "rainbow_impala", "QDagger with a Rainbow student on the IMPALA CNN", 15
     ),
-    "qdagger_rainbow_impala": PaperPreset(
-        method="qdagger",
-        config=_qdagger_rainbow("rainbow_impala"),
-        summary="QDagger with a Rainbow student on the IMPALA CNN",
+    "qdagger_drq": _preset(
+        dataclasses.replace(_LONG_QDAGGER, q_learning=_DRQ),
+        "drq",
+        "QDagger with a DrQ student, an update for every step",
+        15,
     ),
-    "qdagger_drq": PaperPreset(
-        method="qdagger",
-        config=_experiment(
-            QDaggerConfig(q_learning=_DRQ, weaning=_LONGER_WEANING), "drq", iterations=15
-        ),
-        summary="QDagger with a DrQ student, an update for every step",
+    "kickstarting_dqn": _preset(
+        KickstartingConfig(), "dqn", "Kickstarting with a Nature DQN student"
     ),
-    "kickstarting_dqn": PaperPreset(
-        method="kickstarting",
-        config=_experiment(KickstartingConfig(), "dqn", iterations=10),
-        summary="Kickstarting with a Nature DQN student",
+    "dqfd_dqn": _preset(
+        DqfdConfig(),
+        "dqn",
+        "DQfD with a Nature DQN student and the teacher's best actions as expert",
     ),
-    "dqfd_dqn": PaperPreset(
-        method="dqfd",
-        config=_experiment(DqfdConfig(), "dqn", iterations=10),
-        summary="DQfD with a Nature DQN student and the teacher's best actions as expert",
+    "jsrl_dqn": _preset(
+        _JSRL,
+        "dqn",
+        "JSRL with a Nature DQN student: roll-in, then a fading mixture with the teacher",
     ),
-    "jsrl_dqn": PaperPreset(
-        method="jsrl",
-        config=_experiment(_JSRL, "dqn", iterations=10),
-        summary="JSRL with a Nature DQN student: roll-in, then a fading mixture with the teacher",
+    "pretrained_dqn": _preset(
+        OfflinePretrainingConfig(), "dqn", "Offline pre-training (CQL) of a Nature DQN student"
     ),
-    "pretrained_dqn": PaperPreset(
-        method="offline_pretraining",
-        config=_experiment(OfflinePretrainingConfig(), "dqn", iterations=10),
-        summary="Offline pre-training (CQL) of a Nature DQN student",
+    "rehearsal_dqn": _preset(
+        _REHEARSAL,
+        "dqn",
+        "Rehearsal with a Nature DQN student: a quarter of each batch from the teacher",
     ),
-    "rehearsal_dqn": PaperPreset(
-        method="rehearsal",
-        # The paper sweeps the share of the teacher's data from 1/16 to 1/2.
-        config=_experiment(RehearsalConfig(teacher_data_share=0.25), "dqn", iterations=10),
-        summary="Rehearsal with a Nature DQN student: a quarter of each batch from the teacher",
+    "reloaded_dqn": _preset(
+        _FINE_TUNING, "dqn", "Fine-tuning of a DQN (Adam) teacher, with its replay data", 30
     ),
-    "reloaded_dqn": PaperPreset(
-        method="fine_tuning",
-        config=_experiment(_FINE_TUNING, "dqn", iterations=30),
-        summary="Fine-tuning of a DQN (Adam) teacher, with its replay data",
-    ),
-    "reloaded_dqn_nature": PaperPreset(
-        method="fine_tuning",
-        config=_experiment(_FINE_TUNING, "dqn", iterations=30),
-        summary="Fine-tuning, with Adam, of a Nature DQN teacher that was trained with RMSProp",
+    "reloaded_dqn_nature": _preset(
+        _FINE_TUNING,
+        "dqn",
+        "Fine-tuning, with Adam, of a Nature DQN teacher that was trained with RMSProp",
+        30,
     ),
 }
 """Name -> experiment."""

@@ -1,37 +1,68 @@
-"""Experiments by name, for each method: the paper's scale, and some for a laptop."""
+"""Experiments by name, for each method: the paper's scale, and some for a laptop.
+
+An experiment keeps the student that its names promise: of a preset, or of a student's own name.
+Both the command line and the suites of `rrl bench` check that here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.qdagger import QDaggerConfig, WeaningConfig
-from rrl_agents.reincarnation.registry import METHODS, MethodConfig
+from rrl_agents.reincarnation.registry import METHODS, MethodConfig, make_recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.reincarnation.terms import DistillationConfig
-from rrl_agents.students.registry import STUDENTS
+from rrl_agents.students.registry import STUDENTS, broken_promises
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.paper_presets import PAPER_PRESETS
+from services.launcher.paper_presets import PAPER_PRESETS, Preset
 from services.launcher.settings import nearest
 from services.shared.errors import UserError
 
 PAPER = "paper"
 DEMO = "demo"
 
-_DEMO_TEACHER_STEPS = 30_000
-_DEMO_OFFLINE_UPDATES = 8_000
-_DEMO_ONLINE_STEPS = 28_000
-_DEMO_MIN_REPLAY_SIZE = 2_000
+_DEMO_STEPS = 28_000
 
-# As many updates as QDagger's two stages together, and more steps of play than teacher and student
-# take there: what the same budget buys without a teacher.
-_DEMO_TABULA_RASA_STEPS = 60_000
+_DEMO_Q_LEARNING = QLearningConfig(
+    n_step=3, target_update_steps=2_000, min_replay_size=2_000, epsilon_decay_steps=2_000
+)
 
-_DEMO_STUDENT = NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID")
-"""A quarter of the teacher's work per state, so that two CPU cores do 30 to 60 updates a second."""
+_BASELINE = ExperimentConfig(
+    method=TabulaRasaConfig(q_learning=_DEMO_Q_LEARNING, learning_rate=3e-4),
+    # A quarter of the teacher's work per state, so that two CPU cores do 30 to 60 updates a second.
+    network=NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID"),
+    teacher_steps=0,
+    # As many updates as QDagger's two stages together, and more steps of play than teacher and
+    # student take there: what the same budget buys without a teacher.
+    online_steps=60_000,
+    evaluation=EvaluationProtocol(episodes=6, final_episodes=10, num_envs=10),
+    offline_evaluation_period=4_000,
+    online_evaluation_period=3_250,
+    replay_capacity=100_000,
+    checkpoint_period_seconds=120.0,
+)
+
+_DEMO_QDAGGER = QDaggerConfig(
+    q_learning=_DEMO_Q_LEARNING,
+    # Pong's action values lie 0.01 to 0.05 apart, so the paper's temperature of 0.1 leaves the
+    # teacher's policy nearly uniform: imitation takes about twice as many updates.
+    distillation=DistillationConfig(temperature=0.02),
+    weaning=WeaningConfig(
+        wean_steps=_DEMO_STEPS, taught_learning_rate=3e-4, weaned_learning_rate=1e-5
+    ),
+    offline_updates=8_000,
+)
+
+_DEMOS: Mapping[str, ExperimentConfig] = {
+    "qdagger": dataclasses.replace(
+        _BASELINE, method=_DEMO_QDAGGER, teacher_steps=30_000, online_steps=_DEMO_STEPS
+    ),
+    "tabula_rasa": _BASELINE,
+}
 
 
 def with_student(config: ExperimentConfig, name: str) -> ExperimentConfig:
@@ -51,54 +82,6 @@ def with_student(config: ExperimentConfig, name: str) -> ExperimentConfig:
     return dataclasses.replace(config, network=student.network, student=student.learning)
 
 
-def _demo_q_learning(n_step: int) -> QLearningConfig:
-    return QLearningConfig(
-        n_step=n_step,
-        target_update_steps=2_000,
-        min_replay_size=_DEMO_MIN_REPLAY_SIZE,
-        epsilon_decay_steps=2_000,
-    )
-
-
-def _demo(method: MethodConfig, *, teacher_steps: int, online_steps: int) -> ExperimentConfig:
-    return ExperimentConfig(
-        method=method,
-        network=_DEMO_STUDENT,
-        teacher_steps=teacher_steps,
-        online_steps=online_steps,
-        evaluation=EvaluationProtocol(episodes=6, final_episodes=10, num_envs=10),
-        offline_evaluation_period=4_000,
-        online_evaluation_period=3_250,
-        replay_capacity=100_000,
-        checkpoint_period_seconds=120.0,
-    )
-
-
-_DEMOS: Mapping[str, ExperimentConfig] = {
-    # Pong's action values lie 0.01 to 0.05 apart, so the paper's temperature of 0.1 leaves the
-    # teacher's policy nearly uniform: imitation takes about twice as many updates.
-    "qdagger": _demo(
-        QDaggerConfig(
-            q_learning=_demo_q_learning(n_step=3),
-            distillation=DistillationConfig(temperature=0.02),
-            weaning=WeaningConfig(
-                wean_steps=_DEMO_ONLINE_STEPS,
-                taught_learning_rate=3e-4,
-                weaned_learning_rate=1e-5,
-            ),
-            offline_updates=_DEMO_OFFLINE_UPDATES,
-        ),
-        teacher_steps=_DEMO_TEACHER_STEPS,
-        online_steps=_DEMO_ONLINE_STEPS,
-    ),
-    "tabula_rasa": _demo(
-        TabulaRasaConfig(q_learning=_demo_q_learning(n_step=3), learning_rate=3e-4),
-        teacher_steps=0,
-        online_steps=_DEMO_TABULA_RASA_STEPS,
-    ),
-}
-
-
 def _paper(method: str) -> ExperimentConfig:
     """The paper's numbers for a method with a Nature DQN student."""
     if method == "fine_tuning":
@@ -109,27 +92,73 @@ def _paper(method: str) -> ExperimentConfig:
     return dataclasses.replace(config, teacher_steps=0) if method == "tabula_rasa" else config
 
 
-def _presets_of(method: str) -> Mapping[str, ExperimentConfig]:
-    named = {name: one.config for name, one in PAPER_PRESETS.items() if one.method == method}
-    demo = {DEMO: _DEMOS[method]} if method in _DEMOS else {}
-    return {PAPER: _paper(method), **demo, **named}
+def _presets_of(method: str) -> dict[str, Preset]:
+    summary = f"The paper's numbers for {method} with a Nature DQN student"
+    presets = {PAPER: Preset(_paper(method), summary)}
+    if method in _DEMOS:
+        summary = "Minutes on a laptop: Pong, a small student, the bundled teacher"
+        presets[DEMO] = Preset(_DEMOS[method], summary)
+    return presets | {name: one for name, one in PAPER_PRESETS.items() if one.method == method}
 
 
-def _summary(method: str, preset: str) -> str:
-    if preset == PAPER:
-        return f"The paper's numbers for {method} with a Nature DQN student"
-    if preset == DEMO:
-        return "Minutes on a laptop: Pong, a small student, the bundled teacher"
-    return PAPER_PRESETS[preset].summary
-
+_PRESETS = {method: _presets_of(method) for method in METHODS}
 
 PRESETS: Mapping[str, Mapping[str, ExperimentConfig]] = {
-    method: _presets_of(method) for method in METHODS
+    method: {name: preset.config for name, preset in presets.items()}
+    for method, presets in _PRESETS.items()
 }
 """Method -> preset -> experiment."""
 
 SUMMARIES: Mapping[str, Mapping[str, str]] = {
-    method: {preset: _summary(method, preset) for preset in presets}
-    for method, presets in PRESETS.items()
+    method: {name: preset.summary for name, preset in presets.items()}
+    for method, presets in _PRESETS.items()
 }
 """Method -> preset -> one line about it."""
+
+
+def trains_the_teachers_network(method: MethodConfig) -> bool:
+    """Whether a method has no student of its own to choose."""
+    # Settings do not decide it, and a recipe refuses some of them.
+    return make_recipe(type(method)()).initial_weights == "teacher"
+
+
+def check_named_student(
+    config: ExperimentConfig,
+    *,
+    preset: str | None,
+    student: str | None,
+    network_settings: Sequence[str],
+) -> None:
+    """Refuse settings that make another student than the one that was named.
+
+    Args:
+        config: The experiment with all its settings.
+        preset: What it began with; only the paper's are named after a student.
+        student: Key of `STUDENTS` that was asked for; None for none.
+        network_settings: Names of the settings of the network that were given for it.
+
+    Raises:
+        UserError: the student is not what its name says, or a method that trains the teacher's
+            network is given another; the message names student and settings, and what to do.
+    """
+    name = make_recipe(config.method).name
+    if trains_the_teachers_network(config.method):
+        given = [*network_settings] if student is None else [f"the student {student}"]
+        if given:
+            raise UserError(
+                f"{name} trains the teacher's own network, which {given[0]} cannot change; leave "
+                "it out (single settings of how it learns, like student.double, are taken)"
+            )
+    if preset is not None and preset in PAPER_PRESETS:
+        own = PAPER_PRESETS[preset].student
+        why = f"{preset} is named after its student {own}"
+        _check_is(own, config, why, f"leave that out, or give the method instead, {name}")
+    if student is not None:
+        why = f"the student {student} was asked for"
+        _check_is(student, config, why, "leave that out, or name no student")
+
+
+def _check_is(student: str, config: ExperimentConfig, why: str, advice: str) -> None:
+    broken = broken_promises(student, config.network, config.student)
+    if broken:
+        raise UserError(f"{why}, and {'; '.join(broken)}: {advice}")

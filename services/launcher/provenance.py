@@ -11,16 +11,14 @@ import datetime
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
-from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
-from rrl_agents.durable_files import write_whole
-from rrl_agents.typed_json import encode
 from services.launcher.experiment import Experiment
 from services.launcher.machine import code_version, describe_hardware, package_versions
+from services.launcher.run_records import read_record, write_record
 from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
 from services.teacher.policies.loading import load_card
@@ -29,7 +27,6 @@ PROVENANCE_FILE = "provenance.json"
 MAX_SESSIONS = 1000
 """A run that is restarted more often keeps its first and its newest sessions."""
 
-_MAX_FILE_BYTES = 16 * 2**20
 _LOCK = ".provenance.lock"
 _LOCK_WAIT_SECONDS = 30.0
 
@@ -52,6 +49,11 @@ class Session:
     packages: tuple[str, ...]
     hardware: str
 
+    @property
+    def code(self) -> str:
+        """The code's version and the packages' in one text."""
+        return f"{self.code_version} ({', '.join(self.packages)})"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Provenance:
@@ -59,16 +61,11 @@ class Provenance:
 
     Attributes:
         parents: The agents its student is made from.
-        sessions: Oldest first, at least one.
+        sessions: Oldest first.
     """
 
     parents: tuple[Parent, ...]
     sessions: tuple[Session, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse one without a session."""
-        if not self.sessions:
-            raise ValueError("it names no session")
 
 
 def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
@@ -78,18 +75,18 @@ def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
     the agent whose checkpoint lies with them; where none can be opened, nobody is named for
     them, and a warning says why.
     """
-    teacher, recorder = experiment.card, _recorder(experiment)
-    relations: dict[str, list[str]] = {}
-    recipe = experiment.recipe
-    plays = experiment.data is None and experiment.targets.teacher_steps > 0
+    teacher, recorder, recipe = experiment.card, _recorder(experiment), experiment.recipe
+    is_asked = experiment.teacher_plays or recipe.asks_teacher(experiment.random_return)
+    parents = []
     if teacher is not None and recipe.initial_weights == "teacher":
-        relations[teacher.parameters_sha256] = ["initial weights"]
-    elif teacher is not None and (plays or recipe.asks_teacher(experiment.random_return)):
-        relations[teacher.parameters_sha256] = ["teacher"]
+        parents.append(Parent(relations=("initial weights",), card=teacher))
+    elif teacher is not None and is_asked:
+        parents.append(Parent(relations=("teacher",), card=teacher))
     if recorder is not None:
-        relations.setdefault(recorder.parameters_sha256, []).append("data")
-    cards = {card.parameters_sha256: card for card in (recorder, teacher) if card is not None}
-    return tuple(Parent(relations=tuple(has), card=cards[key]) for key, has in relations.items())
+        if parents and recorder.parameters_sha256 == parents[0].card.parameters_sha256:
+            return (Parent(relations=(*parents[0].relations, "data"), card=parents[0].card),)
+        parents.append(Parent(relations=("data",), card=recorder))
+    return tuple(parents)
 
 
 def _recorder(experiment: Experiment) -> TeacherCard | None:
@@ -110,7 +107,7 @@ def _recorder(experiment: Experiment) -> TeacherCard | None:
     return dataclasses.replace(card, game=experiment.spec.name)
 
 
-def record_session(run: Path, parents: Callable[[], Sequence[Parent]]) -> None:
+def record_session(run: Path, parents: Callable[[], tuple[Parent, ...]]) -> None:
     """Note that this process works on a run; the first time also the parents of its student.
 
     Args:
@@ -122,12 +119,10 @@ def record_session(run: Path, parents: Callable[[], Sequence[Parent]]) -> None:
         OSError: it cannot be written.
     """
     with locked(run / _LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
-        known = read_provenance(run)
-        parents_known = tuple(parents()) if known is None else known.parents
-        first, *later = (*(() if known is None else known.sessions), _this_session())
-        sessions = (first, *later[-(MAX_SESSIONS - 1) :])
-        noted = encode(Provenance(parents=parents_known, sessions=sessions))
-        write_whole(run / PROVENANCE_FILE, seal(noted, indent=1) + "\n")
+        known = read_provenance(run) or Provenance(parents=parents(), sessions=())
+        first, *later = (*known.sessions, _this_session())
+        kept = (first, *later[-(MAX_SESSIONS - 1) :])
+        write_record(run / PROVENANCE_FILE, dataclasses.replace(known, sessions=kept))
 
 
 def read_provenance(run: Path) -> Provenance | None:
@@ -136,18 +131,7 @@ def read_provenance(run: Path) -> Provenance | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = run / PROVENANCE_FILE
-    if not path.exists():
-        return None
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ValueError(f"larger than {_MAX_FILE_BYTES:,} bytes")
-        return decode_sealed(Provenance, path.read_text(encoding="utf-8"), PROVENANCE_FILE)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}); restore it, or move it away: the run then goes on, "
-            "and its student's card starts from today"
-        ) from error
+    return read_record(run / PROVENANCE_FILE, Provenance)
 
 
 def _this_session() -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -21,7 +22,7 @@ from services.launcher.experiment_config import ExperimentConfig
 from services.library.catalogue import locate
 from services.recorded_data.dataset import RecordedData, check_data
 from services.recorded_data.labels import check_labels
-from services.shared.errors import UserError, user_errors
+from services.shared.errors import user_errors
 from services.teacher.policies.loading import load_card
 
 
@@ -38,9 +39,8 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
     with user_errors((ValueError, OSError)):
         if card is None and config.teacher.checkpoint is not None:
             card = load_card(config.teacher.checkpoint)
-        environment = make_environment(config.environment, 1)
-        spec = environment.spec
-        environment.close()
+        with contextlib.closing(make_environment(config.environment, 1)) as environment:
+            spec = environment.spec
         if card is not None and card.game == UNKNOWN_GAME:
             # A Dopamine checkpoint does not say its game: it is the one that it is to teach.
             card = dataclasses.replace(card, game=spec.name)
@@ -51,34 +51,32 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
             card=card,
             random_return=random_return(config.environment),
         )
-    _check_teacher_fits(card, experiment)
-    _check_scale(experiment)
-    _check_budgets(experiment)
-    experiment = dataclasses.replace(experiment, data=_recorded_data(experiment))
-    if experiment.data is not None and config.replay_shards > 1:
-        raise UserError(
-            f"recorded data goes into one replay server, and the run has {config.replay_shards} "
-            "shards: give --replay-shards 1, or have the teacher play"
-        )
-    if experiment.data is not None and experiment.targets.teacher_steps < 1:
-        raise UserError(
-            f"none of the recorded data in {experiment.data.path} would be used: teacher_steps is "
-            f"{config.teacher_steps}, replay_capacity {config.replay_capacity}; raise them, the "
-            f"latter above min_replay_size {experiment.recipe.q_learning.min_replay_size}"
-        )
-    return experiment
+        _check_teacher(experiment)
+        _check_budgets(experiment)
+        return dataclasses.replace(experiment, data=_recorded_data(experiment))
 
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
     """The data that the teacher's table is to be filled from."""
-    teacher, recipe = experiment.config.teacher, experiment.recipe
-    if teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
+    config, recipe = experiment.config, experiment.recipe
+    if config.teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
         return None
-    data = check_data(locate(teacher.data), teacher.data_number, experiment.layout)
-    if teacher.labels is not None:
+    if config.replay_shards > 1:
+        raise ValueError(
+            f"recorded data goes into one replay server, and the run has {config.replay_shards} "
+            "shards: give --replay-shards 1, or have the teacher play"
+        )
+    data = check_data(locate(config.teacher.data), config.teacher.data_number, experiment.layout)
+    if dataclasses.replace(experiment, data=data).targets.teacher_steps < 1:
+        raise ValueError(
+            f"none of the recorded data in {data.path} would be used: teacher_steps is "
+            f"{config.teacher_steps}, replay_capacity {config.replay_capacity}; raise them, the "
+            f"latter above min_replay_size {recipe.q_learning.min_replay_size}"
+        )
+    if config.teacher.labels is not None:
         assert experiment.card is not None, "a method with a teacher's data has a teacher"
         check_labels(
-            Path(teacher.labels),
+            Path(config.teacher.labels),
             data_fingerprint=data.fingerprint,
             teacher_sha256=experiment.card.parameters_sha256,
         )
@@ -105,15 +103,11 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
     method = with_distillation(config.method, functools.partial(_suited_to, card))
     config = dataclasses.replace(config, method=method)
     if make_recipe(method).initial_weights == "teacher":
-        if card.output != "q_values":
+        if card.network is None or card.output != "q_values":
             raise ValueError(
-                f"teacher {card.name} gives {card.output}, which Q-learning cannot start from: "
-                "choose another teacher, or a method like qdagger"
-            )
-        if card.network is None:
-            raise ValueError(
-                f"teacher {card.name} has no network of ours or of Dopamine's, so its weights "
-                "cannot be trained on: choose another teacher, or a method like qdagger"
+                f"teacher {card.name} is no Q-network of ours or of Dopamine's (it gives "
+                f"{card.output}), so its weights cannot be trained on: choose another teacher, or "
+                "a method like qdagger"
             )
         config = dataclasses.replace(config, network=card.network)
     return config
@@ -133,81 +127,63 @@ def _suited_to(card: TeacherCard, distillation: DistillationConfig) -> Distillat
     return dataclasses.replace(distillation, teacher_temperature=card.temperature)
 
 
-def _check_teacher_fits(card: TeacherCard | None, experiment: Experiment) -> None:
-    spec = experiment.spec
-    if card is None:
-        if experiment.teacher_return is None or experiment.needs_card:
-            raise UserError(
-                f"{experiment.recipe.name} is to run without a teacher: choose one with "
-                "--teacher.checkpoint, or a method that needs none (tabula_rasa) and "
-                "--teacher.mean-return, the return that 1 stands for on the scale of scores"
+def _check_teacher(experiment: Experiment) -> None:
+    """See that the teacher plays this game, and better than chance, where there is one."""
+    card, spec = experiment.card, experiment.spec
+    if card is None and (experiment.teacher_return is None or experiment.needs_card):
+        raise ValueError(
+            f"{experiment.recipe.name} is to run without a teacher: choose one with "
+            "--teacher.checkpoint, or a method that needs none (tabula_rasa) and "
+            "--teacher.mean-return, the return that 1 stands for on the scale of scores"
+        )
+    if card is not None:
+        misfit = card.spec.misfit(
+            observation_shape=spec.observation_shape,
+            observation_dtype=spec.frame_dtype,
+            num_actions=spec.num_actions,
+            of=spec.name,
+        )
+        # Many games have as many actions as another; a teacher that says its game is held to it.
+        if misfit is None and name_key(card.game) != name_key(spec.name):
+            misfit = f"plays {card.game}, not {spec.name}"
+        if misfit is not None:
+            raise ValueError(
+                f"teacher {card.name} ({card.game}) {misfit}: choose a teacher of this game that "
+                "takes observations as they are"
             )
-        return
-    misfit = card.spec.misfit(
-        observation_shape=spec.observation_shape,
-        observation_dtype=spec.frame_dtype,
-        num_actions=spec.num_actions,
-        of=spec.name,
-    )
-    if misfit is not None:
-        raise UserError(
-            f"teacher {card.name} ({card.game}) {misfit}: choose a teacher of this game that takes "
-            "observations as they are"
-        )
-    # Many games have as many actions as another; a teacher that says its game is held to it.
-    if name_key(card.game) != name_key(spec.name):
-        raise UserError(
-            f"teacher {card.name} plays {card.game}, not {spec.name}: choose a teacher of this game"
-        )
-
-
-def _check_scale(experiment: Experiment) -> None:
-    """Scores are measured from random to teacher: the teacher must be the better one."""
-    known = experiment.teacher_return
-    if known is None:
-        return
-    with user_errors():
-        check_scale(experiment.random_return, known)
+    # Scores are measured from random to teacher: the teacher must be the better one.
+    if experiment.teacher_return is not None:
+        check_scale(experiment.random_return, experiment.teacher_return)
 
 
 def _check_budgets(experiment: Experiment) -> None:
-    with user_errors():
-        targets = experiment.targets
+    config, recipe, targets = experiment.config, experiment.recipe, experiment.targets
+    min_replay_size = recipe.q_learning.min_replay_size
     if targets.online_updates == 0:
-        raise UserError(
-            f"online_steps {experiment.config.online_steps} leave nothing to learn from after "
-            f"min_replay_size {experiment.recipe.q_learning.min_replay_size}: raise the former"
+        raise ValueError(
+            f"online_steps {config.online_steps} leave nothing to learn from after "
+            f"min_replay_size {min_replay_size}: raise the former"
         )
-    if experiment.recipe.needs_teacher_data and targets.teacher_steps == 0:
-        raise UserError(
-            f"{experiment.recipe.name} learns from the teacher's data, and teacher_steps is 0: "
-            "raise it"
+    if recipe.needs_teacher_data and targets.teacher_steps == 0:
+        raise ValueError(
+            f"{recipe.name} learns from the teacher's data, and teacher_steps is 0: raise it"
         )
-    _check_capacity(experiment)
-
-
-def _check_capacity(experiment: Experiment) -> None:
-    capacity = experiment.config.replay_capacity
-    min_replay_size = experiment.recipe.q_learning.min_replay_size
-    if capacity < min_replay_size:
-        raise UserError(
-            f"replay_capacity {capacity} is less than min_replay_size {min_replay_size}: replay "
-            "would never be learned from; raise the former"
+    if config.replay_capacity < min_replay_size:
+        raise ValueError(
+            f"replay_capacity {config.replay_capacity} is less than min_replay_size "
+            f"{min_replay_size}: replay would never be learned from; raise the former"
         )
-
-
-def _known_return(experiment: Experiment) -> str:
-    known = experiment.teacher_return
-    return "to be scored first" if known is None else f"mean return {known:.2f}"
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
     """The facts a user wants to see before a run starts."""
     config, targets, card = experiment.config, experiment.targets, experiment.card
+    known = experiment.teacher_return
+    score = "to be scored first" if known is None else f"mean return {known:.2f}"
     return {
         "method": experiment.recipe.name,
         "game": experiment.spec.name,
-        "teacher": f"{card.name}, {_known_return(experiment)}" if card is not None else "none",
+        "teacher": f"{card.name}, {score}" if card is not None else "none",
         "student": f"{config.network.name} {config.network.features}",
         "teacher steps": targets.teacher_steps,
         **({"teacher data": experiment.data.path} if experiment.data is not None else {}),

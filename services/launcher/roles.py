@@ -210,12 +210,12 @@ class Process:
             experiment=experiment,
             run=run,
             index=self.index,
-            learner=services["learner"],
+            learner_address=services["learner"],
             replay=tuple(
                 ShardAddress(data=services[f"replay-{shard}"], control=services[f"control-{shard}"])
                 for shard in range(experiment.config.replay_shards)
             ),
-            teacher=services.get("teacher"),
+            teacher_address=services.get("teacher"),
             port=port,
             control_port=control_port,
         )

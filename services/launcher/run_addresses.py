@@ -7,19 +7,13 @@ long as it lives, which its lock tells.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.durable_files import write_whole
-from rrl_agents.typed_json import decode, encode
 from rrl_client.addresses import parse_address
-from services.shared.errors import UserError
+from services.launcher.run_records import read_record, write_record
 
 ADDRESSES_FILE = ".addresses.json"
-
-_MAX_FILE_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,8 +35,8 @@ class RunAddresses:
 
 
 def write_addresses(run: Path, addresses: RunAddresses) -> None:
-    """Write them into a run's folder, whole or not at all."""
-    write_whole(run / ADDRESSES_FILE, json.dumps(encode(addresses), indent=1))
+    """Write them into a run's folder."""
+    write_record(run / ADDRESSES_FILE, addresses)
 
 
 def read_addresses(run: Path) -> RunAddresses | None:
@@ -51,14 +45,4 @@ def read_addresses(run: Path) -> RunAddresses | None:
     Raises:
         UserError: the file holds something else.
     """
-    file = run / ADDRESSES_FILE
-    if not file.exists():
-        return None
-    try:
-        text = read_bounded(file, _MAX_FILE_BYTES, what="a run's addresses")
-        return decode(RunAddresses, json.loads(text), ADDRESSES_FILE)
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{file} does not hold a run's addresses ({error}); give --learner-address and "
-            "--metrics instead"
-        ) from error
+    return read_record(run / ADDRESSES_FILE, RunAddresses)

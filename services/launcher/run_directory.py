@@ -24,12 +24,13 @@ from services.learner.checkpoint_records import check_storable, newest_checkpoin
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
-_PLACES = ("checkpoint", "data", "data_number", "labels", "mean_return")
-"""Of a teacher's settings, where it and its data lie, and whether its return was given: what they
-are, their digests and `teacher_return` say."""
-
-_NOTES = ("score_protocols",)
-"""What follows from the rest, and older runs did not note."""
+_NOT_COMPARED = (
+    *("teacher.checkpoint", "teacher.data", "teacher.data_number", "teacher.labels"),
+    "teacher.mean_return",
+    "score_protocols",
+)
+"""Where a teacher and its data lie, and whether its return was given: what they are, their digests
+and `teacher_return` say. And what follows from the rest, which older runs did not note."""
 
 _OWN_FOLDERS = ("checkpoints", "replay", "metrics")
 _NEW_FILE_SYSTEM = "lost+found"
@@ -46,25 +47,19 @@ def open_run(run: Path, experiment: Experiment) -> bool:
             made or written.
     """
     check_storable(run)
+    was_there = False
     try:
         was_there = _open(run, json.loads(experiment.to_json()))
         if not is_finished(run):
-            _note_session(run, experiment, was_there=was_there)
-        return was_there
-    except OSError as error:
-        raise UserError(
-            f"{run} cannot be used ({error.strerror or error}): choose another --run"
-        ) from error
-
-
-def _note_session(run: Path, experiment: Experiment, *, was_there: bool) -> None:
-    try:
-        record_session(run, lambda: parents_of(experiment))
+            record_session(run, lambda: parents_of(experiment))
     except OSError as error:
         if not was_there:
-            raise
+            raise UserError(
+                f"{run} cannot be used ({error.strerror or error}): choose another --run"
+            ) from error
         # A full disk must not keep a run from going on: its roles have checkpoints to read.
         logging.getLogger(__name__).warning("this session is not noted in %s: %s", run, error)
+    return was_there
 
 
 def is_finished(run: Path) -> bool:
@@ -99,7 +94,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _check_same(run: Path, wanted: dict[str, Any]) -> None:
-    different = sorted(_differences(_what_it_is(read_config(run)), _what_it_is(wanted), ""))
+    different = sorted(_differences(read_config(run), wanted))
     if different:
         raise UserError(
             f"{run} belongs to another experiment (differs in {', '.join(different[:5])}): "
@@ -107,17 +102,9 @@ def _check_same(run: Path, wanted: dict[str, Any]) -> None:
         )
 
 
-def _what_it_is(config: dict[str, Any]) -> dict[str, Any]:
-    """An experiment without the places of its parts, which may have moved, and its notes."""
-    content = {name: value for name, value in config.items() if name not in _NOTES}
-    teacher = config.get("teacher")
-    if not isinstance(teacher, dict):
-        return content
-    kept = {name: value for name, value in teacher.items() if name not in _PLACES}
-    return {**content, "teacher": kept}
-
-
-def _differences(found: object, wanted: object, where: str) -> Iterator[str]:
+def _differences(found: object, wanted: object, where: str = "") -> Iterator[str]:
+    if where in _NOT_COMPARED:
+        return
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in found.keys() | wanted.keys():
             yield from _differences(found.get(key), wanted.get(key), f"{where}.{key}".strip("."))

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import operator
 import typing
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
-from rrl_agents.typed_json import LARGEST_WHOLE, Misfit, fitted, wanted
+from rrl_agents.reincarnation.registry import MethodConfig
+from rrl_agents.typed_json import LARGEST_WHOLE, decode, encode
 from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError, user_errors
 
 _SUGGESTIONS = 3
 
-ConfigT = TypeVar("ConfigT")
-
 Settings: TypeAlias = Mapping[str, object]
 """Dotted name -> value."""
-
-_Tree: TypeAlias = "dict[str, object]"
-"""Field -> what it is set to: a value, or the tree of a field that has fields of its own."""
 
 
 def with_settings(config: ExperimentConfig, settings: Settings) -> ExperimentConfig:
@@ -43,16 +41,53 @@ def with_settings(config: ExperimentConfig, settings: Settings) -> ExperimentCon
             together.
     """
     known = known_settings(config)
-    for name in settings:
+    content = encode(config)
+    for name, value in settings.items():
         if name not in known:
             raise UserError(_unknown(name, known))
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            if type(number) is int and abs(number) > LARGEST_WHOLE:
+                raise UserError(f"{name} is {value!r}; give whole numbers of at most 18 digits")
+        *groups, field = name.split(".")
+        functools.reduce(operator.getitem, groups, content)[field] = value
     with user_errors():
-        return _replaced(config, _tree(settings), ())
+        return decode_config(type(config.method), content, "settings", method_path="method")
 
 
-def known_settings(config: object) -> dict[str, object]:
+def decode_config(
+    method: type[MethodConfig], content: Mapping[str, object], where: str, *, method_path: str
+) -> ExperimentConfig:
+    """An experiment from JSON values; what its parts have no field for is skipped.
+
+    Args:
+        method: The class of its method, which the values do not say.
+        content: Field -> value, as `encode` gives it.
+        where: What is being read; begins every message.
+        method_path: Where the method's own settings are in it.
+
+    Raises:
+        ValueError: a field is missing, of another type or out of range; names it.
+    """
+    kinds = typing.get_type_hints(ExperimentConfig)
+    del kinds["method"]
+    if missing := sorted(kinds.keys() - content.keys()):
+        raise ValueError(f"{where}: field {missing[0]} is missing")
+    fields = {
+        name: decode(kind, content[name], where, path=name, ignore_unknown=True)
+        for name, kind in kinds.items()
+    }
+    chosen = decode(method, content.get(method_path), where, path=method_path)
+    return ExperimentConfig(method=chosen, **fields)
+
+
+def known_settings(config: object, prefix: str = "") -> dict[str, object]:
     """Every setting of a config dataclass: dotted name -> its value."""
-    return {".".join(path): value for path, value in _leaves(config, ())}
+    found: dict[str, object] = {}
+    for field in dataclasses.fields(typing.cast(Any, config)):
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        is_group = dataclasses.is_dataclass(value)
+        found |= known_settings(value, f"{name}.") if is_group else {name: value}
+    return found
 
 
 def nearest(name: str, known: Mapping[str, object]) -> tuple[str, ...]:
@@ -68,16 +103,6 @@ def nearest(name: str, known: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*inside, *whole, *like]))[:_SUGGESTIONS]
 
 
-def _leaves(config: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
-    for field in dataclasses.fields(typing.cast(Any, config)):
-        value = getattr(config, field.name)
-        here = (*path, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value, here)
-        else:
-            yield here, value
-
-
 def _unknown(name: str, known: Mapping[str, object]) -> str:
     group = sorted(other for other in known if other.startswith(f"{name}."))
     if group:
@@ -85,42 +110,3 @@ def _unknown(name: str, known: Mapping[str, object]) -> str:
     like = nearest(name, known)
     advice = f"did you mean {' or '.join(like)}" if like else f"there are {', '.join(known)}"
     return f"{name!r} is no setting of this experiment; {advice}"
-
-
-def _tree(settings: Settings) -> _Tree:
-    tree: _Tree = {}
-    for name, value in settings.items():
-        *groups, leaf = name.split(".")
-        place = tree
-        for group in groups:
-            place = typing.cast(_Tree, place.setdefault(group, {}))
-        place[leaf] = value
-    return tree
-
-
-def _replaced(config: ConfigT, tree: _Tree, path: tuple[str, ...]) -> ConfigT:
-    hints = typing.get_type_hints(type(config))
-    changes: dict[str, Any] = {}
-    for name, given in tree.items():
-        here, old = (*path, name), getattr(config, name)
-        if dataclasses.is_dataclass(old):
-            changes[name] = _replaced(old, typing.cast(_Tree, given), here)
-        else:
-            changes[name] = _typed(given, hints[name], ".".join(here))
-    return typing.cast(ConfigT, dataclasses.replace(typing.cast(Any, config), **changes))
-
-
-def _typed(value: object, hint: Any, name: str) -> object:
-    """The value as the field's type has it.
-
-    Raises:
-        ValueError: the value is of another type.
-    """
-    try:
-        found = fitted(hint, value)
-    except Misfit:
-        raise ValueError(f"{name} is {value!r}; give {wanted(hint)}") from None
-    for number in found if isinstance(found, tuple) else (found,):
-        if type(number) is int and abs(number) > LARGEST_WHOLE:
-            raise ValueError(f"{name} is {value!r}; give whole numbers of at most 18 digits")
-    return cast(object, found)

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from rrl_client.addresses import LARGEST_PORT, bare_host
 from services.shared.logging import RUN_NAME_VARIABLE, LogFormat, setup_logging
 from services.shared.metrics import make_registry, serving_metrics
+from services.shared.ranges import check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,11 +39,7 @@ class Telemetry:
 
     def __post_init__(self) -> None:
         """Refuse what is no port."""
-        if self.metrics_port is not None and not 0 <= self.metrics_port <= LARGEST_PORT:
-            raise ValueError(
-                f"metrics_port is {self.metrics_port}; a port is a number from 0 (any) to "
-                f"{LARGEST_PORT}"
-            )
+        check_range(self, "metrics_port", least=0, most=LARGEST_PORT)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ RUN/metrics/evaluations.jsonl  scores
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +34,10 @@ from rrl_agents.scores import mean_and_interval
 from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
+from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
-from services.launcher.recorded_experiment import RecordedExperiment, read_experiment
+from services.launcher.recorded_experiment import FoundOut, read_experiment
+from services.launcher.settings import known_settings
 from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.checkpointing import restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
@@ -63,7 +66,8 @@ class TrainedStudent:
 class _Run:
     """Everything that is read of a run before its card can be written."""
 
-    experiment: RecordedExperiment
+    config: ExperimentConfig
+    found: FoundOut
     spec: EnvironmentSpec
     provenance: Provenance
     checkpoint: RunCheckpoint
@@ -73,13 +77,9 @@ class _Run:
     def progress(self) -> Progress:
         return self.checkpoint.record.progress
 
-    @property
-    def optimiser(self) -> OptimiserConfig:
-        return make_recipe(self.experiment.config.method).q_learning.optimiser
-
-    @property
-    def sticky_actions(self) -> float:
-        return self.experiment.config.environment.sticky_actions
+    def sessions(self, field: str) -> str:
+        """What its sessions note of one kind: the different ones, in their order."""
+        return "; ".join(dict.fromkeys(getattr(one, field) for one in self.provenance.sessions))
 
 
 def default_name(run: Path) -> str:
@@ -88,7 +88,8 @@ def default_name(run: Path) -> str:
     Raises:
         UserError: it is no run's folder.
     """
-    return f"{read_experiment(run).method}-{run.resolve().name}"
+    _, found = read_experiment(run)
+    return f"{found.method}-{run.resolve().name}"
 
 
 def read_student(run: Path, name: str) -> TrainedStudent:
@@ -103,19 +104,23 @@ def read_student(run: Path, name: str) -> TrainedStudent:
             a version that did not note where runs come from.
     """
     known = _read(run)
-    state = _restore(known)
-    params: Params = jax.device_get(state.params)
+    optimiser = make_recipe(known.config.method).q_learning.optimiser
+    network = make_network(known.config.network, known.spec.num_actions)
+    params = initial_params(network, jax.random.key(0), known.spec.observation_shape)
+    state: TrainState = restore_state(known.checkpoint, initial_train_state(params, optimiser))
+    trained: Params = jax.device_get(state.params)
     return TrainedStudent(
-        teacher=Teacher(params=params, card=_card(known, name, params)),
-        environment=known.experiment.config.environment,
+        teacher=Teacher(params=trained, card=_card(known, name, trained)),
+        environment=known.config.environment,
         checkpoint=DopamineCheckpoint(
-            training=_training_state(state, known), number=known.checkpoint.number
+            training=_training_state(state, optimiser, known.progress),
+            number=known.checkpoint.number,
         ),
     )
 
 
 def _read(run: Path) -> _Run:
-    experiment = read_experiment(run)
+    config, found = read_experiment(run)
     lock = run / LEARNER_LOCK
     # Looking at a lock that is not there would make it.
     if lock.exists() and is_locked(lock):
@@ -125,18 +130,15 @@ def _read(run: Path) -> _Run:
         raise UserError(f"{run} has no checkpoint yet; go on with the run until it has one")
     provenance = read_provenance(run)
     if provenance is None:
-        finished = checkpoint.record.progress.stage is Stage.FINISHED
-        remedy = (
-            f"it is finished, so starting it notes nothing: restore its {PROVENANCE_FILE}"
-            if finished
-            else "start it once more with its own command, which notes that"
+        raise UserError(
+            f"{run} does not say where it comes from: restore its {PROVENANCE_FILE}, or, unless it "
+            "is finished, start it once more with its own command, which notes that"
         )
-        raise UserError(f"{run} does not say where it comes from; {remedy}")
-    environment = make_environment(experiment.config.environment, 1)
-    spec = environment.spec
-    environment.close()
+    with contextlib.closing(make_environment(config.environment, 1)) as environment:
+        spec = environment.spec
     return _Run(
-        experiment=experiment,
+        config=config,
+        found=found,
         spec=spec,
         provenance=provenance,
         checkpoint=checkpoint,
@@ -144,57 +146,54 @@ def _read(run: Path) -> _Run:
     )
 
 
-def _restore(run: _Run) -> TrainState:
-    network = make_network(run.experiment.config.network, run.spec.num_actions)
-    params = initial_params(network, jax.random.key(0), run.spec.observation_shape)
-    template = initial_train_state(params, run.optimiser)
-    state: TrainState = restore_state(run.checkpoint, template)
-    return state
-
-
-def _training_state(state: TrainState, run: _Run) -> TrainingState:
-    if run.optimiser.name != "adam":
+def _training_state(
+    state: TrainState, optimiser: OptimiserConfig, progress: Progress
+) -> TrainingState:
+    adam: Any = state.opt_state
+    if optimiser.name != "adam":
         # Dopamine's agents go on with Adam, which has seen no gradient of this student.
-        state = initial_train_state(state.params, OptimiserConfig())._replace(
-            target_params=state.target_params
-        )
-    adam: Any = jax.device_get(state.opt_state)
+        adam = initial_train_state(state.params, OptimiserConfig()).opt_state
+    adam = jax.device_get(adam)
     return TrainingState(
         target_params=jax.device_get(state.target_params),
         adam_count=int(adam.count),
         adam_mean=adam.mu,
         adam_variance=adam.nu,
-        agent_steps=run.progress.actor_steps,
+        agent_steps=progress.actor_steps,
     )
 
 
 def _card(run: _Run, name: str, params: Params) -> TeacherCard:
+    config, spec, progress = run.config, run.spec, run.progress
     parents = tuple(_scored(parent, run) for parent in run.provenance.parents)
-    sessions = run.provenance.sessions
     return TeacherCard(
         name=name,
-        game=run.spec.name,
-        network=run.experiment.config.network,
-        num_actions=run.spec.num_actions,
-        observation_shape=run.spec.observation_shape,
-        observation_dtype=run.spec.frame_dtype,
-        action_meanings=_action_meanings(run.spec, parents),
-        algorithm=run.experiment.method,
+        game=spec.name,
+        network=config.network,
+        num_actions=spec.num_actions,
+        observation_shape=spec.observation_shape,
+        observation_dtype=spec.frame_dtype,
+        action_meanings=_action_meanings(spec, parents),
+        algorithm=run.found.method,
         protocol=PlayProtocol(
-            frames_per_step=run.spec.frames_per_step,
-            stack_size=run.spec.stack_size,
-            max_episode_steps=run.spec.max_episode_steps,
-            sticky_actions=run.sticky_actions,
-            reward_clipping=run.experiment.config.environment.clips_rewards,
+            frames_per_step=spec.frames_per_step,
+            stack_size=spec.stack_size,
+            max_episode_steps=spec.max_episode_steps,
+            sticky_actions=config.environment.sticky_actions,
+            reward_clipping=config.environment.clips_rewards,
         ),
         score=_student_score(run),
-        random_return=run.experiment.random_return,
+        random_return=run.found.random_return,
         made=_made(run),
-        compute=_compute(run),
-        command="; ".join(dict.fromkeys(session.command for session in sessions)),
-        code_version="; ".join(
-            dict.fromkeys(f"{one.code_version} ({', '.join(one.packages)})" for one in sessions)
+        compute=Compute(
+            environment_frames=progress.actor_steps * spec.frames_per_step,
+            teacher_frames=progress.teacher_steps * spec.frames_per_step,
+            gradient_updates=progress.learner_updates,
+            hardware_seconds=run.checkpoint.record.seconds,
+            hardware=run.sessions("hardware"),
         ),
+        command=run.sessions("command"),
+        code_version=run.sessions("code"),
         parents=parents,
         parameters_sha256=params_hash(params_to_bytes(params)),
     )
@@ -206,51 +205,40 @@ def _action_meanings(spec: EnvironmentSpec, parents: Sequence[Parent]) -> tuple[
     return next((names for names in known if len(names) == spec.num_actions), ())
 
 
-def _compute(run: _Run) -> Compute:
-    progress, frames = run.progress, run.spec.frames_per_step
-    hardware = dict.fromkeys(session.hardware for session in run.provenance.sessions)
-    return Compute(
-        environment_frames=progress.actor_steps * frames,
-        teacher_frames=progress.teacher_steps * frames,
-        gradient_updates=progress.learner_updates,
-        hardware_seconds=run.checkpoint.record.seconds,
-        hardware="; ".join(hardware),
-    )
-
-
 def _made(run: _Run) -> str:
-    progress = run.progress
-    stage = progress.stage.name.lower().replace("_", " ")
-    state = "finished" if progress.stage is Stage.FINISHED else f"stopped in its {stage} stage"
-    data = run.experiment.data_fingerprint
+    progress, stage = run.progress, run.progress.stage
+    state = f"stopped in its {stage.name.lower().replace('_', ' ')} stage"
+    data = run.found.teacher.data_fingerprint
     # Who recorded them is a parent, where it is known; that they were recorded is never silent.
     source = "" if data is None else f"; its teacher's table holds recorded data {data[:16]}"
+    settings = (
+        f"{name.rpartition('.')[2]} {value}"
+        for name, value in known_settings(run.config.method).items()
+    )
     return (
-        f"the student of a run of {run.experiment.method}, {state} after "
-        f"{progress.offline_updates:,} offline and {progress.online_updates:,} online "
-        f"updates{source}; settings: {run.experiment.settings}"
+        f"the student of a run of {run.found.method}, "
+        f"{'finished' if stage is Stage.FINISHED else state} after {progress.offline_updates:,} "
+        f"offline and {progress.online_updates:,} online updates{source}; "
+        f"settings: {', '.join(settings)}"
     )
 
 
 def _student_score(run: _Run) -> EvaluationScore | None:
     """That of the very weights where they were evaluated, else the newest before them."""
-    progress = run.progress
-    students = [
-        record
-        for record in run.records
-        if record.player == "student" and record.learner_updates <= progress.learner_updates
-    ]
-    if not students:
+    updates = run.progress.learner_updates
+    students = (record for record in run.records if record.player == "student")
+    played = [record for record in students if record.learner_updates <= updates]
+    if not played:
         return None
-    last = students[-1]
-    if last.learner_updates == progress.learner_updates:
-        which = "these weights, in the run's final evaluation" if last.final else "these weights"
-    else:
-        which = (
-            f"earlier weights, of {last.learner_updates:,} updates: these, of "
-            f"{progress.learner_updates:,}, were not evaluated"
+    note, last = "played by these weights", played[-1]
+    if last.learner_updates < updates:
+        note = (
+            f"played by earlier weights, of {last.learner_updates:,} updates: these, of "
+            f"{updates:,}, were not evaluated"
         )
-    return _score(last.episode_returns, last.epsilon, run.sticky_actions, f"played by {which}")
+    elif last.final:
+        note += ", in the run's final evaluation"
+    return _score([last], run, note)
 
 
 def _scored(parent: Parent, run: _Run) -> Parent:
@@ -258,22 +246,19 @@ def _scored(parent: Parent, run: _Run) -> Parent:
     played = [record for record in run.records if record.player == "teacher"]
     if parent.card.score is not None or "teacher" not in parent.relations or not played:
         return parent
-    returns = tuple(value for record in played for value in record.episode_returns)
-    note = "played in the run of its student"
-    score = _score(returns, played[-1].epsilon, run.sticky_actions, note)
+    score = _score(played, run, "played in the run of its student")
     return dataclasses.replace(parent, card=dataclasses.replace(parent.card, score=score))
 
 
-def _score(
-    returns: tuple[float, ...], epsilon: float, sticky_actions: float, note: str
-) -> EvaluationScore:
+def _score(records: Sequence[EvaluationRecord], run: _Run, note: str) -> EvaluationScore:
+    returns = tuple(value for record in records for value in record.episode_returns)
     mean, low, high = mean_and_interval(returns)
     return EvaluationScore(
         mean_return=mean,
         std_return=float(np.std(returns)),
         episodes=len(returns),
-        epsilon=epsilon,
-        sticky_actions=sticky_actions,
+        epsilon=records[-1].epsilon,
+        sticky_actions=run.config.environment.sticky_actions,
         interval=(low, high),
         returns=returns,
         note=note,

@@ -113,12 +113,18 @@ KEPT = "is named after its student .* give the method instead"
         ("qdagger --preset qdagger_rainbow --network.noisy --network.dueling", KEPT),
         ("kickstarting_dqn --student.double", KEPT),
         ("reloaded_dqn --student.double", KEPT),
-        ("qdagger --student iqn --network.head values", "asked .*has implicit_.*: .* or name dqn"),
-        ("qdagger --student rainbow --student.priority-exponent 0", "asked .*above 0: .* name c51"),
-        ("qdagger --student dqn --student.double", "asked .*dqn has False: .* name double_dqn"),
-        ("qdagger --student=drq --network.no-dueling", "asked .*has True: .* give single"),
-        ("fine_tuning --student rainbow", "own network, and the student rainbow names one; leave"),
-        ("reloaded_dqn --student dqn", "own network, and the student dqn names one"),
+        ("qdagger --student iqn --network.head values", "asked .*has implicit_.*: leave that out"),
+        (
+            "qdagger --student rainbow --student.priority-exponent 0",
+            "asked .*above 0: leave",
+        ),
+        ("qdagger --student dqn --student.double", "asked .*dqn has False: .* name no student"),
+        ("qdagger --student=drq --network.no-dueling", "asked .*has True: leave that out"),
+        (
+            "fine_tuning --student rainbow",
+            "own network, which the student rainbow cannot change; leave",
+        ),
+        ("reloaded_dqn --student dqn", "own network, which the student dqn cannot"),
         ("fine_tuning --network.name impala_cnn", "own network, which --network.name cannot"),
         ("fine_tuning --network.name=nature_cnn", "own network, which --network.name cannot"),
         ("dager", r"'dager' is no method .*dagger.*; (?s:.*)tabula_rasa"),
@@ -126,7 +132,7 @@ KEPT = "is named after its student .* give the method instead"
         ("qdagger --preset fast", "'fast' is no preset of qdagger; use paper, demo"),
         ("qdagger --student rainbo", "'rainbo' is no student; use rainbow"),
         ("qdagger --student x", "'x' is no student; use dqn or double_dqn"),
-        ("qdagger --num-actors=0", "num_actors must be at least 1, got 0"),
+        ("qdagger --num-actors=0", "num_actors is 0; give 1 or more"),
     ],
 )
 def test_words_that_do_not_fit_are_refused_with_what_fits(words: str, message: str) -> None:
@@ -138,8 +144,8 @@ def test_words_that_do_not_fit_are_refused_with_what_fits(words: str, message: s
     ("words", "message"),
     [
         ("", "METHOD is missing; usage: rrl order METHOD"),
-        ("qdagger --preset", "--preset needs a name"),
-        ("qdagger --student", "--student needs a name"),
+        ("qdagger --preset", "--preset: expected one argument"),
+        ("qdagger --student", "--student: expected one argument"),
     ],
 )
 def test_a_missing_word_is_named(words: str, message: str) -> None:

@@ -54,7 +54,7 @@ def test_the_order_of_settings_does_not_matter(settings: dict[str, object], rand
 def test_a_value_of_another_type_is_refused_with_the_setting_and_the_value(
     name: str, data: st.DataObject
 ) -> None:
-    wrong = data.draw(st.sampled_from([{}, {"a": 1}, b"1", 1j, [[]], object]))
+    wrong = data.draw(st.sampled_from([{}, {"a": 1}, b"1", 1j, object]))
     with pytest.raises(UserError) as refused:
         with_settings(CONFIG, {name: wrong})
     assert name in str(refused.value)
@@ -89,16 +89,28 @@ def test_a_whole_number_serves_as_a_fraction_and_a_list_as_a_tuple() -> None:
         ("method.distillation.temperature", False, "a finite number"),
         ("method.distillation.temperature", math.nan, "a finite number"),
         ("method.distillation.temperature", math.inf, "a finite number"),
-        ("method.distillation.temperature", 10**400, "a finite number"),
         ("network.dueling", 1, "true or false"),
         ("network.features", 8, "a list, each a whole number"),
-        ("network.features", [8, True, 8], "a list, each a whole number"),
+        ("network.features", [8, True, 8], "a whole number"),
         ("environment.game", 3, "a string"),
         ("environment.max_episode_steps", 2.5, "a whole number or nothing"),
     ],
 )
 def test_types_are_strict(name: str, value: object, wanted: str) -> None:
-    with pytest.raises(UserError, match=f"give {wanted}"):
+    with pytest.raises(UserError, match=f"it must be {wanted}"):
+        with_settings(CONFIG, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 10**18),
+        ("network.features", [8, -(10**18), 8]),
+        ("method.distillation.temperature", 10**400),
+    ],
+)
+def test_whole_numbers_that_no_array_holds_are_refused(name: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"{name} is .*at most 18 digits"):
         with_settings(CONFIG, {name: value})
 
 

@@ -243,11 +243,11 @@ def test_what_cannot_be_exported_is_refused_with_what_to_do(
         read_student(run, "s")
     checkpoint(STOPPED)
     (run / PROVENANCE_FILE).unlink()
-    with pytest.raises(UserError, match="does not say where it comes from; start it once more"):
+    with pytest.raises(UserError, match="does not say where it comes from: .* start it once more"):
         read_student(run, "s")
 
 
-def test_a_finished_run_without_its_origin_is_not_sent_to_start_again(
+def test_a_finished_run_without_its_origin_gets_none_by_starting_again(
     run: Path, config: ExperimentConfig, checkpoint: Callable[[Progress], None]
 ) -> None:
     checkpoint(FINISHED)
@@ -255,7 +255,7 @@ def test_a_finished_run_without_its_origin_is_not_sent_to_start_again(
     # A finished run trains no more, so the machine of today is none of its own.
     open_run(run, resolve(config))
     assert not (run / PROVENANCE_FILE).exists()
-    with pytest.raises(UserError, match=r"it is finished, .* restore its provenance\.json"):
+    with pytest.raises(UserError, match=r"restore its provenance\.json, or, unless it is finished"):
         read_student(run, "s")
 
 

@@ -92,9 +92,9 @@ def test_roles_are_told_about_the_data(tmp_path: Path, catch_teacher: Path) -> N
     job = Job(
         experiment=experiment,
         run=tmp_path,
-        learner="localhost:3",
+        learner_address="localhost:3",
         replay=(ShardAddress(data="localhost:1", control=""),),
-        teacher="localhost:2",
+        teacher_address="localhost:2",
     )
     importer = importer_config(job)
     assert importer.transitions == 97

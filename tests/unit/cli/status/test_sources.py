@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rrl_agents.checkpoints.sealed_json import seal
 from services.cli.main import run as rrl
 from services.cli.status.sources import find_roles, learner_works_on
 from services.launcher.run_addresses import (
@@ -36,18 +37,18 @@ def test_addresses_come_back_as_they_were_written(tmp_path: Path) -> None:
     [
         b"",
         b"\xff",
-        b"[]",
         b"{}",
-        b'{"services": {}, "pages": []}',
-        b'{"services": {"learner": "nowhere"}, "pages": {}}',
-        b'{"services": {"learner": 7}, "pages": {}}',
+        seal({}).encode(),
+        seal({"services": {}, "pages": []}).encode(),
+        seal({"services": {"learner": "nowhere"}, "pages": {}}).encode(),
+        seal({"services": {"learner": 7}, "pages": {}}).encode(),
         b"[" * 100_000,
-        b" " * (2**20 + 1),
+        b" " * (2**24 + 1),
     ],
 )
 def test_a_damaged_file_of_addresses_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ADDRESSES_FILE).write_bytes(content)
-    with pytest.raises(UserError, match="give --learner-address and --metrics"):
+    with pytest.raises(UserError, match=r"addresses.json cannot be read .*restore it"):
         read_addresses(tmp_path)
 
 
