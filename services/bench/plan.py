@@ -82,6 +82,21 @@ class PlannedRun:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a run ended in a worker.
+
+    Attributes:
+        finished: Whether it is finished; False where it was stopped.
+        error: Why it failed; None where it did not.
+        died: Whether it is its worker that died; then the run can resume.
+    """
+
+    finished: bool
+    error: str | None = None
+    died: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """All runs of a suite.
 

@@ -1,12 +1,17 @@
-"""One session of a suite: check every run, execute what is not finished, write the results."""
+"""One session of a suite: check every run, execute what is not finished, write the results.
+
+Teachers come first; a student's run waits for its teacher alone. A run that fails is named at the
+end and stops no other. A worker that dies costs its run the time since the run's last checkpoint.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import collections
 import dataclasses
 import fnmatch
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
@@ -16,15 +21,84 @@ from rrl_agents.networks.registry import initial_params, make_network
 from services.bench.collecting import collect
 from services.bench.display import BenchDisplay
 from services.bench.folder import LOCK, BenchFolder, make_folder
-from services.bench.plan import Plan, PlannedRun, keep_suite, plan_suite
+from services.bench.plan import Plan, PlannedRun, RunResult, keep_suite, plan_suite
 from services.bench.results import write_results
-from services.bench.scheduling import Schedule
 from services.bench.suite import read_suite
 from services.bench.workers import Workers
 from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
 from services.shared.errors import UserError
 from services.shared.locks import locked
+
+MAX_DEATHS = 3
+"""A run whose worker died so often has failed."""
+
+_POLL_SECONDS = 1.0
+
+
+class Schedule:
+    """Has workers execute runs until none is left or it is stopped.
+
+    Args:
+        runs: What is to be done, in this order.
+        workers: They execute runs.
+        display: Shows what happens.
+
+    Attributes:
+        failures: Name of a run -> why it failed.
+    """
+
+    def __init__(self, runs: Iterable[PlannedRun], workers: Workers, display: BenchDisplay) -> None:
+        self.failures: dict[str, str] = {}
+        self._waiting = collections.deque(runs)
+        self._workers = workers
+        self._display = display
+        self._deaths: collections.Counter[str] = collections.Counter()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until every run is finished or has failed, or `stop` is set."""
+        while self._workers.running or (self._waiting and not stop.is_set()):
+            if stop.is_set():
+                self._workers.stop()
+            else:
+                self._start_runs()
+            for run, result in self._workers.results(_POLL_SECONDS):
+                self._take(run, result)
+            self._display.update(self._workers.progress)
+
+    def _start_runs(self) -> None:
+        while self._workers.has_room and (run := self._next()) is not None:
+            self._workers.start(run)
+            self._display.started(run)
+
+    def _next(self) -> PlannedRun | None:
+        """The first run whose teacher is there; runs whose teacher will not come have failed."""
+        exports = {run.export for run in (*self._waiting, *self._workers.running)}
+        for run in tuple(self._waiting):
+            if run.needs is None or run.needs.is_dir():
+                self._waiting.remove(run)
+                return run
+            if run.needs not in exports:
+                self._waiting.remove(run)
+                self._fail(run, f"its teacher {run.needs} was not made")
+        return None
+
+    def _take(self, run: PlannedRun, result: RunResult) -> None:
+        if result.error is None:
+            self._display.ended(run, "finished" if result.finished else "stopped")
+            return
+        self._deaths[run.name] += result.died
+        if not result.died:
+            self._fail(run, result.error)
+        elif self._deaths[run.name] >= MAX_DEATHS:
+            self._fail(run, f"{result.error}, {MAX_DEATHS} times")
+        else:
+            self._display.ended(run, "resumes", result.error)
+            self._waiting.appendleft(run)
+
+    def _fail(self, run: PlannedRun, error: str) -> None:
+        self.failures[run.name] = error
+        self._display.ended(run, "failed", error)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +145,7 @@ def run_suite(
         failures = _execute(runs, folder, jobs or len(os.sched_getaffinity(0)), stop)
         try:
             # Of the whole suite, also where a part of it was asked for.
-            write_results(folder, collect(plan))
+            write_results(folder.results, collect(plan))
         except (UserError, OSError) as error:
             failures["results"] = str(error)
     finished = sum(run.is_finished for run in runs)
@@ -147,7 +221,7 @@ def _execute(
     unfinished = [run for run in runs if not run.is_finished]
     workers = Workers(folder, min(jobs, max(1, len(unfinished))))
     display = BenchDisplay(unfinished, len(runs) - len(unfinished))
-    with contextlib.closing(display), contextlib.closing(workers):
+    with display.bars, workers:
         schedule = Schedule(unfinished, workers, display)
         schedule.run(stop)
     return schedule.failures

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from rrl_agents.scores import check_scale
+from rrl_agents.types import Progress
 from services.bench.folder import drop_replay
-from services.bench.plan import PlannedRun
-from services.bench.run_messages import RunProgress, RunResult
+from services.bench.plan import PlannedRun, RunResult
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
@@ -29,7 +29,7 @@ from services.shared.logging import Occasionally, setup_logging
 _REPORT_SECONDS = 1.0
 _LOGGER = logging.getLogger("services.bench.worker")
 
-Report = Callable[[RunProgress | RunResult], None]
+Report = Callable[[Progress | RunResult], None]
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     stop = threading.Event()
     threading.Thread(target=_await_stop, args=(connection, stop), daemon=True).start()
 
-    def report(message: RunProgress | RunResult) -> None:
+    def report(message: Progress | RunResult) -> None:
         # Without the bench this worker is stopped, too.
         with contextlib.suppress(OSError):
             connection.send(message)
@@ -95,8 +95,7 @@ def _train(run: PlannedRun, stop: threading.Event, report: Report) -> bool:
 
     def observe(answer: Answer) -> None:
         if is_due():
-            progress = progress_from_proto(answer.progress)
-            report(RunProgress(progress=progress, updates_per_second=answer.updates_per_second))
+            report(progress_from_proto(answer.progress))
 
     return run_in_one_process(resolve(run.config), run.folder, stop, observe)
 

@@ -1,7 +1,7 @@
 """The worker processes of a session, one for each run, from the side of the bench.
 
     bench ── PlannedRun, and STOP if need be ──▶ worker
-          ◀─ RunProgress ..., RunResult ──
+          ◀─ Progress ..., RunResult ──
 
 A worker computes on one thread: several share the cores. STOP, or the end of the bench, has it save
 a checkpoint of its run and end. Ctrl-C does not reach it: the bench stops its workers itself.
@@ -22,9 +22,12 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from rrl_agents.types import Progress
 from services.bench.folder import BenchFolder
-from services.bench.plan import PlannedRun
-from services.bench.run_messages import STOP, RunProgress, RunResult
+from services.bench.plan import PlannedRun, RunResult
+
+STOP = "stop"
+"""Has a worker save a checkpoint and end."""
 
 CHECKPOINT_SECONDS = 120.0
 """How long stopped workers may take to save their checkpoints before they are killed."""
@@ -84,12 +87,12 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
     deadline: float
-    progress: RunProgress | None = None
+    progress: Progress | None = None
 
-    def send(self, order: object) -> None:
+    def send(self, message: object) -> None:
         # Of a dead worker the other end of the pipe is closed, which `Workers.results` finds.
         with contextlib.suppress(OSError):
-            self.connection.send(order)
+            self.connection.send(message)
 
 
 class Workers:
@@ -115,7 +118,7 @@ class Workers:
         return [worker.run for worker in self._workers]
 
     @property
-    def progress(self) -> dict[str, RunProgress]:
+    def progress(self) -> dict[str, Progress]:
         """How far the runs are that have reported, by their names."""
         return {one.run.name: one.progress for one in self._workers if one.progress is not None}
 
@@ -162,7 +165,11 @@ class Workers:
             worker.send(STOP)
             worker.deadline = time.monotonic() + CHECKPOINT_SECONDS
 
-    def close(self) -> None:
+    def __enter__(self) -> Workers:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End all workers, those that do not answer by force."""
         self.stop()
         while self._workers:
@@ -171,14 +178,13 @@ class Workers:
 
     def _receive(self, worker: _Worker) -> Iterator[tuple[PlannedRun, RunResult]]:
         try:
-            message: RunProgress | RunResult | None = worker.connection.recv()
+            message: Progress | RunResult | None = worker.connection.recv()
         except (EOFError, OSError):
             message = None
-        if isinstance(message, RunProgress):
-            before, worker.progress = worker.progress, message
-            has_moved = before is None or before.progress != message.progress
-            if has_moved and not self._is_stopping:
+        if isinstance(message, Progress):
+            if message != worker.progress and not self._is_stopping:
                 worker.deadline = time.monotonic() + STALL_SECONDS
+            worker.progress = message
             return
         self._workers.remove(worker)
         with contextlib.suppress(subprocess.TimeoutExpired):

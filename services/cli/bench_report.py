@@ -47,11 +47,11 @@ def bench_report(
     suite, _ = read_suite(place.suite)
     if place.runs.is_dir():
         # Else the scores are those that are kept.
-        write_results(place, collect(plan_suite(suite, place)))
+        write_results(place.results, collect(plan_suite(suite, place)))
     target = place.report if out is None else out
     summary = write_report(
         suite,
-        read_results(place),
+        read_results(place.results),
         target,
         resamples=resamples,
         mixed_protocols=mixed_protocols,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,8 @@ def bench_run(
     # Here and not above: --help needs none of it.
     from services.bench.session import run_suite
 
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("services").setLevel(logging.INFO)
     stop = install_shutdown_event()
     result = run_suite(suite, out, stop, jobs=jobs, only=only)
     print(f"{result.finished} of {result.asked} runs are finished", flush=True)

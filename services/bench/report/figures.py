@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from services.bench.report.scores import SuiteScores
-from services.bench.report.tables import Tables
+from services.bench.report.tables import Tables, last_of
 from services.bench.suite import Suite
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; then in other lines.
@@ -24,6 +24,7 @@ _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 _STYLES = cycler(linestyle=("-", "--", "-.", ":")) * cycler(color=_COLORS)
 _TEACHER: dict[str, Any] = {"color": "#1b1b1b", "label": "teacher"}
 _RANDOM: dict[str, Any] = {"color": "#7a7a7a", "linestyle": ":", "label": "random policy"}
+_IQM = "IQM of teacher-normalised scores"
 _COLUMNS = 3
 _CAPTION_CHARACTERS = 140
 
@@ -87,27 +88,24 @@ class Painter:
         axes = figure.subplots()
         axes.axhline(1.0, **_TEACHER)
         axes.axhline(0.0, **_RANDOM)
-        axes.set_ylabel("IQM of teacher-normalised scores")
+        axes.set_ylabel(_IQM)
         self._draw_curves(axes, self._tables.iqm_curve, "iqm")
 
     def _final(self, figure: Figure) -> None:
-        final = self._tables.iqm_curve.groupby("entry", sort=False).tail(1)
-        axes = self._draw_bars(figure, final, "iqm")
+        axes = self._draw_bars(figure, last_of(self._tables.iqm_curve), "iqm", _IQM)
         axes.axvline(1.0, **_TEACHER)
         axes.axvline(0.0, **_RANDOM)
-        axes.set_xlabel("IQM of teacher-normalised scores")
 
     def _profiles(self, figure: Figure) -> None:
         axes = figure.subplots()
         axes.axvline(1.0, **_TEACHER)
-        axes.set_xlabel(r"teacher-normalised score $\tau$")
-        axes.set_ylabel(r"share of runs with a score above $\tau$")
+        axes.set(xlabel="teacher-normalised score", ylabel="share of runs with a score above it")
         self._draw_lines(axes, self._tables.performance_profiles, "threshold", "share")
 
     def _improvement(self, figure: Figure) -> None:
-        axes = self._draw_bars(figure, self._tables.improvement, "probability")
+        table = self._tables.improvement
+        axes = self._draw_bars(figure, table, "probability", "P(score above the teacher's)")
         axes.axvline(0.5, **_RANDOM)
-        axes.set_xlabel("P(score above the teacher's)")
         axes.set_xlim(-0.02, 1.02)
 
     def _games(self, figure: Figure) -> None:
@@ -143,9 +141,10 @@ class Painter:
             )
             axes.fill_between(rows[key], rows["low"], rows["high"], color=style["color"], alpha=0.2)
 
-    def _draw_bars(self, figure: Figure, table: pd.DataFrame, value: str) -> Axes:
+    def _draw_bars(self, figure: Figure, table: pd.DataFrame, value: str, name: str) -> Axes:
         figure.set_figheight(2.5 + 0.4 * len(table))
         axes = figure.subplots()
+        axes.set_xlabel(name)
         labels = [self._tables.labels[entry] for entry in table["entry"]]
         colors = [self._styles[entry]["color"] for entry in table["entry"]]
         axes.barh(labels, table["high"] - table["low"], left=table["low"], color=colors, alpha=0.75)
@@ -156,24 +155,22 @@ class Painter:
 
     def _behind(self) -> str:
         """How much play is behind a figure, and what its intervals are."""
-        entries = self._scores.entries
-        during = [one.episodes for one in entries if one.episodes is not None]
-        per_point = f"{_range(during)} per point, " if during else ""
-        seeds = [one.repetitions for one in entries]
-        alone = "; none where there is one run" if min(seeds) == 1 else ""
+        facts = [entry.facts for entry in self._scores.entries]
+        shown = {name: _range(one[name] for one in facts) for name in facts[0]}
+        per_point = f"{shown['episodes']} per point, " if shown["episodes"] else ""
+        alone = "; none where there is one run" if min(one["seeds"] for one in facts) == 1 else ""
         return (
-            f"Games: {_range(len(one.games) for one in entries)}, seeds: {_range(seeds)}. "
-            "Evaluation in environments and with seeds of its own, epsilon "
-            f"{_range(one.epsilon for one in entries)}, episodes: {per_point}"
-            f"{_range(one.final_episodes for one in entries)} of the final weights. 95% stratified "
-            f"bootstrap intervals over runs ({self._tables.resamples:,} resamples{alone}). "
-            f"{self._remark}"
+            f"Games: {shown['games']}, seeds: {shown['seeds']}. Evaluation in environments and "
+            f"with seeds of its own, epsilon {shown['epsilon']}, episodes: {per_point}"
+            f"{shown['final_episodes']} of the final weights. 95% stratified bootstrap intervals "
+            f"over runs ({self._tables.resamples:,} resamples{alone}). {self._remark}"
         ).strip()
 
 
-def _range(numbers: Iterable[float]) -> str:
-    values = sorted(set(numbers))
-    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"
+def _range(numbers: Iterable[float | None]) -> str:
+    """From the least to the largest of those that are known; empty where none is."""
+    values = sorted({number for number in numbers if number is not None})
+    return " to ".join(f"{value:g}" for value in dict.fromkeys((*values[:1], *values[-1:])))
 
 
 def _save(figure: Figure, picture: Picture, folder: Path) -> None:

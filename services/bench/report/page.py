@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from services.bench.report.figures import Picture
-from services.bench.report.tables import Tables
+from services.bench.report.tables import Tables, last_of
 from services.bench.results import ReferenceRow
 from services.bench.suite import Suite
 
@@ -110,7 +110,7 @@ def _in_words(estimate: Any, point: float) -> str:
 
 
 def _scores(tables: Tables) -> Iterator[Sequence[object]]:
-    final = tables.iqm_curve.groupby("entry", sort=False).tail(1).itertuples()
+    final = last_of(tables.iqm_curve).itertuples()
     for row, better in zip(final, tables.improvement.itertuples(), strict=True):
         interval = f"{row.low:.3f} to {row.high:.3f}"
         yield (
@@ -125,7 +125,7 @@ def _scores(tables: Tables) -> Iterator[Sequence[object]]:
 
 
 def _games(tables: Tables, references: Mapping[str, ReferenceRow]) -> Iterator[Sequence[object]]:
-    final = tables.games.groupby(["entry", "game"], sort=False).tail(1).itertuples()
+    final = last_of(tables.games, "game").itertuples()
     found = {(row.entry, row.game): _in_words(row, row.mean_return) for row in final}
     for entry, label in tables.labels.items():
         yield (label, *(found.get((entry, game), "no run") for game in references))

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,18 @@ class EntryScores:
     def repetitions(self) -> int:
         """Runs of each game."""
         return int(self.scores.shape[0])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How much play is behind the scores."""
+        return {
+            "games": len(self.games),
+            "seeds": self.repetitions,
+            "episodes": self.episodes,
+            "final_episodes": self.final_episodes,
+            "epsilon": self.epsilon,
+            "frames": int(self.frames[-1]),
+        }
 
     @property
     def final(self) -> NDArray[np.float64]:

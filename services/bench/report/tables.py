@@ -68,7 +68,7 @@ def compute_tables(suite: Suite, scores: SuiteScores, *, resamples: int) -> Tabl
     ordered = sorted(scores.entries, key=lambda one: -curves[one.entry][0, -1])
     curve, profiles, improvement, games = [], [], [], []
     for one in ordered:
-        size = {"games": len(one.games), "seeds": one.repetitions}
+        size = {name: one.facts[name] for name in ("games", "seeds")}
         keys = {"entry": one.entry, "frames": one.frames, **size}
         curve.append(_table(keys, "iqm", curves[one.entry]))
         found = estimate(one.final, share_above(thresholds), resamples)
@@ -90,6 +90,11 @@ def compute_tables(suite: Suite, scores: SuiteScores, *, resamples: int) -> Tabl
         games=pd.concat(games),
         resamples=resamples,
     )
+
+
+def last_of(table: pd.DataFrame, *keys: str) -> pd.DataFrame:
+    """The last row of each entry (and of each of further keys): that of the final weights."""
+    return table.groupby(["entry", *keys], sort=False).tail(1)
 
 
 def _table(keys: dict[str, Any], name: str, estimates: Estimates) -> pd.DataFrame:

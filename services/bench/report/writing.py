@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ import pandas as pd
 
 from services.bench.report.figures import Painter
 from services.bench.report.page import make_page
-from services.bench.report.protocol import check_protocols
 from services.bench.report.scores import SuiteScores, arrange
-from services.bench.report.tables import CONFIDENCE, Tables, compute_tables
-from services.bench.results import Results
+from services.bench.report.tables import CONFIDENCE, Tables, compute_tables, last_of
+from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.bench.suite import Suite
+from services.run_report.score_protocol import UNITS, ScoreProtocol, differences, unknown
 from services.shared.errors import UserError
 
 SUMMARY, PAGE = "summary.json", "index.html"
 
+_ESTIMATE = ["point", "low", "high"]
 _MOST_NAMED = 10
 """Runs that a remark names."""
 
@@ -57,7 +58,7 @@ def write_report(
     """
     if resamples < 1:
         raise UserError(f"--resamples is {resamples}; use 1 or more")
-    different, unknown = check_protocols(results)
+    different, not_noted = check_protocols(results)
     if different and not mixed_protocols:
         found = "\n".join(f"  {one}" for one in different)
         raise UserError(
@@ -65,7 +66,7 @@ def write_report(
             "measure the teacher as the students are, or mark the report with --mixed-protocols"
         )
     scores = arrange(suite, results)
-    remarks = _remarks(scores, different, unknown)
+    remarks = _remarks(scores, different, not_noted)
     try:
         _check_replaceable(out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +80,35 @@ def write_report(
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error})") from error
     return summary
+
+
+def check_protocols(results: Results) -> tuple[list[str], list[str]]:
+    """Compare the protocols of the students among themselves and with their teachers'.
+
+    Returns:
+        Sentences on what was measured differently, with which scores do not compare; and on what
+        is unknown.
+    """
+    different: list[str] = []
+    not_noted: list[str] = []
+    for reference in results.references:
+        game, teacher = reference.game, _protocol(reference, "teacher_")
+        students = {_protocol(row) for row in results.evaluations if row.game == game}
+        different.extend(_among_students(game, students))
+        different.extend(differences(game, teacher, students))
+        not_noted.extend(unknown(game, teacher))
+    return different, not_noted
+
+
+def _protocol(row: EvaluationRow | ReferenceRow, prefix: str = "") -> ScoreProtocol:
+    return ScoreProtocol(**{field: getattr(row, f"{prefix}{field}") for field in UNITS})
+
+
+def _among_students(game: str, students: Collection[ScoreProtocol]) -> Iterator[str]:
+    for field, unit in UNITS.items():
+        values = sorted({getattr(student, field) for student in students})
+        if len(values) > 1:
+            yield f"{game}: students were evaluated with different {unit}: {values}"
 
 
 def named_runs(runs: Sequence[str]) -> str:
@@ -122,16 +152,7 @@ def _summary(
         "iqm": _final(tables.iqm_curve, "iqm"),
         "improvement_over_teacher": _final(tables.improvement, "probability"),
         "entries": {
-            name: {
-                "label": suite.label_of(name),
-                "games": len(by_entry[name].games),
-                "seeds": by_entry[name].repetitions,
-                "episodes": by_entry[name].episodes,
-                "final_episodes": by_entry[name].final_episodes,
-                "epsilon": by_entry[name].epsilon,
-                "frames": int(by_entry[name].frames[-1]),
-            }
-            for name in tables.labels
+            name: {"label": suite.label_of(name), **by_entry[name].facts} for name in tables.labels
         },
         "references": {
             game: {"random": row.random_return, "teacher": row.teacher_return}
@@ -147,16 +168,13 @@ def _summary(
 
 def _final(table: pd.DataFrame, statistic: str) -> dict[str, dict[str, float]]:
     """Of each entry the last estimate, with its interval."""
-    last = table.groupby("entry", sort=False)[[statistic, "low", "high"]].last()
-    return {
-        str(entry): {"point": point, "low": low, "high": high}
-        for entry, point, low, high in last.itertuples()
-    }
+    rows = last_of(table).set_index("entry").rename(columns={statistic: "point"})
+    return {str(entry): row for entry, row in rows[_ESTIMATE].to_dict("index").items()}
 
 
-def _remarks(scores: SuiteScores, different: Sequence[str], unknown: Sequence[str]) -> list[str]:
+def _remarks(scores: SuiteScores, different: Sequence[str], not_noted: Sequence[str]) -> list[str]:
     remarks = [f"Scores do not compare: {one}." for one in different]
-    remarks += [f"Not known whether scores compare: {one}." for one in unknown]
+    remarks += [f"Not known whether scores compare: {one}." for one in not_noted]
     for what, runs in (
         (f"The suite is incomplete, {len(scores.missing)} missing", scores.missing),
         ("Not counted, as other games have fewer repetitions", scores.left_out),

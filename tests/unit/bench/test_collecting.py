@@ -68,8 +68,8 @@ def test_a_runs_records_become_rows(plan: Plan, folder: BenchFolder) -> None:
     assert (last.sticky_actions, last.max_episode_steps) == (0.0, 9)
     assert [row.episode_return for row in results.episodes] == [-1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
     assert [row.episode for row in results.episodes] == [0, 1, 0, 1, 2, 3]
-    write_results(folder, results)
-    kept = read_results(folder)
+    write_results(folder.results, results)
+    kept = read_results(folder.results)
     assert (kept.evaluations, kept.references) == (results.evaluations, results.references)
 
 

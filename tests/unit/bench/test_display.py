@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import io
 from pathlib import Path
 
@@ -8,19 +7,10 @@ import pytest
 from rich.console import Console
 
 from rrl_agents.types import Progress, Stage
-from services.bench.display import PLAIN_INTERVAL_SECONDS, BenchDisplay
+from services.bench.display import BenchDisplay
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, plan_suite
-from services.bench.run_messages import RunProgress
 from tests.support.bench_rows import SUITE
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture
@@ -30,57 +20,48 @@ def qdagger() -> list[PlannedRun]:
     return [run for run in plan.students if run.name.startswith("qdagger/asterix")]
 
 
-def _progress(updates: int) -> RunProgress:
-    progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=updates)
-    return RunProgress(progress=progress, updates_per_second=50.0)
+def _progress(updates: int) -> Progress:
+    return Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=updates)
 
 
-def test_plain_lines_say_where_a_suite_stands(qdagger: list[PlannedRun]) -> None:
-    stream, clock = io.StringIO(), Clock()
+def test_lines_say_where_a_suite_stands(
+    qdagger: list[PlannedRun], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    stream = io.StringIO()
     first, second = qdagger
-    display = BenchDisplay(qdagger, 3, console=Console(file=stream), clock=clock)
-    with contextlib.closing(display):
+    display = BenchDisplay(qdagger, 3, console=Console(file=stream), line_seconds=0.0)
+    with display.bars:
         display.started(first)
-        display.update({first.name: _progress(0)})
-        clock.seconds += PLAIN_INTERVAL_SECONDS
         display.update({first.name: _progress(250)})
-        # 250 updates in 30 seconds; 250 and 500 are left: 90 seconds.
-        assert display.seconds_left() == pytest.approx(90.0)
-        clock.seconds += PLAIN_INTERVAL_SECONDS
         display.ended(first, "finished")
         display.started(second)
         display.ended(second, "failed", "no luck")
+        display.update({})
     assert stream.getvalue().splitlines() == [
         "starts    qdagger/asterix/seed0",
-        "3 of 5 runs finished, about 1 min 30 s left",
-        "run                    stage   done  updates/s",
-        "qdagger/asterix/seed0  online  50%   50       ",
-        "finished  qdagger/asterix/seed0  (4 of 5 runs finished, about 1 min 00 s left)",
+        "finished  qdagger/asterix/seed0  (4 of 5 runs finished)",
         "starts    qdagger/asterix/seed1",
-        "failed    qdagger/asterix/seed1: no luck  (4 of 5 runs finished, 1 failed, "
-        "about 0 s left)",
+        "failed    qdagger/asterix/seed1: no luck  (4 of 5 runs finished, 1 failed)",
+    ]
+    assert [message.split(" of ")[0] for message in caplog.messages] == [
+        "all updates: 250",
+        "qdagger/asterix/seed0: 250",
+        # Of the one that failed nothing is left to do.
+        "all updates: 1,000",
     ]
 
 
-def test_a_run_that_is_gone_on_with_does_not_count_as_fast(qdagger: list[PlannedRun]) -> None:
-    clock = Clock()
-    display = BenchDisplay(qdagger, 0, console=Console(file=io.StringIO()), clock=clock)
-    first = qdagger[0].name
-    # 400 updates are from an earlier session.
-    display.update({first: _progress(400)})
-    assert display.seconds_left() is None
-    clock.seconds += 10.0
-    display.update({first: _progress(420)})
-    # 20 updates in 10 seconds; 80 and 500 are left.
-    assert display.seconds_left() == pytest.approx(290.0)
-
-
-def test_a_terminal_shows_a_table(qdagger: list[PlannedRun]) -> None:
+def test_a_terminal_shows_the_runs_that_are_at_work(qdagger: list[PlannedRun]) -> None:
     stream = io.StringIO()
+    first, second = qdagger
     display = BenchDisplay(qdagger, 0, console=Console(file=stream, force_terminal=True))
-    with contextlib.closing(display):
-        display.update({qdagger[0].name: _progress(125)})
-    shown = stream.getvalue()
-    assert "qdagger/asterix/seed0" in shown
-    assert "25%" in shown
-    assert "0 of 2 runs finished" in shown
+    with display.bars:
+        display.update({first.name: _progress(125)})
+        assert [task.visible for task in display.bars.tasks] == [True, True]
+        display.update({second.name: _progress(1)})
+        # All updates, the first run, the second.
+        assert [task.visible for task in display.bars.tasks] == [True, False, True]
+        display.bars.refresh()
+    assert "qdagger/asterix/seed1" in (shown := stream.getvalue())
+    assert "126 of 1,000" in shown

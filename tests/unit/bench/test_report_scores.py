@@ -24,7 +24,7 @@ REFERENCES = reference("asterix", 5.0, 15.0), reference("breakout", 0.0, 2.0)
 def _arrange(
     rows: list[EvaluationRow], references: tuple[ReferenceRow, ...] = REFERENCES
 ) -> SuiteScores:
-    return arrange(SUITE, Results(evaluations=tuple(rows), episodes=(), references=references))
+    return arrange(SUITE, Results(evaluations=tuple(rows), references=references))
 
 
 def test_scores_are_arranged_by_repetition_game_and_frames() -> None:

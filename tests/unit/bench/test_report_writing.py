@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.bench.folder import BenchFolder
-from services.bench.report.protocol import check_protocols
-from services.bench.report.writing import named_runs, write_report
+from services.bench.report.writing import check_protocols, named_runs, write_report
 from services.bench.results import Results, write_results
 from services.bench.suite import parse_suite
 from services.cli.bench_report import bench_report
@@ -30,7 +29,6 @@ RESULTS = Results(
         ),
         evaluation("scratch", "asterix", 0, 400, 0.5, final=True),
     ),
-    episodes=(),
     references=(reference("asterix", 0.0, 1.0), reference("breakout", 0.0, 1.0)),
 )
 
@@ -94,7 +92,7 @@ def test_the_numbers_of_the_figures_are_in_tables(tmp_path: Path) -> None:
 
 def test_scores_of_another_protocol_are_refused_or_marked(tmp_path: Path) -> None:
     other = (reference("asterix", 0.0, 1.0, epsilon=0.05), RESULTS.references[1])
-    mixed = Results(evaluations=RESULTS.evaluations, episodes=(), references=other)
+    mixed = Results(evaluations=RESULTS.evaluations, references=other)
     with pytest.raises(UserError, match=r"asterix: the teacher was evaluated with epsilon 0.05"):
         write_report(SUITE, mixed, tmp_path / "report", resamples=10)
     assert not (tmp_path / "report").exists()
@@ -107,9 +105,7 @@ def test_scores_of_another_protocol_are_refused_or_marked(tmp_path: Path) -> Non
 def test_students_evaluated_differently_do_not_compare() -> None:
     odd = evaluation("scratch", "breakout", 0, 400, 1.0, final=True, epsilon=0.01)
     rows = (*RESULTS.evaluations, odd)
-    different, _ = check_protocols(
-        Results(evaluations=rows, episodes=(), references=RESULTS.references)
-    )
+    different, _ = check_protocols(Results(evaluations=rows, references=RESULTS.references))
     assert different[0] == (
         "breakout: students were evaluated with different epsilon: [0.001, 0.01]"
     )
@@ -117,9 +113,7 @@ def test_students_evaluated_differently_do_not_compare() -> None:
 
 def test_a_protocol_that_nobody_noted_is_told() -> None:
     references = (reference("asterix", 0.0, 1.0, epsilon=None),)
-    different, unknown = check_protocols(
-        Results(evaluations=(), episodes=(), references=references)
-    )
+    different, unknown = check_protocols(Results(evaluations=(), references=references))
     assert different == []
     assert unknown == ["asterix: unknown of the teacher's score: epsilon"]
 
@@ -144,7 +138,7 @@ def test_results_that_were_kept_without_their_runs_are_enough(
 ) -> None:
     folder = BenchFolder(tmp_path)
     folder.suite.write_text(SUITE_TEXT)
-    write_results(folder, RESULTS)
+    write_results(folder.results, RESULTS)
     bench_report(tmp_path, resamples=10)
     printed = capsys.readouterr().out
     assert "QDagger   2.500" in printed

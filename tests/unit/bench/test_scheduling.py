@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 from rich.console import Console
 
+from rrl_agents.types import Progress
 from services.bench.display import BenchDisplay
 from services.bench.folder import BenchFolder
-from services.bench.plan import PlannedRun, plan_suite
-from services.bench.run_messages import RunProgress, RunResult
-from services.bench.scheduling import MAX_DEATHS, Schedule
+from services.bench.plan import PlannedRun, RunResult, plan_suite
+from services.bench.session import MAX_DEATHS, Schedule
 from services.bench.suite import parse_suite
 from services.bench.workers import Workers
 from tests.support.bench_rows import SUITE_TEXT
@@ -27,7 +27,7 @@ class Script:
 
     def __init__(self, count: int, ends: Mapping[str, list[RunResult]]) -> None:
         self.running: list[PlannedRun] = []
-        self.progress: dict[str, RunProgress] = {}
+        self.progress: dict[str, Progress] = {}
         self.started: list[str] = []
         self._count = count
         self._ends = {name: list(ends) for name, ends in ends.items()}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.bench.csv_files import read_rows, write_rows
+from services.bench.results import read_rows, write_rows
 from services.shared.errors import UserError
 
 
