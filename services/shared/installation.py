@@ -31,8 +31,8 @@ _SIDES: dict[str, Side] = {
     ),
     **dict.fromkeys(
         (
-            *("ale_py", "chex", "gin", "gymnasium", "h5py", "launchpad", "matplotlib", "minatar"),
-            *("PIL", "portpicker", "reverb", "rliable", "tensorboard", "tensorflow"),
+            *("ale_py", "chex", "cycler", "gin", "gymnasium", "h5py", "launchpad", "matplotlib"),
+            *("minatar", "PIL", "portpicker", "reverb", "rliable", "tensorboard", "tensorflow"),
         ),
         "train",
     ),

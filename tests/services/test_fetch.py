@@ -140,12 +140,25 @@ def fetching(emulator: str, tmp_path: Path) -> Callable[..., None]:
     return fetch_here
 
 
+@pytest.fixture(scope="module")
+def _imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("imported")
+
+
+@pytest.fixture
+def imported_once(_imports: Path, tmp_path: Path) -> None:
+    """What is imported is found by its content, here by all tests for which it is not the point."""
+    (tmp_path / "imported").symlink_to(_imports)
+
+
 def names_in(directory: Path) -> set[str]:
     return {path.name for path in (directory / "checkpoints").iterdir()}
 
 
 def assert_gives_the_q_values_of(agent: Path, directory: Path) -> None:
-    teacher = load_teacher_directory(Path(open_reference(str(directory))))
+    # As it was imported when it was fetched: CACHE/imported beside CACHE/checkpoints/<game>/<name>.
+    store = directory.parents[2] / "imported"
+    teacher = load_teacher_directory(Path(open_reference(str(directory), store=store)))
     assert teacher.card.game == "Pong"
     expected = np.load(agent / "expected_q.npz", allow_pickle=False)
     assert teacher.card.network is not None
@@ -154,6 +167,7 @@ def assert_gives_the_q_values_of(agent: Path, directory: Path) -> None:
     np.testing.assert_allclose(found, expected["q_values"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("imported_once")
 def test_a_fetched_agent_gives_the_q_values_its_own_network_gave(
     fetching: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -164,6 +178,7 @@ def test_a_fetched_agent_gives_the_q_values_its_own_network_gave(
     assert_gives_the_q_values_of(JAX_AGENT, directory)
 
 
+@pytest.mark.usefixtures("imported_once")
 def test_agents_published_without_sentinels_load(
     fetching: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -197,6 +212,7 @@ def test_an_agent_comes_whole_through_a_line_that_drops_half_way(
     assert_gives_the_q_values_of(JAX_AGENT, fetched.directory)
 
 
+@pytest.mark.usefixtures("imported_once")
 def test_replay_data_comes_when_it_is_asked_for_and_only_what_is_missing(
     fetching: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +227,7 @@ def test_replay_data_comes_when_it_is_asked_for_and_only_what_is_missing(
         assert (fetched / file.name).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.usefixtures("imported_once")
 def test_the_source_tells_what_was_verified(
     fetching: Callable[..., None], tmp_path: Path, emulator: str
 ) -> None:
@@ -232,6 +249,7 @@ def test_the_source_tells_what_was_verified(
             }
 
 
+@pytest.mark.usefixtures("imported_once")
 def test_without_a_number_the_newest_checkpoint_comes(
     fetching: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,6 +259,7 @@ def test_without_a_number_the_newest_checkpoint_comes(
     assert "all here before" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("imported_once")
 def test_the_command_to_serve_what_was_fetched_is_told(
     fetching: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +304,7 @@ def test_the_list_shows_games_then_runs_and_checkpoints(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("imported_once")
 def test_the_emulators_own_variable_names_the_endpoint(
     emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

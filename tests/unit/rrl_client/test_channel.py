@@ -42,15 +42,8 @@ def test_addresses_come_alone_with_commas_or_as_a_sequence(
 @pytest.mark.parametrize(
     "given",
     [
-        *("", "a:1,,b:2", [], "teacher", "teacher:grpc", "teacher:", "50784", "::1:p", "::1:50051"),
-        *(
-            "http://teacher",
-            "http://teacher:50051",
-            ["a:1", "50784"],
-            "teacher:0",
-            "dns:///teacher",
-        ),
-        *("dns:///::1:50051", "ipv4:127.0.0.1", "ipv4:127.0.0.1:1,127.0.0.2"),
+        *("", "a:1,,b:2", [], "teacher", "::1:50051", "http://teacher:50051", ["a:1", "50784"]),
+        *("dns:///teacher", "dns:///::1:50051", "ipv4:127.0.0.1", "ipv4:127.0.0.1:1,127.0.0.2"),
     ],
 )
 def test_what_is_no_address_is_refused_where_it_is_written(given: str | list[str]) -> None:
@@ -60,12 +53,9 @@ def test_what_is_no_address_is_refused_where_it_is_written(given: str | list[str
         TeacherClient(given)
 
 
-def test_a_unix_socket_without_a_path_is_refused() -> None:
+def test_a_unix_socket_has_a_path_and_stands_alone() -> None:
     with pytest.raises(ValueError, match="unix:/"):
         parse_addresses("unix:")
-
-
-def test_a_unix_socket_cannot_be_one_of_several_replicas() -> None:
     with pytest.raises(ValueError, match="replicas"):
         parse_addresses(["127.0.0.1:1", "unix:/run/teacher"])
 

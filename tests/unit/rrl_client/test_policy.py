@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,14 @@ from rrl_client import PolicySpec, TeacherAnswer, TeacherDescription, TeacherPol
 class Corner:
     """Values three actions by the first two elements of the oldest and the newest frame."""
 
-    def __init__(self, shape: tuple[int, ...] = (3, 3, 2), dtype: str = "uint8") -> None:
+    def __init__(self, shape: tuple[int, ...] = (3, 3, 2), **spec: Any) -> None:
         self.seen: NDArray[Any] = np.zeros(0)
         self._about = TeacherDescription(
             game="corner",
             name="by hand",
             teacher_version="v1",
             max_batch_rows=4,
-            spec=PolicySpec(num_actions=3, observation_shape=shape, observation_dtype=dtype),
+            spec=PolicySpec(num_actions=3, observation_shape=shape, **spec),
         )
 
     def describe(self) -> TeacherDescription:
@@ -34,15 +33,6 @@ class Corner:
         flat = observations.reshape(len(observations), -1).astype(np.float32)
         values = np.stack([flat[:, 0], flat[:, 1], np.full(len(flat), 5, np.float32)], axis=1)
         return TeacherAnswer(action_values=values, teacher_version="v1")
-
-
-class Doubtful(Corner):
-    """Corner's numbers, given out as logits of temperature 1/2."""
-
-    def describe(self) -> TeacherDescription:
-        about = super().describe()
-        spec = dataclasses.replace(about.spec, output="logits", temperature=0.5)
-        return dataclasses.replace(about, spec=spec)
 
 
 class Environment:
@@ -91,7 +81,7 @@ def test_a_shape_that_fits_as_it_is_is_never_transposed() -> None:
 
 
 def test_teachers_of_flat_observations_take_them() -> None:
-    client = Corner((5,), "float32")
+    client = Corner((5,), observation_dtype="float32")
     assert TeacherPolicy(client)(np.array([9, 7, 0, 0, 0], np.float32)) == 0
     assert TeacherPolicy(client)(np.zeros((2, 5), np.float32)).tolist() == [2, 2]
 
@@ -119,37 +109,27 @@ def test_epsilon_is_the_share_of_random_actions_and_repeats_with_its_seed() -> N
     np.testing.assert_array_equal(again(batch), actions)
 
 
-def test_a_teacher_of_logits_is_drawn_from() -> None:
-    # Logits (4, 6, 5) / (1/2) = (8, 12, 10): probabilities in proportion to e^-4, 1, e^-2.
-    batch = np.stack([state(4, 6)] * 20_000)
-    actions = TeacherPolicy(Doubtful(), rng=np.random.default_rng(1))(batch)
-    shares = np.bincount(actions, minlength=3) / len(batch)
-    # e^-4 = 0.01832 and e^-2 = 0.13534 sum with 1 to 1.15366; standard error below 0.0024.
-    np.testing.assert_allclose(shares, [0.01588, 0.86681, 0.11731], atol=0.012)
-    again = TeacherPolicy(Doubtful(), rng=np.random.default_rng(1))
-    np.testing.assert_array_equal(again(batch), actions)
-
-
-def test_a_teacher_of_logits_explores_by_epsilon_too() -> None:
-    # The draw is 1 almost surely: (0, 40, 10).
-    batch = np.stack([state(0, 20)] * 20_000)
-    actions = TeacherPolicy(Doubtful(), 0.3, np.random.default_rng(1))(batch)
-    # 0.3 x 2/3 of the actions are another; standard error 0.0028.
-    assert abs((actions != 1).mean() - 0.2) < 0.014
-
-
-def test_a_teacher_of_logits_needs_a_generator() -> None:
+def test_a_teacher_of_logits_is_drawn_from_and_explores_by_epsilon_too() -> None:
+    teacher = Corner(output="logits", temperature=0.5)
     with pytest.raises(ValueError, match="gives logits.*rng is not set"):
-        TeacherPolicy(Doubtful())
+        TeacherPolicy(teacher)
+    # Logits (4, 6, 5) / (1/2) = (8, 12, 10): probabilities in proportion to e^-4, 1, e^-2, which
+    # sum to 1.15366; of them 7/10, and 1/3 of 3/10 each.
+    batch = np.stack([state(4, 6)] * 20_000)
+    actions, again = (
+        TeacherPolicy(teacher, 0.3, np.random.default_rng(1))(batch) for _ in range(2)
+    )
+    shares = np.bincount(actions, minlength=3) / len(batch)
+    expected = 0.7 * np.asarray([0.01588, 0.86681, 0.11731]) + 0.1
+    # Standard error below 0.0034.
+    np.testing.assert_allclose(shares, expected, atol=0.014)
+    np.testing.assert_array_equal(again, actions)
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, 1.5, float("nan")])
-def test_an_epsilon_that_is_no_probability_is_refused(epsilon: float) -> None:
+def test_an_epsilon_that_cannot_be_used_is_refused(epsilon: float) -> None:
     with pytest.raises(ValueError, match="epsilon is"):
         TeacherPolicy(Corner(), epsilon, np.random.default_rng(0))
-
-
-def test_random_actions_need_a_generator() -> None:
     with pytest.raises(ValueError, match="rng"):
         TeacherPolicy(Corner(), 0.1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.metadata
 import sys
 import tomllib
@@ -17,6 +16,7 @@ from services.shared.installation import ADVICE, Side, advice_for
 from tests.support.requirements import closure
 
 ROOT = Path(__file__).parents[3]
+SIDES: tuple[Side, ...] = ("teacher", "train")
 OURS = {"rrl_agents", "rrl_client", "services"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -47,16 +47,6 @@ def imported() -> set[str]:
     return tops - sys.stdlib_module_names - OURS
 
 
-IMPORTED = sorted(imported())
-
-
-@functools.cache
-def owners_by_module() -> dict[str, set[str]]:
-    found = importlib.metadata.packages_distributions()
-    return {module: {canonicalize_name(name) for name in found[module]} for module in IMPORTED}
-
-
-@functools.cache
 def distributions(extra: Side) -> set[str]:
     """What the extra brings, and all that it requires. Launchpad comes by a script of its own."""
     own = [line for line in EXTRAS[extra] if not line.startswith("rrl-agents")]
@@ -66,21 +56,19 @@ def distributions(extra: Side) -> set[str]:
     )
 
 
-def test_every_package_that_we_import_is_advised() -> None:
-    assert len(IMPORTED) > 20
-    assert [name for name in IMPORTED if advice_for(name, "train") is None] == []
-
-
-@pytest.mark.parametrize("module", IMPORTED)
-def test_what_the_advice_installs_brings_the_package(module: str) -> None:
-    owners = owners_by_module()[module]
-    brings = {ADVICE[side]: distributions(side) for side in ("teacher", "train")}
-    for extra in ("teacher", "train"):
-        advice = advice_for(f"{module}.inner", extra)
-        assert advice is not None
-        assert owners & brings[advice], (extra, advice)
-    if owners & brings[ADVICE["teacher"]]:
-        assert advice_for(module, "teacher") == ADVICE["teacher"]
+def test_what_the_advice_installs_brings_every_package_that_we_import() -> None:
+    modules = imported()
+    assert len(modules) > 20
+    owners = importlib.metadata.packages_distributions()
+    brings = {ADVICE[side]: distributions(side) for side in SIDES}
+    for module in modules:
+        owner = {canonicalize_name(name) for name in owners[module]}
+        for side in SIDES:
+            advice = advice_for(f"{module}.inner", side)
+            assert advice is not None, module
+            assert owner & brings[advice], (module, side, advice)
+        if owner & brings[ADVICE["teacher"]]:
+            assert advice_for(module, "teacher") == ADVICE["teacher"], module
 
 
 @pytest.mark.parametrize("module", ["", "torch", "my_module", "services.nothing", "jaxy"])

@@ -56,8 +56,8 @@ def test_an_object_with_the_attributes_is_a_policy() -> None:
     card = card_of_policy(policy, SOURCE)
     assert (card.name, card.game, card.num_actions) == ("sums", "counting", 2)
     assert (card.observation_shape, card.observation_dtype) == ((3,), "float32")
-    assert (card.output, card.temperature) == ("logits", 0.5)
-    assert card.network is None
+    assert (card.output, card.temperature, card.network) == ("logits", 0.5, None)
+    assert served(policy).evaluate(OBSERVATIONS).tolist() == [[6, -6], [1, -1]]
 
 
 def test_the_hash_depends_on_entry_point_and_version_alone() -> None:
@@ -87,6 +87,7 @@ def test_a_missing_attribute_is_named(name: str) -> None:
         card_of_policy(policy, SOURCE)
 
 
+# What kinds are right, PolicySpec judges (tests/unit/teacher/test_client_spec).
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
@@ -94,18 +95,12 @@ def test_a_missing_attribute_is_named(name: str) -> None:
         ({"game": ""}, "game is ''; it must be a string that is not empty"),
         ({"num_actions": "two"}, "num_actions is 'two'; it must be a whole number"),
         ({"num_actions": True}, "num_actions is True"),
-        ({"num_actions": 0}, "num_actions is 0"),
         ({"num_actions": 10**9}, "num_actions is 1000000000; it must be at least 1 and at most"),
         ({"observation_shape": 3}, "observation_shape is 3; it must be a list, each a whole"),
         ({"observation_shape": (3.0,)}, r"observation_shape is \(3.0,\); it must be a list,"),
-        ({"observation_shape": ()}, r"observation_shape is \(\)"),
-        ({"observation_shape": (10**6, 10**6)}, "observation_shape is"),
         ({"observation_dtype": "float64"}, "observation_dtype is 'float64'"),
         ({"observation_dtype": np.float32}, "observation_dtype is .*must be a string"),
-        ({"output": "probabilities"}, "output is 'probabilities'"),
         ({"temperature": "warm"}, "temperature is 'warm'; it must be a finite number"),
-        ({"temperature": 0.0}, "temperature is 0.0"),
-        ({"temperature": float("nan")}, "temperature is nan"),
         ({"output": "q_values"}, "temperature is 0.5 for Q-values"),
         ({"version": 7}, "version is 7"),
         ({"evaluate": None}, "evaluate is None; it must be a method"),
@@ -138,10 +133,6 @@ def test_numbers_of_numpy_and_lists_are_taken() -> None:
 OBSERVATIONS = np.asarray([[1, 2, 3], [0, 0, 1]], np.float32)
 
 
-def test_scores_are_the_policys() -> None:
-    assert served(Sums()).evaluate(OBSERVATIONS).tolist() == [[6, -6], [1, -1]]
-
-
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -151,6 +142,7 @@ def test_scores_are_the_policys() -> None:
         (lambda rows: np.zeros((rows, 2)), r"got float64 \[2, 2\]"),
         (lambda rows: [[0.0, 0.0]] * rows, "got builtins.list"),
         (lambda rows: None, "got builtins.NoneType"),
+        (lambda rows: sys.exit(3), r"called sys.exit\(3\)"),
         (lambda rows: np.full((rows, 2), np.nan, np.float32), "finite; 4 are not"),
         (lambda rows: np.asarray([[0, -np.inf]] * rows, np.float32), "finite; 2 are not"),
     ],
@@ -160,12 +152,6 @@ def test_a_wrong_answer_is_an_error_and_never_an_answer(
 ) -> None:
     policy = served(changed(evaluate=lambda observations: answer(len(observations))))
     with pytest.raises(InvalidPolicyOutput, match=reason):
-        policy.evaluate(OBSERVATIONS)
-
-
-def test_a_policy_that_wants_to_end_the_process_only_fails() -> None:
-    policy = served(changed(evaluate=lambda observations: sys.exit(3)))
-    with pytest.raises(InvalidPolicyOutput, match=r"called sys.exit\(3\)"):
         policy.evaluate(OBSERVATIONS)
 
 
