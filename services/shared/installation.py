@@ -32,7 +32,8 @@ _SIDES: dict[str, Side] = {
     **dict.fromkeys(
         (
             *("ale_py", "chex", "cycler", "gin", "gymnasium", "h5py", "launchpad", "matplotlib"),
-            *("minatar", "PIL", "portpicker", "reverb", "rliable", "tensorboard", "tensorflow"),
+            *("minatar", "pandas", "PIL", "portpicker", "reverb", "rliable", "tensorboard"),
+            "tensorflow",
         ),
         "train",
     ),
