@@ -37,32 +37,67 @@ def equal(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def rows_and_gradients(loss, inputs, *arguments):
+    # Losses of all rows, and their gradients into what the networks answer.
+
+    def total(*inputs):
+        rows = jax.vmap(loss)(*inputs, *arguments)
+        return rows.sum(), rows
+
+    argnums = tuple(range(len(inputs)))
+    gradients, rows = jax.grad(total, argnums=argnums, has_aux=True)(*inputs)
+    return rows, *gradients
+
+
+def compare(ours, theirs, *inputs):
+
+    for one, other in zip(
+        rows_and_gradients(ours, inputs, *transitions),
+        rows_and_gradients(theirs, inputs, *transitions),
+    ):
+        equal(one, other)
+
+
 # Values: Q-learning chooses by the target network, double Q-learning by another.
-ours = jax.vmap(n_step_q_learning_loss)(q, *transitions, q_t, q_t)
-equal(ours, rlax.huber_loss(jax.vmap(rlax.q_learning)(q, *transitions, q_t)))
+compare(
+    lambda q, q_t, *transition: n_step_q_learning_loss(q, *transition, q_t, q_t),
+    lambda q, q_t, *transition: rlax.huber_loss(rlax.q_learning(q, *transition, q_t)),
+    q,
+    q_t,
+)
+compare(
+    lambda q, q_t, s, *transition: n_step_q_learning_loss(q, *transition, q_t, s),
+    lambda q, q_t, s, *transition: rlax.huber_loss(rlax.double_q_learning(q, *transition, q_t, s)),
+    q,
+    q_t,
+    selector,
+)
 targets = returns + discounts * q_t.max(axis=1)
+ours = jax.vmap(n_step_q_learning_loss)(q, *transitions, q_t, q_t)
 equal(ours, dopamine_losses.huber_loss(targets, q[np.arange(64), actions]))
-ours = jax.vmap(n_step_q_learning_loss)(q, *transitions, q_t, selector)
-equal(ours, rlax.huber_loss(jax.vmap(rlax.double_q_learning)(q, *transitions, q_t, selector)))
 
 # Categorical, with returns that reach beyond the support.
 support = np.linspace(-3, 3, 9, dtype=np.float32)
 logits, logits_t = generator.normal(scale=2, size=(2, 64, 6, 9)).astype(np.float32)
-means_t = jax.nn.softmax(logits_t) @ support
-rows = (0,) * 6 + (None,)
-ours = jax.vmap(categorical_q_learning_loss, rows)(logits, *transitions, logits_t, means_t, support)
-axes = (None, 0, 0, 0, 0, None, 0)
-equal(
-    ours,
-    jax.vmap(rlax.categorical_q_learning, axes)(support, logits, *transitions, support, logits_t),
+compare(
+    lambda l, l_t, *transition: categorical_q_learning_loss(
+        l, *transition, l_t, jax.nn.softmax(l_t) @ support, support
+    ),
+    lambda l, l_t, *transition: rlax.categorical_q_learning(
+        support, l, *transition, support, l_t
+    ),
+    logits,
+    logits_t,
 )
-ours = jax.vmap(categorical_q_learning_loss, rows)(
-    logits, *transitions, logits_t, selector, support
+compare(
+    lambda l, l_t, s, *transition: categorical_q_learning_loss(l, *transition, l_t, s, support),
+    lambda l, l_t, s, *transition: rlax.categorical_double_q_learning(
+        support, l, *transition, support, l_t, s
+    ),
+    logits,
+    logits_t,
+    selector,
 )
-theirs = jax.vmap(rlax.categorical_double_q_learning, (*axes, 0))(
-    support, logits, *transitions, support, logits_t, selector
-)
-equal(ours, theirs)
 theirs = [
     rainbow_agent.project_distribution(r + d * support, p, support)
     for r, d, p in zip(returns, discounts, jax.nn.softmax(logits_t[:, 0]))
@@ -78,17 +113,18 @@ levels = generator.uniform(size=(64, 8)).astype(np.float32)
 quantiles = generator.normal(scale=2, size=(64, 6, 8)).astype(np.float32)
 quantiles_t = generator.normal(scale=2, size=(64, 6, 5)).astype(np.float32)
 chooser = generator.normal(scale=2, size=(64, 6, 4)).astype(np.float32)
-ours = jax.vmap(quantile_q_learning_loss)(
-    quantiles, levels, *transitions, quantiles_t, chooser.mean(axis=2)
-)
-theirs = jax.vmap(lambda *row: rlax.quantile_q_learning(*row, huber_param=1.0))(
-    quantiles.transpose(0, 2, 1),
+compare(
+    lambda z, z_t, c, levels, *transition: quantile_q_learning_loss(
+        z, levels, *transition, z_t, c.mean(axis=1)
+    ),
+    lambda z, z_t, c, levels, *transition: rlax.quantile_q_learning(
+        z.T, levels, *transition, c.T, z_t.T, huber_param=1.0
+    ),
+    quantiles,
+    quantiles_t,
+    chooser,
     levels,
-    *transitions,
-    chooser.transpose(0, 2, 1),
-    quantiles_t.transpose(0, 2, 1),
 )
-equal(ours, theirs)
 
 ours = jax.vmap(lambda s, t: distillation_loss(s, t, 0.5))(q, teacher)
 theirs = distrax.Softmax(teacher, 0.5).kl_divergence(distrax.Softmax(q, 0.5))
