@@ -16,11 +16,8 @@ from dopamine.jax import networks
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.outputs import (
     CategoricalOutputs,
-    QuantileOutputs,
-    categorical_outputs,
-    quantile_midpoints,
 )
-from rrl_agents.networks.registry import action_values, make_network
+from rrl_agents.networks.registry import make_network
 from rrl_agents.students.registry import STUDENTS
 
 ACTIONS = 4
@@ -133,83 +130,6 @@ def test_a_network_starts_and_answers_as_dopamines(
         logits = np.stack([answer.logits for answer in answers])
         ours_per_atom = found.logits if config.head == "categorical" else found.quantile_values
         np.testing.assert_allclose(ours_per_atom, logits, rtol=1e-4, atol=1e-5)
-
-
-def test_a_categorical_value_is_the_mean_of_its_atoms() -> None:
-    # Support -2, 0, 2. Logits ln 1, ln 2, ln 5 are probabilities 1/8, 2/8, 5/8:
-    # -2/8 + 0 + 10/8 = 1. Equal logits: 0.
-    logits = jnp.log(jnp.array([[[1.0, 2.0, 5.0], [3.0, 3.0, 3.0]]]))
-    with jax.numpy_rank_promotion("raise"):
-        outputs = categorical_outputs(logits, value_bound=2.0)
-    np.testing.assert_array_equal(outputs.support, [-2.0, 0.0, 2.0])
-    np.testing.assert_allclose(outputs.q_values, [[1.0, 0.0]], atol=1e-6)
-
-
-def test_quantile_levels_are_the_middles_of_equal_parts() -> None:
-    # Four parts of 1/4: 1/8, 3/8, 5/8, 7/8.
-    np.testing.assert_array_equal(quantile_midpoints(4), [0.125, 0.375, 0.625, 0.875])
-
-
-def _constant_params(config: NetworkConfig, num_actions: int) -> dict[str, Any]:
-    observation = np.zeros((1, 1, 1, 1), np.uint8)
-    module = make_network(config, num_actions)
-    tree = jax.eval_shape(module.init, jax.random.key(0), observation)
-    params: dict[str, Any] = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), tree)
-    return params
-
-
-def test_a_dueling_perceptron_joins_value_and_advantages_by_hand() -> None:
-    config = NetworkConfig(name="mlp", features=(), dueling=True)
-    params = _constant_params(config, num_actions=3)
-    # Advantages 1, 2, 6 have the mean 3; with the value 10: 8, 9, 13.
-    params["params"]["Dense_0"]["bias"] = np.array([1.0, 2.0, 6.0], np.float32)
-    params["params"]["Dense_1"]["bias"] = np.array([10.0], np.float32)
-    found = action_values(make_network(config, 3), params, jnp.zeros((1, 1, 1, 1), jnp.uint8))
-    np.testing.assert_allclose(found, [[8.0, 9.0, 13.0]])
-
-
-def test_a_noisy_perceptron_plays_its_means_whatever_the_scale_of_its_noise() -> None:
-    config = NetworkConfig(name="mlp", features=(), noisy=True)
-    params = _constant_params(config, num_actions=2)
-    layer = params["params"]["NoisyNetwork_0"]
-    layer["kernel_mu"] = np.array([[3.0, -1.0]], np.float32)
-    layer["bias_mu"] = np.array([0.5, 0.0], np.float32)
-    layer["kernel_sigma"] += 1e6
-    layer["bias_sigma"] += 1e6
-    # A pixel of 255 is 1: 3 * 1 + 0.5 and -1 * 1 + 0.
-    pixel = jnp.full((1, 1, 1, 1), 255, jnp.uint8)
-    np.testing.assert_allclose(action_values(make_network(config, 2), params, pixel), [[3.5, -1.0]])
-
-
-def test_a_quantile_network_averages_its_quantiles_by_hand() -> None:
-    config = NetworkConfig(name="mlp", features=(), head="quantile", num_atoms=2)
-    params = _constant_params(config, num_actions=2)
-    # Outputs are action by action: quantiles 1, 3 and -1, 5.
-    params["params"]["Dense_0"]["bias"] = np.array([1.0, 3.0, -1.0, 5.0], np.float32)
-    module = make_network(config, 2)
-    outputs = module.apply(params, np.zeros((1, 1, 1, 1), np.uint8), method="outputs")
-    assert isinstance(outputs, QuantileOutputs)
-    np.testing.assert_allclose(outputs.quantile_values, [[[1.0, 3.0], [-1.0, 5.0]]])
-    np.testing.assert_allclose(outputs.quantile_levels, [[0.25, 0.75]])
-    np.testing.assert_allclose(outputs.q_values, [[2.0, 2.0]])
-
-
-def test_an_implicit_quantile_network_mixes_features_with_cosines_by_hand() -> None:
-    config = NetworkConfig(
-        name="mlp",
-        features=(),
-        head="implicit_quantile",
-        num_atoms=2,
-        quantile_embedding_dim=1,
-    )
-    params = _constant_params(config, num_actions=1)
-    params["params"]["Dense_0"]["kernel"] = np.array([[2.0]], np.float32)
-    params["params"]["Dense_1"]["kernel"] = np.array([[1.0]], np.float32)
-    pixel = jnp.full((1, 1, 1, 1), 51, jnp.uint8)
-    # Levels 1/4 and 3/4: cos(pi/4) = 0.70711, cos(3 pi/4) < 0, whose embedding the ReLU makes 0.
-    # A pixel of 51 is 0.2: quantiles 0.2 * 2 * 0.70711 = 0.28284 and 0, mean 0.14142.
-    found = action_values(make_network(config, 1), params, pixel)
-    np.testing.assert_allclose(found, [[0.141421]], rtol=1e-5)
 
 
 def test_a_distribution_stays_float32_under_parameters_of_half_the_width() -> None:

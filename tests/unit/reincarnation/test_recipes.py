@@ -38,6 +38,7 @@ from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig, tabula_rasa
 from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.students.config import StudentConfig
+from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.types import Progress, Stage
 
@@ -241,6 +242,9 @@ def test_an_initial_epsilon_that_is_given_counts() -> None:
         (ConservativeConfig, {"temperature": 0.0}),
         (RehearsalConfig, {"teacher_data_share": 0.0}),
         (RehearsalConfig, {"teacher_data_share": 1.0}),
+        (OptimiserConfig, {"beta1": 1.0}),
+        (OptimiserConfig, {"beta2": -0.1}),
+        (OptimiserConfig, {"epsilon": 0.0}),
         (QLearningConfig, {"n_step": 0}),
         (QLearningConfig, {"discount": 1.0}),
         (QLearningConfig, {"batch_size": 0}),
