@@ -5,67 +5,9 @@ import dataclasses
 import pytest
 
 from rrl_agents.checkpoints.card_markdown import card_markdown
-from rrl_agents.checkpoints.teacher_card import (
-    Compute,
-    EvaluationScore,
-    Parent,
-    PlayProtocol,
-    TeacherCard,
-)
+from rrl_agents.checkpoints.teacher_card import Compute
 from rrl_agents.networks.config import NetworkConfig
-
-TEACHER = TeacherCard(
-    name="dqn400",
-    game="pong",
-    network=NetworkConfig(),
-    num_actions=6,
-    observation_shape=(84, 84, 4),
-    made="imported",
-    algorithm="DQN (Adam)",
-    score=EvaluationScore(
-        mean_return=18.5,
-        std_return=1.25,
-        episodes=30,
-        epsilon=0.001,
-        sticky_actions=0.25,
-        interval=(18.0, 19.0),
-    ),
-    parameters_sha256="a" * 64,
-)
-
-STUDENT = TeacherCard(
-    name="qdagger-pong-1",
-    game="pong",
-    network=NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID"),
-    num_actions=6,
-    observation_shape=(84, 84, 4),
-    made="the student of a finished run",
-    algorithm="qdagger",
-    protocol=PlayProtocol(
-        frames_per_step=4, stack_size=4, max_episode_steps=27_000, sticky_actions=0.25
-    ),
-    score=EvaluationScore(
-        mean_return=12.25,
-        std_return=2.0,
-        episodes=10,
-        epsilon=0.001,
-        sticky_actions=0.25,
-        interval=(11.0, 13.5),
-        note="played by these weights",
-    ),
-    random_return=-20.7,
-    compute=Compute(
-        environment_frames=112_000,
-        teacher_frames=120_000,
-        gradient_updates=14_500,
-        hardware_seconds=725.0,
-        hardware="2 cores of a CPU, no GPU",
-    ),
-    command="rrl train qdagger --run runs/pong-1",
-    code_version="rrl-agents 0.1.0",
-    parents=(Parent(relations=("teacher",), card=TEACHER),),
-    parameters_sha256="b" * 64,
-)
+from tests.support.cards import STUDENT
 
 
 def rows(text: str) -> list[list[str]]:
@@ -82,7 +24,7 @@ def test_a_reader_finds_who_played_how_well_and_under_which_rules() -> None:
     assert text.startswith("# qdagger-pong-1\n")
     found = rows(text)
     # Mean ± standard deviation, interval, episodes, epsilon, sticky actions.
-    score = ["this agent", "12.25 ± 2.00", "11.00 to 13.50", "10", "0.001", "0.25"]
+    score = ["this agent", "12.25 ± 2.00", "11.00 to 13.50", "2", "0.001", "0.25"]
     teacher = ["teacher dqn400", "18.50 ± 1.25", "18.00 to 19.00", "30", "0.001", "0.25"]
     random = ["random policy", "-20.70", "", "", "", ""]
     assert [row for row in found if len(row) == 6 and row[0] != "---"][1:] == [
@@ -116,7 +58,7 @@ def test_a_reader_finds_the_command_the_code_and_the_parents() -> None:
     text = card_markdown(STUDENT)
     assert "\n    rrl train qdagger --run runs/pong-1\n" in text
     assert "rrl-agents 0.1.0" in text
-    parent = ["teacher", "dqn400", "DQN \\(Adam\\)", "18.50 ± 1.25", f"`{'a' * 12}`"]
+    parent = ["teacher, data", "dqn400", "DQN \\(Adam\\)", "18.50 ± 1.25", f"`{'0b' * 6}`"]
     assert parent in rows(text)
 
 

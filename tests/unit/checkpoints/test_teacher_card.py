@@ -7,68 +7,13 @@ from typing import Any
 import pytest
 
 from rrl_agents.checkpoints.sealed_json import seal, unseal
-from rrl_agents.checkpoints.teacher_card import (
-    MAX_GENERATIONS,
-    Compute,
-    EvaluationScore,
-    Parent,
-    PlayProtocol,
-    TeacherCard,
-)
-from rrl_agents.networks.registry import NetworkConfig
-
-SCORE = EvaluationScore(
-    mean_return=1.5,
-    std_return=0.5,
-    episodes=2,
-    epsilon=0.001,
-    sticky_actions=0.25,
-    interval=(1.0, 2.0),
-    returns=(1.0, 2.0),
-    note="two by hand",
-)
-PARENT = TeacherCard(
-    name="what it learned from",
-    game="pong",
-    network=None,
-    num_actions=2,
-    observation_shape=(84, 84, 4),
-    output="logits",
-    temperature=0.5,
-    made="elsewhere",
-    parameters_sha256="0b" * 32,
-)
-CARD = TeacherCard(
-    name="a teacher",
-    game="pong",
-    network=NetworkConfig(features=(8, 8, 8), hidden_units=16),
-    num_actions=2,
-    observation_shape=(84, 84, 4),
-    action_meanings=("NOOP", "FIRE"),
-    score=SCORE,
-    random_return=-20.7,
-    made="by hand",
-    algorithm="QDagger",
-    protocol=PlayProtocol(
-        frames_per_step=4, stack_size=4, max_episode_steps=27_000, sticky_actions=0.25
-    ),
-    compute=Compute(
-        environment_frames=400,
-        teacher_frames=100,
-        gradient_updates=25,
-        hardware_seconds=1.5,
-        hardware="two cores",
-    ),
-    command="rrl train qdagger",
-    code_version="0.1.0",
-    parents=(Parent(relations=("teacher", "data"), card=PARENT),),
-    parameters_sha256="0a" * 32,
-)
+from rrl_agents.checkpoints.teacher_card import MAX_GENERATIONS, Compute, Parent, TeacherCard
+from tests.support.cards import STUDENT, TEACHER
 
 
 def changed(path: str, value: Any) -> str:
     """The card's JSON with one field set."""
-    document = unseal(CARD.to_json())
+    document = unseal(STUDENT.to_json())
     *branches, last = path.split(".")
     node = document
     for branch in branches:
@@ -80,20 +25,19 @@ def changed(path: str, value: Any) -> str:
 @pytest.mark.parametrize(
     "card",
     [
-        CARD,
-        PARENT,
-        dataclasses.replace(CARD, score=None, random_return=None, action_meanings=()),
-        dataclasses.replace(CARD, protocol=None, compute=Compute(), parents=()),
+        STUDENT,
+        TEACHER,
+        dataclasses.replace(STUDENT, score=None, random_return=None, action_meanings=()),
+        dataclasses.replace(STUDENT, protocol=None, compute=Compute(), parents=()),
     ],
 )
 def test_a_card_comes_back_equal(card: TeacherCard) -> None:
     assert TeacherCard.from_json(card.to_json()) == card
 
 
-def test_whole_numbers_are_accepted_where_a_number_is_meant() -> None:
-    card = TeacherCard.from_json(changed("random_return", -21))
-    assert card.random_return == -21.0
-    assert isinstance(card.random_return, float)
+def test_a_card_with_another_fact_is_refused() -> None:
+    with pytest.raises(ValueError, match="teacher card: it is not as it was written"):
+        TeacherCard.from_json(STUDENT.to_json().replace("-20.7", "-21.7"))
 
 
 @pytest.mark.parametrize(
@@ -117,26 +61,13 @@ def test_whole_numbers_are_accepted_where_a_number_is_meant() -> None:
         ("compute.hardware_seconds", "long"),
         ("score.interval", 1),
         ("parents", {}),
+        ("parents.0.card.name", 3),
     ],
 )
 def test_a_field_of_the_wrong_type_is_named(path: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"teacher card: field {path} is .*; it must be"):
+    place = path.replace(".0", r"\[0\]")
+    with pytest.raises(ValueError, match=rf"teacher card: field {place} is .*; it must be"):
         TeacherCard.from_json(changed(path, value))
-
-
-@pytest.mark.parametrize(
-    "path", ["colour", "network.colour", "score.colour", "protocol.colour", "compute.colour"]
-)
-def test_an_unknown_field_is_named(path: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown field {path}"):
-        TeacherCard.from_json(changed(path, 1))
-
-
-def test_a_missing_field_is_named() -> None:
-    document = unseal(CARD.to_json())
-    del document["score"]["epsilon"]
-    with pytest.raises(ValueError, match=r"field score\.epsilon is missing"):
-        TeacherCard.from_json(seal(document))
 
 
 @pytest.mark.parametrize(
@@ -176,49 +107,21 @@ def test_a_value_out_of_range_is_refused(path: str, value: Any, message: str) ->
         TeacherCard.from_json(changed(path, value))
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_a_number_that_is_not_finite_is_refused(number: str) -> None:
-    text = CARD.to_json().replace('"random_return": -20.7', f'"random_return": {number}')
-    with pytest.raises(ValueError, match="teacher card: not valid JSON"):
-        TeacherCard.from_json(text)
-
-
 def test_a_card_is_not_made_with_a_number_that_is_not_finite() -> None:
-    with pytest.raises(ValueError, match="random_return is nan"):
-        dataclasses.replace(CARD, random_return=math.nan)
-    with pytest.raises(ValueError, match="mean_return is inf"):
-        dataclasses.replace(SCORE, mean_return=math.inf)
-    with pytest.raises(ValueError, match="temperature is inf"):
-        dataclasses.replace(PARENT, temperature=math.inf)
-
-
-def test_a_card_with_another_fact_is_refused() -> None:
-    for fact, other in (
-        ('"game": "pong"', '"game": "qong"'),
-        ("-20.7", "-21.7"),
-        ('"a teacher"', '"b teacher"'),
+    for record, change in (
+        (STUDENT, {"random_return": math.nan}),
+        (STUDENT.score, {"mean_return": math.inf}),
+        (STUDENT.score, {"returns": (1.0, math.nan)}),
+        (TEACHER, {"temperature": math.inf}),
     ):
-        text = CARD.to_json()
-        assert fact in text
-        with pytest.raises(ValueError, match="teacher card: it is not as it was written"):
-            TeacherCard.from_json(text.replace(fact, other))
-
-
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "3"])
-def test_what_is_no_json_object_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="teacher card"):
-        TeacherCard.from_json(text)
-
-
-def test_a_field_of_a_parent_is_named_with_its_place() -> None:
-    with pytest.raises(ValueError, match=r"field parents\[0\]\.card\.name is 3"):
-        TeacherCard.from_json(changed("parents.0.card.name", 3))
+        with pytest.raises(ValueError, match=" is (nan|inf)"):
+            dataclasses.replace(record, **change)
 
 
 def line_of(generations: int) -> TeacherCard:
-    card = PARENT
+    card = TEACHER
     for _ in range(generations - 1):
-        card = dataclasses.replace(CARD, parents=(Parent(relations=("teacher",), card=card),))
+        card = dataclasses.replace(STUDENT, parents=(Parent(relations=("teacher",), card=card),))
     return card
 
 

@@ -142,21 +142,3 @@ def test_a_bad_card_is_an_error_with_its_path(tmp_path: Path, params: Params) ->
     (tmp_path / "card.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"card\.json: "):
         load_teacher_directory(tmp_path)
-
-
-def test_a_teacher_of_a_tiny_environment_is_kept_too(tmp_path: Path) -> None:
-    # 10 x 5 pixels of 1 frame are 50 inputs; one hidden layer of 3; 2 actions.
-    params = {
-        "params": {
-            "Dense_0": {"kernel": np.zeros((50, 3), np.float32), "bias": np.zeros(3, np.float32)},
-            "Dense_1": {"kernel": np.zeros((3, 2), np.float32), "bias": np.zeros(2, np.float32)},
-        }
-    }
-    card = dataclasses.replace(
-        card_of(params),
-        network=NetworkConfig(name="mlp", features=(3,)),
-        num_actions=2,
-        observation_shape=(10, 5, 1),
-    )
-    save_teacher(tmp_path / "tiny", params, card)
-    assert load_teacher_directory(tmp_path / "tiny").card == card
