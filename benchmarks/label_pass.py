@@ -61,7 +61,7 @@ def _pass(data: Path, address: str, labels: Path) -> Pass:
     rows = open_dopamine_replay(data)
     label_rows(rows, address, lambda _: labels)
     return Pass(
-        transitions=rows.count_transitions(n_step=1),
+        transitions=len(rows.transition_rows(n_step=1)),
         seconds=time.perf_counter() - start,
         cpu_seconds=time.process_time() - cpu_before,
         resident_bytes=resident,

@@ -1,19 +1,16 @@
-"""Recorded play as a stream of rows in the order of time, whoever wrote it.
+"""Recorded play as rows in the order of time, whoever wrote it.
 
 A row is one step as a replay buffer stores it: the newest frame of the observation acted in, the
 action, and what it brought. Observations are not stored; each is a stack of the last `stack_size`
 frames. Axes: R rows, H and W pixels. Rows are numbered from 0, the oldest, whatever their place in
-the file is.
-
-Which rows may begin a transition is decided as Dopamine's own reader decides it (`is_state`,
-`cut_after`, `transition_starts`), save that no state ever mixes the frames of two episodes.
+the file is. All columns but the frames are held in memory, 11 bytes per row; frames are streamed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +18,14 @@ from numpy.typing import NDArray
 ROWS_PER_CHUNK = 1024
 """7 MB of Atari frames: large enough that nothing is paid per row, small enough to hold several."""
 
+_MOST_CHUNK_BYTES = 32 << 20
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RowChunk:
-    """Consecutive rows.
+class RowColumns:
+    """All columns of consecutive rows but the frames.
 
     Attributes:
-        first_row: Number of the first one.
-        frame: uint8 [R, H, W].
         action: int32 [R].
         reward: float32 [R], as recorded.
         terminal: bool [R], the action ended the episode by the game's rules.
@@ -37,55 +34,73 @@ class RowChunk:
             that is not terminal, or the last row of the data.
     """
 
-    first_row: int
-    frame: NDArray[np.uint8]
     action: NDArray[np.int32]
     reward: NDArray[np.float32]
     terminal: NDArray[np.bool_]
     is_state: NDArray[np.bool_]
     cut_after: NDArray[np.bool_]
 
-    def __post_init__(self) -> None:
-        """Check that all columns have as many rows."""
-        lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"columns of one chunk have {lengths} rows; they must be equal")
-
     def __len__(self) -> int:
         """R."""
         return len(self.action)
 
+    def __getitem__(self, rows: slice) -> RowColumns:
+        """Some of the rows."""
+        return RowColumns(**{name: column[rows] for name, column in vars(self).items()})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowChunk:
+    """Consecutive rows with their frames.
+
+    Attributes:
+        first_row: Number of the first one.
+        frame: uint8 [R, H, W].
+        columns: The other columns, [R].
+    """
+
+    first_row: int
+    frame: NDArray[np.uint8]
+    columns: RowColumns
+
+    def __len__(self) -> int:
+        """R."""
+        return len(self.frame)
+
     def since(self, row: int) -> RowChunk:
         """The rows from number `row` on, which must be one of these."""
         start = row - self.first_row
-        return RowChunk(first_row=row, **{name: getattr(self, name)[start:] for name in _COLUMNS})
+        return RowChunk(first_row=row, frame=self.frame[start:], columns=self.columns[start:])
 
 
-_COLUMNS = ("frame", "action", "reward", "terminal", "is_state", "cut_after")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedRows:
+    """Recorded play that can be read from any row on, again and again.
 
+    Attributes:
+        columns: All columns of all rows but the frames.
+        frame_shape: [H, W].
+        stack_size: Frames of one observation.
+        fingerprint: Hex digits that differ when any content differs; survives copying the files.
+        read_frames: Given a first row and the most rows of a piece, gives the frames uint8
+            [R, H, W] of it and all later rows, piece by piece.
+    """
 
-class RecordedRows(Protocol):
-    """Recorded play that can be read from any row on, again and again."""
+    columns: RowColumns
+    frame_shape: tuple[int, int]
+    stack_size: int
+    fingerprint: str
+    read_frames: Callable[[int, int], Iterator[NDArray[np.uint8]]]
 
     @property
     def rows(self) -> int:
         """How many rows there are."""
-        ...
+        return len(self.columns)
 
     @property
-    def frame_shape(self) -> tuple[int, int]:
-        """[H, W]."""
-        ...
-
-    @property
-    def stack_size(self) -> int:
-        """Frames of one observation."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex digits that differ when any content differs; survives copying the files."""
-        ...
+    def num_actions(self) -> int:
+        """How many actions there must be: the largest recorded one, plus 1."""
+        return int(self.columns.action.max()) + 1
 
     def chunks(
         self, first_row: int = 0, rows_per_chunk: int = ROWS_PER_CHUNK
@@ -98,52 +113,72 @@ class RecordedRows(Protocol):
                 may have, too.
 
         Raises:
-            ValueError: An argument is out of range, or the data is damaged; the message names the
-                file.
+            ValueError: The data is damaged; the message names the file.
         """
-        ...
-
-    @property
-    def num_actions(self) -> int:
-        """How many actions there must be: the largest recorded one, plus 1."""
-        ...
-
-    def count_transitions(self, n_step: int) -> int:
-        """How many rows begin a transition of `n_step` steps; see `transition_starts`."""
-        ...
+        most_rows = min(rows_per_chunk, _MOST_CHUNK_BYTES // math.prod(self.frame_shape))
+        row = first_row
+        for frame in self.read_frames(first_row, most_rows):
+            columns = self.columns[row : row + len(frame)]
+            yield RowChunk(first_row=row, frame=frame, columns=columns)
+            row += len(frame)
 
     def transition_rows(self, n_step: int) -> NDArray[np.int64]:
-        """The rows that begin a transition of `n_step` steps, int64, in the order of time."""
-        ...
+        """The rows that begin a transition of n steps, int64, in the order of time.
+
+        Those that are states with no cut among themselves and the n - 1 rows that follow. That is
+        Dopamine's `is_valid_transition`: a terminal row within the n steps shortens the transition,
+        yet a cut behind it counts all the same, and so does the end of the data.
+
+        Args:
+            n_step: n, at least 1.
+
+        Raises:
+            ValueError: n_step is below 1.
+        """
+        if n_step < 1:
+            raise ValueError(f"n_step is {n_step}; it must be at least 1")
+        cuts_before = np.concatenate([[0], np.cumsum(self.columns.cut_after)])
+        has_cut = cuts_before[n_step:] != cuts_before[:-n_step]
+        return np.flatnonzero(self.columns.is_state[: len(has_cut)] & ~has_cut)
+
+    def newest(self, n_step: int, transitions: int) -> RecordedRows:
+        """As few of the newest rows as hold so many transitions, numbered from 0.
+
+        Args:
+            n_step: Steps n of a transition.
+            transitions: How many are wanted, at least 1 and at most all that there are.
+        """
+        first = int(self.transition_rows(n_step)[-transitions]) - (self.stack_size - 1)
+        columns = self.columns[first:]
+        has_stack = np.arange(len(columns)) >= self.stack_size - 1
+        return dataclasses.replace(
+            self,
+            columns=dataclasses.replace(columns, is_state=columns.is_state & has_stack),
+            read_frames=lambda row, most_rows: self.read_frames(first + row, most_rows),
+        )
 
 
-def transition_starts(
-    is_state: NDArray[np.bool_], cut_after: NDArray[np.bool_], n_step: int
-) -> NDArray[np.bool_]:
-    """Which rows begin a transition of n steps.
-
-    Those that are states with no cut among themselves and the n - 1 rows that follow. That is
-    Dopamine's `is_valid_transition`: a terminal row within the n steps shortens the transition, yet
-    a cut behind it counts all the same, and so does the end of the data.
-
-    Args:
-        is_state: bool [R], of consecutive rows.
-        cut_after: bool [R], of the same rows.
-        n_step: n, at least 1.
-
-    Returns:
-        bool [R]; always False for a row with fewer than n - 1 rows behind it, which is what those
-        at the end of the data are.
+def checked_actions(actions: NDArray[np.generic], where: object) -> NDArray[np.int32]:
+    """Actions as recorded, of any integer type, as int32.
 
     Raises:
-        ValueError: n_step is below 1.
+        ValueError: They are no numbers of actions; begins with `where`.
     """
-    if n_step < 1:
-        raise ValueError(f"n_step is {n_step}; it must be at least 1")
-    starts = np.zeros(len(is_state), bool)
-    whole = len(is_state) - n_step + 1
-    if whole > 0:
-        cuts_before = np.concatenate([[0], np.cumsum(cut_after)])
-        has_cut = cuts_before[n_step:] != cuts_before[:-n_step]
-        starts[:whole] = is_state[:whole] & ~has_cut
-    return starts
+    is_whole = actions.dtype.kind in "iu"
+    if not is_whole or actions.min() < 0 or actions.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"{where}: actions must be whole numbers from 0 on, below 2**31")
+    return actions.astype(np.int32)
+
+
+def checked_rewards(rewards: NDArray[np.generic], where: object) -> NDArray[np.float32]:
+    """Rewards as recorded, of any type of numbers, as float32.
+
+    Raises:
+        ValueError: Not all of them are finite; begins with `where`.
+    """
+    with np.errstate(over="ignore"):
+        converted = rewards.astype(np.float32)
+    if not np.isfinite(converted).all():
+        row = int(np.flatnonzero(~np.isfinite(converted))[0])
+        raise ValueError(f"{where}: the reward of row {row} is {converted[row]}; need finite ones")
+    return converted

@@ -10,13 +10,13 @@ from tyro.conf import Positional, arg
 
 from rrl_agents.checkpoints.card_markdown import card_markdown, one_line
 from rrl_agents.checkpoints.dopamine_replay.files import replay_directories
-from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.find_checkpoint import complete_checkpoints
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.typed_json import encode
 from services.cli.terminal import make_console, print_json
 from services.library.catalogue import locate
 from services.library.door import open_reference
+from services.recorded_data.dataset import open_data
 from services.shared.errors import user_errors
 from services.teacher.policies.loading import count_parameters, load_card
 
@@ -65,11 +65,10 @@ def _facts(path: Path) -> dict[str, Any]:
         if complete:
             facts["checkpoints"] = complete
         if replay_directories(path):
-            rows = open_dopamine_replay(path)
-            transitions = rows.count_transitions(1)
+            rows = open_data(path)
             facts["replay"] = {
                 "rows": rows.rows,
                 "frame_shape": rows.frame_shape,
-                "transitions": transitions,
+                "transitions": len(rows.transition_rows(1)),
             }
     return facts

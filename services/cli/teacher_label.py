@@ -8,13 +8,14 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
+from rrl_agents.checkpoints.recorded_rows import RecordedRows
 from rrl_client import ClientSecurity
 from services.cli.asked_teacher import asked_teacher
 from services.cli.flag_types import ASKED
 from services.cli.peers import Peers
 from services.cli.terminal import showing_progress
 from services.library.catalogue import locate
+from services.recorded_data.dataset import open_data
 from services.recorded_data.labelling import label_manifest, labelled_chunks
 from services.recorded_data.labels import LabelManifest, Labels
 from services.recorded_data.retrying_teacher import RetryingTeacherClient
@@ -64,7 +65,7 @@ def label(
     keep_large_buffers()
     directory = Path(locate(data))
     with user_errors((ValueError,)):
-        rows = open_dopamine_replay(directory, number)
+        rows = open_data(directory, number)
         with asked_teacher(teacher, address, peers, backend=backend) as (target, security):
             labels, begun_at = label_rows(
                 rows, target, lambda manifest: out or directory / _name(manifest), security
@@ -76,7 +77,7 @@ def label(
 
 
 def label_rows(
-    rows: DopamineReplay,
+    rows: RecordedRows,
     address: str,
     directory_of: Callable[[LabelManifest], Path],
     security: ClientSecurity | None = None,

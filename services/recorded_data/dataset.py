@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.recorded_rows import RecordedRows
+from services.library.confined import Limits, run_confined
 from services.replay.item_layout import ItemLayout
 from services.shared.errors import UserError, user_errors
+
+_READ_ENDS = "rrl_agents.checkpoints.dopamine_replay.episode_ends:read_episode_ends"
+_LIMITS = Limits(memory_bytes=1 << 30, cpu_seconds=60, wall_seconds=120, output_bytes=1 << 24)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,13 +31,13 @@ class RecordedData:
     fingerprint: str
     transitions: int
 
-    def open(self) -> DopamineReplay:
+    def open(self) -> RecordedRows:
         """Open it again.
 
         Raises:
             UserError: it is missing, damaged, or other data.
         """
-        rows = _open(self.path, self.number)
+        rows = open_data(Path(self.path), self.number)
         if rows.fingerprint != self.fingerprint:
             raise UserError(
                 f"{self.path} holds other data than when this run was set up (fingerprint "
@@ -53,7 +58,7 @@ def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedDat
     Raises:
         UserError: it is missing, damaged, of another game or stack, or holds no transition.
     """
-    rows = _open(path, number)
+    rows = open_data(Path(path), number)
     recorded = (rows.stack_size, "uint8", rows.frame_shape)
     if recorded != (layout.stack_size, layout.frame_dtype, layout.frame_shape):
         raise UserError(
@@ -66,7 +71,7 @@ def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedDat
             f"{path} holds action {rows.num_actions - 1}, the environment has "
             f"{layout.num_actions} actions, from 0 on: choose data of this game"
         )
-    transitions = rows.count_transitions(layout.n_step)
+    transitions = len(rows.transition_rows(layout.n_step))
     if transitions == 0:
         raise UserError(
             f"{path} holds no whole transition of {layout.n_step} steps in its {rows.rows} rows: "
@@ -77,6 +82,19 @@ def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedDat
     )
 
 
-def _open(path: str, number: int | None) -> DopamineReplay:
+def open_data(path: Path, number: int | None = None) -> RecordedRows:
+    """Open a saved buffer, as `open_dopamine_replay`.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     with user_errors((ValueError, OSError)):
-        return open_dopamine_replay(Path(path), number)
+        return open_dopamine_replay(path, number, read_ends=_read_ends)
+
+
+def _read_ends(path: Path, capacity: int) -> list[int]:
+    """The ends of episodes are a pickle: it is read where it can cost little."""
+    ends: list[int] = run_confined(
+        _READ_ENDS, {"path": path, "capacity": capacity}, limits=_LIMITS, subject=path
+    )
+    return ends

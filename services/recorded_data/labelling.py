@@ -143,7 +143,7 @@ class _OpenChunk:
 
     def batches(self) -> Iterator[NDArray[np.intp]]:
         """Places in the chunk of the states to ask for."""
-        places = np.flatnonzero(self.rows.is_state)
+        places = np.flatnonzero(self.rows.columns.is_state)
         places = places[places >= self._known]
         for start in range(0, len(places), BATCH_ROWS):
             self._unanswered += 1

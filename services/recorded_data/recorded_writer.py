@@ -66,7 +66,7 @@ class RecordedWriter:
             ValueError: a frame or an action that does not fit the layout.
             WriterStopped: asked to stop while waiting.
         """
-        terminal = labelled.rows.terminal
+        terminal = labelled.rows.columns.terminal
         for index in range(len(terminal)):
             self._writer.append(self._row(labelled, index), begins_item=bool(begins_item[index]))
             if terminal[index]:
@@ -87,14 +87,14 @@ class RecordedWriter:
         self._writer.close()
 
     def _row(self, labelled: LabelledChunk, index: int) -> dict[str, NDArray[Any]]:
-        rows = labelled.rows
+        rows, columns = labelled.rows, labelled.rows.columns
         return self._layout.row(
             StepRow(
                 frame=rows.frame[index],
-                action=int(rows.action[index]),
-                reward=float(rows.reward[index]),
-                terminated=bool(rows.terminal[index]),
-                teacher_outputs=labelled.scores[index] if rows.is_state[index] else None,
+                action=int(columns.action[index]),
+                reward=float(columns.reward[index]),
+                terminated=bool(columns.terminal[index]),
+                teacher_outputs=labelled.scores[index] if columns.is_state[index] else None,
             )
         )
 

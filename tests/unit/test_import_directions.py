@@ -55,7 +55,7 @@ SERVICE_LEVELS = {
 
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
-    "library": {"catalogue", "door"},
+    "library": {"catalogue", "door", "confined"},
     "replay": {
         "writer",
         "reader",

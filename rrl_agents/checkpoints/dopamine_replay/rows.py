@@ -4,152 +4,200 @@
     for chunk in rows.chunks():
         ...
 
-The frames of a million rows are 7 GB unpacked. They are read forward, a chunk at a time: from the
-cursor, where the oldest row is, to the end of the file, and then from its beginning to the cursor.
+A circular buffer of capacity C that rows were added to n times stands with its cursor at n mod C:
+once n >= C the oldest row is at the cursor, before that it is row 0 and the rows from the cursor on
+were never written. The frames of a million rows are 7 GB unpacked. They are read forward, a piece
+at a time: from the oldest row to the end of the file, and then from its beginning to the cursor.
+
+What may begin a transition is decided as `OutOfGraphReplayBuffer` decides it (K is the stack, h the
+horizon of the agent that wrote the file):
+
+* Rows in its `invalid_range`, h before the cursor to K behind it, are no states; of a buffer that
+  is not full, neither are the first K - 1, which are padding.
+* Nor is a row when any of the K - 1 before it ended an episode: those are padding, zeros. Dopamine
+  itself takes them for states where the end was not terminal, and samples stacks that mix the last
+  frames of an episode with zeros; that is the one difference here.
+* No transition leads across the end of an episode that is not terminal, nor off the data.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
 from rrl_agents.checkpoints.dopamine_replay.files import ReplayFiles, find_replay
-from rrl_agents.checkpoints.dopamine_replay.markers import Cursor, read_cursor, read_markers
-from rrl_agents.checkpoints.dopamine_replay.npy_column import NpyColumn, opened_column
-from rrl_agents.checkpoints.recorded_rows import ROWS_PER_CHUNK, RowChunk
-from rrl_agents.checkpoints.row_markers import RowMarkers, check_start
+from rrl_agents.checkpoints.dopamine_replay.npy_column import opened_column, read_column
+from rrl_agents.checkpoints.recorded_rows import (
+    RecordedRows,
+    RowColumns,
+    checked_actions,
+    checked_rewards,
+)
 
-_MOST_CHUNK_BYTES = 32 << 20
+_WHOLE_NUMBERS = np.typecodes["AllInteger"]
+_NUMBERS = _WHOLE_NUMBERS + np.typecodes["Float"]
 
 
-def open_dopamine_replay(path: Path, number: int | None = None) -> DopamineReplay:
+def open_dopamine_replay(
+    path: Path,
+    number: int | None = None,
+    *,
+    read_ends: Callable[[Path, int], Sequence[int]] = read_episode_ends,
+) -> RecordedRows:
     """Open a saved buffer; all of it but the frames is read and checked now.
 
     Args:
         path: An agent's directory, or its `checkpoints` or `replay_logs`.
         number: Which iteration's buffer; the newest whole one when None.
+        read_ends: `read_episode_ends`, or what runs it in a confined process.
 
     Raises:
         ValueError: It is not there, not whole, damaged, or its files do not belong together; the
             message names the file.
     """
     files = find_replay(path, number)
-    with _open_frames(files) as frames:
+    with opened_column(files.member("$store$_observation"), 3, "B") as frames:
         capacity, height, width = frames.shape
-        trailer = frames.trailer
-    cursor = read_cursor(files, capacity)
-    markers = read_markers(files, cursor)
-    return DopamineReplay(
-        files=files,
-        cursor=cursor,
-        markers=markers,
+    ring = _read_ring(files, capacity)
+    invalid, stack_size = _read_invalid_range(files, ring)
+    ends_file = files.member("episode_end_indices")
+    ends = read_ends(ends_file, capacity) if ends_file.exists() else ()
+    columns = _read_columns(files, ring, stack_size, invalid, ends)
+    return RecordedRows(
+        columns=columns,
         frame_shape=(height, width),
-        fingerprint=markers.sha256(cursor.added, (height, width), trailer),
+        stack_size=stack_size,
+        fingerprint=_sha256(columns, ring.added, (height, width), frames.trailer),
+        read_frames=functools.partial(_read_frames, files, ring),
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DopamineReplay:
-    """A saved buffer, or its newest rows (`RecordedRows`); see `open_dopamine_replay`.
+class _Ring:
+    """How far a circular buffer was filled.
 
     Attributes:
-        files: Where the frames are.
-        cursor: How far the buffer was filled.
-        markers: The other columns, of the rows that are read.
-        frame_shape: [H, W].
-        fingerprint: SHA-256 of all small columns, whole, and of the checksum that the frames' file
-            ends with.
+        capacity: Rows it has room for.
+        added: Rows ever added, at least 1.
     """
 
-    files: ReplayFiles
-    cursor: Cursor
-    markers: RowMarkers
-    frame_shape: tuple[int, int]
-    fingerprint: str
+    capacity: int
+    added: int
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.markers)
+        """Rows that were written."""
+        return min(self.added, self.capacity)
 
     @property
-    def stack_size(self) -> int:
-        """Frames of one observation."""
-        return self.cursor.stack_size
+    def oldest(self) -> int:
+        """Place of the oldest row."""
+        return self.added % self.capacity if self.added >= self.capacity else 0
 
-    def newest(self, n_step: int, transitions: int) -> DopamineReplay:
-        """As few of the newest rows as hold so many transitions, numbered from 0.
-
-        Args:
-            n_step: Steps n of a transition.
-            transitions: How many are wanted, at least 1 and at most all that there are.
-        """
-        first = int(self.transition_rows(n_step)[-transitions]) - (self.stack_size - 1)
-        return dataclasses.replace(self, markers=self.markers.since(first, self.stack_size))
-
-    def chunks(
-        self, first_row: int = 0, rows_per_chunk: int = ROWS_PER_CHUNK
-    ) -> Iterator[RowChunk]:
-        """Read to the end; see `RecordedRows.chunks`."""
-        check_start(first_row, self.rows, rows_per_chunk)
-        height, width = self.frame_shape
-        return self._read(first_row, min(rows_per_chunk, _MOST_CHUNK_BYTES // (height * width)))
-
-    @property
-    def num_actions(self) -> int:
-        """The largest recorded action, plus 1."""
-        return self.markers.num_actions
-
-    def count_transitions(self, n_step: int) -> int:
-        """How many rows begin a transition of `n_step` steps."""
-        return len(self.transition_rows(n_step))
-
-    def transition_rows(self, n_step: int) -> NDArray[np.int64]:
-        """The rows that begin a transition of `n_step` steps, int64, in the order of time."""
-        return self.markers.transition_rows(n_step)
-
-    def _read(self, first_row: int, rows_per_chunk: int) -> Iterator[RowChunk]:
-        row = first_row
-        for start, stop in self._places(first_row):
-            for frame in self._frames(start, stop, rows_per_chunk):
-                yield self.markers.chunk(row, frame)
-                row += len(frame)
-
-    def _places(self, first_row: int) -> list[tuple[int, int]]:
-        """The stretches of the file, [start, stop), that hold the rows from `first_row` on."""
-        cursor = self.cursor
-        age = cursor.rows - self.rows + first_row
-        before_wrap = cursor.rows - cursor.oldest
-        stretches = [
-            (cursor.oldest + min(age, before_wrap), cursor.rows),
-            (max(age - before_wrap, 0), cursor.oldest),
-        ]
-        return [(start, stop) for start, stop in stretches if start < stop]
-
-    def _frames(self, start: int, stop: int, rows_per_chunk: int) -> Iterator[NDArray[np.uint8]]:
-        with _open_frames(self.files) as column:
-            if column.shape != (self.cursor.capacity, *self.frame_shape):
-                raise ValueError(f"{column.path}: changed while it was read; begin again")
-            column.skip(start)
-            for place in range(start, stop, rows_per_chunk):
-                yield column.read(min(rows_per_chunk, stop - place))
-            if stop == self.cursor.rows:
-                # Behind the rows of a buffer that is not full lie some that were never written.
-                column.skip(self.cursor.capacity - stop)
-                column.finish()
+    def in_time_order(self, column: NDArray[Any]) -> NDArray[Any]:
+        """A column [capacity] as [rows], the oldest first."""
+        return np.roll(column, -self.oldest)[: self.rows]
 
 
-@contextlib.contextmanager
-def _open_frames(files: ReplayFiles) -> Iterator[NpyColumn]:
-    path = files.column("observation")
-    with opened_column(path) as column:
-        if len(column.shape) != 3 or column.dtype != np.uint8 or 0 in column.shape:
-            raise ValueError(
-                f"{path}: {column.dtype} of shape {column.shape}; frames must be uint8 [rows, H, W]"
-            )
-        yield column
+def _read_ring(files: ReplayFiles, capacity: int) -> _Ring:
+    path = files.member("add_count")
+    added = int(read_column(path, 0, _WHOLE_NUMBERS)[()])
+    if added < 1:
+        raise ValueError(f"{path}: {added} rows were added; there is nothing to read")
+    return _Ring(capacity=capacity, added=added)
+
+
+def _read_invalid_range(files: ReplayFiles, ring: _Ring) -> tuple[NDArray[np.int64], int]:
+    """The places that the buffer's writer never samples, [h + K], and K."""
+    path = files.member("invalid_range")
+    invalid = read_column(path, 1, _WHOLE_NUMBERS).astype(np.int64)
+    cursor = ring.added % ring.capacity
+    horizon = (cursor - int(invalid[0])) % ring.capacity
+    expected = (cursor - horizon + np.arange(len(invalid))) % ring.capacity
+    if horizon >= len(invalid) or not np.array_equal(invalid, expected):
+        raise ValueError(
+            f"{path}: does not surround row {cursor}, where add_count puts the cursor of "
+            f"{ring.capacity} rows; take both files from the same checkpoint"
+        )
+    return invalid, len(invalid) - horizon
+
+
+def _read_columns(
+    files: ReplayFiles,
+    ring: _Ring,
+    stack_size: int,
+    invalid: NDArray[np.int64],
+    ends: Sequence[int],
+) -> RowColumns:
+    """Read the small columns and mark the rows."""
+    action, reward, terminal = (
+        _read_in_time_order(files.member(f"$store$_{name}"), ring, types)
+        for name, types in (("action", _WHOLE_NUMBERS), ("reward", _NUMBERS), ("terminal", "?B"))
+    )
+    terminal = terminal != 0
+    # Ends of episodes, terminal or not; none where the buffer does not know.
+    is_end = ring.in_time_order(np.isin(np.arange(ring.capacity), ends))
+    cut_after = is_end & ~terminal
+    cut_after[-1] = True
+    return RowColumns(
+        action=checked_actions(action, files.member("$store$_action")),
+        reward=checked_rewards(reward, files.member("$store$_reward")),
+        terminal=terminal,
+        is_state=_is_state(ring, stack_size, invalid, terminal | is_end),
+        cut_after=cut_after,
+    )
+
+
+def _is_state(
+    ring: _Ring, stack_size: int, invalid: NDArray[np.int64], is_end: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    row = np.arange(ring.rows)
+    ends_before = np.concatenate([[0], np.cumsum(is_end)])
+    is_whole: NDArray[np.bool_] = (
+        ends_before[row] == ends_before[np.maximum(row - stack_size + 1, 0)]
+    )
+    is_whole[: stack_size - 1] = False
+    is_whole[np.isin(row, (invalid - ring.oldest) % ring.capacity)] = False
+    return is_whole
+
+
+def _read_in_time_order(path: Path, ring: _Ring, types: str) -> NDArray[Any]:
+    column = read_column(path, 1, types)
+    if len(column) != ring.capacity:
+        raise ValueError(
+            f"{path}: {len(column)} rows beside frames of {ring.capacity} rows; take all files "
+            "from the same checkpoint"
+        )
+    return ring.in_time_order(column)
+
+
+def _sha256(columns: RowColumns, *more: object) -> str:
+    """Hash of all columns and of what `more` says in its `repr`."""
+    digest = hashlib.sha256(repr(more).encode())
+    for column in vars(columns).values():
+        digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
+
+
+def _read_frames(
+    files: ReplayFiles, ring: _Ring, first_row: int, most_rows: int
+) -> Iterator[NDArray[np.uint8]]:
+    """The frames from a row on, read to the end of the file and then from its beginning."""
+    place = ring.oldest + first_row
+    stretches = [(place, ring.rows), (0, ring.oldest)]
+    if place >= ring.rows:
+        stretches = [(place - ring.rows, ring.oldest)]
+    with opened_column(files.member("$store$_observation"), 3, "B") as column:
+        for begin, end in stretches:
+            for start in range(begin, end, most_rows):
+                yield column.read(start, min(start + most_rows, end))
+            if end == ring.rows:
+                column.check_end()

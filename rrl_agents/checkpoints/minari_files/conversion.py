@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import math
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,14 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.minari_files.hdf5 import (
-    MinariEpisode,
-    opened,
-    read_episodes,
-    read_frames,
-)
+from rrl_agents.checkpoints.dopamine_replay.files import ReplayFiles
+from rrl_agents.checkpoints.dopamine_replay.npy_column import MAX_ROW_BYTES
+from rrl_agents.checkpoints.minari_files.hdf5 import MinariEpisode, opened, read_episodes
 
 DATASET_FILE = "data/main_data.hdf5"
 
+_COLUMNS = ("action", "reward", "terminal")
 _FRAMES_AT_ONCE = 1024
-_NUMBER = 0
 
 
 def convert_minari(dataset: str | Path, out: str | Path, stack_size: int) -> int:
@@ -56,76 +54,59 @@ def convert_minari(dataset: str | Path, out: str | Path, stack_size: int) -> int
         raise ValueError(f"stack size {stack_size}; it must be at least 1")
     Path(out).mkdir(parents=True)
     with opened(Path(dataset, DATASET_FILE)) as content:
-        return _write(content, Path(out), stack_size)
+        return _write(content, ReplayFiles(directory=Path(out), number=0), stack_size)
 
 
-def _write(content: h5py.File, directory: Path, stack_size: int) -> int:
+def _write(content: h5py.File, files: ReplayFiles, stack_size: int) -> int:
     episodes = read_episodes(content)
-    shape = read_frames(content, episodes[0].name, 0, 1).shape[1:]
+    shape = episodes[0].read_frames(0, 1).shape[1:]
+    if math.prod(shape) > MAX_ROW_BYTES:
+        raise ValueError(f"frames of {shape} pixels are too large; at most {MAX_ROW_BYTES} pixels")
     padding = stack_size - 1
     ends = list(itertools.accumulate(padding + episode.frames for episode in episodes))
     rows = ends[-1] + padding
     # One row is never written, so that the buffer is not full: its cursor is at its end.
     capacity = rows + 1
-    around = (rows - 1 + np.arange(stack_size + 1)) % capacity
     small = {
-        **_columns(episodes, ends, capacity),
+        **{f"$store$_{name}": _column(episodes, name, padding) for name in _COLUMNS},
         "add_count": np.asarray(rows),
-        "invalid_range": around,
+        "invalid_range": (rows - 1 + np.arange(stack_size + 1)) % capacity,
     }
     for name, array in small.items():
-        _save(_file(directory, name), array.dtype, array.shape, [array])
-    with gzip.open(_file(directory, "episode_end_indices"), "wb") as file:
+        with _created(files.member(name)) as file:
+            np.save(file, array, allow_pickle=False)
+    with _created(files.member("episode_end_indices")) as file:
         pickle.dump({end - 1 for end in ends}, file)
-    behind = np.zeros((padding + 1, *shape), np.uint8)
-    frames = itertools.chain(_frames(content, episodes, padding, shape), [behind])
-    path = _file(directory, "$store$_observation")
-    _save(path, np.dtype(np.uint8), (capacity, *shape), frames)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (capacity, *shape)}
+    with _created(files.member("$store$_observation")) as file:
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+        for frames in _frames(episodes, padding, shape):
+            file.write(frames.tobytes())
     return rows
 
 
-def _file(directory: Path, name: str) -> Path:
-    return directory / f"{name}_ckpt.{_NUMBER}.gz"
+def _created(path: Path) -> gzip.GzipFile:
+    # Packed lightly: frames shrink by nearly as much, ten times as fast.
+    return gzip.open(path, "wb", compresslevel=1)
 
 
-def _columns(
-    episodes: Sequence[MinariEpisode], ends: Sequence[int], capacity: int
-) -> dict[str, NDArray[Any]]:
-    action = np.zeros(capacity, np.int32)
-    reward = np.zeros(capacity, np.float32)
-    terminal = np.zeros(capacity, np.uint8)
-    for episode, end in zip(episodes, ends, strict=True):
-        start = end - episode.frames
-        stop = start + len(episode)
-        action[start:stop] = episode.action
-        reward[start:stop] = episode.reward
-        terminal[stop - 1] = episode.is_terminated
-    return {"$store$_action": action, "$store$_reward": reward, "$store$_terminal": terminal}
+def _column(episodes: Sequence[MinariEpisode], name: str, padding: int) -> NDArray[Any]:
+    """A column of all episodes, with zeros around them and in the row that is never written."""
+    columns = [
+        np.pad(getattr(episode, name), (padding, episode.frames - len(episode.terminal)))
+        for episode in episodes
+    ]
+    return np.pad(np.concatenate(columns), (0, padding + 1))
 
 
 def _frames(
-    content: h5py.File, episodes: Sequence[MinariEpisode], padding: int, shape: tuple[int, ...]
+    episodes: Sequence[MinariEpisode], padding: int, shape: tuple[int, ...]
 ) -> Iterator[NDArray[np.uint8]]:
     for episode in episodes:
         yield np.zeros((padding, *shape), np.uint8)
         for start in range(0, episode.frames, _FRAMES_AT_ONCE):
-            stop = min(start + _FRAMES_AT_ONCE, episode.frames)
-            frames = read_frames(content, episode.name, start, stop)
+            frames = episode.read_frames(start, min(start + _FRAMES_AT_ONCE, episode.frames))
             if frames.shape[1:] != shape:
-                raise ValueError(f"{episode.name} has frames of {frames.shape[1:]}, not {shape}")
+                raise ValueError(f"an episode has frames of {frames.shape[1:]}, not {shape}")
             yield frames
-
-
-def _save(
-    path: Path,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    pieces: Iterable[NDArray[Any]],
-) -> None:
-    """What `numpy.save` would write of all pieces together, packed."""
-    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    # Packed lightly: frames shrink by nearly as much, ten times as fast.
-    with gzip.open(path, "wb", compresslevel=1) as file:
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-        for piece in pieces:
-            file.write(np.ascontiguousarray(piece).tobytes())
+    yield np.zeros((padding + 1, *shape), np.uint8)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,36 +19,44 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rrl_agents.checkpoints.dopamine_replay.npy_column import MAX_ROW_BYTES
-from rrl_agents.checkpoints.row_markers import checked_actions, checked_rewards
+from rrl_agents.checkpoints.recorded_rows import checked_actions, checked_rewards
 
 _COLUMNS = ("actions", "rewards", "terminations", "truncations")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MinariEpisode:
-    """One episode of T steps, without its T + 1 observations.
+    """One episode of T steps.
 
     Attributes:
-        name: Of its group in the file.
         action: int32 [T].
         reward: float32 [T], as recorded.
-        is_terminated: The last step ended it by the rules; else it was cut off.
+        terminal: uint8 [T], 1 where a step ended it by the rules: the last one, or none.
+        observations: Dataset of the T + 1 observations, in the file.
     """
 
-    name: str
     action: NDArray[np.int32]
     reward: NDArray[np.float32]
-    is_terminated: bool
-
-    def __len__(self) -> int:
-        """T."""
-        return len(self.action)
+    terminal: NDArray[np.uint8]
+    observations: h5py.Dataset
 
     @property
     def frames(self) -> int:
         """Observations that count: the one behind the last step is none once that is terminal."""
-        return len(self) + (not self.is_terminated)
+        return len(self.terminal) + (not self.terminal[-1])
+
+    def read_frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Observations [start, stop), uint8 [R, H, W].
+
+        Raises:
+            ValueError: They are no single gray frames.
+        """
+        frames: NDArray[np.uint8] = self.observations[start:stop]
+        if frames.ndim <= 2:  # Packed, one by one.
+            frames = np.stack([_decoded(packed) for packed in frames])
+        if frames.ndim != 3 or frames.dtype != np.uint8:
+            raise ValueError(f"observations are {frames.dtype} of shape {frames.shape[1:]}")
+        return frames
 
 
 @contextlib.contextmanager
@@ -79,30 +86,23 @@ def read_episodes(content: h5py.File) -> list[MinariEpisode]:
 
 def _read_episode(content: h5py.File, name: str) -> MinariEpisode:
     group = _member(content, name, h5py.Group)
-    columns = {key: _column(group, key) for key in _COLUMNS}
-    steps = len(columns["rewards"])
     observations = _member(group, "observations", h5py.Dataset)
-    lengths = {*map(len, columns.values()), len(observations) - 1}
-    if lengths != {steps} or steps < 1:
-        raise ValueError(f"{name} has columns of {sorted(lengths)} steps")
-    if columns["terminations"][:-1].any():
+    columns = {key: _member(group, key, h5py.Dataset)[()] for key in _COLUMNS}
+    shapes = {key: column.shape for key, column in columns.items()}
+    if {*shapes.values()} != {(len(observations) - 1,)} or len(observations) < 2:
+        raise ValueError(
+            f"{name} has columns of shapes {shapes} beside {len(observations)} observations; need "
+            "one number for each step, and an observation more"
+        )
+    terminal = (columns["terminations"] != 0).astype(np.uint8)
+    if terminal[:-1].any():
         raise ValueError(f"{name} goes on behind a terminal step")
     return MinariEpisode(
-        name=name,
         action=checked_actions(columns["actions"], name),
         reward=checked_rewards(columns["rewards"], name),
-        is_terminated=bool(columns["terminations"][-1]),
+        terminal=terminal,
+        observations=observations,
     )
-
-
-def _column(group: h5py.Group, name: str) -> NDArray[Any]:
-    dataset = _member(group, name, h5py.Dataset)
-    if dataset.ndim != 1 or dataset.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name} are {dataset.dtype} of shape {dataset.shape}; need one number each"
-        )
-    column: NDArray[Any] = dataset[()]
-    return column
 
 
 def _member(group: h5py.Group, name: str, kind: type) -> Any:
@@ -116,31 +116,6 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
     return member
 
 
-def read_frames(content: h5py.File, name: str, start: int, stop: int) -> NDArray[np.uint8]:
-    """Observations [start, stop) of the episode of that name, uint8 [R, H, W].
-
-    Raises:
-        ValueError: They are no single gray frames of a size that is read.
-    """
-    dataset = content[name]["observations"]
-    is_raw = dataset.ndim == 3 and dataset.dtype == np.uint8
-    if not is_raw and (dataset.ndim > 2 or (dataset.ndim == 2 and dataset.dtype != np.uint8)):
-        raise ValueError(f"observations are {dataset.dtype} of shape {dataset.shape}")
-    if is_raw:
-        _check_frame(dataset.shape[1:])
-    stored = dataset[start:stop]
-    return np.asarray(stored if is_raw else [_decoded(packed) for packed in stored], np.uint8)
-
-
 def _decoded(packed: Any) -> NDArray[np.uint8]:
     content = np.asarray(packed, np.uint8).tobytes()
-    image = Image.open(io.BytesIO(content), formats=("JPEG",))
-    if image.mode != "L":
-        raise ValueError(f"an observation is a {image.mode} image of {image.size}; need gray ones")
-    _check_frame(image.size)
-    return np.asarray(image, np.uint8)
-
-
-def _check_frame(shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > MAX_ROW_BYTES:
-        raise ValueError(f"frames of {shape} pixels are too large; at most {MAX_ROW_BYTES} pixels")
+    return np.asarray(Image.open(io.BytesIO(content), formats=("JPEG",)))

@@ -143,7 +143,7 @@ def test_the_checkpoint_of_the_data_can_be_chosen(tmp_path: Path, catch_teacher:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path / "none", "no such directory"),
+        (lambda path: path / "none", "no replay buffer here"),
         (
             lambda path: recorded(path / "d", layout=dataclasses.replace(CATCH, stack_size=2)),
             r"stacks of 2 frames uint8 \(10, 5\), the .* shows 1 frames uint8 \(10, 5\)",
@@ -198,7 +198,7 @@ def test_labels_of_other_data_or_of_another_teacher_are_refused_at_once(
 
 def test_data_must_still_be_the_same_when_it_is_opened_again(tmp_path: Path) -> None:
     data = check_data(str(recorded(tmp_path / "data")), None, CATCH)
-    assert data.open().count_transitions(3) == data.transitions == 97
+    assert len(data.open().transition_rows(3)) == data.transitions == 97
     recorded(tmp_path / "data", reward=1.0)
     with pytest.raises(UserError, match="other data than when this run was set up"):
         data.open()
@@ -214,14 +214,13 @@ def test_the_newest_rows_hold_the_newest_transitions_and_no_others(
     # Transitions begin at frames 27 .. 36 (the last three wait for their windows); the first needs
     # stack - 1 frames before it.
     assert newest.rows == 13 + stack_size - 1
-    assert newest.count_transitions(3) == 10
     assert newest.transition_rows(3).tolist() == list(range(stack_size - 1, stack_size + 9))
     assert (newest.stack_size, newest.frame_shape) == (stack_size, CATCH.frame_shape)
     chunks = list(newest.chunks(rows_per_chunk=4))
     assert [chunk.first_row for chunk in chunks] == list(range(0, newest.rows, 4))
     frames = np.concatenate([chunk.frame[:, 0, 0] for chunk in chunks])
     assert frames.tolist() == list(range(27 - (stack_size - 1), 40))
-    is_state = np.concatenate([chunk.is_state for chunk in chunks])
+    is_state = np.concatenate([chunk.columns.is_state for chunk in chunks])
     assert np.flatnonzero(is_state)[0] == stack_size - 1
     (rest,) = newest.chunks(first_row=newest.rows - 2)
     assert rest.frame[:, 0, 0].tolist() == [38, 39]

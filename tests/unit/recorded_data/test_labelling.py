@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.recorded_rows import RowChunk, transition_starts
+from rrl_agents.checkpoints.recorded_rows import RecordedRows, RowColumns
 from services.recorded_data import labelling
 from services.recorded_data.labelling import LabelledChunk, labelled_chunks
 from services.recorded_data.labels import LabelManifest, Labels
@@ -27,40 +27,28 @@ ROOT = Path(__file__).parents[3]
 STACK = 3
 
 
-class MemoryRows:
+def memory_rows(rows: int, gap: int = 7, rows_per_chunk: int = 50) -> RecordedRows:
     """Rows whose frame is their number, as one byte pair; every `gap`-th row is no state."""
+    number = np.arange(rows)
+    frames = np.stack([number % 256, number // 256], axis=-1).astype(np.uint8)[:, None]
 
-    frame_shape = (1, 2)
-    stack_size = STACK
-    fingerprint = "ab" * 32
+    def read_frames(first_row: int, _: int) -> Iterator[NDArray[np.uint8]]:
+        for start in range(first_row, rows, rows_per_chunk):
+            yield frames[start : start + rows_per_chunk]
 
-    def __init__(self, rows: int, gap: int = 7, rows_per_chunk: int = 50) -> None:
-        self.rows = rows
-        number = np.arange(rows)
-        self._frames = np.stack([number % 256, number // 256], axis=-1).astype(np.uint8)[:, None]
-        self.is_state = (number >= STACK - 1) & (number % gap != 0)
-        self._cut_after = number == rows - 1
-        self._rows_per_chunk = rows_per_chunk
-        self.num_actions = 1
-
-    def chunks(self, first_row: int = 0, rows_per_chunk: int = 1024) -> Iterator[RowChunk]:
-        for start in range(first_row, self.rows, self._rows_per_chunk):
-            stop = min(start + self._rows_per_chunk, self.rows)
-            yield RowChunk(
-                first_row=start,
-                frame=self._frames[start:stop],
-                action=np.zeros(stop - start, np.int32),
-                reward=np.zeros(stop - start, np.float32),
-                terminal=np.zeros(stop - start, bool),
-                is_state=self.is_state[start:stop],
-                cut_after=self._cut_after[start:stop],
-            )
-
-    def count_transitions(self, n_step: int) -> int:
-        return len(self.transition_rows(n_step))
-
-    def transition_rows(self, n_step: int) -> NDArray[np.int64]:
-        return np.flatnonzero(transition_starts(self.is_state, self._cut_after, n_step))
+    return RecordedRows(
+        columns=RowColumns(
+            action=np.zeros(rows, np.int32),
+            reward=np.zeros(rows, np.float32),
+            terminal=np.zeros(rows, bool),
+            is_state=(number >= STACK - 1) & (number % gap != 0),
+            cut_after=number == rows - 1,
+        ),
+        frame_shape=(1, 2),
+        stack_size=STACK,
+        fingerprint="ab" * 32,
+        read_frames=read_frames,
+    )
 
 
 class RecordingTeacher:
@@ -76,7 +64,7 @@ class RecordingTeacher:
         return self._threads.submit(lambda: numbers)
 
 
-def manifest(rows: MemoryRows) -> LabelManifest:
+def manifest(rows: RecordedRows) -> LabelManifest:
     return LabelManifest(
         data_fingerprint=rows.fingerprint,
         rows=rows.rows,
@@ -86,10 +74,10 @@ def manifest(rows: MemoryRows) -> LabelManifest:
     )
 
 
-def expected(rows: MemoryRows) -> NDArray[np.float32]:
+def expected(rows: RecordedRows) -> NDArray[np.float32]:
     """Row r, if it is a state, is shown with the rows r - 2, r - 1 and r: oldest first."""
     number = np.arange(rows.rows)[:, None] + np.asarray([-2, -1, 0])
-    return np.where(rows.is_state[:, None], number, 0).astype(np.float32)
+    return np.where(rows.columns.is_state[:, None], number, 0).astype(np.float32)
 
 
 def joined(chunks: list[LabelledChunk]) -> NDArray[np.float32]:
@@ -112,7 +100,7 @@ def test_stopping_and_beginning_anywhere_changes_nothing(
     first_rows: list[int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    rows, teacher = MemoryRows(total, gap, rows_per_chunk), RecordingTeacher()
+    rows, teacher = memory_rows(total, gap, rows_per_chunk), RecordingTeacher()
     place = tmp_path_factory.mktemp("labels")
     done = 0
     for chunks_wanted, first_row in zip([*stops, total + 1], first_rows, strict=False):
@@ -135,26 +123,26 @@ def test_stopping_and_beginning_anywhere_changes_nothing(
 def test_every_state_is_asked_for_once_with_its_own_stack_though_the_pass_is_stopped(
     tmp_path: Path,
 ) -> None:
-    rows, teacher = MemoryRows(300), RecordingTeacher()
+    rows, teacher = memory_rows(300), RecordingTeacher()
     with Labels(tmp_path, manifest(rows)) as labels:
         for chunk in labelled_chunks(rows, labels, teacher.ask):
             if chunk.rows.first_row == 100:
                 break
         done = labels.rows_done
     assert done >= 150
-    for asked in (np.flatnonzero(rows.is_state[done:]) + done, np.zeros(0, int)):
+    for asked in (np.flatnonzero(rows.columns.is_state[done:]) + done, np.zeros(0, int)):
         teacher.asked.clear()
         with Labels(tmp_path, manifest(rows)) as labels:
             chunks = list(labelled_chunks(rows, labels, teacher.ask))
             assert labels.rows_done == 300
         assert np.array_equal(joined(chunks), expected(rows))
-        assert np.array_equal(np.concatenate([one.rows.is_state for one in chunks]), rows.is_state)
+        assert np.array_equal(np.concatenate([one.rows.columns.is_state for one in chunks]), rows.columns.is_state)
         assert [chunk.rows.first_row for chunk in chunks] == list(range(0, 300, 50))
         assert teacher.asked == asked.tolist()
 
 
 def test_no_more_queries_are_under_way_than_allowed(tmp_path: Path) -> None:
-    rows = MemoryRows(4000, gap=10**6, rows_per_chunk=1024)
+    rows = memory_rows(4000, gap=10**6, rows_per_chunk=1024)
     under_way: list[int] = []
     waiting = 0
 
@@ -187,7 +175,7 @@ def test_no_more_queries_are_under_way_than_allowed(tmp_path: Path) -> None:
     [np.zeros((3, STACK + 1)), np.zeros((2, STACK)), np.zeros(3), np.full((3, STACK), np.nan)],
 )
 def test_answers_that_do_not_fit_are_refused(answer: NDArray[np.float64], tmp_path: Path) -> None:
-    rows = MemoryRows(5, gap=10**6)
+    rows = memory_rows(5, gap=10**6)
 
     def ask(_: NDArray[np.uint8]) -> concurrent.futures.Future[NDArray[np.float32]]:
         future: concurrent.futures.Future[NDArray[np.float32]] = concurrent.futures.Future()
@@ -208,7 +196,7 @@ spec = importlib.util.spec_from_file_location("these", sys.argv[1])
 these = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(these)
 labels.SECONDS_BETWEEN_SYNCS = 0
-rows, teacher = these.MemoryRows(5000), these.RecordingTeacher()
+rows, teacher = these.memory_rows(5000), these.RecordingTeacher()
 kept = labels.Labels(Path(sys.argv[2]), these.manifest(rows))
 for chunk in these.labelled_chunks(rows, kept, teacher.ask):
     if chunk.rows.first_row == 2000:
@@ -224,7 +212,7 @@ def test_after_a_kill_the_pass_resumes_from_what_is_on_disk(tmp_path: Path) -> N
     done = json.loads((tmp_path / "progress.json").read_text())["rows"]
     # Every chunk of 50 rows is synced when it is closed, which the one at row 2,000 was.
     assert done >= 2050
-    rows, teacher = MemoryRows(5000), RecordingTeacher()
+    rows, teacher = memory_rows(5000), RecordingTeacher()
     with Labels(tmp_path, manifest(rows)) as labels:
         assert labels.rows_done == done
         chunks = list(labelled_chunks(rows, labels, teacher.ask))

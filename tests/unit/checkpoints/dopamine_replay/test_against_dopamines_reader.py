@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.dopamine_replay.npy_column import read_whole
-from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
-from rrl_agents.checkpoints.recorded_rows import RowChunk, transition_starts
+from rrl_agents.checkpoints.dopamine_replay.npy_column import read_column
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.recorded_rows import RecordedRows, RowChunk, RowColumns
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 RECORDED = (
@@ -95,7 +95,7 @@ def new_buffer(capacity: int, horizon: int, frame_shape: tuple[int, ...] = FRAME
 def load_oracle(directory: Path, number: int, horizon: int) -> Oracle:
     shape = open_dopamine_replay(directory, number).frame_shape
     # The capacity of the file's buffer, which Dopamine does not take from the file.
-    capacity = len(read_whole(directory / f"$store$_terminal_ckpt.{number}.gz"))
+    capacity = len(read_column(directory / f"$store$_terminal_ckpt.{number}.gz", 1, "B"))
     buffer = new_buffer(capacity, horizon, shape)
     buffer.load(str(directory), number)
     return Oracle(buffer, horizon)
@@ -122,30 +122,33 @@ def play(buffer: Any, episodes: Sequence[Episode], unfinished_steps: int = 0) ->
         step(is_terminal=False, is_end=False)
 
 
-def whole(rows: DopamineReplay, rows_per_chunk: int = 31) -> RowChunk:
+def whole(rows: RecordedRows, rows_per_chunk: int = 31) -> RowChunk:
     """All rows as one chunk."""
     chunks = list(rows.chunks(0, rows_per_chunk))
-    names = [field.name for field in dataclasses.fields(RowChunk)][1:]
-    columns = {name: np.concatenate([getattr(c, name) for c in chunks]) for name in names}
-    return RowChunk(first_row=0, **columns)
+    columns = {
+        name: np.concatenate([getattr(chunk.columns, name) for chunk in chunks])
+        for name in RowColumns.__dataclass_fields__
+    }
+    frame = np.concatenate([chunk.frame for chunk in chunks])
+    return RowChunk(first_row=0, frame=frame, columns=RowColumns(**columns))
 
 
 def transitions(chunk: RowChunk, starts: NDArray[np.int64], horizon: int) -> Transitions:
     """Straight from the definition."""
-    steps, returns = [], []
+    columns, steps, returns = chunk.columns, [], []
     for row in starts:
-        ends = np.flatnonzero(chunk.terminal[row : row + horizon])
+        ends = np.flatnonzero(columns.terminal[row : row + horizon])
         steps.append(int(ends[0]) + 1 if len(ends) else horizon)
         powers = np.asarray([DISCOUNT**k for k in range(steps[-1])], np.float32)
-        returns.append(np.sum(powers * chunk.reward[row : row + steps[-1]]))
+        returns.append(np.sum(powers * columns.reward[row : row + steps[-1]]))
     last = starts + np.asarray(steps, np.int64) - 1
     return Transitions(
         state=_stacks(chunk.frame, starts),
-        action=chunk.action[starts],
+        action=columns.action[starts],
         n_step_return=np.asarray(returns, np.float32),
         # Of a terminal row at the very end there is none; it is not compared.
         next_state=_stacks(chunk.frame, np.minimum(last + 1, len(chunk) - 1)),
-        is_terminal=chunk.terminal[last],
+        is_terminal=columns.terminal[last],
     )
 
 
@@ -160,12 +163,10 @@ def check_equal(directory: Path, number: int, horizon: int) -> int:
     capacity, cursor = oracle.buffer._replay_capacity, int(oracle.buffer.cursor())
     oldest = cursor if oracle.buffer.is_full() else 0
     chunk = whole(rows)
-    starts = np.flatnonzero(transition_starts(chunk.is_state, chunk.cut_after, horizon))
+    starts = rows.transition_rows(horizon)
     drawn = oracle.places
     wanted = [place for place in drawn if not oracle.is_padding(place)]
     assert ((starts + oldest) % capacity).tolist() == wanted
-    assert rows.transition_rows(horizon).tolist() == starts.tolist()
-    assert rows.count_transitions(horizon) == len(wanted)
     if wanted:
         ours, theirs = transitions(chunk, starts, horizon), oracle.transitions(wanted)
         # Behind a terminal step Dopamine's next state is undefined.
@@ -242,10 +243,10 @@ def test_padding_behind_a_truncated_episode_is_no_state_though_dopamine_samples_
     # Rows 3 to 7 are the first episode, 8 to 10 zeros, 11 to 15 the second one. Dopamine samples
     # the zeros; a stack at row 8 is the last three frames of the old episode and a zero frame.
     assert check_equal(tmp_path, ITERATION, 1) == 3
-    chunk = whole(open_dopamine_replay(tmp_path))
+    columns = whole(open_dopamine_replay(tmp_path)).columns
     # 15 is in the range that its writer marks invalid, around the cursor at 16.
-    assert np.flatnonzero(chunk.is_state).tolist() == [3, 4, 5, 6, 7, 11, 12, 13, 14]
-    assert np.flatnonzero(chunk.cut_after).tolist() == [7, 15]
+    assert np.flatnonzero(columns.is_state).tolist() == [3, 4, 5, 6, 7, 11, 12, 13, 14]
+    assert np.flatnonzero(columns.cut_after).tolist() == [7, 15]
 
 
 @pytest.mark.parametrize("first_row", [0, 1, 18, 19, 20, 24, 25])

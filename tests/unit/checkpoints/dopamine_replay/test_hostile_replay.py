@@ -6,7 +6,7 @@ import gzip
 import io
 import os
 import pickle
-import shutil
+import re
 import struct
 import tempfile
 import tracemalloc
@@ -21,10 +21,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
-from rrl_agents.checkpoints.dopamine_replay.npy_column import opened_column, read_whole
-from rrl_agents.checkpoints.dopamine_replay.rows import DopamineReplay, open_dopamine_replay
+from rrl_agents.checkpoints.dopamine_replay.npy_column import read_column
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.recorded_rows import RecordedRows
+from services.library.confined import Limits
+from services.recorded_data import dataset
+from services.recorded_data.dataset import open_data
+from services.shared.errors import UserError
 
-FIXTURES = Path(__file__).parents[3] / "fixtures"
 CAPACITY, ADDED, STACK, HORIZON = 20, 27, 4, 1
 FRAME_SHAPE = (2, 3)
 OBSERVATION = "$store$_observation_ckpt.3.gz"
@@ -71,7 +75,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def read_all(path: Path) -> DopamineReplay:
+def read_all(path: Path) -> RecordedRows:
     rows = open_dopamine_replay(path)
     for _ in rows.chunks():
         pass
@@ -95,28 +99,28 @@ def test_the_buffer_of_these_tests_is_sound(write: Callable[..., Path]) -> None:
 HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': (20, 2, 3), }"
 FRAMES = bytes(20 * 6)
 
-BAD_OBSERVATIONS = {
-    "a pickled array": (npy(np.array([None] * 20), allow_pickle=True), "objects"),
+BAD_OBSERVATIONS: dict[str, tuple[bytes, str]] = {
+    "a pickled array": (npy(np.array([None] * 20), allow_pickle=True), "an array of object"),
     "a pickle": (pickle.dumps([1, 2, 3], protocol=4), "numpy's format"),
     "nothing": (b"", "numpy's format"),
     "only a header": (npy_with_header(HEADER), "truncated"),
     "a row too few": (npy_with_header(HEADER, content=FRAMES[:-6]), "truncated"),
     "a byte too many": (npy_with_header(HEADER, content=FRAMES + b"!"), "altered"),
-    "Fortran order": (npy(np.asfortranarray(np.zeros((20, 2, 3), np.uint8))), "Fortran"),
-    "floats": (npy(np.zeros((20, 2, 3), np.float32)), "must be uint8"),
-    "colours": (npy(np.zeros((20, 2, 3, 3), np.uint8)), "must be uint8"),
-    "no rows": (npy(np.zeros((0, 2, 3), np.uint8)), "must be uint8"),
-    "text": (npy(np.zeros((20, 2, 3), "U1")), "only numbers"),
-    "records": (npy(np.zeros(20, [("a", "u1"), ("b", "u1")])), "only numbers"),
+    "Fortran order": (npy(np.asfortranarray(np.zeros((20, 2, 3), np.uint8))), "in C order"),
+    "floats": (npy(np.zeros((20, 2, 3), np.float32)), "of the types B"),
+    "colours": (npy(np.zeros((20, 2, 3, 3), np.uint8)), "has 3 dimensions"),
+    "no rows": (npy(np.zeros((0, 2, 3), np.uint8)), r"shape \(0, 2, 3\)"),
+    "text": (npy(np.zeros((20, 2, 3), "U1")), "an array of <U1"),
+    "records": (npy(np.zeros(20, [("a", "u1"), ("b", "u1")])), "an array of .*'a'"),
     "version 2": (npy_with_header(HEADER, b"\x02\x00", FRAMES), "version 1"),
     "a huge header of version 2": (
         b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(1 << 20),
         "version 1",
     ),
-    "a large header": (npy_with_header(HEADER + " " * 4000, content=FRAMES), "header cannot"),
-    "a header of code": (npy_with_header("__import__('os').system('true')"), "header cannot"),
-    "a header of brackets": (npy_with_header("(" * 900), "header cannot"),
-    "more rows than memory": (npy_with_header(HEADER.replace("20,", "10**18,")), "header cannot"),
+    "a large header": (npy_with_header(HEADER + " " * 4000, content=FRAMES), "version 1"),
+    "a header of code": (npy_with_header("__import__('os').system('true')"), "version 1"),
+    "a header of brackets": (npy_with_header("(" * 900), "version 1"),
+    "more rows than memory": (npy_with_header(HEADER.replace("20,", "10**18,")), "version 1"),
     "an absurd shape": (npy_with_header(HEADER.replace("20,", "1000000000000,")), "at most"),
     "an absurd row": (npy_with_header(HEADER.replace("2, 3", "99999, 99999")), "at most"),
     "a shape that multiplies to little": (
@@ -124,69 +128,57 @@ BAD_OBSERVATIONS = {
         "at most",
     ),
     "a negative shape": (npy_with_header(HEADER.replace("20,", "-20,")), "at most"),
-    "many dimensions": (npy_with_header(HEADER.replace("2, 3", "1, " * 30)), "at most"),
+    "many dimensions": (npy_with_header(HEADER.replace("2, 3", "1, " * 30)), "has 3 dimensions"),
     "rows that the file cannot hold": (
         npy_with_header(HEADER.replace("20, 2, 3", "9000000, 84, 84")),
         "announces 63504000080 bytes, but its end speaks of 80",
     ),
 }
-
-
-@pytest.mark.parametrize("what", BAD_OBSERVATIONS)
-@pytest.mark.usefixtures("little_memory")
-def test_frames_that_are_no_frames_are_refused(what: str, write: Callable[..., Path]) -> None:
-    content, reason = BAD_OBSERVATIONS[what]
-    with pytest.raises(ValueError, match=r"observation_ckpt\.3\.gz: .*" + reason):
-        read_all(write({OBSERVATION: content}))
-
-
-BAD_FILES: dict[str, tuple[str, bytes | None, str]] = {
-    "a missing column": ("$store$_reward_ckpt.3.gz", None, "lacks .*reward"),
-    "a shorter column": ("$store$_reward_ckpt.3.gz", npy(np.ones(19, np.float32)), "same check"),
+BAD_COLUMNS: dict[str, tuple[str, bytes, str]] = {
+    "a shorter column": ("$store$_reward", npy(np.ones(19, np.float32)), "same check"),
     "a column that is not there": (
-        "$store$_reward_ckpt.3.gz",
+        "$store$_reward",
         npy_with_header(HEADER.replace("20, 2, 3", "9000000,")),
-        "reward_ckpt.3.gz: .*truncated",
+        "truncated",
     ),
-    "wide rows": ("$store$_reward_ckpt.3.gz", npy(np.ones((20, 2), np.float32)), "one number"),
-    "a reward of nan": ("$store$_reward_ckpt.3.gz", npy(np.full(20, np.nan)), "is nan"),
-    "a reward too large": ("$store$_reward_ckpt.3.gz", npy(np.full(20, 1e300)), "is inf"),
-    "actions of floats": ("$store$_action_ckpt.3.gz", npy(np.ones(20)), "same checkpoint"),
-    "negative actions": ("$store$_action_ckpt.3.gz", npy(np.full(20, -1)), "from 0 on"),
-    "huge actions": ("$store$_action_ckpt.3.gz", npy(np.full(20, 2**40)), "from 0 on"),
-    "nothing added": ("add_count_ckpt.3.gz", npy(np.array(0)), "nothing to read"),
-    "a negative count": ("add_count_ckpt.3.gz", npy(np.array(-7)), "nothing to read"),
-    "a count of floats": ("add_count_ckpt.3.gz", npy(np.array(27.0)), "whole numbers"),
-    "several counts": ("add_count_ckpt.3.gz", npy(np.array([27, 27])), "whole numbers"),
-    "another buffer's count": ("add_count_ckpt.3.gz", npy(np.array(40)), "does not surround"),
-    "another buffer's range": ("invalid_range_ckpt.3.gz", npy(np.arange(5)), "does not surround"),
-    "an empty range": ("invalid_range_ckpt.3.gz", npy(np.arange(0)), "does not surround"),
-    "a range of zeros": ("invalid_range_ckpt.3.gz", npy(np.zeros(4, int)), "does not surround"),
-    "an end beyond the rows": (
-        "episode_end_indices_ckpt.3.gz",
-        pickle.dumps({20}),
-        "below 20",
-    ),
-    "ends of text": ("episode_end_indices_ckpt.3.gz", pickle.dumps({"1"}), "something else"),
-    "ends that are true": ("episode_end_indices_ckpt.3.gz", pickle.dumps({True}), "something else"),
-    "a dict of ends": (
-        "episode_end_indices_ckpt.3.gz",
-        pickle.dumps({1: 2}),
-        "refused: .*EMPTY_DICT",
-    ),
-    "a truncated pickle": ("episode_end_indices_ckpt.3.gz", pickle.dumps({1})[:-1], "damaged"),
-    "an empty pickle": ("episode_end_indices_ckpt.3.gz", b"", "damaged"),
+    "wide rows": ("$store$_reward", npy(np.ones((20, 2), np.float32)), "has 1 dimensions"),
+    "a reward of nan": ("$store$_reward", npy(np.full(20, np.nan)), "is nan"),
+    "a reward too large": ("$store$_reward", npy(np.full(20, 1e300)), "is inf"),
+    "actions of floats": ("$store$_action", npy(np.ones(20)), "an array of float64"),
+    "negative actions": ("$store$_action", npy(np.full(20, -1)), "from 0 on"),
+    "huge actions": ("$store$_action", npy(np.full(20, 2**40)), "from 0 on"),
+    "nothing added": ("add_count", npy(np.array(0)), "nothing to read"),
+    "a negative count": ("add_count", npy(np.array(-7)), "nothing to read"),
+    "a count of floats": ("add_count", npy(np.array(27.0)), "an array of float64"),
+    "several counts": ("add_count", npy(np.array([27, 27])), "has 0 dimensions"),
+    "another buffer's range": ("invalid_range", npy(np.arange(5)), "does not surround"),
+    "an empty range": ("invalid_range", npy(np.arange(0)), r"shape \(0,\)"),
+    "a range of zeros": ("invalid_range", npy(np.zeros(4, int)), "does not surround"),
+    "an end beyond the rows": ("episode_end_indices", pickle.dumps({20}), "below 20"),
+    "ends of text": ("episode_end_indices", pickle.dumps({"1"}), "something else"),
+    "a dict of ends": ("episode_end_indices", pickle.dumps({1: 2}), "something else"),
+    "a truncated pickle": ("episode_end_indices", pickle.dumps({1})[:-1], "damaged"),
+    "an empty pickle": ("episode_end_indices", b"", "damaged"),
+}
+BAD_FILES = {
+    **{what: ("$store$_observation", *bad) for what, bad in BAD_OBSERVATIONS.items()},
+    **BAD_COLUMNS,
 }
 
 
 @pytest.mark.parametrize("what", BAD_FILES)
 @pytest.mark.usefixtures("little_memory")
-def test_files_that_do_not_belong_together_are_refused(
+def test_a_file_that_is_not_what_the_buffer_needs_is_refused(
     what: str, write: Callable[..., Path]
 ) -> None:
     name, content, reason = BAD_FILES[what]
-    with pytest.raises(ValueError, match=reason):
-        read_all(write({name: content}))
+    with pytest.raises(ValueError, match=rf"{re.escape(name)}_ckpt\.3\.gz: .*{reason}"):
+        read_all(write({f"{name}_ckpt.3.gz": content}))
+
+
+def test_files_of_different_buffers_are_refused(write: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="invalid_range.*does not surround row 0"):
+        read_all(write({"add_count_ckpt.3.gz": npy(np.array(40))}))
 
 
 class _RunsCode:
@@ -212,39 +204,36 @@ def test_a_pickle_that_runs_code_is_refused_without_running_it(
     assert marker.exists()
 
 
-# "a", then each time: the last kept twice, joined to a name, kept.
-DOUBLED_NAME = b"\x8c\x01a\x94" + b"".join(b"h%ch%c\x93\x94" % (n, n) for n in range(40))
 COSTLY_PICKLES = {
-    "a memo of 2**31 places": b"\x80\x04\x8fr\x00\x00\x00\x80.",
-    "a memo of 40 million places, as text": b"\x80\x02\x8f(K\x01p40000000\n\x90.",
-    "a bytearray that announces 2**40 bytes": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
     "an end that takes days to hash": b"\x80\x04\x8f(K\x01" + b"2\x86" * 60 + b"\x90.",
     "the same by what was kept": (
         b"\x80\x04\x8f\x94(K\x01\x94"
         + b"".join(b"h%c\x86\x94" % n for n in range(1, 60))
         + b"\x90."
     ),
-    "a call of what nests deep": b"\x80\x04N" + b"\x85" * 20_000 + b")R.",
-    "a name that doubles": b"\x80\x04" + DOUBLED_NAME + b"N\x85R.",
-    "a long text": (b"\x80\x02X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b"q\x00\x85."),
+    "an end that nests too deep for Python": b"\x80\x04\x8f(K\x01" + b"\x85" * 200_000 + b"\x90.",
+    "a bytearray that announces 2**40 bytes": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
 }
 
 
-@pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("what", COSTLY_PICKLES)
-def test_a_pickle_that_asks_for_memory_or_time_is_refused(
-    what: str, write: Callable[..., Path]
+def test_a_pickle_that_costs_memory_or_time_does_so_in_a_process_of_its_own(
+    what: str, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = COSTLY_PICKLES[what]
-    with pytest.raises(ValueError, match=r"ends?_indices.*: (refused|damaged|holds something)"):
-        read_all(write({"episode_end_indices_ckpt.3.gz": content}))
+    monkeypatch.setattr(dataset, "_LIMITS", Limits(cpu_seconds=2))
+    directory = write({"episode_end_indices_ckpt.3.gz": COSTLY_PICKLES[what]})
+    with pytest.raises(UserError, match="episode_end_indices_ckpt.3.gz: "):
+        open_data(directory)
 
 
-def test_an_end_that_nests_too_deep_for_python_is_refused(write: Callable[..., Path]) -> None:
-    # To hash such a tuple breaks the process.
-    content = b"\x80\x04\x8f(K\x01" + b"\x85" * 200_000 + b"\x90."
-    with pytest.raises(ValueError, match="something else than row numbers"):
-        read_all(write({"episode_end_indices_ckpt.3.gz": content}))
+def test_ends_that_are_read_in_a_process_of_their_own_are_the_same(
+    write: Callable[..., Path],
+) -> None:
+    directory = write()
+    found, wanted = open_data(directory), open_dopamine_replay(directory)
+    assert found.fingerprint == wanted.fingerprint
+    # Place 12 is row 5: the oldest is at place 7.
+    assert np.flatnonzero(found.columns.cut_after).tolist() == [5, 19]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -253,7 +242,7 @@ def test_ends_of_every_pickle_protocol_are_read(protocol: int, tmp_path: Path) -
     ends = {np.int64(7), np.int32(3), np.uint8(200), 19, *range(300, 2000), *np.arange(3000, 5000)}
     for some in (ends, {np.int64(9)}, {9}, set()):
         path.write_bytes(gzip.compress(pickle.dumps(some, protocol=protocol)))
-        assert read_episode_ends(path, 5000).tolist() == sorted(some)
+        assert read_episode_ends(path, 5000) == sorted(some)
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -268,20 +257,20 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
         + packer.flush()
     )
     with pytest.raises(ValueError, match="altered"):
-        read_whole(path)
+        read_column(path, 1, "f")
     # An end that tells the size that the header announces.
     path.write_bytes(path.read_bytes()[:-4] + struct.pack("<I", len(header) + 20))
     with pytest.raises(ValueError, match="holds more than it announces"):
-        read_whole(path)
+        read_column(path, 1, "f")
 
 
-def test_every_truncation_is_refused(write: Callable[..., Path]) -> None:
+def test_every_truncation_is_noticed_at_opening(write: Callable[..., Path]) -> None:
     path = write() / OBSERVATION
     packed = path.read_bytes()
     for size in range(len(packed)):
         path.write_bytes(packed[:size])
         with pytest.raises(ValueError, match="observation_ckpt"):
-            read_all(path.parent)
+            open_dopamine_replay(path.parent)
 
 
 def test_a_flipped_bit_anywhere_in_the_frames_is_noticed(write: Callable[..., Path]) -> None:
@@ -311,20 +300,11 @@ def test_what_follows_the_packed_content_is_refused(write: Callable[..., Path]) 
         read_all(path.parent)
 
 
-def test_half_of_the_frames_file_is_noticed_at_opening(tmp_path: Path) -> None:
-    fixture = FIXTURES / "dopamine4.0.5_flax0.6_devicearray" / "1" / "checkpoints"
-    directory = Path(shutil.copytree(fixture, tmp_path / "checkpoints"))
-    frames = directory / "$store$_observation_ckpt.0.gz"
-    frames.write_bytes(frames.read_bytes()[: frames.stat().st_size // 2])
-    with pytest.raises(ValueError, match=r"observation_ckpt\.0\.gz: .*truncated"):
-        open_dopamine_replay(directory, 0)
-
-
 def test_a_header_of_python_2_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.gz"
     header = "{'descr': '<i4', 'fortran_order': False, 'shape': (3L,), }\n"
     path.write_bytes(gzip.compress(npy_with_header(header, content=struct.pack("<3i", 1, 2, 3))))
-    assert read_whole(path).tolist() == [1, 2, 3]
+    assert read_column(path, 1, "i").tolist() == [1, 2, 3]
 
 
 def test_the_newest_whole_buffer_is_taken(write: Callable[..., Path]) -> None:
@@ -336,21 +316,13 @@ def test_the_newest_whole_buffer_is_taken(write: Callable[..., Path]) -> None:
     assert open_dopamine_replay(path).rows == CAPACITY
     with pytest.raises(ValueError, match="buffer 10 lacks .*reward_ckpt.10.gz"):
         open_dopamine_replay(path, 10)
-    with pytest.raises(ValueError, match=r"no replay buffer 4; there are \[3, 10\]"):
+    with pytest.raises(ValueError, match=r"0 directories hold replay buffer 4 .*\[3, 10\]"):
         open_dopamine_replay(path, 4)
 
 
 def test_a_folder_without_a_buffer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no replay buffer here"):
         open_dopamine_replay(tmp_path)
-    with pytest.raises(ValueError, match="no such directory"):
-        open_dopamine_replay(tmp_path / "elsewhere")
-
-
-@pytest.mark.parametrize("first_row", [-1, 21])
-def test_a_first_row_out_of_range_is_refused(first_row: int, write: Callable[..., Path]) -> None:
-    with pytest.raises(ValueError, match="give 0 to 20"):
-        open_dopamine_replay(write()).chunks(first_row)
 
 
 def test_the_fingerprint_tells_any_change_of_content(write: Callable[..., Path]) -> None:
@@ -377,10 +349,7 @@ FUZZ = settings(max_examples=300, deadline=None)
 
 
 def _read_column(path: Path) -> None:
-    with opened_column(path) as column:
-        if column.shape:
-            column.read(column.shape[0])
-        column.finish()
+    read_column(path, 1, "?bBhHiIlLqQefd")
 
 
 @FUZZ
@@ -421,5 +390,5 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, write: Callable[
     directory = write()
     (directory / name).unlink()
     os.mkfifo(directory / name)
-    with pytest.raises(ValueError, match=r"no regular file|no whole|lacks"):
+    with pytest.raises(ValueError, match="no regular file|lacks"):
         read_all(directory)

@@ -36,7 +36,7 @@ def test_the_data_is_found_from_the_agents_directory_and_from_both_of_its_folder
     files = find_replay(tmp_path / named)
     assert (files.directory, files.number) == (held, 7)
     assert find_replay(tmp_path / named, 0).number == 0
-    assert replay_directories(tmp_path / named) == [held]
+    assert replay_directories(tmp_path / named) == {held: [0, 7]}
 
 
 def test_the_data_is_found_from_within_a_folder(
@@ -52,7 +52,9 @@ def test_a_folder_that_holds_data_is_meant_alone(tmp_path: Path) -> None:
     for name in ("checkpoints", "replay_logs"):
         save(tmp_path / name, 7)
         assert find_replay(tmp_path / name).directory == tmp_path / name
-    with pytest.raises(ValueError, match=r"no replay buffer 8; there are \[7\]"):
+    with pytest.raises(
+        ValueError, match=r"0 directories hold replay buffer 8 .*checkpoints holds \[7\]"
+    ):
         find_replay(tmp_path / "checkpoints", 8)
 
 
