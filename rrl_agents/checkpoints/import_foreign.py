@@ -51,12 +51,9 @@ def import_foreign(
     is_file = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
     if is_file or (path / ONNX_POLICY_FILE).is_file():
         # Only here: the rest needs no onnx.
-        from rrl_agents.checkpoints.onnx_files import policy_file
+        from rrl_agents.checkpoints.onnx_policy_file import read_onnx_directory, read_onnx_file
 
-        if is_file:
-            file = policy_file.read_onnx_file(path, said)
-        else:
-            file = policy_file.read_onnx_directory(path)
+        file = read_onnx_file(path, said) if is_file else read_onnx_directory(path)
         save_onnx_policy(folder, file.encoded, _as_said(file.card, said, name))
     else:
         is_ours = is_teacher_directory(path)

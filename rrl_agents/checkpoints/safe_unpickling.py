@@ -106,6 +106,7 @@ _MAKERS: dict[str, Callable[[_Made], Any]] = {
         _plain(made.args), _plain(made.state)
     ),
     "collections.OrderedDict": lambda made: dict(_plain(made.items)),
+    "builtins.set": lambda made: set(_plain(made.args[0])),
 }
 _STATE_PACKAGES = ("optax.", "flax.optim.")
 """Their classes hold the state of optimisers."""

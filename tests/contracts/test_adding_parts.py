@@ -45,6 +45,7 @@ from rrl_agents.training.train_state import initial_train_state
 from rrl_agents.training.update_step import make_update_step
 from rrl_agents.types import Params, Progress
 from rrl_client import TeacherClient
+from rrl_client.spec import PolicySpec
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.server import build_teacher
 from tests.support.batches import batch_of
@@ -164,13 +165,8 @@ def _states() -> np.ndarray:
 @pytest.mark.parametrize("head", ["values", "categorical", "quantile", "implicit_quantile"])
 def test_one_trains_the_new_network_by_the_new_method_and_exports_it(head: str) -> None:
     config, params = _trained(head)
-    model = export_onnx(
-        config,
-        params,
-        num_actions=ACTIONS,
-        observation_shape=SHAPE,
-        observation_dtype="float32",
-    )
+    spec = PolicySpec(num_actions=ACTIONS, observation_shape=SHAPE, observation_dtype="float32")
+    model = export_onnx(config, params, spec)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (found,) = session.run(["action_values"], {"observations": _states()})
     expected = action_values(make_network(config, ACTIONS), params, jnp.asarray(_states()))

@@ -148,9 +148,7 @@ def test_what_a_teacher_does_not_say_of_itself_can_be_given(
     teacher = load_teacher_directory(catch_teacher)
     assert teacher.card.network is not None
     model = onnx.load_model_from_string(
-        export_onnx(
-            teacher.card.network, teacher.params, num_actions=3, observation_shape=(10, 5, 1)
-        )
+        export_onnx(teacher.card.network, teacher.params, teacher.card.spec)
     )
     silent = onnx.compose.add_prefix(model, "some_")
     onnx.save(silent, tmp_path / "silent.onnx")
@@ -173,11 +171,11 @@ def test_what_is_wrong_is_said_in_one_line(
     assert "--teacher, --address" in capsys.readouterr().err
     with pytest.raises(UserError, match="--backend is about the teacher of --teacher"):
         label(str(data), address="127.0.0.1:1", backend="jax")
-    with pytest.raises(UserError, match="no replay buffer 6"):
+    with pytest.raises(UserError, match="0 directories hold replay buffer 6"):
         label(str(data), address="127.0.0.1:1", number=6)
     # Nobody listens on port 1.
     with pytest.raises(UserError, match="127.0.0.1:1"):
         label(str(data), address="127.0.0.1:1")
     shutil.rmtree(data)
-    with pytest.raises(UserError, match="no such directory"):
+    with pytest.raises(UserError, match="no replay buffer here"):
         label(str(data), address="127.0.0.1:1")

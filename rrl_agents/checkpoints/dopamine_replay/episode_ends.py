@@ -7,13 +7,12 @@ bounded here, so foreign ones are read in a confined process (`services/library/
 from __future__ import annotations
 
 import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.checkpoints.safe_unpickling import loads_safely
+from rrl_agents.checkpoints.safe_unpickling import load_safely
 
 _MAX_BYTES = 1 << 22
 """4 MiB: 400,000 ends at least."""
@@ -34,12 +33,12 @@ def read_episode_ends(path: str | Path, capacity: int) -> list[int]:
     """
     packed = read_bounded(Path(path), _MAX_BYTES, what="the ends of episodes")
     try:
-        ends = loads_safely(gzip.decompress(packed))
+        ends = load_safely(gzip.decompress(packed))
         if not isinstance(ends, set) or not all(
             isinstance(row, (int, np.integer)) and 0 <= row < capacity for row in ends
         ):
             raise ValueError(f"holds something else than row numbers below {capacity}")
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except Exception as error:  # A damaged file's, of nearly any class.
         raise ValueError(
             f"{path}: {error}; copy it again, or remove it: then only terminal rows end episodes"
         ) from error

@@ -11,8 +11,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.onnx_export import OUTPUT_NAME, export_onnx
-from rrl_agents.checkpoints.onnx_graph import INPUT_NAME
+from rrl_agents.checkpoints.onnx_export import INPUT_NAME, OUTPUT_NAME, export_onnx
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, make_network
@@ -37,15 +36,8 @@ def onnx_model(teacher: Teacher) -> bytes:
         ValueError: ONNX cannot hold this network.
     """
     card = teacher.card
-    model = onnx.load_model_from_string(
-        export_onnx(
-            _network_of(card),
-            teacher.params,
-            num_actions=card.num_actions,
-            observation_shape=card.observation_shape,
-            observation_dtype=card.observation_dtype,
-        )
-    )
+    encoded = export_onnx(_network_of(card), teacher.params, card.spec)
+    model = onnx.load_model_from_string(encoded)
     about = {"rrl.game": card.game, "rrl.name": card.name, "rrl.output": card.output}
     onnx.helper.set_model_props(model, about)
     return model.SerializeToString()

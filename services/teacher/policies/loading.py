@@ -19,7 +19,7 @@ from services.teacher.policies.output_checks import InvalidPolicyOutput
 from services.teacher.policies.python_policy import PythonPolicy
 
 if TYPE_CHECKING:
-    from rrl_agents.checkpoints.onnx_files.policy_file import OnnxFile
+    from rrl_agents.checkpoints.onnx_policy_file import OnnxFile
 
 _TRIED_ROWS = (1, 3)
 
@@ -108,7 +108,7 @@ def _is_onnx(directory: Path) -> bool:
 
 def _onnx_model(directory: Path) -> OnnxFile:
     check_has_onnx("an ONNX model")
-    from rrl_agents.checkpoints.onnx_files.policy_file import read_onnx_directory
+    from rrl_agents.checkpoints.onnx_policy_file import read_onnx_directory
 
     return read_onnx_directory(directory)
 

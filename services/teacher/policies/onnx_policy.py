@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.onnx_export import export_onnx
-from rrl_agents.checkpoints.onnx_files.policy_file import OnnxFile
-from rrl_agents.checkpoints.onnx_files.signature import read_signature
+from rrl_agents.checkpoints.onnx_policy_file import OnnxFile
 from rrl_agents.checkpoints.teacher_card import Teacher
 from services.teacher.policies.cards import info_of_card
 from services.teacher.policies.onnx_sessions import OnnxSessions
@@ -42,9 +40,8 @@ class OnnxPolicy:
             ValueError: ONNX Runtime cannot compute the file.
         """
         self.info = info_of_card(file.card)
-        self._fixed_rows = file.signature.fixed_rows
         self._sessions = OnnxSessions(
-            file.encoded, file.signature, threads=threads, max_concurrency=max_concurrency
+            file.encoded, threads=threads, max_concurrency=max_concurrency
         )
         self.max_concurrency = self._sessions.max_concurrency
 
@@ -54,7 +51,7 @@ class OnnxPolicy:
         Raises:
             InvalidPolicyOutput: The model gave something else.
         """
-        rows = self._fixed_rows
+        rows = self._sessions.fixed_rows
         if rows is None:
             return self._scores(observations)
         padding = self.info.spec.zeros(-len(observations) % rows)
@@ -79,12 +76,4 @@ def exported(teacher: Teacher) -> OnnxFile:
     """
     card = teacher.card
     assert card.network is not None, "parameters are those of a network"
-    encoded = export_onnx(
-        card.network,
-        teacher.params,
-        num_actions=card.num_actions,
-        observation_shape=card.observation_shape,
-        observation_dtype=card.observation_dtype,
-    )
-    signature = read_signature(onnx.ModelProto.FromString(encoded).graph)
-    return OnnxFile(encoded=encoded, signature=signature, card=card)
+    return OnnxFile(encoded=export_onnx(card.network, teacher.params, card.spec), card=card)

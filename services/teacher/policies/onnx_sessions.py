@@ -24,9 +24,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.onnx_files.signature import GraphSignature
+from rrl_agents.checkpoints.onnx_policy_file import (
+    fixed_rows,
+    observations_and_scores,
+    open_session,
+)
 
-_ONLY_ERRORS = 3
 _MOST_CONCURRENT = 4
 _ROWS_FOR_ONE_CORE = 16
 
@@ -36,38 +39,34 @@ class OnnxSessions:
 
     Attributes:
         max_concurrency: Calls side by side that get the most done.
+        fixed_rows: Rows of every batch, None for any.
     """
 
     def __init__(
-        self,
-        encoded: bytes,
-        signature: GraphSignature,
-        *,
-        threads: int | None = None,
-        max_concurrency: int | None = None,
+        self, encoded: bytes, *, threads: int | None = None, max_concurrency: int | None = None
     ) -> None:
         """Prepare the sessions.
 
         Args:
             encoded: The `ModelProto`.
-            signature: Names of its input and its output.
             threads: Cores to use, at least 1; those this process may use when None.
             max_concurrency: Calls side by side to expect, at least 1; None for what gets the most
                 done.
 
         Raises:
-            ValueError: ONNX Runtime cannot compute the model.
+            ValueError: ONNX Runtime cannot compute the model, or it is no policy.
         """
         cores = usable_cores() if threads is None else threads
         self.max_concurrency = min(
             cores, _MOST_CONCURRENT if max_concurrency is None else max_concurrency
         )
-        self._signature = signature
-        self._alone = _session(encoded, cores)
+        self._alone = open_session(encoded, _options(cores))
+        observations, _ = observations_and_scores(self._alone)
+        self._input, self.fixed_rows = observations.name, fixed_rows(observations)
         self._side_by_side = (
             self._alone
             if self.max_concurrency == 1
-            else _session(encoded, cores // self.max_concurrency)
+            else open_session(encoded, _options(cores // self.max_concurrency))
         )
         self._running = 0
         self._lock = threading.Lock()
@@ -79,9 +78,7 @@ class OnnxSessions:
             session = self._alone if is_alone else self._side_by_side
             self._running += 1
         try:
-            (scores,) = session.run(
-                (self._signature.output_name,), {self._signature.input_name: observations}
-            )
+            (scores,) = session.run(None, {self._input: observations})
         finally:
             with self._lock:
                 self._running -= 1
@@ -95,20 +92,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _session(encoded: bytes, threads: int) -> onnxruntime.InferenceSession:
-    try:
-        return onnxruntime.InferenceSession(
-            encoded, _session_options(threads), providers=["CPUExecutionProvider"]
-        )
-    # The errors of its C++ side have no common class but this one.
-    except Exception as error:
-        raise ValueError(f"ONNX Runtime cannot compute this model ({error})") from error
-
-
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
+def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _ONLY_ERRORS
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Plans are kept per batch size, of which there may be hundreds here.
     options.enable_mem_pattern = False

@@ -22,7 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
+from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
+from rrl_agents.checkpoints.onnx_export import export_onnx
+from rrl_agents.checkpoints.onnx_policy_file import read_onnx_file
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.safe_unpickling import load_safely
 from rrl_agents.checkpoints.sealed_json import seal, unseal
@@ -198,6 +201,15 @@ def params_case(folder: Path) -> Case:
     return file, read, same, content
 
 
+def onnx_case(folder: Path) -> Case:
+    small_teacher(folder)
+    teacher = load_teacher_directory(folder)
+    assert teacher.card.network is not None
+    content = export_onnx(teacher.card.network, teacher.params, teacher.card.spec)
+    file = folder / "small.onnx"
+    return file, lambda: read_onnx_file(file, Hints()), same, content
+
+
 def replay_case(folder: Path, column: str, *, packed: bool) -> Case:
     rows = 40
     columns = {
@@ -232,6 +244,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "tensorflow data": lambda folder: tensorflow_case(folder, "data"),
     "card": card_case,
     "parameters": params_case,
+    "onnx": onnx_case,
     **{
         f"replay {column}{' packed' if packed else ''}": (
             lambda folder, column=column, packed=packed: replay_case(folder, column, packed=packed)
@@ -242,7 +255,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
 }
 
 
-CONFINED = {"jax pickle", "tensorflow index", "tensorflow data", "small pickle"}
+CONFINED = {"onnx", "jax pickle", "tensorflow index", "tensorflow data", "small pickle"}
 """Of these, the wall bounds memory and time."""
 
 FUZZED = Limits(memory_bytes=2 << 30, cpu_seconds=3600, wall_seconds=3600)

@@ -179,7 +179,10 @@ SPOILED: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         "rewards is no Dataset",
     ),
     "actions of floats": (_replace("episode_0/actions", np.ones(5)), "whole numbers"),
-    "continuous actions": (_replace("episode_0/actions", np.ones((5, 2))), "one number for each step"),
+    "continuous actions": (
+        _replace("episode_0/actions", np.ones((5, 2))),
+        "one number for each step",
+    ),
     "a reward of nan": (_replace("episode_0/rewards", np.full(5, np.nan)), "is nan"),
     "an end in between": (
         _replace("episode_0/terminations", np.array([True, False, False, False, True])),

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from rrl_agents.checkpoints import onnx_primitives
 from rrl_agents.checkpoints.onnx_export import export_onnx
-from rrl_agents.checkpoints.onnx_graph import BATCH, Graph, Tensor
+from rrl_agents.checkpoints.onnx_primitives import BATCH, Graph, Tensor
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.networks.config import HEADS
 from rrl_agents.networks.registry import NETWORKS, NetworkConfig, action_values, make_network
 from rrl_agents.types import Params
+from rrl_client.spec import PolicySpec
 from services.library.catalogue import BUNDLED_DIRECTORY
 
 # Of every network, also of those that name fewer or more layers.
@@ -63,13 +64,8 @@ def _assert_equal_to_flax(
 ) -> None:
     params = _random_params(network, num_actions, shape)
     module = make_network(network, num_actions)
-    model = export_onnx(
-        network,
-        params,
-        num_actions=num_actions,
-        observation_shape=shape,
-        observation_dtype=dtype,
-    )
+    spec = PolicySpec(num_actions=num_actions, observation_shape=shape, observation_dtype=dtype)
+    model = export_onnx(network, params, spec)
     states = np.random.default_rng(1).integers(0, 256, (7, *shape)).astype(dtype)
     expected = action_values(module, params, jnp.asarray(states))
     # Sums of up to 8,000 float32 products in another order differ by some units of the last
@@ -147,12 +143,7 @@ def test_the_exported_pong_teacher_gives_the_recorded_q_values(fixtures: Path) -
     teacher = load_teacher_directory(BUNDLED_DIRECTORY / "pong_dqn")
     assert teacher.card.network is not None
     expected = np.load(fixtures / "pong_dqn/expected_q.npz", allow_pickle=False)
-    model = export_onnx(
-        teacher.card.network,
-        teacher.params,
-        num_actions=teacher.card.num_actions,
-        observation_shape=teacher.card.observation_shape,
-    )
+    model = export_onnx(teacher.card.network, teacher.params, teacher.card.spec)
     found = _run(model, expected["states"])
     np.testing.assert_allclose(found, expected["q_values"], rtol=1e-5, atol=1e-5)
 
@@ -167,7 +158,7 @@ def test_a_perceptron_computes_what_one_gets_by_hand() -> None:
         }
     }
     network = NetworkConfig(name="mlp", features=(2,))
-    model = export_onnx(network, params, num_actions=2, observation_shape=(1, 2, 1))
+    model = export_onnx(network, params, PolicySpec(num_actions=2, observation_shape=(1, 2, 1)))
     observations = np.array([255, 51], np.uint8).reshape(1, 1, 2, 1)
     np.testing.assert_allclose(_run(model, observations), [[6.5, -2.0]], rtol=1e-6)
 
@@ -180,14 +171,13 @@ def _values_by_onnx(
     struct: Any = jax.ShapeDtypeStruct
     abstract = struct((batch, *states.shape[1:]), states.dtype)
     graph = Graph()
-    shape = (BATCH, *states.shape[1:])
-    tensor = Tensor(name="observations", shape=shape, stored=tuple(range(len(shape))))
+    tensor = Tensor("observations", (BATCH, *states.shape[1:]))
     traced = jax.make_jaxpr(function)(*params, abstract)
     (values,) = onnx_primitives.write_traced(graph, traced, [*params, tensor])
     described = onnx.helper.make_tensor_value_info
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
-            [*graph.nodes, onnx.helper.make_node("Identity", [graph.floats(values)], ["out"])],
+            [*graph.nodes, onnx.helper.make_node("Identity", [values.name], ["out"])],
             "function",
             [described("observations", onnx.TensorProto.FLOAT, ["batch", *states.shape[1:]])],
             [described("out", onnx.TensorProto.FLOAT, None)],
@@ -234,7 +224,7 @@ def test_what_the_export_does_not_know_is_refused_by_name() -> None:
 
 def test_the_file_says_what_goes_in_and_out() -> None:
     params = _random_params(SMALL, 3, (40, 36, 2))
-    encoded = export_onnx(SMALL, params, num_actions=3, observation_shape=(40, 36, 2))
+    encoded = export_onnx(SMALL, params, PolicySpec(num_actions=3, observation_shape=(40, 36, 2)))
     graph = onnx.load_from_string(encoded).graph
     described = {
         value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
@@ -246,45 +236,29 @@ def test_the_file_says_what_goes_in_and_out() -> None:
     }
 
 
-# What the runtime's kernels like: observations are transposed while they are bytes, and nothing is
-# transposed back or scaled beside the weights.
-def test_images_are_transposed_once_and_scaled_by_the_first_kernel() -> None:
+def test_onnx_runtime_cancels_what_is_transposed_between_convolutions(tmp_path: Path) -> None:
     network = NetworkConfig(name="impala_cnn", features=(4, 6), hidden_units=7)
-    params = _random_params(network, 3, (40, 36, 2))
-    encoded = export_onnx(network, params, num_actions=3, observation_shape=(40, 36, 2))
-    operators = [node.op_type for node in onnx.load_from_string(encoded).graph.node]
-    assert operators[:3] == ["Transpose", "Cast", "Conv"]
-    assert set(operators[3:]) == {"Add", "MaxPool", "Relu", "Conv", "Reshape", "MatMul", "Identity"}
-
-
-def _without(params: Params, layer: str) -> dict[str, Any]:
-    return {"params": {name: leaf for name, leaf in params["params"].items() if name != layer}}
-
-
-def test_parameters_that_do_not_fit_are_named() -> None:
-    params = _random_params(SMALL, 3, (40, 40, 2))
-    extra = {"params": {**params["params"], "Dense_2": params["params"]["Dense_1"]}}
-    for wrong, message in (
-        (_without(params, "Conv_1"), r"needs parameters \[.*Conv_1/kernel.* given \[\]"),
-        (extra, r"needs parameters \[\], .* given .*Dense_2/bias.*Dense_2/kernel"),
-        (_random_params(SMALL, 3, (40, 40, 3)), r"given \[\('Conv_0/kernel', \(8, 8, 3, 4\)"),
-        (_random_params(SMALL, 4, (40, 40, 2)), r"given .*\('Dense_1/kernel', \(7, 4\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            export_onnx(SMALL, wrong, num_actions=3, observation_shape=(40, 40, 2))
+    shape = (40, 36, 2)
+    params = _random_params(network, 3, shape)
+    encoded = export_onnx(network, params, PolicySpec(num_actions=3, observation_shape=shape))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(encoded, options, providers=["CPUExecutionProvider"])
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    # Of the frames, and of the last maps, of which two are added and flattened.
+    assert operators.count("Transpose") == 3
+    assert operators[:4] == ["Cast", "Div", "Transpose", "Conv"]
 
 
 def test_observations_that_the_network_cannot_take_are_refused() -> None:
-    params = _random_params(SMALL, 3, (40, 40, 2))
-    with pytest.raises(ValueError, match="observation_dtype is 'int64'"):
-        export_onnx(
-            SMALL, params, num_actions=3, observation_shape=(40, 40, 2), observation_dtype="int64"
-        )
+    flat = PolicySpec(num_actions=3, observation_shape=(40, 40))
     for name in NETWORKS.keys() - {"mlp"}:
         network = dataclasses.replace(SMALL, name=name)
         with pytest.raises(ValueError, match=r"convolutions need \(H, W, \.\.\., stack\)"):
-            export_onnx(network, params, num_actions=3, observation_shape=(40, 40))
+            export_onnx(network, {}, flat)
     # 35 -> (35 - 8) // 4 + 1 = 7 -> (7 - 4) // 2 + 1 = 2, less than the last kernel of 3.
     valid = dataclasses.replace(SMALL, padding="VALID")
+    params = _random_params(valid, 3, (36, 36, 2))
     with pytest.raises(ValueError, match="3x3 convolution left for a map of 2x2"):
-        export_onnx(valid, params, num_actions=3, observation_shape=(35, 35, 2))
+        export_onnx(valid, params, PolicySpec(num_actions=3, observation_shape=(35, 35, 2)))

@@ -13,6 +13,7 @@ import pytest
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.networks.registry import NetworkConfig
+from rrl_client.spec import PolicySpec
 from services.cli.main import run
 from services.library.catalogue import locate
 
@@ -31,7 +32,9 @@ def onnx_file(tmp_path: Path) -> Path:
     params = {"Dense_0": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
     network = NetworkConfig(name="mlp", features=())
     model = onnx.load_model_from_string(
-        export_onnx(network, {"params": params}, num_actions=3, observation_shape=(1, 2, 1))
+        export_onnx(
+            network, {"params": params}, PolicySpec(num_actions=3, observation_shape=(1, 2, 1))
+        )
     )
     model.graph.output[0].name = "scores"
     for node in model.graph.node:

@@ -13,6 +13,7 @@ import pytest
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
+from rrl_client.spec import PolicySpec
 
 LOW, HIGH = (-1.0, 0.0), (3.0, 10.0)
 
@@ -66,9 +67,8 @@ def test_the_exported_graph_rescales_alike(dtype: str, stack: int, head: str) ->
     states = np.random.default_rng(0).integers(0, 10, (5, *shape)).astype(dtype)
     module = make_network(network, 3)
     params: Any = jax.device_get(module.init(jax.random.key(0), states))
-    model = export_onnx(
-        network, params, num_actions=3, observation_shape=shape, observation_dtype=dtype
-    )
+    spec = PolicySpec(num_actions=3, observation_shape=shape, observation_dtype=dtype)
+    model = export_onnx(network, params, spec)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (found,) = session.run(["action_values"], {"observations": states})
     expected = action_values(module, params, jnp.asarray(states))
@@ -83,10 +83,5 @@ def test_observations_that_the_bounds_are_not_for_are_refused(shape: tuple[int, 
     plain: Any = make_network(NetworkConfig(name="mlp", features=(8,)), 3)
     params = jax.device_get(plain.init(jax.random.key(0), np.zeros((1, *shape), np.float32)))
     with pytest.raises(ValueError, match="input_low has 2 numbers; give one for each element"):
-        export_onnx(
-            _bounded(features=(8,)),
-            params,
-            num_actions=3,
-            observation_shape=shape,
-            observation_dtype="float32",
-        )
+        spec = PolicySpec(num_actions=3, observation_shape=shape, observation_dtype="float32")
+        export_onnx(_bounded(features=(8,)), params, spec)

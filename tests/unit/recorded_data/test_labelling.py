@@ -136,7 +136,9 @@ def test_every_state_is_asked_for_once_with_its_own_stack_though_the_pass_is_sto
             chunks = list(labelled_chunks(rows, labels, teacher.ask))
             assert labels.rows_done == 300
         assert np.array_equal(joined(chunks), expected(rows))
-        assert np.array_equal(np.concatenate([one.rows.columns.is_state for one in chunks]), rows.columns.is_state)
+        assert np.array_equal(
+            np.concatenate([one.rows.columns.is_state for one in chunks]), rows.columns.is_state
+        )
         assert [chunk.rows.first_row for chunk in chunks] == list(range(0, 300, 50))
         assert teacher.asked == asked.tolist()
 

@@ -236,7 +236,7 @@ def test_ends_that_are_read_in_a_process_of_their_own_are_the_same(
     assert np.flatnonzero(found.columns.cut_after).tolist() == [5, 19]
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_ends_of_every_pickle_protocol_are_read(protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "ends.gz"
     ends = {np.int64(7), np.int32(3), np.uint8(200), 19, *range(300, 2000), *np.arange(3000, 5000)}
