@@ -157,8 +157,8 @@ BAD_COLUMNS: dict[str, tuple[str, bytes, str]] = {
     "an end beyond the rows": ("episode_end_indices", pickle.dumps({20}), "below 20"),
     "ends of text": ("episode_end_indices", pickle.dumps({"1"}), "something else"),
     "a dict of ends": ("episode_end_indices", pickle.dumps({1: 2}), "something else"),
-    "a truncated pickle": ("episode_end_indices", pickle.dumps({1})[:-1], "damaged"),
-    "an empty pickle": ("episode_end_indices", b"", "damaged"),
+    "a truncated pickle": ("episode_end_indices", pickle.dumps({1})[:-1], "copy it again"),
+    "an empty pickle": ("episode_end_indices", b"", "copy it again"),
 }
 BAD_FILES = {
     **{what: ("$store$_observation", *bad) for what, bad in BAD_OBSERVATIONS.items()},
