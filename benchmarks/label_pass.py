@@ -59,7 +59,7 @@ def _pass(data: Path, address: str, labels: Path) -> Pass:
     resident = peak_bytes(os.getpid())
     cpu_before, start = time.process_time(), time.perf_counter()
     rows = open_dopamine_replay(data)
-    label_rows(rows, address, lambda _: labels)
+    label_rows(rows, address, beside=labels.parent, out=labels)
     return Pass(
         transitions=len(rows.transition_rows(n_step=1)),
         seconds=time.perf_counter() - start,

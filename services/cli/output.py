@@ -18,15 +18,12 @@ def open_standard_streams() -> None:
 
     The next file that is opened would take its descriptor, and be written into.
     """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free one: this.
-            os.open(os.devnull, os.O_RDWR)
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+            # The lowest descriptor that is free: this stream's.
+            os.open(os.devnull, os.O_RDWR)
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 @contextlib.contextmanager

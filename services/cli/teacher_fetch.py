@@ -17,20 +17,12 @@ from rrl_agents.checkpoints.find_checkpoint import (
 )
 from services.cli.terminal import print_rows, showing_progress
 from services.library.door import open_reference
+from services.library.fetch import public_agents
 from services.library.fetch.bucket import Bucket, parse_endpoint
 from services.library.fetch.download import Files, total_size
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
 from services.library.fetch.progress import binary_size
-from services.library.fetch.public_agents import (
-    PublicAgent,
-    agent_names,
-    checkpoints_of,
-    find_game,
-    list_games,
-    list_runs,
-    public_agent,
-)
 from services.library.places import cache_directory
 from services.shared.errors import UserError
 
@@ -53,7 +45,7 @@ def fetch(
         cache: Folder for everything fetched; by default $RRL_CACHE, or ~/.cache/rrl.
         endpoint: Another store than Google's; $STORAGE_EMULATOR_HOST does the same.
     """
-    agent = public_agent(request.agent)
+    agent = public_agents.public_agent(request.agent)
     bucket = Bucket(parse_endpoint(endpoint), agent.bucket, Http())
     if show:
         _list(bucket, agent, request.game)
@@ -96,24 +88,23 @@ def _report(fetched: Fetched) -> None:
     print(f"{len(files)} files of {size}, {news}, verified: {fetched.directory}")
 
 
-def _list(bucket: Bucket, agent: PublicAgent, game: str) -> None:
+def _list(bucket: Bucket, agent: public_agents.PublicAgent, game: str) -> None:
     if not game:
-        games = list_games(bucket, agent)
+        games, agents = public_agents.list_games(bucket, agent), public_agents.agent_names()
         if not games:
-            raise UserError(f"there is nothing of {agent.name}; agents: {', '.join(agent_names())}")
+            raise UserError(f"there is nothing of {agent.name}; agents: {', '.join(agents)}")
         print(textwrap.fill("  ".join(games), 80))
         print(f"\n{len(games)} games of {agent.name}; --game GAME --list shows its checkpoints")
-        print(f"agents: {', '.join(agent_names())}")
+        print(f"agents: {', '.join(agents)}")
         return
-    game = find_game(bucket, agent, game)
+    game = public_agents.find_game(bucket, agent, game)
     rows = []
-    for number in list_runs(bucket, agent, game):
-        for remote in checkpoints_of(bucket.objects(agent.run_folder(game, number))).values():
+    for run in public_agents.list_runs(bucket, agent, game):
+        objects = bucket.objects(agent.run_folder(game, run))
+        for number, remote in public_agents.checkpoints_of(objects).items():
             weights = _size(remote.weights, remote.is_whole)
             data = _size(remote.replay, remote.has_replay)
-            rows.append(
-                [str(number), str(remote.number), weights, data, agent.directory(game, number)]
-            )
+            rows.append([str(run), str(number), weights, data, agent.directory(game, run)])
     print_rows(rows, ["run", "checkpoint", "weights", "replay", "name"])
 
 

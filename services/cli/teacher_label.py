@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from services.cli.terminal import showing_progress
 from services.library.catalogue import locate
 from services.recorded_data.dataset import open_data
 from services.recorded_data.labelling import label_manifest, labelled_chunks
-from services.recorded_data.labels import LabelManifest, Labels
+from services.recorded_data.labels import Labels
 from services.recorded_data.retrying_teacher import RetryingTeacherClient
 from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError, user_errors
@@ -67,9 +66,7 @@ def label(
     with user_errors((ValueError,)):
         rows = open_data(directory, number)
         with asked_teacher(teacher, address, peers, backend=backend) as (target, security):
-            labels, begun_at = label_rows(
-                rows, target, lambda manifest: out or directory / _name(manifest), security
-            )
+            labels, begun_at = label_rows(rows, target, security, beside=directory, out=out)
     print(
         f"labelled {rows.rows - begun_at} of {rows.rows} rows by {labels.manifest.teacher}; all of "
         f"them are in {labels.directory}"
@@ -79,16 +76,19 @@ def label(
 def label_rows(
     rows: RecordedRows,
     address: str,
-    directory_of: Callable[[LabelManifest], Path],
     security: ClientSecurity | None = None,
+    *,
+    beside: Path,
+    out: Path | None = None,
 ) -> tuple[Labels, int]:
     """Label by a running service what is not labelled yet.
 
     Args:
         rows: The data.
         address: "host:port" of the teacher service.
-        directory_of: Where labels go.
         security: What to trust and show there; None for plaintext without a token.
+        beside: Where a folder of labels is made, named after teacher and data.
+        out: The folder instead.
 
     Returns:
         The labels, closed; and how many rows were labelled before.
@@ -106,8 +106,9 @@ def label_rows(
         give_up_seconds=_TIMEOUT_SECONDS,
     ) as client:
         manifest = label_manifest(rows, client.describe())
+        name = f"labels-{manifest.teacher_version}-{manifest.data_fingerprint[:16]}"
         with (
-            Labels(directory_of(manifest), manifest) as labels,
+            Labels(out or beside / name, manifest) as labels,
             showing_progress("{:,.0f}".format) as progress,
         ):
             begun_at = labels.rows_done
@@ -115,7 +116,3 @@ def label_rows(
             for labelled in labelled_chunks(rows, labels, client.ask, first_row=begun_at):
                 at(labelled.rows.first_row + len(labelled.rows))
     return labels, begun_at
-
-
-def _name(manifest: LabelManifest) -> str:
-    return f"labels-{manifest.teacher_version}-{manifest.data_fingerprint[:16]}"

@@ -561,14 +561,12 @@ def play_until_stopped(writer: ReplayWriter) -> None:
 def test_labels_that_are_there_are_taken_and_the_teacher_is_not_asked_again(
     tmp_path: Path, catch_data: Path, catch_teacher: Path, catch_service: TeacherServer
 ) -> None:
-    labels, _ = label_rows(
-        open_dopamine_replay(catch_data), catch_service.address, lambda _: tmp_path / "labels"
-    )
+    labels, _ = label_rows(open_dopamine_replay(catch_data), catch_service.address, beside=tmp_path)
     # Labels of their own, so that it shows where scores come from.
     scores = np.load(labels.directory / "scores.npy", mmap_mode="r+")
     scores[:] = np.arange(len(scores))[:, None]
     scores.flush()
-    progress = tmp_path / "labels" / "progress.json"
+    progress = labels.directory / "progress.json"
     digest = hashlib.sha256(scores.tobytes()).hexdigest()
     progress.write_text(seal({"rows": len(scores), "scores_sha256": digest}))
     with serving_replay(tmp_path, CATCH) as address:

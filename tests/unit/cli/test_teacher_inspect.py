@@ -56,7 +56,7 @@ def test_a_teacher_is_printed_with_its_card(catch_teacher: Path, capsys: Capture
     assert lines[:2] == [f"teacher {catch_teacher}", "parameters 111"]
     assert "catch_by_hand" in lines
     assert "game catch" in lines
-    assert "network mlp, features (2,)" in lines
+    assert any(line.startswith("network name mlp, features (2,)") for line in lines)
     assert any(line.startswith("this agent 1.00 ± 0.00") for line in lines)
     assert captured.err == ""
 
