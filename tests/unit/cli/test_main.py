@@ -88,12 +88,19 @@ def test_an_unknown_command_is_named_and_the_known_ones_listed(capsys: Capture) 
         (f"{TRAIN_CATCH}=absent", "absent'.*rrl teacher list"),
         (f"{TRAIN_CATCH}=cut_off", "ckpt.3"),
         # A card's own words do not steer the terminal.
-        (f"{TRAIN_CATCH}=hostile", r"\?\[2Jcleared plays other, not catch"),
+        (f"{TRAIN_CATCH}=hostile", r"\?\[2Jcleared .*plays other, not catch"),
         ("train qdagger --environment.game=breakout", "pong_dqn.* 6 actions, breakout has 4"),
-        ("train qdagger --num-actors=0", "^rrl train: num_actors must be at least 1, got 0$"),
+        ("train qdagger --num-actors=0", "^rrl train: num_actors is 0; give 1 or more$"),
         (
             "actor qdagger --learner-address=nowhere --replay-address=127.0.0.1:1",
             "'nowhere' is no address: it has no port; write HOST:PORT",
+        ),
+        # It would write to another shard than the one that is its.
+        (
+            "actor tabula_rasa --environment.name catch --network.name mlp --num-actors 2 "
+            "--replay-shards 2 --teacher.checkpoint None --teacher.mean-return 1 "
+            "--learner-address localhost:1 --replay-address localhost:2",
+            "1 replay addresses are given, the run has 2",
         ),
         # Every --model counts: neither takes the other's place.
         ("teacher serve --model a=pong_dqn --model b=no-such --backend=jax", "no teacher 'no-such"),

@@ -14,25 +14,18 @@ from services.shared.errors import UserError
 TOKEN = "0123456789abcdef"
 
 
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text(TOKEN)
-    return file
-
-
-def test_with_nothing_set_clients_speak_plaintext_to_anybody() -> None:
+def test_flags_become_the_clients_settings_and_by_default_there_are_none(tmp_path: Path) -> None:
     assert Peers().security("learner.example:50053", None) == ClientSecurity()
-
-
-def test_flags_become_the_clients_settings(token_file: Path) -> None:
-    flags = [f"--token-file={token_file}", "--server-name-override=learner"]
+    (tmp_path / "token").write_text(TOKEN)
+    flags = [f"--token-file={tmp_path / 'token'}", "--server-name-override=learner"]
     security = tyro.cli(Peers, args=flags).security("10.0.0.1:50053")
-    assert security == ClientSecurity(token_file=token_file, server_name_override="learner")
+    wanted = ClientSecurity(token_file=tmp_path / "token", server_name_override="learner")
+    assert security == wanted
 
 
-def test_a_token_is_sent_unencrypted_to_this_machine_alone(token_file: Path) -> None:
-    peers = Peers(token_file=token_file)
+def test_a_token_is_sent_unencrypted_to_this_machine_alone(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    peers = Peers(token_file=tmp_path / "token")
     peers.security("127.0.0.1:50051", "localhost:50053")
     with pytest.raises(UserError, match=r"--peers: .*unencrypted to learner:50053"):
         peers.security("127.0.0.1:50051", "learner:50053")
