@@ -19,12 +19,11 @@ from typing import Any
 
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
-from services.launcher.roles import process_environment
+from services.launcher.roles import local_addresses, process_environment
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
 from services.launcher.watching import watch
 from services.learner.checkpoint_records import newest_checkpoint
-from services.shared.addresses import free_ports
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
 
@@ -64,8 +63,9 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
         with locked(run / LEARNER_LOCK, wait_seconds=_LEARNER_GONE_SECONDS):
             logs = _session_folder(run)
         display.note(f"{'going on with' if resumed else 'starting'} {run}")
+        addresses = local_addresses(experiment)
         with _hangup_stops():
-            manager, addresses = _start(experiment, run, logs)
+            manager = _start(experiment, run, addresses, logs)
         write_addresses(run, addresses)
         display.note(_told(addresses))
         processes = _Processes(manager)
@@ -121,12 +121,11 @@ def _told(addresses: RunAddresses) -> str:
     return ", ".join(f"{name} at {address}" for name, address in told.items())
 
 
-def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddresses]:
-    """Start the processes; returns Launchpad's manager of them and their addresses."""
+def _start(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Path) -> Any:
+    """Start the processes; returns Launchpad's manager of them."""
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import portpicker
     from absl import flags
 
     from services.launcher.launchpad_without_courier import PROCESS_ENVIRONMENT, PythonProcess
@@ -137,10 +136,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
         # Launchpad 0.5.2 looks this one up when flags are handed to processes, and forgot it.
         flags.DEFINE_multi_string("lp_dummy_config", [], "Stands in for a missing definition.")
         flags.FLAGS(["rrl", f"--lp_termination_notice_secs={_TERMINATION_NOTICE_SECONDS}"])
-    program, addresses = make_program(experiment, run.absolute())
-    # Launchpad takes its roles' ports from here; else any process might have them before the roles.
-    for port in free_ports(len(addresses.services) + len(addresses.pages)):
-        portpicker.add_reserved_port(port)
+    program = make_program(experiment, run.absolute(), addresses)
     resources = {
         role: PythonProcess(
             # Roles end by themselves; it is the launcher that loses patience.
@@ -154,7 +150,7 @@ def _start(experiment: Experiment, run: Path, logs: Path) -> tuple[Any, RunAddre
     )
     # It would kill this process, too, where a role does not end in time.
     manager._kill_main_thread = False
-    return manager, addresses.resolve()
+    return manager
 
 
 class _Processes:

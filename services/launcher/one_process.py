@@ -8,17 +8,15 @@ of one interpreter take turns.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 
 from services.launcher.experiment import Experiment
-from services.launcher.roles import ROLES, RunRole, processes_of
+from services.launcher.roles import ROLES, local_addresses, processes_of
 from services.launcher.run_directory import open_run
 from services.launcher.watching import Answer, watch
-from services.shared.addresses import free_ports
 from services.shared.locks import LAUNCHER_LOCK, locked
 
 _POLL_SECONDS = 0.1
@@ -51,54 +49,28 @@ def run_in_one_process(
         Exception: whatever else a role raised; the run goes on from its last checkpoint next time.
     """
     open_run(run, experiment)
-    processes = processes_of(experiment)
-    names = [name for process in processes for name in process.services]
-    services = {
-        name: f"localhost:{port}" for name, port in zip(names, free_ports(len(names)), strict=True)
-    }
-    with locked(run / LAUNCHER_LOCK), _Threads().running() as threads:
-        for process in processes:
-            job = process.job(experiment, run, services)
-            job = dataclasses.replace(job, teacher_backend=_TEACHER_BACKEND)
-            threads.start(process.name, ROLES[process.role](job))
+    processes, addresses = processes_of(experiment), local_addresses(experiment)
+    end, roles = threading.Event(), list[futures.Future[None]]()
 
-        def is_over() -> bool:
-            return stop.is_set() or bool(threads.errors)
+    def errors() -> list[BaseException]:
+        found = (role.exception() for role in roles if role.done())
+        return [error for error in found if error is not None]
 
-        return watch(services["learner"], is_over, on_progress, period_seconds=_POLL_SECONDS)
-
-
-class _Threads:
-    """Threads that end together; the first error of any ends all and is raised."""
-
-    def __init__(self) -> None:
-        self._end = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self.errors: list[Exception] = []
-
-    def start(self, name: str, run: RunRole) -> None:
-        """Start a role; it runs until it returns or is told to end."""
-
-        def guarded() -> None:
-            try:
-                run(self._end)
-            except Exception as error:
-                # Kept for the thread that started it: nobody looks at this one's.
-                self.errors.append(error)
-                self._end.set()
-
-        thread = threading.Thread(target=guarded, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[_Threads]:
-        """Ends all at the end, and raises what the first that failed has raised."""
+    with locked(run / LAUNCHER_LOCK), futures.ThreadPoolExecutor(len(processes)) as threads:
         try:
-            yield self
+            for process in processes:
+                job = process.job(experiment, run, addresses, teacher_backend=_TEACHER_BACKEND)
+                roles.append(threads.submit(ROLES[process.role](job), end))
+            finished = watch(
+                addresses.services["learner"],
+                lambda: stop.is_set() or bool(errors()),
+                on_progress,
+                period_seconds=_POLL_SECONDS,
+            )
+            # What fails from here on may follow from that.
+            failed = errors()
         finally:
-            self._end.set()
-            for thread in self._threads:
-                thread.join()
-        if self.errors:
-            raise self.errors[0]
+            end.set()
+    for error in (*failed, *errors()):
+        raise error
+    return finished

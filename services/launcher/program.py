@@ -4,7 +4,7 @@
        ▲           └─────── ▲ ─ weights, progress ───┘
        └───── importer ─────┘   (where recorded data is given)
 
-Each role is built as in a container; Launchpad only hands out addresses.
+Each role is built as in a container; Launchpad starts the processes and watches them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ctypes
 import dataclasses
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from services.launcher.experiment import Experiment
@@ -27,47 +27,13 @@ from services.shared.addresses import parse_address
 _PR_SET_PDEATHSIG = 1
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProgramAddresses:
-    """Where the roles of a program listen; Launchpad decides that when it starts them.
-
-    Attributes:
-        services: As in `RunAddresses`.
-        pages: As in `RunAddresses`.
-    """
-
-    services: Mapping[str, lp.Address]
-    pages: Mapping[str, lp.Address]
-
-    def resolve(self) -> RunAddresses:
-        """The addresses, once the program is started."""
-        return RunAddresses(services=_resolved(self.services), pages=_resolved(self.pages))
-
-
-def make_program(experiment: Experiment, run: Path) -> tuple[lp.Program, ProgramAddresses]:
-    """The program of a run, and the addresses that somebody outside may want."""
-    program, processes = lp.Program("rrl"), processes_of(experiment)
-    addresses = ProgramAddresses(
-        services={name: _address(name) for process in processes for name in process.services},
-        pages={process.name: _address(f"{process.name}-metrics") for process in processes},
-    )
-    for process in processes:
-        node = lp.PyNode(_run_role, experiment, run, process, addresses)
-        for name in process.services:
-            node.allocate_address(addresses.services[name])
-        node.allocate_address(addresses.pages[process.name])
+def make_program(experiment: Experiment, run: Path, addresses: RunAddresses) -> lp.Program:
+    """The program of a run whose processes listen at these addresses."""
+    program = lp.Program("rrl")
+    for process in processes_of(experiment):
         with program.group(process.role):
-            program.add_node(node)
-    return program, addresses
-
-
-def _address(name: str) -> lp.Address:
-    # Launchpad's names are of small letters and digits.
-    return lp.Address(name.replace("-", ""))
-
-
-def _resolved(addresses: Mapping[str, lp.Address]) -> dict[str, str]:
-    return {name: str(address.resolve()) for name, address in addresses.items()}
+            program.add_node(lp.PyNode(_run_role, experiment, run, process, addresses))
+    return program
 
 
 @contextlib.contextmanager
@@ -97,13 +63,10 @@ def _stop_event() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _run_role(
-    experiment: Experiment, run: Path, process: Process, addresses: ProgramAddresses
-) -> None:
+def _run_role(experiment: Experiment, run: Path, process: Process, addresses: RunAddresses) -> None:
     with _stop_event() as stop:
-        found = addresses.resolve()
-        page = parse_address(found.pages[process.name]).port
-        job = dataclasses.replace(process.job(experiment, run, found.services), metrics_port=page)
+        page = parse_address(addresses.pages[process.name]).port
+        job = process.job(experiment, run, addresses, metrics_port=page)
         options = Telemetry(metrics_port=None if process.role in SERVE_THEIR_OWN_PAGE else page)
         with telemetry(process.role, options, run=run, name=process.name) as registry:
             ROLES[process.role](dataclasses.replace(job, registry=registry))(stop)

@@ -16,7 +16,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
@@ -30,9 +30,10 @@ from services.launcher.jobs import (
     replay_config,
     teacher_config,
 )
+from services.launcher.run_addresses import RunAddresses
 from services.learner.config import ShardAddress
 from services.replay.config import ReplayConfig
-from services.shared.addresses import parse_address
+from services.shared.addresses import free_ports, parse_address
 from services.shared.locks import LEARNER_CHECKPOINT_SECONDS, LEARNER_LOCK, wait_until_free
 from services.shared.security.server import SecurityConfig
 
@@ -196,14 +197,18 @@ class Process:
             return (self.name, f"control-{self.index}")
         return (self.role,) if self.role in ("teacher", "learner") else ()
 
-    def job(self, experiment: Experiment, run: Path, services: Mapping[str, str]) -> Job:
+    def job(
+        self, experiment: Experiment, run: Path, addresses: RunAddresses, **changes: Any
+    ) -> Job:
         """What it is to do where all processes run on this machine.
 
         Args:
             experiment: What is run.
             run: Folder of the run.
-            services: The "host:port" of every name in the `services` of the run's processes.
+            addresses: Of all its processes.
+            changes: Further fields of the job.
         """
+        services = addresses.services
         ports = [parse_address(services[name]).port for name in self.services]
         port, control_port = (*ports, 0, 0)[:2]
         return Job(
@@ -218,6 +223,7 @@ class Process:
             teacher_address=services.get("teacher"),
             port=port,
             control_port=control_port,
+            **changes,
         )
 
 
@@ -231,6 +237,17 @@ def processes_of(experiment: Experiment) -> tuple[Process, ...]:
         Process("learner"),
         Process("evaluator"),
         *(Process("actor", index) for index in range(config.num_actors)),
+    )
+
+
+def local_addresses(experiment: Experiment) -> RunAddresses:
+    """Free ports of this machine for all that the processes of a run listen at."""
+    processes = processes_of(experiment)
+    services = [name for process in processes for name in process.services]
+    ports = iter(free_ports(len(services) + len(processes)))
+    return RunAddresses(
+        services={name: f"localhost:{next(ports)}" for name in services},
+        pages={process.name: f"localhost:{next(ports)}" for process in processes},
     )
 
 
