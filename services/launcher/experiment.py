@@ -53,23 +53,22 @@ class Experiment:
         return score.mean_return if score is not None else None
 
     @property
+    def asks_teacher(self) -> bool:
+        """Whether actors ask for the teacher's scores or actions."""
+        return self.recipe.asks_teacher(self.random_return)
+
+    @property
     def uses_teacher(self) -> bool:
         """Whether a teacher service is needed at all."""
-        return (
-            self.teacher_return is None
-            or self.targets.teacher_steps > 0
-            or self.recipe.asks_teacher(self.random_return)
-        )
+        has_steps = self.targets.teacher_steps > 0
+        return self.teacher_return is None or has_steps or self.asks_teacher
 
     @property
     def needs_card(self) -> bool:
         """Whether the method takes anything from a teacher but its score."""
         recipe = self.recipe
-        return (
-            recipe.needs_teacher_data
-            or recipe.initial_weights == "teacher"
-            or recipe.asks_teacher(self.random_return)
-        )
+        starts_as_teacher = recipe.initial_weights == "teacher"
+        return recipe.needs_teacher_data or starts_as_teacher or self.asks_teacher
 
     @property
     def teacher_plays(self) -> bool:
@@ -104,27 +103,22 @@ class Experiment:
         """The resolved experiment, as it stands in a run's config.json."""
         config = dataclasses.asdict(self.config)
         settings = config.pop("method")
+        config["environment"]["frames_per_step"] = self.spec.frames_per_step
+        config["teacher"] |= {
+            "name": getattr(self.card, "name", None),
+            "parameters_sha256": getattr(self.card, "parameters_sha256", None),
+            "data_fingerprint": getattr(self.data, "fingerprint", None),
+        }
+        protocols = self.score_protocols.items()
+        budgets = dataclasses.asdict(self.targets)
         content = {
             "method": self.recipe.name,
             "settings": settings,
             **config,
-            "environment": {
-                **config["environment"],
-                "frames_per_step": self.spec.frames_per_step,
-            },
-            "teacher": {
-                **config["teacher"],
-                "name": self.card.name if self.card is not None else None,
-                "parameters_sha256": self.card.parameters_sha256 if self.card is not None else None,
-                "data_fingerprint": self.data.fingerprint if self.data is not None else None,
-            },
             "teacher_return": self.teacher_return,
             "random_return": self.random_return,
-            "score_protocols": {
-                player: dataclasses.asdict(one) for player, one in self.score_protocols.items()
-            },
-            "budgets": dataclasses.asdict(self.targets)
-            | {"online_steps": self.config.online_steps},
+            "score_protocols": {player: dataclasses.asdict(one) for player, one in protocols},
+            "budgets": budgets | {"online_steps": self.config.online_steps},
         }
         return json.dumps(content, indent=1)
 

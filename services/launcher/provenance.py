@@ -76,7 +76,7 @@ def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
     them, and a warning says why.
     """
     teacher, recorder, recipe = experiment.card, _recorder(experiment), experiment.recipe
-    is_asked = experiment.teacher_plays or recipe.asks_teacher(experiment.random_return)
+    is_asked = experiment.teacher_plays or experiment.asks_teacher
     parents = []
     if teacher is not None and recipe.initial_weights == "teacher":
         parents.append(Parent(relations=("initial weights",), card=teacher))

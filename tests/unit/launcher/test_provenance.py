@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,16 +11,15 @@ import pytest
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.sealed_json import seal, unseal
-from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
-from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.registry import NetworkConfig
-from rrl_agents.reincarnation.qdagger import QDaggerConfig
+from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from services.launcher import machine, provenance, run_records
-from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.experiment import Experiment
 from services.launcher.provenance import (
     PROVENANCE_FILE,
+    Provenance,
     parents_of,
     read_provenance,
     record_session,
@@ -27,68 +28,52 @@ from services.launcher.resolution import resolve
 from services.recorded_data.dataset import RecordedData
 from services.shared.errors import UserError
 from tests.conftest import perfect_catch_params
+from tests.support.experiments import catch_config
 
 
 @pytest.fixture
-def config(catch_teacher: Path) -> ExperimentConfig:
-    return ExperimentConfig(
-        method=QDaggerConfig(),
-        environment=EnvironmentConfig(name="catch"),
-        network=NetworkConfig(name="mlp", features=(32,)),
-        teacher=TeacherChoice(checkpoint=str(catch_teacher)),
-    )
+def experiment(catch_teacher: Path) -> Experiment:
+    return resolve(catch_config(catch_teacher))
 
 
 def read_card(teacher: Path) -> TeacherCard:
     return TeacherCard.from_json((teacher / "card.json").read_text())
 
 
+def noted(run: Path) -> Provenance:
+    found = read_provenance(run)
+    assert found is not None
+    return found
+
+
 def test_a_run_notes_its_command_code_and_hardware_and_its_teachers_whole_card(
-    config: ExperimentConfig,
-    catch_teacher: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    experiment: Experiment, catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/some/where/bin/rrl", "train", "qdagger", "--run", "my run"])
-    record_session(tmp_path, lambda: parents_of(resolve(config)))
-    noted = read_provenance(tmp_path)
-    assert noted is not None
-    (parent,) = noted.parents
-    assert parent.relations == ("teacher",)
-    assert parent.card == read_card(catch_teacher)
-    (session,) = noted.sessions
+    record_session(tmp_path, lambda: parents_of(experiment))
+    assert noted(tmp_path).parents == (
+        Parent(relations=("teacher",), card=read_card(catch_teacher)),
+    )
+    (session,) = noted(tmp_path).sessions
     assert session.command == "rrl train qdagger --run 'my run'"
     assert session.code_version.startswith("rrl-agents 0.")
     assert {package.split()[0] for package in session.packages} >= {"python", "jax", "numpy"}
-    assert " cores of " in session.hardware
+    assert " cores of " in session.hardware and " GiB memory, " in session.hardware
     assert session.started.endswith("+00:00")
 
 
-def test_later_sessions_are_added_and_the_parents_stay(
-    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record_session(tmp_path, lambda: parents_of(resolve(config)))
-    before = read_provenance(tmp_path)
-    assert before is not None
-    monkeypatch.setattr(sys, "argv", ["rrl", "learner"])
-    record_session(tmp_path, tuple)
-    after = read_provenance(tmp_path)
-    assert after is not None
-    assert after.parents == before.parents
-    assert after.sessions[:1] == before.sessions
-    assert [session.command for session in after.sessions[1:]] == ["rrl learner"]
-
-
-def test_a_run_restarted_forever_keeps_its_first_and_newest_sessions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_restarted_forever_keeps_its_parents_and_its_first_and_newest_sessions(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance, "MAX_SESSIONS", 3)
-    for number in range(5):
+    record_session(tmp_path, lambda: parents_of(experiment))
+    first = noted(tmp_path)
+    for number in range(4):
         monkeypatch.setattr(sys, "argv", ["rrl", str(number)])
         record_session(tmp_path, tuple)
-    noted = read_provenance(tmp_path)
-    assert noted is not None
-    assert [session.command for session in noted.sessions] == ["rrl 0", "rrl 3", "rrl 4"]
+    assert noted(tmp_path).parents == first.parents
+    assert noted(tmp_path).sessions[:1] == first.sessions
+    assert [one.command for one in noted(tmp_path).sessions[1:]] == ["rrl 2", "rrl 3"]
 
 
 def test_roles_that_start_together_all_get_their_line(tmp_path: Path) -> None:
@@ -96,25 +81,22 @@ def test_roles_that_start_together_all_get_their_line(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as roles:
         for done in [roles.submit(record_session, tmp_path, tuple) for _ in range(8)]:
             done.result()
-    noted = read_provenance(tmp_path)
-    assert noted is not None
-    assert len(noted.sessions) == 8
+    assert len(noted(tmp_path).sessions) == 8
 
 
-def test_a_teacher_that_is_only_compared_with_is_no_parent(config: ExperimentConfig) -> None:
-    alone = dataclasses.replace(config, method=TabulaRasaConfig())
-    assert parents_of(resolve(alone)) == ()
-    assert len(parents_of(resolve(config))) == 1
+def test_a_teacher_that_is_only_compared_with_is_no_parent(catch_teacher: Path) -> None:
+    assert parents_of(resolve(catch_config(catch_teacher, method=TabulaRasaConfig()))) == ()
+
+
+def test_a_teacher_whose_weights_are_trained_on_is_a_parent_by_these(catch_teacher: Path) -> None:
+    tuned = resolve(catch_config(catch_teacher, method=FineTuningConfig()))
+    (parent,) = parents_of(tuned)
+    assert parent.relations == ("initial weights",)
 
 
 def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
-    config: ExperimentConfig,
-    catch_teacher: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    experiment: Experiment, catch_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    experiment = resolve(config)
-
     def parents(path: Path, number: int | None = None) -> list[tuple[tuple[str, ...], str]]:
         data = RecordedData(path=str(path), number=number, fingerprint="f", transitions=100)
         found = parents_of(dataclasses.replace(experiment, data=data))
@@ -181,47 +163,40 @@ def test_a_note_beyond_its_bound_is_not_read(
         read_provenance(tmp_path)
 
 
+def tool(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f'#!/bin/sh\ncase "$*" in {script} esac\n')
+    (folder / name).chmod(0o755)
+
+
 def test_a_machine_without_git_or_gpu_tools_is_described_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.code_version().startswith("rrl-agents 0.")
-    assert "commit" not in machine.code_version()
-    assert machine.describe_hardware().endswith("no GPU")
-
-
-def test_alike_gpus_are_counted_and_hidden_ones_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(
-        '#!/bin/sh\ncase "$*" in *--id=0*) echo A100;; *) echo A100; echo A100;; esac\n'
-    )
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert machine.describe_hardware().endswith(", 2 x A100")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert machine.describe_hardware().endswith(", 1 x A100")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert re.fullmatch("rrl-agents 0[^,]*", machine.code_version())
     assert machine.describe_hardware().endswith(", no GPU")
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [(None, "2 x A100"), ("0", "1 x A100"), ("", "no GPU"), ("9", "2 x A100")]
+)
+def test_alike_gpus_are_counted_and_hidden_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, gpus: str
+) -> None:
+    tool(tmp_path, "nvidia-smi", "*--id=0*) echo A100;; *--id*) false;; *) echo A100; echo A100;;")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.describe_hardware().endswith(f", {gpus}")
 
 
 def test_a_checkout_names_its_commit_and_whether_it_was_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tool = tmp_path / "git"
-    tool.write_text(
-        "#!/bin/sh\n"
-        'case "$*" in\n'
-        "*ls-files*) echo machine.py;;\n"
-        f"*describe*) echo {'a' * 40}-dirty;;\n"
-        "esac\n"
-    )
-    tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    version = machine.code_version()
-    assert version.endswith(f", commit {'a' * 40} with uncommitted changes")
+    described = f"*describe*) echo {'a' * 40}-dirty;;"
+    tool(tmp_path, "git", f"*ls-files*) echo machine.py;; {described}")
+    assert machine.code_version().endswith(f", commit {'a' * 40} with uncommitted changes")
     # Installed into somebody else's checkout, which does not track the file.
-    tool.write_text(f'#!/bin/sh\ncase "$*" in *describe*) echo {"a" * 40};; esac\n')
+    tool(tmp_path, "git", described)
     assert "commit" not in machine.code_version()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,42 +13,27 @@ import pytest
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.sealed_json import unseal
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
-from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.registry import NetworkConfig
-from rrl_agents.reincarnation.qdagger import QDaggerConfig
-from rrl_agents.reincarnation.terms import DistillationConfig
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment import Experiment
-from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.provenance import PROVENANCE_FILE, read_provenance
 from services.launcher.resolution import resolve
-from services.launcher.run_directory import CONFIG_FILE, is_finished, open_run
+from services.launcher.run_directory import is_finished, open_run
+from services.launcher.settings import with_settings
 from services.learner.checkpoint_records import RunRecord
 from services.learner.checkpointing import write_checkpoint
 from services.shared.errors import UserError
+from services.shared.run_config import CONFIG_FILE
+from tests.support.experiments import catch_config
 
 
 @pytest.fixture
-def config(catch_teacher: Path) -> ExperimentConfig:
-    return ExperimentConfig(
-        method=QDaggerConfig(),
-        environment=EnvironmentConfig(name="catch"),
-        network=NetworkConfig(name="mlp", features=(32,)),
-        teacher=TeacherChoice(checkpoint=str(catch_teacher)),
-    )
-
-
-@pytest.fixture
-def experiment(config: ExperimentConfig) -> Experiment:
-    return resolve(config)
+def experiment(catch_teacher: Path) -> Experiment:
+    return resolve(catch_config(catch_teacher))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_folder_is_made_with_its_config_and_found_again(
@@ -55,13 +41,12 @@ def test_a_folder_is_made_with_its_config_and_found_again(
 ) -> None:
     run = tmp_path / "some" / "where"
     assert open_run(run, experiment) is False
-    assert contents(run).keys() == {CONFIG_FILE, PROVENANCE_FILE, ".provenance.lock"}
-    assert unseal((run / CONFIG_FILE).read_text()) == json.loads(experiment.to_json())
     before = contents(run)
+    assert before.keys() == {CONFIG_FILE, PROVENANCE_FILE, ".provenance.lock"}
+    assert unseal(before[CONFIG_FILE].decode()) == json.loads(experiment.to_json())
     assert open_run(run, experiment) is True
     after = contents(run)
-    assert after.keys() == before.keys()
-    assert after[CONFIG_FILE] == before[CONFIG_FILE]
+    assert (after.keys(), after[CONFIG_FILE]) == (before.keys(), before[CONFIG_FILE])
 
 
 def test_each_session_is_noted_until_the_run_is_finished(
@@ -75,118 +60,95 @@ def test_each_session_is_noted_until_the_run_is_finished(
     open_run(tmp_path, experiment)
     open_run(tmp_path, experiment)
     assert sessions() == 2
-    stopped, finished = (
-        Progress(random_return=-0.6),
-        Progress(random_return=-0.6, stage=Stage.FINISHED),
-    )
-    for number, (progress, noted) in enumerate(((stopped, 3), (finished, 3)), start=1):
-        record = RunRecord(progress=progress, seconds=1.0)
+    for number, stage in enumerate((Stage.ONLINE, Stage.FINISHED), start=1):
+        record = RunRecord(progress=Progress(random_return=-0.6, stage=stage), seconds=1.0)
         write_checkpoint(tmp_path, {"weights": np.zeros(1)}, record, number, keep=())
-        assert is_finished(tmp_path) is (progress is finished)
+        assert is_finished(tmp_path) is (stage is Stage.FINISHED)
         open_run(tmp_path, experiment)
-        assert sessions() == noted
+        assert sessions() == 3
 
 
-def test_an_empty_folder_is_taken(experiment: Experiment, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
+@pytest.mark.parametrize("folder", ["", "lost+found", "checkpoints/lost+found"])
+def test_a_folder_that_is_empty_or_has_fresh_volumes_in_it_is_taken(
+    experiment: Experiment, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "run" / folder).mkdir(parents=True)
     assert open_run(tmp_path / "run", experiment) is False
 
 
-def test_a_folder_with_fresh_volumes_in_it_is_taken(experiment: Experiment, tmp_path: Path) -> None:
-    for folder in ("lost+found", "checkpoints/lost+found"):
-        (tmp_path / folder).mkdir(parents=True)
-    assert not open_run(tmp_path, experiment)
-
-
-def test_checkpoints_without_their_run_are_left_alone(
-    experiment: Experiment, tmp_path: Path
+@pytest.mark.parametrize("file", ["run/thesis.txt", "run/checkpoints/00000001/params", "run"])
+def test_a_folder_of_something_else_is_left_alone(
+    experiment: Experiment, tmp_path: Path, file: str
 ) -> None:
-    (tmp_path / "checkpoints" / "00000001").mkdir(parents=True)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("years of work")
     with pytest.raises(UserError, match="is not a run: choose another --run"):
-        open_run(tmp_path, experiment)
+        open_run(tmp_path / "run", experiment)
+    assert contents(tmp_path) == {file: b"years of work"}
 
 
-def test_a_folder_of_something_else_is_left_alone(experiment: Experiment, tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="is not a run: choose another --run"):
-        open_run(tmp_path, experiment)
-    with pytest.raises(UserError, match="is not a run: choose another --run"):
-        open_run(tmp_path / "thesis.txt", experiment)
-    assert contents(tmp_path) == {"thesis.txt": b"years of work"}
-
-
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("seed", {"seed": 1}),
+        ("settings.distillation.temperature", {"method.distillation.temperature": 0.2}),
+        ("network.features", {"network.features": [64]}),
+        ("online_steps", {"online_steps": 1_000_000}),
+        ("teacher_return", {"teacher.mean_return": 0.5}),
+    ],
+)
 def test_changed_settings_are_refused_by_name_and_nothing_is_written(
-    experiment: Experiment, config: ExperimentConfig, tmp_path: Path
+    experiment: Experiment, tmp_path: Path, name: str, changes: dict[str, Any]
 ) -> None:
     open_run(tmp_path, experiment)
     before = contents(tmp_path)
-    changes = {
-        "seed": dataclasses.replace(config, seed=1),
-        "settings.distillation.temperature": dataclasses.replace(
-            config, method=QDaggerConfig(distillation=DistillationConfig(temperature=0.2))
-        ),
-        "network.features": dataclasses.replace(
-            config, network=NetworkConfig(name="mlp", features=(64,))
-        ),
-        "online_steps": dataclasses.replace(config, online_steps=1_000_000),
-        "teacher_return": dataclasses.replace(
-            config, teacher=dataclasses.replace(config.teacher, mean_return=0.5)
-        ),
-    }
-    for name, changed in changes.items():
-        with pytest.raises(UserError, match="belongs to another experiment") as refused:
-            open_run(tmp_path, resolve(changed))
-        assert name in str(refused.value)
-        assert "choose another --run" in str(refused.value)
+    changed = resolve(with_settings(experiment.config, changes))
+    with pytest.raises(UserError, match=rf"another experiment .*{name}.*choose another --run"):
+        open_run(tmp_path, changed)
     assert contents(tmp_path) == before
 
 
 def test_a_run_and_its_teacher_may_move(
-    config: ExperimentConfig, catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def at(place: str) -> Experiment:
-        teacher = dataclasses.replace(config.teacher, checkpoint=place)
-        return resolve(dataclasses.replace(config, teacher=teacher))
-
     shutil.copytree(catch_teacher, tmp_path / "old" / "teacher")
-    open_run(tmp_path / "old" / "run", at(str(tmp_path / "old" / "teacher")))
+    open_run(tmp_path / "old" / "run", resolve(catch_config(tmp_path / "old" / "teacher")))
     (tmp_path / "old").rename(tmp_path / "new")
     monkeypatch.chdir(tmp_path / "new")
-    for place in ("teacher", "./teacher/", str(tmp_path / "new" / "teacher")):
-        assert open_run(tmp_path / "new" / "run", at(place))
+    for place in ("teacher", "./teacher/", tmp_path / "new" / "teacher"):
+        assert open_run(tmp_path / "new" / "run", resolve(catch_config(place)))
 
 
 def test_another_teacher_at_the_same_place_is_another_experiment(
-    config: ExperimentConfig, catch_teacher: Path, tmp_path: Path
+    catch_teacher: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "teacher"
     shutil.copytree(catch_teacher, place)
-    config = dataclasses.replace(
-        config, teacher=dataclasses.replace(config.teacher, checkpoint=str(place))
-    )
-    open_run(tmp_path / "run", resolve(config))
+    open_run(tmp_path / "run", resolve(catch_config(place)))
     teacher = load_teacher_directory(place)
     shutil.rmtree(place)
     params = jax.tree.map(lambda leaf: 2 * leaf, teacher.params)
     sha256 = params_hash(params_to_bytes(params))
     save_teacher(place, params, dataclasses.replace(teacher.card, parameters_sha256=sha256))
     with pytest.raises(UserError, match=r"differs in teacher\.parameters_sha256\)"):
-        open_run(tmp_path / "run", resolve(config))
+        open_run(tmp_path / "run", resolve(catch_config(place)))
 
 
-@pytest.mark.parametrize("name", ["pong[seed0]", "a\\b"])
-def test_a_folder_that_could_not_hold_checkpoints_is_refused_before_anything_is_written(
-    experiment: Experiment, tmp_path: Path, name: str
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pong[seed0]", "choose a path without"),
+        ("a\\b", "choose a path without"),
+        ("file/run", "cannot be used .*choose another --run"),
+    ],
+)
+def test_a_folder_that_could_not_hold_a_run_is_refused_before_anything_is_written(
+    experiment: Experiment, tmp_path: Path, name: str, message: str
 ) -> None:
-    with pytest.raises(UserError, match="choose a path without"):
-        open_run(tmp_path / name, experiment)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_made_is_refused(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be used .*choose another --run"):
-        open_run(tmp_path / "file" / "run", experiment)
+    with pytest.raises(UserError, match=message):
+        open_run(tmp_path / name, experiment)
+    assert contents(tmp_path) == {"file": b""}
 
 
 def test_a_config_that_is_no_json_is_refused(experiment: Experiment, tmp_path: Path) -> None:
