@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rrl_agents.checkpoints.dopamine_agents.architecture import guess_architecture
 from rrl_agents.checkpoints.dopamine_agents.layers import leaves_of_pickle
 from rrl_agents.checkpoints.hints import Hints
-from rrl_agents.networks.registry import NetworkConfig, make_network
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import make_network
 
 FLAT = 11 * 11 * 4
 """84 pixels padded SAME after strides 4, 2, 1 are 21, 11, 11; the last convolution has 4 maps."""

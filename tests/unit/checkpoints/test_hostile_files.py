@@ -7,12 +7,13 @@ which bounds their memory and time, and survives what breaks a library.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import pickle
 import shutil
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, sav
 from rrl_agents.networks.registry import NetworkConfig
 from services.library.catalogue import BUNDLED_DIRECTORY
 from services.library.confined import Limits, run_confined
+from tests.support.dopamine_agents import SMALL, layers_of
 
 LONGEST_SECONDS = 10.0
 """Of the processor. A file of some kilobytes takes milliseconds; what hangs takes for ever."""
@@ -49,19 +51,6 @@ TENSORFLOW = Path(__file__).parents[2] / "fixtures/dopamine2.0.5_tf1/1/checkpoin
 _NUMBERS = st.sampled_from(
     [0, 1, 2**7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1]
 )
-
-
-@st.composite
-def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """A way to damage a file: one to three steps, each at a share of its length."""
-    steps = draw(st.lists(_steps(), min_size=1, max_size=3))
-
-    def damage(content: bytes) -> bytes:
-        for step in steps:
-            content = step(content)
-        return content
-
-    return damage
 
 
 @st.composite
@@ -86,6 +75,10 @@ def _steps(draw: st.DrawFn) -> Callable[[bytes], bytes]:
         return before + new + after[len(new) :]
 
     return step
+
+
+DAMAGES = st.lists(_steps(), min_size=1, max_size=3)
+"""Ways to damage a file: one to three steps, each at a share of its length."""
 
 
 def check_bounds(read: Callable[[], Any], is_confined: bool) -> None:
@@ -122,26 +115,9 @@ def same(content: bytes) -> bytes:
 
 
 def jax_case(folder: Path) -> Case:
-    generator = np.random.default_rng(0)
-    shapes = {
-        "Conv_0": (8, 8, 4, 2),
-        "Conv_1": (4, 4, 2, 2),
-        "Conv_2": (3, 3, 2, 2),
-        "Dense_0": (242, 4),
-        "Dense_1": (4, 6),
-    }
-    layers = {
-        name: {
-            "kernel": generator.normal(size=shape).astype(np.float32),
-            "bias": np.zeros(shape[-1], np.float32),
-        }
-        for name, shape in shapes.items()
-    }
-    bundle = {"training_steps": 3, "online_params": {"params": layers}, "state": None}
+    bundle = {"training_steps": 3, "online_params": {"params": layers_of(SMALL)}, "state": None}
     file = folder / "ckpt.3"
-    content = pickle.dumps(bundle, protocol=4)
-    overwrite(file, content)
-    return file, lambda: import_dopamine_agent(file), same, content
+    return file, lambda: import_dopamine_agent(file), same, pickle.dumps(bundle, protocol=4)
 
 
 def small_pickle_case(folder: Path) -> Case:
@@ -166,15 +142,11 @@ def card_case(folder: Path) -> Case:
     return file, lambda: read_card(file), same, seal(card).encode()
 
 
-def small_teacher(folder: Path) -> None:
-    params = {
-        "params": {
-            "Dense_0": {"kernel": np.ones((6, 2), np.float32), "bias": np.zeros(2, np.float32)},
-        }
-    }
+def params_case(folder: Path) -> Case:
+    params = layers_of({"Dense_0": (6, 2)})
     save_teacher(
         folder,
-        params,
+        {"params": params},
         TeacherCard(
             name="small",
             game="none",
@@ -182,13 +154,9 @@ def small_teacher(folder: Path) -> None:
             num_actions=2,
             observation_shape=(2, 3),
             made="by hand",
-            parameters_sha256=params_hash(params_to_bytes(params)),
+            parameters_sha256=params_hash(params_to_bytes({"params": params})),
         ),
     )
-
-
-def params_case(folder: Path) -> Case:
-    small_teacher(folder)
     file, card = folder / "params.safetensors", folder / "card.json"
     content, text = file.read_bytes(), card.read_text()
     right = params_hash(content)
@@ -261,13 +229,8 @@ CONFINED = {"onnx", "jax pickle", "tensorflow index", "tensorflow data", "small 
 FUZZED = Limits(memory_bytes=2 << 30, cpu_seconds=3600, wall_seconds=3600)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    yield lambda name: tmp_path_factory.mktemp(name.replace(" ", "_").replace("$", ""))
-
-
-def run(name: str, folder: Path, examples: int) -> None:
-    file, read, pack, content = CASES[name](folder)
+def run(name: str, folder: str, examples: int) -> None:
+    file, read, pack, content = CASES[name](Path(folder))
     overwrite(file, pack(content))
     read()
 
@@ -276,42 +239,22 @@ def run(name: str, folder: Path, examples: int) -> None:
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(damage=damages())
-    def damaged(damage: Callable[[bytes], bytes]) -> None:
-        overwrite(file, pack(damage(content)))
+    @given(steps=DAMAGES)
+    def damaged(steps: list[Callable[[bytes], bytes]]) -> None:
+        damage = functools.reduce(lambda before, step: step(before), steps, content)
+        overwrite(file, pack(damage))
         check_bounds(read, name in CONFINED)
 
     damaged()
 
 
-def run_behind_the_wall(name: str, folder: str, examples: int) -> None:
-    run(name, Path(folder), examples)
-
-
-@pytest.fixture
-def run_case(folders: Callable[[str], Path]) -> Callable[[str, int], None]:
-    """Runs a case's examples where its reader is to be run."""
-
-    def run_one(name: str, examples: int) -> None:
-        if name in CONFINED:
-            arguments = {"name": name, "folder": folders(name), "examples": examples}
-            run_confined(f"{__name__}:run_behind_the_wall", arguments, limits=FUZZED)
-        else:
-            run(name, folders(name), examples)
-
-    return run_one
-
-
+@pytest.mark.parametrize("examples", [25, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_damaged_file_is_read_or_refused_in_bounds(
-    name: str, run_case: Callable[[str, int], None]
+    name: str, examples: int, tmp_path: Path
 ) -> None:
-    run_case(name, 25)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_thousands_of_damaged_files_are_read_or_refused_in_bounds(
-    name: str, run_case: Callable[[str, int], None]
-) -> None:
-    run_case(name, 2000)
+    if name in CONFINED:
+        arguments = {"name": name, "folder": tmp_path, "examples": examples}
+        run_confined(f"{__name__}:run", arguments, limits=FUZZED)
+    else:
+        run(name, str(tmp_path), examples)

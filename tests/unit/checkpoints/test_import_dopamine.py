@@ -18,9 +18,9 @@ from rrl_agents.checkpoints.hints import AGENTS, Hints
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.safe_unpickling import load_safely
 from rrl_agents.checkpoints.teacher_card import Compute
-from rrl_agents.networks.registry import NetworkConfig, make_network
-
-Layers = dict[str, dict[str, Any]]
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import make_network
+from tests.support.dopamine_agents import Layers
 
 
 def bundle_of(layers: Any) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from rrl_agents.checkpoints.import_foreign import import_foreign
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import make_network
 from services.library.catalogue import BUNDLED_DIRECTORY
+from tests.support.dopamine_agents import Layers, layers_of
 
 PONG = BUNDLED_DIRECTORY / "pong_dqn"
 
@@ -67,7 +69,7 @@ def test_the_bundled_actions_are_those_of_the_game_in_its_order() -> None:
 
 
 def test_a_dopamine_agent_gets_a_card_of_its_own(
-    small_layers: dict[str, Any], write_agent: Callable[..., Path], imported: Imported
+    small_layers: Layers, write_agent: Callable[..., Path], imported: Imported
 ) -> None:
     bundle = {"online_params": {"params": small_layers}, "training_steps": 99}
     agent = write_agent(bundle, number=5)
@@ -83,24 +85,22 @@ def test_a_dopamine_agent_gets_a_card_of_its_own(
 
 
 def test_what_shapes_leave_open_is_asked_and_taken_from_the_user(
-    write_agent: Callable[..., Path], small_layers: dict[str, Any], imported: Imported
+    write_agent: Callable[..., Path], small_layers: Layers, imported: Imported
 ) -> None:
     # 63 outputs: 3 actions with 21 atoms, or 21 actions with 3; or of an agent of 63 actions.
-    random = np.random.default_rng(1)
-    small_layers["Dense_1"] = {
-        "kernel": random.normal(size=(5, 63)).astype(np.float32),
-        "bias": np.zeros(63, np.float32),
-    }
+    small_layers |= layers_of({"Dense_1": (5, 63)})
     agent = write_agent({"online_params": {"params": small_layers}, "training_steps": 1})
     file = agent / "checkpoints/ckpt.7"
     asked = "`rrl teacher import` with --agent .* and --num-actions, and name the directory"
     with pytest.raises(ValueError, match=f"^{file}: .*63 outputs, which leaves doubt.*{asked}"):
         imported(file)
     card = imported(file, agent="c51", num_actions=3, value_bound=5.0).card
-    assert card.num_actions == 3
-    assert card.network is not None
-    assert (card.network.head, card.network.num_atoms) == ("categorical", 21)
-    assert card.network.value_bound == 5.0
+    assert (card.num_actions, card.network) == (
+        3,
+        NetworkConfig(
+            features=(2, 3, 4), hidden_units=5, head="categorical", num_atoms=21, value_bound=5.0
+        ),
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,6 @@ def test_a_dopamine_network_that_would_take_the_memory_of_a_service_is_refused(
         "Dense_0": (121, 1),
         "Dense_1": (1, 6),
     }
-    layers = {
-        name: {"kernel": np.zeros(shape, np.float32), "bias": np.zeros(shape[-1:], np.float32)}
-        for name, shape in kernels.items()
-    }
-    (tmp_path / "ckpt.1").write_bytes(pickle.dumps({"online_params": layers}))
+    (tmp_path / "ckpt.1").write_bytes(pickle.dumps({"online_params": layers_of(kernels)}))
     with pytest.raises(ValueError, match="outputs for one state is 4233600"):
         imported(tmp_path / "ckpt.1")
