@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,10 +66,12 @@ def test_a_checkpoint_that_is_not_complete_is_an_error_that_lists_what_is(
         find_checkpoint(agent / path, number)
 
 
-def test_a_link_that_leads_nowhere_is_an_error(agent: Path) -> None:
-    broken = agent / "checkpoints" / "ckpt.10"
-    broken.unlink()
-    broken.symlink_to("nowhere")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere"), Path.mkdir])
+def test_what_is_no_regular_file_is_no_checkpoint(
+    agent: Path, make: Callable[[Path], None]
+) -> None:
+    (agent / "checkpoints/ckpt.10").unlink()
+    make(agent / "checkpoints/ckpt.10")
     with pytest.raises(ValueError, match="the file ckpt.N"):
         find_checkpoint(agent)
 

@@ -176,12 +176,6 @@ def test_an_array_larger_than_its_bytes_is_not_made() -> None:
     assert_refused(grown, r"cannot reshape array of size 21 into shape \(255,\s*255\)")
 
 
-def test_the_slots_of_flaxs_first_frozen_dicts_are_read() -> None:
-    name = b"\x80\x03cflax.core.frozen_dict\nFrozenDict\n)\x81"
-    slots = b"}(X\x05\x00\x00\x00_dict}X\x01\x00\x00\x00aK\x01sX\x05\x00\x00\x00_hashNu"
-    assert load_safely(name + b"N" + slots + b"\x86b.") == {"a": 1}
-
-
 def read_pickle(path: str) -> None:
     load_safely(Path(path).read_bytes())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 
 from rrl_agents.checkpoints.dopamine_agents.layers import online_leaves
 from rrl_agents.checkpoints.dopamine_agents.tensorflow_files import leaves_of_tensorflow
-
-FIXTURE = "dopamine2.0.5_tf1/1/checkpoints/tf_ckpt-199"
 
 SLIM = ("Conv", "Conv_1", "Conv_2", "fully_connected", "fully_connected_1")
 KERAS = ("conv2d", "conv2d_1", "conv2d_2", "dense", "dense_1")
@@ -112,13 +109,3 @@ def test_variables_may_lie_in_several_files(tmp_path: Path) -> None:
     leaves = leaves_of_tensorflow(tmp_path / "c")
     # Six in the first, then four.
     assert [float(leaf[0]) for leaf in leaves.values()] == [*range(6), *range(4)]
-
-
-def test_the_agent_of_dopamine_2_has_the_shapes_its_own_description_lists(fixtures: Path) -> None:
-    leaves = leaves_of_tensorflow(fixtures / FIXTURE)
-    meta = json.loads((fixtures / FIXTURE).parents[2].joinpath("meta.json").read_text())
-    slim = variables("Online/", SLIM, ("weights", "biases"))
-    expected = [tuple(meta["variables"][name]) for name in slim]
-    assert {name: leaf.shape for name, leaf in leaves.items()} == dict(
-        zip(variables("", LINEN), expected, strict=True)
-    )
