@@ -142,7 +142,7 @@ def card_case(folder: Path) -> Case:
     return file, lambda: read_card(file), same, seal(card).encode()
 
 
-def params_case(folder: Path) -> Case:
+def small_teacher(folder: Path) -> None:
     params = layers_of({"Dense_0": (6, 2)})
     save_teacher(
         folder,
@@ -157,6 +157,10 @@ def params_case(folder: Path) -> Case:
             parameters_sha256=params_hash(params_to_bytes({"params": params})),
         ),
     )
+
+
+def params_case(folder: Path) -> Case:
+    small_teacher(folder)
     file, card = folder / "params.safetensors", folder / "card.json"
     content, text = file.read_bytes(), card.read_text()
     right = params_hash(content)
