@@ -114,6 +114,14 @@ def service(request: pytest.FixtureRequest) -> Service:
     return SERVICES[request.param]
 
 
+# All three have the same server around their calls.
+one_service = pytest.mark.parametrize(
+    "service",
+    ["teacher", *(pytest.param(name, marks=pytest.mark.slow) for name in ("learner", "replay"))],
+    indirect=True,
+)
+
+
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
     file = tmp_path / "tokens"
@@ -199,6 +207,7 @@ def test_a_request_that_is_none_is_called_that(service: Service) -> None:
         assert is_well(address)
 
 
+@one_service
 @pytest.mark.parametrize("method", [CHECK, pytest.param(WATCH, marks=pytest.mark.slow)])
 def test_health_has_room_of_its_own(service: Service, method: str) -> None:
     with contextlib.ExitStack() as stack:
@@ -218,6 +227,7 @@ def test_health_has_room_of_its_own(service: Service, method: str) -> None:
             service.ask(channel, ())
 
 
+@one_service
 def test_what_is_half_sent_has_little_memory(service: Service) -> None:
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(service.start(SecurityConfig()))

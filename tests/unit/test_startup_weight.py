@@ -8,8 +8,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from tests.support.patience import PATIENCE_SECONDS
 
 # fmt: off
@@ -29,22 +27,22 @@ for words in {commands}:
 """
 
 
-def imported(program: str) -> set[str]:
-    """The packages that are there after a program."""
-    tail = "import sys; print('\\n@', *{name.partition('.')[0] for name in sys.modules})"
+def imported(*programs: str) -> list[set[str]]:
+    """The packages that are there after each of some programs, one after the other."""
+    look = "import sys; print('\\n@', *{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
-        [sys.executable, "-c", f"{program}\n{tail}"],
+        [sys.executable, "-c", "\n".join(f"{program}\n{look}" for program in programs)],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stdout.rpartition("@")[2].split())
+    return [{*line[1:].split()} for line in done.stdout.splitlines() if line.startswith("@")]
 
 
 def test_the_list_of_commands_needs_the_standard_library() -> None:
-    program = COMMANDS.format(commands=["--help"])
-    assert not imported(program) & (HEAVY | {"numpy", "grpc", "tyro", "rich"})
+    (found,) = imported(COMMANDS.format(commands=["--help"]))
+    assert not found & (HEAVY | {"numpy", "grpc", "tyro", "rich"})
 
 
 def test_commands_that_compute_nothing_import_nothing_to_compute_with() -> None:
@@ -56,34 +54,41 @@ def test_commands_that_compute_nothing_import_nothing_to_compute_with() -> None:
         *("teacher list", "teacher query --help", "teacher inspect --help"),
         *("teacher import --help", "lineage pong_dqn"),
     ]
-    assert not imported(COMMANDS.format(commands=commands)) & HEAVY
+    (found,) = imported(COMMANDS.format(commands=commands))
+    assert not found & HEAVY
 
 
-@pytest.mark.parametrize(
-    ("modules", "allowed"),
-    [
-        # What is played is imported when it is played.
-        ("services.evaluator.loop, services.teacher.server", {"jax", "flax"}),
-        ("services.cli.train, services.launcher.launch", {"jax"}),
-        ("services.launcher.program", {"jax", "flax", "launchpad"}),
-        ("services.learner.client", set()),
-    ],
-)
-def test_roles_without_replay_start_without_tensorflow(modules: str, allowed: set[str]) -> None:
-    assert imported(f"import {modules}") & HEAVY <= allowed
-
-
-def test_a_run_is_resolved_without_tensorflow() -> None:
-    program = """
+RESOLUTION = """
 from services.launcher.presets import PRESETS
 from services.launcher.resolution import resolve
 resolve(PRESETS["qdagger"]["demo"])
 """
+
+# Each may bring what is named here beside what those before it may.
+ROLES: list[tuple[str, set[str]]] = [
+    ("import services.learner.client", set()),
+    ("import services.cli.train, services.launcher.launch", {"jax"}),
+    ("import services.teacher.server", {"flax"}),
+    # What is played is imported when it is played.
+    ("import services.evaluator.loop", {"gymnasium"}),
+    ("import services.launcher.program", {"launchpad"}),
     # The environment tells its own spec; the bundled teacher is a directory of ours.
-    assert imported(program) & HEAVY <= {"jax", "flax", "gymnasium", "ale_py"}
+    (RESOLUTION, {"ale_py"}),
+]
+
+
+def test_roles_without_replay_start_without_tensorflow() -> None:
+    allowed: set[str] = set()
+    programs = [program for program, _ in ROLES]
+    for (program, more), found in zip(ROLES, imported(*programs), strict=True):
+        allowed |= more
+        assert found & HEAVY <= allowed, program
 
 
 def test_reverb_comes_without_keras_which_is_there_when_it_is_asked_for() -> None:
-    reverb = "import services.replay.connection"
-    assert not imported(reverb) & {"keras", "pandas", "matplotlib"}
-    assert "keras" in imported(f"{reverb}\nimport tensorflow as tf\ntf.keras.layers.Dense")
+    with_reverb, with_layers = imported(
+        "import services.replay.connection",
+        "import tensorflow as tf; tf.keras.layers.Dense",
+    )
+    assert not with_reverb & {"keras", "pandas", "matplotlib"}
+    assert "keras" in with_layers

@@ -127,7 +127,7 @@ def test_the_faster_policy_is_chosen_and_the_times_are_logged(
     slow_one: int, teacher: Teacher, caplog: pytest.LogCaptureFixture
 ) -> None:
     candidates: list[Policy] = [JaxPolicy(teacher), OnnxPolicy(exported(teacher))]
-    candidates[slow_one] = _Slowed(candidates[slow_one], 0.2)
+    candidates[slow_one] = _Slowed(candidates[slow_one], 0.03)
     with caplog.at_level(logging.INFO, logger="services"):
         assert fastest(candidates, [1, 8]) is candidates[1 - slow_one]
     (line,) = caplog.messages
