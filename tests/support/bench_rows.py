@@ -34,6 +34,18 @@ student = "minatar_dqn"
 SUITE = parse_suite(SUITE_TEXT)
 
 
+def changed(found: str, given: str, text: str = SUITE_TEXT) -> str:
+    """The text of the suite with something else in it."""
+    assert found in text
+    return text.replace(found, given)
+
+
+TRAINED_TEXT = changed(
+    'checkpoint = "teachers/{game}"', 'method = "tabula_rasa"\nstudent = "minatar_dqn"'
+)
+"""The suite with teachers of its own."""
+
+
 def record(
     online_updates: int,
     *returns: float,

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from services.bench.collecting import collect, nominal_frames
+from services.bench.collecting import collect, nominal_frames, reference_row
 from services.bench.folder import BenchFolder
 from services.bench.plan import Plan, plan_suite
-from services.bench.results import read_results, write_results
 from services.bench.suite import parse_suite
+from services.launcher.experiment import Experiment
+from services.launcher.resolution import resolve
 from services.learner.evaluation_records import append_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from tests.support.bench_rows import record
@@ -31,14 +33,20 @@ student = "vector_dqn"
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> BenchFolder:
-    return BenchFolder(tmp_path)
+METHOD = "qdagger", "vector_dqn"
+PROTOCOL = 0.001, 0.0, 9
+"""Epsilon, sticky actions, most steps of an episode."""
 
 
 @pytest.fixture
-def plan(folder: BenchFolder, catch_teacher: Path) -> Plan:
-    return plan_suite(parse_suite(SUITE.replace("{teacher}", str(catch_teacher))), folder)
+def plan(tmp_path: Path, catch_teacher: Path) -> Plan:
+    suite = parse_suite(SUITE.replace("{teacher}", str(catch_teacher)))
+    return plan_suite(suite, BenchFolder(tmp_path))
+
+
+@pytest.fixture
+def experiment(plan: Plan) -> Experiment:
+    return resolve(plan.students[1].config)
 
 
 def test_frames_are_counted_by_updates(plan: Plan) -> None:
@@ -49,38 +57,29 @@ def test_frames_are_counted_by_updates(plan: Plan) -> None:
     assert nominal_frames(config, 0, frames_per_step=4) == 0
 
 
-def test_a_runs_records_become_rows(plan: Plan, folder: BenchFolder) -> None:
+def test_a_runs_records_become_rows(plan: Plan) -> None:
     records = plan.students[0].folder / EVALUATIONS_FILE
     append_record(records, record(0, -1.0, 1.0))
     append_record(records, record(200, 1.0, 1.0, 0.0, 1.0, final=True))
-    results = collect(plan)
-    first, last = results.evaluations
-    assert (first.entry, first.method, first.student, first.game) == (
-        "qdagger",
-        "qdagger",
-        "vector_dqn",
-        "catch",
-    )
-    assert (first.frames, first.mean_return, first.episodes, first.final) == (0, 0.0, 2, False)
+    found = collect(plan)
     # 200 + 200 x 4 decisions; Catch has one frame per decision, and episodes of 9.
-    assert (last.frames, last.mean_return, last.episodes, last.final) == (1_000, 0.75, 4, True)
-    assert (last.teacher_frames, last.offline_updates) == (600, 300)
-    assert (last.sticky_actions, last.max_episode_steps) == (0.0, 9)
-    assert [row.episode_return for row in results.episodes] == [-1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
-    assert [row.episode for row in results.episodes] == [0, 1, 0, 1, 2, 3]
-    write_results(folder.results, results)
-    kept = read_results(folder.results)
-    assert (kept.evaluations, kept.references) == (results.evaluations, results.references)
-
-
-def test_the_references_say_where_they_come_from(plan: Plan) -> None:
-    (row,) = collect(plan).references
-    assert (row.game, row.random_return, row.teacher_return) == ("catch", -0.6, 1.0)
-    assert (row.teacher, row.teacher_episodes, row.teacher_epsilon) == ("catch_by_hand", 1, 0.0)
-    assert row.random_source == "exact, by arithmetic"
-    assert row.teacher_source == "the teacher's card"
-    # Nobody computed an interval, or wrote down how it was trained.
-    assert (row.teacher_low, row.teacher_frames, row.teacher_max_episode_steps) == (None,) * 3
+    assert [*map(dataclasses.astuple, found.evaluations)] == [
+        ("qdagger", *METHOD, "catch", 0, 0, 600, 300, 0, 0.0, 2, *PROTOCOL, False),
+        ("qdagger", *METHOD, "catch", 0, 1_000, 600, 300, 200, 0.75, 4, *PROTOCOL, True),
+    ]
+    assert [*map(dataclasses.astuple, found.episodes)] == [
+        ("qdagger", "catch", 0, 300, 0, False, 0, -1.0, 9),
+        ("qdagger", "catch", 0, 300, 0, False, 1, 1.0, 9),
+        ("qdagger", "catch", 0, 300, 200, True, 0, 1.0, 9),
+        ("qdagger", "catch", 0, 300, 200, True, 1, 1.0, 9),
+        ("qdagger", "catch", 0, 300, 200, True, 2, 0.0, 9),
+        ("qdagger", "catch", 0, 300, 200, True, 3, 1.0, 9),
+    ]
+    # Nobody computed an interval, or wrote down how the teacher was trained.
+    assert [*map(dataclasses.astuple, found.references)] == [
+        ("catch", -0.6, "exact, by arithmetic", "catch_by_hand", 1.0, None, None, 1, 0.0, 0.0)
+        + (None, "the teacher's card", None, None)
+    ]
 
 
 def test_a_stretch_that_a_resumed_run_played_again_counts_once(plan: Plan) -> None:
@@ -88,3 +87,31 @@ def test_a_stretch_that_a_resumed_run_played_again_counts_once(plan: Plan) -> No
     for online_updates, mean_return in ((50, 0.1), (100, 0.2), (75, 0.3)):
         append_record(records, record(online_updates, mean_return))
     assert [row.mean_return for row in collect(plan).evaluations] == [0.1, 0.3]
+
+
+def test_a_teacher_without_a_score_has_that_of_its_play_beside_the_students(
+    experiment: Experiment,
+) -> None:
+    played = record(0, 1.0, -1.0, player="teacher")
+    assert experiment.card is not None
+    card = dataclasses.replace(experiment.card, score=None)
+    unscored = dataclasses.replace(experiment, card=card)
+    assert reference_row("catch", unscored, []) is None
+    row = reference_row("catch", unscored, [played, played])
+    assert row is not None
+    # 1, -1, 1, -1.
+    assert (row.teacher_return, row.teacher_episodes, row.teacher_epsilon) == (0.0, 4, 0.001)
+    assert row.teacher_low is not None
+    assert row.teacher_high is not None
+    assert -1.0 <= row.teacher_low < 0.0 < row.teacher_high <= 1.0
+    assert (row.teacher_sticky_actions, row.teacher_max_episode_steps) == (0.0, 9)
+    assert row.teacher_source == "played by the evaluators of 2 of the students' runs"
+
+
+def test_a_score_in_the_suites_settings_goes_before_any_other(experiment: Experiment) -> None:
+    teacher = dataclasses.replace(experiment.config.teacher, mean_return=0.5)
+    config = dataclasses.replace(experiment.config, teacher=teacher)
+    row = reference_row("catch", dataclasses.replace(experiment, config=config), [record(0, 1.0)])
+    assert row is not None
+    assert (row.teacher_return, row.teacher_episodes) == (0.5, None)
+    assert row.teacher_source == "given in the suite's settings"

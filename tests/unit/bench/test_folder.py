@@ -8,7 +8,7 @@ from services.bench.folder import BenchFolder, make_folder
 from services.bench.plan import keep_suite, plan_suite
 from services.bench.suite import parse_suite
 from services.shared.errors import UserError
-from tests.support.bench_rows import SUITE_TEXT
+from tests.support.bench_rows import SUITE_TEXT, TRAINED_TEXT, changed
 
 
 def _open(folder: BenchFolder, text: str) -> None:
@@ -18,16 +18,16 @@ def _open(folder: BenchFolder, text: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> BenchFolder:
-    """A folder with one run of QDagger on Asterix."""
+    """A folder with one run of QDagger on Asterix, given up once before its suite was kept."""
     folder = BenchFolder(tmp_path / "out")
+    make_folder(folder)
     _open(folder, SUITE_TEXT)
+    assert folder.suite.read_text() == SUITE_TEXT
     folder.run("qdagger", "asterix", 0).mkdir(parents=True)
     return folder
 
 
-def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder) -> None:
-    assert folder.suite.read_text() == SUITE_TEXT
-    assert folder.run("qdagger", "asterix", 0) == folder.path / "runs/qdagger/asterix/seed0"
+KICKSTARTING = '[entries.kick]\nmethod = "kickstarting"\nstudent = "minatar_dqn"\n[entries.s]'
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,7 @@ def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder) -> None:
     [
         ("seeds = [0, 1]", "seeds = [0, 1, 2]"),
         ('"breakout"]', '"breakout", "freeway"]'),
-        (
-            "[entries.scratch]",
-            '[entries.kick]\nmethod = "kickstarting"\nstudent = "minatar_dqn"\n[entries.s]',
-        ),
+        ("[entries.scratch]", KICKSTARTING),
         ('label = "QDagger"', 'label = "Q"'),
         ('name = "two_games"', 'name = "two_games"\ntitle = "Two games"'),
         # Nothing of it has run yet.
@@ -50,8 +47,7 @@ def test_the_suite_is_kept_as_it_was_given(folder: BenchFolder) -> None:
 def test_a_suite_may_grow_and_what_has_not_run_may_change(
     folder: BenchFolder, found: str, given: str
 ) -> None:
-    assert found in SUITE_TEXT
-    grown = SUITE_TEXT.replace(found, given)
+    grown = changed(found, given)
     _open(folder, grown)
     assert folder.suite.read_text() == grown
 
@@ -69,9 +65,8 @@ def test_a_suite_may_grow_and_what_has_not_run_may_change(
     ],
 )
 def test_what_has_run_stays_as_it_was(folder: BenchFolder, found: str, given: str) -> None:
-    assert found in SUITE_TEXT
     with pytest.raises(UserError, match="seed0 was .*: qdagger/asterix/seed0 has changed since"):
-        _open(folder, SUITE_TEXT.replace(found, given))
+        _open(folder, changed(found, given))
     assert folder.suite.read_text() == SUITE_TEXT
 
 
@@ -79,25 +74,15 @@ def test_what_has_run_stays_as_it_was(folder: BenchFolder, found: str, given: st
 def test_teachers_that_were_made_in_another_way_are_not_taken_for_the_suites(
     tmp_path: Path, left: str
 ) -> None:
-    trained = SUITE_TEXT.replace(
-        'checkpoint = "teachers/{game}"', 'method = "tabula_rasa"\nstudent = "minatar_dqn"'
-    )
-    folder = BenchFolder(tmp_path)
-    _open(folder, trained)
+    _open(BenchFolder(tmp_path), TRAINED_TEXT)
     (tmp_path / left / "asterix").mkdir(parents=True)
+    other = changed("[teacher]", "[teacher]\nseed = 1", TRAINED_TEXT)
     with pytest.raises(UserError, match=f"{left}/asterix was made .*: teacher/asterix has changed"):
-        _open(folder, trained.replace('"minatar_dqn"', '"minatar_dqn"\nseed = 1', 1))
+        _open(BenchFolder(tmp_path), other)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="not a suite's folder"):
-        _open(BenchFolder(tmp_path), SUITE_TEXT)
+        make_folder(BenchFolder(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_folder_that_was_given_up_before_its_suite_was_kept_can_be_used(tmp_path: Path) -> None:
-    folder = BenchFolder(tmp_path)
-    make_folder(folder)
-    _open(folder, SUITE_TEXT)
-    assert folder.suite.read_text() == SUITE_TEXT

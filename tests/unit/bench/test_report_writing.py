@@ -33,24 +33,25 @@ RESULTS = Results(
 )
 
 
-def test_a_report_says_what_the_scores_come_to_and_what_is_missing(tmp_path: Path) -> None:
-    out = tmp_path / "report"
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report")
     write_report(SUITE, RESULTS, out, resamples=100)
-    summary = json.loads((out / "summary.json").read_text())
-    # The middle half of 1 2 3 4 is 2 and 3; 0.5 is alone.
+    return out
+
+
+def test_a_report_says_what_the_scores_come_to_and_what_is_missing(report: Path) -> None:
+    summary = json.loads((report / "summary.json").read_text())
+    # The middle half of 1 2 3 4 is 2 and 3; 0.5 is alone. The best comes first.
+    assert list(summary["iqm"]) == ["qdagger", "scratch"]
     assert summary["iqm"]["qdagger"]["point"] == 2.5
     assert summary["iqm"]["scratch"] == {"point": 0.5, "low": 0.5, "high": 0.5}
-    # The best first.
-    assert list(summary["iqm"]) == ["qdagger", "scratch"]
     # Of the four runs one ties with its teacher: (0.75 + 1) / 2.
     assert summary["improvement_over_teacher"]["qdagger"]["point"] == 0.875
     assert summary["entries"]["scratch"]["games"] == 1
-    assert summary["missing_runs"] == [
-        "scratch/asterix/seed1",
-        "scratch/breakout/seed0",
-        "scratch/breakout/seed1",
-    ]
-    page = (out / "index.html").read_text()
+    missing = [f"scratch/{run}" for run in ("asterix/seed1", "breakout/seed0", "breakout/seed1")]
+    assert summary["missing_runs"] == missing
+    page = (report / "index.html").read_text()
     assert "The suite is incomplete, 3 missing: scratch/asterix/seed1, " in page
     # Fewer games than the others: said where the entry is named.
     assert "scratch (1/2 games)" in page
@@ -62,32 +63,25 @@ def test_a_report_says_what_the_scores_come_to_and_what_is_missing(tmp_path: Pat
         assert "(100 resamples; none where there is one run). The suite is incomplete" in caption
 
 
-def test_the_numbers_of_the_figures_are_in_tables(tmp_path: Path) -> None:
-    out = tmp_path / "report"
-    write_report(SUITE, RESULTS, out, resamples=100)
+def test_the_numbers_of_the_figures_are_in_tables(report: Path) -> None:
     for file in ("iqm_curve", "final_iqm", "performance_profiles", "improvement", "games"):
-        assert (out / f"{file}.png").read_bytes().startswith(b"\x89PNG")
+        assert (report / f"{file}.png").read_bytes().startswith(b"\x89PNG")
 
-    def rows(name: str) -> list[dict[str, str]]:
-        with (out / name).open() as file:
-            return [row for row in csv.DictReader(file) if row["entry"] == "qdagger"]
+    def rows(name: str, *columns: str) -> list[tuple[str, ...]]:
+        with (report / name).open() as file:
+            found = [row for row in csv.DictReader(file) if row["entry"] == "qdagger"]
+        return [tuple(row[column] for column in columns) for row in found]
 
-    assert [(row["frames"], row["iqm"]) for row in rows("iqm_curve.csv")] == [
-        ("0", "0.0"),
-        ("400", "2.5"),
-    ]
+    assert rows("iqm_curve.csv", "frames", "iqm") == [("0", "0.0"), ("400", "2.5")]
     # None of 1 2 3 4 is below 0, all but the 1 are above the threshold that follows 1.
-    profile = {
-        float(row["threshold"]): float(row["share"]) for row in rows("performance_profiles.csv")
-    }
-    assert profile[0.0] == 1.0
-    assert profile[min(threshold for threshold in profile if threshold >= 1.0)] == 0.75
-    (improvement,) = rows("improvement.csv")
-    assert (improvement["games"], improvement["seeds"]) == ("2", "2")
-    assert improvement["probability"] == "0.875"
+    shares = [*map(float, dict(rows("performance_profiles.csv", "threshold", "share")).values())]
+    assert sorted({*shares}, reverse=True) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert shares[0] == 1.0
+    improvement = rows("improvement.csv", "games", "seeds", "probability")
+    assert improvement == [("2", "2", "0.875")]
     # Asterix has the runs 1 and 2.
-    last = [row for row in rows("games.csv") if row["game"] == "asterix"][-1]
-    assert (last["frames"], last["mean_return"], last["teacher_return"]) == ("400", "1.5", "1.0")
+    games = rows("games.csv", "game", "frames", "mean_return", "teacher_return")
+    assert games[1] == ("asterix", "400", "1.5", "1.0")
 
 
 def test_scores_of_another_protocol_are_refused_or_marked(tmp_path: Path) -> None:
@@ -104,18 +98,16 @@ def test_scores_of_another_protocol_are_refused_or_marked(tmp_path: Path) -> Non
 
 def test_students_evaluated_differently_do_not_compare() -> None:
     odd = evaluation("scratch", "breakout", 0, 400, 1.0, final=True, epsilon=0.01)
-    rows = (*RESULTS.evaluations, odd)
-    different, _ = check_protocols(Results(evaluations=rows, references=RESULTS.references))
-    assert different[0] == (
-        "breakout: students were evaluated with different epsilon: [0.001, 0.01]"
-    )
+    results = Results(evaluations=(*RESULTS.evaluations, odd), references=RESULTS.references)
+    different, _ = check_protocols(results)
+    message = "breakout: students were evaluated with different epsilon: [0.001, 0.01]"
+    assert different[0] == message
 
 
 def test_a_protocol_that_nobody_noted_is_told() -> None:
     references = (reference("asterix", 0.0, 1.0, epsilon=None),)
-    different, unknown = check_protocols(Results(evaluations=(), references=references))
-    assert different == []
-    assert unknown == ["asterix: unknown of the teacher's score: epsilon"]
+    unknown = ["asterix: unknown of the teacher's score: epsilon"]
+    assert check_protocols(Results(evaluations=(), references=references)) == ([], unknown)
 
 
 def test_a_report_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:

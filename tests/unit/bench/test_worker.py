@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from services.bench.folder import drop_replay
 from services.bench.workers import process_environment
 
@@ -29,28 +27,13 @@ def test_workers_share_a_gpu_unless_they_are_kept_off_it() -> None:
     assert kept["JAX_PLATFORMS"] == "cuda"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    for file in (
-        "config.json",
-        "metrics/evaluations.jsonl",
-        "replay/00/checkpoints/00000002/chunks.tfrecord",
-        "checkpoints/00000002/record.json",
-        "checkpoints/00000002/state/params",
-    ):
+def test_of_a_finished_run_the_replay_goes_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["checkpoints/00000002/state/params", "config.json", "metrics/evaluations.jsonl"]
+    for file in (*kept, "replay/00/checkpoints/00000002/chunks.tfrecord"):
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file)
-    return tmp_path
-
-
-def test_of_a_finished_run_the_replay_goes_and_nothing_else(run: Path) -> None:
+        path.touch()
     for _ in range(2):
-        drop_replay(run)
-        left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-        assert left == {
-            "config.json",
-            "metrics/evaluations.jsonl",
-            "checkpoints/00000002/record.json",
-            "checkpoints/00000002/state/params",
-        }
+        drop_replay(tmp_path)
+        files = (path for path in tmp_path.rglob("*") if path.is_file())
+        assert sorted(path.relative_to(tmp_path).as_posix() for path in files) == kept
