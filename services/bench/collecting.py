@@ -18,7 +18,7 @@ from services.launcher.resolution import resolve
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.run_report.score_protocol import ScoreProtocol
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 
 def collect(plan: Plan) -> Results:
@@ -164,7 +164,5 @@ def _reference(run: PlannedRun, played: Sequence[EvaluationRecord]) -> Reference
     """Of a run's game; None until its teacher is there and its score is known."""
     if run.needs is not None and not run.needs.is_dir():
         return None
-    try:
+    with user_errors((UserError,), prefix=f"{run.name}: "):
         return reference_row(run.game, resolve(run.config), played)
-    except UserError as error:
-        raise UserError(f"{run.name}: {error}") from error

@@ -6,17 +6,15 @@ at once. Runs have seeds of their own: two entries, games or repetitions share n
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from rrl_agents.durable_files import write_whole
 from rrl_agents.environments.game_names import nearest_names
 from rrl_agents.environments.registry import random_return
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
-from rrl_agents.students.registry import STUDENTS
 from services.bench.folder import REPLAY, BenchFolder
 from services.bench.suite import Entry, Suite, read_suite
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
@@ -24,6 +22,7 @@ from services.launcher.presets import (
     PRESETS,
     check_named_student,
     trains_the_teachers_network,
+    with_student,
 )
 from services.launcher.run_directory import is_finished
 from services.launcher.settings import with_settings
@@ -36,6 +35,7 @@ TEACHERS_OWN = "teacher's own"
 """The student of a method that trains its teacher's network."""
 
 _GAME = "{game}"
+_ANY = (ValueError, UserError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
     shared = {
         name: value for name, value in suite.settings.items() if name.startswith(PROTOCOL_SETTINGS)
     }
-    with _named("[teacher]"):
+    with user_errors(_ANY, prefix="[teacher]: "):
         config = _config(suite, entry, game, shared)
         # It has no teacher itself: a score of 1 is then one more than the random policy's return.
         no_teacher = TeacherChoice(
@@ -195,7 +195,7 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
 
 
 def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder) -> PlannedRun:
-    with _named(f"[entries.{entry}]"):
+    with user_errors(_ANY, prefix=f"[entries.{entry}]: "):
         config = _config(suite, suite.entries[entry], game, suite.settings)
     given, trained = suite.teacher.checkpoint, folder.teachers / game
     checkpoint = str(trained) if given is None else given.replace(_GAME, game)
@@ -231,9 +231,7 @@ def _config(
     elif entry.student is None and not trains_the_teachers_network(config.method):
         raise UserError('no student is named; write student = "..."')
     if entry.student is not None:
-        _check_known("student", entry.student, STUDENTS)
-        known = STUDENTS[entry.student]
-        config = dataclasses.replace(config, network=known.network, student=known.learning)
+        config = with_student(config, entry.student)
     environment = dataclasses.replace(config.environment, name=suite.environment, game=game)
     config = with_settings(
         dataclasses.replace(config, environment=environment), {**shared, **entry.settings}
@@ -246,15 +244,6 @@ def _config(
         network_settings=[name for name in entry.settings if name.startswith("network.")],
     )
     return config
-
-
-@contextlib.contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Begin the messages of errors with the part of the suite that they come from."""
-    try:
-        yield
-    except (ValueError, UserError) as error:
-        raise UserError(f"{where}: {error}") from error
 
 
 def _check_known(what: str, name: str, known: Collection[str]) -> None:

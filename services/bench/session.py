@@ -27,7 +27,7 @@ from services.bench.suite import read_suite
 from services.bench.workers import Workers
 from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
 
 MAX_DEATHS = 3
@@ -183,13 +183,11 @@ def _check_all(runs: list[PlannedRun]) -> None:
         if (run.entry, run.game) in checked or run.is_finished:
             continue
         checked.add((run.entry, run.game))
-        try:
+        with user_errors((UserError, ValueError), prefix=f"{run.name}: "):
             card = cards.get(run.game) if run.needs is not None else None
             experiment = resolve(run.config, card)
             if run.export is not None:
                 cards[run.game] = _untrained_card(experiment)
-        except (UserError, ValueError) as error:
-            raise UserError(f"{run.name}: {error}") from error
 
 
 def _untrained_card(experiment: Experiment) -> TeacherCard:

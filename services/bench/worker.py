@@ -22,7 +22,7 @@ from services.launcher.run_directory import is_finished
 from services.launcher.trained_student import read_student
 from services.launcher.watching import Answer
 from services.learner.codec import progress_from_proto
-from services.library.export.directory import export_teacher
+from services.library.export import export_teacher
 from services.shared.errors import UserError, user_errors
 from services.shared.logging import Occasionally, setup_logging
 

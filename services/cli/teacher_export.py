@@ -11,13 +11,13 @@ from rrl_agents.environments.game_names import paper_name
 from services.cli.lineage import score_in_words
 from services.launcher.trained_student import default_name, read_student
 from services.library.catalogue import check_name, free_place
-from services.library.export.directory import (
+from services.library.export import (
     DOPAMINE_FOLDER,
     ONNX_FILE,
     export_teacher,
+    played_states,
     refuse_taken,
 )
-from services.library.export.played_states import played_states
 from services.library.places import exported_directory
 
 

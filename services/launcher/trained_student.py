@@ -42,7 +42,7 @@ from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.checkpointing import restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
-from services.library.export.directory import DopamineCheckpoint
+from services.library.export import DopamineCheckpoint
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked
 

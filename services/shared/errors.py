@@ -15,11 +15,14 @@ class UserError(Exception):
 
 
 @contextlib.contextmanager
-def user_errors(kinds: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+def user_errors(
+    kinds: tuple[type[Exception], ...] = (ValueError,), *, prefix: str = ""
+) -> Iterator[None]:
     """Turn errors of a block into one that the user can mend, with the same message.
 
     Args:
         kinds: Which.
+        prefix: Begins the message, as what the error is of.
 
     Raises:
         UserError: one of them came.
@@ -27,7 +30,7 @@ def user_errors(kinds: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[
     try:
         yield
     except kinds as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{prefix}{error}") from error
 
 
 def quoted(name: str) -> str:

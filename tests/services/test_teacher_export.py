@@ -32,7 +32,7 @@ from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.learner.checkpoint_records import RunRecord
 from services.learner.checkpointing import write_checkpoint
-from services.library.export.played_states import played_states
+from services.library.export import played_states
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
 

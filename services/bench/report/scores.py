@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rrl_agents.scores import check_scale
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.bench.suite import Suite
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 _Run: TypeAlias = tuple[str, str, int]
 """Entry, game and seed."""
@@ -185,8 +185,6 @@ def _entry_scores(
 
 def _scale(reference: ReferenceRow) -> tuple[float, float]:
     """Returns of the random policy and of the teacher."""
-    try:
+    with user_errors(prefix=f"{reference.game}: "):
         check_scale(reference.random_return, reference.teacher_return)
-    except ValueError as error:
-        raise UserError(f"{reference.game}: {error}") from error
     return reference.random_return, reference.teacher_return

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from rrl_agents.typed_json import decode, may_be_missing
 from services.library.fetch.download import CHUNK_BYTES, Checksums, Files, RemoteFile
-from services.library.fetch.http import Http, NotFound
+from services.library.fetch.http import Http, NotFound, read
 from services.shared.errors import UserError
 
 PUBLIC_ENDPOINT = "https://storage.googleapis.com"
@@ -96,31 +96,27 @@ class Bucket:
     def _pages(self, query: dict[str, str]) -> Iterator[_Page]:
         query["fields"] = _FIELDS
         for _ in range(MAX_PAGES):
-            ask = functools.partial(self._body, f"{self._objects}?{urlencode(query)}")
-            page = self._page(self.http.retrying(f"list of {self.name}", ask))
+            ask = functools.partial(self._page, f"{self._objects}?{urlencode(query)}")
+            page = self.http.retrying(f"list of {self.name}", ask)
             yield page
             if not page.nextPageToken:
                 return
             query["pageToken"] = page.nextPageToken
         raise self._distrust(f"it lists more than {MAX_PAGES} pages")
 
-    def _body(self, url: str) -> bytes:
+    def _page(self, url: str) -> _Page:
         body = bytearray()
         try:
-            with self.http.get(url) as reply:
-                while piece := reply.read(CHUNK_BYTES):
+            with self.http.get(url) as response:
+                while piece := read(response, CHUNK_BYTES):
                     body += piece
                     if len(body) > MAX_PAGE_BYTES:
-                        raise self._distrust(f"a list of more than {MAX_PAGE_BYTES} bytes")
+                        raise ValueError(f"a list of more than {MAX_PAGE_BYTES} bytes")
+            return decode(_Page, json.loads(body), "its list", ignore_unknown=True)
         except NotFound as error:
             raise UserError(
                 f"there is no bucket {self.name} at {self.endpoint}; {_CHECK}"
             ) from error
-        return bytes(body)
-
-    def _page(self, body: bytes) -> _Page:
-        try:
-            return decode(_Page, json.loads(body), "its list", ignore_unknown=True)
         except (ValueError, RecursionError) as error:
             raise self._distrust(str(error)) from error
 

@@ -25,7 +25,7 @@ from typing import BinaryIO
 import google_crc32c
 
 from rrl_agents.durable_files import rename_whole
-from services.library.fetch.http import Http, Interrupted, NotFound
+from services.library.fetch.http import Http, Interrupted, NotFound, read
 from services.library.fetch.progress import WorkProgress, binary_size
 from services.shared.errors import UserError
 
@@ -264,14 +264,14 @@ def _receive(http: Http, remote: RemoteFile, handle: BinaryIO, report: Report) -
         # Of another version the answer begins at 0.
         headers["If-Range"] = remote.validator
     try:
-        with http.get(remote.url, first_byte=begin, headers=headers) as reply:
-            is_web = remote.validator is not None and reply.first_byte == 0
-            if is_web and web_file(remote.url, reply.headers) != remote:
-                raise NotFound
-            handle.seek(reply.first_byte)
-            handle.truncate()
+        with http.get(remote.url, first_byte=begin, headers=headers) as response:
+            if response.status_code == 200:
+                if remote.validator and web_file(remote.url, response.headers) != remote:
+                    raise NotFound
+                handle.seek(0)
+                handle.truncate()
             while missing := size - handle.tell():
-                data = reply.read(min(missing, CHUNK_BYTES))
+                data = read(response, min(missing, CHUNK_BYTES))
                 if not data:
                     raise Interrupted(f"the answer ended {missing} bytes early")
                 handle.write(data)

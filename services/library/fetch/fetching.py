@@ -185,19 +185,19 @@ def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
         request: What is wanted; without a number the store must be asked which is the newest.
         root: Folder of everything fetched.
     """
-    if request.checkpoint is None or request.verify or not root.is_dir():
+    if request.checkpoint is None or request.verify:
         return None
-    for folder in root.iterdir():
-        if name_key(folder.name) != name_key(request.game):
-            continue
-        name = public_agent(request.agent).directory(folder.name, request.run)
-        source = read_source(root / name)
+    agent = public_agent(request.agent)
+    for directory in root.glob(agent.directory("*", request.run)):
+        game = directory.parent.name
+        source = read_source(directory) if name_key(game) == name_key(request.game) else None
         here = None if source is None else source.checkpoint(request.checkpoint)
         if here is None or here.has_replay < request.replay:
             continue
-        checkpoints = root / name / CHECKPOINTS_DIRECTORY
-        if all(has_size(checkpoints / file.name, file.content) for file in here.files):
-            return Fetched(name=name, directory=root / name, checkpoint=here, downloaded=0)
+        files = directory / CHECKPOINTS_DIRECTORY
+        if all(has_size(files / file.name, file.content) for file in here.files):
+            name = agent.directory(game, request.run)
+            return Fetched(name=name, directory=directory, checkpoint=here, downloaded=0)
     return None
 
 

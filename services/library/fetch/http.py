@@ -11,10 +11,7 @@ are those of the packed bytes, and nothing is unpacked here.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -55,21 +52,6 @@ class Interrupted(Exception):
         self.gained = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reply:
-    """An answer.
-
-    Attributes:
-        first_byte: Where in the object its body begins.
-        headers: By name, in any case.
-        read: Gives the bytes that have come, at most so many; none at the end.
-    """
-
-    first_byte: int
-    headers: Mapping[str, str]
-    read: Callable[[int], bytes]
-
-
 RETRIES = Retry(total=5, backoff_factor=0.5, backoff_jitter=0.5, retry_after_max=120)
 """Six attempts with pauses of 0, 1, 2, 4 and 8 s and up to half a second, or the one asked for."""
 
@@ -105,7 +87,7 @@ class Http:
     @contextlib.contextmanager
     def get(
         self, url: str, *, first_byte: int = 0, headers: Mapping[str, str] | None = None
-    ) -> Iterator[Reply]:
+    ) -> Iterator[requests.Response]:
         """Ask for what is behind a URL.
 
         Args:
@@ -114,7 +96,8 @@ class Http:
             headers: Of the request; by default the object is wanted as it is, not packed.
 
         Yields:
-            The answer, to be read.
+            The answer, whose body `read` reads; status 206 where it begins at `first_byte`, 200
+            where it begins at 0.
 
         Raises:
             Interrupted, NotFound: As the classes say, also while the answer is read.
@@ -133,10 +116,9 @@ class Http:
         except (requests.RequestException, ValueError) as error:
             raise _refusal(url, error) from error
         with response:
-            read = functools.partial(response.raw.read1, decode_content=False)
-            begin = _first_byte(response, first_byte)
+            _check(response, first_byte)
             try:
-                yield Reply(first_byte=begin, headers=response.headers, read=read)
+                yield response
             except HTTPError as error:
                 raise Interrupted(error) from error
 
@@ -181,14 +163,22 @@ class Http:
                     left.sleep(failure.response)
 
 
-def _first_byte(response: requests.Response, asked: int) -> int:
-    """Where in the object an answer begins."""
+def read(response: requests.Response, most: int) -> bytes:
+    """The bytes of a body that have come, as they are stored and at most so many; none at the end.
+
+    Raises:
+        HTTPError: The connection was lost, which `Http.get` makes Interrupted.
+    """
+    piece: bytes = response.raw.read1(most, decode_content=False)
+    return piece
+
+
+def _check(response: requests.Response, first_byte: int) -> None:
+    """Refuse answers without the object, or with another part of it."""
     status = response.status_code
-    part = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""), re.ASCII)
-    if status == 206 and part is not None and int(part[1]) == asked:
-        return asked
-    if status == 200:
-        return 0
+    part = response.headers.get("Content-Range", "")
+    if status == 200 or (status == 206 and part.startswith(f"bytes {first_byte}-")):
+        return
     if status in _NOT_FOUND:
         raise NotFound
     if status in _BUSY:

@@ -116,5 +116,5 @@ def _in_bucket(bucket: Bucket, path: str, name: str, number: int | None) -> File
 
 
 def _on_the_web(url: str, http: Http) -> RemoteFile:
-    with http.get(url) as reply:
-        return web_file(url, reply.headers)
+    with http.get(url) as response:
+        return web_file(url, response.headers)

@@ -23,10 +23,14 @@ from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, sav
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, initial_params, make_network
-from services.library.export import directory as export_directory
-from services.library.export.directory import DopamineCheckpoint, export_teacher
-from services.library.export.onnx_model import check_same_values, onnx_model
-from services.library.export.played_states import played_states
+from services.library import export as export
+from services.library.export import (
+    DopamineCheckpoint,
+    check_same_values,
+    export_teacher,
+    onnx_model,
+    played_states,
+)
 from services.shared.errors import UserError
 
 CATCH = EnvironmentConfig(name="catch")
@@ -94,30 +98,33 @@ def test_the_onnx_file_says_what_it_is_and_gives_the_same_values(
 def test_an_onnx_model_with_other_values_is_not_written(
     tmp_path: Path, student: Teacher, states: NDArray[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = dataclasses.replace(
-        student, params=jax.tree.map(lambda leaf: leaf + np.float32(0.01), student.params)
-    )
+    def changed(change: float) -> Teacher:
+        params = jax.tree.map(lambda leaf: leaf + np.float32(change), student.params)
+        return dataclasses.replace(student, params=params)
+
+    other = onnx_model(changed(0.01))
     with pytest.raises(ValueError, match="answers up to .* differently from the network"):
-        check_same_values(onnx_model(other), student, states)
-    nothing = dataclasses.replace(
-        student, params=jax.tree.map(lambda leaf: leaf * np.float32(np.nan), student.params)
-    )
+        check_same_values(other, student, states)
     with pytest.raises(ValueError, match="answers up to nan differently"):
-        check_same_values(onnx_model(nothing), student, states)
-    monkeypatch.setattr(export_directory, "onnx_model", lambda _: onnx_model(other))
+        check_same_values(onnx_model(changed(np.nan)), student, states)
+    monkeypatch.setattr(export, "onnx_model", lambda _: other)
     with pytest.raises(UserError, match="is not written: the ONNX model of 'our student'"):
         export_teacher(tmp_path / "student", student, onnx_states=states)
     assert list(tmp_path.iterdir()) == []
 
 
+def checkpoint_of(teacher: Teacher) -> DopamineCheckpoint:
+    """As of a student that has not been trained."""
+    zeros = jax.tree.map(np.zeros_like, teacher.params)
+    training = TrainingState(
+        target_params=zeros, adam_count=0, adam_mean=zeros, adam_variance=zeros, agent_steps=0
+    )
+    return DopamineCheckpoint(training=training, number=3)
+
+
 def test_a_students_dopamine_checkpoint_is_beside_it(tmp_path: Path) -> None:
     full = student_of(NetworkConfig(), "pong", (84, 84, 4))
-    zeros = jax.tree.map(np.zeros_like, full.params)
-    training = TrainingState(
-        target_params=full.params, adam_count=0, adam_mean=zeros, adam_variance=zeros, agent_steps=9
-    )
-    checkpoint = DopamineCheckpoint(training=training, number=3)
-    export_teacher(tmp_path / "student", full, dopamine=checkpoint)
+    export_teacher(tmp_path / "student", full, dopamine=checkpoint_of(full))
     assert files(tmp_path / "student" / "dopamine") == [
         "checkpoints/ckpt.3",
         "checkpoints/sentinel_checkpoint_complete.3",
@@ -130,14 +137,8 @@ def test_a_students_dopamine_checkpoint_is_beside_it(tmp_path: Path) -> None:
 def test_a_student_that_dopamine_cannot_hold_leaves_nothing_behind(
     tmp_path: Path, student: Teacher
 ) -> None:
-    zeros = jax.tree.map(np.zeros_like, student.params)
-    training = TrainingState(
-        target_params=zeros, adam_count=0, adam_mean=zeros, adam_variance=zeros, agent_steps=0
-    )
     with pytest.raises(UserError, match="is not written: Dopamine's JaxDQNAgent has no network"):
-        export_teacher(
-            tmp_path / "student", student, dopamine=DopamineCheckpoint(training=training, number=0)
-        )
+        export_teacher(tmp_path / "student", student, dopamine=checkpoint_of(student))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,12 +147,12 @@ def test_a_name_that_is_taken_stays_as_it_was(
     tmp_path: Path, student: Teacher, taken_by: str
 ) -> None:
     taken = tmp_path / "student"
-    if taken_by == "file":
-        taken.write_text("mine")
-    elif taken_by == "folder":
-        taken.mkdir()
-    else:
-        taken.symlink_to(tmp_path / "nowhere")
+    make = {
+        "file": lambda: taken.write_text("mine"),
+        "folder": taken.mkdir,
+        "link": lambda: taken.symlink_to(tmp_path / "nowhere"),
+    }
+    make[taken_by]()
     with pytest.raises(UserError, match="exists already, .* give another --name, or another --out"):
         export_teacher(taken, student)
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
@@ -167,7 +168,7 @@ def test_a_name_taken_while_we_write_stays_the_others(
         (tmp_path / "student").mkdir()
         (tmp_path / "student" / "card.json").write_text("the other's")
 
-    monkeypatch.setattr(export_directory, "save_teacher", slowly)
+    monkeypatch.setattr(export, "save_teacher", slowly)
     with pytest.raises(UserError, match="exists already"):
         export_teacher(tmp_path / "student", student)
     assert files(tmp_path) == ["student/card.json"]

@@ -4,44 +4,23 @@ import pytest
 from urllib3.util import Retry
 
 from services.library.fetch.http import RETRIES, Http, Interrupted
-from services.shared.errors import UserError
-
-THREE_ATTEMPTS = Retry(total=2)
-
-
-class Script:
-    """Fails as often as the script says, with a gain or without, then gives 7."""
-
-    def __init__(self, *gains: bool) -> None:
-        self.gains = list(gains)
-
-    def __call__(self) -> int:
-        if self.gains:
-            failure = Interrupted("lost")
-            failure.gained = self.gains.pop(0)
-            raise failure
-        return 7
 
 
 def test_what_fails_is_tried_again_and_each_failure_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert Http(retries=THREE_ATTEMPTS).retrying("ckpt.1", Script(False, False)) == 7
+    failures = [Interrupted("lost"), Interrupted("lost again")]
+
+    def attempt() -> int:
+        if failures:
+            raise failures.pop(0)
+        return 7
+
+    assert Http(retries=Retry(total=2)).retrying("ckpt.1", attempt) == 7
     assert caplog.messages == [
         "ckpt.1: lost; attempt 2 follows",
-        "ckpt.1: lost; attempt 3 follows",
+        "ckpt.1: lost again; attempt 3 follows",
     ]
-
-
-def test_failures_in_a_row_end_with_what_to_do() -> None:
-    with pytest.raises(UserError, match=r"ckpt.1: lost; gave up after 3 .*which resumes from here"):
-        Http(retries=THREE_ATTEMPTS).retrying("ckpt.1", Script(False, False, False))
-
-
-def test_a_gain_lets_earlier_failures_count_no_longer() -> None:
-    # Two failures in a row are allowed; here are eight in all, never three without a gain.
-    script = Script(False, True, False, True, False, True, False, True)
-    assert Http(retries=THREE_ATTEMPTS).retrying("ckpt.1", script) == 7
 
 
 def test_pauses_double_and_the_one_that_is_asked_for_has_a_limit() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE, fetched_game
 from rrl_agents.checkpoints.sealed_json import seal
+from rrl_agents.typed_json import encode
 from services.library.fetch.download import Checksums
 from services.library.fetch.fetching import (
     FetchedCheckpoint,
@@ -73,25 +74,10 @@ def test_no_source_is_none(tmp_path: Path) -> None:
 
 
 def changed(**changes: Any) -> bytes:
-    file = {
-        "name": "ckpt.1",
-        "generation": "1",
-        "content": {"size": 1, "crc32c": None, "md5": None},
-    }
-    checkpoint = {
-        "number": 1,
-        "has_replay": False,
-        "fetched_at": "",
-        "endpoint": "",
-        "files": [{**file, **changes.pop("file", {})}],
-    }
-    source = {"agent": "a", "game": "Pong", "run": 1, "bucket": "b", "prefix": "p/"}
-    return seal({**source, "checkpoints": [checkpoint], **changes}).encode()
-
-
-def test_the_example_that_is_changed_below_is_good(tmp_path: Path) -> None:
-    (tmp_path / SOURCE_FILE).write_bytes(changed())
-    assert read_source(tmp_path) is not None
+    """`SOURCE` as it is written, with something else in it or in its only file."""
+    source = encode(SOURCE)
+    source["checkpoints"][0]["files"][0] |= changes.pop("file", {})
+    return seal({**source, **changes}).encode()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +97,8 @@ def test_the_example_that_is_changed_below_is_good(tmp_path: Path) -> None:
     ],
 )
 def test_a_source_that_is_none_is_refused_with_what_to_do(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / SOURCE_FILE).write_bytes(changed())
+    assert read_source(tmp_path) == SOURCE
     (tmp_path / SOURCE_FILE).write_bytes(text)
     with pytest.raises(UserError, match="delete .*source.json and fetch again"):
         read_source(tmp_path)

@@ -17,6 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import onnxruntime
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_agents.export import (
@@ -25,16 +30,27 @@ from rrl_agents.checkpoints.dopamine_agents.export import (
     write_dopamine_agent,
 )
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
+from rrl_agents.checkpoints.onnx_export import INPUT_NAME, OUTPUT_NAME, export_onnx
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.durable_files import rename_whole
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
+from rrl_agents.networks.registry import action_values, make_network
 from rrl_agents.types import Params
-from services.library.export.onnx_model import check_same_values, onnx_model
 from services.shared.errors import UserError
 
 ONNX_FILE = "model.onnx"
 DOPAMINE_FOLDER = "dopamine"
+
+TOLERANCE = 1e-4
+"""Largest difference of two values, as a part of the largest value, or of 1 where all are smaller:
+sums of some thousand float32 products in another order differ by about 1e-6 of their terms."""
+
+_ONLY_ERRORS = 3
+
+_ENVIRONMENTS = 8
+_STEPS_BETWEEN = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +97,10 @@ def export_teacher(
                 check_same_values(model, teacher, onnx_states)
                 (unfinished / ONNX_FILE).write_bytes(model)
             if dopamine is not None:
-                _write_dopamine(unfinished / DOPAMINE_FOLDER, teacher, dopamine)
+                agent = unfinished / DOPAMINE_FOLDER
+                write_dopamine_agent(agent, teacher, dopamine.training, number=dopamine.number)
+                written = import_dopamine_agent(agent).params
+                _check_equal(written, teacher, "the Dopamine checkpoint")
     except (ValueError, OSError) as error:
         raise UserError(f"{directory} is not written: {error}") from error
 
@@ -114,11 +133,78 @@ def _new_directory(directory: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_dopamine(path: Path, teacher: Teacher, dopamine: DopamineCheckpoint) -> None:
-    write_dopamine_agent(path, teacher, dopamine.training, number=dopamine.number)
-    _check_equal(import_dopamine_agent(path).params, teacher, "the Dopamine checkpoint")
-
-
 def _check_equal(written: Params, teacher: Teacher, form: str) -> None:
     if params_to_bytes(written) != params_to_bytes(teacher.params):
         raise ValueError(f"{form} was read back with other parameters; this is a fault of the disk")
+
+
+def onnx_model(teacher: Teacher) -> bytes:
+    """Write a teacher's network as an ONNX model that names its game and itself.
+
+    Args:
+        teacher: The teacher.
+
+    Returns:
+        The encoded model, with the metadata "rrl.game", "rrl.name" and "rrl.output".
+
+    Raises:
+        ValueError: ONNX cannot hold this network.
+    """
+    card = teacher.card
+    if card.network is None:
+        raise ValueError(f"{card.name!r} has no network of ours that ONNX could hold")
+    model = onnx.load_model_from_string(export_onnx(card.network, teacher.params, card.spec))
+    about = {"rrl.game": card.game, "rrl.name": card.name, "rrl.output": card.output}
+    onnx.helper.set_model_props(model, about)
+    return model.SerializeToString()
+
+
+def check_same_values(model: bytes, teacher: Teacher, states: NDArray[Any]) -> None:
+    """Compare a model's answers with those of the network it was made from.
+
+    Args:
+        model: From `onnx_model`.
+        teacher: The same teacher.
+        states: [N, *observation_shape], real ones.
+
+    Raises:
+        ValueError: They differ by more than the order of additions explains.
+    """
+    card = teacher.card
+    assert card.network is not None, "the model was made from it"
+    network = make_network(card.network, card.num_actions)
+    answer = jax.jit(lambda params, batch: action_values(network, params, batch))
+    expected = np.asarray(answer(teacher.params, jnp.asarray(states)))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ONLY_ERRORS
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (found,) = session.run((OUTPUT_NAME,), {INPUT_NAME: states})
+    # Written so that a value that is not a number fails, too.
+    difference = float(np.abs(found - expected).max())
+    if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        raise ValueError(
+            f"the ONNX model of {card.name!r} answers up to {difference:g} differently from the "
+            "network it was made from, and is not written; this is a fault of the export"
+        )
+
+
+def played_states(config: EnvironmentConfig, *, count: int = 64) -> NDArray[np.uint8]:
+    """Play at random and keep some of the states.
+
+    Args:
+        config: What is played.
+        count: States wanted, at least 1.
+
+    Returns:
+        uint8 [count, H, W, stack], the same for the same arguments.
+    """
+    random = np.random.default_rng(0)
+    kept: list[NDArray[np.uint8]] = []
+    with contextlib.closing(make_environment(config, _ENVIRONMENTS)) as environment:
+        kept.append(environment.reset(seed=0))
+        while len(kept) * _ENVIRONMENTS < count:
+            for _ in range(_STEPS_BETWEEN):
+                actions = random.integers(environment.spec.num_actions, size=_ENVIRONMENTS)
+                step = environment.step(actions)
+            kept.append(step.observation)
+    return np.concatenate(kept)[:count]
