@@ -10,19 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rrl_agents.checkpoints.lineage import family, line_cost
+from rrl_agents.checkpoints.lineage import COSTS, cost_in_words, family, line_cost
 from rrl_agents.checkpoints.teacher_card import Compute, EvaluationScore, TeacherCard
 from rrl_agents.scores import score_if_known
 
 _UNKNOWN = "unknown"
 _HASH_DIGITS = 12
-_COSTS = (
-    ("frames it played", "environment_frames"),
-    ("frames its teacher played", "teacher_frames"),
-    ("gradient steps", "gradient_updates"),
-    ("time", "hardware_seconds"),
-)
-"""Titles, and fields of a `Compute`."""
 # What has a meaning in CommonMark, anywhere in a line.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
 
@@ -121,13 +114,10 @@ def _score(score: EvaluationScore | None) -> tuple[str, str, str, str, str]:
 
 def _costs(card: TeacherCard) -> Iterator[tuple[str, str, str]]:
     own, line = card.compute or Compute(), line_cost(family(card))
-    for title, field in _COSTS:
-        in_words = _time if field == "hardware_seconds" else "{:,}".format
-        cost, total = getattr(own, field), line[field]
-        whole = in_words(total.known)
-        if total.unknown:
-            whole = f"at least {whole}" if total.known else _UNKNOWN
-        yield title, _UNKNOWN if cost is None else in_words(cost), whole
+    for field, title in COSTS.items():
+        total = line[field]
+        whole = cost_in_words(field, total.known, total.unknown)
+        yield title, cost_in_words(field, getattr(own, field)), whole
     yield "hardware", _text(own.hardware) or _UNKNOWN, ""
 
 
@@ -146,12 +136,6 @@ def _parents(card: TeacherCard) -> str:
         for parent in card.parents
     ]
     return _table(header, rows)
-
-
-def _time(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
 def _text(text: str) -> str:

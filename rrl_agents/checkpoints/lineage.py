@@ -14,8 +14,13 @@ from typing import Any
 
 from rrl_agents.checkpoints.teacher_card import Compute, TeacherCard
 
-COSTS = ("environment_frames", "teacher_frames", "gradient_updates", "hardware_seconds")
-"""Fields of a `Compute` that add up over a line."""
+COSTS = {
+    "environment_frames": "frames it played",
+    "teacher_frames": "frames its teacher played",
+    "gradient_updates": "gradient steps",
+    "hardware_seconds": "time",
+}
+"""Fields of a `Compute` that add up over a line -> what they are called."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +89,18 @@ def line_cost(members: Iterable[Member]) -> Mapping[str, Total]:
     """
     line = tuple(members)
     return {field: _total([_cost(member, field, line) for member in line]) for field in COSTS}
+
+
+def cost_in_words(field: str, known: float | None, unknown: int = 0) -> str:
+    """A cost of an agent, or a `Total`, as people read it: time in its largest units."""
+    if known is None or (unknown and not known):
+        return "unknown"
+    amount = f"{known:,}"
+    if field == "hardware_seconds":
+        minutes, seconds = divmod(round(known), 60)
+        hours, minutes = divmod(minutes, 60)
+        amount = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    return f"at least {amount}" if unknown else amount
 
 
 def _appearances(card: TeacherCard) -> Iterator[TeacherCard]:

@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 from tyro.conf import Positional
 
-from rrl_agents.checkpoints.lineage import Member, Total, family, line_cost
+from rrl_agents.checkpoints.lineage import COSTS, Member, cost_in_words, family, line_cost
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, TeacherCard, read_card
 from rrl_agents.typed_json import encode
 from services.cli.terminal import make_console, print_json, print_rows
@@ -18,14 +18,6 @@ from services.shared.errors import printable, user_errors
 from services.teacher.policies.loading import load_card
 
 _RUN_FILE = "config.json"
-_UNKNOWN = "unknown"
-_COSTS = (
-    ("frames it played", "environment_frames", 1, "{:,.0f}"),
-    ("frames its teacher played", "teacher_frames", 1, "{:,.0f}"),
-    ("gradient steps", "gradient_updates", 1, "{:,.0f}"),
-    ("hours", "hardware_seconds", 3600, "{:,.2f}"),
-)
-"""Columns: title, the field of a `Compute`, its units in one of the column's, form."""
 
 
 def lineage(agent: Positional[str], *, json: bool = False) -> None:
@@ -50,14 +42,14 @@ def lineage(agent: Positional[str], *, json: bool = False) -> None:
     tree = Tree(_label(card))
     _grow(tree, card, {card.parameters_sha256})
     make_console().print(tree)
-    totals = [_total(cost[field], units, form) for _, field, units, form in _COSTS]
+    totals = [cost_in_words(field, cost[field].known, cost[field].unknown) for field in COSTS]
     print_rows(
-        [*map(_row, members), ["total", "", *totals, ""]],
-        ["generation", "agent", *(title for title, *_ in _COSTS), "hardware"],
+        [*map(_row, members), ["total", "", *totals]],
+        ["generation", "agent", *COSTS.values(), "hardware"],
     )
     print(
         "Frames are the emulator's; recorded frames that a parent counts as its own play are not "
-        "counted again. Hours are wall-clock time."
+        "counted again. Time is wall-clock time."
     )
 
 
@@ -104,19 +96,9 @@ def score_in_words(card: TeacherCard) -> str:
 
 
 def _row(member: Member) -> list[str]:
-    costs = []
-    for _, field, units, form in _COSTS:
-        value = getattr(member.compute, field)
-        costs.append(_UNKNOWN if value is None else form.format(value / units))
-    hardware = member.compute.hardware or _UNKNOWN
+    costs = [cost_in_words(field, getattr(member.compute, field)) for field in COSTS]
+    hardware = member.compute.hardware or "unknown"
     return [str(member.generation), _name(member.card), *costs, hardware]
-
-
-def _total(total: Total, units: int, form: str) -> str:
-    known = form.format(total.known / units)
-    if not total.unknown:
-        return known
-    return f"at least {known}" if total.known else _UNKNOWN
 
 
 def _as_json(member: Member) -> dict[str, Any]:

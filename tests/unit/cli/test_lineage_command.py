@@ -73,11 +73,17 @@ def test_the_tree_shows_every_parent_and_the_table_every_agent_once(
     # 5,400 s are 1.5 h, 1,800 s half an hour.
     assert agents == [
         ("1", "catch_by_hand", unknown, unknown, unknown, unknown, unknown),
-        ("2", "first", "1,000", "200", "50", "1.50", "2 cores"),
-        ("3", "second", "10", unknown, "5", "0.50", unknown),
+        ("2", "first", "1,000", "200", "50", "1 h 30 min", "2 cores"),
+        ("3", "second", "10", unknown, "5", "30 min 0 s", unknown),
     ]
     # Data of a parent that counts its own play costs nothing again: 200 frames, not known of one.
-    assert rows[3] == ["total", "at least 1,010", "at least 200", "at least 55", "at least 2.00"]
+    assert rows[3] == [
+        "total",
+        "at least 1,010",
+        "at least 200",
+        "at least 55",
+        "at least 2 h 0 min",
+    ]
 
 
 def test_the_same_as_json(second: Path, capsys: pytest.CaptureFixture[str]) -> None:
