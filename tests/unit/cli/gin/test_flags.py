@@ -22,22 +22,6 @@ def flags(teacher: str, *words: str) -> Namespace:
     return parse_flags(["--base_dir", "run", "--teacher_checkpoint_dir", teacher, *words])
 
 
-def test_the_readmes_first_command_is_read(teacher: str) -> None:
-    found = flags(
-        teacher,
-        *("--agent", "qdagger_rainbow"),
-        *("--gin_files", "reincarnating_rl/configs/qdagger_rainbow.gin"),
-        *("--base_dir", "/tmp/qdagger_rainbow"),
-        *("--teacher_checkpoint_number", "399", "--run_number=1"),
-        *("--atari_roms_path=/tmp/atari_roms", "--alsologtostderr"),
-    )
-    assert found.agent == "qdagger_rainbow"
-    assert found.gin_files == ["reincarnating_rl/configs/qdagger_rainbow.gin"]
-    assert found.base_dir == Path("/tmp/qdagger_rainbow")
-    assert (found.teacher, found.number) == (Path(teacher), 399)
-    assert found.seed == 1
-
-
 def test_what_is_left_out_is_as_in_the_released_code(teacher: str) -> None:
     found = flags(teacher)
     assert found.agent == "qdagger_dqn"
@@ -55,21 +39,6 @@ def test_files_and_bindings_keep_their_order_and_blanks(
     found = flags(teacher, *words, *bindings)
     assert found.gin_files == ["a.gin", "b.gin"]
     assert found.gin_bindings == ["Runner.a=10", "JaxDQNAgent.b = 64", "@x.Network"]
-
-
-@pytest.mark.parametrize(
-    ("older", "present"),
-    [
-        ("distillation_dqn", "qdagger_dqn"),
-        ("distillation_rainbow", "qdagger_rainbow"),
-        ("margin_dqn", "dqfd_dqn"),
-        ("lols_dqn", "jsrl_dqn"),
-    ],
-)
-def test_agents_of_the_older_generation_are_those_of_today(
-    older: str, present: str, teacher: str
-) -> None:
-    assert flags(teacher, "--agent", older).agent == present
 
 
 @pytest.mark.parametrize(

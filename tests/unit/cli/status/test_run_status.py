@@ -26,7 +26,7 @@ from services.launcher.progress_display import StageBars
 from services.launcher.run_addresses import RunAddresses
 from services.learner.checkpoint_records import RunRecord
 from services.learner.checkpointing import write_checkpoint
-from services.learner.evaluation_records import EvaluationRecord, append_record
+from services.learner.evaluation_records import append_record
 from services.learner.metrics import LearnerMetrics
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.learner.v1 import learner_pb2
@@ -34,6 +34,7 @@ from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 from services.shared.metrics import MetricsServer, make_registry
 from services.shared.run_config import write_config
+from tests.support.bench_rows import record
 
 NOBODY = RunAddresses(services={}, pages={})
 DOWN = "127.0.0.1:1"
@@ -72,14 +73,13 @@ def make_run(folder: Path) -> None:
     )
     budgets = {"teacher_steps": 100, "offline_updates": 0, "online_steps": 220}
     write_config(folder, {"budgets": budgets, "method": "qdagger"})
-    record = RunRecord(progress=progress, seconds=12.0)
-    write_checkpoint(folder, {"x": 1.0}, record, number=3, keep=())
+    written = RunRecord(progress=progress, seconds=12.0)
+    write_checkpoint(folder, {"x": 1.0}, written, number=3, keep=())
 
 
 def test_a_run_without_a_role_that_is_up_is_told_from_its_newest_checkpoint(tmp_path: Path) -> None:
     make_run(tmp_path)
     found = look_at(tmp_path)
-    assert not found.up and found.roles == ()
     text = drawn(found)
     assert "no role of this run is up on this machine; this is as of the newest checkpoint" in text
     # The units and the numbers of the progress display: (0 + 1) / (3 + 1) = 0.25.
@@ -87,36 +87,18 @@ def test_a_run_without_a_role_that_is_up_is_told_from_its_newest_checkpoint(tmp_
     assert "student 0.00 (teacher-normalised 0.25)" in text and "12 s at work" in text
     assert "newest checkpoint 3, after 25 updates, 0 s old" in text
     read = json.loads(to_json(found))
-    assert (read["up"], read["progress"]["stage"], read["progress"]["actor_steps"]) == (
-        False,
-        "online",
-        120,
-    )
-    assert read["progress"]["normalised_score"] == 0.25
-    assert [stage["name"] for stage in read["progress"]["stages"]] == ["collect", "online"]
+    progress = read["progress"]
+    assert (read["run"], read["up"], read["roles"]) == (str(tmp_path), False, [])
+    assert (progress["stage"], progress["actor_steps"]) == ("online", 120)
+    assert progress["normalised_score"] == 0.25
+    assert [stage["name"] for stage in progress["stages"]] == ["collect", "online"]
 
 
 def test_an_evaluation_after_the_checkpoint_counts(tmp_path: Path) -> None:
     make_run(tmp_path)
-    evaluation = EvaluationRecord(
-        player="student",
-        weights_version=26,
-        stage="online",
-        teacher_steps=100,
-        offline_updates=0,
-        online_updates=25,
-        actor_steps=0,
-        weaning_weight=1.0,
-        episode_returns=(2.0, 4.0),
-        episode_steps=(5, 5),
-        epsilon=0.0,
-        seconds_since_start=13.0,
-        final=False,
-    )
-    append_record(tmp_path / EVALUATIONS_FILE, evaluation)
-    progress = look_at(tmp_path).progress
-    assert progress is not None
-    assert (progress.progress.student_return, progress.progress.evaluated_updates) == (3.0, 25)
+    # The record's updates: 300 offline, 26 online.
+    append_record(tmp_path / EVALUATIONS_FILE, record(26, 2.0, 4.0))
+    assert "student 3.00 (teacher-normalised 1.00) after 326 updates" in drawn(look_at(tmp_path))
 
 
 def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
