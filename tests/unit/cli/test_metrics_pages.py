@@ -79,11 +79,11 @@ def test_samples_add_up_by_their_labels() -> None:
 
 def test_what_is_new_is_what_an_earlier_page_lacks() -> None:
     before = parse('a_total{k="1"} 5\na_total{k="2"} 7\nx_bucket{le="+Inf"} 2\nqueue 9\n')
-    now = parse('a_total{k="1"} 8\na_total{k="2"} 3\nx_bucket{le="+Inf"} 6\nqueue 4\nb_total 1\n')
+    now = parse('a_total{k="1"} 8\na_total{k="2"} 3\nx_bucket{le="+Inf"} 6\nqueue 11\nb_total 1\n')
     new = now.since(before)
     # One that fell started again from 0; one that was not there began at 0; gauges stay.
     assert (new.value("a_total", k="1"), new.value("a_total", k="2")) == (3.0, 3.0)
-    assert (new.value("x_bucket"), new.value("b_total"), new.value("queue")) == (4.0, 1.0, 4.0)
+    assert (new.value("x_bucket"), new.value("b_total"), new.value("queue")) == (4.0, 1.0, 11.0)
     assert now.since(Page()).samples == now.samples
 
 

@@ -106,7 +106,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("gamma.gamma = 0.9", "did you mean JaxDQNAgent.gamma"),
         ("PersistentRuner.num_persistence_steps = 1", "RunnerWithTeacher.num_pretraining_steps"),
         ("QDaggerDQNAgent.distil_temperature = 1.0", "QDaggerDQNAgent.distill_temperature"),
-        ("evaluation/JaxDQNAgent.gamma = 0.9", "setting for evaluation/JaxDQNAgent.gamma; did you"),
+        ("eval/agent.JaxDQNAgent.gamma = 0.9", "setting for eval/agent.JaxDQNAgent.gamma; did"),
         # For "Runner.num_iterations = 3", likely.
         ("num_iterations = 3", "setting for num_iterations; did you mean Runner.num_iterations"),
         ("AtariPreprocessing.frame_skip = 2", "setting for AtariPreprocessing.frame_skip; leave"),

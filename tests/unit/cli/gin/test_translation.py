@@ -246,7 +246,7 @@ SEAQUEST = ("create_atari_environment.game_name='Seaquest'",)
 @pytest.mark.parametrize(
     ("is_released", "bound", "path", "game"),
     [
-        (False, (), "Breakout/1", "Breakout"),
+        (False, (), "Pong/Breakout/1", "Breakout"),
         (False, (), "breakout/1/checkpoints", "Breakout"),
         (False, (), "space_invaders", "SpaceInvaders"),
         (False, SEAQUEST, "Breakout/1", "Seaquest"),
@@ -308,9 +308,13 @@ def test_without_any_game_it_asks_for_one(tmp_path: Path) -> None:
             1e-3,
         ),
         ("dqfd_dqn", "DQfDAgent.dqfd_margin=True", "method.margin_form", "max"),
+        # The released code's never.
+        ("dqfd_dqn", "DQfDAgent.decay_period=0", "method.wean_steps", 2_500_000),
         ("jsrl_dqn", "JSRLAgent.roll_out_guide_prob=0.0", "method.mixture_share", 0.0),
         ("pretrained_dqn", f"{RATIO}=0.5", "method.teacher_data_share", 0.5),
         ("reloaded_dqn", "ReloadedDQNAgent.load_replay=False", "teacher.data", None),
+        # It has an augmentation of its own.
+        ("reloaded_dqn", "ReincarnationDQNAgent.data_augmentation=True", "student.random_shift", 0),
     ],
 )
 def test_a_binding_becomes_its_setting(

@@ -97,7 +97,8 @@ def test_a_run_without_a_role_that_is_up_is_told_from_its_newest_checkpoint(tmp_
 def test_an_evaluation_after_the_checkpoint_counts(tmp_path: Path) -> None:
     make_run(tmp_path)
     # The record's updates: 300 offline, 26 online.
-    append_record(tmp_path / EVALUATIONS_FILE, record(26, 2.0, 4.0))
+    for evaluation in (record(25, 1.0), record(26, 2.0, 4.0)):
+        append_record(tmp_path / EVALUATIONS_FILE, evaluation)
     assert "student 3.00 (teacher-normalised 1.00) after 326 updates" in drawn(look_at(tmp_path))
 
 
