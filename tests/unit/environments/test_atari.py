@@ -94,12 +94,6 @@ def test_an_episode_starts_zero_padded_with_its_oldest_frames_first() -> None:
     environment.close()
 
 
-def test_the_default_limit_is_the_protocols_half_hour() -> None:
-    spec = make_environment(EnvironmentConfig(), 1).spec
-    # 27,000 decisions of 4 frames are 108,000 frames; at 60 per second 30 minutes.
-    assert spec.max_episode_steps * spec.frames_per_step == 60 * 60 * 30
-
-
 def test_all_games_of_the_emulator_are_known_but_those_for_two_players() -> None:
     for_two = {"combat", "joust", "maze_craze", "warlords"}
     assert set(rom_names()) == set(roms.get_all_rom_ids()) - for_two

@@ -1,8 +1,7 @@
-"""Where scores begin: the tables, measured again, and what is refused."""
+"""Where scores begin: the table, measured again, and what is refused."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -17,47 +16,43 @@ from rrl_agents.environments.registry import (
     random_return,
     random_source,
 )
-from rrl_agents.environments.score_tables import RandomReturn, random_returns
+from rrl_agents.environments.score_tables import random_returns
 from services.evaluator.episodes import play_episodes
 
-
-@pytest.mark.parametrize(
-    ("game", "expected"), [("pong", -20.7), ("Breakout", 1.7), ("beam_rider", 363.9)]
+PAPER = "table of the code released with Agarwal et al., 2022 (arXiv:2206.01626)"
+OTHER = (
+    f"{PAPER}; of another protocol than these scores: sticky actions 0.25, episodes of up to "
+    "27,000 steps"
 )
-def test_ataris_are_those_of_the_papers_table(game: str, expected: float) -> None:
-    assert random_return(EnvironmentConfig(game=game)) == expected
-
-
-@pytest.mark.parametrize("name", ["atari", "minatar", "cartpole", "catch"])
-def test_a_value_of_ones_own_goes_before_any_table(name: str) -> None:
-    config = EnvironmentConfig(name=name, game="seaquest", random_return=0.25)
-    assert random_return(config) == 0.25
+BREAKOUT = {"name": "minatar", "game": "Breakout"}
 
 
 @pytest.mark.parametrize(
-    ("settings", "protocol"),
+    ("settings", "expected", "source"),
     [
-        ({}, ""),
-        ({"sticky_action_probability": 0.25, "max_episode_steps": 27_000}, ""),
-        ({"sticky_action_probability": 0.0}, "of another protocol than these scores"),
-        ({"max_episode_steps": 500}, "sticky actions 0.25, episodes of up to 27,000 steps"),
+        ({"game": "pong"}, -20.7, PAPER),
+        ({"game": "beam_rider", "sticky_action_probability": 0.25}, 363.9, PAPER),
+        ({"game": "Breakout", "max_episode_steps": 27_000}, 1.7, PAPER),
+        ({"game": "pong", "sticky_action_probability": 0.0}, -20.7, OTHER),
+        ({"game": "pong", "max_episode_steps": 500}, -20.7, OTHER),
+        (BREAKOUT, 0.3796, "measured"),
+        # Beyond every random episode.
+        ({**BREAKOUT, "max_episode_steps": 1000}, 0.3796, "measured"),
+        ({"name": "cartpole"}, 22.263, "measured"),
+        ({"name": "catch", "balls": 2}, -1.2, "exact"),
+        *(
+            ({"name": name, "game": "seaquest", "random_return": 0.25}, 0.25, "given in the")
+            for name in ENVIRONMENTS
+        ),
     ],
 )
-def test_the_papers_table_says_where_scores_are_of_another_protocol(
-    settings: dict[str, Any], protocol: str
+def test_a_return_is_known_and_where_it_comes_from(
+    settings: dict[str, Any], expected: float, source: str
 ) -> None:
-    table, _, other = random_source(EnvironmentConfig(game="pong", **settings)).partition("; ")
-    assert table == "table of the code released with Agarwal et al., 2022 (arXiv:2206.01626)"
-    assert protocol in other
-    assert bool(other) == bool(protocol)
-
-
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_every_environment_says_where_its_return_comes_from(name: str) -> None:
-    config = EnvironmentConfig(name=name, game="seaquest")
-    assert random_source(config)
-    given = dataclasses.replace(config, random_return=0.25)
-    assert random_source(given) == "given in the settings"
+    config = EnvironmentConfig(**settings)
+    assert random_return(config) == expected
+    found = random_source(config)
+    assert found == source if source in (PAPER, OTHER) else found.startswith(source)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +63,7 @@ def test_every_environment_says_where_its_return_comes_from(name: str) -> None:
             "no return of the random policy is known of 'air_raid'.*set the environment's",
         ),
         (
-            {"name": "minatar", "game": "asterix", "sticky_action_probability": 0.0},
+            {**BREAKOUT, "sticky_action_probability": 0.0},
             "known of sticky_action_probability 0.1.*not of 0.0.*set the environment's",
         ),
         (
@@ -89,19 +84,26 @@ def test_every_game_of_the_papers_table_exists_once() -> None:
     assert all(find_name(game, rom_names()) for game in table)
 
 
-def test_a_limit_beyond_every_random_episode_changes_nothing() -> None:
-    whole = random_return(EnvironmentConfig(name="minatar", game="Breakout"))
-    assert whole == random_returns("minatar")["breakout"].mean
-    limited = EnvironmentConfig(name="minatar", game="breakout", max_episode_steps=1000)
-    assert random_return(limited) == whole
-
-
-def _assert_measured_again(config: EnvironmentConfig, known: RandomReturn, episodes: int) -> None:
-    environment = make_environment(config, 64)
-    values = np.zeros((64, environment.spec.num_actions), np.float32)
+@pytest.mark.parametrize(
+    ("name", "game", "episodes"),
+    [
+        ("cartpole", "", 2_048),
+        ("minatar", "breakout", 2_048),
+        # An episode of Freeway lasts 2,501 decisions, of the others 10 to 70.
+        *(
+            pytest.param(
+                "minatar", game, 256 if game == "freeway" else 4_096, marks=pytest.mark.slow
+            )
+            for game in MINATAR_GAMES
+        ),
+    ],
+)
+def test_the_table_holds_what_random_play_returns(name: str, game: str, episodes: int) -> None:
+    environment = make_environment(EnvironmentConfig(name=name, game=game), 64)
+    known, values = random_returns(name)[game], np.zeros((64, environment.spec.num_actions))
     played = play_episodes(
         environment,
-        lambda _: values,
+        lambda _: values.astype(np.float32),
         episodes=episodes,
         epsilon=1.0,
         seed=1,
@@ -112,22 +114,3 @@ def _assert_measured_again(config: EnvironmentConfig, known: RandomReturn, episo
         known.standard_error, float(np.std(played.returns)) / math.sqrt(episodes)
     )
     assert abs(float(np.mean(played.returns)) - known.mean) < 4 * standard_error
-
-
-def test_the_table_holds_where_episodes_are_short() -> None:
-    config = EnvironmentConfig(name="minatar", game="breakout")
-    _assert_measured_again(config, random_returns("minatar")["breakout"], 2_048)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("game", MINATAR_GAMES)
-def test_minatars_are_what_random_play_returns(game: str) -> None:
-    # An episode of Freeway lasts 2,501 decisions, of the others 10 to 70.
-    episodes = 256 if game == "freeway" else 4_096
-    config = EnvironmentConfig(name="minatar", game=game)
-    _assert_measured_again(config, random_returns("minatar")[game], episodes)
-
-
-def test_cartpoles_is_what_random_play_returns() -> None:
-    known = random_returns("cartpole")[""]
-    _assert_measured_again(EnvironmentConfig(name="cartpole"), known, 2_048)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -15,26 +16,31 @@ from rrl_agents.environments.registry import (
 
 # Channels of objects and minimal action sets as in Young and Tian's table of games.
 @pytest.mark.parametrize(
-    ("settings", "shape", "actions", "steps"),
+    ("settings", "shape", "actions", "steps", "sticky"),
     [
-        ({"game": "Breakout", "max_episode_steps": 100}, (84, 84, 4), 4, 100),
-        ({"name": "minatar", "game": "asterix"}, (10, 10, 4, 1), 5, 5_000),
-        ({"name": "minatar", "game": "breakout"}, (10, 10, 4, 1), 3, 5_000),
-        ({"name": "minatar", "game": "freeway"}, (10, 10, 7, 1), 3, 5_000),
-        ({"name": "minatar", "game": "seaquest"}, (10, 10, 10, 1), 6, 5_000),
-        ({"name": "minatar", "game": "space_invaders"}, (10, 10, 6, 1), 4, 5_000),
-        ({"name": "cartpole"}, (4, 1), 2, 500),
-        ({"name": "catch", "balls": 2, "stack_size": 3}, (10, 5, 3), 3, 19),
+        # Half an hour at 60 frames per second, of which a decision lasts 4.
+        ({}, (84, 84, 4), 6, 30 * 60 * 60 // 4, 0.25),
+        ({"game": "Breakout", "max_episode_steps": 100}, (84, 84, 4), 4, 100, 0.25),
+        ({"name": "minatar", "game": "asterix"}, (10, 10, 4, 1), 5, 5_000, 0.1),
+        ({"name": "minatar", "game": "breakout"}, (10, 10, 4, 1), 3, 5_000, 0.1),
+        ({"name": "minatar", "game": "freeway"}, (10, 10, 7, 1), 3, 5_000, 0.1),
+        ({"name": "minatar", "game": "seaquest"}, (10, 10, 10, 1), 6, 5_000, 0.1),
+        ({"name": "minatar", "game": "space_invaders"}, (10, 10, 6, 1), 4, 5_000, 0.1),
+        ({"name": "cartpole"}, (4, 1), 2, 500, 0.0),
+        ({"name": "catch", "balls": 2, "stack_size": 3}, (10, 5, 3), 3, 19, 0.0),
     ],
 )
 def test_a_config_builds_the_environment_it_names(
-    settings: dict[str, Any], shape: tuple[int, ...], actions: int, steps: int
+    settings: dict[str, Any], shape: tuple[int, ...], actions: int, steps: int, sticky: float
 ) -> None:
-    environment = make_environment(EnvironmentConfig(**settings), 2, num_threads=2)
+    config = EnvironmentConfig(**settings)
+    environment = make_environment(config, 2, num_threads=2)
     spec = environment.spec
+    assert config.sticky_actions == sticky
+    assert dataclasses.replace(config, sticky_action_probability=0.0).sticky_actions == 0.0
     assert (environment.num_envs, spec.observation_shape) == (2, shape)
     assert (spec.num_actions, spec.max_episode_steps) == (actions, steps)
-    assert spec.frames_per_step == (4 if spec.name == "breakout" else 1)
+    assert spec.frames_per_step == (4 if config.name == "atari" else 1)
     environment.close()
 
 
@@ -53,22 +59,6 @@ def test_a_config_builds_the_environment_it_names(
 def test_what_is_played_has_one_name(name: str, game: str, task: str) -> None:
     assert task_name(name, game) == task
     assert make_environment(EnvironmentConfig(name=name, game=game), 1).spec.name == task
-
-
-@pytest.mark.parametrize(
-    ("settings", "probability"),
-    [
-        ({}, 0.25),
-        ({"name": "minatar", "game": "asterix"}, 0.1),
-        ({"name": "minatar", "game": "asterix", "sticky_action_probability": 0.0}, 0.0),
-        ({"name": "catch"}, 0.0),
-        ({"name": "catch", "sticky_action_probability": 0.0}, 0.0),
-    ],
-)
-def test_sticky_actions_are_the_protocols_unless_told(
-    settings: dict[str, Any], probability: float
-) -> None:
-    assert EnvironmentConfig(**settings).sticky_actions == probability
 
 
 @pytest.mark.parametrize(
