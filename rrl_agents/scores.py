@@ -14,11 +14,6 @@ BOOTSTRAP_RESAMPLES = 10_000
 """Resamples behind an interval; its ends then move by about 1% of its width between seeds."""
 
 
-def has_scale(random_return: float, teacher_return: float) -> bool:
-    """Whether scores can be measured: the teacher is better than the random policy."""
-    return teacher_return > random_return
-
-
 def check_scale(random_return: float, teacher_return: float) -> None:
     """Refuse a teacher that a score cannot be measured by.
 
@@ -30,7 +25,7 @@ def check_scale(random_return: float, teacher_return: float) -> None:
         ValueError: When the teacher is no better than the random policy: scores would be undefined,
             or have the wrong sign.
     """
-    if not has_scale(random_return, teacher_return):
+    if not teacher_return > random_return:
         raise ValueError(
             f"the teacher returns {teacher_return:g}, no more than the random policy's "
             f"{random_return:g}: there is no scale to measure students on; use a teacher that "
@@ -59,7 +54,7 @@ def score_if_known(
     """`normalised_score` for a display: None where a return is unknown or there is no scale."""
     if mean_return is None or random_return is None or teacher_return is None:
         return None
-    if not has_scale(random_return, teacher_return):
+    if not teacher_return > random_return:
         return None
     score = normalised_score(mean_return, random_return, teacher_return)
     return score if math.isfinite(score) else None

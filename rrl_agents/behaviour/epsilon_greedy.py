@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import chex
 import jax
@@ -12,24 +12,13 @@ from jax.typing import ArrayLike
 from rrl_agents.networks.registry import QNetwork, action_values
 from rrl_agents.types import Params
 
+Policy = Callable[[Params, ArrayLike, jax.Array, ArrayLike], tuple[jax.Array, jax.Array]]
+"""Acts in N states at once.
 
-class Policy(Protocol):
-    """Acts in N states at once."""
-
-    def __call__(
-        self, params: Params, observation: ArrayLike, key: jax.Array, epsilon: ArrayLike
-    ) -> tuple[jax.Array, jax.Array]:
-        """Choose actions.
-
-        Args:
-            params: Of the network.
-            observation: uint8 [N, H, W, ..., stack], oldest frame first.
-            key: JAX random key, a fresh one for each call.
-            epsilon: float32 [], exploration rate in [0, 1].
-
-        Returns:
-            int32 [N], the actions, and float32 [N, A], the network's action values.
-        """
+Of the network's parameters, observations uint8 [N, H, W, ..., stack] with the oldest frame first, a
+JAX random key that is a fresh one for each call, and the exploration rate float32 [] in [0, 1], it
+makes the actions, int32 [N], and the network's action values, float32 [N, A].
+"""
 
 
 def epsilon_greedy(key: jax.Array, values: jax.Array, epsilon: ArrayLike) -> jax.Array:

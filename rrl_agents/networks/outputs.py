@@ -92,9 +92,5 @@ def quantile_outputs(quantile_values: jax.Array, quantile_levels: jax.Array) -> 
         quantile_values: [B, A, N].
         quantile_levels: float32 [B, N] or [1, N].
     """
-    quantile_values = quantile_values.astype(jnp.float32)
-    return QuantileOutputs(
-        q_values=jnp.mean(quantile_values, axis=-1),
-        quantile_values=quantile_values,
-        quantile_levels=quantile_levels,
-    )
+    values = quantile_values.astype(jnp.float32)
+    return QuantileOutputs(jnp.mean(values, axis=-1), values, quantile_levels)

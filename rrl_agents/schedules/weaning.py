@@ -15,42 +15,27 @@ from rrl_agents.scores import normalised_score
 from rrl_agents.types import Progress, Stage
 
 
-def weaning_weight(progress: Progress, student_score: float | None, wean_steps: int) -> float:
-    """Lambda at a point of the run.
+def until_matching_teacher(wean_steps: int) -> Callable[[Progress], float]:
+    """Lambda as a function of the progress, whose `weaning_weight` is the one in force so far.
 
     Args:
-        progress: Where the run stands; its `weaning_weight` is the lambda in force so far.
-        student_score: Teacher-normalised score of the newest evaluation, None before the first.
-        wean_steps: Decisions of the students (`actor_steps`) at which weaning ends.
+        wean_steps: Decisions of the students (`actor_steps`) at which weaning ends, at least 0.
 
     Returns:
-        Lambda, in [0, 1].
-    """
-    if progress.weaning_weight == 0.0:
-        return 0.0
-    if progress.stage < Stage.ONLINE:
-        return 1.0
-    if progress.actor_steps >= wean_steps:
-        return 0.0
-    if student_score is None:
-        return 1.0
-    return min(max(1.0 - student_score, 0.0), 1.0)
-
-
-def until_matching_teacher(wean_steps: int) -> Callable[[Progress], float]:
-    """Lambda as a function of the progress alone, from the returns it holds.
-
-    Args:
-        wean_steps: Decisions of the students at which weaning ends, at least 0.
+        `progress -> lambda`, in [0, 1].
     """
 
     def weight(progress: Progress) -> float:
-        return weaning_weight(progress, _student_score(progress), wean_steps)
+        if progress.weaning_weight == 0.0:
+            return 0.0
+        if progress.stage < Stage.ONLINE:
+            return 1.0
+        if progress.actor_steps >= wean_steps:
+            return 0.0
+        student, teacher = progress.online_return, progress.teacher_return
+        if student is None or teacher is None:
+            return 1.0
+        score = normalised_score(student, progress.random_return, teacher)
+        return min(max(1.0 - score, 0.0), 1.0)
 
     return weight
-
-
-def _student_score(progress: Progress) -> float | None:
-    if progress.online_return is None or progress.teacher_return is None:
-        return None
-    return normalised_score(progress.online_return, progress.random_return, progress.teacher_return)

@@ -9,8 +9,8 @@ resumed run draws what the uninterrupted one would have.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,28 +47,14 @@ class UpdateMetrics(NamedTuple):
     priorities: jax.Array
 
 
-class UpdateStep(Protocol):
-    """A compiled update; consumes the state it is given (its buffers are donated)."""
+UpdateStep = Callable[
+    [TrainState, Batch, Mapping[str, ArrayLike], ArrayLike, ArrayLike, jax.Array],
+    tuple[TrainState, UpdateMetrics],
+]
+"""A compiled update, which consumes the state it is given: its buffers are donated.
 
-    def __call__(
-        self,
-        state: TrainState,
-        batch: Batch,
-        weights: Mapping[str, ArrayLike],
-        learning_rate: ArrayLike,
-        target_update_period: ArrayLike,
-        key: jax.Array,
-    ) -> tuple[TrainState, UpdateMetrics]:
-        """Take one gradient step.
-
-        Args:
-            state: From `initial_train_state` or the last call; not to be used again.
-            batch: B transitions.
-            weights: float32 [] for each term's name.
-            learning_rate: float32 [], above 0.
-            target_update_period: int32 [], the target network follows every so many updates.
-            key: JAX random key, the same one for all updates of a run.
-        """
+Its arguments are the first ones of `update_step`.
+"""
 
 
 def make_update_step(
@@ -112,7 +98,20 @@ def update_step(
     direction: optax.GradientTransformation,
     student: StudentConfig,
 ) -> tuple[TrainState, UpdateMetrics]:
-    """The update as a pure function; arguments are those of an `UpdateStep` and its parts."""
+    """One gradient step as a pure function.
+
+    Args:
+        state: From `initial_train_state` or the last call.
+        batch: B transitions.
+        weights: float32 [] for each term's name.
+        learning_rate: float32 [], above 0.
+        target_update_period: int32 [], the target network follows every so many updates.
+        key: JAX random key, the same one for all updates of a run.
+        td_learning: The student's algorithm.
+        terms: The method's loss.
+        direction: The optimiser's steps.
+        student: How the student learns.
+    """
     keys = jax.random.split(jax.random.fold_in(key, state.learner_updates), 4)
     seen = _as_the_student_sees(batch, student, keys[1:3])
     loss_fn = functools.partial(_loss, td_learning=td_learning, terms=terms, weights=weights)
