@@ -48,7 +48,7 @@ def rename_whole(temporary: Path, path: Path) -> None:
     Raises:
         OSError: no space after all, or `path` is there and not an empty folder.
     """
-    flush_tree(temporary)
+    flush(temporary, *temporary.rglob("*"))
     temporary.rename(path)
     flush(path.parent)
 
@@ -76,12 +76,3 @@ def flush(*paths: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def flush_tree(folder: Path) -> None:
-    """Have the system write out a folder and all that is below it.
-
-    Raises:
-        OSError: as `flush`.
-    """
-    flush(folder, *folder.rglob("*"))

@@ -69,12 +69,9 @@ def _facts(card: TeacherCard) -> Iterator[tuple[str, str]]:
     yield "algorithm", _text(card.algorithm)
     yield "network", _text(_in_words(card.network, "name", "features", "hidden_units", "padding"))
     yield "protocol", _text(_in_words(card.protocol, "reward_clipping", "life_loss_ends"))
-    shape = ", ".join(map(str, card.observation_shape))
-    yield "observations", _text(f"{card.observation_dtype} ({shape}), {card.observation_order}")
-    meanings = f": {', '.join(card.action_meanings)}" if card.action_meanings else ""
-    yield "actions", _text(f"{card.num_actions}{meanings}")
-    softened = "" if card.temperature is None else f", temperature {card.temperature:g}"
-    yield "output", _text(f"{card.output}{softened}")
+    interface = ("observation_shape", "observation_dtype", "num_actions", "output")
+    yield "takes and gives", _text(_in_words(card.spec, *interface))
+    yield "order of observations", _text(card.observation_order)
     yield "SHA-256 of the parameters", f"`{card.parameters_sha256}`"
 
 

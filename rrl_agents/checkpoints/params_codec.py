@@ -68,14 +68,12 @@ def unflatten_params(flat: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
 
     for name in flat:
         parts = name.split("/")
-        if not all(parts) or len(parts) > MAX_TREE_DEPTH:
+        branches = itertools.accumulate(parts[:-1], "{}/{}".format)
+        if not all(parts) or len(parts) > MAX_TREE_DEPTH or any(one in flat for one in branches):
             raise ValueError(
                 f"parameter name {name!r} must be 1 to {MAX_TREE_DEPTH} non-empty parts joined by "
-                "'/'"
+                "'/', of which no other array has the first ones"
             )
-        branches = itertools.accumulate(parts[:-1], "{}/{}".format)
-        if leaf := next((branch for branch in branches if branch in flat), None):
-            raise ValueError(f"parameter {name!r} lies below {leaf!r}, which is an array")
     return {ROOT: unflatten_dict(dict(flat), sep="/")}  # type: ignore[no-untyped-call]
 
 

@@ -37,17 +37,14 @@ def unseal(text: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError("the document must be an object")
-    found = content.pop(SEAL, None)
-    if found is None:
-        raise ValueError(f"it has no {SEAL}, so that nothing shows whether it is as it was written")
-    try:
+        if not isinstance(content, dict):
+            raise ValueError("the document must be an object")
+        found = content.pop(SEAL, None)
         expected = _digest(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON ({error})") from error
+    if found is None:
+        raise ValueError(f"it has no {SEAL}, so that nothing shows whether it is as it was written")
     if found != expected:
         raise ValueError(f"it is not as it was written: its {SEAL} is of another content")
     return content

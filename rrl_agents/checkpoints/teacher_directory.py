@@ -121,19 +121,12 @@ def check_params(params: Params, card: TeacherCard) -> None:
     """
     network = _network_of(card)
     found = flatten_params(params)
-    wanted = _expected_shapes(network, card)
-    if found.keys() != wanted.keys():
-        raise ValueError(
-            f"parameters of {card.name!r} do not fit {network.name}: missing "
-            f"{sorted(wanted.keys() - found.keys())}, superfluous "
-            f"{sorted(found.keys() - wanted.keys())}"
-        )
+    shapes, wanted = {name: found[name].shape for name in found}, _expected_shapes(network, card)
+    unlike = sorted(name for name in shapes | wanted if shapes.get(name) != wanted.get(name))
+    if unlike:
+        differences = ", ".join(f"{n} has {shapes.get(n)}, needs {wanted.get(n)}" for n in unlike)
+        raise ValueError(f"shapes of {card.name!r} do not fit {network.name}: {differences}")
     for name, leaf in found.items():
-        if leaf.shape != wanted[name]:
-            raise ValueError(
-                f"parameter {name} of {card.name!r} has shape {leaf.shape}, the card's network "
-                f"needs {wanted[name]}"
-            )
         if not np.isfinite(leaf).all():
             raise ValueError(f"parameter {name} of {card.name!r} holds numbers that are not finite")
 

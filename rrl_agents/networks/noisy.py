@@ -6,6 +6,7 @@ policy has none, as in Dopamine's `eval_mode`, and evaluation measures it so.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import flax.linen as nn
@@ -36,9 +37,10 @@ class NoisyNetwork(nn.Module):
         inputs = x.shape[-1]
         bound = 1 / math.sqrt(inputs)
         sigma = nn.initializers.constant(_SIGMA * bound)
-        kernel = self.param("kernel_mu", _uniform(bound), (inputs, self.features))
+        mean = functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
+        kernel = self.param("kernel_mu", mean, (inputs, self.features))
         kernel_sigma = self.param("kernel_sigma", sigma, (inputs, self.features))
-        bias = self.param("bias_mu", _uniform(bound), (self.features,))
+        bias = self.param("bias_mu", mean, (self.features,))
         bias_sigma = self.param("bias_sigma", sigma, (self.features,))
         if self.has_rng(NOISE):
             kernel_noise, bias_noise = factorised_noise(self.make_rng(NOISE), inputs, self.features)
@@ -67,10 +69,3 @@ def factorised_noise(key: jax.Array, inputs: int, outputs: int) -> tuple[jax.Arr
 
 def _signed_root(x: jax.Array) -> jax.Array:
     return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
-
-
-def _uniform(bound: float) -> nn.initializers.Initializer:
-    def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-
-    return draw

@@ -59,9 +59,7 @@ def jsrl(config: JsrlConfig) -> Recipe:
         learning_rate=constant(config.learning_rate),
         guide=Guide(
             horizon=shrinking_horizon(
-                initial_steps=config.roll_in_steps,
-                decay=config.roll_in_decay,
-                iteration_steps=config.iteration_steps,
+                config.roll_in_steps, config.roll_in_decay, config.iteration_steps
             ),
             share=linear_decay(config.mixture_share, 0.0, config.mixture_steps),
         ),

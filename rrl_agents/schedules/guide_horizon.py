@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 def shrinking_horizon(
-    *, initial_steps: int, decay: float, iteration_steps: int
+    initial_steps: int, decay: float, iteration_steps: int
 ) -> Callable[[int], int]:
     """The longest roll-in K, which each iteration multiplies by `decay` and rounds down.
 

@@ -63,13 +63,9 @@ def make_td_learning(network: QNetwork, student: StudentConfig) -> TdLearning:
     def answer(
         params: Params, states: jax.Array, noise_key: jax.Array, levels_key: jax.Array, num: int
     ) -> Outputs:
-        return network_outputs(
-            network,
-            params,
-            states,
-            noise_key=noise_key if config.noisy else None,
-            quantile_levels=_levels(levels_key, states, num) if is_implicit else None,
-        )
+        levels = jax.random.uniform(levels_key, (len(states), num)) if is_implicit else None
+        noise = noise_key if config.noisy else None
+        return network_outputs(network, params, states, noise_key=noise, quantile_levels=levels)
 
     def td_learning(
         params: Params, target_params: Params, batch: Batch, key: jax.Array
@@ -85,11 +81,6 @@ def make_td_learning(network: QNetwork, student: StudentConfig) -> TdLearning:
         return TdOutcome(online, target, _row_losses(online, target, selector.q_values, batch))
 
     return td_learning
-
-
-def _levels(key: jax.Array, states: jax.Array, num: int) -> jax.Array:
-    """Quantile levels, uniform in [0, 1), float32 [B, num]."""
-    return jax.random.uniform(key, (states.shape[0], num))
 
 
 def _row_losses(

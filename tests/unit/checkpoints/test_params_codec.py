@@ -85,16 +85,15 @@ def test_a_tree_that_no_flat_names_can_hold_is_refused(tree: Any, pattern: str) 
         params_to_bytes(tree)
 
 
-@pytest.mark.parametrize("name", ["", "a//b", "/a", "/".join("abcdefghijklmnopq")])
-def test_a_name_of_empty_or_too_many_parts_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    "names", [[""], ["a//b"], ["/a"], ["/".join("abcdefghijklmnopq")], ["a", "a/b"], ["a/b", "a"]]
+)
+def test_a_name_that_no_tree_can_have_is_refused(names: list[str]) -> None:
+    flat = {name: np.zeros(1, np.float32) for name in names}
     with pytest.raises(ValueError, match="1 to 16 non-empty parts"):
-        params_from_bytes(safetensors.numpy.save({name: np.zeros(1, np.float32)}))
-
-
-@pytest.mark.parametrize("flat", [{"a": 0, "a/b": 0}, {"a/b": 0, "a": 0}])
-def test_a_name_that_is_leaf_and_branch_is_refused(flat: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="parameter 'a"):
-        unflatten_params({name: np.zeros(1, np.float32) for name in flat})
+        params_from_bytes(safetensors.numpy.save(flat))
+    with pytest.raises(ValueError, match="1 to 16 non-empty parts"):
+        unflatten_params(flat)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32, np.bool_])
