@@ -25,39 +25,28 @@ from numpy.typing import NDArray
 
 
 class ScoringPolicy(Protocol):
-    """A frozen policy that gives every action a score."""
+    """A frozen policy that gives every action a score.
 
-    @property
-    def name(self) -> str:
-        """Human-readable name."""
+    Attributes:
+        name: Human-readable name.
+        game: Game or task it plays, e.g. "breakout"; "unknown" where that is left to the user.
+        version: What the answers depend on: the same version must give the same answers.
+        num_actions: Number of actions A; scores come in the environment's order of actions.
+        observation_shape: Shape of one observation, e.g. (84, 84, 4) with the oldest frame first,
+            or (8,).
+        observation_dtype: Type of one element as it is observed, unscaled: "uint8" or "float32".
+        output: What the scores are: "q_values", expected returns, or "logits" of the policy.
+        temperature: What divides logits before the softmax, above 0, None for 1; None for Q-values.
+    """
 
-    @property
-    def game(self) -> str:
-        """Game or task it plays, e.g. "breakout"; "unknown" where that is left to the user."""
-
-    @property
-    def num_actions(self) -> int:
-        """Number of actions A; scores come in the environment's order of actions."""
-
-    @property
-    def observation_shape(self) -> tuple[int, ...]:
-        """Shape of one observation, e.g. (84, 84, 4) with the oldest frame first, or (8,)."""
-
-    @property
-    def observation_dtype(self) -> str:
-        """Type of one element as it is observed, unscaled: "uint8" or "float32"."""
-
-    @property
-    def output(self) -> str:
-        """What the scores are: "q_values", expected returns, or "logits" of the policy."""
-
-    @property
-    def temperature(self) -> float | None:
-        """What divides logits before the softmax, above 0, None for 1; None for Q-values."""
-
-    @property
-    def version(self) -> str:
-        """What the answers depend on: the same version must give the same answers."""
+    name: str
+    game: str
+    version: str
+    num_actions: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+    output: str
+    temperature: float | None
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Score every action.
