@@ -82,14 +82,13 @@ def _environments() -> Iterator[_Entry]:
 
 
 def _presets() -> Iterator[_Entry]:
-    from services.launcher.presets import PRESETS, SUMMARIES
+    from services.launcher.presets import NAMED_PRESETS
     from services.launcher.settings import known_settings
 
-    for method, presets in PRESETS.items():
-        for name, config in presets.items():
-            summary = SUMMARIES[method][name]
-            settings = known_settings(config)
-            yield {"method": method, "name": name, "summary": summary, "settings": settings}
+    for method, presets in NAMED_PRESETS.items():
+        for name, preset in presets.items():
+            settings = known_settings(preset.config)
+            yield {"method": method, "name": name, "summary": preset.summary, "settings": settings}
 
 
 _LISTS: Mapping[str, Callable[[], Iterator[_Entry]]] = {

@@ -67,7 +67,8 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
         with _hangup_stops():
             manager = _start(experiment, run, addresses, logs)
         write_addresses(run, addresses)
-        display.note(_told(addresses))
+        services = addresses.services.items()
+        display.note(", ".join(f"{name} at {address}" for name, address in services))
         processes = _Processes(manager)
 
         def is_over() -> bool:
@@ -111,14 +112,6 @@ def _session_folder(run: Path) -> Path:
     folder = run / "logs" / f"{max(earlier, default=0) + 1:03d}"
     folder.mkdir(parents=True)
     return folder
-
-
-def _told(addresses: RunAddresses) -> str:
-    """The addresses that users ask for; all are in the run's folder."""
-    told = {"learner": addresses.services["learner"]}
-    if "teacher" in addresses.services:
-        told |= {"teacher": addresses.services["teacher"], "metrics": addresses.pages["teacher"]}
-    return ", ".join(f"{name} at {address}" for name, address in told.items())
 
 
 def _start(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Path) -> Any:

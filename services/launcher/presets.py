@@ -101,19 +101,16 @@ def _presets_of(method: str) -> dict[str, Preset]:
     return presets | {name: one for name, one in PAPER_PRESETS.items() if one.method == method}
 
 
-_PRESETS = {method: _presets_of(method) for method in METHODS}
+NAMED_PRESETS: Mapping[str, Mapping[str, Preset]] = {
+    method: _presets_of(method) for method in METHODS
+}
+"""Method -> preset, with a line about it."""
 
 PRESETS: Mapping[str, Mapping[str, ExperimentConfig]] = {
     method: {name: preset.config for name, preset in presets.items()}
-    for method, presets in _PRESETS.items()
+    for method, presets in NAMED_PRESETS.items()
 }
 """Method -> preset -> experiment."""
-
-SUMMARIES: Mapping[str, Mapping[str, str]] = {
-    method: {name: preset.summary for name, preset in presets.items()}
-    for method, presets in _PRESETS.items()
-}
-"""Method -> preset -> one line about it."""
 
 
 def trains_the_teachers_network(method: MethodConfig) -> bool:

@@ -19,7 +19,7 @@ from rrl_agents.types import Progress
 from services.cli.gin.names import PARAMETERS
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.paper_presets import PAPER_PRESETS
-from services.launcher.presets import DEMO, PAPER, PRESETS, SUMMARIES, with_student
+from services.launcher.presets import DEMO, NAMED_PRESETS, PAPER, PRESETS, with_student
 from services.launcher.settings import known_settings
 from services.shared.errors import UserError
 
@@ -174,30 +174,21 @@ def test_a_presets_student_is_the_one_it_is_named_after(name: str) -> None:
     assert (config.network, config.student) == (student.network, student.learning)
 
 
-def test_every_preset_is_of_its_method() -> None:
-    for preset in PAPER_PRESETS.values():
-        assert type(preset.config.method) is METHODS[preset.method].config_class
-
-
-def test_teachers_of_the_papers_presets_leave_one_replay_buffer_of_data() -> None:
+def test_the_papers_presets_leave_one_replay_buffer_of_data_of_the_papers_environment() -> None:
     for preset in PAPER_PRESETS.values():
         assert preset.config.teacher_steps == preset.config.replay_capacity
-
-
-def test_the_environments_own_numbers_are_the_protocols() -> None:
-    for preset in PAPER_PRESETS.values():
         assert preset.config.environment.sticky_actions == 0.25
 
 
 def test_every_method_has_a_paper_preset_and_every_preset_a_line() -> None:
-    assert PRESETS.keys() == METHODS.keys() == SUMMARIES.keys()
-    for method, presets in PRESETS.items():
+    assert PRESETS.keys() == METHODS.keys()
+    for method, presets in NAMED_PRESETS.items():
         assert PAPER in presets
-        assert SUMMARIES[method].keys() == presets.keys()
-        for config in presets.values():
-            assert type(config.method) is METHODS[method].config_class
+        for preset in presets.values():
+            assert type(preset.config.method) is METHODS[method].config_class
+            assert preset.summary
     for name, preset in PAPER_PRESETS.items():
-        assert PRESETS[preset.method][name] == preset.config
+        assert NAMED_PRESETS[preset.method][name] is preset
 
 
 @pytest.mark.parametrize(
@@ -245,11 +236,6 @@ def test_qdaggers_schedules_follow_from_the_numbers() -> None:
         assert recipe.learning_rate(progress) == pytest.approx(rate)
     # Every 8,000 decisions; offline divided by the update period as well.
     assert recipe.q_learning.target_update_period == 2_000
-
-
-def test_drq_copies_to_its_target_network_after_every_update() -> None:
-    recipe = make_recipe(PAPER_PRESETS["qdagger_drq"].config.method)
-    assert recipe.q_learning.target_update_period == 1
 
 
 @pytest.mark.parametrize("name", sorted(STUDENTS))

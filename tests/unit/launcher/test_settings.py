@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -34,19 +33,15 @@ EXAMPLES = {
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
-@given(st.fixed_dictionaries({}, optional=EXAMPLES))
-def test_what_is_set_is_read_back_and_nothing_else_moves(settings: dict[str, object]) -> None:
-    changed = with_settings(CONFIG, settings)
-    assert known_settings(changed) == known_settings(CONFIG) | settings
-
-
-@hypothesis_settings(deadline=None, max_examples=50)
-@given(st.fixed_dictionaries({}, optional=EXAMPLES), st.randoms(use_true_random=False))
-def test_the_order_of_settings_does_not_matter(settings: dict[str, object], random: object) -> None:
-    names = list(settings)
-    random.shuffle(names)  # type: ignore[attr-defined]
-    reordered = {name: settings[name] for name in names}
-    assert with_settings(CONFIG, reordered) == with_settings(CONFIG, settings)
+@given(
+    st.fixed_dictionaries({}, optional=EXAMPLES).flatmap(lambda d: st.permutations([*d.items()]))
+)
+def test_what_is_set_in_any_order_is_read_back_and_nothing_else_moves(
+    settings: list[tuple[str, object]],
+) -> None:
+    changed = with_settings(CONFIG, dict(settings))
+    assert known_settings(changed) == known_settings(CONFIG) | dict(settings)
+    assert ExperimentConfig(method=QDaggerConfig()) == CONFIG
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
@@ -71,28 +66,17 @@ def test_values_that_only_fit_each_other_are_set_together() -> None:
 
 
 def test_a_whole_number_serves_as_a_fraction_and_a_list_as_a_tuple() -> None:
-    changed = with_settings(
-        CONFIG, {"method.distillation.temperature": 2, "network.features": [8, 16, 16]}
-    )
-    assert isinstance(changed.method, QDaggerConfig)
-    assert isinstance(changed.method.distillation.temperature, float)
-    assert changed.method.distillation.temperature == 2.0
-    assert changed.network == dataclasses.replace(CONFIG.network, features=(8, 16, 16))
+    settings = {"method.distillation.temperature": 2, "network.features": [8, 16, 16]}
+    found = known_settings(with_settings(CONFIG, settings))
+    assert repr([found[name] for name in settings]) == "[2.0, (8, 16, 16)]"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
         ("seed", True, "a whole number"),
-        ("seed", 1.0, "a whole number"),
-        ("seed", "1", "a whole number"),
-        ("method.distillation.temperature", False, "a finite number"),
         ("method.distillation.temperature", math.nan, "a finite number"),
-        ("method.distillation.temperature", math.inf, "a finite number"),
-        ("network.dueling", 1, "true or false"),
         ("network.features", 8, "a list, each a whole number"),
-        ("network.features", [8, True, 8], "a whole number"),
-        ("environment.game", 3, "a string"),
         ("environment.max_episode_steps", 2.5, "a whole number or nothing"),
     ],
 )
@@ -151,9 +135,3 @@ def test_a_group_is_no_setting(name: str) -> None:
 def test_what_the_configs_themselves_refuse_is_the_users_error(name: str, value: object) -> None:
     with pytest.raises(UserError, match=name.rpartition(".")[2]):
         with_settings(CONFIG, {name: value})
-
-
-def test_the_given_experiment_stays_as_it_is() -> None:
-    before = dataclasses.replace(CONFIG)
-    with_settings(CONFIG, {"seed": 7})
-    assert before == CONFIG

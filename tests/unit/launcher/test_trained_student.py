@@ -33,6 +33,7 @@ from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 from services.shared.run_config import CONFIG_FILE
+from tests.support.bench_rows import record
 from tests.support.experiments import catch_config
 
 NETWORK = NetworkConfig(name="mlp", features=(8,))
@@ -41,11 +42,15 @@ FINISHED = Progress(
     teacher_return=1.0,
     stage=Stage.FINISHED,
     teacher_steps=200,
-    offline_updates=50,
+    offline_updates=300,
     online_updates=25,
     actor_steps=300,
 )
 STOPPED = dataclasses.replace(FINISHED, stage=Stage.ONLINE, online_updates=10, actor_steps=240)
+
+
+BEFORE, THESE = record(0, 2.0, 0.0, 2.0, 0.0), record(10, 0.5)
+LAST = record(25, 2.0, 0.0, 2.0, 0.0, final=True)
 
 
 @pytest.fixture
@@ -75,25 +80,6 @@ def checkpoint(run: Path, state: TrainState) -> Callable[[Progress], None]:
     return write
 
 
-def evaluated(run: Path, **changes: Any) -> None:
-    record = EvaluationRecord(
-        player="student",
-        weights_version=76,
-        stage="final_evaluation",
-        teacher_steps=200,
-        offline_updates=50,
-        online_updates=25,
-        actor_steps=300,
-        weaning_weight=0.0,
-        episode_returns=(2.0, 0.0, 2.0, 0.0),
-        episode_steps=(19, 19, 19, 19),
-        epsilon=0.001,
-        seconds_since_start=12.0,
-        final=True,
-    )
-    append_record(run / EVALUATIONS_FILE, dataclasses.replace(record, **changes))
-
-
 def change(file: Path, **fields: Any) -> None:
     """Write other fields into a sealed file."""
     file.write_text(seal(unseal(file.read_text()) | fields))
@@ -103,7 +89,7 @@ def test_a_finished_runs_student_is_told_whole(
     run: Path, checkpoint: Callable[[Progress], None], state: TrainState, catch_teacher: Path
 ) -> None:
     checkpoint(FINISHED)
-    evaluated(run)
+    append_record(run / EVALUATIONS_FILE, LAST)
     student = read_student(run, "second")
     card = student.teacher.card
     params = params_to_bytes(jax.device_get(state.params))
@@ -129,11 +115,11 @@ def test_a_finished_runs_student_is_told_whole(
     assert card.compute == Compute(
         environment_frames=300,
         teacher_frames=200,
-        gradient_updates=75,
+        gradient_updates=325,
         hardware_seconds=12.5,
         hardware=describe_hardware(),
     )
-    assert "a run of qdagger, finished after 50 offline and 25 online updates" in card.made
+    assert "a run of qdagger, finished after 300 offline and 25 online updates" in card.made
     assert "n_step 3" in card.made and "recorded data" not in card.made
     assert card.code_version.startswith("rrl-agents 0.")
     (parent,) = card.parents
@@ -153,40 +139,36 @@ def test_a_card_says_that_the_teachers_table_was_recorded(
     teacher = unseal((run / CONFIG_FILE).read_text())["teacher"]
     change(run / CONFIG_FILE, teacher={**teacher, "data_fingerprint": "ab" * 32})
     made = read_student(run, "taught").teacher.card.made
-    assert "a run of qdagger, stopped in its online stage after 50 offline and 10 on" in made
+    assert "a run of qdagger, stopped in its online stage after 300 offline and 10 on" in made
     # The first 16 of the fingerprint's 64 digits, as messages show it.
     assert f"; its teacher's table holds recorded data {'ab' * 8}; settings: " in made
-
-
-BEFORE = {"online_updates": 0, "final": False, "stage": "online"}
-THESE = {"online_updates": 10, "final": False, "episode_returns": (0.5,), "episode_steps": (19,)}
 
 
 @pytest.mark.parametrize(
     ("progress", "records", "score"),
     [
-        (FINISHED, [{}], (1.0, "played by these weights, in the run's final evaluation")),
+        (FINISHED, [LAST], (1.0, "played by these weights, in the run's final evaluation")),
         (
             STOPPED,
             [BEFORE],
-            (1.0, "played by earlier weights, of 50 updates: these, of 60, were not evaluated"),
+            (1.0, "played by earlier weights, of 300 updates: these, of 310, were not evaluated"),
         ),
         # The very weights go before the newest evaluation before them.
         (STOPPED, [BEFORE, THESE], (0.5, "played by these weights")),
         # Killed after 25 online updates; the newest checkpoint is of 10.
-        (STOPPED, [{}], None),
+        (STOPPED, [LAST], None),
     ],
 )
 def test_a_score_says_which_weights_were_evaluated(
     run: Path,
     checkpoint: Callable[[Progress], None],
     progress: Progress,
-    records: Sequence[dict[str, Any]],
+    records: Sequence[EvaluationRecord],
     score: tuple[float, str] | None,
 ) -> None:
     checkpoint(progress)
-    for record in records:
-        evaluated(run, **record)
+    for one in records:
+        append_record(run / EVALUATIONS_FILE, one)
     found = read_student(run, "s").teacher.card.score
     assert score == (None if found is None else (found.mean_return, found.note))
 
@@ -197,9 +179,7 @@ def test_a_teacher_without_a_score_gets_the_one_its_students_run_has_measured(
     (parent,) = unseal((run / PROVENANCE_FILE).read_text())["parents"]
     change(run / PROVENANCE_FILE, parents=[parent | {"card": {**parent["card"], "score": None}}])
     checkpoint(FINISHED)
-    evaluated(
-        run, player="teacher", weights_version=0, final=False, episode_returns=(2.0, 2.0, 1.0, 1.0)
-    )
+    append_record(run / EVALUATIONS_FILE, record(0, 2.0, 2.0, 1.0, 1.0, player="teacher"))
     (found,) = read_student(run, "s").teacher.card.parents
     score = found.card.score
     assert score is not None
@@ -212,8 +192,8 @@ def test_a_student_of_nobody_has_no_parents(
 ) -> None:
     alone = tmp_path / "alone"
     open_run(alone, resolve(dataclasses.replace(config, method=TabulaRasaConfig())))
-    record = RunRecord(progress=FINISHED, seconds=1.0)
-    write_checkpoint(alone, state, record, number=1, keep=())
+    finished = RunRecord(progress=FINISHED, seconds=1.0)
+    write_checkpoint(alone, state, finished, number=1, keep=())
     card = read_student(alone, default_name(alone)).teacher.card
     # It is called after its method and its folder.
     assert (card.name, card.parents, card.algorithm) == ("tabula_rasa-alone", (), "tabula_rasa")
@@ -272,7 +252,7 @@ def test_reading_a_run_changes_nothing_in_it(
         return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
     checkpoint(FINISHED)
-    evaluated(run)
+    append_record(run / EVALUATIONS_FILE, LAST)
     before = contents()
     read_student(run, "s")
     assert contents() == before
