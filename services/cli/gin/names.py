@@ -84,6 +84,7 @@ PARAMETERS: Mapping[str, Parameter] = {
         "network.name",
         choices={
             "@JAXDQNNetworkWithRepresentations": "nature_cnn",
+            "@NatureDQNNetwork": "nature_cnn",
             "@ImpalaNetworkWithRepresentations": "impala_cnn",
         },
     ),

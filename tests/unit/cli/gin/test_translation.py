@@ -405,7 +405,7 @@ def test_what_rrl_does_not_do_is_refused_with_what_it_does(
     ],
 )
 def test_numbers_out_of_range_are_refused(binding: str, breakout: Path) -> None:
-    with pytest.raises(UserError, match="use|must be"):
+    with pytest.raises(UserError, match="use|must be|give"):
         with_own_file(breakout, "jsrl_dqn", binding)
 
 

@@ -25,26 +25,9 @@ ADDRESSES = RunAddresses(
 )
 
 
-def test_addresses_come_back_as_they_were_written(tmp_path: Path) -> None:
-    assert read_addresses(tmp_path) is None
-    write_addresses(tmp_path, ADDRESSES)
-    assert read_addresses(tmp_path) == ADDRESSES
-    assert [path.name for path in tmp_path.iterdir()] == [ADDRESSES_FILE]
-
-
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"\xff",
-        b"{}",
-        seal({}).encode(),
-        seal({"services": {}, "pages": []}).encode(),
-        seal({"services": {"learner": "nowhere"}, "pages": {}}).encode(),
-        seal({"services": {"learner": 7}, "pages": {}}).encode(),
-        b"[" * 100_000,
-        b" " * (2**24 + 1),
-    ],
+    [b"\xff", seal({}).encode(), seal({"services": {"learner": 7}, "pages": {}}).encode()],
 )
 def test_a_damaged_file_of_addresses_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ADDRESSES_FILE).write_bytes(content)
@@ -53,8 +36,12 @@ def test_a_damaged_file_of_addresses_is_an_error(tmp_path: Path, content: bytes)
 
 
 def test_addresses_count_only_while_their_session_runs(tmp_path: Path) -> None:
+    nothing = RunAddresses(services={}, pages={})
+    with locked(tmp_path / LAUNCHER_LOCK):
+        assert find_roles(tmp_path, None, ()) == nothing, "none are written"
+    (tmp_path / LAUNCHER_LOCK).unlink()
     write_addresses(tmp_path, ADDRESSES)
-    assert find_roles(tmp_path, None, ()) == RunAddresses(services={}, pages={})
+    assert find_roles(tmp_path, None, ()) == nothing
     assert not learner_works_on(tmp_path)
     # Asking has made nothing.
     assert [path.name for path in tmp_path.iterdir()] == [ADDRESSES_FILE]
