@@ -32,28 +32,34 @@ def item(
     return {name: np.asarray(column)[None] for name, column in columns.items()}
 
 
-def test_a_full_window_bootstraps_three_steps_on() -> None:
-    batch = decode_batch(item(LAYOUT, [1.0, 0.5, -1.0], [0, 0, 0], [1, 1, 1]), LAYOUT, 0.5)
-    # 1 + 0.5 * 0.5 - 0.25 * 1 = 1.0; the bootstrap counts 0.5 ** 3.
-    np.testing.assert_allclose(batch.n_step_return, [1.0])
-    np.testing.assert_allclose(batch.discount, [0.125])
+@pytest.mark.parametrize(
+    ("reward", "terminated", "valid", "n_step_return", "discount", "newest"),
+    [
+        # 1 + 0.5 * 0.5 - 0.25 * 1 = 1.0; the bootstrap counts 0.5 ** 3 from frames 3..6.
+        ([1.0, 0.5, -1.0], [0, 0, 0], [1, 1, 1], 1.0, 0.125, [3, 4, 5, 6]),
+        # A flag that is not 1 does not reach beyond the window.
+        ([1.0, 0.5, -1.0], [0, 0, 0], [255, 255, 255], 1.0, 0.125, [3, 4, 5, 6]),
+        # A termination in the window leaves no bootstrap.
+        ([1.0, 1.0, 0.0], [0, 1, 0], [1, 1, 0], 1.5, 0.0, None),
+        # Cut off after two real steps: 1 + 0.5, and 0.5 ** 2 from frames 2..5.
+        ([1.0, 1.0, 0.0], [0, 0, 0], [1, 1, 0], 1.5, 0.25, [2, 3, 4, 5]),
+    ],
+)
+def test_a_window_bootstraps_from_the_last_frame_of_its_real_steps(
+    reward: list[float],
+    terminated: list[int],
+    valid: list[int],
+    n_step_return: float,
+    discount: float,
+    newest: list[int] | None,
+) -> None:
+    batch = decode_batch(item(LAYOUT, reward, terminated, valid), LAYOUT, 0.5)
+    np.testing.assert_allclose(batch.n_step_return, [n_step_return])
+    np.testing.assert_allclose(batch.discount, [discount])
     assert batch.observation.shape == batch.next_observation.shape == (1, 2, 3, 4)
     assert batch.observation[0, 0, 0].tolist() == [0, 1, 2, 3]
-    assert batch.next_observation[0, 1, 2].tolist() == [3, 4, 5, 6]
-
-
-def test_a_termination_in_the_window_leaves_no_bootstrap() -> None:
-    batch = decode_batch(item(LAYOUT, [1.0, 1.0, 0.0], [0, 1, 0], [1, 1, 0]), LAYOUT, 0.5)
-    np.testing.assert_allclose(batch.n_step_return, [1.5])
-    np.testing.assert_allclose(batch.discount, [0.0])
-
-
-def test_an_episode_cut_off_bootstraps_from_its_final_frame_after_fewer_steps() -> None:
-    batch = decode_batch(item(LAYOUT, [1.0, 1.0, 0.0], [0, 0, 0], [1, 1, 0]), LAYOUT, 0.5)
-    # Two real steps: the return is 1 + 0.5, the bootstrap counts 0.5 ** 2 from frames 2..5.
-    np.testing.assert_allclose(batch.n_step_return, [1.5])
-    np.testing.assert_allclose(batch.discount, [0.25])
-    assert batch.next_observation[0, 0, 0].tolist() == [2, 3, 4, 5]
+    if newest is not None:
+        assert batch.next_observation[0, 1, 2].tolist() == newest
 
 
 def test_full_windows_are_decoded_without_copying_frames() -> None:
@@ -68,13 +74,6 @@ def test_dtypes_are_those_of_the_vocabulary() -> None:
     dtypes = [column.dtype for column in batch]
     u8, i32, f32 = np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.float32)
     assert dtypes == [u8, i32, f32, f32, u8, f32, f32, f32]
-
-
-def test_values_other_than_one_in_a_flag_do_not_reach_beyond_the_window() -> None:
-    columns = item(LAYOUT, [1.0] * 3, [0] * 3, [255, 255, 255])
-    batch = decode_batch(columns, LAYOUT, 1.0)
-    np.testing.assert_allclose(batch.n_step_return, [3.0])
-    assert batch.next_observation[0, 0, 0].tolist() == [3, 4, 5, 6]
 
 
 @settings(max_examples=60, deadline=None)
@@ -193,15 +192,9 @@ def test_rows_hold_frames_of_the_layouts_shape_and_type(shape: tuple[int, ...], 
         ({"frame_shape": ()}, r"frame_shape is \(\)"),
         ({"frame_shape": (10, 0, 4)}, "sizes of at least 1"),
         ({"frame_dtype": "float64"}, "frame_dtype is 'float64'; known are uint8, float32"),
+        *(({size: 0}, f"{size} is 0") for size in ("stack_size", "n_step", "num_actions")),
     ],
 )
-def test_frames_that_no_network_takes_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_a_layout_that_no_network_takes_is_refused(changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(LAYOUT, **changes)
-
-
-@pytest.mark.parametrize("field", ["stack_size", "n_step", "num_actions"])
-def test_sizes_below_one_are_refused(field: str) -> None:
-    sizes: dict[str, Any] = {"stack_size": 4, "n_step": 3, "num_actions": 2, field: 0}
-    with pytest.raises(ValueError, match=f"{field} is 0"):
-        ItemLayout(frame_shape=(2, 3), clips_rewards=False, **sizes)
