@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -195,13 +196,20 @@ def test_starting_afresh_drops_working_checkpoints(tmp_path: Path) -> None:
     fresh.stop()
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    server = started(config(tmp_path))
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    server = started(config(folder))
     write_steps(server, TEACHER_TABLE, 30)
-    link_checkpoint(checkpoint_replay(server.address), tmp_path / "checkpoint")
+    link_checkpoint(checkpoint_replay(server.address), folder / "checkpoint")
     server.stop()
-    return tmp_path / "checkpoint"
+    return folder / "checkpoint"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, written: Path) -> Path:
+    """A checkpoint of the test's own."""
+    return Path(shutil.copytree(written, tmp_path / "checkpoint"))
 
 
 @pytest.mark.parametrize("file", ["chunks.tfrecord", "items.tfrecord", "tables.tfrecord"])
