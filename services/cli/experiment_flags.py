@@ -12,8 +12,13 @@ import tyro
 from rrl_agents.students.registry import STUDENTS
 from services.cli.flag_types import FLAG_TYPES
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.paper_presets import PAPER_PRESETS
-from services.launcher.presets import PAPER, PRESETS, check_named_student, with_student
+from services.launcher.presets import (
+    PAPER,
+    PAPER_PRESETS,
+    PRESETS,
+    check_named_student,
+    with_student,
+)
 from services.launcher.settings import nearest
 from services.shared.errors import UserError, user_errors
 

@@ -1,4 +1,4 @@
-"""Settings of an experiment by dotted name, as suite files and gin files give them.
+"""Settings of an experiment by dotted name, as suite and gin files give them, and in config.json.
 
 "method.q_learning.n_step" is the field `n_step` of the field `q_learning` of the field `method`.
 Values are held to the types of the fields they are for: a whole number serves where a fraction is
@@ -13,12 +13,14 @@ import functools
 import operator
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from rrl_agents.reincarnation.registry import MethodConfig
+from rrl_agents.reincarnation.registry import METHODS, MethodConfig
 from rrl_agents.typed_json import LARGEST_WHOLE, decode, encode
 from services.launcher.experiment_config import ExperimentConfig
 from services.shared.errors import UserError, user_errors
+from services.shared.run_config import CONFIG_FILE, read_config
 
 _SUGGESTIONS = 3
 
@@ -52,6 +54,54 @@ def with_settings(config: ExperimentConfig, settings: Settings) -> ExperimentCon
         functools.reduce(operator.getitem, groups, content)[field] = value
     with user_errors():
         return decode_config(type(config.method), content, "settings", method_path="method")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Teacher:
+    data_fingerprint: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundOut:
+    """What of config.json is no field of `ExperimentConfig`, as it nests it.
+
+    Attributes:
+        method: Name of the recipe.
+        random_return: Mean return of the random policy.
+        teacher: Of its data the fingerprint; None where the teacher played.
+    """
+
+    method: str
+    random_return: float
+    teacher: _Teacher
+
+
+def read_experiment(run: Path) -> tuple[ExperimentConfig, FoundOut]:
+    """The experiment of a run, with everything that follows from the teacher filled in.
+
+    Args:
+        run: Its folder.
+
+    Raises:
+        UserError: it is no run's folder, or its config.json is damaged.
+    """
+    try:
+        return decode_experiment(read_config(run))
+    except ValueError as error:
+        raise UserError(f"{run / CONFIG_FILE} cannot be read ({error}); restore it") from error
+
+
+def decode_experiment(content: Mapping[str, Any]) -> tuple[ExperimentConfig, FoundOut]:
+    """The experiment that `Experiment.to_json` has written.
+
+    Raises:
+        ValueError: a field is missing, of another type or out of range; names it.
+    """
+    found = decode(FoundOut, content, CONFIG_FILE, ignore_unknown=True)
+    if found.method not in METHODS:
+        raise ValueError(f"method is {found.method!r}; known are {', '.join(METHODS)}")
+    method = METHODS[found.method].config_class
+    return decode_config(method, content, CONFIG_FILE, method_path="settings"), found
 
 
 def decode_config(

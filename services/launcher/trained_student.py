@@ -36,8 +36,7 @@ from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
-from services.launcher.recorded_experiment import FoundOut, read_experiment
-from services.launcher.settings import known_settings
+from services.launcher.settings import FoundOut, known_settings, read_experiment
 from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.checkpointing import restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records

@@ -22,7 +22,7 @@ from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import Progress, Stage
-from services.launcher.paper_presets import PAPER_PRESETS
+from services.launcher.presets import PAPER_PRESETS
 
 RELEASED: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "oracles" / "released_methods.json").read_text()

@@ -9,8 +9,7 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.students.registry import STUDENTS
 from services.cli.experiment_flags import Settings, parse, required
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.paper_presets import PAPER_PRESETS
-from services.launcher.presets import DEMO, PAPER, PRESETS
+from services.launcher.presets import DEMO, PAPER, PAPER_PRESETS, PRESETS
 from services.shared.errors import UserError
 
 QDAGGER = PRESETS["qdagger"][PAPER]

@@ -18,8 +18,14 @@ from rrl_agents.training.balance import balanced_coefficient
 from rrl_agents.types import Progress
 from services.cli.gin.names import PARAMETERS
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.paper_presets import PAPER_PRESETS
-from services.launcher.presets import DEMO, NAMED_PRESETS, PAPER, PRESETS, with_student
+from services.launcher.presets import (
+    DEMO,
+    NAMED_PRESETS,
+    PAPER,
+    PAPER_PRESETS,
+    PRESETS,
+    with_student,
+)
 from services.launcher.settings import known_settings
 from services.shared.errors import UserError
 

@@ -20,7 +20,7 @@ from services.cli.gin.names import AGENTS as RELEASED_AGENTS
 from services.cli.gin.names import PARAMETERS
 from services.cli.gin.reading import RELEASED_FOLDER, SHIPPED
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.paper_presets import PAPER_PRESETS
+from services.launcher.presets import PAPER_PRESETS
 from services.launcher.settings import known_settings
 from services.shared.errors import UserError
 
