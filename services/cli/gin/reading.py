@@ -23,7 +23,7 @@ from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.typed_json import Misfit, fitted
 from services.cli.gin.names import PARAMETERS, present_name
 from services.launcher.settings import nearest
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 SHIPPED = Path(__file__).parent / "configs"
 """Gin files of our own writing, with the names of the released code's."""
@@ -69,10 +69,8 @@ def read(files: Sequence[str], single: Sequence[str]) -> dict[str, Bound]:
     """
     bound: dict[str, Bound] = {}
     for file in files:
-        try:
+        with user_errors(prefix="--gin_files: "):
             text = read_bounded(_found(file), MAX_BYTES, what="a gin file").decode("utf-8")
-        except ValueError as error:
-            raise UserError(f"--gin_files: {error}") from error
         bound.update(_bindings(text, file))
     for text in single:
         bound.update(_bindings(text, COMMAND_LINE))

@@ -27,7 +27,12 @@ ADDRESSES = RunAddresses(
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xff", seal({}).encode(), seal({"services": {"learner": 7}, "pages": {}}).encode()],
+    [
+        b"\xff",
+        seal({}).encode(),
+        seal({"services": {"learner": 7}, "pages": {}}).encode(),
+        seal({"services": {"learner": "nowhere"}, "pages": {}}).encode(),
+    ],
 )
 def test_a_damaged_file_of_addresses_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ADDRESSES_FILE).write_bytes(content)
