@@ -15,9 +15,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 import optax
 
@@ -46,7 +44,7 @@ JaxDQNAgent.allow_partial_reload = True
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """What an agent needs beside its online network to train on.
+    """What an agent needs beside its online network to train on; arrays are numpy's, float32.
 
     Attributes:
         target_params: Of the target network, same tree as the online network's.
@@ -100,7 +98,7 @@ def write_dopamine_agent(
 
     Args:
         path: The agent's directory; must not exist.
-        teacher: The agent.
+        teacher: The agent; its parameters are numpy arrays.
         training: What it goes on from.
         number: The checkpoint's number, Dopamine's iteration, at least 0; its Runner would go on
             with the next.
@@ -117,14 +115,14 @@ def write_dopamine_agent(
         # The frames seen last; an agent starts its next episode with zeros anyway.
         "state": np.zeros(OBSERVATION_SHAPE),
         "training_steps": training.agent_steps,
-        "online_params": _plain(teacher.params),
-        "target_params": _plain(training.target_params),
+        "online_params": teacher.params,
+        "target_params": training.target_params,
         # What optax.adam makes: Adam's moments, and the learning rate, which has no state.
         "optimizer_state": (
             optax.ScaleByAdamState(
                 count=np.asarray(training.adam_count, np.int32),
-                mu=_plain(training.adam_mean),
-                nu=_plain(training.adam_variance),
+                mu=training.adam_mean,
+                nu=training.adam_variance,
             ),
             optax.EmptyState(),
         ),
@@ -137,9 +135,3 @@ def write_dopamine_agent(
     with (checkpoints / f"ckpt.{number}").open("xb") as file:
         pickle.dump(bundle, file, protocol=_PICKLE_PROTOCOL)
     (checkpoints / f"sentinel_checkpoint_complete.{number}").write_text("done")
-
-
-def _plain(params: Params) -> dict[str, Any]:
-    """The tree as dicts of numpy arrays: what every version of flax and jax takes."""
-    plain: dict[str, Any] = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(params))
-    return plain

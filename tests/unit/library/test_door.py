@@ -57,8 +57,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def read(function: str, arguments: Mapping[str, Any], **_: object) -> None:
         assert function == "rrl_agents.checkpoints.import_foreign:import_foreign"
         found.append(Path(arguments["source"]).name)
-        source, destination = str(arguments["source"]), str(arguments["destination"])
-        import_foreign(source, destination, arguments["hints"], arguments["name"])
+        import_foreign(**{**arguments, "source": str(arguments["source"])})
 
     monkeypatch.setattr(door, "run_confined", read)
     return found
@@ -328,7 +327,7 @@ def test_a_fetched_agent_knows_its_game(
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"game": 3}', '{"game": "../.."}', "[" * 9999]
+    "content", ["", "[" * 9999, *map(seal, ({}, {"game": 3}, {"game": "../.."}))]
 )
 def test_a_source_that_says_no_game_is_an_error(
     fetched: Path, reads: list[str], content: str
