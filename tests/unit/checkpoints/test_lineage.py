@@ -39,14 +39,6 @@ def names(card: TeacherCard) -> list[tuple[str, int]]:
     return [(member.card.name, member.generation) for member in family(card)]
 
 
-def test_an_agent_without_parents_is_a_line_of_one() -> None:
-    alone = agent("alone", TEACHER_COST)
-    assert names(alone) == [("alone", 1)]
-    cost = line_cost(family(alone))
-    assert cost["environment_frames"] == Total(known=1000, unknown=0)
-    assert cost["hardware_seconds"] == Total(known=3600.0, unknown=0)
-
-
 def test_three_generations_add_up_with_an_ancestor_on_two_ways_counted_once() -> None:
     teacher = agent("teacher", TEACHER_COST)
     first = agent(

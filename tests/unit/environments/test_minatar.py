@@ -57,15 +57,6 @@ def test_frames_rewards_and_ends_equal_minatars(
     assert episodes >= 2
 
 
-def test_frames_are_channels_of_full_or_no_brightness() -> None:
-    environment = make_environment(EnvironmentConfig(name="minatar", game="breakout"), 3)
-    observation = environment.reset(0)
-    assert observation.shape == (3, 10, 10, 4, 1) and observation.dtype == np.uint8
-    # Paddle, ball, its trail (on the ball at first) and three rows of bricks: 1 + 1 + 1 + 30 cells.
-    assert (observation == 255).sum(axis=(1, 2, 3, 4)).tolist() == [33] * 3
-    assert set(np.unique(observation)) == {0, 255}
-
-
 def test_its_matplotlib_is_not_imported() -> None:
     code = (
         "import sys; from rrl_agents.environments import registry; "

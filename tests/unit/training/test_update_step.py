@@ -159,17 +159,6 @@ def test_a_quantile_student_updates_as_dopamines() -> None:
     _assert_same_update(update_step, params, target, batch, (online, row_losses, mean_loss))
 
 
-def test_importance_weights_change_the_loss_but_not_the_priorities() -> None:
-    update_step = make_update_step(NETWORK, (TD,), ADAM, DQN)
-    batch = batch_of((10, 5, 1), 3)
-    _, plain = update_step(_state(), batch, {"td": 1.0}, 1e-3, 10, KEY)
-    halved = batch._replace(importance_weight=np.full(8, 0.5, np.float32))
-    _, weighted = update_step(_state(), halved, {"td": 1.0}, 1e-3, 10, KEY)
-    assert plain.loss == pytest.approx(float(np.mean(plain.priorities)), rel=1e-5)
-    assert weighted.loss == pytest.approx(0.5 * float(plain.loss), rel=1e-5)
-    np.testing.assert_array_equal(weighted.priorities, plain.priorities)
-
-
 def test_the_gradient_is_that_of_both_terms_together() -> None:
     """Against optax.adam and the loss written out as in the paper."""
     batch = batch_of((10, 5, 1), 3)
