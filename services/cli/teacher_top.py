@@ -22,7 +22,6 @@ from services.launcher.progress_display import format_duration
 from services.shared.errors import UserError, printable
 
 _STARTED = "rrl_teacher_start_time_seconds"
-_HASH_CHARACTERS = 12
 _NOTHING = "-"
 
 _HEADINGS = (
@@ -125,7 +124,7 @@ def _head(now: Page, address: Address, restarted: bool) -> Iterator[Text]:
 def _model(now: Page, new: Page, seconds: float, model: str) -> Iterator[Text]:
     versions = [sample.labels for sample in now.find("rrl_teacher_info", model=model)]
     about = (
-        ", ".join(dict.fromkeys(one.get(label, "")[:_HASH_CHARACTERS] for one in versions))
+        ", ".join(dict.fromkeys(one.get(label, "") for one in versions))
         for label in ("game", "version", "parameters", "backend")
     )
     yield Text(printable(" | ".join((f"model {model}", *about))), "bold")

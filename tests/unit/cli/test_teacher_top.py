@@ -52,7 +52,7 @@ class Service:
             model="pong",
             game="pong",
             name="tiny",
-            backend="jax cpu",
+            backend="onnxruntime cpu",
             teacher_version="aaa",
             max_batch_rows=4,
             spec=PolicySpec(num_actions=2, observation_shape=(1,)),
@@ -126,7 +126,7 @@ def test_what_happened_between_two_looks_is_drawn() -> None:
     text = shown(before, service.look(2.0))
     assert re.match(r"teacher at 127.0.0.1:9101: SERVING, up \d+ s\n", text)
     assert "streams messages 3, shared_memory 1 | queue 0.1 MB | compilations after ready 2" in text
-    assert "model pong | pong | 1, 2 | aaa, bbb | jax cpu" in text
+    assert "model pong | pong | 1, 2 | aaa, bbb | onnxruntime cpu\n" in text
     # In 2 s a batch of 6 rows and 2 more of padding. Both reloads failed since the start.
     batches = r"batches 0.5/s \| rows in a batch 6.0 \| padding 25.0% \| forward p50 (\S+) ms"
     found = re.search(rf"{batches} \| reloads failed 2", text)
