@@ -66,7 +66,7 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
     Args:
         path: The agent's directory, its `checkpoints` directory, or one checkpoint: a `ckpt.N`
             file, or `tf_ckpt-N` with or without an ending. A checkpoint that is named needs no
-            sentinel: whoever names it has chosen it.
+            sentinel: the caller has chosen it.
         number: Which checkpoint; the newest complete one when None.
 
     Returns:

@@ -162,7 +162,7 @@ def _source(reference: str, number: int | None) -> _Source:
 
 
 def _import(source: _Source, said: Mapping[str, object], directory: Path) -> None:
-    """Import once, whoever else wants the same; all of it is there at the end, or nothing."""
+    """Import once, also for other processes that ask; all of it is there at the end, or nothing."""
     store = directory.parent
     try:
         make_folders(store)
@@ -176,7 +176,7 @@ def _import(source: _Source, said: Mapping[str, object], directory: Path) -> Non
     with locked(store / _LOCK_FILE, wait_seconds=_LOCK_WAIT_SECONDS):
         if (directory / CARD_FILE).is_file():
             return
-        # Nobody else imports now: what has a temporary name was left behind by a kill.
+        # No other process imports now: what has a temporary name was left behind by a kill.
         for left in store.glob(".*.tmp"):
             shutil.rmtree(left, ignore_errors=True)
         unfinished = store / f".{directory.name}.tmp"

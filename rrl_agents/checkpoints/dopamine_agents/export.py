@@ -99,8 +99,8 @@ def write_dopamine_agent(
     Args:
         path: The agent's directory; must not exist.
         teacher: The agent; its parameters are numpy arrays.
-        training: What it goes on from.
-        number: The checkpoint's number, Dopamine's iteration, at least 0; its Runner would go on
+        training: What it resumes from.
+        number: The checkpoint's number, Dopamine's iteration, at least 0; its Runner resumes
             with the next.
 
     Raises:

@@ -244,6 +244,6 @@ def test_the_support_of_a_categorical_agent_is_the_users_word(tmp_path: Path) ->
     layers = layers_of(SMALL | {"Dense_1": (5, 3 * 51)})
     assumed = _import(tmp_path, "linen without the level params", layers)
     assert "; returns from -10 to 10, which no checkpoint says" in assumed.card.made
-    told = _import(tmp_path, "linen without the level params", layers, agent="c51", value_bound=20)
-    assert told.card.network == dataclasses.replace(_narrow(AGENTS["c51"][0]), value_bound=20.0)
-    assert told.card.algorithm == "C51"
+    said = _import(tmp_path, "linen without the level params", layers, agent="c51", value_bound=20)
+    assert said.card.network == dataclasses.replace(_narrow(AGENTS["c51"][0]), value_bound=20.0)
+    assert said.card.algorithm == "C51"

@@ -173,7 +173,7 @@ def test_a_hostile_file_ends_at_the_door_in_one_error_and_leaves_nothing(
     assert sorted((tmp_path / "theirs").iterdir()) == before
 
 
-def test_what_was_imported_is_found_the_next_time_and_read_by_nobody(
+def test_what_was_imported_is_found_the_next_time_and_not_read_again(
     store: Path, agent: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = opened(agent)
@@ -188,18 +188,18 @@ def test_what_was_imported_is_found_the_next_time_and_read_by_nobody(
     assert reads == ["ckpt.1"]
 
 
-def test_another_content_name_or_word_of_the_user_is_imported_anew(
+def test_another_content_name_or_word_of_the_user_is_imported_again(
     store: Path, agent: Path, reads: list[str]
 ) -> None:
     first = opened(agent)
-    told = import_reference(str(agent), Hints(game="pong"))
+    said = import_reference(str(agent), Hints(game="pong"))
     named = import_reference(str(agent), name="mine")
-    assert read_card(told / CARD_FILE).game == "pong"
+    assert read_card(said / CARD_FILE).game == "pong"
     assert read_card(named / CARD_FILE).name == "mine"
     with (agent / "checkpoints/ckpt.1").open("ab") as file:
         # A pickle ends at its stop: another content with the same parameters.
         file.write(b"more")
-    assert len({first, told, named, opened(agent)}) == 4 == len(reads)
+    assert len({first, said, named, opened(agent)}) == 4 == len(reads)
 
 
 def test_a_checkpoint_that_is_added_is_the_newest(
