@@ -6,6 +6,7 @@ traced is written as nodes by `onnx_primitives`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,6 +50,22 @@ def export_onnx(network: NetworkConfig, params: Params, spec: PolicySpec) -> byt
             what the export does not know; the message names it.
     """
     module: Any = make_network(network, spec.num_actions)
+    return export_function(lambda tree, states: action_values(module, tree, states), params, spec)
+
+
+def export_function(
+    function: Callable[[Params, Any], Any], params: Params, spec: PolicySpec
+) -> bytes:
+    """Write any function of parameters and observations; see `export_onnx`.
+
+    Args:
+        function: Gives float32 [B, A] for parameters and observations.
+        params: Its parameters.
+        spec: What it takes and gives.
+
+    Raises:
+        ValueError: It computes what the export does not know; the message names it.
+    """
     (batch,) = export.symbolic_shape("batch")
     struct: Any = jax.ShapeDtypeStruct
     states = struct((batch, *spec.observation_shape), np.dtype(spec.observation_dtype))
@@ -56,14 +73,14 @@ def export_onnx(network: NetworkConfig, params: Params, spec: PolicySpec) -> byt
     observations = Tensor(INPUT_NAME, (BATCH, *spec.observation_shape))
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
     with jax.default_matmul_precision("float32"):
-        traced = jax.make_jaxpr(lambda p, x: action_values(module, p, x))(params, states)
+        traced = jax.make_jaxpr(function)(params, states)
         (values,) = write_traced(graph, traced, [*leaves, observations])
     assert isinstance(values, Tensor), "action values depend on the observations"
     answer = helper.make_node("Identity", [values.name], [OUTPUT_NAME])
     model = helper.make_model(
         helper.make_graph(
             [*graph.nodes, answer],
-            network.name,
+            "policy",
             [_value(INPUT_NAME, states.dtype, spec.observation_shape)],
             [_value(OUTPUT_NAME, np.dtype(np.float32), (spec.num_actions,))],
             graph.initializers,

@@ -94,11 +94,10 @@ def find_replay(path: Path, number: int | None = None) -> ReplayFiles:
         )
     numbers = held[fitting[0]] if number is None else [number]
     candidates = [ReplayFiles(directory=fitting[0], number=each) for each in reversed(numbers)]
-    for files in candidates:
-        if not files.missing:
-            return files
-    newest = candidates[0]
-    raise ValueError(
-        f"{newest.directory}: replay buffer {newest.number} lacks {', '.join(newest.missing)}; "
-        "copy all of its files"
-    )
+    files = next((files for files in candidates if not files.missing), candidates[0])
+    if files.missing:
+        raise ValueError(
+            f"{files.directory}: replay buffer {files.number} lacks {', '.join(files.missing)}; "
+            "copy all of its files"
+        )
+    return files

@@ -32,7 +32,7 @@ _MOST_HEADER_BYTES = 1024
 _TRAILER_BYTES = 8
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class NpyColumn:
     """An array [rows, ...] of numbers.
 
@@ -101,15 +101,9 @@ def opened_column(path: Path, dimensions: int, types: str) -> Iterator[NpyColumn
     try:
         with gzip.open(path, "rb") as file:
             shape, dtype = _read_header(file, path, dimensions, types)
-            column = NpyColumn(
-                path=path,
-                file=file,
-                header_bytes=file.tell(),
-                shape=shape,
-                dtype=dtype,
-                trailer=_read_trailer(path),
-            )
-            packed = int.from_bytes(column.trailer[4:], "little")
+            trailer = _read_trailer(path)
+            column = NpyColumn(path, file, file.tell(), shape, dtype, trailer)
+            packed = int.from_bytes(trailer[4:], "little")
             if packed != column.end % 2**32:
                 raise ValueError(
                     f"{path}: announces {column.end} bytes, but its end speaks of {packed} (modulo "
@@ -151,12 +145,8 @@ def _read_header(
             shape, is_fortran, dtype = npy.read_array_header_1_0(  # type: ignore[no-untyped-call, call-arg]
                 file, max_header_size=_MOST_HEADER_BYTES
             )
-    except (OSError, EOFError, zlib.error):
-        raise
     except Exception as error:  # Evaluating a hostile literal raises nearly anything.
-        raise ValueError(
-            f"{path}: no array in numpy's format of version 1 ({type(error).__name__})"
-        ) from None
+        raise ValueError(f"{path}: no array in numpy's format of version 1 ({error!r})") from None
     fits = (
         version == (1, 0)
         and dtype.char in types

@@ -67,15 +67,17 @@ def open_dopamine_replay(
     with opened_column(files.member("$store$_observation"), 3, "B") as frames:
         capacity, height, width = frames.shape
     ring = _read_ring(files, capacity)
-    invalid, stack_size = _read_invalid_range(files, ring)
     ends_file = files.member("episode_end_indices")
     ends = read_ends(ends_file, capacity) if ends_file.exists() else ()
-    columns = _read_columns(files, ring, stack_size, invalid, ends)
+    columns = _read_columns(files, ring, ends)
+    digest = hashlib.sha256(repr((ring.added, (height, width), frames.trailer)).encode())
+    for column in vars(columns).values():
+        digest.update(np.ascontiguousarray(column).data)
     return RecordedRows(
         columns=columns,
         frame_shape=(height, width),
-        stack_size=stack_size,
-        fingerprint=_sha256(columns, ring.added, (height, width), frames.trailer),
+        stack_size=ring.stack_size,
+        fingerprint=digest.hexdigest(),
         read_frames=functools.partial(_read_frames, files, ring),
     )
 
@@ -87,10 +89,14 @@ class _Ring:
     Attributes:
         capacity: Rows it has room for.
         added: Rows ever added, at least 1.
+        invalid: int64 [h + K], places that its writer never samples.
+        stack_size: K.
     """
 
     capacity: int
     added: int
+    invalid: NDArray[np.int64]
+    stack_size: int
 
     @property
     def rows(self) -> int:
@@ -112,31 +118,20 @@ def _read_ring(files: ReplayFiles, capacity: int) -> _Ring:
     added = int(read_column(path, 0, _WHOLE_NUMBERS)[()])
     if added < 1:
         raise ValueError(f"{path}: {added} rows were added; there is nothing to read")
-    return _Ring(capacity=capacity, added=added)
-
-
-def _read_invalid_range(files: ReplayFiles, ring: _Ring) -> tuple[NDArray[np.int64], int]:
-    """The places that the buffer's writer never samples, [h + K], and K."""
-    path = files.member("invalid_range")
+    path, cursor = files.member("invalid_range"), added % capacity
     invalid = read_column(path, 1, _WHOLE_NUMBERS).astype(np.int64)
-    cursor = ring.added % ring.capacity
-    horizon = (cursor - int(invalid[0])) % ring.capacity
-    expected = (cursor - horizon + np.arange(len(invalid))) % ring.capacity
+    horizon = (cursor - int(invalid[0])) % capacity
+    expected = (cursor - horizon + np.arange(len(invalid))) % capacity
     if horizon >= len(invalid) or not np.array_equal(invalid, expected):
         raise ValueError(
             f"{path}: does not surround row {cursor}, where add_count puts the cursor of "
-            f"{ring.capacity} rows; take both files from the same checkpoint"
+            f"{capacity} rows; take both files from the same checkpoint"
         )
-    return invalid, len(invalid) - horizon
+    stack_size = len(invalid) - horizon
+    return _Ring(capacity=capacity, added=added, invalid=invalid, stack_size=stack_size)
 
 
-def _read_columns(
-    files: ReplayFiles,
-    ring: _Ring,
-    stack_size: int,
-    invalid: NDArray[np.int64],
-    ends: Sequence[int],
-) -> RowColumns:
+def _read_columns(files: ReplayFiles, ring: _Ring, ends: Sequence[int]) -> RowColumns:
     """Read the small columns and mark the rows."""
     action, reward, terminal = (
         _read_in_time_order(files.member(f"$store$_{name}"), ring, types)
@@ -151,21 +146,17 @@ def _read_columns(
         action=checked_actions(action, files.member("$store$_action")),
         reward=checked_rewards(reward, files.member("$store$_reward")),
         terminal=terminal,
-        is_state=_is_state(ring, stack_size, invalid, terminal | is_end),
+        is_state=_is_state(ring, terminal | is_end),
         cut_after=cut_after,
     )
 
 
-def _is_state(
-    ring: _Ring, stack_size: int, invalid: NDArray[np.int64], is_end: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    row = np.arange(ring.rows)
+def _is_state(ring: _Ring, is_end: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    row, behind = np.arange(ring.rows), ring.stack_size - 1
     ends_before = np.concatenate([[0], np.cumsum(is_end)])
-    is_whole: NDArray[np.bool_] = (
-        ends_before[row] == ends_before[np.maximum(row - stack_size + 1, 0)]
-    )
-    is_whole[: stack_size - 1] = False
-    is_whole[np.isin(row, (invalid - ring.oldest) % ring.capacity)] = False
+    is_whole: NDArray[np.bool_] = ends_before[row] == ends_before[np.maximum(row - behind, 0)]
+    is_whole[:behind] = False
+    is_whole[np.isin(row, (ring.invalid - ring.oldest) % ring.capacity)] = False
     return is_whole
 
 
@@ -177,14 +168,6 @@ def _read_in_time_order(path: Path, ring: _Ring, types: str) -> NDArray[Any]:
             "from the same checkpoint"
         )
     return ring.in_time_order(column)
-
-
-def _sha256(columns: RowColumns, *more: object) -> str:
-    """Hash of all columns and of what `more` says in its `repr`."""
-    digest = hashlib.sha256(repr(more).encode())
-    for column in vars(columns).values():
-        digest.update(np.ascontiguousarray(column).data)
-    return digest.hexdigest()
 
 
 def _read_frames(
