@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
@@ -182,6 +183,12 @@ def onnx_case(folder: Path) -> Case:
     return file, lambda: read_onnx_file(file, Hints()), same, content
 
 
+def ends_case(folder: Path) -> Case:
+    content = pickle.dumps({np.int64(n) for n in range(5)}, protocol=4)
+    file = folder / "episode_end_indices_ckpt.0.gz"
+    return file, lambda: read_episode_ends(file, 20), gzip.compress, content
+
+
 def replay_case(folder: Path, column: str, *, packed: bool) -> Case:
     rows = 40
     columns = {
@@ -217,6 +224,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "card": card_case,
     "parameters": params_case,
     "onnx": onnx_case,
+    "ends of episodes": ends_case,
     **{
         f"replay {column}{' packed' if packed else ''}": (
             lambda folder, column=column, packed=packed: replay_case(folder, column, packed=packed)
@@ -227,7 +235,14 @@ CASES: dict[str, Callable[[Path], Case]] = {
 }
 
 
-CONFINED = {"onnx", "jax pickle", "tensorflow index", "tensorflow data", "small pickle"}
+CONFINED = {
+    "onnx",
+    "ends of episodes",
+    "jax pickle",
+    "tensorflow index",
+    "tensorflow data",
+    "small pickle",
+}
 """Of these, the wall bounds memory and time."""
 
 FUZZED = Limits(memory_bytes=2 << 30, cpu_seconds=3600, wall_seconds=3600)

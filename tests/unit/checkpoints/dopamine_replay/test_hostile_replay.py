@@ -11,13 +11,13 @@ import struct
 import tempfile
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
@@ -31,7 +31,7 @@ from services.shared.errors import UserError
 
 CAPACITY, ADDED, STACK, HORIZON = 20, 27, 4, 1
 FRAME_SHAPE = (2, 3)
-OBSERVATION = "$store$_observation_ckpt.3.gz"
+OBSERVATION = "$store$_observation"
 MODEST_BYTES = 1 << 22
 
 
@@ -47,32 +47,26 @@ def npy_with_header(header: str, version: bytes = b"\x01\x00", content: bytes = 
 
 
 def columns() -> dict[str, bytes]:
-    """A small full buffer, file by file, unpacked: its cursor is at 27 mod 20 = 7."""
+    """A small full buffer, member by member, unpacked: its cursor is at 27 mod 20 = 7."""
     random = np.random.default_rng(0)
     cursor = ADDED % CAPACITY
     around = (cursor - HORIZON + np.arange(STACK + HORIZON)) % CAPACITY
     return {
         OBSERVATION: npy(random.integers(0, 256, (CAPACITY, *FRAME_SHAPE), np.uint8)),
-        "$store$_action_ckpt.3.gz": npy(random.integers(0, 6, CAPACITY).astype(np.int32)),
-        "$store$_reward_ckpt.3.gz": npy(np.ones(CAPACITY, np.float32)),
-        "$store$_terminal_ckpt.3.gz": npy(np.zeros(CAPACITY, np.uint8)),
-        "add_count_ckpt.3.gz": npy(np.array(ADDED)),
-        "invalid_range_ckpt.3.gz": npy(around),
-        "episode_end_indices_ckpt.3.gz": pickle.dumps({np.int64(12)}, protocol=4),
+        "$store$_action": npy(random.integers(0, 6, CAPACITY).astype(np.int32)),
+        "$store$_reward": npy(np.ones(CAPACITY, np.float32)),
+        "$store$_terminal": npy(np.zeros(CAPACITY, np.uint8)),
+        "add_count": npy(np.array(ADDED)),
+        "invalid_range": npy(around),
+        "episode_end_indices": pickle.dumps({np.int64(12)}, protocol=4),
     }
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    """Write the buffer with some files' content replaced; None leaves a file out."""
-
-    def write(changed: dict[str, bytes | None] | None = None) -> Path:
-        for name, content in {**columns(), **(changed or {})}.items():
-            if content is not None:
-                (tmp_path / name).write_bytes(gzip.compress(content))
-        return tmp_path
-
-    return write
+def write(directory: Path, **changed: bytes) -> Path:
+    """Write the buffer with the content of some members replaced."""
+    for name, content in {**columns(), **changed}.items():
+        (directory / f"{name}_ckpt.3.gz").write_bytes(gzip.compress(content))
+    return directory
 
 
 def read_all(path: Path) -> RecordedRows:
@@ -91,8 +85,8 @@ def little_memory() -> Iterator[None]:
     assert peak < MODEST_BYTES
 
 
-def test_the_buffer_of_these_tests_is_sound(write: Callable[..., Path]) -> None:
-    rows = read_all(write())
+def test_the_buffer_of_these_tests_is_sound(tmp_path: Path) -> None:
+    rows = read_all(write(tmp_path))
     assert (rows.rows, rows.frame_shape, rows.stack_size, rows.num_actions) == (20, (2, 3), 4, 6)
 
 
@@ -101,7 +95,6 @@ FRAMES = bytes(20 * 6)
 
 BAD_OBSERVATIONS: dict[str, tuple[bytes, str]] = {
     "a pickled array": (npy(np.array([None] * 20), allow_pickle=True), "an array of object"),
-    "a pickle": (pickle.dumps([1, 2, 3], protocol=4), "numpy's format"),
     "nothing": (b"", "numpy's format"),
     "only a header": (npy_with_header(HEADER), "truncated"),
     "a row too few": (npy_with_header(HEADER, content=FRAMES[:-6]), "truncated"),
@@ -112,7 +105,6 @@ BAD_OBSERVATIONS: dict[str, tuple[bytes, str]] = {
     "no rows": (npy(np.zeros((0, 2, 3), np.uint8)), r"shape \(0, 2, 3\)"),
     "text": (npy(np.zeros((20, 2, 3), "U1")), "an array of <U1"),
     "records": (npy(np.zeros(20, [("a", "u1"), ("b", "u1")])), "an array of .*'a'"),
-    "version 2": (npy_with_header(HEADER, b"\x02\x00", FRAMES), "version 1"),
     "a huge header of version 2": (
         b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(1 << 20),
         "version 1",
@@ -120,13 +112,8 @@ BAD_OBSERVATIONS: dict[str, tuple[bytes, str]] = {
     "a large header": (npy_with_header(HEADER + " " * 4000, content=FRAMES), "version 1"),
     "a header of code": (npy_with_header("__import__('os').system('true')"), "version 1"),
     "a header of brackets": (npy_with_header("(" * 900), "version 1"),
-    "more rows than memory": (npy_with_header(HEADER.replace("20,", "10**18,")), "version 1"),
     "an absurd shape": (npy_with_header(HEADER.replace("20,", "1000000000000,")), "at most"),
     "an absurd row": (npy_with_header(HEADER.replace("2, 3", "99999, 99999")), "at most"),
-    "a shape that multiplies to little": (
-        npy_with_header(HEADER.replace("20, 2, 3", "9999999999999, 0, 3")),
-        "at most",
-    ),
     "a negative shape": (npy_with_header(HEADER.replace("20,", "-20,")), "at most"),
     "many dimensions": (npy_with_header(HEADER.replace("2, 3", "1, " * 30)), "has 3 dimensions"),
     "rows that the file cannot hold": (
@@ -168,17 +155,15 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("what", BAD_FILES)
 @pytest.mark.usefixtures("little_memory")
-def test_a_file_that_is_not_what_the_buffer_needs_is_refused(
-    what: str, write: Callable[..., Path]
-) -> None:
+def test_a_file_that_is_not_what_the_buffer_needs_is_refused(what: str, tmp_path: Path) -> None:
     name, content, reason = BAD_FILES[what]
     with pytest.raises(ValueError, match=rf"{re.escape(name)}_ckpt\.3\.gz: .*{reason}"):
-        read_all(write({f"{name}_ckpt.3.gz": content}))
+        read_all(write(tmp_path, **{name: content}))
 
 
-def test_files_of_different_buffers_are_refused(write: Callable[..., Path]) -> None:
+def test_files_of_different_buffers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="invalid_range.*does not surround row 0"):
-        read_all(write({"add_count_ckpt.3.gz": npy(np.array(40))}))
+        read_all(write(tmp_path, add_count=npy(np.array(40))))
 
 
 class _RunsCode:
@@ -191,13 +176,11 @@ class _RunsCode:
         return os.system, (f"touch {self.marker}",)
 
 
-def test_a_pickle_that_runs_code_is_refused_without_running_it(
-    write: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_pickle_that_runs_code_is_refused_without_running_it(tmp_path: Path) -> None:
     marker = tmp_path / "code_ran"
     content = pickle.dumps({_RunsCode(marker)})
     with pytest.raises(ValueError, match="refused"):
-        read_all(write({"episode_end_indices_ckpt.3.gz": content}))
+        read_all(write(tmp_path, episode_end_indices=content))
     assert not marker.exists()
     # That it would have run: the file is the attack it claims to be.
     pickle.loads(content)
@@ -206,11 +189,6 @@ def test_a_pickle_that_runs_code_is_refused_without_running_it(
 
 COSTLY_PICKLES = {
     "an end that takes days to hash": b"\x80\x04\x8f(K\x01" + b"2\x86" * 60 + b"\x90.",
-    "the same by what was kept": (
-        b"\x80\x04\x8f\x94(K\x01\x94"
-        + b"".join(b"h%c\x86\x94" % n for n in range(1, 60))
-        + b"\x90."
-    ),
     "an end that nests too deep for Python": b"\x80\x04\x8f(K\x01" + b"\x85" * 200_000 + b"\x90.",
     "a bytearray that announces 2**40 bytes": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
 }
@@ -218,18 +196,16 @@ COSTLY_PICKLES = {
 
 @pytest.mark.parametrize("what", COSTLY_PICKLES)
 def test_a_pickle_that_costs_memory_or_time_does_so_in_a_process_of_its_own(
-    what: str, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "_LIMITS", Limits(cpu_seconds=2))
-    directory = write({"episode_end_indices_ckpt.3.gz": COSTLY_PICKLES[what]})
+    directory = write(tmp_path, episode_end_indices=COSTLY_PICKLES[what])
     with pytest.raises(UserError, match="episode_end_indices_ckpt.3.gz: "):
         open_data(directory)
 
 
-def test_ends_that_are_read_in_a_process_of_their_own_are_the_same(
-    write: Callable[..., Path],
-) -> None:
-    directory = write()
+def test_ends_that_are_read_in_a_process_of_their_own_are_the_same(tmp_path: Path) -> None:
+    directory = write(tmp_path)
     found, wanted = open_data(directory), open_dopamine_replay(directory)
     assert found.fingerprint == wanted.fingerprint
     # Place 12 is row 5: the oldest is at place 7.
@@ -264,40 +240,43 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
         read_column(path, 1, "f")
 
 
-def test_every_truncation_is_noticed_at_opening(write: Callable[..., Path]) -> None:
-    path = write() / OBSERVATION
-    packed = path.read_bytes()
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """The file of a sound buffer's frames."""
+    return write(tmp_path) / f"{OBSERVATION}_ckpt.3.gz"
+
+
+def test_every_truncation_is_noticed_at_opening(frames: Path) -> None:
+    packed = frames.read_bytes()
     for size in range(len(packed)):
-        path.write_bytes(packed[:size])
+        frames.write_bytes(packed[:size])
         with pytest.raises(ValueError, match="observation_ckpt"):
-            open_dopamine_replay(path.parent)
+            open_dopamine_replay(frames.parent)
 
 
-def test_a_flipped_bit_anywhere_in_the_frames_is_noticed(write: Callable[..., Path]) -> None:
-    path = write() / OBSERVATION
-    packed = bytearray(path.read_bytes())
+def test_a_flipped_bit_anywhere_in_the_frames_is_noticed(frames: Path) -> None:
+    packed = bytearray(frames.read_bytes())
     # The 10 bytes of gzip's own header hold a time and a system that nobody checks.
     for place in range(10, len(packed)):
         packed[place] ^= 1
-        path.write_bytes(packed)
+        frames.write_bytes(packed)
         with pytest.raises(ValueError, match="observation_ckpt"):
-            read_all(path.parent)
+            read_all(frames.parent)
         packed[place] ^= 1
 
 
-def test_what_follows_the_packed_content_is_refused(write: Callable[..., Path]) -> None:
-    path = write() / OBSERVATION
-    packed, content = path.read_bytes(), columns()[OBSERVATION]
+def test_what_follows_the_packed_content_is_refused(frames: Path) -> None:
+    packed, content = frames.read_bytes(), columns()[OBSERVATION]
     halves = gzip.compress(content[:200]) + gzip.compress(content[200:])
     for altered in (packed + bytes(8), packed + gzip.compress(b""), halves):
-        path.write_bytes(altered)
+        frames.write_bytes(altered)
         # Other tools read the same content.
         assert gzip.decompress(altered) == content
         with pytest.raises(ValueError, match=r"observation_ckpt\.3\.gz: .*altered"):
-            open_dopamine_replay(path.parent)
-    path.write_bytes(packed + packed)
+            open_dopamine_replay(frames.parent)
+    frames.write_bytes(packed + packed)
     with pytest.raises(ValueError, match="holds more than it announces"):
-        read_all(path.parent)
+        read_all(frames.parent)
 
 
 def test_a_header_of_python_2_is_read(tmp_path: Path) -> None:
@@ -307,59 +286,17 @@ def test_a_header_of_python_2_is_read(tmp_path: Path) -> None:
     assert read_column(path, 1, "i").tolist() == [1, 2, 3]
 
 
-def test_the_newest_whole_buffer_is_taken(write: Callable[..., Path]) -> None:
-    path = write()
+def test_the_fingerprint_tells_any_change_of_content(tmp_path: Path) -> None:
+    before = open_dopamine_replay(write(tmp_path)).fingerprint
+    assert open_dopamine_replay(write(tmp_path)).fingerprint == before
     for name, content in columns().items():
-        newer = name.replace(".3.", ".10.")
-        if "reward" not in name:
-            (path / newer).write_bytes(gzip.compress(content))
-    assert open_dopamine_replay(path).rows == CAPACITY
-    with pytest.raises(ValueError, match="buffer 10 lacks .*reward_ckpt.10.gz"):
-        open_dopamine_replay(path, 10)
-    with pytest.raises(ValueError, match=r"0 directories hold replay buffer 4 .*\[3, 10\]"):
-        open_dopamine_replay(path, 4)
-
-
-def test_a_folder_without_a_buffer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no replay buffer here"):
-        open_dopamine_replay(tmp_path)
-
-
-def test_the_fingerprint_tells_any_change_of_content(write: Callable[..., Path]) -> None:
-    before = open_dopamine_replay(write()).fingerprint
-    assert open_dopamine_replay(write()).fingerprint == before
-    for name, content in columns().items():
-        if "ckpt" in name and not name.startswith(("add_count", "invalid", "episode")):
+        if name.startswith("$store$"):
             changed = content[:-1] + bytes([content[-1] ^ 1])
-            assert open_dopamine_replay(write({name: changed})).fingerprint != before
-        write({name: content})
+            altered = open_dopamine_replay(write(tmp_path, **{name: changed}))
+            assert altered.fingerprint != before
 
 
-def _refused_or_read(read: Callable[[Path], object], content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "column.gz"
-        path.write_bytes(content)
-        try:
-            read(path)
-        except ValueError as error:
-            assert str(path) in str(error)
-
-
-FUZZ = settings(max_examples=300, deadline=None)
-
-
-def _read_column(path: Path) -> None:
-    read_column(path, 1, "?bBhHiIlLqQefd")
-
-
-@FUZZ
-@given(content=st.binary(max_size=300), is_packed=st.booleans())
-@example(content=b"", is_packed=True)
-def test_any_bytes_are_refused_or_read(content: bytes, is_packed: bool) -> None:
-    _refused_or_read(_read_column, gzip.compress(content) if is_packed else content)
-
-
-@FUZZ
+@settings(max_examples=300, deadline=None)
 @given(
     header=st.one_of(
         st.text(st.characters(max_codepoint=255), max_size=200),
@@ -373,22 +310,19 @@ def test_any_bytes_are_refused_or_read(content: bytes, is_packed: bool) -> None:
     content=st.binary(max_size=64),
 )
 def test_any_header_is_refused_or_read(header: str, content: bytes) -> None:
-    _refused_or_read(_read_column, gzip.compress(npy_with_header(header, content=content)))
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "column.gz"
+        path.write_bytes(gzip.compress(npy_with_header(header, content=content)))
+        try:
+            read_column(path, 1, "?bBhHiIlLqQefd")
+        except ValueError as error:
+            assert str(path) in str(error)
 
 
-@FUZZ
-@given(place=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.integers(0, 40))
-def test_any_altered_pickle_of_ends_is_refused_or_read(place: int, value: int, cut: int) -> None:
-    content = bytearray(pickle.dumps({np.int64(n) for n in range(5)}, protocol=4))
-    content[place % len(content)] = value
-    packed = gzip.compress(bytes(content[: len(content) - cut]))
-    _refused_or_read(lambda path: read_episode_ends(path, 20), packed)
-
-
-@pytest.mark.parametrize("name", [OBSERVATION, "episode_end_indices_ckpt.3.gz"])
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, write: Callable[..., Path]) -> None:
-    directory = write()
-    (directory / name).unlink()
-    os.mkfifo(directory / name)
+@pytest.mark.parametrize("name", [OBSERVATION, "episode_end_indices"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    pipe = write(tmp_path) / f"{name}_ckpt.3.gz"
+    pipe.unlink()
+    os.mkfifo(pipe)
     with pytest.raises(ValueError, match="no regular file|lacks"):
-        read_all(directory)
+        read_all(tmp_path)

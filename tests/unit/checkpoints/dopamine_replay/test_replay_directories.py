@@ -72,3 +72,11 @@ def test_a_folder_of_another_name_is_not_left(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(ValueError, match="no replay buffer here.*checkpoints or replay_logs"):
         find_replay(tmp_path / "elsewhere")
+
+
+def test_the_newest_whole_buffer_is_taken(tmp_path: Path) -> None:
+    save(tmp_path, 3, 10)
+    (tmp_path / "$store$_reward_ckpt.10.gz").unlink()
+    assert find_replay(tmp_path).number == 3
+    with pytest.raises(ValueError, match="buffer 10 lacks .*reward_ckpt.10.gz"):
+        find_replay(tmp_path, 10)
