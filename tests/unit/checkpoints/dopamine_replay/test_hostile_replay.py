@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_ends
-from rrl_agents.checkpoints.dopamine_replay.npy_column import read_column
+from rrl_agents.checkpoints.dopamine_replay.npy_column import opened_column, read_column
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.recorded_rows import RecordedRows
 from services.library.confined import Limits
@@ -238,6 +238,15 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4] + struct.pack("<I", len(header) + 20))
     with pytest.raises(ValueError, match="holds more than it announces"):
         read_column(path, 1, "f")
+
+
+def test_content_that_is_4_gib_short_is_noticed_though_its_end_agrees(tmp_path: Path) -> None:
+    path = tmp_path / "short.gz"
+    # 2**22 * 32 * 32 = 2**32.
+    header = npy_with_header(HEADER.replace("20, 2, 3", "4194304, 32, 32"))
+    path.write_bytes(gzip.compress(header))
+    with opened_column(path, 3, "B") as column, pytest.raises(ValueError, match="truncated"):
+        column.read(0, 1)
 
 
 @pytest.fixture
