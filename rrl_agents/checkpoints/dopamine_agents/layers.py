@@ -18,7 +18,7 @@ Slots of optimisers (`Online/Conv/weights/RMSProp`) and target networks are not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ _LEAF = re.compile(
 _SHOWN = 12
 
 
-def online_leaves(names: Iterable[str]) -> dict[str, str]:
+def online_leaves(names: Collection[str]) -> dict[str, str]:
     """Find the network that acts among all that a checkpoint holds.
 
     Args:
