@@ -105,7 +105,7 @@ class Painter:
     def _improvement(self, figure: Figure) -> None:
         table = self._tables.improvement
         axes = self._draw_bars(figure, table, "probability", "P(score above the teacher's)")
-        axes.axvline(0.5, **_RANDOM)
+        axes.axvline(0.5, **_TEACHER)
         axes.set_xlim(-0.02, 1.02)
 
     def _games(self, figure: Figure) -> None:

@@ -39,10 +39,9 @@ class EntryScores:
             have. The last are those of the final weights.
         returns: float64 [R, G, P], mean returns of R repetitions.
         scores: float64 [R, G, P], the same, teacher-normalised.
-        episodes: Episodes of an evaluation during the runs, the fewest; None where there is none
-            but the last.
-        final_episodes: Episodes of the last evaluation, the fewest.
-        epsilon: Exploration rate of the evaluations.
+        facts: How much play is behind the scores: games, seeds (runs of each game), episodes (of
+            an evaluation during the runs, the fewest; None where there is none but the last),
+            final_episodes (the fewest), epsilon, and frames at the end.
     """
 
     entry: str
@@ -50,26 +49,7 @@ class EntryScores:
     frames: NDArray[np.int64]
     returns: NDArray[np.float64]
     scores: NDArray[np.float64]
-    episodes: int | None
-    final_episodes: int
-    epsilon: float
-
-    @property
-    def repetitions(self) -> int:
-        """Runs of each game."""
-        return int(self.scores.shape[0])
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """How much play is behind the scores."""
-        return {
-            "games": len(self.games),
-            "seeds": self.repetitions,
-            "episodes": self.episodes,
-            "final_episodes": self.final_episodes,
-            "epsilon": self.epsilon,
-            "frames": int(self.frames[-1]),
-        }
+    facts: Mapping[str, Any]
 
     @property
     def final(self) -> NDArray[np.float64]:
@@ -177,9 +157,14 @@ def _entry_scores(
         frames=np.array(frames, dtype=np.int64),
         returns=returns,
         scores=(returns - low) / (high - low),
-        episodes=min(during, default=None),
-        final_episodes=min(curve[frames[-1]].episodes for curve in every),
-        epsilon=every[0][frames[-1]].epsilon,
+        facts={
+            "games": len(games),
+            "seeds": len(repetitions),
+            "episodes": min(during, default=None),
+            "final_episodes": min(curve[ends[0]].episodes for curve in every),
+            "epsilon": every[0][ends[0]].epsilon,
+            "frames": ends[0],
+        },
     )
 
 

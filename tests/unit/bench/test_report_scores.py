@@ -43,7 +43,14 @@ def test_scores_are_arranged_by_repetition_game_and_frames() -> None:
     assert entry.scores[:, 0].tolist() == [[0.0, 0.5, 1.5], [-0.5, 1.0, 1.0]]
     assert entry.scores[:, 1].tolist() == [[0.0, 0.5, 1.0], [0.5, 0.5, 2.0]]
     assert entry.final.tolist() == [[1.5, 1.0], [1.0, 2.0]]
-    assert (entry.episodes, entry.final_episodes) == (10, 30)
+    assert entry.facts == {
+        "games": 2,
+        "seeds": 2,
+        "episodes": 10,
+        "final_episodes": 30,
+        "epsilon": 0.001,
+        "frames": 200,
+    }
     assert len(scores.missing) == 4
     assert scores.missing[0] == "scratch/asterix/seed0"
 

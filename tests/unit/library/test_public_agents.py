@@ -27,17 +27,17 @@ def checkpoint(*names: str) -> RemoteCheckpoint:
 @pytest.mark.parametrize(
     ("name", "bucket", "folder"),
     [
-        ("dqn400", "rl_checkpoints", "DQN_400/Breakout/1/"),
-        ("lucid-rainbow", "download-dopamine-rl", "lucid/rainbow/Breakout/1/"),
-        ("jax-dqn_adam_mse", "download-dopamine-rl", "jax/dqn_adam_mse/Breakout/1/"),
-        ("jax-quantile", "download-dopamine-rl", "jax/quantile/Breakout/1/"),
+        ("dqn400", "rl_checkpoints", "DQN_400"),
+        ("lucid-rainbow", "download-dopamine-rl", "lucid/rainbow"),
+        ("jax-dqn_adam_mse", "download-dopamine-rl", "jax/dqn_adam_mse"),
+        ("jax-quantile", "download-dopamine-rl", "jax/quantile"),
     ],
 )
 def test_every_public_agent_lies_where_its_authors_put_it(
     name: str, bucket: str, folder: str
 ) -> None:
     agent = public_agent(name)
-    assert (agent.bucket, agent.run_folder("Breakout", 1)) == (bucket, folder)
+    assert (agent.bucket, agent.run_folder("Breakout", 1)) == (bucket, f"{folder}/Breakout/1/")
     assert agent.directory("Breakout", 1) == f"Breakout/{name}-run1"
 
 
@@ -54,31 +54,27 @@ def test_other_agents_are_refused_with_the_names_there_are(name: str) -> None:
         public_agent(name)
 
 
-@pytest.mark.parametrize(
-    ("name", "number"),
-    [
-        ("ckpt.399", 399),
-        ("ckpt.0", 0),
-        ("sentinel_checkpoint_complete.12", 12),
-        ("tf_ckpt-199.index", 199),
-        ("tf_ckpt-199.meta", 199),
-        ("tf_ckpt-199.data-00000-of-00001", 199),
-        ("$store$_observation_ckpt.399.gz", 399),
-        ("add_count_ckpt.399.gz", 399),
-        ("episode_end_indices_ckpt.0.gz", 0),
-    ],
-)
-def test_names_that_dopamine_writes_are_read(name: str, number: int) -> None:
+DOPAMINES = {
+    "ckpt.399": 399,
+    "ckpt.0": 0,
+    "sentinel_checkpoint_complete.12": 12,
+    "tf_ckpt-199.index": 199,
+    "tf_ckpt-199.meta": 199,
+    "tf_ckpt-199.data-00000-of-00001": 199,
+    "$store$_observation_ckpt.399.gz": 399,
+    "add_count_ckpt.399.gz": 399,
+    "episode_end_indices_ckpt.0.gz": 0,
+}
+OTHERS = ["", "ckpt.", "ckpt.01", "ckpt.1x", "ckpt.-1", "ckpt.1\n", "ckpt.1.part", "a/ckpt.1"]
+OTHERS += ["ckpt.\u0661", "ckpt.9999999999", "$store$_../x_ckpt.1.gz", "sum_tree_ckpt.1.gz"]
+OTHERS += ["tf_ckpt-1.data-0-of-1"]
+
+
+@pytest.mark.parametrize(("name", "number"), [*DOPAMINES.items(), *((one, None) for one in OTHERS)])
+def test_names_that_dopamine_writes_are_read_and_others_are_not(
+    name: str, number: int | None
+) -> None:
     assert checkpoint_number(name) == number
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", "ckpt.", "ckpt.01", "ckpt.1x", "ckpt.-1", "ckpt.1\n", "ckpt.1.part", "a/ckpt.1", "ckpt.١"]
-    + ["ckpt.9999999999", "$store$_../x_ckpt.1.gz", "sum_tree_ckpt.1.gz", "tf_ckpt-1.data-0-of-1"],
-)
-def test_other_names_are_not(name: str) -> None:
-    assert checkpoint_number(name) is None
 
 
 @given(st.text(alphabet="ckpt._-$0123456789/\\\0\x1b\nsorexgz", max_size=40))
@@ -96,19 +92,11 @@ def test_what_makes_a_checkpoint_count_as_whole_comes_last() -> None:
     assert ([*found.weights], [*found.replay]) == ([data, index, sentinel], [column])
 
 
-@pytest.mark.parametrize(
-    ("names", "is_whole"),
-    [
-        (["ckpt.199"], True),
-        (["tf_ckpt-199.index", "tf_ckpt-199.data-00000-of-00001"], True),
-        (["sentinel_checkpoint_complete.199"], False),
-        (["tf_ckpt-199.data-00000-of-00001"], False),
-    ],
-)
-def test_a_checkpoint_is_whole_with_its_pickle_or_its_index(
-    names: list[str], is_whole: bool
-) -> None:
-    assert checkpoint(*names).is_whole is is_whole
+def test_a_checkpoint_is_whole_with_its_pickle_or_its_index() -> None:
+    assert checkpoint("ckpt.199").is_whole
+    assert checkpoint("tf_ckpt-199.index", "tf_ckpt-199.data-00000-of-00001").is_whole
+    assert not checkpoint("sentinel_checkpoint_complete.199").is_whole
+    assert not checkpoint("tf_ckpt-199.data-00000-of-00001").is_whole
 
 
 def test_data_without_one_of_its_columns_is_not_whole() -> None:
