@@ -11,20 +11,22 @@ import dataclasses
 import fnmatch
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent import futures
 from pathlib import Path
 
 import jax
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.networks.registry import initial_params, make_network
+from rrl_agents.types import Progress
 from services.bench.collecting import collect
 from services.bench.display import BenchDisplay
 from services.bench.folder import LOCK, BenchFolder, make_folder
 from services.bench.plan import Plan, PlannedRun, RunResult, keep_suite, plan_suite
 from services.bench.results import write_results
 from services.bench.suite import read_suite
-from services.bench.workers import Workers
+from services.bench.workers import Report, Workers
 from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
 from services.shared.errors import UserError, user_errors
@@ -41,39 +43,51 @@ class Schedule:
 
     Args:
         runs: What is to be done, in this order.
-        workers: They execute runs.
+        execute: Executes a run to its end, as `Workers.execute`; called from several threads.
         display: Shows what happens.
 
     Attributes:
         failures: Name of a run -> why it failed.
     """
 
-    def __init__(self, runs: Iterable[PlannedRun], workers: Workers, display: BenchDisplay) -> None:
+    def __init__(
+        self,
+        runs: Iterable[PlannedRun],
+        execute: Callable[[PlannedRun, Report], RunResult],
+        display: BenchDisplay,
+    ) -> None:
         self.failures: dict[str, str] = {}
         self._waiting = collections.deque(runs)
-        self._workers = workers
+        self._running: dict[futures.Future[RunResult], PlannedRun] = {}
+        self._progress: dict[str, Progress] = {}
+        self._execute = execute
         self._display = display
         self._deaths: collections.Counter[str] = collections.Counter()
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until every run is finished or has failed, or `stop` is set."""
-        while self._workers.running or (self._waiting and not stop.is_set()):
-            if stop.is_set():
-                self._workers.stop()
-            else:
-                self._start_runs()
-            for run, result in self._workers.results(_POLL_SECONDS):
-                self._take(run, result)
-            self._display.update(self._workers.progress)
+    def run(self, jobs: int, stop: threading.Event) -> None:
+        """Work until every run is finished or has failed, or `stop` is set.
 
-    def _start_runs(self) -> None:
-        while self._workers.has_room and (run := self._next()) is not None:
-            self._workers.start(run)
-            self._display.started(run)
+        Args:
+            jobs: Runs at a time.
+            stop: Has no other run start; `execute` must heed it, too. It is set by an error.
+        """
+        with futures.ThreadPoolExecutor(jobs) as pool:
+            try:
+                while self._running or (self._waiting and not stop.is_set()):
+                    while len(self._running) < jobs and not stop.is_set() and (run := self._next()):
+                        self._running[pool.submit(self._execute, run, self._report)] = run
+                        self._display.started(run)
+                    self._take_ended()
+            except BaseException:
+                stop.set()
+                raise
+
+    def _report(self, run: PlannedRun, progress: Progress) -> None:
+        self._progress[run.name] = progress
 
     def _next(self) -> PlannedRun | None:
         """The first run whose teacher is there; runs whose teacher will not come have failed."""
-        exports = {run.export for run in (*self._waiting, *self._workers.running)}
+        exports = {run.export for run in (*self._waiting, *self._running.values())}
         for run in tuple(self._waiting):
             if run.needs is None or run.needs.is_dir():
                 self._waiting.remove(run)
@@ -83,18 +97,22 @@ class Schedule:
                 self._fail(run, f"its teacher {run.needs} was not made")
         return None
 
-    def _take(self, run: PlannedRun, result: RunResult) -> None:
-        if result.error is None:
-            self._display.ended(run, "finished" if result.finished else "stopped")
-            return
-        self._deaths[run.name] += result.died
-        if not result.died:
-            self._fail(run, result.error)
-        elif self._deaths[run.name] >= MAX_DEATHS:
-            self._fail(run, f"{result.error}, {MAX_DEATHS} times")
-        else:
-            self._display.ended(run, "resumes", result.error)
-            self._waiting.appendleft(run)
+    def _take_ended(self) -> None:
+        done, _ = futures.wait(self._running, _POLL_SECONDS, futures.FIRST_COMPLETED)
+        for future in done:
+            run, result = self._running.pop(future), future.result()
+            self._progress.pop(run.name, None)
+            self._deaths[run.name] += result.died
+            if result.error is None:
+                self._display.ended(run, "finished" if result.finished else "stopped")
+            elif not result.died:
+                self._fail(run, result.error)
+            elif self._deaths[run.name] >= MAX_DEATHS:
+                self._fail(run, f"{result.error}, {MAX_DEATHS} times")
+            else:
+                self._display.ended(run, "resumes", result.error)
+                self._waiting.appendleft(run)
+        self._display.update(dict(self._progress))
 
     def _fail(self, run: PlannedRun, error: str) -> None:
         self.failures[run.name] = error
@@ -217,9 +235,9 @@ def _execute(
 ) -> dict[str, str]:
     """Execute what is not finished; returns which runs failed, and why."""
     unfinished = [run for run in runs if not run.is_finished]
-    workers = Workers(folder, min(jobs, max(1, len(unfinished))))
+    jobs = min(jobs, max(1, len(unfinished)))
     display = BenchDisplay(unfinished, len(runs) - len(unfinished))
-    with display.bars, workers:
-        schedule = Schedule(unfinished, workers, display)
-        schedule.run(stop)
+    schedule = Schedule(unfinished, Workers(folder, jobs, stop).execute, display)
+    with display.bars:
+        schedule.run(jobs, stop)
     return schedule.failures

@@ -10,21 +10,24 @@ a checkpoint of its run and end. Ctrl-C does not reach it: the bench stops its w
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rrl_agents.types import Progress
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, RunResult
+
+Report = Callable[[PlannedRun, Progress], None]
+"""Takes how far a run is."""
 
 STOP = "stop"
 """Has a worker save a checkpoint and end."""
@@ -38,6 +41,8 @@ checkpoint. The longest evaluation must fit."""
 
 _END_SECONDS = 10.0
 """How long a worker without a run may take to end before it is killed."""
+
+_POLL_SECONDS = 0.5
 
 _GPU = Path("/dev/nvidiactl")
 _ONE_THREAD = (
@@ -81,54 +86,39 @@ def process_environment(
     return variables
 
 
-@dataclasses.dataclass
-class _Worker:
-    run: PlannedRun
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    deadline: float
-    progress: Progress | None = None
-
-    def send(self, message: object) -> None:
-        # Of a dead worker the other end of the pipe is closed, which `Workers.results` finds.
-        with contextlib.suppress(OSError):
-            self.connection.send(message)
-
-
 class Workers:
-    """Starts a worker process for each run, and receives the results.
+    """Starts a worker process for each run, and hears from it until it has ended.
 
     Args:
         folder: The suite's folder.
         count: Workers at a time, at least 1.
+        stop: Has all save a checkpoint and end.
     """
 
-    def __init__(self, folder: BenchFolder, count: int) -> None:
+    def __init__(self, folder: BenchFolder, count: int, stop: threading.Event) -> None:
         self._logs = folder.logs
-        self._count = count
+        self._stop = stop
         self._environment = process_environment(
             os.environ, folder.cache, count, has_gpu=_GPU.exists()
         )
-        self._workers: list[_Worker] = []
-        self._is_stopping = False
 
-    @property
-    def running(self) -> list[PlannedRun]:
-        """Runs that workers have."""
-        return [worker.run for worker in self._workers]
+    def execute(self, run: PlannedRun, report: Report) -> RunResult:
+        """Have a worker execute a run; returns when it has ended, in whatever way.
 
-    @property
-    def progress(self) -> dict[str, Progress]:
-        """How far the runs are that have reported, by their names."""
-        return {one.run.name: one.progress for one in self._workers if one.progress is not None}
+        Args:
+            run: What is to be done.
+            report: Takes the run's progress, about once a second.
+        """
+        process, connection = self._start(run)
+        with connection:
+            result = self._listen(process, connection, lambda found: report(run, found))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        process.kill()
+        died = _death(process.wait())
+        return result or RunResult(finished=False, error=died, died=True)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more run can start."""
-        return len(self._workers) < self._count
-
-    def start(self, run: PlannedRun) -> None:
-        """Start a worker for a run; there must be room."""
+    def _start(self, run: PlannedRun) -> tuple[subprocess.Popen[bytes], Connection]:
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{run.name.replace('/', '-')}.log"
         ours, theirs = Pipe()
@@ -142,57 +132,37 @@ class Workers:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        worker = _Worker(run, process, ours, time.monotonic() + STALL_SECONDS)
-        self._workers.append(worker)
-        worker.send(run)
+        # Of a dead worker the other end of the pipe is closed, which is found when it is read.
+        with contextlib.suppress(OSError):
+            ours.send(run)
+        return process, ours
 
-    def results(self, timeout_seconds: float) -> Iterator[tuple[PlannedRun, RunResult]]:
-        """Runs that have ended; waits up to the timeout for any message."""
-        ready = wait([worker.connection for worker in self._workers], timeout_seconds)
-        for worker in tuple(self._workers):
-            if worker.connection in ready:
-                yield from self._receive(worker)
-            elif time.monotonic() > worker.deadline:
-                # The next call finds it dead.
-                worker.process.kill()
-
-    def stop(self) -> None:
-        """Have all save a checkpoint and end; `results` then says how their runs ended."""
-        if self._is_stopping:
-            return
-        self._is_stopping = True
-        for worker in self._workers:
-            worker.send(STOP)
-            worker.deadline = time.monotonic() + CHECKPOINT_SECONDS
-
-    def __enter__(self) -> Workers:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End all workers, those that do not answer by force."""
-        self.stop()
-        while self._workers:
-            for _ in self.results(_END_SECONDS):
-                pass
-
-    def _receive(self, worker: _Worker) -> Iterator[tuple[PlannedRun, RunResult]]:
-        try:
-            message: Progress | RunResult | None = worker.connection.recv()
-        except (EOFError, OSError):
-            message = None
-        if isinstance(message, Progress):
-            if message != worker.progress and not self._is_stopping:
-                worker.deadline = time.monotonic() + STALL_SECONDS
-            worker.progress = message
-            return
-        self._workers.remove(worker)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(_END_SECONDS)
-        worker.process.kill()
-        died = _death(worker.process.wait())
-        worker.connection.close()
-        yield worker.run, message or RunResult(finished=False, error=died, died=True)
+    def _listen(
+        self,
+        process: subprocess.Popen[bytes],
+        connection: Connection,
+        report: Callable[[Progress], None],
+    ) -> RunResult | None:
+        """The result; None where the worker has died before."""
+        deadline, is_stopping = time.monotonic() + STALL_SECONDS, False
+        progress: Progress | None = None
+        while True:
+            if self._stop.is_set() and not is_stopping:
+                deadline, is_stopping = time.monotonic() + CHECKPOINT_SECONDS, True
+                with contextlib.suppress(OSError):
+                    connection.send(STOP)
+            if time.monotonic() > deadline:
+                process.kill()
+            try:
+                message = connection.recv() if connection.poll(_POLL_SECONDS) else None
+            except (EOFError, OSError):
+                return None
+            if isinstance(message, RunResult):
+                return message
+            if message not in (None, progress):
+                progress = message
+                report(message)
+                deadline = deadline if is_stopping else time.monotonic() + STALL_SECONDS
 
 
 def _death(exit_code: int) -> str:

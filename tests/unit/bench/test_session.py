@@ -3,9 +3,8 @@ from __future__ import annotations
 import io
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import pytest
 from rich.console import Console
@@ -16,10 +15,11 @@ from services.bench.folder import LOCK, BenchFolder
 from services.bench.plan import PlannedRun, RunResult, plan_suite
 from services.bench.session import MAX_DEATHS, Schedule, run_suite
 from services.bench.suite import parse_suite, read_suite
-from services.bench.workers import Workers
+from services.bench.workers import Report
 from services.shared.errors import UserError
 from services.shared.locks import locked
 from tests.support.bench_rows import TRAINED_TEXT, changed
+from tests.support.patience import PATIENCE_SECONDS
 
 SMOKE = Path(__file__).parents[3] / "suites/catch_smoke.toml"
 FINISHED = RunResult(finished=True)
@@ -27,42 +27,29 @@ DEAD = RunResult(finished=False, error="its worker was killed by SIGKILL", died=
 
 
 class Script:
-    """Workers whose runs end as a script has it, one at a time."""
+    """Executes runs: they end as a script has it, and after other runs have started."""
 
     def __init__(
         self,
-        count: int = 1,
         ends: Mapping[str, list[RunResult]] | None = None,
-        stop: threading.Event | None = None,
+        after: Mapping[str, threading.Event] | None = None,
+        sets: Mapping[str, threading.Event] | None = None,
     ) -> None:
-        self.running: list[PlannedRun] = []
-        self.progress: dict[str, Progress] = {}
         self.started: list[str] = []
-        self._count = count
         self._ends = {name: list(ends) for name, ends in (ends or {}).items()}
-        self._stop = stop
+        self._after, self._sets = after or {}, sets or {}
 
-    @property
-    def has_room(self) -> bool:
-        return len(self.running) < self._count
-
-    def start(self, run: PlannedRun) -> None:
+    def __call__(self, run: PlannedRun, report: Report) -> RunResult:
         self.started.append(run.name)
-        self.running.append(run)
-        if self._stop is not None:
-            self._stop.set()
-
-    def stop(self) -> None:
-        self._ends = {run.name: [RunResult(finished=False)] for run in self.running}
-
-    def results(self, timeout_seconds: float) -> Iterator[tuple[PlannedRun, RunResult]]:
-        del timeout_seconds
-        if self.running:
-            run = self.running.pop(0)
-            result = self._ends.get(run.name, [FINISHED]).pop(0)
-            if result is FINISHED and run.export is not None:
-                run.export.mkdir(parents=True)
-            yield run, result
+        report(run, Progress(random_return=0.0))
+        if run.name in self._sets:
+            self._sets[run.name].set()
+        if run.name in self._after:
+            assert self._after[run.name].wait(PATIENCE_SECONDS)
+        result = self._ends.get(run.name, [FINISHED]).pop(0)
+        if result is FINISHED and run.export is not None:
+            run.export.mkdir(parents=True, exist_ok=True)
+        return result
 
 
 @pytest.fixture
@@ -73,27 +60,25 @@ def runs(tmp_path: Path) -> list[PlannedRun]:
 
 
 def _run(
-    runs: list[PlannedRun], script: Script, stop: threading.Event | None = None
+    runs: list[PlannedRun], script: Script, jobs: int = 1, stop: threading.Event | None = None
 ) -> tuple[dict[str, str], str]:
     """What failed and why, and what was shown."""
     shown = io.StringIO()
-    display = BenchDisplay(runs, 0, console=Console(file=shown))
-    schedule = Schedule(runs, cast(Workers, script), display)
-    schedule.run(stop or threading.Event())
+    schedule = Schedule(runs, script, BenchDisplay(runs, 0, console=Console(file=shown)))
+    schedule.run(jobs, stop or threading.Event())
     return schedule.failures, shown.getvalue()
 
 
 def test_students_begin_when_their_own_teacher_is_there(runs: list[PlannedRun]) -> None:
-    script = Script(2)
-    assert _run(runs, script)[0] == {}
-    assert sorted(script.started) == sorted(run.name for run in runs)
     # The first teacher is there while the second still learns: its students need not wait.
-    first = ["teacher/asterix", "teacher/breakout", "qdagger/asterix/seed0"]
-    assert script.started[:3] == first
+    begun = threading.Event()
+    script = Script(after={"teacher/breakout": begun}, sets={"qdagger/asterix/seed0": begun})
+    assert _run(runs, script, jobs=2)[0] == {}
+    assert sorted(script.started) == sorted(run.name for run in runs)
 
 
 def test_a_run_that_fails_stops_no_other_and_is_named(runs: list[PlannedRun]) -> None:
-    script = Script(1, {"qdagger/asterix/seed0": [RunResult(finished=False, error="out of luck")]})
+    script = Script({"qdagger/asterix/seed0": [RunResult(finished=False, error="out of luck")]})
     failures, shown = _run(runs, script)
     assert failures == {"qdagger/asterix/seed0": "out of luck"}
     assert len(script.started) == len(runs)
@@ -103,7 +88,7 @@ def test_a_run_that_fails_stops_no_other_and_is_named(runs: list[PlannedRun]) ->
 def test_students_of_a_teacher_that_failed_fail_too_and_do_not_begin(
     runs: list[PlannedRun],
 ) -> None:
-    script = Script(1, {"teacher/asterix": [RunResult(finished=False, error="learned nothing")]})
+    script = Script({"teacher/asterix": [RunResult(finished=False, error="learned nothing")]})
     failures, _ = _run(runs, script)
     students = ["qdagger/asterix/seed0", "scratch/asterix/seed0"]
     assert [*failures] == ["teacher/asterix", *students]
@@ -112,7 +97,7 @@ def test_students_of_a_teacher_that_failed_fail_too_and_do_not_begin(
 
 
 def test_a_run_whose_worker_died_goes_on_first_thing(runs: list[PlannedRun]) -> None:
-    script = Script(1, {"qdagger/asterix/seed0": [DEAD, FINISHED]})
+    script = Script({"qdagger/asterix/seed0": [DEAD, FINISHED]})
     failures, shown = _run(runs, script)
     assert failures == {}
     first = script.started.index("qdagger/asterix/seed0")
@@ -121,20 +106,25 @@ def test_a_run_whose_worker_died_goes_on_first_thing(runs: list[PlannedRun]) -> 
 
 
 def test_a_run_whose_workers_die_again_and_again_has_failed(runs: list[PlannedRun]) -> None:
-    failures, _ = _run(runs, Script(1, {"scratch/asterix/seed0": [DEAD] * MAX_DEATHS}))
+    failures, _ = _run(runs, Script({"scratch/asterix/seed0": [DEAD] * MAX_DEATHS}))
     assert failures == {
         "scratch/asterix/seed0": f"its worker was killed by SIGKILL, {MAX_DEATHS} times"
     }
 
 
-def test_a_stop_lets_runs_save_a_checkpoint_and_begins_no_other(runs: list[PlannedRun]) -> None:
+def test_a_stop_begins_no_other_run_and_an_error_is_a_stop(runs: list[PlannedRun]) -> None:
     stop = threading.Event()
-    script = Script(2, stop=stop)
-    failures, shown = _run(runs, script, stop)
+    stopped = {"teacher/breakout": [RunResult(finished=False)]}
+    script = Script(stopped, after={"teacher/asterix": stop}, sets={"teacher/breakout": stop})
+    failures, shown = _run(runs, script, 2, stop)
     # The first teacher has finished by then: its students do not start.
     assert failures == {}
     assert script.started == ["teacher/asterix", "teacher/breakout"]
     assert "stopped   teacher/breakout" in shown
+    stop.clear()
+    with pytest.raises(IndexError):
+        _run(runs, Script({"qdagger/breakout/seed0": []}), 1, stop)
+    assert stop.is_set()
 
 
 TEACHER = 'method = "tabula_rasa"\nstudent = "vector_dqn"\n\n[teacher.settings]'
