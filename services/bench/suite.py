@@ -28,23 +28,18 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.typed_json import decode, may_be_missing
 from services.launcher.experiment_config import check_seed
+from services.library.catalogue import check_name
 from services.shared.errors import UserError, user_errors
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_RUNS = 10_000
 """Entries x games x seeds of one suite."""
-
-_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
-_FOLDER_ADVICE = (
-    "which becomes a folder: use 1 to 100 letters, digits, '_', '.', '+' or '-', beginning with a "
-    "letter or digit"
-)
 
 # matplotlib takes '$' for a formula, and leaves what begins with '_' out of legends.
 _LABEL = re.compile(r"(?!_)[^$\x00-\x1f\x7f-\x9f]{1,100}")
@@ -158,13 +153,18 @@ class Suite:
             games=self.games or (self.environment,),
             settings=_flat(self.settings, refused),
         )
-        for what, names in (("games", self.games), ("entries", self.entries)):
-            _check_names(what, names, _FOLDER, _FOLDER_ADVICE)
-        _check_names("labels", map(self.label_of, self.entries), _LABEL, _LABEL_ADVICE)
+        # They become folders.
+        for name in (*self.games, *self.entries):
+            check_name(name)
         for seed in self.seeds:
             check_seed(seed, "one of seeds")
-        if len({*self.seeds}) != len(self.seeds):
-            raise ValueError(f"seeds has one twice: {[*self.seeds]}")
+        labels = [self.label_of(name) for name in self.entries]
+        for label in labels:
+            if _LABEL.fullmatch(label) is None:
+                raise ValueError(f"label is {label[:80]!r}; {_LABEL_ADVICE}")
+        for what, values in (("games", self.games), ("seeds", self.seeds), ("labels", labels)):
+            if len({*values}) != len(values):
+                raise ValueError(f"{what} has one twice: {[*values]}")
         runs = len(self.entries) * len(self.games) * len(self.seeds)
         if not 0 < runs <= MAX_RUNS:
             raise ValueError(f"entries x games x seeds are {runs:,} runs; give 1 to {MAX_RUNS:,}")
@@ -193,7 +193,7 @@ def read_suite(path: Path) -> tuple[Suite, str]:
     try:
         text = content.decode("utf-8")
         return parse_suite(text), text
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, UserError) as error:
         raise UserError(f"{path}: {error}") from error
 
 
@@ -204,7 +204,7 @@ def parse_suite(text: str) -> Suite:
         text: TOML.
 
     Raises:
-        ValueError: as `read_suite`.
+        ValueError, UserError: as `read_suite`.
     """
     return decode(Suite, tomllib.loads(text), "the suite")
 
@@ -230,16 +230,3 @@ def _flat(
                 raise ValueError(f"settings has {given} twice")
         flat.update(inner)
     return flat
-
-
-def _check_names(what: str, names: Iterable[str], pattern: re.Pattern[str], advice: str) -> None:
-    """Refuse names that folders or figures cannot have, and one that is there twice."""
-    seen: set[str] = set()
-    for name in names:
-        if pattern.fullmatch(name) is None:
-            raise ValueError(
-                f"{what} has {name[:80]!r}, {advice}, beginning with a letter or digit"
-            )
-        if name in seen:
-            raise ValueError(f"{what} has {name!r} twice")
-        seen.add(name)

@@ -71,6 +71,8 @@ def process_environment(
     variables = {
         **given,
         **dict.fromkeys(_ONE_THREAD, "1"),
+        # And -P: a worker imports what the bench does, nothing of the working folder.
+        "PYTHONPATH": os.pathsep.join(sys.path),
         "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
         # Compiled programs are for this machine's CPU: a suite's folder may be carried to another.
         "JAX_COMPILATION_CACHE_DIR": str(cache / platform.node()),
@@ -124,7 +126,7 @@ class Workers:
         ours, theirs = Pipe()
         with theirs, log.open("ab") as printed:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.bench.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "services.bench.worker", str(theirs.fileno())],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,

@@ -13,25 +13,7 @@ from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
 from services.learner.evaluation_records import append_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
-from tests.support.bench_rows import record
-
-SUITE = """
-name = "catch"
-environment = "catch"
-games = []
-seeds = [0]
-teacher.checkpoint = "{teacher}"
-[settings]
-"method.q_learning.min_replay_size" = 200
-"online_steps" = 1_000
-[entries.qdagger]
-method = "qdagger"
-student = "vector_dqn"
-[entries.scratch]
-method = "tabula_rasa"
-student = "vector_dqn"
-"""
-
+from tests.support.bench_rows import SUITE_TEXT, changed, record
 
 METHOD = "qdagger", "vector_dqn"
 PROTOCOL = 0.001, 0.0, 9
@@ -40,8 +22,17 @@ PROTOCOL = 0.001, 0.0, 9
 
 @pytest.fixture
 def plan(tmp_path: Path, catch_teacher: Path) -> Plan:
-    suite = parse_suite(SUITE.replace("{teacher}", str(catch_teacher)))
-    return plan_suite(suite, BenchFolder(tmp_path))
+    text = SUITE_TEXT
+    for found, given in (
+        ('"minatar"', '"catch"'),
+        ('["asterix", "breakout"]', "[]"),
+        ("[0, 1]", "[0]"),
+        ("teachers/{game}", str(catch_teacher)),
+        ("2_000", '1_000\n"method.q_learning.min_replay_size" = 200'),
+        ("minatar_dqn", "vector_dqn"),
+    ):
+        text = changed(found, given, text)
+    return plan_suite(parse_suite(text), BenchFolder(tmp_path))
 
 
 @pytest.fixture

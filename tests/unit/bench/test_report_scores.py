@@ -95,21 +95,6 @@ def test_games_get_as_many_repetitions_as_the_one_with_the_fewest_and_the_rest_i
     assert "qdagger/breakout/seed0" in scores.missing
 
 
-def test_runs_of_different_budgets_are_not_put_together() -> None:
-    rows = [
-        *_run("qdagger", "asterix", 0, 5.0, 6.0),
-        *_run("qdagger", "breakout", 0, 0.0, 0.5, 1.0),
-    ]
-    with pytest.raises(UserError, match=r"end after different numbers of frames \(\[100, 200\]\)"):
-        _arrange(rows)
-
-
-def test_a_suite_without_a_whole_run_has_no_report() -> None:
-    rows = [evaluation("qdagger", "asterix", 0, 0, 5.0)]
-    with pytest.raises(UserError, match="no run of this suite is finished"):
-        _arrange(rows)
-
-
 @pytest.mark.parametrize("teacher_return", [5.0, 4.0])
 def test_a_teacher_no_better_than_chance_is_no_scale(teacher_return: float) -> None:
     rows = _run("qdagger", "asterix", 0, 5.0, 6.0)
@@ -118,13 +103,19 @@ def test_a_teacher_no_better_than_chance_is_no_scale(teacher_return: float) -> N
         _arrange(rows, (reference("asterix", 5.0, teacher_return),))
 
 
-def test_runs_of_a_game_whose_teacher_is_not_known_are_named_as_such() -> None:
-    rows = [
-        *_run("qdagger", "asterix", 0, 5.0, 6.0),
-        *_run("qdagger", "breakout", 0, 0.0, 1.0),
-    ]
-    scores = _arrange(rows, REFERENCES[:1])
-    assert scores.unscaled == ("qdagger/breakout/seed0",)
-    assert scores.left_out == ()
+def test_what_cannot_be_put_together_is_refused() -> None:
+    asterix = _run("qdagger", "asterix", 0, 5.0, 6.0)
+    longer = _run("qdagger", "breakout", 0, 0.0, 0.5, 1.0)
+    with pytest.raises(UserError, match=r"end after different numbers of frames \(\[100, 200\]\)"):
+        _arrange([*asterix, *longer])
+    with pytest.raises(UserError, match="no run of this suite is finished"):
+        _arrange([evaluation("qdagger", "asterix", 0, 0, 5.0)])
     with pytest.raises(UserError, match="no game with finished runs has a reference"):
-        _arrange(rows, ())
+        _arrange(asterix, ())
+
+
+def test_runs_of_a_game_whose_teacher_is_not_known_are_named_as_such() -> None:
+    games = ("asterix", 5.0), ("breakout", 0.0)
+    rows = [row for game, least in games for row in _run("qdagger", game, 0, least, least + 1.0)]
+    scores = _arrange(rows, REFERENCES[:1])
+    assert (scores.unscaled, scores.left_out) == (("qdagger/breakout/seed0",), ())
