@@ -126,7 +126,7 @@ def _new_directory(directory: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        # Somebody else may have taken the name meanwhile; only an empty directory would give way.
+        # Another process may have taken it since; only an empty directory would give way.
         refuse_taken(directory)
         rename_whole(unfinished, directory)
     finally:

@@ -70,11 +70,12 @@ class WorkProgress:
         due = Occasionally(self._line_seconds, at_once=False)
 
         def at(now: int) -> None:
+            was_finished = task.finished
             self.bars.update(number, completed=now)
             speed = "" if task.speed is None else f", {self._amount(task.speed)}/s"
             state = f"{self._amount(now)} of {self._amount(total)}{speed}"
             self.bars.update(number, state=state)
-            if self.bars.disable and (now == total or due()):
+            if self.bars.disable and ((now == total and not was_finished) or due()):
                 left = f", {task.time_remaining:.0f} s left" if task.time_remaining else ""
                 _LOGGER.info("%s: %s%s", label, state, left)
 
