@@ -175,6 +175,8 @@ def test_a_lone_teachers_queries_wait_for_its_return_until_their_deadline() -> N
 def test_new_queries_fail_at_once_when_the_teacher_has_been_away_for_a_while() -> None:
     wire = Wire()
     wire.break_stream(now=1.0)
+    # An attempt to reach it that fails, too, does not begin the time again.
+    wire.break_stream(now=1.5)
     wire.ask(now=1.0 + OFFLINE_GRACE_SECONDS / 2)
     assert wire.settled() == []
     late = wire.ask(now=1.0 + OFFLINE_GRACE_SECONDS)
@@ -299,7 +301,9 @@ def test_a_query_that_found_no_credit_in_time_met_an_overloaded_teacher() -> Non
 def test_a_query_cancelled_before_it_is_sent_is_never_sent() -> None:
     wire = Wire(credit=1)
     asked, other = wire.ask(), wire.ask()
-    wire.dispatcher.cancel(asked)
+    for _ in range(2):
+        wire.dispatcher.cancel(asked)
+    assert wire.settled() == [asked]
     assert isinstance(asked.outcome, TeacherFailed)
     # The credit it had taken is the next one's.
     assert wire.sent() == [other]
