@@ -76,16 +76,18 @@ def test_an_idle_time_is_not_saved_up() -> None:
 
 
 @given(
-    waiting=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=50, max_size=200),
+    # Which of the three priorities have work: a subset of them at a time, drawn as one number.
+    waiting=st.lists(st.integers(0, 7), min_size=50, max_size=200),
     rows=st.integers(1, 128),
 )
 def test_a_priority_with_work_is_served_within_the_shares_of_the_others(
-    waiting: list[list[bool]], rows: int
+    waiting: list[int], rows: int
 ) -> None:
     shares = FairShares()
     without = dict.fromkeys(Priority, 0.0)
     before = [False] * 3
-    for busy in waiting:
+    for subset in waiting:
+        busy = [bool(subset >> priority & 1) for priority in Priority]
         for priority in Priority:
             if busy[priority] and not before[priority]:
                 shares.awake(priority)
