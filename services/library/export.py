@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.dopamine_agents.export import (
@@ -31,6 +30,7 @@ from rrl_agents.checkpoints.dopamine_agents.export import (
 )
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.onnx_export import INPUT_NAME, OUTPUT_NAME, export_onnx
+from rrl_agents.checkpoints.onnx_policy_file import open_session
 from rrl_agents.checkpoints.params_codec import params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
@@ -47,7 +47,6 @@ TOLERANCE = 1e-4
 """Largest difference of two values, as a part of the largest value, or of 1 where all are smaller:
 sums of some thousand float32 products in another order differ by about 1e-6 of their terms."""
 
-_ONLY_ERRORS = 3
 
 _ENVIRONMENTS = 8
 _STEPS_BETWEEN = 4
@@ -175,10 +174,7 @@ def check_same_values(model: bytes, teacher: Teacher, states: NDArray[Any]) -> N
     network = make_network(card.network, card.num_actions)
     answer = jax.jit(lambda params, batch: action_values(network, params, batch))
     expected = np.asarray(answer(teacher.params, jnp.asarray(states)))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ONLY_ERRORS
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    (found,) = session.run((OUTPUT_NAME,), {INPUT_NAME: states})
+    (found,) = open_session(model).run((OUTPUT_NAME,), {INPUT_NAME: states})
     # Written so that a value that is not a number fails, too.
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):

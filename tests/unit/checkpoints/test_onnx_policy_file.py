@@ -70,44 +70,51 @@ def written(path: Path, model: Any) -> Path:
     return file
 
 
-def test_the_file_says_what_it_is_by_its_metadata(tmp_path: Path) -> None:
-    said = {
-        "rrl.output": "logits",
-        "rrl.temperature": "0.25",
-        "rrl.game": "breakout",
-        "rrl.name": "mine",
-        "other": "is nobody's business here",
-    }
-    card = card_of(written(tmp_path, identity(metadata=said)))
-    assert (card.output, card.temperature) == ("logits", 0.25)
-    assert (card.game, card.name) == ("breakout", "mine")
+@pytest.mark.parametrize(
+    ("metadata", "said", "expected"),
+    [
+        (
+            {
+                "rrl.output": "logits",
+                "rrl.temperature": "0.25",
+                "rrl.game": "breakout",
+                "rrl.name": "mine",
+                "output": "of others",
+            },
+            {},
+            ("logits", 0.25, "breakout", "mine"),
+        ),
+        (
+            {"rrl.output": "logits", "rrl.game": "pong"},
+            {"output": "q_values", "game": "breakout"},
+            ("q_values", None, "breakout", "policy"),
+        ),
+        ({}, {"output": "logits"}, ("logits", 1.0, "unknown", "policy")),
+    ],
+    ids=["all metadata", "the user goes first", "neither"],
+)
+def test_a_card_has_what_the_user_or_the_metadata_says(
+    metadata: dict[str, str], said: dict[str, Any], expected: tuple[Any, ...], tmp_path: Path
+) -> None:
+    card = card_of(written(tmp_path, identity(metadata=metadata)), **said)
+    assert (card.output, card.temperature, card.game, card.name) == expected
     assert card.network is None
-    assert "a test" in card.made
-
-
-def test_the_user_goes_before_the_metadata(tmp_path: Path) -> None:
-    path = written(tmp_path, identity(metadata={"rrl.output": "logits", "rrl.game": "pong"}))
-    card = card_of(path, output="q_values", game="breakout")
-    assert (card.output, card.temperature, card.game) == ("q_values", None, "breakout")
-
-
-def test_without_metadata_name_and_game_are_the_files_and_unknown(tmp_path: Path) -> None:
-    card = card_of(written(tmp_path, identity()), output="logits")
-    assert (card.name, card.game, card.temperature) == ("policy", "unknown", 1.0)
+    assert card.made == "an ONNX file of a test"
 
 
 @pytest.mark.parametrize(
     ("name", "output"),
     [("logits", "logits"), ("q_values", "q_values"), ("action_values", "q_values")],
 )
-def test_an_outputs_own_name_says_what_the_scores_are(
+def test_an_outputs_own_name_says_what_the_scores_are_and_its_shape_is_inferred(
     name: str, output: str, tmp_path: Path
 ) -> None:
     model = model_of(
         [helper.make_node("Identity", ["observations"], [name])],
-        outputs=[value(name, FLOAT, ["batch", 2])],
+        outputs=[value(name, FLOAT, None)],
     )
-    assert card_of(written(tmp_path, model)).output == output
+    card = card_of(written(tmp_path, model))
+    assert (card.output, card.num_actions) == (output, 2)
 
 
 def test_scores_that_nobody_names_are_asked_about(tmp_path: Path) -> None:
@@ -117,11 +124,6 @@ def test_scores_that_nobody_names_are_asked_about(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=message):
         card_of(path)
-
-
-def test_a_shape_that_is_not_written_down_is_inferred(tmp_path: Path) -> None:
-    model = identity(outputs=[value("scores", FLOAT, None)])
-    assert card_of(written(tmp_path, model), output="q_values").num_actions == 2
 
 
 def test_a_model_that_begins_like_onnx_runtimes_own_format_is_read_as_onnx(tmp_path: Path) -> None:
@@ -255,9 +257,8 @@ def test_a_file_that_cannot_be_served_is_refused_with_its_name_and_the_reason(
 ) -> None:
     model, reason = REFUSED[name]
     path = written(tmp_path, model)
-    said = Hints(output=None if name == "no number" else "q_values")
     with pytest.raises(ValueError, match=reason) as refused:
-        read_onnx_file(path, said)
+        read_onnx_file(path, VALUES)
     assert str(refused.value).startswith(str(path))
 
 
