@@ -78,6 +78,9 @@ def test_the_end_of_the_offline_stage_is_where_the_students_own_play_begins() ->
     (entry,) = _arrange(rows).entries
     # Of two evaluations after 100 frames, the final weights' counts.
     assert entry.returns.tolist() == [[[10.0, 15.0]]]
+    # Where its end was not evaluated, there is no score of it.
+    (entry,) = _arrange([rows[0], *rows[2:]]).entries
+    assert entry.frames.tolist() == [100]
 
 
 def test_games_get_as_many_repetitions_as_the_one_with_the_fewest_and_the_rest_is_named() -> None:
