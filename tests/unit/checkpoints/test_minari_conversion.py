@@ -153,21 +153,18 @@ SPOILED: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "a missing episode": (_replace("episode_1", None), "episode_1 is missing"),
     "a missing column": (_replace("episode_0/rewards", None), "rewards is missing"),
     "a shorter column": (_replace("episode_0/rewards", np.ones(4)), "columns of"),
-    "no observations": (_replace("episode_0/observations", None), "observations is missing"),
     "a link to another file": (
         _replace("episode_0/observations", h5py.ExternalLink("/etc/passwd", "/")),
         "lies outside the file",
     ),
-    "a soft link": (
-        _replace("episode_0/observations", h5py.SoftLink("/episode_1/observations")),
-        "lies outside the file",
-    ),
-    "a group for a column": (
+    "content of another file": (
         lambda file: (
-            _replace("episode_0/rewards", None)(file),
-            file["episode_0"].create_group("rewards"),
+            file.pop("episode_0/rewards"),
+            file["episode_0"].create_dataset(
+                "rewards", (5,), float, external=[("/etc/passwd", 0, 40)]
+            ),
         ),
-        "",
+        "lies outside the file",
     ),
     "actions of floats": (_replace("episode_0/actions", np.ones(5)), "whole numbers"),
     "continuous actions": (
