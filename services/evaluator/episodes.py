@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_agents.environments.vector_environment import VectorEnvironment
+if TYPE_CHECKING:
+    from rrl_agents.environments.vector_environment import VectorEnvironment
 
 ActionValues = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Observations [N, *frame, stack] to float32 [N, A]."""

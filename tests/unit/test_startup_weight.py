@@ -70,7 +70,7 @@ ROLES: list[tuple[str, set[str]]] = [
     ("import services.cli.train, services.launcher.launch", {"jax"}),
     ("import services.teacher.server", {"flax"}),
     # What is played is imported when it is played.
-    ("import services.evaluator.loop", {"gymnasium"}),
+    ("import services.evaluator.loop", set()),
     ("import services.launcher.program", {"launchpad"}),
     # The environment tells its own spec; the bundled teacher is a directory of ours.
     (RESOLUTION, {"ale_py"}),
