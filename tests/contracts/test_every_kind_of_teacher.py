@@ -215,9 +215,16 @@ def test_the_card_is_told_without_serving_and_is_the_policys(case: Case) -> None
     assert TeacherCard.from_json(card.to_json()) == card
 
 
-# A Python policy says by itself what it is.
+# A Python policy says by itself what it is. Each case imports three times, in processes of their
+# own; files of one format differ in nothing that is said here.
 @pytest.mark.parametrize(
-    "case", [kind for kind in sorted(KINDS) if not kind.startswith("python")], indirect=True
+    "case",
+    [
+        pytest.param(kind, marks=() if kind in ("network_jax", "onnx_image") else pytest.mark.slow)
+        for kind in sorted(KINDS)
+        if not kind.startswith("python")
+    ],
+    indirect=True,
 )
 def test_what_the_user_says_of_the_scores_goes_first_when_it_is_imported(case: Case) -> None:
     def told(**said: Any) -> Case:
