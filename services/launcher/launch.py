@@ -167,7 +167,9 @@ class _Processes:
         """Whether none is left; all are asked to stop where one has failed."""
         with self._manager._mutex:
             self._manager._check_workers()
-        if self._manager._first_failure is not None and not self.failed:
+        if self._manager._first_failure is not None:
+            # Launchpad raises it once more when the launcher ends.
+            self._manager._first_failure = None
             self.failed = {
                 role: _how_it_ended(process.returncode)
                 for role, process in self._of_roles
