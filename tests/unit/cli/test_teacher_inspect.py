@@ -127,7 +127,7 @@ def test_an_onnx_file_that_leaves_something_open_names_the_command_that_says_it(
     assert "say so once, by `rrl teacher import` with --output, and name the directory" in line
     said = ["--output=logits", "--temperature=0.5", "--game=ms pacman", "--name=MsPacman/theirs"]
     printed = shown("import", onnx_file, *said)
-    assert "output logits, temperature 0.5" in printed
+    assert "output logits, temperature 0.5" in " ".join(printed)
     assert printed[-1] == "serve it: rrl teacher serve --checkpoint MsPacman/theirs"
     found = inspected("ms_pacman/theirs")
     assert (found["card"]["name"], found["card"]["game"]) == ("theirs", "ms pacman")
