@@ -73,7 +73,7 @@ ROLES: list[tuple[str, set[str]]] = [
     ("import services.evaluator.loop", set()),
     ("import services.launcher.program", {"launchpad"}),
     # The environment tells its own spec; the bundled teacher is a directory of ours.
-    (RESOLUTION, {"ale_py"}),
+    (RESOLUTION, {"ale_py", "gymnasium"}),
 ]
 
 
