@@ -75,14 +75,28 @@ def make_update_step(
         ValueError: When the student cannot learn with that network; at the first call, when it
             augments what is no image.
     """
-    step = functools.partial(
+    step = pure_update_step(network, terms, optimiser, student)
+    return jax.jit(step, donate_argnames="state")
+
+
+def pure_update_step(
+    network: nn.Module,
+    terms: tuple[Term, ...],
+    optimiser: OptimiserConfig,
+    student: StudentConfig,
+) -> UpdateStep:
+    """The same update as a pure function, to be compiled as a part of more.
+
+    Raises:
+        ValueError: as `make_update_step`.
+    """
+    return functools.partial(
         update_step,
         td_learning=make_td_learning(network, student),
         terms=terms,
         direction=descent_direction(optimiser),
         student=student,
     )
-    return jax.jit(step, donate_argnames="state")
 
 
 def update_step(

@@ -22,6 +22,7 @@ from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.train_state import TrainState, initial_train_state
+from rrl_agents.training.update_block import BlockSchedule, make_update_block
 from rrl_agents.training.update_step import UpdateMetrics, make_update_step
 from rrl_agents.types import Batch, Progress, Stage
 from tests.support.batches import batch_of
@@ -149,3 +150,66 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(student: str) -> None:
     expected, _ = update(state, *arguments)
     resumed, _ = update(jax.tree.map(jax.numpy.asarray, saved), *arguments)
     jax.tree.map(np.testing.assert_array_equal, resumed, expected)
+
+
+def _block_of_three(student: str, recipe: Recipe) -> tuple[list[Any], tuple[Any, ...]]:
+    """The arguments of three updates, one by one and as a block; the second syncs the target."""
+    single = [_arguments(student, recipe, ONLINE, seed) for seed in range(3)]
+    batches, weights, rates, _, _ = zip(*single, strict=True)
+    rates = tuple(rate * (1 + seed) for seed, rate in enumerate(rates))
+    period, key = np.int32(2), jax.random.key(0)
+    schedule = BlockSchedule(_stacked(weights), np.stack(rates))
+    one_by_one = [
+        (batch, weight, rate, period, key)
+        for batch, weight, rate in zip(batches, weights, rates, strict=True)
+    ]
+    return one_by_one, (_stacked(batches), schedule, period, key)
+
+
+def _stacked(trees: Any) -> Any:
+    return jax.tree.map(lambda *rows: np.stack(rows), *trees)
+
+
+@pytest.mark.parametrize("student", sorted(STUDENTS))
+def test_a_scanned_block_gives_what_single_updates_give(student: str) -> None:
+    recipe = make_recipe(METHODS["qdagger"].config_class())
+    network, learning, _ = _small(student)
+    optimiser = recipe.q_learning.optimiser
+    block: Any = make_update_block(
+        make_network(network, ACTIONS), recipe.terms, optimiser, learning, platform="gpu"
+    )
+    one_by_one, together = _block_of_three(student, recipe)
+    start = initial_train_state(_initial_params(student), optimiser)
+    compiled = block.lower(start, *together).compile(compiler_options=FAST_COMPILATION)
+    update = _compiled(student, recipe, start, one_by_one[0])
+    _assert_same_results(compiled, together, update, one_by_one, student)
+
+
+@pytest.mark.parametrize("student", ["dqn", "rainbow"])
+def test_a_block_on_a_cpu_gives_what_single_updates_give(student: str) -> None:
+    recipe = make_recipe(METHODS["qdagger"].config_class())
+    network, learning, _ = _small(student)
+    optimiser = recipe.q_learning.optimiser
+    made = make_network(network, ACTIONS)
+    one_by_one, together = _block_of_three(student, recipe)
+    block = make_update_block(made, recipe.terms, optimiser, learning, platform="cpu")
+    update = make_update_step(made, recipe.terms, optimiser, learning)
+    _assert_same_results(block, together, update, one_by_one, student)
+
+
+def _assert_same_results(
+    block: Any, together: tuple[Any, ...], update: Any, one_by_one: list[Any], student: str
+) -> None:
+    """Parameters, target, moments, losses and priorities after three updates."""
+    optimiser = make_recipe(METHODS["qdagger"].config_class()).q_learning.optimiser
+    state = initial_train_state(_initial_params(student), optimiser)
+    metrics = []
+    for arguments in one_by_one:
+        state, of_one = update(state, *arguments)
+        metrics.append(of_one)
+    actual = block(initial_train_state(_initial_params(student), optimiser), *together)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5),
+        jax.device_get(actual),
+        jax.device_get((state, _stacked(metrics))),
+    )
