@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +27,12 @@ from rrl_agents.types import Array, Batch
 from services.replay.connection import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout, decode_batch
 from services.replay.priority_updates import PriorityUpdates
-from services.replay.sample_prefetcher import SamplePrefetcher, concatenate
+from services.replay.sample_prefetcher import Rows, SamplePrefetcher, concatenate
 from services.replay.stalls import StalledSampleDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
-BATCHES_AHEAD = 1
-"""Complete batches held ready of each table."""
+BLOCKS_AHEAD = 1
+"""Complete blocks held ready of each table."""
 _SMALLEST_PROBABILITY = 1e-10
 """Dopamine's; an item of priority 0 can still be drawn where all are 0."""
 _TURN_SECONDS = 0.02
@@ -40,12 +40,12 @@ _TURN_SECONDS = 0.02
 
 
 class Sample(NamedTuple):
-    """A batch, and where its rows lie in replay.
+    """A batch or a block of batches, and where its rows lie in replay.
 
     Attributes:
-        batch: The transitions.
-        item_key: uint64 [B], the rows' keys in their tables.
-        from_student: bool [B], whether the row is of the student's table.
+        batch: The transitions, [B] of one batch, [K, B] of a block.
+        item_key: uint64 [B] or [K, B], the rows' keys in their tables.
+        from_student: bool [B] or [K, B], whether the row is of the student's table.
     """
 
     batch: Batch
@@ -63,6 +63,7 @@ class ReplayReader:
         discount: float,
         batch_size: int,
         *,
+        block_batches: int = 1,
         importance_exponent: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -73,6 +74,7 @@ class ReplayReader:
             layout: Shapes of the items.
             discount: gamma, in [0, 1], per step.
             batch_size: Rows B of a batch.
+            block_batches: Batches K that are fetched together.
             importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
             seed: Of the draws between the tables in `sample_mixed`.
         """
@@ -80,6 +82,7 @@ class ReplayReader:
         self._layout = layout
         self._discount = discount
         self._batch_size = batch_size
+        self._block_rows = batch_size * block_batches
         self._importance_exponent = importance_exponent
         self._prefetchers: dict[str, SamplePrefetcher] = {}
         self._stalls = StalledSampleDetector(address)
@@ -90,10 +93,10 @@ class ReplayReader:
     def samples_ahead(self) -> int:
         """Most samples of a table that are counted as sampled and not yet in a batch.
 
-        One batch in Reverb's sampler, one being put together and `BATCHES_AHEAD` complete ones. In
+        One block in Reverb's sampler, one being put together and `BLOCKS_AHEAD` complete ones. In
         mixed batches, up to one more is partly used.
         """
-        return self._batch_size * (BATCHES_AHEAD + 2)
+        return self._block_rows * (BLOCKS_AHEAD + 2)
 
     def sample(self, table: str, timeout_seconds: float) -> Sample:
         """One batch from one table.
@@ -107,24 +110,30 @@ class ReplayReader:
             SamplingFailed: the server does not answer, or refuses to sample.
             UserError: no such table, or one of other shapes.
         """
-        return self._sample({table: self._batch_size}, timeout_seconds)
+        drawn = self._sample({table: np.full(1, self._batch_size)}, timeout_seconds)
+        return Sample(
+            Batch(*(column[0] for column in drawn.batch)), *(keys[0] for keys in drawn[1:])
+        )
 
-    def sample_mixed(self, teacher_share: float, timeout_seconds: float) -> Sample:
-        """One batch, each row of it from the teacher's table with probability `teacher_share`.
+    def sample_mixed(self, teacher_share: float, timeout_seconds: float, batches: int) -> Sample:
+        """Batches whose rows are each from the teacher's table with probability `teacher_share`.
 
         Args:
             teacher_share: In [0, 1]; at 0 and at 1 the other table is not touched.
             timeout_seconds: Longest wait for the rate limiters.
+            batches: Batches K of the block.
 
         Raises:
-            ReplayTimeout: no batch in time.
+            ReplayTimeout: not enough rows in time.
             SamplingFailed: the server does not answer, or refuses to sample.
             UserError: no such table, or one of other shapes.
         """
         size = self._batch_size
-        teacher_rows = int(self._random.binomial(size, teacher_share))
-        rows = {TEACHER_TABLE: teacher_rows, STUDENT_TABLE: size - teacher_rows}
-        return self._sample({name: count for name, count in rows.items() if count}, timeout_seconds)
+        of_teacher = self._random.binomial(size, teacher_share, batches)
+        rows = {TEACHER_TABLE: of_teacher, STUDENT_TABLE: size - of_teacher}
+        return self._sample(
+            {name: counts for name, counts in rows.items() if counts.any()}, timeout_seconds
+        )
 
     def update_priorities(self, sample: Sample, priorities: Array) -> None:
         """Send the priorities of the student's rows back to their table; returns at once.
@@ -134,8 +143,8 @@ class ReplayReader:
 
         Args:
             sample: As it was sampled.
-            priorities: float [B], at least 0, on any device; it may still be computing. The
-                table's selector raises them to its exponent.
+            priorities: float, in the shape of the sample's keys, at least 0, on any device; it may
+                still be computing. The table's selector raises them to its exponent.
         """
         if self._priority_updates is None:
             self._priority_updates = PriorityUpdates(self._address, STUDENT_TABLE)
@@ -163,25 +172,40 @@ class ReplayReader:
             # would give new clients the same connection, dead or not.
             gc.collect()
 
-    def _sample(self, rows: dict[str, int], timeout_seconds: float) -> Sample:
+    def _sample(self, rows: Mapping[str, NDArray[np.int64]], timeout_seconds: float) -> Sample:
+        """A block of as many rows from each table as each of its batches is to have: int [K]."""
         self._reconnect_if_stalled(rows)
+        totals = {table: int(counts.sum()) for table, counts in rows.items()}
         deadline = time.monotonic() + timeout_seconds
         try:
             # Wait for all before taking from any: a timeout loses nothing.
-            for table, count in rows.items():
+            for table, count in totals.items():
                 self._prefetcher(table).wait_for(count, max(0.0, deadline - time.monotonic()))
         except ReplayTimeout:
             self._stalls.note_timeout()
             raise
         self._stalls.reset()
-        taken = concatenate([self._prefetcher(table).take(count) for table, count in rows.items()])
-        weights = importance_weights(taken.relative_probability, self._importance_exponent)
+        taken = [self._prefetcher(table).take(count) for table, count in totals.items()]
+        return self._block(concatenate(taken), rows)
+
+    def _block(self, taken: Rows, rows: Mapping[str, NDArray[np.int64]]) -> Sample:
+        """Rows that lie table by table, as batches [K, B]."""
+        from_student = np.repeat(
+            [table == STUDENT_TABLE for table in rows], [counts.sum() for counts in rows.values()]
+        )
+        if len(rows) > 1:
+            batch_of_row = [np.repeat(np.arange(len(counts)), counts) for counts in rows.values()]
+            order = np.argsort(np.concatenate(batch_of_row), kind="stable")
+            taken, from_student = taken.rows(order), from_student[order]
+        shape = (-1, self._batch_size)
+        probability = taken.relative_probability.reshape(shape)
+        batch = decode_batch(taken.columns, self._layout, self._discount)
         return Sample(
-            batch=decode_batch(taken.columns, self._layout, self._discount)._replace(
-                importance_weight=weights
+            batch=Batch(*(column.reshape(*shape, *column.shape[1:]) for column in batch))._replace(
+                importance_weight=importance_weights(probability, self._importance_exponent)
             ),
-            item_key=taken.item_key,
-            from_student=np.repeat([table == STUDENT_TABLE for table in rows], list(rows.values())),
+            item_key=taken.item_key.reshape(shape),
+            from_student=from_student.reshape(shape),
         )
 
     def _reconnect_if_stalled(self, tables: Collection[str]) -> None:
@@ -197,8 +221,8 @@ class ReplayReader:
                 self._address,
                 table,
                 self._layout,
-                block_rows=self._batch_size,
-                blocks_ahead=BATCHES_AHEAD,
+                block_rows=self._block_rows,
+                blocks_ahead=BLOCKS_AHEAD,
             )
         return self._prefetchers[table]
 
@@ -207,7 +231,7 @@ class ShardSample(NamedTuple):
     """A sample and its shard.
 
     Attributes:
-        sample: The batch and the keys of its rows in that shard.
+        sample: The batches and the keys of their rows in that shard.
         shard: Index of the shard.
     """
 
@@ -216,9 +240,9 @@ class ShardSample(NamedTuple):
 
 
 class ShardedReader:
-    """Draws each batch from one shard, the shards in turn.
+    """Draws each block of batches from one shard, the shards in turn.
 
-    Each shard's rate limiter holds the replay ratio for its own items. A shard without a batch,
+    Each shard's rate limiter holds the replay ratio for its own items. A shard without a block,
     since its actors are slow or gone, is skipped; it does not hold up the others.
 
     Args:
@@ -229,12 +253,15 @@ class ShardedReader:
         self._readers = tuple(readers)
         self._next = 0
 
-    def sample_mixed(self, teacher_share: float, timeout_seconds: float) -> ShardSample:
-        """One batch, from the next shard that has one.
+    def sample_mixed(
+        self, teacher_share: float, timeout_seconds: float, batches: int
+    ) -> ShardSample:
+        """One block, from the next shard that has one.
 
         Args:
             teacher_share: As `ReplayReader.sample_mixed`.
             timeout_seconds: Longest wait for any.
+            batches: Batches K of the block.
 
         Raises:
             ReplayTimeout: no shard has one in time.
@@ -248,7 +275,9 @@ class ShardedReader:
             self._next = (shard + 1) % len(self._readers)
             left = max(0.0, end - time.monotonic())
             try:
-                sample = self._readers[shard].sample_mixed(teacher_share, min(turn_seconds, left))
+                sample = self._readers[shard].sample_mixed(
+                    teacher_share, min(turn_seconds, left), batches
+                )
                 return ShardSample(sample, shard)
             except ReplayTimeout:
                 if left <= turn_seconds:
@@ -272,18 +301,20 @@ class ShardedReader:
 def importance_weights(
     relative_probability: NDArray[np.float64], exponent: float
 ) -> NDArray[np.float32]:
-    """Weights that undo uneven sampling, the largest of the batch being 1.
+    """Weights that undo uneven sampling, the largest of each batch being 1.
 
     `w_i = (N p_i)^-exponent / max_j (N p_j)^-exponent` (Schaul et al., 2016, arXiv:1511.05952,
     section 3.4); with an exponent of 0.5 those of Dopamine's Rainbow.
 
     Args:
-        relative_probability: float64 [B], N p: 1 for rows drawn uniformly.
+        relative_probability: float64 [..., B], N p: 1 for rows drawn uniformly.
         exponent: beta, at least 0; 0 weighs all rows alike, 1 undoes the bias wholly.
 
     Returns:
-        float32 [B], in (0, 1].
+        float32 [..., B], in (0, 1].
     """
     bounded = np.maximum(relative_probability, _SMALLEST_PROBABILITY)
-    weights: NDArray[np.float64] = np.power(bounded / bounded.min(), -exponent)
+    weights: NDArray[np.float64] = np.power(
+        bounded / bounded.min(axis=-1, keepdims=True), -exponent
+    )
     return weights.astype(np.float32)

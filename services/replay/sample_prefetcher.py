@@ -51,12 +51,12 @@ class Rows:
         """Rows R."""
         return len(self.item_key)
 
-    def slice(self, start: int, stop: int) -> Rows:
-        """A part of the rows, as views."""
+    def rows(self, chosen: slice | NDArray[np.int64]) -> Rows:
+        """Some of the rows: views of a slice, copies of those with these numbers."""
         return Rows(
-            {name: column[start:stop] for name, column in self.columns.items()},
-            self.item_key[start:stop],
-            self.relative_probability[start:stop],
+            {name: column[chosen] for name, column in self.columns.items()},
+            self.item_key[chosen],
+            self.relative_probability[chosen],
         )
 
 
@@ -119,8 +119,8 @@ class SamplePrefetcher:
         while missing:
             block = self._held.pop(0)
             if block.count > missing:
-                self._held.insert(0, block.slice(missing, block.count))
-                block = block.slice(0, missing)
+                self._held.insert(0, block.rows(slice(missing, block.count)))
+                block = block.rows(slice(0, missing))
             taken.append(block)
             missing -= block.count
         return concatenate(taken)

@@ -74,7 +74,7 @@ def step(number: int) -> StepRow:
 
 def numbers(sample: Sample) -> NDArray[np.int64]:
     """Which items the rows are of."""
-    return np.asarray(sample.batch.observation[:, 0, 0, 0], np.int64)
+    return np.asarray(sample.batch.observation[..., 0, 0, 0], np.int64)
 
 
 def test_items_are_drawn_by_the_root_of_their_priority_and_weights_undo_it(tmp_path: Path) -> None:
@@ -113,16 +113,17 @@ def test_the_learners_priorities_are_those_that_items_are_drawn_by(tmp_path: Pat
     with serving(config(tmp_path)) as server:
         write(server.address, STUDENT_TABLE, dict.fromkeys(range(1, 11), 1.0))
         write(server.address, TEACHER_TABLE, {20: 1.0})
-        with reading(server.address, 200, importance_exponent=0.0) as reader:
+        with reading(server.address, 50, importance_exponent=0.0) as reader:
             # 150 draws leave one of ten items out with probability 10 * 0.9^150 = 1e-6.
-            sample = reader.sample_mixed(0.25, 20)
-            assert set(numbers(sample)) == {*range(1, 11), 20}
+            sample = reader.sample_mixed(0.25, 20, batches=4)
+            assert set(numbers(sample).flat) == {*range(1, 11), 20}
+            assert sample.item_key.shape == (4, 50)
             np.testing.assert_array_equal(sample.from_student, numbers(sample) != 20)
             assert sample.item_key.dtype == np.uint64
             # Only items 3 and 7 have anything left to learn, 7 four times as much.
-            losses = jnp.asarray([{3: 1e4, 7: 4e4}.get(n, 0.0) for n in numbers(sample)])
+            losses = jnp.asarray([{3: 1e4, 7: 4e4}.get(n, 0.0) for n in numbers(sample).flat])
             assert reader.largest_priority == 0.0
-            reader.update_priorities(sample, losses)
+            reader.update_priorities(sample, losses.reshape(4, 50))
             wait_until(lambda: reader.largest_priority > 0)
             assert reader.largest_priority == pytest.approx(4e4)
         with reading(server.address, 200, importance_exponent=0.5) as reader:
@@ -218,7 +219,7 @@ def test_with_a_share_of_the_teachers_rows_the_students_ratio_is_that_of_its_own
         with playing_for_ever(server.address), reading(server.address, 8, 0.5) as reader:
             taken = 0
             for update in range(1, 151):
-                taken += int(reader.sample_mixed(0.25, 20).from_student.sum())
+                taken += int(reader.sample_mixed(0.25, 20, batches=1).from_student.sum())
                 if update % 10 == 0:
                     now = table_counts(server.address)[STUDENT_TABLE]
                     assert abs(ratio * (now.inserted - min_size) - now.sampled) <= buffer + ratio

@@ -190,13 +190,19 @@ def test_mixed_batches_hold_the_teachers_share_and_spare_the_other_table(address
         write(writer, 0, Episode(first, 60, True))
         assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
         writer.close()
-    reader = ReplayReader(address, LAYOUT, GAMMA, 32)
-    newest = [reader.sample_mixed(1.0, 20).batch.observation[:, 0, 0, -1] for _ in range(3)]
+    reader = ReplayReader(address, LAYOUT, GAMMA, 32, block_batches=3)
+    newest = reader.sample_mixed(1.0, 20, batches=3).batch.observation[:, :, 0, 0, -1]
+    assert newest.shape == (3, 32)
     assert np.max(newest) <= 60
     assert table_counts(address)[STUDENT_TABLE].sampled == 0
-    newest = [reader.sample_mixed(0.25, 20).batch.observation[:, 0, 0, -1] for _ in range(30)]
+    blocks = [reader.sample_mixed(0.25, 20, batches=3) for _ in range(10)]
+    newest = np.stack([block.batch.observation[:, :, 0, 0, -1] for block in blocks])
+    np.testing.assert_array_equal(newest > 60, [block.from_student for block in blocks])
     # 960 draws with p = 0.25: mean 240, standard deviation sqrt(960 * 0.25 * 0.75) = 13.4.
-    assert 240 - 5 * 13.4 < np.sum(np.asarray(newest) <= 60) < 240 + 5 * 13.4
+    assert 240 - 5 * 13.4 < np.sum(newest <= 60) < 240 + 5 * 13.4
+    # Each batch has a share of its own: 32 draws, mean 8, standard deviation 2.4.
+    of_batches = np.sum(newest <= 60, axis=-1)
+    assert of_batches.min() < 8 < of_batches.max()
     reader.close()
 
 

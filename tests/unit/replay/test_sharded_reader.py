@@ -17,7 +17,7 @@ class Reader:
         self.is_silent = False
         self.closed = 0
 
-    def sample_mixed(self, teacher_share: float, timeout_seconds: float) -> Sample:
+    def sample_mixed(self, teacher_share: float, timeout_seconds: float, updates: range) -> Sample:
         if self.is_silent:
             raise ReplayTimeout("no batch in time")
         return cast("Sample", self)
@@ -33,11 +33,11 @@ def sharded(*shards: Reader) -> ShardedReader:
 def test_shards_take_turns_and_one_without_a_batch_is_skipped() -> None:
     shards = [Reader(), Reader()]
     reader = sharded(*shards)
-    assert [reader.sample_mixed(0.5, 1.0).shard for _ in range(4)] == [0, 1, 0, 1]
+    assert [reader.sample_mixed(0.5, 1.0, range(1)).shard for _ in range(4)] == [0, 1, 0, 1]
     shards[1].is_silent = True
-    assert [reader.sample_mixed(0.5, 1.0).shard for _ in range(3)] == [0, 0, 0]
+    assert [reader.sample_mixed(0.5, 1.0, range(1)).shard for _ in range(3)] == [0, 0, 0]
     shards[1].is_silent = False
-    assert {reader.sample_mixed(0.5, 1.0).shard for _ in range(2)} == {0, 1}
+    assert {reader.sample_mixed(0.5, 1.0, range(1)).shard for _ in range(2)} == {0, 1}
 
 
 def test_no_batch_in_time_is_a_timeout_and_closing_disconnects_all_shards() -> None:
@@ -46,6 +46,6 @@ def test_no_batch_in_time_is_a_timeout_and_closing_disconnects_all_shards() -> N
         shard.is_silent = True
     reader = sharded(*shards)
     with pytest.raises(ReplayTimeout):
-        reader.sample_mixed(0.5, 0.05)
+        reader.sample_mixed(0.5, 0.05, range(1))
     reader.close()
     assert [shard.closed for shard in shards] == [1, 1]
