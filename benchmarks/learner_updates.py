@@ -59,13 +59,14 @@ RATIOS = {
     for suffix in NETWORKS
 }
 NEVER = 10**9
+BLOCK = 10
 
 
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
     repeats = flags.pick(full=7, quick=3, smallest=1)
-    updates = flags.pick(full=200, quick=20, smallest=2)
+    updates = flags.pick(full=200, quick=20, smallest=10)
     steps_per_env = flags.pick(full=400, quick=400, smallest=40)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -159,6 +160,7 @@ def _offline_learner(
             offline_evaluation_period=NEVER,
             checkpoint_period_seconds=NEVER,
             log_period_updates=log_period,
+            updates_per_block=BLOCK,
         )
     )
 

@@ -136,3 +136,9 @@ class Progress:
     def learner_updates(self) -> int:
         """Gradient steps of all stages."""
         return self.offline_updates + self.online_updates
+
+    def after_updates(self, count: int) -> Progress:
+        """The progress after so many more gradient steps in its stage."""
+        if self.stage is Stage.OFFLINE:
+            return dataclasses.replace(self, offline_updates=self.offline_updates + count)
+        return dataclasses.replace(self, online_updates=self.online_updates + count)

@@ -47,15 +47,18 @@ class LearnerConfig:
             the method asks for them; None draws them at random.
         pause_for_evaluation: Whether updates wait for each evaluation that is due, so that curves
             are complete and weaning does not depend on the speed of evaluations.
+        updates_per_block: Updates K that are made at once, on K batches taken at once: fewer where
+            a clock asks for something in between. Results do not depend on it, but for priorities
+            and weights, which go out between blocks.
         peers: What to trust and show at replay's controls; None for plaintext without a token.
         security: Encryption and tokens of the weights' own service.
         host: Interface to serve weights on.
         port: Port to serve weights on; 0 picks a free one.
-        publish_period_updates: Updates between two publications of weights to actors.
+        publish_period_updates: Updates between two publications of weights to actors, at least.
         offline_evaluation_period: Updates between two evaluations in the offline stage.
         online_evaluation_period: Updates between two evaluations in the online stage.
         checkpoint_period_seconds: Time between two checkpoints; the most that a kill can lose.
-        log_period_updates: Updates between two points in TensorBoard.
+        log_period_updates: Updates between two points in TensorBoard, at least.
         linger_seconds: Time that a finished learner serves on, so that actors and the evaluator see
             FINISHED before the server stops; None for until it is stopped.
     """
@@ -72,6 +75,7 @@ class LearnerConfig:
     student: StudentConfig = StudentConfig()
     initial_teacher: Path | None = None
     pause_for_evaluation: bool = False
+    updates_per_block: int = 1
     peers: ClientSecurity | None = None
     security: SecurityConfig = SecurityConfig()
     host: str = "127.0.0.1"
@@ -89,6 +93,11 @@ class LearnerConfig:
             raise ValueError("replay is empty; a learner reads from at least one shard")
         check_above_zero(
             self,
-            *("publish_period_updates", "offline_evaluation_period", "online_evaluation_period"),
+            *(
+                "updates_per_block",
+                "publish_period_updates",
+                "offline_evaluation_period",
+                "online_evaluation_period",
+            ),
             *("checkpoint_period_seconds", "log_period_updates"),
         )

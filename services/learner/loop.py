@@ -1,13 +1,13 @@
 """The learner: samples, updates, publishes weights, and takes a run through its stages.
 
-    ReplayFeed ── batches ──▶ Training ── weights ──▶ WeightPublisher ──▶ actors, evaluator
+    ReplayFeed ── blocks ───▶ Training ── weights ──▶ WeightPublisher ──▶ actors, evaluator
                                  │ state                                       │ returns
                                  ▼                                             ▼
                           RunCheckpoints ◀──── RunClock ◀─────────── PendingEvaluations
 
 One thread trains. gRPC threads read weights and report evaluations through `ServedRun`; they share
 `RunClock`, `PendingEvaluations` and `PublishedWeights` with it. A checkpoint is saved between two
-updates, so weights, clocks, pending evaluations and replay are of one moment.
+blocks of updates, so weights, clocks, pending evaluations and replay are of one moment.
 
 The learner waits for replay that is unreachable. Where replay restarted with other tables, both
 resume from the newest checkpoint (`replay_checkpoints`).
@@ -22,7 +22,6 @@ import time
 import uuid
 from collections.abc import Collection
 
-import numpy as np
 from prometheus_client import CollectorRegistry
 
 from rrl_agents.reincarnation.registry import make_recipe
@@ -220,7 +219,7 @@ class Learner:
                 raise UserError(self._checkpoints.loss_without(self.progress))
 
     def step(self, stop: threading.Event) -> None:
-        """One update, or one check for work; saves a checkpoint when it is due.
+        """One block of updates, or one check for work; saves a checkpoint when it is due.
 
         Waits for replay that is unreachable, until stopped.
 
@@ -266,25 +265,26 @@ class Learner:
             self._publisher.request_evaluation()
 
     def _train(self) -> None:
-        """One update, if replay gives a batch soon enough."""
+        """One block of updates, if replay gives its batches soon enough."""
         before = self.progress
-        drawn = self._feed.sample()
-        if drawn is None:
+        block = self._feed.take(self._stages.block_size(before))
+        if block is None:
             return
-        batch = drawn.sample.batch
-        metrics = self.training.update(batch, before)
-        self._clock.count_update()
+        if size := self._stages.block_size(before.after_updates(len(block.answered))):
+            self._feed.fetch_ahead(size)
+        metrics = self.training.update(block.drawn.sample.batch, before)
+        progress = self._clock.count_updates(len(block.answered))
         if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:
             # A transition's TD loss decides how soon it is drawn again (Schaul et al., 2016).
-            self._feed.reader.update_priorities(drawn, metrics.priorities)
-        progress = self.progress
+            self._feed.reader.update_priorities(block.drawn, metrics.priorities)
         self._curves.add(
             progress,
             metrics,
-            answered=float(np.mean(batch.has_teacher)),
+            answered=block.answered,
             learning_rate=self._recipe.learning_rate(progress),
         )
-        if progress.learner_updates % self._config.publish_period_updates == 0:
+        period = self._config.publish_period_updates
+        if progress.learner_updates // period > before.learner_updates // period:
             self._publisher.publish()
         if self._stages.evaluation_is_due(progress):
             self._publisher.request_evaluation()

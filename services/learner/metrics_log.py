@@ -10,11 +10,12 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from rrl_agents.training.update_step import UpdateMetrics
 from rrl_agents.types import Progress
@@ -26,7 +27,7 @@ class MetricsLog:
 
     Args:
         folder: Where event files go.
-        period_updates: Updates per stretch.
+        period_updates: Updates per stretch, at least: it ends with a block of updates.
         resumed_at: Updates of a resumed run at its start; None for a fresh one.
 
     Attributes:
@@ -54,28 +55,28 @@ class MetricsLog:
         progress: Progress,
         metrics: UpdateMetrics,
         *,
-        answered: float,
+        answered: Sequence[float],
         learning_rate: float,
     ) -> None:
-        """Add one update; writes when the stretch is full.
+        """Add a block of updates; writes when the stretch is full.
 
         Args:
-            progress: Clocks after the update.
-            metrics: Of the update.
-            answered: Share of its rows with an answer of the teacher, in [0, 1].
-            learning_rate: Of the update.
+            progress: Clocks after the updates.
+            metrics: Of the updates, with the leading axis K.
+            answered: Shares of their rows with an answer of the teacher, each in [0, 1].
+            learning_rate: Of the next update.
 
         Raises:
             FloatingPointError: a loss is not finite.
         """
         self._stretch.append(metrics)
-        self._answered.append(answered)
-        if len(self._stretch) < self._period_updates:
+        self._answered.extend(answered)
+        if len(self._answered) < self._period_updates:
             return
-        stretch = jax.device_get(self._stretch)
+        blocks: list[UpdateMetrics] = jax.device_get(self._stretch)
         losses = {
-            name: float(np.mean([m.term_losses[name] for m in stretch]))
-            for name in stretch[0].term_losses
+            name: _mean([block.term_losses[name] for block in blocks])
+            for name in blocks[0].term_losses
         }
         if not all(math.isfinite(loss) for loss in losses.values()):
             raise FloatingPointError(
@@ -83,15 +84,15 @@ class MetricsLog:
                 "another run with a lower learning rate"
             )
         now = time.monotonic()
-        self.updates_per_second = len(stretch) / max(now - self._began, 1e-9)
+        self.updates_per_second = len(self._answered) / max(now - self._began, 1e-9)
         self.losses = losses
         self.answered_share = float(np.mean(self._answered))
         self._write(
             progress.learner_updates,
             {
                 **{f"loss/{name}": loss for name, loss in losses.items()},
-                "loss/total": float(np.mean([m.loss for m in stretch])),
-                "learner/mean_best_value": float(np.mean([m.mean_best_value for m in stretch])),
+                "loss/total": _mean([block.loss for block in blocks]),
+                "learner/mean_best_value": _mean([block.mean_best_value for block in blocks]),
                 "learner/learning_rate": learning_rate,
                 "learner/updates_per_second": self.updates_per_second,
                 "learner/weaning_weight": progress.weaning_weight,
@@ -125,6 +126,11 @@ class MetricsLog:
             self._has_failed = True
             self.close()
         self._resumed_at = step
+
+
+def _mean(of_blocks: Sequence[ArrayLike]) -> float:
+    """Mean over the updates of all blocks, which may differ in size."""
+    return float(np.mean(np.concatenate([np.atleast_1d(values) for values in of_blocks])))
 
 
 def _scores(progress: Progress) -> dict[str, float]:

@@ -1,16 +1,24 @@
 """All that the learner asks of its replay shards: batches, step counts, checkpoints.
 
-shards ── items ──▶ ShardedReader ──────┐
-  │  ▲                                  ▼
+shards ── items ──▶ ShardedReader ── blocks of batches, on a thread ──┐
+  │  ▲                                                                ▼
   │  └── save, restore ── ReplayCheckpoints ── ReplayFeed ──▶ Learner
   └── counts ───────────────────────────▲
+
+The thread samples, decodes and moves the next block to the device while the device computes.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
 
 from rrl_agents.reincarnation.recipe import Recipe
 from services.learner.config import LearnerConfig, ShardAddress
@@ -30,6 +38,26 @@ _SAMPLE_TIMEOUT_SECONDS = 1.0
 
 class ReplayUnreachable(Exception):
     """A replay shard does not answer now."""
+
+
+class Block(NamedTuple):
+    """Batches of as many updates.
+
+    Attributes:
+        drawn: The batches, on the device, and where their rows lie in replay.
+        answered: Share of each batch's rows with an answer of the teacher, in [0, 1].
+    """
+
+    drawn: ShardSample
+    answered: Sequence[float]
+
+
+class _Request(NamedTuple):
+    """A block that is being fetched."""
+
+    batches: int
+    teacher_share: float
+    block: concurrent.futures.Future[Block | None]
 
 
 class ReplayFeed:
@@ -60,6 +88,8 @@ class ReplayFeed:
             [shard.control for shard in config.replay], config.peers
         )
         self._counted_at: float | None = None
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "replay-blocks")
+        self._ahead: _Request | None = None
 
     def count(self) -> None:
         """Read the data clocks from replay, whose tables count each item once.
@@ -92,22 +122,43 @@ class ReplayFeed:
         except ReplayTimeout as error:
             raise ReplayUnreachable(str(error)) from error
 
-    def sample(self) -> ShardSample | None:
-        """One batch in the proportions of the present progress; None where none comes in time.
+    def fetch_ahead(self, batches: int) -> None:
+        """Begin to fetch a block in the proportions of the present progress; returns at once."""
+        teacher_share = self._recipe.teacher_share(self._clock.progress)
+        if self._ahead is not None:
+            if self._ahead[:2] == (batches, teacher_share):
+                return
+            # A stage has ended since: its rows are not those of the next one.
+            concurrent.futures.wait([self._ahead.block])
+        block = self._thread.submit(self._fetch, batches, teacher_share)
+        self._ahead = _Request(batches, teacher_share, block)
+
+    def take(self, batches: int) -> Block | None:
+        """A block in the proportions of the present progress; None where none comes in time.
 
         Raises:
             ReplayUnreachable: a shard does not answer.
         """
-        teacher_share = self._recipe.teacher_share(self._clock.progress)
         began = time.monotonic()
+        self.fetch_ahead(batches)
+        assert self._ahead is not None
+        request, self._ahead = self._ahead, None
         try:
-            return self.reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS)
-        except ReplayTimeout:
-            return None
+            return request.block.result()
         except SamplingFailed as error:
             raise ReplayUnreachable(str(error)) from error
         finally:
             self._metrics.sample_wait_seconds += time.monotonic() - began
+
+    def _fetch(self, batches: int, teacher_share: float) -> Block | None:
+        try:
+            shard_sample = self.reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS, batches)
+        except ReplayTimeout:
+            return None
+        sample = shard_sample.sample
+        answered = np.mean(sample.batch.has_teacher, axis=-1).tolist()
+        on_device = sample._replace(batch=jax.device_put(sample.batch))
+        return Block(shard_sample._replace(sample=on_device), answered)
 
     def wait_until_reachable(self, error: ReplayUnreachable, stop: threading.Event) -> None:
         """Wait for shards that do not answer, without a timeout.
@@ -119,14 +170,21 @@ class ReplayFeed:
         log.warning("replay is unreachable: %s", error)
         self._metrics.replay_outages += 1
         # Samples under way belong to connections that may be dead.
-        self.reader.close()
+        self._disconnect()
         if self.checkpoints.wait_until_reachable(stop):
             log.info("replay is reachable again with the same tables: nothing is lost")
 
     def close(self) -> None:
         """Disconnect."""
-        self.reader.close()
+        self._disconnect()
+        self._thread.shutdown()
         self.checkpoints.close()
+
+    def _disconnect(self) -> None:
+        if self._ahead is not None:
+            concurrent.futures.wait([self._ahead.block])
+            self._ahead = None
+        self.reader.close()
 
 
 def _reader(shard: ShardAddress, config: LearnerConfig, recipe: Recipe) -> ReplayReader:
@@ -145,6 +203,7 @@ def _reader(shard: ShardAddress, config: LearnerConfig, recipe: Recipe) -> Repla
         layout,
         q_learning.discount,
         q_learning.batch_size,
+        block_batches=config.updates_per_block,
         seed=config.seed,
         importance_exponent=student.importance_exponent if student.priority_exponent > 0.0 else 0.0,
     )

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rrl_agents.types import Progress, Stage
+from rrl_agents.types import Progress
 
 
 class RunClock:
@@ -42,13 +42,11 @@ class RunClock:
             self._progress = progress
             self._earlier_seconds = seconds
 
-    def count_update(self) -> None:
-        """Count one update in the present stage."""
+    def count_updates(self, count: int = 1) -> Progress:
+        """Count updates in the present stage; gives the progress after them."""
         with self._lock:
-            is_offline = self._progress.stage is Stage.OFFLINE
-            clock = "offline_updates" if is_offline else "online_updates"
-            done = getattr(self._progress, clock) + 1
-            self._progress = dataclasses.replace(self._progress, **{clock: done})
+            self._progress = self._progress.after_updates(count)
+            return self._progress
 
     def take_return(self, mean_return: float, played: Progress) -> Progress:
         """Take the result of an evaluation of the student.

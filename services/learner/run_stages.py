@@ -51,11 +51,26 @@ class RunStages:
 
     def evaluation_is_due(self, progress: Progress) -> bool:
         """Whether an update completes a period; a stage's end counts as the next one's start."""
-        config = self._config
-        if progress.stage is Stage.OFFLINE:
-            done, target = progress.offline_updates, config.targets.offline_updates
-            period = config.offline_evaluation_period
-        else:
-            done, target = progress.online_updates, config.targets.online_updates
-            period = config.online_evaluation_period
+        done, target, period = self._updates(progress)
         return done % period == 0 and done < target
+
+    def block_size(self, progress: Progress) -> int:
+        """Updates to make at once: a whole block, or 1 where the stage or a period ends within it.
+
+        Two sizes and no others, since each is compiled by itself. 0 at the end of the stage.
+        """
+        done, target, period = self._updates(progress)
+        left = min(target - done, period - done % period)
+        size = self._config.updates_per_block
+        return size if left >= size else min(left, 1)
+
+    def _updates(self, progress: Progress) -> tuple[int, int, int]:
+        """Updates of the stage, those that it is to have, and those between evaluations."""
+        config, targets = self._config, self._config.targets
+        if progress.stage is Stage.OFFLINE:
+            return (
+                progress.offline_updates,
+                targets.offline_updates,
+                config.offline_evaluation_period,
+            )
+        return progress.online_updates, targets.online_updates, config.online_evaluation_period

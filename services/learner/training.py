@@ -14,7 +14,8 @@ from rrl_agents.training.train_state import (
     initial_train_state,
     sync_target,
 )
-from rrl_agents.training.update_step import UpdateMetrics, make_update_step
+from rrl_agents.training.update_block import BlockSchedule, make_update_block
+from rrl_agents.training.update_step import UpdateMetrics
 from rrl_agents.types import Batch, Params, Progress
 from services.learner.checkpoint_records import RunCheckpoint
 from services.learner.checkpointing import restore_state
@@ -37,7 +38,7 @@ class Training:
         self._config = config
         self._recipe = recipe
         network = make_network(config.network, config.spec.num_actions)
-        self._update = make_update_step(
+        self._update = make_update_block(
             network, recipe.terms, recipe.q_learning.optimiser, config.student
         )
         # One key draws the parameters; the updates draw noise, shifts and quantile levels from the
@@ -45,6 +46,7 @@ class Training:
         params_key, self._update_key = jax.random.split(jax.random.key(config.seed))
         params = initial_params(network, params_key, config.spec.observation_shape)
         self.state: TrainState = initial_train_state(params, recipe.q_learning.optimiser)
+        self._computing: UpdateMetrics | None = None
 
     def restore(self, checkpoint: RunCheckpoint) -> None:
         """Load a checkpoint's state.
@@ -71,18 +73,40 @@ class Training:
             )
         self.state = initial_train_state(params, self._recipe.q_learning.optimiser)
 
-    def update(self, batch: Batch, progress: Progress) -> UpdateMetrics:
-        """One gradient step, with the weights and rates of this progress."""
-        weights = self._recipe.term_weights(progress, self._config.network, self._config.student)
+    def update(self, batches: Batch, progress: Progress) -> UpdateMetrics:
+        """A block of gradient steps; returns while the device computes, at most one block behind.
+
+        Args:
+            batches: The batches of K updates, with the leading axes [K, B].
+            progress: Before the first of them; it decides the weights and rates of all.
+
+        Returns:
+            Metrics with the leading axis K.
+        """
         self.state, metrics = self._update(
             self.state,
-            batch,
-            {name: np.float32(weight) for name, weight in weights.items()},
-            np.float32(self._recipe.learning_rate(progress)),
+            batches,
+            self._schedule(progress, len(batches.action)),
             np.int32(self._recipe.q_learning.target_update_period),
             self._update_key,
         )
+        if self._computing is not None:
+            # Blocks that wait for the device would fill its memory.
+            self._computing.loss.block_until_ready()
+        self._computing = metrics
         return metrics
+
+    def _schedule(self, progress: Progress, updates: int) -> BlockSchedule:
+        config, recipe = self._config, self._recipe
+        moments = [progress.after_updates(count) for count in range(updates)]
+        weights = [recipe.term_weights(now, config.network, config.student) for now in moments]
+        return BlockSchedule(
+            {
+                name: np.array([of_one[name] for of_one in weights], np.float32)
+                for name in weights[0]
+            },
+            np.array([recipe.learning_rate(now) for now in moments], np.float32),
+        )
 
     def prepare_online_stage(self) -> None:
         """Sync the target network, and reset the optimiser where the recipe asks for it."""

@@ -96,6 +96,23 @@ def test_recorded_data_in_the_students_table_is_not_counted_as_its_play(
         assert (learner.progress.teacher_steps, learner.progress.actor_steps) == (STEPS - 9, 9)
 
 
+def test_updates_come_in_blocks_that_end_at_every_evaluation_and_stage(
+    workplace: Workplace,
+) -> None:
+    seen = [0]
+    targets = StageTargets(teacher_steps=STEPS, offline_updates=6, online_updates=26)
+    changes = {"targets": targets, "updates_per_block": 4, "online_evaluation_period": 12}
+    with another_learner(workplace, **changes) as learner:
+        for table in (TEACHER_TABLE, STUDENT_TABLE):
+            fill(workplace.replay.address, table)
+        for _ in range(200):
+            learner.step(threading.Event())
+            if (updates := learner.progress.learner_updates) > seen[-1]:
+                seen.append(updates)
+    # Offline an evaluation is due after 3 of 6 updates; online, from 6 on, after 12 and 24 of 26.
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 10, 14, 18, 22, 26, 30, 31, 32]
+
+
 def test_updates_wait_for_an_evaluation_that_is_due_where_they_are_told_to(
     workplace: Workplace,
 ) -> None:

@@ -90,13 +90,13 @@ def test_a_score_without_a_scale_is_not_on_the_page(pages: Pages, known: dict[st
 def test_counters_begin_at_zero_and_go_on_where_the_run_goes_back(pages: Pages) -> None:
     first = pages.attach(offline_updates=10, teacher_steps=40)
     assert pages.read()["updates_total"] == 0
-    first.count_update()
+    first.count_updates()
     first.change(teacher_steps=100, actor_steps=5)
     # Lost replay: the next learner stands on the checkpoint at 10 updates, and plays on.
     pages.metrics.replay_losses += 1
     second = pages.attach(offline_updates=10, teacher_steps=40)
-    second.count_update()
-    second.count_update()
+    second.count_updates()
+    second.count_updates()
     second.change(teacher_steps=50, actor_steps=8)
     page = pages.read()
     assert page["updates_total"] == 1 + 2
@@ -133,14 +133,14 @@ def test_checkpoints_and_waits_are_counted(pages: Pages) -> None:
 def test_losses_and_answers_are_means_of_a_stretch(pages: Pages) -> None:
     run = pages.attach()
     assert "answered_share" not in pages.read()
-    for loss, answered in ((1.0, 1.0), (3.0, 0.5)):
-        update = UpdateMetrics(
-            loss=jnp.float32(loss),
-            term_losses={"td": jnp.float32(loss)},
-            mean_best_value=jnp.float32(0.0),
-            priorities=jnp.zeros(2),
-        )
-        pages.log.add(run.progress, update, answered=answered, learning_rate=0.1)
+    losses = jnp.array([1.0, 3.0])
+    block = UpdateMetrics(
+        loss=losses,
+        term_losses={"td": losses},
+        mean_best_value=jnp.zeros(2),
+        priorities=jnp.zeros((2, 2)),
+    )
+    pages.log.add(run.progress, block, answered=[1.0, 0.5], learning_rate=0.1)
     page = pages.read()
     assert page["loss", "td"] == 2.0
     assert page["answered_share"] == 0.75

@@ -10,19 +10,19 @@ from services.learner.metrics_log import MetricsLog
 from tests.support.disk import files_of_at_most
 
 
-def update(loss: float) -> UpdateMetrics:
-    value = np.float32(loss)
+def update(*losses: float) -> UpdateMetrics:
+    value = np.array(losses, np.float32)
     return UpdateMetrics(
         loss=value,
         term_losses={"td": value},
         mean_best_value=value,
-        priorities=np.full(1, value),
+        priorities=value[:, None],
     )
 
 
 def add(log: MetricsLog, updates: int, loss: float) -> None:
     progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=updates)
-    log.add(progress, update(loss), answered=1.0, learning_rate=0.1)
+    log.add(progress, update(loss), answered=[1.0], learning_rate=0.1)
 
 
 def event_files(folder: Path) -> list[Path]:
@@ -35,6 +35,18 @@ def test_losses_are_averaged_over_a_stretch(tmp_path: Path) -> None:
     assert log.losses == {}
     add(log, 2, 3.0)
     assert log.losses == {"td": 2.0}
+    log.close()
+
+
+def test_a_stretch_ends_with_a_block_whose_updates_all_count_alike(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, period_updates=3, resumed_at=None)
+    add(log, 1, 1.0)
+    assert log.losses == {}
+    progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=4)
+    log.add(progress, update(2.0, 4.0, 9.0), answered=[0.0, 0.0, 1.0], learning_rate=0.1)
+    # (1 + 2 + 4 + 9) / 4 and (1 + 0 + 0 + 1) / 4.
+    assert log.losses == {"td": 4.0}
+    assert log.answered_share == 0.5
     log.close()
 
 

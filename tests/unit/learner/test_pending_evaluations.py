@@ -48,7 +48,7 @@ class Session:
     def ask(self, updates: int, *, final: bool = False) -> None:
         """Train up to so many updates and have these weights evaluated."""
         while self.clock.progress.online_updates < updates:
-            self.clock.count_update()
+            self.clock.count_updates()
         if final:
             self.clock.change(stage=Stage.FINAL_EVALUATION)
         self.pending.request(
@@ -105,7 +105,7 @@ def test_an_evaluation_that_was_lost_is_played_once_more_of_the_same_weights(
     kept = first.pending.state()
     second = Session(tmp_path, "second", kept)
     # Training continues, as without an interruption: the weights are those of update 5.
-    second.clock.count_update()
+    second.clock.count_updates()
     snapshot, _ = second.pending.weights.newer_than(0)
     assert snapshot is not None and snapshot.version == 6
     second.pending.weights.last_sent = 6

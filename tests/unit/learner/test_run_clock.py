@@ -22,10 +22,10 @@ PLAYING = Progress(random_return=0.0, offline_updates=4, online_updates=3)
 def test_updates_count_in_the_stage_they_are_made_in() -> None:
     run = clock()
     run.change(stage=Stage.OFFLINE)
-    run.count_update()
-    run.count_update()
+    run.count_updates()
+    run.count_updates()
     run.change(stage=Stage.ONLINE)
-    run.count_update()
+    run.count_updates()
     assert (run.progress.offline_updates, run.progress.online_updates) == (2, 1)
     assert run.progress.learner_updates == 3
 
