@@ -12,12 +12,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from rrl_agents.networks.registry import QNetwork
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.term import Term
@@ -64,7 +64,7 @@ class UpdateBlock(Protocol):
 
 
 def make_update_block(
-    network: nn.Module,
+    network: QNetwork,
     terms: tuple[Term, ...],
     optimiser: OptimiserConfig,
     student: StudentConfig,

@@ -80,7 +80,7 @@ def make_update_step(
 
 
 def pure_update_step(
-    network: nn.Module,
+    network: QNetwork,
     terms: tuple[Term, ...],
     optimiser: OptimiserConfig,
     student: StudentConfig,

@@ -74,6 +74,9 @@ class ExperimentConfig:
         checkpoint_period_seconds: Time between two checkpoints; what a kill can cost.
         publish_period_updates: Updates between two publications of weights to the actors.
         weights_period_seconds: Time between an actor's looks for them.
+        updates_per_block: Updates that the learner makes at once, on as many batches fetched at
+            once; None for 10, and for 1 where replay is prioritised. Weights and priorities go out
+            between blocks.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
             complete, and weaning does not depend on how fast evaluations are.
         seed: Of weights, behaviour and evaluation.
@@ -96,6 +99,7 @@ class ExperimentConfig:
     checkpoint_period_seconds: float = 300.0
     publish_period_updates: int = 100
     weights_period_seconds: float = 1.0
+    updates_per_block: int | None = None
     pause_for_evaluation: bool = False
     seed: int = 0
 
@@ -111,6 +115,8 @@ class ExperimentConfig:
             *("offline_evaluation_period", "online_evaluation_period", "publish_period_updates"),
             *("checkpoint_period_seconds", "weights_period_seconds"),
         )
+        if self.updates_per_block is not None:
+            check_range(self, "updates_per_block", least=1)
         if not 1 <= self.replay_shards <= min(self.num_actors, self.replay_capacity):
             raise ValueError(
                 f"replay_shards is {self.replay_shards}; it must be from 1 to the {self.num_actors}"

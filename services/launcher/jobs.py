@@ -18,6 +18,7 @@ from rrl_client import ClientSecurity
 from services.actor.config import ActorConfig
 from services.evaluator.config import EvaluatorConfig
 from services.launcher.experiment import VIDEO_FILE, Experiment
+from services.launcher.experiment_config import ExperimentConfig
 from services.learner.config import LearnerConfig, ShardAddress
 from services.library.door import open_reference
 from services.recorded_data.config import ImporterConfig
@@ -131,11 +132,18 @@ def replay_config(job: Job) -> ReplayConfig:
         min_student_size=-(-(reloaded_steps + q_learning.min_replay_size) // shards),
         samples_per_insert=own_share * q_learning.batch_size / q_learning.update_period,
         student_priority_exponent=config.student.priority_exponent,
-        # Sixteen batches: enough for what is fetched ahead, small beside any run.
-        error_buffer=16.0 * q_learning.batch_size,
+        error_buffer=float(_batches_out_of_step(config) * q_learning.batch_size),
         port=job.port,
         host=job.host,
     )
+
+
+def _batches_out_of_step(config: ExperimentConfig) -> int:
+    """Batches by which learner and actors may be out of step: small beside any run.
+
+    Four blocks are fetched ahead at most, a fifth is learned from: twice that.
+    """
+    return max(16, 8 * (config.updates_per_block or 1))
 
 
 def importer_config(job: Job) -> ImporterConfig:

@@ -26,6 +26,10 @@ from services.shared.errors import user_errors
 from services.teacher.policies.loading import load_card
 
 
+_BLOCK = 10
+"""Updates made at once."""
+
+
 def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experiment:
     """Look everything up that a config names, and check that it fits together.
 
@@ -46,7 +50,7 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
             card = dataclasses.replace(card, game=spec.name)
         check_shiftable(config.student, spec.observation_shape)
         experiment = Experiment(
-            config=_with_teachers_part(_with_input_bounds(config, spec), card),
+            config=_with_teachers_part(_with_input_bounds(_with_block(config), spec), card),
             spec=spec,
             card=card,
             random_return=random_return(config.environment),
@@ -81,6 +85,18 @@ def _recorded_data(experiment: Experiment) -> RecordedData | None:
             teacher_sha256=experiment.card.parameters_sha256,
         )
     return data
+
+
+def _with_block(config: ExperimentConfig) -> ExperimentConfig:
+    """The number of updates made at once: where the user chose none, always the same one.
+
+    A run's results must not depend on its machine, so nothing is measured for it. Ten divides the
+    round numbers of most periods and budgets. Priorities are to be those of the last update.
+    """
+    if config.updates_per_block is not None:
+        return config
+    is_prioritised = config.student.priority_exponent > 0.0
+    return dataclasses.replace(config, updates_per_block=1 if is_prioritised else _BLOCK)
 
 
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:
