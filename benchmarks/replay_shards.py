@@ -85,13 +85,13 @@ def _measure(name: str, shards: int, batches: int) -> dict[str, float]:
         for address in addresses:
             _await(address)
         for _ in range(2 * shards):
-            reader.sample_mixed(0.0, timeout_seconds=60, batches=1)
+            reader.sample_mixed(0.0, timeout_seconds=60, updates=range(1))
         began, inserted = time.perf_counter(), _inserted(addresses)
         pids = [*(server.pid for server in servers), *writers]
         cpu_began = [cpu_seconds(pid) for pid in pids]
         own_began = time.process_time()
         for _ in range(batches):
-            reader.sample_mixed(0.0, timeout_seconds=60, batches=1)
+            reader.sample_mixed(0.0, timeout_seconds=60, updates=range(1))
         seconds = time.perf_counter() - began
         cpu = [cpu_seconds(pid) - before for pid, before in zip(pids, cpu_began, strict=True)]
         return {

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, TeacherCard
 from rrl_agents.environments.game_names import name_key
@@ -25,9 +28,11 @@ from services.recorded_data.labels import check_labels
 from services.shared.errors import user_errors
 from services.teacher.policies.loading import load_card
 
-
 _BLOCK = 10
 """Updates made at once."""
+
+_KEPT_BYTES = 2**30
+"""Frames of a teacher that a learner keeps without being asked to."""
 
 
 def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experiment:
@@ -57,7 +62,8 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
         )
         _check_teacher(experiment)
         _check_budgets(experiment)
-        return dataclasses.replace(experiment, data=_recorded_data(experiment))
+        experiment = dataclasses.replace(experiment, data=_recorded_data(experiment))
+        return dataclasses.replace(experiment, config=_with_place_of_data(experiment))
 
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
@@ -97,6 +103,16 @@ def _with_block(config: ExperimentConfig) -> ExperimentConfig:
         return config
     is_prioritised = config.student.priority_exponent > 0.0
     return dataclasses.replace(config, updates_per_block=1 if is_prioritised else _BLOCK)
+
+
+def _with_place_of_data(experiment: Experiment) -> ExperimentConfig:
+    """Where batches of the teacher's data are drawn: where the user did not say, by its size."""
+    config, spec = experiment.config, experiment.spec
+    if config.keeps_teacher_data is not None:
+        return config
+    steps = 0 if experiment.recipe.reloads_data else experiment.targets.teacher_steps
+    frame_bytes = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
+    return dataclasses.replace(config, keeps_teacher_data=0 < steps * frame_bytes <= _KEPT_BYTES)
 
 
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:

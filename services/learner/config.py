@@ -50,6 +50,8 @@ class LearnerConfig:
         updates_per_block: Updates K that are made at once, on K batches taken at once: fewer where
             a clock asks for something in between. Results do not depend on it, but for priorities
             and weights, which go out between blocks.
+        keeps_teacher_data: Whether batches of the teacher's data are drawn in this process, which
+            reads all of it from replay once (`ReplayConfig.gives_teacher_data_once`).
         peers: What to trust and show at replay's controls; None for plaintext without a token.
         security: Encryption and tokens of the weights' own service.
         host: Interface to serve weights on.
@@ -76,6 +78,7 @@ class LearnerConfig:
     initial_teacher: Path | None = None
     pause_for_evaluation: bool = False
     updates_per_block: int = 1
+    keeps_teacher_data: bool = False
     peers: ClientSecurity | None = None
     security: SecurityConfig = SecurityConfig()
     host: str = "127.0.0.1"

@@ -34,7 +34,12 @@ from services.learner.metrics_log import MetricsLog
 from services.learner.pending_evaluations import PendingEvaluations
 from services.learner.publishing import WeightPublisher
 from services.learner.replay_checkpoints import ReplayLost
-from services.learner.replay_feed import COUNT_PERIOD_SECONDS, ReplayFeed, ReplayUnreachable
+from services.learner.replay_feed import (
+    COUNT_PERIOD_SECONDS,
+    TEACHER_DATA_FILE,
+    ReplayFeed,
+    ReplayUnreachable,
+)
 from services.learner.run_checkpoints import RunCheckpoints
 from services.learner.run_clock import RunClock
 from services.learner.run_stages import RunStages
@@ -121,6 +126,9 @@ class Learner:
     def _restore(self) -> PendingEvaluations:
         """Load the checkpoint to resume from, if any; gives its pending evaluations."""
         checkpoint, session = self._checkpoints.restored, uuid.uuid4().hex
+        if checkpoint is None or checkpoint.record.progress.stage is Stage.COLLECT:
+            # The teacher's data is collected again from here on.
+            (self._config.run / TEACHER_DATA_FILE).unlink(missing_ok=True)
         if checkpoint is None:
             self.training.load_initial_agent()
             return PendingEvaluations(self._config.run, self._clock, session)
@@ -266,12 +274,16 @@ class Learner:
 
     def _train(self) -> None:
         """One block of updates, if replay gives its batches soon enough."""
+        if self._feed.lacks_teacher_data:
+            # Replay is empty of it afterwards: a learner that resumes from here can read it again.
+            self.save_checkpoint()
+            self._feed.read_teacher_data()
         before = self.progress
-        block = self._feed.take(self._stages.block_size(before))
+        block = self._feed.take(self._stages.next_block(before))
         if block is None:
             return
-        if size := self._stages.block_size(before.after_updates(len(block.answered))):
-            self._feed.fetch_ahead(size)
+        if updates := self._stages.next_block(before.after_updates(len(block.answered))):
+            self._feed.fetch_ahead(updates)
         metrics = self.training.update(block.drawn.sample.batch, before)
         progress = self._clock.count_updates(len(block.answered))
         if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:

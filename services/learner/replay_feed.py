@@ -27,11 +27,18 @@ from services.learner.replay_checkpoints import ReplayCheckpoints
 from services.learner.run_clock import RunClock
 from services.replay.connection import ReplayTimeout, SamplingFailed, table_counts
 from services.replay.item_layout import ItemLayout
+from services.replay.kept_rows import keep, load
 from services.replay.reader import ReplayReader, ShardedReader, ShardSample
+from services.replay.rows import Rows
+from services.replay.sample_prefetcher import read_once
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.errors import UserError, user_errors
 
 COUNT_PERIOD_SECONDS = 1.0
 """Time between two counts of replay's steps, and checks that its tables are still the same."""
+
+TEACHER_DATA_FILE = "teacher_data.npz"
+"""In the run's folder: the teacher's data, where the learner keeps it."""
 
 _SAMPLE_TIMEOUT_SECONDS = 1.0
 
@@ -53,9 +60,9 @@ class Block(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """A block that is being fetched."""
+    """A block that is being fetched: for which updates, in which proportions."""
 
-    batches: int
+    updates: range
     teacher_share: float
     block: concurrent.futures.Future[Block | None]
 
@@ -88,6 +95,10 @@ class ReplayFeed:
             [shard.control for shard in config.replay], config.peers
         )
         self._counted_at: float | None = None
+        self._layout = _layout(config, recipe)
+        self._keeps_teacher_data = config.keeps_teacher_data
+        self._teacher_file = config.run / TEACHER_DATA_FILE
+        self._read: list[Rows] = []
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "replay-blocks")
         self._ahead: _Request | None = None
 
@@ -122,25 +133,71 @@ class ReplayFeed:
         except ReplayTimeout as error:
             raise ReplayUnreachable(str(error)) from error
 
-    def fetch_ahead(self, batches: int) -> None:
-        """Begin to fetch a block in the proportions of the present progress; returns at once."""
+    @property
+    def lacks_teacher_data(self) -> bool:
+        """Whether the teacher's data is to be drawn in this process now, and is not there yet."""
+        return (
+            self._keeps_teacher_data
+            and self.reader.teacher_data is None
+            and self._recipe.teacher_share(self._clock.progress) > 0.0
+        )
+
+    def read_teacher_data(self) -> None:
+        """Bring the teacher's data here: from the run's own file, else from replay into that file.
+
+        Replay gives each item once: its tables of the teacher are empty afterwards.
+
+        Raises:
+            ReplayUnreachable: a shard does not answer; the next call reads on.
+            UserError: the file is damaged, or missing though replay has given everything.
+        """
+        if self._teacher_file.exists():
+            with user_errors((ValueError, OSError)):
+                kept = load(self._teacher_file, self._layout)
+        else:
+            self._read_items()
+            kept = keep(self._read, self._layout)
+            self._read.clear()
+            kept.save(self._teacher_file)
+        self.reader.teacher_data = kept
+        logging.getLogger(__name__).info(
+            "%d transitions of the teacher lie here, in %d frames", kept.count, len(kept.frames)
+        )
+
+    def _read_items(self) -> None:
+        try:
+            for address in self._shards:
+                self._read.extend(read_once(address, TEACHER_TABLE, self._layout))
+        except (ReplayTimeout, SamplingFailed) as error:
+            raise ReplayUnreachable(str(error)) from error
+        if not self._read:
+            raise UserError(
+                f"the teacher's data of this run was in {self._teacher_file}, which is missing, "
+                "and replay does not have it any more: restore the file, or start another run"
+            )
+
+    def fetch_ahead(self, updates: range) -> None:
+        """Begin to fetch the batches of some updates, in the proportions of the present progress.
+
+        Returns at once.
+        """
         teacher_share = self._recipe.teacher_share(self._clock.progress)
         if self._ahead is not None:
-            if self._ahead[:2] == (batches, teacher_share):
+            if self._ahead[:2] == (updates, teacher_share):
                 return
             # A stage has ended since: its rows are not those of the next one.
             concurrent.futures.wait([self._ahead.block])
-        block = self._thread.submit(self._fetch, batches, teacher_share)
-        self._ahead = _Request(batches, teacher_share, block)
+        block = self._thread.submit(self._fetch, updates, teacher_share)
+        self._ahead = _Request(updates, teacher_share, block)
 
-    def take(self, batches: int) -> Block | None:
-        """A block in the proportions of the present progress; None where none comes in time.
+    def take(self, updates: range) -> Block | None:
+        """The batches of some updates, as `fetch_ahead`; None where none come in time.
 
         Raises:
             ReplayUnreachable: a shard does not answer.
         """
         began = time.monotonic()
-        self.fetch_ahead(batches)
+        self.fetch_ahead(updates)
         assert self._ahead is not None
         request, self._ahead = self._ahead, None
         try:
@@ -150,15 +207,14 @@ class ReplayFeed:
         finally:
             self._metrics.sample_wait_seconds += time.monotonic() - began
 
-    def _fetch(self, batches: int, teacher_share: float) -> Block | None:
+    def _fetch(self, updates: range, teacher_share: float) -> Block | None:
         try:
-            shard_sample = self.reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS, batches)
+            drawn = self.reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS, updates)
         except ReplayTimeout:
             return None
-        sample = shard_sample.sample
-        answered = np.mean(sample.batch.has_teacher, axis=-1).tolist()
-        on_device = sample._replace(batch=jax.device_put(sample.batch))
-        return Block(shard_sample._replace(sample=on_device), answered)
+        answered = np.mean(drawn.sample.batch.has_teacher, axis=-1).tolist()
+        on_device = drawn.sample._replace(batch=jax.device_put(drawn.sample.batch))
+        return Block(drawn._replace(sample=on_device), answered)
 
     def wait_until_reachable(self, error: ReplayUnreachable, stop: threading.Event) -> None:
         """Wait for shards that do not answer, without a timeout.
@@ -187,20 +243,23 @@ class ReplayFeed:
         self.reader.close()
 
 
-def _reader(shard: ShardAddress, config: LearnerConfig, recipe: Recipe) -> ReplayReader:
-    q_learning, student = recipe.q_learning, config.student
-    layout = ItemLayout(
+def _layout(config: LearnerConfig, recipe: Recipe) -> ItemLayout:
+    return ItemLayout(
         frame_shape=config.spec.frame_shape,
         stack_size=config.spec.stack_size,
-        n_step=q_learning.n_step,
+        n_step=recipe.q_learning.n_step,
         num_actions=config.spec.num_actions,
         # Writers clip; a reader takes rewards as they are.
         clips_rewards=False,
         frame_dtype=config.spec.frame_dtype,
     )
+
+
+def _reader(shard: ShardAddress, config: LearnerConfig, recipe: Recipe) -> ReplayReader:
+    q_learning, student = recipe.q_learning, config.student
     return ReplayReader(
         shard.data,
-        layout,
+        _layout(config, recipe),
         q_learning.discount,
         q_learning.batch_size,
         block_batches=config.updates_per_block,

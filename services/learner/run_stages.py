@@ -54,15 +54,19 @@ class RunStages:
         done, target, period = self._updates(progress)
         return done % period == 0 and done < target
 
-    def block_size(self, progress: Progress) -> int:
+    def next_block(self, progress: Progress) -> range:
         """Updates to make at once: a whole block, or 1 where the stage or a period ends within it.
 
-        Two sizes and no others, since each is compiled by itself. 0 at the end of the stage.
+        Two sizes and no others, since each is compiled by itself. Empty at the end of the stage.
+
+        Returns:
+            The numbers of the updates, counted over all stages from 0.
         """
         done, target, period = self._updates(progress)
         left = min(target - done, period - done % period)
         size = self._config.updates_per_block
-        return size if left >= size else min(left, 1)
+        first = progress.learner_updates
+        return range(first, first + (size if left >= size else min(left, 1)))
 
     def _updates(self, progress: Progress) -> tuple[int, int, int]:
         """Updates of the stage, those that it is to have, and those between evaluations."""

@@ -20,6 +20,8 @@ class ReplayConfig:
         student_capacity: Items the student's table holds before the oldest goes.
         teacher_steps: Items that the teacher's table takes over the whole run, at least its minimum
             size; further inserts wait. None for no bound.
+        gives_teacher_data_once: Whether the teacher's table gives each item once, in the order of
+            their insertion, to a learner that keeps them.
         min_teacher_size: Items in the teacher's table before it may be sampled.
         min_student_size: Items in the student's table before it may be sampled. A table that is
             first filled from recorded data needs at least as many as that data has: the ratio
@@ -41,6 +43,7 @@ class ReplayConfig:
     teacher_capacity: int = 1_000_000
     student_capacity: int = 1_000_000
     teacher_steps: int | None = None
+    gives_teacher_data_once: bool = False
     min_teacher_size: int = 1
     min_student_size: int = 20_000
     samples_per_insert: float = 8.0

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from rrl_agents.types import Array, Batch
 from services.replay.connection import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout, decode_batch
+from services.replay.kept_rows import KeptRows
 from services.replay.priority_updates import PriorityUpdates
-from services.replay.sample_prefetcher import Rows, SamplePrefetcher, concatenate
+from services.replay.rows import Rows, concatenate
+from services.replay.sample_prefetcher import SamplePrefetcher
 from services.replay.stalls import StalledSampleDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
@@ -54,7 +56,12 @@ class Sample(NamedTuple):
 
 
 class ReplayReader:
-    """Draws batches; a table is touched from its first use on."""
+    """Draws batches; a table is touched from its first use on.
+
+    Attributes:
+        teacher_data: All items of the teacher's table, where they are drawn in this process; None
+            has Reverb draw them.
+    """
 
     def __init__(
         self,
@@ -76,7 +83,7 @@ class ReplayReader:
             batch_size: Rows B of a batch.
             block_batches: Batches K that are fetched together.
             importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
-            seed: Of the draws between the tables in `sample_mixed`.
+            seed: Of the draws between the tables, and of those from `teacher_data`.
         """
         self._address = address
         self._layout = layout
@@ -87,7 +94,8 @@ class ReplayReader:
         self._prefetchers: dict[str, SamplePrefetcher] = {}
         self._stalls = StalledSampleDetector(address)
         self._priority_updates: PriorityUpdates | None = None
-        self._random = np.random.default_rng(seed)
+        self._seed = seed
+        self.teacher_data: KeptRows | None = None
 
     @property
     def samples_ahead(self) -> int:
@@ -110,18 +118,19 @@ class ReplayReader:
             SamplingFailed: the server does not answer, or refuses to sample.
             UserError: no such table, or one of other shapes.
         """
-        drawn = self._sample({table: np.full(1, self._batch_size)}, timeout_seconds)
+        drawn = self._sample({table: np.full(1, self._batch_size)}, timeout_seconds, [])
         return Sample(
             Batch(*(column[0] for column in drawn.batch)), *(keys[0] for keys in drawn[1:])
         )
 
-    def sample_mixed(self, teacher_share: float, timeout_seconds: float, batches: int) -> Sample:
+    def sample_mixed(self, teacher_share: float, timeout_seconds: float, updates: range) -> Sample:
         """Batches whose rows are each from the teacher's table with probability `teacher_share`.
 
         Args:
             teacher_share: In [0, 1]; at 0 and at 1 the other table is not touched.
             timeout_seconds: Longest wait for the rate limiters.
-            batches: Batches K of the block.
+            updates: Which updates the K batches are for. The draws of one update are the same in
+                a block of any size, and in a run that was interrupted.
 
         Raises:
             ReplayTimeout: not enough rows in time.
@@ -129,10 +138,13 @@ class ReplayReader:
             UserError: no such table, or one of other shapes.
         """
         size = self._batch_size
-        of_teacher = self._random.binomial(size, teacher_share, batches)
+        generators = [np.random.default_rng((self._seed, update)) for update in updates]
+        of_teacher = np.array([one.binomial(size, teacher_share) for one in generators])
         rows = {TEACHER_TABLE: of_teacher, STUDENT_TABLE: size - of_teacher}
         return self._sample(
-            {name: counts for name, counts in rows.items() if counts.any()}, timeout_seconds
+            {name: counts for name, counts in rows.items() if counts.any()},
+            timeout_seconds,
+            generators,
         )
 
     def update_priorities(self, sample: Sample, priorities: Array) -> None:
@@ -172,21 +184,38 @@ class ReplayReader:
             # would give new clients the same connection, dead or not.
             gc.collect()
 
-    def _sample(self, rows: Mapping[str, NDArray[np.int64]], timeout_seconds: float) -> Sample:
+    def _sample(
+        self,
+        rows: Mapping[str, NDArray[np.int64]],
+        timeout_seconds: float,
+        generators: Sequence[np.random.Generator],
+    ) -> Sample:
         """A block of as many rows from each table as each of its batches is to have: int [K]."""
+        kept = self.teacher_data
+        totals = {
+            table: int(counts.sum())
+            for table, counts in rows.items()
+            if table != TEACHER_TABLE or kept is None
+        }
+        self._wait_for(totals, timeout_seconds)
+        taken = {table: self._prefetcher(table).take(count) for table, count in totals.items()}
+        if kept is not None and TEACHER_TABLE in rows:
+            draws = zip(generators, rows[TEACHER_TABLE], strict=True)
+            numbers = np.concatenate([one.integers(kept.count, size=size) for one, size in draws])
+            taken[TEACHER_TABLE] = kept.draw(numbers)
+        return self._block(concatenate([taken[table] for table in rows]), rows)
+
+    def _wait_for(self, rows: Mapping[str, int], timeout_seconds: float) -> None:
+        """Wait for all tables before taking from any: a timeout loses nothing."""
         self._reconnect_if_stalled(rows)
-        totals = {table: int(counts.sum()) for table, counts in rows.items()}
         deadline = time.monotonic() + timeout_seconds
         try:
-            # Wait for all before taking from any: a timeout loses nothing.
-            for table, count in totals.items():
+            for table, count in rows.items():
                 self._prefetcher(table).wait_for(count, max(0.0, deadline - time.monotonic()))
         except ReplayTimeout:
             self._stalls.note_timeout()
             raise
         self._stalls.reset()
-        taken = [self._prefetcher(table).take(count) for table, count in totals.items()]
-        return self._block(concatenate(taken), rows)
 
     def _block(self, taken: Rows, rows: Mapping[str, NDArray[np.int64]]) -> Sample:
         """Rows that lie table by table, as batches [K, B]."""
@@ -254,14 +283,14 @@ class ShardedReader:
         self._next = 0
 
     def sample_mixed(
-        self, teacher_share: float, timeout_seconds: float, batches: int
+        self, teacher_share: float, timeout_seconds: float, updates: range
     ) -> ShardSample:
         """One block, from the next shard that has one.
 
         Args:
             teacher_share: As `ReplayReader.sample_mixed`.
             timeout_seconds: Longest wait for any.
-            batches: Batches K of the block.
+            updates: As there.
 
         Raises:
             ReplayTimeout: no shard has one in time.
@@ -276,12 +305,22 @@ class ShardedReader:
             left = max(0.0, end - time.monotonic())
             try:
                 sample = self._readers[shard].sample_mixed(
-                    teacher_share, min(turn_seconds, left), batches
+                    teacher_share, min(turn_seconds, left), updates
                 )
                 return ShardSample(sample, shard)
             except ReplayTimeout:
                 if left <= turn_seconds:
                     raise
+
+    @property
+    def teacher_data(self) -> KeptRows | None:
+        """As `ReplayReader.teacher_data`, one for all shards."""
+        return self._readers[0].teacher_data
+
+    @teacher_data.setter
+    def teacher_data(self, rows: KeptRows) -> None:
+        for reader in self._readers:
+            reader.teacher_data = rows
 
     def update_priorities(self, drawn: ShardSample, priorities: Array) -> None:
         """Send priorities back to a sample's shard, as `ReplayReader.update_priorities`."""

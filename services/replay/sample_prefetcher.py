@@ -8,56 +8,29 @@ it.
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 # Not public, and the only way to cancel a read from outside.
 from tensorflow.python.eager.cancellation import CancellationManager
 
 from services.replay.connection import ReplayTimeout, SamplingFailed, connect
-from services.replay.item_layout import Columns, ItemLayout
+from services.replay.item_layout import ItemLayout
 from services.replay.reverb_library import reverb
+from services.replay.rows import Rows, concatenate
 
 _PUT_POLL_SECONDS = 0.2
+_READ_ROWS = 256
+"""Rows of a block of `read_once`."""
+_READ_TIMEOUT_MS = 1_000
+"""A table that is complete gives its next item at once; one that gives none is empty."""
 _RETRY_SECONDS = 0.2
 _CLOSE_SECONDS = 10.0
 """Longest wait for the thread; with a server in the same process, Reverb takes up to 3 s to end."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Sampled items, row by row.
-
-    Attributes:
-        columns: The columns of `ItemLayout.item_columns`, each with a leading axis R.
-        item_key: uint64 [R], Reverb's key of each item.
-        relative_probability: float64 [R], the probability of the draw times the items that the
-            table held then: 1 where all are as likely.
-    """
-
-    columns: Columns
-    item_key: NDArray[np.uint64]
-    relative_probability: NDArray[np.float64]
-
-    @property
-    def count(self) -> int:
-        """Rows R."""
-        return len(self.item_key)
-
-    def rows(self, chosen: slice | NDArray[np.int64]) -> Rows:
-        """Some of the rows: views of a slice, copies of those with these numbers."""
-        return Rows(
-            {name: column[chosen] for name, column in self.columns.items()},
-            self.item_key[chosen],
-            self.relative_probability[chosen],
-        )
 
 
 class SamplePrefetcher:
@@ -173,21 +146,10 @@ class SamplePrefetcher:
                 continue
 
 
-def concatenate(blocks: list[Rows]) -> Rows:
-    """Blocks one after the other."""
-    if len(blocks) == 1:
-        return blocks[0]
-    return Rows(
-        {
-            name: np.concatenate([block.columns[name] for block in blocks])
-            for name in blocks[0].columns
-        },
-        np.concatenate([block.item_key for block in blocks]),
-        np.concatenate([block.relative_probability for block in blocks]),
-    )
-
-
-def _dataset(address: str, table: str, layout: ItemLayout, block_rows: int) -> tf.data.Dataset:
+def _dataset(
+    address: str, table: str, layout: ItemLayout, block_rows: int, *, timeout_ms: int = -1
+) -> tf.data.Dataset:
+    """Blocks of a table; they end where the rate limiter gives nothing for so long, if ever."""
     columns = layout.item_columns()
     options = tf.data.Options()
     # Left to itself, TensorFlow fetches ahead more than `samples_ahead` counts, on more threads.
@@ -201,8 +163,25 @@ def _dataset(address: str, table: str, layout: ItemLayout, block_rows: int) -> t
         shapes={name: tf.TensorShape(shape) for name, (shape, _) in columns.items()},
         max_in_flight_samples_per_worker=block_rows,
         num_workers_per_iterator=1,
+        rate_limiter_timeout_ms=timeout_ms,
     )
     return dataset.batch(block_rows).with_options(options)
+
+
+def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
+    """All items of a table that gives each of them once, in blocks, until it is empty.
+
+    Raises:
+        ReplayTimeout: the server does not answer.
+        SamplingFailed: the server is down, or refused to sample.
+        UserError: no such table, or one of other shapes.
+    """
+    connect(address, table, layout, timeout_seconds=10.0)
+    try:
+        for block in _dataset(address, table, layout, _READ_ROWS, timeout_ms=_READ_TIMEOUT_MS):
+            yield _rows(block)
+    except tf.errors.OpError as error:
+        raise SamplingFailed(f"reading {table!r} failed: {error}") from error
 
 
 def _rows(sample: reverb.ReplaySample) -> Rows:

@@ -1,7 +1,8 @@
 """The two tables of replay: the teacher's data and the student's own.
 
 Both drop their oldest item when full. The teacher's is filled before it is learned from, with
-exactly the configured number of steps, is sampled uniformly and may be read without limit. The
+exactly the configured number of steps, is sampled uniformly and may be read without limit; or it
+gives each item once, to a learner that draws its batches itself (`kept_rows`). The
 student's is sampled uniformly or by priority, and holds the replay ratio, so that a result does not
 depend on the speed of actors and learner.
 """
@@ -30,8 +31,9 @@ def build_tables(config: ReplayConfig) -> list[Any]:
             TEACHER_TABLE,
             config.teacher_capacity,
             config.layout,
-            sampler=reverb.selectors.Uniform(),
+            sampler=_teacher_selector(config),
             rate_limiter=teacher_rate_limiter(config),
+            max_times_sampled=int(config.gives_teacher_data_once),
         ),
         _fifo_table(
             STUDENT_TABLE,
@@ -100,6 +102,11 @@ def table_signature(layout: ItemLayout) -> dict[str, Any]:
     }
 
 
+def _teacher_selector(config: ReplayConfig) -> Any:
+    once = config.gives_teacher_data_once
+    return reverb.selectors.Fifo() if once else reverb.selectors.Uniform()
+
+
 def _student_selector(priority_exponent: float) -> Any:
     """Draws item i with probability `p_i ** exponent / sum_j p_j ** exponent`; at 0 uniformly."""
     if priority_exponent == 0:
@@ -108,13 +115,20 @@ def _student_selector(priority_exponent: float) -> Any:
 
 
 def _fifo_table(
-    name: str, capacity: int, layout: ItemLayout, *, sampler: Any, rate_limiter: Any
+    name: str,
+    capacity: int,
+    layout: ItemLayout,
+    *,
+    sampler: Any,
+    rate_limiter: Any,
+    max_times_sampled: int = 0,
 ) -> Any:
     return reverb.Table(
         name=name,
         sampler=sampler,
         remover=reverb.selectors.Fifo(),
         max_size=capacity,
+        max_times_sampled=max_times_sampled,
         rate_limiter=rate_limiter,
         signature=table_signature(layout),
     )

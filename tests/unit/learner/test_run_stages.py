@@ -32,9 +32,9 @@ def stages(target: int, period: int, block: int) -> RunStages:
 def test_a_block_ends_where_an_evaluation_is_due_and_where_the_stage_ends() -> None:
     run = stages(target=11, period=6, block=4)
     sizes, progress = [], ONLINE
-    while size := run.block_size(progress):
-        sizes.append(size)
-        progress = progress.after_updates(size)
+    while updates := run.next_block(progress):
+        sizes.append(len(updates))
+        progress = progress.after_updates(len(updates))
     # 4, 5, and 6 is due; 10, and 11 is the end.
     assert sizes == [4, 1, 1, 4, 1]
 
@@ -42,9 +42,9 @@ def test_a_block_ends_where_an_evaluation_is_due_and_where_the_stage_ends() -> N
 @given(st.integers(0, 60), st.integers(1, 20), st.integers(1, 12))
 def test_blocks_pass_over_no_evaluation(target: int, period: int, block: int) -> None:
     run, progress, seen = stages(target, period, block), ONLINE, []
-    while size := run.block_size(progress):
-        assert size in (1, block)
-        progress = progress.after_updates(size)
+    while updates := run.next_block(progress):
+        assert updates.start == progress.learner_updates and len(updates) in (1, block)
+        progress = progress.after_updates(len(updates))
         if run.evaluation_is_due(progress):
             seen.append(progress.online_updates)
     assert progress.online_updates == target
