@@ -126,8 +126,11 @@ class ReplayServer:
                         f"{value:g}; resume with the settings of that run"
                     )
             # Reverb does not notice a file of items that was cut off.
-            inserted = int(table.rate_limiter_info.insert_stats.completed)
-            expected = min(inserted, int(table.max_size))
+            limiter = table.rate_limiter_info
+            expected = min(int(limiter.insert_stats.completed), int(table.max_size))
+            if table.max_times_sampled == 1:
+                # What was given once is gone.
+                expected -= int(limiter.sample_stats.completed)
             if table.current_size != expected:
                 raise UserError(
                     f"replay checkpoint {self._config.restore_from} holds {table.current_size} of "

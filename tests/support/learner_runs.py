@@ -56,8 +56,11 @@ them before any is sampled."""
 class ReplayShard:
     """A replay role with its control, in this process."""
 
-    def __init__(self, folder: Path, port: int = 0, control_port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, control_port: int = 0, *, gives_once: bool = False
+    ) -> None:
         self._folder = folder
+        self._gives_once = gives_once
         self._role = ReplayRole(
             ReplayConfig(
                 layout=LAYOUT,
@@ -66,6 +69,7 @@ class ReplayShard:
                 student_capacity=1000,
                 min_student_size=32,
                 samples_per_insert=32 / 4,
+                gives_teacher_data_once=gives_once,
                 port=port,
             ),
             folder / "checkpoints",
@@ -91,7 +95,7 @@ class ReplayShard:
     def again(self) -> ReplayShard:
         """Another one at the same ports, as after a kill."""
         self.stop()
-        return ReplayShard(self._folder, self.port, self.control_port)
+        return ReplayShard(self._folder, self.port, self.control_port, gives_once=self._gives_once)
 
 
 def fill(address: str, table: str) -> None:
