@@ -142,9 +142,9 @@ def replay_config(job: Job) -> ReplayConfig:
 def _batches_out_of_step(config: ExperimentConfig) -> int:
     """Batches by which learner and actors may be out of step: small beside any run.
 
-    Four blocks are fetched ahead at most, a fifth is learned from: twice that.
+    Two blocks: one can be sampled at once while actors play for the next.
     """
-    return max(16, 8 * (config.updates_per_block or 1))
+    return max(16, 2 * (config.updates_per_block or 1))
 
 
 def importer_config(job: Job) -> ImporterConfig:
