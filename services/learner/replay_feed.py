@@ -27,10 +27,8 @@ from services.learner.replay_checkpoints import ReplayCheckpoints
 from services.learner.run_clock import RunClock
 from services.replay.connection import ReplayTimeout, SamplingFailed, table_counts
 from services.replay.item_layout import ItemLayout
-from services.replay.kept_rows import keep, load
+from services.replay.kept_rows import KeptRows, TableReader, load
 from services.replay.reader import ReplayReader, ShardedReader, ShardSample
-from services.replay.rows import Rows
-from services.replay.sample_prefetcher import read_once
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError, user_errors
 
@@ -98,7 +96,7 @@ class ReplayFeed:
         self._layout = _layout(config, recipe)
         self._keeps_teacher_data = config.keeps_teacher_data
         self._teacher_file = config.run / TEACHER_DATA_FILE
-        self._read: list[Rows] = []
+        self._teacher_table = TableReader(self._shards, TEACHER_TABLE, self._layout)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "replay-blocks")
         self._ahead: _Request | None = None
 
@@ -155,26 +153,23 @@ class ReplayFeed:
             with user_errors((ValueError, OSError)):
                 kept = load(self._teacher_file, self._layout)
         else:
-            self._read_items()
-            kept = keep(self._read, self._layout)
-            self._read.clear()
+            kept = self._read_from_replay()
             kept.save(self._teacher_file)
         self.reader.teacher_data = kept
         logging.getLogger(__name__).info(
             "%d transitions of the teacher lie here, in %d frames", kept.count, len(kept.frames)
         )
 
-    def _read_items(self) -> None:
+    def _read_from_replay(self) -> KeptRows:
         try:
-            for address in self._shards:
-                self._read.extend(read_once(address, TEACHER_TABLE, self._layout))
+            return self._teacher_table.read()
         except (ReplayTimeout, SamplingFailed) as error:
             raise ReplayUnreachable(str(error)) from error
-        if not self._read:
+        except ValueError as error:
             raise UserError(
                 f"the teacher's data of this run was in {self._teacher_file}, which is missing, "
                 "and replay does not have it any more: restore the file, or start another run"
-            )
+            ) from error
 
     def fetch_ahead(self, updates: range) -> None:
         """Begin to fetch the batches of some updates, in the proportions of the present progress.

@@ -1,6 +1,6 @@
 """Items of a table that no longer changes, kept in this process: frames once, not once per item.
 
-    Reverb table, each item once --> read_once --> keep --> KeptRows --draw--> Rows --> ReplayReader
+    Reverb table, each item once --> TableReader --> KeptRows --draw--> Rows --> ReplayReader
 
 Neighbouring items share most of their frames: with 4 stacked frames and 3 steps, a frame is in up
 to 7 of them. Here each frame is kept once, however often items show it, and an item is the numbers
@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rrl_agents.durable_files import replacing
 from services.replay.item_layout import Columns, ItemLayout
 from services.replay.rows import Rows
+from services.replay.sample_prefetcher import read_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,34 @@ class KeptRows:
         """
         with replacing(path) as file:
             np.savez(file, frames=self.frames, frame_number=self.frame_number, **self.scalars)
+
+
+class TableReader:
+    """Reads tables that give each item once, as if they were one.
+
+    Args:
+        addresses: "host:port" of each replay server.
+        table: Its table.
+        layout: Shapes of the items.
+    """
+
+    def __init__(self, addresses: Sequence[str], table: str, layout: ItemLayout) -> None:
+        self._addresses = tuple(addresses)
+        self._table = table
+        self._layout = layout
+        self._read: list[Rows] = []
+
+    def read(self) -> KeptRows:
+        """All items; after an interruption the next call reads on.
+
+        Raises:
+            ReplayTimeout: a server does not answer.
+            SamplingFailed: a server is down, or refused to sample.
+            ValueError: the tables are empty.
+        """
+        for address in self._addresses:
+            self._read.extend(read_once(address, self._table, self._layout))
+        return keep(self._read, self._layout)
 
 
 def keep(blocks: Iterable[Rows], layout: ItemLayout) -> KeptRows:

@@ -63,6 +63,7 @@ CLIENT_FACES = {
         "connection",
         "control_client",
         "item_layout",
+        "kept_rows",
         "table_names",
     },
     "learner": {
