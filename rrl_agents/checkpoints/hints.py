@@ -12,6 +12,19 @@ AGENTS: tuple[str, ...] = get_args(Agent)
 """Kinds of Dopamine's agents that a user may name."""
 
 
+class LeftOpen(ValueError):
+    """The files leave something open; the message says what.
+
+    Attributes:
+        hints: Fields of `Hints` that say it, with a value or a word for one.
+    """
+
+    def __init__(self, message: str, **hints: str) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.hints = hints
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hints:
     """What a user says of a teacher; None for what its files say themselves.
@@ -51,16 +64,3 @@ class Hints:
 
 
 NO_HINTS = Hints()
-
-
-def left_open(what: str, flags: str) -> ValueError:
-    """The error for files that leave something open.
-
-    Args:
-        what: What they leave open.
-        flags: Of `rrl teacher import`, which say it.
-    """
-    return ValueError(
-        f"{what}; say so once, by `rrl teacher import` with {flags}, and name the directory that "
-        "it prints, or its --name, from then on"
-    )

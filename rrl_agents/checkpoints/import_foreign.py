@@ -7,11 +7,12 @@ kept as it is beside its card.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rrl_agents.checkpoints.hints import Hints
+from rrl_agents.checkpoints.hints import NO_HINTS, Hints, LeftOpen
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.teacher_card import (
     ONNX_POLICY_FILE,
@@ -42,12 +43,27 @@ def import_foreign(
 
     Raises:
         ImportError: ONNX or TensorFlow is needed, and not installed.
-        ValueError: It is missing, unsafe or cannot be a teacher, or the hints are wrong or do not
-            say enough; the message names the file and what is wrong in it.
+        ValueError: It is missing, unsafe or cannot be a teacher; the message names the file and
+            what is wrong in it. Or the hints are wrong, or do not say enough: the message then ends
+            with the command that does.
         OSError: The disk refuses.
         Exception: It is damaged; of nearly any class.
     """
-    path, folder, said = Path(source), Path(destination), Hints(**hints)
+    try:
+        _import(Path(source), Path(destination), Hints(**hints), name)
+    except LeftOpen as error:
+        flags = [
+            f"--{key.replace('_', '-')}={value}"
+            for key, value in {**hints, "name": name, **error.hints}.items()
+            if value != getattr(NO_HINTS, key, None)
+        ]
+        raise ValueError(
+            f"{error}; say so once, and name {name or 'the directory that it prints'} from then "
+            f"on: {shlex.join(['rrl', 'teacher', 'import', source, *flags])}"
+        ) from error
+
+
+def _import(path: Path, folder: Path, said: Hints, name: str | None) -> None:
     is_file = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
     if is_file or (path / ONNX_POLICY_FILE).is_file():
         # Only here: the rest needs no onnx.

@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
-from rrl_agents.checkpoints.hints import Hints, left_open
+from rrl_agents.checkpoints.hints import Hints, LeftOpen
 from rrl_agents.checkpoints.onnx_export import OUTPUT_NAME
 from rrl_agents.checkpoints.params_codec import params_hash
 from rrl_agents.checkpoints.teacher_card import (
@@ -203,10 +203,10 @@ def _made_card(encoded: bytes, name: str, said: Hints) -> TeacherCard:
     }
     output = metadata.get("output") or _OUTPUT_OF_NAME.get(scores.name) or said.output
     if output is None:
-        raise left_open(
+        raise LeftOpen(
             f"nothing says what its scores {scores.name[:_MAX_TEXT]!r} are, q_values "
             "(the best is taken) or logits (drawn from their softmax)",
-            "--output",
+            output="q_values",
         )
     spec = PolicySpec(
         num_actions=scores.shape[1],

@@ -4,7 +4,7 @@
 
     caller  -- argument: JSON {function, arguments, limits} -->  child (a fresh interpreter)
             <- stdout, a file: JSON {"result": ...}, {"refused": words} or {"failed": words} --
-            <- stderr, a file: what libraries print, on either stream --
+            <- stderr, a pipe: what libraries print, on either stream --
 
 Readers execute nothing that a file asks for; what a damaged file costs, raises, or breaks in a C
 library, ends here. The child bounds its memory, CPU time and file sizes before it imports a reader,
@@ -29,9 +29,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 from services.shared.errors import UserError
 
@@ -39,6 +41,9 @@ _PR_SET_PDEATHSIG = 1
 
 _CPUS = 4
 """Most CPUs of the child: libraries start threads for each, and their stacks are memory."""
+
+_PRINTED_BYTES = 1 << 20
+"""Most that libraries print in the child."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class Limits:
         memory_bytes: Of the process's data; libraries count, too.
         cpu_seconds: Of the process, whole seconds.
         wall_seconds: Until it ends.
-        file_bytes: Largest file that it writes, what libraries print included.
+        file_bytes: Largest file that it writes.
         output_bytes: Largest result as JSON.
     """
 
@@ -83,20 +88,16 @@ def run_confined(
             needed more than its limits.
     """
     limits = limits or Limits()
-    with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as printed:
-        request = {
-            "function": function,
-            "arguments": dict(arguments),
-            "limits": dataclasses.asdict(limits),
-            "parent": os.getpid(),
-        }
-        failure = _run(request, limits.wall_seconds, stdout=answers, stderr=printed)
+    request = {
+        "function": function,
+        "arguments": dict(arguments),
+        "limits": dataclasses.asdict(limits),
+        "parent": os.getpid(),
+    }
+    with tempfile.TemporaryFile() as answers:
+        failure, printed = _run(request, limits.wall_seconds, answers)
         answers.seek(0)
-        output = answers.read(limits.output_bytes + 1)
-        printed.seek(max(0, printed.seek(0, os.SEEK_END) - 4000))
-        words = printed.read().decode(errors="replace")
-    if len(output) > limits.output_bytes:
-        failure, output = f"gave more than {limits.output_bytes} bytes of output", b""
+        output = answers.read(limits.output_bytes)
     try:
         answer = json.loads(output)
     except ValueError:
@@ -108,29 +109,47 @@ def run_confined(
     raise UserError(
         f"{subject}: reading it {answer['failed']}. The file is damaged, made to harm, or far "
         "larger than this program reads: copy it again from a source you trust"
-    ) from RuntimeError(words)
+    ) from RuntimeError(printed[-4000:].decode(errors="replace"))
 
 
-def _run(request: Mapping[str, object], seconds: float, **streams: Any) -> str:
-    """Run the child to its end; how it ended, for where it gave no answer."""
+def _run(request: Mapping[str, object], seconds: float, answers: IO[bytes]) -> tuple[str, bytes]:
+    """Run the child to its end.
+
+    Returns:
+        How it ended, for where it gave no answer; and what it printed.
+    """
     # Not -m: it would look for modules in the working folder first, where the hostile file may lie.
     program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+    deadline = time.monotonic() + seconds
     with subprocess.Popen(
         [sys.executable, "-c", program, json.dumps(request, default=os.fspath)],
         stdin=subprocess.DEVNULL,
+        stdout=answers,
+        stderr=subprocess.PIPE,
         env={**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"},
         start_new_session=True,
-        **streams,
     ) as process:
+        assert process.stderr is not None
+        timer = threading.Timer(seconds, _kill_group, [process.pid])
+        timer.start()
         try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return f"took longer than {seconds:g} s"
+            printed = process.stderr.read(_PRINTED_BYTES + 1)
+            if len(printed) > _PRINTED_BYTES:
+                return f"printed more than {_PRINTED_BYTES} bytes", printed
+            code = process.wait()
         finally:
-            # What it started, too: the group outlives its leader.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return f"was stopped ({signal.strsignal(-code)})" if code < 0 else f"failed (exit {code})"
+            timer.cancel()
+            _kill_group(process.pid)
+    if time.monotonic() >= deadline:
+        return f"took longer than {seconds:g} s", printed
+    how = f"was stopped ({signal.strsignal(-code)})" if code < 0 else f"failed (exit {code})"
+    return how, printed
+
+
+def _kill_group(leader: int) -> None:
+    """Kill the child and what it started: the group outlives its leader."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def main() -> None:
@@ -142,6 +161,8 @@ def main() -> None:
     limits = Limits(**request["limits"])
     _limit(limits)
     answer = json.dumps(_answer(request["function"], request["arguments"], limits))
+    if len(answer) > limits.output_bytes:
+        answer = json.dumps({"failed": f"gave more than {limits.output_bytes} bytes of output"})
     with open(answers, "w", encoding="utf-8") as file:
         file.write(answer)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rrl_agents.checkpoints.hints import AGENTS, Hints, left_open
+from rrl_agents.checkpoints.hints import AGENTS, Hints, LeftOpen
 from rrl_agents.networks.config import Head, NetworkConfig, Padding
 
 OBSERVATION_SHAPE = (84, 84, 4)
@@ -142,11 +142,13 @@ def _lone_head(outputs: int, hints: Hints) -> tuple[Head, int, int]:
             num_actions, rest = divmod(outputs, ATOMS[head])
             if rest == 0 and (num_actions <= MAX_ATARI_ACTIONS or hints.agent is not None):
                 return head, ATOMS[head], num_actions
-    raise left_open(
+    raise LeftOpen(
         f"its last layer has {outputs} outputs, which leaves doubt: up to {MAX_ATARI_ACTIONS} "
         f"would be the actions of DQN, a multiple of {ATOMS['categorical']} those of C51 or "
-        f"Rainbow, of {ATOMS['quantile']} those of a quantile agent",
-        f"--agent ({', '.join(AGENTS)}) and --num-actions",
+        f"Rainbow, of {ATOMS['quantile']} those of a quantile agent; AGENT is "
+        f"one of {', '.join(AGENTS)}, N its number of actions",
+        agent="AGENT",
+        num_actions="N",
     )
 
 

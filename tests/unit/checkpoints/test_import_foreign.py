@@ -91,9 +91,13 @@ def test_what_shapes_leave_open_is_asked_and_taken_from_the_user(
     small_layers |= layers_of({"Dense_1": (5, 63)})
     agent = write_agent({"online_params": {"params": small_layers}, "training_steps": 1})
     file = agent / "checkpoints/ckpt.7"
-    asked = "`rrl teacher import` with --agent .* and --num-actions, and name the directory"
-    with pytest.raises(ValueError, match=f"^{file}: .*63 outputs, which leaves doubt.*{asked}"):
+    command = f"rrl teacher import {file} --agent=AGENT --num-actions=N$"
+    with pytest.raises(ValueError, match=f"^{file}: .*63 outputs, which leaves doubt.*{command}"):
         imported(file)
+    # What was said already stays, but for what is open.
+    said = f"rrl teacher import {file} --agent=AGENT --value-bound=5.0 --num-actions=N$"
+    with pytest.raises(ValueError, match=said):
+        imported(file, agent="rainbow", value_bound=5.0)
     card = imported(file, agent="c51", num_actions=3, value_bound=5.0).card
     assert (card.num_actions, card.network) == (
         3,

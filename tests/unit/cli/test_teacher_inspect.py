@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,9 +124,14 @@ def test_a_broken_teacher_ends_with_2_and_one_line_that_says_what_is_wrong(
 def test_an_onnx_file_that_leaves_something_open_names_the_command_that_says_it(
     onnx_file: Path, shown: Any, inspected: Any, refused: Any
 ) -> None:
-    line = refused("inspect", onnx_file)
-    assert "say so once, by `rrl teacher import` with --output, and name the directory" in line
-    said = ["--output=logits", "--temperature=0.5", "--game=ms pacman", "--name=MsPacman/theirs"]
+    line, command = refused("inspect", onnx_file), f"rrl teacher import {onnx_file}"
+    assert line.endswith(f"directory that it prints from then on: {command} --output=q_values")
+    said = ["--game=ms pacman", "--temperature=0.5", "--name=MsPacman/theirs"]
+    line = refused("import", onnx_file, *said)
+    about, _, flags = line.rpartition(f": {command} ")
+    assert about.endswith("say so once, and name MsPacman/theirs from then on")
+    assert shlex.split(flags) == [said[0], "--output=q_values", *said[1:]]
+    said.append("--output=logits")
     printed = shown("import", onnx_file, *said)
     assert "output logits, temperature 0.5" in " ".join(printed)
     assert printed[-1] == "serve it: rrl teacher serve --checkpoint MsPacman/theirs"

@@ -61,6 +61,11 @@ def print_much(size: int) -> None:
     print(size * "x", flush=True)
 
 
+def print_without_end() -> None:
+    while True:
+        print("a warning", flush=True)
+
+
 def abort() -> None:
     os.abort()
 

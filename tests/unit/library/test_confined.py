@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ LITTLE_MEMORY, SHORT_FILES = Limits(memory_bytes=500 * MEBIBYTE), Limits(file_by
             SHORT_FILES,
             "a file of more than 1048576",
         ),
-        ("print_much", {"size": MEBIBYTE + 1}, SHORT_FILES, "a file of more than 1048576 bytes"),
+        ("print_without_end", {}, Limits(), "printed more than 1048576 bytes"),
         ("abort", {}, Limits(), r"was stopped \(Aborted\)"),
         ("leave", {}, Limits(), r"failed \(exit 0\)"),
         ("misspell", {}, Limits(), r"failed \(KeyError: 'a fault of our own'\)"),
@@ -90,16 +91,19 @@ def test_what_misbehaves_ends_in_one_line_that_says_how(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     start = time.monotonic()
     with pytest.raises(UserError, match=rf"^a\.hdf5: reading it .*{words}.* copy it") as caught:
         run(name, limits, **arguments)
     assert "\n" not in str(caught.value)
     assert time.monotonic() - start < SECONDS
+    assert {file.name for file in tmp_path.iterdir()} <= {"out"}
 
 
 def test_as_much_as_the_limits_allow_is_no_misbehaviour(tmp_path: Path) -> None:
     run("allocate", LITTLE_MEMORY, size=300 * MEBIBYTE)
     run("write", SHORT_FILES, path=tmp_path / "out", size=MEBIBYTE)
+    run("print_much", size=MEBIBYTE - 1)
     # With its quotes and `{"result": }`, 14 characters more.
     assert len(run("give_much", Limits(output_bytes=1000), size=986)) == 986
 
