@@ -9,12 +9,11 @@ from rich.text import Text
 
 from rrl_agents.types import Progress
 from services.bench.plan import PlannedRun
+from services.launcher.progress_display import stage_name
 from services.library.fetch.progress import WorkProgress
 
 LINE_SECONDS = 30.0
 """Time between two log lines about one run."""
-
-_ALL = "all updates"
 
 
 class BenchDisplay:
@@ -36,7 +35,7 @@ class BenchDisplay:
         line_seconds: float = LINE_SECONDS,
     ) -> None:
         self._updates = {run.name: run.updates for run in runs}
-        self._done = dict.fromkeys(self._updates, 0)
+        self._done: dict[str, int] = {}
         self._total = finished + len(runs)
         self._finished = finished
         self._failed = 0
@@ -44,6 +43,8 @@ class BenchDisplay:
             console or Console(highlight=False), amount="{:,.0f}".format, line_seconds=line_seconds
         )
         self.bars = self._work.bars
+        self._show_all = self._work.begin("all updates", sum(self._updates.values()), 0)
+        (self._all,) = self.bars.tasks
         self._shown: dict[str, Callable[[int], None]] = {}
 
     def started(self, run: PlannedRun) -> None:
@@ -56,24 +57,31 @@ class BenchDisplay:
         self._failed += how == "failed"
         if how in ("finished", "failed"):
             # Nothing of it is left to do.
-            self._done[run.name] = run.updates
+            self._skip({run.name: run.updates})
         failed = f", {self._failed} failed" if self._failed else ""
         counts = f"{self._finished} of {self._total} runs finished{failed}"
         self._say(f"{how:<9} {run.name}{why and ': '}{why}  ({counts})")
 
     def update(self, progress: Mapping[str, Progress]) -> None:
         """Show how many gradient steps there are: of the running ones, by name, and of all."""
-        self._done |= {name: state.learner_updates for name, state in progress.items()}
-        self._show(_ALL, sum(self._done.values()), sum(self._updates.values()))
-        for name in progress:
-            self._show(name, self._done[name], self._updates[name])
-        for name, task in zip(self._shown, self.bars.tasks, strict=True):
-            task.visible = name == _ALL or name in progress
+        now = {name: state.learner_updates for name, state in progress.items()}
+        if resumed := {name: now[name] for name in now.keys() - self._done.keys() if now[name] > 0}:
+            self._skip(resumed)
+        self._done |= now
+        self._show_all(sum(self._done.values()))
+        labels = {name: f"{name} {stage_name(state.stage)}" for name, state in progress.items()}
+        for name, label in labels.items():
+            if label not in self._shown:
+                total = self._updates[name]
+                self._shown[label] = self._work.begin(label, total, now[name])
+            self._shown[label](now[name])
+        for label, task in zip(self._shown, self.bars.tasks[1:], strict=True):
+            task.visible = label in labels.values()
 
-    def _show(self, name: str, done: int, total: int) -> None:
-        if name not in self._shown:
-            self._shown[name] = self._work.begin(name, total, done)
-        self._shown[name](done)
+    def _skip(self, done: Mapping[str, int]) -> None:
+        """Count what was not done now: it does not count for the speed."""
+        self._done |= done
+        self.bars.reset(self._all.id, completed=sum(self._done.values()))
 
     def _say(self, line: str) -> None:
         self.bars.console.print(Text(line), soft_wrap=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -74,8 +73,8 @@ def process_environment(
         # And -P: a worker imports what the bench does, nothing of the working folder.
         "PYTHONPATH": os.pathsep.join(sys.path),
         "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
-        # Compiled programs are for this machine's CPU: a suite's folder may be carried to another.
-        "JAX_COMPILATION_CACHE_DIR": str(cache / platform.node()),
+        # A suite's folder may be carried to another machine: JAX's keys hold the CPU's features.
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
         # Our programs are small: each takes a second to compile, and hundreds of runs need it.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

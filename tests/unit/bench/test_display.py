@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_lines_say_where_a_suite_stands(
     ]
     assert [message.split(" of ")[0] for message in caplog.messages] == [
         "all updates: 250",
-        "qdagger/asterix/seed0: 250",
+        "qdagger/asterix/seed0 online: 250",
         # Of the one that failed nothing is left to do.
         "all updates: 1,000",
     ]
@@ -65,3 +66,23 @@ def test_a_terminal_shows_the_runs_that_are_at_work(qdagger: list[PlannedRun]) -
         display.bars.refresh()
     assert "qdagger/asterix/seed1" in (shown := stream.getvalue())
     assert "126 of 1,000" in shown
+
+
+def test_what_was_not_done_now_does_not_shorten_the_time_left(qdagger: list[PlannedRun]) -> None:
+    first, second = qdagger
+    display = BenchDisplay(qdagger, 0, console=Console(file=io.StringIO()))
+    seconds = itertools.count()
+    display.bars.get_time = lambda: float(next(seconds))
+    everything = display.bars.tasks[0]
+    for updates in (300, 301, 302):
+        display.update({first.name: _progress(updates)})
+    # Resumed, too.
+    for updates in (400, 401, 402):
+        display.update({second.name: _progress(updates)})
+    assert everything.completed == 302 + 402
+    assert everything.speed is not None and everything.speed <= 1.0
+    display.ended(second, "failed")
+    for updates in (303, 304, 305):
+        display.update({first.name: _progress(updates)})
+    assert everything.remaining == 500 - 305
+    assert everything.speed is not None and everything.speed <= 1.0
