@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -44,8 +42,6 @@ Numbers of the figures: the CSV files beside this page, and summary.json.</p>
 </html>
 """
 
-_SCORES = ("entry", "IQM", "95% interval", "better than teacher", "games", "seeds", "frames")
-
 
 def make_page(
     suite: Suite,
@@ -72,13 +68,10 @@ def make_page(
         title=html.escape(suite.title),
         notes=html.escape(suite.notes),
         remarks="".join(f"<li><mark>{html.escape(remark)}</mark>" for remark in remarks),
-        scores=_html(_SCORES, _scores(tables)),
+        scores=_html(_scores(tables)),
         figures="\n".join(_figure(picture, folder) for picture in pictures),
-        games=_html(("entry", *references), _games(tables, references)),
-        references=_html(
-            [field.name.replace("_", " ") for field in dataclasses.fields(ReferenceRow)],
-            (map(_text, dataclasses.astuple(row)) for row in references.values()),
-        ),
+        games=_html(_games(tables, references)),
+        references=_html(pd.DataFrame(references.values())),
     )
 
 
@@ -91,43 +84,37 @@ def _figure(picture: Picture, folder: Path) -> str:
     )
 
 
-def _html(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+def _html(table: pd.DataFrame) -> str:
+    shown = table.astype(object).where(table.notna(), "unknown")
     with pd.option_context("display.max_colwidth", None):
-        table = pd.DataFrame([[*row] for row in rows], columns=[*head], dtype=object)
-        return f"<div>{table.to_html(index=False, border=0, justify='left')}</div>"
+        text = shown.to_html(index=False, border=0, justify="left", float_format="{:.4g}".format)
+    return f"<div>{text}</div>"
 
 
-def _text(cell: object) -> str:
-    if cell is None:
-        return "unknown"
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+def _in_words(table: pd.DataFrame, name: str) -> list[str]:
+    """The estimates of that name, with their intervals where there are any."""
+    words = []
+    for row in table.to_dict("records"):
+        interval = f" ({row['low']:.3f} to {row['high']:.3f})" if row["seeds"] > 1 else ""
+        words.append(f"{row[name]:.3f}{interval}")
+    return words
 
 
-def _in_words(estimate: Any, point: float) -> str:
-    """An estimate, with its interval where there is one."""
-    interval = f" ({estimate.low:.2f} to {estimate.high:.2f})" if estimate.seeds > 1 else ""
-    return f"{point:.2f}{interval}"
+def _scores(tables: Tables) -> pd.DataFrame:
+    final = last_of(tables.iqm_curve)
+    return pd.DataFrame(
+        {
+            "entry": tables.labels.values(),
+            "IQM (95% interval)": _in_words(final, "iqm"),
+            "better than teacher": _in_words(tables.improvement, "probability"),
+            **final[["games", "seeds", "frames"]].to_dict("list"),
+        }
+    )
 
 
-def _scores(tables: Tables) -> Iterator[Sequence[object]]:
-    final = last_of(tables.iqm_curve).itertuples()
-    for row, better in zip(final, tables.improvement.itertuples(), strict=True):
-        interval = f"{row.low:.3f} to {row.high:.3f}"
-        yield (
-            tables.labels[row.entry],
-            f"{row.iqm:.3f}",
-            interval if row.seeds > 1 else "none: one run of each game",
-            _in_words(better, better.probability),
-            row.games,
-            row.seeds,
-            f"{row.frames:,}",
-        )
-
-
-def _games(tables: Tables, references: Mapping[str, ReferenceRow]) -> Iterator[Sequence[object]]:
-    final = last_of(tables.games, "game").itertuples()
-    found = {(row.entry, row.game): _in_words(row, row.mean_return) for row in final}
-    for entry, label in tables.labels.items():
-        yield (label, *(found.get((entry, game), "no run") for game in references))
-    yield ("teacher", *(f"{row.teacher_return:.2f}" for row in references.values()))
-    yield ("random policy", *(f"{row.random_return:.2f}" for row in references.values()))
+def _games(tables: Tables, references: Mapping[str, ReferenceRow]) -> pd.DataFrame:
+    final = last_of(tables.games, "game")
+    found = final.assign(shown=_in_words(final, "mean_return"))
+    by_game = found.pivot(index="entry", columns="game", values="shown")
+    ordered = by_game.reindex(index=[*tables.labels], columns=[*references]).fillna("no run")
+    return ordered.rename(index=tables.labels).rename_axis(columns=None).reset_index()
