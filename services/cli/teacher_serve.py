@@ -26,47 +26,11 @@ from services.teacher.config import (
     DEFAULT_MAX_BATCH_ROWS,
     BatchingConfig,
     ModelConfig,
+    ServiceConfig,
     TeacherConfig,
     buckets_up_to,
 )
 from services.teacher.server import TeacherServer, build_teacher
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Service:
-    """How the service listens, computes, renews its weights and ends; as in `TeacherConfig`.
-
-    Attributes:
-        host: Address to listen on; 0.0.0.0 lets other machines ask.
-        port: TCP port; 0 takes a free one.
-        unix_socket: Path of a Unix socket that serves gRPC, too.
-        shared_memory: Read observations from memory that clients on this host share; they offer
-            it by themselves.
-        metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
-        metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
-        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
-        dtype: float32, or bfloat16 (jax only; for GPUs).
-        reload_seconds: How often to look for new weights of every checkpoint; by default only when
-            SIGHUP comes.
-        kept_versions: Versions of a reloaded model that stay for requests that pin them.
-        lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
-            NOT_SERVING already.
-        connection_age_seconds: Age at which clients are asked to reconnect, so that replicas
-            that came later get their share; by default never.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 50051
-    unix_socket: str | None = None
-    shared_memory: bool = True
-    metrics_port: int | None = 9101
-    metrics_host: str = "127.0.0.1"
-    backend: str = "auto"
-    dtype: str = "float32"
-    reload_seconds: float | None = None
-    kept_versions: int = 2
-    lame_duck_seconds: float = 0.0
-    connection_age_seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,7 +66,7 @@ def serve(
     checkpoint: str | None = None,
     *,
     model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    service: Service = Service(),  # noqa: B008 - frozen
+    service: ServiceConfig = ServiceConfig(),  # noqa: B008 - frozen
     limits: Limits = Limits(),  # noqa: B008
     security: SecurityConfig = SecurityConfig(),  # noqa: B008
     grace_seconds: float = 10.0,

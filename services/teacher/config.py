@@ -80,45 +80,55 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
-    """One teacher service.
+class ServiceConfig:
+    """How the service listens, computes, renews its weights and ends.
 
     Attributes:
-        models: What is served; the first one answers requests that name no model.
-        host: Address to listen on; loopback unless other machines are to ask.
-        port: TCP port of the service; 0 takes a free one.
-        unix_socket: Path of a Unix socket that also serves gRPC; None for none.
-        shared_memory: Whether observations may lie in memory that clients on this host share.
+        host: Address to listen on; 0.0.0.0 lets other machines ask.
+        port: TCP port; 0 takes a free one.
+        unix_socket: Path of a Unix socket that serves gRPC, too.
+        shared_memory: Read observations from memory that clients on this host share; they offer
+            it by themselves.
         metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
-        metrics_host: Address that the page is served on; None for the service's own.
-        batching: How queued rows become batches.
-        backend: "jax", "onnx", or "auto": whichever is faster here. It chooses for our own
-            networks; ONNX files and Python policies bring what computes them.
-        dtype: What JAX computes in, "float32" or "bfloat16".
-        security: Encryption and tokens.
+        metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
+        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
+        dtype: float32, or bfloat16 (jax only; for GPUs).
+        reload_seconds: How often to look for new weights of every checkpoint; by default only when
+            SIGHUP comes.
         kept_versions: Versions of a reloaded model that stay for requests that pin them.
-        reload_seconds: How often checkpoints are looked at for new weights; None only on SIGHUP.
-        lame_duck_seconds: How long after a stop signal requests are still taken, while health says
-            NOT_SERVING already, so that balancers can turn away first.
+        lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
+            NOT_SERVING already.
         connection_age_seconds: Age at which clients are asked to reconnect, so that replicas
-            that came later get their share; None for never.
+            that came later get their share; by default never.
     """
 
-    models: tuple[ModelConfig, ...]
     host: str = "127.0.0.1"
     port: int = 50051
     unix_socket: str | None = None
     shared_memory: bool = True
     metrics_port: int | None = 9101
-    metrics_host: str | None = None
-    batching: BatchingConfig = dataclasses.field(default_factory=BatchingConfig)
+    metrics_host: str = "127.0.0.1"
     backend: str = "auto"
     dtype: str = "float32"
-    security: SecurityConfig = dataclasses.field(default_factory=SecurityConfig)
-    kept_versions: int = 2
     reload_seconds: float | None = None
+    kept_versions: int = 2
     lame_duck_seconds: float = 0.0
     connection_age_seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherConfig(ServiceConfig):
+    """One teacher service; further attributes are those of `ServiceConfig`.
+
+    Attributes:
+        models: What is served; the first one answers requests that name no model.
+        batching: How queued rows become batches.
+        security: Encryption and tokens.
+    """
+
+    models: tuple[ModelConfig, ...]
+    batching: BatchingConfig = dataclasses.field(default_factory=BatchingConfig)
+    security: SecurityConfig = dataclasses.field(default_factory=SecurityConfig)
 
     def __post_init__(self) -> None:
         """Check the ranges."""

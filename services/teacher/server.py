@@ -136,7 +136,7 @@ class TeacherServer:
             if config.metrics_port is not None:
                 self._metrics_server = MetricsServer(
                     self._registry,
-                    host=config.metrics_host or config.host,
+                    host=config.metrics_host,
                     port=config.metrics_port,
                 )
             self._grpc = teacher_server(
@@ -296,7 +296,7 @@ def _check_addresses(config: TeacherConfig) -> None:
     check_port_is_free(config.host, config.port, purpose="the teacher", flag="--port")
     if config.metrics_port is not None:
         check_port_is_free(
-            config.metrics_host or config.host,
+            config.metrics_host,
             config.metrics_port,
             purpose="the metrics page",
             flag="--metrics-port",
