@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from rrl_agents.environments.registry import make_environment, random_source
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.types import EnvironmentSpec
 from services.bench.plan import Plan, PlannedRun
-from services.bench.results import EpisodeRow, EvaluationRow, ReferenceRow, Results
+from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.resolution import resolve
@@ -31,7 +30,6 @@ def collect(plan: Plan) -> Results:
         UserError: a run's records are damaged.
     """
     evaluations: list[EvaluationRow] = []
-    episodes: list[EpisodeRow] = []
     firsts = {run.game: run for run in reversed(plan.students)}
     specs = {game: _spec(run.config) for game, run in firsts.items()}
     by_teacher: dict[str, list[EvaluationRecord]] = {run.game: [] for run in plan.students}
@@ -39,13 +37,11 @@ def collect(plan: Plan) -> Results:
         for record in current_records(read_records(run.folder / EVALUATIONS_FILE)):
             if record.player == "teacher":
                 by_teacher[run.game].append(record)
-                continue
-            evaluations.append(_evaluation(run, record, specs[run.game]))
-            episodes.extend(_episodes(run, record))
+            else:
+                evaluations.append(_evaluation(run, record, specs[run.game]))
     references = [_reference(firsts[game], played) for game, played in by_teacher.items()]
     return Results(
         evaluations=tuple(evaluations),
-        episodes=tuple(episodes),
         references=tuple(row for row in references if row is not None),
     )
 
@@ -129,35 +125,22 @@ def _spec(config: ExperimentConfig) -> EnvironmentSpec:
 
 def _evaluation(run: PlannedRun, record: EvaluationRecord, spec: EnvironmentSpec) -> EvaluationRow:
     return EvaluationRow(
-        **_columns_of_both(run, record),
+        entry=run.entry,
         method=make_recipe(run.config.method).name,
         student=run.student,
+        game=run.game,
+        seed=run.seed,
         frames=nominal_frames(run.config, record.online_updates, spec.frames_per_step),
         teacher_frames=record.teacher_steps * spec.frames_per_step,
+        offline_updates=record.offline_updates,
+        online_updates=record.online_updates,
         mean_return=fmean(record.episode_returns),
         episodes=len(record.episode_returns),
         epsilon=record.epsilon,
         sticky_actions=run.config.environment.sticky_actions,
         max_episode_steps=spec.max_episode_steps,
+        final=record.final,
     )
-
-
-def _episodes(run: PlannedRun, record: EvaluationRecord) -> Iterator[EpisodeRow]:
-    both = _columns_of_both(run, record)
-    played = zip(record.episode_returns, record.episode_steps, strict=True)
-    for episode, (episode_return, steps) in enumerate(played):
-        yield EpisodeRow(**both, episode=episode, episode_return=episode_return, steps=steps)
-
-
-def _columns_of_both(run: PlannedRun, record: EvaluationRecord) -> Mapping[str, Any]:
-    return {
-        "entry": run.entry,
-        "game": run.game,
-        "seed": run.seed,
-        "offline_updates": record.offline_updates,
-        "online_updates": record.online_updates,
-        "final": record.final,
-    }
 
 
 def _reference(run: PlannedRun, played: Sequence[EvaluationRecord]) -> ReferenceRow | None:

@@ -1,7 +1,6 @@
 """Raw scores of a suite, in tables that others can aggregate.
 
     results/evaluations.csv   a row per evaluation of a student
-    results/episodes.csv      a row per episode of these
     results/references.csv    a row per game: the random policy and the teacher
 
 Returns are undiscounted sums of raw rewards. Frames are environment frames; `frames` are those of
@@ -25,7 +24,7 @@ from rrl_agents.durable_files import make_folders, write_whole
 from rrl_agents.typed_json import decode
 from services.shared.errors import UserError, user_errors
 
-EVALUATIONS, EPISODES, REFERENCES = "evaluations.csv", "episodes.csv", "references.csv"
+EVALUATIONS, REFERENCES = "evaluations.csv", "references.csv"
 
 MAX_FILE_BYTES = 256 * 2**20
 """Larger tables are refused; one of 10,000 runs has some tens of megabytes."""
@@ -74,33 +73,6 @@ class EvaluationRow:
     final: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class EpisodeRow:
-    """One episode of an evaluation, which the first columns name.
-
-    Attributes:
-        entry: Name of the suite's entry.
-        game: What was played.
-        seed: Number of the repetition.
-        offline_updates: Gradient steps on the teacher's data behind the weights.
-        online_updates: Gradient steps on the student's own data behind the weights.
-        final: Whether these are the run's last weights.
-        episode: 0, 1, 2 ... within the evaluation.
-        episode_return: Undiscounted, unclipped.
-        steps: Decisions of the episode.
-    """
-
-    entry: str
-    game: str
-    seed: int
-    offline_updates: int
-    online_updates: int
-    final: bool
-    episode: int
-    episode_return: float
-    steps: int
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReferenceRow:
     """What a game's scores are measured by: 0 is the random policy, 1 the teacher.
@@ -145,23 +117,20 @@ class Results:
     Attributes:
         evaluations: In the order of the suite, of each run in the order of its training.
         references: One per game.
-        episodes: In the order of the evaluations; empty where they were not read.
     """
 
     evaluations: tuple[EvaluationRow, ...]
     references: tuple[ReferenceRow, ...]
-    episodes: tuple[EpisodeRow, ...] = ()
 
 
 def write_results(folder: Path, results: Results) -> None:
     """Write the tables into a folder, which is made; each whole or not at all."""
     write_rows(folder / EVALUATIONS, EvaluationRow, results.evaluations)
-    write_rows(folder / EPISODES, EpisodeRow, results.episodes)
     write_rows(folder / REFERENCES, ReferenceRow, results.references)
 
 
 def read_results(folder: Path) -> Results:
-    """Read the tables that a report needs; episodes are left where they are.
+    """Read the tables.
 
     Raises:
         UserError: one is missing or damaged.

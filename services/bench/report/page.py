@@ -37,7 +37,7 @@ th, td {{ padding: .2rem .6rem; text-align: left; }}
 {games}
 <h2>What scores are measured by: 0 is the random policy, 1 the teacher</h2>
 {references}
-<p>Raw scores: evaluations.csv, episodes.csv and references.csv of results/ beside suite.toml.
+<p>Raw scores: evaluations.csv and references.csv of results/ beside suite.toml.
 Numbers of the figures: the CSV files beside this page, and summary.json.</p>
 </html>
 """
