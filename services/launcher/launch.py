@@ -67,8 +67,8 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
         with _hangup_stops():
             manager = _start(experiment, run, addresses, logs)
         write_addresses(run, addresses)
-        services = addresses.services.items()
-        display.note(", ".join(f"{name} at {address}" for name, address in services))
+        for line in addresses.lines:
+            display.note(line)
         processes = _Processes(manager)
 
         def is_over() -> bool:

@@ -33,6 +33,13 @@ class RunAddresses:
         for address in (*self.services.values(), *self.pages.values()):
             parse_address(address)
 
+    @property
+    def lines(self) -> tuple[str, str]:
+        """What a user reads of them."""
+        services = ", ".join(f"{name} at {address}" for name, address in self.services.items())
+        pages = ", ".join(f"{name} at {address}" for name, address in self.pages.items())
+        return services, f"metrics pages: {pages}"
+
 
 def write_addresses(run: Path, addresses: RunAddresses) -> None:
     """Write them into a run's folder."""

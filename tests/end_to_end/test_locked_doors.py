@@ -182,7 +182,7 @@ def test_the_processes_of_a_run_listen_on_loopback_alone_but_for_reverb(
     settings = [flag for flag in SETTINGS if flag.startswith("--") and "=" in flag]
     run = catch_run("qdagger", f"--teacher.checkpoint={catch_teacher}", *settings)
     run.start()
-    run.wait_until(lambda: "learner at" in run.out)
+    run.wait_until(lambda: "learner at" in run.out and "metrics pages: teacher at" in run.out)
     run.address("replay")
     replay = run.process("replay").pid
     beyond: dict[int, set[int]] = {}

@@ -40,6 +40,13 @@ def test_a_damaged_file_of_addresses_is_an_error(tmp_path: Path, content: bytes)
         read_addresses(tmp_path)
 
 
+def test_a_run_says_where_its_services_and_every_metrics_page_are() -> None:
+    assert ADDRESSES.lines == (
+        "learner at localhost:1001",
+        "metrics pages: actor-0 at localhost:1002",
+    )
+
+
 def test_addresses_count_only_while_their_session_runs(tmp_path: Path) -> None:
     nothing = RunAddresses(services={}, pages={})
     with locked(tmp_path / LAUNCHER_LOCK):
