@@ -59,7 +59,9 @@ class Preset:
         return make_recipe(self.config.method).name
 
 
-def _preset(method: MethodConfig, student: str, summary: str, iterations: int = 10) -> Preset:
+def _preset(
+    method: MethodConfig, student: str = "dqn", iterations: int = 10, teacher: str = ""
+) -> Preset:
     """A run of so many online iterations, evaluated after each."""
     chosen = STUDENTS[student]
     config = ExperimentConfig(
@@ -69,7 +71,8 @@ def _preset(method: MethodConfig, student: str, summary: str, iterations: int = 
         online_steps=iterations * ITERATION_STEPS,
         online_evaluation_period=ITERATION_STEPS // method.q_learning.update_period,
     )
-    return Preset(config, summary, student)
+    name = make_recipe(method).name
+    return Preset(config, f"The paper's numbers for {name}, student {student}{teacher}", student)
 
 
 _LONG_QDAGGER = QDaggerConfig(weaning=WeaningConfig(wean_steps=2_500_000))
@@ -82,58 +85,23 @@ _DRQ = QLearningConfig(
     epsilon_decay_steps=5_000,
 )
 
-# The paper has both kinds of guide; the released code's file has the mixture.
-_JSRL = JsrlConfig(mixture_share=1.0)
-
-# The paper sweeps the share of the teacher's data from 1/16 to 1/2.
-_REHEARSAL = RehearsalConfig(teacher_data_share=0.25)
-
 _FINE_TUNING = FineTuningConfig(q_learning=QLearningConfig(n_step=1, epsilon_decay_steps=250_000))
 
 PAPER_PRESETS: Mapping[str, Preset] = {
-    "qdagger_dqn": _preset(QDaggerConfig(), "dqn", "QDagger with a Nature DQN student"),
-    "qdagger_rainbow": _preset(
-        _LONG_QDAGGER, "rainbow", "QDagger with a Rainbow student on the Nature CNN", 15
-    ),
-    "qdagger_rainbow_impala": _preset(
-        _LONG_QDAGGER, "rainbow_impala", "QDagger with a Rainbow student on the IMPALA CNN", 15
-    ),
-    "qdagger_drq": _preset(
-        dataclasses.replace(_LONG_QDAGGER, q_learning=_DRQ),
-        "drq",
-        "QDagger with a DrQ student, an update for every step",
-        15,
-    ),
-    "kickstarting_dqn": _preset(
-        KickstartingConfig(), "dqn", "Kickstarting with a Nature DQN student"
-    ),
-    "dqfd_dqn": _preset(
-        DqfdConfig(),
-        "dqn",
-        "DQfD with a Nature DQN student and the teacher's best actions as expert",
-    ),
-    "jsrl_dqn": _preset(
-        _JSRL,
-        "dqn",
-        "JSRL with a Nature DQN student: roll-in, then a fading mixture with the teacher",
-    ),
-    "pretrained_dqn": _preset(
-        OfflinePretrainingConfig(), "dqn", "Offline pre-training (CQL) of a Nature DQN student"
-    ),
-    "rehearsal_dqn": _preset(
-        _REHEARSAL,
-        "dqn",
-        "Rehearsal with a Nature DQN student: a quarter of each batch from the teacher",
-    ),
-    "reloaded_dqn": _preset(
-        _FINE_TUNING, "dqn", "Fine-tuning of a DQN (Adam) teacher, with its replay data", 30
-    ),
-    "reloaded_dqn_nature": _preset(
-        _FINE_TUNING,
-        "dqn",
-        "Fine-tuning, with Adam, of a Nature DQN teacher that was trained with RMSProp",
-        30,
-    ),
+    "qdagger_dqn": _preset(QDaggerConfig()),
+    "qdagger_rainbow": _preset(_LONG_QDAGGER, "rainbow", 15),
+    "qdagger_rainbow_impala": _preset(_LONG_QDAGGER, "rainbow_impala", 15),
+    "qdagger_drq": _preset(dataclasses.replace(_LONG_QDAGGER, q_learning=_DRQ), "drq", 15),
+    "kickstarting_dqn": _preset(KickstartingConfig()),
+    "dqfd_dqn": _preset(DqfdConfig()),
+    # The paper has both kinds of guide; the released code's file has the mixture.
+    "jsrl_dqn": _preset(JsrlConfig(mixture_share=1.0)),
+    "pretrained_dqn": _preset(OfflinePretrainingConfig()),
+    # The paper sweeps the share of the teacher's data from 1/16 to 1/2.
+    "rehearsal_dqn": _preset(RehearsalConfig(teacher_data_share=0.25)),
+    # Both with Adam, whatever the teacher was trained with.
+    "reloaded_dqn": _preset(_FINE_TUNING, "dqn", 30, ", teacher a DQN (Adam)"),
+    "reloaded_dqn_nature": _preset(_FINE_TUNING, "dqn", 30, ", teacher a Nature DQN (RMSProp)"),
 }
 """Name -> experiment."""
 
@@ -194,19 +162,21 @@ def with_student(config: ExperimentConfig, name: str) -> ExperimentConfig:
     return dataclasses.replace(config, network=student.network, student=student.learning)
 
 
-def _paper(method: str) -> ExperimentConfig:
+def _paper(method: str) -> Preset:
     """The paper's numbers for a method with a Nature DQN student."""
     if method == "fine_tuning":
         # It alone runs for longer than the 10M frames of the others.
-        return PAPER_PRESETS["reloaded_dqn"].config
-    config = ExperimentConfig(method=METHODS[method].config_class())
-    # Nobody needs a teacher's data where nobody learns from a teacher.
-    return dataclasses.replace(config, teacher_steps=0) if method == "tabula_rasa" else config
+        return PAPER_PRESETS["reloaded_dqn"]
+    preset = _preset(METHODS[method].config_class())
+    if method != "tabula_rasa":
+        return preset
+    # No teacher's data is needed where nothing is learned from a teacher.
+    config = dataclasses.replace(preset.config, teacher_steps=0)
+    return dataclasses.replace(preset, config=config)
 
 
 def _presets_of(method: str) -> dict[str, Preset]:
-    summary = f"The paper's numbers for {method} with a Nature DQN student"
-    presets = {PAPER: Preset(_paper(method), summary)}
+    presets = {PAPER: _paper(method)}
     if method in _DEMOS:
         summary = "Minutes on a laptop: Pong, a small student, the bundled teacher"
         presets[DEMO] = Preset(_DEMOS[method], summary)
