@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 _DISTRIBUTION = "rrl-agents"
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-reverb", "ale-py")
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-reverb", "ale-py")
 _CPU_INFO = Path("/proc/cpuinfo")
 _TIMEOUT_SECONDS = 5.0
 _GPU_QUERY = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
@@ -34,25 +34,22 @@ def describe_hardware() -> str:
     )
 
 
-def code_version() -> str:
-    """Version of this package; with the commit where it is run from a git checkout of its own."""
-    version = f"{_DISTRIBUTION} {_version(_DISTRIBUTION) or 'of unknown version'}"
+def describe_code() -> str:
+    """Versions of this package, with its commit where that is known, of Python and libraries."""
+    libraries = ", ".join(filter(None, map(_version, _LIBRARIES)))
+    return f"{_version(_DISTRIBUTION)}{_commit()} (python {platform.python_version()}, {libraries})"
+
+
+def _commit() -> str:
+    """The commit that is run from a git checkout of its own, as text to append."""
     file = Path(__file__).resolve()
     git = ("git", "-C", str(file.parent))
     # Installed packages may lie in somebody else's checkout, which does not track this file.
     if not _output(*git, "ls-files", "--", file.name):
-        return version
-    # Without tags: "COMMIT", or "COMMIT-dirty".
-    for described in _output(*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"):
-        commit, _, changes = described.partition("-")
-        version += f", commit {commit}{' with uncommitted changes' if changes else ''}"
-    return version
-
-
-def package_versions() -> tuple[str, ...]:
-    """Python and the packages that the numbers depend on, as "name version"."""
-    found = {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
-    return tuple(f"{name} {version}" for name, version in found.items() if version is not None)
+        return ""
+    # Without tags: "COMMIT", or "COMMIT-dirty", which is one with uncommitted changes.
+    described = _output(*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return "".join(f", commit {commit}" for commit in described)
 
 
 def _cpu_model() -> str:
@@ -71,11 +68,12 @@ def _gpus() -> list[str]:
     return _output(*_GPU_QUERY, f"--id={chosen}") or _output(*_GPU_QUERY)
 
 
-def _version(package: str) -> str | None:
+def _version(package: str) -> str:
+    """As "name version"; empty where it is not installed."""
     try:
-        return metadata.version(package)
+        return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
-        return None
+        return ""
 
 
 def _output(*command: str) -> list[str]:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from rrl_agents.scores import score_if_known
 from rrl_agents.types import Stage
+from services.shared.errors import printable
 
 if TYPE_CHECKING:
     from services.learner.v1.learner_pb2 import GetProgressResponse
@@ -80,20 +81,17 @@ class StageBars:
 
     def panel(self, response: GetProgressResponse) -> RenderableType:
         """Take an answer in and draw it: a bar per stage, and what else is known."""
-        current = self.update(response)
-        facts = [_speed(current), *_facts(response)]
-        lines = [Text(_printable(fact)) for fact in facts if fact]
+        lines = map(Text, _facts(response, self.update(response)))
         title = stage_name(response.progress.stage)
         return Panel(Group(self._bars, *lines), title=title, title_align="left")
 
     def line(self, response: GetProgressResponse) -> str:
         """Take an answer in and put it in one line."""
-        current = self.update(response)
-        parts = [stage_name(response.progress.stage), _speed(current), *_facts(response)]
+        current, stage = self.update(response), stage_name(response.progress.stage)
         if current is not None:
             unit, share = current.fields["unit"], current.percentage
-            parts[0] += f" {current.completed:,}/{current.total:,} {unit} ({share:.0f}%)"
-        return " | ".join(part for part in parts if part)
+            stage += f" {current.completed:,}/{current.total:,} {unit} ({share:.0f}%)"
+        return " | ".join([stage, *_facts(response, current)])
 
 
 class ProgressDisplay:
@@ -163,7 +161,7 @@ class ProgressDisplay:
 
     def _print(self, line: str) -> None:
         # The stream may be a log of any encoding.
-        ascii_only = _printable(line).encode("ascii", "backslashreplace").decode("ascii")
+        ascii_only = printable(line).encode("ascii", "backslashreplace").decode("ascii")
         print(ascii_only, file=self._stream, flush=True)
 
 
@@ -209,21 +207,22 @@ def _speed(stage: Task | None) -> str:
     return f"{stage.speed:,.1f} {stage.fields['unit']}/s{ending}"
 
 
-def _facts(response: GetProgressResponse) -> list[str]:
-    """What there is to say in every stage; empty texts where that is unknown."""
+def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
+    """What is known of a run in a stage, a text each."""
     progress, losses = response.progress, sorted(response.losses.items())
-    return [
+    is_weaned = Stage.COLLECT < progress.stage <= Stage.FINISHED
+    failure = response.checkpoint_failure
+    facts = [
+        _speed(current),
         f"{response.updates_per_second:.1f} updates/s" if response.updates_per_second > 0 else "",
-        f"lambda {progress.weaning_weight:.2f}"
-        if stage_name(progress.stage) not in ("starting", "collect")
-        else "",
+        f"lambda {progress.weaning_weight:.2f}" if is_weaned else "",
         _scores(response),
         "loss " + " ".join(f"{name} {loss:.4g}" for name, loss in losses) if losses else "",
         f"{format_duration(response.seconds)} at work" if response.seconds > 0 else "",
-        f"NOT SAVED since update {saved_updates(response):,}: {response.checkpoint_failure}"
-        if response.checkpoint_failure
-        else "",
+        f"NOT SAVED since update {saved_updates(response):,}: {failure}" if failure else "",
     ]
+    # Losses and failures carry foreign words.
+    return [printable(fact) for fact in facts if fact]
 
 
 def _scores(response: GetProgressResponse) -> str:
@@ -241,8 +240,3 @@ def _scores(response: GetProgressResponse) -> str:
             scores[0] += f" after {progress.evaluated_updates:,} updates"
         scores += [f"teacher {teacher:.2f}", f"random {random:.2f}"]
     return ", ".join(scores)
-
-
-def _printable(text: str) -> str:
-    """Text without what a terminal would obey: losses and failures carry foreign words."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -17,7 +17,7 @@ from pathlib import Path
 from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from services.launcher.experiment import Experiment
-from services.launcher.machine import code_version, describe_hardware, package_versions
+from services.launcher.machine import describe_code, describe_hardware
 from services.launcher.run_records import read_record, write_record
 from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
@@ -38,21 +38,15 @@ class Session:
     Attributes:
         started: Date and time, ISO 8601 with its offset from UTC.
         command: The command line.
-        code_version: Version of this package, with its commit where there is one.
-        packages: Versions of Python and of the libraries, as "name version".
+        code: Versions of this package, with its commit where there is one, of Python and of the
+            libraries.
         hardware: CPU, cores, memory and GPUs.
     """
 
     started: str
     command: str
-    code_version: str
-    packages: tuple[str, ...]
+    code: str
     hardware: str
-
-    @property
-    def code(self) -> str:
-        """The code's version and the packages' in one text."""
-        return f"{self.code_version} ({', '.join(self.packages)})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +133,6 @@ def _this_session() -> Session:
     return Session(
         started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         command=shlex.join([program, *sys.argv[1:]]),
-        code_version=code_version(),
-        packages=package_versions(),
+        code=describe_code(),
         hardware=describe_hardware(),
     )
