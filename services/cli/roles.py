@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -50,11 +50,23 @@ Secured = Annotated[SecurityConfig, tyro.conf.arg(name="")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Replay:
-    """Serve the replay tables of a run until SIGTERM.
+class _Role:
+    """What every role takes.
 
     Attributes:
         experiment: What is run.
+        telemetry: Log format and metrics page.
+    """
+
+    experiment: Settings
+    telemetry: Watched = Telemetry()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Replay(_Role):
+    """Serve the replay tables of a run until SIGTERM.
+
+    Attributes:
         run: Folder of the run.
         port: Reverb's port. It asks nobody who they are and does not encrypt: where it is open to
             others, keep it inside your network.
@@ -63,49 +75,41 @@ class Replay:
             opens Reverb's port to them.
         shard: Which of the run's --replay-shards this is, from 0.
         security: Encryption and tokens of the control; Reverb has neither.
-        telemetry: Log format and metrics page.
     """
 
-    experiment: Settings
     run: Path = required()
     port: int = 50052
     control_port: int = _CONTROL_PORT
     host: str = "127.0.0.1"
     shard: int = 0
     security: Secured = SecurityConfig()
-    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Importer:
+class Importer(_Role):
     """Fill the teacher's table of a run from recorded data (--teacher.data).
 
     Every state is labelled by the teacher. Ends when the table holds all, or on SIGTERM; started
     again, it goes on.
 
     Attributes:
-        experiment: What is run.
         run: Folder of the run; the labels go there.
         replay_address: HOST:PORT of the replay server.
         teacher_address: The teacher service, as `rrl actor` takes it.
         peers: What to trust and show there.
-        telemetry: Log format and metrics page.
     """
 
-    experiment: Settings
     run: Path = required()
     replay_address: str = required()
     teacher_address: str = required()
     peers: Peers = Peers()
-    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Learner:
+class Learner(_Role):
     """Train the student of a run until it is finished, or SIGTERM.
 
     Attributes:
-        experiment: What is run.
         run: Folder of the run.
         replay_address: HOST:PORT of the replay server; of several shards all, in their order,
             with commas between.
@@ -116,10 +120,8 @@ class Learner:
         security: Encryption and tokens of that service.
         peers: What to trust and show at replay's control.
         when_finished: exit, or wait for SIGTERM, still serving the weights.
-        telemetry: Log format and metrics page.
     """
 
-    experiment: Settings
     run: Path = required()
     replay_address: str = required()
     replay_control_address: str | None = None
@@ -128,15 +130,13 @@ class Learner:
     security: Secured = SecurityConfig()
     peers: Peers = Peers()
     when_finished: WhenFinished = "exit"
-    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Actor:
+class Actor(_Role):
     """Play environments into replay until the run is finished, or SIGTERM.
 
     Attributes:
-        experiment: What is run.
         learner_address: HOST:PORT of the learner.
         replay_address: HOST:PORT of the replay server; of several shards all, in their order, with
             commas between: the actor writes to the one of its index modulo their number.
@@ -146,47 +146,37 @@ class Actor:
             name: for containers, which are not told their number.
         peers: What to trust and show at learner and teacher.
         when_finished: exit, or wait for SIGTERM.
-        telemetry: Log format and metrics page.
     """
 
-    experiment: Settings
     learner_address: str = required()
     replay_address: str = required()
     teacher_address: str | None = None
     index: ActorIndex = 0
     peers: Peers = Peers()
     when_finished: WhenFinished = "exit"
-    telemetry: Watched = Telemetry()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluator:
+class Evaluator(_Role):
     """Score the student of a run until it is finished, or SIGTERM.
 
     Attributes:
-        experiment: What is run.
         run: Folder of the run; the video goes there.
         learner_address: HOST:PORT of the learner.
         teacher_address: The teacher service, as `rrl actor` takes it; needed where the teacher's
             card has no score.
         peers: What to trust and show at both.
         when_finished: exit, or wait for SIGTERM.
-        telemetry: Log format and metrics page.
     """
 
-    experiment: Settings
     run: Path = required()
     learner_address: str = required()
     teacher_address: str | None = None
     peers: Peers = Peers()
     when_finished: WhenFinished = "exit"
-    telemetry: Watched = Telemetry()
 
 
-Flags: TypeAlias = Replay | Importer | Learner | Actor | Evaluator
-
-
-def _run(kind: type[Flags], arguments: list[str]) -> None:
+def _run(kind: type[_Role], arguments: list[str]) -> None:
     """Run a role until it is finished, or told to stop.
 
     Args:
