@@ -92,7 +92,7 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
     checkpoint = DopamineCheckpoint(directory=directory, number=chosen)
     if chosen not in numbers or not (checkpoint.pickle.is_file() or checkpoint.index.is_file()):
         raise ValueError(
-            f"{path}: checkpoint {'' if number is None else number} is not here or not complete, "
+            f"{path}: checkpoint {'N' if number is None else number} is not here or not complete, "
             f"found {numbers}; a complete one has the file ckpt.N or tf_ckpt-N.index, and "
             "sentinel_checkpoint_complete.N where there are any of those. Copy it again from its "
             "source, or give another"

@@ -54,7 +54,7 @@ def export(
         directory,
         student.teacher,
         onnx_states=played_states(student.environment) if onnx else None,
-        dopamine=student.checkpoint if dopamine else None,
+        dopamine=student.training if dopamine else None,
     )
     card = student.teacher.card
     print(f"exported  {card.name}: {card.algorithm} on {card.game}")

@@ -90,12 +90,10 @@ def _report(fetched: Fetched) -> None:
 
 def _list(bucket: Bucket, agent: public_agents.PublicAgent, game: str) -> None:
     if not game:
-        games, agents = public_agents.list_games(bucket, agent), public_agents.agent_names()
-        if not games:
-            raise UserError(f"there is nothing of {agent.name}; agents: {', '.join(agents)}")
+        games = public_agents.list_games(bucket, agent)
         print(textwrap.fill("  ".join(games), 80))
         print(f"\n{len(games)} games of {agent.name}; --game GAME --list shows its checkpoints")
-        print(f"agents: {', '.join(agents)}")
+        print(f"agents: {', '.join(public_agents.agent_names())}")
         return
     game = public_agents.find_game(bucket, agent, game)
     rows = []

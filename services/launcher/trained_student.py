@@ -41,7 +41,6 @@ from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
 from services.learner.checkpointing import restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
-from services.library.export import DopamineCheckpoint
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked
 
@@ -53,12 +52,12 @@ class TrainedStudent:
     Attributes:
         teacher: The student's parameters and card.
         environment: What it plays.
-        checkpoint: What it would train on from.
+        training: What it would train on from.
     """
 
     teacher: Teacher
     environment: EnvironmentConfig
-    checkpoint: DopamineCheckpoint
+    training: TrainingState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,10 +110,7 @@ def read_student(run: Path, name: str) -> TrainedStudent:
     return TrainedStudent(
         teacher=Teacher(params=trained, card=_card(known, name, trained)),
         environment=known.config.environment,
-        checkpoint=DopamineCheckpoint(
-            training=_training_state(state, optimiser, known.progress),
-            number=known.checkpoint.number,
-        ),
+        training=_training_state(state, optimiser, known),
     )
 
 
@@ -145,9 +141,7 @@ def _read(run: Path) -> _Run:
     )
 
 
-def _training_state(
-    state: TrainState, optimiser: OptimiserConfig, progress: Progress
-) -> TrainingState:
+def _training_state(state: TrainState, optimiser: OptimiserConfig, run: _Run) -> TrainingState:
     adam: Any = state.opt_state
     if optimiser.name != "adam":
         # Dopamine's agents go on with Adam, which has seen no gradient of this student.
@@ -158,7 +152,8 @@ def _training_state(
         adam_count=int(adam.count),
         adam_mean=adam.mu,
         adam_variance=adam.nu,
-        agent_steps=progress.actor_steps,
+        agent_steps=run.progress.actor_steps,
+        number=run.checkpoint.number,
     )
 
 

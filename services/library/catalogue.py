@@ -16,7 +16,7 @@ import rrl_agents
 from rrl_agents.checkpoints.fetched_source import SOURCE_FILE
 from rrl_agents.checkpoints.teacher_card import CARD_FILE
 from rrl_agents.environments.game_names import name_key, paper_name
-from services.library.places import exported_directory, fetched_directory, imported_directory
+from services.library.places import cache_directory, exported_directory, imported_directory
 from services.shared.errors import UserError
 
 BUNDLED_DIRECTORY = Path(rrl_agents.__file__).parent / "teachers"
@@ -47,7 +47,7 @@ def entries() -> list[Entry]:
     """Every teacher there is, by name; nothing in their files is looked at."""
     found = [
         *_bundled(),
-        *_named(fetched_directory(), SOURCE_FILE, FETCHED),
+        *_named(cache_directory() / "checkpoints", SOURCE_FILE, FETCHED),
         *_named(imported_directory(), CARD_FILE, IMPORTED),
         *_named(exported_directory(), CARD_FILE, EXPORTED),
     ]
@@ -78,7 +78,13 @@ def locate(name_or_path: str) -> str:
         return str(named)
     if Path(name_or_path).exists():
         return name_or_path
-    raise UserError(_no_such_name(name_or_path, [entry.name for entry in entries()]))
+    names = [entry.name for entry in entries()]
+    near = ", ".join(difflib.get_close_matches(name_or_path, names, cutoff=0.3))
+    raise UserError(
+        f"no teacher is called {name_or_path}, and there is no such path; near it: "
+        f"{near or 'none'}. `rrl teacher list` shows the names, `rrl teacher fetch` gets a public "
+        "agent"
+    )
 
 
 def _find_named(name: str) -> Path | None:
@@ -140,12 +146,3 @@ def _named(root: Path, marker: str, kind: str) -> Iterator[Entry]:
         name = "/".join(path.parent.relative_to(root).parts)
         if _NAME.fullmatch(name):
             yield Entry(name=name, kind=kind, path=path.parent)
-
-
-def _no_such_name(asked: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(asked, names, n=3, cutoff=0.3)
-    hint = f"; near it: {', '.join(near)}" if near else ""
-    return (
-        f"no teacher is called {asked}, and there is no such path{hint}. `rrl teacher list` shows "
-        "the names, `rrl teacher fetch` gets a public agent"
-    )

@@ -33,7 +33,7 @@ from rrl_agents.checkpoints.teacher_card import (
 from rrl_agents.durable_files import make_folders, rename_whole
 from services.library.catalogue import locate
 from services.library.confined import run_confined
-from services.library.places import downloads_directory, imported_directory
+from services.library.places import cache_directory, imported_directory
 from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
 
@@ -44,6 +44,7 @@ _FORMAT = 1
 """Of imported directories; another number has all foreign work imported again."""
 
 _CHUNK_BYTES = 1 << 20
+_MAX_BYTES = 4 << 30
 _LOCK_FILE = ".import.lock"
 _LOCK_WAIT_SECONDS = 900.0
 
@@ -120,8 +121,11 @@ class _Source:
     place: tuple[str | None, ...] = ()
 
     def key(self, said: Mapping[str, object]) -> str:
-        """What its files hold now, and all else that its card is made of."""
+        """What its files hold now, and all else that its card is made of; refuses too much."""
         names = [file.name for file in self.files]
+        size = sum(file.stat().st_size for file in self.files)
+        if size > _MAX_BYTES:
+            raise ValueError(f"{self.file}: {size} bytes to import, at most {_MAX_BYTES} are read")
         digest = hashlib.sha256(json.dumps([_FORMAT, self.place, names, said]).encode())
         for file in self.files:
             digest.update(_sha256(file))
@@ -133,11 +137,9 @@ def _located(reference: str, number: int | None = None) -> str:
     if "://" not in reference:
         return locate(reference)
     # Only here, as the rest needs no network.
-    from services.library.fetch.references import download_reference, is_url
+    from services.library.fetch.references import download_reference
 
-    if not is_url(reference):
-        raise UserError(f"{reference}: give a URL of https://, http:// or gs://, or a path")
-    return str(download_reference(reference, downloads_directory(), number=number))
+    return str(download_reference(reference, cache_directory() / "downloads", number=number))
 
 
 def _source(reference: str, number: int | None) -> _Source:

@@ -10,10 +10,8 @@ Each form is read back, or asked, before the directory gets its name.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rrl_agents.checkpoints.dopamine_agents.export import (
-    TrainingState,
-    check_dopamine_has,
-    write_dopamine_agent,
-)
+from rrl_agents.checkpoints.dopamine_agents.export import TrainingState, write_dopamine_agent
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.onnx_export import INPUT_NAME, OUTPUT_NAME, export_onnx
 from rrl_agents.checkpoints.onnx_policy_file import open_session
@@ -52,25 +46,12 @@ _ENVIRONMENTS = 8
 _STEPS_BETWEEN = 4
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DopamineCheckpoint:
-    """What a Dopamine checkpoint holds beside the online network.
-
-    Attributes:
-        training: What the agent trains on from.
-        number: The checkpoint's number, at least 0.
-    """
-
-    training: TrainingState
-    number: int
-
-
 def export_teacher(
     directory: Path,
     teacher: Teacher,
     *,
     onnx_states: NDArray[Any] | None = None,
-    dopamine: DopamineCheckpoint | None = None,
+    dopamine: TrainingState | None = None,
 ) -> None:
     """Write a teacher's directory.
 
@@ -79,29 +60,33 @@ def export_teacher(
         teacher: Whom.
         onnx_states: [N, *observation_shape], real states: also write an ONNX model, which must
             give the teacher's own values there. None for no ONNX model.
-        dopamine: Also write a Dopamine checkpoint, with this. None for none.
+        dopamine: Also write a Dopamine checkpoint, which trains on from this. None for none.
 
     Raises:
         UserError: The directory is there, cannot be written, or one of the forms cannot hold this
             teacher; nothing is left behind.
     """
+    refuse_taken(directory)
+    unfinished = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     try:
+        unfinished.mkdir(parents=True)
+        save_teacher(unfinished, teacher.params, teacher.card)
+        _check_equal(load_teacher_directory(unfinished).params, teacher, "safetensors")
+        if onnx_states is not None:
+            model = onnx_model(teacher)
+            check_same_values(model, teacher, onnx_states)
+            (unfinished / ONNX_FILE).write_bytes(model)
         if dopamine is not None:
-            check_dopamine_has(teacher.card)
-        with _new_directory(directory) as unfinished:
-            save_teacher(unfinished, teacher.params, teacher.card)
-            _check_equal(load_teacher_directory(unfinished).params, teacher, "safetensors")
-            if onnx_states is not None:
-                model = onnx_model(teacher)
-                check_same_values(model, teacher, onnx_states)
-                (unfinished / ONNX_FILE).write_bytes(model)
-            if dopamine is not None:
-                agent = unfinished / DOPAMINE_FOLDER
-                write_dopamine_agent(agent, teacher, dopamine.training, number=dopamine.number)
-                written = import_dopamine_agent(agent).params
-                _check_equal(written, teacher, "the Dopamine checkpoint")
+            agent = unfinished / DOPAMINE_FOLDER
+            write_dopamine_agent(agent, teacher, dopamine)
+            _check_equal(import_dopamine_agent(agent).params, teacher, "the Dopamine checkpoint")
+        # Another process may have taken it since; only an empty directory would give way.
+        refuse_taken(directory)
+        rename_whole(unfinished, directory)
     except (ValueError, OSError) as error:
         raise UserError(f"{directory} is not written: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def refuse_taken(directory: Path) -> None:
@@ -115,21 +100,6 @@ def refuse_taken(directory: Path) -> None:
             f"{directory} exists already, and nothing is overwritten: give another --name, or "
             "another --out"
         )
-
-
-@contextlib.contextmanager
-def _new_directory(directory: Path) -> Iterator[Path]:
-    """A directory under a temporary name beside its own, which it gets at the end."""
-    refuse_taken(directory)
-    unfinished = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        # Another process may have taken it since; only an empty directory would give way.
-        refuse_taken(directory)
-        rename_whole(unfinished, directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _check_equal(written: Params, teacher: Teacher, form: str) -> None:

@@ -31,16 +31,6 @@ def cache_directory() -> Path:
     return home / ".cache" / "rrl"
 
 
-def fetched_directory() -> Path:
-    """Where fetched checkpoints lie."""
-    return cache_directory() / "checkpoints"
-
-
-def downloads_directory() -> Path:
-    """Where lies what URLs name."""
-    return cache_directory() / "downloads"
-
-
 def exported_directory() -> Path:
     """Where exported students lie."""
     return cache_directory() / "exported"

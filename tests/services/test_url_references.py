@@ -17,7 +17,7 @@ import trustme
 from urllib3.util import Retry
 
 from services.library.fetch.http import Http
-from services.library.fetch.references import download_reference, is_url
+from services.library.fetch.references import download_reference
 from services.shared.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -290,6 +290,7 @@ def test_a_file_that_comes_compressed_is_refused(
         download_reference(f"{server.url}/policy.onnx", tmp_path, http=http)
 
 
-def test_urls_are_told_from_other_references() -> None:
-    assert all(map(is_url, ("https://x/y", "http://x/y", "gs://x/y")))
-    assert not any(map(is_url, ("Pong/dqn-bundled", "module:factory", "./gs://x", "file:///x")))
+@pytest.mark.parametrize("url", ["./gs://x/y", "file:///x/y", "ftp://x/y"])
+def test_urls_of_other_kinds_are_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match="give a URL of https://, http:// or gs://, or a path"):
+        download_reference(url, tmp_path)

@@ -52,6 +52,8 @@ class TrainingState:
         adam_mean: Adam's mean of gradients, same tree.
         adam_variance: Adam's mean of squared gradients, same tree.
         agent_steps: Decisions the agent has made, Dopamine's `training_steps`.
+        number: The checkpoint's number, Dopamine's iteration, at least 0; its Runner resumes with
+            the next.
     """
 
     target_params: Params
@@ -59,6 +61,7 @@ class TrainingState:
     adam_mean: Params
     adam_variance: Params
     agent_steps: int
+    number: int
 
 
 def check_dopamine_has(card: TeacherCard) -> None:
@@ -91,17 +94,13 @@ def check_dopamine_has(card: TeacherCard) -> None:
         )
 
 
-def write_dopamine_agent(
-    path: Path, teacher: Teacher, training: TrainingState, *, number: int
-) -> None:
+def write_dopamine_agent(path: Path, teacher: Teacher, training: TrainingState) -> None:
     """Write a checkpoint for Dopamine's JaxDQNAgent.
 
     Args:
         path: The agent's directory; must not exist.
         teacher: The agent; its parameters are numpy arrays.
         training: What it resumes from.
-        number: The checkpoint's number, Dopamine's iteration, at least 0; its Runner resumes
-            with the next.
 
     Raises:
         ValueError: Dopamine has no such network, or the parameters do not fit the card.
@@ -126,12 +125,12 @@ def write_dopamine_agent(
             ),
             optax.EmptyState(),
         ),
-        "current_iteration": number,
+        "current_iteration": training.number,
         "logs": {},
     }
     checkpoints = path / CHECKPOINTS_DIRECTORY
     checkpoints.mkdir(parents=True)
     (path / GIN_FILE).write_text(_GIN)
-    with (checkpoints / f"ckpt.{number}").open("xb") as file:
+    with (checkpoints / f"ckpt.{training.number}").open("xb") as file:
         pickle.dump(bundle, file, protocol=_PICKLE_PROTOCOL)
-    (checkpoints / f"sentinel_checkpoint_complete.{number}").write_text("done")
+    (checkpoints / f"sentinel_checkpoint_complete.{training.number}").write_text("done")

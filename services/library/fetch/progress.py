@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.filesize import pick_unit_and_suffix
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
@@ -18,11 +19,8 @@ _LOGGER = logging.getLogger(__name__)
 
 def binary_size(size: float) -> str:
     """Bytes in the unit that reads best, e.g. "62.0 MiB"."""
-    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+    unit, name = pick_unit_and_suffix(int(size), ["B", "KiB", "MiB", "GiB", "TiB"], 1024)
+    return f"{size:.0f} B" if unit == 1 else f"{size / unit:.1f} {name}"
 
 
 class WorkProgress:

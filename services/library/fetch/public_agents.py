@@ -148,9 +148,19 @@ class RemoteCheckpoint:
 
 
 def list_games(bucket: Bucket, agent: PublicAgent) -> list[str]:
-    """Games of an agent, as the bucket spells them; sorted."""
+    """Games of an agent, as the bucket spells them; sorted.
+
+    Raises:
+        UserError: There are none.
+    """
     found = bucket.folders(agent.prefix)
-    return sorted(name for name in found if re.fullmatch("[A-Za-z0-9]{1,64}", name))
+    games = sorted(name for name in found if re.fullmatch("[A-Za-z0-9]{1,64}", name))
+    if not games:
+        raise UserError(
+            f"there is nothing of {agent.name} at {bucket.endpoint}/{bucket.name}/{agent.prefix}; "
+            "check --agent and --endpoint"
+        )
+    return games
 
 
 def list_runs(bucket: Bucket, agent: PublicAgent, game: str) -> list[int]:
@@ -174,11 +184,6 @@ def find_game(bucket: Bucket, agent: PublicAgent, game: str) -> str:
     for found in games:
         if name_key(found) == name_key(game):
             return found
-    if not games:
-        raise UserError(
-            f"there is nothing of {agent.name} at {bucket.endpoint}/{bucket.name}/{agent.prefix}; "
-            "check --agent and --endpoint"
-        )
     raise UserError(
         f"there is no {agent.name} of {game[:80]!r}; the nearest names are "
         f"{nearest_names(game, games)}. --list shows all"

@@ -39,11 +39,6 @@ _LOCK_WAIT_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 
 
-def is_url(reference: str) -> bool:
-    """Whether a reference is one that `download_reference` takes."""
-    return re.match(r"(https?|gs)://", reference) is not None
-
-
 def download_reference(
     url: str, root: Path, *, number: int | None = None, http: Http | None = None
 ) -> Path:
@@ -59,8 +54,10 @@ def download_reference(
         Where it is; where it was before, the network is not asked.
 
     Raises:
-        UserError: It is not there, cannot be had, or is too large; says what to do.
+        UserError: It is no such URL, not there, cannot be had, or is too large; says what to do.
     """
+    if re.match(r"(https?|gs)://", url) is None:
+        raise UserError(f"{url}: give a URL of https://, http:// or gs://, or a path")
     is_object = urlsplit(url).scheme == "gs"
     what = repr((parse_endpoint(), url, number)) if is_object else url
     key = hashlib.sha256(what.encode()).hexdigest()[:16]

@@ -65,6 +65,7 @@ def training(student: Teacher) -> TrainingState:
         adam_mean=moments.mu,
         adam_variance=moments.nu,
         agent_steps=AGENT_STEPS,
+        number=NUMBER,
     )
 
 
@@ -73,7 +74,7 @@ def exported(
     tmp_path_factory: pytest.TempPathFactory, student: Teacher, training: TrainingState
 ) -> Path:
     path = tmp_path_factory.mktemp("exported") / "agent"
-    write_dopamine_agent(path, student, training, number=NUMBER)
+    write_dopamine_agent(path, student, training)
     return path
 
 
@@ -211,10 +212,10 @@ def test_what_dopamine_does_not_have_is_refused_by_what_differs(
 ) -> None:
     other = Teacher(params=student.params, card=dataclasses.replace(student.card, **change))
     with pytest.raises(ValueError, match=re.escape(wrong)):
-        write_dopamine_agent(tmp_path / "agent", other, training, number=NUMBER)
+        write_dopamine_agent(tmp_path / "agent", other, training)
     assert not (tmp_path / "agent").exists()
 
 
 def test_nothing_is_overwritten(exported: Path, student: Teacher, training: TrainingState) -> None:
     with pytest.raises(FileExistsError):
-        write_dopamine_agent(exported, student, training, number=NUMBER)
+        write_dopamine_agent(exported, student, training)

@@ -61,7 +61,7 @@ def test_a_checkpoint_that_is_not_complete_is_an_error_that_lists_what_is(
     agent: Path, path: str, number: int | None
 ) -> None:
     found = r"\[3, 9, 10\]" if path == "." else r"\[\d+\]"
-    message = f"checkpoint {number or ''} is not here or not complete, found {found}; .* sentinel"
+    message = f"checkpoint {number or 'N'} is not here or not complete, found {found}; .* sentinel"
     with pytest.raises(ValueError, match=message):
         find_checkpoint(agent / path, number)
 

@@ -125,7 +125,7 @@ def test_a_finished_runs_student_is_told_whole(
     (parent,) = card.parents
     assert parent.relations == ("teacher",)
     assert parent.card.to_json() == (catch_teacher / "card.json").read_text()
-    training = student.checkpoint.training
+    training = student.training
     assert training.agent_steps == 300
     halved = params_to_bytes(jax.device_get(state.target_params))
     assert params_to_bytes(training.target_params) == halved

@@ -107,13 +107,13 @@ def test_a_url_is_downloaded_to_the_store_and_opened_as_a_path(
         asked.append((url, root, number))
         return agent
 
+    with pytest.raises(UserError, match="ftp://host/policy.onnx: give a URL of https://"):
+        open_reference("ftp://host/policy.onnx")
     monkeypatch.setattr("services.library.fetch.references.download_reference", download)
     assert opened("gs://bucket/dqn/agent") == opened(agent)
     assert set(asked) == {("gs://bucket/dqn/agent", store.parent / "downloads", None)}
     import_reference("gs://bucket/dqn/agent", number=1)
     assert asked[-1][2] == 1
-    with pytest.raises(UserError, match="ftp://host/policy.onnx: give a URL of https://"):
-        open_reference("ftp://host/policy.onnx")
 
 
 def test_foreign_work_is_read_behind_the_wall_and_becomes_a_directory(
@@ -214,6 +214,16 @@ def test_a_checkpoint_that_is_added_is_the_newest(
     assert reads == ["ckpt.1", "ckpt.2"]
     with pytest.raises(UserError, match="checkpoint 3 is not here"):
         import_reference(str(agent), number=3)
+
+
+def test_a_file_beyond_every_bound_is_not_even_read_for_its_digest(
+    store: Path, tmp_path: Path, reads: list[str]
+) -> None:
+    with (tmp_path / "policy.onnx").open("wb") as file:
+        file.truncate(2**32 + 1)
+    with pytest.raises(UserError, match="4294967297 bytes to import, at most 4294967296 are read"):
+        opened(tmp_path / "policy.onnx")
+    assert reads == []
 
 
 def test_two_at_once_read_once(

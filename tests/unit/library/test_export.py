@@ -25,7 +25,6 @@ from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, initial_params, make_network
 from services.library import export as export
 from services.library.export import (
-    DopamineCheckpoint,
     check_same_values,
     export_teacher,
     onnx_model,
@@ -113,18 +112,22 @@ def test_an_onnx_model_with_other_values_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def checkpoint_of(teacher: Teacher) -> DopamineCheckpoint:
+def training_of(teacher: Teacher) -> TrainingState:
     """As of a student that has not been trained."""
     zeros = jax.tree.map(np.zeros_like, teacher.params)
-    training = TrainingState(
-        target_params=zeros, adam_count=0, adam_mean=zeros, adam_variance=zeros, agent_steps=0
+    return TrainingState(
+        target_params=zeros,
+        adam_count=0,
+        adam_mean=zeros,
+        adam_variance=zeros,
+        agent_steps=0,
+        number=3,
     )
-    return DopamineCheckpoint(training=training, number=3)
 
 
 def test_a_students_dopamine_checkpoint_is_beside_it(tmp_path: Path) -> None:
     full = student_of(NetworkConfig(), "pong", (84, 84, 4))
-    export_teacher(tmp_path / "student", full, dopamine=checkpoint_of(full))
+    export_teacher(tmp_path / "student", full, dopamine=training_of(full))
     assert files(tmp_path / "student" / "dopamine") == [
         "checkpoints/ckpt.3",
         "checkpoints/sentinel_checkpoint_complete.3",
@@ -138,7 +141,7 @@ def test_a_student_that_dopamine_cannot_hold_leaves_nothing_behind(
     tmp_path: Path, student: Teacher
 ) -> None:
     with pytest.raises(UserError, match="is not written: Dopamine's JaxDQNAgent has no network"):
-        export_teacher(tmp_path / "student", student, dopamine=checkpoint_of(student))
+        export_teacher(tmp_path / "student", student, dopamine=training_of(student))
     assert list(tmp_path.iterdir()) == []
 
 
