@@ -76,7 +76,7 @@ def export_function(
         traced = jax.make_jaxpr(function)(params, states)
         (values,) = write_traced(graph, traced, [*leaves, observations])
     assert isinstance(values, Tensor), "action values depend on the observations"
-    answer = helper.make_node("Identity", [values.name], [OUTPUT_NAME])
+    answer = helper.make_node("Identity", [graph.name(values)], [OUTPUT_NAME])
     model = helper.make_model(
         helper.make_graph(
             [*graph.nodes, answer],

@@ -1,13 +1,14 @@
 """What JAX traced of a network, written as ONNX nodes primitive by primitive.
 
-What depends on parameters alone is computed here and becomes a constant. Arrays keep JAX's axes:
-a convolution, [B, C, H, W] in ONNX, has a transposition before and behind it, most of which ONNX
-Runtime cancels when it loads the model.
+What depends on parameters alone is computed here and becomes a constant. A convolution is
+[B, C, H, W] in ONNX: the transposition behind it is written where a step needs JAX's axes, so that
+bias and activation follow the convolution and ONNX Runtime fuses all three. A factor of an array,
+like the 1/255 of pixels, is multiplied into the weights of the next layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +21,24 @@ BATCH = -1
 
 
 class Tensor(NamedTuple):
-    """An array that the network computes from observations: an ONNX value.
+    """An array that the network computes from observations, and the ONNX value it is made of.
 
     Attributes:
         name: Of the ONNX value.
-        shape: `BATCH` for the batch, 1 where it is still to be broadcast.
+        shape: Of the array: `BATCH` for the batch, 1 where it is still to be broadcast.
+        axes: The value's axes in the array's order; () where they are the same.
+        factor: What the value is still to be multiplied by.
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
+    factor: float = 1.0
+
+    def transposed(self, order: Iterable[int]) -> Tensor:
+        """The array with its axes in another order; its shape is left to the caller."""
+        axes = tuple(self.axes[axis] if self.axes else int(axis) for axis in order)
+        return self._replace(axes=() if list(axes) == sorted(axes) else axes)
 
 
 class Graph:
@@ -39,16 +49,22 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, *inputs: Tensor | str | NDArray[Any], **attributes: Any) -> str:
-        """Append a node with values and constants as inputs; the name of what it gives."""
-        names = [each if isinstance(each, str) else self._name(each) for each in inputs]
+    def add(self, operator: str, *inputs: Tensor | NDArray[Any], **attributes: Any) -> Tensor:
+        """Append a node with arrays as inputs; what it gives, whose shape is left to the caller."""
+        names = [self.name(each) for each in inputs]
         name = f"{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, names, [name], name=name, **attributes))
-        return name
+        return Tensor(name)
 
-    def _name(self, value: Tensor | NDArray[Any]) -> str:
+    def name(self, value: Tensor | NDArray[Any]) -> str:
+        """The ONNX value that equals an array; written if there is none yet."""
         if isinstance(value, Tensor):
-            return value.name
+            plain = Tensor(value.name)
+            if value.factor != 1.0:
+                plain = self.add("Mul", plain, np.array(value.factor, np.float32))
+            if value.axes:
+                plain = self.add("Transpose", plain, perm=value.axes)
+            return plain.name
         name = f"constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
@@ -83,6 +99,7 @@ def write_traced(graph: Graph, traced: Any, arguments: Sequence[Any]) -> list[An
 
 def _write(graph: Graph, step: Any, inputs: Sequence[Any]) -> Sequence[Any]:
     name, shape = step.primitive.name, _shape(step.outvars[0])
+    axes: tuple[int, ...] = ()
     if name in _CALLS:
         return write_traced(graph, step.params[_CALLS[name]], inputs)
     if name == "broadcast_in_dim":
@@ -91,6 +108,7 @@ def _write(graph: Graph, step: Any, inputs: Sequence[Any]) -> Sequence[Any]:
         # What is still to be broadcast may stay so: ONNX broadcasts like numpy.
         sizes = zip(*(value.shape for value in inputs if value.shape), strict=True)
         shape = tuple(max(each, key=lambda size: size != 1) for each in sizes)
+        axes, inputs = _as_stored(inputs)
     else:
         inputs = [_whole(graph, step, *pair) for pair in zip(inputs, step.invars, strict=True)]
     if not any(isinstance(value, Tensor) for value in inputs):
@@ -98,7 +116,22 @@ def _write(graph: Graph, step: Any, inputs: Sequence[Any]) -> Sequence[Any]:
         return found if step.primitive.multiple_results else [found]
     if name not in _WRITERS:
         raise _unknown(step)
-    return [Tensor(_WRITERS[name](graph, step, *inputs), shape)]
+    found = _WRITERS[name](graph, step, *inputs)
+    return [(found.transposed(axes) if axes else found)._replace(shape=shape)]
+
+
+def _as_stored(inputs: Sequence[Any]) -> tuple[tuple[int, ...], Sequence[Any]]:
+    """The transposition that all tensors among some inputs share, and the inputs before it."""
+    shared = {value.axes for value in inputs if isinstance(value, Tensor)}
+    axes = shared.pop() if len(shared) == 1 else ()
+    if not axes:
+        return (), inputs
+    return axes, [
+        value._replace(axes=())
+        if isinstance(value, Tensor)
+        else np.transpose(value, np.argsort(axes) if value.ndim else None)
+        for value in inputs
+    ]
 
 
 def _whole(graph: Graph, step: Any, value: Any, atom: Any) -> Any:
@@ -108,7 +141,7 @@ def _whole(graph: Graph, step: Any, value: Any, atom: Any) -> Any:
         return value
     if not isinstance(value, Tensor):
         raise _unknown(step)
-    return Tensor(graph.add("Expand", value, np.maximum(shape, 1)), shape)
+    return graph.add("Expand", value, np.maximum(shape, 1))._replace(shape=shape)
 
 
 def _shape(atom: Any) -> tuple[int, ...]:
@@ -130,102 +163,119 @@ def _with_new_axes(graph: Graph, step: Any, value: Any) -> Any:
         shape[axis] = size
     if not isinstance(value, Tensor):
         return np.reshape(value, shape)
-    return Tensor(graph.add("Reshape", value, np.array(shape)), tuple(shape))
+    return _in_shape(graph, value, shape)
 
 
-_Writer = Callable[..., str]
+def _in_shape(graph: Graph, value: Tensor, shape: Sequence[int]) -> Tensor:
+    found = graph.add("Reshape", value._replace(factor=1.0), np.array(shape))
+    return found._replace(shape=tuple(shape), factor=value.factor)
+
+
+_Writer = Callable[..., Tensor]
 """Appends a traced step, given the graph, the step and its inputs, of which one is a `Tensor` and
-others may be arrays; the name of its value."""
+others may be arrays; what it gives, whose shape is left to the caller."""
 
 
 def _operator(operator: str) -> _Writer:
     return lambda graph, step, *inputs: graph.add(operator, *inputs)
 
 
-def _maximum(graph: Graph, step: Any, *inputs: Any) -> str:
+def _product(graph: Graph, step: Any, *inputs: Any) -> Tensor:
+    """A product or a quotient; one number for all elements waits for the next weights."""
+    operator = step.primitive.name.capitalize()
+    value, factor = inputs if operator == "Div" or isinstance(inputs[0], Tensor) else inputs[::-1]
+    is_number = isinstance(factor, np.ndarray) and (factor.size, factor.dtype) == (1, np.float32)
+    if not is_number or value.shape == ():
+        return graph.add(operator, *inputs)
+    number = factor.item() if operator == "Mul" else 1.0 / factor.item()
+    scaled: Tensor = value._replace(factor=value.factor * number)
+    return scaled
+
+
+def _maximum(graph: Graph, step: Any, *inputs: Any) -> Tensor:
     constants = [value for value in inputs if not isinstance(value, Tensor)]
     if constants and not np.any(constants[0]):
         return graph.add("Relu", *(value for value in inputs if isinstance(value, Tensor)))
     return graph.add("Max", *inputs)
 
 
-def _cast(graph: Graph, step: Any, value: Tensor) -> str:
+def _cast(graph: Graph, step: Any, value: Tensor) -> Tensor:
     return graph.add("Cast", value, to=helper.np_dtype_to_tensor_dtype(step.params["new_dtype"]))
 
 
-def _integer_power(graph: Graph, step: Any, value: Tensor) -> str:
+def _integer_power(graph: Graph, step: Any, value: Tensor) -> Tensor:
     return graph.add("Pow", value, np.array(step.params["y"], np.float32))
 
 
-def _reciprocal_root(graph: Graph, step: Any, value: Tensor) -> str:
+def _reciprocal_root(graph: Graph, step: Any, value: Tensor) -> Tensor:
     return graph.add("Reciprocal", graph.add("Sqrt", value))
 
 
-def _square(graph: Graph, step: Any, value: Tensor) -> str:
+def _square(graph: Graph, step: Any, value: Tensor) -> Tensor:
     return graph.add("Mul", value, value)
 
 
-def _reshaped(graph: Graph, step: Any, value: Tensor) -> str:
-    return graph.add("Reshape", value, np.array(_shape(step.outvars[0])))
+def _reshaped(graph: Graph, step: Any, value: Tensor) -> Tensor:
+    return _in_shape(graph, value, _shape(step.outvars[0]))
 
 
-def _transposed(graph: Graph, step: Any, value: Tensor) -> str:
-    return graph.add("Transpose", value, perm=step.params["permutation"])
+def _transposed(graph: Graph, step: Any, value: Tensor) -> Tensor:
+    return value.transposed(step.params["permutation"])
 
 
-def _summed(graph: Graph, step: Any, value: Tensor) -> str:
+def _summed(graph: Graph, step: Any, value: Tensor) -> Tensor:
     return graph.add("ReduceSum", value, np.array(step.params["axes"]), keepdims=0)
 
 
-def _largest(graph: Graph, step: Any, value: Tensor) -> str:
+def _largest(graph: Graph, step: Any, value: Tensor) -> Tensor:
     # Opset 13 has the axes of sums as an input, those of maxima as an attribute.
     return graph.add("ReduceMax", value, axes=step.params["axes"], keepdims=0)
 
 
-def _convolution(graph: Graph, step: Any, maps: Any, kernel: Any) -> str:
+def _convolution(graph: Graph, step: Any, maps: Any, kernel: Any) -> Tensor:
     settings = step.params
     axes, (before, after) = settings["dimension_numbers"], zip(*settings["padding"], strict=True)
     is_plain = {*settings["lhs_dilation"], settings["batch_group_count"]} == {1}
     if not is_plain or isinstance(kernel, Tensor):
         raise _unknown(step)
-    name = graph.add(
+    found = graph.add(
         "Conv",
-        graph.add("Transpose", maps, perm=axes.lhs_spec),
-        np.transpose(kernel, axes.rhs_spec),
+        maps.transposed(axes.lhs_spec)._replace(factor=1.0),
+        np.transpose(kernel, axes.rhs_spec) * np.float32(maps.factor),
         strides=settings["window_strides"],
         pads=[*before, *after],
         dilations=settings["rhs_dilation"],
         group=settings["feature_group_count"],
     )
-    return graph.add("Transpose", name, perm=np.argsort(axes.out_spec))
+    return found.transposed(np.argsort(axes.out_spec))
 
 
-def _max_pooled(graph: Graph, step: Any, maps: Tensor) -> str:
+def _max_pooled(graph: Graph, step: Any, maps: Tensor) -> Tensor:
     settings = step.params
     window, (before, after) = settings["window_dimensions"], zip(*settings["padding"], strict=True)
     dilations = {*settings["base_dilation"], *settings["window_dilation"]}
     if {*dilations, window[0], window[-1]} != {1}:
         raise _unknown(step)
     stored = (0, len(window) - 1, *range(1, len(window) - 1))
-    name = graph.add(
+    found = graph.add(
         "MaxPool",
-        graph.add("Transpose", maps, perm=stored),
+        maps.transposed(stored),
         kernel_shape=window[1:-1],
         strides=settings["window_strides"][1:-1],
         pads=[*before[1:-1], *after[1:-1]],
     )
-    return graph.add("Transpose", name, perm=np.argsort(stored))
+    return found.transposed(np.argsort(stored))
 
 
-def _layer(graph: Graph, step: Any, rows: Any, kernel: Any) -> str:
+def _layer(graph: Graph, step: Any, rows: Any, kernel: Any) -> Tensor:
     contracted, batch = step.params["dimension_numbers"]
     is_layer = contracted == ((len(rows.shape) - 1,), (0,)) and not batch[0]
     if not is_layer or isinstance(kernel, Tensor) or kernel.ndim != 2:
         raise _unknown(step)
-    return graph.add("MatMul", rows, kernel)
+    return graph.add("MatMul", rows._replace(factor=1.0), kernel * np.float32(rows.factor))
 
 
-def _concatenated(graph: Graph, step: Any, *values: Any) -> str:
+def _concatenated(graph: Graph, step: Any, *values: Any) -> Tensor:
     return graph.add("Concat", *values, axis=step.params["dimension"])
 
 
@@ -233,8 +283,7 @@ _CALLS = {"pjit": "jaxpr", "jit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 """Primitives that call a traced function, and the parameter that holds it."""
 
 _SAME_NAME = (
-    *("Add", "Sub", "Mul", "Div", "Min", "Neg", "Abs"),
-    *("Exp", "Log", "Sqrt", "Tanh", "Erf", "Sin", "Cos"),
+    *("Add", "Sub", "Min", "Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Erf", "Sin", "Cos"),
 )
 
 _ELEMENTWISE: Mapping[str, _Writer] = {
@@ -243,6 +292,8 @@ _ELEMENTWISE: Mapping[str, _Writer] = {
     "stop_gradient": _operator("Identity"),
     "convert_element_type": _cast,
     "integer_pow": _integer_power,
+    "mul": _product,
+    "div": _product,
     "max": _maximum,
     "rsqrt": _reciprocal_root,
     "square": _square,
