@@ -53,7 +53,7 @@ def export(
     export_teacher(
         directory,
         student.teacher,
-        onnx_states=played_states(student.environment) if onnx else None,
+        onnx_states=played_states(student.config.environment) if onnx else None,
         dopamine=student.training if dopamine else None,
     )
     card = student.teacher.card

@@ -11,6 +11,7 @@ import json
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.typed_json import encode
 from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment_config import ExperimentConfig
 from services.learner.stages import StageTargets
@@ -109,16 +110,14 @@ class Experiment:
             "parameters_sha256": getattr(self.card, "parameters_sha256", None),
             "data_fingerprint": getattr(self.data, "fingerprint", None),
         }
-        protocols = self.score_protocols.items()
-        budgets = dataclasses.asdict(self.targets)
         content = {
             "method": self.recipe.name,
             "settings": settings,
             **config,
             "teacher_return": self.teacher_return,
             "random_return": self.random_return,
-            "score_protocols": {player: dataclasses.asdict(one) for player, one in protocols},
-            "budgets": budgets | {"online_steps": self.config.online_steps},
+            "score_protocols": encode(self.score_protocols),
+            "budgets": encode(self.targets) | {"online_steps": self.config.online_steps},
         }
         return json.dumps(content, indent=1)
 

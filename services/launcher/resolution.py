@@ -99,10 +99,8 @@ def _with_block(config: ExperimentConfig) -> ExperimentConfig:
     A run's results must not depend on its machine, so nothing is measured for it. Ten divides the
     round numbers of most periods and budgets. Priorities are to be those of the last update.
     """
-    if config.updates_per_block is not None:
-        return config
-    is_prioritised = config.student.priority_exponent > 0.0
-    return dataclasses.replace(config, updates_per_block=1 if is_prioritised else _BLOCK)
+    usual = 1 if config.student.priority_exponent > 0.0 else _BLOCK
+    return dataclasses.replace(config, updates_per_block=config.updates_per_block or usual)
 
 
 def _with_place_of_data(experiment: Experiment) -> ExperimentConfig:

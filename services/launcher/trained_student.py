@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from rrl_agents.checkpoints.teacher_card import (
     Teacher,
     TeacherCard,
 )
-from rrl_agents.environments.registry import EnvironmentConfig, make_environment
+from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
@@ -47,37 +48,59 @@ from services.shared.locks import LEARNER_LOCK, is_locked
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedStudent:
-    """What a run has made so far.
+    """What a run has made so far, and all that is known of it.
 
     Attributes:
-        teacher: The student's parameters and card.
-        environment: What it plays.
-        training: What it would train on from.
+        name: What it is called.
+        config: How it was trained.
+        found: What the run found out at its start.
+        spec: Of the environment it plays.
+        provenance: Where the run comes from.
+        checkpoint: The run's newest.
+        state: What that holds.
+        records: Evaluations of the run.
     """
 
-    teacher: Teacher
-    environment: EnvironmentConfig
-    training: TrainingState
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Run:
-    """Everything that is read of a run before its card can be written."""
-
+    name: str
     config: ExperimentConfig
     found: FoundOut
     spec: EnvironmentSpec
     provenance: Provenance
     checkpoint: RunCheckpoint
+    state: TrainState
     records: tuple[EvaluationRecord, ...]
 
     @property
     def progress(self) -> Progress:
+        """Where the run stood at the checkpoint."""
         return self.checkpoint.record.progress
 
     def sessions(self, field: str) -> str:
         """What its sessions note of one kind: the different ones, in their order."""
         return "; ".join(dict.fromkeys(getattr(one, field) for one in self.provenance.sessions))
+
+    @functools.cached_property
+    def teacher(self) -> Teacher:
+        """Its parameters and card."""
+        params: Params = jax.device_get(self.state.params)
+        return Teacher(params=params, card=_card(self, params))
+
+    @property
+    def training(self) -> TrainingState:
+        """What an agent of Dopamine's would train on from."""
+        adam: Any = self.state.opt_state
+        if make_recipe(self.config.method).q_learning.optimiser.name != "adam":
+            # Dopamine's agents go on with Adam, which has seen no gradient of this student.
+            adam = initial_train_state(self.state.params, OptimiserConfig()).opt_state
+        adam = jax.device_get(adam)
+        return TrainingState(
+            target_params=jax.device_get(self.state.target_params),
+            adam_count=int(adam.count),
+            adam_mean=adam.mu,
+            adam_variance=adam.nu,
+            agent_steps=self.progress.actor_steps,
+            number=self.checkpoint.number,
+        )
 
 
 def default_name(run: Path) -> str:
@@ -101,20 +124,6 @@ def read_student(run: Path, name: str) -> TrainedStudent:
         UserError: it is no run, is being trained, has no checkpoint yet, is damaged, or was made by
             a version that did not note where runs come from.
     """
-    known = _read(run)
-    optimiser = make_recipe(known.config.method).q_learning.optimiser
-    network = make_network(known.config.network, known.spec.num_actions)
-    params = initial_params(network, jax.random.key(0), known.spec.observation_shape)
-    state: TrainState = restore_state(known.checkpoint, initial_train_state(params, optimiser))
-    trained: Params = jax.device_get(state.params)
-    return TrainedStudent(
-        teacher=Teacher(params=trained, card=_card(known, name, trained)),
-        environment=known.config.environment,
-        training=_training_state(state, optimiser, known),
-    )
-
-
-def _read(run: Path) -> _Run:
     config, found = read_experiment(run)
     lock = run / LEARNER_LOCK
     # Looking at a lock that is not there would make it.
@@ -131,37 +140,26 @@ def _read(run: Path) -> _Run:
         )
     with contextlib.closing(make_environment(config.environment, 1)) as environment:
         spec = environment.spec
-    return _Run(
+    network = make_network(config.network, spec.num_actions)
+    params = initial_params(network, jax.random.key(0), spec.observation_shape)
+    template = initial_train_state(params, make_recipe(config.method).q_learning.optimiser)
+    return TrainedStudent(
+        name=name,
         config=config,
         found=found,
         spec=spec,
         provenance=provenance,
         checkpoint=checkpoint,
+        state=restore_state(checkpoint, template),
         records=current_records(read_records(run / EVALUATIONS_FILE)),
     )
 
 
-def _training_state(state: TrainState, optimiser: OptimiserConfig, run: _Run) -> TrainingState:
-    adam: Any = state.opt_state
-    if optimiser.name != "adam":
-        # Dopamine's agents go on with Adam, which has seen no gradient of this student.
-        adam = initial_train_state(state.params, OptimiserConfig()).opt_state
-    adam = jax.device_get(adam)
-    return TrainingState(
-        target_params=jax.device_get(state.target_params),
-        adam_count=int(adam.count),
-        adam_mean=adam.mu,
-        adam_variance=adam.nu,
-        agent_steps=run.progress.actor_steps,
-        number=run.checkpoint.number,
-    )
-
-
-def _card(run: _Run, name: str, params: Params) -> TeacherCard:
+def _card(run: TrainedStudent, params: Params) -> TeacherCard:
     config, spec, progress = run.config, run.spec, run.progress
     parents = tuple(_scored(parent, run) for parent in run.provenance.parents)
     return TeacherCard(
-        name=name,
+        name=run.name,
         game=spec.name,
         network=config.network,
         num_actions=spec.num_actions,
@@ -199,7 +197,7 @@ def _action_meanings(spec: EnvironmentSpec, parents: Sequence[Parent]) -> tuple[
     return next((names for names in known if len(names) == spec.num_actions), ())
 
 
-def _made(run: _Run) -> str:
+def _made(run: TrainedStudent) -> str:
     progress, stage = run.progress, run.progress.stage
     state = f"stopped in its {stage.name.lower().replace('_', ' ')} stage"
     data = run.found.teacher.data_fingerprint
@@ -217,7 +215,7 @@ def _made(run: _Run) -> str:
     )
 
 
-def _student_score(run: _Run) -> EvaluationScore | None:
+def _student_score(run: TrainedStudent) -> EvaluationScore | None:
     """That of the very weights where they were evaluated, else the newest before them."""
     updates = run.progress.learner_updates
     students = (record for record in run.records if record.player == "student")
@@ -235,7 +233,7 @@ def _student_score(run: _Run) -> EvaluationScore | None:
     return _score([last], run, note)
 
 
-def _scored(parent: Parent, run: _Run) -> Parent:
+def _scored(parent: Parent, run: TrainedStudent) -> Parent:
     """A teacher whose card has no score gets the one that the run has measured."""
     played = [record for record in run.records if record.player == "teacher"]
     if parent.card.score is not None or "teacher" not in parent.relations or not played:
@@ -244,7 +242,7 @@ def _scored(parent: Parent, run: _Run) -> Parent:
     return dataclasses.replace(parent, card=dataclasses.replace(parent.card, score=score))
 
 
-def _score(records: Sequence[EvaluationRecord], run: _Run, note: str) -> EvaluationScore:
+def _score(records: Sequence[EvaluationRecord], run: TrainedStudent, note: str) -> EvaluationScore:
     returns = tuple(value for record in records for value in record.episode_returns)
     mean, low, high = mean_and_interval(returns)
     return EvaluationScore(

@@ -129,7 +129,7 @@ def test_a_finished_runs_student_is_told_whole(
     assert training.agent_steps == 300
     halved = params_to_bytes(jax.device_get(state.target_params))
     assert params_to_bytes(training.target_params) == halved
-    assert student.environment == EnvironmentConfig(name="catch", balls=2)
+    assert student.config.environment == EnvironmentConfig(name="catch", balls=2)
 
 
 def test_a_card_says_that_the_teachers_table_was_recorded(
