@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from services.shared.errors import UserError
 SUMMARY, PAGE = "summary.json", "index.html"
 
 _ESTIMATE = ["point", "low", "high"]
-_MOST_NAMED = 10
-"""Runs that a remark names."""
+_NAMED_CHARACTERS = 300
+_MORE = f" ... ({SUMMARY} names all)"
+"""Ends a remark on more runs than have room in it."""
 
 
 def write_report(
@@ -111,14 +113,6 @@ def _among_students(game: str, students: Collection[ScoreProtocol]) -> Iterator[
             yield f"{game}: students were evaluated with different {unit}: {values}"
 
 
-def named_runs(runs: Sequence[str]) -> str:
-    """The first few of many names; the summary has all of them."""
-    if len(runs) <= _MOST_NAMED:
-        return ", ".join(runs)
-    named = ", ".join(runs[:_MOST_NAMED])
-    return f"{named} and {len(runs) - _MOST_NAMED} more ({SUMMARY} names all)"
-
-
 def _check_replaceable(out: Path) -> None:
     is_report = (out / SUMMARY).is_file() and (out / PAGE).is_file()
     if out.exists() and not is_report and (not out.is_dir() or any(out.iterdir())):
@@ -181,5 +175,6 @@ def _remarks(scores: SuiteScores, different: Sequence[str], not_noted: Sequence[
         ("Not counted, as the score of their teacher is unknown", scores.unscaled),
     ):
         if runs:
-            remarks.append(f"{what}: {named_runs(runs)}.")
+            named = textwrap.shorten(", ".join(runs), _NAMED_CHARACTERS, placeholder=_MORE)
+            remarks.append(f"{what}: {named}.")
     return remarks

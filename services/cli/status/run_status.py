@@ -54,7 +54,7 @@ class Role:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The newest checkpoint; None where it is unknown.
+    """The newest checkpoint; None for what is unknown of it.
 
     Attributes:
         number: 1, 2, 3 …
@@ -62,9 +62,9 @@ class Checkpoint:
         updates: Gradient steps that it holds.
     """
 
-    number: int | None
-    age_seconds: float | None
-    updates: int | None
+    number: int | None = None
+    age_seconds: float | None = None
+    updates: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,14 +75,14 @@ class RunStatus:
         run: Its folder; None without one.
         note: Why the learner's progress is unknown; None where it is known.
         progress: The learner's answer, else what the newest checkpoint tells.
-        checkpoint: The newest; None where it is unknown.
+        checkpoint: The newest.
         roles: Those that were asked.
     """
 
     run: Path | None = None
     note: str | None = None
     progress: GetProgressResponse | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: Checkpoint = Checkpoint()
     roles: tuple[Role, ...] = ()
 
     @property
@@ -124,13 +124,20 @@ def look(run: Path | None, addresses: RunAddresses, peers: ClientSecurity) -> Ru
         if found is not None:
             progress, newest = found
             number, written_at = newest.number, newest.written_at
-    checkpoint = _checkpoint(number, written_at, progress)
-    status = RunStatus(
+    if run is None and not any(role.up for role in roles):
+        raise UserError("no role answers; check that the roles are up, or give the run's folder")
+    updates = None
+    if progress is not None and progress.HasField("saved"):
+        updates = saved_updates(progress)
+    checkpoint = Checkpoint(
+        number=None if number is None else int(number),
+        # The clocks of two machines may differ a little.
+        age_seconds=None if written_at is None else max(time.time() - written_at, 0.0),
+        updates=updates,
+    )
+    return RunStatus(
         run=run, note=note, progress=progress, checkpoint=checkpoint, roles=tuple(roles)
     )
-    if run is None and not status.up:
-        raise UserError("no role answers; check that the roles are up, or give the run's folder")
-    return status
 
 
 def _role(name: str, address: str, page: Page | None) -> Role:
@@ -153,17 +160,3 @@ def _why_unknown(run: Path | None, learner_address: str | None) -> str:
     if learner_works_on(run):
         return "a learner works on this run; give --learner-address and --metrics to ask it"
     return "no role of this run is up on this machine"
-
-
-def _checkpoint(
-    number: float | None, written_at: float | None, progress: GetProgressResponse | None
-) -> Checkpoint | None:
-    is_saved = progress is not None and progress.HasField("saved")
-    if number is None and not is_saved:
-        return None
-    return Checkpoint(
-        number=None if number is None else int(number),
-        # The clocks of two machines may differ a little.
-        age_seconds=None if written_at is None else max(time.time() - written_at, 0.0),
-        updates=saved_updates(progress) if progress is not None and is_saved else None,
-    )

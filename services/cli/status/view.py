@@ -31,7 +31,7 @@ def render(status: RunStatus, bars: StageBars) -> RenderableType:
         parts.append(Text(printable(status.note), style="yellow"))
     if status.progress is not None:
         parts.append(bars.panel(status.progress))
-    if status.checkpoint is not None:
+    if status.checkpoint != Checkpoint():
         parts.append(Text(_checkpoint(status.checkpoint)))
     return Group(*parts, _roles(status.roles))
 

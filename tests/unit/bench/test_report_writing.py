@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import json
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.bench.folder import BenchFolder
-from services.bench.report.writing import check_protocols, named_runs, write_report
+from services.bench.report.writing import check_protocols, write_report
 from services.bench.results import Results, write_results
 from services.bench.suite import parse_suite
 from services.cli.bench_report import bench_report
@@ -156,8 +157,11 @@ def test_a_folder_without_a_suite_is_an_error_for_the_user(tmp_path: Path) -> No
         bench_report(tmp_path)
 
 
-def test_a_remark_names_the_first_of_many_runs_and_says_how_many_more_there_are() -> None:
-    few = [f"qdagger/pong/seed{i}" for i in range(10)]
-    assert named_runs(few) == ", ".join(few)
-    shown = named_runs([*few, "qdagger/pong/seed10", "qdagger/pong/seed11"])
-    assert shown == ", ".join(few) + " and 2 more (summary.json names all)"
+def test_a_remark_names_the_first_of_many_runs_and_where_all_are(tmp_path: Path) -> None:
+    suite = dataclasses.replace(SUITE, seeds=tuple(range(100)))
+    summary = write_report(suite, RESULTS, tmp_path / "report", resamples=10)
+    (remark,) = summary["remarks"]
+    # Two entries, two games: five runs are there.
+    assert remark.startswith("The suite is incomplete, 395 missing: qdagger/asterix/seed2, qdagger")
+    assert remark.endswith(", ... (summary.json names all).") and len(remark) < 400
+    assert len(summary["missing_runs"]) == 395

@@ -160,7 +160,7 @@ def test_the_newest_checkpoint_is_as_old_as_the_learners_page_says() -> None:
     LearnerMetrics(registry).checkpoint_saved(7, seconds=1.0, written_at=time.time() - 100)
     with page(registry) as address:
         found = look_at(addresses=RunAddresses(services={}, pages={address: address})).checkpoint
-    assert found is not None and (found.number, found.updates) == (7, None)
+    assert (found.number, found.updates) == (7, None)
     assert found.age_seconds is not None and 100 <= found.age_seconds < 160
 
 
