@@ -7,29 +7,22 @@ here is refused. Modules before a name are left out: no two of these names diffe
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 
-@dataclasses.dataclass(frozen=True)
 class Parameter:
     """A parameter that gin may bind.
 
-    Attributes:
+    Args:
         default: What the released code takes where nothing binds it; values are of its type.
         settings: Settings of rrl that take the value, those of them that the method has.
         choices: The only possible values, and what they stand for; None for any of the type.
     """
 
-    default: object
-    settings: tuple[str, ...]
-    choices: Mapping[object, object] | None
-
-
-def _parameter(
-    default: object, *settings: str, choices: Mapping[object, object] | None = None
-) -> Parameter:
-    return Parameter(default, settings, choices)
+    def __init__(
+        self, default: object, *settings: str, choices: Mapping[object, object] | None = None
+    ) -> None:
+        self.default, self.settings, self.choices = default, settings, choices
 
 
 _LEARNING_RATE = "method.learning_rate"
@@ -42,9 +35,9 @@ RAINBOW_NETWORK = "ReincarnationRainbowAgent.network"
 _OPTIMISERS = ("create_optimizer", "create_pretraining_optimizer")
 
 _EPSILON = "@linearly_decaying_epsilon"
-_ONE = _parameter(1, choices={1: None})
+_ONE = Parameter(1, choices={1: None})
 # Pixels of Dopamine's `drq_image_augmentation`.
-_AUGMENTATION = _parameter(False, "student.random_shift", choices={False: 0, True: 4})
+_AUGMENTATION = Parameter(False, "student.random_shift", choices={False: 0, True: 4})
 
 
 def _each(owners: tuple[str, ...], rows: Mapping[str, Parameter]) -> dict[str, Parameter]:
@@ -52,34 +45,34 @@ def _each(owners: tuple[str, ...], rows: Mapping[str, Parameter]) -> dict[str, P
 
 
 PARAMETERS: Mapping[str, Parameter] = {
-    "JaxDQNAgent.gamma": _parameter(0.99, f"{_Q_LEARNING}.discount"),
-    "JaxDQNAgent.update_horizon": _parameter(1, f"{_Q_LEARNING}.n_step"),
-    "JaxDQNAgent.min_replay_history": _parameter(20_000, f"{_Q_LEARNING}.min_replay_size"),
-    "JaxDQNAgent.update_period": _parameter(4, f"{_Q_LEARNING}.update_period"),
-    "JaxDQNAgent.target_update_period": _parameter(8_000, f"{_Q_LEARNING}.target_update_steps"),
-    "JaxDQNAgent.epsilon_train": _parameter(0.01, f"{_Q_LEARNING}.final_epsilon"),
-    "JaxDQNAgent.epsilon_eval": _parameter(0.001, "evaluation.epsilon"),
-    "JaxDQNAgent.epsilon_decay_period": _parameter(250_000, f"{_Q_LEARNING}.epsilon_decay_steps"),
-    "JaxDQNAgent.loss_type": _parameter("mse", choices={"huber": None}),
-    "JaxDQNAgent.optimizer": _parameter(
+    "JaxDQNAgent.gamma": Parameter(0.99, f"{_Q_LEARNING}.discount"),
+    "JaxDQNAgent.update_horizon": Parameter(1, f"{_Q_LEARNING}.n_step"),
+    "JaxDQNAgent.min_replay_history": Parameter(20_000, f"{_Q_LEARNING}.min_replay_size"),
+    "JaxDQNAgent.update_period": Parameter(4, f"{_Q_LEARNING}.update_period"),
+    "JaxDQNAgent.target_update_period": Parameter(8_000, f"{_Q_LEARNING}.target_update_steps"),
+    "JaxDQNAgent.epsilon_train": Parameter(0.01, f"{_Q_LEARNING}.final_epsilon"),
+    "JaxDQNAgent.epsilon_eval": Parameter(0.001, "evaluation.epsilon"),
+    "JaxDQNAgent.epsilon_decay_period": Parameter(250_000, f"{_Q_LEARNING}.epsilon_decay_steps"),
+    "JaxDQNAgent.loss_type": Parameter("mse", choices={"huber": None}),
+    "JaxDQNAgent.optimizer": Parameter(
         "adam", f"{_OPTIMISER}.name", choices={"adam": "adam", "rmsprop": "rmsprop"}
     ),
-    "JaxDQNAgent.summary_writing_frequency": _parameter(500),
-    "JaxFullRainbowAgent.noisy": _parameter(True, "network.noisy"),
-    "JaxFullRainbowAgent.dueling": _parameter(True, "network.dueling"),
-    "JaxFullRainbowAgent.double_dqn": _parameter(True, "student.double"),
-    "JaxFullRainbowAgent.distributional": _parameter(True),
-    "JaxFullRainbowAgent.num_atoms": _parameter(51),
-    "JaxFullRainbowAgent.vmax": _parameter(10.0),
+    "JaxDQNAgent.summary_writing_frequency": Parameter(500),
+    "JaxFullRainbowAgent.noisy": Parameter(True, "network.noisy"),
+    "JaxFullRainbowAgent.dueling": Parameter(True, "network.dueling"),
+    "JaxFullRainbowAgent.double_dqn": Parameter(True, "student.double"),
+    "JaxFullRainbowAgent.distributional": Parameter(True),
+    "JaxFullRainbowAgent.num_atoms": Parameter(51),
+    "JaxFullRainbowAgent.vmax": Parameter(10.0),
     # Dopamine's probabilities and weights are by the square root of the loss.
-    "JaxFullRainbowAgent.replay_scheme": _parameter(
+    "JaxFullRainbowAgent.replay_scheme": Parameter(
         "prioritized", "student.priority_exponent", choices={"prioritized": 0.5, "uniform": 0.0}
     ),
     "JaxFullRainbowAgent.num_updates_per_train_step": _ONE,
-    "JaxFullRainbowAgent.epsilon_fn": _parameter(
+    "JaxFullRainbowAgent.epsilon_fn": Parameter(
         _EPSILON, choices=dict.fromkeys((_EPSILON, "@reincarnation_linearly_decaying_epsilon"))
     ),
-    DQN_NETWORK: _parameter(
+    DQN_NETWORK: Parameter(
         "@JAXDQNNetworkWithRepresentations",
         "network.name",
         choices={
@@ -88,7 +81,7 @@ PARAMETERS: Mapping[str, Parameter] = {
             "@ImpalaNetworkWithRepresentations": "impala_cnn",
         },
     ),
-    RAINBOW_NETWORK: _parameter(
+    RAINBOW_NETWORK: Parameter(
         "@FullRainbowNetwork",
         "network.name",
         choices={"@FullRainbowNetwork": "nature_cnn", "@ImpalaRainbowNetwork": "impala_cnn"},
@@ -98,81 +91,81 @@ PARAMETERS: Mapping[str, Parameter] = {
     "ReincarnationDQNAgent.data_augmentation": _AUGMENTATION,
     "ReincarnationRainbowAgent.data_augmentation": _AUGMENTATION,
     "ReloadedDQNAgent.data_augmentation": _AUGMENTATION,
-    "ImpalaEncoder.nn_scale": _parameter(1, "network.width"),
-    "ImpalaEncoder.stack_sizes": _parameter((16, 32, 32), "network.features"),
+    "ImpalaEncoder.nn_scale": Parameter(1, "network.width"),
+    "ImpalaEncoder.stack_sizes": Parameter((16, 32, 32), "network.features"),
     **_each(
         ("QDaggerDQNAgent", "QDaggerRainbowAgent"),
         {
-            "distill_loss_coefficient": _parameter(1.0, "method.distillation.coefficient"),
-            "distill_temperature": _parameter(1.0, "method.distillation.temperature"),
-            "distill_decay_period": _parameter(-1, "method.weaning.wean_steps"),
-            "distill_best_action_only": _parameter(
+            "distill_loss_coefficient": Parameter(1.0, "method.distillation.coefficient"),
+            "distill_temperature": Parameter(1.0, "method.distillation.temperature"),
+            "distill_decay_period": Parameter(-1, "method.weaning.wean_steps"),
+            "distill_best_action_only": Parameter(
                 False, "method.distillation.loss", choices={False: "kl", True: "best_action"}
             ),
         },
     ),
-    "QDaggerRainbowAgent.method_type": _parameter(
+    "QDaggerRainbowAgent.method_type": Parameter(
         1, choices={1: "qdagger", 2: "ql_dagger", 3: "dagger"}
     ),
-    "DQfDAgent.margin": _parameter(0.8, "method.margin"),
-    "DQfDAgent.margin_coefficient": _parameter(1.0, "method.margin_coefficient"),
-    "DQfDAgent.decay_period": _parameter(0, "method.wean_steps"),
-    "DQfDAgent.dqfd_margin": _parameter(
+    "DQfDAgent.margin": Parameter(0.8, "method.margin"),
+    "DQfDAgent.margin_coefficient": Parameter(1.0, "method.margin_coefficient"),
+    "DQfDAgent.decay_period": Parameter(0, "method.wean_steps"),
+    "DQfDAgent.dqfd_margin": Parameter(
         False, "method.margin_form", choices={False: "mean", True: "max"}
     ),
-    "DQfDAgent.lr_decay": _parameter(False, choices={False: None}),
-    "DQfDAgent.use_teacher_actions": _parameter(False, choices={True: None}),
-    "JSRLAgent.roll_in_guide": _parameter(True),
-    "JSRLAgent.max_roll_in_steps": _parameter(1_000),
-    "JSRLAgent.decay_roll_in_steps": _parameter(0.8, "method.roll_in_decay"),
-    "JSRLAgent.roll_out_guide_prob": _parameter(0.0, "method.mixture_share"),
-    "JSRLAgent.roll_out_decay_period": _parameter(250_000, "method.mixture_steps"),
-    "PretrainedDQNAgent.teacher_data_ratio": _parameter(0.0, "method.teacher_data_share"),
-    "PretrainedDQNAgent.cql_coefficient": _parameter(1.0, "method.conservative.coefficient"),
-    "PretrainedDQNAgent.distill_temperature": _parameter(1.0, "method.conservative.temperature"),
-    "ReloadedDQNAgent.load_replay": _parameter(True),
-    "TeacherDQNAgent.load_replay": _parameter(True),
-    "TeacherDQNAgent.update_horizon": _parameter(1),
-    "create_optimizer.learning_rate": _parameter(
+    "DQfDAgent.lr_decay": Parameter(False, choices={False: None}),
+    "DQfDAgent.use_teacher_actions": Parameter(False, choices={True: None}),
+    "JSRLAgent.roll_in_guide": Parameter(True),
+    "JSRLAgent.max_roll_in_steps": Parameter(1_000),
+    "JSRLAgent.decay_roll_in_steps": Parameter(0.8, "method.roll_in_decay"),
+    "JSRLAgent.roll_out_guide_prob": Parameter(0.0, "method.mixture_share"),
+    "JSRLAgent.roll_out_decay_period": Parameter(250_000, "method.mixture_steps"),
+    "PretrainedDQNAgent.teacher_data_ratio": Parameter(0.0, "method.teacher_data_share"),
+    "PretrainedDQNAgent.cql_coefficient": Parameter(1.0, "method.conservative.coefficient"),
+    "PretrainedDQNAgent.distill_temperature": Parameter(1.0, "method.conservative.temperature"),
+    "ReloadedDQNAgent.load_replay": Parameter(True),
+    "TeacherDQNAgent.load_replay": Parameter(True),
+    "TeacherDQNAgent.update_horizon": Parameter(1),
+    "create_optimizer.learning_rate": Parameter(
         6.25e-5, _LEARNING_RATE, "method.conservative.online_learning_rate"
     ),
-    "create_pretraining_optimizer.learning_rate": _parameter(
+    "create_pretraining_optimizer.learning_rate": Parameter(
         6.25e-5, "method.conservative.offline_learning_rate"
     ),
     **_each(
         _OPTIMISERS,
         {
-            "beta1": _parameter(0.9, f"{_OPTIMISER}.beta1"),
-            "beta2": _parameter(0.999, f"{_OPTIMISER}.beta2"),
-            "eps": _parameter(1.5e-4, f"{_OPTIMISER}.epsilon"),
-            "centered": _parameter(False, f"{_OPTIMISER}.centered"),
+            "beta1": Parameter(0.9, f"{_OPTIMISER}.beta1"),
+            "beta2": Parameter(0.999, f"{_OPTIMISER}.beta2"),
+            "eps": Parameter(1.5e-4, f"{_OPTIMISER}.epsilon"),
+            "centered": Parameter(False, f"{_OPTIMISER}.centered"),
         },
     ),
-    "create_linear_schedule.initial_lr": _parameter(
+    "create_linear_schedule.initial_lr": Parameter(
         1e-4, _LEARNING_RATE, "method.weaning.taught_learning_rate"
     ),
-    "create_linear_schedule.final_lr": _parameter(1e-5, "method.weaning.weaned_learning_rate"),
+    "create_linear_schedule.final_lr": Parameter(1e-5, "method.weaning.weaned_learning_rate"),
     **_each(
         ("OutOfGraphReplayBuffer", "OutOfGraphPrioritizedReplayBuffer"),
         {
-            "replay_capacity": _parameter(1_000_000, "replay_capacity", "teacher_steps"),
-            "batch_size": _parameter(32, f"{_Q_LEARNING}.batch_size"),
+            "replay_capacity": Parameter(1_000_000, "replay_capacity", "teacher_steps"),
+            "batch_size": Parameter(32, f"{_Q_LEARNING}.batch_size"),
         },
     ),
-    "create_atari_environment.game_name": _parameter(""),
-    "create_atari_environment.sticky_actions": _parameter(
+    "create_atari_environment.game_name": Parameter(""),
+    "create_atari_environment.sticky_actions": Parameter(
         True, "environment.sticky_action_probability", choices={True: 0.25, False: 0.0}
     ),
-    "create_runner.schedule": _parameter("continuous_train"),
-    "create_agent.agent_name": _parameter(""),
-    "create_agent.debug_mode": _parameter(False),
-    "Runner.num_iterations": _parameter(200),
-    "Runner.training_steps": _parameter(250_000),
-    "Runner.evaluation_steps": _parameter(125_000),
-    "Runner.max_steps_per_episode": _parameter(27_000, "environment.max_episode_steps"),
-    "RunnerWithTeacher.num_pretraining_iterations": _parameter(1),
-    "RunnerWithTeacher.num_pretraining_steps": _parameter(100_000),
-    "RunnerWithTeacher.teacher_steps": _parameter(100_000),
+    "create_runner.schedule": Parameter("continuous_train"),
+    "create_agent.agent_name": Parameter(""),
+    "create_agent.debug_mode": Parameter(False),
+    "Runner.num_iterations": Parameter(200),
+    "Runner.training_steps": Parameter(250_000),
+    "Runner.evaluation_steps": Parameter(125_000),
+    "Runner.max_steps_per_episode": Parameter(27_000, "environment.max_episode_steps"),
+    "RunnerWithTeacher.num_pretraining_iterations": Parameter(1),
+    "RunnerWithTeacher.num_pretraining_steps": Parameter(100_000),
+    "RunnerWithTeacher.teacher_steps": Parameter(100_000),
 }
 """Every parameter, as "Name.parameter"; of those without settings `experiment.py` reads some."""
 
