@@ -203,7 +203,7 @@ def test_a_run_on_this_machine_is_found_by_its_folder(catch_teacher: Path, tmp_p
     # No role is up any more: the folder tells.
     rest = status(run)
     assert not rest["up"] and rest["progress"]["stage"] == "online" and rest["roles"] == []
-    assert "no role of this run is up" in rest["note"]
+    assert "no learner is known" in rest["note"]
     assert rest["progress"]["stages"][0]["done"] >= 400
     assert np.isfinite(rest["progress"]["random_return"])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rrl_client import ClientSecurity
 from services.cli.metrics_pages import Page, read_pages
-from services.cli.status.sources import ask_learner, learner_works_on, read_folder
+from services.cli.status.sources import ask_learner, read_folder
 from services.launcher.progress_display import saved_updates
 from services.launcher.run_addresses import RunAddresses
 from services.learner.v1.learner_pb2 import GetProgressResponse
@@ -20,6 +20,8 @@ from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
 _UNANSWERED = 'rrl_actor_queries_total{result="unanswered"}'
+
+_NO_LEARNER = "no learner is known; where one is up, give --learner-address and --metrics"
 
 READINGS = {
     "rrl_teacher_queue_rows": "{:,.0f} rows waiting",
@@ -115,7 +117,9 @@ def look(run: Path | None, addresses: RunAddresses, peers: ClientSecurity) -> Ru
     page = next(known, Page())
     number = page.value("rrl_learner_checkpoint_number")
     written_at = page.value("rrl_learner_checkpoint_timestamp_seconds")
-    note = None if progress is not None else _why_unknown(run, address)
+    note = None
+    if progress is None:
+        note = "the learner does not answer" if address is not None else _NO_LEARNER
     if note is not None and run is not None:
         found = read_folder(run)
         note += (
@@ -150,13 +154,3 @@ def _role(name: str, address: str, page: Page | None) -> Role:
     values[_UNANSWERED] = page.value("rrl_actor_queries_total", result="unanswered")
     readings = {metric: value for metric, value in values.items() if value is not None}
     return Role(name, address, up=True, readings=readings)
-
-
-def _why_unknown(run: Path | None, learner_address: str | None) -> str:
-    if learner_address is not None:
-        return "the learner does not answer"
-    if run is None:
-        return "give --learner-address for the progress"
-    if learner_works_on(run):
-        return "a learner works on this run; give --learner-address and --metrics to ask it"
-    return "no role of this run is up on this machine"

@@ -23,7 +23,7 @@ from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.learner.v1.learner_pb2 import GetProgressResponse
 from services.shared.addresses import parse_address
 from services.shared.errors import user_errors
-from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, is_locked
+from services.shared.locks import LAUNCHER_LOCK, is_locked
 from services.shared.run_config import read_config
 
 _ANSWER_SECONDS = 3.0
@@ -44,14 +44,11 @@ def find_roles(
         pages = {str(address): str(address) for address in map(page_address, metrics)}
         learner = None if learner_address is None else str(parse_address(learner_address))
         return RunAddresses(services={"learner": learner} if learner else {}, pages=pages)
-    is_running = run is not None and _is_held(run / LAUNCHER_LOCK)
-    found = read_addresses(run) if run is not None and is_running else None
+    found = None
+    # Asking makes the file of a lock, which a run of roles on several machines has no need of.
+    if run is not None and (run / LAUNCHER_LOCK).exists() and is_locked(run / LAUNCHER_LOCK):
+        found = read_addresses(run)
     return found or RunAddresses(services={}, pages={})
-
-
-def learner_works_on(run: Path) -> bool:
-    """Whether a learner on this machine works on a run, wherever it listens."""
-    return _is_held(run / LEARNER_LOCK)
 
 
 def ask_learner(address: str, peers: ClientSecurity) -> GetProgressResponse | None:
@@ -108,8 +105,3 @@ def _with_newest_evaluation(run: Path, progress: Progress) -> Progress:
         student_return=fmean(played[-1].episode_returns),
         evaluated_updates=played[-1].learner_updates,
     )
-
-
-def _is_held(lock: Path) -> bool:
-    # Asking makes the file, which a run of roles on several machines has no need of.
-    return lock.exists() and is_locked(lock)

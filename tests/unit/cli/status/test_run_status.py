@@ -31,7 +31,6 @@ from services.learner.metrics import LearnerMetrics
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.learner.v1 import learner_pb2
 from services.shared.errors import UserError
-from services.shared.locks import LEARNER_LOCK, locked
 from services.shared.metrics import MetricsServer, make_registry
 from services.shared.run_config import write_config
 from tests.support.bench_rows import record
@@ -81,7 +80,9 @@ def test_a_run_without_a_role_that_is_up_is_told_from_its_newest_checkpoint(tmp_
     make_run(tmp_path)
     found = look_at(tmp_path)
     text = drawn(found)
-    assert "no role of this run is up on this machine; this is as of the newest checkpoint" in text
+    assert (
+        "no learner is known; where one is up, give --learner-address and --metrics; this" in text
+    )
     # The units and the numbers of the progress display: (0 + 1) / (3 + 1) = 0.25.
     assert "online" in text and "120 / 220 steps" in text and "offline" not in text
     assert "student 0.00 (teacher-normalised 0.25)" in text and "12 s at work" in text
@@ -109,12 +110,6 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     assert json.loads(to_json(found))["progress"] is None
 
 
-def test_a_learner_whose_address_is_unknown_is_mentioned(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    with locked(tmp_path / LEARNER_LOCK):
-        assert "give --learner-address and --metrics" in (look_at(tmp_path).note or "")
-
-
 @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, " " * (2**20 + 1)])
 def test_a_damaged_config_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
@@ -139,7 +134,7 @@ def test_a_pages_readings_are_shown_beside_its_role() -> None:
     }
     text = drawn(found)
     assert "actor-0" in text and "last return 21.00, 0 queries unanswered" in text
-    assert "give --learner-address for the progress" in text
+    assert "no learner is known" in text
 
 
 def test_roles_that_do_not_answer_are_down(tmp_path: Path) -> None:

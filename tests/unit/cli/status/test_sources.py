@@ -10,7 +10,7 @@ import pytest
 
 from rrl_agents.checkpoints.sealed_json import seal
 from services.cli.main import run as rrl
-from services.cli.status.sources import find_roles, learner_works_on
+from services.cli.status.sources import find_roles
 from services.launcher.run_addresses import (
     ADDRESSES_FILE,
     RunAddresses,
@@ -18,7 +18,7 @@ from services.launcher.run_addresses import (
     write_addresses,
 )
 from services.shared.errors import UserError
-from services.shared.locks import LAUNCHER_LOCK, LEARNER_LOCK, locked
+from services.shared.locks import LAUNCHER_LOCK, locked
 
 ADDRESSES = RunAddresses(
     services={"learner": "localhost:1001"}, pages={"actor-0": "localhost:1002"}
@@ -54,11 +54,9 @@ def test_addresses_count_only_while_their_session_runs(tmp_path: Path) -> None:
     (tmp_path / LAUNCHER_LOCK).unlink()
     write_addresses(tmp_path, ADDRESSES)
     assert find_roles(tmp_path, None, ()) == nothing
-    assert not learner_works_on(tmp_path)
     # Asking has made nothing.
     assert [path.name for path in tmp_path.iterdir()] == [ADDRESSES_FILE]
-    with locked(tmp_path / LAUNCHER_LOCK), locked(tmp_path / LEARNER_LOCK):
-        assert learner_works_on(tmp_path)
+    with locked(tmp_path / LAUNCHER_LOCK):
         assert find_roles(tmp_path, None, ()) == ADDRESSES
 
 
