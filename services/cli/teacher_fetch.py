@@ -81,7 +81,7 @@ def _download(request: FetchRequest, bucket: Bucket, root: Path) -> Fetched:
 
 def _report(fetched: Fetched) -> None:
     files = fetched.checkpoint.files
-    size = binary_size(sum(file.content.size for file in files))
+    size = binary_size(total_size(files))
     data = " with its replay data" if fetched.checkpoint.has_replay else ""
     news = f"{fetched.downloaded} of them new" if fetched.downloaded else "all here before"
     print(f"{fetched.name}: checkpoint {fetched.checkpoint.number}{data}")

@@ -240,8 +240,8 @@ def test_the_source_tells_what_was_verified(
     assert [checkpoint["number"] for checkpoint in source["checkpoints"]] == [0, 1]
     for checkpoint in source["checkpoints"]:
         assert checkpoint["endpoint"] == emulator
-        for file in checkpoint["files"]:
-            content = (directory / "checkpoints" / file["name"]).read_bytes()
+        for name, file in checkpoint["files"].items():
+            content = (directory / "checkpoints" / name).read_bytes()
             assert file["content"] == {
                 "size": len(content),
                 "md5": hashlib.md5(content).hexdigest(),

@@ -345,7 +345,7 @@ def test_an_object_replaced_in_mid_download_is_downloaded_by_the_next_run(
     fetched = fetching()
 
     assert fetched_bytes(tmp_path) == new
-    record = next(file for file in fetched.checkpoint.files if file.name == "ckpt.399")
+    record = fetched.checkpoint.files["ckpt.399"]
     assert (record.content.size, record.generation) == (280_000, "3")
 
 

@@ -15,10 +15,12 @@ from rrl_agents.checkpoints.find_checkpoint import CHECKPOINTS_DIRECTORY
 REPLAY_DIRECTORIES = (CHECKPOINTS_DIRECTORY, "replay_logs")
 """Where an agent's directory may have them."""
 
-_NEEDED = (
+NEEDED = (
     *("$store$_observation", "$store$_action", "$store$_reward", "$store$_terminal"),
     *("add_count", "invalid_range"),
 )
+"""Attributes of a buffer without which its data cannot be read."""
+
 _OBSERVATIONS = re.compile(r"\$store\$_observation_ckpt\.(0|[1-9][0-9]{0,8})\.gz")
 
 
@@ -41,7 +43,7 @@ class ReplayFiles:
     @property
     def missing(self) -> list[str]:
         """Names of the files that must be there and are not."""
-        return [file.name for file in map(self.member, _NEEDED) if not file.is_file()]
+        return [file.name for file in map(self.member, NEEDED) if not file.is_file()]
 
 
 def replay_directories(path: Path) -> dict[Path, list[int]]:

@@ -166,7 +166,7 @@ def download_missing(
     files: Files,
     folder: Path,
     progress: WorkProgress,
-    verified: Mapping[str, Checksums] | None = None,
+    verified: Files | None = None,
 ) -> int:
     """Download the files that are not in a folder, or the rest of them, one after another.
 
@@ -175,7 +175,7 @@ def download_missing(
         files: What is wanted.
         folder: Where to; it exists, and no other process downloads to it.
         progress: Shows them.
-        verified: What is known of files there; others are read and compared.
+        verified: What files there were when they were verified; others are read and compared.
 
     Returns:
         How many were missing.
@@ -219,10 +219,10 @@ def _part_of(file: Path, remote: RemoteFile) -> Path:
     return file.with_name(f"{file.name}.{key}.part")
 
 
-def _is_here(file: Path, remote: RemoteFile, verified: Mapping[str, Checksums]) -> bool:
+def _is_here(file: Path, remote: RemoteFile, verified: Files) -> bool:
     if not has_size(file, remote.content):
         return False
-    if verified.get(file.name) == remote.content:
+    if verified.get(file.name) == remote:
         return True
     difference = checksums_of(file).difference(remote.content)
     if difference is not None:

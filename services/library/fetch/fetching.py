@@ -19,7 +19,6 @@ from rrl_agents.environments.game_names import name_key
 from rrl_agents.typed_json import encode
 from services.library.fetch.bucket import Bucket
 from services.library.fetch.download import (
-    Checksums,
     Files,
     check_bounds,
     download_missing,
@@ -38,26 +37,6 @@ from services.shared.locks import locked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FetchedFile:
-    """A file that was verified.
-
-    Attributes:
-        name: Its name in the `checkpoints` directory.
-        generation: Which version of the object it is.
-        content: Size and the store's checksums.
-    """
-
-    name: str
-    generation: str
-    content: Checksums
-
-    def __post_init__(self) -> None:
-        """Refuse a name that Dopamine does not write: it could be a path."""
-        if checkpoint_number(self.name) is None:
-            raise ValueError(f"{self.name[:80]!r} is no name of a checkpoint's file")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class FetchedCheckpoint:
     """A checkpoint that is here.
 
@@ -66,14 +45,21 @@ class FetchedCheckpoint:
         has_replay: Whether its data is here, too.
         fetched_at: When it was whole, ISO 8601 in UTC.
         endpoint: The store it came from.
-        files: All of its files.
+        files: All of its files, as they were when they were verified; by their names in the
+            `checkpoints` directory.
     """
 
     number: int
     has_replay: bool
     fetched_at: str
     endpoint: str
-    files: tuple[FetchedFile, ...]
+    files: Files
+
+    def __post_init__(self) -> None:
+        """Refuse a name that Dopamine does not write: it could be a path."""
+        for name in self.files:
+            if checkpoint_number(name) is None:
+                raise ValueError(f"{name[:80]!r} is no name of a checkpoint's file")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -195,7 +181,7 @@ def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
         if here is None or here.has_replay < request.replay:
             continue
         files = directory / CHECKPOINTS_DIRECTORY
-        if all(has_size(files / file.name, file.content) for file in here.files):
+        if all(has_size(files / file, remote.content) for file, remote in here.files.items()):
             name = agent.directory(game, request.run)
             return Fetched(name=name, directory=directory, checkpoint=here, downloaded=0)
     return None
@@ -243,18 +229,14 @@ def fetch_agent(
         folder.mkdir(parents=True, exist_ok=True)
         with locked(directory / _LOCK_FILE):
             # Of files that were verified when they came, the size is enough.
-            verified = () if known is None or request.verify else known.files
-            contents = {file.name: file.content for file in verified}
-            downloaded = download_missing(bucket.http, files, folder, progress, contents)
+            verified = {} if known is None or request.verify else known.files
+            downloaded = download_missing(bucket.http, files, folder, progress, verified)
             record = FetchedCheckpoint(
                 number=remote.number,
                 has_replay=with_replay,
                 fetched_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 endpoint=bucket.endpoint,
-                files=tuple(
-                    FetchedFile(name=name, generation=file.generation, content=file.content)
-                    for name, file in files.items()
-                ),
+                files=files,
             )
             source = read_source(directory) or nothing
             write_source(directory, source.with_checkpoint(record))

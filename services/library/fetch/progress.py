@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from services.shared.logging import Occasionally
 
@@ -40,12 +39,10 @@ class WorkProgress:
         line_seconds: float = _LINE_SECONDS,
     ) -> None:
         self.bars = Progress(
-            TextColumn(
-                "{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")
-            ),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=12),
-            TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )

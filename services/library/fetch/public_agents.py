@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Mapping
 
+from rrl_agents.checkpoints.dopamine_replay.files import NEEDED
 from rrl_agents.environments.game_names import name_key, nearest_names
 from services.library.fetch.bucket import Bucket
 from services.library.fetch.download import Files, RemoteFile
@@ -98,15 +99,6 @@ def checkpoint_number(name: str) -> int | None:
 _CHECKPOINTS = "checkpoints/"
 _REPLAY = ".gz"
 _SENTINEL = "sentinel_checkpoint_complete."
-_REPLAY_COLUMNS = (
-    "$store$_observation",
-    "$store$_action",
-    "$store$_reward",
-    "$store$_terminal",
-    "add_count",
-    "invalid_range",
-)
-"""Without one of these the data cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +136,7 @@ class RemoteCheckpoint:
     @property
     def has_replay(self) -> bool:
         """Whether its data is there, with all columns that a reader needs."""
-        return {f"{column}_ckpt.{self.number}.gz" for column in _REPLAY_COLUMNS} <= {*self.files}
+        return {f"{column}_ckpt.{self.number}.gz" for column in NEEDED} <= {*self.files}
 
 
 def list_games(bucket: Bucket, agent: PublicAgent) -> list[str]:

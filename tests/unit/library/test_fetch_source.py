@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from rrl_agents.checkpoints.fetched_source import MAX_SOURCE_BYTES, SOURCE_FILE, fetched_game
 from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.typed_json import encode
-from services.library.fetch.download import Checksums
+from services.library.fetch.download import Checksums, RemoteFile
 from services.library.fetch.fetching import (
     FetchedCheckpoint,
-    FetchedFile,
     FetchedSource,
     read_source,
     write_source,
@@ -30,7 +29,7 @@ def made(number: int, crc32c: str | None = None, *, has_replay: bool = False) ->
         has_replay=has_replay,
         fetched_at="2026-01-01T00:00:00+00:00",
         endpoint="http://localhost:1",
-        files=(FetchedFile(name=f"ckpt.{number}", generation="7", content=content),),
+        files={f"ckpt.{number}": RemoteFile(url="http://x/y", generation="7", content=content)},
     )
 
 
@@ -73,10 +72,14 @@ def test_no_source_is_none(tmp_path: Path) -> None:
     assert read_source(tmp_path) is None
 
 
+FILE = SOURCE.checkpoints[0].files["ckpt.399"]
+NEGATIVE = {"size": -1, "crc32c": None, "md5": None}
+
+
 def changed(**changes: Any) -> bytes:
-    """`SOURCE` as it is written, with something else in it or in its only file."""
+    """`SOURCE` as it is written, with something else in it or in its only checkpoint."""
     source = encode(SOURCE)
-    source["checkpoints"][0]["files"][0] |= changes.pop("file", {})
+    source["checkpoints"][0] |= changes.pop("checkpoint", {})
     return seal({**source, **changes}).encode()
 
 
@@ -91,9 +94,9 @@ def changed(**changes: Any) -> bytes:
         changed(run="1"),
         changed(extra=1),
         changed(checkpoints=[1]),
-        changed(file={"name": "../../.bashrc"}),
-        changed(file={"name": "/etc/passwd"}),
-        changed(file={"content": {"size": -1, "crc32c": None, "md5": None}}),
+        changed(checkpoint={"files": {"../../.bashrc": encode(FILE)}}),
+        changed(checkpoint={"files": {"/etc/passwd": encode(FILE)}}),
+        changed(checkpoint={"files": {"ckpt.399": {**encode(FILE), "content": NEGATIVE}}}),
     ],
 )
 def test_a_source_that_is_none_is_refused_with_what_to_do(tmp_path: Path, text: bytes) -> None:
