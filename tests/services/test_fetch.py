@@ -236,11 +236,11 @@ def test_the_source_tells_what_was_verified(
     directory = tmp_path / "checkpoints/Pong/dqn400-run1"
     source = json.loads((directory / "source.json").read_text())
     assert (source["agent"], source["game"], source["run"]) == ("dqn400", "Pong", 1)
-    assert (source["bucket"], source["prefix"]) == (PUBLIC, "DQN_400/Pong/1/")
+    objects = f"{emulator}/storage/v1/b/{PUBLIC}/o/DQN_400%2FPong%2F1%2F"
     assert [checkpoint["number"] for checkpoint in source["checkpoints"]] == [0, 1]
     for checkpoint in source["checkpoints"]:
-        assert checkpoint["endpoint"] == emulator
         for name, file in checkpoint["files"].items():
+            assert file["url"].startswith(objects)
             content = (directory / "checkpoints" / name).read_bytes()
             assert file["content"] == {
                 "size": len(content),

@@ -44,7 +44,6 @@ class FetchedCheckpoint:
         number: Dopamine's iteration.
         has_replay: Whether its data is here, too.
         fetched_at: When it was whole, ISO 8601 in UTC.
-        endpoint: The store it came from.
         files: All of its files, as they were when they were verified; by their names in the
             `checkpoints` directory.
     """
@@ -52,7 +51,6 @@ class FetchedCheckpoint:
     number: int
     has_replay: bool
     fetched_at: str
-    endpoint: str
     files: Files
 
     def __post_init__(self) -> None:
@@ -70,16 +68,12 @@ class FetchedSource:
         agent: Name of the public agent.
         game: As the bucket spells it.
         run: Which run.
-        bucket: The bucket.
-        prefix: The run's folder in it.
         checkpoints: What is here.
     """
 
     agent: str
     game: str
     run: int
-    bucket: str
-    prefix: str
     checkpoints: tuple[FetchedCheckpoint, ...] = ()
 
     def checkpoint(self, number: int) -> FetchedCheckpoint | None:
@@ -207,18 +201,15 @@ def fetch_agent(
     """
     agent = public_agent(request.agent)
     game = find_game(bucket, agent, request.game)
-    run_folder = agent.run_folder(game, request.run)
     remote = choose(
-        checkpoints_of(bucket.objects(run_folder)),
+        checkpoints_of(bucket.objects(agent.run_folder(game, request.run))),
         request.checkpoint,
         f"{request.agent} of {request.game}, run {request.run}",
         with_replay=request.replay,
     )
     name = agent.directory(game, request.run)
     directory = root / name
-    nothing = FetchedSource(
-        agent=request.agent, game=game, run=request.run, bucket=bucket.name, prefix=run_folder
-    )
+    nothing = FetchedSource(agent=request.agent, game=game, run=request.run)
     known = (read_source(directory) or nothing).checkpoint(remote.number)
     # Data of an earlier fetch stays part of it.
     with_replay = request.replay or (known is not None and known.has_replay and remote.has_replay)
@@ -235,7 +226,6 @@ def fetch_agent(
                 number=remote.number,
                 has_replay=with_replay,
                 fetched_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                endpoint=bucket.endpoint,
                 files=files,
             )
             source = read_source(directory) or nothing

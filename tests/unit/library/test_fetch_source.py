@@ -28,7 +28,6 @@ def made(number: int, crc32c: str | None = None, *, has_replay: bool = False) ->
         number=number,
         has_replay=has_replay,
         fetched_at="2026-01-01T00:00:00+00:00",
-        endpoint="http://localhost:1",
         files={f"ckpt.{number}": RemoteFile(url="http://x/y", generation="7", content=content)},
     )
 
@@ -37,8 +36,6 @@ SOURCE = FetchedSource(
     agent="dqn400",
     game="Pong",
     run=1,
-    bucket="rl_checkpoints",
-    prefix="DQN_400/Pong/1/",
     checkpoints=(made(399),),
 )
 
