@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,19 +16,12 @@ from rrl_client.spec import OBSERVATION_DTYPES
 from services.cli.asked_teacher import asked_teacher
 from services.cli.flag_types import ASKED
 from services.cli.peers import Peers
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 MAX_STATES_BYTES = 8 * 2**30
 """Largest `states` array read: 300,000 Atari states. A small file may unpack to anything."""
 
 _QUERY_TIMEOUT_SECONDS = 60.0
-
-_UNREADABLE = (
-    *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
-    # Without `states`; encrypted, or packed in another way; a header with more rows than follow.
-    *(KeyError, RuntimeError, MemoryError),
-)
-"""What reading a damaged or foreign .npz file raises."""
 
 
 def query(
@@ -90,18 +82,16 @@ def read_states(path: Path) -> NDArray[Any]:
         f"{path}: want an .npz file with `states`, [N, ...] of the teacher's shape and type (uint8 "
         "or float32), for Atari uint8 [N, 84, 84, 4]"
     )
-    try:
+    # What zipfile, zlib and NumPy raise on a damaged or foreign file is of many classes.
+    with user_errors((Exception,), prefix=f"{wanted}; reading it failed: "):
         with zipfile.ZipFile(path) as archive:
             size = archive.getinfo("states.npy").file_size
         if size > MAX_STATES_BYTES:
-            raise UserError(
-                f"{path}: `states` unpacks to {size} bytes, the limit is {MAX_STATES_BYTES}; "
-                "split the file"
+            raise ValueError(
+                f"`states` unpacks to {size} bytes, the limit is {MAX_STATES_BYTES}; split the file"
             )
         with np.load(path, allow_pickle=False) as arrays:
             states: NDArray[Any] = arrays["states"]
-    except _UNREADABLE as error:
-        raise UserError(f"{wanted}; reading it failed ({error})") from error
     if states.dtype not in map(np.dtype, OBSERVATION_DTYPES) or states.ndim < 2 or len(states) < 1:
         raise UserError(f"{wanted}; its `states` are {states.dtype} {states.shape}")
     return states
