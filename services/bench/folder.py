@@ -18,7 +18,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 LOCK = ".bench.lock"
 """Held by the process that carries out the suite's runs."""
@@ -65,15 +65,11 @@ def make_folder(folder: BenchFolder) -> None:
         UserError: something else is there, or it cannot be written.
     """
     path = folder.path
-    try:
+    with user_errors((OSError,), prefix=f"{path} cannot be used; choose another --out: "):
         path.mkdir(parents=True, exist_ok=True)
         if not folder.suite.exists() and {inner.name for inner in path.iterdir()} - {LOCK}:
             raise UserError(f"{path} exists and is not a suite's folder: choose another --out")
         (path / LOCK).touch()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be used ({error.strerror or error}): choose another --out"
-        ) from error
 
 
 def drop_replay(run: Path) -> None:

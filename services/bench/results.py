@@ -22,7 +22,7 @@ from typing import TypeVar, get_type_hints
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.durable_files import make_folders, write_whole
 from rrl_agents.typed_json import decode
-from services.shared.errors import UserError, user_errors
+from services.shared.errors import user_errors
 
 EVALUATIONS, REFERENCES = "evaluations.csv", "references.csv"
 
@@ -169,9 +169,8 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
         UserError: it is not there or too large, its columns are others, or a cell is no such value.
     """
     types = get_type_hints(kind)
-    with user_errors():
+    with user_errors((ValueError, csv.Error), prefix=f"{path} cannot be read; restore it: "):
         content = read_bounded(path, MAX_FILE_BYTES, what="a table of results")
-    try:
         text = io.StringIO(content.decode("utf-8"), newline="")
         lines = csv.reader(text, strict=True)
         if (header := next(lines, [])) != [*types]:
@@ -184,8 +183,6 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
             row = {name: cell if types[name] is str else _value(cell) for name, cell in pairs}
             rows.append(decode(kind, row, f"line {number}"))
         return tuple(rows)
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}); restore it") from error
 
 
 def _value(cell: str) -> object:

@@ -190,11 +190,9 @@ def read_suite(path: Path) -> tuple[Suite, str]:
     """
     with user_errors():
         content = read_bounded(path, MAX_FILE_BYTES, what="a suite")
-    try:
+    with user_errors((ValueError, RecursionError, UserError), prefix=f"{path}: "):
         text = content.decode("utf-8")
         return parse_suite(text), text
-    except (ValueError, RecursionError, UserError) as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def parse_suite(text: str) -> Suite:

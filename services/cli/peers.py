@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rrl_client import ClientSecurity
 from rrl_client.security import check_security
-from services.shared.errors import UserError
+from services.shared.errors import user_errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,7 @@ class Peers:
         Raises:
             UserError: a file cannot be used, or a token would travel unencrypted to a target.
         """
-        try:
+        with user_errors(prefix="--peers: "):
             settings = ClientSecurity(**dataclasses.asdict(self))
             check_security([target for target in targets if target is not None], settings)
-        except ValueError as error:
-            raise UserError(f"--peers: {error}") from error
         return settings

@@ -61,11 +61,8 @@ def query(
         if misfit is not None:
             raise UserError(f"this teacher {misfit}; give states of this game and preprocessing")
         scores = teacher.evaluate(observations).action_values
-    try:
-        with replacing(out) as file:
-            np.savez(file, **{spec.output: scores})
-    except OSError as error:
-        raise UserError(f"--out: cannot write {out} ({error.strerror})") from error
+    with user_errors((OSError,), prefix=f"--out: cannot write {out}: "), replacing(out) as file:
+        np.savez(file, **{spec.output: scores})
     print(f"wrote {spec.output} {scores.shape} to {out}", file=sys.stderr)
 
 

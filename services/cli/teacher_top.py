@@ -19,7 +19,7 @@ from services.cli.metrics_pages import Page, fetch, page_address, parse
 from services.cli.shutdown import install_shutdown_event
 from services.cli.terminal import check_interval, draw, make_console
 from services.launcher.progress_display import format_duration
-from services.shared.errors import UserError, printable
+from services.shared.errors import UserError, printable, user_errors
 
 _STARTED = "rrl_teacher_start_time_seconds"
 _NOTHING = "-"
@@ -71,15 +71,14 @@ def look(address: Address) -> Page:
     Raises:
         UserError: Nothing answers there, or it is not a teacher.
     """
-    try:
+    problem = (
+        f"no teacher's metrics page at {address}; start the teacher with `rrl teacher serve`, or "
+        "give its metrics port as --metrics HOST:PORT: "
+    )
+    with user_errors((OSError, ValueError), prefix=problem):
         page = parse(fetch(address))
         if page.value(_STARTED) is None:
             raise ValueError(f"no {_STARTED} on it")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"no teacher's metrics page at {address} ({error}); start the teacher with `rrl "
-            "teacher serve`, or give its metrics port as --metrics HOST:PORT"
-        ) from error
     return page
 
 

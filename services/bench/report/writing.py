@@ -23,7 +23,7 @@ from services.bench.report.tables import CONFIDENCE, Tables, compute_tables, las
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.bench.suite import Suite
 from services.run_report.score_protocol import UNITS, ScoreProtocol, differences, unknown
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 SUMMARY, PAGE = "summary.json", "index.html"
 
@@ -69,7 +69,7 @@ def write_report(
         )
     scores = arrange(suite, results)
     remarks = _remarks(scores, different, not_noted)
-    try:
+    with user_errors((OSError,), prefix=f"{out} cannot be written: "):
         _check_replaceable(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
@@ -79,8 +79,6 @@ def write_report(
             if out.exists():
                 out.rename(Path(scratch, "old"))
             new.rename(out)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror or error})") from error
     return summary
 
 
