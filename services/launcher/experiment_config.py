@@ -9,7 +9,6 @@ from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from services.evaluator.config import EvaluationProtocol
-from services.shared.errors import UserError
 from services.shared.ranges import check_above_zero, check_range
 
 
@@ -36,17 +35,6 @@ class TeacherChoice:
     data: str | None = None
     data_number: int | None = None
     labels: str | None = None
-
-    @property
-    def reference(self) -> str:
-        """Which teacher.
-
-        Raises:
-            UserError: there is none.
-        """
-        if self.checkpoint is None:
-            raise UserError("this run has no teacher: give --teacher.checkpoint")
-        return self.checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -90,13 +90,11 @@ def _shared(kind: type[Any], job: Job) -> dict[str, Any]:
 
 
 def teacher_config(job: Job) -> TeacherConfig:
-    """Settings of the teacher service.
-
-    Raises:
-        UserError: this run has no teacher.
-    """
+    """Settings of the teacher service."""
+    reference = job.experiment.config.teacher.checkpoint
+    assert reference is not None, "only a run with a teacher has its process"
     return TeacherConfig(
-        models=(ModelConfig(reference=job.experiment.config.teacher.reference),),
+        models=(ModelConfig(reference=reference),),
         port=job.port,
         metrics_port=job.metrics_port,
         backend=job.teacher_backend,
@@ -183,9 +181,10 @@ def learner_config(job: Job) -> LearnerConfig:
 
 def _initial_teacher(experiment: Experiment) -> Path | None:
     """The directory of the teacher whose weights the student begins with."""
-    if experiment.recipe.initial_weights != "teacher":
+    reference = experiment.config.teacher.checkpoint
+    if reference is None or experiment.recipe.initial_weights != "teacher":
         return None
-    opened = open_reference(experiment.config.teacher.reference)
+    opened = open_reference(reference)
     assert isinstance(opened, Path), "a Python policy has no network, and was refused"
     return opened
 

@@ -216,7 +216,6 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "teacher": f"{card.name}, {score}" if card is not None else "none",
         "student": f"{config.network.name} {config.network.features}",
         "teacher steps": targets.teacher_steps,
-        **({"teacher data": experiment.data.path} if experiment.data is not None else {}),
         "offline updates": targets.offline_updates,
         "online steps": config.online_steps,
     }
