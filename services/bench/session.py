@@ -195,12 +195,9 @@ def _check_all(runs: list[PlannedRun]) -> None:
         UserError: one does not fit together; the message names it.
     """
     cards: dict[str, TeacherCard] = {}
-    checked: set[tuple[str, str]] = set()
-    for run in runs:
-        # Runs that differ in their seeds fit together alike.
-        if (run.entry, run.game) in checked or run.is_finished:
-            continue
-        checked.add((run.entry, run.game))
+    # Runs that differ in their seeds fit together alike.
+    unfinished = {(run.entry, run.game): run for run in runs if not run.is_finished}
+    for run in unfinished.values():
         with user_errors((UserError, ValueError), prefix=f"{run.name}: "):
             card = cards.get(run.game) if run.needs is not None else None
             experiment = resolve(run.config, card)

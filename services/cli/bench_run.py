@@ -51,15 +51,7 @@ def bench_run(
 
 
 def _failures(result: SessionResult, out: Path) -> str:
-    """What failed and why; each reason once."""
-    names: dict[str, list[str]] = {}
-    for name, error in result.failures.items():
-        names.setdefault(error, []).append(name)
-    lines = [f"  {', '.join(failed)}: {error}" for error, failed in names.items()]
-    return "\n".join(
-        [
-            f"{len(result.failures)} failed; the same command retries",
-            *lines,
-            f"what the workers printed is in {out / 'logs'}",
-        ]
-    )
+    """What failed and why."""
+    lines = [f"{len(result.failures)} failed; the same command retries"]
+    lines += [f"  {name}: {error}" for name, error in result.failures.items()]
+    return "\n".join([*lines, f"what the workers printed is in {out / 'logs'}"])

@@ -137,7 +137,7 @@ TEACHER = 'method = "tabula_rasa"\nstudent = "vector_dqn"\n\n[teacher.settings]'
         (
             {'"online_steps" = 1_000': '"online_steps" = 100'},
             "*",
-            "tabula_rasa/catch/seed0: online_steps 100 leave nothing to learn from",
+            "tabula_rasa/catch/seed1: online_steps 100 leave nothing to learn from",
         ),
         (
             {
