@@ -17,8 +17,8 @@ def demo(*, runs: Path = Path("runs")) -> None:
     """Reincarnate the bundled Pong teacher into a smaller student with QDagger.
 
     Starts the teacher service, replay, two actors, the learner and the evaluator as processes of
-    their own, shows their progress, and ends with a report. A demo that was stopped is gone on
-    with; after a finished one, a new one begins.
+    their own, shows their progress, and ends with a report. A demo that was stopped resumes;
+    after a finished one, a new one begins.
 
     Args:
         runs: Folder under which the demo's runs lie.
