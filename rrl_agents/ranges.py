@@ -1,8 +1,9 @@
-"""Numbers that settings may have: one check and one wording for all of them."""
+"""Numbers and words that settings may have: one check and one wording for all of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 
 def check_range(
@@ -47,3 +48,10 @@ def check_ranges(record: object, *fields: str, **bounds: float) -> None:
         value = getattr(record, field)
         if value is not None:
             check_range(field, value, **bounds)
+
+
+def check_known(record: object, field: str, known: Collection[str]) -> None:
+    """Refuse a record with a word that is not known; None stands."""
+    value = getattr(record, field)
+    if value is not None and value not in known:
+        raise ValueError(f"{field} is {value!r}; known are {', '.join(known)}")

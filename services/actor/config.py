@@ -6,9 +6,9 @@ import dataclasses
 
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_client import ClientSecurity
-from services.shared.ranges import check_above_zero, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class ActorConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no actor can work with."""
-        check_range(self, "num_envs", least=1)
-        check_range(self, "index", "max_pending_steps", least=0)
-        check_above_zero(self, "weights_period_seconds", "teacher_timeout_seconds")
-        check_range(self, "collect_epsilon", least=0, most=1)
+        check_ranges(self, "num_envs", least=1)
+        check_ranges(self, "index", "max_pending_steps", least=0)
+        check_ranges(self, "weights_period_seconds", "teacher_timeout_seconds", above=0)
+        check_ranges(self, "collect_epsilon", least=0, most=1)

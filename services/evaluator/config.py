@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.ranges import check_ranges
 from rrl_client import ClientSecurity
-from services.shared.ranges import check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ class EvaluationProtocol:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no evaluation can have."""
-        check_range(self, "episodes", "final_episodes", "teacher_episodes", "num_envs", least=1)
-        check_range(self, "epsilon", least=0, most=1)
+        check_ranges(self, "episodes", "final_episodes", "teacher_episodes", "num_envs", least=1)
+        check_ranges(self, "epsilon", least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

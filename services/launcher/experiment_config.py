@@ -6,10 +6,10 @@ import dataclasses
 
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from services.evaluator.config import EvaluationProtocol
-from services.shared.ranges import check_above_zero, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,18 +97,20 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         """Refuse counts without a meaning; the parts refuse the rest."""
-        check_range(self, "teacher_steps", least=0)
+        check_ranges(self, "teacher_steps", least=0)
         check_seed(self.seed, "seed")
-        check_range(
-            self, "num_actors", "envs_per_actor", "online_steps", "replay_capacity", least=1
+        check_ranges(
+            self,
+            *("num_actors", "envs_per_actor", "online_steps", "replay_capacity"),
+            "updates_per_block",
+            least=1,
         )
-        check_above_zero(
+        check_ranges(
             self,
             *("offline_evaluation_period", "online_evaluation_period", "publish_period_updates"),
             *("checkpoint_period_seconds", "weights_period_seconds"),
+            above=0,
         )
-        if self.updates_per_block is not None:
-            check_range(self, "updates_per_block", least=1)
         if not 1 <= self.replay_shards <= min(self.num_actors, self.replay_capacity):
             raise ValueError(
                 f"replay_shards is {self.replay_shards}; it must be from 1 to the {self.num_actors}"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from rrl_agents.ranges import check_ranges
 from rrl_client.addresses import LARGEST_PORT, bare_host
 from services.shared.logging import RUN_NAME_VARIABLE, LogFormat, setup_logging
 from services.shared.metrics import make_registry, serving_metrics
-from services.shared.ranges import check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Telemetry:
 
     def __post_init__(self) -> None:
         """Refuse what is no port."""
-        check_range(self, "metrics_port", least=0, most=LARGEST_PORT)
+        check_ranges(self, "metrics_port", least=0, most=LARGEST_PORT)
 
 
 @contextlib.contextmanager

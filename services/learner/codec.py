@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from rrl_agents.ranges import check_ranges
 from rrl_agents.types import Progress, Stage
 from services.learner.evaluation_records import check_episodes
 from services.learner.v1 import learner_pb2
-from services.shared.ranges import check_range
 
 MAX_MESSAGE_BYTES = 256 * 2**20
 """Largest message of the learner service: weights of 64 million float32 parameters."""
@@ -41,7 +41,7 @@ class EvaluationReport:
         if len(self.episode_returns) > MAX_EPISODES:
             raise ValueError(f"an evaluation has at most {MAX_EPISODES} episodes")
         check_episodes(self.episode_returns, self.episode_steps)
-        check_range(self, "epsilon", least=0, most=1)
+        check_ranges(self, "epsilon", least=0, most=1)
 
     @property
     def mean_return(self) -> float:

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import EnvironmentSpec
 from rrl_client import ClientSecurity
 from services.learner.stages import StageTargets
-from services.shared.ranges import check_above_zero
 from services.shared.security.server import SecurityConfig
 
 
@@ -94,7 +94,7 @@ class LearnerConfig:
         """Refuse a learner without replay, and periods that never come."""
         if not self.replay:
             raise ValueError("replay is empty; a learner reads from at least one shard")
-        check_above_zero(
+        check_ranges(
             self,
             *(
                 "updates_per_block",
@@ -103,4 +103,5 @@ class LearnerConfig:
                 "online_evaluation_period",
             ),
             *("checkpoint_period_seconds", "log_period_updates"),
+            above=0,
         )

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
+from rrl_agents.ranges import check_known, check_ranges
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Stage
 from services.shared.errors import UserError
-from services.shared.ranges import check_known, check_range
 
 STAGES = tuple(stage.name.lower() for stage in Stage)
 """Names a record's stage may have, in the order of a run."""
@@ -79,8 +79,8 @@ class EvaluationRecord:
         """
         check_known(self, "player", ("student", "teacher"))
         check_known(self, "stage", STAGES)
-        check_range(self, "weights_version", *CLOCKS, "seconds_since_start", least=0)
-        check_range(self, "weaning_weight", "epsilon", least=0, most=1)
+        check_ranges(self, "weights_version", *CLOCKS, "seconds_since_start", least=0)
+        check_ranges(self, "weaning_weight", "epsilon", least=0, most=1)
         check_episodes(self.episode_returns, self.episode_steps)
 
     @property

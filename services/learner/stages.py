@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from rrl_agents.ranges import check_ranges
 from rrl_agents.types import Progress, Stage
-from services.shared.ranges import check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class StageTargets:
 
     def __post_init__(self) -> None:
         """Refuse negative counts, and offline updates without data."""
-        check_range(self, "teacher_steps", "offline_updates", "online_updates", least=0)
+        check_ranges(self, "teacher_steps", "offline_updates", "online_updates", least=0)
         if self.offline_updates > 0 and self.teacher_steps == 0:
             raise ValueError(
                 "offline updates need data of the teacher: set teacher_steps above 0 or "

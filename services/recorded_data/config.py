@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.ranges import check_known, check_ranges
 from rrl_client import ClientSecurity
 from services.recorded_data.dataset import RecordedData
 from services.replay.item_layout import ItemLayout
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.shared.ranges import check_above_zero, check_known, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,6 @@ class ImporterConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no importer can work with."""
-        check_range(self, "transitions", least=1)
+        check_ranges(self, "transitions", least=1)
         check_known(self, "table", (TEACHER_TABLE, STUDENT_TABLE))
-        check_above_zero(self, "teacher_timeout_seconds")
+        check_ranges(self, "teacher_timeout_seconds", above=0)

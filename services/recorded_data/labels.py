@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.durable_files import write_whole
+from rrl_agents.ranges import check_ranges
 from rrl_agents.typed_json import encode
 from services.shared.errors import UserError
 from services.shared.locks import locked
-from services.shared.ranges import check_range
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class LabelManifest:
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        check_range(self, "rows", "num_actions", least=1)
+        check_ranges(self, "rows", "num_actions", least=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from rrl_agents.ranges import check_ranges
 from services.replay.item_layout import ItemLayout
-from services.shared.ranges import check_above_zero, check_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,11 @@ class ReplayConfig:
     def __post_init__(self) -> None:
         """Check ranges and what must fit together."""
         # Otherwise a table would never be sampled.
-        check_range(self, "min_teacher_size", least=1, most=self.teacher_capacity)
-        check_range(self, "min_student_size", least=1, most=self.student_capacity)
-        check_range(self, "teacher_steps", least=self.min_teacher_size)
-        check_above_zero(self, "samples_per_insert")
-        check_range(self, "student_priority_exponent", least=0)
+        check_ranges(self, "min_teacher_size", least=1, most=self.teacher_capacity)
+        check_ranges(self, "min_student_size", least=1, most=self.student_capacity)
+        check_ranges(self, "teacher_steps", least=self.min_teacher_size)
+        check_ranges(self, "samples_per_insert", above=0)
+        check_ranges(self, "student_priority_exponent", least=0)
         # Otherwise neither side could move.
-        check_range(self, "error_buffer", least=max(1.0, self.samples_per_insert))
-        check_range(self, "port", least=0, most=65535)
+        check_ranges(self, "error_buffer", least=max(1.0, self.samples_per_insert))
+        check_ranges(self, "port", least=0, most=65535)

@@ -33,9 +33,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_agents.ranges import check_known, check_ranges
 from rrl_agents.types import Batch
 from rrl_client.spec import OBSERVATION_DTYPES
-from services.shared.ranges import check_known, check_range
 
 Columns = Mapping[str, NDArray[Any]]
 """Arrays by column name."""
@@ -67,7 +67,7 @@ class ItemLayout:
         if not self.frame_shape or min(self.frame_shape) < 1:
             raise ValueError(f"frame_shape is {self.frame_shape}; give sizes of at least 1")
         check_known(self, "frame_dtype", OBSERVATION_DTYPES)
-        check_range(self, "stack_size", "n_step", "num_actions", least=1)
+        check_ranges(self, "stack_size", "n_step", "num_actions", least=1)
 
     @property
     def window(self) -> int:

@@ -21,10 +21,10 @@ from typing import Literal
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
+from rrl_agents.ranges import check_ranges
 from rrl_agents.typed_json import encode
 from services.run_report.learning_curve import CurvePoint
 from services.shared.errors import UserError
-from services.shared.ranges import check_range
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 """Larger baseline files are refused."""
@@ -52,12 +52,12 @@ class Baseline:
 
     def __post_init__(self) -> None:
         """Refuse a curve without points, or one whose numbers no run can have."""
-        check_range(self, "frames_per_step", least=1)
+        check_ranges(self, "frames_per_step", least=1)
         if not self.points:
             raise ValueError("it has no points; a baseline needs at least one evaluation")
         for point in self.points:
-            check_range(point, "offline_updates", "online_updates", "frames", least=0)
-            check_range(point, "episodes", least=1)
+            check_ranges(point, "offline_updates", "online_updates", "frames", least=0)
+            check_ranges(point, "episodes", least=1)
             if not point.low <= point.mean_return <= point.high:
                 raise ValueError(f"the mean lies outside its interval in {point}")
         frames = [point.frames for point in self.points]

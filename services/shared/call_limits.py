@@ -27,7 +27,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from services.shared.ranges import check_range
+from rrl_agents.ranges import check_ranges
 
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 
@@ -68,7 +68,7 @@ class ServerLimits:
 
     def __post_init__(self) -> None:
         """Refuse a server that could answer nothing."""
-        check_range(self, "calls", "calls_per_connection", "max_request_bytes", least=1)
+        check_ranges(self, "calls", "calls_per_connection", "max_request_bytes", least=1)
 
     @property
     def requests_read(self) -> int:

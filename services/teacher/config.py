@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 
-from services.shared.ranges import check_above_zero, check_known, check_range
+from rrl_agents.ranges import check_known, check_ranges
 from services.shared.security.server import SecurityConfig
 
 DEFAULT_MAX_BATCH_ROWS = 128
@@ -50,7 +50,7 @@ class BatchingConfig:
                     f"{name} is {getattr(self, name)} and the largest batch {self.max_batch_rows} "
                     "rows; give at least as many, or the largest request could never be taken"
                 )
-        check_above_zero(self, "max_queue_bytes", "longest_wait_seconds")
+        check_ranges(self, "max_queue_bytes", "longest_wait_seconds", above=0)
 
     @property
     def max_batch_rows(self) -> int:
@@ -134,10 +134,10 @@ class TeacherConfig(ServiceConfig):
         """Check the ranges."""
         if not self.models:
             raise ValueError("no model given; name at least one checkpoint, e.g. Pong/dqn-bundled")
-        check_range(self, "port", "metrics_port", least=0, most=65535)
-        check_range(self, "kept_versions", "connection_age_seconds", least=1)
-        check_range(self, "lame_duck_seconds", least=0)
-        check_above_zero(self, "reload_seconds")
+        check_ranges(self, "port", "metrics_port", least=0, most=65535)
+        check_ranges(self, "kept_versions", "connection_age_seconds", least=1)
+        check_ranges(self, "lame_duck_seconds", least=0)
+        check_ranges(self, "reload_seconds", above=0)
         check_known(self, "backend", BACKENDS)
         check_known(self, "dtype", DTYPES)
         if self.metrics_port is not None and self.metrics_port == self.port != 0:

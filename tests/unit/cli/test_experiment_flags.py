@@ -131,7 +131,7 @@ KEPT = "is named after its student .* give the method instead"
         ("qdagger --preset fast", "'fast' is no preset of qdagger; use paper, demo"),
         ("qdagger --student rainbo", "'rainbo' is no student; use rainbow"),
         ("qdagger --student x", "'x' is no student; use dqn or double_dqn"),
-        ("qdagger --num-actors=0", "num_actors is 0; give 1 or more"),
+        ("qdagger --num-actors=0", "num_actors is 0; use a number at least 1"),
     ],
 )
 def test_words_that_do_not_fit_are_refused_with_what_fits(words: str, message: str) -> None:

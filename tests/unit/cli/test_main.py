@@ -90,7 +90,7 @@ def test_an_unknown_command_is_named_and_the_known_ones_listed(capsys: Capture) 
         # A card's own words do not steer the terminal.
         (f"{TRAIN_CATCH}=hostile", r"\?\[2Jcleared .*plays other, not catch"),
         ("train qdagger --environment.game=breakout", "pong_dqn.* 6 actions, breakout has 4"),
-        ("train qdagger --num-actors=0", "^rrl train: num_actors is 0; give 1 or more$"),
+        ("train qdagger --num-actors=0", "^rrl train: num_actors is 0; use a number at least 1$"),
         (
             "actor qdagger --learner-address=nowhere --replay-address=127.0.0.1:1",
             "'nowhere' is no address: it has no port; write HOST:PORT",

@@ -76,7 +76,7 @@ REPORT = EvaluationReport(
         ({"episode_steps": (1,)}, "2 episode_returns and 1 episode_steps"),
         ({"episode_steps": (10, 0)}, "at least 1 step, found 0"),
         ({"episode_returns": (1.0, float("nan"))}, "must be finite"),
-        ({"epsilon": 1.5}, "epsilon is 1.5; give 0 to 1"),
+        ({"epsilon": 1.5}, "epsilon is 1.5; use a number at least 0 and at most 1"),
     ],
 )
 def test_a_report_that_no_evaluator_can_have_played_is_refused(

@@ -50,5 +50,5 @@ def test_offline_updates_without_the_teachers_data_are_refused() -> None:
 
 
 def test_negative_targets_are_refused() -> None:
-    with pytest.raises(ValueError, match="online_updates is -1; give 0 or more"):
+    with pytest.raises(ValueError, match="online_updates is -1; use a number at least 0"):
         StageTargets(teacher_steps=0, offline_updates=0, online_updates=-1)

@@ -15,12 +15,18 @@ LAYOUT = ItemLayout(frame_shape=(2, 2), stack_size=4, n_step=3, num_actions=2, c
     ("changes", "message"),
     [
         ({"min_student_size": 0}, "min_student_size is 0"),
-        ({"min_student_size": 11, "student_capacity": 10}, "min_student_size is 11; give 1 to 10"),
+        (
+            {"min_student_size": 11, "student_capacity": 10},
+            "min_student_size is 11; use a number at least 1 and at most 10",
+        ),
         ({"min_teacher_size": 11, "teacher_capacity": 10}, "min_teacher_size is 11"),
         ({"samples_per_insert": 0.0}, "samples_per_insert is 0.0"),
         ({"student_priority_exponent": -0.5}, "student_priority_exponent is -0.5"),
         ({"student_priority_exponent": float("nan")}, "student_priority_exponent is nan"),
-        ({"samples_per_insert": 8.0, "error_buffer": 7.0}, "error_buffer is 7.0; give 8.0 or more"),
+        (
+            {"samples_per_insert": 8.0, "error_buffer": 7.0},
+            "error_buffer is 7.0; use a number at least 8.0",
+        ),
         ({"error_buffer": float("nan")}, "error_buffer is nan"),
         ({"port": 65536}, "port is 65536"),
     ],
