@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Collection
 
+_BOUNDS = {
+    "least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
+"""How each bound is told, and what holds of a number and the bound."""
 
-def check_range(
-    name: str,
-    value: float,
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-) -> None:
+
+def check_range(name: str, value: float, **bounds: float) -> None:
     """Refuse a number that is not finite or lies outside its bounds.
 
     Args:
         name: What the number is, for the message.
         value: The number.
-        least: Smallest one allowed.
-        most: Largest one allowed.
-        above: Largest one that is too small.
-        below: Smallest one that is too large.
+        bounds: `least` and `most`, which are allowed, `above` and `below`, which are not.
 
     Raises:
         ValueError: It is outside; says what is allowed.
     """
-    bounds = {"at least": least, "above": above, "at most": most, "below": below}
-    fits = (
-        math.isfinite(value)
-        and (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
-    )
-    if not fits:
-        allowed = [f"{word} {bound}" for word, bound in bounds.items() if bound is not None]
+    fits = all(_BOUNDS[kind][1](value, bound) for kind, bound in bounds.items())
+    if not math.isfinite(value) or not fits:
+        allowed = [f"{_BOUNDS[kind][0]} {bound}" for kind, bound in bounds.items()]
         words = " and ".join(allowed) or "that is finite"
         raise ValueError(f"{name} is {value}; use a number {words}")
 

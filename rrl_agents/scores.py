@@ -60,32 +60,25 @@ def score_if_known(
     return score if math.isfinite(score) else None
 
 
-def mean_and_interval(
-    returns: Sequence[float], *, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean of the returns of one game with its percentile-bootstrap interval (Efron, 1979).
+def mean_and_interval(returns: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of the returns of one game with its 95% percentile-bootstrap interval (Efron, 1979).
 
     For one game and one run this is rliable's stratified bootstrap (Agarwal et al., 2021,
-    arXiv:2108.13264): there is one stratum.
+    arXiv:2108.13264): there is one stratum. The same returns give the same interval.
 
     Args:
         returns: Return of each episode, at least one.
-        confidence: Probability mass of the interval, in (0, 1).
-        seed: Of the resampling; the same returns and seed give the same interval.
 
     Returns:
         Mean, lower and upper end of the interval, in units of return.
 
     Raises:
-        ValueError: When there are no returns, or the confidence is out of range.
+        ValueError: When there are no returns.
     """
     if len(returns) == 0:
         raise ValueError("there are no returns to average; play at least one episode")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence is {confidence}; use a number between 0 and 1")
     values = np.asarray(returns, dtype=np.float64)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     draws = generator.integers(len(values), size=(BOOTSTRAP_RESAMPLES, len(values)))
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1.0 - tail])
+    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
     return float(values.mean()), float(low), float(high)

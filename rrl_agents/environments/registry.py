@@ -178,17 +178,6 @@ def random_source(config: EnvironmentConfig) -> str:
     return source
 
 
-def environment_of(name: str) -> Environment:
-    """The environment of that name.
-
-    Raises:
-        ValueError: When there is none.
-    """
-    if name not in ENVIRONMENTS:
-        raise ValueError(f"environment {name!r} is unknown; choose one of {tuple(ENVIRONMENTS)}")
-    return ENVIRONMENTS[name]
-
-
 def task_name(name: str, game: str) -> str:
     """What is played, in one word: "pong" (of Atari), "minatar_breakout", "cartpole".
 
@@ -199,7 +188,9 @@ def task_name(name: str, game: str) -> str:
     Raises:
         ValueError: When there is no such environment or game.
     """
-    games = environment_of(name).games()
+    if name not in ENVIRONMENTS:
+        raise ValueError(f"environment {name!r} is unknown; choose one of {tuple(ENVIRONMENTS)}")
+    games = ENVIRONMENTS[name].games()
     if not games:
         return name
     known = game_names.known_game(game, games)

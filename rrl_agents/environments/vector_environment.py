@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FrameStackObservation, TimeLimit
 from numpy.typing import NDArray
 
+from rrl_agents.ranges import check_range
 from rrl_agents.types import EnvironmentSpec
 
 
@@ -71,9 +72,7 @@ class VectorEnvironment:
         Raises:
             ValueError: When the seed is out of range.
         """
-        largest = 2**31 - 1 - self.num_envs
-        if not 0 <= seed <= largest:
-            raise ValueError(f"seed is {seed}; use a whole number from 0 to {largest}")
+        check_range("seed", seed, least=0, most=2**31 - 1 - self.num_envs)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         return self._stack_last(self._environments.reset(seed=seed)[0])
 

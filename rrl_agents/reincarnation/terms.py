@@ -89,15 +89,9 @@ def with_distillation(
         change: From the settings it has to those it shall have.
     """
     config: Any = method
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    changed: MethodT = dataclasses.replace(
-        config,
-        **{
-            name: change(value)
-            for name, value in fields.items()
-            if isinstance(value, DistillationConfig)
-        },
-    )
+    settings = vars(config).items()
+    changes = {name: change(it) for name, it in settings if isinstance(it, DistillationConfig)}
+    changed: MethodT = dataclasses.replace(config, **changes)
     return changed
 
 

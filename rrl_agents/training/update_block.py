@@ -9,8 +9,8 @@ convolutions of a loop's body for CPUs to code that is nine times slower (JAX 0.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.term import Term
 from rrl_agents.training.train_state import TrainState
-from rrl_agents.training.update_step import UpdateMetrics, UpdateStep, pure_update_step
+from rrl_agents.training.update_step import UpdateMetrics, UpdateStep, make_update_step
 from rrl_agents.types import Batch
 
 
@@ -38,29 +38,15 @@ class BlockSchedule(NamedTuple):
     learning_rate: ArrayLike
 
 
-class UpdateBlock(Protocol):
-    """Compiled updates; consumes the state it is given (its buffers are donated)."""
+UpdateBlock = Callable[
+    [TrainState, Batch, BlockSchedule, ArrayLike, jax.Array], tuple[TrainState, UpdateMetrics]
+]
+"""Compiled updates, of K gradient steps; consumes the state it is given (its buffers are donated).
 
-    def __call__(
-        self,
-        state: TrainState,
-        batches: Batch,
-        schedule: BlockSchedule,
-        target_update_period: ArrayLike,
-        key: jax.Array,
-    ) -> tuple[TrainState, UpdateMetrics]:
-        """Take K gradient steps.
-
-        Args:
-            state: From `initial_train_state` or the last call; not to be used again.
-            batches: K batches; every array has the leading axes [K, B].
-            schedule: Weights and rates of the K updates.
-            target_update_period: int32 [], the target network follows every so many updates.
-            key: JAX random key, the same one for all updates of a run.
-
-        Returns:
-            The state, and metrics with the leading axis K.
-        """
+Of the state, from `initial_train_state` or the last call; K batches, every array with the leading
+axes [K, B]; weights and rates of the K updates; the target network's period in updates, int32 [];
+and a JAX random key, the same one for all updates of a run. Metrics have the leading axis K.
+"""
 
 
 def make_update_block(
@@ -83,7 +69,7 @@ def make_update_block(
     Raises:
         ValueError: as `make_update_step`.
     """
-    step = pure_update_step(network, terms, optimiser, student)
+    step = make_update_step(network, terms, optimiser, student)
     platform = platform or jax.default_backend()
     return _one_by_one(step) if platform == "cpu" else _scanned(step)
 

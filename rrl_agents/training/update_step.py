@@ -65,6 +65,8 @@ def make_update_step(
 ) -> UpdateStep:
     """Compile the update of a method and a student; one compilation per batch size.
 
+    Called within another compiled function it becomes a part of that.
+
     Args:
         network: Action-value network, from `make_network`.
         terms: The method's loss.
@@ -75,28 +77,14 @@ def make_update_step(
         ValueError: When the student cannot learn with that network; at the first call, when it
             augments what is no image.
     """
-    step = pure_update_step(network, terms, optimiser, student)
-    return jax.jit(step, donate_argnames="state")
-
-
-def pure_update_step(
-    network: QNetwork,
-    terms: tuple[Term, ...],
-    optimiser: OptimiserConfig,
-    student: StudentConfig,
-) -> UpdateStep:
-    """The same update as a pure function, to be compiled as a part of more.
-
-    Raises:
-        ValueError: as `make_update_step`.
-    """
-    return functools.partial(
+    step = functools.partial(
         update_step,
         td_learning=make_td_learning(network, student),
         terms=terms,
         direction=descent_direction(optimiser),
         student=student,
     )
+    return jax.jit(step, donate_argnames="state")
 
 
 def update_step(

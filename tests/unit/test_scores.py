@@ -65,12 +65,6 @@ def test_the_same_returns_give_the_same_interval() -> None:
     assert mean_and_interval([1.0, 2.0, 4.0]) == mean_and_interval([1.0, 2.0, 4.0])
 
 
-@pytest.mark.parametrize(
-    ("returns", "confidence", "message"),
-    [([], 0.95, "at least one episode"), ([1.0], 1.0, "between 0 and 1")],
-)
-def test_nothing_to_average_is_refused(
-    returns: list[float], confidence: float, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        mean_and_interval(returns, confidence=confidence)
+def test_nothing_to_average_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one episode"):
+        mean_and_interval([])

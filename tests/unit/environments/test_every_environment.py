@@ -112,6 +112,6 @@ def test_an_action_outside_the_set_is_refused(name: str) -> None:
 def test_a_seed_that_no_generator_takes_is_refused(name: str) -> None:
     environment = make_environment(CONFIGS[name], 2)
     for seed in (-1, 2**32 - 2):
-        with pytest.raises(ValueError, match="use a whole number from 0"):
+        with pytest.raises(ValueError, match="use a number at least 0 and at most"):
             environment.reset(seed)
     environment.close()
