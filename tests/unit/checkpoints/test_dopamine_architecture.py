@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rrl_agents.checkpoints.dopamine_agents.architecture import guess_architecture
 from rrl_agents.checkpoints.dopamine_agents.layers import leaves_of_pickle
-from rrl_agents.checkpoints.hints import Hints
+from rrl_agents.checkpoints.hints import Hints, LeftOpen
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import make_network
 
@@ -122,9 +122,10 @@ def test_a_last_layer_is_of_dopamines_defaults_or_of_what_the_user_says(
 def test_a_last_layer_that_leaves_doubt_asks_for_agent_and_actions(
     outputs: int, hints: dict[str, Any]
 ) -> None:
-    asked = rf"{outputs} outputs, .* doubt.* --agent \(dqn, c51, .* --num-actions, and name"
-    with pytest.raises(ValueError, match=asked):
+    asked = f"{outputs} outputs, .* doubt.* AGENT is one of dqn, c51, .*, N its number of actions$"
+    with pytest.raises(LeftOpen, match=asked) as caught:
         read((FLAT, 5), (5, outputs), **hints)
+    assert caught.value.hints == {"agent": "AGENT", "num_actions": "N"}
 
 
 @pytest.mark.parametrize(
