@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from rrl_agents.environments.registry import make_environment, random_source
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.types import EnvironmentSpec
-from services.bench.plan import Plan, PlannedRun
+from services.bench.plan import PlannedRun
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
@@ -20,20 +20,21 @@ from services.run_report.score_protocol import ScoreProtocol
 from services.shared.errors import UserError, user_errors
 
 
-def collect(plan: Plan) -> Results:
+def collect(runs: Iterable[PlannedRun]) -> Results:
     """Read what all runs of a suite have recorded so far; those that have not started give no rows.
 
     Args:
-        plan: The suite's runs.
+        runs: The suite's.
 
     Raises:
         UserError: a run's records are damaged.
     """
     evaluations: list[EvaluationRow] = []
-    firsts = {run.game: run for run in reversed(plan.students)}
+    students = [run for run in runs if run.export is None]
+    firsts = {run.game: run for run in reversed(students)}
     specs = {game: _spec(run.config) for game, run in firsts.items()}
-    by_teacher: dict[str, list[EvaluationRecord]] = {run.game: [] for run in plan.students}
-    for run in plan.students:
+    by_teacher: dict[str, list[EvaluationRecord]] = {run.game: [] for run in students}
+    for run in students:
         for record in current_records(read_records(run.folder / EVALUATIONS_FILE)):
             if record.player == "teacher":
                 by_teacher[run.game].append(record)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rrl_agents.durable_files import write_whole
@@ -96,54 +97,35 @@ class RunResult:
     died: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """All runs of a suite.
-
-    Attributes:
-        teachers: Runs of teachers to be trained; one per game, or none.
-        students: Runs of the entries: the first seeds of everything come first, so that a suite
-            that is stopped early has something to compare.
-    """
-
-    teachers: tuple[PlannedRun, ...]
-    students: tuple[PlannedRun, ...]
-
-    @property
-    def runs(self) -> tuple[PlannedRun, ...]:
-        """All of them, the teachers' first."""
-        return self.teachers + self.students
-
-
-def plan_suite(suite: Suite, folder: BenchFolder) -> Plan:
+def plan_suite(suite: Suite, folder: BenchFolder) -> tuple[PlannedRun, ...]:
     """Put every run of a suite together.
 
     Args:
         suite: What is compared.
         folder: Where its runs lie.
 
+    Returns:
+        The runs of teachers to be trained, one per game or none; then the students', the first
+        seeds of everything first, so that a suite that is stopped early has something to compare.
+
     Raises:
         UserError: a method, student, preset, environment, game or setting that there is not, or
             settings that do not fit together; the message names the entry.
     """
     trained = suite.games if suite.teacher.checkpoint is None else ()
-    return Plan(
-        teachers=tuple(_teacher(suite, game, folder) for game in trained),
-        students=tuple(
-            _student(suite, name, game, seed, folder)
-            for seed in suite.seeds
-            for game in suite.games
-            for name in suite.entries
-        ),
+    students = itertools.product(suite.seeds, suite.games, suite.entries)
+    return (
+        *(_teacher(suite, game, folder) for game in trained),
+        *(_student(suite, entry, game, seed, folder) for seed, game, entry in students),
     )
 
 
-def keep_suite(folder: BenchFolder, plan: Plan, text: str) -> None:
+def keep_suite(folder: BenchFolder, runs: Sequence[PlannedRun], text: str) -> None:
     """Check that a folder is a suite's, and keep the suite as it is now in it.
 
     Args:
         folder: Where; one process at a time.
-        plan: The suite's runs.
+        runs: The suite's.
         text: The suite's file.
 
     Raises:
@@ -151,8 +133,8 @@ def keep_suite(folder: BenchFolder, plan: Plan, text: str) -> None:
             written.
     """
     if folder.suite.exists():
-        now = {run.name: run.config for run in plan.runs}
-        for before in plan_suite(read_suite(folder.suite)[0], folder).runs:
+        now = {run.name: run.config for run in runs}
+        for before in plan_suite(read_suite(folder.suite)[0], folder):
             places = [place for place in (before.folder, before.export) if place and place.exists()]
             if places and now.get(before.name) != before.config:
                 raise UserError(

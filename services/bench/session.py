@@ -11,7 +11,7 @@ import dataclasses
 import fnmatch
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from rrl_agents.types import Progress
 from services.bench.collecting import collect
 from services.bench.display import BenchDisplay
 from services.bench.folder import LOCK, BenchFolder, make_folder
-from services.bench.plan import Plan, PlannedRun, RunResult, keep_suite, plan_suite
+from services.bench.plan import PlannedRun, RunResult, keep_suite, plan_suite
 from services.bench.results import write_results
 from services.bench.suite import read_suite
 from services.bench.workers import Report, Workers
@@ -170,22 +170,22 @@ def run_suite(
     return SessionResult(failures=failures, finished=finished, asked=len(runs))
 
 
-def _chosen(plan: Plan, only: str) -> list[PlannedRun]:
+def _chosen(plan: Sequence[PlannedRun], only: str) -> list[PlannedRun]:
     """The students' runs with such a name, after their teachers'."""
     # "qdagger" means all of it, as a folder's name would.
     patterns = (only, f"{only.rstrip('/')}/*")
     students = [
         run
-        for run in plan.students
-        if any(fnmatch.fnmatchcase(run.name, pattern) for pattern in patterns)
+        for run in plan
+        if run.export is None
+        and any(fnmatch.fnmatchcase(run.name, pattern) for pattern in patterns)
     ]
     if not students:
         raise UserError(
-            f"no run is called {only!r}; names are like {plan.students[0].name}, and * stands for "
-            "anything"
+            f"no run is called {only!r}; names are like {plan[-1].name}, and * stands for anything"
         )
     needed = {run.needs for run in students}
-    return [run for run in plan.teachers if run.export in needed] + students
+    return [run for run in plan if run.export is not None and run.export in needed] + students
 
 
 def _check_all(runs: list[PlannedRun]) -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from services.bench.collecting import collect, nominal_frames, reference_row
 from services.bench.folder import BenchFolder
-from services.bench.plan import Plan, plan_suite
+from services.bench.plan import PlannedRun, plan_suite
 from services.bench.suite import parse_suite
 from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
@@ -15,13 +16,15 @@ from services.learner.evaluation_records import append_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from tests.support.bench_rows import SUITE_TEXT, changed, record
 
+Runs: TypeAlias = tuple[PlannedRun, ...]
+
 METHOD = "qdagger", "vector_dqn"
 PROTOCOL = 0.001, 0.0, 9
 """Epsilon, sticky actions, most steps of an episode."""
 
 
 @pytest.fixture
-def plan(tmp_path: Path, catch_teacher: Path) -> Plan:
+def plan(tmp_path: Path, catch_teacher: Path) -> Runs:
     text = SUITE_TEXT
     for found, given in (
         ('"minatar"', '"catch"'),
@@ -36,20 +39,20 @@ def plan(tmp_path: Path, catch_teacher: Path) -> Plan:
 
 
 @pytest.fixture
-def experiment(plan: Plan) -> Experiment:
-    return resolve(plan.students[1].config)
+def experiment(plan: Runs) -> Experiment:
+    return resolve(plan[1].config)
 
 
-def test_frames_are_counted_by_updates(plan: Plan) -> None:
-    config = plan.students[0].config
+def test_frames_are_counted_by_updates(plan: Runs) -> None:
+    config = plan[0].config
     # 200 decisions before the first update, 4 for each; 4 frames each.
     assert nominal_frames(config, 50, frames_per_step=4) == (200 + 50 * 4) * 4
     # Nothing has been learned from the student's own play yet.
     assert nominal_frames(config, 0, frames_per_step=4) == 0
 
 
-def test_a_runs_records_become_rows(plan: Plan) -> None:
-    records = plan.students[0].folder / EVALUATIONS_FILE
+def test_a_runs_records_become_rows(plan: Runs) -> None:
+    records = plan[0].folder / EVALUATIONS_FILE
     append_record(records, record(0, -1.0, 1.0))
     append_record(records, record(200, 1.0, 1.0, 0.0, 1.0, final=True))
     found = collect(plan)
@@ -65,8 +68,10 @@ def test_a_runs_records_become_rows(plan: Plan) -> None:
     ]
 
 
-def test_a_stretch_that_a_resumed_run_played_again_counts_once(plan: Plan) -> None:
-    records = plan.students[1].folder / EVALUATIONS_FILE
+def test_a_stretch_that_a_resumed_run_played_again_counts_once(
+    plan: Runs,
+) -> None:
+    records = plan[1].folder / EVALUATIONS_FILE
     for online_updates, mean_return in ((50, 0.1), (100, 0.2), (75, 0.3)):
         append_record(records, record(online_updates, mean_return))
     assert [row.mean_return for row in collect(plan).evaluations] == [0.1, 0.3]

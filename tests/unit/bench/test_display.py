@@ -18,7 +18,7 @@ from tests.support.bench_rows import SUITE
 def qdagger() -> list[PlannedRun]:
     """Two runs of 500 updates each."""
     plan = plan_suite(SUITE, BenchFolder(Path("/out")))
-    return [run for run in plan.students if run.name.startswith("qdagger/asterix")]
+    return [run for run in plan if run.name.startswith("qdagger/asterix")]
 
 
 def _progress(updates: int) -> Progress:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.bench.folder import BenchFolder
-from services.bench.plan import Plan, plan_suite, run_seed
+from services.bench.plan import PlannedRun, plan_suite, run_seed
 from services.bench.suite import parse_suite, read_suite
 from services.shared.errors import UserError
 from tests.support.bench_rows import SUITE_TEXT, TRAINED_TEXT, changed
@@ -13,24 +13,23 @@ from tests.support.bench_rows import SUITE_TEXT, TRAINED_TEXT, changed
 SUITES = sorted((Path(__file__).parents[3] / "suites").glob("*.toml"))
 
 
-def _plan(text: str = SUITE_TEXT) -> Plan:
+def _plan(text: str = SUITE_TEXT) -> tuple[PlannedRun, ...]:
     return plan_suite(parse_suite(text), BenchFolder(Path("/out")))
 
 
 def test_there_is_a_run_of_every_entry_game_and_seed_the_first_seeds_first() -> None:
     plan = _plan()
-    assert plan.teachers == ()
-    assert [run.name for run in plan.students] == [
+    assert [run.name for run in plan] == [
         f"{entry}/{game}/seed{seed}"
         for seed in (0, 1)
         for game in ("asterix", "breakout")
         for entry in ("qdagger", "scratch")
     ]
-    assert plan.students[0].folder == Path("/out/runs/qdagger/asterix/seed0")
+    assert plan[0].folder == Path("/out/runs/qdagger/asterix/seed0")
 
 
 def test_a_run_has_the_suites_settings_then_its_entrys() -> None:
-    qdagger, scratch, *_ = _plan().students
+    qdagger, scratch, *_ = _plan()
     config = qdagger.config
     assert config.online_steps == scratch.config.online_steps == 2_000
     assert (config.environment.name, config.environment.game) == ("minatar", "asterix")
@@ -39,25 +38,25 @@ def test_a_run_has_the_suites_settings_then_its_entrys() -> None:
     # The paper's clocks begin after 20,000 steps, which 2,000 do not reach: offline updates only.
     assert (qdagger.updates, scratch.updates) == (500, 0)
     own = changed('"method.offline_updates" = 500', '"online_steps" = 24_000')
-    qdagger, scratch, *_ = _plan(own).students
+    qdagger, scratch, *_ = _plan(own)
     assert (qdagger.config.online_steps, scratch.config.online_steps) == (24_000, 2_000)
     # A million offline, and (24,000 - 20,000) / 4 online.
     assert qdagger.updates == 1_001_000
 
 
 def test_all_runs_have_seeds_of_their_own_and_keep_them_when_the_suite_grows() -> None:
-    seeds = {run.name: run.config.seed for run in _plan().students}
+    seeds = {run.name: run.config.seed for run in _plan()}
     assert len({*seeds.values()}) == len(seeds)
     assert all(0 <= seed < 2**30 for seed in seeds.values())
     grown = _plan(changed("[0, 1]", "[0, 1, 2]"))
-    assert seeds.items() <= {run.name: run.config.seed for run in grown.students}.items()
+    assert seeds.items() <= {run.name: run.config.seed for run in grown}.items()
     assert run_seed("a", 1) != run_seed("a", 2)
 
 
 def test_a_teacher_is_trained_per_game_without_a_teacher_and_named_by_its_students() -> None:
     plan = _plan(TRAINED_TEXT)
-    assert [run.name for run in plan.teachers] == ["teacher/asterix", "teacher/breakout"]
-    teacher, student = plan.teachers[0], plan.students[0]
+    teacher, other, student, *_ = plan
+    assert (teacher.name, other.name) == ("teacher/asterix", "teacher/breakout")
     assert teacher.config.teacher.checkpoint is None
     assert student.needs == teacher.export == Path("/out/teachers/asterix")
     assert student.config.teacher.checkpoint == "/out/teachers/asterix"
@@ -67,7 +66,7 @@ def test_a_teacher_is_trained_per_game_without_a_teacher_and_named_by_its_studen
 
 def test_a_teacher_is_scored_as_its_students_are() -> None:
     protocol = '"evaluation.epsilon" = 0.05\n"environment.max_episode_steps" = 900'
-    for run in _plan(changed('"online_steps" = 2_000', protocol, TRAINED_TEXT)).runs:
+    for run in _plan(changed('"online_steps" = 2_000', protocol, TRAINED_TEXT)):
         assert run.config.evaluation.epsilon == 0.05
         assert run.config.environment.max_episode_steps == 900
 
@@ -118,13 +117,13 @@ def test_what_there_is_not_is_found_out_before_anything_runs(
 
 def test_a_preset_is_where_an_entry_may_begin() -> None:
     plan = _plan(changed('label = "QDagger"', 'preset = "paper"'))
-    assert plan.students[0].config.method.q_learning.n_step == 3
+    assert plan[0].config.method.q_learning.n_step == 3
 
 
 def test_fine_tuning_takes_no_student_and_leaves_the_suites_network_to_the_others() -> None:
     tuned = changed('"tabula_rasa"\nstudent = "minatar_dqn"', '"fine_tuning"')
     plan = _plan(changed('"online_steps"', '"network.hidden_units" = 64\n"online_steps"', tuned))
-    assert [run.student for run in plan.students[:2]] == ["minatar_dqn", "teacher's own"]
+    assert [run.student for run in plan[:2]] == ["minatar_dqn", "teacher's own"]
     with pytest.raises(UserError, match="own network, which network.hidden_units cannot change"):
         _plan(f'{tuned}\n[entries.scratch.settings]\n"network.hidden_units" = 64\n')
 
@@ -133,4 +132,4 @@ def test_fine_tuning_takes_no_student_and_leaves_the_suites_network_to_the_other
 def test_the_suites_that_come_with_this_fit_together(path: Path) -> None:
     suite, text = read_suite(path)
     runs = len(suite.entries) * len(suite.games) * len(suite.seeds)
-    assert len(_plan(text).students) == runs
+    assert len([run for run in _plan(text) if run.export is None]) == runs

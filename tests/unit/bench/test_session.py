@@ -56,7 +56,7 @@ class Script:
 def runs(tmp_path: Path) -> list[PlannedRun]:
     """Two teachers, and of each two students (one seed of two entries)."""
     text = changed("[0, 1]", "[0]", TRAINED_TEXT)
-    return [*plan_suite(parse_suite(text), BenchFolder(tmp_path)).runs]
+    return [*plan_suite(parse_suite(text), BenchFolder(tmp_path))]
 
 
 def _run(
@@ -147,7 +147,7 @@ TEACHER = 'method = "tabula_rasa"\nstudent = "vector_dqn"\n\n[teacher.settings]'
             "*",
             "teacher/catch: kickstarting is to run without a teacher",
         ),
-        ({}, "qdager*", "names are like tabula_rasa/catch/seed0"),
+        ({}, "qdager*", "names are like .*/catch/seed1"),
     ],
 )
 def test_what_does_not_fit_together_is_found_out_before_a_teacher_is_trained(
@@ -179,7 +179,7 @@ def test_a_teacher_that_is_exported_needs_its_run_no_more(
     tmp_path: Path, catch_teacher: Path
 ) -> None:
     suite, text = read_suite(SMOKE)
-    (teacher,) = plan_suite(suite, BenchFolder(tmp_path)).teachers
+    teacher = plan_suite(suite, BenchFolder(tmp_path))[0]
     assert teacher.export is not None
     shutil.copytree(catch_teacher, teacher.export)
     (tmp_path / "suite.toml").write_text(text)
