@@ -65,9 +65,8 @@ class ExperimentConfig:
         updates_per_block: Updates that the learner makes at once, on as many batches fetched at
             once; None for 10, and for 1 where replay is prioritised. Weights and priorities go out
             between blocks.
-        keeps_teacher_data: Whether the learner keeps the teacher's data in its own memory and draws
-            batches there, instead of having replay draw them; None for yes where its frames take at
-            most 1 GiB.
+        keeps_teacher_data: Whether the learner keeps the teacher's data in its own memory, each
+            frame once, and draws batches there, instead of having replay draw them.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
             complete, and weaning does not depend on how fast evaluations are.
         seed: Of weights, behaviour and evaluation.
@@ -91,7 +90,7 @@ class ExperimentConfig:
     publish_period_updates: int = 100
     weights_period_seconds: float = 1.0
     updates_per_block: int | None = None
-    keeps_teacher_data: bool | None = None
+    keeps_teacher_data: bool = False
     pause_for_evaluation: bool = False
     seed: int = 0
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import math
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, TeacherCard
 from rrl_agents.environments.game_names import name_key
@@ -30,9 +27,6 @@ from services.teacher.policies.loading import load_card
 
 _BLOCK = 10
 """Updates made at once."""
-
-_KEPT_BYTES = 2**30
-"""Frames of a teacher that a learner keeps without being asked to."""
 
 
 def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experiment:
@@ -62,8 +56,7 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
         )
         _check_teacher(experiment)
         _check_budgets(experiment)
-        experiment = dataclasses.replace(experiment, data=_recorded_data(experiment))
-        return dataclasses.replace(experiment, config=_with_place_of_data(experiment))
+        return dataclasses.replace(experiment, data=_recorded_data(experiment))
 
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
@@ -101,16 +94,6 @@ def _with_block(config: ExperimentConfig) -> ExperimentConfig:
     """
     usual = 1 if config.student.priority_exponent > 0.0 else _BLOCK
     return dataclasses.replace(config, updates_per_block=config.updates_per_block or usual)
-
-
-def _with_place_of_data(experiment: Experiment) -> ExperimentConfig:
-    """Where batches of the teacher's data are drawn: where the user did not say, by its size."""
-    config, spec = experiment.config, experiment.spec
-    if config.keeps_teacher_data is not None:
-        return config
-    steps = 0 if experiment.recipe.reloads_data else experiment.targets.teacher_steps
-    frame_bytes = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
-    return dataclasses.replace(config, keeps_teacher_data=0 < steps * frame_bytes <= _KEPT_BYTES)
 
 
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:

@@ -18,7 +18,7 @@ import tensorflow as tf
 # Not public, and the only way to cancel a read from outside.
 from tensorflow.python.eager.cancellation import CancellationManager
 
-from services.replay.connection import ReplayTimeout, SamplingFailed, connect
+from services.replay.connection import ReplayTimeout, SamplingFailed, connect, table_counts
 from services.replay.item_layout import ItemLayout
 from services.replay.reverb_library import reverb
 from services.replay.rows import Rows, concatenate
@@ -26,8 +26,8 @@ from services.replay.rows import Rows, concatenate
 _PUT_POLL_SECONDS = 0.2
 _READ_ROWS = 256
 """Rows of a block of `read_once`."""
-_READ_TIMEOUT_MS = 1_000
-"""A table that is complete gives its next item at once; one that gives none is empty."""
+_READ_TIMEOUT_MS = 10_000
+"""A table that is complete gives its next item at once."""
 _RETRY_SECONDS = 0.2
 _CLOSE_SECONDS = 10.0
 """Longest wait for the thread; with a server in the same process, Reverb takes up to 3 s to end."""
@@ -147,9 +147,9 @@ class SamplePrefetcher:
 
 
 def _dataset(
-    address: str, table: str, layout: ItemLayout, block_rows: int, *, timeout_ms: int = -1
+    address: str, table: str, layout: ItemLayout, block_rows: int, *, items: int = -1
 ) -> tf.data.Dataset:
-    """Blocks of a table; they end where the rate limiter gives nothing for so long, if ever."""
+    """Blocks of a table, of so many items in all; -1 for without end."""
     columns = layout.item_columns()
     options = tf.data.Options()
     # Left to itself, TensorFlow fetches ahead more than `samples_ahead` counts, on more threads.
@@ -163,13 +163,14 @@ def _dataset(
         shapes={name: tf.TensorShape(shape) for name, (shape, _) in columns.items()},
         max_in_flight_samples_per_worker=block_rows,
         num_workers_per_iterator=1,
-        rate_limiter_timeout_ms=timeout_ms,
+        # Where items are few, one that gives none for so long has lost some with a connection.
+        rate_limiter_timeout_ms=-1 if items < 0 else _READ_TIMEOUT_MS,
     )
-    return dataset.batch(block_rows).with_options(options)
+    return dataset.take(items).batch(block_rows).with_options(options)
 
 
 def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
-    """All items of a table that gives each of them once, in blocks, until it is empty.
+    """All items that a table holds now and gives once each, in blocks.
 
     Raises:
         ReplayTimeout: the server does not answer.
@@ -177,8 +178,9 @@ def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
         UserError: no such table, or one of other shapes.
     """
     connect(address, table, layout, timeout_seconds=10.0)
+    items = table_counts(address)[table].size
     try:
-        for block in _dataset(address, table, layout, _READ_ROWS, timeout_ms=_READ_TIMEOUT_MS):
+        for block in _dataset(address, table, layout, _READ_ROWS, items=items):
             yield _rows(block)
     except tf.errors.OpError as error:
         raise SamplingFailed(f"reading {table!r} failed: {error}") from error

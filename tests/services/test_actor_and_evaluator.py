@@ -480,18 +480,19 @@ def test_a_guide_takes_the_steps_that_are_its_own_and_nothing_is_labelled_for_it
         )
         run.offer(1, motionless)
         with running(build_actor(config)):
-            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 800)
+            wait_until(lambda: table_counts(replay)[STUDENT_TABLE].inserted >= 3200)
         assert table_counts(replay)[TEACHER_TABLE].inserted == 0
-    reader = ReplayReader(replay, LAYOUT, 0.99, 512)
+    reader = ReplayReader(replay, LAYOUT, 0.99, 2048)
     played = reader.sample(STUDENT_TABLE, timeout_seconds=PATIENCE_SECONDS).batch
     reader.close()
     with TeacherClient(teacher.address) as client:
         best = client.evaluate(played.observation).action_values.argmax(axis=1)
     moves = best != 1
     # The student would stay where the teacher moves. Step t of an episode is the guide's with
-    # probability (18 - t) / 19, t = 0 .. 8, the moves being among the first of them: about 3/4.
+    # probability (18 - t) / 19, t = 0 .. 8, the moves being among the first of them: about 0.9, of
+    # 300 or so in 350 episodes.
     followed = np.mean(played.action[moves] == best[moves])
-    assert 0.55 < followed < 0.95
+    assert 0.75 < followed < 0.98
 
 
 def test_a_guide_that_is_unavailable_leaves_its_steps_to_the_student(

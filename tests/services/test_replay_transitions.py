@@ -190,7 +190,7 @@ def test_mixed_batches_hold_the_teachers_share_and_spare_the_other_table(address
         write(writer, 0, Episode(first, 60, True))
         assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
         writer.close()
-    reader = ReplayReader(address, LAYOUT, GAMMA, 32, block_updates=range(3))
+    reader = ReplayReader(address, LAYOUT, GAMMA, 32, block_batches=3)
     newest = reader.sample_mixed(1.0, 20, updates=range(3)).batch.observation[:, :, 0, 0, -1]
     assert newest.shape == (3, 32)
     assert np.max(newest) <= 60

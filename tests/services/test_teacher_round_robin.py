@@ -114,6 +114,7 @@ def replicas(
                     port=port,
                     shared_memory=False,
                     metrics_port=0,
+                    metrics_host=host,
                     batching=BatchingConfig(buckets=(1,)),
                     backend="jax",
                     connection_age_seconds=connection_age_seconds,

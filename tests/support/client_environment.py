@@ -56,11 +56,8 @@ def client_python(python: str, wheel: Path, *packages: str) -> str:
 @contextlib.contextmanager
 def bundled_teacher() -> Iterator[str]:
     """Address of the bundled teacher, served by a process of this environment."""
-    program = (
-        "from services.cli.teacher_serve import Service, serve;"
-        "serve('pong_dqn', service=Service(port=0, metrics_port=None))"
-    )
-    command = (sys.executable, "-c", program)
+    flags = ("--checkpoint", "pong_dqn", "--port", "0", "--metrics-port", "None")
+    command = (sys.executable, "-m", "services.cli.main", "teacher", "serve", *flags)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as service:
         try:
             assert service.stdout is not None
