@@ -17,6 +17,8 @@ _NUMBER = "(0|[1-9][0-9]{0,8})"
 _NAMED = re.compile(rf"ckpt\.{_NUMBER}|tf_ckpt-{_NUMBER}(?:\..*)?")
 _WRITTEN = re.compile(rf"ckpt\.{_NUMBER}|tf_ckpt-{_NUMBER}\.index")
 _SENTINEL = re.compile(rf"sentinel_checkpoint_complete\.{_NUMBER}")
+_SHOWN = 5
+"""Most names of other files that an error lists."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,15 +79,16 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
     """
     if path.is_dir():
         directory, numbers = checkpoints_directory(path), complete_checkpoints(path)
+        _check_any_is_there(directory)
     else:
         named = _NAMED.fullmatch(path.name)
         if named is None:
             raise ValueError(
-                f"{path}: no directory of a Dopamine agent, nor one of its files ckpt.N or "
-                "tf_ckpt-N.*. Models of Stable-Baselines3 (.zip), PyTorch (.pt, .pth) and CleanRL "
-                "hold pickles, which are never run here: export the policy's network to ONNX in "
-                "its own library (e.g. torch.onnx.export), or give a Python policy that loads it "
-                "as module:factory"
+                f"{path}: no teacher's directory, ONNX file (.onnx) or Dopamine agent (its "
+                "directory, ckpt.N or tf_ckpt-N.*). Models of Stable-Baselines3 (.zip), PyTorch "
+                "(.pt, .pth) and CleanRL hold pickles, which are never run here: export the "
+                "policy's network to ONNX in its own library (e.g. torch.onnx.export), or give a "
+                "Python policy that loads it as module:factory"
             )
         directory, numbers = path.parent, [int(named[1] or named[2])]
     chosen = max(numbers, default=0) if number is None else number
@@ -115,6 +118,18 @@ def complete_checkpoints(path: Path) -> list[int]:
     names = [entry.name for entry in checkpoints_directory(path).iterdir()]
     written, sentinels = _numbers(names, _WRITTEN), _numbers(names, _SENTINEL)
     return sorted(written & sentinels if sentinels else written)
+
+
+def _check_any_is_there(directory: Path) -> None:
+    names = sorted(entry.name for entry in directory.iterdir())
+    if not any(_NAMED.fullmatch(name) or _SENTINEL.fullmatch(name) for name in names):
+        # Quoted: names may hold control characters, which would act on a terminal.
+        shown = ", ".join(map(repr, names[:_SHOWN])) or "nothing"
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise ValueError(
+            f"{directory}: no complete checkpoint here, found {shown}{more}; give the directory "
+            "that holds ckpt.N or tf_ckpt-N.index"
+        )
 
 
 def _numbers(names: list[str], pattern: re.Pattern[str]) -> set[int]:

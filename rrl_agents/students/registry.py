@@ -107,6 +107,17 @@ def traits(network: NetworkConfig, learning: StudentConfig) -> Mapping[str, str]
     }
 
 
+def name_of(network: NetworkConfig, learning: StudentConfig) -> str | None:
+    """The student of `STUDENTS` with these traits; None if there is none.
+
+    Args:
+        network: The network it has.
+        learning: How it learns.
+    """
+    found = (name for name in STUDENTS if not broken_promises(name, network, learning))
+    return next(found, None)
+
+
 def broken_promises(name: str, network: NetworkConfig, learning: StudentConfig) -> tuple[str, ...]:
     """How a student differs from what its name says, a text for each setting; none if it does not.
 

@@ -79,6 +79,8 @@ def read_states(path: Path) -> NDArray[Any]:
         f"{path}: want an .npz file with `states`, [N, ...] of the teacher's shape and type (uint8 "
         "or float32), for Atari uint8 [N, 84, 84, 4]"
     )
+    if not path.exists():
+        raise UserError(f"there is no file {path}; check --states")
     # What zipfile, zlib and NumPy raise on a damaged or foreign file is of many classes.
     with user_errors((Exception,), prefix=f"{wanted}; reading it failed: "):
         with zipfile.ZipFile(path) as archive:

@@ -24,7 +24,7 @@ from rrl_agents.reincarnation.qdagger import KickstartingConfig, QDaggerConfig, 
 from rrl_agents.reincarnation.registry import METHODS, MethodConfig, make_recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.reincarnation.terms import DistillationConfig
-from rrl_agents.students.registry import STUDENTS, broken_promises
+from rrl_agents.students.registry import STUDENTS, broken_promises, name_of
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig
@@ -234,7 +234,9 @@ def check_named_student(
         _check_is(own, config, why, f"leave that out, or give the method instead, {name}")
     if student is not None:
         why = f"the student {student} was asked for"
-        _check_is(student, config, why, "leave that out, or name no student")
+        found = name_of(config.network, config.student)
+        other = "no student" if found is None else f"the student {found}"
+        _check_is(student, config, why, f"leave that out, or name {other}")
 
 
 def _check_is(student: str, config: ExperimentConfig, why: str, advice: str) -> None:

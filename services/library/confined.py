@@ -107,8 +107,8 @@ def run_confined(
     if "refused" in answer:
         raise UserError(answer["refused"])
     raise UserError(
-        f"{subject}: reading it {answer['failed']}. The file is damaged, made to harm, or far "
-        "larger than this program reads: copy it again from a source you trust"
+        f"{subject}: reading it {answer['failed']}. The file was cut off or damaged, was made "
+        "to harm, or is far larger than this program reads: copy it again from a source you trust"
     ) from RuntimeError(printed[-4000:].decode(errors="replace"))
 
 

@@ -158,7 +158,7 @@ def test_a_directory_that_is_not_there_is_found_before_the_work(states: Path) ->
 
 
 def test_files_that_hold_no_states_are_refused_with_what_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match=r"there is no file .*none\.npz; check --states"):
         read_states(tmp_path / "none.npz")
     text = tmp_path / "text.npz"
     text.write_text("not a zip")

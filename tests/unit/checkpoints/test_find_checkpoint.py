@@ -111,6 +111,19 @@ def test_a_tensorflow_checkpoint_without_its_index_is_an_error(published: Path, 
         find_checkpoint(published / name)
 
 
+def test_where_no_checkpoint_is_the_error_says_what_is_there_instead(published: Path) -> None:
+    with pytest.raises(ValueError, match="Pong: no complete checkpoint here, found '1'; give the"):
+        find_checkpoint(published.parent)
+    empty = published / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="no complete checkpoint here, found nothing; give the"):
+        find_checkpoint(empty)
+    for name in ("\x1b[2J", *"abcdef"):
+        (empty / name).touch()
+    with pytest.raises(ValueError, match=r"found '\\x1b\[2J', 'a', 'b', 'c', 'd' and 2 more; give"):
+        find_checkpoint(empty, 3)
+
+
 def test_a_sentinel_completes_tensorflow_files_without_a_pickle(published: Path) -> None:
     (published / "sentinel_checkpoint_complete.99").touch()
     assert complete_checkpoints(published) == []
@@ -127,6 +140,7 @@ def test_what_is_no_dopamine_agents_is_an_error_with_what_to_do_instead(
 ) -> None:
     if name != "absent":
         (tmp_path / name).write_bytes(b"\x80\x04never read")
-    message = rf"{name}: no directory .* ckpt\.N .*Baselines3.*never run.*ONNX.*module:factory"
+    wanted = rf"{name}: no teacher's directory, ONNX file .* ckpt\.N "
+    message = rf"{wanted}.*Baselines3.*never run.*ONNX.*module:factory"
     with pytest.raises(ValueError, match=message):
         find_checkpoint(tmp_path / name)

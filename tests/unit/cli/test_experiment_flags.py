@@ -112,13 +112,16 @@ KEPT = "is named after its student .* give the method instead"
         ("qdagger --preset qdagger_rainbow --network.noisy --network.dueling", KEPT),
         ("kickstarting_dqn --student.double", KEPT),
         ("reloaded_dqn --student.double", KEPT),
-        ("qdagger --student iqn --network.head values", "asked .*has implicit_.*: leave that out"),
+        (
+            "qdagger --student iqn --network.head values",
+            "asked .*has implicit_.*: .* name the student dqn",
+        ),
         (
             "qdagger --student rainbow --student.priority-exponent 0",
-            "asked .*above 0: leave",
+            "asked .*above 0: leave that out, or name the student c51",
         ),
-        ("qdagger --student dqn --student.double", "asked .*dqn has False: .* name no student"),
-        ("qdagger --student=drq --network.no-dueling", "asked .*has True: leave that out"),
+        ("qdagger --student dqn --student.double", "asked .*: .* name the student double_dqn"),
+        ("qdagger --student=drq --network.no-dueling", "asked .*has True: .* name no student"),
         (
             "fine_tuning --student rainbow",
             "own network, which the student rainbow cannot change; leave",
