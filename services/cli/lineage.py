@@ -12,7 +12,7 @@ from tyro.conf import Positional
 from rrl_agents.checkpoints.lineage import COSTS, Member, cost_in_words, family, line_cost
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, TeacherCard, read_card
 from rrl_agents.typed_json import encode
-from services.cli.terminal import make_console, print_json, print_rows
+from services.cli.terminal import UNBOUNDED_WIDTH, make_console, print_json, print_rows
 from services.library.catalogue import locate
 from services.shared.errors import printable, user_errors
 from services.teacher.policies.loading import load_card
@@ -41,7 +41,7 @@ def lineage(agent: Positional[str], *, json: bool = False) -> None:
         return
     tree = Tree(_label(card))
     _grow(tree, card, {card.parameters_sha256})
-    make_console().print(tree)
+    make_console(UNBOUNDED_WIDTH).print(tree)
     totals = [cost_in_words(field, cost[field].known, cost[field].unknown) for field in COSTS]
     print_rows(
         [*map(_row, members), ["total", "", *totals]],

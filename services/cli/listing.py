@@ -6,28 +6,52 @@ and the flag `--method.q-learning.n-step` of `rrl train`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import tyro
 from tyro.conf import Positional
 
 from services.cli.terminal import print_json, print_rows
 
 _Entry: TypeAlias = Mapping[str, Any]
 
+_What: TypeAlias = Literal["methods", "students", "environments", "presets", "teachers"]
 
-def list_known(
-    what: Positional[Literal["methods", "students", "environments", "presets", "teachers"]],
-    *,
-    json: bool = False,
-) -> None:
+_ABOUT: Mapping[_What, str] = {
+    "methods": "how a teacher can be used: METHOD of `rrl train METHOD`",
+    "students": "networks and algorithms for any method but fine-tuning: for --student",
+    "environments": "what can be played: for --environment.name and --environment.game",
+    "presets": "whole experiments of each method: for --preset",
+    "teachers": "as of `rrl teacher list`: for --teacher.checkpoint",
+}
+"""What can be listed, and what that is."""
+
+
+def list_main(arguments: Sequence[str]) -> None:
+    """List what was asked for; without WHAT, what can be listed.
+
+    Raises:
+        SystemExit: there is no such list, or help was asked for; it has been printed.
+    """
+    if set(arguments) <= {"--json"}:
+        lists = [{"name": name, "summary": about} for name, about in _ABOUT.items()]
+        _show(lists, json=bool(arguments))
+        return
+    lines = [f"- {name}: {about}" for name, about in _ABOUT.items()]
+    tyro.cli(
+        list_known,
+        prog="rrl list",
+        description="\n".join(["List what there is to choose from, by name.", *lines]),
+        args=arguments,
+    )
+
+
+def list_known(what: Positional[_What], *, json: bool = False) -> None:
     """List what there is to choose from, by name.
 
     Args:
-        what: methods: how a teacher can be used, METHOD of `rrl train METHOD`; students: networks
-            and Q-learning algorithms that any method but fine-tuning can train, for its --student;
-            environments and their games: for --environment.name and --environment.game; presets:
-            whole experiments of each method, for --preset; teachers: as `rrl teacher list`.
+        what: Which list; without it, what can be listed is shown.
         json: Print one JSON list, with every setting and its default.
     """
     if what == "teachers":
@@ -35,7 +59,10 @@ def list_known(
 
         list_teachers(json=json)
         return
-    entries = list(_LISTS[what]())
+    _show(list(_LISTS[what]()), json=json)
+
+
+def _show(entries: Sequence[_Entry], *, json: bool) -> None:
     if json:
         print_json(entries)
         return

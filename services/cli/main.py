@@ -51,7 +51,7 @@ COMMANDS = {
     "bench run": Command("bench_run:bench_run", "Compare methods: methods x games x seeds"),
     "bench report": Command("bench_report:bench_report", "Aggregate a suite's scores: one page"),
     "list": Command(
-        "listing:list_known", "Methods, students, environments, presets, teachers", kind="view"
+        "listing:list_main", "Methods, students, environments, presets, teachers", kind="view"
     ),
     "teacher serve": Command("teacher_serve:serve", "Serve teachers over gRPC", "teacher", "role"),
     "teacher query": Command("teacher_query:query", "Action values of recorded states", "teacher"),
@@ -154,9 +154,12 @@ def _help(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "help"
     group = {name: command for name, command in COMMANDS.items() if name.split()[0] == first}
     is_asked = first in ("-h", "--help", "help")
-    stream = sys.stdout if is_asked or group else sys.stderr
-    if not is_asked and not group:
-        print(f"rrl: there is no command {first!r}", file=stream)
+    # Half a command alone is no mistake in a name.
+    is_half = bool(group) and (len(arguments) == 1 or arguments[1].startswith("-"))
+    stream = sys.stdout if is_asked or is_half else sys.stderr
+    if stream is sys.stderr:
+        unknown = " ".join(arguments[: 2 if group else 1])
+        print(f"rrl: there is no command {unknown!r}", file=stream)
     print("usage: rrl COMMAND [flags]; rrl COMMAND --help tells about one\n", file=stream)
     listed = group or COMMANDS
     width = max(map(len, listed))

@@ -18,8 +18,7 @@ from concurrent import futures
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from rrl_client.addresses import Address
-from services.shared.addresses import parse_address
+from rrl_client.addresses import Address, parse_address
 from services.shared.errors import UserError
 
 ROLES = ("teacher", "replay", "learner", "actor", "evaluator", "importer")
@@ -175,9 +174,14 @@ def page_address(text: str) -> Address:
         UserError: it is neither.
     """
     bare = text.removeprefix("http://").rstrip("/").removesuffix("/metrics")
-    if "/" in bare:
-        raise UserError(f"{text!r} is no metrics page; write http://HOST:PORT/metrics or HOST:PORT")
-    return parse_address(bare)
+    try:
+        return parse_address(bare)
+    except ValueError as error:
+        # Its own example is the port of a gRPC service.
+        raise UserError(
+            f"{text!r} is no metrics page; write http://HOST:PORT/metrics or HOST:PORT, PORT 1 to "
+            "65535 (by default a teacher's is 9101)"
+        ) from error
 
 
 def _read(address: Address) -> Page | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console, RenderableType
@@ -17,7 +16,10 @@ from services.library.fetch.progress import WorkProgress, binary_size
 from services.shared.errors import UserError, printable
 
 PLAIN_WIDTH = 200
-"""Columns where there is no terminal: wide enough that no line or cell is folded."""
+"""Columns where there is no terminal, for what fills or centres on the width it gets."""
+
+UNBOUNDED_WIDTH = 1_000_000
+"""Columns where there is no terminal, for what must be whole: no line or cell is folded."""
 
 
 def check_interval(seconds: float) -> None:
@@ -30,12 +32,10 @@ def check_interval(seconds: float) -> None:
         raise UserError(f"--interval is {seconds}; give 0.1 to 3600 seconds")
 
 
-def make_console() -> Console:
-    """The terminal's; where there is none, one of as many columns as COLUMNS says, or many."""
+def make_console(plain_width: int = PLAIN_WIDTH) -> Console:
+    """The terminal's, or one of `plain_width` columns where there is no terminal."""
     console = Console()
-    if console.is_terminal:
-        return console
-    return Console(width=shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns)
+    return console if console.is_terminal else Console(width=plain_width)
 
 
 def print_json(content: object) -> None:
@@ -44,7 +44,7 @@ def print_json(content: object) -> None:
 
 
 def print_rows(rows: Iterable[Sequence[str]], titles: Sequence[str] = ()) -> None:
-    """Print rows as columns, folded to the terminal's width.
+    """Print rows as columns, folded to the terminal's width; elsewhere each row is one line.
 
     Args:
         rows: Cells; may be anybody's words, which are neither markup nor escapes here.
@@ -53,7 +53,12 @@ def print_rows(rows: Iterable[Sequence[str]], titles: Sequence[str] = ()) -> Non
     table = Table(*titles, box=None, pad_edge=False, show_header=bool(titles))
     for row in rows:
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
-    make_console().print(table)
+    console = make_console(UNBOUNDED_WIDTH)
+    with console.capture() as shown:
+        console.print(table)
+    # Without the blanks that fill the last column.
+    for line in shown.get().splitlines():
+        print(line.rstrip())
 
 
 @contextlib.contextmanager

@@ -103,6 +103,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert ended.value.code == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("rrl gin: --gin_bindings: the released code has no")
+    assert shown.err.startswith(
+        "rrl gin: --gin_bindings: rrl has no setting for JaxDQNAgent.gama; did you mean "
+    )
     assert "JaxDQNAgent.gamma" in shown.err
     assert "\x1b" not in shown.err

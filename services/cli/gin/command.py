@@ -32,20 +32,28 @@ from services.shared.errors import UserError
 
 _NO_EFFECT = (
     *("atari_roms_path", "disable_jit"),
-    *("alsologtostderr", "logtostderr", "log_dir", "stderrthreshold", "verbosity"),
+    *("alsologtostderr", "logtostderr", "log_dir", "logger_levels", "showprefixforinfo"),
+    *("stderrthreshold", "verbosity"),
 )
 """Flags of the released code and of absl that are accepted, with or without a value: ale-py brings
 the games, roles always run compiled, and rrl logs to stderr and to BASE_DIR."""
+
+
+_CUT_OFF = re.compile("arguments are required|expected .*argument|unrecognized arguments: (?!-)")
+"""What argparse says of a command whose end, or middle, has not reached it."""
 
 
 class _Parser(argparse.ArgumentParser):
     """Raises instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(
-            f"{message}; --help describes the flags. Where a command goes over several lines, each "
-            "but the last needs a backslash at its end (the released README has lines without)"
-        )
+        advice = "--help describes the flags"
+        if _CUT_OFF.search(message):
+            advice += (
+                ". Where a command goes over several lines, each but the last needs a backslash at "
+                "its end (the released README has lines without)"
+            )
+        raise UserError(f"{message}; {advice}")
 
 
 def gin_main(arguments: Sequence[str]) -> None:

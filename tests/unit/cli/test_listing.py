@@ -21,12 +21,6 @@ RRL = Path(sys.executable).parent / "rrl"
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal where no line of a list is folded."""
-    monkeypatch.setenv("COLUMNS", "1000")
-
-
 def shown(capsys: Capture, *arguments: str) -> str:
     assert run(["list", *arguments]) == 0
     return capsys.readouterr().out
@@ -36,16 +30,28 @@ def as_json(capsys: Capture, what: str) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in json.loads(shown(capsys, what, "--json"))}
 
 
-@pytest.mark.parametrize("arguments", [[], ["games"]])
-def test_who_asks_for_no_list_that_there_is_reads_which_there_are(
-    arguments: list[str], capsys: Capture
-) -> None:
+WHAT = ["methods", "students", "environments", "presets", "teachers"]
+
+
+def test_who_asks_for_no_list_reads_which_there_are(capsys: Capture) -> None:
+    lines = [line.split(maxsplit=1) for line in shown(capsys).splitlines()]
+    assert [name for name, _ in lines] == WHAT
+    assert [[*entry.values()] for entry in json.loads(shown(capsys, "--json"))] == lines
     with pytest.raises(SystemExit) as ended:
-        run(["list", *arguments])
+        run(["list", "--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith("- ")] == [
+        f"- {name}: {about}" for name, about in lines
+    ]
+
+
+def test_who_asks_for_a_list_that_is_not_there_reads_which_there_are(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["list", "games"])
     assert ended.value.code == 2
     printed = capsys.readouterr().err
-    for name in ("methods", "students", "environments", "presets", "teachers"):
-        assert name in printed
+    assert all(name in printed for name in WHAT)
 
 
 @pytest.mark.parametrize(
@@ -107,15 +113,19 @@ def test_teachers_are_those_of_teacher_list(
     assert json.loads(capsys.readouterr().out) == list(listed.values())
 
 
-def test_the_installed_command_folds_long_lines_to_the_terminal() -> None:
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_installed_command_folds_long_lines_to_a_terminal_only(is_terminal: bool) -> None:
     done = subprocess.run(
         [RRL, "list", "environments"],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
-        env={"COLUMNS": "60"},
+        # Rich takes the first for a terminal.
+        env={"COLUMNS": "60"} | ({"FORCE_COLOR": "1"} if is_terminal else {}),
         check=True,
     )
-    assert max(map(len, done.stdout.splitlines())) <= 60
+    lines = done.stdout.splitlines()
+    assert (max(map(len, lines)) <= 60) == is_terminal
+    assert any("adventure" in line and "zaxxon" in line for line in lines) != is_terminal
     assert done.stderr == ""
     assert "space_invaders" in done.stdout

@@ -74,12 +74,18 @@ def test_half_a_command_shows_its_other_half(capsys: Capture) -> None:
     assert capsys.readouterr().out.count("teacher serve") == 2
 
 
-def test_an_unknown_command_is_named_and_the_known_ones_listed(capsys: Capture) -> None:
-    assert run(["trian"]) == 2
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [("trian", "train"), ("teacher foo", "teacher serve"), ("bench foo", "bench run")],
+)
+def test_an_unknown_command_is_named_and_the_known_ones_listed(
+    words: str, known: str, capsys: Capture
+) -> None:
+    assert run(words.split()) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines()[0] == "rrl: there is no command 'trian'"
-    assert "  train " in captured.err
+    assert captured.err.splitlines()[0] == f"rrl: there is no command {words!r}"
+    assert f"  {known} " in captured.err
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def test_pages_are_named_as_in_a_browser_or_as_addresses(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["https://node:9103/metrics", "node", "http://node:9103/other"])
 def test_what_is_no_page_is_refused(text: str) -> None:
-    with pytest.raises(UserError):
+    # Not 50051, the port of the gRPC service.
+    with pytest.raises(UserError, match=r"write http://HOST:PORT/metrics .* 9101\)$"):
         page_address(text)
 
 

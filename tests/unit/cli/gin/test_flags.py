@@ -41,14 +41,19 @@ def test_files_and_bindings_keep_their_order_and_blanks(
     assert found.gin_bindings == ["Runner.a=10", "JaxDQNAgent.b = 64", "@x.Network"]
 
 
+def test_flags_of_absl_are_accepted(teacher: str) -> None:
+    flags(teacher, "--alsologtostderr", "--showprefixforinfo", "--logger_levels=absl:DEBUG")
+    flags(teacher, "--logger_levels", "absl:DEBUG", "--verbosity=1", "--log_dir", "x")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--agnt=qdagger_dqn",), "unrecognized arguments: --agnt"),
-        (("stray",), "unrecognized arguments: stray"),
+        (("--agnt=qdagger_dqn",), "unrecognized arguments: --agnt=qdagger_dqn; [^.]* the flags$"),
+        (("stray",), "unrecognized arguments: stray.*backslash"),
         (("--agent=qdagger",), "agent: invalid choice: 'qdagger'.*qdagger_dqn.*--help"),
-        (("--run_number=one",), "run_number.* invalid int value: 'one'"),
-        (("--agent",), "agent.* expected one argument"),
+        (("--run_number=one",), "run_number.* invalid int value: 'one'; [^.]* the flags$"),
+        (("--agent",), "agent.* expected one argument.*backslash"),
         (("--teacher_agent=rainbow",), "teacher_agent.* invalid choice"),
         (("--teacher_checkpoint_file_prefix=x",), "invalid choice: 'x'.*ckpt.*tf_ckpt"),
         (
