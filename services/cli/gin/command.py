@@ -132,6 +132,14 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         help="single bindings, which override the files', each in quotes; @NETWORK alone gives the "
         "agent that network",
     )
+    _add_teacher(parser)
+    parser.add_argument("--run_number", dest="seed", type=int, default=1, help="the seed")
+    for name in _NO_EFFECT:
+        parser.add_argument(f"--{name}", nargs="?", help="accepted, without effect")
+    return parser.parse_args(arguments)
+
+
+def _add_teacher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher_checkpoint_dir",
         dest="teacher",
@@ -147,10 +155,6 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--teacher_checkpoint_file_prefix", choices=("ckpt", "tf_ckpt"))
     parser.add_argument("--teacher_agent", choices=("dqn",), help="the teacher's kind")
-    parser.add_argument("--run_number", dest="seed", type=int, default=1, help="the seed")
-    for name in _NO_EFFECT:
-        parser.add_argument(f"--{name}", nargs="?", help="accepted, without effect")
-    return parser.parse_args(arguments)
 
 
 def _directory(text: str) -> Path:
