@@ -211,10 +211,12 @@ def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
     """What is known of a run in a stage, a text each."""
     progress, losses = response.progress, sorted(response.losses.items())
     is_weaned = Stage.COLLECT < progress.stage <= Stage.FINISHED
-    failure = response.checkpoint_failure
+    failure, speed = response.checkpoint_failure, _speed(current)
+    rate = f"{response.updates_per_second:.1f} updates/s" if response.updates_per_second > 0 else ""
     facts = [
-        _speed(current),
-        f"{response.updates_per_second:.1f} updates/s" if response.updates_per_second > 0 else "",
+        speed,
+        # One rate of updates is enough: where the stage counts them, its own.
+        "" if "updates/s" in speed else rate,
         f"lambda {progress.weaning_weight:.2f}" if is_weaned else "",
         _scores(response),
         "loss " + " ".join(f"{name} {loss:.4g}" for name, loss in losses) if losses else "",

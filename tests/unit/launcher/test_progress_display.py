@@ -128,6 +128,19 @@ def test_what_is_unknown_is_left_out(progress: Progress, line: str) -> None:
     assert lines((0.0, GetProgressResponse(progress=progress))) == [[line]]
 
 
+def test_one_rate_of_updates_is_shown() -> None:
+    def rates(stage: Stage.ValueType, **done: int) -> str:
+        at = [answer(stage, **{name: half * n for name, n in done.items()}) for half in (1, 2)]
+        for response in at:
+            response.updates_per_second = 7.5
+        return lines((0.0, at[0]), (10.0, at[1]))[-1][-1].split(" | lambda")[0]
+
+    assert rates(Stage.STAGE_OFFLINE, offline_updates=100).endswith(
+        "| 10.0 updates/s, 3 min 00 s left"
+    )
+    assert rates(Stage.STAGE_ONLINE, actor_steps=1_000).endswith("20 s left | 7.5 updates/s")
+
+
 def test_speed_losses_time_and_a_failure_to_save_are_told() -> None:
     response = GetProgressResponse(
         progress=Progress(stage=Stage.STAGE_OFFLINE),
