@@ -179,7 +179,7 @@ def _bare_update(
     factors = recipe.term_weights(progress, network_config, student)
     weights = {name: np.float32(factor) for name, factor in factors.items()}
     learning_rate = np.float32(recipe.learning_rate(progress))
-    period = np.int32(recipe.target_update_period(Stage.OFFLINE))
+    period = np.int32(recipe.q_learning.target_update_period)
     key = jax.random.key(1)
 
     def once() -> jax.Array:
