@@ -10,7 +10,7 @@ help:  ## Show this list
 setup:  ## Make .venv with everything in it: .venv/bin/rrl
 	@deploy/local/setup.sh
 
-demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (7 to 13 minutes)
+demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (5 to 13 minutes)
 	@.venv/bin/rrl demo
 
 # Four files at a time on two cores, since tests wait more than they compute; the tests of one file
