@@ -12,7 +12,7 @@ _BOUNDS = {
     "most": ("at most", operator.le),
     "below": ("below", operator.lt),
 }
-"""How each bound is told, and what holds of a number and the bound."""
+"""How each bound is worded, and what holds of a number and the bound."""
 
 
 def check_range(name: str, value: float, **bounds: float) -> None:

@@ -1,4 +1,4 @@
-"""Recorded play as rows in the order of time, whoever wrote it.
+"""Recorded play as rows in the order of time, of any library's format.
 
 A row is one step as a replay buffer stores it: the newest frame of the observation acted in, the
 action, and what it brought. Observations are not stored; each is a stack of the last `stack_size`

@@ -27,7 +27,7 @@ class Step(NamedTuple):
             later steps.
         reward: float32 [N], raw (unclipped) reward of the action.
         terminated: bool [N], the episode ended by the game's rules: no bootstrap.
-        truncated: bool [N], the episode was cut off by the step limit: bootstrap goes on.
+        truncated: bool [N], the episode was cut off by the step limit: returns bootstrap there.
         episode_start: bool [N], this observation is the first of a new episode. Its action was
             ignored and there is no transition into it: the call after an end only resets.
     """

@@ -19,7 +19,7 @@ BATCH_ROWS = 128
 def asked_teacher(
     reference: str | None, address: str | None, peers: Peers, *, backend: str = "auto"
 ) -> Iterator[tuple[str, ClientSecurity]]:
-    """Where to ask, and what to trust and show there; a teacher of ours is served meanwhile.
+    """Where to ask, and what to trust and show there; a checkpoint is served here until then.
 
     Args:
         reference: Which teacher, of any kind; None for the service at `address`.

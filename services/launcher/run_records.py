@@ -38,5 +38,5 @@ def read_record(file: Path, kind: type[T]) -> T | None:
         return decode_sealed(kind, text, file.name)
     except ValueError as error:
         raise UserError(
-            f"{file} cannot be read ({error}); restore it, or move it away to go on without it"
+            f"{file} cannot be read ({error}); restore it, or move it away to continue without it"
         ) from error

@@ -147,14 +147,16 @@ class ReplayFeed:
 
         Raises:
             ReplayUnreachable: a shard does not answer; the next call reads on.
-            UserError: the file is damaged, or missing though replay has given everything.
+            UserError: the file is damaged, cannot be written, or is missing though replay has given
+                everything.
         """
         if self._teacher_file.exists():
             with user_errors((ValueError, OSError)):
                 kept = load(self._teacher_file, self._layout)
         else:
             kept = self._read_from_replay()
-            kept.save(self._teacher_file)
+            with user_errors((OSError,)):
+                kept.save(self._teacher_file)
         self.reader.teacher_data = kept
         logging.getLogger(__name__).info(
             "%d transitions of the teacher lie here, in %d frames", kept.count, len(kept.frames)

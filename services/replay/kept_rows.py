@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from services.replay.sample_prefetcher import read_once
 
 @dataclasses.dataclass(frozen=True)
 class KeptRows:
-    """N items; `keep` makes them, `load` reads those that `save` wrote.
+    """N items; `RowKeeper` makes them, `load` reads those that `save` wrote.
 
     Attributes:
         frames: The layout's frame type [F, H, W], every frame once.
@@ -76,10 +76,10 @@ class TableReader:
         self._addresses = tuple(addresses)
         self._table = table
         self._layout = layout
-        self._read: list[Rows] = []
+        self._keeper = RowKeeper(layout)
 
     def read(self) -> KeptRows:
-        """All items; after an interruption the next call reads on.
+        """All items; after an interruption the next call reads the rest.
 
         Raises:
             ReplayTimeout: a server does not answer.
@@ -87,42 +87,56 @@ class TableReader:
             ValueError: the tables are empty.
         """
         for address in self._addresses:
-            self._read.extend(read_once(address, self._table, self._layout))
-        return keep(self._read, self._layout)
+            for block in read_once(address, self._table, self._layout):
+                self._keeper.add(block)
+        kept, self._keeper = self._keeper.rows(), RowKeeper(self._layout)
+        return kept
 
 
-def keep(blocks: Iterable[Rows], layout: ItemLayout) -> KeptRows:
-    """Items block by block, at least one; equal frames are kept once.
+class RowKeeper:
+    """Keeps items as they come: of each block its new frames, and nothing else of the others.
 
-    Raises:
-        ValueError: there is no item.
+    Args:
+        layout: Shapes of the items.
     """
-    numbers: dict[bytes, int] = {}
-    frames: list[NDArray[Any]] = []
-    frame_numbers: list[list[int]] = []
-    scalars: dict[str, list[NDArray[Any]]] = {name: [] for name in _scalar_columns(layout)}
-    for block in blocks:
+
+    def __init__(self, layout: ItemLayout) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._frames: list[NDArray[Any]] = []
+        self._frame_numbers: list[list[int]] = []
+        self._scalars: dict[str, list[NDArray[Any]]] = {
+            name: [] for name in _scalar_columns(layout)
+        }
+
+    def add(self, block: Rows) -> None:
+        """Keep the items of a block."""
         for item in block.columns["frame"]:
-            frame_numbers.append([_number_of(frame, numbers, frames) for frame in item])
-        for name, column in scalars.items():
+            self._frame_numbers.append([self._number(frame) for frame in item])
+        for name, column in self._scalars.items():
             column.append(block.columns[name])
-    if not frame_numbers:
-        raise ValueError("there is no item to keep")
-    return KeptRows(
-        np.stack(frames),
-        np.array(frame_numbers, np.int32),
-        {name: np.concatenate(column) for name, column in scalars.items()},
-    )
 
+    def rows(self) -> KeptRows:
+        """All items so far.
 
-def _number_of(frame: NDArray[Any], numbers: dict[bytes, int], frames: list[NDArray[Any]]) -> int:
-    """The number of a frame, a new one where it has not been seen before."""
-    # 128 bits: two frames of a billion are alike with a probability of 1e-21.
-    digest = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
-    number = numbers.setdefault(digest, len(frames))
-    if number == len(frames):
-        frames.append(frame.copy())
-    return number
+        Raises:
+            ValueError: there is none.
+        """
+        if not self._frame_numbers:
+            raise ValueError("there is no item to keep")
+        return KeptRows(
+            np.stack(self._frames),
+            np.array(self._frame_numbers, np.int32),
+            {name: np.concatenate(column) for name, column in self._scalars.items()},
+        )
+
+    def _number(self, frame: NDArray[Any]) -> int:
+        """The number of a frame, a new one where it has not been seen before."""
+        # 128 bits: two frames of a billion are alike with a probability of 1e-21.
+        digest = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
+        number = self._numbers.setdefault(digest, len(self._frames))
+        if number == len(self._frames):
+            self._frames.append(frame.copy())
+        return number
 
 
 def _scalar_columns(layout: ItemLayout) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

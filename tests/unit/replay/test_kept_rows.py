@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.replay.item_layout import ItemLayout, decode_batch
-from services.replay.kept_rows import KeptRows, keep, load
+from services.replay.kept_rows import KeptRows, RowKeeper, load
 from services.replay.rows import Rows
 
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=2, n_step=3, num_actions=4, clips_rewards=False)
+
+
+def keep(blocks: list[Rows], layout: ItemLayout) -> KeptRows:
+    keeper = RowKeeper(layout)
+    for block in blocks:
+        keeper.add(block)
+    return keeper.rows()
 
 
 def rows(items: int, seed: int = 0) -> Rows:
