@@ -11,7 +11,7 @@ Ratios (higher is better):
                                        student of the demo
     learner_over_bare_update_nature    the same for the full Nature DQN
 
-    python -m benchmarks.learner_updates --quick --json
+    python -m benchmarks.learner --quick --json
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ Ratios (higher is better):
     taught_actor_over_env_policy    the same actors over the environments with the bare policy
     weaned_actor_over_env_policy
 
-    python -m benchmarks.actor_steps --quick --json
+    python -m benchmarks.actors --quick --json
 """
 
 from __future__ import annotations
