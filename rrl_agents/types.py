@@ -4,9 +4,10 @@ Conventions: B is a batch, N the environments of one vector environment, A the a
 what the environment shows at one decision: pixels uint8 [H, W] of Atari and Catch, channels uint8
 [H, W, C] of MinAtar, a vector float32 [D]. An observation is a stack of frames along one more, last
 axis, oldest frame first: [*frame, stack]; where docstrings write [H, W, stack], any frame may stand
-for [H, W]. Clocks are named: `env_frames` are emulator frames, `actor_steps` and `teacher_steps`
-are decisions (several frames each), `learner_updates` are gradient steps. Returns are undiscounted
-sums of raw rewards.
+for [H, W]. One vector or one image with channels is observed as it is, without that axis. Clocks
+are named: `env_frames` are emulator frames, `actor_steps` and `teacher_steps` are decisions
+(several frames each), `learner_updates` are gradient steps. Returns are undiscounted sums of raw
+rewards.
 """
 
 from __future__ import annotations
@@ -53,8 +54,28 @@ class EnvironmentSpec:
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """[*frame, stack]."""
-        return (*self.frame_shape, self.stack_size)
+        """[*frame, stack], or [*frame] where there is no axis of frames."""
+        return observed_shape(self.frame_shape, self.stack_size)
+
+    def newest_frames(self, observations: Array) -> Array:
+        """The newest frames [..., *frame] of observations [..., *observation_shape], a view."""
+        is_stack = has_stack_axis(self.frame_shape, self.stack_size)
+        return observations[..., -1] if is_stack else observations
+
+
+def has_stack_axis(frame_shape: tuple[int, ...], stack_size: int) -> bool:
+    """Whether observations have a last axis of frames.
+
+    A stack of one vector or of one image with channels is that frame itself, as its environment
+    shows it; one gray image [H, W] has the axis as its channel.
+    """
+    return stack_size > 1 or len(frame_shape) == 2
+
+
+def observed_shape(frame_shape: tuple[int, ...], stack_size: int) -> tuple[int, ...]:
+    """Shape of an observation of so many frames."""
+    is_stack = has_stack_axis(frame_shape, stack_size)
+    return (*frame_shape, stack_size) if is_stack else frame_shape
 
 
 class Batch(NamedTuple):

@@ -23,7 +23,7 @@ class Step(NamedTuple):
     """What one call of `step` gives, one row per environment.
 
     Attributes:
-        observation: [N, *frame, stack] of the spec's frame type, oldest frame first; not changed by
+        observation: [N, *observation_shape] of the spec's type, oldest frame first; not changed by
             later steps.
         reward: float32 [N], raw (unclipped) reward of the action.
         terminated: bool [N], the episode ended by the game's rules: no bootstrap.
@@ -67,7 +67,7 @@ class VectorEnvironment:
             seed: At least 0; with N added it must fit 31 bits, as emulators' seeds are int32.
 
         Returns:
-            [N, *frame, stack], first observations.
+            [N, *observation_shape], first observations.
 
         Raises:
             ValueError: When the seed is out of range.
@@ -104,10 +104,10 @@ class VectorEnvironment:
         self._environments.close()
 
     def _stack_last(self, observation: NDArray[Any]) -> NDArray[Any]:
-        """[N, *frame, stack], without a copy."""
-        if observation.ndim == 1 + len(self.spec.frame_shape):
-            return observation[..., None]
-        return np.moveaxis(observation, 1, -1)
+        """[N, *observation_shape], without a copy."""
+        if observation.ndim > 1 + len(self.spec.frame_shape):
+            return np.moveaxis(observation, 1, -1)
+        return observation.reshape(self.num_envs, *self.spec.observation_shape)
 
 
 def one_by_one(

@@ -27,8 +27,9 @@ def image_input(observation: jax.Array) -> jax.Array:
     """Make raw images the input of a first convolution.
 
     Args:
-        observation: uint8 or float32 [B, H, W, ...], e.g. [B, H, W, stack] of grey frames,
-            [B, H, W, C, stack] of frames with channels; scaled as by `network_input`.
+        observation: uint8 or float32 [B, H, W, ...], e.g. [B, H, W, stack] of gray frames,
+            [B, H, W, C] or [B, H, W, C, stack] of frames with channels; scaled as by
+            `network_input`.
 
     Returns:
         float32 [B, H, W, channels].

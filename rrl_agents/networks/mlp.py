@@ -19,11 +19,13 @@ def mlp(observation: jax.Array, config: NetworkConfig) -> jax.Array:
     elements = len(config.input_low)
     if elements == 0:
         return x
-    if observation.ndim != 3 or observation.shape[1] != elements:
+    if observation.ndim not in (2, 3) or observation.shape[1] != elements:
         raise ValueError(
             f"observations have shape {observation.shape[1:]}, input_low has {elements} numbers; "
             "give one for each element of a vector"
         )
-    low = jnp.asarray(config.input_low, jnp.float32).reshape(1, -1, 1)
-    high = jnp.asarray(config.input_high, jnp.float32).reshape(1, -1, 1)
+    # [B, D], or a stack of vectors [B, D, stack].
+    shape = (1, elements) + (1,) * (observation.ndim - 2)
+    low = jnp.asarray(config.input_low, jnp.float32).reshape(shape)
+    high = jnp.asarray(config.input_high, jnp.float32).reshape(shape)
     return 2.0 * (x - low) / (high - low) - 1.0

@@ -32,7 +32,7 @@ class Policy(Protocol):
         """Actions int64 [N], and the teacher's labels of the states.
 
         Args:
-            observations: [N, *frame, stack].
+            observations: [N, *observation_shape].
             episode_start: bool [N], where the observation is the first of an episode.
         """
 
@@ -73,6 +73,7 @@ class Rollout:
         on_episode: Callable[[float], None] = lambda episode_return: None,
     ) -> None:
         self._environment = environment
+        self._newest_frames = environment.spec.newest_frames
         self._writer = writer
         self._annotator = annotator
         self._max_pending = max_pending
@@ -90,7 +91,10 @@ class Rollout:
         self._count(step)
         self._pending.append(
             _PlayedStep(
-                frames=self._observations[..., -1], actions=actions, step=step, labels=labels
+                frames=self._newest_frames(self._observations),
+                actions=actions,
+                step=step,
+                labels=labels,
             )
         )
         self._observations = step.observation
@@ -109,7 +113,7 @@ class Rollout:
         while self._pending:
             self._write(self._pending.popleft())
         for env in np.flatnonzero(self._mid_episode):
-            self._writer.end_episode(int(env), self._observations[env, ..., -1])
+            self._writer.end_episode(int(env), self._newest_frames(self._observations[env]))
         self._mid_episode[:] = False
 
     def _count(self, step: Step) -> None:
@@ -137,5 +141,5 @@ class Rollout:
             if step.terminated[env]:
                 self._writer.end_episode(int(env), None)
             elif step.truncated[env]:
-                self._writer.end_episode(int(env), step.observation[env, ..., -1])
+                self._writer.end_episode(int(env), self._newest_frames(step.observation[env]))
             self._mid_episode[env] = not (step.terminated[env] or step.truncated[env])

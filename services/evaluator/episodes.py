@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rrl_agents.environments.vector_environment import VectorEnvironment
 
 ActionValues = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Observations [N, *frame, stack] to float32 [N, A]."""
+"""Observations [N, *observation_shape] to float32 [N, A]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def play_episodes(
     running_return, running_steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
     finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
     # Copies: a view would keep the whole batch of observations alive, gigabytes over an episode.
-    frames = [observations[0, ..., -1].copy()]
+    frames = [environment.spec.newest_frames(observations[0]).copy()]
     while left.any():
         if should_stop():
             return None
@@ -91,7 +91,7 @@ def play_episodes(
         running_steps += ~step.episode_start
         on_steps(int(np.count_nonzero(~step.episode_start)))
         if not finished[0]:
-            frames.append(observations[0, ..., -1].copy())
+            frames.append(environment.spec.newest_frames(observations[0]).copy())
         for env in np.flatnonzero(step.terminated | step.truncated):
             on_episode()
             if left[env]:

@@ -40,17 +40,17 @@ def record_gif(
 
     Args:
         frames: At least one, all of one shape, in the order of play: uint8 [H, W] (grey),
-            [H, W, 3] (RGB) or [H, W, C] (objects where not 0, C up to 255); or vectors [D] of any
-            type.
+            [H, W, 3] (RGB) or [H, W, C] (objects where not 0, C up to 255); or vectors [D], or
+            images of floats.
         path: The file to write; replaced only by a complete one.
         frames_per_second: Frames of `frames` per second of play, in (0, 100]: a GIF counts
             hundredths of a second.
         max_bytes: Largest file, unless two frames are larger.
 
     Returns:
-        How many of the frames are shown; 0 of vectors.
+        How many of the frames are shown; 0 of vectors and floats.
     """
-    if frames[0].ndim == 1:
+    if frames[0].ndim == 1 or frames[0].dtype != np.uint8:
         return 0
     shown = min(len(frames), max(_MIN_FRAMES, int(MAX_SECONDS * frames_per_second)))
     images = _to_images(frames[:shown])

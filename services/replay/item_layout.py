@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.ranges import check_known, check_ranges
-from rrl_agents.types import Batch
+from rrl_agents.types import Batch, has_stack_axis
 from rrl_client.spec import OBSERVATION_DTYPES
 
 Columns = Mapping[str, NDArray[Any]]
@@ -180,11 +180,11 @@ def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch
     ended = np.logical_and(columns["terminated"], valid).any(axis=1)
     bootstrap_factor = np.power(discount, steps) * ~ended
     return Batch(
-        observation=_stack_last(frames[:, : layout.stack_size]),
+        observation=_observed(frames[:, : layout.stack_size], layout),
         action=columns["action"],
         n_step_return=np.where(valid, columns["reward"], np.float32(0)) @ powers,
         discount=bootstrap_factor.astype(np.float32),
-        next_observation=_stack_last(_bootstrap_frames(frames, steps, layout)),
+        next_observation=_observed(_bootstrap_frames(frames, steps, layout), layout),
         teacher_outputs=columns["teacher_outputs"],
         has_teacher=columns["has_teacher"].astype(np.float32),
         importance_weight=np.ones(len(frames), np.float32),
@@ -205,6 +205,7 @@ def _bootstrap_frames(
     return stacks
 
 
-def _stack_last(stacks: NDArray[Any]) -> NDArray[Any]:
-    """[B, stack, H, W] seen as [B, H, W, stack]."""
-    return np.moveaxis(stacks, 1, -1)
+def _observed(stacks: NDArray[Any], layout: ItemLayout) -> NDArray[Any]:
+    """[B, stack, H, W] seen as [B, H, W, stack], or as [B, *frame] without an axis of frames."""
+    is_stack = has_stack_axis(layout.frame_shape, layout.stack_size)
+    return np.moveaxis(stacks, 1, -1) if is_stack else stacks[:, 0]

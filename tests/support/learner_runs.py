@@ -112,7 +112,11 @@ def fill(address: str, table: str) -> None:
             terminated = bool(step.terminated[0])
             values = random.normal(size=catch.NUM_ACTIONS).astype(np.float32)
             row = StepRow(
-                observation[0, ..., -1], action, float(step.reward[0]), terminated, values
+                environment.spec.newest_frames(observation[0]),
+                action,
+                float(step.reward[0]),
+                terminated,
+                values,
             )
             writer.append(0, row)
             observation = step.observation

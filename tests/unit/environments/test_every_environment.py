@@ -30,12 +30,12 @@ def _play(environment: VectorEnvironment, seed: int, steps: int = 90) -> list[St
 def test_observations_have_the_specs_shape_and_type(name: str) -> None:
     environment = make_environment(CONFIGS[name], 3)
     spec = environment.spec
-    assert spec.observation_shape == (*spec.frame_shape, spec.stack_size)
     observation = environment.reset(0)
     step = environment.step(np.zeros(3, np.int64))
     for seen in (observation, step.observation):
         assert seen.shape == (3, *spec.observation_shape)
         assert seen.dtype == spec.frame_dtype
+        assert spec.newest_frames(seen).shape == (3, *spec.frame_shape)
     assert step.reward.dtype == np.float32 and step.reward.shape == (3,)
     for flags in (step.terminated, step.truncated, step.episode_start):
         assert flags.dtype == np.bool_ and flags.shape == (3,)

@@ -42,7 +42,7 @@ def test_frames_rewards_and_ends_equal_minatars(
     # Freeway ends after 2,501 decisions.
     for _ in range(2_600 if game == "freeway" else 500):
         for i, environment in enumerate(theirs):
-            np.testing.assert_array_equal(observation[i, ..., 0], environment.state() * 255)
+            np.testing.assert_array_equal(observation[i], environment.state() * 255)
         action = random.integers(0, len(action_set), size=2)
         step = ours.step(action)
         for i, environment in enumerate(theirs):

@@ -114,6 +114,8 @@ def test_decoding_equals_the_definition_step_by_step(data: st.DataObject) -> Non
         frames = columns["frame"][row]
         now = np.stack([frames[i] for i in range(stack)], axis=-1)
         later = np.stack([frames[steps[row] + i] for i in range(stack)], axis=-1)
+        if stack == 1 and len(shape) != 2:
+            now, later = frames[0], frames[steps[row]]
         np.testing.assert_allclose(batch.n_step_return[row], expected_return, atol=1e-6)
         np.testing.assert_allclose(batch.discount[row], 0.0 if ended[row] else factor, atol=1e-6)
         assert batch.observation.dtype == batch.next_observation.dtype == dtype
@@ -184,6 +186,26 @@ def test_rows_hold_frames_of_the_layouts_shape_and_type(shape: tuple[int, ...], 
     padding = layout.padding_row()["frame"]
     assert padding.shape == shape and padding.dtype == dtype and not padding.any()
     assert layout.item_columns()["frame"] == ((3, *shape), np.dtype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("shape", "observed"), [((4,), (4,)), ((3, 3, 2), (3, 3, 2)), ((5, 2), (5, 2, 1))]
+)
+def test_one_frame_is_observed_as_its_environment_shows_it(
+    shape: tuple[int, ...], observed: tuple[int, ...]
+) -> None:
+    layout = ItemLayout(
+        frame_shape=shape, stack_size=1, n_step=2, num_actions=2, clips_rewards=False
+    )
+    columns = {
+        name: np.zeros((4, *rest), dtype) for name, (rest, dtype) in layout.item_columns().items()
+    }
+    # Row i of the second item has frame i; it has one real step.
+    columns["frame"][1] = np.arange(3).reshape(3, *[1] * len(shape))
+    columns["valid"][1, 0] = 1
+    batch = decode_batch(columns, layout, 0.9)
+    assert batch.observation.shape == batch.next_observation.shape == (4, *observed)
+    assert not batch.observation.any() and (batch.next_observation[1] == 1).all()
 
 
 @pytest.mark.parametrize(
