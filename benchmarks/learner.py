@@ -41,7 +41,8 @@ from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.launcher.presets import DEMO, PRESETS
 from services.learner.config import LearnerConfig, ShardAddress
-from services.learner.loop import Learner, build_learner
+from services.learner.loop import Learner
+from services.learner.role import build_learner
 from services.learner.stages import StageTargets
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import ReplayReader

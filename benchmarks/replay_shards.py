@@ -35,7 +35,8 @@ from benchmarks.replay_servers import (
     replay_server,
 )
 from benchmarks.teacher.usage import cpu_seconds
-from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.connection import table_counts
+from services.replay.failures import ReplayTimeout
 from services.replay.item_layout import StepRow
 from services.replay.reader import ReplayReader, ShardedReader
 from services.replay.table_names import STUDENT_TABLE

@@ -12,6 +12,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -22,7 +23,6 @@ from rrl_agents.behaviour.guide import GuideTurns
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_client import (
     TeacherAnswer,
-    TeacherClient,
     TeacherDescription,
     TeacherError,
     TeacherRejected,
@@ -35,6 +35,16 @@ Labels = NDArray[np.float32] | Future[TeacherAnswer] | None
 """Scores of N states: float32 [N, A], an answer under way, or None without a query."""
 
 _LOG_PERIOD_SECONDS = 10.0
+
+
+class AskedTeacher(Protocol):
+    """Answers with the teacher's scores, as `TeacherClient` does."""
+
+    def evaluate(self, observations: NDArray[Any], /) -> TeacherAnswer:
+        """Scores of N states [N, *frame, stack], waited for."""
+
+    def evaluate_future(self, observations: NDArray[Any], /) -> Future[TeacherAnswer]:
+        """The same, under way."""
 
 
 def is_settled(labels: Labels) -> bool:
@@ -99,7 +109,7 @@ class TeacherActs:
         random: Where draws come from.
     """
 
-    teacher: TeacherClient
+    teacher: AskedTeacher
     described: TeacherDescription
     annotator: Annotator
     epsilon: float
@@ -140,7 +150,7 @@ class StudentActs:
     policy: epsilon_greedy.Policy
     epsilon: Callable[[int], float]
     latest: Callable[[], ActorSnapshot]
-    teacher: TeacherClient | None
+    teacher: AskedTeacher | None
     described: TeacherDescription | None
     turns: GuideTurns | None
     annotator: Annotator

@@ -43,10 +43,11 @@ from services.actor.metrics import ActorMetrics
 from services.actor.rollout import Policy, Rollout
 from services.actor.weight_poller import ActorSnapshot, WeightPoller
 from services.learner.client import LearnerClient
-from services.replay.connection import ReplayTimeout, wait_for_tables
+from services.replay.connection import wait_for_tables
+from services.replay.failures import ReplayTimeout, WriterStopped
 from services.replay.item_layout import ItemLayout
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.replay.writer import ReplayWriter, WriterOptions, WriterStopped
+from services.replay.writer import ReplayWriter, WriterOptions
 from services.shared.errors import UserError
 
 _WAIT_SECONDS = 0.2

@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from rrl_agents.environments.vector_environment import Step, VectorEnvironment
 from services.actor.behaviours import Annotator, Labels, is_settled
 from services.replay.item_layout import StepRow
-from services.replay.writer import ReplayWriter
+
+
+class EpisodeWriter(Protocol):
+    """Takes the episodes of N environments, each step by step, as `ReplayWriter` does."""
+
+    def append(self, env: int, row: StepRow) -> None:
+        """Write one real step; the first after an end starts a new episode."""
+
+    def end_episode(self, env: int, final_frame: NDArray[Any] | None) -> None:
+        """End the episode; `final_frame` is None where its last step terminated."""
 
 
 class Policy(Protocol):
@@ -64,7 +73,7 @@ class Rollout:
     def __init__(
         self,
         environment: VectorEnvironment,
-        writer: ReplayWriter,
+        writer: EpisodeWriter,
         annotator: Annotator,
         *,
         seed: int,

@@ -88,8 +88,8 @@ def _importer(job: Job) -> RunRole:
 
 def _learner(job: Job) -> RunRole:
     """Trains the student."""
-    from services.learner.loop import run_learner
     from services.learner.metrics import LearnerMetrics
+    from services.learner.role import run_learner
 
     config = learner_config(job)
     return functools.partial(run_learner, config, metrics=LearnerMetrics(job.registry))

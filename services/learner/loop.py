@@ -1,6 +1,6 @@
 """The learner: samples, updates, publishes weights, and takes a run through its stages.
 
-    ReplayFeed ── blocks ───▶ Training ── weights ──▶ WeightPublisher ──▶ actors, evaluator
+          Feed ── blocks ───▶ Training ── weights ──▶ WeightPublisher ──▶ actors, evaluator
                                  │ state                                       │ returns
                                  ▼                                             ▼
                           RunCheckpoints ◀──── RunClock ◀─────────── PendingEvaluations
@@ -20,7 +20,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -29,27 +30,23 @@ from rrl_agents.types import Progress, Stage
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.checkpointing import restore_due
 from services.learner.config import LearnerConfig
+from services.learner.feed import MakeFeed, ReplayLost, ReplayUnreachable
 from services.learner.metrics import LearnerMetrics, ShownRun
 from services.learner.metrics_log import MetricsLog
 from services.learner.pending_evaluations import PendingEvaluations
 from services.learner.publishing import WeightPublisher
-from services.learner.replay_checkpoints import ReplayLost
-from services.learner.replay_feed import (
-    COUNT_PERIOD_SECONDS,
-    TEACHER_DATA_FILE,
-    ReplayFeed,
-    ReplayUnreachable,
-)
 from services.learner.run_checkpoints import RunCheckpoints
 from services.learner.run_clock import RunClock
 from services.learner.run_stages import RunStages
 from services.learner.served_run import ServedRun
 from services.learner.training import Training
 from services.learner.weight_server import weight_server
-from services.replay.control_client import TablesUnusable
+from services.replay.failures import TablesUnusable
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 
+COUNT_PERIOD_SECONDS = 1.0
+"""Time between two counts of replay's steps, and checks that its tables are still the same."""
 _COLLECT_COUNT_PERIOD_SECONDS = 0.05
 """Nothing else happens while the teacher fills its table, and it must not overfill it."""
 _IDLE_SECONDS = 0.2
@@ -64,6 +61,7 @@ class Learner:
 
     Args:
         config: Method, data, targets and peers.
+        make_feed: Makes its replay.
         unusable: Checkpoints to skip, since replay cannot load their tables.
         metrics: The process's metrics; None for none.
 
@@ -79,6 +77,7 @@ class Learner:
     def __init__(
         self,
         config: LearnerConfig,
+        make_feed: MakeFeed,
         unusable: Collection[int] = (),
         metrics: LearnerMetrics | None = None,
     ) -> None:
@@ -93,7 +92,7 @@ class Learner:
         self._checkpoints = RunCheckpoints(config.run, unusable, self._metrics)
         self._evaluations = self._restore()
         self._stages = RunStages(config, self._clock)
-        self._feed = ReplayFeed(config, self._recipe, self._clock, self._metrics)
+        self._feed = make_feed(config, self._recipe, self._clock, self._metrics)
         self._publisher = WeightPublisher(self._clock, self.training, self._feed, self._evaluations)
         self._curves = MetricsLog(
             config.run / "metrics",
@@ -126,9 +125,6 @@ class Learner:
     def _restore(self) -> PendingEvaluations:
         """Load the checkpoint to resume from, if any; gives its pending evaluations."""
         checkpoint, session = self._checkpoints.restored, uuid.uuid4().hex
-        if checkpoint is None or checkpoint.record.progress.stage is Stage.COLLECT:
-            # The teacher's data is collected again from here on.
-            (self._config.run / TEACHER_DATA_FILE).unlink(missing_ok=True)
         if checkpoint is None:
             self.training.load_initial_agent()
             return PendingEvaluations(self._config.run, self._clock, session)
@@ -166,9 +162,9 @@ class Learner:
 
         Raises:
             ReplayLost: replay restarted with other tables: another learner of this run resumes from
-                the newest checkpoint (`run_learner` does that).
-            TablesUnusable: replay cannot load the tables of the checkpoint (`run_learner` tries an
-                older one).
+                the newest checkpoint (`train_to_the_end` does that).
+            TablesUnusable: replay cannot load the tables of the checkpoint (`train_to_the_end`
+                tries an older one).
             UserError: another learner works on this run; or replay belongs to another experiment;
                 or the teacher is no better than random play; or the last checkpoint cannot be
                 saved.
@@ -204,7 +200,7 @@ class Learner:
         Raises:
             TablesUnusable: a shard has no such tables, or cannot load them.
         """
-        return self._feed.checkpoints.restore_all(self.checkpoint_number, stop)
+        return self._feed.restore(self.checkpoint_number, stop)
 
     def _train_until(self, stop: threading.Event) -> None:
         self._publisher.publish()
@@ -288,7 +284,7 @@ class Learner:
         progress = self._clock.count_updates(len(block.answered))
         if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:
             # A transition's TD loss decides how soon it is drawn again (Schaul et al., 2016).
-            self._feed.reader.update_priorities(block.drawn, metrics.priorities)
+            self._feed.update_priorities(block, metrics.priorities)
         self._curves.add(
             progress,
             metrics,
@@ -302,26 +298,31 @@ class Learner:
             self._publisher.request_evaluation()
 
 
-def build_learner(config: LearnerConfig) -> Learner:
-    """The learner of a run, restored from its newest checkpoint if there is one."""
-    return Learner(config)
-
-
-def run_learner(
-    config: LearnerConfig, stop: threading.Event, metrics: LearnerMetrics | None = None
+def train_to_the_end(
+    make_learner: Callable[[Collection[int]], Learner],
+    train: Callable[[Learner], None],
+    run: Path,
+    stop: threading.Event,
+    metrics: LearnerMetrics,
 ) -> None:
-    """Train a run until it is finished or `stop` is set, through any losses of its replay.
+    """Train until the run is finished or `stop` is set, through any losses of its replay.
+
+    Args:
+        make_learner: Makes a learner of the run that skips some checkpoints.
+        train: Has one train, as `Learner.run`.
+        run: Run directory.
+        stop: Ends the run.
+        metrics: Where losses are counted.
 
     Raises:
         UserError: as `Learner.run`; or replay has the tables of none of the run's checkpoints.
         FloatingPointError: as `Learner.run`.
     """
     log, unusable = logging.getLogger(__name__), set[int]()
-    metrics = metrics or LearnerMetrics(CollectorRegistry())
     while True:
-        learner = Learner(config, unusable, metrics)
+        learner = make_learner(unusable)
         try:
-            return learner.run(stop)
+            return train(learner)
         except ReplayLost as error:
             if stop.is_set():
                 log.warning("%s; what came after the newest checkpoint is lost", error)
@@ -330,7 +331,7 @@ def run_learner(
             metrics.replay_losses += 1
         except TablesUnusable as error:
             number = learner.checkpoint_number
-            if newest_checkpoint(config.run, {*unusable, number}) is None:
+            if newest_checkpoint(run, {*unusable, number}) is None:
                 # A fresh start would delete the checkpoints.
                 raise UserError(str(error)) from error
             log.error("%s; going back to an older checkpoint", error)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 
 from rrl_agents.types import Stage
+from services.learner.feed import Feed
 from services.learner.pending_evaluations import PendingEvaluations
 from services.learner.published_weights import PublishedWeights, Snapshot
-from services.learner.replay_feed import ReplayFeed
 from services.learner.run_clock import RunClock
 from services.learner.training import Training
-from services.replay.connection import ReplayTimeout
+from services.replay.failures import ReplayTimeout
 
 
 class WeightPublisher:
@@ -30,7 +30,7 @@ class WeightPublisher:
         self,
         clock: RunClock,
         training: Training,
-        feed: ReplayFeed,
+        feed: Feed,
         evaluations: PendingEvaluations,
     ) -> None:
         self._clock = clock
@@ -41,7 +41,7 @@ class WeightPublisher:
 
     def publish(self) -> None:
         """Publish the present weights to actors."""
-        largest = max(self._clock.progress.max_priority, self._feed.reader.largest_priority)
+        largest = max(self._clock.progress.max_priority, self._feed.largest_priority)
         self._clock.change(max_priority=largest)
         snapshot = self._snapshot()
         self.acting.publish(snapshot)

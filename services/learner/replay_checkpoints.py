@@ -13,17 +13,14 @@ import threading
 from collections.abc import Sequence
 
 from rrl_client import ClientSecurity
-from services.replay.connection import ReplayTimeout
+from services.learner.feed import ReplayLost
 from services.replay.control_client import ControlClient
+from services.replay.failures import ReplayTimeout
 from services.shared.logging import Occasionally
 
 _ANSWER_SECONDS = 10.0
 _LOG_PERIOD_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-
-
-class ReplayLost(Exception):
-    """Replay restarted with other tables: resume from the newest checkpoint."""
 
 
 class ReplayCheckpoints:

@@ -21,40 +21,24 @@ import jax
 import numpy as np
 
 from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.types import Array, Stage
 from services.learner.config import LearnerConfig, ShardAddress
+from services.learner.feed import Block, ReplayUnreachable
 from services.learner.metrics import LearnerMetrics
 from services.learner.replay_checkpoints import ReplayCheckpoints
 from services.learner.run_clock import RunClock
-from services.replay.connection import ReplayTimeout, SamplingFailed, table_counts
+from services.replay.connection import table_counts
+from services.replay.failures import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout
 from services.replay.kept_rows import KeptRows, TableReader, load
-from services.replay.reader import ReplayReader, ShardedReader, ShardSample
+from services.replay.reader import ReplayReader, ShardedReader
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError, user_errors
-
-COUNT_PERIOD_SECONDS = 1.0
-"""Time between two counts of replay's steps, and checks that its tables are still the same."""
 
 TEACHER_DATA_FILE = "teacher_data.npz"
 """In the run's folder: the teacher's data, where the learner keeps it."""
 
 _SAMPLE_TIMEOUT_SECONDS = 1.0
-
-
-class ReplayUnreachable(Exception):
-    """A replay shard does not answer now."""
-
-
-class Block(NamedTuple):
-    """Batches of as many updates.
-
-    Attributes:
-        drawn: The batches, on the device, and where their rows lie in replay.
-        answered: Share of each batch's rows with an answer of the teacher, in [0, 1].
-    """
-
-    drawn: ShardSample
-    answered: Sequence[float]
 
 
 class _Request(NamedTuple):
@@ -71,7 +55,7 @@ class ReplayFeed:
     Args:
         config: Where the shards are, and the shapes of their items.
         recipe: The method.
-        clock: Progress of the run; the feed keeps its data clocks.
+        clock: Progress of the run, restored; the feed keeps its data clocks.
         metrics: Where waits and outages are counted.
 
     Attributes:
@@ -96,9 +80,20 @@ class ReplayFeed:
         self._layout = _layout(config, recipe)
         self._keeps_teacher_data = config.keeps_teacher_data
         self._teacher_file = config.run / TEACHER_DATA_FILE
+        if clock.progress.stage is Stage.COLLECT:
+            # The teacher's data is collected again from here on.
+            self._teacher_file.unlink(missing_ok=True)
         self._teacher_table = TableReader(self._shards, TEACHER_TABLE, self._layout)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "replay-blocks")
         self._ahead: _Request | None = None
+
+    def restore(self, checkpoint: int, stop: threading.Event) -> bool:
+        """As `Feed`; waits for shards that are not up."""
+        return self.checkpoints.restore_all(checkpoint, stop)
+
+    def save(self, checkpoint: int, keep: Sequence[int]) -> None:
+        """As `Feed`, of all shards."""
+        self.checkpoints.save_all(checkpoint, keep)
 
     def count(self) -> None:
         """Read the data clocks from replay, whose tables count each item once.
@@ -212,6 +207,15 @@ class ReplayFeed:
         answered = np.mean(drawn.sample.batch.has_teacher, axis=-1).tolist()
         on_device = drawn.sample._replace(batch=jax.device_put(drawn.sample.batch))
         return Block(drawn._replace(sample=on_device), answered)
+
+    def update_priorities(self, block: Block, priorities: Array) -> None:
+        """As `Feed`, in the shard that the block came from."""
+        self.reader.update_priorities(block.drawn, priorities)
+
+    @property
+    def largest_priority(self) -> float:
+        """As `Feed`, of all shards."""
+        return self.reader.largest_priority
 
     def wait_until_reachable(self, error: ReplayUnreachable, stop: threading.Event) -> None:
         """Wait for shards that do not answer, without a timeout.

@@ -14,12 +14,11 @@ from services.learner.checkpoint_records import (
     newest_checkpoint,
 )
 from services.learner.checkpointing import check_has_none, next_number, write_checkpoint
+from services.learner.feed import Feed
 from services.learner.metrics import LearnerMetrics
 from services.learner.pending_evaluations import PendingEvaluations
-from services.learner.replay_feed import ReplayFeed
 from services.learner.training import Training
-from services.replay.connection import ReplayTimeout
-from services.replay.control_client import SaveFailed
+from services.replay.failures import ReplayTimeout, SaveFailed
 from services.shared.errors import UserError
 
 
@@ -67,7 +66,7 @@ class RunCheckpoints:
                 "to resume from where it stopped"
             )
 
-    def save(self, training: Training, evaluations: PendingEvaluations, feed: ReplayFeed) -> None:
+    def save(self, training: Training, evaluations: PendingEvaluations, feed: Feed) -> None:
         """Save weights, optimiser, clocks and replay as one checkpoint.
 
         A failure is logged; the checkpoint before stays.
@@ -95,13 +94,11 @@ class RunCheckpoints:
             self._metrics.checkpoint_saved(written.number, seconds=seconds, written_at=time.time())
 
     def _write(
-        self, training: Training, evaluations: PendingEvaluations, feed: ReplayFeed
+        self, training: Training, evaluations: PendingEvaluations, feed: Feed
     ) -> RunCheckpoint:
         number = next_number(self._run, after=self.number)
         # Replay saves first: until this checkpoint is whole, any that is there may be restored.
-        feed.checkpoints.save_all(
-            number, keep=sorted({*checkpoints_of(self._run).numbers(), self.number})
-        )
+        feed.save(number, keep=sorted({*checkpoints_of(self._run).numbers(), self.number}))
         record, due = evaluations.state()
         return write_checkpoint(
             self._run,

@@ -30,8 +30,8 @@ from services.recorded_data.labels import Labels
 from services.recorded_data.metrics import ImporterMetrics
 from services.recorded_data.retrying_teacher import RetryingTeacherClient, Stopped
 from services.recorded_data.transfer import ReplayRestarted, Transfer
-from services.replay.connection import ReplayTimeout, reset_table, wait_for_tables
-from services.replay.writer import WriterStopped
+from services.replay.connection import reset_table, wait_for_tables
+from services.replay.failures import ReplayTimeout, WriterStopped
 from services.shared.errors import UserError
 from services.shared.locks import locked
 

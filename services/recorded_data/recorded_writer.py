@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from services.recorded_data.config import ImporterConfig
 from services.recorded_data.labelling import LabelledChunk
 from services.replay.connection import connect
+from services.replay.failures import WriterStopped
 from services.replay.item_layout import StepRow
-from services.replay.writer import ItemWriter, WriterOptions, WriterStopped
+from services.replay.writer import ItemWriter, WriterOptions
 
 _ROWS_BETWEEN_FLUSHES = 8
 """A flush is a call into Reverb: one per row would cost as much as the row."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from rrl_client.credentials import is_loopback
 from rrl_client.proxies import tell_of_proxy
+from services.replay.failures import ReplayTimeout
 from services.replay.item_layout import ItemLayout
 from services.replay.reverb_library import reverb
 from services.replay.tables import table_signature
@@ -19,14 +20,6 @@ from services.shared.addresses import parse_address
 from services.shared.errors import UserError
 
 _CONNECT_RETRY_SECONDS = 0.2
-
-
-class SamplingFailed(Exception):
-    """Reverb stopped sampling: its server is down, or refused."""
-
-
-class ReplayTimeout(Exception):
-    """The replay server did not answer, or its rate limiter gave nothing, in the time allowed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

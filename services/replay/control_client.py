@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import grpc
 
 from rrl_client.security import ClientSecurity, make_channel
-from services.replay.connection import ReplayTimeout
+from services.replay.failures import ReplayTimeout, SaveFailed, TablesUnusable
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.channels import channel_options, failure
 from services.shared.errors import UserError
@@ -38,14 +38,6 @@ _SERVICE_CONFIG = {
 
 class ReplayRefused(ReplayTimeout):
     """Replay rejects the caller's token; it will until tokens change."""
-
-
-class TablesUnusable(Exception):
-    """A replay shard has no tables of a checkpoint, or cannot load them."""
-
-
-class SaveFailed(Exception):
-    """A replay shard could not save its tables; those saved before stay."""
 
 
 class ControlClient:

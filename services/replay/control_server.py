@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from services.replay.connection import ReplayTimeout
 from services.replay.control_client import MAX_MESSAGE_BYTES
+from services.replay.failures import ReplayTimeout
 from services.replay.role import GenerationChanged, ReplayRole
 from services.replay.v1 import replay_pb2, replay_pb2_grpc
 from services.shared.call_limits import ServerLimits

@@ -11,7 +11,8 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout, TableCounts, table_counts
+from services.replay.connection import TableCounts, table_counts
+from services.replay.failures import ReplayTimeout
 from services.replay.role import ReplayRole
 from services.replay.served_tables import EMPTY
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE

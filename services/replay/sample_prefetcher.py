@@ -18,7 +18,8 @@ import tensorflow as tf
 # Not public, and the only way to cancel a read from outside.
 from tensorflow.python.eager.cancellation import CancellationManager
 
-from services.replay.connection import ReplayTimeout, SamplingFailed, connect, table_counts
+from services.replay.connection import connect, table_counts
+from services.replay.failures import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout
 from services.replay.reverb_library import reverb
 from services.replay.rows import Rows, concatenate

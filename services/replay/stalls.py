@@ -13,7 +13,8 @@ import logging
 import time
 from collections.abc import Collection
 
-from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.connection import table_counts
+from services.replay.failures import ReplayTimeout
 
 STALL_SECONDS = 20.0
 """How long a read or a write waits before its rate limiter is checked."""

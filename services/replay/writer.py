@@ -24,14 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.replay.connection import ReplayTimeout, connect
+from services.replay.connection import connect
+from services.replay.failures import ReplayTimeout, WriterStopped
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reverb_library import reverb
 from services.replay.stalls import StalledInsertDetector
-
-
-class WriterStopped(Exception):
-    """`should_stop` became true while a write was waiting; its rows may not be in the table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.connection import table_counts
+from services.replay.failures import ReplayTimeout
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.server import build_replay
 from services.replay.stalls import StalledInsertDetector

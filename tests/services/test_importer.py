@@ -39,12 +39,13 @@ from services.recorded_data.dataset import RecordedData, check_data
 from services.recorded_data.importer import build_importer
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.connection import table_counts
+from services.replay.failures import ReplayTimeout, WriterStopped
 from services.replay.item_layout import ItemLayout, StepRow, decode_batch
 from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.replay.writer import ReplayWriter, WriterStopped
+from services.replay.writer import ReplayWriter
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig, TeacherConfig

@@ -30,9 +30,9 @@ from services.learner.published_weights import PublishedWeights
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.learner.weight_server import weight_server
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout
 from services.replay.control_client import ControlClient, ReplayRefused
 from services.replay.control_server import control_server
+from services.replay.failures import ReplayTimeout
 from services.replay.item_layout import ItemLayout
 from services.replay.role import ReplayRole
 from services.replay.v1 import replay_pb2, replay_pb2_grpc

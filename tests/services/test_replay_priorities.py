@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
+from services.replay.failures import WriterStopped
 from services.replay.item_layout import ItemLayout, StepRow
-from services.replay.reader import ReplayReader, Sample
+from services.replay.reader import ReplayReader
+from services.replay.samples import Sample
 from services.replay.server import ReplayServer, build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.replay.writer import ReplayWriter, WriterStopped
+from services.replay.writer import ReplayWriter
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=1, n_step=1, num_actions=2, clips_rewards=False)

@@ -16,13 +16,13 @@ import pytest
 
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout
 from services.replay.connection import table_counts as counts_of
+from services.replay.failures import ReplayTimeout, WriterStopped
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.replay.writer import ReplayWriter, WriterStopped
+from services.replay.writer import ReplayWriter
 from services.shared.addresses import free_port
 from tests.faults.links import Cut, LinkConfig, Links
 from tests.support.patience import PATIENCE_SECONDS, wait_until

@@ -15,9 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.replay import role
 from services.replay.checkpoint import checkpoint_replay
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout, table_counts
-from services.replay.control_client import ControlClient, SaveFailed, TablesUnusable
+from services.replay.connection import table_counts
+from services.replay.control_client import ControlClient
 from services.replay.control_server import control_server
+from services.replay.failures import ReplayTimeout, SaveFailed, TablesUnusable
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import ReplayReader
 from services.replay.role import ReplayRole

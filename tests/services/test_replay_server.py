@@ -14,12 +14,13 @@ import pytest
 
 from services.replay.checkpoint import checkpoint_replay, link_checkpoint
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout, TableCounts, table_counts
+from services.replay.connection import TableCounts, table_counts
+from services.replay.failures import ReplayTimeout, WriterStopped
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import ReplayReader
 from services.replay.server import ReplayServer, build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
-from services.replay.writer import ReplayWriter, WriterOptions, WriterStopped
+from services.replay.writer import ReplayWriter, WriterOptions
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS, wait_until

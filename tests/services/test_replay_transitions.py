@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from services.replay.config import ReplayConfig
-from services.replay.connection import ReplayTimeout, table_counts
+from services.replay.connection import table_counts
+from services.replay.failures import ReplayTimeout
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import ReplayReader
 from services.replay.server import build_replay

@@ -23,7 +23,8 @@ from rrl_agents.types import Progress
 from services.learner.client import LearnerClient
 from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.config import LearnerConfig, ShardAddress
-from services.learner.loop import Learner, build_learner, run_learner
+from services.learner.loop import Learner
+from services.learner.role import build_learner, run_learner
 from services.learner.stages import StageTargets
 from services.replay.config import ReplayConfig
 from services.replay.control_server import control_server

@@ -62,8 +62,10 @@ CLIENT_FACES = {
         "stalls",
         "connection",
         "control_client",
+        "failures",
         "item_layout",
         "kept_rows",
+        "samples",
         "table_names",
     },
     "learner": {

@@ -13,7 +13,7 @@ import pytest
 from rrl_agents.types import Batch, Stage
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.client import LearnerClient
-from services.learner.loop import build_learner
+from services.learner.role import build_learner
 from services.learner.stages import StageTargets
 from services.replay.connection import table_counts
 from services.replay.reader import ReplayReader

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 import pytest
 
 from services.learner.checkpoint_records import newest_checkpoint
-from services.learner.loop import run_learner
-from services.learner.replay_checkpoints import ReplayCheckpoints, ReplayLost
+from services.learner.feed import ReplayLost
+from services.learner.replay_checkpoints import ReplayCheckpoints
+from services.learner.role import run_learner
 from services.replay.connection import table_counts
 from services.replay.table_names import TEACHER_TABLE
 from services.shared.errors import UserError

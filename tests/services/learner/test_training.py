@@ -16,7 +16,7 @@ from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
 from rrl_agents.reincarnation.offline_pretraining import OfflinePretrainingConfig
 from rrl_agents.types import Stage
 from services.learner.codec import EvaluationReport
-from services.learner.loop import build_learner
+from services.learner.role import build_learner
 from services.learner.stages import StageTargets
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError

@@ -21,7 +21,7 @@ from services.learner.client import (
 )
 from services.learner.codec import EvaluationReport
 from services.learner.evaluation_records import read_records
-from services.learner.loop import build_learner
+from services.learner.role import build_learner
 from services.learner.v1 import learner_pb2, learner_pb2_grpc
 from services.replay.table_names import TEACHER_TABLE
 from services.shared.errors import UserError

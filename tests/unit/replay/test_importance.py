@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
-from services.replay.reader import importance_weights
+from services.replay.samples import importance_weights
 
 LOSSES = np.asarray([0.04, 0.16, 0.64, 1.0])
 

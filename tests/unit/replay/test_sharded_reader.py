@@ -6,8 +6,9 @@ from typing import cast
 
 import pytest
 
-from services.replay.connection import ReplayTimeout
-from services.replay.reader import ReplayReader, Sample, ShardedReader
+from services.replay.failures import ReplayTimeout
+from services.replay.reader import ReplayReader, ShardedReader
+from services.replay.samples import Sample
 
 
 class Reader:

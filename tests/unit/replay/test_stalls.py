@@ -10,7 +10,8 @@ import time
 import pytest
 
 from services.replay import stalls
-from services.replay.connection import ReplayTimeout, TableCounts
+from services.replay.connection import TableCounts
+from services.replay.failures import ReplayTimeout
 from services.replay.stalls import StalledSampleDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 

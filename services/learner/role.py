@@ -1,0 +1,36 @@
+"""The learner as a process of its own, which trains from replay over the network."""
+
+from __future__ import annotations
+
+import threading
+
+from prometheus_client import CollectorRegistry
+
+from services.learner.config import LearnerConfig
+from services.learner.loop import Learner, train_to_the_end
+from services.learner.metrics import LearnerMetrics
+from services.learner.replay_feed import ReplayFeed
+
+
+def build_learner(config: LearnerConfig) -> Learner:
+    """The learner of a run, restored from its newest checkpoint if there is one."""
+    return Learner(config, ReplayFeed)
+
+
+def run_learner(
+    config: LearnerConfig, stop: threading.Event, metrics: LearnerMetrics | None = None
+) -> None:
+    """Train a run until it is finished or `stop` is set, through any losses of its replay.
+
+    Raises:
+        UserError: as `Learner.run`; or replay has the tables of none of the run's checkpoints.
+        FloatingPointError: as `Learner.run`.
+    """
+    metrics = metrics or LearnerMetrics(CollectorRegistry())
+    train_to_the_end(
+        lambda unusable: Learner(config, ReplayFeed, unusable, metrics),
+        lambda learner: learner.run(stop),
+        config.run,
+        stop,
+        metrics,
+    )
