@@ -219,11 +219,18 @@ class _EpisodeWriter:
         self._in_episode = self._terminated = False
 
 
+# Columns of an item that hold its first row's value alone; the other scalars hold n rows'.
+_OF_FIRST_ROW = frozenset({"action", "has_teacher", "teacher_outputs"})
+
+
 class ItemWriter:
     """One Reverb writer: rows in, one after the other, and items over the newest of them out.
 
     An item is a window of the last stack + n rows; the one of a step is created when n more rows
     have been appended. Items reach the table in the order of their steps.
+
+    Rows and items go to Reverb's C++ writer directly. Its Python class maps nested structures to
+    columns and back at every call, which costs six times as much as the write itself.
 
     Args:
         client: Of the replay server.
@@ -248,12 +255,20 @@ class ItemWriter:
         self._table = table
         self._layout = layout
         self._priority = priority
+        self._columns = tuple(layout.item_columns())
+        self._is_single = [name in _OF_FIRST_ROW for name in self._columns]
         rows_kept = layout.window + chunk_length
         self._writer: Any = client.trajectory_writer(num_keep_alive_refs=rows_kept)
-        for column in layout.item_columns():
-            self._writer.configure(
-                (column,), num_keep_alive_refs=rows_kept, max_chunk_length=chunk_length
-            )
+        self._direct = self._writer._writer
+        options = reverb.pybind.ConstantChunkerOptions(
+            max_chunk_length=chunk_length, num_keep_alive_refs=rows_kept
+        )
+        for index in range(len(self._columns)):
+            self._direct.ConfigureChunker(index, options)
+        # Reverb's references to the newest rows, by column.
+        self._rows: list[collections.deque[Any]] = [
+            collections.deque(maxlen=layout.window) for _ in self._columns
+        ]
         # Whether each of the newest n+1 rows starts an item: the oldest's window is complete.
         self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
         self.items = 0
@@ -266,7 +281,9 @@ class ItemWriter:
             begins_item: Whether the item of this row is wanted; the stack - 1 rows before it must
                 have been appended.
         """
-        self._writer.append(row)
+        written = self._direct.Append([row[name] for name in self._columns])
+        for column, reference in zip(self._rows, written, strict=True):
+            column.append(reference)
         self._begins_item.append(begins_item)
         if len(self._begins_item) == self._begins_item.maxlen and self._begins_item[0]:
             self._create_item()
@@ -293,7 +310,8 @@ class ItemWriter:
         if self._writer is not None:
             self._writer.close()
             # Frees its connection: gRPC would give the next client the same one, dead or not.
-            self._writer = None
+            self._writer = self._direct = None
+            self._rows.clear()
 
     def _create_item(self) -> None:
         """The item of the row n rows back.
@@ -304,19 +322,16 @@ class ItemWriter:
         priority = self._priority()
         if not 0 <= priority < math.inf:
             raise ValueError(f"priority of a new item is {priority}; it must lie in [0, inf)")
-        rows = self._writer.history
-        step = -(self._layout.n_step + 1)
-        self._writer.create_item(
-            table=self._table,
-            priority=priority,
-            trajectory={
-                "action": rows["action"][step],
-                "frame": rows["frame"][-self._layout.window :],
-                "has_teacher": rows["has_teacher"][step],
-                "reward": rows["reward"][step:-1],
-                "teacher_outputs": rows["teacher_outputs"][step],
-                "terminated": rows["terminated"][step:-1],
-                "valid": rows["valid"][step:-1],
-            },
-        )
+        trajectory = [
+            self._part(name, list(rows))
+            for name, rows in zip(self._columns, self._rows, strict=True)
+        ]
+        self._direct.CreateItem(self._table, priority, trajectory, self._is_single)
         self.items += 1
+
+    def _part(self, column: str, rows: list[Any]) -> list[Any]:
+        """What the item holds of a column, given its newest rows, oldest first."""
+        first = -(self._layout.n_step + 1)
+        if column == "frame":
+            return rows
+        return [rows[first]] if column in _OF_FIRST_ROW else rows[first:-1]
