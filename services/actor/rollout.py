@@ -22,7 +22,7 @@ from services.actor.behaviours import Annotator, Labels, is_settled
 from services.replay.item_layout import StepRow
 
 
-class EpisodeWriter(Protocol):
+class TransitionWriter(Protocol):
     """Takes the episodes of N environments, each step by step, as `ReplayWriter` does."""
 
     def append(self, env: int, row: StepRow) -> None:
@@ -73,7 +73,7 @@ class Rollout:
     def __init__(
         self,
         environment: VectorEnvironment,
-        writer: EpisodeWriter,
+        writer: TransitionWriter,
         annotator: Annotator,
         *,
         seed: int,

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from rrl_agents.types import Array, Batch
 from services.replay.failures import ReplayTimeout, SamplingFailed
-from services.replay.item_layout import ItemLayout, decode_batch
+from services.replay.item_layout import ItemLayout
 from services.replay.kept_rows import KeptRows
 from services.replay.priority_updates import PriorityUpdates
-from services.replay.rows import Rows, concatenate
+from services.replay.rows import concatenate
 from services.replay.sample_prefetcher import SamplePrefetcher
-from services.replay.samples import Sample, ShardSample, importance_weights
+from services.replay.samples import Sample, ShardSample, batches_of, split_rows
 from services.replay.stalls import StalledSampleDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
@@ -121,15 +121,8 @@ class ReplayReader:
             SamplingFailed: the server does not answer, or refuses to sample.
             UserError: no such table, or one of other shapes.
         """
-        size = self._batch_size
-        generators = [np.random.default_rng((self._seed, update)) for update in updates]
-        of_teacher = np.array([one.binomial(size, teacher_share) for one in generators])
-        rows = {TEACHER_TABLE: of_teacher, STUDENT_TABLE: size - of_teacher}
-        return self._sample(
-            {name: counts for name, counts in rows.items() if counts.any()},
-            timeout_seconds,
-            generators,
-        )
+        generators, rows = split_rows(self._seed, updates, self._batch_size, teacher_share)
+        return self._sample(rows, timeout_seconds, generators)
 
     def update_priorities(self, sample: Sample, priorities: Array) -> None:
         """Send the priorities of the student's rows back to their table; returns at once.
@@ -187,7 +180,13 @@ class ReplayReader:
             draws = zip(generators, rows[TEACHER_TABLE], strict=True)
             numbers = np.concatenate([one.integers(kept.count, size=size) for one, size in draws])
             taken[TEACHER_TABLE] = kept.draw(numbers)
-        return self._block(concatenate([taken[table] for table in rows]), rows)
+        return batches_of(
+            concatenate([taken[table] for table in rows]),
+            rows,
+            self._layout,
+            discount=self._discount,
+            importance_exponent=self._importance_exponent,
+        )
 
     def _wait_for(self, rows: Mapping[str, int], timeout_seconds: float) -> None:
         """Wait for all tables before taking from any: a timeout loses nothing."""
@@ -200,26 +199,6 @@ class ReplayReader:
             self._stalls.note_timeout()
             raise
         self._stalls.reset()
-
-    def _block(self, taken: Rows, rows: Mapping[str, NDArray[np.int64]]) -> Sample:
-        """Rows that lie table by table, as batches [K, B]."""
-        from_student = np.repeat(
-            [table == STUDENT_TABLE for table in rows], [counts.sum() for counts in rows.values()]
-        )
-        if len(rows) > 1:
-            batch_of_row = [np.repeat(np.arange(len(counts)), counts) for counts in rows.values()]
-            order = np.argsort(np.concatenate(batch_of_row), kind="stable")
-            taken, from_student = taken.rows(order), from_student[order]
-        shape = (-1, self._batch_size)
-        probability = taken.relative_probability.reshape(shape)
-        batch = decode_batch(taken.columns, self._layout, self._discount)
-        return Sample(
-            batch=Batch(*(column.reshape(*shape, *column.shape[1:]) for column in batch))._replace(
-                importance_weight=importance_weights(probability, self._importance_exponent)
-            ),
-            item_key=taken.item_key.reshape(shape),
-            from_student=from_student.reshape(shape),
-        )
 
     def _reconnect_if_stalled(self, tables: Collection[str]) -> None:
         try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.types import Batch
+from services.replay.item_layout import ItemLayout, decode_batch
+from services.replay.rows import Rows
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 _SMALLEST_PROBABILITY = 1e-10
 """Dopamine's; an item of priority 0 can still be drawn where all are 0."""
@@ -37,6 +41,63 @@ class ShardSample(NamedTuple):
 
     sample: Sample
     shard: int
+
+
+def split_rows(
+    seed: int, updates: range, batch_size: int, teacher_share: float
+) -> tuple[list[np.random.Generator], dict[str, NDArray[np.int64]]]:
+    """How many rows of each batch come from which table.
+
+    Args:
+        seed: Of the run's draws.
+        updates: Which updates the K batches are for: a batch's draws depend on its update alone.
+        batch_size: Rows of a batch.
+        teacher_share: Probability of a row to be from the teacher's table.
+
+    Returns:
+        A generator for the further draws of each update; and for each table with any rows, the
+        teacher's first, its rows in each batch, int64 [K].
+    """
+    generators = [np.random.default_rng((seed, update)) for update in updates]
+    of_teacher = np.array([one.binomial(batch_size, teacher_share) for one in generators])
+    rows = {TEACHER_TABLE: of_teacher, STUDENT_TABLE: batch_size - of_teacher}
+    return generators, {name: counts for name, counts in rows.items() if counts.any()}
+
+
+def batches_of(
+    taken: Rows,
+    rows: Mapping[str, NDArray[np.int64]],
+    layout: ItemLayout,
+    *,
+    discount: float,
+    importance_exponent: float,
+) -> Sample:
+    """Batches [K, B] of rows that lie table by table, and in each table batch by batch.
+
+    Args:
+        taken: K x B rows.
+        rows: Rows of each batch by table, int64 [K], in the order of the tables in `taken`.
+        layout: Shapes of the items.
+        discount: gamma, in [0, 1], per step.
+        importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
+    """
+    from_student = np.repeat(
+        [table == STUDENT_TABLE for table in rows], [counts.sum() for counts in rows.values()]
+    )
+    if len(rows) > 1:
+        batch_of_row = [np.repeat(np.arange(len(counts)), counts) for counts in rows.values()]
+        order = np.argsort(np.concatenate(batch_of_row), kind="stable")
+        taken, from_student = taken.rows(order), from_student[order]
+    shape = (len(next(iter(rows.values()))), -1)
+    probability = taken.relative_probability.reshape(shape)
+    batch = decode_batch(taken.columns, layout, discount)
+    return Sample(
+        batch=Batch(*(column.reshape(*shape, *column.shape[1:]) for column in batch))._replace(
+            importance_weight=importance_weights(probability, importance_exponent)
+        ),
+        item_key=taken.item_key.reshape(shape),
+        from_student=from_student.reshape(shape),
+    )
 
 
 def importance_weights(

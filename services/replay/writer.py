@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.replay.connection import connect
+from services.replay.episodes import EpisodeRecorder
 from services.replay.failures import ReplayTimeout, WriterStopped
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reverb_library import reverb
@@ -102,7 +103,7 @@ class ReplayWriter:
             address, table, layout, timeout_seconds=self._options.connect_timeout_seconds
         )
         self._episodes = [
-            _EpisodeWriter(
+            EpisodeRecorder(
                 ItemWriter(client, table, layout, self._options.chunk_length, priority=priority),
                 layout,
             )
@@ -184,39 +185,6 @@ class ReplayWriter:
                 )
             if time.monotonic() >= deadline:
                 return False
-
-
-class _EpisodeWriter:
-    """Lays the episodes of one environment out as rows and items."""
-
-    def __init__(self, items: ItemWriter, layout: ItemLayout) -> None:
-        self.items = items
-        self._layout = layout
-        self._in_episode = False
-        self._terminated = False
-
-    def append(self, step: StepRow) -> None:
-        if self._terminated:
-            raise ValueError("the episode has terminated; call end_episode before the next step")
-        row = self._layout.row(step)
-        if not self._in_episode:
-            self.items.append_padding(self._layout.stack_size - 1)
-            self._in_episode = True
-        self.items.append(row, begins_item=True)
-        self._terminated = step.terminated
-
-    def end(self, final_frame: NDArray[np.uint8] | None) -> None:
-        if not self._in_episode:
-            raise ValueError("there is no episode to end; append its steps first")
-        if self._terminated != (final_frame is None):
-            raise ValueError(
-                f"the last step has terminated={self._terminated}: a final frame belongs to an "
-                "episode that was cut off, and only to one"
-            )
-        if final_frame is not None:
-            self.items.append(self._layout.padding_row(final_frame), begins_item=False)
-        self.items.append_padding(self._layout.n_step - (final_frame is not None))
-        self._in_episode = self._terminated = False
 
 
 # Columns of an item that hold its first row's value alone; the other scalars hold n rows'.

@@ -62,6 +62,7 @@ CLIENT_FACES = {
         "stalls",
         "connection",
         "control_client",
+        "episodes",
         "failures",
         "item_layout",
         "kept_rows",
