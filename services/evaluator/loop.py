@@ -13,20 +13,14 @@ import contextlib
 import logging
 import threading
 
-import jax
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from rrl_agents.environments.registry import make_environment
-from rrl_agents.networks.registry import action_values, make_network
 from rrl_agents.types import Stage
 from rrl_client import Priority, TeacherClient, TeacherError, TeacherRejected
-from rrl_client.actions import action_preferences
 from services.evaluator.config import EvaluatorConfig
-from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes
+from services.evaluator.episodes import PlayedEpisodes
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.video import record_gif
+from services.evaluator.playing import EvaluationPlayer
 from services.learner.client import (
     EvaluationRefused,
     LearnerClient,
@@ -39,13 +33,7 @@ from services.learner.codec import EvaluationReport, progress_from_proto
 from services.shared.errors import UserError, user_errors
 from services.shared.logging import Occasionally
 
-_EVALUATION_SEED = 1_000_003
-"""Keeps evaluation apart from the seeds that actors derive."""
-_TEACHER_INDEX = 0
-"""The teacher's among the versions of the weights, which count from 1."""
 _FINISHED_CHECK_SECONDS = 1.0
-_FRAMES_PER_SECOND = 15.0
-"""One frame per agent step: Atari's 60 Hz over 4 frames a step."""
 
 
 class Evaluator:
@@ -59,10 +47,7 @@ class Evaluator:
     def __init__(self, config: EvaluatorConfig, metrics: EvaluatorMetrics | None = None) -> None:
         self._config = config
         self._metrics = metrics or EvaluatorMetrics(CollectorRegistry())
-        with contextlib.closing(make_environment(config.environment, 1)) as environment:
-            self._frames_per_step = environment.spec.frames_per_step
-            network = make_network(config.network, environment.spec.num_actions)
-        self._student = jax.jit(lambda params, states: action_values(network, params, states))
+        self._player = EvaluationPlayer(config, self._metrics)
         self._learner = LearnerClient(config.learner_address, security=config.peers)
         self._known_version = 0
         self._session = ""
@@ -112,18 +97,9 @@ class Evaluator:
         ) as teacher:
             try:
                 described = teacher.wait_until_ready(self._config.poll_seconds)
-                random = np.random.default_rng(self._entropy(_TEACHER_INDEX, 1))
                 self._log.info("playing the teacher: its card has no score")
-                played = self._play(
-                    lambda states: action_preferences(
-                        teacher.evaluate(states).action_values,
-                        output=described.spec.output,
-                        temperature=described.spec.temperature,
-                        random=random,
-                    ),
-                    episodes=self._config.protocol.teacher_episodes,
-                    index=_TEACHER_INDEX,
-                    stop=stop,
+                played = self._player.teacher(
+                    lambda states: teacher.evaluate(states).action_values, described, stop.is_set
                 )
             except TeacherRejected as error:
                 raise UserError(f"the teacher refuses this game's states: {error}") from error
@@ -133,54 +109,19 @@ class Evaluator:
         return played is not None and self._report(played, version=0, stop=stop)
 
     def _evaluate_student(self, update: WeightUpdate, stop: threading.Event) -> None:
-        params = jax.device_put(update.params)
-
-        def student(states: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return np.asarray(self._student(params, states))
-
-        protocol = self._config.protocol
-        played = self._play(
-            student,
-            episodes=protocol.final_episodes if update.final else protocol.episodes,
-            index=update.version,
-            stop=stop,
-            may_be_superseded=not update.final,
+        assert update.params is not None, "there are weights to play"
+        is_time = Occasionally(_FINISHED_CHECK_SECONDS, at_once=False)
+        played = self._player.student(
+            update.params,
+            version=update.version,
+            final=update.final,
+            should_stop=lambda: (
+                stop.is_set() or (not update.final and is_time() and self._has_final_weights())
+            ),
         )
         self._known_version, self._final_played = update.version, update.final
-        if played is None:
-            return
-        if update.final and self._config.video is not None:
-            record_gif(played.first_episode_frames, self._config.video, _FRAMES_PER_SECOND)
-        self._report(played, version=update.version, session=update.session, stop=stop)
-
-    def _play(
-        self,
-        values: ActionValues,
-        *,
-        episodes: int,
-        index: int,
-        stop: threading.Event,
-        may_be_superseded: bool = False,
-    ) -> PlayedEpisodes | None:
-        sequence = np.random.SeedSequence(self._entropy(index))
-        seed = int(sequence.generate_state(1)[0]) % 2**30
-        # No more environments than episodes: the others would play for nothing.
-        num_envs = min(self._config.protocol.num_envs, episodes)
-        environment = make_environment(self._config.environment, num_envs)
-        is_time = Occasionally(_FINISHED_CHECK_SECONDS, at_once=False)
-        with contextlib.closing(environment):
-            return play_episodes(
-                environment,
-                values,
-                episodes=episodes,
-                epsilon=self._config.protocol.epsilon,
-                seed=seed,
-                should_stop=lambda: (
-                    stop.is_set() or (may_be_superseded and is_time() and self._has_final_weights())
-                ),
-                on_steps=lambda steps: self._metrics.stepped(steps * self._frames_per_step),
-                on_episode=self._metrics.finished_episode,
-            )
+        if played is not None:
+            self._report(played, version=update.version, session=update.session, stop=stop)
 
     def _has_final_weights(self) -> bool:
         """Whether the run has final weights by now, which supersede all others."""
@@ -189,9 +130,6 @@ class Evaluator:
         except (LearnerUnavailable, ValueError):
             return False
         return stage >= Stage.FINAL_EVALUATION
-
-    def _entropy(self, *indices: int) -> list[int]:
-        return [self._config.seed, _EVALUATION_SEED, *indices]
 
     def _report(
         self, played: PlayedEpisodes, *, version: int, stop: threading.Event, session: str = ""

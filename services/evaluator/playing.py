@@ -1,0 +1,136 @@
+"""Plays evaluations: of a student's weights, and of the teacher, wherever these come from.
+
+Its environments and seeds are its own: an evaluation of the same weights with the same index plays
+the same episodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.environments.registry import make_environment
+from rrl_agents.networks.registry import action_values, make_network
+from rrl_agents.types import Params
+from rrl_client import TeacherDescription
+from rrl_client.actions import action_preferences
+from services.evaluator.config import EvaluatorConfig
+from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.video import record_gif
+
+_EVALUATION_SEED = 1_000_003
+"""Keeps evaluation apart from the seeds that actors derive."""
+_TEACHER_INDEX = 0
+"""The teacher's among the versions of the weights, which count from 1."""
+_FRAMES_PER_SECOND = 15.0
+"""One frame per agent step: Atari's 60 Hz over 4 frames a step."""
+
+
+class EvaluationPlayer:
+    """Plays the episodes of evaluations.
+
+    Args:
+        config: Environments and protocol.
+        metrics: What it counts.
+    """
+
+    def __init__(self, config: EvaluatorConfig, metrics: EvaluatorMetrics) -> None:
+        self._config = config
+        self._metrics = metrics
+        with contextlib.closing(make_environment(config.environment, 1)) as environment:
+            self._frames_per_step = environment.spec.frames_per_step
+            network = make_network(config.network, environment.spec.num_actions)
+        self._student = jax.jit(lambda params, states: action_values(network, params, states))
+
+    def student(
+        self, params: Params, *, version: int, final: bool, should_stop: Callable[[], bool]
+    ) -> PlayedEpisodes | None:
+        """Play a student; the first episode of final weights becomes the run's video.
+
+        Args:
+            params: Its parameters.
+            version: Of them; decides the seeds.
+            final: Whether their result is the run's.
+            should_stop: Looked at before every step.
+
+        Returns:
+            None when stopped before the end.
+        """
+        on_device = jax.device_put(params)
+
+        def values(states: NDArray[Any]) -> NDArray[np.float32]:
+            return np.asarray(self._student(on_device, states))
+
+        protocol = self._config.protocol
+        played = self._play(
+            values,
+            episodes=protocol.final_episodes if final else protocol.episodes,
+            index=version,
+            should_stop=should_stop,
+        )
+        if played is not None and final and self._config.video is not None:
+            record_gif(played.first_episode_frames, self._config.video, _FRAMES_PER_SECOND)
+        return played
+
+    def teacher(
+        self,
+        scores: ActionValues,
+        described: TeacherDescription,
+        should_stop: Callable[[], bool],
+    ) -> PlayedEpisodes | None:
+        """Play the teacher.
+
+        Args:
+            scores: Its scores of states; what it raises ends the evaluation.
+            described: What its scores are.
+            should_stop: Looked at before every step.
+
+        Returns:
+            None when stopped before the end.
+        """
+        random = np.random.default_rng(self._entropy(_TEACHER_INDEX, 1))
+        return self._play(
+            lambda states: action_preferences(
+                scores(states),
+                output=described.spec.output,
+                temperature=described.spec.temperature,
+                random=random,
+            ),
+            episodes=self._config.protocol.teacher_episodes,
+            index=_TEACHER_INDEX,
+            should_stop=should_stop,
+        )
+
+    def _play(
+        self,
+        values: ActionValues,
+        *,
+        episodes: int,
+        index: int,
+        should_stop: Callable[[], bool],
+    ) -> PlayedEpisodes | None:
+        sequence = np.random.SeedSequence(self._entropy(index))
+        seed = int(sequence.generate_state(1)[0]) % 2**30
+        # No more environments than episodes: the others would play for nothing.
+        num_envs = min(self._config.protocol.num_envs, episodes)
+        environment = make_environment(self._config.environment, num_envs)
+        with contextlib.closing(environment):
+            return play_episodes(
+                environment,
+                values,
+                episodes=episodes,
+                epsilon=self._config.protocol.epsilon,
+                seed=seed,
+                should_stop=should_stop,
+                on_steps=lambda steps: self._metrics.stepped(steps * self._frames_per_step),
+                on_episode=self._metrics.finished_episode,
+            )
+
+    def _entropy(self, *indices: int) -> list[int]:
+        return [self._config.seed, _EVALUATION_SEED, *indices]
