@@ -12,16 +12,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-
-import tensorflow as tf
-
-# Not public, and the only way to cancel a read from outside.
-from tensorflow.python.eager.cancellation import CancellationManager
+from typing import Any
 
 from services.replay.connection import connect, table_counts
 from services.replay.failures import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout
-from services.replay.reverb_library import reverb
+from services.replay.reverb_library import import_whole, reverb
+from services.replay.reverb_library import tensorflow as tf
 from services.replay.rows import Rows, concatenate
 
 _PUT_POLL_SECONDS = 0.2
@@ -62,7 +59,9 @@ class SamplePrefetcher:
         self._queue: queue.Queue[Rows | Exception] = queue.Queue(maxsize=blocks_ahead)
         self._held: list[Rows] = []
         self._closed = threading.Event()
-        self._reading = CancellationManager()
+        # Not public, and the only way to cancel a read from outside.
+        cancellation: Any = import_whole("tensorflow.python.eager.cancellation")
+        self._reading = cancellation.CancellationManager()
         self._dataset = _dataset(address, table, layout, block_rows)
         self._thread = threading.Thread(target=self._run, name=f"replay-{table}", daemon=True)
         self._thread.start()

@@ -12,11 +12,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import tensorflow as tf
-
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
-from services.replay.reverb_library import reverb
+from services.replay.reverb_library import reverb, tensorflow
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 _INSERT_WEIGHT = 2.0**50
@@ -96,9 +94,10 @@ def student_rate_limiter(config: ReplayConfig) -> Any:
 
 
 def table_signature(layout: ItemLayout) -> dict[str, Any]:
-    """The items' `tf.TensorSpec`s: Reverb refuses items of any other shape or dtype."""
+    """The items' `TensorSpec`s: Reverb refuses items of any other shape or dtype."""
     return {
-        name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in layout.item_columns().items()
+        name: tensorflow.TensorSpec(shape, dtype)
+        for name, (shape, dtype) in layout.item_columns().items()
     }
 
 

@@ -85,10 +85,48 @@ def test_roles_without_replay_start_without_tensorflow() -> None:
         assert found & HEAVY <= allowed, program
 
 
-def test_reverb_comes_without_keras_which_is_there_when_it_is_asked_for() -> None:
-    with_reverb, with_layers = imported(
-        "import services.replay.connection",
-        "import tensorflow as tf; tf.keras.layers.Dense",
+REVERB_ALONE = """
+from services.replay.reverb_library import reverb, tensorflow
+import sys
+assert "tensorflow.python.ops.math_ops" not in sys.modules
+# What is imported by these names later is the whole.
+assert {"tensorflow", "reverb"}.isdisjoint(sys.modules)
+"""
+WHOLE_TENSORFLOW = """
+import tensorflow as tf
+assert float(tf.constant(1.0) + 2.0) == 3.0
+import reverb as whole
+assert reverb.Client is whole.Client
+assert reverb.TrajectoryDataset is whole.TrajectoryDataset
+assert tensorflow.TensorSpec is tf.TensorSpec
+"""
+
+
+def test_reverb_comes_without_tensorflow_and_keras_which_are_there_when_asked_for() -> None:
+    alone, datasets, layers = imported(
+        REVERB_ALONE,
+        f"reverb.TrajectoryDataset{WHOLE_TENSORFLOW}",
+        "tf.keras.layers.Dense",
     )
-    assert not with_reverb & {"keras", "pandas", "matplotlib"}
-    assert "keras" in with_layers
+    assert not (alone | datasets) & {"keras", "pandas", "matplotlib"}
+    assert "keras" in layers
+
+
+OTHER_VERSION = """
+import sys
+
+class FailsOnce:
+    def find_spec(self, name, path=None, target=None):
+        if name == "reverb.item_selectors":
+            sys.meta_path.remove(self)
+            raise ImportError("as of another version")
+
+sys.meta_path.insert(0, FailsOnce())
+from services.replay.reverb_library import reverb, tensorflow
+assert not any(isinstance(finder, FailsOnce) for finder in sys.meta_path)
+assert reverb is sys.modules["reverb"]
+"""
+
+
+def test_reverb_whose_parts_cannot_be_imported_is_imported_whole() -> None:
+    imported(f"{OTHER_VERSION}{WHOLE_TENSORFLOW}")
