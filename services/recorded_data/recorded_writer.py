@@ -10,7 +10,6 @@ begin an item, the caller decides.
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +86,7 @@ class RecordedWriter:
         """Drop what is not confirmed, without waiting."""
         self._writer.close()
 
-    def _row(self, labelled: LabelledChunk, index: int) -> dict[str, NDArray[Any]]:
+    def _row(self, labelled: LabelledChunk, index: int) -> NDArray[np.void]:
         rows, columns = labelled.rows, labelled.rows.columns
         return self._layout.row(
             StepRow(

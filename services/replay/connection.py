@@ -13,7 +13,7 @@ from typing import Any
 from rrl_client.credentials import is_loopback
 from rrl_client.proxies import tell_of_proxy
 from services.replay.failures import ReplayTimeout
-from services.replay.item_layout import ItemLayout
+from services.replay.item_layout import ROWS_COLUMN, ItemLayout
 from services.replay.reverb_library import reverb
 from services.replay.tables import table_signature
 from services.shared.addresses import parse_address
@@ -147,14 +147,13 @@ def check_signature(table: str, signature: Any, layout: ItemLayout) -> None:
         UserError: they differ.
     """
     wanted = table_signature(layout)
-    found = signature if isinstance(signature, dict) else {}
-    for column in sorted({*wanted, *found}):
-        if found.get(column) != wanted.get(column):
-            raise UserError(
-                f"replay table {table!r} holds {column} as {found.get(column)}, this experiment "
-                f"wants {wanted.get(column)}; use the run directory of the same environment, "
-                "frame stack and n-step"
-            )
+    if signature != wanted:
+        held = signature.get(ROWS_COLUMN) if isinstance(signature, dict) else None
+        raise UserError(
+            f"replay table {table!r} holds items of {held.name if held else signature}; this "
+            f"experiment wants {wanted[ROWS_COLUMN].name}; use the run directory of the same "
+            "environment, frame stack and n-step"
+        )
 
 
 def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, Any]:

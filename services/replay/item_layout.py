@@ -8,7 +8,12 @@ stand around it, so that the item of every step is a slice of the same shape:
     stack-1 zero rows | rows of steps 0 .. T-1 | final frame T | n-1 zero rows      (cut off)
 
 The zero rows before the first step are Dopamine's zero-padding of the first observations. The item
-of step t is complete when n more rows have been written. Its columns:
+of step t is complete when n more rows have been written.
+
+A row travels as bytes, and an item is one column of them, uint8 [stack+n, row bytes]: Reverb's
+costs are per column (with seven of them an item took twice the processor time to sample, and thrice
+the memory). `ItemLayout.row_dtype` has the fields of a row, and `ItemLayout.columns` sees the bytes
+as what they are:
 
     frame        uint8 [stack+n, H, W]   frames t-(stack-1) .. t+n; the layout may say otherwise:
                                          uint8 [stack+n, H, W, C], float32 [stack+n, D]
@@ -27,6 +32,7 @@ the layout's frame shape.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -37,6 +43,8 @@ from rrl_agents.ranges import check_known, check_ranges
 from rrl_agents.types import Batch, has_stack_axis
 from rrl_client.spec import OBSERVATION_DTYPES
 
+ROWS_COLUMN = "rows"
+"""The one column of an item in Reverb."""
 Columns = Mapping[str, NDArray[Any]]
 """Arrays by column name."""
 
@@ -74,8 +82,22 @@ class ItemLayout:
         """Frames of one item: stack + n."""
         return self.stack_size + self.n_step
 
+    @functools.cached_property
+    def row_dtype(self) -> np.dtype[np.void]:
+        """The fields of one row, each aligned."""
+        fields = [
+            ("action", np.int32),
+            ("reward", np.float32),
+            ("teacher_outputs", np.float32, (self.num_actions,)),
+            ("has_teacher", np.uint8),
+            ("terminated", np.uint8),
+            ("valid", np.uint8),
+            ("frame", self.frame_dtype, self.frame_shape),
+        ]
+        return np.dtype(fields, align=True)
+
     def item_columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Shape and dtype of each column of an item, in the order they travel (alphabetical)."""
+        """Shape and dtype of each column of `columns`, by name."""
         return {
             "action": ((), np.dtype(np.int32)),
             "frame": ((self.window, *self.frame_shape), np.dtype(self.frame_dtype)),
@@ -86,50 +108,57 @@ class ItemLayout:
             "valid": ((self.n_step,), np.dtype(np.uint8)),
         }
 
-    def row(self, step: StepRow) -> dict[str, NDArray[Any]]:
-        """The row of a real step; rewards are clipped to [-1, 1] here, and nowhere else.
+    def columns(self, items: NDArray[np.uint8]) -> Columns:
+        """The columns of some items, as views.
+
+        Args:
+            items: uint8 [R, stack+n, row bytes].
+        """
+        rows = items.view(self.row_dtype)[..., 0]
+        step = self.stack_size - 1
+        return {
+            name: rows[name]
+            if name == "frame"
+            else rows[name][:, step:-1]
+            if name in ("reward", "terminated", "valid")
+            else rows[name][:, step]
+            for name in self.item_columns()
+        }
+
+    def row(self, step: StepRow) -> NDArray[np.void]:
+        """The row of a real step, `row_dtype` []; rewards are clipped to [-1, 1] here only.
 
         Raises:
             ValueError: a shape, dtype or action that does not fit the layout.
         """
-        self._check_frame(step.frame)
         if not 0 <= step.action < self.num_actions:
             raise ValueError(f"action {step.action} is not in [0, {self.num_actions})")
-        row = self.padding_row()
-        row["frame"] = step.frame
-        row["action"] = np.asarray(step.action, np.int32)
-        reward = np.clip(step.reward, -1.0, 1.0) if self.clips_rewards else step.reward
-        row["reward"] = np.asarray(reward, np.float32)
-        row["terminated"] = np.asarray(step.terminated, np.uint8)
-        row["valid"] = np.asarray(1, np.uint8)
+        row = self.padding_row(step.frame)
+        row["action"] = step.action
+        row["reward"] = np.clip(step.reward, -1.0, 1.0) if self.clips_rewards else step.reward
+        row["terminated"] = step.terminated
+        row["valid"] = 1
         if step.teacher_outputs is not None:
             if step.teacher_outputs.shape != (self.num_actions,):
                 raise ValueError(
                     f"teacher_outputs has shape {step.teacher_outputs.shape}, the layout "
                     f"({self.num_actions},)"
                 )
-            row["teacher_outputs"] = step.teacher_outputs.astype(np.float32, copy=False)
-            row["has_teacher"] = np.asarray(1, np.uint8)
+            row["teacher_outputs"] = step.teacher_outputs
+            row["has_teacher"] = 1
         return row
 
-    def padding_row(self, frame: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
+    def padding_row(self, frame: NDArray[Any] | None = None) -> NDArray[np.void]:
         """A row that is no step: all zero, save for the final frame of an episode cut off.
 
         Raises:
             ValueError: a frame that does not fit the layout.
         """
-        if frame is None:
-            frame = np.zeros(self.frame_shape, self.frame_dtype)
-        self._check_frame(frame)
-        return {
-            "action": np.asarray(0, np.int32),
-            "frame": frame,
-            "has_teacher": np.asarray(0, np.uint8),
-            "reward": np.asarray(0, np.float32),
-            "teacher_outputs": np.zeros(self.num_actions, np.float32),
-            "terminated": np.asarray(0, np.uint8),
-            "valid": np.asarray(0, np.uint8),
-        }
+        row = np.zeros((), self.row_dtype)
+        if frame is not None:
+            self._check_frame(frame)
+            row["frame"] = frame
+        return row
 
     def _check_frame(self, frame: NDArray[Any]) -> None:
         if frame.shape != self.frame_shape or frame.dtype != self.frame_dtype:

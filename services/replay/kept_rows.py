@@ -113,7 +113,8 @@ class RowKeeper:
         for item in block.columns["frame"]:
             self._frame_numbers.append([self._number(frame) for frame in item])
         for name, column in self._scalars.items():
-            column.append(block.columns[name])
+            # A view would keep all frames of the block.
+            column.append(block.columns[name].copy())
 
     def rows(self) -> KeptRows:
         """All items so far.

@@ -16,7 +16,7 @@ from typing import Any
 
 from services.replay.connection import connect, table_counts
 from services.replay.failures import ReplayTimeout, SamplingFailed
-from services.replay.item_layout import ItemLayout
+from services.replay.item_layout import ROWS_COLUMN, ItemLayout
 from services.replay.reverb_library import import_whole, reverb
 from services.replay.reverb_library import tensorflow as tf
 from services.replay.rows import Rows, concatenate
@@ -56,6 +56,7 @@ class SamplePrefetcher:
         """
         connect(address, table, layout, timeout_seconds=10.0)
         self._table = table
+        self._layout = layout
         self._queue: queue.Queue[Rows | Exception] = queue.Queue(maxsize=blocks_ahead)
         self._held: list[Rows] = []
         self._closed = threading.Event()
@@ -109,7 +110,7 @@ class SamplePrefetcher:
             next_block = self._start_reading()
             while not self._closed.is_set():
                 try:
-                    self._put(_rows(next_block()))
+                    self._put(_rows(next_block(), self._layout))
                 except tf.errors.CancelledError:
                     if self._closed.is_set():
                         return
@@ -150,7 +151,7 @@ def _dataset(
     address: str, table: str, layout: ItemLayout, block_rows: int, *, items: int = -1
 ) -> tf.data.Dataset:
     """Blocks of a table, of so many items in all; -1 for without end."""
-    columns = layout.item_columns()
+    item = (layout.window, layout.row_dtype.itemsize)
     options = tf.data.Options()
     # Left to itself, TensorFlow fetches ahead more than `samples_ahead` counts, on more threads.
     options.autotune.enabled = False
@@ -159,8 +160,8 @@ def _dataset(
     dataset = reverb.TrajectoryDataset(
         server_address=address,
         table=table,
-        dtypes={name: tf.as_dtype(dtype) for name, (_, dtype) in columns.items()},
-        shapes={name: tf.TensorShape(shape) for name, (shape, _) in columns.items()},
+        dtypes={ROWS_COLUMN: tf.uint8},
+        shapes={ROWS_COLUMN: tf.TensorShape(item)},
         max_in_flight_samples_per_worker=block_rows,
         num_workers_per_iterator=1,
         # Where items are few, one that gives none for so long has lost some with a connection.
@@ -181,15 +182,15 @@ def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
     items = table_counts(address)[table].size
     try:
         for block in _dataset(address, table, layout, _READ_ROWS, items=items):
-            yield _rows(block)
+            yield _rows(block, layout)
     except tf.errors.OpError as error:
         raise SamplingFailed(f"reading {table!r} failed: {error}") from error
 
 
-def _rows(sample: reverb.ReplaySample) -> Rows:
+def _rows(sample: reverb.ReplaySample, layout: ItemLayout) -> Rows:
     info = sample.info
     return Rows(
-        {name: column.numpy() for name, column in sample.data.items()},
+        layout.columns(sample.data[ROWS_COLUMN].numpy()),
         info.key.numpy(),
         info.probability.numpy() * info.table_size.numpy(),
     )

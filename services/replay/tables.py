@@ -12,8 +12,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 from services.replay.config import ReplayConfig
-from services.replay.item_layout import ItemLayout
+from services.replay.item_layout import ROWS_COLUMN, ItemLayout
 from services.replay.reverb_library import reverb, tensorflow
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
@@ -94,11 +96,17 @@ def student_rate_limiter(config: ReplayConfig) -> Any:
 
 
 def table_signature(layout: ItemLayout) -> dict[str, Any]:
-    """The items' `TensorSpec`s: Reverb refuses items of any other shape or dtype."""
-    return {
-        name: tensorflow.TensorSpec(shape, dtype)
-        for name, (shape, dtype) in layout.item_columns().items()
-    }
+    """The items' `TensorSpec`: Reverb refuses items of any other number of rows and bytes.
+
+    Its name has what the bytes mean, so that `check_signature` finds another layout of as many.
+    """
+    frame = "x".join(str(size) for size in layout.frame_shape)
+    name = (
+        f"{layout.frame_dtype} {frame}, stack {layout.stack_size}, n-step {layout.n_step}, "
+        f"{layout.num_actions} actions"
+    )
+    shape = (layout.window, layout.row_dtype.itemsize)
+    return {ROWS_COLUMN: tensorflow.TensorSpec(shape, np.dtype(np.uint8), name)}
 
 
 def _teacher_selector(config: ReplayConfig) -> Any:

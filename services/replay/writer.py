@@ -187,10 +187,6 @@ class ReplayWriter:
                 return False
 
 
-# Columns of an item that hold its first row's value alone; the other scalars hold n rows'.
-_OF_FIRST_ROW = frozenset({"action", "has_teacher", "teacher_outputs"})
-
-
 class ItemWriter:
     """One Reverb writer: rows in, one after the other, and items over the newest of them out.
 
@@ -223,25 +219,20 @@ class ItemWriter:
         self._table = table
         self._layout = layout
         self._priority = priority
-        self._columns = tuple(layout.item_columns())
-        self._is_single = [name in _OF_FIRST_ROW for name in self._columns]
         rows_kept = layout.window + chunk_length
         self._writer: Any = client.trajectory_writer(num_keep_alive_refs=rows_kept)
         self._direct = self._writer._writer
         options = reverb.pybind.ConstantChunkerOptions(
             max_chunk_length=chunk_length, num_keep_alive_refs=rows_kept
         )
-        for index in range(len(self._columns)):
-            self._direct.ConfigureChunker(index, options)
-        # Reverb's references to the newest rows, by column.
-        self._rows: list[collections.deque[Any]] = [
-            collections.deque(maxlen=layout.window) for _ in self._columns
-        ]
+        self._direct.ConfigureChunker(0, options)
+        # Reverb's references to the newest rows.
+        self._rows: collections.deque[Any] = collections.deque(maxlen=layout.window)
         # Whether each of the newest n+1 rows starts an item: the oldest's window is complete.
         self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
         self.items = 0
 
-    def append(self, row: dict[str, NDArray[Any]], *, begins_item: bool) -> None:
+    def append(self, row: NDArray[np.void], *, begins_item: bool) -> None:
         """Append a row.
 
         Args:
@@ -249,9 +240,7 @@ class ItemWriter:
             begins_item: Whether the item of this row is wanted; the stack - 1 rows before it must
                 have been appended.
         """
-        written = self._direct.Append([row[name] for name in self._columns])
-        for column, reference in zip(self._rows, written, strict=True):
-            column.append(reference)
+        self._rows.extend(self._direct.Append([row.reshape(1).view(np.uint8)]))
         self._begins_item.append(begins_item)
         if len(self._begins_item) == self._begins_item.maxlen and self._begins_item[0]:
             self._create_item()
@@ -290,16 +279,5 @@ class ItemWriter:
         priority = self._priority()
         if not 0 <= priority < math.inf:
             raise ValueError(f"priority of a new item is {priority}; it must lie in [0, inf)")
-        trajectory = [
-            self._part(name, list(rows))
-            for name, rows in zip(self._columns, self._rows, strict=True)
-        ]
-        self._direct.CreateItem(self._table, priority, trajectory, self._is_single)
+        self._direct.CreateItem(self._table, priority, [list(self._rows)], [False])
         self.items += 1
-
-    def _part(self, column: str, rows: list[Any]) -> list[Any]:
-        """What the item holds of a column, given its newest rows, oldest first."""
-        first = -(self._layout.n_step + 1)
-        if column == "frame":
-            return rows
-        return [rows[first]] if column in _OF_FIRST_ROW else rows[first:-1]

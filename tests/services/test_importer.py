@@ -131,10 +131,10 @@ def items_in(
     sampler = client.NewSampler(table, -1, 100)
     found: dict[int, dict[str, NDArray[Any]]] = {}
     while len(found) < size:
-        # Key, probability, size of the table, priority, times sampled; then the columns.
-        key, _, _, _, _, *columns = sampler.GetNextTrajectory()
-        named = zip(layout.item_columns(), columns, strict=True)
-        found[int(key)] = {name: np.asarray(column) for name, column in named}
+        # Key, probability, size of the table, priority, times sampled; then the rows.
+        key, _, _, _, _, rows = sampler.GetNextTrajectory()
+        columns = layout.columns(np.asarray(rows)[None])
+        found[int(key)] = {name: column[0] for name, column in columns.items()}
     return list(found.values())
 
 

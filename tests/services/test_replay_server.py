@@ -247,7 +247,19 @@ def test_a_missing_checkpoint_is_refused_and_nothing_is_removed(tmp_path: Path) 
             "priority exponent 0 in table 'student', now it is 0.5",
         ),
         ({"min_teacher_size": 2}, "min_size 1 in table 'teacher', now it is 2"),
-        ({"layout": dataclasses.replace(LAYOUT, n_step=1)}, "holds frame as"),
+        (
+            {"layout": dataclasses.replace(LAYOUT, n_step=1)},
+            "n-step 3.*wants.*n-step 1",
+        ),
+        (
+            # As many rows and bytes, but other items.
+            {
+                "layout": dataclasses.replace(
+                    LAYOUT, stack_size=LAYOUT.n_step, n_step=LAYOUT.stack_size
+                )
+            },
+            f"stack {LAYOUT.stack_size}.* wants .*stack {LAYOUT.n_step}",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_experiment_is_refused(

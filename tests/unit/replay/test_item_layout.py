@@ -182,7 +182,7 @@ def test_rows_hold_frames_of_the_layouts_shape_and_type(shape: tuple[int, ...], 
         frame_dtype=dtype,
     )
     frame = np.ones(shape, dtype)
-    assert layout.row(step(frame=frame))["frame"] is frame
+    np.testing.assert_array_equal(layout.row(step(frame=frame))["frame"], frame)
     padding = layout.padding_row()["frame"]
     assert padding.shape == shape and padding.dtype == dtype and not padding.any()
     assert layout.item_columns()["frame"] == ((3, *shape), np.dtype(dtype))
@@ -220,3 +220,33 @@ def test_one_frame_is_observed_as_its_environment_shows_it(
 def test_a_layout_that_no_network_takes_is_refused(changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(LAYOUT, **changes)
+
+
+def test_an_item_of_bytes_is_seen_as_the_columns_of_its_step() -> None:
+    # Rows 0 .. 6 of an item with 4 stacked frames and 3 steps: its step is row 3.
+    rows = [
+        LAYOUT.row(
+            step(
+                frame=np.full((2, 3), number, np.uint8),
+                action=number % 2,
+                reward=0.5 * number,
+                terminated=number == 5,
+                teacher_outputs=np.asarray([number, -number], np.float32),
+            )
+        )
+        for number in range(6)
+    ]
+    rows.append(LAYOUT.padding_row())
+    items = np.stack([row.reshape(1).view(np.uint8) for row in rows])[None]
+    columns = LAYOUT.columns(items)
+    assert {name: (one.shape[1:], one.dtype) for name, one in columns.items()} == (
+        LAYOUT.item_columns()
+    )
+    assert columns["frame"][0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 0]
+    assert columns["action"].tolist() == [1]
+    assert columns["reward"].tolist() == [[1.5, 2.0, 2.5]]
+    assert columns["teacher_outputs"].tolist() == [[3.0, -3.0]]
+    assert columns["terminated"].tolist() == [[0, 0, 1]]
+    assert columns["valid"].tolist() == [[1, 1, 1]]
+    assert columns["has_teacher"].tolist() == [1]
+    assert all(np.shares_memory(column, items) for column in columns.values())
