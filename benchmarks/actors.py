@@ -107,9 +107,9 @@ class _Bare:
         return self._random.integers(0, self._num_actions, NUM_ENVS)
 
     def policy_actions(self) -> NDArray[np.int64]:
-        key = jax.random.key(self._random.integers(2**32))
+        seed = int(self._random.integers(2**32))
         # As the actor before its replay is filled: every action random, and chosen all the same.
-        actions, _ = self._policy(self._params, self._observations, key, 1.0)
+        actions, _ = self._policy(self._params, self._observations, seed, 1.0)
         return np.asarray(actions, np.int64)
 
     def rate(self, actions: Callable[[], NDArray[np.int64]], seconds: float) -> float:

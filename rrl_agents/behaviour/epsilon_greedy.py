@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from rrl_agents.networks.registry import QNetwork, action_values
 from rrl_agents.types import Params
 
-Policy = Callable[[Params, ArrayLike, jax.Array, ArrayLike], tuple[jax.Array, jax.Array]]
+Policy = Callable[[Params, NDArray[np.generic], int, float], tuple[jax.Array, jax.Array]]
 """Acts in N states at once.
 
 Of the network's parameters, observations uint8 [N, H, W, ..., stack] with the oldest frame first, a
-JAX random key that is a fresh one for each call, and the exploration rate float32 [] in [0, 1], it
-makes the actions, int32 [N], and the network's action values, float32 [N, A].
+seed in [0, 2^32) that is a fresh one for each call, and the exploration rate in [0, 1], it makes
+the actions, int32 [N], and the network's action values, float32 [N, A].
 """
 
 
@@ -45,16 +48,40 @@ def make_policy(network: QNetwork) -> Policy:
     Noisy networks act by noisy values, one noise for each call: they explore by it, too.
     """
 
-    @jax.jit
-    def policy(
-        params: Params, observation: jax.Array, key: jax.Array, epsilon: jax.Array
+    # The key is made and axes are moved in the compiled function: each costs as much outside of it
+    # as a small network's forward pass of one state.
+    @functools.partial(jax.jit, static_argnames="axes")
+    def compiled(
+        params: Params,
+        stored: jax.Array,
+        seed: jax.Array,
+        epsilon: jax.Array,
+        *,
+        axes: tuple[int, ...],
     ) -> tuple[jax.Array, jax.Array]:
-        noise_key = None
+        key, noise_key = jax.random.key(seed), None
         if network.config.noisy:
             key, noise_key = jax.random.split(key)
-        values = action_values(network, params, observation, noise_key)
+        values = action_values(network, params, stored.transpose(axes), noise_key)
         keys = jax.random.split(key, values.shape[0])
         actions = jax.vmap(epsilon_greedy, in_axes=(0, 0, None))(keys, values, epsilon)
         return actions, values
 
+    def policy(
+        params: Params, observation: NDArray[np.generic], seed: int, epsilon: float
+    ) -> tuple[jax.Array, jax.Array]:
+        stored, axes = _as_stored(observation)
+        actions, values = compiled(params, stored, np.uint32(seed), np.float32(epsilon), axes=axes)
+        return actions, values
+
     return policy
+
+
+def _as_stored(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], tuple[int, ...]]:
+    """The array with its axes in the order of memory, and the axes that bring it back.
+
+    JAX copies an array whose axes were moved element by element, one that is contiguous at once.
+    """
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    back = sorted(range(array.ndim), key=order.__getitem__)
+    return array.transpose(order), tuple(back)

@@ -55,4 +55,4 @@ def make_atari(config: EnvironmentConfig, num_envs: int, num_threads: int) -> Ve
         frames_per_step=FRAMES_PER_STEP,
         max_episode_steps=limit,
     )
-    return VectorEnvironment(spec, emulators)
+    return VectorEnvironment(spec, emulators, has_threads=True)

@@ -47,17 +47,25 @@ class VectorEnvironment:
         num_envs: Number of environments N.
     """
 
-    def __init__(self, spec: EnvironmentSpec, environments: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(
+        self,
+        spec: EnvironmentSpec,
+        environments: VectorEnv[Any, Any, Any],
+        *,
+        has_threads: bool = False,
+    ) -> None:
         """Take the environments.
 
         Args:
             spec: What all of them are.
             environments: Of `AutoresetMode.NEXT_STEP`; they observe frames [N, *frame], or stacks
                 of them [N, stack, *frame].
+            has_threads: They step in threads of their own, between `send` and `recv`.
         """
         self.spec = spec
         self.num_envs = environments.num_envs
-        self._environments = environments
+        self._environments: Any = environments
+        self._has_threads = has_threads
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
 
     def reset(self, seed: int) -> NDArray[Any]:
@@ -82,12 +90,34 @@ class VectorEnvironment:
         Raises:
             ValueError: When an action is not one of 0 .. A - 1 (emulators would not check).
         """
+        self.begin_step(action)
+        return self.finish_step()
+
+    def begin_step(self, action: NDArray[np.int64]) -> None:
+        """The first half of `step`: environments with threads act while the caller computes.
+
+        Those without act in `finish_step`.
+
+        Raises:
+            ValueError: As `step`.
+        """
         if action.min() < 0 or action.max() >= self.spec.num_actions:
             raise ValueError(
                 f"actions are {action}; {self.spec.name} has 0 to A - 1 with "
                 f"A = {self.spec.num_actions}"
             )
-        observation, reward, terminated, truncated, _ = self._environments.step(action)
+        if self._has_threads:
+            self._environments.send(action)
+        else:
+            self._action = action
+
+    def finish_step(self) -> Step:
+        """The second half of `step`; it must follow each `begin_step`."""
+        observation, reward, terminated, truncated, _ = (
+            self._environments.recv()
+            if self._has_threads
+            else self._environments.step(self._action)
+        )
         step = Step(
             observation=self._stack_last(observation),
             reward=reward.astype(np.float32),

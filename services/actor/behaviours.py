@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -170,7 +169,7 @@ class StudentActs:
         drawn, _ = self.policy(
             snapshot.params,
             observations,
-            jax.random.key(self.random.integers(2**32)),
+            int(self.random.integers(2**32)),
             self.epsilon(snapshot.progress.actor_steps),
         )
         actions = np.asarray(drawn, np.int64)

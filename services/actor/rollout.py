@@ -4,7 +4,7 @@
          └──▶ query of the teacher (future) ───────────────┴▶ pending ─▶ rows into replay, in order
 
 A row is written when its query is answered or has run out of time, so writing lags acting by at
-most `max_pending` steps.
+most `max_pending` steps, and at least by one: rows are written while the environments step.
 """
 
 from __future__ import annotations
@@ -94,9 +94,13 @@ class Rollout:
         self._mid_episode = np.zeros(environment.num_envs, bool)
 
     def step(self, policy: Policy) -> None:
-        """Act once in every environment, and write what has its labels."""
+        """Act once in every environment; write what has its labels while they step."""
         actions, labels = policy(self._observations, self._episode_start)
-        step = self._environment.step(actions)
+        self._environment.begin_step(actions)
+        try:
+            self._write_settled()
+        finally:
+            step = self._environment.finish_step()
         self._count(step)
         self._pending.append(
             _PlayedStep(
@@ -108,10 +112,6 @@ class Rollout:
         )
         self._observations = step.observation
         self._episode_start = step.episode_start
-        while self._pending and (
-            len(self._pending) > self._max_pending or is_settled(self._pending[0].labels)
-        ):
-            self._write(self._pending.popleft())
 
     def finish(self) -> None:
         """Write what is pending and close the episodes under way where they stand.
@@ -133,22 +133,31 @@ class Rollout:
             self._on_episode(float(self._returns[env]))
             self._returns[env] = 0.0
 
+    def _write_settled(self) -> None:
+        while self._pending and (
+            len(self._pending) >= self._max_pending or is_settled(self._pending[0].labels)
+        ):
+            self._write(self._pending.popleft())
+
     def _write(self, played: _PlayedStep) -> None:
         teacher_outputs = self._annotator.scores(played.labels)
         step = played.step
-        for env in np.flatnonzero(~step.episode_start):
+        # Lists, as reading single elements of arrays costs more than all else here.
+        actions, rewards = played.actions.tolist(), step.reward.tolist()
+        terminated, truncated = step.terminated.tolist(), step.truncated.tolist()
+        for env in np.flatnonzero(~step.episode_start).tolist():
             self._writer.append(
-                int(env),
+                env,
                 StepRow(
                     frame=played.frames[env],
-                    action=int(played.actions[env]),
-                    reward=float(step.reward[env]),
-                    terminated=bool(step.terminated[env]),
+                    action=actions[env],
+                    reward=rewards[env],
+                    terminated=terminated[env],
                     teacher_outputs=teacher_outputs[env] if teacher_outputs is not None else None,
                 ),
             )
-            if step.terminated[env]:
-                self._writer.end_episode(int(env), None)
-            elif step.truncated[env]:
-                self._writer.end_episode(int(env), self._newest_frames(step.observation[env]))
-            self._mid_episode[env] = not (step.terminated[env] or step.truncated[env])
+            if terminated[env]:
+                self._writer.end_episode(env, None)
+            elif truncated[env]:
+                self._writer.end_episode(env, self._newest_frames(step.observation[env]))
+            self._mid_episode[env] = not (terminated[env] or truncated[env])

@@ -24,11 +24,11 @@ from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
-from services.replay.item_layout import ItemLayout
+from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.reader import ReplayReader
 from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE
-from services.replay.writer import ReplayWriter
+from services.replay.writer import ReplayWriter, WriterStopped
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.policies import PixelSums
 
@@ -57,7 +57,10 @@ class Counting:
         self._clock = 0
         return self._observations()
 
-    def step(self, action: NDArray[np.int64]) -> Step:
+    def begin_step(self, action: NDArray[np.int64]) -> None:
+        pass
+
+    def finish_step(self) -> Step:
         reward = np.full(NUM_ENVS, self._clock / 100, np.float32)
         self._clock += 1
         age = np.asarray([episode_age(env, self._clock) for env in range(NUM_ENVS)])
@@ -231,7 +234,7 @@ def test_late_answers_find_their_states(
     teacher_policy.gate.clear()
     for _ in range(8):
         rollout.step(three_kinds_of_labels)
-    # Acting went on; what is settled waits behind what is not, or rows would change places.
+    # Acting goes on; what is settled waits behind what is not, or rows would change places.
     assert table.inserted() == 0
     teacher_policy.gate.set()
     for _ in range(8, 20):
@@ -299,3 +302,56 @@ def test_an_atari_frame_stays_what_it_was_while_its_step_is_pending() -> None:
         copies.append(observations[-1].copy())
     environment.close()
     np.testing.assert_array_equal(observations, copies)
+
+
+class Watched(Counting):
+    """Says whether a step is under way."""
+
+    is_stepping = False
+
+    def begin_step(self, action: NDArray[np.int64]) -> None:
+        self.is_stepping = True
+
+    def finish_step(self) -> Step:
+        self.is_stepping = False
+        return super().finish_step()
+
+
+class RowLog:
+    """Notes of each row whether its environment was stepping when it came; may stop."""
+
+    def __init__(self, environment: Watched, *, stops_at: int = -1) -> None:
+        self.during_steps: list[bool] = []
+        self._environment = environment
+        self._stops_at = stops_at
+
+    def append(self, env: int, row: StepRow) -> None:
+        if len(self.during_steps) == self._stops_at:
+            raise WriterStopped("as a writer that waits when the run ends")
+        self.during_steps.append(self._environment.is_stepping)
+
+    def end_episode(self, env: int, final_frame: NDArray[Any] | None) -> None:
+        pass
+
+
+def test_rows_are_written_while_the_environments_step() -> None:
+    environment = Watched()
+    log = RowLog(environment)
+    rollout = Rollout(environment, log, Annotator(), seed=0, max_pending=8)
+    for _ in range(3):
+        rollout.step(lambda states, starts: act(states, None))
+    # The rows of two steps of three environments; those of the third come with the next.
+    assert log.during_steps == [True] * 6
+    rollout.finish()
+    assert log.during_steps == [True] * 6 + [False] * 3
+
+
+def test_no_step_stays_under_way_when_the_writer_stops() -> None:
+    environment = Watched()
+    rollout = Rollout(
+        environment, RowLog(environment, stops_at=4), Annotator(), seed=0, max_pending=8
+    )
+    with pytest.raises(WriterStopped):
+        for _ in range(9):
+            rollout.step(lambda states, starts: act(states, None))
+    assert not environment.is_stepping

@@ -115,3 +115,16 @@ def test_a_seed_that_no_generator_takes_is_refused(name: str) -> None:
         with pytest.raises(ValueError, match="use a number at least 0 and at most"):
             environment.reset(seed)
     environment.close()
+
+
+@every_environment
+def test_a_step_in_two_halves_is_that_step(name: str) -> None:
+    whole, halved = (make_environment(CONFIGS[name], 2) for _ in range(2))
+    np.testing.assert_array_equal(whole.reset(5), halved.reset(5))
+    actions = np.random.default_rng(0).integers(0, whole.spec.num_actions, (20, 2))
+    for action in actions:
+        halved.begin_step(action)
+        for expected, found in zip(whole.step(action), halved.finish_step(), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    whole.close()
+    halved.close()
