@@ -13,6 +13,9 @@ from rrl_agents.ranges import check_range, check_ranges
 from rrl_agents.typed_json import may_be_missing
 
 Padding = Literal["SAME", "VALID"]
+ComputeType = Literal["float32", "bfloat16"]
+"""What the layers of a student may compute in while it learns; no card says it."""
+
 Head = Literal["values", "categorical", "quantile", "implicit_quantile"]
 HEADS: tuple[Head, ...] = get_args(Head)
 """What a network may estimate of the return: its mean, or its distribution in one of three ways."""

@@ -25,31 +25,41 @@ STRIDES = (4, 2, 1)
 """Stride of each convolution of "nature_cnn", pixels."""
 
 
-def nature_cnn(observation: jax.Array, config: NetworkConfig) -> jax.Array:
+def nature_cnn(
+    observation: jax.Array, config: NetworkConfig, dtype: str | None = None
+) -> jax.Array:
     """Three convolutions over images uint8 or float32 [B, H, W, ..., stack]."""
     x = image_input(observation)
     for features, side, stride in zip(config.features, KERNEL_SIZES, STRIDES, strict=True):
-        x = _convolution(x, config, features, side, stride, config.padding)
+        x = _convolution(x, config, features, side, stride, config.padding, dtype)
     return x
 
 
-def small_cnn(observation: jax.Array, config: NetworkConfig) -> jax.Array:
+def small_cnn(observation: jax.Array, config: NetworkConfig, dtype: str | None = None) -> jax.Array:
     """3x3 convolutions without padding over images uint8 or float32 [B, H, W, ..., stack]."""
     x = image_input(observation)
     for features in config.features:
-        x = _convolution(x, config, features, 3, 1, "VALID")
+        x = _convolution(x, config, features, 3, 1, "VALID", dtype)
     return x
 
 
 def _convolution(
-    x: jax.Array, config: NetworkConfig, features: int, side: int, stride: int, padding: str
+    x: jax.Array,
+    config: NetworkConfig,
+    features: int,
+    side: int,
+    stride: int,
+    padding: str,
+    dtype: str | None,
 ) -> jax.Array:
-    """Convolve maps float32 [B, H, W, channels] and keep what is above 0."""
+    """Convolve maps float [B, H, W, channels] and keep what is above 0."""
     if padding == "VALID" and min(x.shape[1:3]) < side:
         raise ValueError(
             f"{config.name} has a {side}x{side} convolution left for a map of "
             f"{x.shape[1]}x{x.shape[2]}; use larger images, or name fewer convolutions in features"
         )
     sides, strides = (side, side), (stride, stride)
-    layer = nn.Conv(features, sides, strides, padding=padding, kernel_init=kernel_init(config))
+    layer = nn.Conv(
+        features, sides, strides, padding=padding, kernel_init=kernel_init(config), dtype=dtype
+    )
     return nn.relu(layer(x))

@@ -28,6 +28,7 @@ def read_out(
     config: NetworkConfig,
     num_actions: int,
     quantile_levels: jax.Array | None = None,
+    dtype: str | None = None,
 ) -> Outputs:
     """Hidden layers and head over a state's features; call it in a compact method.
 
@@ -37,6 +38,8 @@ def read_out(
         num_actions: Actions A.
         quantile_levels: float32 [B, N] in [0, 1], where "implicit_quantile" answers; None for
             `quantile_midpoints`, `num_atoms` of them. Other heads have no choice.
+        dtype: What the hidden layers compute in, as `QNetwork.dtype`. Where it is given, the last
+            layer is float32: action values may lie closer together than bfloat16 tells apart.
 
     Returns:
         What the head answers.
@@ -44,10 +47,10 @@ def read_out(
     if config.head == "implicit_quantile":
         if quantile_levels is None:
             quantile_levels = quantile_midpoints(config.num_atoms)[None]
-        x = _mixed_with_quantiles(x, quantile_levels, config)
+        x = _mixed_with_quantiles(x, quantile_levels, config, dtype)
     for units in config.dense_units:
-        x = nn.relu(_linear(x, units, config))
-    atoms = _atoms(x, config, num_actions)
+        x = nn.relu(_linear(x, units, config, dtype))
+    atoms = _atoms(x, config, num_actions, None if dtype is None else "float32")
     if quantile_levels is not None and config.head == "implicit_quantile":
         # [B, N, A, 1]: quantiles were rows so far.
         values = jnp.squeeze(atoms, axis=-1).transpose(0, 2, 1)
@@ -63,28 +66,29 @@ def _mixed_with_quantiles(
     x: jax.Array,
     quantile_levels: jax.Array,
     config: NetworkConfig,
+    dtype: str | None,
 ) -> jax.Array:
     """Features times an embedding of each quantile level, [B, N, F]."""
     # cos(pi * i * level) for i = 1 .. E, as Dopamine has it (Dabney et al., 2018b, equation 4,
     # counts from 0).
     order = jnp.arange(1, config.quantile_embedding_dim + 1, dtype=jnp.float32)
     cosines = jnp.cos(jnp.pi * order.reshape(1, 1, -1) * quantile_levels[..., None])
-    embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init(config))(cosines)
+    embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init(config), dtype=dtype)(cosines)
     return x[:, None, :] * nn.relu(embedding)
 
 
-def _atoms(x: jax.Array, config: NetworkConfig, num_actions: int) -> jax.Array:
+def _atoms(x: jax.Array, config: NetworkConfig, num_actions: int, dtype: str | None) -> jax.Array:
     """The last layer, [..., A, atoms per action]; dueling ones join their streams atom by atom."""
     atoms = config.atoms_per_action
-    outputs = _linear(x, num_actions * atoms, config)
+    outputs = _linear(x, num_actions * atoms, config, dtype)
     outputs = outputs.reshape(*x.shape[:-1], num_actions, atoms)
     if not config.dueling:
         return outputs
-    value = _linear(x, atoms, config).reshape(*x.shape[:-1], 1, atoms)
+    value = _linear(x, atoms, config, dtype).reshape(*x.shape[:-1], 1, atoms)
     return value + outputs - jnp.mean(outputs, axis=-2, keepdims=True)
 
 
-def _linear(x: jax.Array, units: int, config: NetworkConfig) -> jax.Array:
+def _linear(x: jax.Array, units: int, config: NetworkConfig, dtype: str | None) -> jax.Array:
     if config.noisy:
-        return NoisyNetwork(units)(x)
-    return nn.Dense(units, kernel_init=kernel_init(config))(x)
+        return NoisyNetwork(units, dtype)(x)
+    return nn.Dense(units, kernel_init=kernel_init(config), dtype=dtype)(x)

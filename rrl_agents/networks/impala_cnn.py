@@ -21,14 +21,16 @@ RESIDUAL_BLOCKS = 2
 _max_pool: Callable[..., jax.Array] = nn.max_pool
 
 
-def impala_cnn(observation: jax.Array, config: NetworkConfig) -> jax.Array:
+def impala_cnn(
+    observation: jax.Array, config: NetworkConfig, dtype: str | None = None
+) -> jax.Array:
     """Residual stacks of `width` times `features` channels over images [B, H, W, ..., stack].
 
     Submodules are Stack_0 .. with convolutions Conv_0 .. Conv_4 each.
     """
     x = image_input(observation)
     for features in config.features:
-        x = Stack(features * config.width)(x)
+        x = Stack(features * config.width, dtype)(x)
     return nn.relu(x)
 
 
@@ -37,17 +39,20 @@ class Stack(nn.Module):
 
     Attributes:
         features: Channels of every convolution.
+        dtype: What they compute in, as `QNetwork.dtype`.
     """
 
     features: int
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Compute float32 [B, ceil(H / 2), ceil(W / 2), features] of maps [B, H, W, channels]."""
-        x = nn.Conv(self.features, (3, 3), kernel_init=nn.initializers.xavier_uniform())(x)
+        """Compute float [B, ceil(H / 2), ceil(W / 2), features] of maps [B, H, W, channels]."""
+        first = nn.initializers.xavier_uniform()
+        x = nn.Conv(self.features, (3, 3), kernel_init=first, dtype=self.dtype)(x)
         x = _max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
         for _ in range(RESIDUAL_BLOCKS):
-            y = nn.Conv(self.features, (3, 3))(nn.relu(x))
-            y = nn.Conv(self.features, (3, 3))(nn.relu(y))
+            y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.relu(x))
+            y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.relu(y))
             x = x + y
         return x

@@ -9,8 +9,10 @@ from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.inputs import network_input
 
 
-def mlp(observation: jax.Array, config: NetworkConfig) -> jax.Array:
+def mlp(observation: jax.Array, config: NetworkConfig, dtype: str | None = None) -> jax.Array:
     """Observations [B, ...] as numbers, vectors rescaled where bounds are set; no layer yet.
+
+    They are float32 whatever the layers compute in.
 
     Raises:
         ValueError: When there are bounds, and the observations are no vectors of as many elements.

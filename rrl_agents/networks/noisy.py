@@ -12,6 +12,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 NOISE = "noise"
 """Name of the random stream; each layer draws its own noise from it, one for all states."""
@@ -27,9 +28,11 @@ class NoisyNetwork(nn.Module):
 
     Attributes:
         features: Outputs of the layer.
+        dtype: What it multiplies in, as `QNetwork.dtype`; noise is added in float32.
     """
 
     features: int
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -46,7 +49,9 @@ class NoisyNetwork(nn.Module):
             kernel_noise, bias_noise = factorised_noise(self.make_rng(NOISE), inputs, self.features)
             kernel = kernel + kernel_sigma * kernel_noise
             bias = bias + bias_sigma * bias_noise
-        return jnp.matmul(x, kernel) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        outputs: jax.Array = jnp.matmul(x, kernel) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        return outputs
 
 
 def factorised_noise(key: jax.Array, inputs: int, outputs: int) -> tuple[jax.Array, jax.Array]:

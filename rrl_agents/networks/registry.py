@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rrl_agents.networks.config import MAX_UNITS, NetworkConfig
+from rrl_agents.networks.config import MAX_UNITS, ComputeType, NetworkConfig
 from rrl_agents.networks.heads import read_out
 from rrl_agents.networks.noisy import NOISE
 from rrl_agents.networks.outputs import Outputs
@@ -29,10 +29,14 @@ class QNetwork(nn.Module):
     Attributes:
         config: The architecture.
         num_actions: Actions A.
+        dtype: What its layers compute in, "float32" or "bfloat16", whatever their parameters are
+            held in; None for the wider type of parameters and inputs. Of a given one the last layer
+            and all that the head makes of it are float32.
     """
 
     config: NetworkConfig
     num_actions: int
+    dtype: str | None = None
 
     def __call__(self, observation: jax.Array) -> jax.Array:
         """Compute action values.
@@ -51,17 +55,20 @@ class QNetwork(nn.Module):
     def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
         """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
         torso = pkgutil.resolve_name(NETWORKS[self.config.name].function)
-        features = torso(observation, self.config)
+        features = torso(observation, self.config, self.dtype)
         features = features.reshape((features.shape[0], -1))
-        return read_out(features, self.config, self.num_actions, quantile_levels)
+        return read_out(features, self.config, self.num_actions, quantile_levels, self.dtype)
 
 
-def make_network(config: NetworkConfig, num_actions: int) -> QNetwork:
+def make_network(
+    config: NetworkConfig, num_actions: int, *, dtype: ComputeType | None = None
+) -> QNetwork:
     """Build the flax module of a config.
 
     Args:
         config: The architecture.
         num_actions: Actions A, at least 1.
+        dtype: What its layers compute in, as `QNetwork.dtype`.
 
     Raises:
         ValueError: When the number of actions is not positive, or the last layer would have more
@@ -69,7 +76,7 @@ def make_network(config: NetworkConfig, num_actions: int) -> QNetwork:
     """
     outputs = num_actions * config.atoms_per_action
     check_range("num_actions times num_atoms", outputs, least=1, most=MAX_UNITS)
-    return QNetwork(config, num_actions)
+    return QNetwork(config, num_actions, dtype)
 
 
 def initial_params(

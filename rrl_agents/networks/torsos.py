@@ -14,9 +14,10 @@ class Torso:
     """One entry of the table.
 
     Attributes:
-        function: "module:name" of its function `(observation, config) -> features`. It is called in
-            a compact method of flax and makes layers there, which flax names Conv_0 and so on;
-            observation is [B, ...] as the environment gives it, features are [B, ...] of any shape.
+        function: "module:name" of its function `(observation, config, dtype) -> features`. It is
+            called in a compact method of flax and makes layers there, which flax names Conv_0 and
+            so on; observation is [B, ...] as the environment gives it, features are [B, ...] of any
+            shape. Layers are made with `dtype` (`QNetwork.dtype`).
         num_features: How many numbers the config's `features` must have; None for one or more.
         has_width: Whether it reads the config's `width`.
         is_perceptron: Whether `features` are units of the hidden layers behind it, if any, and the

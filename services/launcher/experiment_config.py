@@ -10,6 +10,7 @@ from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from services.evaluator.config import EvaluationProtocol
+from services.learner.config import ArithmeticConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class ExperimentConfig:
             between blocks.
         keeps_teacher_data: Whether the learner keeps the teacher's data in its own memory, each
             frame once, and draws batches there, instead of having replay draw them.
+        learner: What updates compute in, and on how many devices.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
             complete, and weaning does not depend on how fast evaluations are.
         seed: Of weights, behaviour and evaluation.
@@ -91,6 +93,7 @@ class ExperimentConfig:
     weights_period_seconds: float = 1.0
     updates_per_block: int | None = None
     keeps_teacher_data: bool = False
+    learner: ArithmeticConfig = ArithmeticConfig()
     pause_for_evaluation: bool = False
     seed: int = 0
 

@@ -173,7 +173,11 @@ def learner_config(job: Job) -> LearnerConfig:
     Raises:
         UserError: the run has another number of replay shards.
     """
-    own = {"replay": _shards(job), "initial_teacher": _initial_teacher(job.experiment)}
+    own: dict[str, Any] = {
+        "replay": _shards(job),
+        "initial_teacher": _initial_teacher(job.experiment),
+        "arithmetic": job.experiment.config.learner,
+    }
     if job.lingers:
         own["linger_seconds"] = None
     return LearnerConfig(**_shared(LearnerConfig, job) | own)

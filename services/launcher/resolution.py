@@ -19,6 +19,7 @@ from rrl_agents.students.config import check_shiftable
 from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
+from services.learner.config import check_divisible
 from services.library.catalogue import locate
 from services.recorded_data.dataset import RecordedData, check_data
 from services.recorded_data.labels import check_labels
@@ -48,6 +49,7 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
             # A Dopamine checkpoint does not say its game: it is the one that it is to teach.
             card = dataclasses.replace(card, game=spec.name)
         check_shiftable(config.student, spec.observation_shape)
+        check_divisible(config.learner, make_recipe(config.method).q_learning.batch_size)
         experiment = Experiment(
             config=_with_teachers_part(_with_input_bounds(_with_block(config), spec), card),
             spec=spec,

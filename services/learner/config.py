@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.config import ComputeType, NetworkConfig
 from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
@@ -29,6 +29,39 @@ class ShardAddress:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ArithmeticConfig:
+    """What updates compute in, and on how many devices.
+
+    Attributes:
+        dtype: Of the student's layers while it learns: "float32", or "bfloat16", which GPUs compute
+            several times as fast. Parameters, optimiser, the last layer, targets and losses are
+            float32 either way, and so are acting, evaluation and export.
+        devices: Devices that share the rows of each batch; all of them hold all parameters. Results
+            are those of one device, to rounding.
+    """
+
+    dtype: ComputeType = "float32"
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a learner without a device."""
+        check_ranges(self, "devices", least=1)
+
+
+def check_divisible(arithmetic: ArithmeticConfig, batch_size: int) -> None:
+    """Refuse devices that cannot have as many rows of a batch each.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    if batch_size % arithmetic.devices:
+        raise ValueError(
+            f"learner.devices is {arithmetic.devices}, and batches of {batch_size} rows cannot be "
+            "split evenly over them: use a divisor of method.q_learning.batch_size"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnerConfig:
     """The learner: its method, its data, its pace.
 
@@ -37,6 +70,7 @@ class LearnerConfig:
         method: Decides losses, data and schedules.
         network: The student's architecture.
         student: How it learns beside its architecture.
+        arithmetic: What updates compute in, and on how many devices.
         spec: Shapes of the environment.
         targets: How far each stage goes.
         random_return: Mean return of the random policy.
@@ -75,6 +109,7 @@ class LearnerConfig:
     seed: int
     replay: tuple[ShardAddress, ...]
     student: StudentConfig = StudentConfig()
+    arithmetic: ArithmeticConfig = ArithmeticConfig()
     initial_teacher: Path | None = None
     pause_for_evaluation: bool = False
     updates_per_block: int = 1

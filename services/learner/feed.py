@@ -34,7 +34,7 @@ class Block(NamedTuple):
     """Batches of as many updates.
 
     Attributes:
-        drawn: The batches, on the device, and where their rows lie in replay.
+        drawn: The batches, from `place_block`, and where their rows lie in replay.
         answered: Share of each batch's rows with an answer of the teacher, in [0, 1].
     """
 
@@ -117,7 +117,8 @@ class Feed(Protocol):
 
         Args:
             block: As it was taken.
-            priorities: float32 [K, B], on any device; they may still be computing.
+            priorities: float32 [K, B] of a whole block, on any device; they may still be computing.
+                Those of batches that the block does not have say nothing.
         """
 
     @property

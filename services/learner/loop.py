@@ -280,8 +280,9 @@ class Learner:
             return
         if updates := self._stages.next_block(before.after_updates(len(block.answered))):
             self._feed.fetch_ahead(updates)
-        metrics = self.training.update(block.drawn.sample.batch, before)
-        progress = self._clock.count_updates(len(block.answered))
+        updates_made = len(block.answered)
+        metrics = self.training.update(block.drawn.sample.batch, before, updates_made)
+        progress = self._clock.count_updates(updates_made)
         if self._config.student.priority_exponent > 0.0 and before.stage is Stage.ONLINE:
             # A transition's TD loss decides how soon it is drawn again (Schaul et al., 2016).
             self._feed.update_priorities(block, metrics.priorities)

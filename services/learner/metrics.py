@@ -20,6 +20,7 @@ from services.learner.evaluation_records import CLOCKS
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
+from services.shared.compilations import compilations
 from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 
 _PREFIX = "rrl_learner_"
@@ -29,6 +30,7 @@ _COUNTED = {
     "back to a checkpoint.",
     "rrl_learner_replay_outages": "Times that replay was unreachable, and the learner waited.",
 }
+_COMPILED = "Programs that XLA compiled in this process; after the first minute, none."
 """Metrics that are attributes of `LearnerMetrics`, by their names behind the prefix."""
 
 _SHOWN = {
@@ -81,6 +83,7 @@ class LearnerMetrics(Collector):
         self._checkpoint_number = 0
         self._checkpoint_seconds: float | None = None
         self._checkpoint_time: float | None = None
+        compilations()  # They are counted from here on.
         registry.register(self)
 
     def attach(self, run: ShownRun) -> None:
@@ -131,6 +134,7 @@ class LearnerMetrics(Collector):
         yield counters("rrl_learner_frames", "Emulator frames of these.", "player", frames)
         for name, text in _COUNTED.items():
             yield counter(name, text, getattr(self, name.removeprefix(_PREFIX)))
+        yield counter("rrl_learner_compilations", _COMPILED, compilations())
         yield counters("rrl_learner_checkpoints", "Checkpoints.", "result", self._checkpoints)
         yield gauge("rrl_learner_checkpoint_number", "Newest checkpoint.", self._checkpoint_number)
         yield gauge(

@@ -43,7 +43,7 @@ class MetricsLog:
         self._has_failed = False
         self._resumed_at = resumed_at
         self._period_updates = period_updates
-        self._stretch: list[UpdateMetrics] = []
+        self._stretch: list[tuple[UpdateMetrics, int]] = []
         self._answered: list[float] = []
         self._began = time.monotonic()
         self.losses: Mapping[str, float] = {}
@@ -62,18 +62,21 @@ class MetricsLog:
 
         Args:
             progress: Clocks after the updates.
-            metrics: Of the updates, with the leading axis K.
+            metrics: Of the updates, with the leading axis K; as many count as shares are given.
             answered: Shares of their rows with an answer of the teacher, each in [0, 1].
             learning_rate: Of the next update.
 
         Raises:
             FloatingPointError: a loss is not finite.
         """
-        self._stretch.append(metrics)
+        self._stretch.append((metrics, len(answered)))
         self._answered.extend(answered)
         if len(self._answered) < self._period_updates:
             return
-        blocks: list[UpdateMetrics] = jax.device_get(self._stretch)
+        blocks: list[UpdateMetrics] = [
+            jax.tree.map(lambda rows, made=made: rows[:made], jax.device_get(metrics))
+            for metrics, made in self._stretch
+        ]
         losses = {
             name: _mean([block.term_losses[name] for block in blocks])
             for name in blocks[0].term_losses

@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from rrl_agents.reincarnation.recipe import Recipe
@@ -25,6 +24,7 @@ from rrl_agents.types import Array, Stage
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.feed import Block, ReplayUnreachable
 from services.learner.metrics import LearnerMetrics
+from services.learner.placement import place_block
 from services.learner.replay_checkpoints import ReplayCheckpoints
 from services.learner.run_clock import RunClock
 from services.replay.connection import table_counts
@@ -64,11 +64,16 @@ class ReplayFeed:
     """
 
     def __init__(
-        self, config: LearnerConfig, recipe: Recipe, clock: RunClock, metrics: LearnerMetrics
+        self,
+        config: LearnerConfig,
+        recipe: Recipe,
+        clock: RunClock,
+        metrics: LearnerMetrics,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._recipe = recipe
+        self._config = config
         self._shards = [shard.data for shard in config.replay]
         # Recorded transitions at the start of the student's table: the teacher's steps.
         self._reloaded_steps = config.targets.teacher_steps if recipe.reloads_data else 0
@@ -205,7 +210,7 @@ class ReplayFeed:
         except ReplayTimeout:
             return None
         answered = np.mean(drawn.sample.batch.has_teacher, axis=-1).tolist()
-        on_device = drawn.sample._replace(batch=jax.device_put(drawn.sample.batch))
+        on_device = drawn.sample._replace(batch=place_block(drawn.sample.batch, self._config))
         return Block(drawn._replace(sample=on_device), answered)
 
     def update_priorities(self, block: Block, priorities: Array) -> None:

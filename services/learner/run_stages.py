@@ -55,18 +55,17 @@ class RunStages:
         return done % period == 0 and done < target
 
     def next_block(self, progress: Progress) -> range:
-        """Updates to make at once: a whole block, or 1 where the stage or a period ends within it.
+        """Updates to make at once: a whole block, or fewer where the stage or a period ends within.
 
-        Two sizes and no others, since each is compiled by itself. Empty at the end of the stage.
+        Empty at the end of the stage.
 
         Returns:
             The numbers of the updates, counted over all stages from 0.
         """
         done, target, period = self._updates(progress)
         left = min(target - done, period - done % period)
-        size = self._config.updates_per_block
         first = progress.learner_updates
-        return range(first, first + (size if left >= size else min(left, 1)))
+        return range(first, first + min(left, self._config.updates_per_block))
 
     def _updates(self, progress: Progress) -> tuple[int, int, int]:
         """Updates of the stage, those that it is to have, and those between evaluations."""

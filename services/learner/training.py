@@ -8,6 +8,7 @@ import numpy as np
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.training.devices import choose_devices
 from rrl_agents.training.train_state import (
     TrainState,
     fresh_optimiser,
@@ -30,6 +31,9 @@ class Training:
         config: Network, student and seed.
         recipe: The method.
 
+    Raises:
+        UserError: there are fewer devices than it is to compute on.
+
     Attributes:
         state: Parameters, target parameters and optimiser. Each update reuses its memory.
     """
@@ -37,15 +41,23 @@ class Training:
     def __init__(self, config: LearnerConfig, recipe: Recipe) -> None:
         self._config = config
         self._recipe = recipe
-        network = make_network(config.network, config.spec.num_actions)
+        arithmetic = config.arithmetic
+        with user_errors():
+            self._devices = choose_devices(arithmetic.devices)
+        network = make_network(config.network, config.spec.num_actions, dtype=arithmetic.dtype)
         self._update = make_update_block(
-            network, recipe.terms, recipe.q_learning.optimiser, config.student
+            network,
+            recipe.terms,
+            recipe.q_learning.optimiser,
+            config.student,
+            devices=self._devices,
+            may_end_early=_blocks_end_early(config),
         )
         # One key draws the parameters; the updates draw noise, shifts and quantile levels from the
         # other.
         params_key, self._update_key = jax.random.split(jax.random.key(config.seed))
         params = initial_params(network, params_key, config.spec.observation_shape)
-        self.state: TrainState = initial_train_state(params, recipe.q_learning.optimiser)
+        self.state: TrainState = self._fresh(params)
         self._computing: UpdateMetrics | None = None
 
     def restore(self, checkpoint: RunCheckpoint) -> None:
@@ -71,22 +83,24 @@ class Training:
                 f"the parameters in {teacher} are not of the student's architecture: give the "
                 "student that teacher's network"
             )
-        self.state = initial_train_state(params, self._recipe.q_learning.optimiser)
+        self.state = self._fresh(params)
 
-    def update(self, batches: Batch, progress: Progress) -> UpdateMetrics:
+    def update(self, batches: Batch, progress: Progress, updates: int) -> UpdateMetrics:
         """A block of gradient steps; returns while the device computes, at most one block behind.
 
         Args:
-            batches: The batches of K updates, with the leading axes [K, B].
-            progress: Before the first of them; it decides the weights and rates of all.
+            batches: From `place_block`, with the leading axes [K, B].
+            progress: Before the first update; it decides the weights and rates of all.
+            updates: Number of updates n, 1 to K.
 
         Returns:
-            Metrics with the leading axis K.
+            Metrics with the leading axis K, of which the first n are those of the updates.
         """
         self.state, metrics = self._update(
             self.state,
             batches,
-            self._schedule(progress, len(batches.action)),
+            self._schedule(progress, updates, len(batches.action)),
+            updates,
             np.int32(self._recipe.q_learning.target_update_period),
             self._update_key,
         )
@@ -96,9 +110,15 @@ class Training:
         self._computing = metrics
         return metrics
 
-    def _schedule(self, progress: Progress, updates: int) -> BlockSchedule:
+    def _fresh(self, params: Params) -> TrainState:
+        state = initial_train_state(params, self._recipe.q_learning.optimiser)
+        placed: TrainState = self._devices.place_state(state)
+        return placed
+
+    def _schedule(self, progress: Progress, updates: int, rows: int) -> BlockSchedule:
+        """The schedule of some updates; rows behind them repeat the last."""
         config, recipe = self._config, self._recipe
-        moments = [progress.after_updates(count) for count in range(updates)]
+        moments = [progress.after_updates(min(row, updates - 1)) for row in range(rows)]
         weights = [recipe.term_weights(now, config.network, config.student) for now in moments]
         return BlockSchedule(
             {
@@ -112,7 +132,8 @@ class Training:
         """Sync the target network, and reset the optimiser where the recipe asks for it."""
         self.state = sync_target(self.state)
         if self._recipe.fresh_optimiser_online:
-            self.state = fresh_optimiser(self.state, self._recipe.q_learning.optimiser)
+            fresh = fresh_optimiser(self.state, self._recipe.q_learning.optimiser)
+            self.state = self._devices.place_state(fresh)
 
     def params(self) -> Params:
         """A host copy of the parameters, which later updates leave alone."""
@@ -130,3 +151,14 @@ class Training:
                 f"the weights are not finite after {int(self.state.learner_updates)} updates: "
                 "start another run with a lower learning rate"
             )
+
+
+def _blocks_end_early(config: LearnerConfig) -> bool:
+    """Whether a clock of the run asks for something within a block."""
+    targets = config.targets
+    clocks = (
+        (targets.offline_updates, config.offline_evaluation_period),
+        (targets.online_updates, config.online_evaluation_period),
+    )
+    size = config.updates_per_block
+    return any(target % size or (period < target and period % size) for target, period in clocks)

@@ -69,7 +69,8 @@ class PriorityUpdates:
         Args:
             item_key: uint64 [B].
             wanted: bool [B], whose priorities to send.
-            priority: float [B], at least 0. An array that a device is still working on is waited
+            priority: float [B], at least 0; rows behind these, of a block that is filled up, say
+                nothing. An array that a device is still working on is waited
                 for by the thread; a row that is no number is left out.
         """
         with self._changed:
@@ -108,7 +109,7 @@ def newest_priorities(updates: list[_Update]) -> dict[int, float]:
     """Item key -> priority; of an item in several updates, or twice in one, the last counts."""
     priorities: dict[int, float] = {}
     for item_key, wanted, priority in updates:
-        values = np.asarray(priority, np.float64)
+        values = np.asarray(priority, np.float64)[: len(item_key)]
         rows = wanted & (values >= 0) & (values < np.inf)
         priorities.update(
             zip(item_key[rows].tolist(), (values[rows] + _SMALLEST).tolist(), strict=True)

@@ -132,8 +132,9 @@ class ReplayReader:
 
         Args:
             sample: As it was sampled.
-            priorities: float, in the shape of the sample's keys, at least 0, on any device; it may
-                still be computing. The table's selector raises them to its exponent.
+            priorities: float, in the shape of the sample's keys or with more batches behind them,
+                at least 0, on any device; it may still be computing. The table's selector raises
+                them to its exponent.
         """
         if self._priority_updates is None:
             self._priority_updates = PriorityUpdates(self._address, STUDENT_TABLE)

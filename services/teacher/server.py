@@ -26,6 +26,7 @@ from rrl_client.addresses import format_address
 from rrl_client.shared_memory import host_id
 from services.shared.addresses import check_port_is_free
 from services.shared.allocator import keep_large_buffers
+from services.shared.compilations import compilations
 from services.shared.errors import UserError
 from services.shared.grpc_server import GrpcServer
 from services.shared.metrics import MetricsServer
@@ -34,7 +35,6 @@ from services.teacher.batching.buckets import BucketPlan
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.engine import Engine
 from services.teacher.metrics import TeacherMetrics
-from services.teacher.policies.compilations import compilations
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_policy
 from services.teacher.policies.timing import warm_up

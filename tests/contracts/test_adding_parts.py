@@ -54,11 +54,13 @@ from tests.support.patience import PATIENCE_SECONDS
 # rrl_agents/networks/NAME.py ----------------------------------------------------------------------
 
 
-def normalised_vectors(observation: jax.Array, config: NetworkConfig) -> jax.Array:
+def normalised_vectors(
+    observation: jax.Array, config: NetworkConfig, dtype: str | None = None
+) -> jax.Array:
     """Layers with normalisation and a smooth activation; float32 [B, last of `features`]."""
     x = network_input(observation).reshape((observation.shape[0], -1))
     for units in config.features:
-        x = nn.gelu(nn.LayerNorm()(nn.Dense(units)(x)))
+        x = nn.gelu(nn.LayerNorm(dtype=dtype)(nn.Dense(units, dtype=dtype)(x)))
     return x
 
 

@@ -22,9 +22,10 @@ from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.train_state import TrainState, initial_train_state
-from rrl_agents.training.update_block import BlockSchedule, make_update_block
+from rrl_agents.training.update_block import BlockSchedule, filled, make_update_block
 from rrl_agents.training.update_step import UpdateMetrics, make_update_step
 from rrl_agents.types import Batch, Progress, Stage
+from services.shared.compilations import compilations
 from tests.support.batches import batch_of
 
 ROWS, ACTIONS = 6, 3
@@ -153,7 +154,10 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(student: str) -> None:
 
 
 def _block_of_three(student: str, recipe: Recipe) -> tuple[list[Any], tuple[Any, ...]]:
-    """The arguments of three updates, one by one and as a block; the second syncs the target."""
+    """The arguments of three updates, one by one and as a block; the second syncs the target.
+
+    Those of the block are batches, schedule, target period and key.
+    """
     single = [_arguments(student, recipe, ONLINE, seed) for seed in range(3)]
     batches, weights, rates, _, _ = zip(*single, strict=True)
     rates = tuple(rate * (1 + seed) for seed, rate in enumerate(rates))
@@ -173,34 +177,56 @@ def _stacked(trees: Any) -> Any:
 @pytest.mark.parametrize("student", sorted(STUDENTS))
 def test_a_scanned_block_gives_what_single_updates_give(student: str) -> None:
     recipe = make_recipe(METHODS["qdagger"].config_class())
-    network, learning, _ = _small(student)
-    optimiser = recipe.q_learning.optimiser
-    block: Any = make_update_block(
-        make_network(network, ACTIONS), recipe.terms, optimiser, learning, platform="gpu"
-    )
+    block = _block(student, recipe, "gpu")
     one_by_one, together = _block_of_three(student, recipe)
-    start = initial_train_state(_initial_params(student), optimiser)
-    compiled = block.lower(start, *together).compile(compiler_options=FAST_COMPILATION)
+    start = initial_train_state(_initial_params(student), recipe.q_learning.optimiser)
+    whole: Any = jax.jit(lambda state, batches, *rest: block(state, batches, rest[0], 3, *rest[1:]))
+    compiled = whole.lower(start, *together).compile(compiler_options=FAST_COMPILATION)
     update = _compiled(student, recipe, start, one_by_one[0])
     _assert_same_results(compiled, together, update, one_by_one, student)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
 @pytest.mark.parametrize("student", ["dqn", "rainbow"])
-def test_a_block_on_a_cpu_gives_what_single_updates_give(student: str) -> None:
+def test_a_block_that_ends_early_makes_its_updates_and_compiles_nothing_after_the_first(
+    student: str, platform: str
+) -> None:
     recipe = make_recipe(METHODS["qdagger"].config_class())
+    block = _block(student, recipe, platform, may_end_early=True)
+    one_by_one, (batches, schedule, period, key) = _block_of_three(student, recipe)
+    state = initial_train_state(_initial_params(student), recipe.q_learning.optimiser)
+    update = _compiled(student, recipe, state, one_by_one[0])
+    block(state, batches, schedule, 3, period, key)
+    before = compilations()
+    for made in (1, 2):
+        # Zeros as numbers of an action and as discounts are as good as others.
+        some = filled(jax.tree.map(lambda rows, made=made: rows[:made], batches), 3)
+        _assert_same_results(
+            lambda state, made=made, some=some: block(state, some, schedule, made, period, key),
+            (),
+            update,
+            one_by_one[:made],
+            student,
+        )
+    assert compilations() == before
+
+
+def _block(student: str, recipe: Recipe, platform: str, *, may_end_early: bool = False) -> Any:
     network, learning, _ = _small(student)
-    optimiser = recipe.q_learning.optimiser
-    made = make_network(network, ACTIONS)
-    one_by_one, together = _block_of_three(student, recipe)
-    block = make_update_block(made, recipe.terms, optimiser, learning, platform="cpu")
-    update = make_update_step(made, recipe.terms, optimiser, learning)
-    _assert_same_results(block, together, update, one_by_one, student)
+    return make_update_block(
+        make_network(network, ACTIONS),
+        recipe.terms,
+        recipe.q_learning.optimiser,
+        learning,
+        platform=platform,
+        may_end_early=may_end_early,
+    )
 
 
 def _assert_same_results(
     block: Any, together: tuple[Any, ...], update: Any, one_by_one: list[Any], student: str
 ) -> None:
-    """Parameters, target, moments, losses and priorities after three updates."""
+    """Parameters, target, moments, losses and priorities after some updates."""
     optimiser = make_recipe(METHODS["qdagger"].config_class()).q_learning.optimiser
     state = initial_train_state(_initial_params(student), optimiser)
     metrics = []
@@ -208,8 +234,10 @@ def _assert_same_results(
         state, of_one = update(state, *arguments)
         metrics.append(of_one)
     actual = block(initial_train_state(_initial_params(student), optimiser), *together)
+    actual_state, actual_metrics = jax.device_get(actual)
+    made = jax.tree.map(lambda rows: rows[: len(one_by_one)], actual_metrics)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5),
-        jax.device_get(actual),
+        (actual_state, made),
         jax.device_get((state, _stacked(metrics))),
     )

@@ -14,11 +14,13 @@ import pytest
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
 from rrl_agents.reincarnation.offline_pretraining import OfflinePretrainingConfig
+from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import Stage
 from services.learner.codec import EvaluationReport
 from services.learner.role import build_learner
 from services.learner.stages import StageTargets
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.compilations import compilations
 from services.shared.errors import UserError
 from tests.support.learner_runs import (
     METHOD,
@@ -96,12 +98,18 @@ def test_recorded_data_in_the_students_table_is_not_counted_as_its_play(
         assert (learner.progress.teacher_steps, learner.progress.actor_steps) == (STEPS - 9, 9)
 
 
-def test_updates_come_in_blocks_that_end_at_every_evaluation_and_stage(
-    workplace: Workplace,
+@pytest.mark.parametrize("exponent", [0.0, 0.5], ids=["uniform", "prioritised"])
+def test_blocks_end_at_every_evaluation_and_stage_and_none_but_the_first_compiles(
+    workplace: Workplace, exponent: float
 ) -> None:
-    seen = [0]
+    seen, compiled = [0], []
     targets = StageTargets(teacher_steps=STEPS, offline_updates=6, online_updates=26)
-    changes = {"targets": targets, "updates_per_block": 4, "online_evaluation_period": 12}
+    changes = {
+        "targets": targets,
+        "updates_per_block": 4,
+        "online_evaluation_period": 12,
+        "student": StudentConfig(priority_exponent=exponent),
+    }
     with another_learner(workplace, **changes) as learner:
         for table in (TEACHER_TABLE, STUDENT_TABLE):
             fill(workplace.replay.address, table)
@@ -109,8 +117,11 @@ def test_updates_come_in_blocks_that_end_at_every_evaluation_and_stage(
             learner.step(threading.Event())
             if (updates := learner.progress.learner_updates) > seen[-1]:
                 seen.append(updates)
+                compiled.append(compilations())
     # Offline an evaluation is due after 3 of 6 updates; online, from 6 on, after 12 and 24 of 26.
-    assert seen == [0, 1, 2, 3, 4, 5, 6, 10, 14, 18, 22, 26, 30, 31, 32]
+    assert seen == [0, 3, 6, 10, 14, 18, 22, 26, 30, 32]
+    # Stages, target, weights, checkpoints and blocks of 2, 3 and 4 have come since.
+    assert len({*compiled}) == 1
 
 
 def test_updates_wait_for_an_evaluation_that_is_due_where_they_are_told_to(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -128,6 +130,15 @@ def test_checkpoints_and_waits_are_counted(pages: Pages) -> None:
             "replay_outages_total": 1,
         }.items()
     )
+
+
+def test_programs_that_xla_compiles_are_counted(pages: Pages) -> None:
+    before = pages.read()["compilations_total"]
+    # Numbers that no other test has: nothing of it is compiled yet.
+    program = jax.jit(lambda x: 41.5 * x + 17.25)
+    program(np.float32(1.0))
+    program(np.float32(2.0))
+    assert pages.read()["compilations_total"] == before + 1
 
 
 def test_losses_and_answers_are_means_of_a_stretch(pages: Pages) -> None:

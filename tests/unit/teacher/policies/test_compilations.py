@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.teacher_card import Teacher
-from services.teacher.policies.compilations import compilations
+from services.shared.compilations import compilations
 from services.teacher.policies.jax_policy import JaxPolicy
 
 

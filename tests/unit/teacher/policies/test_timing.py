@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rrl_agents.checkpoints.teacher_card import Teacher
+from services.shared.compilations import compilations
 from services.teacher.policies import timing
-from services.teacher.policies.compilations import compilations
 from services.teacher.policies.jax_policy import JaxPolicy
 from services.teacher.policies.timing import warm_up
 
