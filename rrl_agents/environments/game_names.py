@@ -1,4 +1,8 @@
-"""Names of games: "ms_pacman" (ale-py's ROMs) and "MsPacman" (papers) are the same game."""
+"""Names of games: "ms_pacman" (ale-py's ROMs) and "MsPacman" (papers) are the same game.
+
+An environment of Gymnasium is named by its id, "CartPole-v1", or by what makes it,
+"my_package:make_env".
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import difflib
 import functools
 import importlib.util
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from rrl_agents import plugins
 from rrl_agents.environments.score_tables import random_returns
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
@@ -19,6 +25,9 @@ MULTIPLAYER_ROMS = frozenset({"combat", "joust", "maze_craze", "warlords"})
 
 _SEPARATORS = str.maketrans("", "", "_- ")
 _MOST_NAMES = 5
+# Gymnasium's own form of an id, with the package whose import registers it before a colon.
+_GYMNASIUM_ID = re.compile(r"(?:[A-Za-z_][\w.]*:)?(?:[\w-]+/)?[\w.-]+")
+_NOT_IN_FOLDERS = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
 @functools.cache
@@ -64,7 +73,34 @@ def paper_name(game: str) -> str:
         game: An Atari game or another task, in either spelling.
     """
     words = (word[:1].upper() + word[1:] for word in game.split("_"))
-    return find_name(game, random_returns("atari")) or "".join(words)
+    return find_name(game, random_returns("atari")) or folder_name("".join(words))
+
+
+def folder_name(game: str) -> str:
+    """A game's name as a part of a path: "my_package:make_env" becomes "my_package-make_env"."""
+    return _NOT_IN_FOLDERS.sub("-", game)
+
+
+def gymnasium_task(game: str) -> str:
+    """What an environment of Gymnasium is called.
+
+    Args:
+        game: Its id, "package:id" of one that importing a package registers, or "package:function".
+
+    Returns:
+        The id without the package, or "package:function".
+
+    Raises:
+        ValueError: When it is neither; whether there is one, is found out when it is made.
+    """
+    if plugins.is_reference(game):
+        return game
+    if _GYMNASIUM_ID.fullmatch(game) is None:
+        raise ValueError(
+            f"environment.game is {game!r}; give an id of Gymnasium like LunarLander-v3, "
+            "package:id, or package:function of one that makes an environment"
+        )
+    return game.rpartition(":")[2]
 
 
 def name_key(game: str) -> str:

@@ -20,24 +20,34 @@ if TYPE_CHECKING:
     from rrl_agents.environments.vector_environment import VectorEnvironment
 
 
+_MAX_SIDE = 1_024
+"""Upper bound of the sides of a resized image, pixels."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnvironmentConfig:
     """What is played.
 
     Attributes:
-        name: "atari", "minatar", "cartpole", or "catch" for tests and trial runs.
-        game: Game in snake_case or CamelCase; "cartpole" and "catch" have no games and ignore it.
+        name: "atari", "minatar", "gymnasium" for all that Gymnasium makes, or "catch" for tests and
+            trial runs.
+        game: Game in snake_case or CamelCase; "catch" has no games and ignores it. Of "gymnasium"
+            an id ("LunarLander-v3"), package:id of one that importing the package registers, or
+            package:function of your own, called without arguments.
         max_episode_steps: Decisions after which an episode is cut off; None for the environment's
-            own limit (Atari: 27,000; MinAtar: 5,000; CartPole: 500; Catch: none).
+            own limit (Atari: 27,000; MinAtar: 5,000; Catch: none).
         sticky_action_probability: Probability that Atari or MinAtar repeats the last action, in
             [0, 1]; None for that of the papers' protocols, 0.25 of Atari and 0.1 of MinAtar. The
             others have no sticky actions.
         clip_rewards: Whether training sees rewards clipped to [-1, 1]; None for the environment's
             protocol, which clips those of Atari and MinAtar. Returns and scores are raw.
         random_return: Mean return of the uniformly random policy, the zero of every score; None
-            for the known one (`random_return`).
+            for the known one, or else for what it is measured to be.
         balls: Balls per episode of Catch.
-        stack_size: Frames in one observation of Catch; Atari always stacks 4, the others none.
+        stack_size: Frames in one observation of Catch and Gymnasium; Atari always stacks 4, MinAtar
+            none. An episode starts padded with zeros.
+        grayscale: Whether Gymnasium's images [H, W, 3] are made gray, [H, W].
+        resize: Height and width that Gymnasium's images are scaled to, by area; None keeps theirs.
     """
 
     name: str = "atari"
@@ -48,6 +58,8 @@ class EnvironmentConfig:
     random_return: float | None = None
     balls: int = 1
     stack_size: int = 1
+    grayscale: bool = False
+    resize: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be played."""
@@ -60,6 +72,13 @@ class EnvironmentConfig:
             raise ValueError(
                 f"sticky_action_probability is {self.sticky_action_probability}, but {self.name} "
                 "has no sticky actions: leave it out"
+            )
+        for side in self.resize or ():
+            check_range("resize", side, least=1, most=_MAX_SIDE)
+        if (self.grayscale or self.resize is not None) and not self.environment.has_image_settings:
+            raise ValueError(
+                f"grayscale and resize are for images of gymnasium, and {self.name} has a protocol "
+                "of its own: leave them out"
             )
 
     @property
@@ -98,10 +117,13 @@ class Environment:
             VectorEnvironment`; one whose games are written in Python has no use for threads.
         random_source: Where the return of the uniformly random policy comes from, in words; the
             number is in `score_tables`.
-        episode_steps: Decisions after which its protocol cuts an episode off; by default never.
+        episode_steps: Decisions after which its protocol cuts an episode off; by default never, or
+            as the game itself does.
         games: Names of its games; empty where it is one game.
         sticky_action_probability: Of its protocol; None where actions cannot be sticky.
         clips_rewards: Whether its protocol clips the rewards of training to [-1, 1].
+        open_games: How its game is named where there is no list of them; empty where there is.
+        has_image_settings: Whether it reads the config's `grayscale` and `resize`.
     """
 
     summary: str
@@ -111,6 +133,8 @@ class Environment:
     games: Callable[[], tuple[str, ...]] = lambda: ()
     sticky_action_probability: float | None = None
     clips_rewards: bool = False
+    open_games: str = ""
+    has_image_settings: bool = False
 
 
 def make_environment(
@@ -124,7 +148,8 @@ def make_environment(
         num_threads: Threads of Atari's emulators, at least 1; the others need none.
 
     Raises:
-        ValueError: When a number is not positive, or the environment is not installed.
+        ValueError: When a number is not positive, the environment is not installed, or there is
+            none of that name.
     """
     check_range("num_envs", num_envs, least=1)
     check_range("num_threads", num_threads, least=1)
@@ -132,38 +157,31 @@ def make_environment(
     return cast("VectorEnvironment", make(config, num_envs, num_threads))
 
 
-def random_return(config: EnvironmentConfig) -> float:
+def known_random_return(config: EnvironmentConfig) -> float | None:
     """Mean return of the uniformly random policy, undiscounted sum of raw rewards.
 
     The config's own value where it has one. Catch's is exact for whole episodes, Atari's comes from
-    the papers' table, those of MinAtar and CartPole were measured under their own protocols.
+    the papers' table, the others were measured under their own protocols.
 
-    Raises:
-        ValueError: When it is not known of this game or protocol; says how to give it.
+    Returns:
+        The return; None where it is not known of this game or protocol, and has to be measured.
     """
     if config.random_return is not None:
         return config.random_return
-    remedy = "play the random policy yourself, and set the environment's random_return to its mean"
-    returns = random_returns(config.name)
-    game = game_names.find_name(config.game, returns) if config.environment.games() else ""
+    returns, entry = random_returns(config.name), config.environment
+    has_games = bool(entry.open_games or entry.games())
+    game = game_names.find_name(config.game, returns) if has_games else ""
     if game is None:
-        raise ValueError(
-            f"no return of the random policy is known of {config.game!r}, so its scores cannot be "
-            f"normalised: {remedy}"
-        )
-    known, sticky = returns[game], config.environment.sticky_action_probability or 0.0
+        return None
+    known, sticky = returns[game], entry.sticky_action_probability or 0.0
     is_of_this = config.sticky_actions == sticky and config.episode_steps >= known.longest_episode
     if known.longest_episode and not is_of_this:
-        raise ValueError(
-            f"the random policy's return is known of sticky_action_probability {sticky} and "
-            f"max_episode_steps {known.longest_episode} or more, not of {config.sticky_actions} "
-            f"and {config.episode_steps}: {remedy}"
-        )
+        return None
     return known.mean * (config.balls if config.name == "catch" else 1)
 
 
 def random_source(config: EnvironmentConfig) -> str:
-    """Where `random_return` comes from, in words."""
+    """Where `known_random_return` comes from, in words."""
     if config.random_return is not None:
         return "given in the settings"
     source = config.environment.random_source
@@ -179,7 +197,7 @@ def random_source(config: EnvironmentConfig) -> str:
 
 
 def task_name(name: str, game: str) -> str:
-    """What is played, in one word: "pong" (of Atari), "minatar_breakout", "cartpole".
+    """What is played, in one word: "pong" (of Atari), "minatar_breakout", "CartPole-v1".
 
     Args:
         name: Name of the environment.
@@ -190,6 +208,8 @@ def task_name(name: str, game: str) -> str:
     """
     if name not in ENVIRONMENTS:
         raise ValueError(f"environment {name!r} is unknown; choose one of {tuple(ENVIRONMENTS)}")
+    if ENVIRONMENTS[name].open_games:
+        return game_names.gymnasium_task(game)
     games = ENVIRONMENTS[name].games()
     if not games:
         return name
@@ -223,11 +243,12 @@ ENVIRONMENTS: dict[str, Environment] = {
         sticky_action_probability=0.1,
         clips_rewards=True,
     ),
-    "cartpole": Environment(
-        summary="Gymnasium's CartPole-v1: a vector of 4 numbers",
-        function=f"{_HERE}.cartpole:make_cartpole",
-        episode_steps=500,
+    "gymnasium": Environment(
+        summary="any environment of Gymnasium: an array to observe, discrete actions",
+        function=f"{_HERE}.gymnasium_tasks:make_gymnasium",
         random_source=_MEASURED,
+        open_games="its id, package:id, or package:function of your own",
+        has_image_settings=True,
     ),
     "catch": Environment(
         summary="a ball to catch on a 10x5 grid, for tests and trial runs",

@@ -4,7 +4,7 @@ Undiscounted sums of raw rewards per episode, mean over episodes. By environment
 
 - Atari's, of games in CamelCase, are the table that normalises scores in the code released with
   Agarwal et al., 2022 (arXiv:2206.01626).
-- Those of MinAtar 1.0.15 and of CartPole-v1 of Gymnasium 1.4.0 were measured under the protocols of
+- Those of MinAtar 1.0.15 and of Gymnasium 1.4.0's CartPole-v1 were measured under the protocols of
   `registry.ENVIRONMENTS`, in whole episodes: 64 environments were seeded with 2022 and up, and
   `play_episodes` of the evaluator played them with epsilon 1. `test_random_returns.py` measures
   again.

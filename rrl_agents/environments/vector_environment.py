@@ -6,6 +6,7 @@ end: ale-py's emulators, or N games of one player, stepped one after the other.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -145,8 +146,9 @@ def one_by_one(
     num_envs: int,
     *,
     name: str,
-    max_episode_steps: int,
+    max_episode_steps: int | None,
     stack_size: int = 1,
+    frame_low: tuple[float, ...] = (),
     frame_high: tuple[float, ...] = (),
 ) -> VectorEnvironment:
     """N games of one player, stepped one after the other.
@@ -155,28 +157,44 @@ def one_by_one(
         make: Makes one of them, with boxes of uint8 or float32 to observe and discrete actions.
         num_envs: Number of environments N, at least 1.
         name: Of the game or task.
-        max_episode_steps: Decisions after which an episode is cut off.
+        max_episode_steps: Decisions after which an episode is cut off; None for the environment's
+            own limit, if it has one.
         stack_size: Frames in one observation; an episode starts padded with zeros.
-        frame_high: As in `EnvironmentSpec`, whose `frame_low` is its negative.
+        frame_low: As in `EnvironmentSpec`.
+        frame_high: As in `EnvironmentSpec`.
     """
 
     def game() -> gymnasium.Env[Any, Any]:
-        limited = TimeLimit(make(), max_episode_steps)
+        limited: gymnasium.Env[Any, Any] = make()
+        if max_episode_steps is not None:
+            limited = TimeLimit(limited, max_episode_steps)
         if stack_size == 1:
             return limited
         return FrameStackObservation(limited, stack_size, padding_type="zero")
 
     one: Any = make()
+    limit = min(_own_limit(one), max_episode_steps or sys.maxsize)
     spec = EnvironmentSpec(
         name=name,
         frame_shape=one.observation_space.shape,
         stack_size=stack_size,
         num_actions=int(one.action_space.n),
         frames_per_step=1,
-        max_episode_steps=max_episode_steps,
+        max_episode_steps=limit,
         frame_dtype=str(one.observation_space.dtype),
-        frame_low=tuple(-high for high in frame_high),
+        frame_low=frame_low,
         frame_high=frame_high,
     )
+    one.close()
     games = SyncVectorEnv([game] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
     return VectorEnvironment(spec, games)
+
+
+def _own_limit(environment: gymnasium.Env[Any, Any]) -> int:
+    """Decisions after which an environment's own wrappers cut an episode off."""
+    limits, layer = [sys.maxsize], environment
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, TimeLimit):
+            limits.append(int(layer._max_episode_steps))
+        layer = layer.env
+    return min(limits)

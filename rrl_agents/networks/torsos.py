@@ -20,6 +20,7 @@ class Torso:
             shape. Layers are made with `dtype` (`QNetwork.dtype`).
         num_features: How many numbers the config's `features` must have; None for one or more.
         has_width: Whether it reads the config's `width`.
+        takes_vectors: Whether it takes observations without height and width.
         is_perceptron: Whether `features` are units of the hidden layers behind it, if any, and the
             config's bounds of inputs are read.
     """
@@ -27,15 +28,20 @@ class Torso:
     function: str
     num_features: int | None = None
     has_width: bool = False
+    takes_vectors: bool = True
     is_perceptron: bool = False
 
 
 _HERE = "rrl_agents.networks"
 
 NETWORKS: dict[str, Torso] = {
-    "nature_cnn": Torso(function=f"{_HERE}.convolutional:nature_cnn", num_features=3),
-    "impala_cnn": Torso(function=f"{_HERE}.impala_cnn:impala_cnn", has_width=True),
-    "small_cnn": Torso(function=f"{_HERE}.convolutional:small_cnn"),
+    "nature_cnn": Torso(
+        function=f"{_HERE}.convolutional:nature_cnn", num_features=3, takes_vectors=False
+    ),
+    "impala_cnn": Torso(
+        function=f"{_HERE}.impala_cnn:impala_cnn", has_width=True, takes_vectors=False
+    ),
+    "small_cnn": Torso(function=f"{_HERE}.convolutional:small_cnn", takes_vectors=False),
     "mlp": Torso(function=f"{_HERE}.mlp:mlp", is_perceptron=True),
 }
 """Name -> torso."""

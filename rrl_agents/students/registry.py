@@ -84,7 +84,7 @@ STUDENTS: Mapping[str, Student] = {
     ),
     "vector_dqn": Student(
         network=NetworkConfig(name="mlp", features=(512, 512)),
-        summary="DQN with Dopamine's network for vectors of numbers, e.g. CartPole",
+        summary="DQN with Dopamine's network for vectors of numbers, e.g. CartPole-v1",
     ),
 }
 """Name -> student."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from rrl_agents.environments.registry import make_environment, random_source
+from rrl_agents.environments.registry import make_environment
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.types import EnvironmentSpec
@@ -13,6 +13,7 @@ from services.bench.plan import PlannedRun
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
+from services.launcher.random_play import random_return
 from services.launcher.resolution import resolve
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
@@ -103,7 +104,7 @@ def reference_row(
     return ReferenceRow(
         game=game,
         random_return=experiment.random_return,
-        random_source=random_source(config.environment),
+        random_source=random_return(config.environment).source,
         teacher=card.name if card is not None else "none",
         teacher_return=mean,
         teacher_low=low,

@@ -12,24 +12,30 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from rrl_agents import plugins
 from rrl_agents.durable_files import write_whole
-from rrl_agents.environments.game_names import nearest_names
-from rrl_agents.environments.registry import random_return
+from rrl_agents.environments.game_names import folder_name, nearest_names
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
+from rrl_agents.students.fitting import AUTO
+from rrl_agents.students.registry import name_of
 from services.bench.folder import REPLAY, BenchFolder
 from services.bench.suite import Entry, Suite, read_suite
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.presets import (
     PRESETS,
     check_named_student,
+    fitting_name,
     trains_the_teachers_network,
     with_student,
 )
+from services.launcher.random_play import random_return
 from services.launcher.run_directory import is_finished
 from services.launcher.settings import with_settings
 from services.shared.errors import UserError, user_errors
 
-PROTOCOL_SETTINGS = ("evaluation.", "environment.")
+_PLAYED = "environment."
+
+PROTOCOL_SETTINGS = ("evaluation.", _PLAYED)
 """Beginnings of the settings that teachers share with students: scores must compare."""
 
 TEACHERS_OWN = "teacher's own"
@@ -112,6 +118,8 @@ def plan_suite(suite: Suite, folder: BenchFolder) -> tuple[PlannedRun, ...]:
         UserError: a method, student, preset, environment, game or setting that there is not, or
             settings that do not fit together; the message names the entry.
     """
+    # Whoever runs a suite has read it: it names teachers' code, too.
+    plugins.allow(suite.environment, *suite.games)
     trained = suite.games if suite.teacher.checkpoint is None else ()
     students = itertools.product(suite.seeds, suite.games, suite.entries)
     return (
@@ -153,7 +161,7 @@ def run_seed(*names: object) -> int:
 
 
 def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
-    teacher, name = suite.teacher, f"teacher/{game}"
+    teacher, name = suite.teacher, f"teacher/{folder_name(game)}"
     entry = Entry(method=teacher.method, student=teacher.student, settings=teacher.settings)
     shared = {
         name: value for name, value in suite.settings.items() if name.startswith(PROTOCOL_SETTINGS)
@@ -162,16 +170,16 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
         config = _config(suite, entry, game, shared)
         # It has no teacher itself: a score of 1 is then one more than the random policy's return.
         no_teacher = TeacherChoice(
-            checkpoint=None, mean_return=random_return(config.environment) + 1.0
+            checkpoint=None, mean_return=random_return(config.environment).mean + 1.0
         )
     return PlannedRun(
         name=name,
-        folder=folder.teacher_runs / game,
+        folder=folder.teacher_runs / folder_name(game),
         config=dataclasses.replace(config, seed=run_seed(name, teacher.seed), teacher=no_teacher),
         student=teacher.student,
         game=game,
         seed=teacher.seed,
-        export=folder.teachers / game,
+        export=folder.teachers / folder_name(game),
         keep_replay=suite.keep_replay,
     )
 
@@ -179,13 +187,15 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
 def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder) -> PlannedRun:
     with user_errors(_ANY, prefix=f"[entries.{entry}]: "):
         config = _config(suite, suite.entries[entry], game, suite.settings)
-    given, trained = suite.teacher.checkpoint, folder.teachers / game
-    checkpoint = str(trained) if given is None else given.replace(_GAME, game)
-    name = f"{entry}/{game}/seed{seed}"
+    given, trained = suite.teacher.checkpoint, folder.teachers / folder_name(game)
+    checkpoint = str(trained) if given is None else given.replace(_GAME, folder_name(game))
+    name = f"{entry}/{folder_name(game)}/seed{seed}"
     student = suite.entries[entry].student or config.network.name
+    if student == AUTO:
+        student = name_of(config.network, config.student) or config.network.name
     return PlannedRun(
         name=name,
-        folder=folder.run(entry, game, seed),
+        folder=folder.run(entry, folder_name(game), seed),
         config=dataclasses.replace(
             config,
             seed=run_seed(name),
@@ -212,16 +222,22 @@ def _config(
         config = presets[entry.preset]
     elif entry.student is None and not trains_the_teachers_network(config.method):
         raise UserError('no student is named; write student = "..."')
-    if entry.student is not None:
-        config = with_student(config, entry.student)
     environment = dataclasses.replace(config.environment, name=suite.environment, game=game)
-    config = with_settings(
-        dataclasses.replace(config, environment=environment), {**shared, **entry.settings}
+    config, settings = (
+        dataclasses.replace(config, environment=environment),
+        {**shared, **entry.settings},
     )
+    student = entry.student
+    if student == AUTO:
+        of_environment = {name: one for name, one in settings.items() if name.startswith(_PLAYED)}
+        student = fitting_name(with_settings(config, of_environment))
+    if student is not None:
+        config = with_student(config, student)
+    config = with_settings(config, settings)
     check_named_student(
         config,
         preset=entry.preset,
-        student=entry.student,
+        student=student,
         # What [settings] set of the network is for all entries, and fine-tuning ignores it.
         network_settings=[name for name in entry.settings if name.startswith("network.")],
     )

@@ -32,6 +32,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.environments.game_names import folder_name
 from rrl_agents.typed_json import decode, may_be_missing
 from services.launcher.experiment_config import check_seed
 from services.library.catalogue import check_name
@@ -154,7 +155,8 @@ class Suite:
             settings=_flat(self.settings, refused),
         )
         # They become folders.
-        for name in (*self.games, *self.entries):
+        folders = [folder_name(game) for game in self.games]
+        for name in (*folders, *self.entries):
             check_name(name)
         for seed in self.seeds:
             check_seed(seed, "one of seeds")
@@ -162,7 +164,7 @@ class Suite:
         for label in labels:
             if _LABEL.fullmatch(label) is None:
                 raise ValueError(f"label is {label[:80]!r}; {_LABEL_ADVICE}")
-        for what, values in (("games", self.games), ("seeds", self.seeds), ("labels", labels)):
+        for what, values in (("games", folders), ("seeds", self.seeds), ("labels", labels)):
             if len({*values}) != len(values):
                 raise ValueError(f"{what} has one twice: {[*values]}")
         runs = len(self.entries) * len(self.games) * len(self.seeds)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 
+from rrl_agents.environments.registry import EnvironmentConfig
+from rrl_agents.students.fitting import AUTO
 from rrl_agents.students.registry import STUDENTS
 from services.cli.flag_types import FLAG_TYPES
 from services.launcher.experiment_config import ExperimentConfig
@@ -17,6 +19,7 @@ from services.launcher.presets import (
     PAPER_PRESETS,
     PRESETS,
     check_named_student,
+    fitting_name,
     with_student,
 )
 from services.launcher.settings import nearest
@@ -39,7 +42,8 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
 
     A preset of the paper ("qdagger_rainbow") may stand in the method's place; it keeps the student
     it is named after. A student sets its network and its algorithm; flags of single settings
-    ("--network.width 2") count beside it, but for those that make it another student.
+    ("--network.width 2") count beside it, but for those that make it another student. "auto" is
+    the student that fits the environment.
 
     Args:
         command: A frozen dataclass with `experiment: Settings` and defaults for everything else,
@@ -69,6 +73,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(PRESETS[method])}")
     config = PRESETS[method][preset]
     if names.student is not None:
+        names.student = _student(names.student, config, rest)
         config = with_student(config, names.student)
     with user_errors():
         parsed = tyro.cli(
@@ -77,7 +82,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
             args=rest,
             registry=FLAG_TYPES,
             prog=f"{prog} {method} [--preset {'|'.join(PRESETS[method])}] "
-            f"[--student {'|'.join(STUDENTS)}]",
+            f"[--student {'|'.join((*STUDENTS, AUTO))}]",
             # The method has been chosen: its settings are flags, not a further subcommand.
             config=(tyro.conf.AvoidSubcommands,),
         )
@@ -88,6 +93,33 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         network_settings=[word.partition("=")[0] for word in rest if word.startswith(_NETWORK)],
     )
     return parsed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Played:
+    """The flags of the environment alone."""
+
+    environment: EnvironmentConfig
+
+
+def _student(name: str, config: ExperimentConfig, flags: Sequence[str]) -> str:
+    """A student's name; where it is to fit the environment, that of the one which does.
+
+    Raises:
+        UserError: there is no such environment.
+    """
+    is_help = not {"-h", "--help"}.isdisjoint(flags)
+    if name != AUTO or is_help:
+        return "dqn" if name == AUTO else name
+    with user_errors():
+        played, _ = tyro.cli(
+            _Played,
+            default=_Played(config.environment),
+            args=flags,
+            registry=FLAG_TYPES,
+            return_unknown_args=True,
+        )
+    return fitting_name(dataclasses.replace(config, environment=played.environment))
 
 
 def _chosen(word: str, prog: str) -> tuple[str, str]:

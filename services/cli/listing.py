@@ -71,6 +71,8 @@ def _show(entries: Sequence[_Entry], *, json: bool) -> None:
         rows.append([entry[key] for key in ("method", "name", "summary") if key in entry])
         if games := entry.get("games"):
             rows.append(["", f"{len(games)} games: {', '.join(games)}"])
+        if named_by := entry.get("games_are_named_by"):
+            rows.append(["", f"games: {named_by}"])
     print_rows(rows)
 
 
@@ -99,11 +101,14 @@ def _environments() -> Iterator[_Entry]:
             "name": name,
             "summary": kind.summary,
             "games": games,
+            "games_are_named_by": kind.open_games,
             "sticky_action_probability": kind.sticky_action_probability,
             "clips_rewards": kind.clips_rewards,
             # Where it is one game, the word for it means nothing.
             "settings": _settings(
-                environment=EnvironmentConfig(name=name, game=next(iter(games), ""))
+                environment=EnvironmentConfig(
+                    name=name, game=next(iter(games), "CartPole-v1" if kind.open_games else "")
+                )
             ),
         }
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
+from rrl_agents import plugins
 from services.cli.output import open_standard_streams, unfailing_output
 from services.shared.errors import UserError, printable
 from services.shared.installation import Side, advice_for
@@ -96,6 +97,9 @@ def run(arguments: list[str]) -> int:
         with unfailing_output():
             return _help(arguments)
     command = COMMANDS[name]
+    # What the user writes on the command line, as a word or after "=", may be imported.
+    plugins.allow(*(word.rpartition("=")[2] for word in arguments))
+    plugins.allow(*os.environ.get(plugins.VARIABLE, "").split(","))
     with contextlib.nullcontext() if command.kind == "view" else unfailing_output():
         return _run(command, name, arguments[len(name.split()) :])
 

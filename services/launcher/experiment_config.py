@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from rrl_agents import plugins
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.ranges import check_ranges
@@ -118,6 +119,14 @@ class ExperimentConfig:
                 f"replay_shards is {self.replay_shards}; it must be from 1 to the {self.num_actors}"
                 " actors (num_actors), as each shard is filled by actors of its own"
             )
+
+
+def allow_named(config: ExperimentConfig) -> None:
+    """Let the code of other packages that an experiment names be imported here.
+
+    For an experiment that a user has put together, not for one that was found in a file.
+    """
+    plugins.allow(config.environment.name, config.environment.game, config.network.name)
 
 
 def check_seed(seed: int, name: str) -> None:

@@ -12,9 +12,11 @@ Both the command line and the suites of `rrl bench` check that here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.reincarnation.dqfd import DqfdConfig
 from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
@@ -24,12 +26,13 @@ from rrl_agents.reincarnation.qdagger import KickstartingConfig, QDaggerConfig, 
 from rrl_agents.reincarnation.registry import METHODS, MethodConfig, make_recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.reincarnation.terms import DistillationConfig
+from rrl_agents.students.fitting import AUTO, fitting_student
 from rrl_agents.students.registry import STUDENTS, broken_promises, name_of
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.settings import nearest
-from services.shared.errors import UserError
+from services.shared.errors import UserError, user_errors
 
 PAPER = "paper"
 DEMO = "demo"
@@ -150,16 +153,28 @@ def with_student(config: ExperimentConfig, name: str) -> ExperimentConfig:
 
     Args:
         config: What is changed.
-        name: Key of `STUDENTS`.
+        name: Key of `STUDENTS`, or `AUTO` for the one that fits the environment.
 
     Raises:
-        UserError: there is no such student.
+        UserError: there is no such student, or no such environment.
     """
+    if name == AUTO:
+        name = fitting_name(config)
     if name not in STUDENTS:
-        like = nearest(name, STUDENTS) or tuple(STUDENTS)
+        like = nearest(name, {**STUDENTS, AUTO: None}) or (*STUDENTS, AUTO)
         raise UserError(f"{name!r} is no student; use {' or '.join(like)}")
     student = STUDENTS[name]
     return dataclasses.replace(config, network=student.network, student=student.learning)
+
+
+def fitting_name(config: ExperimentConfig) -> str:
+    """The student that fits an experiment's environment, a key of `STUDENTS`.
+
+    Raises:
+        UserError: the environment cannot be made.
+    """
+    with user_errors(), contextlib.closing(make_environment(config.environment, 1)) as environment:
+        return fitting_student(environment.spec)
 
 
 def _paper(method: str) -> Preset:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.launcher.experiment import Experiment
+from services.launcher.experiment_config import allow_named
 from services.launcher.launchpad_without_courier import launchpad as lp
 from services.launcher.roles import ROLES, SERVE_THEIR_OWN_PAGE, Process, processes_of
 from services.launcher.run_addresses import RunAddresses
@@ -64,6 +65,8 @@ def _stop_event() -> Iterator[threading.Event]:
 
 
 def _run_role(experiment: Experiment, run: Path, process: Process, addresses: RunAddresses) -> None:
+    # The launcher has resolved it: its user has named what it names.
+    allow_named(experiment.config)
     with _stop_event() as stop:
         page = parse_address(addresses.pages[process.name]).port
         job = process.job(experiment, run, addresses, metrics_port=page)

@@ -10,7 +10,8 @@ from typing import Any
 
 from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, TeacherCard
 from rrl_agents.environments.game_names import name_key
-from rrl_agents.environments.registry import make_environment, random_return
+from rrl_agents.environments.registry import make_environment
+from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.torsos import NETWORKS
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.reincarnation.terms import DistillationConfig, with_distillation
@@ -18,7 +19,8 @@ from rrl_agents.scores import check_scale
 from rrl_agents.students.config import check_shiftable
 from rrl_agents.types import EnvironmentSpec
 from services.launcher.experiment import Experiment
-from services.launcher.experiment_config import ExperimentConfig
+from services.launcher.experiment_config import ExperimentConfig, allow_named
+from services.launcher.random_play import random_return
 from services.learner.config import check_divisible
 from services.library.catalogue import locate
 from services.recorded_data.dataset import RecordedData, check_data
@@ -33,6 +35,8 @@ _BLOCK = 10
 def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experiment:
     """Look everything up that a config names, and check that it fits together.
 
+    The code of other packages that it names is imported: a user has chosen it.
+
     Args:
         config: What the user chose.
         card: Of its teacher where that does not exist yet; None reads the teacher's own.
@@ -40,6 +44,7 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
     Raises:
         UserError: teacher, game or recorded data missing, or of different actions or observations.
     """
+    allow_named(config)
     with user_errors((ValueError, OSError)):
         if card is None and config.teacher.checkpoint is not None:
             card = load_card(config.teacher.checkpoint)
@@ -50,11 +55,12 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
             card = dataclasses.replace(card, game=spec.name)
         check_shiftable(config.student, spec.observation_shape)
         check_divisible(config.learner, make_recipe(config.method).q_learning.batch_size)
+        _check_network(config.network, spec)
         experiment = Experiment(
             config=_with_teachers_part(_with_input_bounds(_with_block(config), spec), card),
             spec=spec,
             card=card,
-            random_return=random_return(config.environment),
+            random_return=random_return(config.environment).mean,
         )
         _check_teacher(experiment)
         _check_budgets(experiment)
@@ -96,6 +102,14 @@ def _with_block(config: ExperimentConfig) -> ExperimentConfig:
     """
     usual = 1 if config.student.priority_exponent > 0.0 else _BLOCK
     return dataclasses.replace(config, updates_per_block=config.updates_per_block or usual)
+
+
+def _check_network(network: NetworkConfig, spec: EnvironmentSpec) -> None:
+    if len(spec.frame_shape) == 1 and not NETWORKS[network.name].takes_vectors:
+        raise ValueError(
+            f"{spec.name} shows vectors {spec.observation_shape}, and the network {network.name} "
+            "takes images: use --student auto, or --student vector_dqn"
+        )
 
 
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:

@@ -53,9 +53,9 @@ def played_transitions(
     "config",
     [
         EnvironmentConfig(name="minatar", game="breakout"),
-        EnvironmentConfig(name="cartpole", max_episode_steps=12),
+        EnvironmentConfig(name="gymnasium", game="CartPole-v1", max_episode_steps=12),
     ],
-    ids=["minatar", "cartpole"],
+    ids=["minatar", "gymnasium"],
 )
 def test_batches_hold_what_was_played(config: EnvironmentConfig, tmp_path: Path) -> None:
     environment = make_environment(config, NUM_ENVS)

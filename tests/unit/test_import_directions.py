@@ -23,6 +23,7 @@ SOURCES = ("rrl_agents", "rrl_client", "services")
 # Lower rooms first; a room imports itself and lower ones. Behaviour compiles a network's policy.
 RRL_AGENTS_LEVELS = {
     "types": 0,
+    "plugins": 0,
     "ranges": 0,
     "scores": 0,
     "durable_files": 0,

@@ -44,6 +44,18 @@ def test_a_run_has_the_suites_settings_then_its_entrys() -> None:
     assert qdagger.updates == 1_001_000
 
 
+def test_environments_of_gymnasium_have_the_student_that_fits_and_folders_of_plain_names() -> None:
+    text = changed('environment = "minatar"', 'environment = "gymnasium"')
+    text = changed('["asterix", "breakout"]', '["CartPole-v1", "gymnasium:Acrobot-v1"]', text)
+    plan = _plan(changed('"minatar_dqn"', '"auto"', text))
+    (first, *_), other = plan, next(run for run in plan if run.game != plan[0].game)
+    assert (first.student, first.config.network.name) == ("vector_dqn", "mlp")
+    assert (other.game, other.config.environment.game) == ("gymnasium:Acrobot-v1",) * 2
+    assert other.name == "qdagger/gymnasium-Acrobot-v1/seed0"
+    assert other.folder == Path("/out/runs/qdagger/gymnasium-Acrobot-v1/seed0")
+    assert other.config.teacher.checkpoint == "teachers/gymnasium-Acrobot-v1"
+
+
 def test_all_runs_have_seeds_of_their_own_and_keep_them_when_the_suite_grows() -> None:
     seeds = {run.name: run.config.seed for run in _plan()}
     assert len({*seeds.values()}) == len(seeds)

@@ -64,6 +64,37 @@ def test_a_preset_and_a_student_make_the_experiment(words: str, wanted: Experime
     assert experiment(words) == wanted
 
 
+@pytest.mark.parametrize(
+    ("flags", "student"),
+    [
+        ("", "dqn"),
+        ("--environment.name minatar --environment.game=breakout", "minatar_dqn"),
+        ("--environment.name gymnasium --environment.game CartPole-v1", "vector_dqn"),
+    ],
+)
+def test_auto_is_the_student_that_fits_the_environment(flags: str, student: str) -> None:
+    found = experiment(f"qdagger --student auto {flags} --seed 3")
+    assert found.network == STUDENTS[student].network
+    assert found.student == STUDENTS[student].learning and found.seed == 3
+
+
+def test_settings_of_the_network_count_beside_auto() -> None:
+    flags = "--environment.name gymnasium --environment.game CartPole-v1 --network.features 8 8 8 8"
+    found = experiment(f"qdagger --student=auto {flags}").network
+    assert (found.name, found.features) == ("mlp", (8, 8, 8, 8))
+    with pytest.raises(
+        UserError, match="the student vector_dqn was asked for, and network.dueling"
+    ):
+        experiment(f"qdagger --student auto {flags} --network.dueling")
+
+
+def test_auto_needs_an_environment_that_there_is() -> None:
+    with pytest.raises(UserError, match="makes no environment 'CartPol-v1'"):
+        experiment(
+            "qdagger --student auto --environment.name gymnasium --environment.game CartPol-v1"
+        )
+
+
 def test_flags_change_one_setting_of_the_preset_each() -> None:
     flags = "--run=somewhere --seed=3 --method.q-learning.n-step=5 --network.features 8 16 16"
     demo = PRESETS["qdagger"][DEMO]

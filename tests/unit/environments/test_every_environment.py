@@ -12,7 +12,7 @@ from rrl_agents.environments.vector_environment import Step, VectorEnvironment
 CONFIGS = {
     "atari": EnvironmentConfig(name="atari", game="breakout", max_episode_steps=40),
     "minatar": EnvironmentConfig(name="minatar", game="space_invaders", max_episode_steps=40),
-    "cartpole": EnvironmentConfig(name="cartpole", max_episode_steps=15),
+    "gymnasium": EnvironmentConfig(name="gymnasium", game="CartPole-v1", max_episode_steps=15),
     "catch": EnvironmentConfig(name="catch", stack_size=2, max_episode_steps=7),
 }
 
@@ -108,7 +108,7 @@ def test_an_action_outside_the_set_is_refused(name: str) -> None:
     environment.close()
 
 
-@pytest.mark.parametrize("name", ["atari", "minatar", "cartpole"])
+@pytest.mark.parametrize("name", ["atari", "minatar", "gymnasium"])
 def test_a_seed_that_no_generator_takes_is_refused(name: str) -> None:
     environment = make_environment(CONFIGS[name], 2)
     for seed in (-1, 2**32 - 2):

@@ -26,7 +26,7 @@ from rrl_agents.environments.registry import (
         ({"name": "minatar", "game": "freeway"}, (10, 10, 7), 3, 5_000, 0.1),
         ({"name": "minatar", "game": "seaquest"}, (10, 10, 10), 6, 5_000, 0.1),
         ({"name": "minatar", "game": "space_invaders"}, (10, 10, 6), 4, 5_000, 0.1),
-        ({"name": "cartpole"}, (4,), 2, 500, 0.0),
+        ({"name": "gymnasium", "game": "CartPole-v1"}, (4,), 2, 500, 0.0),
         ({"name": "catch"}, (10, 5, 1), 3, 9, 0.0),
         ({"name": "catch", "balls": 2, "stack_size": 3}, (10, 5, 3), 3, 19, 0.0),
     ],
@@ -54,7 +54,7 @@ def test_a_config_builds_the_environment_it_names(
         ),
         ("minatar", "SpaceInvaders", "minatar_space_invaders"),
         ("catch", "pong", "catch"),
-        ("cartpole", "", "cartpole"),
+        ("gymnasium", "CartPole-v1", "CartPole-v1"),
     ],
 )
 def test_what_is_played_has_one_name(name: str, game: str, task: str) -> None:
@@ -75,6 +75,9 @@ def test_what_is_played_has_one_name(name: str, game: str, task: str) -> None:
         ({"max_episode_steps": 0}, "at least 1"),
         ({"random_return": float("inf")}, "use a number that is finite"),
         ({"name": "catch", "balls": 0}, "at least 1"),
+        ({"name": "catch", "grayscale": True}, "grayscale and resize are for images of gymnasium"),
+        ({"resize": (4, 4)}, "atari has a protocol of its own: leave them out"),
+        ({"name": "gymnasium", "resize": (0, 4)}, "at least 1"),
         ({"name": "catch", "stack_size": 0}, "at least 1 and at most 16"),
     ],
 )

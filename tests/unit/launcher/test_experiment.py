@@ -254,8 +254,14 @@ def _alone(environment: EnvironmentConfig, network: NetworkConfig) -> Experiment
     )
 
 
+def test_a_network_for_images_is_refused_vectors_with_the_student_that_takes_them() -> None:
+    cartpole = EnvironmentConfig(name="gymnasium", game="CartPole-v1")
+    with pytest.raises(UserError, match="CartPole-v1 shows vectors .4,., .* use --student auto"):
+        resolve(_alone(cartpole, NetworkConfig()))
+
+
 def test_a_perceptron_has_the_bounds_of_the_environments_vectors() -> None:
-    cartpole = EnvironmentConfig(name="cartpole")
+    cartpole = EnvironmentConfig(name="gymnasium", game="CartPole-v1")
     chosen = NetworkConfig(name="mlp", features=(32,))
     found = resolve(_alone(cartpole, chosen)).config.network
     # Degrees 15 and 360 in radians.

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 
 from rrl_agents.checkpoints.onnx_export import export_onnx
-from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.networks.registry import NetworkConfig, action_values, make_network
 from rrl_client.spec import PolicySpec
 
@@ -33,14 +32,6 @@ def test_bounds_become_minus_one_and_one() -> None:
     )
     # 2 (x + 1) / 4 - 1 and 2 x / 10 - 1; values beyond the bounds are not clipped.
     np.testing.assert_allclose(values, [[-1.0, 1.0], [0.0, -0.5], [2.0, -1.0]], atol=1e-6)
-
-
-def test_cartpoles_bounds_are_dopamines() -> None:
-    from dopamine.discrete_domains import gym_lib
-
-    spec = make_environment(EnvironmentConfig(name="cartpole"), 1).spec
-    np.testing.assert_allclose(spec.frame_low, gym_lib.CARTPOLE_MIN_VALS)
-    np.testing.assert_allclose(spec.frame_high, gym_lib.CARTPOLE_MAX_VALS)
 
 
 def test_a_bounded_perceptron_answers_as_dopamines_classic_control_network() -> None:
