@@ -1,7 +1,7 @@
 """The return of the uniformly random policy, the zero of every score: known, or measured once.
 
 What is measured is kept in CACHE/random_returns/, a file for each environment, protocol and version
-of its code, so that no later run measures it again. Seeds are fixed: equal code gives equal numbers.
+of its code, so that no later run measures it again. Seeds are fixed: equal code, equal numbers.
 """
 
 from __future__ import annotations
