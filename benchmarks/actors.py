@@ -38,7 +38,8 @@ from benchmarks.roles import ACTOR_ENVIRONMENT, learner_service, replay_service,
 from benchmarks.teacher.service import teacher_service
 from rrl_agents.behaviour.epsilon_greedy import make_policy
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
-from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.types import Params
 from services.replay.connection import table_counts
 from services.replay.table_names import STUDENT_TABLE
@@ -167,8 +168,10 @@ def _paused_actors(folder: Path) -> Iterator[dict[str, _PausedActor]]:
         run = (TAUGHT, *EXPERIMENT)
         _, replay = stack.enter_context(replay_service(folder / "replay", *run))
         learner = stack.enter_context(learner_service(folder / "run", replay, *run))
-        addresses = ("--learner-address", learner.address, "--replay-address", replay.data)
-        addresses += ("--teacher-address", teacher.address)
+        addresses = (
+            *("--learner-address", learner.address, "--replay-address", replay.data),
+            *("--teacher-address", teacher.address),
+        )
         actors = {}
         for index, method in enumerate((WEANED, TAUGHT)):
             arguments = ("actor", method, *EXPERIMENT, *addresses, "--index", str(index))

@@ -38,7 +38,8 @@ import psutil
 from benchmarks.harness import Round, parse_flags, print_outcome
 from benchmarks.roles import ACTOR_ENVIRONMENT, learner_service, replay_service, running
 from benchmarks.teacher.service import CHECKPOINT, teacher_service
-from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import initial_params, make_network
 from services.learner.client import LearnerClient
 from services.learner.codec import progress_from_proto
 from services.learner.config import ShardAddress
@@ -82,13 +83,15 @@ def _round(transitions: int, seconds: float, settle_seconds: float) -> Round:
         free = cluster.play_freely(transitions, settle_seconds)
         trained = cluster.train(seconds, settle_seconds)
         kept = cluster.checkpoint()
-    measured = free | trained | kept
-    return measured | {
+    return {
+        **free,
+        **trained,
+        **kept,
         "state_bytes": STATE_BYTES,
         "frame_bytes": FRAME_BYTES,
         "row_bytes": ROW_BYTES,
         "params_bytes": _params_bytes(),
-        "steps_the_learner_allows_per_s": STEPS_PER_UPDATE / measured["learner_cpu_s_per_update"],
+        "steps_the_learner_allows_per_s": STEPS_PER_UPDATE / trained["learner_cpu_s_per_update"],
     }
 
 
@@ -256,9 +259,11 @@ class Cluster:
 def _cluster(folder: Path, transitions: int) -> Iterator[Cluster]:
     # A Nature DQN that is taught from its first step on; checkpoints are written when they are
     # measured.
-    experiment = ("kickstarting", "--environment.game", "pong", "--num-actors", "1")
-    experiment += ("--method.q-learning.min-replay-size", str(transitions))
-    experiment += ("--replay-capacity", "200000", "--checkpoint-period-seconds", "100000")
+    experiment = (
+        *("kickstarting", "--environment.game", "pong", "--num-actors", "1"),
+        *("--method.q-learning.min-replay-size", str(transitions)),
+        *("--replay-capacity", "200000", "--checkpoint-period-seconds", "100000"),
+    )
     with contextlib.ExitStack() as stack:
         relays: dict[str, Relay] = {}
 
@@ -275,8 +280,10 @@ def _cluster(folder: Path, transitions: int) -> Iterator[Cluster]:
             data=behind_relay("learner-replay", replay.data), control=replay.control
         )
         learner = stack.enter_context(learner_service(folder / "run", learner_replay, *experiment))
-        addresses = ("--learner-address", behind_relay("actor-learner", learner.address))
-        addresses += ("--replay-address", to_replay, "--teacher-address", to_teacher)
+        addresses = (
+            *("--learner-address", behind_relay("actor-learner", learner.address)),
+            *("--replay-address", to_replay, "--teacher-address", to_teacher),
+        )
         actor = stack.enter_context(
             running("actor", *experiment, *addresses, environment=ACTOR_ENVIRONMENT)
         )

@@ -1,39 +1,51 @@
 """What the learner's loop costs: its updates per second against the bare jitted update.
 
-The replay server runs as a process of its own and holds a few thousand transitions of Pong, played
-at random. The loop is `Learner.step` in the offline stage: sampling, decoding, the update, clocks
-and metrics. The bare update repeats on one batch that is on the device already. Both take turns, so
-that a slower minute of the machine meets both. On a CPU the replay server shares the cores: the
-ratio holds its cost too.
+The replay server is a process of its own and holds a few thousand transitions of random play. The
+loop is `Learner.step`: sampling, decoding, the updates of a block, clocks and metrics. The bare
+update repeats on one batch that is on the device already. Both take turns, so that a slower minute
+of the machine meets both. On a CPU the replay server shares the cores: the ratio holds its cost
+too.
 
-Ratios (higher is better):
-    learner_over_bare_update           updates/s of the loop over the bare update, for the small
-                                       student of the demo
-    learner_over_bare_update_nature    the same for the full Nature DQN
+A case is named by its student, its batch size, and what is special: `kept` draws batches from the
+teacher's data in the learner's memory, `prioritised` from the student's table in the online stage,
+with new priorities after each update; all others sample the teacher's table in the offline stage.
+
+Ratios, of each case (higher is better):
+    <case>             updates/s of the loop over the bare update
+    <case>_free        share of the time in which the learner's thread does not compute; on a CPU
+                       the updates themselves are other threads' work
+    <case>_fed         share of the time in which updates do not wait for replay
 
     python -m benchmarks.learner --quick --json
+    python -m benchmarks.learner --cases nature_32 nature_256_kept
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
-from benchmarks.harness import parse_flags, print_outcome
-from benchmarks.roles import replay_service
+from benchmarks.harness import Round, make_parser, print_outcome, read_flags
+from benchmarks.roles import unlimited_replay
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
-from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from rrl_agents.environments.vector_environment import VectorEnvironment
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
-from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
+from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.students.config import StudentConfig
+from rrl_agents.students.registry import STUDENTS
+from rrl_agents.training.q_learning_config import QLearningConfig
 from rrl_agents.training.train_state import initial_train_state
 from rrl_agents.training.update_step import make_update_step
 from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
@@ -42,193 +54,280 @@ from services.actor.rollout import Rollout
 from services.launcher.presets import DEMO, PRESETS
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner
-from services.learner.role import build_learner
+from services.learner.metrics import LearnerMetrics
+from services.learner.replay_feed import ReplayFeed
 from services.learner.stages import StageTargets
+from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import ReplayReader
-from services.replay.table_names import TEACHER_TABLE
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 
 NUM_ENVS = 8
-METHOD = QDaggerConfig()
-NETWORKS: Mapping[str, NetworkConfig] = {
-    "": PRESETS["qdagger"][DEMO].network,
-    "_nature": NetworkConfig(),
-}
-RATIOS = {
-    f"learner_over_bare_update{suffix}": (f"learner_updates_per_s{suffix}", f"bare_per_s{suffix}")
-    for suffix in NETWORKS
-}
 NEVER = 10**9
 BLOCK = 10
+PONG = EnvironmentConfig(game="pong")
+DEMO_NETWORK = PRESETS["qdagger"][DEMO].network
+IMPALA = NetworkConfig(name="impala_cnn", features=(16, 32, 32))
+MINATAR = EnvironmentConfig(name="minatar", game="breakout")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is learned, and from where.
+
+    Attributes:
+        network: The student's architecture.
+        environment: What was played.
+        batch_size: Transitions of one update.
+        student: Its algorithm; one with priorities learns online, from its own table.
+        keeps: Whether the learner keeps the teacher's data.
+    """
+
+    network: NetworkConfig
+    environment: EnvironmentConfig = PONG
+    batch_size: int = 32
+    student: StudentConfig = StudentConfig()
+    keeps: bool = False
+
+    @property
+    def is_prioritised(self) -> bool:
+        """Whether it learns online."""
+        return self.student.priority_exponent > 0
+
+    @property
+    def method(self) -> MethodConfig:
+        """What decides the loss."""
+        q_learning = QLearningConfig(batch_size=self.batch_size, min_replay_size=1, n_step=1)
+        if self.is_prioritised:
+            return TabulaRasaConfig(q_learning=q_learning)
+        return QDaggerConfig(q_learning=q_learning)
+
+
+_NETWORKS = {"nature": NetworkConfig(), "impala": IMPALA, "demo": DEMO_NETWORK}
+_RAINBOW = STUDENTS["rainbow"]
+CASES: dict[str, Case] = {
+    **{f"{name}_32": Case(network=network) for name, network in _NETWORKS.items()},
+    **{f"{name}_32_kept": Case(network=network, keeps=True) for name, network in _NETWORKS.items()},
+    "minatar_32": Case(network=STUDENTS["minatar_dqn"].network, environment=MINATAR),
+    "rainbow_32_prioritised": Case(network=_RAINBOW.network, student=_RAINBOW.learning),
+    **{f"{name}_256": Case(network=network, batch_size=256) for name, network in _NETWORKS.items()},
+    **{
+        f"{name}_256_kept": Case(network=network, batch_size=256, keeps=True)
+        for name, network in _NETWORKS.items()
+    },
+    "rainbow_256_prioritised": Case(
+        network=_RAINBOW.network, student=_RAINBOW.learning, batch_size=256
+    ),
+}
+"""By name; those of batch size 32 first, which are all that --quick measures."""
 
 
 def main() -> None:
     """Measure and print."""
-    flags = parse_flags(__doc__)
+    parser = make_parser(__doc__)
+    parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE", help=", ".join(CASES))
+    parser.add_argument(
+        "--seconds", type=float, help="of each measurement; by default 6, or 1.5 with --quick"
+    )
+    flags, given = read_flags(parser)
+    chosen = given.cases or flags.pick(
+        full=[*CASES],
+        quick=[name for name, case in CASES.items() if case.batch_size == 32],
+        smallest=["demo_32_kept", "rainbow_32_prioritised"],
+    )
     repeats = flags.pick(full=7, quick=3, smallest=1)
-    updates = flags.pick(full=200, quick=20, smallest=10)
+    seconds = given.seconds or flags.pick(full=6.0, quick=1.5, smallest=0.1)
     steps_per_env = flags.pick(full=400, quick=400, smallest=40)
+    rounds: list[dict[str, float]] = [{} for _ in range(repeats)]
+    for name in chosen:
+        for found, measured in zip(
+            rounds, _measure(CASES[name], repeats, seconds, steps_per_env), strict=True
+        ):
+            found |= {f"{name}_{what}": value for what, value in measured.items()}
+    ratios = {}
+    for name in chosen:
+        ratios[name] = (f"{name}_updates_per_s", f"{name}_bare_per_s")
+        ratios[f"{name}_free"] = (f"{name}_free_s", f"{name}_wall_s")
+        ratios[f"{name}_fed"] = (f"{name}_fed_s", f"{name}_wall_s")
+    print_outcome(rounds, ratios, flags)
+
+
+def _measure(case: Case, repeats: int, seconds: float, steps_per_env: int) -> list[Round]:
+    environment = make_environment(case.environment, NUM_ENVS)
+    layout = _layout(environment.spec, case)
     with (
         tempfile.TemporaryDirectory() as folder,
-        replay_service(Path(folder, "replay"), "qdagger") as (_, replay),
+        contextlib.closing(environment),
+        unlimited_replay(
+            ReplayConfig(
+                layout=layout,
+                checkpoint_root=Path(folder, "tables"),
+                min_student_size=1,
+                error_buffer=1e12,
+                student_priority_exponent=case.student.priority_exponent,
+                gives_teacher_data_once=case.keeps,
+            )
+        ) as replay,
     ):
-        spec = _fill(replay.data, steps_per_env)
-        students = {
-            suffix: _Student(Path(folder, f"run{suffix}"), network, spec, replay, updates)
-            for suffix, network in NETWORKS.items()
-        }
-        # All have joined: from now on the tables may be sampled.
-        for student in students.values():
-            student.warm_up(replay.data)
-        rounds = [
-            {
-                name + suffix: value
-                for suffix, student in students.items()
-                for name, value in student.measure().items()
-            }
-            for _ in range(repeats)
-        ]
-    print_outcome(rounds, RATIOS, flags)
+        table = STUDENT_TABLE if case.is_prioritised else TEACHER_TABLE
+        with contextlib.closing(ReplayWriter(replay.data, table, layout, NUM_ENVS)) as writer:
+            _play_at_random(environment, writer, steps_per_env)
+            assert writer.flush(timeout_seconds=60)
+        with _Loop(Path(folder, "run"), case, environment.spec, replay) as loop:
+            bare = _Bare(case, environment.spec, layout, replay.data, table)
+            loop.learn(seconds=0)
+            bare.repeat(seconds=0)
+            return [
+                {"bare_per_s": bare.repeat(seconds), **loop.learn(seconds)} for _ in range(repeats)
+            ]
 
 
-class _Student:
-    """One architecture: a learner in its offline stage, and the bare update beside it."""
+class _Loop:
+    """A learner in its offline stage, or online where it has priorities."""
 
-    def __init__(
-        self,
-        run: Path,
-        network: NetworkConfig,
-        spec: EnvironmentSpec,
-        replay: ShardAddress,
-        updates: int,
-    ) -> None:
-        self._network = network
-        self._spec = spec
-        self._updates = updates
+    def __init__(self, run: Path, case: Case, spec: EnvironmentSpec, replay: ShardAddress) -> None:
         self._stop = threading.Event()
-        self._learner = _offline_learner(run, network, spec, replay, log_period=updates)
+        self._metrics = LearnerMetrics(CollectorRegistry())
+        self._learner = Learner(
+            LearnerConfig(
+                run=run,
+                method=case.method,
+                network=case.network,
+                student=case.student,
+                spec=spec,
+                targets=StageTargets(
+                    teacher_steps=0 if case.is_prioritised else 1,
+                    offline_updates=0 if case.is_prioritised else NEVER,
+                    online_updates=NEVER,
+                ),
+                random_return=-20.7,
+                teacher_return=20.0,
+                seed=0,
+                replay=(replay,),
+                offline_evaluation_period=NEVER,
+                online_evaluation_period=NEVER,
+                checkpoint_period_seconds=NEVER,
+                updates_per_block=1 if case.is_prioritised else BLOCK,
+                keeps_teacher_data=case.keeps,
+            ),
+            ReplayFeed,
+            metrics=self._metrics,
+        )
         self._learner.restore_replay(self._stop)
 
-    def warm_up(self, address: str) -> None:
-        batch = _one_batch(address, self._spec)
-        self._bare_update = _bare_update(self._network, self._spec, batch)
-        self._learn()
-        self._repeat_bare()
+    def __enter__(self) -> _Loop:
+        return self
 
-    def measure(self) -> dict[str, float]:
+    def __exit__(self, *error: object) -> None:
+        self._learner.close()
+
+    def learn(self, seconds: float) -> Round:
+        """Learn for so long, at least two blocks."""
+        waited, computed = self._metrics.sample_wait_seconds, time.thread_time()
+        before, start = self._updates, time.perf_counter()
+        while time.perf_counter() - start < seconds or self._updates < before + 2 * BLOCK:
+            self._learner.step(self._stop)
+        self._learner.training.state.learner_updates.block_until_ready()
+        wall = time.perf_counter() - start
         return {
-            "bare_per_s": self._rate(self._repeat_bare),
-            "learner_updates_per_s": self._rate(self._learn),
+            "updates_per_s": (self._updates - before) / wall,
+            "wall_s": wall,
+            "free_s": wall - (time.thread_time() - computed),
+            "fed_s": wall - (self._metrics.sample_wait_seconds - waited),
         }
 
-    def _rate(self, work: Callable[[], None]) -> float:
-        start = time.perf_counter()
-        work()
-        return self._updates / (time.perf_counter() - start)
-
-    def _learn(self) -> None:
-        # The log's period is this many updates: at its end the device is waited for.
-        end = self._learner.progress.offline_updates + self._updates
-        while self._learner.progress.offline_updates < end:
-            self._learner.step(self._stop)
-
-    def _repeat_bare(self) -> None:
-        for _ in range(self._updates):
-            done = self._bare_update()
-        done.block_until_ready()
+    @property
+    def _updates(self) -> int:
+        return self._learner.progress.learner_updates
 
 
-def _offline_learner(
-    run: Path,
-    network: NetworkConfig,
-    spec: EnvironmentSpec,
-    replay: ShardAddress,
-    *,
-    log_period: int,
-) -> Learner:
-    return build_learner(
-        LearnerConfig(
-            run=run,
-            method=METHOD,
-            network=network,
-            spec=spec,
-            targets=StageTargets(teacher_steps=1, offline_updates=NEVER, online_updates=1),
-            random_return=-20.7,
-            teacher_return=20.0,
-            seed=0,
-            replay=(replay,),
-            offline_evaluation_period=NEVER,
-            checkpoint_period_seconds=NEVER,
-            log_period_updates=log_period,
-            updates_per_block=BLOCK,
+class _Bare:
+    """The update on a batch that is on the device; each call continues from the last state."""
+
+    def __init__(
+        self, case: Case, spec: EnvironmentSpec, layout: ItemLayout, address: str, table: str
+    ) -> None:
+        recipe = make_recipe(case.method)
+        network = make_network(case.network, spec.num_actions)
+        self._update = make_update_step(
+            network, recipe.terms, recipe.q_learning.optimiser, case.student
         )
-    )
+        params = initial_params(network, jax.random.key(0), spec.observation_shape)
+        self._state = initial_train_state(params, recipe.q_learning.optimiser)
+        self._batch: Batch = jax.device_put(
+            _random_batch(spec, case) if case.keeps else _one_batch(address, table, layout, case)
+        )
+        stage = Stage.ONLINE if case.is_prioritised else Stage.OFFLINE
+        progress = Progress(random_return=-20.7, teacher_return=20.0, stage=stage)
+        factors = recipe.term_weights(progress, case.network, case.student)
+        self._weights = {name: np.float32(factor) for name, factor in factors.items()}
+        self._rate = np.float32(recipe.learning_rate(progress))
+        self._period = np.int32(recipe.q_learning.target_update_period)
+        self._key = jax.random.key(1)
+
+    def repeat(self, seconds: float) -> float:
+        """Updates per second of so long, at least two blocks."""
+        updates, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds or updates < 2 * BLOCK:
+            for _ in range(BLOCK):
+                self._state, metrics = self._update(
+                    self._state, self._batch, self._weights, self._rate, self._period, self._key
+                )
+            # As the loop, which lets one block wait for the device.
+            metrics.loss.block_until_ready()
+            updates += BLOCK
+        return updates / (time.perf_counter() - start)
 
 
-def _bare_update(
-    network_config: NetworkConfig, spec: EnvironmentSpec, batch: Batch
-) -> Callable[[], jax.Array]:
-    """The update on a batch that is on the device; each call goes on from the last one's state."""
-    recipe, student = make_recipe(METHOD), StudentConfig()
-    network = make_network(network_config, spec.num_actions)
-    update = make_update_step(network, recipe.terms, recipe.q_learning.optimiser, student)
-    params = initial_params(network, jax.random.key(0), spec.observation_shape)
-    state = initial_train_state(params, recipe.q_learning.optimiser)
-    on_device: Batch = jax.device_put(batch)
-    progress = Progress(random_return=-20.7, teacher_return=20.0, stage=Stage.OFFLINE)
-    factors = recipe.term_weights(progress, network_config, student)
-    weights = {name: np.float32(factor) for name, factor in factors.items()}
-    learning_rate = np.float32(recipe.learning_rate(progress))
-    period = np.int32(recipe.q_learning.target_update_period)
-    key = jax.random.key(1)
-
-    def once() -> jax.Array:
-        nonlocal state
-        state, metrics = update(state, on_device, weights, learning_rate, period, key)
-        return metrics.loss
-
-    return once
-
-
-def _one_batch(address: str, spec: EnvironmentSpec) -> Batch:
-    q_learning = METHOD.q_learning
-    reader = ReplayReader(address, _layout(spec), q_learning.discount, q_learning.batch_size)
+def _one_batch(address: str, table: str, layout: ItemLayout, case: Case) -> Batch:
+    discount = case.method.q_learning.discount
+    reader = ReplayReader(address, layout, discount, case.batch_size)
     with contextlib.closing(reader):
-        batch = reader.sample(TEACHER_TABLE, timeout_seconds=30).batch
+        batch = reader.sample(table, timeout_seconds=60).batch
     # Rows in memory as the network wants them: the loop's transposition is the loop's cost.
     return Batch(*(np.ascontiguousarray(column) for column in batch))
 
 
-def _fill(address: str, steps_per_env: int) -> EnvironmentSpec:
-    """Random play of Pong into the teacher's table, with labels as random as the actions."""
-    environment = make_environment(EnvironmentConfig(game="pong"), NUM_ENVS)
-    spec, random = environment.spec, np.random.default_rng(0)
+def _random_batch(spec: EnvironmentSpec, case: Case) -> Batch:
+    """A batch where replay gives none, as its items go to the learner once."""
+    random, rows = np.random.default_rng(0), case.batch_size
+    states = random.integers(0, 256, (2, rows, *spec.observation_shape), np.uint8)
+    ones = np.ones(rows, np.float32)
+    return Batch(
+        observation=states[0],
+        action=random.integers(0, spec.num_actions, rows).astype(np.int32),
+        n_step_return=random.random(rows, np.float32),
+        discount=ones,
+        next_observation=states[1],
+        teacher_outputs=random.random((rows, spec.num_actions), np.float32),
+        has_teacher=ones,
+        importance_weight=ones,
+    )
+
+
+def _play_at_random(environment: VectorEnvironment, writer: ReplayWriter, steps: int) -> None:
+    """Random play, with labels as random as the actions."""
+    random, num_actions = np.random.default_rng(0), environment.spec.num_actions
 
     def policy(
         observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], Labels]:
         del episode_start  # Random play is the same anywhere in an episode.
-        values = random.random((len(observations), spec.num_actions), np.float32)
+        values = random.random((len(observations), num_actions), np.float32)
         return values.argmax(axis=1), values
 
-    with (
-        contextlib.closing(environment),
-        contextlib.closing(ReplayWriter(address, TEACHER_TABLE, _layout(spec), NUM_ENVS)) as writer,
-    ):
-        rollout = Rollout(environment, writer, Annotator(), seed=0, max_pending=0)
-        for _ in range(steps_per_env):
-            rollout.step(policy)
-        rollout.finish()
-        writer.flush(timeout_seconds=30)
-    return spec
+    rollout = Rollout(environment, writer, Annotator(), seed=0, max_pending=0)
+    for _ in range(steps):
+        rollout.step(policy)
+    rollout.finish()
 
 
-def _layout(spec: EnvironmentSpec) -> ItemLayout:
+def _layout(spec: EnvironmentSpec, case: Case) -> ItemLayout:
     return ItemLayout(
         frame_shape=spec.frame_shape,
         stack_size=spec.stack_size,
-        n_step=METHOD.q_learning.n_step,
+        n_step=case.method.q_learning.n_step,
         num_actions=spec.num_actions,
         clips_rewards=True,
         frame_dtype=spec.frame_dtype,

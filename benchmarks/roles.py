@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+from prometheus_client import CollectorRegistry
+
+from services.launcher.roles import ReplayPorts, serving_replay
 from services.learner.config import ShardAddress
+from services.replay.config import ReplayConfig
 from services.shared.addresses import free_port
 from services.shared.health import wait_until_serving
+from services.shared.security.server import SecurityConfig
 
 ACTOR_ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
 """As the launcher starts actors: small batches, which threads only slow down."""
@@ -115,3 +122,37 @@ def learner_service(run: Path, replay: ShardAddress, *experiment: str) -> Iterat
     with running(*arguments) as role:
         wait_until_serving(f"127.0.0.1:{port}", _STARTUP_SECONDS)
         yield Learner(role.process, f"127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def unlimited_replay(config: ReplayConfig) -> Iterator[ShardAddress]:
+    """A replay server with any settings, such as an `error_buffer` that never holds a side back.
+
+    Args:
+        config: Its settings.
+    """
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve_replay, args=(config, theirs)
+    )
+    process.start()
+    try:
+        if not ours.poll(_STARTUP_SECONDS):
+            raise RuntimeError("the replay server did not start; its log is above")
+        ports: ReplayPorts = ours.recv()
+        yield ShardAddress(data=f"127.0.0.1:{ports.data}", control=f"127.0.0.1:{ports.control}")
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve_replay(config: ReplayConfig, told: Connection) -> None:
+    with serving_replay(
+        config,
+        config.checkpoint_root,
+        control_port=0,
+        security=SecurityConfig(),
+        registry=CollectorRegistry(),
+    ) as ports:
+        told.send(ports)
+        signal.pause()

@@ -32,7 +32,8 @@ from benchmarks.teacher.service import Service, teacher_service
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
-from rrl_agents.networks.registry import NetworkConfig, initial_params, make_network
+from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.registry import initial_params, make_network
 from services.teacher.policies.jax_policy import JaxPolicy
 
 OBSERVATION_SHAPE = (84, 84, 4)

@@ -128,7 +128,7 @@ class _UnaryClient:
         request: teacher_pb2.EvaluateRequest,
         deadline_seconds: float,
     ) -> None:
-        self._stub: Any = teacher_pb2_grpc.TeacherStub(channel)  # type: ignore[arg-type]
+        self._stub: Any = teacher_pb2_grpc.TeacherStub(channel)
         self._request = request
         self._deadline_seconds = deadline_seconds
 
@@ -136,16 +136,22 @@ class _UnaryClient:
         try:
             await self._stub.Evaluate(self._request, timeout=self._deadline_seconds)
         except grpc.aio.AioRpcError as error:
-            pushback = dict(error.trailing_metadata() or ()).get(_PUSHBACK_KEY, "0")
+            pushback = _pushback(error)
             wait = min(int(pushback) / 1000, _FARTHEST_AWAY_SECONDS)
             return Told(error.code().name, wait)
         return Told("OK")
 
 
+def _pushback(error: grpc.aio.AioRpcError) -> str:
+    """Milliseconds that the server asks a caller to wait; "0" where it does not."""
+    metadata: Any = error.trailing_metadata() or ()
+    return str(dict(metadata).get(_PUSHBACK_KEY, "0"))
+
+
 @contextlib.asynccontextmanager
 async def _stream(flood: Flood, request: teacher_pb2.EvaluateRequest) -> AsyncIterator[_Client]:
     async with grpc.aio.insecure_channel(flood.address, options=_OWN_CONNECTION) as channel:
-        stub: Any = teacher_pb2_grpc.TeacherStub(channel)  # type: ignore[arg-type]
+        stub: Any = teacher_pb2_grpc.TeacherStub(channel)
         call = stub.EvaluateStream()
         try:
             yield _StreamClient(call, request, flood.deadline_seconds)

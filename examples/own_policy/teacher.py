@@ -40,7 +40,10 @@ class BalancerTeacher:
         #         return logits.float().cpu().numpy()
         #
         # and for its DQN `self._model.q_net(states)` in place of the logits.
-        return self._model.policy.get_distribution(observations).distribution.logits
+        logits: NDArray[np.float32] = self._model.policy.get_distribution(
+            observations
+        ).distribution.logits
+        return logits
 
 
 def make_teacher() -> BalancerTeacher:
