@@ -85,10 +85,10 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
         if named is None:
             raise ValueError(
                 f"{path}: no teacher's directory, ONNX file (.onnx) or Dopamine agent (its "
-                "directory, ckpt.N or tf_ckpt-N.*). Models of Stable-Baselines3 (.zip), PyTorch "
-                "(.pt, .pth) and CleanRL hold pickles, which are never run here: export the "
-                "policy's network to ONNX in its own library (e.g. torch.onnx.export), or give a "
-                "Python policy that loads it as module:factory"
+                "directory, ckpt.N or tf_ckpt-N.*), and no model of Stable-Baselines3 (.zip), "
+                "PyTorch (.pt, .pth) or CleanRL (.cleanrl_model) by its name. Of another library, "
+                "export the policy's network to ONNX, or give a Python policy that loads it as "
+                "module:factory"
             )
         directory, numbers = path.parent, [int(named[1] or named[2])]
     chosen = max(numbers, default=0) if number is None else number
@@ -101,6 +101,11 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
             "source, or give another"
         )
     return checkpoint
+
+
+def is_dopamine_file(path: Path) -> bool:
+    """Whether a file has the name of a checkpoint's."""
+    return _NAMED.fullmatch(path.name) is not None
 
 
 def checkpoints_directory(path: Path) -> Path:

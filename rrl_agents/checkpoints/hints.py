@@ -33,9 +33,12 @@ class Hints:
         game: What it plays; Dopamine's checkpoints never say it.
         output: What its scores are: q_values or logits.
         temperature: Divides its logits before the softmax, above 0.
-        agent: Which of Dopamine's agents it is, where the shapes leave doubt.
-        num_actions: Number of actions of a Dopamine agent, likewise.
-        value_bound: Largest return on the support of Dopamine's C51 and Rainbow, their `vmax`.
+        agent: Which of Dopamine's agents it is, where the shapes leave doubt; of weights that
+            PyTorch saved, which of dqn, c51 and quantile.
+        num_actions: Number of actions, likewise.
+        value_bound: Largest return on the support of Dopamine's C51 and Rainbow, their `vmax`, or
+            of a C51 that PyTorch saved without it.
+        activation: Function behind the hidden layers of a perceptron that PyTorch saved.
     """
 
     game: str | None = None
@@ -44,6 +47,7 @@ class Hints:
     agent: Agent | None = None
     num_actions: int | None = None
     value_bound: float = 10.0
+    activation: Literal["relu", "tanh"] | None = None
 
     def applied_to(self, spec: PolicySpec) -> PolicySpec:
         """What a policy takes and gives, with these scores; logits always have a temperature.

@@ -1,7 +1,7 @@
-"""Foreign work becomes a teacher's directory: a Dopamine agent, an ONNX file, or another directory.
+"""Foreign work becomes a teacher's directory: another library's agent, an ONNX file, a directory.
 
-Nothing in the files is executed. A Dopamine agent becomes parameters and a card, an ONNX file is
-kept as it is beside its card.
+Nothing in the files is executed. Agents of Dopamine, Stable-Baselines3, CleanRL and PyTorch become
+parameters and a card, an ONNX file is kept as it is beside its card.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Any
 
 from rrl_agents.checkpoints.hints import NO_HINTS, Hints, LeftOpen
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
+from rrl_agents.checkpoints.import_other_agent import import_other_agent
+from rrl_agents.checkpoints.model_files import is_model_file
 from rrl_agents.checkpoints.teacher_card import (
     ONNX_POLICY_FILE,
     ONNX_SUFFIX,
     UNKNOWN_GAME,
+    Teacher,
     TeacherCard,
     is_teacher_directory,
 )
@@ -35,7 +38,8 @@ def import_foreign(
     """Read foreign work and write it as a teacher's directory.
 
     Args:
-        source: One checkpoint's file of a Dopamine agent, an ONNX file, or a teacher's directory.
+        source: One checkpoint's file of a Dopamine agent, a model that Stable-Baselines3, CleanRL
+            or PyTorch saved, an ONNX file, or a teacher's directory.
         destination: Directory to write.
         hints: Fields of `Hints`; those left out have their defaults.
         name: What it is called, GAME/NAME or NAME; its card says NAME. None for what its files or
@@ -72,11 +76,17 @@ def _import(path: Path, folder: Path, said: Hints, name: str | None) -> None:
         file = read_onnx_file(path, said) if is_file else read_onnx_directory(path)
         save_onnx_policy(folder, file.encoded, _as_said(file.card, said, name))
     else:
-        is_ours = is_teacher_directory(path)
-        teacher = (
-            load_teacher_directory(path) if is_ours else import_dopamine_agent(path, hints=said)
-        )
+        teacher = _network(path, said)
         save_teacher(folder, teacher.params, _as_said(teacher.card, said, name))
+
+
+def _network(path: Path, said: Hints) -> Teacher:
+    """One of our networks, or an agent that becomes one."""
+    if is_teacher_directory(path):
+        return load_teacher_directory(path)
+    if is_model_file(path):
+        return import_other_agent(path, said)
+    return import_dopamine_agent(path, hints=said)
 
 
 def _as_said(card: TeacherCard, said: Hints, name: str | None) -> TeacherCard:

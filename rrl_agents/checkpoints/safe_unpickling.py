@@ -1,10 +1,10 @@
-"""Read the pickles of Dopamine's agents without running what they ask for.
+"""Read pickles without running what they ask for: those of Dopamine's agents, and of others.
 
 A pickle is a program: it names callables and calls them. Here no name resolves to the object that
-it stands for. Every allowed name, of numpy, jax, flax and optax of all generations that wrote
-checkpoints, becomes an inert class of its own, whose instances keep what the pickle gives them; any
-other name is refused. What was kept is then read as data: dicts, lists, tuples, sets, numbers,
-text, bytes and numpy arrays of numbers.
+it stands for. Every allowed name becomes an inert class of its own, whose instances keep what the
+pickle gives them; any other name is refused. What was kept is then read as data: dicts, lists,
+tuples, sets, numbers, text, bytes and numpy arrays of numbers. `load_safely` allows the names of
+numpy, jax, flax and optax of all generations that wrote Dopamine's checkpoints.
 
 That bounds what a pickle does, not what it costs, nor how Python's unpickler fails on a damaged
 one: lengths may be absurd, keys take days to hash, or nest so deep that Python itself breaks.
@@ -16,8 +16,8 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +25,36 @@ from numpy.typing import NDArray
 _NUMBER_TYPE = re.compile("[<>=|](b1|[iu][1248]|f[248])")
 
 
-class _Made:
+class Made:
     """What a pickle made by an allowed name: it keeps what it is given.
 
     Attributes:
         kind: The name.
+        make: Turns it into data.
         args: What it was called with.
         items: Keys and values that were set afterwards.
         state: What BUILD gave it.
     """
 
     kind: ClassVar[str]
+    make: ClassVar[Callable[[Made], Any]]
     args: tuple[Any, ...]
     items: list[tuple[Any, Any]]
     state: Any
 
     # In __new__, as unpickling by NEWOBJ calls no __init__.
-    def __new__(cls, *args: Any) -> _Made:
+    def __new__(cls, *args: Any) -> Made:
+        """Keep the arguments."""
         self = super().__new__(cls)
         self.args, self.items, self.state = args, [], None
         return self
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        """Keep an item of a dict."""
         self.items.append((key, value))
 
     def __setstate__(self, state: Any) -> None:
+        """Keep the state."""
         self.state = state
 
 
@@ -87,27 +92,32 @@ def _frozen_dict(args: Any, state: Any) -> Any:
     return (state[1] if isinstance(state, tuple) else state)["_dict"]
 
 
-def _fields(made: _Made) -> Any:
+def _fields(made: Made) -> Any:
     """An optimiser's state: the positional fields of a named tuple, or a dict of a dataclass's."""
-    return _plain(made.args if made.state is None else made.state)
+    return plain(made.args if made.state is None else made.state)
 
 
-_MAKERS: dict[str, Callable[[_Made], Any]] = {
+Maker: TypeAlias = Callable[[Made], Any]
+"""Turns what a name has kept into data."""
+
+MAKERS: Mapping[str, Maker] = {
     "numpy.ndarray": _fields,  # An argument of those below, never called.
     "numpy.dtype": lambda made: _dtype(made.args[0], made.state),
-    "numpy.core.multiarray._reconstruct": lambda made: _array(_plain(made.state)),
-    "numpy.core.multiarray.scalar": lambda made: _scalar(*_plain(made.args)),
-    "numpy.core.numeric._frombuffer": lambda made: _laid_out(*_plain(made.args)),
+    "numpy.core.multiarray._reconstruct": lambda made: _array(plain(made.state)),
+    "numpy.core.multiarray.scalar": lambda made: _scalar(*plain(made.args)),
+    "numpy.core.numeric._frombuffer": lambda made: _laid_out(*plain(made.args)),
     # jax 0.3.14 to 0.3.25, then 0.4 on: called with numpy's own function, its arguments and state.
     # Before, device arrays were pickled as numpy's.
-    "jax._src.device_array.reconstruct_device_array": lambda made: _array(_plain(made.args[2])),
-    "jax._src.array._reconstruct_array": lambda made: _array(_plain(made.args[2])),
+    "jax._src.device_array.reconstruct_device_array": lambda made: _array(plain(made.args[2])),
+    "jax._src.array._reconstruct_array": lambda made: _array(plain(made.args[2])),
     "flax.core.frozen_dict.FrozenDict": lambda made: _frozen_dict(
-        _plain(made.args), _plain(made.state)
+        plain(made.args), plain(made.state)
     ),
-    "collections.OrderedDict": lambda made: dict(_plain(made.items)),
-    "builtins.set": lambda made: set(_plain(made.args[0])),
+    "collections.OrderedDict": lambda made: dict(plain(made.items)),
+    "builtins.set": lambda made: set(plain(made.args[0])),
 }
+"""What Dopamine's pickles, and others with arrays, name."""
+
 _STATE_PACKAGES = ("optax.", "flax.optim.")
 """Their classes hold the state of optimisers."""
 
@@ -125,31 +135,55 @@ def load_safely(data: bytes) -> Any:
         ValueError: It names what is not allowed; nothing was run.
         Exception: It is damaged; of nearly any class.
     """
-    return _plain(_InertUnpickler(io.BytesIO(data)).load())
+    return plain(InertUnpickler(data, _maker_of, _ADVICE).load())
 
 
-class _InertUnpickler(pickle.Unpickler):
+_ADVICE = (
+    "which nothing of Dopamine's needs; nothing was run. Take the checkpoint from a source you "
+    "trust"
+)
+
+
+def _maker_of(kind: str) -> Maker | None:
+    return _fields if kind.startswith(_STATE_PACKAGES) else MAKERS.get(kind)
+
+
+class InertUnpickler(pickle.Unpickler):
     """Gives each allowed name a class that only keeps data, and that no other pickle meets."""
 
-    def find_class(self, module: str, name: str, /) -> type[_Made]:
+    def __init__(self, data: bytes, maker_of: Callable[[str], Maker | None], advice: str) -> None:
+        """Prepare to read one pickle.
+
+        Args:
+            data: The pickle; bytes behind it are ignored.
+            maker_of: What makes data of an allowed name, `module.name`; None for all others.
+            advice: Ends the error of a name that is not allowed, behind a comma.
+        """
+        super().__init__(io.BytesIO(data))
+        self._maker_of, self._advice = maker_of, advice
+
+    def find_class(self, module: str, name: str, /) -> type[Made]:
+        """Make a class for an allowed name.
+
+        Raises:
+            ValueError: It is not allowed.
+        """
         # numpy 2 calls its own package so.
         kind = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
-        if kind not in _MAKERS and not module.startswith(_STATE_PACKAGES):
+        make = self._maker_of(kind)
+        if make is None:
             asked = f"{module}.{name}"[:200]
-            raise ValueError(
-                f"refused: the pickle asks for {asked!r}, which nothing of Dopamine's needs; "
-                "nothing was run. Take the checkpoint from a source you trust"
-            )
-        return type("_MadeByName", (_Made,), {"kind": kind})
+            raise ValueError(f"refused: the pickle asks for {asked!r}, {self._advice}")
+        return type("_MadeByName", (Made,), {"kind": kind, "make": lambda made: make(made)})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What was kept, as plain containers and arrays."""
-    if isinstance(value, _Made):
-        return _MAKERS.get(value.kind, _fields)(value)
+    if isinstance(value, Made):
+        return value.make()
     if isinstance(value, dict):
-        return {_plain(key): _plain(part) for key, part in value.items()}
+        return {plain(key): plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, set)):
         kind: Callable[[Any], Any] = type(value)
-        return kind(_plain(part) for part in value)
+        return kind(plain(part) for part in value)
     return value

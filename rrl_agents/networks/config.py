@@ -69,6 +69,10 @@ class NetworkConfig:
         input_low: Of "mlp" on vectors, the value of each element that becomes -1 before the first
             layer, as in Dopamine's classic control; empty for vectors taken as they are.
         input_high: The same for +1.
+        activation: Function behind each hidden layer of "mlp": "relu", or "tanh" as in the policies
+            of PPO in Stable-Baselines3 and CleanRL; "relu" of all others.
+        pool_padding: Border of the max pooling of "impala_cnn": "SAME" as TensorFlow and JAX have
+            it, or "SYMMETRIC", one pixel on each side as in PyTorch; ignored elsewhere.
         kernel_init: Initial weights of plain layers: "dopamine" for those of Dopamine's network of
             that name and head, or "xavier_uniform" for every head. Dopamine has two networks for a
             plain categorical head: C51's starts smaller, that of the full Rainbow does not.
@@ -88,6 +92,8 @@ class NetworkConfig:
     width: int = may_be_missing(1)
     input_low: tuple[float, ...] = may_be_missing(())
     input_high: tuple[float, ...] = may_be_missing(())
+    activation: Literal["relu", "tanh"] = may_be_missing("relu")
+    pool_padding: Literal["SAME", "SYMMETRIC"] = may_be_missing("SAME")
     kernel_init: Literal["dopamine", "xavier_uniform"] = may_be_missing("dopamine")
 
     def __post_init__(self) -> None:
@@ -109,6 +115,8 @@ class NetworkConfig:
             f"width of {self.name}", self.width, least=1, most=MAX_WIDTH if torso.has_width else 1
         )
         check_ranges(self, "value_bound", above=0, most=MAX_VALUE_BOUND)
+        if self.activation != "relu" and not torso.is_perceptron:
+            raise ValueError(f"activation of {self.name} is {self.activation!r}; it must be 'relu'")
         self._check_inputs(torso.is_perceptron)
 
     def _check_inputs(self, is_perceptron: bool) -> None:

@@ -48,8 +48,9 @@ def read_out(
         if quantile_levels is None:
             quantile_levels = quantile_midpoints(config.num_atoms)[None]
         x = _mixed_with_quantiles(x, quantile_levels, config, dtype)
+    activation = nn.tanh if config.activation == "tanh" else nn.relu
     for units in config.dense_units:
-        x = nn.relu(_linear(x, units, config, dtype))
+        x = activation(_linear(x, units, config, dtype))
     atoms = _atoms(x, config, num_actions, None if dtype is None else "float32")
     if quantile_levels is not None and config.head == "implicit_quantile":
         # [B, N, A, 1]: quantiles were rows so far.

@@ -30,7 +30,7 @@ def impala_cnn(
     """
     x = image_input(observation)
     for features in config.features:
-        x = Stack(features * config.width, dtype)(x)
+        x = Stack(features * config.width, config.pool_padding, dtype)(x)
     return nn.relu(x)
 
 
@@ -39,10 +39,12 @@ class Stack(nn.Module):
 
     Attributes:
         features: Channels of every convolution.
+        pool_padding: As `NetworkConfig`.
         dtype: What they compute in, as `QNetwork.dtype`.
     """
 
     features: int
+    pool_padding: str = "SAME"
     dtype: str | None = None
 
     @nn.compact
@@ -50,7 +52,8 @@ class Stack(nn.Module):
         """Compute float [B, ceil(H / 2), ceil(W / 2), features] of maps [B, H, W, channels]."""
         first = nn.initializers.xavier_uniform()
         x = nn.Conv(self.features, (3, 3), kernel_init=first, dtype=self.dtype)(x)
-        x = _max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+        padding = ((1, 1), (1, 1)) if self.pool_padding == "SYMMETRIC" else "SAME"
+        x = _max_pool(x, (3, 3), strides=(2, 2), padding=padding)
         for _ in range(RESIDUAL_BLOCKS):
             y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.relu(x))
             y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.relu(y))

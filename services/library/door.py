@@ -3,6 +3,8 @@
     Pong/dqn-bundled, pong_dqn     a name of the store
     exported/my-student            a teacher's directory: itself
     dqn/Pong/1, .../ckpt.399       a Dopamine agent (its newest checkpoint), or one checkpoint
+    ppo-LunarLander.zip, dqn.pth, dqn.cleanrl_model
+                                   a model of Stable-Baselines3, PyTorch or CleanRL
     policy.onnx                    an ONNX file
     https://.., gs://BUCKET/..     any of these, downloaded once
     my_package:make_teacher        an entry point: a Python policy of the user's own
@@ -24,6 +26,7 @@ from typing import NewType
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.checkpoints.hints import NO_HINTS, Hints
+from rrl_agents.checkpoints.model_files import is_model_file
 from rrl_agents.checkpoints.teacher_card import (
     CARD_FILE,
     ONNX_SUFFIX,
@@ -145,18 +148,20 @@ def _located(reference: str, number: int | None = None) -> str:
 def _source(reference: str, number: int | None) -> _Source:
     path = Path(_located(reference, number))
     is_onnx = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
-    if is_onnx or is_teacher_directory(path):
+    is_file = is_onnx or is_model_file(path)
+    if is_file or is_teacher_directory(path):
         if number is not None:
             raise ValueError(
                 f"{reference} has no numbered checkpoints; leave out the number {number}"
             )
-        parts = [path] if is_onnx else [path / name for name in (CARD_FILE, *POLICY_FILES)]
+        parts = [path] if is_file else [path / name for name in (CARD_FILE, *POLICY_FILES)]
         return _Source(file=path, files=tuple(part for part in parts if part.is_file()))
     if not path.exists() and not path.with_name(f"{path.name}.index").exists():
         raise ValueError(
             f"no teacher {reference!r}: looked for a name (`rrl teacher list` shows them), a "
             f"directory with {CARD_FILE}, a Dopamine agent's directory, ckpt.N or tf_ckpt-N.index "
-            f"file, and an ONNX file at {path.absolute()}"
+            "file, a model of Stable-Baselines3, PyTorch or CleanRL, and an ONNX file at "
+            f"{path.absolute()}"
         )
     checkpoint = find_checkpoint(path, number)
     place = (checkpoint.agent.name, fetched_game(checkpoint.agent))

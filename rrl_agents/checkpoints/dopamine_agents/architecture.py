@@ -87,7 +87,7 @@ def guess_architecture(
         head, atoms = "categorical" if value[0][1] > 1 else "values", value[0][1]
         num_actions = outputs // atoms
     else:
-        head, atoms, num_actions = _lone_head(outputs, hints)
+        head, atoms, num_actions = guess_lone_head(outputs, hints)
     if hints.num_actions not in (None, num_actions):
         raise ValueError(f"it has {num_actions} actions, not the {hints.num_actions} given")
     network = NetworkConfig(
@@ -128,8 +128,17 @@ def _check_agent(agent: str | None, *, is_implicit: bool, is_full: bool) -> None
         )
 
 
-def _lone_head(outputs: int, hints: Hints) -> tuple[Head, int, int]:
-    """Head, atoms and actions of a lone last layer, where shapes or user leave one answer."""
+def guess_lone_head(outputs: int, hints: Hints) -> tuple[Head, int, int]:
+    """Head, atoms and actions of a lone last layer, where shapes or user leave one answer.
+
+    Args:
+        outputs: Of the layer.
+        hints: What the user says.
+
+    Raises:
+        LeftOpen: They leave doubt.
+        KeyError: The user names an agent without such a layer.
+    """
     heads = _HEADS_BY_AGENT[hints.agent]
     if hints.num_actions is not None:
         atoms = max(outputs // max(hints.num_actions, 1), 1)

@@ -35,19 +35,24 @@ def _read(value: Any) -> NetworkConfig:
         quantile_embedding_dim=st.integers(1, MAX_ATOMS),
         input_low=st.just((-1.0, 0.0)),
         input_high=st.just((1.0, 5.5)),
+        activation=st.sampled_from(["relu", "tanh"]),
     )
     | st.builds(
         NetworkConfig,
         name=st.just("impala_cnn"),
         features=st.lists(st.integers(1, MAX_UNITS), min_size=1, max_size=16).map(tuple),
         width=st.integers(1, MAX_WIDTH),
+        pool_padding=st.sampled_from(["SAME", "SYMMETRIC"]),
     )
 )
 def test_every_network_is_read_back_from_what_is_written(config: NetworkConfig) -> None:
     assert _read(dataclasses.asdict(config)) == config
 
 
-MAY_BE_MISSING = ("width", "kernel_init", "input_low", "input_high")
+MAY_BE_MISSING = (
+    *("width", "kernel_init", "input_low", "input_high"),
+    *("activation", "pool_padding"),
+)
 
 
 @pytest.mark.parametrize("field", MAY_BE_MISSING)
@@ -76,6 +81,9 @@ def test_no_other_field_has_a_default(field: str) -> None:
         ("dueling", 1, "field dueling is 1; it must be true or false"),
         ("noisy", None, "field noisy is None; it must be true or false"),
         ("kernel_init", "zeros", "field kernel_init is 'zeros'; it must be one of 'dopamine'"),
+        ("activation", "gelu", "field activation is 'gelu'; it must be one of 'relu', 'tanh'"),
+        ("activation", "tanh", "activation of nature_cnn is 'tanh'; it must be 'relu'"),
+        ("pool_padding", "VALID", "field pool_padding is 'VALID'; it must be one of 'SAME'"),
         ("input_low", ["x"], r"input_low\[0\] is .x.; it must be a finite number"),
         ("width", None, "field width is None; it must be a whole number"),
         ("bias", True, "unknown field bias"),

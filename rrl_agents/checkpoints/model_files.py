@@ -1,0 +1,24 @@
+"""Which files are models that Stable-Baselines3, PyTorch or CleanRL saved; nothing is read yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rrl_agents.checkpoints.find_checkpoint import is_dopamine_file
+
+CLEANRL_SUFFIX = ".cleanrl_model"
+ZIP_MAGIC = b"PK\x03\x04"
+GZIP_MAGIC = b"\x1f\x8b"
+"""First bytes of files; the archive must hold something."""
+
+_SUFFIXES = frozenset({".zip", ".pt", ".pth", ".pkl", ".gz", CLEANRL_SUFFIX})
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a file is one by its suffix, or as it is a zip archive of another name."""
+    if not path.is_file() or is_dopamine_file(path):
+        return False
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
