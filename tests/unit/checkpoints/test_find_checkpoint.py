@@ -133,7 +133,7 @@ def test_a_sentinel_completes_tensorflow_files_without_a_pickle(published: Path)
 
 @pytest.mark.parametrize(
     "name",
-    ["absent", "sentinel_checkpoint_complete.3", "ppo.zip", "dqn.pt", "dqn_atari.cleanrl_model"],
+    ["absent", "sentinel_checkpoint_complete.3", "ppo.model", "dqn.keras"],
 )
 def test_what_is_no_dopamine_agents_is_an_error_with_what_to_do_instead(
     tmp_path: Path, name: str
@@ -141,6 +141,6 @@ def test_what_is_no_dopamine_agents_is_an_error_with_what_to_do_instead(
     if name != "absent":
         (tmp_path / name).write_bytes(b"\x80\x04never read")
     wanted = rf"{name}: no teacher's directory, ONNX file .* ckpt\.N "
-    message = rf"{wanted}.*Baselines3.*never run.*ONNX.*module:factory"
+    message = rf"{wanted}.*Baselines3.*by its name.*ONNX.*module:factory"
     with pytest.raises(ValueError, match=message):
         find_checkpoint(tmp_path / name)

@@ -26,6 +26,7 @@ from rrl_agents.checkpoints.dopamine_replay.episode_ends import read_episode_end
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
+from rrl_agents.checkpoints.import_other_agent import import_other_agent
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.checkpoints.onnx_policy_file import read_onnx_file
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
@@ -37,6 +38,7 @@ from rrl_agents.networks.registry import NetworkConfig
 from services.library.catalogue import BUNDLED_DIRECTORY
 from services.library.confined import Limits, run_confined
 from tests.support.dopamine_agents import SMALL, layers_of
+from tests.support.other_agents import model_file, torch_file, torch_tensor
 
 LONGEST_SECONDS = 10.0
 """Of the processor. A file of some kilobytes takes milliseconds; what hangs takes for ever."""
@@ -183,6 +185,22 @@ def onnx_case(folder: Path) -> Case:
     return file, lambda: read_onnx_file(file, Hints()), same, content
 
 
+def model_case(folder: Path, name: str) -> Case:
+    """A model of another library."""
+    model = model_file(name, folder)
+    damaged = folder / f"damaged{model.suffix}"
+    return damaged, lambda: import_other_agent(damaged, Hints()), same, model.read_bytes()
+
+
+def small_model_case(folder: Path) -> Case:
+    """So small that damage hits what its pickle says."""
+    weights = {"only.weight": torch_tensor((2, 3)), "only.bias": torch_tensor((2,), key="1")}
+    storages = {"0": np.arange(6, dtype="f4"), "1": np.arange(2, dtype="f4")}
+    file = folder / "model.pth"
+    said = Hints(output="q_values")
+    return file, lambda: import_other_agent(file, said), same, torch_file(weights, storages)
+
+
 def ends_case(folder: Path) -> Case:
     content = pickle.dumps({np.int64(n) for n in range(5)}, protocol=4)
     file = folder / "episode_end_indices_ckpt.0.gz"
@@ -225,6 +243,9 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "parameters": params_case,
     "onnx": onnx_case,
     "ends of episodes": ends_case,
+    "stable-baselines3": lambda folder: model_case(folder, "sb3_dqn_cart_pole"),
+    "cleanrl jax": lambda folder: model_case(folder, "cleanrl_dqn_jax_cart_pole"),
+    "pytorch": small_model_case,
     **{
         f"replay {column}{' packed' if packed else ''}": (
             lambda folder, column=column, packed=packed: replay_case(folder, column, packed=packed)
@@ -242,6 +263,9 @@ CONFINED = {
     "tensorflow index",
     "tensorflow data",
     "small pickle",
+    "stable-baselines3",
+    "cleanrl jax",
+    "pytorch",
 }
 """Of these, the wall bounds memory and time."""
 
