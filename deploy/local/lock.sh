@@ -20,7 +20,7 @@ compile() {  # compile PYTHON LOCK ARGUMENT...
 }
 
 mkdir -p locks/images
-compile 3.11 train pyproject.toml --extra train --extra dev
+compile 3.11 train pyproject.toml --extra balloon --extra dev
 
 same_versions=(--constraint locks/train.lock --override deploy/docker/left-out.txt)
 compile 3.11 images/training pyproject.toml --extra train "${same_versions[@]}"
