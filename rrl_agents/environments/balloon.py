@@ -15,7 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import importlib.util
+import io
+import sys
+import types
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -37,6 +44,10 @@ STATION_RADIUS_METRES = 50_000.0
 """The metric TWR50 is the share of steps within this distance."""
 
 _PACKAGE = "balloon_learning_environment"
+_NOT_INSTALLED = (
+    f"the balloon environment needs {_PACKAGE}, which is not installed: pip install "
+    "'rrl-agents[balloon]', or `make setup` in a copy of the source"
+)
 
 
 def make_balloon(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
@@ -51,7 +62,11 @@ def make_balloon(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvi
 
 
 class Balloon(gymnasium.Env[NDArray[np.float32], np.int64]):
-    """One balloon; `info["within_radius"]` says whether it is within 50 km of the station.
+    """One balloon.
+
+    The `info` of a step has "within_radius", a bool: whether it is within 50 km of the station; and
+    "position", the balloon's place east and north of the station in metres, and its pressure in
+    pascals.
 
     Raises:
         ValueError: the package is not installed.
@@ -62,8 +77,7 @@ class Balloon(gymnasium.Env[NDArray[np.float32], np.int64]):
             -np.inf, np.inf, (OBSERVATION_SIZE,), np.float32
         )
         self.action_space = gymnasium.spaces.Discrete(NUM_ACTIONS)
-        with _older_libraries():
-            self._flight = _package_environment()
+        self._flight = _package_environment()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -89,30 +103,79 @@ class Balloon(gymnasium.Env[NDArray[np.float32], np.int64]):
         return observation.astype(np.float32), float(reward), bool(ended), False, info
 
 
+def package_file(*parts: str) -> Path:
+    """A file of the installed package, without importing it.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise ValueError(_NOT_INSTALLED)
+    return Path(found.origin).parent.joinpath(*parts)
+
+
 @contextlib.contextmanager
 def _older_libraries() -> Iterator[None]:
     """JAX's random numbers as the package's wind was made with, and one thread of BLAS.
 
     The matrices of the wind's model are small: more threads cost twice as much as they help.
     """
-    from threadpoolctl import threadpool_limits
-
-    with jax.threefry_partitionable(False), threadpool_limits(1, user_api="blas"):
+    with jax.threefry_partitionable(False), _thread_pools().limit(limits=1, user_api="blas"):
         yield
+
+
+@functools.cache
+def _thread_pools() -> Any:
+    """The process's libraries with threads; finding them takes longer than a step."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _package_environment() -> Any:
     """The package's own environment, without its registry, which imports all its agents."""
-    try:
-        with _hashable_defaults():
-            from balloon_learning_environment.env import balloon_env, wind_gp
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"the balloon environment needs a package that is not installed ({error.name}): "
-            "pip install 'rrl-agents[balloon]'"
-        ) from error
+    package_file()
+    with _hashable_defaults(), _without_tensorflow(), _in_silence():
+        from balloon_learning_environment.env import balloon_env, wind_gp
+        from balloon_learning_environment.env.balloon import acs
+
+        # Lazily imported otherwise, at the first reset.
+        from tensorflow_probability.substrates.jax import distributions as _
     wind_gp.WindGP.query_batch = _one_deviation(wind_gp.WindGP.query_batch)
-    return balloon_env.BalloonEnv(seed=0)
+    acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY = _spline(acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY)
+    with _older_libraries():
+        return balloon_env.BalloonEnv(seed=0)
+
+
+@contextlib.contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Have the package open the wind's model as a file, and log nothing to TensorBoard.
+
+    For these two it imports the whole of TensorFlow, 7 s of CPU; TensorFlow Probability, which it
+    needs, does so where it can, and serves without.
+    """
+    files: Any = types.ModuleType(f"{_PACKAGE}.models.models")
+    files.load_offlineskies22 = package_file("models", "offlineskies22_decoder.msgpack").read_bytes
+    logs: Any = types.ModuleType("flax.metrics.tensorboard")
+    logs.SummaryWriter = object
+    # The import system takes None for a module that is not there.
+    others: dict[str, Any] = {"tensorflow": None, files.__name__: files, logs.__name__: logs}
+    others = {name: module for name, module in others.items() if name not in sys.modules}
+    sys.modules.update(others)
+    try:
+        yield
+    finally:
+        for name in others:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _in_silence() -> Iterator[None]:
+    """Import the package without a notice that Gym is old, and warnings of old functions."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager
@@ -159,3 +222,15 @@ def _one_deviation(query: Any) -> Any:
 
     one.gives_one_deviation = True  # type: ignore[attr-defined]
     return one
+
+
+def _spline(interpolation: Any) -> Any:
+    """A two-dimensional interpolation's value at one point, without its warning on every call.
+
+    SciPy's `interp2d`, which is deprecated, asks the same function for it.
+    """
+    from scipy.interpolate import bisplev
+
+    if not hasattr(interpolation, "tck"):
+        return interpolation
+    return lambda x, y: bisplev(x, y, interpolation.tck)
