@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import io
 import sys
@@ -141,7 +142,7 @@ def _package_environment() -> Any:
         from balloon_learning_environment.env.balloon import acs
 
         # Lazily imported otherwise, at the first reset.
-        from tensorflow_probability.substrates.jax import distributions as _
+        importlib.import_module("tensorflow_probability.substrates.jax.distributions")
     wind_gp.WindGP.query_batch = _one_deviation(wind_gp.WindGP.query_batch)
     acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY = _spline(acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY)
     with _older_libraries():
@@ -175,6 +176,9 @@ def _in_silence() -> Iterator[None]:
     """Import the package without a notice that Gym is old, and warnings of old functions."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
+        # It has filters of its own, which come before ours.
+        importlib.import_module("gym")
+        warnings.simplefilter("ignore")
         yield
 
 
@@ -192,7 +196,7 @@ def _hashable_defaults() -> Iterator[None]:
         def make(cls: type) -> Any:
             for kind in map(type, list(vars(cls).values())):
                 if kind.__hash__ is None and kind.__module__.startswith(_PACKAGE):
-                    kind.__hash__ = object.__hash__  # type: ignore[method-assign]
+                    kind.__hash__ = object.__hash__
                     unhashable.append(kind)
             return original(cls, **options)
 
@@ -204,7 +208,7 @@ def _hashable_defaults() -> Iterator[None]:
     finally:
         dataclasses.dataclass = original
         for kind in unhashable:
-            kind.__hash__ = None  # type: ignore[assignment,method-assign]
+            kind.__hash__ = None
 
 
 def _one_deviation(query: Any) -> Any:

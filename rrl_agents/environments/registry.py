@@ -29,13 +29,13 @@ class EnvironmentConfig:
     """What is played.
 
     Attributes:
-        name: "atari", "minatar", "gymnasium" for all that Gymnasium makes, or "catch" for tests and
-            trial runs.
-        game: Game in snake_case or CamelCase; "catch" has no games and ignores it. Of "gymnasium"
+        name: "atari", "minatar", "balloon", "gymnasium" for all that Gymnasium makes, or "catch"
+            for tests and trial runs.
+        game: Game in snake_case or CamelCase; "balloon" and "catch" ignore it. Of "gymnasium"
             an id ("LunarLander-v3"), package:id of one that importing the package registers, or
             package:function of your own, called without arguments.
         max_episode_steps: Decisions after which an episode is cut off; None for the environment's
-            own limit (Atari: 27,000; MinAtar: 5,000; Catch: none).
+            own limit (Atari: 27,000; MinAtar: 5,000; balloon: 960; Catch: none).
         sticky_action_probability: Probability that Atari or MinAtar repeats the last action, in
             [0, 1]; None for that of the papers' protocols, 0.25 of Atari and 0.1 of MinAtar. The
             others have no sticky actions.
@@ -249,6 +249,13 @@ ENVIRONMENTS: dict[str, Environment] = {
         random_source=_MEASURED,
         open_games="its id, package:id, or package:function of your own",
         has_image_settings=True,
+    ),
+    "balloon": Environment(
+        summary="station keeping by a stratospheric balloon: a vector of 1,099 numbers",
+        function=f"{_HERE}.balloon:make_balloon",
+        # Two days of 3 minutes each.
+        episode_steps=960,
+        random_source=_MEASURED,
     ),
     "catch": Environment(
         summary="a ball to catch on a 10x5 grid, for tests and trial runs",

@@ -13,6 +13,7 @@ CONFIGS = {
     "atari": EnvironmentConfig(name="atari", game="breakout", max_episode_steps=40),
     "minatar": EnvironmentConfig(name="minatar", game="space_invaders", max_episode_steps=40),
     "gymnasium": EnvironmentConfig(name="gymnasium", game="CartPole-v1", max_episode_steps=15),
+    "balloon": EnvironmentConfig(name="balloon", max_episode_steps=30),
     "catch": EnvironmentConfig(name="catch", stack_size=2, max_episode_steps=7),
 }
 

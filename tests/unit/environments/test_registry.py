@@ -27,6 +27,7 @@ from rrl_agents.environments.registry import (
         ({"name": "minatar", "game": "seaquest"}, (10, 10, 10), 6, 5_000, 0.1),
         ({"name": "minatar", "game": "space_invaders"}, (10, 10, 6), 4, 5_000, 0.1),
         ({"name": "gymnasium", "game": "CartPole-v1"}, (4,), 2, 500, 0.0),
+        ({"name": "balloon"}, (1_099,), 3, 960, 0.0),
         ({"name": "catch"}, (10, 5, 1), 3, 9, 0.0),
         ({"name": "catch", "balls": 2, "stack_size": 3}, (10, 5, 3), 3, 19, 0.0),
     ],

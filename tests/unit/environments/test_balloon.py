@@ -1,0 +1,66 @@
+"""The balloon, against what its package documents of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rrl_agents.environments.balloon import NUM_ACTIONS, STATION_RADIUS_METRES, Balloon
+
+DOWN, STAY = 0, 1
+
+
+@pytest.fixture(scope="module")
+def balloon() -> Balloon:
+    return Balloon()
+
+
+def test_the_first_step_gives_the_reward_that_the_package_documents(balloon: Balloon) -> None:
+    # Seed 0, down: 0.26891438. It depends on random numbers, wind, physics and features.
+    balloon.reset(seed=0)
+    _, reward, terminated, truncated, _ = balloon.step(np.int64(DOWN))
+    assert reward == pytest.approx(0.26891438, abs=1e-8)
+    assert not terminated and not truncated
+
+
+def test_a_seed_is_a_flight_and_another_seed_is_another(balloon: Balloon) -> None:
+    def flown(seed: int) -> np.ndarray:
+        first, _ = balloon.reset(seed=seed)
+        return np.stack([first] + [balloon.step(np.int64(a))[0] for a in range(NUM_ACTIONS)])
+
+    one, other = flown(7), flown(8)
+    assert one.dtype == np.float32 and one.shape == (4, 1_099)
+    np.testing.assert_array_equal(one, flown(7))
+    assert (one != other).any()
+
+
+def test_without_a_seed_the_next_flight_is_another(balloon: Balloon) -> None:
+    first, _ = balloon.reset(seed=7)
+    assert (balloon.reset()[0] != first).any()
+
+
+def test_the_radius_is_where_the_reward_has_its_step(balloon: Balloon) -> None:
+    # 1 within 50 km, 0.4 halved every 100 km beyond; staying costs no reward.
+    for seed in range(4):
+        balloon.reset(seed=seed)
+        _, reward, _, _, info = balloon.step(np.int64(STAY))
+        east, north, _ = info["position"]
+        beyond = float(np.hypot(east, north)) - STATION_RADIUS_METRES
+        expected = 1.0 if beyond <= 0 else 0.4 * 0.5 ** (beyond / 100_000.0)
+        assert info["within_radius"] == (beyond <= 0)
+        assert reward == pytest.approx(expected, rel=1e-6)
+
+
+def test_it_is_flown_without_tensorflow_and_in_silence() -> None:
+    program = (
+        "import sys; from rrl_agents.environments.balloon import Balloon;"
+        "balloon = Balloon(); balloon.reset(seed=0); balloon.step(0);"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
