@@ -190,11 +190,12 @@ def _hashable_defaults() -> Iterator[None]:
     and is refused. The package has such units of length and time, which do not change.
     """
     original = dataclasses.dataclass
-    unhashable: list[type] = []
+    unhashable: list[Any] = []
 
     def dataclass(cls: type | None = None, /, **options: Any) -> Any:
         def make(cls: type) -> Any:
-            for kind in map(type, list(vars(cls).values())):
+            kinds: list[Any] = [type(default) for default in vars(cls).values()]
+            for kind in kinds:
                 if kind.__hash__ is None and kind.__module__.startswith(_PACKAGE):
                     kind.__hash__ = object.__hash__
                     unhashable.append(kind)
@@ -202,11 +203,12 @@ def _hashable_defaults() -> Iterator[None]:
 
         return make if cls is None else make(cls)
 
-    dataclasses.dataclass = dataclass  # type: ignore[assignment]
+    library: Any = dataclasses
+    library.dataclass = dataclass
     try:
         yield
     finally:
-        dataclasses.dataclass = original
+        library.dataclass = original
         for kind in unhashable:
             kind.__hash__ = None
 
