@@ -175,7 +175,12 @@ def _measure(case: Case, repeats: int, seconds: float, steps_per_env: int) -> li
             _play_at_random(environment, writer, steps_per_env)
             assert writer.flush(timeout_seconds=60)
         with _Loop(Path(folder, "run"), case, environment.spec, replay) as loop:
-            bare = _Bare(case, environment.spec, layout, replay.data, table)
+            batch = (
+                random_batch(environment.spec, case)
+                if case.keeps
+                else _one_batch(replay.data, table, layout, case)
+            )
+            bare = BareUpdate(case, environment.spec, batch)
             loop.learn(seconds=0)
             bare.repeat(seconds=0)
             return [
@@ -242,12 +247,16 @@ class _Loop:
         return self._learner.progress.learner_updates
 
 
-class _Bare:
-    """The update on a batch that is on the device; each call continues from the last state."""
+class BareUpdate:
+    """The update on a batch that is on the device; each continues from the last state.
 
-    def __init__(
-        self, case: Case, spec: EnvironmentSpec, layout: ItemLayout, address: str, table: str
-    ) -> None:
+    Args:
+        case: The student.
+        spec: Of its environment.
+        batch: What it learns from.
+    """
+
+    def __init__(self, case: Case, spec: EnvironmentSpec, batch: Batch) -> None:
         recipe = make_recipe(case.method)
         network = make_network(case.network, spec.num_actions)
         self._update = make_update_step(
@@ -255,9 +264,7 @@ class _Bare:
         )
         params = initial_params(network, jax.random.key(0), spec.observation_shape)
         self._state = initial_train_state(params, recipe.q_learning.optimiser)
-        self._batch: Batch = jax.device_put(
-            _random_batch(spec, case) if case.keeps else _one_batch(address, table, layout, case)
-        )
+        self._batch: Batch = jax.device_put(batch)
         stage = Stage.ONLINE if case.is_prioritised else Stage.OFFLINE
         progress = Progress(random_return=-20.7, teacher_return=20.0, stage=stage)
         factors = recipe.term_weights(progress, case.network, case.student)
@@ -270,14 +277,17 @@ class _Bare:
         """Updates per second of so long, at least two blocks."""
         updates, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds or updates < 2 * BLOCK:
-            for _ in range(BLOCK):
-                self._state, metrics = self._update(
-                    self._state, self._batch, self._weights, self._rate, self._period, self._key
-                )
-            # As the loop, which lets one block wait for the device.
-            metrics.loss.block_until_ready()
-            updates += BLOCK
+            updates += self.make(BLOCK)
         return updates / (time.perf_counter() - start)
+
+    def make(self, updates: int) -> int:
+        """Make so many updates, at least one; gives their number."""
+        for _ in range(updates):
+            self._state, metrics = self._update(
+                self._state, self._batch, self._weights, self._rate, self._period, self._key
+            )
+        metrics.loss.block_until_ready()
+        return updates
 
 
 def _one_batch(address: str, table: str, layout: ItemLayout, case: Case) -> Batch:
@@ -289,8 +299,8 @@ def _one_batch(address: str, table: str, layout: ItemLayout, case: Case) -> Batc
     return Batch(*(np.ascontiguousarray(column) for column in batch))
 
 
-def _random_batch(spec: EnvironmentSpec, case: Case) -> Batch:
-    """A batch where replay gives none, as its items go to the learner once."""
+def random_batch(spec: EnvironmentSpec, case: Case) -> Batch:
+    """A batch of noise, where replay gives none."""
     random, rows = np.random.default_rng(0), case.batch_size
     states = random.integers(0, 256, (2, rows, *spec.observation_shape), np.uint8)
     ones = np.ones(rows, np.float32)
