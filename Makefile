@@ -2,7 +2,7 @@
 # Set in many containers; each process would compile its libraries again (about ten seconds).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow lint types protos lock clean
+.PHONY: help setup demo test test-torch test-slow lint types protos lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,10 @@ demo: setup  ## Reincarnate a Pong teacher: all services, QDagger, a report (5 t
 # share what takes long to make.
 test: setup  ## Run the tests
 	@.venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+test-torch: setup  ## Compare with libraries of PyTorch, which get an environment of their own, .venv-torch
+	@deploy/local/torch.sh
+	@.venv/bin/python -m pytest -m torch
 
 test-slow: setup  ## Run the tests that take long, which `make test` leaves out
 	@.venv/bin/python -m pytest -m slow
@@ -36,4 +40,4 @@ lock:  ## Resolve the dependencies anew into locks/
 	@deploy/local/lock.sh
 
 clean:  ## Remove the environment and caches (never runs)
-	rm -rf .venv .setup .setup.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch .setup .setup.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,8 +30,9 @@ def import_teacher(
     be named wherever a teacher is asked for.
 
     Args:
-        source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), an ONNX file, a teacher's
-            directory, or a URL or name of one.
+        source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), a model that
+            Stable-Baselines3 (.zip), CleanRL (.cleanrl_model) or PyTorch (.pt, .pth) saved, an ONNX
+            file, a teacher's directory, or a URL or name of one.
         checkpoint_number: Which checkpoint of a Dopamine agent; the newest by default.
         hints: What the files do not say.
         name: What it is to be called, GAME/NAME; without a name its directory is printed.

@@ -31,8 +31,8 @@ def inspect(
 
     Args:
         reference: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
-            of its checkpoints, ONNX file, replay buffer), a URL of a teacher, or a Python policy
-            as module:factory.
+            of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file, replay
+            buffer), a URL of a teacher, or a Python policy as module:factory.
         json: Print one JSON object in place of text.
     """
     facts = _facts(Path(locate(reference)))

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Makes .venv-torch, with the libraries that write models of PyTorch: for tests alone, on the
+# interpreter of .venv. Quick when nothing changed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+requirements=tests/fixtures/other_agents/requirements.txt
+stamp=.venv-torch/.rrl-requirements
+
+if cmp -s "$requirements" "$stamp"; then exit; fi
+printf 'torch: installing %s into .venv-torch\n' "$requirements" >&2
+rm -rf .venv-torch
+.venv/bin/python -m venv .venv-torch
+.venv-torch/bin/pip install -q -r "$requirements"
+cp "$requirements" "$stamp"
