@@ -22,6 +22,8 @@ class EvaluationProtocol:
         epsilon: Probability of a random action; 0.001 is Dopamine's.
         num_envs: Environments stepped together; each plays its share of the episodes to the end,
             so that short episodes are not counted more often than long ones.
+        max_share: Share of the machine's cores that an evaluation takes while the run has other
+            things to do, above 0; 1 for no bound. One that the run waits for is never slowed.
     """
 
     episodes: int = 10
@@ -29,11 +31,13 @@ class EvaluationProtocol:
     teacher_episodes: int = 20
     epsilon: float = 0.001
     num_envs: int = 10
+    max_share: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse numbers that no evaluation can have."""
         check_ranges(self, "episodes", "final_episodes", "teacher_episodes", "num_envs", least=1)
         check_ranges(self, "epsilon", least=0, most=1)
+        check_ranges(self, "max_share", above=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections.abc import Callable
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
@@ -20,6 +22,7 @@ from rrl_client import Priority, TeacherClient, TeacherError, TeacherRejected
 from services.evaluator.config import EvaluatorConfig
 from services.evaluator.episodes import PlayedEpisodes
 from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.pace import Pace
 from services.evaluator.playing import EvaluationPlayer
 from services.learner.client import (
     EvaluationRefused,
@@ -30,10 +33,25 @@ from services.learner.client import (
     WeightUpdate,
 )
 from services.learner.codec import EvaluationReport, progress_from_proto
+from services.shared.cores import usable_cores
 from services.shared.errors import UserError, user_errors
 from services.shared.logging import Occasionally
 
-_FINISHED_CHECK_SECONDS = 1.0
+_RUN_CHECK_SECONDS = 1.0
+_PREPARATION_SECONDS = 20.0
+"""By then the run's start, in which all roles compile, is over."""
+
+
+class _RunState(NamedTuple):
+    """What an evaluation under way looks at of its run.
+
+    Attributes:
+        has_final_weights: Whether there are newer weights that end the run.
+        waits: Whether it waits for an evaluation, with nothing else to do.
+    """
+
+    has_final_weights: bool = False
+    waits: bool = False
 
 
 class Evaluator:
@@ -62,6 +80,7 @@ class Evaluator:
             UserError: the learner refuses us or is none, or the teacher is needed and has no
                 address.
         """
+        is_time_to_prepare = Occasionally(_PREPARATION_SECONDS, at_once=False)
         with contextlib.closing(self._learner):
             while not stop.is_set():
                 update = self._fetch()
@@ -70,6 +89,8 @@ class Evaluator:
                         return
                     if self.evaluate_what_is_due(update, stop):
                         continue
+                if is_time_to_prepare():
+                    self._player.prepare()
                 stop.wait(self._config.poll_seconds)
 
     def evaluate_what_is_due(self, update: WeightUpdate, stop: threading.Event) -> bool:
@@ -99,7 +120,9 @@ class Evaluator:
                 described = teacher.wait_until_ready(self._config.poll_seconds)
                 self._log.info("playing the teacher: its card has no score")
                 played = self._player.teacher(
-                    lambda states: teacher.evaluate(states).action_values, described, stop.is_set
+                    lambda states: teacher.evaluate(states).action_values,
+                    described,
+                    self._pacing(stop),
                 )
             except TeacherRejected as error:
                 raise UserError(f"the teacher refuses this game's states: {error}") from error
@@ -110,26 +133,52 @@ class Evaluator:
 
     def _evaluate_student(self, update: WeightUpdate, stop: threading.Event) -> None:
         assert update.params is not None, "there are weights to play"
-        is_time = Occasionally(_FINISHED_CHECK_SECONDS, at_once=False)
         played = self._player.student(
             update.params,
             version=update.version,
             final=update.final,
-            should_stop=lambda: (
-                stop.is_set() or (not update.final and is_time() and self._has_final_weights())
-            ),
+            should_stop=stop.is_set if update.final else self._pacing(stop),
         )
         self._known_version, self._final_played = update.version, update.final
         if played is not None:
             self._report(played, version=update.version, session=update.session, stop=stop)
 
-    def _has_final_weights(self) -> bool:
-        """Whether the run has final weights by now, which supersede all others."""
+    def _pacing(self, stop: threading.Event) -> Callable[[], bool]:
+        """Asked before each step of an evaluation, pauses as long as it takes more than its share.
+
+        An evaluation that the run waits for is not held back. It says whether to end: when stopped,
+        or when the run has final weights, which supersede all others.
+        """
+        is_time = Occasionally(_RUN_CHECK_SECONDS)
+        share = self._config.protocol.max_share
+        pace: Pace | None = None
+        state = _RunState()
+
+        def should_stop() -> bool:
+            nonlocal pace, state
+            # From the first step on: what it took to begin is not held against it.
+            pace = pace or Pace(share * usable_cores(), stop.wait)
+            while not stop.is_set():
+                if is_time():
+                    state = self._state_of_run()
+                if state.has_final_weights:
+                    return True
+                if share == 1.0 or state.waits or not pace():
+                    return False
+            return True
+
+        return should_stop
+
+    def _state_of_run(self) -> _RunState:
         try:
-            stage = progress_from_proto(self._learner.progress().progress).stage
+            answer = self._learner.progress()
+            stage = progress_from_proto(answer.progress).stage
         except (LearnerUnavailable, ValueError):
-            return False
-        return stage >= Stage.FINAL_EVALUATION
+            return _RunState()
+        return _RunState(
+            has_final_weights=stage >= Stage.FINAL_EVALUATION,
+            waits=answer.awaits_teacher_return or answer.HasField("awaited_updates"),
+        )
 
     def _report(
         self, played: PlayedEpisodes, *, version: int, stop: threading.Event, session: str = ""

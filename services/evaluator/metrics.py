@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from services.shared.compilations import compilations
 from services.shared.metrics import counter, gauge
 
 
@@ -22,6 +23,7 @@ class EvaluatorMetrics(Collector):
         self._frames = self._episodes = self._evaluations = 0
         self._mean_return: float | None = None
         self._weights_version: int | None = None
+        compilations()  # They are counted from here on.
         registry.register(self)
 
     def stepped(self, frames: int) -> None:
@@ -49,6 +51,11 @@ class EvaluatorMetrics(Collector):
         yield counter("rrl_evaluator_episodes", "Episodes played to their end.", self._episodes)
         yield counter(
             "rrl_evaluator_evaluations", "Evaluations taken by the learner.", self._evaluations
+        )
+        yield counter(
+            "rrl_evaluator_compilations",
+            "Programs that XLA compiled in this process; after the first minute, none.",
+            compilations(),
         )
         yield gauge(
             "rrl_evaluator_mean_return",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import action_values, make_network
+from rrl_agents.networks.size import check_size
 from rrl_agents.types import Params
 from rrl_client import TeacherDescription
 from rrl_client.actions import action_preferences
@@ -44,9 +45,25 @@ class EvaluationPlayer:
         self._config = config
         self._metrics = metrics
         with contextlib.closing(make_environment(config.environment, 1)) as environment:
-            self._frames_per_step = environment.spec.frames_per_step
-            network = make_network(config.network, environment.spec.num_actions)
-        self._student = jax.jit(lambda params, states: action_values(network, params, states))
+            self._spec = environment.spec
+        self._network = make_network(config.network, self._spec.num_actions)
+        self._student = jax.jit(lambda params, states: action_values(self._network, params, states))
+        self._is_prepared = False
+
+    def prepare(self) -> None:
+        """Compile all that evaluations of students run, unless that is done; else the first would.
+
+        Evaluations during the run and the last one may differ in the number of environments.
+        """
+        if self._is_prepared:
+            return
+        protocol, spec = self._config.protocol, self._spec
+        shapes = check_size(self._network, spec.observation_shape)
+        params = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+        for num_envs in {self._num_envs(n) for n in (protocol.episodes, protocol.final_episodes)}:
+            states = np.zeros((num_envs, *spec.observation_shape), spec.frame_dtype)
+            self._student(params, states).block_until_ready()
+        self._is_prepared = True
 
     def student(
         self, params: Params, *, version: int, final: bool, should_stop: Callable[[], bool]
@@ -62,6 +79,7 @@ class EvaluationPlayer:
         Returns:
             None when stopped before the end.
         """
+        self.prepare()
         on_device = jax.device_put(params)
 
         def values(states: NDArray[Any]) -> NDArray[np.float32]:
@@ -117,9 +135,7 @@ class EvaluationPlayer:
     ) -> PlayedEpisodes | None:
         sequence = np.random.SeedSequence(self._entropy(index))
         seed = int(sequence.generate_state(1)[0]) % 2**30
-        # No more environments than episodes: the others would play for nothing.
-        num_envs = min(self._config.protocol.num_envs, episodes)
-        environment = make_environment(self._config.environment, num_envs)
+        environment = make_environment(self._config.environment, self._num_envs(episodes))
         with contextlib.closing(environment):
             return play_episodes(
                 environment,
@@ -128,9 +144,13 @@ class EvaluationPlayer:
                 epsilon=self._config.protocol.epsilon,
                 seed=seed,
                 should_stop=should_stop,
-                on_steps=lambda steps: self._metrics.stepped(steps * self._frames_per_step),
+                on_steps=lambda steps: self._metrics.stepped(steps * self._spec.frames_per_step),
                 on_episode=self._metrics.finished_episode,
             )
+
+    def _num_envs(self, episodes: int) -> int:
+        """No more environments than episodes: the others would play for nothing."""
+        return min(self._config.protocol.num_envs, episodes)
 
     def _entropy(self, *indices: int) -> list[int]:
         return [self._config.seed, _EVALUATION_SEED, *indices]

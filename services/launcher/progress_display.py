@@ -214,6 +214,7 @@ def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
     failure, speed = response.checkpoint_failure, _speed(current)
     rate = f"{response.updates_per_second:.1f} updates/s" if response.updates_per_second > 0 else ""
     facts = [
+        _awaited(response),
         speed,
         # One rate of updates is enough: where the stage counts them, its own.
         "" if "updates/s" in speed else rate,
@@ -225,6 +226,15 @@ def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
     ]
     # Losses and failures carry foreign words.
     return [printable(fact) for fact in facts if fact]
+
+
+def _awaited(response: GetProgressResponse) -> str:
+    """The evaluation that everything waits for, if any."""
+    if response.awaits_teacher_return:
+        return "waiting for the evaluation of the teacher"
+    if response.HasField("awaited_updates"):
+        return f"waiting for the evaluation of update {response.awaited_updates:,}"
+    return ""
 
 
 def _scores(response: GetProgressResponse) -> str:

@@ -26,11 +26,12 @@ from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
 _NOT_COMPARED = (
     *("teacher.checkpoint", "teacher.data", "teacher.data_number", "teacher.labels"),
-    "teacher.mean_return",
+    *("teacher.mean_return", "evaluation.max_share"),
     "score_protocols",
 )
 """Where a teacher and its data lie, and whether its return was given: what they are, their digests
-and `teacher_return` say. And what follows from the rest, which older runs did not note."""
+and `teacher_return` say. How fast evaluations may be played. And what follows from the rest, which
+older runs did not note."""
 
 _OWN_FOLDERS = ("checkpoints", "replay", "metrics")
 _NEW_FILE_SYSTEM = "lost+found"

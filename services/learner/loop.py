@@ -107,6 +107,7 @@ class Learner:
             evaluations=self._evaluations,
             checkpoints=self._checkpoints,
             curves=self._curves,
+            pauses=config.pause_for_evaluation,
         )
         self._server = weight_server(
             self.served, host=config.host, port=config.port, security=config.security
@@ -119,6 +120,7 @@ class Learner:
                 targets=config.targets,
                 actor_steps_target=self.served.actor_steps_target,
                 frames_per_step=config.spec.frames_per_step,
+                awaits_evaluation=lambda: bool(self.served.awaited),
             )
         )
 

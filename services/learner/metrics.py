@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -53,6 +53,7 @@ class ShownRun:
         targets: How far each stage goes.
         actor_steps_target: Steps that the students are to play.
         frames_per_step: Emulator frames of one step.
+        awaits_evaluation: Whether it waits for an evaluation, with nothing else to do.
     """
 
     clock: RunClock
@@ -60,6 +61,7 @@ class ShownRun:
     targets: StageTargets
     actor_steps_target: int
     frames_per_step: int
+    awaits_evaluation: Callable[[], bool]
 
 
 class LearnerMetrics(Collector):
@@ -186,6 +188,11 @@ def _of_progress(run: ShownRun, progress: Progress) -> Iterator[Metric]:
         "How far the run goes.",
         "what",
         {**dataclasses.asdict(run.targets), "actor_steps": run.actor_steps_target},
+    )
+    yield gauge(
+        "rrl_learner_awaits_evaluation",
+        "1 while the run waits for an evaluation, with nothing else left to do.",
+        float(run.awaits_evaluation()),
     )
     for name, text in _SHOWN.items():
         yield gauge(name, text, getattr(progress, name.removeprefix(_PREFIX)))

@@ -71,6 +71,12 @@ class PendingEvaluations:
         """Whether any weights have no result yet."""
         return bool(self._due)
 
+    @property
+    def newest(self) -> Snapshot | None:
+        """The weights that were requested last and have no result yet."""
+        with self._lock:
+            return next(reversed(self._due.values()), None)
+
     def resume(self, due: Sequence[Snapshot], lines: int) -> None:
         """Restore a checkpoint's state.
 

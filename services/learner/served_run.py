@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.types import Progress
+from services.learner.awaited import Awaited, awaited
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.metrics_log import MetricsLog
 from services.learner.pending_evaluations import PendingEvaluations
@@ -25,6 +26,7 @@ class ServedRun:
         evaluations: Pending evaluations.
         checkpoints: The run's checkpoints.
         curves: Rates and losses.
+        pauses: Whether updates wait for each evaluation that is due.
 
     Attributes:
         session: Changes whenever a learner resumes the run.
@@ -43,12 +45,14 @@ class ServedRun:
         evaluations: PendingEvaluations,
         checkpoints: RunCheckpoints,
         curves: MetricsLog,
+        pauses: bool,
     ) -> None:
         self._targets = targets
         self._clock = clock
         self._evaluations = evaluations
         self._checkpoints = checkpoints
         self._curves = curves
+        self._pauses = pauses
         self.session = evaluations.session
         self.acting = acting
         self.evaluation = evaluations.weights
@@ -61,9 +65,14 @@ class ServedRun:
         """Clocks and returns of the run."""
         return self._clock.progress
 
+    @property
+    def awaited(self) -> Awaited:
+        """The evaluation that the run waits for now, if any."""
+        return awaited(self.progress, self._targets, self._evaluations.newest, pauses=self._pauses)
+
     def report_progress(self) -> learner_pb2.GetProgressResponse:
         """Progress with targets, rates and losses."""
-        saved = self._checkpoints.saved
+        saved, waits_for = self._checkpoints.saved, self.awaited
         return learner_pb2.GetProgressResponse(
             progress=progress_to_proto(self.progress),
             teacher_steps_target=self._targets.teacher_steps,
@@ -74,6 +83,8 @@ class ServedRun:
             seconds=self._clock.seconds,
             saved=None if saved is None else progress_to_proto(saved),
             checkpoint_failure=self._checkpoints.failure,
+            awaited_updates=waits_for.updates,
+            awaits_teacher_return=waits_for.teacher,
         )
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:

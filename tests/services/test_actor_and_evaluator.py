@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
@@ -26,6 +27,7 @@ from services.actor.config import ActorConfig
 from services.actor.loop import build_actor
 from services.evaluator.config import EvaluationProtocol, EvaluatorConfig
 from services.evaluator.loop import build_evaluator
+from services.evaluator.metrics import EvaluatorMetrics
 from services.learner.codec import EvaluationReport, progress_to_proto
 from services.learner.pending_evaluations import UnknownWeights
 from services.learner.published_weights import PublishedWeights, Snapshot
@@ -40,6 +42,7 @@ from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.addresses import free_port
 from services.shared.call_limits import ServerLimits
+from services.shared.cores import usable_cores
 from services.shared.errors import UserError
 from services.shared.grpc_server import GrpcServer, ListenAddress
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
@@ -61,6 +64,7 @@ class Run:
         self.reports: list[EvaluationReport] = []
         self.refuses: set[int] = set()
         self.session = "first"
+        self.awaited_updates: int | None = None
 
     def move(self, **changes: Any) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -71,7 +75,9 @@ class Run:
         self.evaluation.publish(snapshot)
 
     def report_progress(self) -> learner_pb2.GetProgressResponse:
-        return learner_pb2.GetProgressResponse(progress=progress_to_proto(self.progress))
+        return learner_pb2.GetProgressResponse(
+            progress=progress_to_proto(self.progress), awaited_updates=self.awaited_updates
+        )
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:
         if report.weights_version in self.refuses:
@@ -254,6 +260,54 @@ def test_an_evaluation_under_way_is_dropped_for_the_final_one(
     assert run.reports[0].episode_returns == (1.0,) * 5
 
 
+def processor_share(seconds: float) -> float:
+    """Cores that this process keeps busy for so long, by its processor time."""
+    used, began = time.process_time(), time.monotonic()
+    threading.Event().wait(seconds)
+    return (time.process_time() - used) / (time.monotonic() - began)
+
+
+def test_an_evaluation_keeps_to_its_share_of_the_machine(perfect: Params) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.OFFLINE)
+    run.offer(3, perfect)
+    metrics = EvaluatorMetrics(CollectorRegistry())
+    share = 0.2
+    endless = EvaluationProtocol(episodes=10_000_000, num_envs=4, max_share=share)
+    with serving(run) as address:
+        evaluator = build_evaluator(evaluator_config(address, protocol=endless), metrics)
+        with running(evaluator):
+            # A thousand steps: what comes before the first is not held to the share.
+            wait_until(lambda: frames_of(metrics) > 1000, "it plays")
+            found, played = processor_share(5.0), frames_of(metrics)
+    # Half a second of credit, and what this test's own threads take.
+    assert found <= 1.25 * share * usable_cores()
+    assert played > 1000
+
+
+def test_an_evaluation_that_the_run_waits_for_is_not_held_back(perfect: Params) -> None:
+    run = Run(teacher_return=1.0, stage=Stage.ONLINE)
+    run.offer(3, perfect)
+    # At this share, 900 steps and more would take hours.
+    slow = EvaluationProtocol(episodes=100, final_episodes=100, num_envs=2, max_share=1e-6)
+    with (
+        serving(run) as address,
+        running(build_evaluator(evaluator_config(address, protocol=slow))),
+    ):
+        threading.Event().wait(2.0)
+        assert run.reports == []
+        run.awaited_updates = 20
+        wait_until(lambda: run.reports, "the evaluation that is waited for is over")
+        run.awaited_updates = None
+        run.move(stage=Stage.FINAL_EVALUATION)
+        run.offer(4, perfect, final=True)
+        wait_until(lambda: len(run.reports) == 2, "the last evaluation is over")
+
+
+def frames_of(metrics: EvaluatorMetrics) -> float:
+    (frames,) = (one for one in metrics.collect() if one.name == "rrl_evaluator_frames")
+    return frames.samples[0].value
+
+
 def test_progress_that_cannot_be_read_ends_no_evaluation(
     perfect: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,7 +318,7 @@ def test_progress_that_cannot_be_read_ends_no_evaluation(
             self.asked += 1
             return learner_pb2.GetProgressResponse()  # of no stage that is known here
 
-    monkeypatch.setattr("services.evaluator.loop._FINISHED_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("services.evaluator.loop._RUN_CHECK_SECONDS", 0.0)
     run = Newer(teacher_return=1.0, stage=Stage.ONLINE)
     with serving(run) as address, running(build_evaluator(evaluator_config(address))):
         run.offer(7, perfect)

@@ -34,6 +34,7 @@ def learner(registry: CollectorRegistry, folder: Path) -> None:
             targets=StageTargets(teacher_steps=1, offline_updates=1, online_updates=1),
             actor_steps_target=1,
             frames_per_step=4,
+            awaits_evaluation=lambda: False,
         )
     )
 

@@ -252,6 +252,8 @@ class GetProgressResponse(google.protobuf.message.Message):
     SECONDS_FIELD_NUMBER: builtins.int
     SAVED_FIELD_NUMBER: builtins.int
     CHECKPOINT_FAILURE_FIELD_NUMBER: builtins.int
+    AWAITED_UPDATES_FIELD_NUMBER: builtins.int
+    AWAITS_TEACHER_RETURN_FIELD_NUMBER: builtins.int
     teacher_steps_target: builtins.int
     """Totals the stages work towards, in the units of Progress."""
     offline_updates_target: builtins.int
@@ -262,6 +264,12 @@ class GetProgressResponse(google.protobuf.message.Message):
     """Seconds of all sessions of this run so far."""
     checkpoint_failure: builtins.str
     """Why the last attempt to save a checkpoint failed; empty where it did not."""
+    awaited_updates: builtins.int
+    """Updates (of all stages) behind the weights whose evaluation is what the run waits for, with
+    nothing else left to do; absent where it does not wait for one of the student.
+    """
+    awaits_teacher_return: builtins.bool
+    """Whether the run waits in this way for the return of the teacher."""
     @property
     def progress(self) -> global___Progress: ...
     @property
@@ -284,9 +292,12 @@ class GetProgressResponse(google.protobuf.message.Message):
         seconds: builtins.float = ...,
         saved: global___Progress | None = ...,
         checkpoint_failure: builtins.str = ...,
+        awaited_updates: builtins.int | None = ...,
+        awaits_teacher_return: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["progress", b"progress", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor_steps_target", b"actor_steps_target", "checkpoint_failure", b"checkpoint_failure", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "saved", b"saved", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "awaited_updates", b"awaited_updates", "progress", b"progress", "saved", b"saved"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "actor_steps_target", b"actor_steps_target", "awaited_updates", b"awaited_updates", "awaits_teacher_return", b"awaits_teacher_return", "checkpoint_failure", b"checkpoint_failure", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "saved", b"saved", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_awaited_updates", b"_awaited_updates"]) -> typing.Literal["awaited_updates"] | None: ...
 
 global___GetProgressResponse = GetProgressResponse
 

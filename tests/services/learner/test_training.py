@@ -134,10 +134,12 @@ def test_updates_wait_for_an_evaluation_that_is_due_where_they_are_told_to(
         for _ in range(20):
             learner.step(threading.Event())
         assert learner.progress.learner_updates == 3
+        assert learner.served.report_progress().awaited_updates == 3
         report = EvaluationReport(
             weights_version=4, episode_returns=(0.0,), episode_steps=(9,), epsilon=0.001
         )
         learner.served.take_evaluation(report)
+        assert not learner.served.report_progress().HasField("awaited_updates")
         work(learner, 4)
 
 

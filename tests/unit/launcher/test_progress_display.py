@@ -55,6 +55,19 @@ def test_a_plain_line_holds_stage_rate_time_left_lambda_and_scores() -> None:
     )
 
 
+def test_a_line_says_when_everything_waits_for_an_evaluation() -> None:
+    final = answer(Stage.STAGE_FINAL_EVALUATION)
+    final.awaited_updates = 14_500
+    collect = answer(Stage.STAGE_COLLECT, teacher_steps=1_000)
+    collect.awaits_teacher_return = True
+    first, second = lines((0.0, collect), (10.0, final))[-1]
+    assert "collect 1,000/1,000 steps (100%) | waiting for the evaluation of the teacher" in first
+    assert second.startswith("final evaluation | waiting for the evaluation of update 14,500 | ")
+    # Update 0 is one, too.
+    final.awaited_updates = 0
+    assert "evaluation of update 0 |" in lines((0.0, final))[-1][-1]
+
+
 def test_lines_come_every_five_seconds_and_at_once_for_news() -> None:
     scored = answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)
     printed = lines(

@@ -30,6 +30,7 @@ class Pages:
         self._registry = CollectorRegistry()
         self.metrics = LearnerMetrics(self._registry)
         self.log = MetricsLog(folder, period_updates=2, resumed_at=None)
+        self.awaits = False
 
     def attach(self, **progress: float) -> RunClock:
         """Show a run of this progress; gives its clock."""
@@ -43,6 +44,7 @@ class Pages:
                 targets=TARGETS,
                 actor_steps_target=300,
                 frames_per_step=FRAMES_PER_STEP,
+                awaits_evaluation=lambda: self.awaits,
             )
         )
         return clock
@@ -130,6 +132,13 @@ def test_checkpoints_and_waits_are_counted(pages: Pages) -> None:
             "replay_outages_total": 1,
         }.items()
     )
+
+
+def test_the_page_says_when_a_run_waits_for_an_evaluation(pages: Pages) -> None:
+    pages.attach()
+    assert pages.read()["awaits_evaluation"] == 0
+    pages.awaits = True
+    assert pages.read()["awaits_evaluation"] == 1
 
 
 def test_programs_that_xla_compiles_are_counted(pages: Pages) -> None:
