@@ -98,12 +98,14 @@ class Moments(NamedTuple):
     Attributes:
         start: The command.
         first_step: The first look at which the teacher has played.
+        first_update: The first at which an online update is made.
         last_update: The first at which no further update is made.
         end: The command has ended.
     """
 
     start: Moment
     first_step: Moment
+    first_update: Moment
     last_update: Moment
     end: Moment
 
@@ -155,6 +157,7 @@ def _moments(looks: list[Moment], all_spent: float) -> Moments:
     return Moments(
         start=looks[0],
         first_step=next(look for look in looks if look.counts.get(_TEACHER_STEPS, 0.0) > 0),
+        first_update=next(look for look in looks if look.counts.get(_ONLINE, 0.0) > 0),
         last_update=next(look for look in looks if _updates(look.counts) == updates),
         end=last._replace(spent=spent),
     )
@@ -205,7 +208,7 @@ def _useful(table: Table) -> float:
 
 
 def _report(moments: Moments, costs: BareCosts, cores: int, flags: Flags) -> None:
-    start, first_step, last_update, end = moments
+    start, first_step, first_update, last_update, end = moments
     stretches = {
         "start": (start, first_step),
         "training": (first_step, last_update),
@@ -224,7 +227,9 @@ def _report(moments: Moments, costs: BareCosts, cores: int, flags: Flags) -> Non
     print("\nbare, CPU ms:", ", ".join(f"{name} {ms:.3f}" for name, ms in milliseconds.items()))
     training, whole = tables["training"], tables["whole"]
     ours = cores * walls["training"] - training["idle"] - training["other processes"]
-    steps = last_update.counts.get(_ACTOR_STEPS, 0.0)
+    steps = last_update.counts[_ACTOR_STEPS] - first_update.counts[_ACTOR_STEPS]
+    # A stretch shorter than two looks has no rate.
+    online_seconds = max(last_update.wall - first_update.wall, LOOK_SECONDS)
     print_ratios(
         {
             "training_useful": _useful(training) / (cores * walls["training"]),
@@ -234,7 +239,7 @@ def _report(moments: Moments, costs: BareCosts, cores: int, flags: Flags) -> Non
         flags,
         wall_seconds=walls,
         cpu_seconds=tables,
-        frames_per_second=FRAMES_PER_STEP * steps / walls["training"],
+        frames_per_second=FRAMES_PER_STEP * max(steps, 1.0) / online_seconds,
     )
 
 

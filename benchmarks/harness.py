@@ -100,7 +100,11 @@ def print_outcome(
         name: statistics.median(measured[over] / measured[under] for measured in rounds)
         for name, (over, under) in ratios.items()
     }
-    print_ratios(medians, flags)
+    print_ratios(
+        medians,
+        flags,
+        medians={name: statistics.median(found[name] for found in rounds) for name in rounds[0]},
+    )
 
 
 def print_ratios(ratios: Mapping[str, float], flags: Flags, **details: Any) -> None:

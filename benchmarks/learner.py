@@ -7,8 +7,9 @@ of the machine meets both. On a CPU the replay server shares the cores: the rati
 too.
 
 A case is named by its student, its batch size, and what is special: `kept` draws batches from the
-teacher's data in the learner's memory, `prioritised` from the student's table in the online stage,
-with new priorities after each update; all others sample the teacher's table in the offline stage.
+teacher's data in the learner's memory, `bfloat16` does so with layers of that type, `prioritised`
+samples the student's table in the online stage, with new priorities after each update; all others
+sample the teacher's table in the offline stage.
 
 Ratios, of each case (higher is better):
     <case>             updates/s of the loop over the bare update
@@ -38,7 +39,7 @@ from benchmarks.harness import Round, make_parser, print_outcome, read_flags
 from benchmarks.roles import unlimited_replay
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.environments.vector_environment import VectorEnvironment
-from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.config import ComputeType, NetworkConfig
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
@@ -52,7 +53,7 @@ from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
 from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.launcher.presets import DEMO, PRESETS
-from services.learner.config import LearnerConfig, ShardAddress
+from services.learner.config import ArithmeticConfig, LearnerConfig, ShardAddress
 from services.learner.loop import Learner
 from services.learner.metrics import LearnerMetrics
 from services.learner.replay_feed import ReplayFeed
@@ -82,6 +83,7 @@ class Case:
         batch_size: Transitions of one update.
         student: Its algorithm; one with priorities learns online, from its own table.
         keeps: Whether the learner keeps the teacher's data.
+        dtype: What layers compute in.
     """
 
     network: NetworkConfig
@@ -89,6 +91,7 @@ class Case:
     batch_size: int = 32
     student: StudentConfig = StudentConfig()
     keeps: bool = False
+    dtype: ComputeType = "float32"
 
     @property
     def is_prioritised(self) -> bool:
@@ -116,11 +119,18 @@ CASES: dict[str, Case] = {
         f"{name}_256_kept": Case(network=network, batch_size=256, keeps=True)
         for name, network in _NETWORKS.items()
     },
+    **{
+        f"{name}_{size}_bfloat16": Case(
+            network=network, batch_size=size, keeps=True, dtype="bfloat16"
+        )
+        for size in (32, 256)
+        for name, network in _NETWORKS.items()
+    },
     "rainbow_256_prioritised": Case(
         network=_RAINBOW.network, student=_RAINBOW.learning, batch_size=256
     ),
 }
-"""By name; those of batch size 32 first, which are all that --quick measures."""
+"""By name."""
 
 
 def main() -> None:
@@ -133,7 +143,11 @@ def main() -> None:
     flags, given = read_flags(parser)
     chosen = given.cases or flags.pick(
         full=[*CASES],
-        quick=[name for name, case in CASES.items() if case.batch_size == 32],
+        quick=[
+            name
+            for name, case in CASES.items()
+            if case.batch_size == 32 and case.dtype == "float32"
+        ],
         smallest=["demo_32_kept", "rainbow_32_prioritised"],
     )
     repeats = flags.pick(full=7, quick=3, smallest=1)
@@ -200,6 +214,7 @@ class _Loop:
                 method=case.method,
                 network=case.network,
                 student=case.student,
+                arithmetic=ArithmeticConfig(dtype=case.dtype),
                 spec=spec,
                 targets=StageTargets(
                     teacher_steps=0 if case.is_prioritised else 1,
@@ -258,7 +273,7 @@ class BareUpdate:
 
     def __init__(self, case: Case, spec: EnvironmentSpec, batch: Batch) -> None:
         recipe = make_recipe(case.method)
-        network = make_network(case.network, spec.num_actions)
+        network = make_network(case.network, spec.num_actions, dtype=case.dtype)
         self._update = make_update_step(
             network, recipe.terms, recipe.q_learning.optimiser, case.student
         )
