@@ -1,7 +1,7 @@
 """The benchmarks that have a bar, one after the other, and a table of bars and values.
 
 What each ratio is, its benchmark says. The bars are for an idle machine of two cores: other work
-beside it lowers most values. `docs/performance.md` shows the table as it was measured.
+beside it lowers most values. The table is in Markdown, for `docs/performance.md`.
 
 Ratios: each that has a bar, by its benchmark and name.
 
@@ -78,11 +78,10 @@ def main() -> None:
             name = f"{measured.name.removeprefix('benchmarks.')}.{ratio}"
             ratios[name], bars[name] = found[ratio], value
             is_met = found[ratio] <= value if is_most else found[ratio] >= value
-            lines.append(
-                f"{name:<40} {found[ratio]:8.3f}   {'at most' if is_most else 'at least'} "
-                f"{value:5.2f}   {'met' if is_met else 'MISSED'}"
-            )
-    print("\nratio, bar\n" + "\n".join(lines))
+            bar = f"{'at most' if is_most else 'at least'} {value:g}"
+            outcome_of_bar = "met" if is_met else "missed"
+            lines.append(f"| {name} | {bar} | {found[ratio]:.2f} | {outcome_of_bar} |")
+    print("\n| Ratio | Bar | Measured | |\n|---|---|---|---|\n" + "\n".join(lines))
     print_ratios(ratios, flags, bars=bars)
 
 
