@@ -56,7 +56,7 @@ BARS = (
             *(Bar(f"{name}_free", 0.5) for name in _CASES),
         ),
     ),
-    Measured("benchmarks.actors", (), (Bar("weaned_actor", 0.9), Bar("taught_actor", 0.9))),
+    Measured("benchmarks.actors", (), (Bar("weaned_actor", 0.9),)),
     Measured("benchmarks.end_to_end", (), (Bar("training_useful", 0.85),)),
 )
 _SMALLEST = (

@@ -135,7 +135,7 @@ class ItemLayout:
             raise ValueError(f"action {step.action} is not in [0, {self.num_actions})")
         row = self.padding_row(step.frame)
         row["action"] = step.action
-        row["reward"] = np.clip(step.reward, -1.0, 1.0) if self.clips_rewards else step.reward
+        row["reward"] = min(max(step.reward, -1.0), 1.0) if self.clips_rewards else step.reward
         row["terminated"] = step.terminated
         row["valid"] = 1
         if step.teacher_outputs is not None:
