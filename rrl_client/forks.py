@@ -43,6 +43,11 @@ def check_not_forked() -> None:
         )
 
 
+def is_connected() -> bool:
+    """Whether this process has connections: a copy of it could have none."""
+    return _connected_in == os.getpid()
+
+
 def is_forked() -> bool:
     """Whether this process was forked from one that has connections."""
     return _connected_in is not None and _connected_in != os.getpid()

@@ -40,7 +40,8 @@ def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> Any:
     """
     # A broadcast zero: the right shape and type without the memory.
     state = np.broadcast_to(np.uint8(0), (1, *observation_shape))
-    params = jax.eval_shape(network.init, jax.random.key(0), state)
+    # The key, too, is abstract: a process that only looks at sizes starts no device.
+    params = jax.eval_shape(lambda: network.init(jax.random.key(0), state))
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     steps = jax.make_jaxpr(network.apply)(params, state).jaxpr.eqns
     sizes = (math.prod(output.aval.shape) for step in steps for output in step.outvars)

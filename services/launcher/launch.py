@@ -19,7 +19,7 @@ from typing import Any
 
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
-from services.launcher.roles import local_addresses, process_environment
+from services.launcher.roles import local_addresses
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
 from services.launcher.watching import watch
@@ -121,29 +121,13 @@ def _start(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Pat
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from absl import flags
 
-    from services.launcher.launchpad_without_courier import PROCESS_ENVIRONMENT, PythonProcess
-    from services.launcher.launchpad_without_courier import launchpad as lp
-    from services.launcher.program import make_program
+    from services.launcher.program import start_program
 
     if not flags.FLAGS.is_parsed():
         # Launchpad 0.5.2 looks this one up when flags are handed to processes, and forgot it.
         flags.DEFINE_multi_string("lp_dummy_config", [], "Stands in for a missing definition.")
         flags.FLAGS(["rrl", f"--lp_termination_notice_secs={_TERMINATION_NOTICE_SECONDS}"])
-    program = make_program(experiment, run.absolute(), addresses)
-    resources = {
-        role: PythonProcess(
-            # Roles end by themselves; it is the launcher that loses patience.
-            args={"lp_termination_notice_secs": -1},
-            env=PROCESS_ENVIRONMENT | process_environment(role),
-        )
-        for role in program.groups
-    }
-    manager = lp.launch(
-        program, launch_type="local_mp", terminal="output_to_files", local_resources=resources
-    )
-    # It would kill this process, too, where a role does not end in time.
-    manager._kill_main_thread = False
-    return manager
+    return start_program(experiment, run.absolute(), addresses, logs)
 
 
 class _Processes:

@@ -4,7 +4,8 @@
        ▲           └─────── ▲ ─ weights, progress ───┘
        └───── importer ─────┘   (where recorded data is given)
 
-Each role is built as in a container; Launchpad starts the processes and watches them.
+Each role is built as in a container. Launchpad watches the processes, and starts them where they
+cannot be copies of the launcher (`forked_roles`).
 """
 
 from __future__ import annotations
@@ -12,15 +13,29 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import allow_named
+from services.launcher.forked_roles import can_fork, start_forked
+from services.launcher.launchpad_without_courier import (
+    PROCESS_ENVIRONMENT,
+    PythonProcess,
+    WorkerManager,
+)
 from services.launcher.launchpad_without_courier import launchpad as lp
-from services.launcher.roles import ROLES, SERVE_THEIR_OWN_PAGE, Process, processes_of
+from services.launcher.roles import (
+    ROLES,
+    SERVE_THEIR_OWN_PAGE,
+    Process,
+    process_environment,
+    processes_of,
+)
 from services.launcher.run_addresses import RunAddresses
 from services.launcher.telemetry import Telemetry, telemetry
 from services.shared.addresses import parse_address
@@ -28,33 +43,69 @@ from services.shared.addresses import parse_address
 _PR_SET_PDEATHSIG = 1
 
 
-def make_program(experiment: Experiment, run: Path, addresses: RunAddresses) -> lp.Program:
-    """The program of a run whose processes listen at these addresses."""
+def start_program(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Path) -> Any:
+    """Start the processes of a run.
+
+    Args:
+        experiment: What is run.
+        run: Its folder.
+        addresses: Where its processes listen.
+        logs: Folder of their output, ROLE/INDEX.
+
+    Returns:
+        Launchpad's `WorkerManager`, which watches and stops them.
+    """
+    roles = {
+        process: functools.partial(_run_role, experiment, run, process, addresses)
+        for process in processes_of(experiment)
+    }
+    if not can_fork():
+        return _launch(roles, logs)
+    manager = WorkerManager(kill_main_thread=False)
+    for process, run_role in roles.items():
+        start_forked(manager, process, run_role, logs, **process_environment(process.role))
+    return manager
+
+
+def _launch(roles: Mapping[Process, Callable[[], None]], logs: Path) -> Any:
+    """Have Launchpad start each as a process that imports everything itself."""
     program = lp.Program("rrl")
-    for process in processes_of(experiment):
+    for process, run_role in roles.items():
         with program.group(process.role):
-            program.add_node(lp.PyNode(_run_role, experiment, run, process, addresses))
-    return program
+            program.add_node(lp.PyNode(run_role))
+    resources = {
+        role: PythonProcess(
+            # Roles end by themselves; it is the launcher that loses patience.
+            args={"lp_termination_notice_secs": -1},
+            env=PROCESS_ENVIRONMENT | process_environment(role),
+        )
+        for role in program.groups
+    }
+    manager = lp.launch(
+        program, launch_type="local_mp", terminal="output_to_files", local_resources=resources
+    )
+    # It would kill this process, too, where a role does not end in time.
+    manager._kill_main_thread = False
+    return manager
 
 
 @contextlib.contextmanager
 def _stop_event() -> Iterator[threading.Event]:
     """The event that ends a role; what every role's process does first and last."""
     # Ctrl-C reaches every process of the terminal, and the launcher answers it with SIGTERM to its
-    # roles. Launchpad's handler of the one must not be interrupted by that of the other: both take
-    # the same lock, in the same thread.
+    # roles.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked, stop = threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
     # A launcher that is killed outright must not leave its roles behind.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    asked: threading.Event = lp.stop_event()
-    stop = threading.Event()
 
     def pass_on() -> None:
         asked.wait()
         stop.set()
 
-    # Launchpad sets its event in signal handlers, which run in the main thread: a role that waited
-    # on that event there could be interrupted while it holds the event's lock, and never go on.
+    # Signal handlers run in the main thread: a role that waited on their event there could be
+    # interrupted while it holds the event's lock, and never go on.
     threading.Thread(target=pass_on, name="stop", daemon=True).start()
     try:
         yield stop

@@ -121,6 +121,20 @@ ROLES: Mapping[str, Callable[[Job], RunRole]] = {
 }
 """By name. In containers the teacher is `rrl teacher serve`, which needs no experiment."""
 
+ROLE_MODULES: Mapping[str, tuple[str, ...]] = {
+    "teacher": ("services.teacher.server",),
+    "replay": (
+        "services.replay.control_server",
+        "services.replay.metrics",
+        "services.replay.role",
+    ),
+    "importer": ("services.recorded_data.importer", "services.recorded_data.metrics"),
+    "learner": ("services.learner.metrics", "services.learner.role"),
+    "actor": ("services.actor.loop", "services.actor.metrics"),
+    "evaluator": ("services.evaluator.loop", "services.evaluator.metrics"),
+}
+"""What each imports when it is built; a starter of several processes may import it once for all."""
+
 SERVE_THEIR_OWN_PAGE = ("teacher",)
 """Roles that serve their metrics page themselves; a starter serves that of the others."""
 
@@ -235,8 +249,9 @@ def processes_of(experiment: Experiment) -> tuple[Process, ...]:
         *(Process("replay", shard) for shard in range(config.replay_shards)),
         *((Process("importer"),) if experiment.data is not None else ()),
         Process("learner"),
-        Process("evaluator"),
         *(Process("actor", index) for index in range(config.num_actors)),
+        # Nothing waits for it at first.
+        Process("evaluator"),
     )
 
 

@@ -25,13 +25,15 @@ PATIENCE_SECONDS = 900.0
 
 
 def processes_of(run: Path) -> list[psutil.Process]:
-    """The role processes of a run that are alive: the launcher tells each where its log goes."""
+    """The role processes of a run that are alive: their output goes to the run's logs."""
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            logs = process.environ().get("LAUNCHPAD_LOGGING_DIR", "")
-            # The launcher itself sets the variable too late for /proc to show it.
-            if Path(logs).is_relative_to(run) and process.status() != psutil.STATUS_ZOMBIE:
+        with contextlib.suppress(psutil.Error, OSError):
+            output = Path(f"/proc/{process.pid}/fd/1").resolve()
+            if (
+                output.is_relative_to((run / "logs").resolve())
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(process)
     return found
 

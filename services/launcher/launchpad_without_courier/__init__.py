@@ -21,6 +21,7 @@ if _FOLDER not in sys.path:
     sys.path.insert(0, _FOLDER)
 
 import launchpad  # noqa: E402
+from launchpad.launch.worker_manager import WorkerManager  # noqa: E402
 from launchpad.nodes.python.local_multi_processing import PythonProcess  # noqa: E402
 
-__all__ = ["PROCESS_ENVIRONMENT", "PythonProcess", "launchpad"]
+__all__ = ["PROCESS_ENVIRONMENT", "PythonProcess", "WorkerManager", "launchpad"]

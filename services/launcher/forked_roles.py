@@ -1,0 +1,126 @@
+"""Processes of roles as copies of this one: what all of them import is imported once.
+
+A process of its own imports JAX, Reverb and the rest for 2 to 3 s of CPU and 250 MB, six of them in
+the smallest run. A copy has them at once, and shares the memory.
+
+Only a process with a single thread can be copied: threads stay behind, and what they hold locked
+stays locked. So nothing here may start JAX's backend, connect to a service, or draw from a thread
+before the last copy is made. Code of a user's own (a Python policy, an environment) may have
+started threads; then each role is a process of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Its library for matrices has threads, which it ends and starts again around a fork: they are there
+# before the others are counted.
+import numpy as np  # noqa: F401
+
+from rrl_client import forks
+from services.launcher.roles import ROLE_MODULES, Process
+
+_LONGEST_NAME = 15
+_PR_SET_NAME = 15
+
+
+def _native_threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+_THREADS_OF_NUMPY = _native_threads()
+
+
+def can_fork() -> bool:
+    """Whether this process may be copied: it has one thread, and no connections."""
+    return (
+        threading.active_count() == 1
+        and _native_threads() <= _THREADS_OF_NUMPY
+        and not forks.is_connected()
+    )
+
+
+def start_forked(
+    manager: Any, process: Process, run: Callable[[], None], logs: Path, **environment: str
+) -> None:
+    """Start a role as a copy of this process, with what it computes with.
+
+    Args:
+        manager: Launchpad's `WorkerManager`, which watches and stops it.
+        process: Role and index.
+        run: What the process does; its exit code is 0 if that returns, else 1.
+        logs: Folder of the output, ROLE/INDEX.
+        environment: Environment variables that differ from ours.
+    """
+    role, log = process.role, logs / process.role / str(process.index)
+    for module in ROLE_MODULES[role]:
+        importlib.import_module(module)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as output:
+        manager.process_worker(
+            f"{role}/{process.index}",
+            # It never gets there: `preexec_fn` is called in the copy, and does not return.
+            [sys.executable],
+            stdout=output,
+            stderr=output,
+            restore_signals=False,
+            preexec_fn=functools.partial(_be_the_role, process.name, run, environment),
+        )
+
+
+def _be_the_role(name: str, run: Callable[[], None], environment: Mapping[str, str]) -> None:
+    """All that the copy does."""
+    code = 1
+    try:
+        _leave_the_launcher(name)
+        _set_environment(environment)
+        run()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            # Not as an interpreter ends, which would tidy up for the launcher.
+            os._exit(code)
+
+
+def _leave_the_launcher(name: str) -> None:
+    """Let go of what is the launcher's: its locks and other open files, handlers, output."""
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGALRM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    # Among them is the pipe by which `subprocess` waits for a program to begin.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    sys.stdout, sys.stderr = (
+        open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        for number in (1, 2)
+    )
+    # `subprocess` turns collection off; what is there stays, and its memory shared.
+    gc.freeze()
+    gc.enable()
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"rrl {name}".encode()[:_LONGEST_NAME])
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    os.environ.update(variables)
+    platforms = variables.get("JAX_PLATFORMS")
+    if platforms is not None and "jax" in sys.modules:
+        # JAX has read this one when it was imported; all others it reads when it starts.
+        import jax
+
+        jax.config.update("jax_platforms", platforms)  # type: ignore[no-untyped-call]
