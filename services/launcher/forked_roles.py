@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ import numpy as np  # noqa: F401
 from rrl_client import forks
 from services.launcher.roles import ROLE_MODULES, Process
 
+_THREAD_ENDS_SECONDS = 1.0
+_POLL_SECONDS = 0.01
 _LONGEST_NAME = 15
 _PR_SET_NAME = 15
 
@@ -44,11 +47,15 @@ _THREADS_OF_NUMPY = _native_threads()
 
 def can_fork() -> bool:
     """Whether this process may be copied: it has one thread, and no connections."""
-    return (
-        threading.active_count() == 1
-        and _native_threads() <= _THREADS_OF_NUMPY
-        and not forks.is_connected()
-    )
+    if threading.active_count() > 1 or forks.is_connected():
+        return False
+    # A thread that was joined is still there for a moment.
+    end = time.monotonic() + _THREAD_ENDS_SECONDS
+    while _native_threads() > _THREADS_OF_NUMPY:
+        if time.monotonic() > end:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def start_forked(
