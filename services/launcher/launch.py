@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from services.launcher.compiled_functions import compiled_functions_folder, make_room
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.roles import local_addresses
@@ -119,6 +120,8 @@ def _start(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Pat
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if (compiled := compiled_functions_folder()) is not None:
+        make_room(compiled)
     from absl import flags
 
     from services.launcher.program import start_program

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from services.launcher.compiled_functions import keep_compiled_functions
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import allow_named
 from services.launcher.forked_roles import can_fork, start_forked
@@ -30,6 +31,7 @@ from services.launcher.launchpad_without_courier import (
 )
 from services.launcher.launchpad_without_courier import launchpad as lp
 from services.launcher.roles import (
+    COMPUTE,
     ROLES,
     SERVE_THEIR_OWN_PAGE,
     Process,
@@ -118,6 +120,8 @@ def _stop_event() -> Iterator[threading.Event]:
 def _run_role(experiment: Experiment, run: Path, process: Process, addresses: RunAddresses) -> None:
     # The launcher has resolved it: its user has named what it names.
     allow_named(experiment.config)
+    if process.role in COMPUTE:
+        keep_compiled_functions()
     with _stop_event() as stop:
         page = parse_address(addresses.pages[process.name]).port
         job = process.job(experiment, run, addresses, metrics_port=page)

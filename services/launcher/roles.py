@@ -135,6 +135,9 @@ ROLE_MODULES: Mapping[str, tuple[str, ...]] = {
 }
 """What each imports when it is built; a starter of several processes may import it once for all."""
 
+COMPUTE = ("teacher", "learner", "actor", "evaluator")
+"""Roles that compile functions with JAX."""
+
 SERVE_THEIR_OWN_PAGE = ("teacher",)
 """Roles that serve their metrics page themselves; a starter serves that of the others."""
 

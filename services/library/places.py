@@ -1,5 +1,6 @@
 """Where prior work lies on this machine.
 
+    CACHE/compiled/<processor>/                functions that JAX has compiled, for later runs
     CACHE/checkpoints/<Game>/<agent>-run<k>/   fetched: checkpoints/ and source.json
     CACHE/downloads/<key>/<file or folder>     what a URL names
     CACHE/exported/<Game>/<name>/              our students as teachers: a teacher's directory
@@ -29,6 +30,11 @@ def cache_directory() -> Path:
         # have none: nothing lies there, and nothing can be written.
         home = Path("/nonexistent")
     return home / ".cache" / "rrl"
+
+
+def compiled_directory() -> Path:
+    """Where compiled functions lie."""
+    return cache_directory() / "compiled"
 
 
 def exported_directory() -> Path:

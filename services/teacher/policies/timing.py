@@ -19,6 +19,8 @@ _TIMED_ROWS = 16
 # Other people's policies may take seconds: then a few calls must do.
 _TIMED_SECONDS_PER_SIZE = 1.0
 _TIMED_SECONDS = 10.0
+# Long calls vary less than short ones: so much is enough of each size.
+_ENOUGH_SECONDS_PER_SIZE = 0.25
 
 
 def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
@@ -41,19 +43,24 @@ def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
         _timed_call(policy, batches[rows])
     with concurrent.futures.ThreadPoolExecutor(policy.max_concurrency) as threads:
         # Sizes take turns, so that a busy moment does not meet all rounds of one.
-        rounds: list[dict[int, float]] = []
+        timed: dict[int, list[float]] = {rows: [] for rows in batches}
+        spent = dict.fromkeys(batches, 0.0)
         end = time.perf_counter() + _TIMED_SECONDS
-        while len(rounds) < _TIMED_ROUNDS and (not rounds or time.perf_counter() < end):
-            rounds.append(
-                {rows: _timed_round(policy, batch, threads) for rows, batch in batches.items()}
-            )
-    return {rows: min(timed[rows] for timed in rounds) for rows in batches}
+        for number in range(_TIMED_ROUNDS):
+            for rows, batch in batches.items():
+                if number == 0 or (
+                    spent[rows] < _ENOUGH_SECONDS_PER_SIZE and time.perf_counter() < end
+                ):
+                    seconds = _timed_round(policy, batch, threads)
+                    spent[rows] += sum(seconds)
+                    timed[rows].append(float(np.median(seconds)))
+    return {rows: min(medians) for rows, medians in timed.items()}
 
 
 def _timed_round(
     policy: Policy, batch: NDArray[Any], threads: concurrent.futures.Executor
-) -> float:
-    """Median seconds of a call while all callers call at once, a few times each."""
+) -> list[float]:
+    """Seconds of each call while all callers call at once, a few times each."""
     # Small batches are short and decide the latency: they can be, and are worth being, timed often.
     calls = max(_FEWEST_TIMED_CALLS, _TIMED_ROWS // len(batch))
 
@@ -64,7 +71,7 @@ def _timed_round(
         return seconds
 
     times = threads.map(call, range(policy.max_concurrency))
-    return float(np.median([seconds for found in times for seconds in found]))
+    return [seconds for found in times for seconds in found]
 
 
 def _timed_call(policy: Policy, batch: NDArray[Any]) -> float:
