@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from services.cli.spinner import spinning
 from services.cli.train import train
 from services.launcher.presets import DEMO, PRESETS
 from services.launcher.resolution import describe, resolve
@@ -25,7 +26,9 @@ def demo(*, runs: Path = Path("runs")) -> None:
     """
     config = PRESETS["qdagger"][DEMO]
     run = _next_run(runs)
-    for name, value in describe(resolve(config)).items():
+    with spinning("teacher and game"):
+        experiment = resolve(config)
+    for name, value in describe(experiment).items():
         print(f"{name:<16} {value}")
     print(flush=True)
     train(config, run, baseline=BASELINE)

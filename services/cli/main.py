@@ -15,6 +15,7 @@ from typing import Literal
 
 from rrl_agents import plugins
 from services.cli.output import open_standard_streams, unfailing_output
+from services.cli.spinner import spinning
 from services.shared.errors import UserError, printable
 from services.shared.installation import Side, advice_for
 from services.shared.logging import complain
@@ -30,6 +31,7 @@ class Command:
             parameters are the flags.
         summary: One line for `rrl --help`.
         extra: Which packages it needs.
+        starts_run: Whether it starts a run, which takes seconds: a spinner says so at once.
         kind: "work" is done whether or not somebody reads along. What a "view" prints is what it
             is for: it fails where that cannot be written. A "role" is a process of a run, or a
             service: its errors are log lines, too.
@@ -39,12 +41,21 @@ class Command:
     summary: str
     extra: Side = "train"
     kind: Literal["work", "view", "role"] = "work"
+    starts_run: bool = False
 
 
 COMMANDS = {
-    "demo": Command("demo:demo", "Reincarnate the bundled Pong teacher, from start to report"),
-    "train": Command("train_command:train_main", "Train a student, or resume: METHOD --run DIR"),
-    "gin": Command("gin.command:gin_main", "Run the flags and gin files of the paper's code"),
+    "demo": Command(
+        "demo:demo", "Reincarnate the bundled Pong teacher, from start to report", starts_run=True
+    ),
+    "train": Command(
+        "train_command:train_main",
+        "Train a student, or resume: METHOD --run DIR",
+        starts_run=True,
+    ),
+    "gin": Command(
+        "gin.command:gin_main", "Run the flags and gin files of the paper's code", starts_run=True
+    ),
     "report": Command("report:report", "Rebuild the report of a run"),
     "status": Command(
         "status.command:status", "Where a run stands, which roles are up", kind="view"
@@ -105,12 +116,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(command: Command, name: str, arguments: list[str]) -> int:
-    # Here, since it brings gRPC along, which --help does not need.
-    from rrl_client.proxies import reach_this_machine_directly
-
     # TensorFlow, which Reverb brings along, reports every library of a GPU it does not find.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    reach_this_machine_directly()
+    with spinning(f"rrl {name}") if command.starts_run else contextlib.nullcontext():
+        # Here, since it brings gRPC along, which --help does not need.
+        from rrl_client.proxies import reach_this_machine_directly
+
+        reach_this_machine_directly()
+        if command.starts_run:
+            # What reads its flags, which takes longest.
+            import tyro  # noqa: F401
     try:
         _call(command, name, arguments)
         sys.stdout.flush()

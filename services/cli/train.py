@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from services.cli.report import show_outcome
+from services.cli.spinner import spinning
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.launch import launch_run
 from services.launcher.progress_display import ProgressDisplay
@@ -28,7 +29,8 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
     Raises:
         UserError: bad input, or a role failed.
     """
-    experiment = resolve(config)
+    with spinning("teacher and game"):
+        experiment = resolve(config)
     if baseline is not None:
         # Looked at now: an unreadable file is not to be found out after hours of training.
         read_baseline(baseline)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from services.cli.experiment_flags import Settings, parse, required
+from services.cli.spinner import spinning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ def train_main(arguments: list[str]) -> None:
     """
     own = parse(Train, arguments, "rrl train")
     # What a run needs is imported once its flags are right.
-    from services.cli.train import train
+    with spinning("rrl train"):
+        from services.cli.train import train
 
     train(own.experiment, own.run, baseline=own.baseline)

@@ -13,13 +13,14 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from services.launcher.compiled_functions import compiled_functions_folder, make_room
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
+from services.launcher.readiness import Readiness
 from services.launcher.roles import local_addresses
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import open_run
@@ -65,8 +66,11 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
             logs = _session_folder(run)
         display.note(f"{'going on with' if resumed else 'starting'} {run}")
         addresses = local_addresses(experiment)
+        readiness = Readiness(addresses)
         with _hangup_stops():
-            manager = _start(experiment, run, addresses, logs)
+            manager = _start(
+                experiment, run, addresses, logs, lambda: display.starting(readiness.ready)
+            )
         write_addresses(run, addresses)
         for line in addresses.lines:
             display.note(line)
@@ -77,9 +81,12 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
                 display.note(_STOPPING)
             return processes.are_over()
 
-        display.note("waiting for the learner")
         if watch(
-            addresses.services["learner"], is_over, display.update, period_seconds=_POLL_SECONDS
+            addresses.services["learner"],
+            is_over,
+            display.update,
+            period_seconds=_POLL_SECONDS,
+            on_wait=lambda: display.starting(readiness.look()),
         ):
             manager.stop_and_wait()
             return True
@@ -115,7 +122,13 @@ def _session_folder(run: Path) -> Path:
     return folder
 
 
-def _start(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Path) -> Any:
+def _start(
+    experiment: Experiment,
+    run: Path,
+    addresses: RunAddresses,
+    logs: Path,
+    on_start: Callable[[], None],
+) -> Any:
     """Start the processes; returns Launchpad's manager of them."""
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
@@ -130,7 +143,7 @@ def _start(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Pat
         # Launchpad 0.5.2 looks this one up when flags are handed to processes, and forgot it.
         flags.DEFINE_multi_string("lp_dummy_config", [], "Stands in for a missing definition.")
         flags.FLAGS(["rrl", f"--lp_termination_notice_secs={_TERMINATION_NOTICE_SECONDS}"])
-    return start_program(experiment, run.absolute(), addresses, logs)
+    return start_program(experiment, run.absolute(), addresses, logs, on_start)
 
 
 class _Processes:

@@ -45,7 +45,13 @@ from services.shared.addresses import parse_address
 _PR_SET_PDEATHSIG = 1
 
 
-def start_program(experiment: Experiment, run: Path, addresses: RunAddresses, logs: Path) -> Any:
+def start_program(
+    experiment: Experiment,
+    run: Path,
+    addresses: RunAddresses,
+    logs: Path,
+    on_start: Callable[[], None] = lambda: None,
+) -> Any:
     """Start the processes of a run.
 
     Args:
@@ -53,6 +59,7 @@ def start_program(experiment: Experiment, run: Path, addresses: RunAddresses, lo
         run: Its folder.
         addresses: Where its processes listen.
         logs: Folder of their output, ROLE/INDEX.
+        on_start: Called before each start.
 
     Returns:
         Launchpad's `WorkerManager`, which watches and stops them.
@@ -65,6 +72,7 @@ def start_program(experiment: Experiment, run: Path, addresses: RunAddresses, lo
         return _launch(roles, logs)
     manager = WorkerManager(kill_main_thread=False)
     for process, run_role in roles.items():
+        on_start()
         start_forked(manager, process, run_role, logs, **process_environment(process.role))
     return manager
 

@@ -1,21 +1,23 @@
 """Live progress of a run in the terminal of the launching process.
 
 On a terminal it is one panel that is drawn again in place; elsewhere plain ASCII lines, one every
-few seconds and one whenever the stage changes or an evaluation arrives. What is shown comes from
-the learner's GetProgress answers alone; a field that was not set is left out.
+few seconds and one whenever the stage changes, first steps are made or an evaluation arrives. Until
+the learner answers, it is who is ready and who is awaited; from then on the learner's GetProgress
+answers alone, of which a field that was not set is left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, Task, TextColumn
+from rich.spinner import Spinner
 from rich.text import Text
 
 from rrl_agents.scores import score_if_known
@@ -124,25 +126,40 @@ class ProgressDisplay:
         )
         self._clock = clock
         self._stages = StageBars(clock)
-        # Stage and number of evaluations last shown, and the last note.
-        self._news: tuple[int, int] = (-1, 0)
+        self._spinner = Spinner("dots")
+        self._began_at = clock()
+        # What was last shown: stage, number of evaluations, whether it had begun; or who is ready.
+        self._news: object = None
         self._note = ""
         self._printed_at = -PLAIN_INTERVAL_SECONDS
+
+    def starting(self, ready: Mapping[str, bool]) -> None:
+        """Show who is awaited; on a terminal, each call moves the spinner.
+
+        Args:
+            ready: Whether a service is ready, by name.
+        """
+        seconds = format_duration(self._clock() - self._began_at)
+        states = [f"{name} {'ready' if is_ready else '...'}" for name, is_ready in ready.items()]
+        text = f"starting, {seconds}: {', '.join(states)}"
+        if self._live is not None:
+            self._spinner.update(text=Text(text))
+            self._live.start()
+            self._live.update(self._spinner, refresh=True)
+        else:
+            self._print_at_times(text, tuple(ready.items()))
 
     def update(self, response: GetProgressResponse) -> None:
         """Show an answer of the learner."""
         progress = response.progress
         self.updates = progress.offline_updates + progress.online_updates
-        news = (progress.stage, progress.evaluations)
-        is_news, self._news = news != self._news, news
         if self._live is not None:
             self._live.start()
             self._live.update(self._stages.panel(response), refresh=True)
             return
-        line, now = self._stages.line(response), self._clock()
-        if is_news or now - self._printed_at >= PLAIN_INTERVAL_SECONDS:
-            self._printed_at = now
-            self._print(line)
+        has_begun = self.updates + progress.teacher_steps + progress.actor_steps > 0
+        news = (progress.stage, progress.evaluations, has_begun)
+        self._print_at_times(self._stages.line(response), news)
 
     def note(self, text: str) -> None:
         """Show a line that stays, above the panel or among the lines; once, if it is repeated."""
@@ -158,6 +175,14 @@ class ProgressDisplay:
         """Leave the last state on the screen and give the terminal back."""
         if self._live is not None:
             self._live.stop()
+
+    def _print_at_times(self, line: str, news: object) -> None:
+        """Print a line if it has news, or the last one was a while ago."""
+        is_news, self._news = news != self._news, news
+        now = self._clock()
+        if is_news or now - self._printed_at >= PLAIN_INTERVAL_SECONDS:
+            self._printed_at = now
+            self._print(line)
 
     def _print(self, line: str) -> None:
         # The stream may be a log of any encoding.

@@ -13,6 +13,8 @@ from services.learner.v1.learner_pb2 import STAGE_FINISHED, GetProgressResponse
 Answer: TypeAlias = GetProgressResponse
 """What the learner says of a run: clocks, targets, rates and losses."""
 
+FIRST_PERIOD_SECONDS = 0.25
+
 
 def watch(
     learner: str,
@@ -20,6 +22,7 @@ def watch(
     on_answer: Callable[[Answer], None],
     *,
     period_seconds: float,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> bool:
     """Ask the learner until the run is finished or over.
 
@@ -27,17 +30,29 @@ def watch(
         learner: Its "host:port"; it may not answer yet.
         is_over: Whether the run has ended otherwise.
         on_answer: Called with each answer.
-        period_seconds: Time between two questions.
+        period_seconds: Time between two questions; at most `FIRST_PERIOD_SECONDS` until the first
+            answer.
+        on_wait: Called before each question until the first answer.
 
     Returns:
         Whether the run is finished: a checkpoint holds its end.
     """
-    with contextlib.closing(LearnerClient(learner)) as client:
+    has_answered, period = False, min(period_seconds, FIRST_PERIOD_SECONDS)
+    with contextlib.ExitStack() as connection:
+        client: LearnerClient | None = None
         while not is_over():
+            if not has_answered:
+                on_wait()
+                # A client of its own for each question: one that has found no server waits longer
+                # and longer before it looks again.
+                connection.close()
+                client = None
+            client = client or connection.enter_context(contextlib.closing(LearnerClient(learner)))
             with contextlib.suppress(LearnerUnavailable, ValueError):
                 answer = client.progress()
+                has_answered, period = True, period_seconds
                 on_answer(answer)
                 if answer.saved.stage == STAGE_FINISHED:
                     return True
-            time.sleep(period_seconds)
+            time.sleep(period)
     return False

@@ -68,17 +68,42 @@ def test_a_line_says_when_everything_waits_for_an_evaluation() -> None:
     assert "evaluation of update 0 |" in lines((0.0, final))[-1][-1]
 
 
+def test_who_is_awaited_is_a_line_whenever_somebody_is_ready_and_every_five_seconds() -> None:
+    clock, stream = [0.0], io.StringIO()
+    display = ProgressDisplay(stream, clock=lambda: clock[0])
+    awaited = {"teacher": False, "learner": False}
+    for clock[0], teacher in ((0.0, False), (1.0, False), (4.0, True), (8.9, True), (9.0, True)):
+        display.starting(awaited | {"teacher": teacher})
+    assert stream.getvalue().splitlines() == [
+        "starting, 0 s: teacher ..., learner ...",
+        "starting, 4 s: teacher ready, learner ...",
+        "starting, 9 s: teacher ready, learner ...",
+    ]
+
+
+def test_the_first_steps_are_shown_at_once() -> None:
+    printed = lines(
+        (0.0, answer(Stage.STAGE_COLLECT)),
+        (1.0, answer(Stage.STAGE_COLLECT, teacher_steps=8)),
+        (2.0, answer(Stage.STAGE_COLLECT, teacher_steps=16)),
+    )
+    assert [line.split(" steps")[0] for line in printed[-1]] == [
+        "collect 0/1,000",
+        "collect 8/1,000",
+    ]
+
+
 def test_lines_come_every_five_seconds_and_at_once_for_news() -> None:
     scored = answer(Stage.STAGE_OFFLINE, evaluations=1, student_return=-19.0)
     printed = lines(
         (0.0, answer(Stage.STAGE_COLLECT)),
-        (2.0, answer(Stage.STAGE_COLLECT, teacher_steps=100)),
+        (2.0, answer(Stage.STAGE_COLLECT, teacher_steps=100)),  # the first steps
         (5.0, answer(Stage.STAGE_COLLECT, teacher_steps=200)),
         (6.0, answer(Stage.STAGE_OFFLINE)),  # another stage
         (7.0, scored),
         (8.0, scored),
     )
-    assert [len(after) for after in printed] == [1, 1, 2, 3, 4, 4]
+    assert [len(after) for after in printed] == [1, 2, 2, 3, 4, 4]
 
 
 def test_the_rate_of_one_stage_does_not_leak_into_the_next() -> None:

@@ -31,6 +31,11 @@ def test_the_watch_goes_on_where_the_learner_does_not_answer_as_one(
     asked = [LearnerUnavailable("no answer"), ValueError("it is no learner"), PLAYING, SAVED]
     monkeypatch.setattr(LearnerClient, "progress", Mock(side_effect=asked))
     answers: list[Any] = []
-    is_over = Mock(side_effect=over)
-    assert watching.watch("localhost:1", is_over, answers.append, period_seconds=0.0) is finished
+    is_over, on_wait = Mock(side_effect=over), Mock()
+    found = watching.watch(
+        "localhost:1", is_over, answers.append, period_seconds=0.0, on_wait=on_wait
+    )
+    assert found is finished
     assert answers == shown
+    # Before the two questions that found none, and the one that found the first answer.
+    assert on_wait.call_count == 3
