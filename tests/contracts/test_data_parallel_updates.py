@@ -6,29 +6,31 @@ A process of its own has two virtual devices: JAX counts those of a CPU once, at
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.small_students import small_batch, small_student
 
 PROGRAM = """
-import functools, sys
+import functools, pickle, sys
 import jax, numpy as np
 from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
 from rrl_agents.training.devices import choose_devices
 from rrl_agents.training.train_state import initial_train_state
-from rrl_agents.training.update_block import BlockSchedule, filled, make_update_block
-from tests.contracts.test_every_student import _batch, _small
+from rrl_agents.training.update_block import BlockSchedule, make_update_block
 
-student, platform, updates = sys.argv[1], sys.argv[2], int(sys.argv[3])
+network, learning, batches, platform, updates = pickle.load(sys.stdin.buffer)
 recipe = make_recipe(METHODS["qdagger"].config_class())
-network, learning, shape = _small(student)
 made = make_network(network, 3)
+shape = batches.observation.shape[2:]
 params = jax.device_get(initial_params(made, jax.random.key(0), shape))
-batches = jax.tree.map(lambda *rows: np.stack(rows), *(_batch(shape, seed) for seed in range(3)))
 ones = np.ones(3, np.float32)
 schedule = BlockSchedule({term.name: ones for term in recipe.terms}, 1e-3 * ones)
 
@@ -80,13 +82,17 @@ print("equal")
     ],
 )
 def test_two_devices_give_what_one_gives(student: str, platform: str, updates: int) -> None:
+    network, learning, shape = small_student(student)
+    batches = jax.tree.map(
+        lambda *rows: np.stack(rows), *(small_batch(shape, seed) for seed in range(3))
+    )
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, student, platform, str(updates)],
+        [sys.executable, "-c", PROGRAM],
+        input=pickle.dumps((network, learning, batches, platform, updates)),
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
-        text=True,
         timeout=PATIENCE_SECONDS,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "equal"
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().strip() == "equal"

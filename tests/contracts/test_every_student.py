@@ -15,25 +15,21 @@ import jax
 import numpy as np
 import pytest
 
-from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import make_network
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import METHODS, make_recipe
-from rrl_agents.students.config import StudentConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.training.update_block import BlockSchedule, filled, make_update_block
 from rrl_agents.training.update_step import UpdateMetrics, make_update_step
-from rrl_agents.types import Batch, Progress, Stage
+from rrl_agents.types import Progress, Stage
 from services.shared.compilations import compilations
-from tests.support.batches import batch_of
+from tests.support.small_students import ROWS, small_batch, small_student
 
-ROWS, ACTIONS = 6, 3
+ACTIONS = 3
 OFFLINE = Progress(random_return=-20.0, teacher_return=20.0, stage=Stage.OFFLINE)
 ONLINE = dataclasses.replace(OFFLINE, stage=Stage.ONLINE, weaning_weight=0.5)
 
-IMAGES, VECTORS = (12, 12, 2), (4, 1)
-FEATURES = {"nature_cnn": (4, 4, 8), "impala_cnn": (4, 8), "small_cnn": (4,), "mlp": (16,)}
 
 FAST_COMPILATION = {
     "xla_backend_optimization_level": 0,
@@ -45,41 +41,19 @@ PROGRAMS: dict[tuple[Any, ...], Any] = {}
 """Compiled updates by their text."""
 
 
-def _small(student: str) -> tuple[NetworkConfig, StudentConfig, tuple[int, ...]]:
-    """A student with a network of the same kind that compiles and runs fast, and what it sees."""
-    network, learning = STUDENTS[student].network, STUDENTS[student].learning
-    small = dataclasses.replace(
-        network,
-        features=FEATURES[network.name],
-        hidden_units=16,
-        num_atoms=min(network.num_atoms, 8),
-        quantile_embedding_dim=4,
-    )
-    shape = VECTORS if network.name == "mlp" else IMAGES
-    return small, dataclasses.replace(learning, quantile_samples=5), shape
-
-
-def _batch(shape: tuple[int, ...], seed: int) -> Batch:
-    dtype = "float32" if shape == VECTORS else "uint8"
-    weights = np.random.default_rng(seed).uniform(0.5, 1.0, ROWS).astype(np.float32)
-    return batch_of(shape, ACTIONS, rows=ROWS, seed=seed, dtype=dtype)._replace(
-        has_teacher=np.array([0.0] + [1.0] * (ROWS - 1), np.float32), importance_weight=weights
-    )
-
-
 def _arguments(student: str, recipe: Recipe, progress: Progress, seed: int) -> tuple[Any, ...]:
     """What an update takes beside the state."""
-    network, learning, shape = _small(student)
+    network, learning, shape = small_student(student)
     factors = recipe.term_weights(progress, network, learning)
     weights = {name: np.float32(factor) for name, factor in factors.items()}
     rate = np.float32(recipe.learning_rate(progress))
-    return _batch(shape, seed), weights, rate, np.int32(2 + seed), jax.random.key(seed)
+    return small_batch(shape, seed), weights, rate, np.int32(2 + seed), jax.random.key(seed)
 
 
 @functools.cache
 def _initial_params(student: str) -> Any:
     """Parameters in the shapes of the network, drawn without compiling its initialisers."""
-    network, _, shape = _small(student)
+    network, _, shape = small_student(student)
     made = make_network(network, ACTIONS)
     tree = jax.eval_shape(made.init, jax.random.key(0), np.zeros((1, *shape), np.uint8))
     generator = np.random.default_rng(0)
@@ -87,7 +61,7 @@ def _initial_params(student: str) -> Any:
 
 
 def _compiled(student: str, recipe: Recipe, state: TrainState, arguments: tuple[Any, ...]) -> Any:
-    network, learning, _ = _small(student)
+    network, learning, _ = small_student(student)
     made = make_network(network, ACTIONS)
     step: Any = make_update_step(made, recipe.terms, recipe.q_learning.optimiser, learning)
     lowered = step.lower(state, *arguments)
@@ -212,7 +186,7 @@ def test_a_block_that_ends_early_makes_its_updates_and_compiles_nothing_after_th
 
 
 def _block(student: str, recipe: Recipe, platform: str, *, may_end_early: bool = False) -> Any:
-    network, learning, _ = _small(student)
+    network, learning, _ = small_student(student)
     return make_update_block(
         make_network(network, ACTIONS),
         recipe.terms,
