@@ -3,7 +3,8 @@
 Importing runs code. So nothing is imported that merely stands in a file (a run's settings, a
 teacher's card): a `package:attribute` must have been allowed before, which the command line does
 for the ones that its user writes. What an installed package declares as an entry point may be
-imported by its name; the user has installed it.
+imported by its name; the user has installed it. Both are looked up in a `Registry`, beside what is
+built in.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import importlib
 import importlib.metadata
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 VARIABLE = "RRL_PLUGINS"
 """Environment variable of the `rrl` command with names to allow, separated by commas."""
 
 _NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _REFERENCE = re.compile(rf"{_NAME}:{_NAME}")
+
+EntryT = TypeVar("EntryT")
 
 _allowed: set[str] = set()
 
@@ -61,21 +64,16 @@ def load(reference: str) -> Any:
     if not is_reference(reference):
         raise ValueError(f"{reference!r} is no reference; write package:attribute")
     check_allowed(reference)
+    return _resolve(reference)
+
+
+def _resolve(reference: str) -> Any:
     module, _, attribute = reference.partition(":")
-    return attribute_of(import_module(module, reference), attribute, reference)
-
-
-def attribute_of(module: object, attribute: str, reference: str) -> Any:
-    """What stands in a module under a name, which may have dots.
-
-    Raises:
-        ValueError: There is no such attribute.
-    """
+    found: Any = import_module(module, reference)
     try:
-        return functools.reduce(getattr, attribute.split("."), module)
+        return functools.reduce(getattr, attribute.split("."), found)
     except AttributeError as error:
-        name = reference.partition(":")[0]
-        raise ValueError(f"{reference}: the module {name} has no {attribute!r}") from error
+        raise ValueError(f"{reference}: the module {module} has no {attribute!r}") from error
 
 
 def import_module(name: str, reference: str) -> object:
@@ -114,3 +112,78 @@ def declared(group: str) -> Mapping[str, str]:
     """What installed packages declare as entry points of a group: name -> reference."""
     found = importlib.metadata.entry_points(group=group)
     return {entry.name: entry.value for entry in sorted(found, key=lambda entry: entry.name)}
+
+
+class Registry(MutableMapping[str, EntryT], Generic[EntryT]):
+    """Entries by name: built in, declared by installed packages, or named as `package:attribute`.
+
+    Only what is asked for is imported. The names are the built-in ones and the declared ones; a
+    `package:attribute` is no name of the list, and found all the same. A built-in name goes before
+    a declared one.
+    """
+
+    def __init__(self, group: str, kind: type[EntryT], built_in: Mapping[str, EntryT]) -> None:
+        """Begin with what is built in.
+
+        Args:
+            group: Of the entry points that packages declare, e.g. "rrl.networks".
+            kind: What each entry is.
+            built_in: Name -> entry.
+        """
+        self._group = group
+        self._kind = kind
+        self._entries = dict(built_in)
+        self._imported: dict[str, EntryT] = {}
+
+    def __getitem__(self, name: str) -> EntryT:
+        """The entry of a name.
+
+        Raises:
+            KeyError: There is none.
+            ValueError: It is code of another package that was not allowed, cannot be imported, or
+                is something else.
+        """
+        known = {**self._imported, **self._entries}
+        if name in known:
+            return known[name]
+        if name in self._declared:
+            found = _resolve(self._declared[name])
+        elif is_reference(name):
+            found = load(name)
+        else:
+            raise KeyError(name)
+        if not isinstance(found, self._kind):
+            kind = f"{self._kind.__module__}.{self._kind.__qualname__}"
+            raise ValueError(f"{name} of {self._group} is a {type(found).__name__}, not a {kind}")
+        self._imported[name] = found
+        return found
+
+    @property
+    def _declared(self) -> Mapping[str, str]:
+        return declared(self._group)
+
+    @property
+    def imported(self) -> Mapping[str, EntryT]:
+        """The entries that nothing has to be imported for any more."""
+        return {**self._entries, **self._imported}
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there may be an entry of that name; nothing is imported."""
+        is_known = name in self._entries or name in self._declared
+        return is_known or (isinstance(name, str) and is_reference(name))
+
+    def __iter__(self) -> Iterator[str]:
+        """The built-in names, then the declared ones."""
+        return iter(dict.fromkeys([*self._entries, *self._declared]))
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return sum(1 for _ in self)
+
+    def __setitem__(self, name: str, entry: EntryT) -> None:
+        """Add an entry as if it were built in."""
+        self._entries[name] = entry
+
+    def __delitem__(self, name: str) -> None:
+        """Take away what was added."""
+        del self._entries[name]

@@ -1,7 +1,8 @@
 """Environments by name: what a config may say, what an actor or evaluator plays, and its scores.
 
 Each is one entry of `ENVIRONMENTS`. What is played is imported when it is: ale-py, Gymnasium and
-MinAtar take their time.
+MinAtar take their time. Packages declare theirs, each an `Environment`, in the group
+`rrl.environments` of entry points.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from rrl_agents.environments import game_names
 from rrl_agents.environments.score_tables import random_returns
+from rrl_agents.plugins import Registry
 from rrl_agents.ranges import check_range, check_ranges
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ class EnvironmentConfig:
     """What is played.
 
     Attributes:
-        name: "atari", "minatar", "balloon", "gymnasium" for all that Gymnasium makes, or "catch"
-            for tests and trial runs.
+        name: "atari", "minatar", "balloon", "gymnasium" for all that Gymnasium makes, "catch" for
+            tests and trial runs, or the name or package:attribute of an `Environment` of another
+            package.
         game: Game in snake_case or CamelCase; "balloon" and "catch" ignore it. Of "gymnasium"
             an id ("LunarLander-v3"), package:id of one that importing the package registers, or
             package:function of your own, called without arguments.
@@ -116,7 +119,7 @@ class Environment:
         function: "module:name" of its function `(config, num_envs, num_threads) ->
             VectorEnvironment`; one whose games are written in Python has no use for threads.
         random_source: Where the return of the uniformly random policy comes from, in words; the
-            number is in `score_tables`.
+            number is in `score_tables`. Empty where there is none.
         episode_steps: Decisions after which its protocol cuts an episode off; by default never, or
             as the game itself does.
         games: Names of its games; empty where it is one game.
@@ -128,7 +131,7 @@ class Environment:
 
     summary: str
     function: str
-    random_source: str
+    random_source: str = ""
     episode_steps: int = sys.maxsize
     games: Callable[[], tuple[str, ...]] = lambda: ()
     sticky_action_probability: float | None = None
@@ -171,7 +174,7 @@ def known_random_return(config: EnvironmentConfig) -> float | None:
     returns, entry = random_returns(config.name), config.environment
     has_games = bool(entry.open_games or entry.games())
     game = game_names.find_name(config.game, returns) if has_games else ""
-    if game is None:
+    if game is None or game not in returns:
         return None
     known, sticky = returns[game], entry.sticky_action_probability or 0.0
     is_of_this = config.sticky_actions == sticky and config.episode_steps >= known.longest_episode
@@ -220,7 +223,7 @@ def task_name(name: str, game: str) -> str:
 _HERE = "rrl_agents.environments"
 _MEASURED = f"measured under this protocol ({_HERE.replace('.', '/')}/random_returns.csv)"
 
-ENVIRONMENTS: dict[str, Environment] = {
+_BUILT_IN = {
     "atari": Environment(
         summary="Atari 2600 games under Dopamine's protocol: 4 stacked gray 84x84 frames",
         function=f"{_HERE}.atari:make_atari",
@@ -263,4 +266,6 @@ ENVIRONMENTS: dict[str, Environment] = {
         random_source="exact, by arithmetic",
     ),
 }
+
+ENVIRONMENTS: Registry[Environment] = Registry("rrl.environments", Environment, _BUILT_IN)
 """The environments by name."""

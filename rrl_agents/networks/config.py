@@ -44,7 +44,7 @@ class NetworkConfig:
     """Architecture of an action-value network.
 
     Attributes:
-        name: One of `torsos.NETWORKS`.
+        name: One of `torsos.NETWORKS`, or package:attribute of a `Torso`.
         features: Channels of the three convolutions of "nature_cnn"; of the residual stacks of
             "impala_cnn", (16, 32, 32) in its paper; of the convolutions of "small_cnn"; units of
             the hidden layers of "mlp". All but "nature_cnn" have any number of them.
@@ -99,7 +99,10 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
         if self.name not in NETWORKS:
-            raise ValueError(f"network {self.name!r} is unknown; choose one of {sorted(NETWORKS)}")
+            raise ValueError(
+                f"network {self.name!r} is unknown; choose one of {sorted(NETWORKS)}, or install "
+                "the package that declares it"
+            )
         torso = NETWORKS[self.name]
         layers = torso.num_features
         check_range(

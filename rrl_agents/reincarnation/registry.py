@@ -1,11 +1,17 @@
-"""Methods by name: the config a user fills in, and the recipe it becomes."""
+"""Methods by name: the config a user fills in, and the recipe it becomes.
+
+Packages declare theirs, each a `Method`, in the group `rrl.methods` of entry points.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from rrl_agents.plugins import Registry
 from rrl_agents.reincarnation.dqfd import DqfdConfig, dqfd
 from rrl_agents.reincarnation.fine_tuning import FineTuningConfig, fine_tuning
 from rrl_agents.reincarnation.jsrl import JsrlConfig, jsrl
@@ -36,7 +42,8 @@ class Method(Generic[ConfigT]):
     """One entry of the registry.
 
     Attributes:
-        config_class: Frozen dataclass with the method's settings; its defaults are the paper's.
+        config_class: Frozen dataclass with the method's settings, `q_learning` among them; its
+            defaults are the paper's. A `Method` of another package stands in its module.
         build: Turns such a config into the recipe.
         summary: One line for those who choose.
     """
@@ -46,7 +53,7 @@ class Method(Generic[ConfigT]):
     summary: str
 
 
-METHODS: dict[str, Method[Any]] = {
+_BUILT_IN: dict[str, Method[Any]] = {
     "qdagger": Method(
         QDaggerConfig,
         qdagger,
@@ -86,6 +93,8 @@ METHODS: dict[str, Method[Any]] = {
         "Plain Q-learning from random weights: what the others are compared with",
     ),
 }
+
+METHODS: Registry[Method[Any]] = Registry("rrl.methods", Method, _BUILT_IN)
 """Name -> method."""
 
 MethodConfig: TypeAlias = (
@@ -104,6 +113,28 @@ MethodConfig: TypeAlias = (
 
 
 def make_recipe(config: MethodConfig) -> Recipe:
-    """Build the recipe that the config of a registered method stands for."""
-    builders = {method.config_class: method.build for method in METHODS.values()}
-    return builders[type(config)](config)
+    """Build the recipe that a method's config stands for; it has the method's name in `METHODS`.
+
+    Raises:
+        TypeError: When it is no method's config.
+    """
+    name, method = _method_of(type(config))
+    recipe = method.build(config)
+    return recipe if recipe.name == name else dataclasses.replace(recipe, name=name)
+
+
+def _method_of(config_class: type[object]) -> tuple[str, Method[Any]]:
+    """The method of a config, and its name."""
+    for name, method in METHODS.imported.items():
+        if method.config_class is config_class:
+            return name, method
+    # A process that was handed the config has imported its module, not looked up its name.
+    for name in METHODS:
+        with contextlib.suppress(ValueError):
+            if METHODS[name].config_class is config_class:
+                return name, METHODS[name]
+    module = config_class.__module__
+    for attribute, value in vars(sys.modules[module]).items():
+        if isinstance(value, Method) and value.config_class is config_class:
+            return f"{module}:{attribute}", value
+    raise TypeError(f"{config_class.__qualname__} is the config of no method")

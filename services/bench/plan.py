@@ -119,13 +119,19 @@ def plan_suite(suite: Suite, folder: BenchFolder) -> tuple[PlannedRun, ...]:
             settings that do not fit together; the message names the entry.
     """
     # Whoever runs a suite has read it: it names teachers' code, too.
-    plugins.allow(suite.environment, *suite.games)
+    plugins.allow(suite.environment, *suite.games, *_words(suite.settings))
+    for entry in suite.entries.values():
+        plugins.allow(entry.method, *_words(entry.settings))
     trained = suite.games if suite.teacher.checkpoint is None else ()
     students = itertools.product(suite.seeds, suite.games, suite.entries)
     return (
         *(_teacher(suite, game, folder) for game in trained),
         *(_student(suite, entry, game, seed, folder) for seed, game, entry in students),
     )
+
+
+def _words(settings: Mapping[str, object]) -> list[str]:
+    return [value for value in settings.values() if isinstance(value, str)]
 
 
 def keep_suite(folder: BenchFolder, runs: Sequence[PlannedRun], text: str) -> None:

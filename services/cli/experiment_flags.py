@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeVar, cast
 
 import tyro
@@ -69,19 +71,21 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
             f"or give the method: {prog} {method} --preset {names.preset}"
         )
     preset = names.preset or preset
-    if preset not in PRESETS[method]:
-        raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(PRESETS[method])}")
-    config = PRESETS[method][preset]
+    with user_errors():
+        presets = PRESETS[method]
+    if preset not in presets:
+        raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(presets)}")
+    config = presets[preset]
     if names.student is not None:
         names.student = _student(names.student, config, rest)
         config = with_student(config, names.student)
-    with user_errors():
+    with user_errors(), _any_method():
         parsed = tyro.cli(
             command,
             default=cast(CommandT, cast(Any, command)(experiment=config)),
             args=rest,
             registry=FLAG_TYPES,
-            prog=f"{prog} {method} [--preset {'|'.join(PRESETS[method])}] "
+            prog=f"{prog} {method} [--preset {'|'.join(presets)}] "
             f"[--student {'|'.join((*STUDENTS, AUTO))}]",
             # The method has been chosen: its settings are flags, not a further subcommand.
             config=(tyro.conf.AvoidSubcommands,),
@@ -93,6 +97,14 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         network_settings=[word.partition("=")[0] for word in rest if word.startswith(_NETWORK)],
     )
     return parsed
+
+
+@contextlib.contextmanager
+def _any_method() -> Iterator[None]:
+    """Have tyro take the config of another package's method, which `MethodConfig` does not list."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not match any type in Union")
+        yield
 
 
 @dataclasses.dataclass(frozen=True)

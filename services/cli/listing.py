@@ -1,4 +1,4 @@
-"""`rrl list WHAT`: the methods, students, environments, presets and teachers there are.
+"""`rrl list WHAT`: the methods, students, networks, environments, presets and teachers there are.
 
 Settings are listed by their dotted names: `method.q_learning.n_step` is that name in a suite file,
 and the flag `--method.q-learning.n-step` of `rrl train`.
@@ -6,7 +6,8 @@ and the flag `--method.q-learning.n-step` of `rrl train`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import tyro
@@ -16,11 +17,12 @@ from services.cli.terminal import print_json, print_rows
 
 _Entry: TypeAlias = Mapping[str, Any]
 
-_What: TypeAlias = Literal["methods", "students", "environments", "presets", "teachers"]
+_What: TypeAlias = Literal["methods", "students", "networks", "environments", "presets", "teachers"]
 
 _ABOUT: Mapping[_What, str] = {
     "methods": "how a teacher can be used: METHOD of `rrl train METHOD`",
     "students": "networks and algorithms for any method but fine-tuning: for --student",
+    "networks": "of one's own student: for --network.name",
     "environments": "what can be played: for --environment.name and --environment.game",
     "presets": "whole experiments of each method: for --preset",
     "teachers": "as of `rrl teacher list`: for --teacher.checkpoint",
@@ -79,9 +81,11 @@ def _show(entries: Sequence[_Entry], *, json: bool) -> None:
 def _methods() -> Iterator[_Entry]:
     from rrl_agents.reincarnation.registry import METHODS
 
-    for name, method in METHODS.items():
-        settings = _settings(method=method.config_class())
-        yield {"name": name, "summary": method.summary, "settings": settings}
+    def about(name: str) -> _Entry:
+        method = METHODS[name]
+        return {"summary": method.summary, "settings": _settings(method=method.config_class())}
+
+    yield from _each(METHODS, about)
 
 
 def _students() -> Iterator[_Entry]:
@@ -92,13 +96,19 @@ def _students() -> Iterator[_Entry]:
         yield {"name": name, "summary": student.summary, "settings": settings}
 
 
+def _networks() -> Iterator[_Entry]:
+    from rrl_agents.networks.torsos import NETWORKS
+
+    yield from _each(NETWORKS, lambda name: {"summary": NETWORKS[name].summary})
+
+
 def _environments() -> Iterator[_Entry]:
     from rrl_agents.environments.registry import ENVIRONMENTS, EnvironmentConfig
 
-    for name, kind in ENVIRONMENTS.items():
+    def about(name: str) -> _Entry:
+        kind = ENVIRONMENTS[name]
         games = list(kind.games())
-        yield {
-            "name": name,
+        return {
             "summary": kind.summary,
             "games": games,
             "games_are_named_by": kind.open_games,
@@ -112,12 +122,27 @@ def _environments() -> Iterator[_Entry]:
             ),
         }
 
+    yield from _each(ENVIRONMENTS, about)
+
+
+def _each(names: Iterable[str], about: Callable[[str], _Entry]) -> Iterator[_Entry]:
+    """An entry of each name; what an installed package declares may be broken, and says so."""
+    for name in names:
+        try:
+            yield {"name": name, **about(name)}
+        except ValueError as error:
+            yield {"name": name, "summary": f"cannot be used: {error}"}
+
 
 def _presets() -> Iterator[_Entry]:
-    from services.launcher.presets import NAMED_PRESETS
+    from services.launcher.presets import NAMED_PRESETS, Preset
     from services.launcher.settings import known_settings
 
-    for method, presets in NAMED_PRESETS.items():
+    for method in NAMED_PRESETS:
+        # A broken method of another package is named by `rrl list methods`.
+        presets: Mapping[str, Preset] = {}
+        with contextlib.suppress(ValueError):
+            presets = NAMED_PRESETS[method]
         for name, preset in presets.items():
             settings = known_settings(preset.config)
             yield {"method": method, "name": name, "summary": preset.summary, "settings": settings}
@@ -126,6 +151,7 @@ def _presets() -> Iterator[_Entry]:
 _LISTS: Mapping[str, Callable[[], Iterator[_Entry]]] = {
     "methods": _methods,
     "students": _students,
+    "networks": _networks,
     "environments": _environments,
     "presets": _presets,
 }

@@ -19,6 +19,7 @@ from services.cli.spinner import spinning
 from services.shared.errors import UserError, printable
 from services.shared.installation import Side, advice_for
 from services.shared.logging import complain
+from services.shared.plugins import allow_variable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,9 @@ COMMANDS = {
     "bench run": Command("bench_run:bench_run", "Compare methods: methods x games x seeds"),
     "bench report": Command("bench_report:bench_report", "Aggregate a suite's scores: one page"),
     "list": Command(
-        "listing:list_main", "Methods, students, environments, presets, teachers", kind="view"
+        "listing:list_main",
+        "Methods, students, networks, environments, presets, teachers",
+        kind="view",
     ),
     "teacher serve": Command("teacher_serve:serve", "Serve teachers over gRPC", "teacher", "role"),
     "teacher query": Command("teacher_query:query", "Action values of recorded states", "teacher"),
@@ -110,7 +113,7 @@ def run(arguments: list[str]) -> int:
     command = COMMANDS[name]
     # What the user writes on the command line, as a word or after "=", may be imported.
     plugins.allow(*(word.rpartition("=")[2] for word in arguments))
-    plugins.allow(*os.environ.get(plugins.VARIABLE, "").split(","))
+    allow_variable()
     with contextlib.nullcontext() if command.kind == "view" else unfailing_output():
         return _run(command, name, arguments[len(name.split()) :])
 

@@ -9,7 +9,7 @@ from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.environments.game_names import name_key
 from services.cli.terminal import print_json, print_rows
-from services.library.catalogue import FETCHED, Entry, entries
+from services.library.catalogue import FETCHED, Entry, entries, installed_teachers
 from services.library.places import cache_directory
 
 
@@ -17,8 +17,8 @@ def list_teachers(*, game: str | None = None, json: bool = False) -> None:
     """Show the teachers that can be given by name wherever a checkpoint is asked for.
 
     Bundled ones come with this package, fetched ones from `rrl teacher fetch`, imported ones from
-    `rrl teacher import --name`, exported ones from `rrl teacher export`; all but the first lie in
-    $RRL_CACHE, or ~/.cache/rrl.
+    `rrl teacher import --name`, exported ones from `rrl teacher export`; the last three lie in
+    $RRL_CACHE, or ~/.cache/rrl. Installed ones are declared by other packages.
 
     Args:
         game: Only this game.
@@ -26,6 +26,8 @@ def list_teachers(*, game: str | None = None, json: bool = False) -> None:
     """
     wanted = [entry for entry in entries() if game is None or _plays(entry, game)]
     facts = [_facts(entry) for entry in wanted]
+    if game is None:
+        facts += [_declared(name, factory) for name, factory in installed_teachers().items()]
     if json:
         print_json(facts)
         return
@@ -34,11 +36,18 @@ def list_teachers(*, game: str | None = None, json: bool = False) -> None:
         print_rows(map(_row, facts), titles)
     else:
         print(f"no teacher{'' if game is None else f' of {game}'} here")
-    print(f"\nall others than bundled ones lie in {cache_directory()}; get more: rrl teacher fetch")
+    print(f"\nothers than bundled ones lie in {cache_directory()}; get more: rrl teacher fetch")
 
 
 def _plays(entry: Entry, game: str) -> bool:
     return name_key(entry.name.split("/")[0]) == name_key(game)
+
+
+def _declared(name: str, factory: str) -> dict[str, Any]:
+    """What is shown of a policy that an installed package makes; nothing is imported."""
+    unknown = {"game": "", "algorithm": "a Python policy", "problem": ""}
+    scores = {"mean_return": None, "episodes": None}
+    return {"name": name, "kind": "installed", "path": factory, **unknown, **scores}
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

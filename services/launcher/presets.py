@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.config import NetworkConfig
@@ -33,6 +35,8 @@ from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.settings import nearest
 from services.shared.errors import UserError, user_errors
+
+ValueT = TypeVar("ValueT")
 
 PAPER = "paper"
 DEMO = "demo"
@@ -198,15 +202,46 @@ def _presets_of(method: str) -> dict[str, Preset]:
     return presets | {name: one for name, one in PAPER_PRESETS.items() if one.method == method}
 
 
-NAMED_PRESETS: Mapping[str, Mapping[str, Preset]] = {
-    method: _presets_of(method) for method in METHODS
-}
+class _OfMethods(Mapping[str, ValueT]):
+    """What each method has, made when it is asked for: methods of other packages are imported then.
+
+    Args:
+        make: Gives it for a key of `METHODS`.
+    """
+
+    def __init__(self, make: Callable[[str], ValueT]) -> None:
+        self._make = functools.cache(make)
+
+    def __getitem__(self, method: str) -> ValueT:
+        """That of one method.
+
+        Raises:
+            KeyError: there is none of that name.
+            ValueError: it cannot be imported.
+        """
+        if method not in METHODS:
+            raise KeyError(method)
+        return self._make(method)
+
+    def __contains__(self, method: object) -> bool:
+        """Whether there may be a method of that name."""
+        return method in METHODS
+
+    def __iter__(self) -> Iterator[str]:
+        """The methods' names."""
+        return iter(METHODS)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(METHODS)
+
+
+NAMED_PRESETS: Mapping[str, Mapping[str, Preset]] = _OfMethods(_presets_of)
 """Method -> preset, with a line about it."""
 
-PRESETS: Mapping[str, Mapping[str, ExperimentConfig]] = {
-    method: {name: preset.config for name, preset in presets.items()}
-    for method, presets in NAMED_PRESETS.items()
-}
+PRESETS: Mapping[str, Mapping[str, ExperimentConfig]] = _OfMethods(
+    lambda method: {name: preset.config for name, preset in NAMED_PRESETS[method].items()}
+)
 """Method -> preset -> experiment."""
 
 

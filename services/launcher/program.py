@@ -41,6 +41,7 @@ from services.launcher.roles import (
 from services.launcher.run_addresses import RunAddresses
 from services.launcher.telemetry import Telemetry, telemetry
 from services.shared.addresses import parse_address
+from services.shared.plugins import allow_variable
 
 _PR_SET_PDEATHSIG = 1
 
@@ -128,6 +129,7 @@ def _stop_event() -> Iterator[threading.Event]:
 def _run_role(experiment: Experiment, run: Path, process: Process, addresses: RunAddresses) -> None:
     # The launcher has resolved it: its user has named what it names.
     allow_named(experiment.config)
+    allow_variable()
     if process.role in COMPUTE:
         keep_compiled_functions()
     with _stop_event() as stop:

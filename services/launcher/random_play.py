@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import math
@@ -95,7 +96,10 @@ def _code_of(config: EnvironmentConfig) -> str:
         from rrl_agents.environments.gymnasium_tasks import code_of
 
         return code_of(config)
-    versions = []
+    module = config.environment.function.partition(":")[0]
+    found = importlib.util.find_spec(module)
+    source = b"" if found is None or found.origin is None else Path(found.origin).read_bytes()
+    versions = [f"{module} {hashlib.sha256(source).hexdigest()}"]
     for package in ("gymnasium", "ale-py", "minatar"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{package} {importlib.metadata.version(package)}")

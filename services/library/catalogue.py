@@ -1,5 +1,8 @@
 """Teachers by name: bundled with this package, fetched, imported by hand, exported from a run.
 
+Packages declare theirs, each a function that makes a policy, in the group `rrl.teachers` of entry
+points, under names of their own.
+
 A name is `<Game>/<agent>`, e.g. `Pong/dqn-bundled`, `Breakout/dqn400-run1` or `Pong/my-student`. It
 stands wherever a path may; `./Pong/...` is always a path.
 """
@@ -9,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import rrl_agents
+from rrl_agents import plugins
 from rrl_agents.checkpoints.fetched_source import SOURCE_FILE
 from rrl_agents.checkpoints.teacher_card import CARD_FILE
 from rrl_agents.environments.game_names import name_key, paper_name
@@ -23,6 +27,8 @@ BUNDLED_DIRECTORY = Path(rrl_agents.__file__).parent / "teachers"
 """Where the teachers that come with this package lie, one directory each."""
 
 BUNDLED, FETCHED, IMPORTED, EXPORTED = "bundled", "fetched", "imported", "exported"
+
+TEACHERS_GROUP = "rrl.teachers"
 
 _NAME_PART = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}"
 _NAME = re.compile(rf"{_NAME_PART}/{_NAME_PART}")
@@ -59,11 +65,12 @@ def locate(name_or_path: str) -> str:
 
     Args:
         name_or_path: A name of the catalogue, in any spelling of the game; a bundled teacher's
-            short name ("pong_dqn"); or anything else that a teacher may be given as, which is
-            handed back as it is.
+            short name ("pong_dqn"); a name that an installed package declares; or anything else
+            that a teacher may be given as, which is handed back as it is.
 
     Returns:
-        The path of the named teacher's directory, or the argument.
+        The path of the named teacher's directory; the `module:factory` of a declared one; or the
+        argument.
 
     Raises:
         UserError: It has the form of a name of a known game, there is no such teacher, and no such
@@ -71,6 +78,9 @@ def locate(name_or_path: str) -> str:
     """
     if name_or_path.isidentifier() and (BUNDLED_DIRECTORY / name_or_path / CARD_FILE).is_file():
         return str(BUNDLED_DIRECTORY / name_or_path)
+    declared = installed_teachers()
+    if name_or_path in declared and not Path(name_or_path).exists():
+        return declared[name_or_path]
     if not _NAME.fullmatch(name_or_path):
         return name_or_path
     named = _find_named(name_or_path)
@@ -78,13 +88,18 @@ def locate(name_or_path: str) -> str:
         return str(named)
     if Path(name_or_path).exists():
         return name_or_path
-    names = [entry.name for entry in entries()]
+    names = [*(entry.name for entry in entries()), *declared]
     near = ", ".join(difflib.get_close_matches(name_or_path, names, cutoff=0.3))
     raise UserError(
         f"no teacher is called {name_or_path}, and there is no such path; near it: "
         f"{near or 'none'}. `rrl teacher list` shows the names, `rrl teacher fetch` gets a public "
         "agent"
     )
+
+
+def installed_teachers() -> Mapping[str, str]:
+    """The teachers that installed packages declare: name -> `module:factory`."""
+    return plugins.declared(TEACHERS_GROUP)
 
 
 def _find_named(name: str) -> Path | None:

@@ -278,7 +278,9 @@ def test_nothing_imports_tests(folder: str) -> None:
     assert not offenders(lambda found: found.parts[0] == "tests", folder)
 
 
-def test_examples_use_only_the_teachers_client() -> None:
+def test_examples_use_only_the_teachers_client_and_parts_only_those_they_are_made_of() -> None:
     ours = ("services", "rrl_agents", "rrl_client")
-    used = {found.module for found in imports("examples") if found.parts[0] in ours}
-    assert used <= {"rrl_client"}
+    parts = "examples/corridor_plugin/"
+    used = [found for found in imports("examples") if found.parts[0] in ours]
+    assert {found.module for found in used if not found.path.startswith(parts)} <= {"rrl_client"}
+    assert {found.parts[0] for found in used if found.path.startswith(parts)} == {"rrl_agents"}

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import reprlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.plugins import import_module
 from rrl_agents.teacher_policy_interface import ScoringPolicy
 from rrl_agents.typed_json import Misfit, fitted, wanted
 from rrl_client.spec import PolicySpec
@@ -41,7 +39,7 @@ def make_policy(entry_point: str) -> ScoringPolicy:
         ValueError: There is no such module or factory, or one of them fails; says which.
     """
     module_name, _, factory_name = entry_point.partition(":")
-    module = _import(entry_point, module_name)
+    module = import_module(module_name, entry_point)
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         what = "has no" if factory is None else "has a value, not a function, of the name"
@@ -124,29 +122,6 @@ _ATTRIBUTES: dict[str, Any] = {
     "evaluate": object,
 }
 """What a policy has, each of a type of `rrl_agents.typed_json`; no string is empty."""
-
-
-def _import(entry_point: str, module_name: str) -> object:
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(
-                f"{entry_point}: the module {module_name} needs {error.name}, which is not "
-                "installed here"
-            ) from error
-        raise ValueError(
-            f"{entry_point}: there is no module {error.name!r}; install your package into this "
-            f"environment ({sys.prefix}), or start in the directory that holds it (now {here}). "
-            "There is no path of this name either"
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(
-            f"{entry_point}: importing {module_name} failed ({type(error).__name__}: {error})"
-        ) from error
 
 
 def _user_code(what: str, call: Callable[[], T]) -> T:

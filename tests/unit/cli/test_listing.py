@@ -30,7 +30,7 @@ def as_json(capsys: Capture, what: str) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in json.loads(shown(capsys, what, "--json"))}
 
 
-WHAT = ["methods", "students", "environments", "presets", "teachers"]
+WHAT = ["methods", "students", "networks", "environments", "presets", "teachers"]
 
 
 def test_who_asks_for_no_list_reads_which_there_are(capsys: Capture) -> None:
