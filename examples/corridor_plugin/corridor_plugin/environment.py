@@ -41,7 +41,9 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
         return self._seen(), -1.0, self._place == CELLS - 1, False, {}
 
     def _seen(self) -> NDArray[np.float32]:
-        return np.eye(CELLS, dtype=np.float32)[self._place]
+        seen = np.zeros(CELLS, np.float32)
+        seen[self._place] = 1.0
+        return seen
 
 
 def make(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:

@@ -22,8 +22,9 @@ class Expert:
 
     def evaluate(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Undiscounted returns float32 [B, 2] of going left and right."""
-        left = CELLS - 1 - observations.argmax(axis=1)
-        return -np.stack([left + 2, left], axis=1).astype(np.float32)
+        steps = (CELLS - 1 - observations.argmax(axis=1)).astype(np.float32)
+        values: NDArray[np.float32] = np.stack([-steps - 2, -steps], axis=1)
+        return values
 
 
 def make_teacher() -> Expert:
