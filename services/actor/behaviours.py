@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rrl_agents.behaviour import epsilon_greedy
 from rrl_agents.behaviour.guide import GuideTurns
 from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.types import EnvironmentSpec
 from rrl_client import (
     TeacherAnswer,
     TeacherDescription,
@@ -28,6 +29,7 @@ from rrl_client import (
 )
 from rrl_client.actions import teacher_actions
 from services.actor.weight_poller import ActorSnapshot
+from services.shared.errors import UserError
 from services.shared.logging import Occasionally
 
 Labels = NDArray[np.float32] | Future[TeacherAnswer] | None
@@ -192,3 +194,19 @@ def _chosen(
     return teacher_actions(
         scores, output=teacher.spec.output, temperature=teacher.spec.temperature, random=random
     )
+
+
+def check_game(described: TeacherDescription, spec: EnvironmentSpec) -> None:
+    """Check that a teacher plays an environment.
+
+    Raises:
+        UserError: it plays another game.
+    """
+    misfit = described.spec.misfit(
+        observation_shape=spec.observation_shape,
+        observation_dtype=spec.frame_dtype,
+        num_actions=spec.num_actions,
+        of=spec.name,
+    )
+    if misfit is not None:
+        raise UserError(f"the teacher ({described.name}) {misfit}; choose a teacher of this game")

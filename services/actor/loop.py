@@ -37,10 +37,10 @@ from rrl_client import (
     TeacherRejected,
     TeacherUnavailable,
 )
-from services.actor.behaviours import Annotator, StudentActs, TeacherActs
+from services.actor.behaviours import Annotator, StudentActs, TeacherActs, check_game
 from services.actor.config import ActorConfig
 from services.actor.metrics import ActorMetrics
-from services.actor.rollout import Policy, Rollout
+from services.actor.rollout import Policy, Rollout, stretch_seeds
 from services.actor.weight_poller import ActorSnapshot, WeightPoller
 from services.learner.client import LearnerClient
 from services.replay.connection import wait_for_tables
@@ -54,9 +54,6 @@ _WAIT_SECONDS = 0.2
 _FLUSH_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
 _STARTUP_SECONDS = 300.0
-
-# Emulator seeds are int32, and the environments of one actor take consecutive ones.
-_LARGEST_ENVIRONMENT_SEED = 2**31 - 2**16
 
 
 class Actor:
@@ -246,7 +243,7 @@ class Actor:
                 continue
             except TeacherError as error:
                 raise UserError(str(error)) from error
-            self._check_game(described)
+            check_game(described, self._environment.spec)
             self._described = described
 
     def _is_asked(self, stage: Stage) -> bool:
@@ -258,29 +255,9 @@ class Actor:
             or recipe.teacher_acts(progress.actor_steps)
         )
 
-    def _check_game(self, described: TeacherDescription) -> None:
-        spec = self._environment.spec
-        misfit = described.spec.misfit(
-            observation_shape=spec.observation_shape,
-            observation_dtype=spec.frame_dtype,
-            num_actions=spec.num_actions,
-            of=spec.name,
-        )
-        if misfit is not None:
-            raise UserError(
-                f"the teacher ({described.name}) {misfit}; choose a teacher of this game"
-            )
-
     def _seeds(self) -> tuple[int, int]:
-        """Seeds of a stretch's actions and of its environments.
-
-        The run's clock enters, so that a resumed actor does not play the same games again.
-        """
-        progress = self._snapshot().progress
-        clock = progress.teacher_steps + progress.actor_steps
-        sequence = np.random.SeedSequence([self._config.seed, self._config.index, clock])
-        actions, environments = sequence.generate_state(2)
-        return int(actions), int(environments) % _LARGEST_ENVIRONMENT_SEED
+        """Seeds of a stretch's actions and of its environments, as `stretch_seeds`."""
+        return stretch_seeds(self._config.seed, self._config.index, self._snapshot().progress)
 
 
 def build_actor(config: ActorConfig, metrics: ActorMetrics | None = None) -> Actor:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.environments.vector_environment import Step, VectorEnvironment
+from rrl_agents.types import Progress
 from services.actor.behaviours import Annotator, Labels, is_settled
 from services.replay.item_layout import StepRow
 
@@ -30,6 +31,10 @@ class TransitionWriter(Protocol):
 
     def end_episode(self, env: int, final_frame: NDArray[Any] | None) -> None:
         """End the episode; `final_frame` is None where its last step terminated."""
+
+
+# Emulator seeds are int32, and the environments of one actor take consecutive ones.
+_LARGEST_ENVIRONMENT_SEED = 2**31 - 2**16
 
 
 class Policy(Protocol):
@@ -161,3 +166,18 @@ class Rollout:
             elif truncated[env]:
                 self._writer.end_episode(env, self._newest_frames(step.observation[env]))
             self._mid_episode[env] = not (terminated[env] or truncated[env])
+
+
+def stretch_seeds(seed: int, index: int, progress: Progress) -> tuple[int, int]:
+    """Seeds of a stretch's actions and of its environments.
+
+    The run's clock enters, so that a resumed actor does not play the same games again.
+
+    Args:
+        seed: Of the run.
+        index: Of the actor.
+        progress: At the start of the stretch.
+    """
+    clock = progress.teacher_steps + progress.actor_steps
+    actions, environments = np.random.SeedSequence([seed, index, clock]).generate_state(2)
+    return int(actions), int(environments) % _LARGEST_ENVIRONMENT_SEED

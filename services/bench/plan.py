@@ -230,7 +230,8 @@ def _config(
         raise UserError('no student is named; write student = "..."')
     environment = dataclasses.replace(config.environment, name=suite.environment, game=game)
     config, settings = (
-        dataclasses.replace(config, environment=environment),
+        # A suite's runs share the cores, a process each.
+        dataclasses.replace(config, environment=environment, one_process=True),
         {**shared, **entry.settings},
     )
     student = entry.student

@@ -185,6 +185,11 @@ def _run(kind: type[_Role], arguments: list[str]) -> None:
     """
     role = kind.__name__.lower()
     own = parse(kind, arguments, f"rrl {role}")
+    if own.experiment.one_process:
+        raise UserError(
+            f"a run in one process has no process of its own for the {role}: leave --one-process "
+            "out for all roles, or use rrl train --one-process"
+        )
     # What a role computes with is imported once its flags are right.
     from services.launcher.resolution import resolve
     from services.launcher.roles import ROLES, Process

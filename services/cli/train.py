@@ -1,4 +1,4 @@
-"""One run on this machine, all roles as processes of their own, and its report at the end."""
+"""One run on this machine, each role a process or all in one, and its report at the end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from services.cli.report import show_outcome
+from services.cli.shutdown import install_shutdown_event
 from services.cli.spinner import spinning
+from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.launch import launch_run
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
@@ -39,7 +40,7 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
         print(f"{run} is finished already", flush=True)
     else:
         with contextlib.closing(ProgressDisplay(sys.stdout)) as display:
-            finished = launch_run(experiment, run, display)
+            finished = _run(experiment, run, display)
         if not finished:
             print(_stopped(run), flush=True)
             return None
@@ -51,6 +52,18 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
     )
     show_outcome(run, summary)
     return summary
+
+
+def _run(experiment: Experiment, run: Path, display: ProgressDisplay) -> bool:
+    """Start or resume a run, in this process or in one for each role; whether it is finished."""
+    if experiment.config.one_process:
+        from services.launcher.launch_one_process import launch_in_one_process
+
+        return launch_in_one_process(experiment, run, install_shutdown_event(), display)
+
+    from services.launcher.launch import launch_run
+
+    return launch_run(experiment, run, display)
 
 
 def _stopped(run: Path) -> str:

@@ -11,7 +11,7 @@ from services.cli.spinner import spinning
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a student on this machine, each role a process of its own.
+    """Train a student on this machine, each role a process of its own, or all in one.
 
     A run has one folder; the same command resumes it where it was stopped or killed.
 

@@ -72,6 +72,9 @@ class ExperimentConfig:
         learner: What updates compute in, and on how many devices.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
             complete, and weaning does not depend on how fast evaluations are.
+        one_process: Whether all roles share one process and one thread, with replay in its memory:
+            for small environments, where processes and sockets cost more than the work. All actors
+            are then one; results for a seed are the same each time.
         seed: Of weights, behaviour and evaluation.
     """
 
@@ -96,6 +99,7 @@ class ExperimentConfig:
     keeps_teacher_data: bool = False
     learner: ArithmeticConfig = ArithmeticConfig()
     pause_for_evaluation: bool = False
+    one_process: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -118,6 +122,11 @@ class ExperimentConfig:
             raise ValueError(
                 f"replay_shards is {self.replay_shards}; it must be from 1 to the {self.num_actors}"
                 " actors (num_actors), as each shard is filled by actors of its own"
+            )
+        if self.one_process and self.replay_shards > 1:
+            raise ValueError(
+                f"replay_shards is {self.replay_shards}; a run in one process (one_process) has no "
+                "replay servers, so give 1"
             )
 
 

@@ -178,7 +178,10 @@ def learner_config(job: Job) -> LearnerConfig:
         "initial_teacher": _initial_teacher(job.experiment),
         "arithmetic": job.experiment.config.learner,
     }
-    if job.lingers:
+    if job.experiment.config.one_process:
+        # Nobody is to learn from it that the run is finished.
+        own["linger_seconds"] = 0.0
+    elif job.lingers:
         own["linger_seconds"] = None
     return LearnerConfig(**_shared(LearnerConfig, job) | own)
 
@@ -221,6 +224,9 @@ def evaluator_config(job: Job) -> EvaluatorConfig:
 
 
 def _shards(job: Job) -> tuple[ShardAddress, ...]:
+    if job.experiment.config.one_process:
+        # Its tables are where the learner is.
+        return (ShardAddress(data="", control=""),)
     shards = job.experiment.config.replay_shards
     if len(job.replay) != shards:
         raise UserError(

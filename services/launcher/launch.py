@@ -23,7 +23,7 @@ from services.launcher.progress_display import ProgressDisplay
 from services.launcher.readiness import Readiness
 from services.launcher.roles import local_addresses
 from services.launcher.run_addresses import RunAddresses, write_addresses
-from services.launcher.run_directory import open_run
+from services.launcher.run_directory import open_run, session_folder
 from services.launcher.watching import watch
 from services.learner.checkpoint_records import newest_checkpoint
 from services.shared.errors import UserError
@@ -63,7 +63,7 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
         # Roles whose launcher was killed end by themselves; their learner may be saving a
         # checkpoint.
         with locked(run / LEARNER_LOCK, wait_seconds=_LEARNER_GONE_SECONDS):
-            logs = _session_folder(run)
+            logs = session_folder(run)
         display.note(f"{'going on with' if resumed else 'starting'} {run}")
         addresses = local_addresses(experiment)
         readiness = Readiness(addresses)
@@ -112,14 +112,6 @@ def _hangup_stops() -> Iterator[None]:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
-
-
-def _session_folder(run: Path) -> Path:
-    """A new folder for the output of this session's processes; earlier ones are kept."""
-    earlier = [int(path.name) for path in (run / "logs").glob("*") if path.name.isdecimal()]
-    folder = run / "logs" / f"{max(earlier, default=0) + 1:03d}"
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _start(

@@ -1,27 +1,62 @@
-"""A run whose roles are threads of this process, for many short runs one after the other.
+"""A run in one thread: the roles take turns, replay lies in memory, and nothing is waited for.
 
-The same roles, built by the same constructors, over the same gRPC and Reverb as when each is a
-process of its own. What is saved is what processes cost at their start (TensorFlow, which Reverb
-brings along, is imported once, and equal programs are compiled once); what is lost is that threads
-of one interpreter take turns.
+    COLLECT   the teacher plays into its table, or recorded data goes there
+    OFFLINE   blocks of updates
+    ONLINE    the students play until the replay ratio allows a block of updates, in turn
+    and an evaluation is played when it is due, before the next update
+
+The same recipe, learner, policies, checkpoints and records as where each role is a process. What a
+run computes follows from its seed alone: nothing depends on the speed of anything.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
-from collections.abc import Callable
-from concurrent import futures
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from services.launcher.experiment import Experiment
-from services.launcher.roles import ROLES, local_addresses, processes_of
-from services.launcher.run_directory import open_run
-from services.launcher.watching import Answer, watch
-from services.shared.locks import LAUNCHER_LOCK, locked
+import jax
+from prometheus_client import CollectorRegistry
 
-_POLL_SECONDS = 0.1
-_TEACHER_BACKEND = "jax"
-"""Choosing between backends takes longer than a short run gains by it."""
+from rrl_agents.reincarnation.recipe import Recipe
+from rrl_agents.types import Stage
+from services.actor.in_process import PlayerInProcess
+from services.actor.metrics import ActorMetrics
+from services.actor.weight_poller import ActorSnapshot
+from services.evaluator.episodes import PlayedEpisodes
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.playing import EvaluationPlayer
+from services.launcher.experiment import Experiment
+from services.launcher.jobs import (
+    Job,
+    actor_config,
+    evaluator_config,
+    importer_config,
+    learner_config,
+    replay_config,
+)
+from services.launcher.run_addresses import RunAddresses, write_addresses
+from services.launcher.run_directory import is_finished, open_run
+from services.launcher.watching import Answer
+from services.learner.codec import EvaluationReport
+from services.learner.config import LearnerConfig
+from services.learner.local_feed import LocalFeed
+from services.learner.loop import Learner, train_to_the_end
+from services.learner.metrics import LearnerMetrics
+from services.learner.run_clock import RunClock
+from services.recorded_data.in_process import import_in_process
+from services.replay.local_tables import LocalTables
+from services.shared.addresses import parse_address
+from services.shared.locks import LAUNCHER_LOCK, locked
+from services.shared.logging import Occasionally
+from services.teacher.in_process import TeacherInProcess
+
+_REPORT_SECONDS = 0.1
+_TURN_SECONDS = 10.0
+"""Longest time that the teacher plays on before the learner looks whether to save a checkpoint."""
 
 OnProgress = Callable[[Answer], None]
 """Gets what the learner says of the run now and then."""
@@ -33,11 +68,11 @@ def run_in_one_process(
     stop: threading.Event,
     on_progress: OnProgress = lambda answer: None,
 ) -> bool:
-    """Start or go on with a run, until it is finished or `stop` is set.
+    """Start or resume a run, until it is finished or `stop` is set.
 
     Args:
         experiment: What to run.
-        run: Its folder; made if absent, gone on with if it is this experiment's.
+        run: Its folder; made if absent, resumed if it is this experiment's.
         stop: Ends the run early; it saves a checkpoint first.
         on_progress: Called a few times a second, from the calling thread.
 
@@ -45,32 +80,217 @@ def run_in_one_process(
         Whether the run is finished.
 
     Raises:
-        UserError: the folder is another experiment's or in use, or a role failed.
-        Exception: whatever else a role raised; the run goes on from its last checkpoint next time.
+        UserError: the folder is another experiment's or in use, or the run cannot go on; it resumes
+            from its last checkpoint next time.
     """
     open_run(run, experiment)
-    processes, addresses = processes_of(experiment), local_addresses(experiment)
-    end, roles = threading.Event(), list[futures.Future[None]]()
+    return run_opened(experiment, run, stop, on_progress)
 
-    def errors() -> list[BaseException]:
-        found = (role.exception() for role in roles if role.done())
-        return [error for error in found if error is not None]
 
-    with locked(run / LAUNCHER_LOCK), futures.ThreadPoolExecutor(len(processes)) as threads:
-        try:
-            for process in processes:
-                job = process.job(experiment, run, addresses, teacher_backend=_TEACHER_BACKEND)
-                roles.append(threads.submit(ROLES[process.role](job), end))
-            finished = watch(
-                addresses.services["learner"],
-                lambda: stop.is_set() or bool(errors()),
-                on_progress,
-                period_seconds=_POLL_SECONDS,
+def run_opened(
+    experiment: Experiment,
+    run: Path,
+    stop: threading.Event,
+    on_progress: OnProgress,
+    *,
+    addresses: RunAddresses | None = None,
+    registry: CollectorRegistry | None = None,
+) -> bool:
+    """As `run_in_one_process`, of a folder that was opened.
+
+    Args:
+        experiment: What to run.
+        run: Its folder.
+        stop: As there.
+        on_progress: As there.
+        addresses: Where the learner shows its progress, and the run its metrics, to others; they
+            are noted in the folder. None has the learner listen at a free port that is not noted.
+        registry: What a metrics page shows; None shows nothing.
+
+    Returns:
+        As there.
+
+    Raises:
+        UserError: as there.
+    """
+    job = Job(
+        experiment=experiment,
+        run=run,
+        teacher_address="",
+        port=parse_address(addresses.services["learner"]).port if addresses is not None else 0,
+        registry=registry or CollectorRegistry(),
+    )
+    with locked(run / LAUNCHER_LOCK):
+        if addresses is not None:
+            write_addresses(run, addresses)
+        shared = _Shared(job, stop, on_progress)
+
+        def start(unusable: Collection[int]) -> tuple[Learner, Callable[[], None]]:
+            turns = _Turns(shared, unusable)
+            return turns.learner, turns.run
+
+        train_to_the_end(start, run, stop, shared.metrics)
+        return is_finished(run)
+
+
+class _Shared:
+    """What all learners of a session have in common, should tables of a checkpoint be damaged.
+
+    Args:
+        job: Experiment, folder, port and registry.
+        stop: Ends the run early.
+        on_progress: As `run_in_one_process`.
+    """
+
+    def __init__(self, job: Job, stop: threading.Event, on_progress: OnProgress) -> None:
+        experiment, reference = job.experiment, job.experiment.config.teacher.checkpoint
+        self.job, self.stop, self.on_progress = job, stop, on_progress
+        self.metrics = LearnerMetrics(job.registry)
+        self.actor_metrics = ActorMetrics(job.registry)
+        self.evaluator_metrics = EvaluatorMetrics(job.registry)
+        self.tables = LocalTables(replay_config(job), job.shard_folder / "checkpoints")
+        self.teacher: TeacherInProcess | None = None
+        if experiment.uses_teacher and reference is not None:
+            self.teacher = TeacherInProcess(reference)
+        self.evaluator = evaluator_config(job)
+        self.evaluation = EvaluationPlayer(self.evaluator, self.evaluator_metrics)
+
+
+class _Turns:
+    """A learner, and what the other roles do before each of its steps.
+
+    Args:
+        shared: Of the session.
+        unusable: Checkpoints to skip.
+
+    Attributes:
+        learner: As made.
+    """
+
+    def __init__(self, shared: _Shared, unusable: Collection[int]) -> None:
+        self._shared = shared
+        self._stop = shared.stop
+        self._experiment = shared.job.experiment
+        self._is_time_to_report = Occasionally(_REPORT_SECONDS)
+        self._feed: LocalFeed
+        self.learner = Learner(
+            learner_config(shared.job), self._make_feed, unusable, shared.metrics
+        )
+        self._acting = (0, self.learner.training.params())
+        teacher, actor = shared.teacher, actor_config(shared.job)
+        self._player = PlayerInProcess(
+            dataclasses.replace(
+                actor, num_envs=actor.num_envs * self._experiment.config.num_actors
+            ),
+            shared.tables,
+            self._experiment.layout,
+            self._snapshot,
+            teacher,
+            teacher.described if teacher is not None else None,
+            shared.actor_metrics,
+        )
+
+    def run(self) -> None:
+        """Train until the run is finished or stopped; raises as `Learner.run`."""
+        with contextlib.closing(self._player):
+            self.learner.run(self._stop, self._take_turns)
+            self._shared.on_progress(self.learner.served.report_progress())
+
+    def _make_feed(
+        self, config: LearnerConfig, recipe: Recipe, clock: RunClock, metrics: LearnerMetrics
+    ) -> LocalFeed:
+        self._feed = LocalFeed(
+            self._shared.tables, self._experiment.layout, config, recipe, clock, metrics
+        )
+        return self._feed
+
+    def _is_stopped(self) -> bool:
+        """Whether to end; shows the run's progress, too, which is all that others see of it."""
+        if self._is_time_to_report():
+            self._feed.count()
+            self._shared.on_progress(self.learner.served.report_progress())
+        return self._stop.is_set()
+
+    def _take_turns(self) -> None:
+        """All that the learner's next step would otherwise wait for."""
+        if self.learner.progress.teacher_return is None:
+            self._evaluate_teacher()
+        self._evaluate_students()
+        stage = self.learner.progress.stage
+        if stage is Stage.COLLECT:
+            self._collect()
+        elif stage is Stage.ONLINE:
+            while self._feed.lacks_steps(self.learner.next_updates) and not self._is_stopped():
+                self._player.step(stage)
+                self._feed.count()
+        else:
+            self._is_stopped()
+
+    def _collect(self) -> None:
+        """Fill the teacher's table, for as long as no checkpoint can be due."""
+        wanted, end = self._experiment.targets.teacher_steps, time.monotonic() + _TURN_SECONDS
+        self._feed.count()
+        if self._experiment.data is not None and self.learner.progress.teacher_steps < wanted:
+            self._import()
+            return
+        while (
+            self.learner.progress.teacher_steps < wanted
+            and time.monotonic() < end
+            and not self._is_stopped()
+        ):
+            self._player.step(Stage.COLLECT)
+            self._feed.count()
+
+    def _import(self) -> None:
+        config, teacher = importer_config(self._shared.job), self._shared.teacher
+        assert teacher is not None, "a run with recorded data has a teacher to label it"
+        import_in_process(
+            config,
+            self._shared.tables.tables[config.table],
+            teacher.scores,
+            teacher.described,
+            is_stopped=self._is_stopped,
+        )
+
+    def _evaluate_teacher(self) -> None:
+        teacher = self._shared.teacher
+        assert teacher is not None, "a teacher whose return is unknown is one that can be played"
+        played = self._shared.evaluation.teacher(
+            teacher.scores, teacher.described, self._is_stopped
+        )
+        self._record(played, version=0)
+
+    def _evaluate_students(self) -> None:
+        """Play all weights that are due."""
+        evaluations = self.learner.evaluations
+        while (due := evaluations.weights.newest) is not None and not self._stop.is_set():
+            played = self._shared.evaluation.student(
+                due.params, version=due.version, final=due.final, should_stop=self._is_stopped
             )
-            # What fails from here on may follow from that.
-            failed = errors()
-        finally:
-            end.set()
-    for error in (*failed, *errors()):
-        raise error
-    return finished
+            self._record(played, version=due.version, session=due.sessions[-1])
+
+    def _record(self, played: PlayedEpisodes | None, *, version: int, session: str = "") -> None:
+        """Take the returns of an evaluation; of one that was stopped there are none."""
+        if played is None:
+            return
+        report = EvaluationReport(
+            weights_version=version,
+            episode_returns=played.returns,
+            episode_steps=played.steps,
+            epsilon=self._shared.evaluator.protocol.epsilon,
+            session=session,
+        )
+        self.learner.evaluations.record(report)
+        self._shared.evaluator_metrics.evaluated(
+            mean_return=report.mean_return, weights_version=version
+        )
+
+    def _snapshot(self) -> ActorSnapshot:
+        """The weights that were published last, on the device, and the progress of this moment."""
+        published = self.learner.served.acting.newest
+        if published is not None and published.version != self._acting[0]:
+            self._acting = (published.version, jax.device_put(published.params))
+        version, params = self._acting
+        return ActorSnapshot(
+            progress=self.learner.progress, version=version, params=params, confirmed_at=0.0
+        )

@@ -1,8 +1,7 @@
 """The roles of a run: how each is configured, built and run, and which processes a run has.
 
     `rrl learner` (containers) ──┐
-    `rrl train` (Launchpad) ─────┼──▶ Job ──▶ ROLES[name](job) ──▶ run(stop)
-    one process (`rrl bench`) ───┘
+    `rrl train` (Launchpad) ─────┴──▶ Job ──▶ ROLES[name](job) ──▶ run(stop)
 
 A starter knows addresses, ports and metrics pages; what a role takes from the experiment is in
 `jobs`. A role imports what it computes with when it is built: the others do not pay for it.

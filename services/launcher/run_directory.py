@@ -63,6 +63,14 @@ def open_run(run: Path, experiment: Experiment) -> bool:
     return was_there
 
 
+def session_folder(run: Path) -> Path:
+    """A new folder for the output of this session's processes; earlier ones are kept."""
+    earlier = [int(path.name) for path in (run / "logs").glob("*") if path.name.isdecimal()]
+    folder = run / "logs" / f"{max(earlier, default=0) + 1:03d}"
+    folder.mkdir(parents=True)
+    return folder
+
+
 def is_finished(run: Path) -> bool:
     """Whether a run's newest checkpoint is its last."""
     checkpoint = newest_checkpoint(run)

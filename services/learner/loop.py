@@ -67,6 +67,7 @@ class Learner:
 
     Attributes:
         training: State and updates.
+        evaluations: Weights that are due for evaluation, and their results.
         served: What the gRPC server shows of the run.
 
     Raises:
@@ -90,10 +91,10 @@ class Learner:
         )
         self.training = Training(config, self._recipe)
         self._checkpoints = RunCheckpoints(config.run, unusable, self._metrics)
-        self._evaluations = self._restore()
+        self.evaluations = self._restore()
         self._stages = RunStages(config, self._clock)
         self._feed = make_feed(config, self._recipe, self._clock, self._metrics)
-        self._publisher = WeightPublisher(self._clock, self.training, self._feed, self._evaluations)
+        self._publisher = WeightPublisher(self._clock, self.training, self._feed, self.evaluations)
         self._curves = MetricsLog(
             config.run / "metrics",
             period_updates=config.log_period_updates,
@@ -104,7 +105,7 @@ class Learner:
             self._recipe,
             self._clock,
             acting=self._publisher.acting,
-            evaluations=self._evaluations,
+            evaluations=self.evaluations,
             checkpoints=self._checkpoints,
             curves=self._curves,
             pauses=config.pause_for_evaluation,
@@ -149,6 +150,11 @@ class Learner:
         return self._clock.progress
 
     @property
+    def next_updates(self) -> range:
+        """The updates of the next block; empty at the end of a stage."""
+        return self._stages.next_block(self.progress)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run is finished and a checkpoint holds its end."""
         saved = self._checkpoints.saved
@@ -159,8 +165,13 @@ class Learner:
         """Number of the newest checkpoint, 0 for none."""
         return self._checkpoints.number
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event, before_step: Callable[[], None] = lambda: None) -> None:
         """Train until the run is finished or `stop` is set; save a checkpoint before leaving.
+
+        Args:
+            stop: Ends the run early.
+            before_step: Called before each step: the play that the step would wait for, where
+                roles share this thread.
 
         Raises:
             ReplayLost: replay restarted with other tables: another learner of this run resumes from
@@ -182,7 +193,7 @@ class Learner:
             self._checkpoints.check_is_newest()
             self._server.start()
             if self.restore_replay(stop):
-                self._train_until(stop)
+                self._train_until(stop, before_step)
                 self.save_end(stop)
             if self.progress.stage is Stage.FINISHED:
                 logging.getLogger(__name__).info(
@@ -204,11 +215,12 @@ class Learner:
         """
         return self._feed.restore(self.checkpoint_number, stop)
 
-    def _train_until(self, stop: threading.Event) -> None:
+    def _train_until(self, stop: threading.Event, before_step: Callable[[], None]) -> None:
         self._publisher.publish()
         self._save_at = time.monotonic() + self._config.checkpoint_period_seconds
         self._advance_stage()
         while not stop.is_set() and self.progress.stage is not Stage.FINISHED:
+            before_step()
             self.step(stop)
 
     def save_end(self, stop: threading.Event) -> None:
@@ -244,7 +256,7 @@ class Learner:
         )
         self._advance_stage()
         stage = self.progress.stage
-        if self._config.pause_for_evaluation and self._evaluations.is_pending:
+        if self._config.pause_for_evaluation and self.evaluations.is_pending:
             stop.wait(_PAUSE_SECONDS)
         elif stage in (Stage.OFFLINE, Stage.ONLINE):
             self._train()
@@ -255,11 +267,11 @@ class Learner:
 
     def save_checkpoint(self) -> None:
         """Save a checkpoint now, as `RunCheckpoints.save`."""
-        self._checkpoints.save(self.training, self._evaluations, self._feed)
+        self._checkpoints.save(self.training, self.evaluations, self._feed)
         self._save_at = time.monotonic() + self._config.checkpoint_period_seconds
 
     def _advance_stage(self) -> None:
-        stage = self._stages.advance(last_evaluation_done=self._evaluations.final_is_done)
+        stage = self._stages.advance(last_evaluation_done=self.evaluations.final_is_done)
         if stage is None:
             return
         if stage is Stage.ONLINE:
@@ -277,7 +289,7 @@ class Learner:
             self.save_checkpoint()
             self._feed.read_teacher_data()
         before = self.progress
-        block = self._feed.take(self._stages.next_block(before))
+        block = self._feed.take(self.next_updates)
         if block is None:
             return
         if updates := self._stages.next_block(before.after_updates(len(block.answered))):
@@ -302,8 +314,7 @@ class Learner:
 
 
 def train_to_the_end(
-    make_learner: Callable[[Collection[int]], Learner],
-    train: Callable[[Learner], None],
+    start: Callable[[Collection[int]], tuple[Learner, Callable[[], None]]],
     run: Path,
     stop: threading.Event,
     metrics: LearnerMetrics,
@@ -311,8 +322,8 @@ def train_to_the_end(
     """Train until the run is finished or `stop` is set, through any losses of its replay.
 
     Args:
-        make_learner: Makes a learner of the run that skips some checkpoints.
-        train: Has one train, as `Learner.run`.
+        start: Makes a learner of the run that skips some checkpoints, and what has it train, as
+            `Learner.run`.
         run: Run directory.
         stop: Ends the run.
         metrics: Where losses are counted.
@@ -323,9 +334,9 @@ def train_to_the_end(
     """
     log, unusable = logging.getLogger(__name__), set[int]()
     while True:
-        learner = make_learner(unusable)
+        learner, train = start(unusable)
         try:
-            return train(learner)
+            return train()
         except ReplayLost as error:
             if stop.is_set():
                 log.warning("%s; what came after the newest checkpoint is lost", error)

@@ -60,6 +60,12 @@ class PublishedWeights:
         with self._lock:
             return self._snapshot.version if self._snapshot is not None else 0
 
+    @property
+    def newest(self) -> Snapshot | None:
+        """What is published now; None for nothing."""
+        with self._lock:
+            return self._snapshot
+
     def publish(self, snapshot: Snapshot | None) -> None:
         """Replace what is published; None publishes nothing from now on."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Collection
 
 from prometheus_client import CollectorRegistry
 
@@ -27,10 +28,9 @@ def run_learner(
         FloatingPointError: as `Learner.run`.
     """
     metrics = metrics or LearnerMetrics(CollectorRegistry())
-    train_to_the_end(
-        lambda unusable: Learner(config, ReplayFeed, unusable, metrics),
-        lambda learner: learner.run(stop),
-        config.run,
-        stop,
-        metrics,
-    )
+
+    def start(unusable: Collection[int]) -> tuple[Learner, Callable[[], None]]:
+        learner = Learner(config, ReplayFeed, unusable, metrics)
+        return learner, lambda: learner.run(stop)
+
+    train_to_the_end(start, config.run, stop, metrics)

@@ -12,6 +12,9 @@ from services.recorded_data.dataset import RecordedData
 from services.replay.item_layout import ItemLayout
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
+LABELS_FOLDER = "teacher_labels"
+"""In a run's folder: the labels of what it imports."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImporterConfig:

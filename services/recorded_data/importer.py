@@ -24,7 +24,7 @@ import threading
 from prometheus_client import CollectorRegistry
 
 from rrl_client import TeacherDescription
-from services.recorded_data.config import ImporterConfig
+from services.recorded_data.config import LABELS_FOLDER, ImporterConfig
 from services.recorded_data.labelling import label_manifest
 from services.recorded_data.labels import Labels
 from services.recorded_data.metrics import ImporterMetrics
@@ -37,9 +37,6 @@ from services.shared.locks import locked
 
 IMPORTER_LOCK = ".importer.lock"
 """Held in a run's folder by its importer: two would write every transition twice."""
-
-LABELS_FOLDER = "teacher_labels"
-"""In a run's folder."""
 
 _LOCK_WAIT_SECONDS = 30.0
 _REPLAY_STARTUP_SECONDS = 300.0

@@ -2,9 +2,7 @@
 
     LabelledChunk --append--> RecordedWriter --rows, items--> Reverb table
 
-Recorded data brings its own padding before episodes; behind a terminal row n zero rows are put in,
-so that the items of an episode's last steps never show the next episode (`item_layout`). Which rows
-begin an item, the caller decides.
+Which rows begin an item, the caller decides.
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ from numpy.typing import NDArray
 
 from services.recorded_data.config import ImporterConfig
 from services.recorded_data.labelling import LabelledChunk
+from services.recorded_data.recorded_rows import append_row
 from services.replay.connection import connect
 from services.replay.failures import WriterStopped
-from services.replay.item_layout import StepRow
 from services.replay.writer import ItemWriter, WriterOptions
 
 _ROWS_BETWEEN_FLUSHES = 8
@@ -66,11 +64,8 @@ class RecordedWriter:
             ValueError: a frame or an action that does not fit the layout.
             WriterStopped: asked to stop while waiting.
         """
-        terminal = labelled.rows.columns.terminal
-        for index in range(len(terminal)):
-            self._writer.append(self._row(labelled, index), begins_item=bool(begins_item[index]))
-            if terminal[index]:
-                self._writer.append_padding(self._layout.n_step)
+        for index in range(len(begins_item)):
+            append_row(self._writer, self._layout, labelled, index, bool(begins_item[index]))
             if index % _ROWS_BETWEEN_FLUSHES == 0:
                 self._wait(_OPTIONS.max_pending_items)
 
@@ -85,18 +80,6 @@ class RecordedWriter:
     def close(self) -> None:
         """Drop what is not confirmed, without waiting."""
         self._writer.close()
-
-    def _row(self, labelled: LabelledChunk, index: int) -> NDArray[np.void]:
-        rows, columns = labelled.rows, labelled.rows.columns
-        return self._layout.row(
-            StepRow(
-                frame=rows.frame[index],
-                action=int(columns.action[index]),
-                reward=float(columns.reward[index]),
-                terminated=bool(columns.terminal[index]),
-                teacher_outputs=labelled.scores[index] if columns.is_state[index] else None,
-            )
-        )
 
     def _wait(self, max_pending: int) -> None:
         while not self._writer.flush(max_pending, _OPTIONS.poll_seconds):

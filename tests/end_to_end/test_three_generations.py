@@ -28,6 +28,7 @@ TINY = (
     *("--environment.name", "catch", "--network.name", "mlp", "--network.features", "64"),
     "--num-actors=1",
     "--envs-per-actor=4",
+    "--one-process",
     "--replay-capacity=2000",
     "--publish-period-updates=20",
     f"--method.q-learning.min-replay-size={MIN_REPLAY_SIZE}",

@@ -45,6 +45,7 @@ def experiment_of(method: str, teacher: Path, **settings: Any) -> Experiment:
         publish_period_updates=10,
         weights_period_seconds=0.05,
         pause_for_evaluation=True,
+        one_process=True,
     )
     quick = {
         "method.q_learning.min_replay_size": MIN_REPLAY_SIZE,
@@ -131,7 +132,7 @@ def test_students_of_every_kind_go_through_every_role(
 def test_a_run_that_is_stopped_saves_a_checkpoint_and_goes_on(
     catch_teacher: Path, tmp_path: Path
 ) -> None:
-    experiment = experiment_of("jsrl", catch_teacher, num_actors=2, replay_shards=2)
+    experiment = experiment_of("jsrl", catch_teacher, num_actors=2)
     stop = threading.Event()
 
     def stop_in_the_middle(answer: Answer) -> None:
@@ -170,7 +171,7 @@ class Small:
     output, temperature = "q_values", None
 
     def evaluate(self, observations):
-        if len(observations) > 64:
+        if len(observations) > 3:
             raise RuntimeError("out of memory: tried to allocate 2.00 GiB")
         return np.zeros((len(observations), 3), np.float32)
 """
@@ -186,5 +187,5 @@ def test_a_teacher_that_cannot_serve_ends_the_run_with_its_error(
         "teacher.mean_return": 1.0,
     }
     experiment = experiment_of("jsrl", tmp_path, **settings)
-    with pytest.raises(UserError, match="failed on a batch of 128 states.*out of memory: tried to"):
+    with pytest.raises(UserError, match="failed on a batch of 4 states.*out of memory: tried to"):
         run_in_one_process(experiment, tmp_path / "run", threading.Event())

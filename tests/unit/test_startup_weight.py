@@ -74,6 +74,8 @@ ROLES: list[tuple[str, set[str]]] = [
     ("import services.launcher.program", {"launchpad"}),
     # The environment tells its own spec; the bundled teacher is a directory of ours.
     (RESOLUTION, {"ale_py", "gymnasium"}),
+    # A run in one process has its replay there: no Reverb, and no TensorFlow with it.
+    ("import services.bench.worker", {"orbax", "optax", "chex"}),
 ]
 
 

@@ -1,0 +1,140 @@
+"""Play in the learner's own thread: all environments of a run, a step at a time.
+
+    weights, progress ──▶ policy ─▶ Rollout ─▶ LocalWriter ─▶ table in this process
+
+The same rollouts and policies as an actor's; what differs is that nothing is fetched, waited for or
+sent. Whoever calls decides when there is to be a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rrl_agents.behaviour.epsilon_greedy import make_policy
+from rrl_agents.behaviour.guide import GuideTurns
+from rrl_agents.environments.registry import make_environment
+from rrl_agents.networks.registry import make_network
+from rrl_agents.reincarnation.registry import make_recipe
+from rrl_agents.types import Progress, Stage
+from rrl_client import TeacherDescription
+from services.actor.behaviours import Annotator, AskedTeacher, StudentActs, TeacherActs, check_game
+from services.actor.config import ActorConfig
+from services.actor.metrics import ActorMetrics
+from services.actor.rollout import Policy, Rollout, stretch_seeds
+from services.actor.weight_poller import ActorSnapshot
+from services.replay.item_layout import ItemLayout
+from services.replay.local_tables import LocalTables
+from services.replay.local_writer import LocalWriter
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+
+
+class PlayerInProcess:
+    """Plays the stages of one run into its tables.
+
+    Args:
+        config: Environments, method and network; addresses are not used.
+        tables: Where transitions go.
+        layout: Shapes of their items.
+        latest: The newest weights and the present progress.
+        teacher: Chooses and labels; None for a method without one.
+        described: What its scores are; None without one.
+        metrics: What is counted.
+
+    Raises:
+        UserError: the teacher plays another game.
+    """
+
+    def __init__(
+        self,
+        config: ActorConfig,
+        tables: LocalTables,
+        layout: ItemLayout,
+        latest: Callable[[], ActorSnapshot],
+        teacher: AskedTeacher | None,
+        described: TeacherDescription | None,
+        metrics: ActorMetrics,
+    ) -> None:
+        self._config = config
+        self._tables = tables
+        self._layout = layout
+        self._latest = latest
+        self._teacher, self._described = teacher, described
+        self._metrics = metrics
+        self._recipe = make_recipe(config.method)
+        self._environment = make_environment(config.environment, config.num_envs)
+        spec = self._environment.spec
+        if described is not None:
+            check_game(described, spec)
+        self._student = make_policy(make_network(config.network, spec.num_actions))
+        self._epsilon = self._recipe.exploration(noisy=config.network.noisy)
+        self._annotator = Annotator()
+        metrics.attach(self._annotator, frames_per_step=spec.frames_per_step)
+        self._stretch: tuple[Stage, Rollout, Policy] | None = None
+
+    def step(self, stage: Stage) -> None:
+        """Act once in every environment: in COLLECT the teacher, else the student."""
+        if self._stretch is None or self._stretch[0] is not stage:
+            self.finish()
+            self._stretch = self._begin(stage)
+        _, rollout, policy = self._stretch
+        rollout.step(policy)
+
+    def finish(self) -> None:
+        """End the episodes under way, as far as their table takes them."""
+        if self._stretch is not None:
+            self._stretch[1].finish()
+            self._stretch = None
+
+    def close(self) -> None:
+        """Free the environments."""
+        self._environment.close()
+
+    def _begin(self, stage: Stage) -> tuple[Stage, Rollout, Policy]:
+        actions_seed, environments_seed = stretch_seeds(
+            self._config.seed, self._config.index, self._progress()
+        )
+        name = TEACHER_TABLE if stage is Stage.COLLECT else STUDENT_TABLE
+        writer = LocalWriter(
+            self._tables.tables[name],
+            self._layout,
+            self._config.num_envs,
+            priority=lambda: self._progress().max_priority,
+        )
+        rollout = Rollout(
+            self._environment,
+            writer,
+            self._annotator,
+            seed=environments_seed,
+            max_pending=0,
+            on_steps=self._metrics.stepped,
+            on_episode=self._metrics.finished_episode,
+        )
+        return stage, rollout, self._policy(stage, np.random.default_rng(actions_seed))
+
+    def _policy(self, stage: Stage, random: np.random.Generator) -> Policy:
+        if stage is Stage.COLLECT:
+            assert self._teacher is not None and self._described is not None
+            return TeacherActs(
+                teacher=self._teacher,
+                described=self._described,
+                annotator=self._annotator,
+                epsilon=self._config.collect_epsilon,
+                random=random,
+            )
+        guide = self._recipe.guide
+        return StudentActs(
+            recipe=self._recipe,
+            policy=self._student,
+            epsilon=self._epsilon,
+            latest=self._latest,
+            teacher=self._teacher,
+            described=self._described,
+            turns=GuideTurns(guide, self._config.num_envs) if guide is not None else None,
+            annotator=self._annotator,
+            random=random,
+        )
+
+    def _progress(self) -> Progress:
+        return self._latest().progress

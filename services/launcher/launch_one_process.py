@@ -1,0 +1,54 @@
+"""Runs an experiment in this process, with what a run of several processes shows and keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+
+from services.launcher.experiment import Experiment
+from services.launcher.one_process import run_opened
+from services.launcher.progress_display import ProgressDisplay
+from services.launcher.run_addresses import RunAddresses
+from services.launcher.run_directory import open_run, session_folder
+from services.launcher.telemetry import Telemetry, telemetry
+from services.shared.addresses import free_ports, parse_address
+
+ROLE = "one_process"
+"""What logs and metrics pages call the process."""
+
+
+def launch_in_one_process(
+    experiment: Experiment, run: Path, stop: threading.Event, display: ProgressDisplay
+) -> bool:
+    """Start or resume a run in this process, with its progress, metrics page and log.
+
+    Args:
+        experiment: What to run.
+        run: Its folder.
+        stop: Ends the run early.
+        display: Shows progress.
+
+    Returns:
+        Whether the run is finished.
+
+    Raises:
+        UserError: as `run_in_one_process`.
+    """
+    resumed = open_run(run, experiment)
+    display.note(f"{'resuming' if resumed else 'starting'} {run}")
+    learner, page = (f"localhost:{port}" for port in free_ports(2))
+    addresses = RunAddresses(services={"learner": learner}, pages={ROLE: page})
+    for line in addresses.lines:
+        display.note(line)
+    log = session_folder(run) / f"{ROLE}.log"
+    options = Telemetry(metrics_port=parse_address(page).port)
+    with (
+        log.open("a") as printed,
+        # The display has the terminal.
+        contextlib.redirect_stderr(printed),
+        telemetry(ROLE, options, run=run) as registry,
+    ):
+        return run_opened(
+            experiment, run, stop, display.update, addresses=addresses, registry=registry
+        )

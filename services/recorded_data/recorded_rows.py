@@ -1,0 +1,40 @@
+"""Recorded rows as rows of replay, whatever table they go to.
+
+Recorded data brings its own padding before episodes; behind a terminal row n zero rows are put in,
+so that the items of an episode's last steps never show the next episode (`item_layout`).
+"""
+
+from __future__ import annotations
+
+from services.recorded_data.labelling import LabelledChunk
+from services.replay.episodes import RowWriter
+from services.replay.item_layout import ItemLayout, StepRow
+
+
+def append_row(
+    items: RowWriter, layout: ItemLayout, labelled: LabelledChunk, index: int, begins_item: bool
+) -> None:
+    """Append one row of a chunk, and the padding behind a terminal one.
+
+    Args:
+        items: Where it goes.
+        layout: Shapes of rows and items.
+        labelled: The chunk, with the teacher's scores.
+        index: Of the row in it.
+        begins_item: Whether the item that begins there is wanted.
+
+    Raises:
+        ValueError: a frame or an action that does not fit the layout.
+    """
+    rows, columns = labelled.rows, labelled.rows.columns
+    is_terminal = bool(columns.terminal[index])
+    step = StepRow(
+        frame=rows.frame[index],
+        action=int(columns.action[index]),
+        reward=float(columns.reward[index]),
+        terminated=is_terminal,
+        teacher_outputs=labelled.scores[index] if columns.is_state[index] else None,
+    )
+    items.append(layout.row(step), begins_item=begins_item)
+    if is_terminal:
+        items.append_padding(layout.n_step)

@@ -1,0 +1,139 @@
+"""The two tables of replay in this process, and their part of the run's checkpoints.
+
+    RUN/replay/00/checkpoints/00000007/
+        teacher.npz, student.npz    rows, items and priorities (`local_table.SavedTable`)
+        digests.json                SHA-256 of both
+
+As with a shard of Reverb's, a checkpoint of the run is complete once the learner has saved its own
+part. A table that has not changed since the last checkpoint is a hard link to its file there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.sealed_json import seal, unseal
+from services.replay.config import ReplayConfig
+from services.replay.failures import SaveFailed, TablesUnusable
+from services.replay.local_table import LocalTable, SavedTable
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.numbered_folders import NumberedFolders
+
+_DIGESTS_FILE = "digests.json"
+_MAX_DIGESTS_BYTES = 2**12
+
+
+class LocalTables:
+    """The teacher's and the student's table.
+
+    Args:
+        config: Sizes, bounds and shapes; ports and limits of waiting are of no use here.
+        folder: Where checkpoints go; made with the first.
+
+    Attributes:
+        tables: By name; `restore` makes others.
+    """
+
+    def __init__(self, config: ReplayConfig, folder: Path) -> None:
+        self._config = config
+        self._folders = NumberedFolders(folder)
+        # By table: items inserted when it was last saved, and where.
+        self._saved: dict[str, tuple[int, Path]] = {}
+        self.tables = self._empty()
+
+    def save(self, number: int, keep: Collection[int]) -> None:
+        """Save both tables under a checkpoint's number, and delete all but those to keep.
+
+        Raises:
+            SaveFailed: no space, or no permission; tables of other numbers stay.
+        """
+        try:
+            with self._folders.writing(number) as folder:
+                folder.mkdir()
+                for name, table in self.tables.items():
+                    self._save(name, table, folder / f"{name}.npz")
+                (folder / _DIGESTS_FILE).write_text(seal(_digests(folder)))
+        except OSError as error:
+            raise SaveFailed(f"replay in {self._folders.folder}: {error}") from error
+        self._note(number)
+        self._folders.keep_only((number, *keep))
+
+    def restore(self, number: int) -> None:
+        """Go back to the tables of a checkpoint; 0 empties them.
+
+        Raises:
+            TablesUnusable: there are none of that number, or they are damaged.
+        """
+        self.tables = self._empty()
+        if number == 0:
+            return
+        path = self._folders.path(number)
+        try:
+            digests = read_bounded(path / _DIGESTS_FILE, _MAX_DIGESTS_BYTES, what="its digests")
+            if unseal(digests.decode()) != _digests(path):
+                raise ValueError("a file is not as it was written")
+            for name, table in self.tables.items():
+                table.restore(_load(path / f"{name}.npz"))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self.tables = self._empty()
+            raise TablesUnusable(
+                f"the tables of checkpoint {number} in {path} cannot be loaded: {error}"
+            ) from error
+        self._note(number)
+
+    def _empty(self) -> dict[str, LocalTable]:
+        config = self._config
+        return {
+            TEACHER_TABLE: LocalTable(
+                config.layout, config.teacher_capacity, most_inserted=config.teacher_steps
+            ),
+            STUDENT_TABLE: LocalTable(
+                config.layout,
+                config.student_capacity,
+                priority_exponent=config.student_priority_exponent,
+            ),
+        }
+
+    def _save(self, name: str, table: LocalTable, file: Path) -> None:
+        inserted, before = self._saved.get(name, (-1, file))
+        # Of the teacher's table nothing but its items changes.
+        if name == TEACHER_TABLE and inserted == table.inserted and before.exists():
+            os.link(before, file)
+            return
+        np.savez(file, **dataclasses.asdict(table.save()))
+
+    def _note(self, number: int) -> None:
+        path = self._folders.path(number)
+        self._saved = {
+            name: (table.inserted, path / f"{name}.npz") for name, table in self.tables.items()
+        }
+
+
+def _load(file: Path) -> SavedTable:
+    """Read a file that `SavedTable`'s fields were written to; nothing in it is executed."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return SavedTable(
+            oldest_row=int(arrays["oldest_row"]),
+            rows=arrays["rows"],
+            inserted=int(arrays["inserted"]),
+            items=arrays["items"],
+            priorities=arrays["priorities"],
+            largest_priority=float(arrays["largest_priority"]),
+        )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = [folder / f"{name}.npz" for name in (TEACHER_TABLE, STUDENT_TABLE)]
+    found = {}
+    for file in files:
+        with file.open("rb") as content:
+            found[file.name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return found
