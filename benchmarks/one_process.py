@@ -78,9 +78,9 @@ def main() -> None:
     updates = flags.pick(full=1_000, quick=500, smallest=20)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        jax.config.update("jax_compilation_cache_dir", str(place / "cache"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.config.update("jax_compilation_cache_dir", str(place / "cache"))  # type: ignore[no-untyped-call]
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # type: ignore[no-untyped-call]
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)  # type: ignore[no-untyped-call]
         config = _suite_config(place)
         _whole_run(resolve(_scaled(config, 0.02)), place / "warm-up")
         experiment = resolve(_scaled(config, share))
@@ -234,7 +234,6 @@ class _BareParts:
         network = make_network(config.network, spec.num_actions)
         self._policy = make_policy(network)
         self._params = initial_params(network, jax.random.key(0), spec.observation_shape)
-        self._key = jax.random.key(1)
         assert config.teacher.checkpoint is not None
         self._teacher = TeacherInProcess(config.teacher.checkpoint)
         self._update = _bare_update(experiment)
@@ -265,7 +264,7 @@ class _BareParts:
         self._observations = self._environment.step(np.zeros(self._num_envs, np.int64)).observation
 
     def _act(self) -> None:
-        np.asarray(self._policy(self._params, self._observations, self._key, 0.01)[0])
+        np.asarray(self._policy(self._params, self._observations, 1, 0.01)[0])
 
     def _update_ten(self) -> None:
         for _ in range(_UPDATES_PER_CALL):
@@ -365,7 +364,7 @@ class _Updates:
         end = self._learner.progress.offline_updates + self._updates
         while self._learner.progress.offline_updates < end:
             self._learner.step(self._stop)
-        jax.block_until_ready(self._learner.training.state)
+        jax.tree.leaves(self._learner.training.state)[0].block_until_ready()
 
     def _repeat_bare(self) -> None:
         for _ in range(self._updates):
