@@ -6,6 +6,7 @@ import contextlib
 import threading
 from pathlib import Path
 
+from services.launcher.compiled_functions import keep_compiled_functions
 from services.launcher.experiment import Experiment
 from services.launcher.one_process import run_opened
 from services.launcher.progress_display import ProgressDisplay
@@ -49,6 +50,7 @@ def launch_in_one_process(
         contextlib.redirect_stderr(printed),
         telemetry(ROLE, options, run=run) as registry,
     ):
+        keep_compiled_functions()
         return run_opened(
             experiment, run, stop, display.update, addresses=addresses, registry=registry
         )
