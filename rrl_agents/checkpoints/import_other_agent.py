@@ -19,7 +19,7 @@ from rrl_agents.checkpoints.other_agents.stable_baselines3 import (
     is_stable_baselines3,
     read_stable_baselines3,
 )
-from rrl_agents.checkpoints.other_agents.state_dict import read_torch_model
+from rrl_agents.checkpoints.other_agents.state_dict import PLAIN_AGENTS, read_torch_model
 from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.zip_members import ZipMembers
 
@@ -59,15 +59,29 @@ def _read(data: bytes, is_cleanrl: bool, hints: Hints) -> OtherAgent:
         data = _unpacked(data)
     if data.startswith(ZIP_MAGIC):
         archive = ZipMembers(data)
-        if is_stable_baselines3(archive):
+        is_sb3 = is_stable_baselines3(archive)
+        _check_unsaid(hints, is_known=is_sb3 or is_cleanrl)
+        if is_sb3:
             return read_stable_baselines3(archive)
         return read_torch_model(data, hints, is_cleanrl=is_cleanrl)
     if is_cleanrl:
+        _check_unsaid(hints, is_known=True)
         return read_flax_model(data)
     raise ValueError(
         "no model of Stable-Baselines3 (.zip), of PyTorch 1.6 or newer (.pt, .pth) or of CleanRL "
         f"({CLEANRL_SUFFIX}); save it again with its own library, torch.save for PyTorch's"
     )
+
+
+def _check_unsaid(hints: Hints, *, is_known: bool) -> None:
+    """Refuse words of the user about what the file says itself, or of an agent of Dopamine's."""
+    if is_known and (hints.agent, hints.activation) != (None, None):
+        raise ValueError("the file says agent and activation itself; leave them out")
+    if hints.agent not in (None, *PLAIN_AGENTS):
+        raise ValueError(
+            f"of weights that PyTorch saved the agent is {', '.join(PLAIN_AGENTS)}, not "
+            f"{hints.agent!r}"
+        )
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -30,6 +30,9 @@ from rrl_agents.checkpoints.other_agents.layers import (
 from rrl_agents.checkpoints.torch_files import read_torch_file
 from rrl_client.spec import OUTPUTS, Output
 
+PLAIN_AGENTS = ("dqn", "c51", "quantile")
+"""What a user may call a Q-network of which there are weights alone."""
+
 _OTHERS = re.compile("target|optim", re.IGNORECASE)
 _CRITIC = re.compile("critic|value", re.IGNORECASE)
 _DUELING = re.compile("advantage|adv_|dueling", re.IGNORECASE)

@@ -287,6 +287,15 @@ def test_the_user_says_what_a_lone_last_layer_is(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_user_says_against_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the agent is dqn, c51, quantile, not 'iqn'"):
+        imported(tmp_path, perceptron(only=(4, 3)), agent="iqn")
+    for name in ("sb3_dqn_cart_pole", "cleanrl_dqn_jax_cart_pole", "cleanrl_dqn_cart_pole"):
+        for said in (Hints(agent="c51"), Hints(activation="tanh")):
+            with pytest.raises(ValueError, match="the file says agent and activation itself"):
+                import_other_agent(model_file(name, tmp_path), said)
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
