@@ -169,6 +169,7 @@ class _Bare:
         items = ItemWriter(client, TEACHER_TABLE, self._layout, WriterOptions().chunk_length)
         frame = np.ascontiguousarray(self._environment.spec.newest_frames(self._observations)[0])
         row = self._layout.row(StepRow(frame, 0, 0.0, False, None))
+        items.append_padding(self._layout.stack_size - 1)
         spent = time.process_time()
         for _ in range(steps):
             items.append(row, begins_item=True)
