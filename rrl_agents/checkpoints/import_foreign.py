@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rrl_agents.checkpoints.frozen_graph import import_frozen_graph
 from rrl_agents.checkpoints.hints import NO_HINTS, Hints, LeftOpen
 from rrl_agents.checkpoints.import_dopamine import import_dopamine_agent
 from rrl_agents.checkpoints.import_other_agent import import_other_agent
-from rrl_agents.checkpoints.model_files import is_model_file
+from rrl_agents.checkpoints.model_files import is_frozen_graph, is_model_file
 from rrl_agents.checkpoints.teacher_card import (
     ONNX_POLICY_FILE,
     ONNX_SUFFIX,
@@ -39,7 +40,7 @@ def import_foreign(
 
     Args:
         source: One checkpoint's file of a Dopamine agent, a model that Stable-Baselines3, CleanRL
-            or PyTorch saved, an ONNX file, or a teacher's directory.
+            or PyTorch saved, a frozen graph of TensorFlow, an ONNX file, or a teacher's directory.
         destination: Directory to write.
         hints: Fields of `Hints`; those left out have their defaults.
         name: What it is called, GAME/NAME or NAME; its card says NAME. None for what its files or
@@ -84,6 +85,8 @@ def _network(path: Path, said: Hints) -> Teacher:
     """One of our networks, or an agent that becomes one."""
     if is_teacher_directory(path):
         return load_teacher_directory(path)
+    if is_frozen_graph(path):
+        return import_frozen_graph(path, said)
     if is_model_file(path):
         return import_other_agent(path, said)
     return import_dopamine_agent(path, hints=said)

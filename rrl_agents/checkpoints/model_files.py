@@ -1,4 +1,4 @@
-"""Which files are models that Stable-Baselines3, PyTorch or CleanRL saved; nothing is read yet."""
+"""Which files are models that other libraries saved; nothing is read yet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 GZIP_MAGIC = b"\x1f\x8b"
 """First bytes of files; the archive must hold something."""
 
+_GRAPH_SUFFIX = ".pb"
 _SUFFIXES = frozenset({".zip", ".pt", ".pth", ".pkl", ".gz", CLEANRL_SUFFIX})
 
 
@@ -22,3 +23,8 @@ def is_model_file(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+
+
+def is_frozen_graph(path: Path) -> bool:
+    """Whether a file is a frozen graph of TensorFlow, by its suffix."""
+    return path.suffix.lower() == _GRAPH_SUFFIX and path.is_file()

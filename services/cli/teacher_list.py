@@ -9,7 +9,14 @@ from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.environments.game_names import name_key
 from services.cli.terminal import print_json, print_rows
-from services.library.catalogue import FETCHED, Entry, entries, installed_teachers
+from services.library.catalogue import (
+    FETCHED,
+    PACKAGED,
+    PACKAGED_TEACHERS,
+    Entry,
+    entries,
+    installed_teachers,
+)
 from services.library.places import cache_directory
 
 
@@ -18,7 +25,8 @@ def list_teachers(*, game: str | None = None, json: bool = False) -> None:
 
     Bundled ones come with this package, fetched ones from `rrl teacher fetch`, imported ones from
     `rrl teacher import --name`, exported ones from `rrl teacher export`; the last three lie in
-    $RRL_CACHE, or ~/.cache/rrl. Installed ones are declared by other packages.
+    $RRL_CACHE, or ~/.cache/rrl. Packaged ones are files of other packages, imported when they are
+    first used; installed ones are declared by other packages.
 
     Args:
         game: Only this game.
@@ -36,7 +44,10 @@ def list_teachers(*, game: str | None = None, json: bool = False) -> None:
         print_rows(map(_row, facts), titles)
     else:
         print(f"no teacher{'' if game is None else f' of {game}'} here")
-    print(f"\nothers than bundled ones lie in {cache_directory()}; get more: rrl teacher fetch")
+    print(
+        f"\nall but bundled and packaged ones lie in {cache_directory()}; get more: rrl teacher "
+        "fetch"
+    )
 
 
 def _plays(entry: Entry, game: str) -> bool:
@@ -61,6 +72,9 @@ def _facts(entry: Entry) -> dict[str, Any]:
     try:
         if entry.kind == FETCHED:
             return facts | {"game": fetched_game(entry.path) or ""}
+        if entry.kind == PACKAGED:
+            teacher = PACKAGED_TEACHERS[entry.name]
+            return facts | {"game": teacher.game, "algorithm": teacher.algorithm}
         card = read_card(entry.path / CARD_FILE)
     except ValueError as error:
         return facts | {"problem": str(error)}

@@ -1,4 +1,4 @@
-"""Teachers by name: bundled with this package, fetched, imported by hand, exported from a run.
+"""Teachers by name: bundled with this package or others, fetched, imported, exported from a run.
 
 Packages declare theirs, each a function that makes a policy, in the group `rrl.teachers` of entry
 points, under names of their own.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ BUNDLED_DIRECTORY = Path(rrl_agents.__file__).parent / "teachers"
 """Where the teachers that come with this package lie, one directory each."""
 
 BUNDLED, FETCHED, IMPORTED, EXPORTED = "bundled", "fetched", "imported", "exported"
+PACKAGED = "packaged"
 
 TEACHERS_GROUP = "rrl.teachers"
 
@@ -40,8 +42,8 @@ class Entry:
 
     Attributes:
         name: `<Game>/<agent>`.
-        kind: "bundled", "fetched", "imported" or "exported".
-        path: Its directory.
+        kind: "bundled", "packaged", "fetched", "imported" or "exported".
+        path: Its directory; of a packaged one, its file.
     """
 
     name: str
@@ -49,10 +51,39 @@ class Entry:
     path: Path
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PackagedTeacher:
+    """A teacher that comes with somebody else's package, and is imported from there.
+
+    Attributes:
+        package: The package to find it in.
+        file: Its file, from the package's folder on.
+        game: What it plays, as environments here are named.
+        algorithm: How it learned.
+    """
+
+    package: str
+    file: str
+    game: str
+    algorithm: str
+
+
+PACKAGED_TEACHERS: Mapping[str, PackagedTeacher] = {
+    "BLE/perciatelli44": PackagedTeacher(
+        package="balloon_learning_environment",
+        file="models/perciatelli44.pb",
+        game="balloon",
+        algorithm="QR-DQN",
+    ),
+}
+"""Name -> where it is, whether or not its package is installed."""
+
+
 def entries() -> list[Entry]:
     """Every teacher there is, by name; nothing in their files is looked at."""
     found = [
         *_bundled(),
+        *_packaged(),
         *_named(cache_directory() / "checkpoints", SOURCE_FILE, FETCHED),
         *_named(imported_directory(), CARD_FILE, IMPORTED),
         *_named(exported_directory(), CARD_FILE, EXPORTED),
@@ -88,6 +119,12 @@ def locate(name_or_path: str) -> str:
         return str(named)
     if Path(name_or_path).exists():
         return name_or_path
+    packaged = packaged_teacher(name_or_path)
+    if packaged is not None:
+        raise UserError(
+            f"{name_or_path} comes with the package {packaged.package}, which is not installed "
+            "here: install it, e.g. with `make setup`"
+        )
     names = [*(entry.name for entry in entries()), *declared]
     near = ", ".join(difflib.get_close_matches(name_or_path, names, cutoff=0.3))
     raise UserError(
@@ -102,14 +139,20 @@ def installed_teachers() -> Mapping[str, str]:
     return plugins.declared(TEACHERS_GROUP)
 
 
+def packaged_teacher(name: str) -> PackagedTeacher | None:
+    """The teacher of somebody else's package that a name stands for; None where it is another."""
+    return next((one for key, one in PACKAGED_TEACHERS.items() if _is_same(key, name)), None)
+
+
 def _find_named(name: str) -> Path | None:
     """Directory of the teacher of a name, in any spelling of the game; None where it is free."""
-    game, _, agent = name.partition("/")
-    for entry in entries():
-        its_game, its_agent = entry.name.split("/")
-        if name_key(its_game) == name_key(game) and its_agent == agent:
-            return entry.path
-    return None
+    return next((entry.path for entry in entries() if _is_same(entry.name, name)), None)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two names are one in any spelling of the game."""
+    (game, _, agent), (other_game, _, other_agent) = one.partition("/"), other.partition("/")
+    return name_key(game) == name_key(other_game) and agent == other_agent
 
 
 def free_place(root: Path, name: str) -> Path:
@@ -153,6 +196,16 @@ def _bundled() -> Iterator[Entry]:
     for card in BUNDLED_DIRECTORY.glob(f"*/{CARD_FILE}"):
         game, _, agent = card.parent.name.partition("_")
         yield Entry(name=f"{paper_name(game)}/{agent}-bundled", kind=BUNDLED, path=card.parent)
+
+
+def _packaged() -> Iterator[Entry]:
+    for name, teacher in PACKAGED_TEACHERS.items():
+        found = importlib.util.find_spec(teacher.package)
+        if found is None or found.origin is None:
+            continue
+        file = Path(found.origin).parent / teacher.file
+        if file.is_file():
+            yield Entry(name=name, kind=PACKAGED, path=file)
 
 
 def _named(root: Path, marker: str, kind: str) -> Iterator[Entry]:

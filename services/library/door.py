@@ -6,6 +6,7 @@
     ppo-LunarLander.zip, dqn.pth, dqn.cleanrl_model
                                    a model of Stable-Baselines3, PyTorch or CleanRL
     policy.onnx                    an ONNX file
+    perciatelli44.pb               a frozen graph of TensorFlow
     https://.., gs://BUCKET/..     any of these, downloaded once
     my_package:make_teacher        an entry point: a Python policy of the user's own
 
@@ -26,7 +27,7 @@ from typing import NewType
 from rrl_agents.checkpoints.fetched_source import fetched_game
 from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.checkpoints.hints import NO_HINTS, Hints
-from rrl_agents.checkpoints.model_files import is_model_file
+from rrl_agents.checkpoints.model_files import is_frozen_graph, is_model_file
 from rrl_agents.checkpoints.teacher_card import (
     CARD_FILE,
     ONNX_SUFFIX,
@@ -34,7 +35,7 @@ from rrl_agents.checkpoints.teacher_card import (
     is_teacher_directory,
 )
 from rrl_agents.durable_files import make_folders, rename_whole
-from services.library.catalogue import locate
+from services.library.catalogue import locate, packaged_teacher
 from services.library.confined import run_confined
 from services.library.places import cache_directory, imported_directory
 from services.shared.errors import UserError, user_errors
@@ -102,6 +103,9 @@ def import_reference(
     """
     with user_errors((ValueError, OSError)):
         source = _source(reference, number)
+        packaged = packaged_teacher(reference)
+        if packaged is not None:
+            hints = dataclasses.replace(hints, game=hints.game or packaged.game)
         said = {"hints": dataclasses.asdict(hints), "name": name}
         directory = (store or imported_directory()) / source.key(said)
         if not (directory / CARD_FILE).is_file():
@@ -148,7 +152,7 @@ def _located(reference: str, number: int | None = None) -> str:
 def _source(reference: str, number: int | None) -> _Source:
     path = Path(_located(reference, number))
     is_onnx = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
-    is_file = is_onnx or is_model_file(path)
+    is_file = is_onnx or is_frozen_graph(path) or is_model_file(path)
     if is_file or is_teacher_directory(path):
         if number is not None:
             raise ValueError(

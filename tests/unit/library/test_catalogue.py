@@ -37,6 +37,7 @@ def test_every_kind_of_teacher_is_listed_by_name(cache: Path) -> None:
     # What was imported without a name lies beside it under its key.
     shutil.copytree(cache / "exported/Pong/mine", cache / "imported" / ("a" * 64))
     assert [(entry.name, entry.kind) for entry in catalogue.entries()] == [
+        ("BLE/perciatelli44", "packaged"),
         ("Breakout/dqn400-run1", "fetched"),
         ("Pong/dqn-bundled", "bundled"),
         ("Pong/mine", "exported"),
@@ -47,7 +48,7 @@ def test_every_kind_of_teacher_is_listed_by_name(cache: Path) -> None:
 def test_a_directory_without_its_last_file_is_not_listed(cache: Path) -> None:
     (put_fetched(cache, "Breakout/dqn400-run1") / "source.json").unlink()
     (put_exported(cache, "Pong/mine") / "card.json").unlink()
-    assert [entry.kind for entry in catalogue.entries()] == ["bundled"]
+    assert {entry.kind for entry in catalogue.entries()} == {"packaged", "bundled"}
 
 
 @pytest.mark.parametrize("name", ["Pong/mine", "pong/mine", "PONG/mine"])
