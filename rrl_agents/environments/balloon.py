@@ -42,7 +42,7 @@ FLIGHT_STEPS = 960
 """Decisions of a flight: two days of 3 minutes each."""
 
 STATION_RADIUS_METRES = 50_000.0
-"""The metric TWR50 is the share of steps within this distance."""
+"""The metric TWR50 is the share of a flight's steps within this distance."""
 
 _PACKAGE = "balloon_learning_environment"
 _NOT_INSTALLED = (
@@ -65,9 +65,9 @@ def make_balloon(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvi
 class Balloon(gymnasium.Env[NDArray[np.float32], np.int64]):
     """One balloon.
 
-    The `info` of a step has "within_radius", a bool: whether it is within 50 km of the station; and
-    "position", the balloon's place east and north of the station in metres, and its pressure in
-    pascals.
+    The `info` of a step has "metrics" with "twr50", 1 within 50 km of the station and 0 beyond: its
+    mean over a flight is the flight's TWR50. And "position", the balloon's place east and north of
+    the station in metres, and its pressure in pascals.
 
     Raises:
         ValueError: the package is not installed.
@@ -98,7 +98,7 @@ class Balloon(gymnasium.Env[NDArray[np.float32], np.int64]):
         balloon = self._flight.get_simulator_state().balloon_state
         east, north = balloon.x.meters, balloon.y.meters
         info = {
-            "within_radius": bool(np.hypot(east, north) <= STATION_RADIUS_METRES),
+            "metrics": {"twr50": float(np.hypot(east, north) <= STATION_RADIUS_METRES)},
             "position": (east, north, balloon.pressure),
         }
         return observation.astype(np.float32), float(reward), bool(ended), False, info

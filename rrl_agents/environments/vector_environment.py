@@ -7,7 +7,8 @@ end: ale-py's emulators, or N games of one player, stepped one after the other.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -31,6 +32,8 @@ class Step(NamedTuple):
         truncated: bool [N], the episode was cut off by the step limit: returns bootstrap there.
         episode_start: bool [N], this observation is the first of a new episode. Its action was
             ignored and there is no transition into it: the call after an end only resets.
+        metrics: Name -> float64 [N], what else an episode is judged by, beside its return: the mean
+            over its steps. From `info["metrics"]` of one environment's step; of most there is none.
     """
 
     observation: NDArray[Any]
@@ -38,6 +41,7 @@ class Step(NamedTuple):
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     episode_start: NDArray[np.bool_]
+    metrics: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
 
 
 class VectorEnvironment:
@@ -114,7 +118,7 @@ class VectorEnvironment:
 
     def finish_step(self) -> Step:
         """The second half of `step`; it must follow each `begin_step`."""
-        observation, reward, terminated, truncated, _ = (
+        observation, reward, terminated, truncated, info = (
             self._environments.recv()
             if self._has_threads
             else self._environments.step(self._action)
@@ -126,6 +130,7 @@ class VectorEnvironment:
             # A game that is over on its very last allowed frame has ended by its rules.
             truncated=truncated & ~terminated,
             episode_start=self._ended,
+            metrics=_metrics(info),
         )
         self._ended = terminated | truncated
         return step
@@ -139,6 +144,16 @@ class VectorEnvironment:
         if observation.ndim > 1 + len(self.spec.frame_shape):
             return np.moveaxis(observation, 1, -1)
         return observation.reshape(self.num_envs, *self.spec.observation_shape)
+
+
+def _metrics(info: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """The numbers of all environments; beside each name Gymnasium has a mask with a "_" before."""
+    found = info.get("metrics", {})
+    return {
+        name: np.asarray(values, np.float64)
+        for name, values in found.items()
+        if not name.startswith("_")
+    }
 
 
 def one_by_one(

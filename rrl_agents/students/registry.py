@@ -73,6 +73,10 @@ STUDENTS: Mapping[str, Student] = {
         network=NetworkConfig(head="implicit_quantile", num_atoms=32),
         summary="quantiles of return at levels drawn at random (Dabney et al., 2018b)",
     ),
+    "vector_qr_dqn": Student(
+        network=NetworkConfig(name="mlp", features=(256, 256), head="quantile", num_atoms=51),
+        summary="51 quantiles of return, with a perceptron for vectors, e.g. the balloon's",
+    ),
     "drq": Student(
         network=NetworkConfig(dueling=True),
         learning=StudentConfig(double=True, random_shift=4, intensity_scale=0.05),

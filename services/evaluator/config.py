@@ -24,6 +24,9 @@ class EvaluationProtocol:
             so that short episodes are not counted more often than long ones.
         max_share: Share of the machine's cores that an evaluation takes while the run has other
             things to do, above 0; 1 for no bound. One that the run waits for is never slowed.
+        first_seed: Seed of the first episode of every evaluation, the next one's is one more: all
+            of them play the same episodes, the teacher too, and compare one by one. None draws
+            seeds for each evaluation.
     """
 
     episodes: int = 10
@@ -32,12 +35,14 @@ class EvaluationProtocol:
     epsilon: float = 0.001
     num_envs: int = 10
     max_share: float = 0.2
+    first_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that no evaluation can have."""
         check_ranges(self, "episodes", "final_episodes", "teacher_episodes", "num_envs", least=1)
         check_ranges(self, "epsilon", least=0, most=1)
         check_ranges(self, "max_share", above=0, most=1)
+        check_ranges(self, "first_seed", least=0, most=2**30)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

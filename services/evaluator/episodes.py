@@ -7,8 +7,8 @@ share to the end, however long that takes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ class PlayedEpisodes:
     Attributes:
         returns: Undiscounted, unclipped return of each episode.
         steps: Agent steps of each.
+        metrics: What else the environment judges episodes by: name -> mean over each one's steps.
         first_episode_frames: [*frame] each, newest frame of every step of environment 0's first
             episode.
     """
@@ -34,6 +35,15 @@ class PlayedEpisodes:
     returns: tuple[float, ...]
     steps: tuple[int, ...]
     first_episode_frames: Sequence[NDArray[Any]]
+    metrics: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+
+
+class _Episode(NamedTuple):
+    """One that is finished: its return, steps and metrics."""
+
+    score: float
+    steps: int
+    metrics: Mapping[str, float]
 
 
 def shares(episodes: int, num_envs: int) -> NDArray[np.int64]:
@@ -72,7 +82,8 @@ def play_episodes(
     random = np.random.default_rng(seed)
     observations = environment.reset(seed)
     running_return, running_steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
-    finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
+    finished: list[list[_Episode]] = [[] for _ in range(num_envs)]
+    sums: dict[str, NDArray[np.float64]] = {}
     # Copies: a view would keep the whole batch of observations alive, gigabytes over an episode.
     frames = [environment.spec.newest_frames(observations[0]).copy()]
     while left.any():
@@ -89,18 +100,38 @@ def play_episodes(
         # The call after an end only resets: no reward, no step.
         running_return += step.reward * ~step.episode_start
         running_steps += ~step.episode_start
+        for name, values in step.metrics.items():
+            sums[name] = sums.get(name, np.zeros(num_envs)) + values * ~step.episode_start
         on_steps(int(np.count_nonzero(~step.episode_start)))
         if not finished[0]:
             frames.append(environment.spec.newest_frames(observations[0]).copy())
         for env in np.flatnonzero(step.terminated | step.truncated):
             on_episode()
             if left[env]:
-                finished[env].append((float(running_return[env]), int(running_steps[env])))
+                steps = int(running_steps[env])
+                means = {name: float(sums[name][env]) / steps for name in sums}
+                finished[env].append(_Episode(float(running_return[env]), steps, means))
                 left[env] -= 1
-            running_return[env], running_steps[env] = 0.0, 0
+            for running in (running_return, running_steps, *sums.values()):
+                running[env] = 0
     played = [episode for of_one in finished for episode in of_one]
     return PlayedEpisodes(
-        returns=tuple(episode[0] for episode in played),
-        steps=tuple(episode[1] for episode in played),
+        returns=tuple(episode.score for episode in played),
+        steps=tuple(episode.steps for episode in played),
+        metrics={name: tuple(episode.metrics[name] for episode in played) for name in sums},
         first_episode_frames=frames,
+    )
+
+
+def joined(parts: Sequence[PlayedEpisodes]) -> PlayedEpisodes:
+    """Episodes played one after the other as one; the first part's frames."""
+    first, *_ = parts
+    return PlayedEpisodes(
+        returns=tuple(score for part in parts for score in part.returns),
+        steps=tuple(steps for part in parts for steps in part.steps),
+        metrics={
+            name: tuple(value for part in parts for value in part.metrics[name])
+            for name in first.metrics
+        },
+        first_episode_frames=first.first_episode_frames,
     )

@@ -188,6 +188,7 @@ class Evaluator:
             weights_version=version,
             episode_returns=played.returns,
             episode_steps=played.steps,
+            episode_metrics=played.metrics,
             epsilon=self._config.protocol.epsilon,
             session=session,
         )

@@ -21,7 +21,7 @@ from rrl_agents.types import Params
 from rrl_client import TeacherDescription
 from rrl_client.actions import action_preferences
 from services.evaluator.config import EvaluatorConfig
-from services.evaluator.episodes import ActionValues, PlayedEpisodes, play_episodes
+from services.evaluator.episodes import ActionValues, PlayedEpisodes, joined, play_episodes
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.video import record_gif
 
@@ -133,20 +133,33 @@ class EvaluationPlayer:
         index: int,
         should_stop: Callable[[], bool],
     ) -> PlayedEpisodes | None:
-        sequence = np.random.SeedSequence(self._entropy(index))
-        seed = int(sequence.generate_state(1)[0]) % 2**30
-        environment = make_environment(self._config.environment, self._num_envs(episodes))
-        with contextlib.closing(environment):
+        protocol, num_envs = self._config.protocol, self._num_envs(episodes)
+        environment = make_environment(self._config.environment, num_envs)
+
+        def play(seed: int, count: int) -> PlayedEpisodes | None:
             return play_episodes(
                 environment,
                 values,
-                episodes=episodes,
-                epsilon=self._config.protocol.epsilon,
+                episodes=count,
+                epsilon=protocol.epsilon,
                 seed=seed,
                 should_stop=should_stop,
                 on_steps=lambda steps: self._metrics.stepped(steps * self._spec.frames_per_step),
                 on_episode=self._metrics.finished_episode,
             )
+
+        with contextlib.closing(environment):
+            if protocol.first_seed is None:
+                sequence = np.random.SeedSequence(self._entropy(index))
+                return play(int(sequence.generate_state(1)[0]) % 2**30, episodes)
+            # One episode of each environment at a time: their seeds are then consecutive.
+            parts = []
+            for first in range(0, episodes, num_envs):
+                part = play(protocol.first_seed + first, min(num_envs, episodes - first))
+                if part is None:
+                    return None
+                parts.append(part)
+            return joined(parts)
 
     def _num_envs(self, episodes: int) -> int:
         """No more environments than episodes: the others would play for nothing."""

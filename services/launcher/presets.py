@@ -32,6 +32,7 @@ from rrl_agents.students.fitting import AUTO, fitting_student
 from rrl_agents.students.registry import STUDENTS, broken_promises, name_of
 from rrl_agents.training.q_learning_config import QLearningConfig
 from services.evaluator.config import EvaluationProtocol
+from services.launcher.balloon_presets import BALLOON_EXPERIMENTS, PERCIATELLI
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.settings import nearest
 from services.shared.errors import UserError, user_errors
@@ -40,6 +41,8 @@ ValueT = TypeVar("ValueT")
 
 PAPER = "paper"
 DEMO = "demo"
+BALLOON = "balloon"
+BALLOON_PERCIATELLI = "balloon_perciatelli"
 
 
 ITERATION_STEPS = 250_000
@@ -199,6 +202,12 @@ def _presets_of(method: str) -> dict[str, Preset]:
     if method in _DEMOS:
         summary = "Minutes on a laptop: Pong, a small student, the bundled teacher"
         presets[DEMO] = Preset(_DEMOS[method], summary)
+    if method in BALLOON_EXPERIMENTS:
+        summary = "Balloons: a student of 2 x 256 units, 60 flights, the teacher Perciatelli44"
+        presets[BALLOON] = Preset(BALLOON_EXPERIMENTS[method], summary)
+    if method == "tabula_rasa":
+        summary = "Balloons: the student and the numbers of the Balloon Learning Environment"
+        presets[BALLOON_PERCIATELLI] = Preset(PERCIATELLI, summary)
     return presets | {name: one for name, one in PAPER_PRESETS.items() if one.method == method}
 
 

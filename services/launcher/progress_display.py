@@ -273,6 +273,9 @@ def _scores(response: GetProgressResponse) -> str:
         share = score_if_known(student, random, teacher)
         if share is not None:
             scores[0] += f" (teacher-normalised {share:.2f})"
+        metrics = sorted(response.evaluation_metrics.items())
+        if scores and metrics:
+            scores[0] += "".join(f", {name} {value:.3f}" for name, value in metrics)
         if scores and progress.HasField("evaluated_updates"):
             scores[0] += f" after {progress.evaluated_updates:,} updates"
         scores += [f"teacher {teacher:.2f}", f"random {random:.2f}"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from rrl_agents.ranges import check_ranges
 from rrl_agents.types import Progress, Stage
-from services.learner.evaluation_records import check_episodes
+from services.learner.evaluation_records import check_episodes, check_metrics
 from services.learner.v1 import learner_pb2
 
 MAX_MESSAGE_BYTES = 256 * 2**20
@@ -26,6 +27,7 @@ class EvaluationReport:
         episode_returns: Undiscounted, unclipped return of each finished episode.
         episode_steps: Agent steps of each of them.
         epsilon: Probability of a random action while playing.
+        episode_metrics: Name -> what else the environment judges each of them by.
         session: The learner's, of the answer that gave the weights; empty when the teacher played,
             or where it is unknown.
     """
@@ -34,6 +36,7 @@ class EvaluationReport:
     episode_returns: tuple[float, ...]
     episode_steps: tuple[int, ...]
     epsilon: float
+    episode_metrics: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     session: str = ""
 
     def __post_init__(self) -> None:
@@ -41,6 +44,7 @@ class EvaluationReport:
         if len(self.episode_returns) > MAX_EPISODES:
             raise ValueError(f"an evaluation has at most {MAX_EPISODES} episodes")
         check_episodes(self.episode_returns, self.episode_steps)
+        check_metrics(self.episode_metrics, len(self.episode_returns))
         check_ranges(self, "epsilon", least=0, most=1)
 
     @property
@@ -71,7 +75,11 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
 
 def report_to_proto(report: EvaluationReport) -> learner_pb2.ReportEvaluationRequest:
     """An evaluation as a request."""
-    return learner_pb2.ReportEvaluationRequest(**vars(report))
+    metrics = {
+        name: learner_pb2.EpisodeMetric(values=values)
+        for name, values in report.episode_metrics.items()
+    }
+    return learner_pb2.ReportEvaluationRequest(**{**vars(report), "episode_metrics": metrics})
 
 
 def report_from_proto(request: learner_pb2.ReportEvaluationRequest) -> EvaluationReport:
@@ -86,5 +94,8 @@ def report_from_proto(request: learner_pb2.ReportEvaluationRequest) -> Evaluatio
         episode_returns=tuple(request.episode_returns),
         episode_steps=tuple(request.episode_steps),
         epsilon=request.epsilon,
+        episode_metrics={
+            name: tuple(metric.values) for name, metric in request.episode_metrics.items()
+        },
         session=request.session,
     )

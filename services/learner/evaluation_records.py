@@ -15,13 +15,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.ranges import check_known, check_ranges
-from rrl_agents.typed_json import encode
+from rrl_agents.typed_json import encode, may_be_missing
 from rrl_agents.types import Stage
 from services.shared.errors import UserError
 
@@ -30,6 +30,10 @@ STAGES = tuple(stage.name.lower() for stage in Stage)
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Larger record files are refused; a record is some hundred bytes, a run has some hundred."""
+
+MAX_METRICS = 16
+"""Most metrics of an episode."""
+MAX_METRIC_NAME = 64
 
 CLOCKS = ("teacher_steps", "offline_updates", "online_updates", "actor_steps")
 """Fields of a record that are the run's, as `Progress` has them."""
@@ -55,6 +59,7 @@ class EvaluationRecord:
         seconds_since_start: Wall-clock seconds the run had been at work then, all restarts
             together; of the teacher, when its result came.
         final: Whether this is the evaluation of the finished student.
+        episode_metrics: Name -> what else the environment judges each of these episodes by.
     """
 
     player: Literal["student", "teacher"]
@@ -70,6 +75,7 @@ class EvaluationRecord:
     epsilon: float
     seconds_since_start: float
     final: bool
+    episode_metrics: Mapping[str, tuple[float, ...]] = may_be_missing({})
 
     def __post_init__(self) -> None:
         """Refuses values outside their range.
@@ -82,6 +88,7 @@ class EvaluationRecord:
         check_ranges(self, "weights_version", *CLOCKS, "seconds_since_start", least=0)
         check_ranges(self, "weaning_weight", "epsilon", least=0, most=1)
         check_episodes(self.episode_returns, self.episode_steps)
+        check_metrics(self.episode_metrics, len(self.episode_returns))
 
     @property
     def learner_updates(self) -> int:
@@ -104,6 +111,25 @@ def check_episodes(returns: Sequence[float], steps: Sequence[int]) -> None:
         raise ValueError(f"episode_returns must be finite, found {returns}")
     if min(steps) < 1:
         raise ValueError(f"an episode has at least 1 step, found {min(steps)}")
+
+
+def check_metrics(metrics: Mapping[str, Sequence[float]], episodes: int) -> None:
+    """See that each metric has a finite number for every episode.
+
+    Raises:
+        ValueError: one has not, or there are too many, or a name is too long.
+    """
+    if len(metrics) > MAX_METRICS or any(len(name) > MAX_METRIC_NAME for name in metrics):
+        raise ValueError(
+            f"there are {len(metrics)} episode_metrics; give at most {MAX_METRICS}, with names of "
+            f"up to {MAX_METRIC_NAME} characters"
+        )
+    for name, values in metrics.items():
+        if len(values) != episodes or not all(map(math.isfinite, values)):
+            raise ValueError(
+                f"episode_metrics has {len(values)} numbers of {name}; give a finite one for each "
+                f"of the {episodes} episodes"
+            )
 
 
 def encode_record(record: EvaluationRecord) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -50,6 +50,7 @@ class PendingEvaluations:
         session: As given.
         weights: What the evaluator fetches.
         final_is_done: Whether the result of the final weights has been recorded.
+        newest_metrics: Name -> mean of the student's newest evaluation of this session.
     """
 
     def __init__(self, run: Path, clock: RunClock, session: str) -> None:
@@ -63,6 +64,7 @@ class PendingEvaluations:
         # Weights that the last session's evaluator was playing: they come before newer ones.
         self._played_before: int | None = None
         self.final_is_done = False
+        self.newest_metrics: Mapping[str, float] = {}
         self.weights = PublishedWeights()
         self._recall_teacher()
 
@@ -140,6 +142,9 @@ class PendingEvaluations:
                 final=snapshot.final,
             )
             self._remove(snapshot)
+            self.newest_metrics = {
+                name: fmean(values) for name, values in report.episode_metrics.items()
+            }
             # Set last: the run may finish as soon as it is.
             self.final_is_done |= snapshot.final
             return progress
@@ -244,6 +249,7 @@ class PendingEvaluations:
                 weaning_weight=progress.weaning_weight,
                 episode_returns=report.episode_returns,
                 episode_steps=report.episode_steps,
+                episode_metrics=report.episode_metrics,
                 epsilon=report.epsilon,
                 seconds_since_start=seconds,
                 final=final,

@@ -85,6 +85,7 @@ class ServedRun:
             checkpoint_failure=self._checkpoints.failure,
             awaited_updates=waits_for.updates,
             awaits_teacher_return=waits_for.teacher,
+            evaluation_metrics=self._evaluations.newest_metrics,
         )
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:

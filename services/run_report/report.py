@@ -81,6 +81,7 @@ def write_report(
             protocols.student if was_played else protocols.teacher,
             beside,
             None if checkpoint is None else checkpoint.record,
+            teachers[-1] if was_played else None,
         )
     except ValueError as error:
         raise UserError(f"no score can be given: {error}") from error

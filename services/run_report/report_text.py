@@ -73,6 +73,7 @@ def readme(description: RunDescription, summary: Summary, *, has_video: bool) ->
         "\n".join(["| player | mean return | teacher-normalised |", "|---|---|---|", *rows]),
         "Teacher-normalised is (return - random) / (teacher - random).",
         _mixed(summary),
+        "\n".join(_metrics(summary)),
         "## What it took",
         "\n".join(_costs(summary)),
         "\n".join(_asked(description, summary)),
@@ -101,6 +102,23 @@ def outcome_lines(summary: Summary) -> list[str]:
         *summary.beyond_budgets,
         *([_mixed(summary)] if summary.mixed_protocols else []),
     ]
+
+
+def _metrics(summary: Summary) -> list[str]:
+    """A table of what episodes are judged by; nothing where that is the return alone."""
+    rows = []
+    for name, metric in summary.metrics.items():
+        low, high = metric.student_interval
+        teacher = "" if metric.teacher_mean is None else f"{metric.teacher_mean:.3f}"
+        paired = ""
+        if metric.difference is not None and metric.difference_interval is not None:
+            below, above = metric.difference_interval
+            paired = f"{metric.difference:.3f} ({below:.3f} to {above:.3f}, {metric.pairs} pairs)"
+        student = f"{metric.student_mean:.3f} ({low:.3f} to {high:.3f})"
+        rows.append(f"| {name} | {student} | {teacher} | {paired} |")
+    if not rows:
+        return []
+    return ["| metric | student | teacher | difference on equal seeds |", "|---|---|---|---|", *rows]
 
 
 def _mixed(summary: Summary) -> str:

@@ -32,6 +32,11 @@ class _Teacher:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    first_seed: int | None = may_be_missing(None)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Protocols:
     student: ScoreProtocol = may_be_missing(ScoreProtocol())
     teacher: ScoreProtocol = may_be_missing(ScoreProtocol())
@@ -48,6 +53,7 @@ class RunDescription:
         teacher_return: The teacher's known mean return; None where it is only measured.
         random_return: Mean return of the random policy; None where the config does not say.
         budgets: What the run may spend, by name.
+        evaluation: Whether its episodes have fixed seeds.
         score_protocols: How the student is evaluated, and how the teacher's known return was
             measured.
         game: Name of the game, e.g. "pong".
@@ -59,6 +65,7 @@ class RunDescription:
     teacher_return: float | None = may_be_missing(None)
     random_return: float | None = may_be_missing(None)
     budgets: Mapping[str, int] = may_be_missing({})
+    evaluation: _Evaluation = may_be_missing(_Evaluation())
     score_protocols: _Protocols = may_be_missing(_Protocols())
     game: str = dataclasses.field(init=False)
 
@@ -88,6 +95,28 @@ class BaselineOutcome:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MetricOutcome:
+    """What the environment judges episodes by beside the return, or the return: student, teacher.
+
+    Attributes:
+        student_mean: Over the student's episodes.
+        student_interval: 95% bootstrap interval of that mean.
+        teacher_mean: Over the teacher's; None where it was not played here.
+        difference: Student minus teacher, mean over episodes of equal seeds; None where they were
+            not played by fixed seeds.
+        difference_interval: 95% bootstrap interval of that mean, of pairs.
+        pairs: Episodes that both played.
+    """
+
+    student_mean: float
+    student_interval: tuple[float, float]
+    teacher_mean: float | None = None
+    difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
+    pairs: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
     """The outcome of a run.
 
@@ -111,6 +140,8 @@ class Summary:
         mixed_protocols: What was measured otherwise for the teacher than for the student, in words;
             the teacher-normalised score is then no comparison.
         baseline: The run beside it, None without one.
+        metrics: Name -> what else the environment judges episodes by; "return" is among them where
+            student and teacher played the same episodes.
     """
 
     method: str
@@ -130,6 +161,7 @@ class Summary:
     beyond_budgets: tuple[str, ...] = ()
     mixed_protocols: tuple[str, ...] = ()
     baseline: BaselineOutcome | None = None
+    metrics: Mapping[str, MetricOutcome] = dataclasses.field(default_factory=dict)
 
     @property
     def done(self) -> Clocks:
@@ -156,6 +188,7 @@ def summarise(
     teacher_protocol: ScoreProtocol,
     baseline: Baseline | None = None,
     checkpoint: RunRecord | None = None,
+    teacher: EvaluationRecord | None = None,
 ) -> Summary:
     """Puts the outcome of a run together.
 
@@ -166,6 +199,7 @@ def summarise(
         teacher_protocol: How the teacher's was measured.
         baseline: The run beside it.
         checkpoint: Of the newest checkpoint; None where there is none.
+        teacher: The teacher's newest evaluation; None where it was not played here.
 
     Returns:
         The summary.
@@ -198,6 +232,41 @@ def summarise(
             differences(description.game, teacher_protocol, [description.score_protocols.student])
         ),
         baseline=None if baseline is None else _outcome(baseline, teacher_return, random_return),
+        metrics=_metrics(last, teacher, is_paired=description.evaluation.first_seed is not None),
+    )
+
+
+def _metrics(
+    student: EvaluationRecord, teacher: EvaluationRecord | None, *, is_paired: bool
+) -> dict[str, MetricOutcome]:
+    """What both are judged by; returns too where their episodes are the same."""
+    of_student = dict(student.episode_metrics)
+    of_teacher = {} if teacher is None else dict(teacher.episode_metrics)
+    if is_paired and teacher is not None:
+        of_student["return"] = student.episode_returns
+        of_teacher["return"] = teacher.episode_returns
+    return {
+        name: _metric(values, of_teacher.get(name, ()), is_paired=is_paired)
+        for name, values in of_student.items()
+    }
+
+
+def _metric(
+    student: Sequence[float], teacher: Sequence[float], *, is_paired: bool
+) -> MetricOutcome:
+    mean, low, high = mean_and_interval(student)
+    outcome = MetricOutcome(
+        student_mean=mean,
+        student_interval=(low, high),
+        teacher_mean=float(np.mean(teacher)) if teacher else None,
+    )
+    pairs = [one - other for one, other in zip(student, teacher, strict=False)]
+    if not (is_paired and pairs):
+        return outcome
+    # Episodes of one index have one seed: from the first on, in order, for both.
+    difference, low, high = mean_and_interval(pairs)
+    return dataclasses.replace(
+        outcome, difference=difference, difference_interval=(low, high), pairs=len(pairs)
     )
 
 

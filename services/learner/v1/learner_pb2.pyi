@@ -243,6 +243,22 @@ class GetProgressResponse(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class EvaluationMetricsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     PROGRESS_FIELD_NUMBER: builtins.int
     TEACHER_STEPS_TARGET_FIELD_NUMBER: builtins.int
     OFFLINE_UPDATES_TARGET_FIELD_NUMBER: builtins.int
@@ -254,6 +270,7 @@ class GetProgressResponse(google.protobuf.message.Message):
     CHECKPOINT_FAILURE_FIELD_NUMBER: builtins.int
     AWAITED_UPDATES_FIELD_NUMBER: builtins.int
     AWAITS_TEACHER_RETURN_FIELD_NUMBER: builtins.int
+    EVALUATION_METRICS_FIELD_NUMBER: builtins.int
     teacher_steps_target: builtins.int
     """Totals the stages work towards, in the units of Progress."""
     offline_updates_target: builtins.int
@@ -280,6 +297,12 @@ class GetProgressResponse(google.protobuf.message.Message):
     def saved(self) -> global___Progress:
         """Progress that the newest checkpoint holds: what a kill leaves. Absent before the first."""
 
+    @property
+    def evaluation_metrics(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
+        """Means of the student's newest evaluation since the learner started: what the environment judges
+        episodes by beside the return, by name.
+        """
+
     def __init__(
         self,
         *,
@@ -294,9 +317,10 @@ class GetProgressResponse(google.protobuf.message.Message):
         checkpoint_failure: builtins.str = ...,
         awaited_updates: builtins.int | None = ...,
         awaits_teacher_return: builtins.bool = ...,
+        evaluation_metrics: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "awaited_updates", b"awaited_updates", "progress", b"progress", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "actor_steps_target", b"actor_steps_target", "awaited_updates", b"awaited_updates", "awaits_teacher_return", b"awaits_teacher_return", "checkpoint_failure", b"checkpoint_failure", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "saved", b"saved", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "actor_steps_target", b"actor_steps_target", "awaited_updates", b"awaited_updates", "awaits_teacher_return", b"awaits_teacher_return", "checkpoint_failure", b"checkpoint_failure", "evaluation_metrics", b"evaluation_metrics", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "saved", b"saved", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_awaited_updates", b"_awaited_updates"]) -> typing.Literal["awaited_updates"] | None: ...
 
 global___GetProgressResponse = GetProgressResponse
@@ -305,11 +329,30 @@ global___GetProgressResponse = GetProgressResponse
 class ReportEvaluationRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class EpisodeMetricsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> global___EpisodeMetric: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: global___EpisodeMetric | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     WEIGHTS_VERSION_FIELD_NUMBER: builtins.int
     EPISODE_RETURNS_FIELD_NUMBER: builtins.int
     EPISODE_STEPS_FIELD_NUMBER: builtins.int
     EPSILON_FIELD_NUMBER: builtins.int
     SESSION_FIELD_NUMBER: builtins.int
+    EPISODE_METRICS_FIELD_NUMBER: builtins.int
     weights_version: builtins.int
     """Weights that played; 0 when the teacher did."""
     epsilon: builtins.float
@@ -326,6 +369,10 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
     def episode_steps(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Agent steps of each of these episodes."""
 
+    @property
+    def episode_metrics(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___EpisodeMetric]:
+        """What else the environment judges these episodes by, by name; of most environments nothing."""
+
     def __init__(
         self,
         *,
@@ -334,10 +381,29 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
         episode_steps: collections.abc.Iterable[builtins.int] | None = ...,
         epsilon: builtins.float = ...,
         session: builtins.str = ...,
+        episode_metrics: collections.abc.Mapping[builtins.str, global___EpisodeMetric] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "epsilon", b"epsilon", "session", b"session", "weights_version", b"weights_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["episode_metrics", b"episode_metrics", "episode_returns", b"episode_returns", "episode_steps", b"episode_steps", "epsilon", b"epsilon", "session", b"session", "weights_version", b"weights_version"]) -> None: ...
 
 global___ReportEvaluationRequest = ReportEvaluationRequest
+
+@typing.final
+class EpisodeMetric(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Mean over the steps of each episode, in the order of the returns."""
+
+    def __init__(
+        self,
+        *,
+        values: collections.abc.Iterable[builtins.float] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
+
+global___EpisodeMetric = EpisodeMetric
 
 @typing.final
 class ReportEvaluationResponse(google.protobuf.message.Message):

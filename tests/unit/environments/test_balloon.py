@@ -50,7 +50,7 @@ def test_the_radius_is_where_the_reward_has_its_step(balloon: Balloon) -> None:
         east, north, _ = info["position"]
         beyond = float(np.hypot(east, north)) - STATION_RADIUS_METRES
         expected = 1.0 if beyond <= 0 else 0.4 * 0.5 ** (beyond / 100_000.0)
-        assert info["within_radius"] == (beyond <= 0)
+        assert info["metrics"] == {"twr50": float(beyond <= 0)}
         assert reward == pytest.approx(expected, rel=1e-6)
 
 
