@@ -92,7 +92,7 @@ def _network(nodes: Mapping[str, Any]) -> Network:
     config = NetworkConfig(
         name="mlp", features=tuple(sizes[1:-1]), head="quantile", num_atoms=shape[2]
     )
-    leaves = {}
+    leaves: dict[str, NDArray[Any]] = {}
     for index, (kernel, bias) in enumerate(layers):
         leaves |= {f"Dense_{index}/kernel": kernel, f"Dense_{index}/bias": bias}
     return Network(

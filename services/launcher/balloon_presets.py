@@ -65,7 +65,12 @@ def _experiment(method: MethodConfig) -> ExperimentConfig:
         online_steps=_STUDENTS_FLIGHTS * FLIGHT_STEPS,
         # A flight is 16 s of CPU: few for the curve, more at the end, always the same ones.
         evaluation=EvaluationProtocol(
-            episodes=5, final_episodes=20, teacher_episodes=20, epsilon=0.0, num_envs=5, first_seed=0
+            episodes=5,
+            final_episodes=20,
+            teacher_episodes=20,
+            epsilon=0.0,
+            num_envs=5,
+            first_seed=0,
         ),
         offline_evaluation_period=_OFFLINE_UPDATES // 2,
         online_evaluation_period=10 * FLIGHT_STEPS // _Q_LEARNING.update_period,
@@ -77,9 +82,7 @@ def _experiment(method: MethodConfig) -> ExperimentConfig:
     )
 
 
-_TABULA_RASA = _experiment(
-    TabulaRasaConfig(q_learning=_Q_LEARNING, learning_rate=_LEARNING_RATE)
-)
+_TABULA_RASA = _experiment(TabulaRasaConfig(q_learning=_Q_LEARNING, learning_rate=_LEARNING_RATE))
 
 BALLOON_EXPERIMENTS: Mapping[str, ExperimentConfig] = {
     "qdagger": _experiment(

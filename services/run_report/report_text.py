@@ -118,7 +118,11 @@ def _metrics(summary: Summary) -> list[str]:
         rows.append(f"| {name} | {student} | {teacher} | {paired} |")
     if not rows:
         return []
-    return ["| metric | student | teacher | difference on equal seeds |", "|---|---|---|---|", *rows]
+    return [
+        "| metric | student | teacher | difference on equal seeds |",
+        "|---|---|---|---|",
+        *rows,
+    ]
 
 
 def _mixed(summary: Summary) -> str:

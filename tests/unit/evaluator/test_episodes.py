@@ -175,3 +175,37 @@ def test_the_film_is_the_whole_first_episode_of_environment_0() -> None:
     played = play(FixedLengths((4, 9)), zeros, episodes=4)
     # The first observation and one after each of the 4 steps; a pixel holds the step's number.
     assert [int(frame[0, 0]) for frame in played.first_episode_frames] == [0, 1, 2, 3, 4]
+
+
+class Judged(FixedLengths):
+    """Has 1 on every step that leaves an even number of steps behind it, also where it resets."""
+
+    def step(self, action: NDArray[np.int64]) -> Step:
+        step = super().step(action)
+        return step._replace(metrics={"even": (self._steps % 2 == 0).astype(np.float64)})
+
+
+def test_a_metric_of_an_episode_is_the_mean_over_its_own_steps() -> None:
+    # Three steps: 1, 2, 3, of which one is even; four: 2 of 4. The call that resets is no step.
+    played = play_episodes(
+        Judged((3, 4)),  # type: ignore[arg-type]
+        lambda observations: np.zeros((2, 2), np.float32),
+        episodes=4,
+        epsilon=0.0,
+        seed=0,
+        should_stop=lambda: False,
+    )
+    assert played is not None and played.steps == (3, 3, 4, 4)
+    assert played.metrics == {"even": pytest.approx((1 / 3, 1 / 3, 0.5, 0.5))}
+
+
+def test_an_environment_without_metrics_has_none() -> None:
+    played = play_episodes(
+        FixedLengths((3,)),  # type: ignore[arg-type]
+        lambda observations: np.zeros((1, 2), np.float32),
+        episodes=1,
+        epsilon=0.0,
+        seed=0,
+        should_stop=lambda: False,
+    )
+    assert played is not None and played.metrics == {}

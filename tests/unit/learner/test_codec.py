@@ -53,6 +53,7 @@ def test_a_report_survives_the_wire(
         episode_returns=tuple(r for r, _ in episodes),
         episode_steps=tuple(s for _, s in episodes),
         epsilon=epsilon,
+        episode_metrics={"twr50": tuple(r / 2 for r, _ in episodes)},
     )
     encoded = report_to_proto(report).SerializeToString()
     decoded = report_from_proto(learner_pb2.ReportEvaluationRequest.FromString(encoded))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -327,3 +328,42 @@ def test_a_run_without_usable_references_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         write_report(configure(make_run(), random_return=random_return))
+
+
+def test_metrics_are_compared_with_the_teachers_on_equal_seeds(make_run: MakeRun) -> None:
+    run = configure(make_run(), evaluation={"first_seed": 0})
+    *_, last = read_records(run / "metrics/evaluations.jsonl")
+    teacher = dataclasses.replace(
+        last,
+        player="teacher",
+        weights_version=0,
+        final=False,
+        episode_returns=(-4.0, -4.0),
+        episode_steps=(100, 100),
+        episode_metrics={"twr50": (0.5, 0.25)},
+    )
+    student = dataclasses.replace(last, episode_metrics={"twr50": (0.25, 0.25, 0.0, 0.5)})
+    for record in (teacher, student):
+        append_record(run / "metrics/evaluations.jsonl", record)
+    write_report(run)
+    # On the two seeds that both have: 0.25 - 0.5 and 0.25 - 0.25; -9 + 4 and -7 + 4.
+    found = summary_of(run)["metrics"]
+    twr50, returns = found["twr50"], found["return"]
+    assert (twr50["student_mean"], twr50["teacher_mean"]) == (0.25, 0.375)
+    assert (twr50["difference"], twr50["pairs"]) == (-0.125, 2)
+    assert twr50["difference_interval"] == [-0.25, 0.0]
+    assert (returns["difference"], returns["pairs"]) == (-4.0, 2)
+    assert "| twr50 | 0.250 (" in page_of(run) and "-0.125 (-0.250 to 0.000, 2 pairs)" in page_of(
+        run
+    )
+
+
+def test_without_fixed_seeds_metrics_are_not_paired(make_run: MakeRun) -> None:
+    run = make_run()
+    *_, last = read_records(run / "metrics/evaluations.jsonl")
+    student = dataclasses.replace(last, episode_metrics={"twr50": (0.25, 0.25, 0.0, 0.5)})
+    append_record(run / "metrics/evaluations.jsonl", student)
+    write_report(run)
+    (name,) = summary_of(run)["metrics"]
+    outcome = summary_of(run)["metrics"][name]
+    assert (name, outcome["student_mean"], outcome["difference"]) == ("twr50", 0.25, None)
