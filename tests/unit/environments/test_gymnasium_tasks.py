@@ -250,3 +250,23 @@ def test_bounds_are_dopamines(game: str, prefix: str) -> None:
     np.testing.assert_allclose(spec.frame_low, low)
     np.testing.assert_allclose(spec.frame_high, high)
     assert set(BOUNDS) == {"CartPole-v1", "Acrobot-v1", "MountainCar-v0"}
+
+
+def test_a_package_registers_its_ids_when_it_is_imported(play: Any) -> None:
+    game = "minigrid:MiniGrid-Empty-5x5-v0"
+    plugins.allow(game)
+    with pytest.raises(ValueError, match="has observations Dict.*FilterObservation"):
+        make_environment(EnvironmentConfig(name="gymnasium", game=game), 1)
+
+    def make() -> Any:
+        from minigrid.wrappers import ImgObsWrapper, RGBImgPartialObsWrapper
+
+        grid = gymnasium.make("MiniGrid-Empty-5x5-v0")
+        return ImgObsWrapper(RGBImgPartialObsWrapper(grid, tile_size=8))
+
+    environment = make_environment(play(make, grayscale=True, resize=(28, 28), stack_size=2), 2)
+    spec = environment.spec
+    assert (spec.observation_shape, spec.num_actions) == ((28, 28, 2), 7)
+    seen = environment.reset(0)
+    assert seen.shape == (2, 28, 28, 2) and not seen[..., 0].any() and seen[..., 1].any()
+    environment.close()
