@@ -56,6 +56,11 @@ BARS = (
             *(Bar(f"{name}_free", 0.5) for name in _CASES),
         ),
     ),
+    Measured(
+        "benchmarks.one_process",
+        (),
+        (Bar("updates_over_bare", 0.8), Bar("run_over_bare_parts", 1.5, is_most=True)),
+    ),
     Measured("benchmarks.actors", (), (Bar("weaned_actor", 0.9),)),
     Measured("benchmarks.end_to_end", (), (Bar("training_useful", 0.85),)),
 )
