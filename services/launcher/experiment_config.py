@@ -68,7 +68,8 @@ class ExperimentConfig:
             once; None for 10, and for 1 where replay is prioritised. Weights and priorities go out
             between blocks.
         keeps_teacher_data: Whether the learner keeps the teacher's data in its own memory, each
-            frame once, and draws batches there, instead of having replay draw them.
+            frame once, and draws batches there, instead of having replay draw them; None for where
+            that takes at most 1 GiB.
         learner: What updates compute in, and on how many devices.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
             complete, and weaning does not depend on how fast evaluations are.
@@ -96,7 +97,7 @@ class ExperimentConfig:
     publish_period_updates: int = 100
     weights_period_seconds: float = 1.0
     updates_per_block: int | None = None
-    keeps_teacher_data: bool = False
+    keeps_teacher_data: bool | None = None
     learner: ArithmeticConfig = ArithmeticConfig()
     pause_for_evaluation: bool = False
     one_process: bool = False

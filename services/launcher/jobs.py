@@ -129,7 +129,7 @@ def replay_config(job: Job) -> ReplayConfig:
         student_capacity=capacity,
         min_student_size=-(-(reloaded_steps + q_learning.min_replay_size) // shards),
         samples_per_insert=own_share * q_learning.batch_size / q_learning.update_period,
-        gives_teacher_data_once=config.keeps_teacher_data,
+        gives_teacher_data_once=bool(config.keeps_teacher_data),
         student_priority_exponent=config.student.priority_exponent,
         error_buffer=float(_batches_out_of_step(config) * q_learning.batch_size),
         port=job.port,

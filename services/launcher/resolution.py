@@ -8,6 +8,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, TeacherCard
 from rrl_agents.environments.game_names import name_key
 from rrl_agents.environments.registry import make_environment
@@ -30,6 +32,8 @@ from services.teacher.policies.loading import load_card
 
 _BLOCK = 10
 """Updates made at once."""
+_MOST_KEPT_BYTES = 2**30
+"""Of the teacher's data in the learner's memory: 150,000 steps of Atari."""
 
 
 def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experiment:
@@ -64,7 +68,7 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
         )
         _check_teacher(experiment)
         _check_budgets(experiment)
-        return dataclasses.replace(experiment, data=_recorded_data(experiment))
+        return _with_kept_data(dataclasses.replace(experiment, data=_recorded_data(experiment)))
 
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
@@ -110,6 +114,20 @@ def _check_network(network: NetworkConfig, spec: EnvironmentSpec) -> None:
             f"{spec.name} shows vectors {spec.observation_shape}, and the network {network.name} "
             "takes images: use --student auto, or --student vector_dqn"
         )
+
+
+def _with_kept_data(experiment: Experiment) -> Experiment:
+    """Where the teacher's data is drawn: where the user chose nothing, its size alone decides."""
+    config, layout = experiment.config, experiment.layout
+    if config.keeps_teacher_data is not None:
+        return experiment
+    step_bytes = layout.row_dtype.itemsize + layout.window * np.dtype(np.int32).itemsize
+    # Recorded data that is reloaded lies in the student's table, where replay draws.
+    steps = 0 if experiment.recipe.reloads_data else experiment.targets.teacher_steps
+    keeps = 0 < steps * step_bytes <= _MOST_KEPT_BYTES
+    return dataclasses.replace(
+        experiment, config=dataclasses.replace(config, keeps_teacher_data=keeps)
+    )
 
 
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:

@@ -108,6 +108,9 @@ class ReplayFeed:
         """
         counts = [table_counts(address) for address in self._shards]
         teacher_steps = sum(of_shard[TEACHER_TABLE].inserted for of_shard in counts)
+        if self._keeps_teacher_data and self._clock.progress.stage is not Stage.COLLECT:
+            # A table that is read empty takes a last step, which is not learned from.
+            teacher_steps = self._clock.progress.teacher_steps
         actor_steps = sum(of_shard[STUDENT_TABLE].inserted for of_shard in counts)
         if self._reloaded_steps:
             teacher_steps = min(actor_steps, self._reloaded_steps)
@@ -158,6 +161,7 @@ class ReplayFeed:
             with user_errors((OSError,)):
                 kept.save(self._teacher_file)
         self.reader.teacher_data = kept
+        self._clock.change(teacher_steps=kept.count)
         logging.getLogger(__name__).info(
             "%d transitions of the teacher lie here, in %d frames", kept.count, len(kept.frames)
         )

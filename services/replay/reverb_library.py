@@ -27,6 +27,7 @@ _PARTS = {
     "Table": ("reverb.server", "Table"),
     "checkpointers": ("reverb.platform.default.checkpointers", ""),
     "errors": ("reverb.errors", ""),
+    "pybind": ("reverb.pybind", ""),
     "rate_limiters": ("reverb.rate_limiters", ""),
     "selectors": ("reverb.item_selectors", ""),
 }
@@ -54,7 +55,12 @@ def import_whole(name: str) -> ModuleType:
             importlib.import_module("tensorflow")
         finally:
             del sys.modules["keras.src"]
-    return importlib.import_module(name)
+    whole = importlib.import_module(name)
+    for module in list(sys.modules):
+        # Python binds a submodule to its package when it loads it, which was for the stand-in.
+        if module.rpartition(".")[0] == name and not hasattr(whole, module.rpartition(".")[2]):
+            setattr(whole, module.rpartition(".")[2], sys.modules[module])
+    return whole
 
 
 def _import_parts() -> tuple[Any, Any]:

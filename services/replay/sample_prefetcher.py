@@ -166,8 +166,10 @@ def _dataset(
         num_workers_per_iterator=1,
         # Where items are few, one that gives none for so long has lost some with a connection.
         rate_limiter_timeout_ms=-1 if items < 0 else _READ_TIMEOUT_MS,
+        # None is fetched ahead of those: a table that gives each item once would lose it.
+        max_samples=items,
     )
-    return dataset.take(items).batch(block_rows).with_options(options)
+    return dataset.batch(block_rows).with_options(options)
 
 
 def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:

@@ -71,6 +71,7 @@ class ReplayShard:
                 min_student_size=32,
                 samples_per_insert=32 / 4,
                 gives_teacher_data_once=gives_once,
+                teacher_steps=STEPS if gives_once else None,
                 port=port,
             ),
             folder / "checkpoints",

@@ -90,6 +90,7 @@ def test_roles_without_replay_start_without_tensorflow() -> None:
 REVERB_ALONE = """
 from services.replay.reverb_library import reverb, tensorflow
 import sys
+assert reverb.pybind.ConstantChunkerOptions
 assert "tensorflow.python.ops.math_ops" not in sys.modules
 # What is imported by these names later is the whole.
 assert {"tensorflow", "reverb"}.isdisjoint(sys.modules)
@@ -99,6 +100,7 @@ import tensorflow as tf
 assert float(tf.constant(1.0) + 2.0) == 3.0
 import reverb as whole
 assert reverb.Client is whole.Client
+assert reverb.pybind is whole.pybind
 assert reverb.TrajectoryDataset is whole.TrajectoryDataset
 assert tensorflow.TensorSpec is tf.TensorSpec
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from rrl_agents.types import Batch, Stage
 from services.learner.loop import Learner
 from services.learner.replay_feed import TEACHER_DATA_FILE
 from services.replay.connection import table_counts
-from services.replay.item_layout import decode_batch
+from services.replay.failures import WriterStopped
+from services.replay.item_layout import StepRow, decode_batch
 from services.replay.kept_rows import KeptRows
 from services.replay.reader import ReplayReader
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError
 from tests.support.learner_runs import (
     LAYOUT,
@@ -28,6 +32,7 @@ from tests.support.learner_runs import (
     fill,
     joined,
     state_of,
+    wait_for,
     work,
 )
 from tests.support.patience import PATIENCE_SECONDS
@@ -88,6 +93,49 @@ def test_all_are_drawn_alike_and_the_draws_of_an_update_are_its_own(keeping: Wor
     assert not block.from_student.any()
     one = reader.sample_mixed(1.0, PATIENCE_SECONDS, range(9, 10)).sample
     np.testing.assert_array_equal(one.item_key[0], block.item_key[2])
+
+
+@contextlib.contextmanager
+def actors_that_never_stop(address: str) -> Iterator[None]:
+    """Two actors with four environments each, which play into the teacher's table."""
+    stop = threading.Event()
+
+    def play(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        writer = ReplayWriter(address, TEACHER_TABLE, LAYOUT, 4, should_stop=stop.is_set)
+        with contextlib.closing(writer), contextlib.suppress(WriterStopped):
+            while not stop.is_set():
+                for env in range(4):
+                    frame = random.integers(0, 256, LAYOUT.frame_shape, np.uint8)
+                    writer.append(env, StepRow(frame, 0, 0.0, False, None))
+
+    threads = [threading.Thread(target=play, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+
+
+def test_actors_that_play_while_it_is_read_add_nothing_to_it(tmp_path: Path) -> None:
+    replay = ReplayShard(tmp_path / "replay", gives_once=True)
+    config = dataclasses.replace(config_of(tmp_path, replay.shard), keeps_teacher_data=True)
+    learner = joined(config)
+    with actors_that_never_stop(replay.address):
+        # Its inserts wait from here on.
+        wait_for(lambda: table_counts(replay.address)[TEACHER_TABLE].inserted, STEPS.__eq__)
+        work(learner, 2)
+        assert kept_by(learner).count == STEPS
+        learner._feed.count()
+        assert learner.progress.teacher_steps == STEPS
+        # Reverb lets a single one into a table that is empty.
+        wait_for(lambda: table_counts(replay.address)[TEACHER_TABLE].inserted, (STEPS + 1).__eq__)
+        assert table_counts(replay.address)[TEACHER_TABLE].size == 1
+    learner.close()
+    replay.stop()
 
 
 def test_a_run_learns_the_same_in_blocks_of_any_size_and_after_a_stop(

@@ -147,6 +147,31 @@ def test_shards_share_tables_and_threshold(catch_teacher: Path) -> None:
         learner_config(Job(experiment=experiment, replay=(SHARD,)))
 
 
+def test_the_learner_keeps_the_teachers_data_where_it_is_small(catch_teacher: Path) -> None:
+    def keeps(**changes: Any) -> bool | None:
+        return resolve(catch_config(catch_teacher, **changes)).config.keeps_teacher_data
+
+    # A step of Catch: 50 bytes of frame, 4 + 4 + 12 + 3 of scalars, aligned to 76, and the numbers
+    # of 4 frames, 16. 2^30 / 92 = 11.67 million.
+    assert keeps(teacher_steps=11_600_000, replay_capacity=12_000_000)
+    assert keeps(teacher_steps=11_700_000, replay_capacity=12_000_000) is False
+    assert keeps(teacher_steps=10, keeps_teacher_data=False) is False
+    assert keeps(teacher_steps=12_000_000, keeps_teacher_data=True)
+    # Nothing of the teacher's is drawn.
+    assert keeps(method=TabulaRasaConfig()) is False
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_replay_gives_each_step_once_to_a_learner_that_keeps_them(
+    catch_teacher: Path, tmp_path: Path, given: bool
+) -> None:
+    experiment = resolve(catch_config(catch_teacher, keeps_teacher_data=given))
+    assert json.loads(experiment.to_json())["keeps_teacher_data"] is given
+    job = Job(experiment=experiment, run=tmp_path, replay=(SHARD,))
+    assert learner_config(job).keeps_teacher_data is given
+    assert replay_config(job).gives_teacher_data_once is given
+
+
 # Zero is a return, not the lack of one.
 @pytest.mark.parametrize("given", [0.25, 0.0])
 def test_a_return_given_by_hand_goes_before_the_cards(catch_teacher: Path, given: float) -> None:
