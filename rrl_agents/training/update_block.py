@@ -64,6 +64,7 @@ def make_update_block(
     devices: Devices = ONE_DEVICE,
     may_end_early: bool = False,
     platform: str | None = None,
+    prepare: Callable[[Batch], Batch] | None = None,
 ) -> UpdateBlock:
     """Compile blocks of updates; one compilation per K and B.
 
@@ -76,16 +77,27 @@ def make_update_block(
         may_end_early: Whether some blocks will have fewer than K updates: what they need is then
             compiled with the first block.
         platform: "cpu" or another of JAX's platforms; None for that of the default device.
+        prepare: Makes a batch of the network's shapes out of one of the block's, as part of the
+            compiled update; None where they are.
 
     Raises:
         ValueError: as `make_update_step`.
     """
     step = make_update_step(network, terms, optimiser, student)
+    if prepare is not None:
+        step = _preparing(step, prepare)
     update = _indexed(step, devices)
     platform = platform or jax.default_backend()
     if platform == "cpu":
         return functools.partial(_one_by_one, update)
     return _scanned(step, update, devices, may_end_early)
+
+
+def _preparing(step: UpdateStep, prepare: Callable[[Batch], Batch]) -> UpdateStep:
+    def prepared(state: TrainState, batch: Batch, *rest: Any) -> tuple[TrainState, UpdateMetrics]:
+        return step(state, prepare(batch), *rest)
+
+    return prepared
 
 
 def filled(batches: Batch, updates: int) -> Batch:

@@ -15,24 +15,28 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.types import Array, Stage
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.feed import Block, ReplayUnreachable
 from services.learner.metrics import LearnerMetrics
-from services.learner.placement import place_block
+from services.learner.placement import place_block, place_frames
 from services.learner.replay_checkpoints import ReplayCheckpoints
 from services.learner.run_clock import RunClock
 from services.replay.connection import table_counts
 from services.replay.failures import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout
-from services.replay.kept_rows import KeptRows, TableReader, load
+from services.replay.kept_rows import KeptRows, draw_numbered, load
 from services.replay.reader import ReplayReader, ShardedReader
+from services.replay.samples import Sample, ShardSample
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.table_reader import TableReader
 from services.shared.errors import UserError, user_errors
 
 TEACHER_DATA_FILE = "teacher_data.npz"
@@ -89,6 +93,9 @@ class ReplayFeed:
             # The teacher's data is collected again from here on.
             self._teacher_file.unlink(missing_ok=True)
         self._teacher_table = TableReader(self._shards, TEACHER_TABLE, self._layout)
+        # The teacher's items without their frames, and the frames where they are drawn from.
+        self._numbered: KeptRows | None = None
+        self._frames: NDArray[Any] | jax.Array | None = None
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "replay-blocks")
         self._ahead: _Request | None = None
 
@@ -161,6 +168,8 @@ class ReplayFeed:
             with user_errors((OSError,)):
                 kept.save(self._teacher_file)
         self.reader.teacher_data = kept
+        self._numbered = kept.numbered()
+        self._frames = place_frames(kept.frames, self._config)
         self._clock.change(teacher_steps=kept.count)
         logging.getLogger(__name__).info(
             "%d transitions of the teacher lie here, in %d frames", kept.count, len(kept.frames)
@@ -209,13 +218,30 @@ class ReplayFeed:
             self._metrics.sample_wait_seconds += time.monotonic() - began
 
     def _fetch(self, updates: range, teacher_share: float) -> Block | None:
-        try:
-            drawn = self.reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS, updates)
-        except ReplayTimeout:
-            return None
-        answered = np.mean(drawn.sample.batch.has_teacher, axis=-1).tolist()
-        on_device = drawn.sample._replace(batch=place_block(drawn.sample.batch, self._config))
+        frames = None
+        if self._numbered is not None and teacher_share == 1.0:
+            drawn, frames = ShardSample(self._draw(self._numbered, updates), shard=0), self._frames
+        else:
+            try:
+                drawn = self.reader.sample_mixed(teacher_share, _SAMPLE_TIMEOUT_SECONDS, updates)
+            except ReplayTimeout:
+                return None
+        batch = drawn.sample.batch
+        answered = np.mean(batch.has_teacher, axis=-1).tolist()
+        on_device = drawn.sample._replace(batch=place_block(batch, self._config, frames))
         return Block(drawn._replace(sample=on_device), answered)
+
+    def _draw(self, kept: KeptRows, updates: range) -> Sample:
+        """Batches of the teacher's rows alone, with the numbers of their frames."""
+        q_learning = self._recipe.q_learning
+        return draw_numbered(
+            kept,
+            self._layout,
+            seed=self._config.seed,
+            updates=updates,
+            batch_size=q_learning.batch_size,
+            discount=q_learning.discount,
+        )
 
     def update_priorities(self, block: Block, priorities: Array) -> None:
         """As `Feed`, in the shard that the block came from."""

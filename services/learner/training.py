@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 
@@ -21,6 +23,7 @@ from rrl_agents.types import Batch, Params, Progress
 from services.learner.checkpoint_records import RunCheckpoint
 from services.learner.checkpointing import restore_state
 from services.learner.config import LearnerConfig
+from services.learner.placement import stack_last
 from services.shared.errors import UserError, user_errors
 
 
@@ -52,6 +55,7 @@ class Training:
             config.student,
             devices=self._devices,
             may_end_early=_blocks_end_early(config),
+            prepare=functools.partial(stack_last, spec=config.spec),
         )
         # One key draws the parameters; the updates draw noise, shifts and quantile levels from the
         # other.

@@ -1,6 +1,6 @@
 """Items of a table that no longer changes, kept in this process: frames once, not once per item.
 
-    Reverb table, each item once --> TableReader --> KeptRows --draw--> Rows --> ReplayReader
+    Reverb table, each item once --> TableReader --> KeptRows --draw--> Rows --> batches
 
 Neighbouring items share most of their frames: with 4 stacked frames and 3 steps, a frame is in up
 to 7 of them. Here each frame is kept once, however often items show it, and an item is the numbers
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from rrl_agents.durable_files import replacing
 from services.replay.item_layout import Columns, ItemLayout
 from services.replay.rows import Rows
-from services.replay.sample_prefetcher import read_once
+from services.replay.samples import Sample, batches_of, split_rows
+from services.replay.table_names import TEACHER_TABLE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,18 @@ class KeptRows:
         """Items N."""
         return len(self.frame_number)
 
+    def pick(
+        self, generators: Sequence[np.random.Generator], rows: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Numbers of items for some batches: int64 [sum of rows], uniform in [0, N).
+
+        Args:
+            generators: One of each batch.
+            rows: int64 [K], how many items each batch is to have.
+        """
+        draws = zip(generators, rows, strict=True)
+        return np.concatenate([one.integers(self.count, size=size) for one, size in draws])
+
     def draw(self, numbers: NDArray[np.int64]) -> Rows:
         """The items with these numbers, int [R] in [0, N): all as likely as the numbers are."""
         columns = {name: column[numbers] for name, column in self.scalars.items()}
@@ -53,6 +66,10 @@ class KeptRows:
             relative_probability=np.ones(len(numbers)),
         )
 
+    def numbered(self) -> KeptRows:
+        """The same items with frame numbers for frames: drawing them moves no pixels."""
+        return dataclasses.replace(self, frames=np.arange(len(self.frames), dtype=np.int32))
+
     def save(self, path: Path) -> None:
         """Write them to a file, in the place of one of that name.
 
@@ -61,36 +78,6 @@ class KeptRows:
         """
         with replacing(path) as file:
             np.savez(file, frames=self.frames, frame_number=self.frame_number, **self.scalars)
-
-
-class TableReader:
-    """Reads tables that give each item once, as if they were one.
-
-    Args:
-        addresses: "host:port" of each replay server.
-        table: Its table.
-        layout: Shapes of the items.
-    """
-
-    def __init__(self, addresses: Sequence[str], table: str, layout: ItemLayout) -> None:
-        self._addresses = tuple(addresses)
-        self._table = table
-        self._layout = layout
-        self._keeper = RowKeeper(layout)
-
-    def read(self) -> KeptRows:
-        """All items; after an interruption the next call reads the rest.
-
-        Raises:
-            ReplayTimeout: a server does not answer.
-            SamplingFailed: a server is down, or refused to sample.
-            ValueError: the tables are empty.
-        """
-        for address in self._addresses:
-            for block in read_once(address, self._table, self._layout):
-                self._keeper.add(block)
-        kept, self._keeper = self._keeper.rows(), RowKeeper(self._layout)
-        return kept
 
 
 class RowKeeper:
@@ -104,6 +91,7 @@ class RowKeeper:
         self._numbers: dict[bytes, int] = {}
         self._frames: list[NDArray[Any]] = []
         self._frame_numbers: list[list[int]] = []
+        self._last: NDArray[Any] | None = None
         self._scalars: dict[str, list[NDArray[Any]]] = {
             name: [] for name in _scalar_columns(layout)
         }
@@ -111,9 +99,17 @@ class RowKeeper:
     def add(self, block: Rows) -> None:
         """Keep the items of a block."""
         for item in block.columns["frame"]:
-            self._frame_numbers.append([self._number(frame) for frame in item])
-        for name, column in self._scalars.items():
+            # The next item of an episode shows all but one of the frames of the last.
+            follows = self._last is not None and np.array_equal(item[:-1], self._last[1:])
+            known = self._frame_numbers[-1][1:] if follows else []
+            self._frame_numbers.append(
+                known + [self._number(frame) for frame in item[len(known) :]]
+            )
+            self._last = item
+        if self._last is not None:
             # A view would keep all frames of the block.
+            self._last = self._last.copy()
+        for name, column in self._scalars.items():
             column.append(block.columns[name].copy())
 
     def rows(self) -> KeptRows:
@@ -138,6 +134,33 @@ class RowKeeper:
         if number == len(self._frames):
             self._frames.append(frame.copy())
         return number
+
+
+def draw_numbered(
+    kept: KeptRows,
+    layout: ItemLayout,
+    *,
+    seed: int,
+    updates: range,
+    batch_size: int,
+    discount: float,
+) -> Sample:
+    """Batches [K, B] of kept rows alone, with the numbers of frames for observations.
+
+    Args:
+        kept: What `KeptRows.numbered` gave.
+        layout: Shapes of the items.
+        seed: As `split_rows`, whose draws these are.
+        updates: As there.
+        batch_size: As there.
+        discount: gamma, in [0, 1], per step.
+
+    Returns:
+        Batches whose observations are int32 [K, B, stack], or [K, B] without an axis of frames.
+    """
+    generators, rows = split_rows(seed, updates, batch_size, 1.0)
+    taken = kept.draw(kept.pick(generators, rows[TEACHER_TABLE]))
+    return batches_of(taken, rows, layout, discount=discount, importance_exponent=0.0)
 
 
 def _scalar_columns(layout: ItemLayout) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

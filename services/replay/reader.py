@@ -178,9 +178,7 @@ class ReplayReader:
         self._wait_for(totals, timeout_seconds)
         taken = {table: self._prefetcher(table).take(count) for table, count in totals.items()}
         if kept is not None and TEACHER_TABLE in rows:
-            draws = zip(generators, rows[TEACHER_TABLE], strict=True)
-            numbers = np.concatenate([one.integers(kept.count, size=size) for one, size in draws])
-            taken[TEACHER_TABLE] = kept.draw(numbers)
+            taken[TEACHER_TABLE] = kept.draw(kept.pick(generators, rows[TEACHER_TABLE]))
         return batches_of(
             concatenate([taken[table] for table in rows]),
             rows,

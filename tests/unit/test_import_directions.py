@@ -73,6 +73,7 @@ CLIENT_FACES = {
         "rows",
         "samples",
         "table_names",
+        "table_reader",
     },
     "learner": {
         "client",
