@@ -35,6 +35,8 @@ from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 BLOCKS_AHEAD = 1
 """Complete blocks held ready of each table."""
+SAMPLERS = 4
+"""Reverb's threads for each table; their number costs no processor time (`benchmarks.replay`)."""
 _TURN_SECONDS = 0.02
 """Wait for a shard without a batch before the next one is tried."""
 
@@ -57,6 +59,7 @@ class ReplayReader:
         block_batches: int = 1,
         importance_exponent: float = 0.0,
         seed: int = 0,
+        samplers: int = SAMPLERS,
     ) -> None:
         """Remember where and what to read.
 
@@ -68,6 +71,7 @@ class ReplayReader:
             block_batches: Batches K that are fetched together.
             importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
             seed: Of the draws between the tables, and of those from `teacher_data`.
+            samplers: Most of Reverb's threads for each table.
         """
         self._address = address
         self._layout = layout
@@ -75,6 +79,7 @@ class ReplayReader:
         self._batch_size = batch_size
         self._block_rows = batch_size * block_batches
         self._importance_exponent = importance_exponent
+        self._samplers = samplers
         self._prefetchers: dict[str, SamplePrefetcher] = {}
         self._stalls = StalledSampleDetector(address)
         self._priority_updates: PriorityUpdates | None = None
@@ -214,6 +219,7 @@ class ReplayReader:
                 self._layout,
                 block_rows=self._block_rows,
                 blocks_ahead=BLOCKS_AHEAD,
+                samplers=self._samplers,
             )
         return self._prefetchers[table]
 

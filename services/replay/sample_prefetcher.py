@@ -21,6 +21,9 @@ from services.replay.reverb_library import import_whole, reverb
 from services.replay.reverb_library import tensorflow as tf
 from services.replay.rows import Rows, concatenate
 
+_REQUEST_ROWS = 32
+"""Samples that one sampler has in flight: more leave the processor's cache before they are put
+together, fewer are more requests."""
 _PUT_POLL_SECONDS = 0.2
 _READ_ROWS = 256
 """Rows of a block of `read_once`."""
@@ -34,12 +37,19 @@ _CLOSE_SECONDS = 10.0
 class SamplePrefetcher:
     """Sampled items of one table, in blocks of rows.
 
-    At most `blocks_ahead + 2` blocks have been sampled and not yet taken: one in Reverb's sampler,
+    At most `blocks_ahead + 2` blocks have been sampled and not yet taken: one in Reverb's samplers,
     one being put together, the rest in the queue; and what a partial `take` left over.
     """
 
     def __init__(
-        self, address: str, table: str, layout: ItemLayout, *, block_rows: int, blocks_ahead: int
+        self,
+        address: str,
+        table: str,
+        layout: ItemLayout,
+        *,
+        block_rows: int,
+        blocks_ahead: int,
+        samplers: int,
     ) -> None:
         """Start fetching.
 
@@ -47,8 +57,9 @@ class SamplePrefetcher:
             address: "host:port" of the replay server, known to be up.
             table: Table to sample from.
             layout: Shapes of its items.
-            block_rows: Rows per block, also Reverb's own number of samples in flight.
+            block_rows: Rows per block, also the most samples that all samplers have in flight.
             blocks_ahead: Complete blocks to hold ready.
+            samplers: Reverb's threads, each with a stream of its own; fewer for small blocks.
 
         Raises:
             ReplayTimeout: the server does not answer.
@@ -63,7 +74,7 @@ class SamplePrefetcher:
         # Not public, and the only way to cancel a read from outside.
         cancellation: Any = import_whole("tensorflow.python.eager.cancellation")
         self._reading = cancellation.CancellationManager()
-        self._dataset = _dataset(address, table, layout, block_rows)
+        self._dataset = _dataset(address, table, layout, block_rows, samplers=samplers)
         self._thread = threading.Thread(target=self._run, name=f"replay-{table}", daemon=True)
         self._thread.start()
 
@@ -148,9 +159,16 @@ class SamplePrefetcher:
 
 
 def _dataset(
-    address: str, table: str, layout: ItemLayout, block_rows: int, *, items: int = -1
+    address: str,
+    table: str,
+    layout: ItemLayout,
+    block_rows: int,
+    *,
+    samplers: int = 1,
+    items: int = -1,
 ) -> tf.data.Dataset:
     """Blocks of a table, of so many items in all; -1 for without end."""
+    samplers = max(1, min(samplers, block_rows // _REQUEST_ROWS))
     item = (layout.window, layout.row_dtype.itemsize)
     options = tf.data.Options()
     # Left to itself, TensorFlow fetches ahead more than `samples_ahead` counts, on more threads.
@@ -162,8 +180,8 @@ def _dataset(
         table=table,
         dtypes={ROWS_COLUMN: tf.uint8},
         shapes={ROWS_COLUMN: tf.TensorShape(item)},
-        max_in_flight_samples_per_worker=block_rows,
-        num_workers_per_iterator=1,
+        max_in_flight_samples_per_worker=min(block_rows, _REQUEST_ROWS),
+        num_workers_per_iterator=samplers,
         # Where items are few, one that gives none for so long has lost some with a connection.
         rate_limiter_timeout_ms=-1 if items < 0 else _READ_TIMEOUT_MS,
         # None is fetched ahead of those: a table that gives each item once would lose it.

@@ -39,7 +39,8 @@ class WriterOptions:
     Attributes:
         chunk_length: Rows compressed together. Neighbouring items share whole chunks, so short
             ones cost bookkeeping (memory, CPU) and long ones send frames that the sampler throws
-            away; with 7 frames per item, 8 was cheapest of 1, 2, 4, 8 and 16 in CPU of both sides.
+            away; with 7 frames per item, 4 and 8 are cheapest of 1 to 64 in CPU of both sides, and
+            8 takes less memory (`benchmarks.replay`).
         max_pending_items: Items per environment that the server has not confirmed; must exceed
             `chunk_length`, or chunks would be cut short.
         poll_seconds: Time between two calls of `should_stop` while waiting.

@@ -117,7 +117,7 @@ def test_the_learners_priorities_are_those_that_items_are_drawn_by(tmp_path: Pat
         write(server.address, TEACHER_TABLE, {20: 1.0})
         with reading(server.address, 50, importance_exponent=0.0) as reader:
             # 150 draws leave one of ten items out with probability 10 * 0.9^150 = 1e-6.
-            sample = reader.sample_mixed(0.25, 20, updates=range(4))
+            sample = reader.sample_mixed(0.25, PATIENCE_SECONDS, updates=range(4))
             assert set(numbers(sample).flat) == {*range(1, 11), 20}
             assert sample.item_key.shape == (4, 50)
             np.testing.assert_array_equal(sample.from_student, numbers(sample) != 20)
@@ -221,7 +221,9 @@ def test_with_a_share_of_the_teachers_rows_the_students_ratio_is_that_of_its_own
         with playing_for_ever(server.address), reading(server.address, 8, 0.5) as reader:
             taken = 0
             for update in range(1, 151):
-                taken += int(reader.sample_mixed(0.25, 20, updates=range(1)).from_student.sum())
+                taken += int(
+                    reader.sample_mixed(0.25, PATIENCE_SECONDS, updates=range(1)).from_student.sum()
+                )
                 if update % 10 == 0:
                     now = table_counts(server.address)[STUDENT_TABLE]
                     assert abs(ratio * (now.inserted - min_size) - now.sampled) <= buffer + ratio

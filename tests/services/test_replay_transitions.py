@@ -192,11 +192,13 @@ def test_mixed_batches_hold_the_teachers_share_and_spare_the_other_table(address
         assert writer.flush(timeout_seconds=PATIENCE_SECONDS)
         writer.close()
     reader = ReplayReader(address, LAYOUT, GAMMA, 32, block_batches=3)
-    newest = reader.sample_mixed(1.0, 20, updates=range(3)).batch.observation[:, :, 0, 0, -1]
+    newest = reader.sample_mixed(1.0, PATIENCE_SECONDS, updates=range(3)).batch.observation[
+        :, :, 0, 0, -1
+    ]
     assert newest.shape == (3, 32)
     assert np.max(newest) <= 60
     assert table_counts(address)[STUDENT_TABLE].sampled == 0
-    blocks = [reader.sample_mixed(0.25, 20, updates=range(3)) for _ in range(10)]
+    blocks = [reader.sample_mixed(0.25, PATIENCE_SECONDS, updates=range(3)) for _ in range(10)]
     newest = np.stack([block.batch.observation[:, :, 0, 0, -1] for block in blocks])
     np.testing.assert_array_equal(newest > 60, [block.from_student for block in blocks])
     # 960 draws with p = 0.25: mean 240, standard deviation sqrt(960 * 0.25 * 0.75) = 13.4.
