@@ -1,11 +1,15 @@
-"""Whole runs of every method on Catch, all roles in this process, over real gRPC and Reverb."""
+"""Whole runs of every method on Catch, in one process and one thread."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import threading
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from rrl_agents.environments.registry import EnvironmentConfig
@@ -17,7 +21,9 @@ from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
+from services.launcher.run_directory import open_run
 from services.launcher.settings import with_settings
+from services.launcher.trained_student import read_student
 from services.launcher.watching import Answer
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import read_records
@@ -147,6 +153,64 @@ def test_a_run_that_is_stopped_saves_a_checkpoint_and_goes_on(
     assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
     checkpoint = newest_checkpoint(tmp_path / "run")
     assert checkpoint is not None and checkpoint.record.progress.online_updates == 100
+
+
+def outcome(run: Path) -> tuple[object, list[bytes]]:
+    """All that a run has measured but times, and its final weights."""
+    records = read_records(run / "metrics" / "evaluations.jsonl")
+    measured = [dataclasses.replace(record, seconds_since_start=0.0) for record in records]
+    params = read_student(run, "student").teacher.params
+    return measured, [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
+
+
+@pytest.mark.parametrize("student", ["plain", pytest.param("rainbow", marks=pytest.mark.slow)])
+def test_equal_seeds_give_equal_runs(student: str, catch_teacher: Path, tmp_path: Path) -> None:
+    settings = STUDENTS.get(student, {})
+    experiment = experiment_of("qdagger", catch_teacher, **settings)
+    for name in ("first", "second"):
+        assert run_in_one_process(experiment, tmp_path / name, threading.Event())
+    assert outcome(tmp_path / "first") == outcome(tmp_path / "second")
+    other = experiment_of("qdagger", catch_teacher, **settings, seed=1)
+    assert run_in_one_process(other, tmp_path / "other", threading.Event())
+    assert outcome(tmp_path / "other")[1] != outcome(tmp_path / "first")[1]
+
+
+def test_damaged_tables_take_a_run_back_to_the_checkpoint_before(
+    catch_teacher: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    experiment = experiment_of("qdagger", catch_teacher)
+    stop = threading.Event()
+
+    def stop_online(answer: Answer) -> None:
+        if answer.progress.online_updates >= 10:
+            stop.set()
+
+    assert not run_in_one_process(experiment, run, stop, stop_online)
+    newest = newest_checkpoint(run)
+    assert newest is not None and newest.record.progress.online_updates >= 10
+    tables = run / "replay" / "00" / "checkpoints" / f"{newest.number:08d}" / "student.npz"
+    os.truncate(tables, tables.stat().st_size // 2)
+    seen: list[int] = []
+    assert run_in_one_process(
+        experiment,
+        run,
+        threading.Event(),
+        lambda answer: seen.append(answer.progress.online_updates),
+    )
+    assert min(seen) < newest.record.progress.online_updates
+    last = newest_checkpoint(run)
+    assert last is not None and last.record.progress.online_updates == 100
+
+
+def test_a_run_of_several_processes_is_not_resumed_in_one(
+    catch_teacher: Path, tmp_path: Path
+) -> None:
+    open_run(tmp_path / "run", experiment_of("jsrl", catch_teacher, one_process=False))
+    with pytest.raises(UserError, match="differs in one_process"):
+        run_in_one_process(
+            experiment_of("jsrl", catch_teacher), tmp_path / "run", threading.Event()
+        )
 
 
 def test_a_role_that_fails_ends_the_run_with_its_error(
