@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -71,7 +72,8 @@ _UPDATES_PER_CALL = 10
 def main() -> None:
     """Measure and print."""
     flags = parse_flags(__doc__)
-    # As a suite's workers compute: one thread, compiled programs kept.
+    # As a suite's workers compute: one thread, compiled programs kept, deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     repeats = flags.pick(full=3, quick=1, smallest=1)
     share = flags.pick(full=1.0, quick=0.5, smallest=0.02)

@@ -72,6 +72,8 @@ class PlayerInProcess:
         self._annotator = Annotator()
         metrics.attach(self._annotator, frames_per_step=spec.frames_per_step)
         self._stretch: tuple[Stage, Rollout, Policy] | None = None
+        # Of new items; it changes between steps only.
+        self._priority = 1.0
 
     def step(self, stage: Stage) -> None:
         """Act once in every environment: in COLLECT the teacher, else the student."""
@@ -79,6 +81,7 @@ class PlayerInProcess:
             self.finish()
             self._stretch = self._begin(stage)
         _, rollout, policy = self._stretch
+        self._priority = self._progress().max_priority
         rollout.step(policy)
 
     def finish(self) -> None:
@@ -100,7 +103,7 @@ class PlayerInProcess:
             self._tables.tables[name],
             self._layout,
             self._config.num_envs,
-            priority=lambda: self._progress().max_priority,
+            priority=lambda: self._priority,
         )
         rollout = Rollout(
             self._environment,
