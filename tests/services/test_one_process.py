@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import METHODS
@@ -27,7 +28,11 @@ from services.launcher.trained_student import read_student
 from services.launcher.watching import Answer
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import read_records
+from services.replay.config import ReplayConfig
+from services.replay.local_tables import LocalTables
+from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
+from tests.services.test_importer import recorded_catch
 
 OFFLINE_UPDATES = 40
 ONLINE_STEPS = 600
@@ -211,6 +216,40 @@ def test_a_run_of_several_processes_is_not_resumed_in_one(
         run_in_one_process(
             experiment_of("jsrl", catch_teacher), tmp_path / "run", threading.Event()
         )
+
+
+@pytest.mark.parametrize("method", ["qdagger", "fine_tuning"])
+def test_recorded_data_is_what_a_run_begins_with(
+    method: str, catch_teacher: Path, tmp_path: Path
+) -> None:
+    data = recorded_catch(tmp_path / "data", rows=700, capacity=1_000)
+    experiment = experiment_of(method, catch_teacher, **{"teacher.data": str(data)})
+    assert experiment.data is not None and experiment.targets.teacher_steps == 400
+    assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    progress = checkpoint.record.progress
+    assert (progress.stage, progress.teacher_steps) == (Stage.FINISHED, 400)
+    assert progress.online_updates == (ONLINE_STEPS - MIN_REPLAY_SIZE) // 4
+    tables = LocalTables(
+        ReplayConfig(
+            layout=experiment.layout,
+            checkpoint_root=tmp_path,
+            teacher_capacity=5_000,
+            student_capacity=5_000,
+            min_student_size=1,
+        ),
+        tmp_path / "run" / "replay" / "00" / "checkpoints",
+    )
+    tables.restore(checkpoint.number)
+    # A method that reloads data puts it before the student's own play.
+    name = STUDENT_TABLE if experiment.recipe.reloads_data else TEACHER_TABLE
+    rows = tables.tables[name].rows_of(np.arange(400))
+    # The newest of the recording, each with the teacher's scores.
+    recorded = open_dopamine_replay(data)
+    newest = recorded.transition_rows(experiment.layout.n_step)[-400:]
+    assert rows.columns["action"].tolist() == recorded.columns.action[newest].tolist()
+    assert rows.columns["has_teacher"].all()
 
 
 def test_a_role_that_fails_ends_the_run_with_its_error(
