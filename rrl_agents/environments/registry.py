@@ -127,6 +127,8 @@ class Environment:
         clips_rewards: Whether its protocol clips the rewards of training to [-1, 1].
         open_games: How its game is named where there is no list of them; empty where there is.
         has_image_settings: Whether it reads the config's `grayscale` and `resize`.
+        steps_are_costly: Whether a step costs so much more than a call that N environments of one
+            game cost no more than one of N games.
     """
 
     summary: str
@@ -138,6 +140,7 @@ class Environment:
     clips_rewards: bool = False
     open_games: str = ""
     has_image_settings: bool = False
+    steps_are_costly: bool = False
 
 
 def make_environment(
@@ -233,6 +236,7 @@ _BUILT_IN = {
         games=game_names.rom_names,
         sticky_action_probability=0.25,
         clips_rewards=True,
+        steps_are_costly=True,
     ),
     "minatar": Environment(
         summary="MinAtar's five miniature Atari games: 10x10 grids of object channels",

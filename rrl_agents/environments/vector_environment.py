@@ -135,6 +135,9 @@ class VectorEnvironment:
         self._ended = terminated | truncated
         return step
 
+    def rest(self, env: int) -> None:
+        """Allow for an environment not to be stepped until the next reset; these go on together."""
+
     def close(self) -> None:
         """Free the environments."""
         self._environments.close()

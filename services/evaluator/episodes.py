@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from rrl_agents.environments.vector_environment import VectorEnvironment
+    from services.evaluator.resting import RestingEnvironments
 
 ActionValues = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Observations [N, *observation_shape] to float32 [N, A]."""
@@ -52,7 +53,7 @@ def shares(episodes: int, num_envs: int) -> NDArray[np.int64]:
 
 
 def play_episodes(
-    environment: VectorEnvironment,
+    environment: VectorEnvironment | RestingEnvironments,
     action_values: ActionValues,
     *,
     episodes: int,
@@ -61,6 +62,7 @@ def play_episodes(
     should_stop: Callable[[], bool],
     on_steps: Callable[[int], None] = lambda steps: None,
     on_episode: Callable[[], None] = lambda: None,
+    on_share: Callable[[int], None] = lambda env: None,
 ) -> PlayedEpisodes | None:
     """Play epsilon-greedily until every environment has finished its share.
 
@@ -73,6 +75,8 @@ def play_episodes(
         should_stop: Looked at before every step.
         on_steps: Called with the agent steps of each step of the N environments.
         on_episode: Called for each episode that ends, one beyond its environment's share too.
+        on_share: Called with the index of each environment that has played its share: it need not
+            be stepped any more.
 
     Returns:
         The episodes, environment by environment; None when stopped before the end.
@@ -112,6 +116,8 @@ def play_episodes(
                 means = {name: float(sums[name][env]) / steps for name in sums}
                 finished[env].append(_Episode(float(running_return[env]), steps, means))
                 left[env] -= 1
+                if left[env] == 0:
+                    on_share(int(env))
             for running in (running_return, running_steps, *sums.values()):
                 running[env] = 0
     played = [episode for of_one in finished for episode in of_one]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -24,6 +24,10 @@ from services.evaluator.config import EvaluatorConfig
 from services.evaluator.episodes import ActionValues, PlayedEpisodes, joined, play_episodes
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.video import record_gif
+
+if TYPE_CHECKING:
+    from rrl_agents.environments.vector_environment import VectorEnvironment
+    from services.evaluator.resting import RestingEnvironments
 
 _EVALUATION_SEED = 1_000_003
 """Keeps evaluation apart from the seeds that actors derive."""
@@ -134,7 +138,7 @@ class EvaluationPlayer:
         should_stop: Callable[[], bool],
     ) -> PlayedEpisodes | None:
         protocol, num_envs = self._config.protocol, self._num_envs(episodes)
-        environment = make_environment(self._config.environment, num_envs)
+        environment = self._environments(num_envs)
 
         def play(seed: int, count: int) -> PlayedEpisodes | None:
             return play_episodes(
@@ -146,6 +150,7 @@ class EvaluationPlayer:
                 should_stop=should_stop,
                 on_steps=lambda steps: self._metrics.stepped(steps * self._spec.frames_per_step),
                 on_episode=self._metrics.finished_episode,
+                on_share=environment.rest,
             )
 
         with contextlib.closing(environment):
@@ -160,6 +165,15 @@ class EvaluationPlayer:
                     return None
                 parts.append(part)
             return joined(parts)
+
+    def _environments(self, num_envs: int) -> VectorEnvironment | RestingEnvironments:
+        config = self._config.environment
+        if config.environment.steps_are_costly:
+            # Gymnasium comes with it: it is imported when it is played.
+            from services.evaluator.resting import RestingEnvironments
+
+            return RestingEnvironments(lambda: make_environment(config, 1), num_envs)
+        return make_environment(config, num_envs)
 
     def _num_envs(self, episodes: int) -> int:
         """No more environments than episodes: the others would play for nothing."""
