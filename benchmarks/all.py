@@ -62,6 +62,9 @@ BARS = (
         (Bar("updates_over_bare", 0.8), Bar("run_over_bare_parts", 1.5, is_most=True)),
     ),
     Measured("benchmarks.actors", (), (Bar("weaned_actor", 0.9),)),
+    Measured(
+        "benchmarks.start", (), (Bar("cold", 1.0, is_most=True), Bar("warm", 1.0, is_most=True))
+    ),
     Measured("benchmarks.end_to_end", (), (Bar("training_useful", 0.85),)),
 )
 _SMALLEST = (

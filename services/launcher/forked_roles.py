@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np  # noqa: F401
 
 from rrl_client import forks
-from services.launcher.roles import ROLE_MODULES, Process
+from services.launcher.roles import SHARED_MODULES, Process
 
 _THREAD_ENDS_SECONDS = 1.0
 _POLL_SECONDS = 0.01
@@ -61,7 +61,7 @@ def can_fork() -> bool:
 def start_forked(
     manager: Any, process: Process, run: Callable[[], None], logs: Path, **environment: str
 ) -> None:
-    """Start a role as a copy of this process, with what it computes with.
+    """Start a role as a copy of this process.
 
     Args:
         manager: Launchpad's `WorkerManager`, which watches and stops it.
@@ -71,7 +71,7 @@ def start_forked(
         environment: Environment variables that differ from ours.
     """
     role, log = process.role, logs / process.role / str(process.index)
-    for module in ROLE_MODULES[role]:
+    for module in SHARED_MODULES.get(role, ()):
         importlib.import_module(module)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as output:

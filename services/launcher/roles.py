@@ -120,19 +120,16 @@ ROLES: Mapping[str, Callable[[Job], RunRole]] = {
 }
 """By name. In containers the teacher is `rrl teacher serve`, which needs no experiment."""
 
-ROLE_MODULES: Mapping[str, tuple[str, ...]] = {
-    "teacher": ("services.teacher.server",),
-    "replay": (
-        "services.replay.control_server",
-        "services.replay.metrics",
-        "services.replay.role",
-    ),
-    "importer": ("services.recorded_data.importer", "services.recorded_data.metrics"),
-    "learner": ("services.learner.metrics", "services.learner.role"),
-    "actor": ("services.actor.loop", "services.actor.metrics"),
-    "evaluator": ("services.evaluator.loop", "services.evaluator.metrics"),
+SHARED_MODULES: Mapping[str, tuple[str, ...]] = {
+    "replay": ("services.replay.reverb_library",),
+    "importer": ("services.replay.reverb_library",),
+    "learner": ("services.actor.loop", "services.replay.reverb_library"),
+    "actor": ("services.actor.loop", "services.actor.metrics", "services.replay.reverb_library"),
 }
-"""What each imports when it is built; a starter of several processes may import it once for all."""
+"""What a starter of several processes imports before it makes a role's, since others need it, too.
+
+What a role alone needs it imports itself, while the others start.
+"""
 
 COMPUTE = ("teacher", "learner", "actor", "evaluator")
 """Roles that compile functions with JAX."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from services.launcher.roles import ROLES, SHARED_MODULES
 from tests.support.patience import PATIENCE_SECONDS
 
 LAUNCHER = """
@@ -27,8 +29,8 @@ logs = Path(sys.argv[1])
 def start(run, **environment):
     manager = WorkerManager(kill_main_thread=False)
     assert can_fork()
-    start_forked(manager, Process("evaluator"), run, logs, **environment)
-    (child,) = manager._active_workers["evaluator/0"]
+    start_forked(manager, Process("actor"), run, logs, **environment)
+    (child,) = manager._active_workers["actor/0"]
     return child
 """
 
@@ -46,7 +48,7 @@ def launcher(program: str, logs: Path) -> Any:
 
 
 def log(logs: Path) -> str:
-    return (logs / "evaluator" / "0").read_text()
+    return (logs / "actor" / "0").read_text()
 
 
 def test_a_role_has_the_modules_its_variables_and_its_log(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_a_role_has_the_modules_its_variables_and_its_log(tmp_path: Path) -> Non
         import jax
         print(sorted(os.environ.items() - before.items()), jax.config.jax_platforms)
         print(jax.jit(lambda x: x + 1)(1), gc.isenabled(), threading.active_count())
-        print("services.evaluator.loop" in sys.modules, "complaint", file=sys.stderr)
+        print("services.actor.loop" in sys.modules, "complaint", file=sys.stderr)
 
     before = dict(os.environ)
     child = start(run, JAX_PLATFORMS="cpu")
@@ -137,3 +139,9 @@ def test_a_process_with_connections_is_not_copied(tmp_path: Path) -> None:
     print(json.dumps(can_fork()))
     """
     assert launcher(program, tmp_path) is False
+
+
+def test_what_roles_share_are_modules_of_roles_that_there_are() -> None:
+    assert set(SHARED_MODULES) <= set(ROLES)
+    for module in {name for names in SHARED_MODULES.values() for name in names}:
+        assert importlib.util.find_spec(module) is not None, module
