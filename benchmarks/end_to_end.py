@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--cores", type=int, default=2, help="that the run may use")
     parser.add_argument(
-        "--train", nargs="*", default=[], metavar="FLAG", help="further flags of `rrl train`, last"
+        "--train", default="", metavar="FLAGS", help='further ones of `rrl train`: --train="..."'
     )
     flags, given = read_flags(parser)
     cores = sorted(os.sched_getaffinity(0))[: given.cores]
@@ -66,7 +67,7 @@ def main() -> None:
         full=_budget(2_000, 20_000), quick=_budget(2_000, 20_000), smallest=_budget(20, 400)
     )
     with tempfile.TemporaryDirectory() as folder:
-        moments = _watch(Path(folder, "run"), (*budget, *given.train), cores)
+        moments = _watch(Path(folder, "run"), (*budget, *shlex.split(given.train)), cores)
     costs = measure_bare(
         Parts(
             environment=CONFIG.environment,
