@@ -108,7 +108,7 @@ def test_teachers_are_those_of_teacher_list(
 ) -> None:
     monkeypatch.setenv("RRL_CACHE", str(tmp_path))
     listed = as_json(capsys, "teachers")
-    assert list(listed) == ["Pong/dqn-bundled"]
+    assert list(listed) == ["BLE/perciatelli44", "Pong/dqn-bundled"]
     assert run(["teacher", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == list(listed.values())
 

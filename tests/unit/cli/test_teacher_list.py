@@ -30,11 +30,11 @@ def test_every_teacher_is_shown_with_its_name_score_and_place(
 ) -> None:
     list_teachers()
     lines = capsys.readouterr().out.splitlines()
-    names = [line.split()[0] for line in lines[1:4]]
-    assert names == ["Breakout/dqn400-run1", "Pong/dqn-bundled", "Pong/mine"]
+    names = [line.split()[0] for line in lines[1:5]]
+    assert names == ["BLE/perciatelli44", "Breakout/dqn400-run1", "Pong/dqn-bundled", "Pong/mine"]
     # -3.27 over 30 episodes is what the bundled card says.
-    assert "-3.27 (30 ep.)" in lines[3]
-    assert lines[3].rstrip().endswith(str(exported))
+    assert "-3.27 (30 ep.)" in lines[4]
+    assert lines[4].rstrip().endswith(str(exported))
 
 
 def test_a_game_is_asked_for_in_any_spelling_and_shown_as_json(
