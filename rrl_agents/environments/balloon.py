@@ -78,7 +78,15 @@ class Balloon(gymnasium.Env[NDArray[np.float32], np.int64]):
             -np.inf, np.inf, (OBSERVATION_SIZE,), np.float32
         )
         self.action_space = gymnasium.spaces.Discrete(NUM_ACTIONS)
-        self._flight = _package_environment()
+        package_file()
+
+    @functools.cached_property
+    def _flight(self) -> Any:
+        """Made with the first flight: it computes with JAX, after which no process may fork.
+
+        A launcher makes environments to see their shapes, and then starts processes.
+        """
+        return _package_environment()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -54,6 +54,14 @@ def test_the_radius_is_where_the_reward_has_its_step(balloon: Balloon) -> None:
         assert reward == pytest.approx(expected, rel=1e-6)
 
 
+def test_making_one_starts_no_jax_which_a_launcher_that_forks_must_not_have() -> None:
+    program = (
+        "from rrl_agents.environments.balloon import Balloon; Balloon();"
+        "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_it_is_flown_without_tensorflow_and_in_silence() -> None:
     program = (
         "import sys; from rrl_agents.environments.balloon import Balloon;"
