@@ -35,8 +35,9 @@ from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 BLOCKS_AHEAD = 1
 """Complete blocks held ready of each table."""
-SAMPLERS = 4
-"""Reverb's threads for each table; their number costs no processor time (`benchmarks.replay`)."""
+SAMPLERS = 2
+"""Reverb's threads for each table. A second costs 2% of the processor time of a batch, four cost 8%
+(`benchmarks.replay`, two cores)."""
 _TURN_SECONDS = 0.02
 """Wait for a shard without a batch before the next one is tried."""
 
