@@ -25,7 +25,7 @@ SMALL = """
 --network.features 16 --teacher-steps 400 --method.offline-updates 300 --online-steps 600
 --evaluation.episodes 2 --evaluation.final-episodes 4 --evaluation.num-envs 2
 --online-evaluation-period 50 --num-actors 1 --envs-per-actor 4 --replay-capacity 5000
---publish-period-updates 10 --weights-period-seconds 0.05 --pause-for-evaluation
+--publish-period-updates 10 --weights-period-seconds 0.05 --pause-for-evaluation --one-process
 --method.q-learning.min-replay-size 200 --method.largest-weight 3
 """
 RUN = """
