@@ -65,15 +65,6 @@ BARS = (
     Measured(
         "benchmarks.start", (), (Bar("cold", 1.0, is_most=True), Bar("warm", 1.0, is_most=True))
     ),
-    Measured(
-        "benchmarks.start",
-        (),
-        (
-            Bar("cold_bar_over_seconds", 1.0),
-            Bar("warm_bar_over_seconds", 1.0),
-            Bar("sign_bar_over_seconds", 1.0),
-        ),
-    ),
     Measured("benchmarks.end_to_end", (), (Bar("training_useful", 0.85),)),
 )
 _SMALLEST = (
