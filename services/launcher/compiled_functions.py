@@ -2,7 +2,8 @@
 
 The folder holds native code: it belongs to the user alone, and there is one per kind of processor.
 What no run has written again for longest makes room (JAX itself bounds a cache by locks only, which
-roles would wait for).
+roles would wait for). Files that a killed process or a full disk left incomplete are removed: JAX
+neither reads nor replaces them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ import hashlib
 import os
 import platform
 import re
+import zlib
 from pathlib import Path
 
 from services.library.places import compiled_directory
 
 MOST_BYTES = 512 * 2**20
 """Of one folder; the functions of a run take a few MB."""
+
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_CHECKED, _CHECKING = ".checked", ".checking"
+"""Files whose times say since when the others have to be checked."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -54,6 +60,49 @@ def keep_compiled_functions() -> None:
         "jax_persistent_cache_min_entry_size_bytes": 0,
     }.items():
         jax.config.update(name, value)  # type: ignore[no-untyped-call]
+
+
+def tidy_compiled_functions() -> None:
+    """Remove what is damaged or too much from the folder; a launcher does so before a run."""
+    folder = compiled_functions_folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        drop_damaged(folder)
+        make_room(folder)
+
+
+def drop_damaged(folder: Path) -> None:
+    """Remove incomplete files of JAX, of those written since the last call.
+
+    A file that another process is writing at this moment may be among them: it is written again by
+    the next process that compiles the function.
+
+    Raises:
+        OSError: no permission, or no space.
+    """
+    checked, checking = folder / _CHECKED, folder / _CHECKING
+    since = checked.stat().st_mtime if checked.exists() else 0.0
+    checking.touch()
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime >= since and not _is_whole(path.read_bytes()):
+                path.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        # Others that check at the same time have moved it.
+        checking.replace(checked)
+
+
+def _is_whole(compressed: bytes) -> bool:
+    """Whether JAX can decompress a file: zlib's end in a checksum."""
+    if compressed.startswith(_ZSTANDARD):
+        # Where the user has added that library, which need not be here.
+        return True
+    try:
+        zlib.decompress(compressed)
+    except zlib.error:
+        return False
+    return True
 
 
 def make_room(folder: Path, most_bytes: int = MOST_BYTES) -> None:

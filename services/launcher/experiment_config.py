@@ -69,7 +69,7 @@ class ExperimentConfig:
             between blocks.
         keeps_teacher_data: Whether the learner keeps the teacher's data in its own memory, each
             frame once, and draws batches there, instead of having replay draw them; None for where
-            that takes at most 1 GiB.
+            that takes at most 1 GiB; in one process the tables are in its memory anyway.
         learner: What updates compute in, and on how many devices.
         pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
             complete, and weaning does not depend on how fast evaluations are.

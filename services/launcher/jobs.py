@@ -181,6 +181,8 @@ def learner_config(job: Job) -> LearnerConfig:
     if job.experiment.config.one_process:
         # Nobody is to learn from it that the run is finished.
         own["linger_seconds"] = 0.0
+        # The thread plays each evaluation that is due before the next update.
+        own["pause_for_evaluation"] = True
     elif job.lingers:
         own["linger_seconds"] = None
     return LearnerConfig(**_shared(LearnerConfig, job) | own)

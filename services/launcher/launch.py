@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from services.launcher.compiled_functions import compiled_functions_folder, make_room
+from services.launcher.compiled_functions import tidy_compiled_functions
 from services.launcher.experiment import Experiment
 from services.launcher.progress_display import ProgressDisplay
 from services.launcher.readiness import Readiness
@@ -125,8 +125,7 @@ def _start(
     # Launchpad reads these when it is imported and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if (compiled := compiled_functions_folder()) is not None:
-        make_room(compiled)
+    tidy_compiled_functions()
     from absl import flags
 
     from services.launcher.program import start_program

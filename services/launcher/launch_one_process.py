@@ -6,7 +6,7 @@ import contextlib
 import threading
 from pathlib import Path
 
-from services.launcher.compiled_functions import keep_compiled_functions
+from services.launcher.compiled_functions import keep_compiled_functions, tidy_compiled_functions
 from services.launcher.experiment import Experiment
 from services.launcher.one_process import run_opened
 from services.launcher.progress_display import ProgressDisplay
@@ -14,6 +14,7 @@ from services.launcher.run_addresses import RunAddresses
 from services.launcher.run_directory import open_run, session_folder
 from services.launcher.telemetry import Telemetry, telemetry
 from services.shared.addresses import free_ports, parse_address
+from services.shared.locks import LAUNCHER_LOCK, locked
 
 ROLE = "one_process"
 """What logs and metrics pages call the process."""
@@ -37,7 +38,15 @@ def launch_in_one_process(
         UserError: as `run_in_one_process`.
     """
     resumed = open_run(run, experiment)
-    display.note(f"{'resuming' if resumed else 'starting'} {run}")
+    # Before this session's folder and ports are taken: another may be at work.
+    with locked(run / LAUNCHER_LOCK):
+        display.note(f"{'resuming' if resumed else 'starting'} {run}")
+        return _launch(experiment, run, stop, display)
+
+
+def _launch(
+    experiment: Experiment, run: Path, stop: threading.Event, display: ProgressDisplay
+) -> bool:
     learner, page = (f"localhost:{port}" for port in free_ports(2))
     addresses = RunAddresses(services={"learner": learner}, pages={ROLE: page})
     for line in addresses.lines:
@@ -50,6 +59,7 @@ def launch_in_one_process(
         contextlib.redirect_stderr(printed),
         telemetry(ROLE, options, run=run) as registry,
     ):
+        tidy_compiled_functions()
         keep_compiled_functions()
         return run_opened(
             experiment, run, stop, display.update, addresses=addresses, registry=registry

@@ -50,6 +50,7 @@ from services.learner.run_clock import RunClock
 from services.recorded_data.in_process import import_in_process
 from services.replay.local_tables import LocalTables
 from services.shared.addresses import parse_address
+from services.shared.errors import user_errors
 from services.shared.locks import LAUNCHER_LOCK, locked
 from services.shared.logging import Occasionally
 from services.teacher.in_process import TeacherInProcess
@@ -80,11 +81,12 @@ def run_in_one_process(
         Whether the run is finished.
 
     Raises:
-        UserError: the folder is another experiment's or in use, or the run cannot go on; it resumes
-            from its last checkpoint next time.
+        UserError: the folder is another experiment's or in use; or the run cannot go on, as where a
+            loss or a weight is not finite: it resumes from its last checkpoint next time.
     """
     open_run(run, experiment)
-    return run_opened(experiment, run, stop, on_progress)
+    with locked(run / LAUNCHER_LOCK):
+        return run_opened(experiment, run, stop, on_progress)
 
 
 def run_opened(
@@ -96,7 +98,7 @@ def run_opened(
     addresses: RunAddresses | None = None,
     registry: CollectorRegistry | None = None,
 ) -> bool:
-    """As `run_in_one_process`, of a folder that was opened.
+    """As `run_in_one_process`, of a folder that was opened, and whose lock the caller holds.
 
     Args:
         experiment: What to run.
@@ -120,17 +122,17 @@ def run_opened(
         port=parse_address(addresses.services["learner"]).port if addresses is not None else 0,
         registry=registry or CollectorRegistry(),
     )
-    with locked(run / LAUNCHER_LOCK):
-        if addresses is not None:
-            write_addresses(run, addresses)
-        shared = _Shared(job, stop, on_progress)
+    if addresses is not None:
+        write_addresses(run, addresses)
+    shared = _Shared(job, stop, on_progress)
 
-        def start(unusable: Collection[int]) -> tuple[Learner, Callable[[], None]]:
-            turns = _Turns(shared, unusable)
-            return turns.learner, turns.run
+    def start(unusable: Collection[int]) -> tuple[Learner, Callable[[], None]]:
+        turns = _Turns(shared, unusable)
+        return turns.learner, turns.run
 
+    with user_errors((FloatingPointError,)):
         train_to_the_end(start, run, stop, shared.metrics)
-        return is_finished(run)
+    return is_finished(run)
 
 
 class _Shared:

@@ -118,16 +118,24 @@ def _check_network(network: NetworkConfig, spec: EnvironmentSpec) -> None:
 
 def _with_kept_data(experiment: Experiment) -> Experiment:
     """Where the teacher's data is drawn: where the user chose nothing, its size alone decides."""
-    config, layout = experiment.config, experiment.layout
+    config = experiment.config
     if config.keeps_teacher_data is not None:
         return experiment
-    step_bytes = layout.row_dtype.itemsize + layout.window * np.dtype(np.int32).itemsize
-    # Recorded data that is reloaded lies in the student's table, where replay draws.
-    steps = 0 if experiment.recipe.reloads_data else experiment.targets.teacher_steps
-    keeps = 0 < steps * step_bytes <= _MOST_KEPT_BYTES
+    size = _teacher_data_bytes(experiment)
+    # In one process the tables are in the learner's memory anyway.
+    keeps = not config.one_process and 0 < size <= _MOST_KEPT_BYTES
     return dataclasses.replace(
         experiment, config=dataclasses.replace(config, keeps_teacher_data=keeps)
     )
+
+
+def _teacher_data_bytes(experiment: Experiment) -> int:
+    """Memory of the teacher's data, were the learner to keep it."""
+    layout = experiment.layout
+    step_bytes = layout.row_dtype.itemsize + layout.window * np.dtype(np.int32).itemsize
+    # Recorded data that is reloaded lies in the student's table, where replay draws.
+    steps = 0 if experiment.recipe.reloads_data else experiment.targets.teacher_steps
+    return steps * step_bytes
 
 
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:

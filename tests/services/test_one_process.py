@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import os
 import threading
 from pathlib import Path
@@ -20,7 +22,9 @@ from rrl_agents.types import Stage
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
+from services.launcher.launch_one_process import launch_in_one_process
 from services.launcher.one_process import run_in_one_process
+from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.launcher.settings import with_settings
@@ -32,6 +36,7 @@ from services.replay.config import ReplayConfig
 from services.replay.local_tables import LocalTables
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
+from services.shared.locks import LAUNCHER_LOCK, locked
 from tests.services.test_importer import recorded_catch
 
 OFFLINE_UPDATES = 40
@@ -292,3 +297,43 @@ def test_a_teacher_that_cannot_serve_ends_the_run_with_its_error(
     experiment = experiment_of("jsrl", tmp_path, **settings)
     with pytest.raises(UserError, match="failed on a batch of 4 states.*out of memory: tried to"):
         run_in_one_process(experiment, tmp_path / "run", threading.Event())
+
+
+def test_a_run_says_which_evaluation_it_waits_for(catch_teacher: Path, tmp_path: Path) -> None:
+    experiment = experiment_of(
+        "qdagger", catch_teacher, pause_for_evaluation=False, one_process=True
+    )
+    awaited: set[tuple[Stage, int]] = set()
+
+    def note(answer: Answer) -> None:
+        if answer.HasField("awaited_updates"):
+            awaited.add((Stage(answer.progress.stage), answer.awaited_updates))
+
+    # Each look at the run shows it, instead of one in 0.1 s.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.launcher.one_process._REPORT_SECONDS", 0.0)
+        assert run_in_one_process(experiment, tmp_path / "run", threading.Event(), note)
+    records = read_records(tmp_path / "run" / "metrics" / "evaluations.jsonl")
+    assert {updates for _, updates in awaited} == {record.learner_updates for record in records}
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_error(
+    catch_teacher: Path, tmp_path: Path
+) -> None:
+    experiment = experiment_of("jsrl", catch_teacher, **{"method.learning_rate": 1e30})
+    with pytest.raises(UserError, match="not finite"):
+        run_in_one_process(experiment, tmp_path / "run", threading.Event())
+
+
+def test_a_second_start_of_a_run_leaves_nothing_behind(catch_teacher: Path, tmp_path: Path) -> None:
+    experiment, run = experiment_of("jsrl", catch_teacher), tmp_path / "run"
+    open_run(run, experiment)
+    shown = io.StringIO()
+    with (
+        locked(run / LAUNCHER_LOCK),
+        contextlib.closing(ProgressDisplay(shown)) as display,
+        pytest.raises(UserError, match="in use by another process"),
+    ):
+        launch_in_one_process(experiment, run, threading.Event(), display)
+    assert not (run / "logs").exists()
+    assert not shown.getvalue()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
-from services.launcher.compiled_functions import compiled_functions_folder, make_room
+from services.launcher.compiled_functions import (
+    compiled_functions_folder,
+    drop_damaged,
+    make_room,
+)
 from tests.support.patience import PATIENCE_SECONDS
 
 COMPILES = """
@@ -45,6 +50,23 @@ def test_a_later_process_takes_what_an_earlier_one_compiled(tmp_path: Path) -> N
     # As a process leaves it that is killed while it writes: compiled again, and right.
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert taken_from_cache(RRL_CACHE=str(tmp_path)) == 0
+    drop_damaged(file.parent)
+    assert [taken_from_cache(RRL_CACHE=str(tmp_path)) for _ in range(2)] == [0, 1]
+
+
+def test_incomplete_files_are_removed_and_whole_ones_are_checked_once(tmp_path: Path) -> None:
+    whole = zlib.compress(b"code" * 100)
+    contents = {"whole-cache": whole, "half-cache": whole[:-3], "empty-cache": b"", "other": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    drop_damaged(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"whole-cache", "other", ".checked"}
+    checked = (tmp_path / ".checked").stat().st_mtime
+    # Damage that is older is none that a writer has left.
+    (tmp_path / "whole-cache").write_bytes(whole[:-3])
+    os.utime(tmp_path / "whole-cache", (checked - 1, checked - 1))
+    drop_damaged(tmp_path)
+    assert (tmp_path / "whole-cache").exists()
 
 
 def test_a_folder_of_the_users_choice_stays(tmp_path: Path) -> None:

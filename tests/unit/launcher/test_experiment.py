@@ -157,6 +157,8 @@ def test_the_learner_keeps_the_teachers_data_where_it_is_small(catch_teacher: Pa
     assert keeps(teacher_steps=11_700_000, replay_capacity=12_000_000) is False
     assert keeps(teacher_steps=10, keeps_teacher_data=False) is False
     assert keeps(teacher_steps=12_000_000, keeps_teacher_data=True)
+    # There is no other memory.
+    assert keeps(teacher_steps=10, one_process=True) is False
     # Nothing of the teacher's is drawn.
     assert keeps(method=TabulaRasaConfig()) is False
 
