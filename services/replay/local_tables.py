@@ -5,12 +5,13 @@
         digests.json                SHA-256 of both
 
 As with a shard of Reverb's, a checkpoint of the run is complete once the learner has saved its own
-part. A table that has not changed since the last checkpoint is a hard link to its file there.
+part. The teacher's table, where it has not changed since the last checkpoint, is a hard link to its
+file there, on file systems that have these.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -106,9 +107,12 @@ class LocalTables:
         inserted, before = self._saved.get(name, (-1, file))
         # Of the teacher's table nothing but its items changes.
         if name == TEACHER_TABLE and inserted == table.inserted and before.exists():
-            os.link(before, file)
-            return
-        np.savez(file, **dataclasses.asdict(table.save()))
+            # Some file systems have no hard links.
+            with contextlib.suppress(OSError):
+                os.link(before, file)
+                return
+        # Not `asdict`, which copies the arrays once more.
+        np.savez(file, **vars(table.save()))
 
     def _note(self, number: int) -> None:
         path = self._folders.path(number)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +20,20 @@ from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 LAYOUT = ItemLayout(frame_shape=(2,), stack_size=1, n_step=1, num_actions=2, clips_rewards=False)
 
 
-def made(folder: Path) -> LocalTables:
+def made(folder: Path, layout: ItemLayout = LAYOUT) -> LocalTables:
     return LocalTables(
-        ReplayConfig(layout=LAYOUT, checkpoint_root=folder / "working", min_student_size=1),
+        ReplayConfig(layout=layout, checkpoint_root=folder / "working", min_student_size=1),
         folder / "checkpoints",
     )
 
 
-def play(tables: LocalTables, name: str, steps: int) -> None:
-    writer = LocalWriter(tables.tables[name], LAYOUT, 1)
+def play(tables: LocalTables, name: str, steps: int, layout: ItemLayout = LAYOUT) -> None:
+    writer = LocalWriter(tables.tables[name], layout, 1)
     for number in range(steps):
         ends = number == steps - 1
-        writer.append(0, StepRow(np.full(2, number, np.uint8), 0, 1.0, ends, None))
+        writer.append(
+            0, StepRow(np.full(layout.frame_shape, number % 256, np.uint8), 0, 1.0, ends, None)
+        )
     writer.end_episode(0, None)
 
 
@@ -66,6 +71,38 @@ def test_a_teachers_table_that_has_not_changed_is_not_written_again(tmp_path: Pa
     last = made(tmp_path)
     last.restore(3)
     assert counts(last) == (5, 0)
+
+
+def test_a_file_system_without_hard_links_gets_the_teachers_table_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*paths: Path) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    tables = made(tmp_path)
+    play(tables, TEACHER_TABLE, 5)
+    tables.save(1, keep=[])
+    tables.save(2, keep=[1])
+    for number in (1, 2):
+        resumed = made(tmp_path)
+        resumed.restore(number)
+        assert counts(resumed) == (5, 0)
+
+
+def test_saving_takes_the_memory_of_a_table_once(tmp_path: Path) -> None:
+    frame_bytes, steps = 2**17, 500
+    layout = dataclasses.replace(LAYOUT, frame_shape=(frame_bytes,))
+    tables = made(tmp_path, layout)
+    play(tables, STUDENT_TABLE, steps, layout)
+    tracemalloc.start()
+    try:
+        tables.save(1, keep=[])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One copy of the rows, and the 16 MiB pieces in which numpy writes it: of 64 MB.
+    assert peak < 1.7 * frame_bytes * steps
 
 
 @pytest.mark.parametrize("file", ["teacher.npz", "student.npz", "digests.json"])
