@@ -229,7 +229,7 @@ class _Turns:
             self._is_stopped()
 
     def _collect(self) -> None:
-        """Fill the teacher's table, for as long as no checkpoint can be due."""
+        """Fill the teacher's table; play ends at times, so that a checkpoint can be saved."""
         wanted, end = self._experiment.targets.teacher_steps, time.monotonic() + _TURN_SECONDS
         self._feed.count()
         if self._experiment.data is not None and self.learner.progress.teacher_steps < wanted:
@@ -251,8 +251,17 @@ class _Turns:
             self._shared.tables.tables[config.table],
             teacher.scores,
             teacher.described,
-            is_stopped=self._is_stopped,
+            is_stopped=self._is_stopped_once_saved,
         )
+
+    def _is_stopped_once_saved(self) -> bool:
+        """As `_is_stopped`; saves a checkpoint first where one is due.
+
+        An import is not left for a checkpoint: to resume, it unpacks what it has read again.
+        """
+        self._feed.count()
+        self.learner.save_if_due()
+        return self._is_stopped()
 
     def _evaluate_teacher(self) -> None:
         teacher = self._shared.teacher
@@ -279,6 +288,7 @@ class _Turns:
             weights_version=version,
             episode_returns=played.returns,
             episode_steps=played.steps,
+            episode_metrics=played.metrics,
             epsilon=self._shared.evaluator.protocol.epsilon,
             session=session,
         )

@@ -262,6 +262,10 @@ class Learner:
             self._train()
         else:
             stop.wait(_COLLECT_COUNT_PERIOD_SECONDS if stage is Stage.COLLECT else _IDLE_SECONDS)
+        self.save_if_due()
+
+    def save_if_due(self) -> None:
+        """Save a checkpoint where the last one was tried a period ago, or a stage has begun."""
         if time.monotonic() >= self._save_at:
             self.save_checkpoint()
 

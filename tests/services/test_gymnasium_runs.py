@@ -46,7 +46,7 @@ class Corridor(gymnasium.Env):
 
     def step(self, action):
         self.place = max(0, self.place + (1 if action == 2 else -1))
-        return self.seen(), -1.0, self.place == 5, False, {}
+        return self.seen(), -1.0, self.place == 5, False, {"metrics": {"went_right": action == 2}}
 
     def seen(self):
         grid = np.zeros((4, 6, 3), np.uint8)
@@ -113,6 +113,12 @@ def test_a_class_of_ones_own_is_learned_on_and_its_student_exported(
     # Between three steps and the limit.
     assert -20 < experiment.random_return < -3
     finished(experiment, tmp_path / "run")
+    records = read_records(tmp_path / "run" / "metrics" / "evaluations.jsonl")
+    assert records
+    for record in records:
+        shares = record.episode_metrics["went_right"]
+        assert len(shares) == len(record.episode_returns)
+        assert all(0 <= share <= 1 for share in shares)
     card = read_student(tmp_path / "run", "mine").teacher.card
     assert (card.game, card.observation_shape) == (game, (4, 6, 3))
     # Where only the run's folder names it, it is not imported.

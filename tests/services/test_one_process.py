@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,37 @@ def test_recorded_data_is_what_a_run_begins_with(
     newest = recorded.transition_rows(experiment.layout.n_step)[-400:]
     assert rows.columns["action"].tolist() == recorded.columns.action[newest].tolist()
     assert rows.columns["has_teacher"].all()
+
+
+def test_checkpoints_are_saved_while_recorded_data_is_imported(
+    catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Read in chunks of 1,024 rows.
+    data = recorded_catch(tmp_path / "data", rows=4_000, capacity=5_000)
+    experiment = experiment_of(
+        "qdagger",
+        catch_teacher,
+        **{"teacher.data": str(data), "teacher_steps": 2_500, "checkpoint_period_seconds": 1e-6},
+    )
+    stop, save, saved = threading.Event(), LocalTables.save, list[int]()
+
+    def noted(tables: LocalTables, number: int, keep: Collection[int]) -> None:
+        save(tables, number, keep)
+        saved.append(tables.tables[TEACHER_TABLE].inserted)
+        if saved[-1]:
+            stop.set()
+
+    monkeypatch.setattr(LocalTables, "save", noted)
+    assert not run_in_one_process(experiment, tmp_path / "run", stop)
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    progress = checkpoint.record.progress
+    assert progress.stage is Stage.COLLECT
+    assert 0 < progress.teacher_steps == saved[-1] < 2_500
+    assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    assert checkpoint.record.progress.teacher_steps == 2_500
 
 
 def test_a_role_that_fails_ends_the_run_with_its_error(
