@@ -75,8 +75,8 @@ def play_episodes(
         should_stop: Looked at before every step.
         on_steps: Called with the agent steps of each step of the N environments.
         on_episode: Called for each episode that ends, one beyond its environment's share too.
-        on_share: Called with the index of each environment that has played its share: it need not
-            be stepped any more.
+        on_share: Called with the index of each environment that has played its share, or has none:
+            it need not be stepped any more.
 
     Returns:
         The episodes, environment by environment; None when stopped before the end.
@@ -85,6 +85,8 @@ def play_episodes(
     left = shares(episodes, num_envs)
     random = np.random.default_rng(seed)
     observations = environment.reset(seed)
+    for env in np.flatnonzero(left == 0):
+        on_share(int(env))
     running_return, running_steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
     finished: list[list[_Episode]] = [[] for _ in range(num_envs)]
     sums: dict[str, NDArray[np.float64]] = {}

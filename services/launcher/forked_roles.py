@@ -66,7 +66,8 @@ def start_forked(
     Args:
         manager: Launchpad's `WorkerManager`, which watches and stops it.
         process: Role and index.
-        run: What the process does; its exit code is 0 if that returns, else 1.
+        run: What the process does; its exit code is 0 if that returns, 1 if it raises, and as in
+            Python for a `SystemExit`.
         logs: Folder of the output, ROLE/INDEX.
         environment: Environment variables that differ from ours.
     """
@@ -95,7 +96,7 @@ def _be_the_role(name: str, run: Callable[[], None], environment: Mapping[str, s
         run()
         code = 0
     except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
+        code = 0 if error.code is None else error.code if isinstance(error.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:

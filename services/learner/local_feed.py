@@ -2,9 +2,10 @@
 
     LocalTables ── items ──▶ LocalFeed ── blocks of batches ──▶ Learner
 
-The replay ratio holds to the item: after U updates of the online stage, no further update is made
-before `min_replay_size + U * update_period` items of the students have been inserted, and whoever
-plays (`lacks_steps`) inserts no more than that asks for. Draws depend on the run's seed and the
+Updates keep the replay ratio to the item: after U updates of the online stage, no further update
+is made before `min_replay_size + U * update_period` items of the students have been inserted. Play
+pauses after the step of all N environments that completes them (`lacks_steps`), which may insert
+more: up to N - 1 items, and n for each episode that it ends. Draws depend on the run's seed and the
 update's number alone.
 """
 

@@ -30,8 +30,8 @@ _COUNTED = {
     "back to a checkpoint.",
     "rrl_learner_replay_outages": "Times that replay was unreachable, and the learner waited.",
 }
-_COMPILED = "Programs that XLA compiled in this process; after the first minute, none."
 """Metrics that are attributes of `LearnerMetrics`, by their names behind the prefix."""
+_COMPILED = "Programs that XLA compiled in this process; after the first minute, none."
 
 _SHOWN = {
     "rrl_learner_weights_version": "Newest published weights.",

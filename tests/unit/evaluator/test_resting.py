@@ -49,7 +49,11 @@ def test_they_play_as_a_vector_environment_does_until_they_rest(config: Environm
                     np.testing.assert_array_equal(mine[[0, 2]], theirs[[0, 2]])
 
 
-def test_an_evaluation_with_resting_environments_has_the_same_result_in_fewer_steps() -> None:
+# With 2 episodes one environment has none to play.
+@pytest.mark.parametrize("episodes", [2, 4])
+def test_an_evaluation_with_resting_environments_has_the_same_result_in_fewer_steps(
+    episodes: int,
+) -> None:
     config = EnvironmentConfig(name="gymnasium", game="CartPole-v1")
     played, steps = [], []
     apart = RestingEnvironments(lambda: make_environment(config, 1), NUM_ENVS)
@@ -62,7 +66,7 @@ def test_an_evaluation_with_resting_environments_has_the_same_result_in_fewer_st
                 play_episodes(
                     environment,
                     lambda states: np.stack([-states[:, 2], states[:, 2]], axis=1),
-                    episodes=4,
+                    episodes=episodes,
                     epsilon=0.1,
                     seed=5,
                     should_stop=lambda: False,

@@ -79,12 +79,19 @@ def test_the_exit_code_says_how_a_role_ended_and_the_log_why(tmp_path: Path) -> 
     def leave():
         sys.exit(7)
 
+    def leave_without_a_code():
+        sys.exit()
+
+    def leave_with_a_message():
+        sys.exit("no room")
+
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    print(json.dumps([start(run).wait() for run in (leave, die, fail)]))
+    runs = (leave, leave_without_a_code, leave_with_a_message, die, fail)
+    print(json.dumps([start(run).wait() for run in runs]))
     """
-    assert launcher(program, tmp_path) == [7, -9, 1]
+    assert launcher(program, tmp_path) == [7, 0, 1, -9, 1]
     assert log(tmp_path).endswith("ValueError: no such game\n")
 
 
