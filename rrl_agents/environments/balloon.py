@@ -46,8 +46,8 @@ STATION_RADIUS_METRES = 50_000.0
 
 _PACKAGE = "balloon_learning_environment"
 _NOT_INSTALLED = (
-    f"the balloon environment needs {_PACKAGE}, which is not installed: pip install "
-    "'rrl-agents[balloon]', or `make setup` in a copy of the source"
+    f"the balloon environment needs {_PACKAGE}, which is not installed: run "
+    "`make setup` in a checkout of the repository"
 )
 
 
@@ -168,15 +168,17 @@ def _without_tensorflow() -> Iterator[None]:
     files.load_offlineskies22 = package_file("models", "offlineskies22_decoder.msgpack").read_bytes
     logs: Any = types.ModuleType("flax.metrics.tensorboard")
     logs.SummaryWriter = object
-    # The import system takes None for a module that is not there.
+    # The import system takes None for a module that is not there. TensorFlow is hidden where it is
+    # there, too: TensorFlow Probability refuses to serve beside an older one.
     others: dict[str, Any] = {"tensorflow": None, files.__name__: files, logs.__name__: logs}
-    others = {name: module for name, module in others.items() if name not in sys.modules}
+    found = {name: sys.modules[name] for name in others if name in sys.modules}
     sys.modules.update(others)
     try:
         yield
     finally:
         for name in others:
             del sys.modules[name]
+        sys.modules.update(found)
 
 
 @contextlib.contextmanager

@@ -127,8 +127,9 @@ def _run(command: Command, name: str, arguments: list[str]) -> int:
 
         reach_this_machine_directly()
         if command.starts_run:
-            # What reads its flags, which takes longest.
-            import tyro  # noqa: F401
+            # What reads its flags, which takes longest; `_call` says where it is missing.
+            with contextlib.suppress(ModuleNotFoundError):
+                import tyro  # noqa: F401
     try:
         _call(command, name, arguments)
         sys.stdout.flush()

@@ -133,7 +133,9 @@ def test_items_are_drawn_with_the_same_probabilities(tmp_path: Path, exponent: f
 
 
 def _drawn(address: str) -> Rows:
-    prefetcher = SamplePrefetcher(address, STUDENT_TABLE, LAYOUT, block_rows=500, blocks_ahead=1)
+    prefetcher = SamplePrefetcher(
+        address, STUDENT_TABLE, LAYOUT, block_rows=500, blocks_ahead=1, samplers=1
+    )
     try:
         prefetcher.wait_for(DRAWS, 60)
         return prefetcher.take(DRAWS)

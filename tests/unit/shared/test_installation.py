@@ -49,7 +49,9 @@ def imported() -> set[str]:
 
 def distributions(extra: Side) -> set[str]:
     """What the extra brings, and all that it requires. Launchpad comes by a script of its own."""
-    own = [line for line in EXTRAS[extra] if not line.startswith("rrl-agents")]
+    # What `make setup` installs has the balloon, too (deploy/local/lock.sh).
+    own = [*EXTRAS[extra], *(EXTRAS["balloon"] if extra == "train" else ())]
+    own = [line for line in own if not line.startswith("rrl-agents")]
     names = closure([*PROJECT["dependencies"], *EXTRAS["teacher"], *own])
     return {canonicalize_name(name) for name in names} | (
         {"dm-launchpad"} if extra == "train" else set()
