@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmarks.roles import ACTOR_ENVIRONMENT
 from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.config import NetworkConfig
+from rrl_agents.networks.config import ComputeType, NetworkConfig
 from rrl_agents.reincarnation.registry import MethodConfig
+from rrl_agents.students.config import StudentConfig
 
 _STARTUP_SECONDS = 300.0
 _SLICE_SECONDS = 0.3
@@ -32,16 +33,20 @@ class Parts:
     Attributes:
         environment: What is played.
         num_envs: Environments stepped together, states of one forward pass.
-        student: The student's network.
+        network: The student's architecture.
+        student: Its algorithm.
         teacher: The teacher's checkpoint.
         method: Whose update is measured.
+        dtype: What the update's layers compute in.
     """
 
     environment: EnvironmentConfig
     num_envs: int
-    student: NetworkConfig
+    network: NetworkConfig
+    student: StudentConfig
     teacher: str
     method: MethodConfig
+    dtype: ComputeType
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ def _play(parts: Parts, seconds: float, ready: Any, stop: Event, found: Any) -> 
 
     kinds: dict[str, Callable[[], object]] = {
         "env_step": step,
-        "student_state": _forward(parts.student, observations, spec.num_actions),
+        "student_state": _forward(parts.network, observations, spec.num_actions),
         "teacher_state": lambda: teacher.evaluate(observations),
     }
     for kind in kinds.values():
@@ -142,15 +147,16 @@ def _forward(network_config: NetworkConfig, observations: Any, actions: int) -> 
 
 
 def _update(parts: Parts, ready: Any, stop: Event, found: Any) -> None:
-    from benchmarks.learner import BLOCK, BareUpdate, Case, random_batch
+    from benchmarks.bare_update import BLOCK, BareUpdate, random_batch
     from rrl_agents.environments.registry import make_environment
+    from rrl_agents.reincarnation.registry import make_recipe
 
     environment = make_environment(parts.environment, 1)
     spec = environment.spec
     environment.close()
-    q_learning = parts.method.q_learning
-    case = Case(network=parts.student, batch_size=q_learning.batch_size)
-    bare = BareUpdate(case, spec, random_batch(spec, case))
+    recipe = make_recipe(parts.method)
+    batch = random_batch(spec, recipe.q_learning.batch_size)
+    bare = BareUpdate(recipe, parts.network, parts.student, spec, batch, dtype=parts.dtype)
     bare.repeat(seconds=0)
     updates = 0
     ready.wait(_STARTUP_SECONDS)

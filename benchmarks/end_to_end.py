@@ -3,9 +3,10 @@
 `rrl train` runs as users run it, on two cores: 2,000 offline updates, then 20,000 agent steps, with
 evaluations. Its processes' CPU time is read while it runs, by role. What of it is environments and
 networks follows from counts (steps, states, updates, from the metrics pages) and from what each
-costs alone, measured afterwards with both cores at work. A table shows where the time of the cores
-went in three stretches: the start, until the teacher's first step; training, until the last update;
-and the end, which is the last evaluation and the report. Each sums to the wall time of both cores.
+costs alone, by the run's config.json, measured afterwards with both cores at work. A table shows
+where the time of the cores went in three stretches: the start, until the teacher's first step;
+training, until the last update; and the end, which is the last evaluation and the report. Each sums
+to the wall time of both cores.
 
 Ratios (higher is better):
     training_useful        of both cores' time while training: share in environments and networks
@@ -33,9 +34,10 @@ from typing import NamedTuple
 from benchmarks.bare_costs import BareCosts, Parts, measure_bare
 from benchmarks.cpu_time import LAUNCHER, Moment, RunWatch
 from benchmarks.harness import Flags, make_parser, print_ratios, read_flags
-from services.launcher.presets import DEMO, PRESETS
+from services.launcher.experiment_config import ExperimentConfig
+from services.launcher.presets import DEMO
+from services.launcher.settings import read_experiment
 
-CONFIG = PRESETS["qdagger"][DEMO]
 FRAMES_PER_STEP = 4
 LOOK_SECONDS = 0.25
 
@@ -58,7 +60,10 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--cores", type=int, default=2, help="that the run may use")
     parser.add_argument(
-        "--train", default="", metavar="FLAGS", help='further ones of `rrl train`: --train="..."'
+        "--train",
+        default="",
+        metavar="FLAGS",
+        help='further ones of `rrl train`: --train="..."',
     )
     flags, given = read_flags(parser)
     cores = sorted(os.sched_getaffinity(0))[: given.cores]
@@ -67,18 +72,22 @@ def main() -> None:
         full=_budget(2_000, 20_000), quick=_budget(2_000, 20_000), smallest=_budget(20, 400)
     )
     with tempfile.TemporaryDirectory() as folder:
-        moments = _watch(Path(folder, "run"), (*budget, *shlex.split(given.train)), cores)
+        run = Path(folder, "run")
+        moments = _watch(run, (*budget, *shlex.split(given.train)), cores)
+        config, _ = read_experiment(run)
     costs = measure_bare(
         Parts(
-            environment=CONFIG.environment,
-            num_envs=CONFIG.envs_per_actor,
-            student=CONFIG.network,
-            teacher=str(CONFIG.teacher.checkpoint),
-            method=CONFIG.method,
+            environment=config.environment,
+            num_envs=config.envs_per_actor,
+            network=config.network,
+            student=config.student,
+            teacher=str(config.teacher.checkpoint),
+            method=config.method,
+            dtype=config.learner.dtype,
         ),
         flags.pick(full=20.0, quick=10.0, smallest=1.0),
     )
-    _report(moments, costs, len(cores), flags)
+    _report(moments, costs, config, len(cores), flags)
 
 
 def _budget(offline_updates: int, online_steps: int) -> tuple[str, ...]:
@@ -208,7 +217,9 @@ def _useful(table: Table) -> float:
     )
 
 
-def _report(moments: Moments, costs: BareCosts, cores: int, flags: Flags) -> None:
+def _report(
+    moments: Moments, costs: BareCosts, config: ExperimentConfig, cores: int, flags: Flags
+) -> None:
     start, first_step, first_update, last_update, end = moments
     stretches = {
         "start": (start, first_step),
@@ -217,7 +228,7 @@ def _report(moments: Moments, costs: BareCosts, cores: int, flags: Flags) -> Non
         "whole": (start, end),
     }
     tables = {
-        name: _table(*ends, costs, CONFIG.envs_per_actor, cores) for name, ends in stretches.items()
+        name: _table(*ends, costs, config.envs_per_actor, cores) for name, ends in stretches.items()
     }
     print(f"\nCPU seconds of {cores} cores" + "".join(f"{name:>12}" for name in tables))
     for row in dict.fromkeys(name for table in tables.values() for name in table):

@@ -30,26 +30,23 @@ import threading
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from benchmarks.bare_update import BLOCK, BareUpdate, random_batch
 from benchmarks.harness import Round, make_parser, print_outcome, read_flags
 from benchmarks.roles import unlimited_replay
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.environments.vector_environment import VectorEnvironment
 from rrl_agents.networks.config import ComputeType, NetworkConfig
-from rrl_agents.networks.registry import initial_params, make_network
 from rrl_agents.reincarnation.qdagger import QDaggerConfig
 from rrl_agents.reincarnation.registry import MethodConfig, make_recipe
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.students.registry import STUDENTS
 from rrl_agents.training.q_learning_config import QLearningConfig
-from rrl_agents.training.train_state import initial_train_state
-from rrl_agents.training.update_step import make_update_step
-from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
+from rrl_agents.types import Batch, EnvironmentSpec, Stage
 from services.actor.behaviours import Annotator, Labels
 from services.actor.rollout import Rollout
 from services.launcher.presets import DEMO, PRESETS
@@ -66,7 +63,6 @@ from services.replay.writer import ReplayWriter
 
 NUM_ENVS = 8
 NEVER = 10**9
-BLOCK = 10
 PONG = EnvironmentConfig(game="pong")
 DEMO_NETWORK = PRESETS["qdagger"][DEMO].network
 IMPALA = NetworkConfig(name="impala_cnn", features=(16, 32, 32))
@@ -190,11 +186,19 @@ def _measure(case: Case, repeats: int, seconds: float, steps_per_env: int) -> li
             assert writer.flush(timeout_seconds=60)
         with _Loop(Path(folder, "run"), case, environment.spec, replay) as loop:
             batch = (
-                random_batch(environment.spec, case)
+                random_batch(environment.spec, case.batch_size)
                 if case.keeps
                 else _one_batch(replay.data, table, layout, case)
             )
-            bare = BareUpdate(case, environment.spec, batch)
+            bare = BareUpdate(
+                make_recipe(case.method),
+                case.network,
+                case.student,
+                environment.spec,
+                batch,
+                stage=Stage.ONLINE if case.is_prioritised else Stage.OFFLINE,
+                dtype=case.dtype,
+            )
             loop.learn(seconds=0)
             bare.repeat(seconds=0)
             return [
@@ -262,49 +266,6 @@ class _Loop:
         return self._learner.progress.learner_updates
 
 
-class BareUpdate:
-    """The update on a batch that is on the device; each continues from the last state.
-
-    Args:
-        case: The student.
-        spec: Of its environment.
-        batch: What it learns from.
-    """
-
-    def __init__(self, case: Case, spec: EnvironmentSpec, batch: Batch) -> None:
-        recipe = make_recipe(case.method)
-        network = make_network(case.network, spec.num_actions, dtype=case.dtype)
-        self._update = make_update_step(
-            network, recipe.terms, recipe.q_learning.optimiser, case.student
-        )
-        params = initial_params(network, jax.random.key(0), spec.observation_shape)
-        self._state = initial_train_state(params, recipe.q_learning.optimiser)
-        self._batch: Batch = jax.device_put(batch)
-        stage = Stage.ONLINE if case.is_prioritised else Stage.OFFLINE
-        progress = Progress(random_return=-20.7, teacher_return=20.0, stage=stage)
-        factors = recipe.term_weights(progress, case.network, case.student)
-        self._weights = {name: np.float32(factor) for name, factor in factors.items()}
-        self._rate = np.float32(recipe.learning_rate(progress))
-        self._period = np.int32(recipe.q_learning.target_update_period)
-        self._key = jax.random.key(1)
-
-    def repeat(self, seconds: float) -> float:
-        """Updates per second of so long, at least two blocks."""
-        updates, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds or updates < 2 * BLOCK:
-            updates += self.make(BLOCK)
-        return updates / (time.perf_counter() - start)
-
-    def make(self, updates: int) -> int:
-        """Make so many updates, at least one; gives their number."""
-        for _ in range(updates):
-            self._state, metrics = self._update(
-                self._state, self._batch, self._weights, self._rate, self._period, self._key
-            )
-        metrics.loss.block_until_ready()
-        return updates
-
-
 def _one_batch(address: str, table: str, layout: ItemLayout, case: Case) -> Batch:
     discount = case.method.q_learning.discount
     reader = ReplayReader(address, layout, discount, case.batch_size)
@@ -312,23 +273,6 @@ def _one_batch(address: str, table: str, layout: ItemLayout, case: Case) -> Batc
         batch = reader.sample(table, timeout_seconds=60).batch
     # Rows in memory as the network wants them: the loop's transposition is the loop's cost.
     return Batch(*(np.ascontiguousarray(column) for column in batch))
-
-
-def random_batch(spec: EnvironmentSpec, case: Case) -> Batch:
-    """A batch of noise, where replay gives none."""
-    random, rows = np.random.default_rng(0), case.batch_size
-    states = random.integers(0, 256, (2, rows, *spec.observation_shape), np.uint8)
-    ones = np.ones(rows, np.float32)
-    return Batch(
-        observation=states[0],
-        action=random.integers(0, spec.num_actions, rows).astype(np.int32),
-        n_step_return=random.random(rows, np.float32),
-        discount=ones,
-        next_observation=states[1],
-        teacher_outputs=random.random((rows, spec.num_actions), np.float32),
-        has_teacher=ones,
-        importance_weight=ones,
-    )
 
 
 def _play_at_random(environment: VectorEnvironment, writer: ReplayWriter, steps: int) -> None:

@@ -34,6 +34,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.bare_update import BLOCK, BareUpdate, random_batch
 from benchmarks.harness import parse_flags, print_outcome
 from rrl_agents.behaviour.epsilon_greedy import make_policy
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
@@ -41,9 +42,7 @@ from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import initial_params, make_network
-from rrl_agents.training.train_state import initial_train_state
-from rrl_agents.training.update_step import make_update_step
-from rrl_agents.types import Batch, EnvironmentSpec, Progress, Stage
+from rrl_agents.types import Stage
 from services.actor.in_process import PlayerInProcess
 from services.bench.folder import BenchFolder
 from services.bench.plan import plan_suite
@@ -66,7 +65,6 @@ from services.teacher.in_process import TeacherInProcess
 SUITE = Path(__file__).resolve().parents[1] / "suites" / "minatar.toml"
 NEVER = 10**9
 FILLED_STEPS = 4_000
-_UPDATES_PER_CALL = 10
 
 
 def main() -> None:
@@ -242,7 +240,7 @@ class _BareParts:
 
     def beside(self, counted: Counted) -> dict[str, float]:
         """The run's numbers, and those of its parts."""
-        update_s = _cpu_seconds(self._update_ten) / _UPDATES_PER_CALL
+        update_s = _cpu_seconds(self._update_block) / BLOCK
         environment_s = _cpu_seconds(self._play)
         student_s = _cpu_seconds(self._act)
         teacher_s = _cpu_seconds(self._label)
@@ -268,51 +266,17 @@ class _BareParts:
     def _act(self) -> None:
         np.asarray(self._policy(self._params, self._observations, 1, 0.01)[0])
 
-    def _update_ten(self) -> None:
-        for _ in range(_UPDATES_PER_CALL):
-            loss = self._update()
-        loss.block_until_ready()
+    def _update_block(self) -> None:
+        self._update.make(BLOCK)
 
     def _label(self) -> None:
         self._teacher.scores(self._observations)
 
 
-def _bare_update(experiment: Experiment) -> Callable[[], jax.Array]:
-    """The update on a batch that is on the device; each call goes on from the last one's state."""
+def _bare_update(experiment: Experiment) -> BareUpdate:
     config, spec, recipe = experiment.config, experiment.spec, experiment.recipe
-    network = make_network(config.network, spec.num_actions)
-    optimiser = recipe.q_learning.optimiser
-    update = make_update_step(network, recipe.terms, optimiser, config.student)
-    params = initial_params(network, jax.random.key(0), spec.observation_shape)
-    state = initial_train_state(params, optimiser)
-    batch = jax.device_put(_random_batch(spec, recipe.q_learning.batch_size))
-    progress = Progress(random_return=0.0, teacher_return=10.0, stage=Stage.OFFLINE)
-    factors = recipe.term_weights(progress, config.network, config.student)
-    weights = {name: np.float32(factor) for name, factor in factors.items()}
-    learning_rate = np.float32(recipe.learning_rate(progress))
-    period, key = np.int32(recipe.q_learning.target_update_period), jax.random.key(1)
-
-    def once() -> jax.Array:
-        nonlocal state
-        state, metrics = update(state, batch, weights, learning_rate, period, key)
-        return metrics.loss
-
-    return once
-
-
-def _random_batch(spec: EnvironmentSpec, rows: int) -> Batch:
-    random = np.random.default_rng(0)
-    states = random.integers(0, 2, (2, rows, *spec.observation_shape)).astype(np.uint8) * 255
-    return Batch(
-        observation=states[0],
-        action=random.integers(0, spec.num_actions, rows).astype(np.int32),
-        n_step_return=random.random(rows, np.float32),
-        discount=np.full(rows, 0.97, np.float32),
-        next_observation=states[1],
-        teacher_outputs=random.random((rows, spec.num_actions), np.float32),
-        has_teacher=np.ones(rows, np.float32),
-        importance_weight=np.ones(rows, np.float32),
-    )
+    batch = random_batch(spec, recipe.q_learning.batch_size)
+    return BareUpdate(recipe, config.network, config.student, spec, batch)
 
 
 def _cpu_seconds(call: Callable[[], None], seconds: float = 1.0) -> float:
@@ -369,9 +333,7 @@ class _Updates:
         jax.tree.leaves(self._learner.training.state)[0].block_until_ready()
 
     def _repeat_bare(self) -> None:
-        for _ in range(self._updates):
-            loss = self._bare()
-        loss.block_until_ready()
+        self._bare.make(self._updates)
 
 
 def _fill(tables: LocalTables, experiment: Experiment) -> None:
