@@ -27,7 +27,7 @@ class ReplayUnreachable(Exception):
 
 
 class ReplayLost(Exception):
-    """Replay restarted with other tables: resume from the newest checkpoint."""
+    """Replay does not have the run's tables any more: resume from the newest checkpoint."""
 
 
 class Block(NamedTuple):
@@ -92,10 +92,11 @@ class Feed(Protocol):
         """Whether the teacher's data is to be drawn in this process now, and is not there yet."""
 
     def read_teacher_data(self) -> None:
-        """Bring the teacher's data into this process.
+        """Bring the teacher's data into this process, once a checkpoint has it in replay's tables.
 
         Raises:
-            ReplayUnreachable: replay does not answer; the next call reads on.
+            ReplayUnreachable: replay does not answer; nothing has been read.
+            ReplayLost: replay has given part of the data, and not all of it arrived.
             UserError: the data is damaged or missing, or cannot be kept.
         """
 

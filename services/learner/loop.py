@@ -53,7 +53,7 @@ _IDLE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.01
 _LOCK_WAIT_SECONDS = 30.0
 _RETRY_SECONDS = 5.0
-"""Time between two attempts to save the end of a run."""
+"""Time between two attempts to save a checkpoint that the run needs."""
 
 
 class Learner:
@@ -174,8 +174,9 @@ class Learner:
                 roles share this thread.
 
         Raises:
-            ReplayLost: replay restarted with other tables: another learner of this run resumes from
-                the newest checkpoint (`train_to_the_end` does that).
+            ReplayLost: replay restarted with other tables, or lost data of the teacher on the way
+                here: another learner of this run resumes from the newest checkpoint
+                (`train_to_the_end` does that).
             TablesUnusable: replay cannot load the tables of the checkpoint (`train_to_the_end`
                 tries an older one).
             UserError: another learner works on this run; or replay belongs to another experiment;
@@ -242,7 +243,7 @@ class Learner:
         Waits for replay that is unreachable, until stopped.
 
         Raises:
-            ReplayLost: it restarted with other tables.
+            ReplayLost: it restarted with other tables, or lost data of the teacher on the way here.
         """
         try:
             self._step(stop)
@@ -259,7 +260,7 @@ class Learner:
         if self._config.pause_for_evaluation and self.evaluations.is_pending:
             stop.wait(_PAUSE_SECONDS)
         elif stage in (Stage.OFFLINE, Stage.ONLINE):
-            self._train()
+            self._train(stop)
         else:
             stop.wait(_COLLECT_COUNT_PERIOD_SECONDS if stage is Stage.COLLECT else _IDLE_SECONDS)
         self.save_if_due()
@@ -286,11 +287,14 @@ class Learner:
         if stage in (Stage.ONLINE, Stage.FINAL_EVALUATION):
             self._publisher.request_evaluation()
 
-    def _train(self) -> None:
+    def _train(self, stop: threading.Event) -> None:
         """One block of updates, if replay gives its batches soon enough."""
         if self._feed.lacks_teacher_data:
             # Replay is empty of it afterwards: a learner that resumes from here can read it again.
             self.save_checkpoint()
+            if self._checkpoints.failure:
+                stop.wait(_RETRY_SECONDS)
+                return
             self._feed.read_teacher_data()
         before = self.progress
         block = self._feed.take(self.next_updates)

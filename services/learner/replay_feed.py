@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.types import Array, Stage
 from services.learner.config import LearnerConfig, ShardAddress
-from services.learner.feed import Block, ReplayUnreachable
+from services.learner.feed import Block, ReplayLost, ReplayUnreachable
 from services.learner.metrics import LearnerMetrics
 from services.learner.placement import place_block, place_frames
 from services.learner.replay_checkpoints import ReplayCheckpoints
@@ -153,10 +153,12 @@ class ReplayFeed:
     def read_teacher_data(self) -> None:
         """Bring the teacher's data here: from the run's own file, else from replay into that file.
 
-        Replay gives each item once: its tables of the teacher are empty afterwards.
+        Replay gives each item once: its tables of the teacher are empty afterwards. A checkpoint is
+        to have them before.
 
         Raises:
-            ReplayUnreachable: a shard does not answer; the next call reads on.
+            ReplayUnreachable: a shard does not answer; nothing has been read.
+            ReplayLost: the connection broke while it was read.
             UserError: the file is damaged, cannot be written, or is missing though replay has given
                 everything.
         """
@@ -177,14 +179,20 @@ class ReplayFeed:
 
     def _read_from_replay(self) -> KeptRows:
         try:
-            return self._teacher_table.read()
-        except (ReplayTimeout, SamplingFailed) as error:
+            is_empty = self._teacher_table.size == 0
+        except ReplayTimeout as error:
             raise ReplayUnreachable(str(error)) from error
-        except ValueError as error:
+        # The first update needs the data: after it, replay has at most what came too late for it.
+        if is_empty or self._clock.progress.learner_updates > 0:
             raise UserError(
                 f"the teacher's data of this run was in {self._teacher_file}, which is missing, "
                 "and replay does not have it any more: restore the file, or start another run"
-            ) from error
+            )
+        try:
+            return self._teacher_table.read()
+        except (ReplayTimeout, SamplingFailed) as error:
+            # What was on its way is lost; the checkpoint has all of it.
+            raise ReplayLost(f"the teacher's data was not read to its end: {error}") from error
 
     def fetch_ahead(self, updates: range) -> None:
         """Begin to fetch the batches of some updates, in the proportions of the present progress.
@@ -197,8 +205,16 @@ class ReplayFeed:
                 return
             # A stage has ended since: its rows are not those of the next one.
             concurrent.futures.wait([self._ahead.block])
+        self._release_unused(teacher_share)
         block = self._thread.submit(self._fetch, updates, teacher_share)
         self._ahead = _Request(updates, teacher_share, block)
+
+    def _release_unused(self, teacher_share: float) -> None:
+        """Free the memory of what no later update draws from: stages do not come back."""
+        if teacher_share < 1.0:
+            self._numbered = self._frames = None
+        if teacher_share == 0.0:
+            self.reader.teacher_data = None
 
     def take(self, updates: range) -> Block | None:
         """The batches of some updates, as `fetch_ahead`; None where none come in time.

@@ -275,7 +275,7 @@ class ShardedReader:
         return self._readers[0].teacher_data
 
     @teacher_data.setter
-    def teacher_data(self, rows: KeptRows) -> None:
+    def teacher_data(self, rows: KeptRows | None) -> None:
         for reader in self._readers:
             reader.teacher_data = rows
 

@@ -195,16 +195,22 @@ def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
 
     Raises:
         ReplayTimeout: the server does not answer.
-        SamplingFailed: the server is down, or refused to sample.
+        SamplingFailed: the server is down, or refused to sample; or items were lost on the way.
         UserError: no such table, or one of other shapes.
     """
     connect(address, table, layout, timeout_seconds=10.0)
-    items = table_counts(address)[table].size
+    missing = items = table_counts(address)[table].size
+    if not items:
+        return
     try:
         for block in _dataset(address, table, layout, _READ_ROWS, items=items):
-            yield _rows(block, layout)
+            rows = _rows(block, layout)
+            missing -= rows.count
+            yield rows
     except tf.errors.OpError as error:
         raise SamplingFailed(f"reading {table!r} failed: {error}") from error
+    if missing:
+        raise SamplingFailed(f"{missing} of {items} items of {table!r} were lost on the way")
 
 
 def _rows(sample: reverb.ReplaySample, layout: ItemLayout) -> Rows:

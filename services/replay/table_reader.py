@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout
 from services.replay.kept_rows import KeptRows, RowKeeper
 from services.replay.sample_prefetcher import read_once
@@ -22,18 +23,27 @@ class TableReader:
         self._addresses = tuple(addresses)
         self._table = table
         self._layout = layout
-        self._keeper = RowKeeper(layout)
 
-    def read(self) -> KeptRows:
-        """All items; after an interruption the next call reads the rest.
+    @property
+    def size(self) -> int:
+        """Items in all tables now.
 
         Raises:
             ReplayTimeout: a server does not answer.
-            SamplingFailed: a server is down, or refused to sample.
+        """
+        return sum(table_counts(address)[self._table].size for address in self._addresses)
+
+    def read(self) -> KeptRows:
+        """All items. The tables have fewer afterwards, also where it fails.
+
+        Raises:
+            ReplayTimeout: a server does not answer.
+            SamplingFailed: a server is down, or refused to sample; or items were lost on the way.
+            UserError: a server has no such table, or one of other shapes.
             ValueError: the tables are empty.
         """
+        keeper = RowKeeper(self._layout)
         for address in self._addresses:
             for block in read_once(address, self._table, self._layout):
-                self._keeper.add(block)
-        kept, self._keeper = self._keeper.rows(), RowKeeper(self._layout)
-        return kept
+                keeper.add(block)
+        return keeper.rows()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,11 +18,13 @@ import pytest
 from rrl_agents.types import Batch, Stage
 from services.learner.loop import Learner
 from services.learner.replay_feed import TEACHER_DATA_FILE
+from services.replay import sample_prefetcher
 from services.replay.connection import table_counts
 from services.replay.failures import WriterStopped
 from services.replay.item_layout import StepRow, decode_batch
-from services.replay.kept_rows import KeptRows
+from services.replay.kept_rows import KeptRows, load
 from services.replay.reader import ReplayReader
+from services.replay.reverb_library import reverb
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError
@@ -31,9 +36,11 @@ from tests.support.learner_runs import (
     config_of,
     fill,
     joined,
+    no_place_for_checkpoints,
     state_of,
     wait_for,
     work,
+    working,
 )
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -188,3 +195,63 @@ def test_data_that_is_gone_everywhere_is_missed_in_words(keeping: Workplace) -> 
     keeping.learner = joined(keeping.config)
     with pytest.raises(UserError, match=r"teacher_data\.npz, which is missing"):
         work(keeping.learner, 3)
+
+
+def test_a_shard_without_data_of_the_teacher_adds_nothing(tmp_path: Path) -> None:
+    # Recorded data goes into one shard.
+    empty, full = (ReplayShard(tmp_path / name, gives_once=True) for name in ("empty", "full"))
+    config = config_of(tmp_path, empty.shard, full.shard)
+    learner = joined(dataclasses.replace(config, keeps_teacher_data=True))
+    fill(full.address, TEACHER_TABLE)
+    work(learner, 1)
+    assert kept_by(learner).count == STEPS
+    learner.close()
+    empty.stop()
+    full.stop()
+
+
+def test_transitions_that_are_lost_on_the_way_are_read_again_from_the_checkpoint(
+    keeping: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping.learner.save_checkpoint()
+    keeping.learner.close()
+    losses: list[str] = []
+    dataset = sample_prefetcher._dataset
+
+    def after_a_loss(address: str, *others: Any, **settings: Any) -> Any:
+        if "items" in settings and not losses:
+            losses.append(address)
+            # As with a connection that breaks: given, and never there.
+            list(reverb.Client(address).sample(TEACHER_TABLE, 5, emit_timesteps=False))
+        return dataset(address, *others, **settings)
+
+    monkeypatch.setattr(sample_prefetcher, "_dataset", after_a_loss)
+    monkeypatch.setattr(sample_prefetcher, "_READ_TIMEOUT_MS", 500)
+    with working(keeping.config) as progress:
+        wait_for(progress, lambda got: got.learner_updates >= 1)
+    assert len(losses) == 1
+    assert load(keeping.run / TEACHER_DATA_FILE, LAYOUT).count == STEPS
+
+
+def test_nothing_is_read_before_a_checkpoint_has_it(keeping: Workplace) -> None:
+    learner, stop = keeping.learner, threading.Event()
+    # It does not wait before the next attempt.
+    stop.set()
+    (keeping.run / "checkpoints").mkdir(exist_ok=True)
+    with no_place_for_checkpoints(keeping.run):
+        for _ in range(3):
+            learner.step(stop)
+        assert learner.progress.stage is Stage.OFFLINE
+        assert table_counts(keeping.replay.address)[TEACHER_TABLE].size == STEPS
+    work(learner, 1)
+    assert kept_by(learner).count == STEPS
+
+
+def test_the_data_is_released_where_it_is_drawn_from_no_longer(keeping: Workplace) -> None:
+    learner = keeping.learner
+    # 6 offline, the others online without rows of the teacher.
+    work(learner, 6)
+    frames = weakref.ref(kept_by(learner).frames)
+    work(learner, 8)
+    gc.collect()
+    assert frames() is None
