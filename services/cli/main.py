@@ -127,9 +127,13 @@ def _run(command: Command, name: str, arguments: list[str]) -> int:
 
         reach_this_machine_directly()
         if command.starts_run:
-            # What reads its flags, which takes longest; `_call` says where it is missing.
+            # `_call` says what is missing.
             with contextlib.suppress(ModuleNotFoundError):
+                # What reads its flags, which takes longest.
                 import tyro  # noqa: F401
+
+                # Counts threads before code of a user's own may start some.
+                from services.launcher import native_threads  # noqa: F401
     try:
         _call(command, name, arguments)
         sys.stdout.flush()

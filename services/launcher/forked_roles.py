@@ -25,11 +25,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# Its library for matrices has threads, which it ends and starts again around a fork: they are there
-# before the others are counted.
-import numpy as np  # noqa: F401
-
 from rrl_client import forks
+from services.launcher.native_threads import NUMPYS_THREADS, native_threads
 from services.launcher.roles import SHARED_MODULES, Process
 
 _THREAD_ENDS_SECONDS = 1.0
@@ -38,20 +35,13 @@ _LONGEST_NAME = 15
 _PR_SET_NAME = 15
 
 
-def _native_threads() -> int:
-    return len(os.listdir("/proc/self/task"))
-
-
-_THREADS_OF_NUMPY = _native_threads()
-
-
 def can_fork() -> bool:
     """Whether this process may be copied: it has one thread, and no connections."""
     if threading.active_count() > 1 or forks.is_connected():
         return False
     # A thread that was joined is still there for a moment.
     end = time.monotonic() + _THREAD_ENDS_SECONDS
-    while _native_threads() > _THREADS_OF_NUMPY:
+    while native_threads() > NUMPYS_THREADS:
         if time.monotonic() > end:
             return False
         time.sleep(_POLL_SECONDS)

@@ -10,6 +10,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from services.launcher.roles import ROLES, SHARED_MODULES
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -137,6 +139,33 @@ def test_a_process_with_threads_is_not_copied(tmp_path: Path) -> None:
     print(json.dumps(found))
     """
     assert launcher(program, tmp_path) == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("users_code", ["jax.numpy.zeros(1)", "pass"])
+def test_threads_that_a_users_code_has_started_first_are_found(users_code: str) -> None:
+    # `rrl train` imports what a user names before it imports what starts roles.
+    program = f"""
+    import sys
+    from services.cli import main
+
+    def train(*arguments):
+        import jax
+        {users_code}
+        assert "services.launcher.forked_roles" not in sys.modules
+        from services.launcher.forked_roles import can_fork
+        print(can_fork())
+
+    main._call = train
+    assert main.run(["train"]) == 0
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(users_code == "pass")]
 
 
 def test_a_process_with_connections_is_not_copied(tmp_path: Path) -> None:
