@@ -84,7 +84,7 @@ def test_a_reset_starts_anew_whatever_was_played_before(name: str) -> None:
     again = _play(environment, seed=5)
     for before, after in zip(first, again, strict=True):
         for one, other in zip(before, after, strict=True):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_equal(one, other)
     environment.close()
 
 
@@ -126,6 +126,6 @@ def test_a_step_in_two_halves_is_that_step(name: str) -> None:
     for action in actions:
         halved.begin_step(action)
         for expected, found in zip(whole.step(action), halved.finish_step(), strict=True):
-            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_equal(found, expected)
     whole.close()
     halved.close()
