@@ -12,7 +12,6 @@ nor Orbax: commands that only show a run's progress start fast.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
 from rrl_agents.typed_json import encode
 from rrl_agents.types import Progress
 from services.shared.errors import UserError
+from services.shared.file_digest import file_sha256
 from services.shared.numbered_folders import NumberedFolders
 
 RECORD_FILE = "record.json"
@@ -29,7 +29,6 @@ STATE_FOLDER = "state"
 DUE_FOLDER = "due"
 _MAX_RECORD_BYTES = 2**20
 _UNSTORABLE = "[]\\"
-_BLOCK_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,16 +176,8 @@ def _read_record(path: Path) -> RunRecord:
 def _digests(checkpoint: Path) -> dict[str, str]:
     """SHA-256 of every file in a checkpoint's two folders, by relative path."""
     return {
-        str(file.relative_to(checkpoint)): _sha256(file)
+        str(file.relative_to(checkpoint)): file_sha256(file)
         for folder in (STATE_FOLDER, DUE_FOLDER)
         for file in sorted((checkpoint / folder).rglob("*"))
         if file.is_file()
     }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        digest = hashlib.sha256()
-        while block := content.read(_BLOCK_BYTES):
-            digest.update(block)
-        return digest.hexdigest()

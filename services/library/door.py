@@ -39,6 +39,7 @@ from services.library.catalogue import locate, packaged_teacher
 from services.library.confined import run_confined
 from services.library.places import cache_directory, imported_directory
 from services.shared.errors import UserError, user_errors
+from services.shared.file_digest import file_sha256
 from services.shared.locks import locked
 
 EntryPoint = NewType("EntryPoint", str)
@@ -47,7 +48,6 @@ EntryPoint = NewType("EntryPoint", str)
 _FORMAT = 1
 """Of imported directories; another number has all foreign work imported again."""
 
-_CHUNK_BYTES = 1 << 20
 _MAX_BYTES = 4 << 30
 _LOCK_FILE = ".import.lock"
 _LOCK_WAIT_SECONDS = 900.0
@@ -135,7 +135,7 @@ class _Source:
             raise ValueError(f"{self.file}: {size} bytes to import, at most {_MAX_BYTES} are read")
         digest = hashlib.sha256(json.dumps([_FORMAT, self.place, names, said]).encode())
         for file in self.files:
-            digest.update(_sha256(file))
+            digest.update(bytes.fromhex(file_sha256(file)))
         return digest.hexdigest()
 
 
@@ -202,14 +202,6 @@ def _import(source: _Source, said: Mapping[str, object], directory: Path) -> Non
             rename_whole(unfinished, directory)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _sha256(file: Path) -> bytes:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while chunk := content.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.digest()
 
 
 def _is_entry_point(text: str) -> bool:

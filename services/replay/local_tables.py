@@ -12,7 +12,6 @@ file there, on file systems that have these.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import zipfile
 from collections.abc import Collection
@@ -26,6 +25,7 @@ from services.replay.config import ReplayConfig
 from services.replay.failures import SaveFailed, TablesUnusable
 from services.replay.local_table import LocalTable, SavedTable
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.shared.file_digest import file_sha256
 from services.shared.numbered_folders import NumberedFolders
 
 _DIGESTS_FILE = "digests.json"
@@ -136,8 +136,4 @@ def _load(file: Path) -> SavedTable:
 
 def _digests(folder: Path) -> dict[str, str]:
     files = [folder / f"{name}.npz" for name in (TEACHER_TABLE, STUDENT_TABLE)]
-    found = {}
-    for file in files:
-        with file.open("rb") as content:
-            found[file.name] = hashlib.file_digest(content, "sha256").hexdigest()
-    return found
+    return {file.name: file_sha256(file) for file in files}
