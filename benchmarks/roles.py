@@ -146,7 +146,7 @@ def unlimited_replay(config: ReplayConfig) -> Iterator[ShardAddress]:
         process.join()
 
 
-def _serve_replay(config: ReplayConfig, told: Connection) -> None:
+def _serve_replay(config: ReplayConfig, launcher: Connection) -> None:
     with serving_replay(
         config,
         config.checkpoint_root,
@@ -154,5 +154,5 @@ def _serve_replay(config: ReplayConfig, told: Connection) -> None:
         security=SecurityConfig(),
         registry=CollectorRegistry(),
     ) as ports:
-        told.send(ports)
+        launcher.send(ports)
         signal.pause()

@@ -136,7 +136,7 @@ class VectorEnvironment:
         return step
 
     def rest(self, env: int) -> None:
-        """Allow for an environment not to be stepped until the next reset; these go on together."""
+        """Allow for an environment not to be stepped until the next reset."""
 
     def close(self) -> None:
         """Free the environments."""

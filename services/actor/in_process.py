@@ -3,7 +3,7 @@
     weights, progress ──▶ policy ─▶ Rollout ─▶ LocalWriter ─▶ table in this process
 
 The same rollouts and policies as an actor's; what differs is that nothing is fetched, waited for or
-sent. Whoever calls decides when there is to be a step.
+sent. The caller decides when to step.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def plan_suite(suite: Suite, folder: BenchFolder) -> tuple[PlannedRun, ...]:
         UserError: a method, student, preset, environment, game or setting that there is not, or
             settings that do not fit together; the message names the entry.
     """
-    # Whoever runs a suite has read it: it names teachers' code, too.
+    # A user has read the suite that they run: it names teachers' code, too.
     plugins.allow(suite.environment, *suite.games, *_words(suite.settings))
     for entry in suite.entries.values():
         plugins.allow(entry.method, *_words(entry.settings))

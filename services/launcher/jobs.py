@@ -179,7 +179,7 @@ def learner_config(job: Job) -> LearnerConfig:
         "arithmetic": job.experiment.config.learner,
     }
     if job.experiment.config.one_process:
-        # Nobody is to learn from it that the run is finished.
+        # No other process waits to hear that the run is finished.
         own["linger_seconds"] = 0.0
         # The thread plays each evaluation that is due before the next update.
         own["pause_for_evaluation"] = True
