@@ -13,16 +13,16 @@ from collections.abc import Callable
 import numpy as np
 
 from rrl_agents.behaviour.epsilon_greedy import make_policy
-from rrl_agents.behaviour.guide import GuideTurns
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import make_network
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.types import Progress, Stage
 from rrl_client import TeacherDescription
-from services.actor.behaviours import Annotator, AskedTeacher, StudentActs, TeacherActs, check_game
+from services.actor.behaviours import Annotator, AskedTeacher, check_game
 from services.actor.config import ActorConfig
 from services.actor.metrics import ActorMetrics
 from services.actor.rollout import Policy, Rollout, stretch_seeds
+from services.actor.stage_policies import stage_policy
 from services.actor.weight_poller import ActorSnapshot
 from services.replay.item_layout import ItemLayout
 from services.replay.local_tables import LocalTables
@@ -68,7 +68,6 @@ class PlayerInProcess:
         if described is not None:
             check_game(described, spec)
         self._student = make_policy(make_network(config.network, spec.num_actions))
-        self._epsilon = self._recipe.exploration(noisy=config.network.noisy)
         self._annotator = Annotator()
         metrics.attach(self._annotator, frames_per_step=spec.frames_per_step)
         self._stretch: tuple[Stage, Rollout, Policy] | None = None
@@ -117,24 +116,14 @@ class PlayerInProcess:
         return stage, rollout, self._policy(stage, np.random.default_rng(actions_seed))
 
     def _policy(self, stage: Stage, random: np.random.Generator) -> Policy:
-        if stage is Stage.COLLECT:
-            assert self._teacher is not None and self._described is not None
-            return TeacherActs(
-                teacher=self._teacher,
-                described=self._described,
-                annotator=self._annotator,
-                epsilon=self._config.collect_epsilon,
-                random=random,
-            )
-        guide = self._recipe.guide
-        return StudentActs(
-            recipe=self._recipe,
-            policy=self._student,
-            epsilon=self._epsilon,
+        return stage_policy(
+            stage,
+            self._config,
+            self._recipe,
+            self._student,
             latest=self._latest,
             teacher=self._teacher,
             described=self._described,
-            turns=GuideTurns(guide, self._config.num_envs) if guide is not None else None,
             annotator=self._annotator,
             random=random,
         )

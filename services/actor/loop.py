@@ -25,7 +25,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from rrl_agents.behaviour.epsilon_greedy import make_policy
-from rrl_agents.behaviour.guide import GuideTurns
 from rrl_agents.environments.registry import make_environment
 from rrl_agents.networks.registry import make_network
 from rrl_agents.reincarnation.registry import make_recipe
@@ -37,10 +36,11 @@ from rrl_client import (
     TeacherRejected,
     TeacherUnavailable,
 )
-from services.actor.behaviours import Annotator, StudentActs, TeacherActs, check_game
+from services.actor.behaviours import Annotator, check_game
 from services.actor.config import ActorConfig
 from services.actor.metrics import ActorMetrics
 from services.actor.rollout import Policy, Rollout, stretch_seeds
+from services.actor.stage_policies import stage_policy
 from services.actor.weight_poller import ActorSnapshot, WeightPoller
 from services.learner.client import LearnerClient
 from services.replay.connection import wait_for_tables
@@ -89,7 +89,6 @@ class Actor:
         )
         self._described: TeacherDescription | None = None
         self._student = make_policy(make_network(config.network, spec.num_actions))
-        self._epsilon = self._recipe.exploration(noisy=config.network.noisy)
         self._learner = LearnerClient(config.learner_address, security=config.peers)
         self._poller: WeightPoller | None = None
         self._annotator = Annotator()
@@ -178,24 +177,14 @@ class Actor:
                 writer.flush(_FLUSH_SECONDS)
 
     def _policy_of(self, stage: Stage, random: np.random.Generator) -> Policy:
-        if stage is Stage.COLLECT:
-            assert self._teacher is not None and self._described is not None
-            return TeacherActs(
-                teacher=self._teacher,
-                described=self._described,
-                annotator=self._annotator,
-                epsilon=self._config.collect_epsilon,
-                random=random,
-            )
-        guide = self._recipe.guide
-        return StudentActs(
-            recipe=self._recipe,
-            policy=self._student,
-            epsilon=self._epsilon,
+        return stage_policy(
+            stage,
+            self._config,
+            self._recipe,
+            self._student,
             latest=self._snapshot,
             teacher=self._teacher,
             described=self._described,
-            turns=GuideTurns(guide, self._config.num_envs) if guide is not None else None,
             annotator=self._annotator,
             random=random,
         )
