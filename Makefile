@@ -36,7 +36,7 @@ types: setup  ## Mypy, strict; what the client and the teacher service import on
 protos: setup  ## Make the stubs from the .proto files
 	@protos/generate.sh
 
-lock:  ## Resolve the dependencies anew into locks/
+lock:  ## Resolve the dependencies into locks/
 	@deploy/local/lock.sh
 
 clean:  ## Remove the environment and caches (never runs)

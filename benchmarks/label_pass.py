@@ -22,7 +22,7 @@ class Pass:
     Attributes:
         transitions: States that got their scores.
         seconds: From opening the data to the last synced label.
-        cpu_seconds: CPU time of the process meanwhile.
+        cpu_seconds: CPU time of the process during the pass.
         resident_bytes: Its resident memory before.
         peak_bytes: Its largest resident memory.
     """

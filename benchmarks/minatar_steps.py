@@ -1,7 +1,7 @@
 """What playing MinAtar by the vector costs: its steps per second against the bare package's.
 
 Both take random actions and look at every state; the bare games are stepped one after the other,
-started anew where they end. One thread each, timed by its CPU seconds.
+reset where they end. One thread each, timed by its CPU seconds.
 
 Ratios (higher is better): <game>_over_bare, of steps of single environments per CPU second.
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _vector(game: str) -> Callable[[], int]:
-    """Steps `NUM_ENVS` games once; gives how many of them were played, not started anew."""
+    """Steps `NUM_ENVS` games once; gives how many of them were played rather than reset."""
     environment = make_environment(EnvironmentConfig(name="minatar", game=game), NUM_ENVS)
     environment.reset(0)
     random = np.random.default_rng(0)

@@ -45,7 +45,7 @@ def action_preferences(
     temperature: float | None,
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Numbers whose largest marks the action that a teacher takes, drawn anew at each call.
+    """Numbers whose largest marks the action that a teacher takes, drawn at each call.
 
     For callers who act by the best of some values. A draw from softmax(z) is the argmax of z plus
     independent standard Gumbel noise (Gumbel, 1954; Maddison et al., 2014, arXiv:1411.0030).

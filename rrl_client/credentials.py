@@ -27,10 +27,10 @@ _Stamp = tuple[int, int, int]
 
 
 class Watched(Generic[Value]):
-    """A value read from files, read anew when one of them has changed; for any thread.
+    """A value read from files, and again when one of them has changed; thread-safe.
 
     A change that cannot be read (half written, deleted, not fitting its partner) is logged once.
-    The last good value is kept, unless told otherwise: a slip while rotating must not lock out
+    The last good value is kept by default: a slip while rotating must not lock out
     everybody.
     """
 
@@ -79,7 +79,7 @@ class Watched(Generic[Value]):
                 self._value = self._otherwise()
                 _LOG.warning("%s; what was read before counts no more", error)
         else:
-            _LOG.info("read %s anew", ", ".join(map(str, self._paths)))
+            _LOG.info("read %s again", ", ".join(map(str, self._paths)))
 
     def _now(self) -> tuple[_Stamp | None, ...]:
         return tuple(_stamp(path) for path in self._paths)
@@ -132,7 +132,7 @@ def read_key_pair(certificate: Path, private_key: Path) -> tuple[bytes, bytes]:
 
     Args:
         certificate: PEM, own certificate first, then those between it and the authority.
-        private_key: PEM, without a passphrase: services start with nobody there to type it.
+        private_key: PEM, without a passphrase: services start unattended.
 
     Returns:
         PEM text of the chain and of the key.

@@ -14,7 +14,7 @@ A query goes to the replica with the fewest rows under way among those with enou
 equals to the one asked longest ago: a client with one query at a time uses all of them alike. While
 no replica is connected, queries wait for its return; after `OFFLINE_GRACE_SECONDS` of that, new
 ones fail at once: an absent teacher must not hold its callers up. Where none was ever seen, all
-fail at once. A replica that stays away while others answer is told of in the log.
+fail at once. A replica that stays away while others answer is logged.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ class Dispatcher:
                 self._wait(query, first=True)
         is_lasting = not isinstance(error, TeacherUnavailable)
         if self._away_since is not None and (is_lasting or not self._was_seen):
-            # Repeating would not help: nobody there, another service, a wrong token.
+            # A retry would not help: no server, another service, a wrong token.
             for query in self.unsettled():
                 self._settle(query, copy.copy(error))
         self._assign_waiting()

@@ -5,7 +5,7 @@
     TeacherUnauthenticated  the teacher wants a token and got none, or another
     TeacherOverloaded       the teacher's queue is full: send less, or later, or go without
     TeacherTimeout          no answer before the deadline: allow more, or go without
-    TeacherUnavailable      nobody there, warming up or draining: wait, or check the address
+    TeacherUnavailable      unreachable, warming up or draining: wait, or check the address
     TeacherFailed           anything else, e.g. an answer that does not fit the question
 
 All are `TeacherError`; every message names the teacher and says what to do.
@@ -65,7 +65,7 @@ class TeacherTimeout(TeacherError):
 
 
 class TeacherUnavailable(TeacherError):
-    """Nobody answers at the address, or the teacher is warming up or draining."""
+    """No server answers at the address, or the teacher is warming up or draining."""
 
 
 class TeacherFailed(TeacherError):
@@ -129,7 +129,7 @@ def check_process(address: str) -> None:
 
 
 def unavailable(address: str, details: str) -> TeacherUnavailable:
-    """The error of a query that found nobody to answer it."""
+    """The error of a query that reached no teacher."""
     advice = refusal_advice(details) or "check the address, or wait until it is ready"
     return TeacherUnavailable(f"teacher at {address} is unavailable ({details}); {advice}")
 
@@ -218,7 +218,7 @@ def error_of_code(
             f"{address} answers, but serves no rrl.teacher.v1.Teacher; check the address"
         )
     if status is grpc.StatusCode.CANCELLED:
-        # Who gives a query up himself is told so elsewhere: here the server closed under it.
+        # A caller's own cancellation is handled elsewhere: here the server closed the call.
         return unavailable(address, f"it ended with the query under way: {details}")
     return TeacherFailed(f"teacher at {address} failed: {status.name}: {details}")
 

@@ -1,4 +1,4 @@
-"""Proxies that the environment names: gRPC goes through them, on this machine, too, unless told.
+"""Proxies that the environment names: gRPC uses them by default, even for this machine.
 
 gRPC reads `grpc_proxy`, `https_proxy` or `http_proxy`, the first that is set, and leaves out hosts
 that end with a name in `no_grpc_proxy` or, where that is not set, `no_proxy`.

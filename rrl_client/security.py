@@ -3,8 +3,8 @@
     security = ClientSecurity(root_certificates=Path("ca.pem"), token_file=Path("token"))
     channel = make_channel("teacher.example:50051", security)
 
-The token travels as the metadata "authorization: Bearer TOKEN" of every call, and only where nobody
-can read it on the way: over TLS, or without TLS on this machine.
+The token travels as the metadata "authorization: Bearer TOKEN" of every call, and only where it
+cannot be read on the way: over TLS, or without TLS on this machine.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def refusal_advice(details: str) -> str | None:
 
 
 def is_local_target(target: str) -> bool:
-    """Whether every address of a gRPC target is on this machine, told without looking names up."""
+    """Whether every address of a gRPC target is on this machine, without resolving names."""
     if target.startswith(_UNIX_SCHEMES):
         return True
     if target.startswith("dns://") and not target.startswith("dns:///"):

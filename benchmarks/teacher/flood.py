@@ -39,7 +39,7 @@ class Flood:
         clients: Number of clients, each with one query under way.
         rows: States in a query.
         deadline_seconds: When an answer becomes worthless.
-        polite: Whether a client that is refused waits as long as it is told.
+        polite: Whether a client that is refused waits as long as the refusal asks.
         seconds: How long they ask.
     """
 
@@ -53,7 +53,7 @@ class Flood:
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
+class Answer:
     """How a query ended: gRPC's name of it, and when to come again."""
 
     code: str
@@ -74,7 +74,7 @@ class FloodOutcome:
 
 
 class _Client(Protocol):
-    async def ask(self) -> Told:
+    async def ask(self) -> Answer:
         """Ask once."""
 
 
@@ -107,12 +107,12 @@ async def _ask(flood: Flood) -> FloodOutcome:
 async def _ask_on(client: _Client, flood: Flood, end: float, outcome: FloodOutcome) -> None:
     while time.perf_counter() < end:
         asked_at = time.perf_counter()
-        told = await client.ask()
-        outcome.codes[told.code] += 1
-        if told.code == "OK":
+        answer = await client.ask()
+        outcome.codes[answer.code] += 1
+        if answer.code == "OK":
             outcome.latencies.append(time.perf_counter() - asked_at)
         elif flood.polite:
-            await asyncio.sleep(told.retry_after_seconds)
+            await asyncio.sleep(answer.retry_after_seconds)
 
 
 @contextlib.asynccontextmanager
@@ -132,14 +132,14 @@ class _UnaryClient:
         self._request = request
         self._deadline_seconds = deadline_seconds
 
-    async def ask(self) -> Told:
+    async def ask(self) -> Answer:
         try:
             await self._stub.Evaluate(self._request, timeout=self._deadline_seconds)
         except grpc.aio.AioRpcError as error:
             pushback = _pushback(error)
             wait = min(int(pushback) / 1000, _FARTHEST_AWAY_SECONDS)
-            return Told(error.code().name, wait)
-        return Told("OK")
+            return Answer(error.code().name, wait)
+        return Answer("OK")
 
 
 def _pushback(error: grpc.aio.AioRpcError) -> str:
@@ -168,7 +168,7 @@ class _StreamClient:
         self._timeout_ms = int(1000 * deadline_seconds)
         self._tag = 0
 
-    async def ask(self) -> Told:
+    async def ask(self) -> Answer:
         self._tag += 1
         query = teacher_pb2.Query(tag=self._tag, timeout_ms=self._timeout_ms, request=self._request)
         await self._call.write(teacher_pb2.QueryFrame(queries=[query]))
@@ -176,8 +176,8 @@ class _StreamClient:
             for answer in frame.answers:
                 if answer.HasField("failure"):
                     wait = min(answer.failure.retry_after_ms / 1000, _FARTHEST_AWAY_SECONDS)
-                    return Told(_CODES[answer.failure.code], wait)
-                return Told("OK")
+                    return Answer(_CODES[answer.failure.code], wait)
+                return Answer("OK")
         raise RuntimeError("the teacher ended a stream")
 
 

@@ -113,7 +113,7 @@ def overload(
     processes: int = PROCESSES,
     **changes: Any,
 ) -> Report:
-    """Flood a service that is ready, and look at it before, meanwhile and afterwards.
+    """Flood a service that is ready, and look at it before, during and after.
 
     Args:
         service: Who is asked.
@@ -136,14 +136,14 @@ def overload(
         jobs = [pool.submit(run_flood, flood) for _ in range(processes)]
         outcomes = [job.result() for job in jobs]
         after = _single_queries(service)
-    told = _joined(outcomes)
-    p50, p99 = np.percentile(told.latencies or [np.nan], (50, 99))
+    outcome = _joined(outcomes)
+    p50, p99 = np.percentile(outcome.latencies or [np.nan], (50, 99))
     return Report(
-        states_per_second=flood.rows * len(told.latencies) / seconds,
+        states_per_second=flood.rows * len(outcome.latencies) / seconds,
         p50_ms=1e3 * float(p50),
         p99_ms=1e3 * float(p99),
-        answered=len(told.latencies),
-        ended=dict(told.codes),
+        answered=len(outcome.latencies),
+        ended=dict(outcome.codes),
         rejected=dict(_rejected(service) - rejected),
         memory_before_mib=before / 2**20,
         memory_peak_mib=memory.peak_bytes / 2**20,

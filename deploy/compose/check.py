@@ -277,7 +277,7 @@ class Check:
 
 
 def expect(condition: bool, otherwise: str) -> None:
-    """Go on if so.
+    """Continue if so.
 
     Raises:
         CheckFailed: it is not so.

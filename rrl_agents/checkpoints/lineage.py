@@ -45,7 +45,7 @@ class Total:
 
     Attributes:
         known: Sum of the costs that are known.
-        unknown: Number of agents whose cost nobody knows; above 0, `known` is a lower bound.
+        unknown: Number of agents whose cost is unknown; above 0, `known` is a lower bound.
     """
 
     known: float

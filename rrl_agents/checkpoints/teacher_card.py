@@ -120,7 +120,7 @@ class Compute:
     Attributes:
         environment_frames: Emulator frames the agent itself played to learn.
         teacher_frames: Emulator frames its teacher played for it. Data recorded before was paid
-            for by whoever recorded it, and is not counted again.
+            for by its recorder, and is not counted again.
         gradient_updates: Gradient steps.
         hardware_seconds: Wall-clock seconds on the hardware named.
         hardware: What it ran on, in words; empty when unknown.

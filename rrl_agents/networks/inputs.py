@@ -14,7 +14,7 @@ def network_input(observation: jax.Array) -> jax.Array:
 
     Args:
         observation: [B, ...]; uint8 pixels are scaled to [0, 1], floats are taken as they are:
-            whoever observes numbers knows their scale better.
+            their scale is up to the environment.
 
     Returns:
         float32 [B, ...].

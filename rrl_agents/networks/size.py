@@ -1,4 +1,4 @@
-"""What a network would take of memory, told before any of it is taken.
+"""What a network would take of memory, computed before any of it is allocated.
 
 A card of a few hundred bytes can ask for a network whose first layer answers one state with 250 GB,
 and whose parameters are small. Here it is traced abstractly: shapes only, no numbers.

@@ -1,4 +1,4 @@
-"""Fine-tuning: go on from the teacher's own weights, and its replay data where there is any.
+"""Fine-tuning: start from the teacher's own weights, and its replay data where there is any.
 
 Agarwal et al., 2022, section 5: Nature DQN with RMSProp, trained on with Adam at a low rate. The
 student has the teacher's architecture, so only networks of ours and Dopamine's can be gone on from.

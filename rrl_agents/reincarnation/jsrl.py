@@ -1,4 +1,4 @@
-"""Jump-start RL: the teacher begins each episode, the student goes on (Uchendu et al., 2022).
+"""Jump-start RL: the teacher begins each episode, the student takes over (Uchendu et al., 2022).
 
 arXiv:2204.02372, as Agarwal et al., 2022, compare it: the student learns by plain Q-learning from
 what both have played, into one table. An iteration is the paper's 1M frames.

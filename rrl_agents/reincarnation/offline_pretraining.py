@@ -23,7 +23,7 @@ class ConservativeConfig:
         temperature: Divides the action values in the penalty, above 0.
         coefficient: Factor of the penalty in the offline stage, at least 0.
         offline_learning_rate: Adam's rate offline, above 0.
-        online_learning_rate: Adam's rate online, above 0; its moments begin anew there.
+        online_learning_rate: Adam's rate online, above 0; its moments are reset there.
     """
 
     temperature: float = 0.1

@@ -63,7 +63,7 @@ class Recipe:
     epsilon_waits_for_replay: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse terms that could not be told apart, and counts that are none."""
+        """Refuse terms with the same name, and invalid counts."""
         names = [term.name for term in self.terms]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"terms are named {names}; a recipe needs one or more, all different")

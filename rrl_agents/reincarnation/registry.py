@@ -85,7 +85,7 @@ _BUILT_IN: dict[str, Method[Any]] = {
     "fine_tuning": Method(
         FineTuningConfig,
         fine_tuning,
-        "Go on from the teacher's own weights, and its replay data if there is any",
+        "Start from the teacher's own weights, and its replay data if there is any",
     ),
     "tabula_rasa": Method(
         TabulaRasaConfig,

@@ -1,7 +1,7 @@
 """One gradient step: batch in, new state and metrics out, one compiled function.
 
 Term weights, learning rate and target period are arguments of the compiled function, so a schedule
-may change them at every update without compiling anew. All that is random in an update (noise of
+may change them at every update without a new compilation. All that is random in an update (noise of
 the network, quantile levels, augmentation) follows from the run's key and the number of updates: a
 resumed run draws what the uninterrupted one would have.
 """
@@ -147,7 +147,7 @@ def _loss(
 
 
 def _as_the_student_sees(batch: Batch, student: StudentConfig, keys: jax.Array) -> Batch:
-    """The batch with states augmented, those acted in and those bootstrapped from each anew."""
+    """The batch with states augmented, those acted in and those bootstrapped from independently."""
     return batch._replace(
         observation=augmented(batch.observation, student, keys[0]),
         next_observation=augmented(batch.next_observation, student, keys[1]),

@@ -1,4 +1,4 @@
-"""Which of the actors this is, where nobody counts them."""
+"""The index of an actor that was started without one."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _card_of(agent: str) -> TeacherCard:
 
         return read_student(path, default_name(path)).teacher.card
     if (path / CARD_FILE).is_file():
-        # The card is enough: whoever has not got the parameters may still ask what they cost.
+        # The card is enough: what the parameters cost can be asked without having them.
         with user_errors():
             return read_card(path / CARD_FILE)
     return load_card(agent)

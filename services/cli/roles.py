@@ -1,7 +1,7 @@
 """`rrl replay|importer|learner|actor|evaluator`: one role by itself, for containers and clusters.
 
-Each takes the method, preset and settings that `rrl train` takes, so that all roles of a run are
-told the same, and the addresses of its peers. On one machine `rrl train` starts them all.
+Each takes the method, preset and settings that `rrl train` takes, so that all roles of a run
+share them, and the addresses of its peers. On one machine `rrl train` starts them all.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Replay(_Role):
 
     Attributes:
         run: Folder of the run.
-        port: Reverb's port. It asks nobody who they are and does not encrypt: where it is open to
+        port: Reverb's port. It has no authentication or encryption: where it is open to
             others, keep it inside your network.
         control_port: Port of its control (which checkpoint the tables go back to) and health.
         host: Address for control and health to listen on; 0.0.0.0 lets other machines ask, and
@@ -90,7 +90,7 @@ class Importer(_Role):
     """Fill the teacher's table of a run from recorded data (--teacher.data).
 
     Every state is labelled by the teacher. Ends when the table holds all, or on SIGTERM; started
-    again, it goes on.
+    again, it resumes.
 
     Attributes:
         run: Folder of the run; the labels go there.
@@ -143,7 +143,7 @@ class Actor(_Role):
         teacher_address: HOST:PORT of the teacher service, of replicas all, with commas between, or
             dns:///NAME:PORT for all that a name stands for; not needed by a method without one.
         index: Number of this actor, from 0; each needs its own. With auto it comes from the host's
-            name: for containers, which are not told their number.
+            name: for containers, which have no number of their own.
         peers: What to trust and show at learner and teacher.
         when_finished: exit, or wait for SIGTERM.
     """
@@ -177,7 +177,7 @@ class Evaluator(_Role):
 
 
 def _run(kind: type[_Role], arguments: list[str]) -> None:
-    """Run a role until it is finished, or told to stop.
+    """Run a role until it is finished or stopped.
 
     Args:
         kind: Its flags; named after the role.

@@ -4,7 +4,7 @@ Those are SIGTERM (from an orchestrator), SIGINT (Ctrl-C) and SIGHUP (the termin
 nohup, which ignores it, it stays ignored).
 
 The role's loop looks at the event and stops where its state is whole. The second signal is left to
-the event too: whoever must not wait sends SIGKILL, and every role survives that.
+the event too: send SIGKILL to stop at once; every role's data survives that.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from services.run_report.summary import Summary
 
 
 def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) -> Summary | None:
-    """Start or go on with a run, and write its report when it is finished.
+    """Start or resume a run, and write its report when it is finished.
 
     Returns:
         The outcome; None when the run was stopped before its end.

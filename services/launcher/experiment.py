@@ -92,7 +92,7 @@ class Experiment:
         """How much of the teacher's play there is to be before the student begins."""
         recipe = self.recipe
         if self.data is None:
-            # Data nobody would learn from is not played.
+            # Data that no stage learns from is not played.
             return self.config.teacher_steps if recipe.needs_teacher_data else 0
         capacity = self.config.replay_capacity
         if recipe.reloads_data:

@@ -46,7 +46,7 @@ class ExperimentConfig:
     Attributes:
         method: How the teacher is used.
         environment: What is played.
-        network: The student's architecture; the teacher's own where the method goes on from its
+        network: The student's architecture; the teacher's own where the method starts from its
             weights.
         student: How it learns beside its architecture: double Q-learning, priorities, augmentation.
         teacher: Whom it learns from.

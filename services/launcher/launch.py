@@ -1,6 +1,6 @@
 """Runs a program on this machine and shows its progress until it ends.
 
-Launchpad owns the processes: when one fails, all are stopped, and the run goes on from its last
+Launchpad owns the processes: when one fails, all are stopped, and the run resumes from its last
 checkpoint when it is started again. Progress is asked of the learner; the roles' own output goes to
 files.
 """
@@ -40,7 +40,7 @@ _LEARNER_GONE_SECONDS = 30.0
 
 
 def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> bool:
-    """Start or go on with a run, until it is finished or stopped.
+    """Start or resume a run, until it is finished or stopped.
 
     Args:
         experiment: What to run.

@@ -81,8 +81,9 @@ def run_in_one_process(
         Whether the run is finished.
 
     Raises:
-        UserError: the folder is another experiment's or in use; or the run cannot go on, as where a
-            loss or a weight is not finite: it resumes from its last checkpoint next time.
+        UserError: the folder is another experiment's or in use; or the run cannot
+            continue, as where a loss or a weight is not finite: it resumes from its last
+            checkpoint next time.
     """
     open_run(run, experiment)
     with locked(run / LAUNCHER_LOCK):

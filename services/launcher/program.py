@@ -116,7 +116,7 @@ def _stop_event() -> Iterator[threading.Event]:
         stop.set()
 
     # Signal handlers run in the main thread: a role that waited on their event there could be
-    # interrupted while it holds the event's lock, and never go on.
+    # interrupted while it holds the event's lock, and hang.
     threading.Thread(target=pass_on, name="stop", daemon=True).start()
     try:
         yield stop

@@ -66,7 +66,7 @@ def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
     """The agents that the student of an experiment is made from.
 
     A teacher that is only compared with, as in tabula rasa, is no parent. Recorded data come from
-    the agent whose checkpoint lies with them; where none can be opened, nobody is named for
+    the agent whose checkpoint lies with them; where none can be opened, no agent is named for
     them, and a warning says why.
     """
     teacher, recorder, recipe = experiment.card, _recorder(experiment), experiment.recipe
@@ -120,7 +120,7 @@ def record_session(run: Path, parents: Callable[[], tuple[Parent, ...]]) -> None
 
 
 def read_provenance(run: Path) -> Provenance | None:
-    """Where a run comes from; None where nobody noted it.
+    """Where a run comes from; None where no provenance was recorded.
 
     Raises:
         UserError: the file is damaged.

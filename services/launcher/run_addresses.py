@@ -1,4 +1,4 @@
-"""Where the roles of a run on this machine listen, for whoever wants to look at it.
+"""Where the roles of a run on this machine listen, for commands such as `rrl status`.
 
 `rrl train` writes them into the run's folder at its start. What stands there is only good for as
 long as it lives, which its lock tells.
@@ -47,7 +47,7 @@ def write_addresses(run: Path, addresses: RunAddresses) -> None:
 
 
 def read_addresses(run: Path) -> RunAddresses | None:
-    """Read them; None where nobody wrote any.
+    """Read them; None where none were written.
 
     Raises:
         UserError: the file holds something else.

@@ -90,7 +90,7 @@ class TrainedStudent:
         """What an agent of Dopamine's would train on from."""
         adam: Any = self.state.opt_state
         if make_recipe(self.config.method).q_learning.optimiser.name != "adam":
-            # Dopamine's agents go on with Adam, which has seen no gradient of this student.
+            # Dopamine's agents continue with Adam, which has seen no gradient of this student.
             adam = initial_train_state(self.state.params, OptimiserConfig()).opt_state
         adam = jax.device_get(adam)
         return TrainingState(
@@ -104,7 +104,7 @@ class TrainedStudent:
 
 
 def default_name(run: Path) -> str:
-    """What the student of a run is called where nobody says: its method and its folder.
+    """What the student of a run is called by default: its method and its folder.
 
     Raises:
         UserError: it is no run's folder.
@@ -131,7 +131,7 @@ def read_student(run: Path, name: str) -> TrainedStudent:
         raise UserError(f"{run} is being trained; wait for its end, or stop it first")
     checkpoint = newest_checkpoint(run)
     if checkpoint is None:
-        raise UserError(f"{run} has no checkpoint yet; go on with the run until it has one")
+        raise UserError(f"{run} has no checkpoint yet; resume the run until it has one")
     provenance = read_provenance(run)
     if provenance is None:
         raise UserError(

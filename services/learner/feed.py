@@ -4,8 +4,8 @@
                                                   ├── ReplayFeed: shards of Reverb over the network
                                                   └── LocalFeed: tables in this process
 
-The learner knows this interface alone; whoever builds the learner chooses the feed, and with it
-what has to be imported.
+The learner knows this interface alone; the code that builds the learner chooses the feed, and
+with it what has to be imported.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 
 Reverb has no setting for its interface. Linux spreads connections over all sockets that listen on
 one port with SO_REUSEPORT, as gRPC's and ours do, and lets one of them say how, by a program of the
-classic packet filter (socket(7), SO_ATTACH_REUSEPORT_CBPF); that needs no privileges. Whoever got
-in during the milliseconds between Reverb's start and the guard's is cut off.
+classic packet filter (socket(7), SO_ATTACH_REUSEPORT_CBPF); that needs no privileges. A process
+that got in during the milliseconds between Reverb's start and the guard's is cut off.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NETWORK_HEADER = 0x100000000 - 0x100000
 """Offset from which loads see the IP header."""
 
 _REVERB, _GUARD = 0, 1
-"""Places among the sockets of the port: whoever listens first is number 0."""
+"""Places among the sockets of the port: the first listener is number 0."""
 
 _EARLY_SECONDS = (0.0, 0.5)
 """When to look for connections that came before the guard: Reverb may take one up a little late."""

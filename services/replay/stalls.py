@@ -1,4 +1,4 @@
-"""Connections to replay that are dead without an error, told apart from waits that are normal.
+"""Connections to replay that are dead without an error, distinguished from normal waits.
 
 A read or a write may wait for three reasons. The table's rate limiter holds it back until the other
 side catches up: that may last for hours, and nothing is wrong. The server is down: Reverb

@@ -179,7 +179,7 @@ def _replace_folder(
     student_gif: Path | None,
 ) -> None:
     """Builds the new folder, then swaps it in by renaming."""
-    # Here, since matplotlib takes a second to import, and whoever launches a run imports this.
+    # Here, since matplotlib takes a second to import, and launching a run imports this.
     from services.run_report.curve_drawing import draw_learning_curve
 
     report = run / REPORT_FOLDER

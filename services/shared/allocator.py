@@ -1,7 +1,7 @@
 """Settings of the C library's allocator for processes that pass large messages through.
 
 glibc gives large freed blocks back to the kernel at once, so every message of 0.9 MB is paged in
-anew, zeroed page by page. Measured on a gRPC server on 2 cores: keeping them saves 20 % of its CPU
+again, zeroed page by page. Measured on a gRPC server on 2 cores: keeping them saves 20 % of its CPU
 time per message of 0.9 MB (8 in flight), 40 % at 3.6 MB (4 in flight).
 """
 

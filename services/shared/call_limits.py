@@ -6,9 +6,9 @@
 
 gRPC waits for the request of a call without limit, and makes room for all of it as soon as its
 length is known. Here few requests are read at once, so that memory has a bound before anything is
-parsed. Where more come, whoever takes longest ends first, and the newest is read next: a request
-that is whole is through in a moment, and up to some hundred half-sent calls a second keep nobody
-out.
+parsed. Where more come, the slowest ends first, and the newest is read next: a request
+that is whole is through in a moment, and up to some hundred half-sent calls a second keep no other
+call out.
 
 Health has a room of its own: probes need no token, and must not cost those who have one anything.
 """
@@ -148,7 +148,7 @@ class _Kind:
         finally:
             self._read.pop(reading, None)
             self._leave()
-        # Only now: whoever does not take even its refusal is not to hold a place.
+        # Only now: a caller that does not even read its refusal must not hold a place.
         if request is _TOO_LATE:
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -53,7 +53,7 @@ class ListenAddress:
     Attributes:
         host: Interface to listen on.
         port: 0 picks a free one.
-        port_flag: The flag that changes it, for whoever finds it taken.
+        port_flag: The flag that changes it, named where the port is in use.
         security: Encryption and tokens.
         unix_socket: Path of a Unix socket to listen on, too; None for none.
     """
@@ -194,7 +194,7 @@ class GrpcServer:
 
     async def _stop(self, grace_seconds: float) -> None:
         self._health.set_serving(False)
-        # Whoever watches hears of it before calls are cut off.
+        # Watchers get the new status before calls are cut off.
         await asyncio.sleep(_NEWS_SECONDS)
         if self._drain is not None:
             await self._drain(grace_seconds)

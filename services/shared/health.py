@@ -81,9 +81,9 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """What a service is now, and whenever that changes."""
         if len(request.service) > _LONGEST_NAME:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no service has such a name")
-        watcher, told = _Watcher(), None
+        watcher, reported = _Watcher(), None
         if len(self._watchers) >= _MOST_WATCHERS:
-            # The oldest makes room: watching needs no token, and nobody is to be kept from it.
+            # The oldest makes room: watching needs no token, and must stay possible for all.
             oldest = next(iter(self._watchers))
             del self._watchers[oldest]
             oldest.is_dropped = True
@@ -93,11 +93,11 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             while not watcher.is_dropped:
                 watcher.wake.clear()
                 status = self._statuses.get(request.service, _UNKNOWN)
-                if status != told:
+                if status != reported:
                     answer = health_pb2.HealthCheckResponse(status=status)
                     if not await _is_taken(context, answer):
                         break
-                    told = status
+                    reported = status
                 await watcher.wake.wait()
         finally:
             self._watchers.pop(watcher, None)
@@ -105,8 +105,8 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
 
 async def _is_taken(context: _Context, answer: health_pb2.HealthCheckResponse) -> bool:
-    """Whether a caller takes what it is told, in time."""
-    # Not asyncio.wait_for: a caller that leaves just as it has been told would stay, since Python
+    """Whether a caller reads its response in time."""
+    # Not asyncio.wait_for: a caller that leaves right after its response would stay, since Python
     # before 3.12 swallows that cancellation.
     writing = asyncio.ensure_future(context.write(answer))
     try:
@@ -134,7 +134,7 @@ def is_serving(
     timeout_seconds: float,
     security: ClientSecurity | None = None,
 ) -> bool:
-    """Ask once; False when nobody answers in time or the answer is anything but SERVING."""
+    """Ask once; False when no answer comes in time or the answer is anything but SERVING."""
     with make_channel(address, security) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)

@@ -106,7 +106,7 @@ def setup_logging(
 ) -> logging.Logger:
     """Send this process's log lines to stderr.
 
-    In JSON, warnings and exceptions that nobody caught become such lines, too.
+    In JSON, warnings and uncaught exceptions become such lines, too.
 
     Args:
         role: Name of the role, e.g. "teacher" or "actor-1".

@@ -35,7 +35,7 @@ def make_registry(role: str, run: str | None) -> CollectorRegistry:
 
     Args:
         role: Kind of role, as in the names of its metrics, e.g. "actor".
-        run: Name of its run, "" on the page where nobody said one.
+        run: Name of its run, "" on the page where none was given.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -48,7 +48,7 @@ def make_registry(role: str, run: str | None) -> CollectorRegistry:
 def serving_metrics(
     registry: CollectorRegistry, *, host: str, port: int | None
 ) -> Iterator[Address | None]:
-    """Serve a registry meanwhile; gives the page's address.
+    """Serve a registry within the context; yields the page's address.
 
     Args:
         registry: What is served.
@@ -156,7 +156,7 @@ class MetricsServer:
             cleanup_interval=1,
             # `select` breaks down where a process has a thousand descriptors.
             asyncore_use_poll=True,
-            # Nobody has anything to send here.
+            # No request to this page has a body.
             max_request_header_size=_MOST_REQUEST_BYTES,
             max_request_body_size=_MOST_REQUEST_BYTES,
         )

@@ -157,12 +157,12 @@ class Engine:
         return self._descriptions()
 
     def submit(self, query: Query, model: str = "", version: str = "") -> None:
-        """Queue a query; its sink is told when it is settled.
+        """Queue a query; its sink is called when it is settled.
 
         Raises:
             Refusal: NOT_FOUND, FAILED_PRECONDITION (the pinned version is not served),
                 RESOURCE_EXHAUSTED (no room, or the predicted wait passes the deadline),
-                UNAVAILABLE. Then the sink is not told.
+                UNAVAILABLE. Then the sink is not called.
         """
         if self._refusing is not None:
             self._check_open()

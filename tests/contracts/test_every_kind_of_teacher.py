@@ -190,7 +190,7 @@ def test_the_scores_are_those_of_the_thing_itself_for_every_batch_size(case: Cas
         assert scores.dtype == np.float32
         np.testing.assert_allclose(scores, case.scores(before), rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(observations, before)
-    # Rows must be told apart, or a mix-up of rows would pass.
+    # Rows must differ, or a mix-up of rows would pass.
     assert len(np.unique(scores[:, 0])) == 9
 
 
@@ -227,15 +227,15 @@ def test_the_card_is_told_without_serving_and_is_the_policys(case: Case) -> None
     indirect=True,
 )
 def test_what_the_user_says_of_the_scores_goes_first_when_it_is_imported(case: Case) -> None:
-    def told(**said: Any) -> Case:
+    def with_hints(**said: Any) -> Case:
         imported = import_reference(case.reference, Hints(**said))
         return dataclasses.replace(case, reference=str(imported))
 
-    logits = told(output="logits", temperature=3.0)
+    logits = with_hints(output="logits", temperature=3.0)
     card = load_card(logits.reference)
     assert card.spec == logits.load().info.spec
     assert (card.output, card.temperature) == ("logits", 3.0)
-    as_q = load_card(told(output="q_values").reference)
+    as_q = load_card(with_hints(output="q_values").reference)
     assert (as_q.output, as_q.temperature) == ("q_values", None)
     # Logits always have a temperature: their own, or 1.
-    assert load_card(told(output="logits").reference).temperature == (case.temperature or 1.0)
+    assert load_card(with_hints(output="logits").reference).temperature == (case.temperature or 1.0)

@@ -1,8 +1,8 @@
 """Every student learns by every method: a few updates of each pair, on networks made small.
 
 Many methods come to the same computation (tabula rasa, fine-tuning and JSRL differ in data and
-behaviour): equal programs are compiled once. A compiled program cannot compile anew, so that it
-takes other weights, rates, periods and keys shows that these may change during a run.
+behaviour): equal programs are compiled once. A compiled program cannot be compiled again, so that
+it takes other weights, rates, periods and keys shows that these may change during a run.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from tests.support.batches import batch_of
 ROWS, ACTIONS = 6, 3
 IMAGES, VECTORS = (12, 12, 2), (4, 1)
 FEATURES = {"nature_cnn": (4, 4, 8), "impala_cnn": (4, 8), "small_cnn": (4,), "mlp": (16,)}
-# No other dimension has these sizes, so that the last layer's products are told by them.
+# No other dimension has these sizes, so that they identify the last layer's products.
 HIDDEN, ATOMS = 20, 7
 RECIPE = make_recipe(METHODS["qdagger"].config_class())
 RATE = np.float32(1e-3)

@@ -167,11 +167,11 @@ def test_a_roles_command_line_is_understood(name: str, services: dict[str, Any])
 
 
 def test_all_roles_are_told_the_same_of_the_run(services: dict[str, Any]) -> None:
-    told = [
+    found = [
         parse(command, command_of(services[name])[2:], name).experiment  # type: ignore[attr-defined]
         for name, command in COMMANDS.items()
     ]
-    assert all(experiment == told[0] for experiment in told)
+    assert all(experiment == found[0] for experiment in found)
 
 
 def test_the_teachers_command_line_is_understood(services: dict[str, Any]) -> None:
@@ -205,8 +205,8 @@ def test_prometheus_scrapes_every_role_at_its_port(services: dict[str, Any]) -> 
 
 def test_env_example_names_every_variable_with_its_default() -> None:
     read = dict(_VARIABLE.findall("".join(map(text_of, COMPOSE_FILES))))
-    told = dict(re.findall(r"^#(RRL_\w+)=(.*)$", text_of(".env.example"), re.MULTILINE))
-    assert told == read
+    found = dict(re.findall(r"^#(RRL_\w+)=(.*)$", text_of(".env.example"), re.MULTILINE))
+    assert found == read
 
 
 def test_images_of_others_are_named_by_digest(services: dict[str, Any]) -> None:

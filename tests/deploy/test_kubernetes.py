@@ -1,7 +1,7 @@
 """The Kubernetes manifests, as Kustomize renders them: valid, safe, and of one mind with the code.
 
 `deploy/kubernetes/rendered` holds what is looked at, so that no tool of Kubernetes is needed; where
-there is kubectl, the renderings are made anew and compared.
+there is kubectl, the renderings are made again and compared.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ def test_a_role_may_call_every_address_that_it_is_told(overlay: str, tmp_path: P
                     name, _, port = address.partition(":")
                     called.add((name.rpartition(".")[2], int(port)))
         if role == "learner":
-            # Where it is not told of replay's control, it asks at this port of the same hosts.
+            # Without an address of replay's control, it asks at this port of the same hosts.
             called.add(("replay", 50054))
         assert called == {callee for callee, allowed in REACHED.items() if role in allowed}
 
@@ -493,7 +493,7 @@ def test_clients_and_probes_of_the_manifests_are_let_in_and_nobody_without_a_cer
 
 def is_asked(address: str, peers: Peers) -> bool:
     security = peers.security(address)
-    # Whoever is refused is not told: gRPC tries on for as long as it may.
+    # A refused caller gets no answer: gRPC retries until its deadline.
     seconds = PATIENCE_SECONDS if security.certificate is not None else 2.0
     return is_serving(address, timeout_seconds=seconds, security=security)
 
@@ -653,7 +653,7 @@ def test_the_teacher_is_wanted_exactly_while_somebody_may_ask_it(tmp_path: Path)
         (learner_says("online", 0.0), 60, 1),
         # Never weaned, but over.
         (learner_says("finished", 0.3), 0, 0),
-        # The learner is away: nobody knows.
+        # The learner is away: unknown.
         ({}, 0, 1),
     ]
     (scaler,) = of_kind(rendered("large"), "ScaledObject")

@@ -108,5 +108,5 @@ def test_a_project_with_packages_of_our_names_asks_a_teacher(
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text('OWNER = "the agent"\n')
     (tmp_path / "agent.py").write_text(AGENT)
-    told = run(python, "-E", "-W", "error", "agent.py", teacher_address, cwd=tmp_path)
-    assert told.split() == ["pong"]
+    printed = run(python, "-E", "-W", "error", "agent.py", teacher_address, cwd=tmp_path)
+    assert printed.split() == ["pong"]

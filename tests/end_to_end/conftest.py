@@ -126,7 +126,7 @@ class CatchRun:
         """Wait for a condition of the running session."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert self.launcher.poll() is None, f"ended meanwhile:\n{self.out}\n{self.err}"
+            assert self.launcher.poll() is None, f"ended early:\n{self.out}\n{self.err}"
             assert time.monotonic() < end, f"waited too long:\n{self.out}\n{self.err}"
             time.sleep(0.05)
 

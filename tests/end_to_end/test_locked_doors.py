@@ -157,7 +157,7 @@ def test_a_run_behind_tls_and_tokens_trains_and_lets_no_stranger_in(
         without = ClientSecurity(root_certificates=files["ca"])
         assert not is_serving(address[name], timeout_seconds=5, security=without)
 
-    # One with a certificate and a wrong token is told so, and ends.
+    # One with a certificate and a wrong token ends with that error.
     other = tmp_path / "other"
     other.write_text(TOKEN[::-1])
     commands.start("stranger", *actor, *peers[:-1], f"--peers.token-file={other}", "--index=1")

@@ -77,7 +77,7 @@ def test_a_student_learns_from_recorded_play(
     assert run.wait() == 0, run.err
     run.wait_until_alone()
     assert run.roles == {"teacher", "replay", "importer", "learner", "evaluator", "actor"}
-    # The importer ended long before the run did, and nobody played for the teacher's table.
+    # The importer ended long before the run did, and no actor played for the teacher's table.
     assert f"the teacher's table holds {transitions} transitions" in run.log("importer")
     config = json.loads((run.folder / "config.json").read_text())
     assert config["budgets"]["teacher_steps"] == transitions

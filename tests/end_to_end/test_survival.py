@@ -250,7 +250,7 @@ def test_a_run_goes_on_after_the_death_of_any_process(run: CatchRun, role: str) 
     run.start()
     run.wait_until(lambda: has_checkpoint_online_after(run, 0))
     if role == "launcher":
-        # Nobody is left to stop the roles: they notice by themselves, and the learner saves a
+        # No launcher is left to stop the roles: they notice by themselves, and the learner saves a
         # checkpoint.
         run.launcher.kill()
         run.wait()

@@ -134,7 +134,7 @@ def test_ctrl_c_in_the_panel_says_what_is_saved_and_how_to_go_on(
         assert os.read(end, 65536) and time.monotonic() < deadline
     os.write(end, b"\x03")
     shown = b""
-    # Linux says by an error that nobody has the other end any more.
+    # Linux reports a closed other end by an error.
     with contextlib.suppress(OSError):
         while read := os.read(end, 65536):
             shown += read

@@ -138,7 +138,7 @@ def test_a_student_teaches_the_next_one_and_the_line_adds_up(
         (3, "second"),
     ]
     one, other = begun.record, ended.record
-    # Nobody knows what the teacher by hand cost: each total is a bound.
+    # What the teacher by hand cost is unknown: each total is a bound.
     assert totals(line) == {
         "environment_frames": (one.progress.actor_steps + other.progress.actor_steps, True),
         "teacher_frames": (one.progress.teacher_steps + other.progress.teacher_steps, True),

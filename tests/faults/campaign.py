@@ -191,7 +191,7 @@ def _fall(before: int, after: Iterable[int]) -> int:
 
 
 def _ended_for_good(ends: Iterable[Exit]) -> list[str]:
-    """Ends that say that the run is finished: nobody would start that role again."""
+    """Ends that say that the run is finished: no supervisor would restart that role."""
     return [f"{end.role} ended as if the run were finished" for end in ends if end.code == 0]
 
 

@@ -25,7 +25,7 @@ class Kind(enum.Enum):
     FORGET = "connections forgotten"
     """Cut off from all others, for the fault's seconds, as `links.Cut` says."""
     DISK_FULL = "disk full"
-    """The run's disk is full, for the fault's seconds; its roles are killed meanwhile."""
+    """The run's disk is full, for the fault's seconds; its roles are killed during that time."""
     DISK_SLOW = "slow disk"
     """It takes writes a tenth of the time only, for the fault's seconds; likewise."""
     CORRUPT_STATE = "corrupt weights"

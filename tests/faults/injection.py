@@ -40,7 +40,7 @@ class Injector:
 
     Args:
         system: Which.
-        watch: Is told of damage that lowers what the system can come back to.
+        watch: Is notified of damage that lowers what the system can come back to.
         disk: The run's own small file system; None where it has none.
     """
 
@@ -136,7 +136,7 @@ class Injector:
         )
 
     def _corrupt(self, fault: Fault) -> None:
-        """Damage the newest checkpoint while nobody can write another."""
+        """Damage the newest checkpoint while no role can write another."""
         with self._down(fault.roles, signal.SIGKILL):
             run = self._system.config.run
             numbers = sorted(_numbers(checkpoints_folder(run)))
@@ -163,7 +163,7 @@ class Injector:
             with self._down(fault.roles, signal.SIGKILL):
                 pass
             while time.monotonic() < end:
-                # Whatever is deleted meanwhile gives no room.
+                # Files deleted during the fault free no space.
                 time.sleep(_REFILL_SECONDS)
                 _fill(filler)
         finally:

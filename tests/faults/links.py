@@ -6,7 +6,7 @@ A link is as its server for as long as it passes: it listens while the server li
 connection when the server does. Cut off, nothing crosses it, in one of three ways:
 
 REFUSED    connections are reset and new ones refused: a service without endpoints
-SILENT     nothing arrives and nothing is said; later, everything goes on: a network that is down
+SILENT     nothing arrives and nothing is said; later, everything resumes: a network that is down
 FORGOTTEN  the connections there are stay silent for ever, new ones pass: a firewall, or a host that
            was replaced, which remembers no connection
 
@@ -79,7 +79,7 @@ class Link:
         self._connections: set[_Connection] = set()
 
     async def follow(self, is_listening: bool) -> None:
-        """Listen exactly while the server does and nobody refuses."""
+        """Listen exactly while the server does and no fault refuses."""
         wanted = is_listening and self._cut is not Cut.REFUSED
         if wanted and self._listener is None:
             listener = await asyncio.start_server(

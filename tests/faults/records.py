@@ -57,7 +57,7 @@ class Records:
             problems.append(f"learner went on from {found[-1][0]}, which is damaged")
         for number, updates in found:
             if number not in known:
-                problems.append(f"learner went on from {number}, which nobody saw whole")
+                problems.append(f"learner resumed from {number}, which was never seen whole")
             elif known[number].learner_updates != updates:
                 problems.append(
                     f"learner went on from {number} with {updates} updates, its record says "

@@ -1,4 +1,4 @@
-"""Starts the processes of the roles, and starts those anew that have ended.
+"""Starts the processes of the roles, and restarts those that have ended.
 
 As Docker's `restart: unless-stopped` does: after any end, at once the first time, then after a
 pause that doubles with each end that follows closely. Roles that end by themselves when a run is
@@ -86,7 +86,7 @@ class _Role:
         self.started_at = time.monotonic()
 
     def end(self) -> Exit | None:
-        """The end of its process, told once."""
+        """The end of its process, reported once."""
         code = self.process.poll() if self.process is not None else None
         if code is None:
             return None
@@ -126,7 +126,7 @@ class Supervisor:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Kill whoever is left."""
+        """Kill the processes that are left."""
         for role in self._roles:
             self.hold(role)
             self.signal(role, signal.SIGKILL)

@@ -64,7 +64,7 @@ class SystemConfig:
 
     @property
     def settings(self) -> list[str]:
-        """What all roles of the run are told alike."""
+        """The settings that all roles of the run share."""
         return [
             "qdagger",
             "--environment.name=catch",

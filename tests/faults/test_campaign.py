@@ -1,4 +1,4 @@
-"""The real system under faults: it goes on by itself, and loses only what no checkpoint held.
+"""The real system under faults: it recovers by itself, and loses only what no checkpoint held.
 
 Longer campaigns: `python -m tests.faults --faults 200 --seed 1 --run DIR`.
 """

@@ -1,4 +1,4 @@
-"""Whoever ends is started again, unless somebody holds it back."""
+"""A process that ends is started again, unless it is held back."""
 
 from __future__ import annotations
 

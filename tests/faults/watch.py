@@ -135,7 +135,7 @@ class Watch:
             return found
 
     def forget_samples_before(self, moment: float) -> None:
-        """Drop answers that nobody will ask for; a campaign is long."""
+        """Drop answers that will not be asked for; a campaign is long."""
         with self._lock:
             self._samples = [sample for sample in self._samples if sample.at >= moment]
 

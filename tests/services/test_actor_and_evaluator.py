@@ -100,7 +100,7 @@ def serving(run: Run, port: int = 0) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running(role: Any) -> Iterator[threading.Thread]:
-    """The role's `run` on a thread, told to stop at the end."""
+    """The role's `run` on a thread, stopped at the end."""
     stop = threading.Event()
     thread = threading.Thread(target=role.run, args=(stop,), daemon=True)
     thread.start()
@@ -367,7 +367,7 @@ def test_a_refused_evaluation_is_dropped_and_the_evaluator_continues(perfect: Pa
 
 
 def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: Params) -> None:
-    # It went on from a checkpoint that knows nothing of the result it was told.
+    # It resumed from a checkpoint older than the result that was reported to it.
     run = Run(teacher_return=1.0, stage=Stage.ONLINE)
     with contextlib.ExitStack() as roles:
         with serving(run) as address:
@@ -379,8 +379,8 @@ def test_a_learner_that_comes_back_gets_the_same_weights_played_again(perfect: P
         with serving(run, port=int(address.rpartition(":")[2])):
             wait_until(lambda: len(run.reports) == 2)
     # Each result says whose weights it is of.
-    told = [(report.weights_version, report.session) for report in run.reports]
-    assert told == [(7, "first"), (7, "second")]
+    reported = [(report.weights_version, report.session) for report in run.reports]
+    assert reported == [(7, "first"), (7, "second")]
 
 
 class BusyWeights(PublishedWeights):

@@ -1,4 +1,4 @@
-"""`rrl bench` for real, on Catch: a teacher is trained, a worker is killed, the suite goes on."""
+"""`rrl bench` for real, on Catch: a teacher is trained, a worker is killed, the suite resumes."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Bench:
         return self._log.read_text()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something while the session goes on."""
+        """Wait for something while the session runs."""
         assert self.process is not None
         end = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert self.process.poll() is None, f"ended meanwhile:\n{self.printed}"
+            assert self.process.poll() is None, f"ended early:\n{self.printed}"
             assert time.monotonic() < end, f"waited too long:\n{self.printed}"
             time.sleep(0.02)
 
@@ -74,7 +74,7 @@ class Bench:
                         if begun[-1:] == [run]:
                             child.kill()
                             return
-        raise AssertionError(f"nobody works on {run}:\n{self.printed}")
+        raise AssertionError(f"no worker runs {run}:\n{self.printed}")
 
 
 @pytest.fixture

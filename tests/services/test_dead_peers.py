@@ -33,7 +33,7 @@ def teacher() -> Iterator[str]:
 
 
 async def hold(requests: object, context: Any) -> None:
-    """A call that goes on until its caller ends it."""
+    """A call that lasts until its caller ends it."""
     await asyncio.Event().wait()
 
 

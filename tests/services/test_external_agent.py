@@ -64,7 +64,7 @@ def test_an_agent_plays_pong_by_the_teachers_action_values(
     assert f"{STEPS} steps, 0 episodes" in lines[-2]
     so_far = float(re.search(r"\[(.*)\]", lines[-1])[1])  # type: ignore[index]
     # The first points of Pong fall after about 60 steps and then every 40 or so: someone scored,
-    # and nobody can have more than 20 points before the game is over.
+    # and neither side can have more than 20 points before the game is over.
     assert -20 <= so_far <= 20
 
 
@@ -115,16 +115,16 @@ def test_every_client_gives_the_agent_the_same_answers(
     agent_python: str, teacher_address: str
 ) -> None:
     # With shared memory and without x (sync, futures, policy, rejected, async, gathered).
-    told = run(agent_python, "-I", "-W", "error", "-c", ALL_WAYS, teacher_address).split()
-    assert told[0] == "12"
-    assert int(told[-1].split(".")[0]) >= 4
+    printed = run(agent_python, "-I", "-W", "error", "-c", ALL_WAYS, teacher_address).split()
+    assert printed[0] == "12"
+    assert int(printed[-1].split(".")[0]) >= 4
 
 
 def test_the_same_clients_work_with_the_training_environments_protobuf(
     teacher_address: str,
 ) -> None:
-    told = run(sys.executable, "-c", ALL_WAYS, teacher_address).split()
-    assert told[0] == "12"
+    printed = run(sys.executable, "-c", ALL_WAYS, teacher_address).split()
+    assert printed[0] == "12"
 
 
 def test_an_agent_without_a_teacher_ends_with_one_line(agent_python: str, tmp_path: Path) -> None:

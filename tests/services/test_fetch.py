@@ -218,8 +218,8 @@ def test_replay_data_comes_when_it_is_asked_for_and_only_what_is_missing(
 ) -> None:
     fetching(game="Pong", checkpoint=1)
     fetching(game="Pong", checkpoint=1, replay=True)
-    assert "9 files" in (told := capsys.readouterr().out)
-    assert "7 of them new" in told
+    assert "9 files" in (printed := capsys.readouterr().out)
+    assert "7 of them new" in printed
     fetched = tmp_path / "checkpoints/Pong/dqn400-run1/checkpoints"
     ours = sorted((JAX_AGENT / "1/checkpoints").glob("*.1*"))
     assert names_in(fetched.parent) == {file.name for file in ours}
@@ -280,19 +280,19 @@ def test_what_is_fetched_is_imported_into_the_same_store(
     capsys.readouterr()
     # Its checkpoint is none.
     fetching(game="Pong", run=10)
-    told = capsys.readouterr()
-    assert "ckpt.399" in told.err
-    assert "verified: " in told.out
-    assert "serve it" not in told.out
+    printed = capsys.readouterr()
+    assert "ckpt.399" in printed.err
+    assert "verified: " in printed.out
+    assert "serve it" not in printed.out
 
 
 def test_the_list_shows_games_then_runs_and_checkpoints(
     fetching: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     fetching(show=True)
-    assert "MsPacman  Pong" in (told := capsys.readouterr().out)
-    assert "2 games of dqn400" in told
-    assert "lucid-rainbow" in told
+    assert "MsPacman  Pong" in (printed := capsys.readouterr().out)
+    assert "2 games of dqn400" in printed
+    assert "lucid-rainbow" in printed
 
     fetching(show=True, game="pong")
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -372,7 +372,7 @@ def test_an_object_of_a_bucket_is_a_file_by_its_url(
         ),
         ({"game": "Pong", "agent": "dqn"}, "no public agent is called 'dqn'; near it: .*lucid-dqn"),
         ({"game": "Pong", "agent": "jax-../x"}, "no public agent is called"),
-        ({"game": "Pong", "agent": "jax-nobody"}, "there is nothing of jax-nobody"),
+        ({"game": "Pong", "agent": "jax-unknown"}, "there is nothing of jax-unknown"),
     ],
 )
 def test_what_is_not_there_is_told_with_what_to_do(

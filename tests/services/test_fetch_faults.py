@@ -616,7 +616,7 @@ def test_a_list_that_is_none_is_refused(
 def test_names_that_were_not_asked_for_are_left_aside(
     store: Store, fetching: Callable[..., Fetched], tmp_path: Path, name: str
 ) -> None:
-    # Told whatever was asked for: the list below our prefix has it, too.
+    # Answered whatever was asked for: the list below our prefix has it, too.
     store.put(name, b"evil")
     listed = list(store.items.values())
     folders = {"prefixes": ["DQN_400/Pong/"]}
@@ -656,10 +656,10 @@ def test_a_killed_command_leaves_the_part_and_the_same_command_resumes(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(killer)
-    _, told = process.communicate(timeout=PATIENCE_SECONDS)
+    _, printed = process.communicate(timeout=PATIENCE_SECONDS)
     if killer == signal.SIGINT:
-        assert process.returncode == 130, told
-        assert "the same command resumes from here" in told
+        assert process.returncode == 130, printed
+        assert "the same command resumes from here" in printed
     assert not (folder / "ckpt.399").exists()
 
     done = subprocess.run(

@@ -139,7 +139,7 @@ def ended(caller: Http2Caller, streams: list[int]) -> list[str]:
 
 
 def all_ended(calls: dict[Http2Caller, list[int]]) -> dict[Http2Caller, list[str]]:
-    """How the calls of several callers ended, all of whom answer signs of life meanwhile."""
+    """How the calls of several callers ended, all of whom answer pings while they wait."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not all(caller.statuses.keys() >= {*streams} for caller, streams in calls.items()):
         assert time.monotonic() < end

@@ -246,7 +246,7 @@ def recorded_catch(directory: Path, rows: int, capacity: int) -> Path:
         buffer.add(
             random.integers(0, 256, CATCH.frame_shape, np.uint8),
             int(random.integers(CATCH.num_actions)),
-            # Clipped when stored; the oracle is told whole rewards that need no clipping.
+            # Clipped when stored; the oracle gets whole rewards that need no clipping.
             float(random.integers(-1, 2)),
             int(terminal),
             episode_end=bool(terminal or random.random() < 0.05),

@@ -1,4 +1,4 @@
-"""Who listens where: nothing beyond loopback unless told to, Reverb's port included."""
+"""Who listens where: nothing beyond loopback by default, Reverb's port included."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_every_connection_from_outside_is_turned_away_and_none_from_here(
             assert not answers(outside, ports.data)
             for host in ("127.0.0.1", "localhost"):
                 assert answers(host, ports.data)
-        # Whoever knocks often does not fill the log.
+        # Frequent attempts do not fill the log.
         said = [record for record in caplog.records if "turned away" in record.getMessage()]
         assert len(said) == 1
         assert outside in said[0].getMessage()

@@ -52,7 +52,7 @@ TOKEN = "0123456789abcdef"
 OTHER_TOKEN = "fedcba9876543210"
 LAYOUT = ItemLayout(frame_shape=(10, 5), stack_size=1, n_step=1, num_actions=3, clips_rewards=False)
 
-OPEN, REFUSED, NOBODY = "open", "refused", "nobody"
+OPEN, REFUSED, UNREACHABLE = "open", "refused", "unreachable"
 """How asking ends: with an answer, by the token's check, or without a connection."""
 
 
@@ -114,7 +114,7 @@ class LearnerService:
             except LearnerRefused:
                 return REFUSED
             except LearnerUnavailable:
-                return NOBODY
+                return UNREACHABLE
             return OPEN
 
         with contextlib.closing(client):
@@ -146,7 +146,7 @@ class ControlService:
             except ReplayRefused:
                 return REFUSED
             except ReplayTimeout:
-                return NOBODY
+                return UNREACHABLE
             return OPEN
 
         with contextlib.closing(client):
@@ -198,8 +198,8 @@ def test_tls_lets_in_who_trusts_the_authority_and_nobody_else(
         right = ClientSecurity(root_certificates=authority.roots)
         assert outcome(service, address, right) == OPEN
         wrong = ClientSecurity(root_certificates=stranger.roots)
-        assert outcome(service, address, wrong) == NOBODY
-        assert outcome(service, address, None) == NOBODY
+        assert outcome(service, address, wrong) == UNREACHABLE
+        assert outcome(service, address, None) == UNREACHABLE
         assert is_serving(address, timeout_seconds=PATIENCE_SECONDS, security=right)
 
 
@@ -235,7 +235,7 @@ def test_an_expired_certificate_is_not_trusted(service: Service, authority: Auth
     certificate, key = authority.issue("expired", not_after=expired)
     with service.serving(SecurityConfig(certificate=certificate, private_key=key)) as address:
         security = ClientSecurity(root_certificates=authority.roots)
-        assert outcome(service, address, security) == NOBODY
+        assert outcome(service, address, security) == UNREACHABLE
 
 
 def test_mtls_lets_in_who_shows_a_certificate_of_the_client_authority(
@@ -244,20 +244,20 @@ def test_mtls_lets_in_who_shows_a_certificate_of_the_client_authority(
     certificate, key = authority.issue("mtls")
     config = SecurityConfig(certificate=certificate, private_key=key, client_ca=authority.roots)
     with service.serving(config) as address:
-        for issuer, expected in ((authority, OPEN), (stranger, NOBODY)):
+        for issuer, expected in ((authority, OPEN), (stranger, UNREACHABLE)):
             shown, shown_key = issuer.issue("client", "client.example")
             security = ClientSecurity(
                 root_certificates=authority.roots, certificate=shown, private_key=shown_key
             )
             assert outcome(service, address, security) == expected
         without = ClientSecurity(root_certificates=authority.roots)
-        assert outcome(service, address, without) == NOBODY
+        assert outcome(service, address, without) == UNREACHABLE
         expired = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         shown, shown_key = authority.issue("late", "client.example", not_after=expired)
         late = ClientSecurity(
             root_certificates=authority.roots, certificate=shown, private_key=shown_key
         )
-        assert outcome(service, address, late) == NOBODY
+        assert outcome(service, address, late) == UNREACHABLE
 
 
 def test_the_right_token_is_let_in_and_a_wrong_one_and_none_are_told(
@@ -282,7 +282,7 @@ def test_tls_and_token_together_want_both(
         both = ClientSecurity(root_certificates=roots, token_file=tokens)
         assert outcome(service, address, both) == OPEN
         assert outcome(service, address, ClientSecurity(root_certificates=roots)) == REFUSED
-        assert outcome(service, address, ClientSecurity(token=TOKEN)) == NOBODY
+        assert outcome(service, address, ClientSecurity(token=TOKEN)) == UNREACHABLE
 
 
 def test_tokens_and_certificates_change_over_without_a_restart(
@@ -332,7 +332,7 @@ def test_an_unknown_method_is_refused_like_a_known_one(service: Service, tokens:
         grpc.insecure_channel(address) as channel,
         pytest.raises(grpc.RpcError) as raised,
     ):
-        channel.unary_unary("/rrl.Nobody/Knows")(b"", timeout=PATIENCE_SECONDS)
+        channel.unary_unary("/rrl.Unknown/Method")(b"", timeout=PATIENCE_SECONDS)
     assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -470,14 +470,14 @@ def test_watchers_of_health_hear_of_its_end_though_others_came_and_left(service:
                 # A busy server still counts those of whose end it has not heard.
                 assert error.code() == grpc.StatusCode.UNAVAILABLE
                 return False
-            # As soon as it has been told: the server may still be about to hear that it was.
+            # Right after its response: the server may still be about to hear that it was.
             leaves.cancel()
             return True
 
         for _ in range(400):
             wait_until(came_and_left)
         assert is_serving(address, timeout_seconds=PATIENCE_SECONDS)
-        assert not is_serving(address, "rrl.Nobody", timeout_seconds=PATIENCE_SECONDS)
+        assert not is_serving(address, "rrl.Unknown", timeout_seconds=PATIENCE_SECONDS)
         serving.close()
         assert next(stays).status == health_pb2.HealthCheckResponse.NOT_SERVING
 

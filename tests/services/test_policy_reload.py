@@ -89,7 +89,7 @@ def test_a_name_of_the_catalogue_is_watched_where_its_files_lie() -> None:
         for checkpoint in (
             "Pong/dqn-bundled",
             str(BUNDLED_DIRECTORY / "pong_dqn"),
-            "Pong/nobody-knows",
+            "Pong/unknown",
             "package:make",
         )
     )

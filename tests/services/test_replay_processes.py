@@ -172,7 +172,7 @@ def test_clients_survive_a_killed_server_and_its_checkpoint_is_there_after_a_res
 
     link_checkpoint(checkpoint_replay(address), tmp_path / "checkpoint")
     kill(processes.pop())
-    # Nobody answers: the writer waits, until it is asked to stop.
+    # No server answers: the writer waits, until it is asked to stop.
     stop.set()
     with pytest.raises(WriterStopped):
         for number in range(40, 80):

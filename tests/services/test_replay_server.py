@@ -168,7 +168,7 @@ def test_a_restart_restores_exactly_the_checkpoint_and_not_what_came_after(tmp_p
     # The teacher's 7 steps and nothing else; 160 draws miss one with probability 1e-10.
     assert set(np.concatenate(frames).tolist()) == set(range(7))
     reader.close()
-    # The rate limiter goes on where it stood: error 4 * 25 - S, inserts wait above 120.
+    # The rate limiter continues where it stood: error 4 * 25 - S, inserts wait above 120.
     stop = threading.Event()
     writer = make_writer(restored, STUDENT_TABLE, stop)
     sampled = saved[STUDENT_TABLE].sampled

@@ -78,11 +78,11 @@ def test_an_actor_tells_how_stale_its_weights_are() -> None:
         # 100 updates are behind weights of version 101.
         wait_until(lambda: weights("version") == 101)
         assert weights("lag_updates") == 0
-        # The learner goes on without publishing.
+        # The learner continues without publishing.
         run.progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=130)
         wait_until(lambda: weights("lag_updates") == 30)
         assert (weights("age_seconds") or 0.0) < 5.0
-    # Nobody answers any more: the weights grow old.
+    # The learner is gone: the weights grow old.
     wait_until(lambda: (weights("age_seconds") or 0.0) > 0.2)
     poller.close()
     client.close()

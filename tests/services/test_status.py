@@ -97,7 +97,7 @@ def test_roles_elsewhere_are_asked_at_their_addresses(capsys: pytest.CaptureFixt
     assert progress["stages"] == [{"name": "online", "unit": "steps", "done": 500, "target": 1000}]
     assert progress["normalised_score"] == 0.5
     assert (found["checkpoint"]["number"], found["checkpoint"]["updates"]) == (3, 123)
-    # The learner, asked at its address and on its page, the actor, and one that nobody has.
+    # The learner, asked at its address and on its page, the actor, and a page that does not exist.
     assert [(role["name"], role["up"]) for role in found["roles"]] == [
         ("learner", True),
         ("actor", True),

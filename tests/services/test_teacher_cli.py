@@ -84,7 +84,7 @@ def test_a_checkpoint_and_its_service_give_the_same_values(
     assert here.dtype == there.dtype == np.float32
     # Other batch sizes add up in another order.
     np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-5)
-    # Rows must be told apart, or a mix-up of rows would pass.
+    # Rows must differ, or a mix-up of rows would pass.
     assert len(np.unique(here[:, 0])) > 100
 
 

@@ -368,7 +368,7 @@ def test_a_client_outlives_the_restart_of_its_teacher(kind: Any, shared_memory: 
         starter = threading.Timer(0.3, lambda: restarted.append(Served(port)))
         starter.start()
         try:
-            # Asked while nobody is there, answered by the successor.
+            # Sent while no replica is up, answered by the successor.
             client.wait_until_ready(PATIENCE_SECONDS)
             answer = client.evaluate(observations(1, 40), timeout_seconds=PATIENCE_SECONDS)
             np.testing.assert_array_equal(answer.action_values, expected(1, 40))
@@ -424,13 +424,13 @@ def test_one_of_several_replicas_that_stays_away_is_told_of_once_and_once_when_i
         wait_until(lambda: bool(lines()))
         # Many more attempts fail than lines are written.
         time.sleep(2.0)
-        (told,) = lines()
-        assert told.startswith(f"the teacher at {leaves.address} has been away for ")
-        assert "1 other replicas answer: start it, or leave its address out (" in told
+        (line,) = lines()
+        assert line.startswith(f"the teacher at {leaves.address} has been away for ")
+        assert "1 other replicas answer: start it, or leave its address out (" in line
         client.evaluate(observations(0, 1))
         successor = Served(leaves.port)
         wait_until(lambda: len(lines()) > 1)
-        assert lines() == [told, f"the teacher at {leaves.address} answers again"]
+        assert lines() == [line, f"the teacher at {leaves.address} answers again"]
     successor.stop()
     stays.stop()
 

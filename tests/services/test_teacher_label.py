@@ -100,9 +100,9 @@ def test_data_in_the_replay_logs_is_labelled_whichever_folder_is_named(
     (data / "checkpoints").mkdir()
     for named in (data, data / "checkpoints", data / "replay_logs"):
         label(str(named), address=address, out=tmp_path / "labels")
-    told = capsys.readouterr().out
-    assert told.count("labelled 225 of 225") == 1
-    assert told.count("labelled 0 of 225") == 2
+    printed = capsys.readouterr().out
+    assert printed.count("labelled 225 of 225") == 1
+    assert printed.count("labelled 0 of 225") == 2
 
 
 def test_a_second_run_finds_everything_done(
@@ -173,7 +173,7 @@ def test_what_is_wrong_is_said_in_one_line(
         label(str(data), address="127.0.0.1:1", backend="jax")
     with pytest.raises(UserError, match="0 directories hold replay buffer 6"):
         label(str(data), address="127.0.0.1:1", number=6)
-    # Nobody listens on port 1.
+    # Port 1 has no listener.
     with pytest.raises(UserError, match="127.0.0.1:1"):
         label(str(data), address="127.0.0.1:1")
     shutil.rmtree(data)

@@ -223,7 +223,7 @@ def test_under_load_no_request_fails_and_every_answer_is_of_the_version_it_names
                     client.failure or client.answers > count + 2
                     for client, count in zip(clients, before, strict=True)  # noqa: B023
                 ),
-                "everybody goes on",
+                "all continue",
             )
             # The version before is kept for those who pin it, by number or hash.
             for pin in (str(version - 1), short_hash(teachers[version - 2])):

@@ -48,7 +48,7 @@ MAX_BATCH_ROWS = 16
 METHODS = ("Describe", "ListModels", "Evaluate")
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-# What may be told to a caller who is wrong. UNKNOWN and INTERNAL are the server's own mistakes.
+# What a wrong caller may be answered. UNKNOWN and INTERNAL are the server's own mistakes.
 REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
@@ -450,7 +450,7 @@ def test_a_frame_of_more_than_any_credit_needs_ends_its_stream(
 
 
 class Mute:
-    """A stream that sends what it is told to and reads nothing by itself."""
+    """A stream that sends only on request and reads nothing by itself."""
 
     def __init__(self, stub: teacher_pb2_grpc.TeacherStub) -> None:
         self._frames: queue.SimpleQueue[teacher_pb2.QueryFrame | None] = queue.SimpleQueue()

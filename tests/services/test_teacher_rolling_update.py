@@ -1,4 +1,4 @@
-"""New versions of the teacher, one process after the other, while others ask: nobody notices.
+"""New versions of the teacher, one process after the other, while others ask: no query fails.
 
 Real services behind one target of several addresses; clients of every kind with the retry policy
 that they are shipped with. The teacher is that of Catch whose values can be read off the game;
@@ -154,7 +154,7 @@ def replicas(count: int, weights: Weights, *flags: str) -> Iterator[list[Replica
 
 
 class Load:
-    """Clients that ask without end, and what they were told."""
+    """Clients that ask without end, and the answers they got."""
 
     def __init__(self, versions: Sequence[Weights]) -> None:
         self._factors = {weights.version: weights.factor for weights in versions}
@@ -225,7 +225,7 @@ class Load:
     def count(self, version: str) -> int:
         """Answers of a version so far."""
         with self._lock:
-            return sum(count for (_, told), count in self.answers.items() if told == version)
+            return sum(count for (_, seen), count in self.answers.items() if seen == version)
 
     def stop(self) -> None:
         self._is_over.set()
@@ -279,7 +279,7 @@ def test_replicas_replaced_one_after_the_other_fail_no_request(
             replica.end()
             replica.start(new)
             replica.wait_until_ready()
-            # As an orchestrator waits before it goes on; a client looks for it once a second.
+            # As an orchestrator waits before the next one; a client looks for it once a second.
             time.sleep(2.0)
         told_by_old = load.count(old.version)
         told_by_new = load.count(new.version)
@@ -289,7 +289,7 @@ def test_replicas_replaced_one_after_the_other_fail_no_request(
     assert load.count(old.version) == told_by_old, "the last of the old version has gone"
     clients = {name for name, _ in load.answers}
     assert len(clients) == len(targets) * 5
-    assert {name for name, told in load.answers if told == new.version} == clients
+    assert {name for name, seen in load.answers if seen == new.version} == clients
     assert load.slowest_seconds < DEFAULT_TIMEOUT_SECONDS
 
 

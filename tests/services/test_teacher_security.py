@@ -229,7 +229,7 @@ def test_errors_name_the_setting_that_helps_with_a_certificate(
 ) -> None:
     certificate, key = authority.issue("named", "teacher.example")
     with serving(SecurityConfig(certificate=certificate, private_key=key)) as served:
-        # Of a name with several addresses gRPC tells of the last alone, where nobody may listen.
+        # Of a name with several addresses gRPC reports the last alone, which may have no listener.
         address = served.replace("localhost", "127.0.0.1")
         for roots, setting in (
             (authority.roots, "server_name_override.*--peers.server-name-override"),
@@ -386,7 +386,7 @@ def test_tokens_change_over_without_a_restart(tmp_path: Path) -> None:
         assert describe(channel) == GAME
         old = ClientSecurity(token=TOKEN)
         assert code_of(address, old) == grpc.StatusCode.UNAUTHENTICATED
-        # A file that went wrong shuts nobody out.
+        # A damaged file locks no caller out.
         replace(served, b"")
         assert describe(channel) == GAME
 
@@ -473,7 +473,7 @@ def test_asyncio_channels_carry_the_token_too(
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
     token_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nobody listens there: a call that went by way of the proxy would fail.
+    # That port has no listener: a call that went by way of the proxy would fail.
     for name in ("grpc_proxy", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_grpc_proxy", "no_proxy"):

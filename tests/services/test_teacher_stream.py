@@ -173,7 +173,7 @@ def test_a_cancelled_query_is_settled(conversation: Conversation, policy: PixelS
     conversation.ask(1)
     assert policy.entered.wait(PATIENCE_SECONDS)
     conversation.ask(2)
-    # Unknown tags are of queries that were answered meanwhile.
+    # Unknown tags are of queries that were answered by then.
     conversation.send(teacher_pb2.QueryFrame(cancelled_tags=[2, 77]))
     conversation.ask(3, observation_shape=[9])
     conversation.wait_for(3)
@@ -226,7 +226,7 @@ def test_a_drain_tells_the_client_and_answers_what_is_under_way(
 
 
 def test_an_unknown_model_or_priority_is_the_querys_failure(conversation: Conversation) -> None:
-    conversation.ask(1, model="nobody")
+    conversation.ask(1, model="unknown")
     conversation.ask(2, priority=9)
     conversation.ask(3, version="77")
     conversation.ask(4, version="v1", model="teacher")

@@ -246,7 +246,7 @@ def test_a_file_that_changes_in_mid_download_comes_whole_the_next_time(
 ) -> None:
     url = interrupted(server, http, tmp_path)
     server.headers, server.content = {"ETag": '"2"'}, other
-    # What the server told before the change.
+    # What the server said before the change.
     server.announced = ({"ETag": '"1"'}, CONTENT)
     with pytest.raises(UserError, match="replaced since it was listed; run the same command"):
         download_reference(url, tmp_path, http=http)

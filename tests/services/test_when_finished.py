@@ -39,7 +39,7 @@ class FinishedRun:
         return learner_pb2.GetProgressResponse(progress=progress_to_proto(self.progress))
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:
-        raise AssertionError(f"nobody evaluates a finished run: {report}")
+        raise AssertionError(f"a finished run is evaluated: {report}")
 
 
 def actor(learner: str, replay: str, when_finished: str) -> subprocess.Popen[str]:

@@ -24,8 +24,8 @@ class Http2Caller:
     Args:
         address: "host:port".
         tls: How to encrypt; None for plaintext.
-        window: Bytes that the server may send in a call before it is told to go on, which it never
-            is; None for HTTP/2's own number, and told.
+        window: Bytes that the server may send in a call before it needs a window update, which is
+            never sent; None for HTTP/2's default, with updates.
     """
 
     def __init__(

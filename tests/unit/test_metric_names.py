@@ -39,7 +39,7 @@ def test_labels_are_few_and_small_words(role: str, tmp_path: Path) -> None:
 
 
 def test_no_name_is_anywhere_but_in_its_roles_module() -> None:
-    """Whoever counts calls a method; a name spelt twice would come apart."""
+    """Counting calls a method; a name spelt twice could diverge."""
     made = re.compile(
         r'(?:gauge|counter|histogram|Family|Counter|Gauge|Histogram)s?\(\s*f?"(rrl_\w+)'
     )

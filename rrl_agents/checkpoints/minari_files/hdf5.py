@@ -94,7 +94,7 @@ def _read_episode(content: h5py.File, name: str) -> MinariEpisode:
         )
     terminal = (columns["terminations"] != 0).astype(np.uint8)
     if terminal[:-1].any():
-        raise ValueError(f"{name} goes on behind a terminal step")
+        raise ValueError(f"{name} continues after a terminal step")
     return MinariEpisode(
         action=checked_actions(columns["actions"], name),
         reward=checked_rewards(columns["rewards"], name),

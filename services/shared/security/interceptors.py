@@ -34,13 +34,13 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Lets calls through that carry one of the tokens in a file; for `grpc.aio.server`."""
 
     def __init__(self, token_file: Path, *, revokes: bool = False) -> None:
-        """Read the tokens; the file is read anew when it changes.
+        """Read the tokens; the file is read again when it changes.
 
         Args:
             token_file: One token per line, each at least 16 characters. Replace it by renaming a
                 complete new file onto it.
-            revokes: Whether nobody is let in while the file is missing or holds no usable tokens,
-                instead of those whose tokens stood there last.
+            revokes: Whether all callers are refused while the file is missing or holds no usable
+                tokens, instead of those whose tokens stood there last.
 
         Raises:
             UserError: The file is missing or holds no usable tokens.
@@ -59,7 +59,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
-        """Go on to the method, or to a refusal with UNAUTHENTICATED."""
+        """Continue to the method, or to a refusal with UNAUTHENTICATED."""
         if self._lets_in(handler_call_details):
             return await continuation(handler_call_details)
         return self._refusal

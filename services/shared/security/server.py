@@ -38,8 +38,8 @@ class SecurityConfig:
         client_ca: PEM certificates of authorities; clients must then show a certificate that one
             of them signed (mTLS).
         token_file: Bearer tokens, one per line, any of which lets a call in.
-        missing_tokens_revoke: Whether a token file that is deleted or emptied lets nobody in; else
-            the tokens that stood there last are good until others do.
+        missing_tokens_revoke: Whether a token file that is deleted or emptied refuses all callers;
+            else the tokens that stood there last are good until others do.
     """
 
     certificate: Path | None = None

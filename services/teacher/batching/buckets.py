@@ -18,7 +18,7 @@ _WORTH_WAITING = 0.9
 
 _ALWAYS_WORTH_ROWS = 32
 """Sizes up to this are kept anyway: a batch also costs what is not in the times of the forward, and
-these make nobody wait for long."""
+these make no query wait for long."""
 
 
 class BucketPlan:

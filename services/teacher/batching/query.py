@@ -27,7 +27,7 @@ class Sink(Protocol):
     def settled(self, queries: Sequence[Query]) -> None:
         """Take queries that have just been answered or refused.
 
-        Called from the thread of a device, the timer, or whoever submits another query (which may
+        Called from the thread of a device, the timer, or the submitter of another query (which may
         find these dead), once per batch for all queries of this sink; it must return at once and
         raise nothing.
         """

@@ -48,7 +48,7 @@ def teacher_server(
     *,
     max_message_bytes: int,
 ) -> GrpcServer:
-    """Answers with an engine; health says NOT_SERVING until it is told otherwise.
+    """Answers with an engine; health says NOT_SERVING until `set_serving` is called.
 
     Args:
         config: Addresses, security, models' names and limits.
@@ -95,7 +95,7 @@ def teacher_server(
 
 
 def _age_options(age_seconds: float) -> tuple[tuple[str, int], ...]:
-    """A connection of this age is told to end, and broken off when it is twice as old."""
+    """A connection of this age is asked to end, and broken off when it is twice as old."""
     milliseconds = max(1, round(1000 * age_seconds))
     return (
         ("grpc.max_connection_age_ms", milliseconds),

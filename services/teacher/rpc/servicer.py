@@ -52,7 +52,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
             memories: Maps the memory that clients of this host offer.
             longest_wait_seconds: Deadline of requests without one or with a later one.
             stream_credit_rows: Rows one stream may have under way.
-            connection_age_seconds: Age at which gRPC has a client connect anew; None for no end.
+            connection_age_seconds: Age at which gRPC has a client reconnect; None for never.
         """
         self._engine = engine
         self._metrics = metrics
@@ -136,7 +136,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
             self._metrics.streams_changed(-1)
 
     def _drain_at_age(self, stream: Stream) -> asyncio.TimerHandle | None:
-        """Have a stream end after its connection was told to: the next one finds new replicas.
+        """Have a stream end after its connection was asked to: the next one finds new replicas.
 
         gRPC ends connections at 0.9 to 1.1 of their age; streams come after that, not all at once.
         """

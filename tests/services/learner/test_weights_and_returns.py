@@ -69,7 +69,7 @@ def test_weights_and_returns_travel_over_grpc(workplace: Workplace) -> None:
         assert not due.final
         assert_equal_trees(due.params, newest.params)
 
-        # Nobody played these weights, and these returns are none.
+        # These weights were never played, and these returns are none.
         report = EvaluationReport(
             weights_version=7, episode_returns=(1.0, -1.0), episode_steps=(9, 9), epsilon=0.001
         )

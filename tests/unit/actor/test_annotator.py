@@ -51,9 +51,9 @@ def test_an_absent_teacher_is_one_line_in_the_log_not_one_per_query(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     annotator = Annotator()
-    with TeacherClient("127.0.0.1:1") as nobody, caplog.at_level(logging.WARNING):
+    with TeacherClient("127.0.0.1:1") as unreachable, caplog.at_level(logging.WARNING):
         for _ in range(5):
-            assert annotator.scores(nobody.evaluate_future(STATE, 5)) is None
+            assert annotator.scores(unreachable.evaluate_future(STATE, 5)) is None
     assert annotator.unanswered_queries == 5
     assert len(caplog.records) == 1
 

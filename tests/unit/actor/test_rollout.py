@@ -48,7 +48,7 @@ LAYOUT = ItemLayout(frame_shape=(1, 2), stack_size=2, n_step=1, num_actions=3, c
 
 
 class Counting:
-    """Environment 0 terminates after 3 steps, 1 is cut off after 5, 2 goes on for ever."""
+    """Environment 0 terminates after 3 steps, 1 is cut off after 5, 2 never ends."""
 
     spec = SPEC
     num_envs = NUM_ENVS
@@ -177,12 +177,12 @@ class Table:
         self.writer: ReplayWriter | None = None
 
     def rollout(
-        self, environment: VectorEnvironment, *, max_pending: int = 8, **told: Any
+        self, environment: VectorEnvironment, *, max_pending: int = 8, **settings: Any
     ) -> Rollout:
         num_envs = environment.num_envs
         self.writer = ReplayWriter(self.address, STUDENT_TABLE, self._layout, num_envs)
         return Rollout(
-            environment, self.writer, self.annotator, seed=0, max_pending=max_pending, **told
+            environment, self.writer, self.annotator, seed=0, max_pending=max_pending, **settings
         )
 
     def inserted(self) -> int:
@@ -234,7 +234,7 @@ def test_late_answers_find_their_states(
     teacher_policy.gate.clear()
     for _ in range(8):
         rollout.step(three_kinds_of_labels)
-    # Acting goes on; what is settled waits behind what is not, or rows would change places.
+    # Acting continues; what is settled waits behind what is not, or rows would change places.
     assert table.inserted() == 0
     teacher_policy.gate.set()
     for _ in range(8, 20):

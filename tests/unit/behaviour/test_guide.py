@@ -17,7 +17,7 @@ def test_the_guide_plays_the_first_steps_of_an_episode_and_then_no_more() -> Non
     turns = _turns(horizon=5, share=0.0, num_envs=2_000)
     start, later = np.ones(2_000, bool), np.zeros(2_000, bool)
     played = np.stack([turns.next(start if t == 0 else later, 0, random) for t in range(8)])
-    # Once the student has begun it goes on alone.
+    # Once the student has begun it plays alone.
     assert not (played[1:] & ~played[:-1]).any()
     # k is uniform on 1 .. 5: each of the 5 lengths has 2,000 / 5 = 400 +- 4 x 18 episodes.
     counts = np.bincount(played.sum(axis=0), minlength=6)

@@ -61,7 +61,7 @@ def test_a_runs_records_become_rows(plan: Runs) -> None:
         ("qdagger", *METHOD, "catch", 0, 0, 600, 300, 0, 0.0, 2, *PROTOCOL, False),
         ("qdagger", *METHOD, "catch", 0, 1_000, 600, 300, 200, 0.75, 4, *PROTOCOL, True),
     ]
-    # Nobody computed an interval, or wrote down how the teacher was trained.
+    # No interval was computed, or recorded how the teacher was trained.
     assert [*map(dataclasses.astuple, found.references)] == [
         ("catch", -0.6, "exact, by arithmetic", "catch_by_hand", 1.0, None, None, 1, 0.0, 0.0)
         + (None, "the teacher's card", None, None)

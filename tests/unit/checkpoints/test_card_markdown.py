@@ -44,7 +44,7 @@ def test_a_reader_finds_who_played_how_well_and_under_which_rules() -> None:
 
 def test_a_reader_finds_what_it_cost_and_what_the_line_cost() -> None:
     found = rows(card_markdown(STUDENT))
-    # Nobody knows what the teacher cost: the line's sums are bounds. 725 s are 12 min 5 s.
+    # The teacher's cost is unknown: the line's sums are bounds. 725 s are 12 min 5 s.
     assert [row for row in found if len(row) == 3][2:] == [
         ["frames it played", "112,000", "at least 112,000"],
         ["frames its teacher played", "120,000", "at least 120,000"],

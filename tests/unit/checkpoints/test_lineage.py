@@ -80,7 +80,7 @@ def test_what_one_appearance_does_not_tell_is_taken_from_another() -> None:
     bare = dataclasses.replace(full, compute=Compute(environment_frames=900, hardware="a laptop"))
     student = agent("student", Compute(), of(bare, "initial weights"), of(full))
     merged, _ = family(student)
-    # The larger of 900 and 1000 frames; the rest is told by one of the two.
+    # The larger of 900 and 1000 frames; the rest is given by one of the two.
     assert merged.compute == dataclasses.replace(TEACHER_COST, hardware="a laptop")
 
 
@@ -90,7 +90,7 @@ def test_frames_a_parent_recorded_of_its_own_play_are_not_paid_for_twice() -> No
     assert line_cost(family(student))["teacher_frames"] == Total(known=0, unknown=0)
     unknown = agent("recorder", None)
     student = agent("student", Compute(teacher_frames=400), of(unknown, "teacher", "data"))
-    # The recorder itself may have had frames played for it: nobody knows.
+    # The recorder itself may have had frames played for it: unknown.
     assert line_cost(family(student))["teacher_frames"] == Total(known=400, unknown=1)
 
 

@@ -174,7 +174,7 @@ SPOILED: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "a reward of nan": (_replace("episode_0/rewards", np.full(5, np.nan)), "is nan"),
     "an end in between": (
         _replace("episode_0/terminations", np.array([True, False, False, False, True])),
-        "goes on behind",
+        "continues after",
     ),
     "colour frames": (
         _replace("episode_0/observations", np.zeros((6, 4, 4, 3), np.uint8)),

@@ -22,7 +22,7 @@ def variables(
 
 
 def save(prefix: Path, names: list[str]) -> None:
-    """Write variables that can be told apart: the first holds 0, the second 1, and so on."""
+    """Write distinct variables: the first holds 0, the second 1, and so on."""
     import tensorflow as tf
 
     tf.raw_ops.SaveV2(

@@ -101,7 +101,7 @@ def test_a_tensor_that_its_storage_does_not_hold_is_refused(tensor: bytes, messa
 
 
 class Asks:
-    """Pickled, it has a file made by whoever unpickles it."""
+    """Pickled, it creates a file when it is unpickled."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -112,9 +112,9 @@ def test_a_teacher_is_found_by_its_name(capsys: Capture) -> None:
 
 def test_who_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no teacher"):
-        lineage(str(tmp_path / "nobody"))
-    with pytest.raises(UserError, match="no teacher is called Pong/nobody"):
-        lineage("Pong/nobody")
+        lineage(str(tmp_path / "unknown"))
+    with pytest.raises(UserError, match="no teacher is called Pong/unknown"):
+        lineage("Pong/unknown")
     (tmp_path / CARD_FILE).write_text(seal({"name": 3}))
     with pytest.raises(UserError, match="field name is 3"):
         lineage(str(tmp_path))

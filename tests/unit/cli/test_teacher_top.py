@@ -34,7 +34,7 @@ from tests.support.patience import PATIENCE_SECONDS
 ADDRESS = Address("127.0.0.1", 9101)
 
 
-class Nobody:
+class IgnoringSink:
     """Wants no answers."""
 
     def settled(self, queries: Sequence[Query]) -> None:
@@ -91,7 +91,7 @@ class Service:
 
 def query(priority: Priority, rows: int) -> Query:
     observations = np.zeros((rows, 1), np.uint8)
-    return Query(observations, deadline=1e9, priority=priority, client=None, sink=Nobody())
+    return Query(observations, deadline=1e9, priority=priority, client=None, sink=IgnoringSink())
 
 
 def worked() -> Service:
@@ -226,7 +226,7 @@ def test_a_service_that_goes_away_is_waited_for(teacher: MetricsServer) -> None:
 
 def test_where_nobody_is_the_user_is_told_what_to_do() -> None:
     with socket.socket() as taken:
-        # Bound, not listening: nobody else gets the port, nobody answers.
+        # Bound, not listening: no other process gets the port, and no answer comes.
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(UserError, match="no teacher's metrics page .*rrl teacher serve"):
             top(metrics=f"127.0.0.1:{taken.getsockname()[1]}")

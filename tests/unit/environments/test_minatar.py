@@ -21,7 +21,7 @@ def test_frames_rewards_and_ends_equal_minatars(
 ) -> None:
     """Two games of ours are those of `minatar.Environment` with seeds 7 and 8, over many episodes.
 
-    Its `reset` is called where ours starts anew by itself: on the call after an end.
+    Its `reset` is called where ours resets by itself: on the call after an end.
     """
     import minatar
 

@@ -54,7 +54,7 @@ def test_config_json_holds_what_was_found_out(catch_teacher: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "own", "temperature"),
+    ("hinted", "own", "temperature"),
     [
         # Q-values are softened like the student's.
         ({}, None, None),
@@ -65,9 +65,9 @@ def test_config_json_holds_what_was_found_out(catch_teacher: Path) -> None:
     ],
 )
 def test_the_temperature_of_a_teacher_of_logits_stands_in_config_json(
-    catch_teacher: Path, told: dict[str, Any], own: float | None, temperature: float | None
+    catch_teacher: Path, hinted: dict[str, Any], own: float | None, temperature: float | None
 ) -> None:
-    checkpoint = import_reference(str(catch_teacher), Hints(**told))
+    checkpoint = import_reference(str(catch_teacher), Hints(**hinted))
     method = QDaggerConfig(distillation=DistillationConfig(teacher_temperature=own))
     experiment = resolve(catch_config(checkpoint, method=method))
     softening = json.loads(experiment.to_json())["settings"]["distillation"]
@@ -97,7 +97,7 @@ class Floats(Still):
     assert experiment.card is not None and experiment.card.name == "still"
     assert isinstance(experiment.config.method, QDaggerConfig)
     assert experiment.config.method.distillation.teacher_temperature == 0.5
-    # Nobody knows its score: the evaluator is to play it.
+    # Its score is unknown: the evaluator is to play it.
     assert experiment.teacher_return is None
     assert describe(experiment)["teacher"] == "still, to be scored first"
     with pytest.raises(UserError, match=r"still .* takes observations float32 .*catch has uint8"):
@@ -184,7 +184,7 @@ def test_a_return_given_by_hand_goes_before_the_cards(catch_teacher: Path, given
 def test_a_teacher_service_runs_only_where_it_is_asked(catch_teacher: Path) -> None:
     assert resolve(catch_config(catch_teacher)).uses_teacher
     for steps in (0, 10):
-        # Data that nobody would learn from is not played.
+        # Data that no stage learns from is not played.
         alone = catch_config(catch_teacher, method=TabulaRasaConfig(), teacher_steps=steps)
         experiment = resolve(alone)
         assert not experiment.uses_teacher

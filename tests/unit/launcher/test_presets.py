@@ -57,7 +57,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "reloaded_dqn_nature": ("JaxDQNAgent", "create_optimizer"),
 }
 
-# The released file of a Nature DQN teacher goes on with RMSProp; the paper's fine-tuning is Adam's.
+# The released Nature DQN file continues with RMSProp, the paper's fine-tuning with Adam.
 THE_PAPERS = {
     "reloaded_dqn_nature": {
         "method.q_learning.optimiser.name",

@@ -115,7 +115,7 @@ def test_recorded_data_have_the_agent_that_lies_with_them_as_a_parent(
         (("data",), "another"),
     ]
     assert caplog.records == []
-    # Columns without an agent: nobody knows who played them, and that is said.
+    # Columns without an agent: their player is unknown, and the card says so.
     (tmp_path / "columns").mkdir()
     assert parents(tmp_path / "columns") == [(("teacher",), "catch_by_hand")]
     (record,) = caplog.records

@@ -212,7 +212,7 @@ def test_what_cannot_be_exported_is_refused_with_what_to_do(
 ) -> None:
     with pytest.raises(UserError, match="is not the folder of a run: it has no config.json"):
         read_student(tmp_path, "s")
-    with pytest.raises(UserError, match="has no checkpoint yet; go on with the run"):
+    with pytest.raises(UserError, match="has no checkpoint yet; resume the run"):
         read_student(run, "s")
     checkpoint(FINISHED)
     (run / PROVENANCE_FILE).unlink()

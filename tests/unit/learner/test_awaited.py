@@ -22,7 +22,7 @@ def at(stage: Stage, online_updates: int = 30) -> Progress:
 @pytest.mark.parametrize(
     ("progress", "due", "pauses", "expected"),
     [
-        # Updates go on while weights are played, unless they are told to wait.
+        # Updates continue while weights are played, unless configured to wait.
         (at(Stage.ONLINE), at(Stage.ONLINE, 25), False, NOTHING),
         (at(Stage.ONLINE), at(Stage.ONLINE, 30), True, Awaited(updates=50)),
         (at(Stage.ONLINE), None, True, NOTHING),

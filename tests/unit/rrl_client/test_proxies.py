@@ -1,4 +1,4 @@
-"""What the environment says of proxies: this machine is reached without, others are told of."""
+"""Proxies of the environment: this machine is reached without, others are reported."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def test_a_baseline_file_that_was_tampered_with_is_refused(
     file = tmp_path / "baseline.json"
     text = export_baseline(make_run(), COMMAND)
     assert old in text
-    # Whoever makes one by hand can seal it, too.
+    # One made by hand can be sealed, too.
     for changed, reason in (
         (text.replace(old, new, 1), "not as it was written"),
         (resealed(text.replace(old, new, 1)), message),

@@ -1,4 +1,4 @@
-"""Where a server cannot listen, its user is told by which flag to choose another place."""
+"""Where a server cannot listen, the error names the flag that changes the address."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_port_that_is_taken_is_told_of_with_its_flag() -> None:
 
 
 def test_an_address_of_another_machine_is_not_said_to_be_in_use_alone() -> None:
-    # Of TEST-NET-1, RFC 5737: nobody has it.
+    # Of TEST-NET-1, RFC 5737: no machine has it.
     listen = ListenAddress(host="192.0.2.1", port=0)
     with pytest.raises(UserError, match="or no address of this machine; .* --host or --port"):
         start(listen)

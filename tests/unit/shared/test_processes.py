@@ -151,7 +151,7 @@ def test_nobody_can_send_a_page_much() -> None:
         contextlib.closing(socket.create_connection(("127.0.0.1", server.port))) as caller,
     ):
         caller.sendall(b"POST /metrics HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
-        # It may close the connection meanwhile.
+        # It may close the connection first.
         with contextlib.suppress(OSError):
             caller.sendall(bytes(1_000_000))
         caller.settimeout(PATIENCE_SECONDS)

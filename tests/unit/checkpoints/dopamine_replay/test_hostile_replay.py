@@ -265,7 +265,7 @@ def test_every_truncation_is_noticed_at_opening(frames: Path) -> None:
 
 def test_a_flipped_bit_anywhere_in_the_frames_is_noticed(frames: Path) -> None:
     packed = bytearray(frames.read_bytes())
-    # The 10 bytes of gzip's own header hold a time and a system that nobody checks.
+    # The 10 bytes of gzip's own header hold a time and a system that are not checked.
     for place in range(10, len(packed)):
         packed[place] ^= 1
         frames.write_bytes(packed)

@@ -35,11 +35,11 @@ from services.shared.metrics import MetricsServer, make_registry
 from services.shared.run_config import write_config
 from tests.support.bench_rows import record
 
-NOBODY = RunAddresses(services={}, pages={})
+NO_ADDRESSES = RunAddresses(services={}, pages={})
 DOWN = "127.0.0.1:1"
 
 
-def look_at(run: Path | None = None, addresses: RunAddresses = NOBODY) -> RunStatus:
+def look_at(run: Path | None = None, addresses: RunAddresses = NO_ADDRESSES) -> RunStatus:
     return look(run, addresses, ClientSecurity())
 
 

@@ -185,7 +185,7 @@ def test_rows_of_a_lower_priority_take_the_place_of_padding(
 def test_a_late_query_is_told_while_the_device_is_still_busy_and_never_computed(
     device: Device,
 ) -> None:
-    # A later deadline that was queued first is in nobody's way.
+    # A later deadline that was queued first holds up no other.
     device.ask(7, seconds=PATIENCE_SECONDS)
     late = device.ask(100, 4, seconds=0.1)
     # The gate is closed: the device does not get to it.
