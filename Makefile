@@ -2,7 +2,7 @@
 # Set in many containers; each process would compile its libraries again (about ten seconds).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-torch test-slow lint types protos lock clean
+.PHONY: help setup demo test test-torch test-slow lint types protos docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,11 @@ types: setup  ## Mypy, strict; what the client and the teacher service import on
 protos: setup  ## Make the stubs from the .proto files
 	@protos/generate.sh
 
+docs: setup  ## Build the site of docs/ into site/; a broken link or reference is an error
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build && echo site/index.html
+
 lock:  ## Resolve the dependencies into locks/
 	@deploy/local/lock.sh
 
 clean:  ## Remove the environment and caches (never runs)
-	rm -rf .venv .venv-torch .setup .setup.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch .setup .setup.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis site

@@ -1,4 +1,4 @@
-"""A method and a network of one's own, added as CONTRIBUTING.md says; everything else finds them.
+"""A method and a network of one's own, added as docs/contributing.md says; the rest finds them.
 
 What stands between the two lines below would be two files, beside an entry in each registry.
 """
