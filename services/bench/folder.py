@@ -7,7 +7,6 @@
     OUT/results/                raw scores
     OUT/report/                 figures and page
     OUT/logs/                   what the workers printed
-    OUT/.cache/                 compiled programs
 
 A suite may grow: entries, games and seeds can be added. What has runs already stays as it was.
 """
@@ -39,7 +38,6 @@ class BenchFolder:
         results: Raw scores.
         report: Figures and page.
         logs: What the workers printed.
-        cache: Compiled programs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +49,6 @@ class BenchFolder:
         self.results = path / "results"
         self.report = path / "report"
         self.logs = path / "logs"
-        self.cache = path / ".cache"
 
     def run(self, entry: str, game: str, seed: int) -> Path:
         """A student's run."""

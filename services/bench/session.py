@@ -27,6 +27,7 @@ from services.bench.plan import PlannedRun, RunResult, keep_suite, plan_suite
 from services.bench.results import write_results
 from services.bench.suite import read_suite
 from services.bench.workers import Report, Workers
+from services.launcher.compiled_functions import tidy_compiled_functions
 from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
 from services.shared.errors import UserError, user_errors
@@ -231,6 +232,7 @@ def _execute(
     runs: list[PlannedRun], folder: BenchFolder, jobs: int, stop: threading.Event
 ) -> dict[str, str]:
     """Execute what is not finished; returns which runs failed, and why."""
+    tidy_compiled_functions()
     unfinished = [run for run in runs if not run.is_finished]
     jobs = min(jobs, max(1, len(unfinished)))
     display = BenchDisplay(unfinished, len(runs) - len(unfinished))

@@ -17,6 +17,7 @@ from rrl_agents.scores import check_scale
 from rrl_agents.types import Progress
 from services.bench.folder import drop_replay
 from services.bench.plan import PlannedRun, RunResult
+from services.launcher.compiled_functions import keep_compiled_functions
 from services.launcher.one_process import run_in_one_process
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished
@@ -56,6 +57,7 @@ def _await_stop(connection: Connection, stop: threading.Event) -> None:
 def _execute(run: PlannedRun, stop: threading.Event, report: Report) -> RunResult:
     """Start or resume a run until it is finished, has failed, or `stop` is set."""
     setup_logging(run.name)
+    keep_compiled_functions()
     # Ctrl-C does not reach a worker. With Python's own handler of it, asyncio formats the arrays of
     # each checkpoint for an error message that it drops: 0.1 s of CPU.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -47,16 +47,13 @@ _GPU = Path("/dev/nvidiactl")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def process_environment(
-    given: Mapping[str, str], cache: Path, workers: int, *, has_gpu: bool
-) -> dict[str, str]:
+def process_environment(given: Mapping[str, str], workers: int, *, has_gpu: bool) -> dict[str, str]:
     """Environment variables of a worker.
 
     JAX computes on the GPU where there is one, else on the CPU; JAX_PLATFORMS says otherwise.
 
     Args:
         given: Those of the bench.
-        cache: Folder of compiled programs, shared by all workers.
         workers: How many there are at a time: a GPU's memory is divided among them.
         has_gpu: Whether this machine has an NVIDIA GPU.
     """
@@ -67,11 +64,6 @@ def process_environment(
         # And -P: a worker imports what the bench does, nothing of the working folder.
         "PYTHONPATH": os.pathsep.join(sys.path),
         "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
-        # A suite's folder may be carried to another machine: JAX's keys hold the CPU's features.
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        # Our programs are small: each takes a second to compile, and hundreds of runs need it.
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     if has_gpu:
         variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / workers:.3f}"
@@ -92,9 +84,7 @@ class Workers:
     def __init__(self, folder: BenchFolder, count: int, stop: threading.Event) -> None:
         self._logs = folder.logs
         self._stop = stop
-        self._environment = process_environment(
-            os.environ, folder.cache, count, has_gpu=_GPU.exists()
-        )
+        self._environment = process_environment(os.environ, count, has_gpu=_GPU.exists())
 
     def execute(self, run: PlannedRun, report: Report) -> RunResult:
         """Have a worker execute a run; returns when it has ended, in whatever way.

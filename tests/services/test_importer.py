@@ -51,6 +51,7 @@ from services.shared.errors import UserError
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.server import TeacherServer, build_teacher
 from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.recorded_catch import recorded_catch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 GAMMA = 0.99
@@ -228,32 +229,6 @@ def test_the_table_holds_the_transitions_of_dopamines_reader_and_the_teachers_sc
     with TeacherClient(pong_teacher) as client:
         scores = client.evaluate(states).action_values
     np.testing.assert_allclose([item["teacher_outputs"] for item in items], scores, atol=1e-5)
-
-
-def recorded_catch(directory: Path, rows: int, capacity: int) -> Path:
-    """A buffer that Dopamine wrote: episodes of 1 to 30 steps, frames that tell rows apart."""
-    buffer = OutOfGraphReplayBuffer(
-        observation_shape=CATCH.frame_shape,
-        stack_size=CATCH.stack_size,
-        replay_capacity=capacity,
-        batch_size=1,
-        update_horizon=CATCH.n_step,
-        gamma=GAMMA,
-    )
-    random = np.random.default_rng(0)
-    for _ in range(rows):
-        terminal = random.random() < 0.1
-        buffer.add(
-            random.integers(0, 256, CATCH.frame_shape, np.uint8),
-            int(random.integers(CATCH.num_actions)),
-            # Clipped when stored; the oracle gets whole rewards that need no clipping.
-            float(random.integers(-1, 2)),
-            int(terminal),
-            episode_end=bool(terminal or random.random() < 0.05),
-        )
-    directory.mkdir()
-    buffer.save(str(directory), 7)
-    return directory
 
 
 class Processes:

@@ -38,7 +38,7 @@ from services.replay.local_tables import LocalTables
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, locked
-from tests.services.test_importer import recorded_catch
+from tests.support.recorded_catch import recorded_catch
 
 OFFLINE_UPDATES = 40
 ONLINE_STEPS = 600
