@@ -4,8 +4,7 @@ Reverb's client and server need TensorFlow's native library and a few of its Pyt
 packages import everything in their `__init__`, which takes 6 of 7 seconds of CPU and 250 MB. So a
 package without contents stands in for either while Reverb's modules are imported: the import system
 looks for submodules on a package's path, and imports those that are asked for. Afterwards
-`import tensorflow` and `import reverb` import the whole, and find the modules that are there; so
-does any use of what the stand-ins, `tensorflow` and `reverb` here, lack.
+`import tensorflow` and `import reverb` import the whole, and find the modules that are there.
 
 Where this fails, as it may with other versions, the whole is imported at once.
 """
@@ -17,11 +16,11 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 # What this room uses of Reverb: name in `reverb` -> module, and name in the module ("": itself).
-_PARTS = {
+_REVERB_PARTS = {
     "Client": ("reverb.client", "Client"),
     "Server": ("reverb.server", "Server"),
     "Table": ("reverb.server", "Table"),
@@ -31,42 +30,25 @@ _PARTS = {
     "rate_limiters": ("reverb.rate_limiters", ""),
     "selectors": ("reverb.item_selectors", ""),
 }
-
-
-class _StandIn(ModuleType):
-    """A module with a few attributes; any other is looked up in the whole one, imported then."""
-
-    def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            raise AttributeError(f"{self.__name__} has no {name} while Reverb is imported")
-        return getattr(import_whole(self.__name__), name)
-
-
-def import_whole(name: str) -> ModuleType:
-    """A module of TensorFlow or Reverb after the whole of its package, but for Keras.
-
-    TensorFlow 2.15 imports Keras eagerly, and continues where that fails. Keras and the pandas that
-    it imports take 2 to 4 s of CPU, and 50 MB; `tf.keras` imports it when it is first used.
-    """
-    if not {"tensorflow", "keras"} & sys.modules.keys():
-        # The import system takes None for a module that is not there.
-        sys.modules["keras.src"] = None  # type: ignore[assignment]
-        try:
-            importlib.import_module("tensorflow")
-        finally:
-            del sys.modules["keras.src"]
-    whole = importlib.import_module(name)
-    for module in list(sys.modules):
-        # Python binds a submodule to its package when it loads it, which was for the stand-in.
-        if module.rpartition(".")[0] == name and not hasattr(whole, module.rpartition(".")[2]):
-            setattr(whole, module.rpartition(".")[2], sys.modules[module])
-    return whole
+# And of TensorFlow.
+_TENSORFLOW_PARTS = {
+    "CancellationManager": ("tensorflow.python.eager.cancellation", "CancellationManager"),
+    "DatasetOptions": ("tensorflow.core.framework.dataset_options_pb2", "Options"),
+    "EagerTensor": ("tensorflow.python.framework.ops", "EagerTensor"),
+    "TensorSpec": ("tensorflow.python.framework.tensor_spec", "TensorSpec"),
+    "as_dtype": ("tensorflow.python.framework.dtypes", "as_dtype"),
+    "context": ("tensorflow.python.eager.context", "context"),
+    "errors": ("tensorflow.python.framework.errors_impl", ""),
+    "execute": ("tensorflow.python.eager.execute", ""),
+    "load_library": ("tensorflow.python.client.pywrap_tf_session", "TF_LoadLibrary"),
+}
 
 
 def _import_parts() -> tuple[Any, Any]:
-    """Stand-ins for TensorFlow and Reverb that have what this room uses."""
-    tensorflow, reverb = _package("tensorflow"), _package("reverb")
-    v1: Any = _StandIn("tensorflow.compat.v1")
+    """What this room uses of TensorFlow and Reverb, and no more."""
+    packages = _package("tensorflow"), _package("reverb")
+    tensorflow, reverb = packages
+    v1: Any = ModuleType("tensorflow.compat.v1")
     with _standing_in(tensorflow, ModuleType("tensorflow.compat"), v1, reverb):
         # This loads TensorFlow's native library, too, which Reverb's needs; the version is for one
         # of Reverb's messages.
@@ -76,10 +58,15 @@ def _import_parts() -> tuple[Any, Any]:
         specs = importlib.import_module("tensorflow.python.framework.tensor_spec")
         v1.Tensor = specs.tensor.Tensor
         v1.TensorSpec = tensorflow.TensorSpec = specs.TensorSpec
-        for name, (module, attribute) in _PARTS.items():
-            part = importlib.import_module(module)
-            setattr(reverb, name, getattr(part, attribute) if attribute else part)
-    return tensorflow, reverb
+        return _parts(_TENSORFLOW_PARTS), _parts(_REVERB_PARTS)
+
+
+def _parts(names: dict[str, tuple[str, str]]) -> Any:
+    parts = {}
+    for name, (module, attribute) in names.items():
+        part = importlib.import_module(module)
+        parts[name] = getattr(part, attribute) if attribute else part
+    return SimpleNamespace(**parts)
 
 
 def _package(name: str) -> Any:
@@ -87,7 +74,7 @@ def _package(name: str) -> Any:
     spec = importlib.util.find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    package: Any = _StandIn(name)
+    package: Any = ModuleType(name)
     package.__spec__, package.__path__ = spec, spec.submodule_search_locations or []
     return package
 
@@ -107,9 +94,12 @@ def _import() -> tuple[Any, Any]:
     if not {"reverb", "tensorflow"} & sys.modules.keys():
         with contextlib.suppress(ImportError, AttributeError):
             return _import_parts()
-    return import_whole("tensorflow"), import_whole("reverb")
+    # Reverb's modules want the whole packages to have been imported before them.
+    importlib.import_module("tensorflow")
+    importlib.import_module("reverb")
+    return _parts(_TENSORFLOW_PARTS), _parts(_REVERB_PARTS)
 
 
 tensorflow, reverb = _import()
 
-__all__ = ["import_whole", "reverb", "tensorflow"]
+__all__ = ["reverb", "tensorflow"]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from services.replay.connection import table_counts
+from services.replay.connection import connect, table_counts
+from services.replay.failures import SamplingFailed
 from services.replay.item_layout import ItemLayout
 from services.replay.kept_rows import KeptRows, RowKeeper
-from services.replay.sample_prefetcher import read_once
+from services.replay.rows import Rows
+from services.replay.sample_stream import SampleStream
+
+_BLOCK_ROWS = 256
+_TIMEOUT_MS = 10_000
+"""A table that is complete gives its next item at once: one that gives none for so long has lost
+some with a connection."""
 
 
 class TableReader:
@@ -47,3 +54,27 @@ class TableReader:
             for block in read_once(address, self._table, self._layout):
                 keeper.add(block)
         return keeper.rows()
+
+
+def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
+    """All items that a table holds now and gives once each, in blocks.
+
+    Raises:
+        ReplayTimeout: the server does not answer.
+        SamplingFailed: the server is down, or refused to sample; or items were lost on the way.
+        UserError: no such table, or one of other shapes.
+    """
+    connect(address, table, layout, timeout_seconds=10.0)
+    missing = items = table_counts(address)[table].size
+    if not items:
+        return
+    stream = SampleStream(
+        address, table, layout, block_rows=_BLOCK_ROWS, items=items, timeout_ms=_TIMEOUT_MS
+    )
+    if not stream.open():
+        raise SamplingFailed(f"the replay server at {address} is unavailable")
+    while (rows := stream.next_block()) is not None:
+        missing -= rows.count
+        yield rows
+    if missing:
+        raise SamplingFailed(f"{missing} of {items} items of {table!r} were lost on the way")

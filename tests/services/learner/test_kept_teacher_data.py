@@ -18,13 +18,14 @@ import pytest
 from rrl_agents.types import Batch, Stage
 from services.learner.loop import Learner
 from services.learner.replay_feed import TEACHER_DATA_FILE
-from services.replay import sample_prefetcher
+from services.replay import table_reader
 from services.replay.connection import table_counts
 from services.replay.failures import WriterStopped
 from services.replay.item_layout import StepRow, decode_batch
 from services.replay.kept_rows import KeptRows, load
 from services.replay.reader import ReplayReader
 from services.replay.reverb_library import reverb
+from services.replay.sample_stream import SampleStream
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter
 from services.shared.errors import UserError
@@ -216,17 +217,16 @@ def test_transitions_that_are_lost_on_the_way_are_read_again_from_the_checkpoint
     keeping.learner.save_checkpoint()
     keeping.learner.close()
     losses: list[str] = []
-    dataset = sample_prefetcher._dataset
 
     def after_a_loss(address: str, *others: Any, **settings: Any) -> Any:
-        if "items" in settings and not losses:
+        if not losses:
             losses.append(address)
             # As with a connection that breaks: given, and never there.
             list(reverb.Client(address).sample(TEACHER_TABLE, 5, emit_timesteps=False))
-        return dataset(address, *others, **settings)
+        return SampleStream(address, *others, **settings)
 
-    monkeypatch.setattr(sample_prefetcher, "_dataset", after_a_loss)
-    monkeypatch.setattr(sample_prefetcher, "_READ_TIMEOUT_MS", 500)
+    monkeypatch.setattr(table_reader, "SampleStream", after_a_loss)
+    monkeypatch.setattr(table_reader, "_TIMEOUT_MS", 500)
     with working(keeping.config) as progress:
         wait_for(progress, lambda got: got.learner_updates >= 1)
     assert len(losses) == 1
