@@ -89,7 +89,7 @@ class RowKeeper:
 
     def __init__(self, layout: ItemLayout) -> None:
         self._numbers: dict[bytes, int] = {}
-        self._frames: list[NDArray[Any]] = []
+        self._frames = np.empty((1, *layout.frame_shape), layout.frame_dtype)
         self._frame_numbers: list[list[int]] = []
         self._last: NDArray[Any] | None = None
         self._scalars: dict[str, list[NDArray[Any]]] = {
@@ -113,15 +113,16 @@ class RowKeeper:
             column.append(block.columns[name].copy())
 
     def rows(self) -> KeptRows:
-        """All items so far.
+        """All items; none is added afterwards.
 
         Raises:
             ValueError: there is none.
         """
         if not self._frame_numbers:
             raise ValueError("there is no item to keep")
+        self._resize(len(self._numbers))
         return KeptRows(
-            np.stack(self._frames),
+            self._frames,
             np.array(self._frame_numbers, np.int32),
             {name: np.concatenate(column) for name, column in self._scalars.items()},
         )
@@ -130,10 +131,17 @@ class RowKeeper:
         """The number of a frame, a new one where it has not been seen before."""
         # 128 bits: two frames of a billion are alike with a probability of 1e-21.
         digest = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
-        number = self._numbers.setdefault(digest, len(self._frames))
-        if number == len(self._frames):
-            self._frames.append(frame.copy())
+        known = len(self._numbers)
+        number = self._numbers.setdefault(digest, known)
+        if number == known:
+            if known == len(self._frames):
+                self._resize(known + known // 8 + 1)
+            self._frames[number] = frame
         return number
+
+    def _resize(self, frames: int) -> None:
+        # In place: large arrays are moved without a copy, and no view of them is out yet.
+        self._frames.resize((frames, *self._frames.shape[1:]), refcheck=False)
 
 
 def draw_numbered(
