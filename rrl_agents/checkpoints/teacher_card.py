@@ -39,8 +39,8 @@ MAX_COUNT = 10**18
 MAX_GENERATIONS = 32
 """Bound of nested parents: a card is read recursively."""
 
-RELATIONS = ("teacher", "data", "initial weights")
-"""What an agent may have from a parent."""
+RELATIONS = ("teacher", "data", "initial weights", "member")
+"""What an agent may have from a parent; an ensemble's members are its parents."""
 
 UNKNOWN_GAME = "unknown"
 

@@ -33,15 +33,16 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
     evaluations: list[EvaluationRow] = []
     students = [run for run in runs if run.export is None]
     firsts = {run.game: run for run in reversed(students)}
+    scaled = {run.game: run for run in reversed(students) if run.has_suites_teacher}
     specs = {game: _spec(run.config) for game, run in firsts.items()}
     by_teacher: dict[str, list[EvaluationRecord]] = {run.game: [] for run in students}
     for run in students:
         for record in current_records(read_records(run.folder / EVALUATIONS_FILE)):
-            if record.player == "teacher":
-                by_teacher[run.game].append(record)
-            else:
+            if record.player != "teacher":
                 evaluations.append(_evaluation(run, record, specs[run.game]))
-    references = [_reference(firsts[game], played) for game, played in by_teacher.items()]
+            elif run.has_suites_teacher:
+                by_teacher[run.game].append(record)
+    references = [_reference(scaled[game], played) for game, played in by_teacher.items()]
     return Results(
         evaluations=tuple(evaluations),
         references=tuple(row for row in references if row is not None),

@@ -58,6 +58,7 @@ class PlannedRun:
         seed: Number of the repetition, as the suite calls it.
         keep_replay: Whether its replay stays when it is finished.
         entry: Name of its entry; empty for a teacher.
+        has_suites_teacher: Whether its teacher is that of the suite, not its entry's own.
         needs: Directory of a trained teacher that must be there first; None where there is none.
         export: Directory that its student is to become a teacher in; None for students.
     """
@@ -70,6 +71,7 @@ class PlannedRun:
     seed: int
     keep_replay: bool
     entry: str = ""
+    has_suites_teacher: bool = True
     needs: Path | None = None
     export: Path | None = None
 
@@ -193,7 +195,9 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
 def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder) -> PlannedRun:
     with user_errors(_ANY, prefix=f"[entries.{entry}]: "):
         config = _config(suite, suite.entries[entry], game, suite.settings)
-    given, trained = suite.teacher.checkpoint, folder.teachers / folder_name(game)
+    own = suite.entries[entry].teacher
+    given = suite.teacher.checkpoint if own is None else own
+    trained = folder.teachers / folder_name(game)
     checkpoint = str(trained) if given is None else given.replace(_GAME, folder_name(game))
     name = f"{entry}/{folder_name(game)}/seed{seed}"
     student = suite.entries[entry].student or config.network.name
@@ -208,6 +212,7 @@ def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder
             teacher=dataclasses.replace(config.teacher, checkpoint=checkpoint),
         ),
         entry=entry,
+        has_suites_teacher=own is None,
         student=TEACHERS_OWN if trains_the_teachers_network(config.method) else student,
         game=game,
         seed=seed,

@@ -17,6 +17,7 @@
     method = "qdagger"
     student = "minatar_dqn"
     label = "QDagger"
+    # teacher = "ensemble:mean:a,b"     # in place of the suite's own, where teachers are compared
     [entries.qdagger.settings]
     "method.distillation.temperature" = 0.02
 
@@ -50,7 +51,7 @@ _OWNED = {
     "seed": "the suite fills it in from seeds",
     "environment.name": "the suite fills it in from environment",
     "environment.game": "the suite fills it in from games",
-    "teacher.checkpoint": "the suite fills it in from checkpoint of [teacher]",
+    "teacher.checkpoint": "it comes from checkpoint of [teacher], or an entry's teacher",
 }
 """Settings that the suite itself fills in."""
 
@@ -101,6 +102,8 @@ class Entry:
         student: Name of the student; None takes the preset's, or in fine-tuning the teacher's.
         preset: Name of the method's preset to start from; None starts from its defaults.
         label: What tables and figures call it; None has them take its name.
+        teacher: Name or path of its teacher, with "{game}" where the game stands; None for the
+            suite's. Scores are measured by that of the suite all the same.
         settings: Dotted names of settings, over those of the suite.
     """
 
@@ -108,6 +111,7 @@ class Entry:
     student: str | None = may_be_missing(None)
     preset: str | None = may_be_missing(None)
     label: str | None = may_be_missing(None)
+    teacher: str | None = may_be_missing(None)
     settings: Mapping[str, object] = may_be_missing({})
 
     def __post_init__(self) -> None:
@@ -160,6 +164,11 @@ class Suite:
             check_name(name)
         for seed in self.seeds:
             check_seed(seed, "one of seeds")
+        if self.entries and None not in [entry.teacher for entry in self.entries.values()]:
+            raise ValueError(
+                "every entry has a teacher of its own; leave it out of one, which learns from that "
+                "of [teacher]: scores are measured by it"
+            )
         labels = [self.label_of(name) for name in self.entries]
         for label in labels:
             if _LABEL.fullmatch(label) is None:

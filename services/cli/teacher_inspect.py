@@ -30,9 +30,10 @@ def inspect(
     by its factory.
 
     Args:
-        reference: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
-            of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file, replay
-            buffer), a URL of a teacher, or a Python policy as module:factory.
+        reference: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one of
+            its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file, replay
+            buffer), a URL of a teacher, a Python policy as module:factory, or several of these as
+            ensemble:RULE:A,B (rules mean, values, highest).
         json: Print one JSON object in place of text.
     """
     facts = _facts(Path(locate(reference)))

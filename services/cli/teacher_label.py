@@ -48,8 +48,9 @@ def label(
     Args:
         data: An agent's directory, its `checkpoints` or `replay_logs`, or a name of the catalogue.
         teacher: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one of
-            its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL
-            of one, or a Python policy as module:factory.
+            its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
+            one, a Python policy as module:factory, or several of these as ensemble:RULE:A,B (rules
+            mean, values, highest).
         address: HOST:PORT of a teacher service.
         out: Folder of the labels; by default one in DATA's own, named after teacher and data.
         number: Which saved buffer of DATA, its N; the newest by default.

@@ -41,8 +41,9 @@ def query(
             [N, 84, 84, 4], oldest frame first.
         out: .npz file to write, with `q_values`, or `logits` of a teacher of those, float32 [N, A].
         checkpoint: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
-            of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL
-            of one, or a Python policy as module:factory.
+            of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
+            one, a Python policy as module:factory, or several of these as ensemble:RULE:A,B (rules
+            mean, values, highest).
         address: HOST:PORT of a teacher service.
         peers: What to trust and show there.
     """

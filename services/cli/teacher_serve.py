@@ -77,7 +77,8 @@ def serve(
     Args:
         checkpoint: Which teacher: a name of `rrl teacher list` (Pong/dqn-bundled), a path (teacher
             directory, Dopamine agent or one of its checkpoints, model of Stable-Baselines3, CleanRL
-            or PyTorch, ONNX file), a URL of one, or a Python policy as module:factory.
+            or PyTorch, ONNX file), a URL of one, a Python policy as module:factory, or several of
+            these as ensemble:RULE:A,B (rules mean, values, highest).
         model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
             last is the newest.
         service: How it listens, computes, renews its weights and ends.

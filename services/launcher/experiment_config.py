@@ -21,8 +21,9 @@ class TeacherChoice:
     Attributes:
         checkpoint: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
             of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL
-            of one, or a Python policy as `module:factory`; None for no teacher at all, where a
-            method needs none: `mean_return` is then what 1 stands for on the scale of scores.
+            of one, a Python policy as `module:factory`, or several as `ensemble:RULE:A,B` (rules
+            mean, values, highest); None for no teacher at all, where a method needs none:
+            `mean_return` is then what 1 stands for on the scale of scores.
         mean_return: Its mean return; None takes the card's score, and has the evaluator play the
             teacher where the card has none.
         data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the

@@ -1,4 +1,4 @@
-"""The one door to teachers: a reference becomes a teacher's directory, or an entry point.
+"""The one door to teachers: a reference becomes a directory, an entry point or an ensemble.
 
     Pong/dqn-bundled, pong_dqn     a name of the store
     exported/my-student            a teacher's directory: itself
@@ -9,6 +9,7 @@
     perciatelli44.pb               a frozen graph of TensorFlow
     https://.., gs://BUCKET/..     any of these, downloaded once
     my_package:make_teacher        an entry point: a Python policy of the user's own
+    ensemble:mean:A,B              several of these, that answer as one
 
 What is foreign is imported once into CACHE/imported/<key>/ and found there the next time. The key
 is the SHA-256 of the content of all files that are read, of their names and of what the user says.
@@ -35,6 +36,7 @@ from rrl_agents.checkpoints.teacher_card import (
     is_teacher_directory,
 )
 from rrl_agents.durable_files import make_folders, rename_whole
+from rrl_agents.ensembles import Ensemble, parse_ensemble
 from services.library.catalogue import locate, packaged_teacher
 from services.library.confined import run_confined
 from services.library.places import cache_directory, imported_directory
@@ -53,21 +55,26 @@ _LOCK_FILE = ".import.lock"
 _LOCK_WAIT_SECONDS = 900.0
 
 
-def open_reference(reference: str, *, store: Path | None = None) -> Path | EntryPoint:
+def open_reference(reference: str, *, store: Path | None = None) -> Path | EntryPoint | Ensemble:
     """What a reference stands for.
 
     Args:
-        reference: A name of the store, a path, a URL, or an entry point. A name goes before a path
-            (`./pong_dqn` is the path), and a path that is there before an entry point.
+        reference: A name of the store, a path, a URL, an entry point, or an ensemble. A name goes
+            before a path (`./pong_dqn` is the path), and a path that is there before an entry
+            point.
         store: Folder of imported work; that of the cache when None.
 
     Returns:
-        A teacher's directory, or the entry point.
+        A teacher's directory, the entry point, or the ensemble, whose members are not opened.
 
     Raises:
         UserError: There is nothing of that name, or it cannot be imported: damaged, unsafe, or it
             leaves something open; says what to do.
     """
+    with user_errors():
+        ensemble = parse_ensemble(reference)
+    if ensemble is not None:
+        return ensemble
     located = _located(reference)
     path = Path(located)
     if not path.exists() and _is_entry_point(located):
@@ -102,6 +109,8 @@ def import_reference(
         UserError: As `open_reference`; or what the user says contradicts what the files say.
     """
     with user_errors((ValueError, OSError)):
+        if parse_ensemble(reference) is not None:
+            raise ValueError(f"{reference} has no files: import its teachers, and name them in it")
         source = _source(reference, number)
         packaged = packaged_teacher(reference)
         if packaged is not None:

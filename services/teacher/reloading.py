@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rrl_agents.ensembles import parse_ensemble
 from rrl_client import PolicySpec
 from services.library.catalogue import locate
 from services.shared.errors import UserError
@@ -103,7 +104,9 @@ class Reloader:
     def _reload(self, model: ModelConfig) -> None:
         try:
             description, plan = self._engine.newest(model.name)
-            policy = self._load(model, "onnx" if "onnx" in description.backend else "jax")
+            # Of an ensemble's members some may be computed by one, some by the other.
+            by_onnx = "onnx" in description.backend and "jax" not in description.backend
+            policy = self._load(model, "onnx" if by_onnx else "jax")
             if policy.info.version == description.teacher_version:
                 return
             _check_fits(policy.info.spec, description.spec)
@@ -127,8 +130,12 @@ class Reloader:
 def fingerprint(reference: str) -> Fingerprint:
     """What tells that the files of a checkpoint have changed; empty where there are none.
 
-    A Python policy has no files to look at: it is made again when SIGHUP asks for that.
+    A Python policy has no files to look at: it is made again when SIGHUP asks for that. Those of
+    an ensemble are its members'.
     """
+    ensemble = parse_ensemble(reference)
+    if ensemble is not None:
+        return frozenset().union(*map(fingerprint, ensemble.members))
     try:
         path = Path(locate(reference))
     except UserError:

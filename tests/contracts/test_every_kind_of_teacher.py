@@ -53,18 +53,22 @@ class Case:
         return load_policy(self.reference, backend=self.backend, buckets=(1, 4))
 
 
-def _linear(shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _linear(
+    shape: tuple[int, ...], factor: float = 1
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     random = np.random.default_rng(7)
     inputs = int(np.prod(shape))
     return (
-        random.normal(size=(inputs, ACTIONS), scale=1 / inputs).astype(np.float32),
-        random.normal(size=ACTIONS).astype(np.float32),
+        random.normal(size=(inputs, ACTIONS), scale=factor / inputs).astype(np.float32),
+        random.normal(size=ACTIONS, scale=factor).astype(np.float32),
     )
 
 
-def _network(tmp_path: Path, backend: str, shape: tuple[int, ...], dtype: str) -> Case:
+def _network(
+    tmp_path: Path, backend: str, shape: tuple[int, ...], dtype: str, factor: float = 1
+) -> Case:
     """A student's directory: an MLP without hidden layers, which divides pixels by 255."""
-    weights, bias = _linear(shape)
+    weights, bias = _linear(shape, factor)
     params = {"params": {"Dense_0": {"kernel": weights, "bias": bias}}}
     card = TeacherCard(
         name="linear",
@@ -161,6 +165,22 @@ def _python(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> Case:
     )
 
 
+def _ensemble(tmp_path: Path, backend: str) -> Case:
+    """Two networks whose mean is taken: linear, with the mean of their weights."""
+    shape = (7,)
+    members = []
+    for number in (1, 2):
+        (folder := tmp_path / str(number)).mkdir()
+        members.append(_network(folder, backend, shape, "float32", factor=number))
+    first, second = members
+    return dataclasses.replace(
+        first,
+        reference=f"ensemble:values:{first.reference},{second.reference}",
+        weights=(first.weights + second.weights) / 2,
+        bias=(first.bias + second.bias) / 2,
+    )
+
+
 KINDS: dict[str, Callable[[Path], Case]] = {
     "network_jax": lambda path: _network(path, "jax", (10, 5, 2), "uint8"),
     "network_jax_vector": lambda path: _network(path, "jax", (7,), "float32"),
@@ -170,6 +190,8 @@ KINDS: dict[str, Callable[[Path], Case]] = {
     "onnx_image": lambda path: _onnx_file(path, (64, 64, 3), "uint8", "batch"),
     "onnx_one_row": lambda path: _onnx_file(path, (7,), "float32", 1),
     "onnx_fixed_batch": lambda path: _onnx_file(path, (8, 8, 3), "uint8", 4),
+    "ensemble_jax": lambda path: _ensemble(path, "jax"),
+    "ensemble_onnx": lambda path: _ensemble(path, "onnx"),
     "python_vector": lambda path: _python(path, (7,), "float32"),
     "python_image": lambda path: _python(path, (64, 64, 3), "uint8"),
 }
@@ -215,14 +237,14 @@ def test_the_card_is_told_without_serving_and_is_the_policys(case: Case) -> None
     assert TeacherCard.from_json(card.to_json()) == card
 
 
-# A Python policy says by itself what it is. Each case imports three times, in processes of their
-# own; files of one format differ in nothing that is said here.
+# A Python policy says by itself what it is, and an ensemble is not imported. Each case imports
+# three times, in processes of their own; files of one format differ in nothing that is said here.
 @pytest.mark.parametrize(
     "case",
     [
         pytest.param(kind, marks=() if kind in ("network_jax", "onnx_image") else pytest.mark.slow)
         for kind in sorted(KINDS)
-        if not kind.startswith("python")
+        if not kind.startswith(("python", "ensemble"))
     ],
     indirect=True,
 )

@@ -83,6 +83,19 @@ class Images:
 """
 
 
+FIRSTS = """
+import numpy as np
+
+class Firsts:
+    name, game, version = "first numbers", "unknown", "1"
+    num_actions, observation_shape, observation_dtype = 3, (7,), "float32"
+    output, temperature = "q_values", None
+
+    def evaluate(self, observations):
+        return observations[:, :3]
+"""
+
+
 def corners(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The scores of the policy above: the reds of the four corners."""
     return np.stack([images[:, y, x, 0] for y in (0, 63) for x in (0, 63)], axis=1).astype(
@@ -119,10 +132,12 @@ def vector_file(path: Path) -> Path:
 def make_server(tmp_path: Path) -> TeacherServer:
     (tmp_path / "moody_policy.py").write_text(MOODY)
     (tmp_path / "image_policy.py").write_text(IMAGES)
+    (tmp_path / "first_policy.py").write_text(FIRSTS)
     models = {
         "moody": "moody_policy:Moody",
         "images": "image_policy:Images",
         "vectors": str(vector_file(tmp_path)),
+        "ensemble": f"ensemble:values:{vector_file(tmp_path)},first_policy:Firsts",
     }
     config = TeacherConfig(
         models=tuple(
@@ -174,6 +189,17 @@ def test_vectors_and_images_go_every_way(address: str, shared_memory: bool) -> N
         for rows in (1, 20):
             np.testing.assert_array_equal(
                 client.evaluate(images(rows)).action_values, corners(images(rows))
+            )
+
+
+def test_an_onnx_file_and_a_python_policy_answer_as_one(address: str) -> None:
+    with TeacherClient(address, model="ensemble") as client:
+        assert client.describe().backend == "onnxruntime cpu, python"
+        for rows in (1, 20):
+            states = vectors(rows)
+            mean = (states @ WEIGHTS + states[:, :3]) / 2
+            np.testing.assert_allclose(
+                client.evaluate(states).action_values, mean, rtol=1e-5, atol=1e-5
             )
 
 

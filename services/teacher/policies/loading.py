@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rrl_agents.checkpoints.ensemble_card import ensemble_card
 from rrl_agents.checkpoints.params_codec import flatten_params
 from rrl_agents.checkpoints.teacher_card import ONNX_POLICY_FILE, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
+from rrl_agents.ensembles import Ensemble
 from services.library.door import EntryPoint, open_reference
 from services.shared.errors import user_errors
 from services.teacher.config import DEFAULT_BUCKETS
 from services.teacher.policies.backend_choice import check_has_onnx, choose_policy
+from services.teacher.policies.ensemble_policy import EnsemblePolicy
 from services.teacher.policies.entry_point import card_of_policy, make_policy
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.output_checks import InvalidPolicyOutput
@@ -37,6 +40,8 @@ def load_card(reference: str) -> TeacherCard:
     """
     opened = open_reference(reference)
     with user_errors((ValueError, OSError)):
+        if isinstance(opened, Ensemble):
+            return ensemble_card(opened, [load_card(member) for member in opened.members])
         if not isinstance(opened, Path):
             return card_of_policy(make_policy(opened), opened)
         if _is_onnx(opened):
@@ -44,13 +49,18 @@ def load_card(reference: str) -> TeacherCard:
         return load_teacher_directory(opened).card
 
 
-def count_parameters(opened: Path | EntryPoint) -> int | None:
+def count_parameters(opened: Path | EntryPoint | Ensemble) -> int | None:
     """Numbers among a teacher's parameters; None for a Python policy, which keeps them to itself.
+
+    None also for an ensemble with one.
 
     Raises:
         UserError: They cannot be read.
     """
     with user_errors((ValueError, OSError)):
+        if isinstance(opened, Ensemble):
+            counts = [count_parameters(open_reference(member)) for member in opened.members]
+            return None if None in counts else sum(count or 0 for count in counts)
         if not isinstance(opened, Path):
             return None
         if _is_onnx(opened):
@@ -82,24 +92,36 @@ def load_policy(
         UserError: There is no such teacher, it cannot be read or breaks its promises, or the
             backend is not to be had; says what to do.
     """
+    policy, _ = _policy_and_card(
+        reference,
+        backend=backend,
+        dtype=dtype,
+        largest_batch=max(buckets),
+        max_concurrency=max_concurrency,
+    )
+    return policy
+
+
+def _policy_and_card(reference: str, **settings: Any) -> tuple[Policy, TeacherCard]:
+    """Load a policy, and its card with it; settings as of `choose_policy`."""
     opened = open_reference(reference)
     with user_errors((ValueError, OSError)):
+        if isinstance(opened, Ensemble):
+            loaded = [_policy_and_card(member, **settings) for member in opened.members]
+            card = ensemble_card(opened, [card for _, card in loaded])
+            return EnsemblePolicy(opened, [policy for policy, _ in loaded], card), card
         if isinstance(opened, Path) and not _is_onnx(opened):
-            return choose_policy(
-                load_teacher_directory(opened),
-                backend=backend,
-                dtype=dtype,
-                largest_batch=max(buckets),
-                max_concurrency=max_concurrency,
-            )
+            teacher = load_teacher_directory(opened)
+            return choose_policy(teacher, **settings), teacher.card
         policy: Policy
         if isinstance(opened, Path):
-            policy = _onnx_policy(opened, max_concurrency)
+            policy, card = _onnx_policy(opened, settings["max_concurrency"])
         else:
             made = make_policy(opened)
-            policy = PythonPolicy(made, card_of_policy(made, opened))
+            card = card_of_policy(made, opened)
+            policy = PythonPolicy(made, card)
         _try_out(policy, reference)
-        return policy
+        return policy, card
 
 
 def _is_onnx(directory: Path) -> bool:
@@ -113,11 +135,11 @@ def _onnx_model(directory: Path) -> OnnxFile:
     return read_onnx_directory(directory)
 
 
-def _onnx_policy(directory: Path, max_concurrency: int | None) -> Policy:
+def _onnx_policy(directory: Path, max_concurrency: int | None) -> tuple[Policy, TeacherCard]:
     file = _onnx_model(directory)
     from services.teacher.policies.onnx_policy import OnnxPolicy
 
-    return OnnxPolicy(file, max_concurrency=max_concurrency)
+    return OnnxPolicy(file, max_concurrency=max_concurrency), file.card
 
 
 def _try_out(policy: Policy, reference: str) -> None:

@@ -96,6 +96,17 @@ def test_a_teacher_without_a_score_has_that_of_its_play_beside_the_students(
     assert row.teacher_source == "played by the evaluators of 2 of the students' runs"
 
 
+def test_scores_are_measured_by_the_suites_teacher_not_by_an_entrys_own(plan: Runs) -> None:
+    own = dataclasses.replace(plan[0], has_suites_teacher=False)
+    missing = dataclasses.replace(plan[0].config.teacher, checkpoint="nowhere")
+    own = dataclasses.replace(own, config=dataclasses.replace(own.config, teacher=missing))
+    append_record(own.folder / EVALUATIONS_FILE, record(0, -0.5, player="teacher"))
+    append_record(own.folder / EVALUATIONS_FILE, record(200, 0.5, final=True))
+    found = collect([own, *plan[1:]])
+    assert [row.mean_return for row in found.evaluations] == [0.5]
+    assert [row.teacher for row in found.references] == ["catch_by_hand"]
+
+
 def test_a_score_in_the_suites_settings_goes_before_any_other(experiment: Experiment) -> None:
     teacher = dataclasses.replace(experiment.config.teacher, mean_return=0.5)
     config = dataclasses.replace(experiment.config, teacher=teacher)

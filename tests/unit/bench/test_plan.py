@@ -56,6 +56,14 @@ def test_environments_of_gymnasium_have_the_student_that_fits_and_folders_of_pla
     assert other.config.teacher.checkpoint == "teachers/gymnasium-Acrobot-v1"
 
 
+def test_an_entry_may_have_a_teacher_of_its_own() -> None:
+    own = 'label = "QDagger"\nteacher = "ensemble:mean:a/{game},b"'
+    qdagger, scratch, *_ = _plan(changed('label = "QDagger"', own))
+    assert qdagger.config.teacher.checkpoint == "ensemble:mean:a/asterix,b"
+    assert scratch.config.teacher.checkpoint == "teachers/asterix"
+    assert (qdagger.has_suites_teacher, scratch.has_suites_teacher) == (False, True)
+
+
 def test_all_runs_have_seeds_of_their_own_and_keep_them_when_the_suite_grows() -> None:
     seeds = {run.name: run.config.seed for run in _plan()}
     assert len({*seeds.values()}) == len(seeds)

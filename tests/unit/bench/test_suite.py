@@ -96,6 +96,14 @@ def test_what_is_not_in_order_is_named(found: str, given: str, message: str) -> 
         parse_suite(changed(found, given))
 
 
+def test_one_entry_at_least_has_the_teacher_that_scores_are_measured_by() -> None:
+    text = changed('method = "qdagger"', 'method = "qdagger"\nteacher = "a"')
+    assert parse_suite(text).entries["qdagger"].teacher == "a"
+    text = changed('method = "tabula_rasa"', 'method = "tabula_rasa"\nteacher = "b"', text)
+    with pytest.raises(ValueError, match="every entry has a teacher of its own; leave it out of"):
+        parse_suite(text)
+
+
 def test_the_scale_of_one_game_may_be_given() -> None:
     one = changed('["asterix", "breakout"]', '["asterix"]')
     given = parse_suite(changed(SETTING, '"teacher.mean_return" = 1.0', one))

@@ -1,0 +1,66 @@
+"""The card of several teachers that answer as one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, Compute, Parent, TeacherCard
+from rrl_agents.ensembles import RULES, Ensemble
+from rrl_agents.environments.game_names import name_key
+from rrl_client.spec import DEFAULT_TEMPERATURE
+
+
+def ensemble_card(ensemble: Ensemble, members: Sequence[TeacherCard]) -> TeacherCard:
+    """The card of several teachers that answer as one; its parents are their cards.
+
+    Args:
+        ensemble: How they answer.
+        members: Their cards, in its order.
+
+    Raises:
+        ValueError: they do not fit together; names two that differ, and in what.
+    """
+    rule, first = RULES[ensemble.rule], members[0]
+    game = next((card.game for card in members if card.game != UNKNOWN_GAME), UNKNOWN_GAME)
+    _check_fit(ensemble, members, game)
+    digest = hashlib.sha256(f"{ensemble.rule} {ensemble.temperature}".encode())
+    for card in members:
+        digest.update(bytes.fromhex(card.parameters_sha256))
+    return TeacherCard(
+        name=f"{ensemble.rule} of {', '.join(card.name for card in members)}",
+        game=game,
+        network=None,
+        num_actions=first.num_actions,
+        observation_shape=first.observation_shape,
+        observation_dtype=first.observation_dtype,
+        observation_order=first.observation_order,
+        action_meanings=first.action_meanings,
+        output="q_values" if rule.gives_values else "logits",
+        temperature=None if rule.gives_values else DEFAULT_TEMPERATURE,
+        algorithm="ensemble",
+        made=f"an ensemble of {len(members)} teachers: {rule.summary}",
+        # Putting it together costs nothing; its members' costs stand on their cards.
+        compute=Compute(
+            environment_frames=0, teacher_frames=0, gradient_updates=0, hardware_seconds=0.0
+        ),
+        parents=tuple(Parent(relations=("member",), card=card) for card in members),
+        parameters_sha256=digest.hexdigest(),
+    )
+
+
+def _check_fit(ensemble: Ensemble, members: Sequence[TeacherCard], game: str) -> None:
+    rule, first = RULES[ensemble.rule], members[0]
+    for card in members:
+        misfit = card.spec.misfit(
+            observation_shape=first.observation_shape,
+            observation_dtype=first.observation_dtype,
+            num_actions=first.num_actions,
+            of=first.name,
+        )
+        if misfit is None and name_key(card.game) not in (name_key(UNKNOWN_GAME), name_key(game)):
+            misfit = f"plays {card.game}, another one {game}"
+        if misfit is None and rule.gives_values and card.output != "q_values":
+            misfit = f"gives {card.output}, and {ensemble.rule} is of action values: use mean"
+        if misfit is not None:
+            raise ValueError(f"{ensemble}: the teacher {card.name} {misfit}")
