@@ -35,12 +35,14 @@ from services.evaluator.config import EvaluationProtocol
 from services.launcher.balloon_presets import BALLOON_EXPERIMENTS, PERCIATELLI
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.settings import nearest
+from services.launcher.small_presets import SMALL_EXPERIMENTS
 from services.shared.errors import UserError, user_errors
 
 ValueT = TypeVar("ValueT")
 
 PAPER = "paper"
 DEMO = "demo"
+SMALL = "small"
 BALLOON = "balloon"
 BALLOON_PERCIATELLI = "balloon_perciatelli"
 
@@ -202,6 +204,9 @@ def _presets_of(method: str) -> dict[str, Preset]:
     if method in _DEMOS:
         summary = "Minutes on a laptop: Pong, a small student, the bundled teacher"
         presets[DEMO] = Preset(_DEMOS[method], summary)
+    if method in SMALL_EXPERIMENTS:
+        summary = "Minutes on two cores: any small environment (CartPole-v1), your teacher"
+        presets[SMALL] = Preset(SMALL_EXPERIMENTS[method], summary)
     if method in BALLOON_EXPERIMENTS:
         summary = "Balloons: a student of 2 x 256 units, 60 flights, the teacher Perciatelli44"
         presets[BALLOON] = Preset(BALLOON_EXPERIMENTS[method], summary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -70,8 +71,16 @@ class Order:
     experiment: Settings
 
 
-def experiment_of(words: str) -> Experiment:
-    words = f"{words} {SMALL}"
+# The preset for small environments with a tenth of its budget.
+TINY = """
+--preset small --teacher-steps 1500 --method.offline-updates 500 --offline-evaluation-period 500
+--online-steps 1000 --method.q-learning.min-replay-size 500 --online-evaluation-period 250
+--evaluation.episodes 10 --evaluation.final-episodes 30 --evaluation.teacher-episodes 10
+"""
+
+
+def experiment_of(words: str, settings: str = SMALL) -> Experiment:
+    words = f"{words} {settings}"
     plugins.allow(*words.split())
     return resolve(parse(Order, words.split(), "rrl order").experiment)
 
@@ -97,6 +106,33 @@ def test_the_example_teacher_teaches_cartpole(
     (teacher,) = [record for record in records if record.player == "teacher"]
     # A random policy lasts about 22 steps, the teacher until it is cut off.
     assert min(teacher.episode_returns) > 200
+
+
+@pytest.mark.parametrize(
+    ("game", "teacher", "student"),
+    [
+        ("own_games.docking:Docking", "own_games.docking:make_teacher", ""),
+        pytest.param(
+            *("own_games.rooms:make_env", "own_games.rooms:make_teacher"),
+            "--student auto --method.q-learning.batch-size 32",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_scripted_teacher_teaches_a_class_and_minigrid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, game: str, teacher: str, student: str
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("RRL_CACHE", str(tmp_path / "cache"))
+    words = f"qdagger {student} --environment.game {game} --teacher.checkpoint {teacher}"
+    experiment = experiment_of(words, TINY)
+    finished(experiment, tmp_path / "run")
+    records = read_records(tmp_path / "run" / "metrics" / "evaluations.jsonl")
+    (taught,) = [record for record in records if record.player == "teacher"]
+    # Far from chance, on the way to the teacher.
+    middle = (experiment.random_return + fmean(taught.episode_returns)) / 2
+    assert records[-1].final
+    assert fmean(records[-1].episode_returns) > middle
 
 
 def test_a_class_of_ones_own_is_learned_on_and_its_student_exported(

@@ -271,3 +271,12 @@ def updates(config: ExperimentConfig) -> int:
     recipe = make_recipe(config.method)
     learned_from = config.online_steps - recipe.q_learning.min_replay_size
     return recipe.offline_updates + learned_from // recipe.q_learning.update_period
+
+
+def test_every_method_has_a_preset_for_small_environments_of_one_budget() -> None:
+    for method in METHODS:
+        config = PRESETS[method]["small"]
+        assert make_recipe(config.method).name == method
+        assert config.one_process
+        assert config.teacher_steps + config.online_steps == 20_000
+        assert config.method.q_learning.min_replay_size < config.online_steps
