@@ -83,6 +83,7 @@ def decode_description(message: teacher_pb2.DescribeResponse) -> TeacherDescript
         backend=message.backend,
         max_message_bytes=message.max_message_bytes,
         host_id=message.host_id,
+        card=message.card,
     )
 
 

@@ -159,6 +159,7 @@ class TeacherDescription:
         max_message_bytes: Largest message the server reads.
         host_id: Identifies the host and its boot where the server reads memory that clients on it
             share; empty where it does not.
+        card: The teacher's card, JSON as in a card.json; empty where the server has none.
     """
 
     game: str
@@ -171,6 +172,7 @@ class TeacherDescription:
     backend: str = ""
     max_message_bytes: int = 4 * 2**20
     host_id: str = ""
+    card: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Check what a foreign server might get wrong."""

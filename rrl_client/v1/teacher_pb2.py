@@ -14,41 +14,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brrl_client/v1/teacher.proto\x12\x0errl.teacher.v1\"1\n\x0f\x44\x65scribeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xe0\x02\n\x10\x44\x65scribeResponse\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x19\n\x11observation_shape\x18\x03 \x03(\r\x12\x19\n\x11observation_dtype\x18\x04 \x01(\t\x12\x17\n\x0fteacher_version\x18\x05 \x01(\t\x12\x16\n\x0emax_batch_rows\x18\x06 \x01(\r\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x17\n\x0f\x61\x63tion_meanings\x18\x08 \x03(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x15\n\rmodel_version\x18\n \x01(\x04\x12\x0f\n\x07\x62\x61\x63kend\x18\x0b \x01(\t\x12\x19\n\x11max_message_bytes\x18\x0c \x01(\x04\x12\x0f\n\x07host_id\x18\r \x01(\t\x12\x0e\n\x06output\x18\x0e \x01(\t\x12\x18\n\x0btemperature\x18\x0f \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_temperature\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.rrl.teacher.v1.ModelStatus\"{\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x04\x12\x17\n\x0fteacher_version\x18\x03 \x01(\t\x12\x0e\n\x06newest\x18\x04 \x01(\x08\x12\x0c\n\x04game\x18\x05 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\"\xe4\x01\n\x0f\x45valuateRequest\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x19\n\x11observation_shape\x18\x02 \x03(\r\x12\x19\n\x11observation_dtype\x18\x03 \x01(\t\x12\x16\n\x0cobservations\x18\x04 \x01(\x0cH\x00\x12\x17\n\rmemory_offset\x18\x08 \x01(\x04H\x00\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12*\n\x08priority\x18\x07 \x01(\x0e\x32\x18.rrl.teacher.v1.PriorityB\n\n\x08\x65lements\"\x82\x01\n\x10\x45valuateResponse\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x15\n\raction_values\x18\x03 \x01(\x0c\x12\x17\n\x0fteacher_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\"y\n\nQueryFrame\x12&\n\x07queries\x18\x01 \x03(\x0b\x32\x15.rrl.teacher.v1.Query\x12\x16\n\x0e\x63\x61ncelled_tags\x18\x02 \x03(\x04\x12+\n\x06memory\x18\x03 \x01(\x0b\x32\x1b.rrl.teacher.v1.MemoryOffer\"i\n\x0bMemoryOffer\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\r\x12\x12\n\ndescriptor\x18\x03 \x01(\r\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\r\n\x05proof\x18\x05 \x01(\x0c\"Z\n\x05Query\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x30\n\x07request\x18\x03 \x01(\x0b\x32\x1f.rrl.teacher.v1.EvaluateRequest\"\x8f\x01\n\x0b\x41nswerFrame\x12\'\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x16.rrl.teacher.v1.Answer\x12\x13\n\x0b\x63redit_rows\x18\x02 \x01(\r\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x1c\n\x0fmemory_accepted\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_memory_accepted\"\x81\x01\n\x06\x41nswer\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .rrl.teacher.v1.EvaluateResponseH\x00\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.rrl.teacher.v1.FailureH\x00\x42\x08\n\x06result\"@\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*P\n\x08Priority\x12\x13\n\x0fPRIORITY_ACTING\x10\x00\x12\x16\n\x12PRIORITY_LABELLING\x10\x01\x12\x17\n\x13PRIORITY_EVALUATION\x10\x02\x32\xcb\x02\n\x07Teacher\x12M\n\x08\x44\x65scribe\x12\x1f.rrl.teacher.v1.DescribeRequest\x1a .rrl.teacher.v1.DescribeResponse\x12S\n\nListModels\x12!.rrl.teacher.v1.ListModelsRequest\x1a\".rrl.teacher.v1.ListModelsResponse\x12M\n\x08\x45valuate\x12\x1f.rrl.teacher.v1.EvaluateRequest\x1a .rrl.teacher.v1.EvaluateResponse\x12M\n\x0e\x45valuateStream\x12\x1a.rrl.teacher.v1.QueryFrame\x1a\x1b.rrl.teacher.v1.AnswerFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brrl_client/v1/teacher.proto\x12\x0errl.teacher.v1\"1\n\x0f\x44\x65scribeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xee\x02\n\x10\x44\x65scribeResponse\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x19\n\x11observation_shape\x18\x03 \x03(\r\x12\x19\n\x11observation_dtype\x18\x04 \x01(\t\x12\x17\n\x0fteacher_version\x18\x05 \x01(\t\x12\x16\n\x0emax_batch_rows\x18\x06 \x01(\r\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x17\n\x0f\x61\x63tion_meanings\x18\x08 \x03(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x15\n\rmodel_version\x18\n \x01(\x04\x12\x0f\n\x07\x62\x61\x63kend\x18\x0b \x01(\t\x12\x19\n\x11max_message_bytes\x18\x0c \x01(\x04\x12\x0f\n\x07host_id\x18\r \x01(\t\x12\x0e\n\x06output\x18\x0e \x01(\t\x12\x18\n\x0btemperature\x18\x0f \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04\x63\x61rd\x18\x10 \x01(\tB\x0e\n\x0c_temperature\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.rrl.teacher.v1.ModelStatus\"{\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x04\x12\x17\n\x0fteacher_version\x18\x03 \x01(\t\x12\x0e\n\x06newest\x18\x04 \x01(\x08\x12\x0c\n\x04game\x18\x05 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\"\xe4\x01\n\x0f\x45valuateRequest\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x19\n\x11observation_shape\x18\x02 \x03(\r\x12\x19\n\x11observation_dtype\x18\x03 \x01(\t\x12\x16\n\x0cobservations\x18\x04 \x01(\x0cH\x00\x12\x17\n\rmemory_offset\x18\x08 \x01(\x04H\x00\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12*\n\x08priority\x18\x07 \x01(\x0e\x32\x18.rrl.teacher.v1.PriorityB\n\n\x08\x65lements\"\x82\x01\n\x10\x45valuateResponse\x12\x12\n\nbatch_rows\x18\x01 \x01(\r\x12\x13\n\x0bnum_actions\x18\x02 \x01(\r\x12\x15\n\raction_values\x18\x03 \x01(\x0c\x12\x17\n\x0fteacher_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\"y\n\nQueryFrame\x12&\n\x07queries\x18\x01 \x03(\x0b\x32\x15.rrl.teacher.v1.Query\x12\x16\n\x0e\x63\x61ncelled_tags\x18\x02 \x03(\x04\x12+\n\x06memory\x18\x03 \x01(\x0b\x32\x1b.rrl.teacher.v1.MemoryOffer\"i\n\x0bMemoryOffer\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\r\x12\x12\n\ndescriptor\x18\x03 \x01(\r\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\r\n\x05proof\x18\x05 \x01(\x0c\"Z\n\x05Query\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x30\n\x07request\x18\x03 \x01(\x0b\x32\x1f.rrl.teacher.v1.EvaluateRequest\"\x8f\x01\n\x0b\x41nswerFrame\x12\'\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x16.rrl.teacher.v1.Answer\x12\x13\n\x0b\x63redit_rows\x18\x02 \x01(\r\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x1c\n\x0fmemory_accepted\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_memory_accepted\"\x81\x01\n\x06\x41nswer\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .rrl.teacher.v1.EvaluateResponseH\x00\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.rrl.teacher.v1.FailureH\x00\x42\x08\n\x06result\"@\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*P\n\x08Priority\x12\x13\n\x0fPRIORITY_ACTING\x10\x00\x12\x16\n\x12PRIORITY_LABELLING\x10\x01\x12\x17\n\x13PRIORITY_EVALUATION\x10\x02\x32\xcb\x02\n\x07Teacher\x12M\n\x08\x44\x65scribe\x12\x1f.rrl.teacher.v1.DescribeRequest\x1a .rrl.teacher.v1.DescribeResponse\x12S\n\nListModels\x12!.rrl.teacher.v1.ListModelsRequest\x1a\".rrl.teacher.v1.ListModelsResponse\x12M\n\x08\x45valuate\x12\x1f.rrl.teacher.v1.EvaluateRequest\x1a .rrl.teacher.v1.EvaluateResponse\x12M\n\x0e\x45valuateStream\x12\x1a.rrl.teacher.v1.QueryFrame\x1a\x1b.rrl.teacher.v1.AnswerFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rrl_client.v1.teacher_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_PRIORITY']._serialized_start=1696
-  _globals['_PRIORITY']._serialized_end=1776
+  _globals['_PRIORITY']._serialized_start=1710
+  _globals['_PRIORITY']._serialized_end=1790
   _globals['_DESCRIBEREQUEST']._serialized_start=47
   _globals['_DESCRIBEREQUEST']._serialized_end=96
   _globals['_DESCRIBERESPONSE']._serialized_start=99
-  _globals['_DESCRIBERESPONSE']._serialized_end=451
-  _globals['_LISTMODELSREQUEST']._serialized_start=453
-  _globals['_LISTMODELSREQUEST']._serialized_end=472
-  _globals['_LISTMODELSRESPONSE']._serialized_start=474
-  _globals['_LISTMODELSRESPONSE']._serialized_end=539
-  _globals['_MODELSTATUS']._serialized_start=541
-  _globals['_MODELSTATUS']._serialized_end=664
-  _globals['_EVALUATEREQUEST']._serialized_start=667
-  _globals['_EVALUATEREQUEST']._serialized_end=895
-  _globals['_EVALUATERESPONSE']._serialized_start=898
-  _globals['_EVALUATERESPONSE']._serialized_end=1028
-  _globals['_QUERYFRAME']._serialized_start=1030
-  _globals['_QUERYFRAME']._serialized_end=1151
-  _globals['_MEMORYOFFER']._serialized_start=1153
-  _globals['_MEMORYOFFER']._serialized_end=1258
-  _globals['_QUERY']._serialized_start=1260
-  _globals['_QUERY']._serialized_end=1350
-  _globals['_ANSWERFRAME']._serialized_start=1353
-  _globals['_ANSWERFRAME']._serialized_end=1496
-  _globals['_ANSWER']._serialized_start=1499
-  _globals['_ANSWER']._serialized_end=1628
-  _globals['_FAILURE']._serialized_start=1630
-  _globals['_FAILURE']._serialized_end=1694
-  _globals['_TEACHER']._serialized_start=1779
-  _globals['_TEACHER']._serialized_end=2110
+  _globals['_DESCRIBERESPONSE']._serialized_end=465
+  _globals['_LISTMODELSREQUEST']._serialized_start=467
+  _globals['_LISTMODELSREQUEST']._serialized_end=486
+  _globals['_LISTMODELSRESPONSE']._serialized_start=488
+  _globals['_LISTMODELSRESPONSE']._serialized_end=553
+  _globals['_MODELSTATUS']._serialized_start=555
+  _globals['_MODELSTATUS']._serialized_end=678
+  _globals['_EVALUATEREQUEST']._serialized_start=681
+  _globals['_EVALUATEREQUEST']._serialized_end=909
+  _globals['_EVALUATERESPONSE']._serialized_start=912
+  _globals['_EVALUATERESPONSE']._serialized_end=1042
+  _globals['_QUERYFRAME']._serialized_start=1044
+  _globals['_QUERYFRAME']._serialized_end=1165
+  _globals['_MEMORYOFFER']._serialized_start=1167
+  _globals['_MEMORYOFFER']._serialized_end=1272
+  _globals['_QUERY']._serialized_start=1274
+  _globals['_QUERY']._serialized_end=1364
+  _globals['_ANSWERFRAME']._serialized_start=1367
+  _globals['_ANSWERFRAME']._serialized_end=1510
+  _globals['_ANSWER']._serialized_start=1513
+  _globals['_ANSWER']._serialized_end=1642
+  _globals['_FAILURE']._serialized_start=1644
+  _globals['_FAILURE']._serialized_end=1708
+  _globals['_TEACHER']._serialized_start=1793
+  _globals['_TEACHER']._serialized_end=2124
 # @@protoc_insertion_point(module_scope)

@@ -89,6 +89,7 @@ class DescribeResponse(google.protobuf.message.Message):
     HOST_ID_FIELD_NUMBER: builtins.int
     OUTPUT_FIELD_NUMBER: builtins.int
     TEMPERATURE_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     game: builtins.str
     """The game or task, as in the checkpoint's card, e.g. "pong"."""
     num_actions: builtins.int
@@ -122,6 +123,10 @@ class DescribeResponse(google.protobuf.message.Message):
     """What divides logits before the softmax, finite and above 0; unset for Q-values, which whoever
     learns from them softens as it sees fit.
     """
+    card: builtins.str
+    """The teacher's card, JSON as in a card.json: score, protocol, lineage. At most 1 MiB; empty where
+    there is none.
+    """
     @property
     def observation_shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Shape of one observation, e.g. [84, 84, 4]; frame stacks have the oldest frame first."""
@@ -148,9 +153,10 @@ class DescribeResponse(google.protobuf.message.Message):
         host_id: builtins.str = ...,
         output: builtins.str = ...,
         temperature: builtins.float | None = ...,
+        card: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_temperature", b"_temperature", "temperature", b"temperature"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_temperature", b"_temperature", "action_meanings", b"action_meanings", "backend", b"backend", "game", b"game", "host_id", b"host_id", "max_batch_rows", b"max_batch_rows", "max_message_bytes", b"max_message_bytes", "model", b"model", "model_version", b"model_version", "name", b"name", "num_actions", b"num_actions", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "output", b"output", "teacher_version", b"teacher_version", "temperature", b"temperature"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_temperature", b"_temperature", "action_meanings", b"action_meanings", "backend", b"backend", "card", b"card", "game", b"game", "host_id", b"host_id", "max_batch_rows", b"max_batch_rows", "max_message_bytes", b"max_message_bytes", "model", b"model", "model_version", b"model_version", "name", b"name", "num_actions", b"num_actions", "observation_dtype", b"observation_dtype", "observation_shape", b"observation_shape", "output", b"output", "teacher_version", b"teacher_version", "temperature", b"temperature"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
 
 global___DescribeResponse = DescribeResponse

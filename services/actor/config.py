@@ -26,7 +26,8 @@ class ActorConfig:
         replay_address: "host:port" of the replay server.
         teacher_address: Of the teacher service, as `TeacherClient` takes it; None for a method
             without one.
-        peers: What to trust and show at learner and teacher; None for plaintext without a token.
+        peers: What to trust and show at the learner; None for plaintext without a token.
+        teacher_peers: What to trust and show at the teacher; likewise.
         weights_period_seconds: Time between two requests for new weights.
         teacher_timeout_seconds: Deadline of a query; a state whose answer is later gets no label.
         max_pending_steps: Steps whose queries may be under way at once.
@@ -46,6 +47,7 @@ class ActorConfig:
     replay_address: str
     teacher_address: str | None
     peers: ClientSecurity | None = None
+    teacher_peers: ClientSecurity | None = None
     weights_period_seconds: float = 1.0
     teacher_timeout_seconds: float = 5.0
     max_pending_steps: int = 16

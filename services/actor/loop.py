@@ -82,7 +82,7 @@ class Actor:
             TeacherClient(
                 config.teacher_address,
                 timeout_seconds=config.teacher_timeout_seconds,
-                security=config.peers,
+                security=config.teacher_peers,
             )
             if config.teacher_address is not None
             else None

@@ -73,6 +73,11 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
     preset = names.preset or preset
     with user_errors():
         presets = PRESETS[method]
+    given = {word.partition("=")[0] for word in rest}
+    if {"--teacher.checkpoint", "--teacher.address"} <= given:
+        raise UserError(
+            "--teacher.checkpoint and --teacher.address both name a teacher: give one of them"
+        )
     if preset not in presets:
         raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(presets)}")
     config = presets[preset]

@@ -200,7 +200,8 @@ def _run(kind: type[_Role], arguments: list[str]) -> None:
     run, name = flags.get("run"), Process(role, index).name
     stop = install_shutdown_event()
     with telemetry(role, own.telemetry, run=run, name=name) as registry:
-        experiment = resolve(own.experiment)
+        served, peers = own.experiment.teacher.address, flags.get("peers", Peers())
+        experiment = resolve(own.experiment, teacher_peers=peers.security(served))
         if run is not None and role in _OWNERS:
             open_run(run, experiment)
         job = dataclasses.replace(_job(flags, experiment), index=index, registry=registry)
@@ -225,17 +226,20 @@ def _job(flags: Mapping[str, Any], experiment: Experiment) -> Job:
     from services.launcher.jobs import Job
 
     learner, teacher = flags.get("learner_address"), flags.get("teacher_address")
+    teacher = teacher or experiment.config.teacher.address
     with user_errors():
         learner = str(parse_address(learner)) if learner is not None else None
         teacher = ",".join(parse_addresses(teacher)) if teacher is not None else None
     replay = _shards(flags.get("replay_address"), flags.get("replay_control_address"))
     controls = [shard.control for shard in replay] if "replay_control_address" in flags else []
+    peers = flags["peers"].security(learner, teacher, *controls) if "peers" in flags else None
     return Job(
         experiment=experiment,
         learner_address=learner or "",
         replay=replay,
         teacher_address=teacher,
-        peers=flags["peers"].security(learner, teacher, *controls) if "peers" in flags else None,
+        peers=peers,
+        teacher_peers=peers,
         host=bare_host(flags.get("host", "127.0.0.1")),
         lingers=flags.get("when_finished") == "wait",
         on_ready=announce,

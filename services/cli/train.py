@@ -6,6 +6,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+from rrl_client import ClientSecurity
 from services.cli.report import show_outcome
 from services.cli.shutdown import install_shutdown_event
 from services.cli.spinner import spinning
@@ -21,8 +22,20 @@ from services.run_report.run_clocks import at_checkpoint, in_words
 from services.run_report.summary import Summary
 
 
-def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) -> Summary | None:
+def train(
+    config: ExperimentConfig,
+    run: Path,
+    *,
+    baseline: Path | None = None,
+    teacher_peers: ClientSecurity | None = None,
+) -> Summary | None:
     """Start or resume a run, and write its report when it is finished.
+
+    Args:
+        config: What is run.
+        run: Its folder.
+        baseline: A baseline file to draw beside it.
+        teacher_peers: What to trust and show at the address of its teacher.
 
     Returns:
         The outcome; None when the run was stopped before its end.
@@ -31,7 +44,7 @@ def train(config: ExperimentConfig, run: Path, *, baseline: Path | None = None) 
         UserError: bad input, or a role failed.
     """
     with spinning("teacher and game"):
-        experiment = resolve(config)
+        experiment = resolve(config, teacher_peers=teacher_peers)
     if baseline is not None:
         # Looked at now: an unreadable file is not to be found out after hours of training.
         read_baseline(baseline)

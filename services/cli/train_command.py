@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from services.cli.experiment_flags import Settings, parse, required
+from services.cli.peers import Peers
 from services.cli.spinner import spinning
+from services.shared.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,11 +21,13 @@ class Train:
         experiment: What is run.
         run: Folder of the run.
         baseline: Curve of another run to draw beside; `rrl report --export-baseline` makes one.
+        peers: What to trust and show at --teacher.address.
     """
 
     experiment: Settings
     run: Path = required()
     baseline: Path | None = None
+    peers: Peers = Peers()
 
 
 def train_main(arguments: list[str]) -> None:
@@ -33,8 +37,12 @@ def train_main(arguments: list[str]) -> None:
         UserError: bad input, or the run failed.
     """
     own = parse(Train, arguments, "rrl train")
+    served = own.experiment.teacher.address
+    if served is None and own.peers != Peers():
+        raise UserError("--peers is about the teacher of --teacher.address, and there is none")
+    peers = own.peers.security(served)
     # What a run needs is imported once its flags are right.
     with spinning("rrl train"):
         from services.cli.train import train
 
-    train(own.experiment, own.run, baseline=own.baseline)
+    train(own.experiment, own.run, baseline=own.baseline, teacher_peers=peers)

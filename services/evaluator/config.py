@@ -57,7 +57,8 @@ class EvaluatorConfig:
         learner_address: "host:port" of the learner.
         teacher_address: Of the teacher service, as `TeacherClient` takes it; None where the
             teacher's return is known.
-        peers: What to trust and show at both; None for plaintext without a token.
+        peers: What to trust and show at the learner; None for plaintext without a token.
+        teacher_peers: What to trust and show at the teacher; likewise.
         video: GIF of the final student's first episode; None for none.
         poll_seconds: Time between two requests for weights due.
     """
@@ -69,5 +70,6 @@ class EvaluatorConfig:
     learner_address: str
     teacher_address: str | None
     peers: ClientSecurity | None = None
+    teacher_peers: ClientSecurity | None = None
     video: Path | None = None
     poll_seconds: float = 1.0

@@ -114,7 +114,7 @@ class Evaluator:
                 "--teacher-address, or --teacher.mean-return to all roles"
             )
         with TeacherClient(
-            address, priority=Priority.EVALUATION, security=self._config.peers
+            address, priority=Priority.EVALUATION, security=self._config.teacher_peers
         ) as teacher:
             try:
                 described = teacher.wait_until_ready(self._config.poll_seconds)

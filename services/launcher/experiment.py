@@ -13,6 +13,7 @@ from rrl_agents.reincarnation.recipe import Recipe
 from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.typed_json import encode
 from rrl_agents.types import EnvironmentSpec
+from rrl_client import ClientSecurity
 from services.launcher.experiment_config import ExperimentConfig
 from services.learner.stages import StageTargets
 from services.recorded_data.dataset import RecordedData
@@ -32,6 +33,8 @@ class Experiment:
         card: Of the teacher; None where there is none.
         random_return: Mean return of the random policy.
         data: What the teacher's table is filled from; None has the teacher play.
+        teacher_peers: What to trust and show at the teacher's address; None for plaintext without
+            a token.
     """
 
     config: ExperimentConfig
@@ -39,6 +42,7 @@ class Experiment:
     card: TeacherCard | None
     random_return: float
     data: RecordedData | None = None
+    teacher_peers: ClientSecurity | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -60,9 +64,14 @@ class Experiment:
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether a teacher service is needed at all."""
+        """Whether a teacher is needed at all."""
         has_steps = self.targets.teacher_steps > 0
         return self.teacher_return is None or has_steps or self.asks_teacher
+
+    @property
+    def serves_teacher(self) -> bool:
+        """Whether the run has a teacher service of its own."""
+        return self.uses_teacher and self.config.teacher.address is None
 
     @property
     def needs_card(self) -> bool:

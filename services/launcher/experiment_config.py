@@ -10,6 +10,7 @@ from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
+from rrl_agents.typed_json import may_be_missing
 from services.evaluator.config import EvaluationProtocol
 from services.learner.config import ArithmeticConfig
 
@@ -24,6 +25,9 @@ class TeacherChoice:
             of one, a Python policy as `module:factory`, or several as `ensemble:RULE:A,B` (rules
             mean, values, highest); None for no teacher at all, where a method needs none:
             `mean_return` is then what 1 stands for on the scale of scores.
+        address: HOST:PORT of a teacher service that runs already, here or on another machine, in
+            the place of `checkpoint`; of replicas all, with commas between. The run then starts no
+            teacher.
         mean_return: Its mean return; None takes the card's score, and has the evaluator play the
             teacher where the card has none.
         data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
@@ -34,6 +38,7 @@ class TeacherChoice:
     """
 
     checkpoint: str | None = "pong_dqn"
+    address: str | None = may_be_missing(None)
     mean_return: float | None = None
     data: str | None = None
     data_number: int | None = None

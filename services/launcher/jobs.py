@@ -42,7 +42,8 @@ class Job:
         replay: The shards, in their order.
         teacher_address: Of the teacher service, as `TeacherClient` takes it; None where there is
             none.
-        peers: What to trust and show at these; None for plaintext without a token.
+        peers: What to trust and show at learner and replay; None for plaintext without a token.
+        teacher_peers: What to trust and show at the teacher; likewise.
         host: Interface to listen on.
         port: Port to listen on; 0 picks a free one.
         control_port: Port of replay's control; likewise.
@@ -61,6 +62,7 @@ class Job:
     replay: tuple[ShardAddress, ...] = ()
     teacher_address: str | None = None
     peers: ClientSecurity | None = None
+    teacher_peers: ClientSecurity | None = None
     host: str = "127.0.0.1"
     port: int = 0
     control_port: int = 0

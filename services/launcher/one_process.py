@@ -40,6 +40,7 @@ from services.launcher.jobs import (
 )
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import is_finished, open_run
+from services.launcher.served_teacher import ServedTeacher
 from services.launcher.watching import Answer
 from services.learner.codec import EvaluationReport
 from services.learner.config import LearnerConfig
@@ -146,17 +147,23 @@ class _Shared:
     """
 
     def __init__(self, job: Job, stop: threading.Event, on_progress: OnProgress) -> None:
-        experiment, reference = job.experiment, job.experiment.config.teacher.checkpoint
+        experiment = job.experiment
         self.job, self.stop, self.on_progress = job, stop, on_progress
         self.metrics = LearnerMetrics(job.registry)
         self.actor_metrics = ActorMetrics(job.registry)
         self.evaluator_metrics = EvaluatorMetrics(job.registry)
         self.tables = LocalTables(replay_config(job), job.shard_folder / "checkpoints")
-        self.teacher: TeacherInProcess | None = None
-        if experiment.uses_teacher and reference is not None:
-            self.teacher = TeacherInProcess(reference)
+        self.teacher = _teacher(experiment) if experiment.uses_teacher else None
         self.evaluator = evaluator_config(job)
         self.evaluation = EvaluationPlayer(self.evaluator, self.evaluator_metrics)
+
+
+def _teacher(experiment: Experiment) -> TeacherInProcess | ServedTeacher | None:
+    """The run's teacher, computed here or asked of the service that is named."""
+    choice = experiment.config.teacher
+    if choice.address is not None:
+        return ServedTeacher(choice.address, experiment.teacher_peers)
+    return TeacherInProcess(choice.checkpoint) if choice.checkpoint is not None else None
 
 
 class _Turns:

@@ -20,8 +20,9 @@ from rrl_agents.reincarnation.terms import DistillationConfig, with_distillation
 from rrl_agents.scores import check_scale
 from rrl_agents.students.config import check_shiftable
 from rrl_agents.types import EnvironmentSpec
+from rrl_client import ClientSecurity
 from services.launcher.experiment import Experiment
-from services.launcher.experiment_config import ExperimentConfig, allow_named
+from services.launcher.experiment_config import ExperimentConfig, TeacherChoice, allow_named
 from services.launcher.random_play import random_return
 from services.learner.config import check_divisible
 from services.library.catalogue import locate
@@ -36,7 +37,12 @@ _MOST_KEPT_BYTES = 2**30
 """Of the teacher's data in the learner's memory: 150,000 steps of Atari."""
 
 
-def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experiment:
+def resolve(
+    config: ExperimentConfig,
+    card: TeacherCard | None = None,
+    *,
+    teacher_peers: ClientSecurity | None = None,
+) -> Experiment:
     """Look everything up that a config names, and check that it fits together.
 
     The code of other packages that it names is imported: a user has chosen it.
@@ -44,14 +50,16 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
     Args:
         config: What the user chose.
         card: Of its teacher where that does not exist yet; None reads the teacher's own.
+        teacher_peers: What to trust and show at the address of a teacher that is served already;
+            None for plaintext without a token.
 
     Raises:
         UserError: teacher, game or recorded data missing, or of different actions or observations.
     """
     allow_named(config)
     with user_errors((ValueError, OSError)):
-        if card is None and config.teacher.checkpoint is not None:
-            card = load_card(config.teacher.checkpoint)
+        config = _with_one_teacher(config)
+        card = card or _card(config.teacher, teacher_peers)
         with contextlib.closing(make_environment(config.environment, 1)) as environment:
             spec = environment.spec
         if card is not None and card.game == UNKNOWN_GAME:
@@ -65,10 +73,33 @@ def resolve(config: ExperimentConfig, card: TeacherCard | None = None) -> Experi
             spec=spec,
             card=card,
             random_return=random_return(config.environment).mean,
+            teacher_peers=teacher_peers,
         )
         _check_teacher(experiment)
         _check_budgets(experiment)
         return _with_kept_data(dataclasses.replace(experiment, data=_recorded_data(experiment)))
+
+
+def _with_one_teacher(config: ExperimentConfig) -> ExperimentConfig:
+    """The same where a service is the teacher, without the checkpoint that its defaults name."""
+    if config.teacher.address is None:
+        return config
+    if make_recipe(config.method).initial_weights == "teacher":
+        raise ValueError(
+            f"{make_recipe(config.method).name} trains the teacher's own weights, which a service "
+            "does not hand out: give --teacher.checkpoint in place of --teacher.address"
+        )
+    served = dataclasses.replace(config.teacher, checkpoint=None)
+    return dataclasses.replace(config, teacher=served)
+
+
+def _card(teacher: TeacherChoice, peers: ClientSecurity | None) -> TeacherCard | None:
+    if teacher.address is not None:
+        # Only here: most runs ask no service before they have one.
+        from services.launcher.served_teacher import card_of_service
+
+        return card_of_service(teacher.address, peers)
+    return load_card(teacher.checkpoint) if teacher.checkpoint is not None else None
 
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:

@@ -233,7 +233,8 @@ class Process:
                 ShardAddress(data=services[f"replay-{shard}"], control=services[f"control-{shard}"])
                 for shard in range(experiment.config.replay_shards)
             ),
-            teacher_address=services.get("teacher"),
+            teacher_address=experiment.config.teacher.address or services.get("teacher"),
+            teacher_peers=experiment.teacher_peers,
             port=port,
             control_port=control_port,
             **changes,
@@ -244,7 +245,7 @@ def processes_of(experiment: Experiment) -> tuple[Process, ...]:
     """The processes of a run, in the order in which they are started."""
     config = experiment.config
     return (
-        *((Process("teacher"),) if experiment.uses_teacher else ()),
+        *((Process("teacher"),) if experiment.serves_teacher else ()),
         *(Process("replay", shard) for shard in range(config.replay_shards)),
         *((Process("importer"),) if experiment.data is not None else ()),
         Process("learner"),

@@ -25,8 +25,8 @@ from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
 _NOT_COMPARED = (
-    *("teacher.checkpoint", "teacher.data", "teacher.data_number", "teacher.labels"),
-    *("teacher.mean_return", "evaluation.max_share"),
+    *("teacher.checkpoint", "teacher.address", "teacher.mean_return"),
+    *("teacher.data", "teacher.data_number", "teacher.labels", "evaluation.max_share"),
     "score_protocols",
 )
 """Where a teacher and its data lie, and whether its return was given: what they are, their digests

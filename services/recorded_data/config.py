@@ -30,7 +30,7 @@ class ImporterConfig:
         teacher: Whose scores are wanted.
         replay_address: "host:port" of the replay server.
         teacher_address: "host:port" of the teacher service.
-        peers: What to trust and show there; None for plaintext without a token.
+        teacher_peers: What to trust and show there; None for plaintext without a token.
         table: The table to fill, `TEACHER_TABLE` or `STUDENT_TABLE`. Into the student's, the server
             lets no more than its `min_student_size` items in before they are learned from.
         teacher_timeout_seconds: Deadline of a query, after which it is sent again. Several large
@@ -45,7 +45,7 @@ class ImporterConfig:
     teacher: TeacherCard
     replay_address: str
     teacher_address: str
-    peers: ClientSecurity | None = None
+    teacher_peers: ClientSecurity | None = None
     table: str = TEACHER_TABLE
     teacher_timeout_seconds: float = 30.0
 

@@ -83,7 +83,7 @@ class Importer:
             with RetryingTeacherClient(
                 config.teacher_address,
                 timeout_seconds=config.teacher_timeout_seconds,
-                security=config.peers,
+                security=config.teacher_peers,
                 stop=stop,
             ) as teacher:
                 self._import(teacher, stop)

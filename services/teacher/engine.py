@@ -213,6 +213,7 @@ class Engine:
             backend=policy.backend,
             max_message_bytes=self._max_message_bytes,
             host_id=self._host_id,
+            card=info.card,
         )
 
     def _descriptions(self) -> list[TeacherDescription]:

@@ -41,6 +41,7 @@ class TeacherInProcess:
             teacher_version=info.version,
             max_batch_rows=_MOST_ROWS,
             backend=self._policy.backend,
+            card=info.card,
         )
 
     def scores(self, observations: NDArray[Any]) -> NDArray[np.float32]:

@@ -176,6 +176,47 @@ def test_a_run_behind_tls_and_tokens_trains_and_lets_no_stranger_in(
 
 
 @pytest.mark.slow
+def test_a_run_is_taught_by_a_service_that_runs_already_behind_tls_and_a_token(
+    commands: Commands,
+    catch_run: Callable[..., CatchRun],
+    catch_teacher: Path,
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    server = authority.issue_cert("localhost")
+    files = {name: tmp_path / name for name in ("ca", "certificate", "key", "tokens")}
+    authority.cert_pem.write_to_path(files["ca"])
+    files["certificate"].write_bytes(b"".join(pem.bytes() for pem in server.cert_chain_pems))
+    server.private_key_pem.write_to_path(files["key"])
+    files["tokens"].write_text(TOKEN)
+    address = f"localhost:{free_port()}"
+    commands.start(
+        "teacher",
+        *("teacher", "serve", f"--checkpoint={catch_teacher}", "--backend=jax"),
+        *(f"--port={address.partition(':')[2]}", "--metrics-port=None"),
+        *(f"--certificate={files['certificate']}", f"--private-key={files['key']}"),
+        f"--token-file={files['tokens']}",
+    )
+    security = ClientSecurity(root_certificates=files["ca"])
+    commands.wait_until(lambda: is_serving(address, timeout_seconds=5, security=security))
+    run = catch_run(
+        "qdagger",
+        *(flag for flag in SETTINGS if flag.startswith("--") and "=" in flag),
+        f"--teacher.address={address}",
+        f"--peers.root-certificates={files['ca']}",
+        f"--peers.token-file={files['tokens']}",
+    )
+    run.start()
+    assert run.wait() == 0, run.err
+    assert run.roles == {"replay", "learner", "actor", "evaluator"}
+    *_, last = (run.folder / "metrics" / "evaluations.jsonl").read_text().splitlines()
+    assert json.loads(last)["final"]
+    config = json.loads((run.folder / "config.json").read_text())
+    assert config["teacher"]["name"] == "catch_by_hand"
+    assert config["teacher_return"] == 1.0
+
+
+@pytest.mark.slow
 def test_the_processes_of_a_run_listen_on_loopback_alone_but_for_reverb(
     catch_run: Callable[..., CatchRun], catch_teacher: Path
 ) -> None:

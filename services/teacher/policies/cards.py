@@ -15,4 +15,5 @@ def info_of_card(card: TeacherCard) -> PolicyInfo:
         name=card.name,
         version=card.parameters_sha256[:_VERSION_DIGITS],
         spec=card.spec,
+        card=card.to_json(),
     )

@@ -24,12 +24,14 @@ class PolicyInfo:
         name: Human-readable name.
         version: Content hash of the parameters.
         spec: What it takes and gives.
+        card: Its card, as JSON; empty where there is none.
     """
 
     game: str
     name: str
     version: str
     spec: PolicySpec
+    card: str = dataclasses.field(default="", repr=False)
 
 
 class Policy(Protocol):

@@ -1,0 +1,129 @@
+"""A teacher that a service elsewhere serves: its card, and its scores for a run in one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_agents.checkpoints.teacher_card import MAX_CARD_BYTES, UNKNOWN_GAME, TeacherCard
+from rrl_client import (
+    ClientSecurity,
+    Priority,
+    TeacherAnswer,
+    TeacherClient,
+    TeacherDescription,
+    TeacherError,
+)
+from services.shared.errors import UserError, quoted, user_errors
+
+_READY_SECONDS = 30.0
+_TIMEOUT_SECONDS = 60.0
+"""Of a query, and so how long a service may be away before a run in one process ends."""
+
+_HASH_DIGITS = 64
+
+
+class ServedTeacher:
+    """A teacher service, asked as `TeacherInProcess` is.
+
+    Args:
+        address: Of the service, as `TeacherClient` takes it.
+        security: What to trust and show there; None for plaintext without a token.
+        priority: What its queries are for.
+
+    Attributes:
+        described: What is served.
+
+    Raises:
+        UserError: there is no teacher that answers, or the address is none.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        security: ClientSecurity | None = None,
+        priority: Priority = Priority.ACTING,
+    ) -> None:
+        with user_errors((TeacherError, ValueError)):
+            self._client = TeacherClient(
+                address, timeout_seconds=_TIMEOUT_SECONDS, priority=priority, security=security
+            )
+            self.described = self._client.wait_until_ready(_READY_SECONDS)
+
+    def evaluate(self, observations: NDArray[Any]) -> TeacherAnswer:
+        """As `TeacherClient.evaluate`.
+
+        Raises:
+            UserError: the teacher does not answer, or not any more with the same parameters.
+        """
+        with user_errors((TeacherError,)):
+            answer = self._client.evaluate(observations)
+        if answer.teacher_version != self.described.teacher_version:
+            raise UserError(
+                f"the service answers with {answer.teacher_version} now, and began with "
+                f"{self.described.teacher_version}; serve the first one again"
+            )
+        return answer
+
+    def evaluate_future(self, observations: NDArray[Any]) -> Future[TeacherAnswer]:
+        """As `TeacherClient.evaluate_future`, already answered; raises as `evaluate`."""
+        answered: Future[TeacherAnswer] = Future()
+        answered.set_result(self.evaluate(observations))
+        return answered
+
+    def scores(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """Scores float32 [B, A] of [B, *observation_shape]; raises as `evaluate`."""
+        return self.evaluate(observations).action_values
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def card_of_service(address: str, security: ClientSecurity | None = None) -> TeacherCard:
+    """The card of the teacher that a service serves; arguments and errors as `ServedTeacher`.
+
+    Raises:
+        UserError: also where its card is damaged.
+    """
+    teacher = ServedTeacher(address, security)
+    teacher.close()
+    with user_errors(prefix=f"the teacher at {address}: "):
+        return described_card(teacher.described)
+
+
+def described_card(described: TeacherDescription) -> TeacherCard:
+    """The card that a service sends; where it sends none, what else it says of its teacher.
+
+    Raises:
+        ValueError: the card is damaged, or another teacher's.
+    """
+    version = described.teacher_version
+    if not described.card:
+        # The importer of recorded data compares the beginning of the hash, which is all there is.
+        is_hash = re.fullmatch(f"[0-9a-f]{{1,{_HASH_DIGITS}}}", version) is not None
+        if not is_hash:
+            raise ValueError(f"its version is {quoted(version)}; it must be a hash in hex digits")
+        return TeacherCard(
+            **dataclasses.asdict(described.spec),
+            name=described.name or described.model or version,
+            game=described.game or UNKNOWN_GAME,
+            network=None,
+            observation_order="as the service takes it",
+            made=f"served as version {version}, without a card",
+            parameters_sha256=version.ljust(_HASH_DIGITS, "0"),
+        )
+    if len(described.card) > MAX_CARD_BYTES:
+        raise ValueError(f"its card has more than {MAX_CARD_BYTES} bytes")
+    card = TeacherCard.from_json(described.card)
+    if card.spec != described.spec or not card.parameters_sha256.startswith(version):
+        raise ValueError(
+            f"its card is that of another teacher, {card.name} {card.parameters_sha256[:16]}, than "
+            f"it serves, {version}"
+        )
+    return card
