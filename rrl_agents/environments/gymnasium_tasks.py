@@ -39,6 +39,9 @@ BOUNDS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 """What perceptrons see as -1 and as +1: Dopamine's bounds of classic control."""
 
+_DRAWN = "rgb_array"
+"""The render mode of environments that give what they draw as an array."""
+
 _WRAP = (
     "write a function that wraps the environment, and give it as --environment.game "
     "my_package:make_env"
@@ -52,10 +55,22 @@ def make_gymnasium(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEn
         ValueError: There is no such environment, it fails, or its spaces are none that students
             here learn with; says what to wrap.
     """
+    return _made_one_by_one(config, num_envs, draws=False)
+
+
+def make_drawing_gymnasium(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
+    """The same, drawing themselves where they can; errors as `make_gymnasium`.
+
+    A function of one's own package says by itself whether what it makes draws.
+    """
+    return _made_one_by_one(config, num_envs, draws=True)
+
+
+def _made_one_by_one(config: EnvironmentConfig, num_envs: int, *, draws: bool) -> VectorEnvironment:
     name = gymnasium_task(config.game)
     low, high = BOUNDS.get(name, ((), ()))
     return one_by_one(
-        functools.partial(_single, config),
+        functools.partial(_single, config, draws=draws),
         num_envs,
         name=name,
         max_episode_steps=config.max_episode_steps,
@@ -75,9 +90,9 @@ def code_of(config: EnvironmentConfig) -> str:
     return f"{kind.__module__}.{kind.__qualname__} {digest}"
 
 
-def _single(config: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
+def _single(config: EnvironmentConfig, *, draws: bool) -> gymnasium.Env[Any, Any]:
     """One environment, with frames and actions as students take them."""
-    environment = _with_discrete_actions(_made(config), config.game)
+    environment = _with_discrete_actions(_made(config, draws=draws), config.game)
     if config.grayscale:
         _check_image(environment, config.game, "grayscale", axes=(3,))
         environment = wrappers.GrayscaleObservation(environment)
@@ -87,7 +102,7 @@ def _single(config: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
     return _with_frames(environment, config.game)
 
 
-def _made(config: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
+def _made(config: EnvironmentConfig, *, draws: bool = False) -> gymnasium.Env[Any, Any]:
     if ":" in config.game:
         plugins.check_allowed(config.game)
     if plugins.is_reference(config.game):
@@ -101,8 +116,15 @@ def _made(config: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
                 f"{config.game} made a {type(made).__name__}; it must make a gymnasium.Env"
             )
         return made
+    make = functools.partial(
+        gymnasium.make, config.game, max_episode_steps=config.max_episode_steps
+    )
     try:
-        return gymnasium.make(config.game, max_episode_steps=config.max_episode_steps)
+        found: gymnasium.Env[Any, Any] = make()
+        if draws and _DRAWN in found.metadata.get("render_modes", ()):
+            found.close()
+            found = make(render_mode=_DRAWN)
+        return found
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise ValueError(
             f"Gymnasium makes no environment {config.game!r}: {error}. Of a package that registers "

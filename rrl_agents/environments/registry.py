@@ -129,6 +129,8 @@ class Environment:
         has_image_settings: Whether it reads the config's `grayscale` and `resize`.
         steps_are_costly: Whether a step costs so much more than a call that N environments of one
             game cost no more than one of N games.
+        drawing_function: As `function`, for environments that draw themselves where they can; empty
+            where `function` makes these already, or none does.
     """
 
     summary: str
@@ -141,6 +143,7 @@ class Environment:
     open_games: str = ""
     has_image_settings: bool = False
     steps_are_costly: bool = False
+    drawing_function: str = ""
 
 
 def make_environment(
@@ -161,6 +164,17 @@ def make_environment(
     check_range("num_threads", num_threads, least=1)
     make = pkgutil.resolve_name(config.environment.function)
     return cast("VectorEnvironment", make(config, num_envs, num_threads))
+
+
+def make_drawing_environment(config: EnvironmentConfig) -> VectorEnvironment:
+    """Build one environment that draws itself, where it can: see `VectorEnvironment.draw`.
+
+    Raises:
+        ValueError: As `make_environment`.
+    """
+    entry = config.environment
+    make = pkgutil.resolve_name(entry.drawing_function or entry.function)
+    return cast("VectorEnvironment", make(config, 1, 1))
 
 
 def known_random_return(config: EnvironmentConfig) -> float | None:
@@ -223,6 +237,26 @@ def task_name(name: str, game: str) -> str:
     return known if name == "atari" else f"{name}_{known}"
 
 
+def find_task(task: str) -> tuple[str, str]:
+    """Name and game of the environment that `task_name` calls so.
+
+    Args:
+        task: "pong" (of Atari), "minatar_breakout", "CartPole-v1"; an Atari game in any spelling.
+
+    Raises:
+        ValueError: When no environment can be called so.
+    """
+    if ":" not in task and task in ENVIRONMENTS and not ENVIRONMENTS[task].games():
+        return task, ""
+    name, _, game = task.partition("_")
+    if name == "minatar" and game_names.find_name(game, ENVIRONMENTS[name].games()):
+        return name, game
+    atari = game_names.find_name(task, ENVIRONMENTS["atari"].games())
+    if atari is not None:
+        return "atari", atari
+    return "gymnasium", game_names.gymnasium_task(task)
+
+
 _HERE = "rrl_agents.environments"
 _MEASURED = f"measured under this protocol ({_HERE.replace('.', '/')}/random_returns.csv)"
 
@@ -253,6 +287,7 @@ _BUILT_IN = {
     "gymnasium": Environment(
         summary="any environment of Gymnasium: an array to observe, discrete actions",
         function=f"{_HERE}.gymnasium_tasks:make_gymnasium",
+        drawing_function=f"{_HERE}.gymnasium_tasks:make_drawing_gymnasium",
         random_source=_MEASURED,
         open_games="its id, package:id, or package:function of your own",
         has_image_settings=True,

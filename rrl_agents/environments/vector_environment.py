@@ -138,6 +138,19 @@ class VectorEnvironment:
     def rest(self, env: int) -> None:
         """Allow for an environment not to be stepped until the next reset."""
 
+    def draw(self) -> NDArray[np.uint8] | None:
+        """What environment 0 draws of itself, uint8 [H, W, 3]; None where it draws nothing."""
+        if self._environments.render_mode != "rgb_array":
+            return None
+        drawn: NDArray[np.uint8] = self._environments.render()[0]
+        return drawn
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Steps per second of what is drawn, at natural speed; None where it does not say."""
+        rate: float | None = self._environments.metadata.get("render_fps")
+        return rate
+
     def close(self) -> None:
         """Free the environments."""
         self._environments.close()

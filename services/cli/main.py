@@ -61,6 +61,8 @@ COMMANDS = {
     "status": Command(
         "status.command:status", "Where a run stands, which roles are up", kind="view"
     ),
+    "evaluate": Command("evaluate:evaluate_main", "Play an agent: AGENT; mean return, interval"),
+    "play": Command("play:play_main", "Film an agent, or two side by side: AGENT --out FILM.mp4"),
     "bench run": Command("bench_run:bench_run", "Compare methods: methods x games x seeds"),
     "bench report": Command("bench_report:bench_report", "Aggregate a suite's scores: one page"),
     "list": Command(

@@ -64,6 +64,18 @@ def record_gif(
     return shown
 
 
+def as_picture(frame: NDArray[Any]) -> Image.Image | None:
+    """A frame that is observed as a picture in RGB, of its own size; None of vectors and floats.
+
+    Args:
+        frame: As one of `record_gif`.
+    """
+    if frame.ndim == 1 or frame.dtype != np.uint8:
+        return None
+    is_plain = frame.ndim == 2 or frame.shape[-1] == 3
+    return (Image.fromarray(np.asarray(frame)) if is_plain else _of_objects(frame)).convert("RGB")
+
+
 def _to_images(frames: Sequence[NDArray[np.uint8]]) -> list[Image.Image]:
     height, width, *channels = frames[0].shape
     scale = max(_MIN_SCALE, _MIN_SIDE // max(height, width))

@@ -38,7 +38,7 @@ from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from services.launcher.settings import FoundOut, known_settings, read_experiment
-from services.learner.checkpoint_records import RunCheckpoint, newest_checkpoint
+from services.learner.checkpoint_records import RunCheckpoint, checkpoints_of, newest_checkpoint
 from services.learner.checkpointing import restore_state
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.learner.pending_evaluations import EVALUATIONS_FILE
@@ -113,12 +113,13 @@ def default_name(run: Path) -> str:
     return f"{found.method}-{run.resolve().name}"
 
 
-def read_student(run: Path, name: str) -> TrainedStudent:
+def read_student(run: Path, name: str, number: int | None = None) -> TrainedStudent:
     """Read the student of a run that is finished or stopped.
 
     Args:
         run: The run's folder; nothing in it is changed.
         name: What the student is to be called.
+        number: Of its checkpoint; the newest when None.
 
     Raises:
         UserError: it is no run, is being trained, has no checkpoint yet, is damaged, or was made by
@@ -129,7 +130,11 @@ def read_student(run: Path, name: str) -> TrainedStudent:
     # Looking at a lock that is not there would make it.
     if lock.exists() and is_locked(lock):
         raise UserError(f"{run} is being trained; wait for its end, or stop it first")
-    checkpoint = newest_checkpoint(run)
+    there = checkpoints_of(run).numbers()
+    others = () if number is None else [other for other in there if other != number]
+    checkpoint = newest_checkpoint(run, unusable=others)
+    if checkpoint is None and number is not None:
+        raise UserError(f"{run} has no undamaged checkpoint {number}; there are {there}")
     if checkpoint is None:
         raise UserError(f"{run} has no checkpoint yet; resume the run until it has one")
     provenance = read_provenance(run)

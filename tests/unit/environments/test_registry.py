@@ -9,6 +9,7 @@ import pytest
 
 from rrl_agents.environments.registry import (
     EnvironmentConfig,
+    find_task,
     make_environment,
     task_name,
 )
@@ -61,6 +62,23 @@ def test_a_config_builds_the_environment_it_names(
 def test_what_is_played_has_one_name(name: str, game: str, task: str) -> None:
     assert task_name(name, game) == task
     assert make_environment(EnvironmentConfig(name=name, game=game), 1).spec.name == task
+
+
+@pytest.mark.parametrize(
+    ("name", "game"),
+    [
+        ("atari", "ms_pacman"),
+        ("minatar", "space_invaders"),
+        ("balloon", ""),
+        ("catch", ""),
+        ("gymnasium", "CartPole-v1"),
+        ("gymnasium", "my_package:make_env"),
+    ],
+)
+def test_the_environment_of_a_task_is_found_by_its_name(name: str, game: str) -> None:
+    assert find_task(task_name(name, game)) == (name, game)
+    # As papers write it.
+    assert find_task("SpaceInvaders") == ("atari", "space_invaders")
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_policies_say_what_they_are(teacher: Teacher) -> None:
         name="small",
         version=teacher.card.parameters_sha256[:16],
         spec=PolicySpec(num_actions=3, observation_shape=(10, 5, 2)),
+        card=teacher.card.to_json(),
     )
     compiled, interpreted = JaxPolicy(teacher), OnnxPolicy(exported(teacher))
     assert compiled.info == interpreted.info == info

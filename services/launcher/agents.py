@@ -1,0 +1,135 @@
+"""Agents by reference, ready to play: a run's student, a teacher of any kind, or a service.
+
+runs/mine                      the student of a run, as its newest checkpoint has it
+runs/mine/checkpoints/00000007 the same, as that checkpoint has it
+teacher.example:50051          a teacher service
+Pong/dqn-bundled, a path, a URL, module:factory
+                               a teacher, as `services.library.door.open_reference` takes it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rrl_agents.checkpoints.teacher_card import UNKNOWN_GAME, TeacherCard
+from rrl_agents.environments.registry import ENVIRONMENTS, EnvironmentConfig, find_task
+from rrl_agents.types import EnvironmentSpec
+from rrl_client import ClientSecurity, Priority
+from services.evaluator.config import EvaluationProtocol
+from services.evaluator.episodes import ActionValues
+from services.launcher.served_teacher import ServedTeacher, described_card
+from services.shared.errors import UserError, user_errors
+from services.shared.run_config import CONFIG_FILE
+from services.teacher.in_process import TeacherInProcess
+
+_ADDRESS = re.compile(r".+:\d+|(dns|unix|ipv4|ipv6):.+")
+_ENDLESS = 10**12
+"""Decisions that no environment's limit has: a card that says more has no limit to say."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agent:
+    """Someone who can play.
+
+    Attributes:
+        card: What it is.
+        scores: Of states.
+        environment: What it plays, under the rules it was trained in; None where it does not say.
+        protocol: How it is scored: a run's own, or the usual one.
+    """
+
+    card: TeacherCard
+    scores: ActionValues
+    environment: EnvironmentConfig | None
+    protocol: EvaluationProtocol = EvaluationProtocol()
+
+    def check_plays(self, spec: EnvironmentSpec) -> None:
+        """See that it can play an environment.
+
+        Raises:
+            UserError: observations or actions differ.
+        """
+        misfit = self.card.spec.misfit(
+            observation_shape=spec.observation_shape,
+            observation_dtype=spec.frame_dtype,
+            num_actions=spec.num_actions,
+            of=spec.name,
+        )
+        if misfit is not None:
+            raise UserError(
+                f"{self.card.name} ({self.card.game}) {misfit}: choose its environment with "
+                "--environment.name, --environment.game and the settings of its images and stacks"
+            )
+
+
+def is_address(reference: str) -> bool:
+    """Whether a reference is an address: it has the form of one, and no such path is there."""
+    return _ADDRESS.fullmatch(reference) is not None and not Path(reference).exists()
+
+
+@contextlib.contextmanager
+def opened_agent(reference: str, peers: ClientSecurity | None = None) -> Iterator[Agent]:
+    """An agent, until the block ends.
+
+    Args:
+        reference: Which, as this module's head has it; what is there goes before an address.
+        peers: What to trust and show at a service; None for plaintext without a token.
+
+    Raises:
+        UserError: there is no such agent, or it cannot be used; says what to do.
+    """
+    path = Path(reference)
+    if (path / CONFIG_FILE).is_file():
+        yield _student(path, None)
+        return
+    if path.parent.name == "checkpoints" and (path.parents[1] / CONFIG_FILE).is_file():
+        if not path.name.isdecimal():
+            raise UserError(f"{path} is no checkpoint of a run; give RUN/checkpoints/NUMBER")
+        yield _student(path.parents[1], int(path.name))
+        return
+    if not is_address(reference):
+        yield _taught(TeacherInProcess(reference))
+        return
+    served = ServedTeacher(reference, peers, Priority.EVALUATION)
+    with contextlib.closing(served), user_errors(prefix=f"the teacher at {reference}: "):
+        yield _taught(served)
+
+
+def _student(run: Path, number: int | None) -> Agent:
+    # Checkpoints of runs are Orbax's, which takes seconds to import and sets up logging.
+    from services.launcher.trained_student import default_name, read_student
+    from services.teacher.policies.jax_policy import JaxPolicy
+
+    student = read_student(run, default_name(run), number)
+    return Agent(
+        card=student.teacher.card,
+        scores=JaxPolicy(student.teacher).evaluate,
+        environment=student.config.environment,
+        protocol=student.config.evaluation,
+    )
+
+
+def _taught(teacher: TeacherInProcess | ServedTeacher) -> Agent:
+    card = described_card(teacher.described)
+    return Agent(card=card, scores=teacher.scores, environment=_environment_of(card))
+
+
+def _environment_of(card: TeacherCard) -> EnvironmentConfig | None:
+    """What a card says that its agent plays."""
+    if card.game == UNKNOWN_GAME:
+        return None
+    name, game = find_task(card.game)
+    found, rules = EnvironmentConfig(name=name, game=game), card.protocol
+    if rules is None:
+        return found
+    limit, is_sticky = rules.max_episode_steps, ENVIRONMENTS[name].sticky_action_probability
+    return dataclasses.replace(
+        found,
+        stack_size=rules.stack_size,
+        max_episode_steps=limit if limit < _ENDLESS else None,
+        sticky_action_probability=rules.sticky_actions if is_sticky is not None else None,
+    )
