@@ -108,7 +108,7 @@ def test_a_run_and_its_checkpoints_are_evaluated_as_the_run_does(
     assert "no undamaged checkpoint 99" in capsys.readouterr().err
 
 
-def test_an_agent_that_does_not_say_its_game_is_told_it(
+def test_an_agent_that_does_not_say_its_game_needs_flags(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     agent = str(FIXTURES / "sb3_ppo_cart_pole" / "model.zip")
@@ -137,8 +137,8 @@ def test_bad_input_is_one_line(
     assert "catch_by_hand (catch) has 3 actions" in errors(capsys, "evaluate", teacher, *asterix)
     assert "episodes" in errors(capsys, "evaluate", teacher, "--episodes=0")
     monkeypatch.setattr("services.launcher.served_teacher._READY_SECONDS", 0.2)
-    nobody = f"localhost:{free_port()}"
-    assert nobody in errors(capsys, "evaluate", nobody)
+    away = f"localhost:{free_port()}"
+    assert away in errors(capsys, "evaluate", away)
     assert ".mp4 or .gif" in errors(capsys, "play", teacher, "--out=film.avi")
     assert "there is no directory" in errors(capsys, "play", teacher, "--out=/nothere/film.gif")
 

@@ -156,9 +156,9 @@ def test_the_command_line_names_one_teacher_and_its_credentials(
     assert "give one of them" in capsys.readouterr().err
     assert rrl([*words, "--peers.tls"]) == 2
     assert "there is none" in capsys.readouterr().err
-    nobody = f"--teacher.address=localhost:{free_port()}"
+    away = f"--teacher.address=localhost:{free_port()}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("services.launcher.served_teacher._READY_SECONDS", 0.2)
-        assert rrl(["train", "qdagger", run, nobody]) == 2
+        assert rrl(["train", "qdagger", run, away]) == 2
     assert "localhost" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
