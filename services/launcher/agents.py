@@ -102,12 +102,13 @@ def opened_agent(reference: str, peers: ClientSecurity | None = None) -> Iterato
 def _student(run: Path, number: int | None) -> Agent:
     # Checkpoints of runs are Orbax's, which takes seconds to import and sets up logging.
     from services.launcher.trained_student import default_name, read_student
-    from services.teacher.policies.jax_policy import JaxPolicy
+    from services.teacher.policies.backend_choice import choose_policy
 
     student = read_student(run, default_name(run), number)
+    policy = choose_policy(student.teacher, backend="jax", dtype="float32", largest_batch=1)
     return Agent(
         card=student.teacher.card,
-        scores=JaxPolicy(student.teacher).evaluate,
+        scores=policy.evaluate,
         environment=student.config.environment,
         protocol=student.config.evaluation,
     )
