@@ -19,9 +19,6 @@ from services.replay.connection import connect
 from services.replay.failures import WriterStopped
 from services.replay.writer import ItemWriter, WriterOptions
 
-_ROWS_BETWEEN_FLUSHES = 8
-"""A flush is a call into Reverb: one per row would cost as much as the row."""
-
 _OPTIONS = WriterOptions(max_pending_items=40)
 """No environment waits for an item here, so more may be under way than where actors play."""
 
@@ -66,8 +63,7 @@ class RecordedWriter:
         """
         for index in range(len(begins_item)):
             append_row(self._writer, self._layout, labelled, index, bool(begins_item[index]))
-            if index % _ROWS_BETWEEN_FLUSHES == 0:
-                self._wait(_OPTIONS.max_pending_items)
+            self._wait(_OPTIONS.max_pending_items)
 
     def flush(self) -> None:
         """Wait until the server has every item created so far.

@@ -220,6 +220,7 @@ class ItemWriter:
         self._table = table
         self._layout = layout
         self._priority = priority
+        self._chunk_length = chunk_length
         rows_kept = layout.window + chunk_length
         self._writer: Any = client.trajectory_writer(num_keep_alive_refs=rows_kept)
         self._direct = self._writer._writer
@@ -231,6 +232,8 @@ class ItemWriter:
         self._rows: collections.deque[Any] = collections.deque(maxlen=layout.window)
         # Whether each of the newest n+1 rows starts an item: the oldest's window is complete.
         self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
+        # At most so many items are unconfirmed.
+        self._unconfirmed = 0
         self.items = 0
 
     def append(self, row: NDArray[np.void], *, begins_item: bool) -> None:
@@ -257,10 +260,16 @@ class ItemWriter:
         Returns:
             False if it has not within the time.
         """
+        if self._unconfirmed <= max_pending:
+            return True
+        # A call into Reverb costs as much as a row, and wakes its thread: a whole chunk of items
+        # can follow before the next one. More would cut a chunk short.
+        pending = max(0, max_pending - self._chunk_length + 1)
         try:
-            self._writer.flush(max_pending, timeout_ms=max(1, round(1000 * timeout_seconds)))
+            self._writer.flush(pending, timeout_ms=max(1, round(1000 * timeout_seconds)))
         except reverb.errors.DeadlineExceededError:
             return False
+        self._unconfirmed = pending
         return True
 
     def close(self) -> None:
@@ -282,3 +291,4 @@ class ItemWriter:
             raise ValueError(f"priority of a new item is {priority}; it must lie in [0, inf)")
         self._direct.CreateItem(self._table, priority, [list(self._rows)], [False])
         self.items += 1
+        self._unconfirmed += 1
