@@ -20,6 +20,8 @@
     # teacher = "ensemble:mean:a,b"     # in place of the suite's own, where teachers are compared
     [entries.qdagger.settings]
     "method.distillation.temperature" = 0.02
+    [entries.qdagger.sweep]                 # an entry for each value; of several settings a grid
+    "method.distillation.loss" = ["kl", "best_action"]
 
 This module reads the file; `services.bench.plan` checks methods, students and settings.
 """
@@ -35,6 +37,7 @@ from pathlib import Path
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.environments.game_names import folder_name
 from rrl_agents.typed_json import decode, may_be_missing
+from services.bench.sweeps import Sweep, grid, point_label, point_name
 from services.launcher.experiment_config import check_seed
 from services.library.catalogue import check_name
 from services.shared.errors import UserError, user_errors
@@ -51,6 +54,7 @@ _OWNED = {
     "seed": "the suite fills it in from seeds",
     "environment.name": "the suite fills it in from environment",
     "environment.game": "the suite fills it in from games",
+    "teacher.address": "teachers of a suite are those of [teacher] and of its entries",
     "teacher.checkpoint": "it comes from checkpoint of [teacher], or an entry's teacher",
 }
 """Settings that the suite itself fills in."""
@@ -105,6 +109,8 @@ class Entry:
         teacher: Name or path of its teacher, with "{game}" where the game stands; None for the
             suite's. Scores are measured by that of the suite all the same.
         settings: Dotted names of settings, over those of the suite.
+        sweep: Dotted names of settings -> the list of their values; `services.bench.sweeps` says
+            what becomes of it.
     """
 
     method: str
@@ -113,10 +119,14 @@ class Entry:
     label: str | None = may_be_missing(None)
     teacher: str | None = may_be_missing(None)
     settings: Mapping[str, object] = may_be_missing({})
+    sweep: Mapping[str, object] = may_be_missing({})
 
     def __post_init__(self) -> None:
         """Refuse settings that are not an entry's."""
         _set(self, settings=_flat(self.settings, _NO_RUNS_OWN))
+        _set(self, sweep=_flat(self.sweep, _NO_RUNS_OWN))
+        if twice := self.settings.keys() & self.sweep.keys():
+            raise ValueError(f"{min(twice)} stands in settings and in sweep; give one of them")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,8 +142,10 @@ class Suite:
         seeds: Numbers of the repetitions.
         teacher: Of each game.
         settings: Dotted names of settings of every student's run.
-        entries: Name -> what is compared, in the order of the file.
+        entries: Name -> what is compared, in the order of the file; in the place of one with a
+            sweep those of its points.
         keep_replay: Whether finished runs keep their replay, which fills disks.
+        sweeps: What entries with a sweep became, in the order of the file.
     """
 
     name: str
@@ -146,9 +158,12 @@ class Suite:
     notes: str = may_be_missing("")
     settings: Mapping[str, object] = may_be_missing({})
     keep_replay: bool = may_be_missing(False)
+    sweeps: tuple[Sweep, ...] = dataclasses.field(default=(), init=False)
 
     def __post_init__(self) -> None:
         """Refuse names, numbers and settings that are out of range."""
+        entries, sweeps = _expanded(self.entries)
+        _set(self, entries=entries, sweeps=sweeps)
         refused = _OWNED
         if len(self.games) > 1:
             refused = _OWNED | dict.fromkeys(_SCALE, "each game has its own: make a suite of each")
@@ -216,6 +231,34 @@ def parse_suite(text: str) -> Suite:
         ValueError, UserError: as `read_suite`.
     """
     return decode(Suite, tomllib.loads(text), "the suite")
+
+
+def _expanded(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], tuple[Sweep, ...]]:
+    """The entries, in the place of one with a sweep those of its points; and these sweeps."""
+    expanded: dict[str, Entry] = {}
+    sweeps = []
+    for name, entry in entries.items():
+        found = {name: entry}
+        if entry.sweep:
+            label, settings = name if entry.label is None else entry.label, (*entry.sweep,)
+            values_of_points = grid(entry.sweep)
+            points = {point_name(name, settings, one): one for one in values_of_points}
+            if len(points) < len(values_of_points):
+                raise ValueError(f"{name}: two points of its sweep get one name: {[*points]}")
+            sweeps.append(Sweep(entry=name, label=label, settings=settings, points=points))
+            found = {
+                point: dataclasses.replace(
+                    entry,
+                    label=point_label(label, settings, values),
+                    settings={**entry.settings, **dict(zip(settings, values, strict=True))},
+                    sweep={},
+                )
+                for point, values in points.items()
+            }
+        if twice := expanded.keys() & found.keys():
+            raise ValueError(f"there are two entries {min(twice)}; rename one")
+        expanded |= found
+    return expanded, tuple(sweeps)
 
 
 def _set(one: object, **values: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from services.bench.report.scores import SuiteScores
+from services.bench.report.sweep_figures import draw_sweep
 from services.bench.report.tables import Tables, last_of
 from services.bench.suite import Suite
+from services.bench.sweeps import Sweep, last_part
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; then in other lines.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
@@ -59,8 +61,13 @@ class Painter:
         styles: Iterator[dict[str, Any]] = itertools.cycle(_STYLES)
         self._styles = dict(zip(suite.entries, styles, strict=False))
 
-    def draw_all(self, folder: Path) -> list[Picture]:
-        """Draw every figure into a folder."""
+    def draw_all(self, folder: Path, sweeps: Sequence[tuple[Sweep, pd.DataFrame]]) -> list[Picture]:
+        """Draw every figure into a folder.
+
+        Args:
+            folder: Where.
+            sweeps: The suite's that have scores, each with its table.
+        """
         pictures = []
         for draw, file, title, caption in (
             (self._curve, "iqm_curve.png", "Score against frames",
@@ -82,7 +89,25 @@ class Painter:
             figure = Figure(figsize=(10.0, 6.0), layout="constrained")
             draw(figure)
             _save(figure, picture, folder)
+        for sweep, table in sweeps:
+            picture = Picture(
+                f"sweep_{sweep.entry}.png",
+                f"{sweep.label}: the effect of {' and '.join(map(last_part, sweep.settings))}",
+                "Interquartile mean of the final weights' scores, 0: the random policy, 1: the "
+                f"teacher; against {sweep.settings[0]}. {self._behind()}",
+            )
+            pictures.append(picture)
+            figure = Figure(figsize=(10.0, 6.0), layout="constrained")
+            self._sweep(figure, sweep, table)
+            _save(figure, picture, folder)
         return pictures
+
+    def _sweep(self, figure: Figure, sweep: Sweep, table: pd.DataFrame) -> None:
+        axes = figure.subplots()
+        axes.axhline(1.0, **_TEACHER)
+        axes.axhline(0.0, **_RANDOM)
+        axes.set(xlabel=sweep.settings[0], ylabel=_IQM)
+        draw_sweep(axes, sweep, table, _STYLES)
 
     def _curve(self, figure: Figure) -> None:
         axes = figure.subplots()

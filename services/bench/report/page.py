@@ -13,6 +13,7 @@ from services.bench.report.figures import Picture
 from services.bench.report.tables import Tables, last_of
 from services.bench.results import ReferenceRow
 from services.bench.suite import Suite
+from services.bench.sweeps import Sweep, in_words
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -32,6 +33,7 @@ th, td {{ padding: .2rem .6rem; text-align: left; }}
 <ul>{remarks}</ul>
 <h2>Final scores, the best first</h2>
 {scores}
+{sweeps}
 {figures}
 <h2>Returns of the final weights in each game: mean over seeds and 95% interval</h2>
 {games}
@@ -50,6 +52,7 @@ def make_page(
     pictures: Sequence[Picture],
     remarks: Sequence[str],
     folder: Path,
+    sweeps: Sequence[tuple[Sweep, pd.DataFrame]],
 ) -> str:
     """Write the page.
 
@@ -60,6 +63,7 @@ def make_page(
         pictures: The figures.
         remarks: What a reader must know before believing the numbers.
         folder: Where the figures' files are.
+        sweeps: The suite's that have scores, each with its table.
 
     Returns:
         A whole HTML document.
@@ -69,6 +73,7 @@ def make_page(
         notes=html.escape(suite.notes),
         remarks="".join(f"<li><mark>{html.escape(remark)}</mark>" for remark in remarks),
         scores=_html(_scores(tables)),
+        sweeps="\n".join(_sweep(sweep, table) for sweep, table in sweeps),
         figures="\n".join(_figure(picture, folder) for picture in pictures),
         games=_html(_games(tables, references)),
         references=_html(pd.DataFrame(references.values())),
@@ -110,6 +115,17 @@ def _scores(tables: Tables) -> pd.DataFrame:
             **final[["games", "seeds", "frames"]].to_dict("list"),
         }
     )
+
+
+def _sweep(sweep: Sweep, table: pd.DataFrame) -> str:
+    shown = pd.DataFrame(
+        {
+            **{setting: table[setting].map(in_words) for setting in sweep.settings},
+            "IQM (95% interval)": _in_words(table, "iqm"),
+            **table[["games", "seeds", "frames"]].to_dict("list"),
+        }
+    )
+    return f"<h2>{html.escape(sweep.label)}: each value</h2>\n{_html(shown)}"
 
 
 def _games(tables: Tables, references: Mapping[str, ReferenceRow]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 iqm_curve.png  final_iqm.png  performance_profiles.png  improvement.png  games.png
 iqm_curve.csv  performance_profiles.csv  improvement.csv  games.csv
+sweep_ENTRY.png, sweep_ENTRY.csv   of each entry with a sweep
 summary.json   index.html
 """
 
@@ -19,6 +20,7 @@ import pandas as pd
 from services.bench.report.figures import Painter
 from services.bench.report.page import make_page
 from services.bench.report.scores import SuiteScores, arrange
+from services.bench.report.sweep_figures import sweep_table
 from services.bench.report.tables import CONFIDENCE, Tables, compute_tables, last_of
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.bench.suite import Suite
@@ -123,10 +125,13 @@ def _fill(
     tables = compute_tables(suite, scores, resamples=resamples)
     for name in ("iqm_curve", "performance_profiles", "improvement", "games"):
         getattr(tables, name).to_csv(folder / f"{name}.csv", index=False)
+    sweeps = [(one, table) for one in suite.sweeps if len(table := sweep_table(one, tables))]
+    for sweep, table in sweeps:
+        table.to_csv(folder / f"sweep_{sweep.entry}.csv", index=False)
     # Figures name no runs or games.
     marks = dict.fromkeys(f"{remark.partition(':')[0]}." for remark in remarks)
-    pictures = Painter(suite, tables, scores, " ".join(marks)).draw_all(folder)
-    page = make_page(suite, tables, scores.references, pictures, remarks, folder)
+    pictures = Painter(suite, tables, scores, " ".join(marks)).draw_all(folder, sweeps)
+    page = make_page(suite, tables, scores.references, pictures, remarks, folder, sweeps)
     (folder / PAGE).write_text(page, encoding="utf-8")
     summary = _summary(suite, scores, tables, remarks)
     text = json.dumps(summary, indent=1, allow_nan=False)
@@ -145,6 +150,13 @@ def _summary(
         "improvement_over_teacher": _final(tables.improvement, "probability"),
         "entries": {
             name: {"label": suite.label_of(name), **by_entry[name].facts} for name in tables.labels
+        },
+        "sweeps": {
+            sweep.entry: {
+                "settings": list(sweep.settings),
+                "points": {name: list(values) for name, values in sweep.points.items()},
+            }
+            for sweep in suite.sweeps
         },
         "references": {
             game: {"random": row.random_return, "teacher": row.teacher_return}

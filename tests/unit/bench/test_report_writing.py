@@ -7,12 +7,18 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from services.bench.folder import BenchFolder
+from services.bench.report.sweep_figures import draw_sweep
 from services.bench.report.writing import check_protocols, write_report
 from services.bench.results import Results, write_results
 from services.bench.suite import parse_suite
+from services.bench.sweeps import Sweep
 from services.cli.bench_report import bench_report
 from services.shared.errors import UserError
 from tests.support.bench_rows import SUITE, SUITE_TEXT, evaluation, reference
@@ -165,3 +171,62 @@ def test_a_remark_names_the_first_of_many_runs_and_where_all_are(tmp_path: Path)
     assert remark.startswith("The suite is incomplete, 395 missing: qdagger/asterix/seed2, qdagger")
     assert remark.endswith(", ... (summary.json names all).") and len(remark) < 400
     assert len(summary["missing_runs"]) == 395
+
+
+def test_a_sweep_is_reported_over_its_setting(tmp_path: Path) -> None:
+    suite = parse_suite(
+        SUITE_TEXT
+        + "[entries.scratch.sweep]\n"
+        + '"method.learning_rate" = [0.1, 0.001, 0.01]\n"student.double" = [false, true]\n'
+    )
+    # Of the largest rate nothing is finished.
+    finals = {
+        f"scratch-learning_rate-{rate}-double-{double}": 100 * rate + double
+        for rate in (0.001, 0.01)
+        for double in (False, True)
+    }
+    rows = tuple(
+        evaluation(entry, game, seed, 400, value, final=True)
+        for entry, value in finals.items()
+        for game in suite.games
+        for seed in suite.seeds
+    )
+    results = Results(evaluations=rows, references=RESULTS.references)
+    summary = write_report(suite, results, tmp_path / "report", resamples=20)
+    settings = ["method.learning_rate", "student.double"]
+    assert summary["sweeps"]["scratch"]["settings"] == settings
+    assert summary["sweeps"]["scratch"]["points"]["scratch-learning_rate-0.01-double-True"] == [
+        0.01,
+        True,
+    ]
+    assert (tmp_path / "report" / "sweep_scratch.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "report" / "sweep_scratch.csv").open() as file:
+        table = [*csv.DictReader(file)]
+    # In the order of the file, the last setting's values changing fastest.
+    assert [(row[settings[0]], row[settings[1]], float(row["iqm"])) for row in table] == [
+        ("0.001", "False", 0.1),
+        ("0.001", "True", 1.1),
+        ("0.01", "False", 1.0),
+        ("0.01", "True", 2.0),
+    ]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<h2>scratch: each value</h2>" in page
+    assert "scratch: the effect of learning_rate and double" in page
+
+
+def test_a_swept_setting_is_the_axis_of_a_figure() -> None:
+    def points(values: list[object]) -> Axes:
+        sweep = Sweep(entry="e", label="E", settings=("a.b",), points={})
+        scores = {"iqm": [0.0, 1.0, 2.0], "low": [0.0, 1.0, 2.0], "high": [0.0, 1.0, 2.0]}
+        table = pd.DataFrame({"a.b": pd.Series(values, dtype=object), **scores})
+        axes = Figure().subplots()
+        draw_sweep(axes, sweep, table, cycler(color=["#000000"]))
+        return axes
+
+    wide = points([1.0, 0.01, 0.1])
+    assert wide.get_xscale() == "log"
+    (line,) = wide.get_lines()
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0.01, 0.1, 1.0], [1.0, 2.0, 0.0])
+    assert points([0, 1, 2]).get_xscale() == "linear"
+    named = points(["kl", True, [3, 4]])
+    assert [text.get_text() for text in named.get_xticklabels()] == ["kl", "True", "3x4"]

@@ -6,7 +6,7 @@ import pytest
 
 from services.bench.suite import MAX_FILE_BYTES, Entry, Suite, SuiteTeacher, parse_suite, read_suite
 from services.shared.errors import UserError
-from tests.support.bench_rows import SUITE, changed
+from tests.support.bench_rows import SUITE, SUITE_TEXT, changed
 
 SETTING = '"online_steps" = 2_000'
 ENTRYS_SETTING = '"method.offline_updates" = 500'
@@ -121,3 +121,48 @@ def test_a_file_that_is_too_large_or_not_there_is_an_error_for_the_user(tmp_path
     ):
         with pytest.raises(UserError, match=message):
             read_suite(path)
+
+
+SWEEP = """
+[entries.scratch.sweep]
+"method.learning_rate" = [1e-3, 1]
+method.q_learning.optimiser.name = ["adam"]
+"""
+
+
+def test_a_sweep_becomes_an_entry_for_each_point_of_its_grid() -> None:
+    suite = parse_suite(SUITE_TEXT + SWEEP)
+    first, second = "scratch-learning_rate-0.001-name-adam", "scratch-learning_rate-1-name-adam"
+    assert [*suite.entries] == ["qdagger", first, second]
+    assert suite.entries[second] == Entry(
+        method="tabula_rasa",
+        student="minatar_dqn",
+        label="scratch, learning rate 1, name adam",
+        settings={"method.learning_rate": 1, "method.q_learning.optimiser.name": "adam"},
+    )
+    (sweep,) = suite.sweeps
+    assert (sweep.entry, sweep.label) == ("scratch", "scratch")
+    assert sweep.settings == ("method.learning_rate", "method.q_learning.optimiser.name")
+    assert sweep.points == {first: (1e-3, "adam"), second: (1, "adam")}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ('"seed" = [1, 2]', "settings has seed"),
+        ('"online_steps" = 5', r"sweep has online_steps = 5; give a list of its values"),
+        ('"online_steps" = []', r"sweep has online_steps = \[\]; give a list"),
+        ('"online_steps" = [5, 5]', "sweep has a value of online_steps twice: 5, 5"),
+        ('"online_steps" = ["a b", "a-b"]', "two points of its sweep get one name"),
+        (f'"a" = {[*range(100)]}\n"b" = {[*range(100)]}', "sweep has 10,000 points; give at most"),
+    ],
+)
+def test_a_sweep_that_is_none_is_refused(sweep: str, message: str) -> None:
+    with pytest.raises((UserError, ValueError), match=message):
+        parse_suite(f"{SUITE_TEXT}[entries.scratch.sweep]\n{sweep}\n")
+
+
+def test_a_setting_is_swept_or_set() -> None:
+    twice = '[entries.qdagger.sweep]\n"method.offline_updates" = [1]\n[entries.scratch]'
+    with pytest.raises(ValueError, match=r"method.offline_updates stands in settings and in sweep"):
+        parse_suite(changed("[entries.scratch]", twice))
