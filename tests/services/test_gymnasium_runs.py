@@ -114,7 +114,7 @@ def test_the_example_teacher_teaches_cartpole(
         ("own_games.docking:Docking", "own_games.docking:make_teacher", ""),
         pytest.param(
             *("own_games.rooms:make_env", "own_games.rooms:make_teacher"),
-            "--student auto --method.q-learning.batch-size 32",
+            "--student auto --method.q-learning.batch-size 32 --environment.random-return 0.25",
             marks=pytest.mark.slow,
         ),
     ],
