@@ -2,7 +2,7 @@
 # Set in many containers; each process would compile its libraries again (about ten seconds).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-torch test-slow lint types protos docs lock clean
+.PHONY: help setup demo test test-torch test-tracking test-slow lint types protos docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,10 @@ test-torch: setup  ## Compare with libraries of PyTorch, which get an environmen
 	@deploy/local/torch.sh
 	@.venv/bin/python -m pytest -m torch
 
+test-tracking: setup  ## Send runs to Trackio, W&B and MLflow, which get an environment of their own, .venv-tracking
+	@deploy/local/tracking.sh
+	@.venv-tracking/bin/python -m pytest -m tracking
+
 test-slow: setup  ## Run the tests that take long, which `make test` leaves out
 	@.venv/bin/python -m pytest -m slow
 
@@ -31,7 +35,7 @@ lint: setup  ## Ruff
 types: setup  ## Mypy, strict; what the client and the teacher service import on CPython 3.10, too
 	@.venv/bin/mypy
 	@.venv/bin/mypy --python-version 3.10 --follow-imports silent -p rrl_agents -p rrl_client $(addprefix -p services.,\
-	  actor cli evaluator launcher learner library recorded_data replay run_report shared teacher)
+	  actor cli evaluator launcher learner library recorded_data replay run_report shared teacher tracking)
 
 protos: setup  ## Make the stubs from the .proto files
 	@protos/generate.sh
@@ -43,4 +47,4 @@ lock:  ## Resolve the dependencies into locks/
 	@deploy/local/lock.sh
 
 clean:  ## Remove the environment and caches (never runs)
-	rm -rf .venv .venv-torch .setup .setup.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis site
+	rm -rf .venv .venv-torch .venv-tracking .setup .setup.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis site

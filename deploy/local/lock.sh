@@ -3,6 +3,7 @@
 # .setup.
 #
 #   locks/train.lock                     .venv: everything, with the tests' packages
+#   locks/tracking.lock                  trackers of experiments, to be installed over .venv
 #   locks/images/training[-cuda].lock    of the same versions, what the training image runs
 #   locks/images/teacher[-cuda].lock     the teacher's image, on a newer Python
 #   locks/images/build.lock              what makes the wheel of this repository in both
@@ -21,6 +22,10 @@ compile() {  # compile PYTHON LOCK ARGUMENT...
 
 mkdir -p locks/images
 compile 3.11 train pyproject.toml --extra balloon --extra dev
+
+# Trackio does not take the newest pillow.
+grep -E '^[a-zA-Z0-9._-]+==' locks/train.lock | grep -v '^pillow==' | tr -d '\\' |
+  compile 3.11 tracking pyproject.toml --extra track --constraint -
 
 same_versions=(--constraint locks/train.lock --override deploy/docker/left-out.txt)
 compile 3.11 images/training pyproject.toml --extra train "${same_versions[@]}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -11,6 +13,8 @@ from services.run_report.report import REPORT_FOLDER, write_report
 from services.run_report.report import export_baseline as baseline_of
 from services.run_report.report_text import outcome_lines
 from services.run_report.summary import Summary
+from services.tracking.run_tracking import RunTracking, check_trackers
+from services.tracking.tracker import TrackerName
 
 
 def report(
@@ -21,6 +25,7 @@ def report(
     command: str = "not recorded",
     teacher_return: float | None = None,
     random_return: float | None = None,
+    track: tuple[TrackerName, ...] = (),
 ) -> None:
     """Build the report of a run from its records, in place of an older one.
 
@@ -32,17 +37,42 @@ def report(
         command: The command that made the run, to be kept in the exported baseline.
         teacher_return: Mean return of the teacher, where the run did not find it out.
         random_return: Mean return of random play, likewise.
+        track: Send the report there, too, as `rrl train --track` does at the end of a run.
 
     Raises:
-        UserError: The folder is no run, or has nothing to report yet.
+        UserError: The folder is no run, or has nothing to report yet; or a tracker's library is not
+            installed.
     """
+    check_trackers(track)
     if export_baseline is not None:
         write_whole(export_baseline, baseline_of(run, command))
         print(f"baseline: {export_baseline}")
     summary = write_report(
         run, baseline=baseline, teacher_return=teacher_return, random_return=random_return
     )
+    track_outcome(run, summary, track)
     show_outcome(run, summary)
+
+
+def track_outcome(run: Path, summary: Summary, trackers: Sequence[TrackerName]) -> None:
+    """Send a run's report to its trackers.
+
+    Args:
+        run: Its folder.
+        summary: Of its report.
+        trackers: Where to, if anywhere; their libraries are installed.
+    """
+    tracking = RunTracking(trackers, run)
+    with contextlib.closing(tracking):
+        step = summary.done.learner_updates
+        outcome = {
+            "final/student_return": summary.student_return,
+            "final/teacher_normalised_score": summary.teacher_normalised_score,
+        }
+        tracking.scalars(step, outcome)
+        folder = run / REPORT_FOLDER
+        names = ("README.md", "learning_curve.png", "student.gif", "summary.json")
+        tracking.files([folder / name for name in names], step)
 
 
 def show_outcome(run: Path, summary: Summary) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from rrl_client import ClientSecurity
-from services.cli.report import show_outcome
+from services.cli.report import show_outcome, track_outcome
 from services.cli.shutdown import install_shutdown_event
 from services.cli.spinner import spinning
 from services.launcher.experiment import Experiment
@@ -20,6 +20,7 @@ from services.run_report.baseline import read_baseline
 from services.run_report.report import write_report
 from services.run_report.run_clocks import at_checkpoint, in_words
 from services.run_report.summary import Summary
+from services.tracking.run_tracking import check_trackers
 
 
 def train(
@@ -43,12 +44,14 @@ def train(
     Raises:
         UserError: bad input, or a role failed.
     """
+    check_trackers(config.track)
     with spinning("teacher and game"):
         experiment = resolve(config, teacher_peers=teacher_peers)
     if baseline is not None:
         # Looked at now: an unreadable file is not to be found out after hours of training.
         read_baseline(baseline)
-    if is_finished(run):
+    was_finished = is_finished(run)
+    if was_finished:
         open_run(run, experiment)
         print(f"{run} is finished already", flush=True)
     else:
@@ -63,6 +66,8 @@ def train(
         random_return=experiment.random_return,
         baseline=baseline,
     )
+    if not was_finished:
+        track_outcome(run, summary, config.track)
     show_outcome(run, summary)
     return summary
 

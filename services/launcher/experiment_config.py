@@ -13,6 +13,7 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.typed_json import may_be_missing
 from services.evaluator.config import EvaluationProtocol
 from services.learner.config import ArithmeticConfig
+from services.tracking.tracker import TrackerName
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,9 @@ class ExperimentConfig:
             for small environments, where processes and sockets cost more than the work. All actors
             are then one; results for a seed are the same each time.
         seed: Of weights, behaviour and evaluation.
+        track: Where curves, configuration, lineage and the report go: one or several of tensorboard
+            (the run's own folder), trackio, wandb and mlflow, each found by its own environment
+            variables; the last three are libraries to install.
     """
 
     method: MethodConfig
@@ -108,6 +112,7 @@ class ExperimentConfig:
     pause_for_evaluation: bool = False
     one_process: bool = False
     seed: int = 0
+    track: tuple[TrackerName, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         """Refuse counts without a meaning; the parts refuse the rest."""

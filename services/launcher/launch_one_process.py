@@ -56,6 +56,7 @@ def _launch(
     with (
         log.open("a") as printed,
         # The display has the terminal.
+        contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
         telemetry(ROLE, options, run=run) as registry,
     ):

@@ -4,7 +4,7 @@ RUN/config.json     the resolved experiment, written once
 RUN/provenance.json the student's parents, and each session's command, code and hardware
 RUN/checkpoints/    checkpoints (services.learner.checkpointing)
 RUN/replay/         the tables' part of the checkpoints (services.replay.shard_checkpoints)
-RUN/metrics/        TensorBoard events, evaluations.jsonl
+RUN/metrics/        TensorBoard events, evaluations.jsonl, the run's name for other trackers
 RUN/logs/           what the roles printed, a folder per session
 RUN/report/         the result
 """
@@ -27,11 +27,11 @@ from services.shared.run_config import CONFIG_FILE, read_config, write_config
 _NOT_COMPARED = (
     *("teacher.checkpoint", "teacher.address", "teacher.mean_return"),
     *("teacher.data", "teacher.data_number", "teacher.labels", "evaluation.max_share"),
-    "score_protocols",
+    *("score_protocols", "track"),
 )
 """Where a teacher and its data lie, and whether its return was given: what they are, their digests
-and `teacher_return` say. How fast evaluations may be played. And what follows from the rest, which
-older runs did not note."""
+and `teacher_return` say. How fast evaluations may be played, and where curves go. And what follows
+from the rest, which older runs did not note."""
 
 _OWN_FOLDERS = ("checkpoints", "replay", "metrics")
 _NEW_FILE_SYSTEM = "lost+found"

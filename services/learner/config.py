@@ -13,6 +13,7 @@ from rrl_agents.types import EnvironmentSpec
 from rrl_client import ClientSecurity
 from services.learner.stages import StageTargets
 from services.shared.security.server import SecurityConfig
+from services.tracking.tracker import TrackerName
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,8 @@ class LearnerConfig:
         offline_evaluation_period: Updates between two evaluations in the offline stage.
         online_evaluation_period: Updates between two evaluations in the online stage.
         checkpoint_period_seconds: Time between two checkpoints; the most that a kill can lose.
-        log_period_updates: Updates between two points in TensorBoard, at least.
+        log_period_updates: Updates between two points of a curve, at least.
+        track: Where curves go.
         linger_seconds: Time that a finished learner serves on, so that actors and the evaluator see
             FINISHED before the server stops; None for until it is stopped.
     """
@@ -123,6 +125,7 @@ class LearnerConfig:
     online_evaluation_period: int = 62_500
     checkpoint_period_seconds: float = 300.0
     log_period_updates: int = 100
+    track: tuple[TrackerName, ...] = ("tensorboard",)
     linger_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:

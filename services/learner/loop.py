@@ -44,6 +44,7 @@ from services.learner.weight_server import weight_server
 from services.replay.failures import TablesUnusable
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
+from services.tracking.run_tracking import RunTracking
 
 COUNT_PERIOD_SECONDS = 1.0
 """Time between two counts of replay's steps, and checks that its tables are still the same."""
@@ -72,7 +73,7 @@ class Learner:
 
     Raises:
         UserError: no checkpoint of the run is usable, or its initial agent or records cannot be
-            read.
+            read, or a tracker's library is not installed.
     """
 
     def __init__(
@@ -96,9 +97,10 @@ class Learner:
         self._feed = make_feed(config, self._recipe, self._clock, self._metrics)
         self._publisher = WeightPublisher(self._clock, self.training, self._feed, self.evaluations)
         self._curves = MetricsLog(
-            config.run / "metrics",
+            RunTracking(
+                config.track, config.run, resumed_step=self.progress.learner_updates or None
+            ),
             period_updates=config.log_period_updates,
-            resumed_at=self.progress.learner_updates or None,
         )
         self.served = ServedRun(
             config.targets,

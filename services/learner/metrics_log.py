@@ -1,17 +1,13 @@
-"""Metrics of updates, averaged over a stretch of updates and written to TensorBoard.
+"""Metrics of updates, averaged over a stretch of updates and sent to the run's trackers.
 
-They are fetched from the device once per stretch, so that updates do not wait for it. A full disk
-costs points of the curves, no more.
+They are fetched from the device once per stretch, so that updates do not wait for it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,16 +15,15 @@ from jax.typing import ArrayLike
 
 from rrl_agents.training.update_step import UpdateMetrics
 from rrl_agents.types import Progress
-from services.learner.tensorboard import ScalarWriter
+from services.tracking.run_tracking import RunTracking
 
 
 class MetricsLog:
-    """Averages and writes metrics.
+    """Averages and sends metrics.
 
     Args:
-        folder: Where event files go.
+        tracking: Where they go; `close` closes it, too.
         period_updates: Updates per stretch, at least: it ends with a block of updates.
-        resumed_at: Updates of a resumed run at its start; None for a fresh one.
 
     Attributes:
         losses: Mean of each term's unweighted loss over the last stretch.
@@ -37,11 +32,8 @@ class MetricsLog:
             it.
     """
 
-    def __init__(self, folder: Path, *, period_updates: int, resumed_at: int | None) -> None:
-        self._folder = folder
-        self._writer: ScalarWriter | None = None
-        self._has_failed = False
-        self._resumed_at = resumed_at
+    def __init__(self, tracking: RunTracking, *, period_updates: int) -> None:
+        self._tracking = tracking
         self._period_updates = period_updates
         self._stretch: list[tuple[UpdateMetrics, int]] = []
         self._answered: list[float] = []
@@ -58,7 +50,7 @@ class MetricsLog:
         answered: Sequence[float],
         learning_rate: float,
     ) -> None:
-        """Add a block of updates; writes when the stretch is full.
+        """Add a block of updates; sends when the stretch is full.
 
         Args:
             progress: Clocks after the updates.
@@ -90,7 +82,7 @@ class MetricsLog:
         self.updates_per_second = len(self._answered) / max(now - self._began, 1e-9)
         self.losses = losses
         self.answered_share = float(np.mean(self._answered))
-        self._write(
+        self._tracking.scalars(
             progress.learner_updates,
             {
                 **{f"loss/{name}": loss for name, loss in losses.items()},
@@ -108,27 +100,8 @@ class MetricsLog:
         self._stretch, self._answered, self._began = [], [], now
 
     def close(self) -> None:
-        """Write the rest to disk, as far as there is room."""
-        if self._writer is not None:
-            with contextlib.suppress(OSError):
-                self._writer.close()
-            self._writer = None
-
-    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write a point, if there is room; a failure is logged once until it works again."""
-        try:
-            if self._writer is None:
-                # Opened at the first write: a learner that finds another one at work must leave its
-                # files alone. Later, a new file follows a broken one, whose last record is lost.
-                self._writer = ScalarWriter(self._folder, resumed_step=self._resumed_at)
-            self._writer.write(step, scalars)
-            self._has_failed = False
-        except OSError as error:
-            if not self._has_failed:
-                logging.getLogger(__name__).error("no metrics written: %s", error)
-            self._has_failed = True
-            self.close()
-        self._resumed_at = step
+        """Have the rest written."""
+        self._tracking.close()
 
 
 def _mean(of_blocks: Sequence[ArrayLike]) -> float:

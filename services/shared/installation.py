@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-Side: TypeAlias = Literal["teacher", "train"]
+Side: TypeAlias = Literal["teacher", "train", "track"]
 """The extra of pyproject.toml that has the packages."""
 
 ADVICE: dict[Side, str] = {
@@ -16,6 +16,10 @@ ADVICE: dict[Side, str] = {
     "train": (
         "run `make setup` in a checkout of the repository and use its .venv/bin/rrl, or start the "
         "images there with `docker compose up -d --build --wait`"
+    ),
+    "track": (
+        "run `.venv/bin/pip install -r locks/tracking.lock` in a checkout of the repository, after "
+        "`make setup`"
     ),
 }
 

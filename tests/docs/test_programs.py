@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from services.learner.tensorboard import ScalarWriter
 from services.shared.addresses import free_port
+from services.tracking.tensorboard import TensorBoard
+from services.tracking.tracker import TrackedRun
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +30,9 @@ Page = Callable[[str], bytes]
 @pytest.fixture
 def tensorboard(tmp_path: Path) -> Iterator[Page]:
     """TensorBoard over the log of one run; gives the body that it answers for a path."""
-    with contextlib.closing(ScalarWriter(tmp_path / "runs" / "mine" / "metrics")) as writer:
-        writer.write(0, {"loss/td": 0.5})
-        writer.write(100, {"loss/td": 0.25})
+    with contextlib.closing(TensorBoard(TrackedRun(folder=tmp_path / "runs" / "mine"))) as writer:
+        writer.scalars(0, {"loss/td": 0.5})
+        writer.scalars(100, {"loss/td": 0.25})
     port = free_port()
     printed = tmp_path / "printed"
 

@@ -22,10 +22,11 @@ from services.replay.metrics import ReplayMetrics
 from services.replay.role import ReplayRole
 from services.shared.metrics import make_registry
 from services.teacher.metrics import TeacherMetrics
+from services.tracking.run_tracking import RunTracking
 
 
 def learner(registry: CollectorRegistry, folder: Path) -> None:
-    log = MetricsLog(folder, period_updates=1, resumed_at=None)
+    log = MetricsLog(RunTracking((), folder), period_updates=1)
     log.close()
     LearnerMetrics(registry).attach(
         ShownRun(

@@ -43,6 +43,7 @@ RRL_AGENTS_LEVELS = {
 SERVICE_LEVELS = {
     "shared": 0,
     "library": 1,
+    "tracking": 1,
     "teacher": 2,
     "replay": 3,
     "learner": 4,
@@ -58,6 +59,7 @@ SERVICE_LEVELS = {
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
     "library": {"catalogue", "door", "confined"},
+    "tracking": {"run_tracking", "tracker"},
     "replay": {
         "writer",
         "reader",
@@ -95,6 +97,10 @@ OWNERS = {
         "rrl_agents/checkpoints/dopamine_agents/tensorflow_files.py",
     ),
     "launchpad": ("services/launcher/",),
+    "tensorboard.summary": ("services/tracking/",),
+    "trackio": ("services/tracking/",),
+    "wandb": ("services/tracking/",),
+    "mlflow": ("services/tracking/",),
     # What other services say on their metrics pages is read in one place.
     "prometheus_client.parser": ("services/cli/metrics_pages",),
     "grpc": (

@@ -18,6 +18,7 @@ from services.learner.metrics import LearnerMetrics, ShownRun
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
 from services.learner.stages import StageTargets
+from services.tracking.run_tracking import RunTracking
 
 TARGETS = StageTargets(teacher_steps=100, offline_updates=20, online_updates=50)
 FRAMES_PER_STEP = 4
@@ -29,7 +30,7 @@ class Pages:
     def __init__(self, folder: Path) -> None:
         self._registry = CollectorRegistry()
         self.metrics = LearnerMetrics(self._registry)
-        self.log = MetricsLog(folder, period_updates=2, resumed_at=None)
+        self.log = MetricsLog(RunTracking((), folder), period_updates=2)
         self.awaits = False
 
     def attach(self, **progress: float) -> RunClock:

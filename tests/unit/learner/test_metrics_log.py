@@ -3,11 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from rrl_agents.training.update_step import UpdateMetrics
 from rrl_agents.types import Progress, Stage
 from services.learner.metrics_log import MetricsLog
+from services.tracking.run_tracking import RunTracking
 from tests.support.disk import files_of_at_most
+from tests.support.patience import wait_until
 
 
 def update(*losses: float) -> UpdateMetrics:
@@ -26,11 +29,11 @@ def add(log: MetricsLog, updates: int, loss: float) -> None:
 
 
 def event_files(folder: Path) -> list[Path]:
-    return [file for file in folder.iterdir() if file.stat().st_size > 8]
+    return [file for file in (folder / "metrics").iterdir() if file.stat().st_size > 8]
 
 
 def test_losses_are_averaged_over_a_stretch(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, period_updates=2, resumed_at=None)
+    log = MetricsLog(RunTracking((), tmp_path), period_updates=2)
     add(log, 1, 1.0)
     assert log.losses == {}
     add(log, 2, 3.0)
@@ -39,7 +42,7 @@ def test_losses_are_averaged_over_a_stretch(tmp_path: Path) -> None:
 
 
 def test_a_stretch_ends_with_a_block_whose_updates_all_count_alike(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, period_updates=3, resumed_at=None)
+    log = MetricsLog(RunTracking((), tmp_path), period_updates=3)
     add(log, 1, 1.0)
     assert log.losses == {}
     progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=4)
@@ -50,10 +53,13 @@ def test_a_stretch_ends_with_a_block_whose_updates_all_count_alike(tmp_path: Pat
     log.close()
 
 
-def test_a_full_disk_costs_points_of_the_curve_and_no_more(tmp_path: Path) -> None:
+def test_a_full_disk_costs_points_of_the_curve_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with files_of_at_most(8):
-        log = MetricsLog(tmp_path, period_updates=1, resumed_at=None)
+        log = MetricsLog(RunTracking(("tensorboard",), tmp_path), period_updates=1)
         add(log, 1, 1.0)
+        wait_until(lambda: "no metrics written" in caplog.text, "the failure is logged")
     assert log.losses == {"td": 1.0}
     assert event_files(tmp_path) == []
     # Somebody has made room.
@@ -64,7 +70,7 @@ def test_a_full_disk_costs_points_of_the_curve_and_no_more(tmp_path: Path) -> No
 
 
 def test_a_disk_that_fills_up_under_an_open_file_ends_nothing(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, period_updates=1, resumed_at=None)
+    log = MetricsLog(RunTracking(("tensorboard",), tmp_path), period_updates=1)
     with files_of_at_most(8):
         # Enough to overflow any buffer in between.
         for updates in range(1, 400):

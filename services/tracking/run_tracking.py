@@ -1,0 +1,203 @@
+"""Sends what a run measures to its trackers.
+
+Each tracker is opened and used by a thread of its own, so that none delays the learner: a tracker
+may be a server far away. One that fails costs points of curves, no more; it is tried again with the
+next point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from services.shared.errors import UserError
+from services.shared.installation import ADVICE
+from services.shared.run_config import CONFIG_FILE, read_config
+from services.tracking.tracker import TrackedRun, Tracker, TrackerName
+
+CLOSE_SECONDS = 30.0
+"""How long trackers may take to write what they have at the end of a session."""
+_MOST_WAITING = 1000
+"""Points that wait for a slow tracker; further ones are dropped."""
+
+_LOGGER = logging.getLogger(__name__)
+
+_Sent: TypeAlias = tuple[int, Callable[[Tracker], None]]
+"""A step, and what to do with the tracker."""
+
+
+def check_trackers(names: Iterable[TrackerName]) -> None:
+    """See that the libraries of some trackers are installed, without importing them.
+
+    Raises:
+        UserError: one is not; says how to install it.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"--track {name} needs the package {name}: {ADVICE['track']}")
+
+
+class RunTracking:
+    """The trackers of a run, for one session of it.
+
+    Args:
+        names: Which.
+        run: Its folder; where it holds the run's configuration and lineage, these are shown, too.
+        resumed_step: Updates at which this session resumes; None for a fresh run.
+
+    Raises:
+        UserError: a tracker's library is not installed.
+    """
+
+    def __init__(
+        self, names: Sequence[TrackerName], run: Path, *, resumed_step: int | None = None
+    ) -> None:
+        check_trackers(names)
+        self._senders = [_Sender(name, run, resumed_step) for name in dict.fromkeys(names)]
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Send a point of each curve, as `Tracker.scalars`."""
+        for sender in self._senders:
+            sender.send(step, lambda tracker: tracker.scalars(step, values))
+
+    def files(self, paths: Iterable[Path], step: int) -> None:
+        """Send the files that exist, as `Tracker.file`; they are to stay until `close` returns."""
+        for path in filter(Path.is_file, paths):
+            for sender in self._senders:
+                sender.send(step, functools.partial(_send_file, path, step))
+
+    def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
+        """Have the trackers write what they have; a second call does nothing.
+
+        Args:
+            timeout_seconds: How long to wait for it.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        for sender in self._senders:
+            # All first: they write side by side.
+            sender.stop()
+        for sender in self._senders:
+            sender.join(max(0.0, deadline - time.monotonic()))
+
+
+def _send_file(path: Path, step: int, tracker: Tracker) -> None:
+    tracker.file(path, step)
+
+
+class _Sender:
+    """A tracker, and the thread that alone uses it; it starts with the first point.
+
+    A learner that finds another one at work must leave the run's files alone.
+    """
+
+    def __init__(self, name: TrackerName, run: Path, resumed_step: int | None) -> None:
+        self._name = name
+        self._run = run
+        self._resumed_step = resumed_step
+        self._waiting: queue.SimpleQueue[_Sent | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._tracker: Tracker | None = None
+        self._has_failed = False
+
+    def send(self, step: int, use: Callable[[Tracker], None]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        if self._waiting.qsize() < _MOST_WAITING:
+            self._waiting.put((step, use))
+
+    def stop(self) -> None:
+        self._waiting.put(None)
+
+    def join(self, timeout_seconds: float) -> None:
+        if self._thread is None:
+            return
+        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            _LOGGER.warning("%s has not taken all metrics; the rest is lost", self._name)
+        self._thread = None
+
+    def _work(self) -> None:
+        while (sent := self._waiting.get()) is not None:
+            self._use(*sent)
+        self._close()
+
+    def _use(self, step: int, use: Callable[[Tracker], None]) -> None:
+        try:
+            if self._tracker is None:
+                self._tracker = self._open()
+            use(self._tracker)
+            self._has_failed = False
+        # Libraries raise what they like, and a run is worth more than its curves.
+        except Exception as error:
+            if not self._has_failed:
+                _LOGGER.error("no metrics written to %s: %s", self._name, error)
+            self._has_failed = True
+            self._close()
+        self._resumed_step = step
+
+    def _open(self) -> Tracker:
+        """Open the tracker, and show what the run is."""
+        run = TrackedRun(folder=self._run, resumed_step=self._resumed_step)
+        self._tracker = tracker = _TRACKERS[self._name](run)
+        if (self._run / CONFIG_FILE).exists():
+            tracker.configuration(_flat(read_config(self._run)))
+        if (lineage := self._run / "provenance.json").exists():
+            tracker.file(lineage, self._resumed_step or 0)
+        return tracker
+
+    def _close(self) -> None:
+        if self._tracker is not None:
+            with contextlib.suppress(Exception):
+                self._tracker.close()
+        self._tracker = None
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Dotted name -> value."""
+    flat: dict[str, object] = {}
+    for name, value in settings.items():
+        is_group = isinstance(value, dict) and value
+        flat |= _flat(value, f"{prefix}{name}.") if is_group else {f"{prefix}{name}": value}
+    return flat
+
+
+def _tensorboard(run: TrackedRun) -> Tracker:
+    from services.tracking.tensorboard import TensorBoard
+
+    return TensorBoard(run)
+
+
+def _trackio(run: TrackedRun) -> Tracker:
+    from services.tracking.trackio import Trackio
+
+    return Trackio(run)
+
+
+def _wandb(run: TrackedRun) -> Tracker:
+    from services.tracking.wandb import WandB
+
+    return WandB(run)
+
+
+def _mlflow(run: TrackedRun) -> Tracker:
+    from services.tracking.mlflow import MLflow
+
+    return MLflow(run)
+
+
+# Each library is imported where its tracker is asked for.
+_TRACKERS: Mapping[TrackerName, Callable[[TrackedRun], Tracker]] = {
+    "tensorboard": _tensorboard,
+    "trackio": _trackio,
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+}
