@@ -12,14 +12,14 @@ GZIP_MAGIC = b"\x1f\x8b"
 """First bytes of files; the archive must hold something."""
 
 _GRAPH_SUFFIX = ".pb"
-_SUFFIXES = frozenset({".zip", ".pt", ".pth", ".pkl", ".gz", CLEANRL_SUFFIX})
+MODEL_SUFFIXES = frozenset({".zip", ".pt", ".pth", ".pkl", ".gz", CLEANRL_SUFFIX})
 
 
 def is_model_file(path: Path) -> bool:
     """Whether a file is one by its suffix, or as it is a zip archive of another name."""
     if not path.is_file() or is_dopamine_file(path):
         return False
-    if path.suffix.lower() in _SUFFIXES:
+    if path.suffix.lower() in MODEL_SUFFIXES:
         return True
     with path.open("rb") as file:
         return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC

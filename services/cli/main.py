@@ -73,7 +73,9 @@ COMMANDS = {
     "teacher serve": Command("teacher_serve:serve", "Serve teachers over gRPC", "teacher", "role"),
     "teacher query": Command("teacher_query:query", "Action values of recorded states", "teacher"),
     "teacher list": Command("teacher_list:list_teachers", "Teachers by name", "teacher", "view"),
-    "teacher fetch": Command("teacher_fetch:fetch", "Download a public agent", "teacher"),
+    "teacher fetch": Command(
+        "teacher_fetch:fetch", "Download a public agent, or what a URL names", "teacher"
+    ),
     "teacher import": Command(
         "teacher_import:import_teacher", "Import a foreign teacher", "teacher"
     ),
@@ -83,6 +85,7 @@ COMMANDS = {
     "teacher label": Command("teacher_label:label", "Score recorded data, once", "teacher"),
     "teacher minari": Command("teacher_minari:minari", "Take a Minari dataset as recorded data"),
     "teacher export": Command("teacher_export:export", "Make a run's student the next teacher"),
+    "teacher push": Command("teacher_push:push", "Upload a teacher to the Hugging Face Hub"),
     "teacher top": Command("teacher_top:top", "Watch a running service", "teacher", "view"),
     "lineage": Command("lineage:lineage", "An agent's ancestors and their cost", "teacher", "view"),
     "health": Command("health:health", "Whether a role works, as an exit code", "teacher", "view"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import textwrap
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tyro.conf import Positional
 
+from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.find_checkpoint import (
     DopamineCheckpoint,
     checkpoints_directory,
     complete_checkpoints,
 )
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from services.cli.terminal import print_rows, showing_progress
 from services.library.door import open_reference
 from services.library.fetch import public_agents
@@ -23,28 +27,35 @@ from services.library.fetch.download import Files, total_size
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
 from services.library.fetch.http import Http
 from services.library.fetch.progress import binary_size
-from services.library.places import cache_directory
+from services.library.places import CACHE_VARIABLE, cache_directory
 from services.shared.errors import UserError
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def fetch(
+    reference: Positional[str | None] = None,
+    /,
     request: FetchRequest = FetchRequest(),  # noqa: B008 - frozen
     *,
     show: Annotated[bool, tyro.conf.arg(name="list")] = False,
     cache: Path | None = None,
     endpoint: str | None = None,
 ) -> None:
-    """Download a public agent, to be used by its name, e.g. Breakout/dqn400-run1.
+    """Download a public agent, to be used by its name, e.g. Breakout/dqn400-run1; or a reference.
 
     A download that was interrupted resumes where it was; what is here is not downloaded again.
 
     Args:
+        reference: What lies elsewhere, instead of a public agent: hf://ORG/REPO[@REVISION][/FILE],
+            gs://… or https://…; it may also stand wherever a teacher is named.
         request: What.
         show: Only show what there is: games; with --game its runs and checkpoints.
         cache: Folder for everything fetched; by default $RRL_CACHE, or ~/.cache/rrl.
         endpoint: Another store than Google's; $STORAGE_EMULATOR_HOST does the same.
     """
+    if reference is not None:
+        _fetch_reference(reference, cache)
+        return
     agent = public_agents.public_agent(request.agent)
     bucket = Bucket(parse_endpoint(endpoint), agent.bucket, Http())
     if show:
@@ -67,6 +78,19 @@ def fetch(
     called = fetched.name if cache is None else str(fetched.directory)
     is_newest = number >= max(complete_checkpoints(directory), default=number)
     reference = called if is_newest else file
+    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(reference)}")
+
+
+def _fetch_reference(reference: str, cache: Path | None) -> None:
+    if "://" not in reference:
+        raise UserError(f"{reference}: give a URL, or --game of a public agent")
+    if cache is not None:
+        os.environ[CACHE_VARIABLE] = str(cache)
+    directory = open_reference(reference)
+    assert isinstance(directory, Path), "a URL is no entry point"
+    card = read_card(directory / CARD_FILE)
+    print(f"{card.name}: {one_line(card.algorithm)} on {one_line(card.game)}")
+    print(f"verified: {directory}")
     print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(reference)}")
 
 

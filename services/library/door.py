@@ -8,6 +8,7 @@
     policy.onnx                    an ONNX file
     perciatelli44.pb               a frozen graph of TensorFlow
     https://.., gs://BUCKET/..     any of these, downloaded once
+    hf://ORG/REPO[@REVISION][/..]  a teacher's directory, or a model, of the Hugging Face Hub
     my_package:make_teacher        an entry point: a Python policy of the user's own
     ensemble:mean:A,B              several of these, that answer as one
 

@@ -69,6 +69,8 @@ class Http:
         silence_seconds: A connection over which nothing comes for so long counts as lost.
         follows_redirects: Whether they are followed, as web servers need them and stores do not;
             never from https to http.
+        authorization: Host, with its port where a URL has one -> what to show it as Authorization;
+            other hosts, which a redirect may lead to, see nothing of it.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Http:
         retries: Retry = RETRIES,
         silence_seconds: float = 60.0,
         follows_redirects: bool = False,
+        authorization: Mapping[str, str] | None = None,
     ) -> None:
+        self._authorization = authorization or {}
         self._retries = retries
         self._follows_redirects = follows_redirects
         self._timeout = (_CONNECT_SECONDS, silence_seconds)
@@ -125,7 +129,13 @@ class Http:
     def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """The answer, whose body is not read; of a redirect it never is."""
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._session.get(url, headers=headers, timeout=self._timeout, stream=True)
+            shown = self._authorization.get(urlsplit(url).netloc)
+            response = self._session.get(
+                url,
+                headers=headers if shown is None else {**headers, "Authorization": shown},
+                timeout=self._timeout,
+                stream=True,
+            )
             if not self._follows_redirects or not response.is_redirect:
                 return response
             response.close()

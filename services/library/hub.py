@@ -1,0 +1,287 @@
+"""Teachers in repositories of the Hugging Face Hub: `hf://ORG/REPO[@REVISION][/PATH]`.
+
+The library of the Hub finds repositories, knows the user's token, and uploads; `fetch.download` has
+the bytes, within announced sizes. A revision is a branch, tag or commit; its files are those of one
+commit. HF_ENDPOINT, HF_TOKEN and `hf auth login` count as everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from rrl_agents.checkpoints.model_files import MODEL_SUFFIXES
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, ONNX_SUFFIX, POLICY_FILES
+from services.library.fetch.download import Checksums, Files, RemoteFile
+from services.library.fetch.http import Http
+from services.shared.errors import UserError, printable, quoted
+from services.shared.file_digest import file_sha256
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+SCHEME = "hf://"
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}"
+_REFERENCE = re.compile(rf"hf://({_PART}/{_PART})(?:@([^/]{{1,200}}))?((?:/{_PART}){{0,8}})/?")
+_LIST_SECONDS = 30.0
+_SHA256_DIGITS = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HubReference:
+    """Where something is on the Hub.
+
+    Attributes:
+        repository: ORG/REPO.
+        revision: Branch, tag or commit; None for the main branch.
+        path: A file or folder in it; "" for all of it.
+    """
+
+    repository: str
+    revision: str | None = None
+    path: str = ""
+
+    def __str__(self) -> str:
+        """As it was written."""
+        revision = "" if self.revision is None else f"@{self.revision}"
+        return f"{SCHEME}{self.repository}{revision}{self.path and '/'}{self.path}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HubFiles:
+    """What a reference stands for.
+
+    Attributes:
+        name: Of the file, or of the folder for several.
+        files: Name -> where it is, of one commit.
+        digests: Name -> SHA-256 of the content; of a small file SHA-1 of its git blob.
+    """
+
+    name: str
+    files: Files
+    digests: Mapping[str, str]
+
+
+def parse_hub(text: str) -> HubReference:
+    """Read a reference.
+
+    Raises:
+        UserError: it has another form.
+    """
+    match = _REFERENCE.fullmatch(text)
+    if match is None or ".." in text:
+        raise UserError(f"{text}: give hf://ORG/REPO, hf://ORG/REPO@REVISION or hf://ORG/REPO/FILE")
+    repository, revision, path = match.groups()
+    return HubReference(
+        repository=repository,
+        revision=None if revision is None else unquote(revision),
+        path=path.strip("/"),
+    )
+
+
+def hub_endpoint() -> str:
+    """The Hub that is asked.
+
+    Raises:
+        UserError: its library is not installed.
+    """
+    with _library():
+        from huggingface_hub import constants
+    return constants.ENDPOINT
+
+
+def hub_http() -> Http:
+    """Connections that show the user's token to the Hub alone; downloads lie elsewhere."""
+    with _library():
+        from huggingface_hub import get_token
+    token = get_token()
+    shown = {} if token is None else {urlsplit(hub_endpoint()).netloc: f"Bearer {token}"}
+    return Http(follows_redirects=True, authorization=shown)
+
+
+def hub_files(reference: HubReference) -> HubFiles:
+    """Look up what a reference stands for: a teacher's directory, or a single model file.
+
+    Raises:
+        UserError: it is not there, or nobody may see it, or there is no teacher in it.
+    """
+    with _library(), _hub_errors(reference):
+        from huggingface_hub import HfApi, hf_hub_url
+
+        info = HfApi().model_info(
+            reference.repository,
+            revision=reference.revision,
+            files_metadata=True,
+            timeout=_LIST_SECONDS,
+        )
+    siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    chosen = _chosen(reference, siblings)
+    files, digests = {}, {}
+    for path, sibling in chosen.items():
+        name = path.rpartition("/")[2]
+        digest = sibling.blob_id if sibling.lfs is None else sibling.lfs.sha256
+        if sibling.size is None or digest is None or info.sha is None:
+            raise UserError(f"{reference}: the Hub gives no size or digest of {name}")
+        url = hf_hub_url(reference.repository, path, revision=info.sha, endpoint=hub_endpoint())
+        files[name] = RemoteFile(url=url, content=Checksums(size=sibling.size))
+        digests[name] = digest
+    (only, *others) = files
+    folder = (reference.path or reference.repository).rpartition("/")[2]
+    is_file = not others and only != CARD_FILE
+    return HubFiles(name=only if is_file else folder, files=files, digests=digests)
+
+
+def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Compare files with what the Hub says of them; those that differ are removed.
+
+    Args:
+        folder: Where they are.
+        digests: As in `HubFiles`.
+
+    Raises:
+        UserError: one differs.
+    """
+    wrong = [name for name, wanted in digests.items() if _digest(folder / name, wanted) != wanted]
+    for name in wrong:
+        (folder / name).unlink()
+    if wrong:
+        raise UserError(
+            f"{', '.join(wrong)}: what came is not what the Hub announced, so it was removed; run "
+            "the same command again. If that ends the same, something on the way changes it"
+        )
+
+
+def push_files(
+    reference: HubReference, files: Iterable[Path], readme: str, *, private: bool
+) -> str:
+    """Upload files into a repository, as one commit; the repository is made where it is missing.
+
+    Args:
+        reference: A repository.
+        files: What to upload, under the files' own names.
+        readme: Its README.md.
+        private: Whether a new repository is private.
+
+    Returns:
+        URL of the commit.
+
+    Raises:
+        UserError: the Hub refuses, as without a token that may write.
+    """
+    with _library(), _hub_errors(reference):
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        api = HfApi()
+        api.create_repo(reference.repository, private=private, exist_ok=True)
+        contents: dict[str, Path | bytes] = {file.name: file for file in files}
+        contents["README.md"] = readme.encode()
+        commit = api.create_commit(
+            reference.repository,
+            [
+                CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+                for name, content in contents.items()
+            ],
+            commit_message="Teacher by rrl-agents",
+        )
+    return str(commit.commit_url)
+
+
+def _chosen(reference: HubReference, siblings: Mapping[str, RepoSibling]) -> dict[str, RepoSibling]:
+    """The files that make a teacher: its directory's, or the only model there is."""
+    if reference.path in siblings:
+        return {reference.path: siblings[reference.path]}
+    prefix = reference.path and f"{reference.path}/"
+    inside = {
+        path: sibling
+        for path, sibling in siblings.items()
+        if path.startswith(prefix) and re.fullmatch(_PART, path[len(prefix) :])
+    }
+    if f"{prefix}{CARD_FILE}" in inside:
+        wanted = [f"{prefix}{name}" for name in (CARD_FILE, *POLICY_FILES)]
+        return {path: inside[path] for path in wanted if path in inside}
+    models = [path for path in inside if Path(path).suffix.lower() in _MODEL_SUFFIXES]
+    if len(models) == 1:
+        return {models[0]: inside[models[0]]}
+    if models:
+        repository = dataclasses.replace(reference, path=min(models))
+        names = ", ".join(sorted(models)[:10])
+        raise UserError(f"{reference} has several models ({names}); name one: {repository}")
+    raise UserError(
+        f"{reference} holds no teacher: looked for a file of that name, {CARD_FILE} of a teacher's "
+        f"directory, and a model ({', '.join(sorted(_MODEL_SUFFIXES))})"
+    )
+
+
+_MODEL_SUFFIXES = MODEL_SUFFIXES | {ONNX_SUFFIX}
+
+
+def _digest(file: Path, like: str) -> str:
+    """SHA-256 of a file's content; or the name that git has for it, where `like` is such a one."""
+    if len(like) == _SHA256_DIGITS:
+        return file_sha256(file)
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
+
+
+@contextlib.contextmanager
+def _library() -> Iterator[None]:
+    """Say what to install where the Hub's library is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise UserError(
+            "hf:// needs the package huggingface_hub, which is not in this environment: run "
+            "`pip install huggingface_hub`"
+        ) from error
+
+
+@contextlib.contextmanager
+def _hub_errors(reference: HubReference) -> Iterator[None]:
+    """Turn what the Hub's library raises into a line that says what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = quoted(str(reference))
+    try:
+        yield
+    except RevisionNotFoundError as error:
+        raise UserError(f"{name}: there is no such revision in this repository") from error
+    except GatedRepoError as error:
+        raise UserError(
+            f"{name}: it is open to those alone whom its owner lets in; ask on its page, then "
+            "`hf auth login`"
+        ) from error
+    except (RepositoryNotFoundError, LocalTokenNotFoundError) as error:
+        raise UserError(
+            f"{name}: there is no such repository, or it is private and the token may not use it; "
+            "check the name, and `hf auth login` or HF_TOKEN"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise UserError(f"{name}: HF_HUB_OFFLINE forbids to ask the Hub; unset it") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        advice = ", with a token that may do this" if status in (401, 403) else ""
+        words = printable(str(error.server_message or "")[:200])
+        raise UserError(
+            f"{name}: {hub_endpoint()} answers with status {status} {words}; try again{advice}"
+        ) from error
+    # An upload that fails is a RuntimeError, with its reason as the cause.
+    except (OSError, HFValidationError, RuntimeError) as error:
+        reason = str(error.__cause__ or error) or type(error).__name__
+        words = printable(reason.splitlines()[0][:200])
+        raise UserError(f"{name}: the Hub cannot be asked ({words}); check the network") from error
