@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
+from rrl_agents.checkpoints.minari_files.conversion import DATASET_FILE
 from rrl_agents.durable_files import rename_whole
+from services.library.catalogue import locate
 from services.library.confined import Limits, run_confined
-from services.shared.errors import UserError
+from services.recorded_data.dataset import open_data
+from services.replay.table_names import STUDENT_TABLE
+from services.shared.errors import UserError, user_errors
+from services.shared.run_config import CONFIG_FILE
 
 _CONVERSION = "rrl_agents.checkpoints.minari_files.conversion:convert_minari"
 
 
 def minari(
-    dataset: Annotated[Positional[Path], tyro.conf.arg(metavar="DATASET")],
+    source: Annotated[Positional[str], tyro.conf.arg(metavar="DATASET|RUN|DATA")],
     *,
     out: Path,
     stack_size: int = 4,
+    table: Literal["student", "teacher"] = "student",
 ) -> None:
-    """Turn a Minari dataset into a replay buffer as Dopamine saves it.
+    """Turn a Minari dataset into a replay buffer as Dopamine saves it; or recorded play into one.
 
-    The buffer is what `rrl teacher label` and training from recorded data take. The dataset's
-    observations must be single gray frames, uint8 [H, W], preprocessed as the teacher's are
-    (Minari stores them as JPEG); most public Atari datasets of Minari hold colour screens instead,
-    which no teacher of 84 x 84 stacks knows. HDF5 storage only.
+    DATASET becomes the buffer that `rrl teacher label` and training from recorded data take. Its
+    observations must be single gray frames, uint8 [H, W], preprocessed as the teacher's are; most
+    public Atari datasets of Minari hold colour screens instead, which no teacher of 84 x 84 stacks
+    knows. HDF5 storage only.
+
+    A run's replay, of a run in one process, or a replay buffer that Dopamine saved becomes a Minari
+    dataset, without loss: an observation is the newest frame of a stack, of any type that
+    environments have here; rewards are as learned from, which Atari's are clipped for.
 
     Args:
-        dataset: Its directory, e.g. ~/.minari/datasets/pong/ours-v0.
-        out: Directory to write; must not exist.
-        stack_size: Frames of an observation.
+        source: Directory of a dataset, e.g. ~/.minari/datasets/pong/ours-v0; folder of a run that
+            is finished or stopped; or recorded data, as `rrl teacher label` takes it.
+        out: Directory to write; must not exist. A dataset's last two names are its id, so it must
+            end in -vN: ~/.minari/datasets/pong/ours-v0.
+        stack_size: Of a dataset, frames of an observation.
+        table: Of a run, whose play.
 
     Raises:
-        UserError: It is not such a dataset, or damaged, or cannot be written.
+        UserError: It is not such a dataset, run or data, or damaged, or cannot be written.
     """
     if out.exists():
         raise UserError(f"--out: {out} exists already; choose another place")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    dataset = Path(source)
     try:
-        arguments = {"dataset": dataset, "out": partial, "stack_size": stack_size}
-        rows = run_confined(_CONVERSION, arguments, limits=_limits(dataset), subject=dataset)
+        if (dataset / DATASET_FILE).exists():
+            arguments = {"dataset": dataset, "out": partial, "stack_size": stack_size}
+            rows = run_confined(_CONVERSION, arguments, limits=_limits(dataset), subject=dataset)
+            written = f"{rows} rows"
+        else:
+            written = _export(source, table, partial, _dataset_id(out))
         rename_whole(partial, out)
     except OSError as error:
         raise UserError(f"--out: cannot make {out} ({error.strerror})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    print(f"wrote {rows} rows to {out}")
+    print(f"wrote {written} to {out}")
 
 
 def _limits(dataset: Path) -> Limits:
@@ -62,3 +81,63 @@ def _limits(dataset: Path) -> Limits:
         wall_seconds=10 * seconds,
         file_bytes=64 << 30,
     )
+
+
+def _export(source: str, table: str, folder: Path, identity: str) -> str:
+    """Write a dataset of a run's or of recorded play; gives what was written, in words."""
+    # What a conversion of the other way does without.
+    from rrl_agents.checkpoints.minari_files.writing import (
+        MinariDescription,
+        episodes_of,
+        write_minari,
+    )
+
+    text = (
+        "Written by rrl teacher minari. An observation is the newest frame alone; behind a "
+        "terminal step it is zeros, as replay keeps none."
+    )
+    folder.mkdir(parents=True)
+    with user_errors((ValueError,)):
+        if (Path(source) / CONFIG_FILE).is_file():
+            from services.launcher.run_play import run_play
+
+            experiment, episodes = run_play(Path(source), table)
+            layout = experiment.layout
+            clipped = ", clipped to [-1, 1]" if layout.clips_rewards else ""
+            about = MinariDescription(
+                dataset_id=identity,
+                frame_shape=layout.frame_shape,
+                frame_dtype=layout.frame_dtype,
+                num_actions=layout.num_actions,
+                algorithm=experiment.recipe.name if table == STUDENT_TABLE else "teacher",
+                text=f"{text} {experiment.spec.name}, stacks of {layout.stack_size} frames; "
+                f"rewards as stored{clipped}.",
+            )
+        else:
+            rows = open_data(Path(locate(source)))
+            episodes = episodes_of(rows)
+            about = MinariDescription(
+                dataset_id=identity,
+                frame_shape=rows.frame_shape,
+                frame_dtype="uint8",
+                num_actions=rows.num_actions,
+                algorithm="recorded data",
+                text=f"{text} Stacks of {rows.stack_size} frames; rewards as recorded.",
+            )
+        written, steps = write_minari(folder, episodes, about)
+    return f"{written} episodes of {steps} steps"
+
+
+def _dataset_id(out: Path) -> str:
+    """The id of a dataset in a folder: Minari finds it by the folder's path.
+
+    Raises:
+        UserError: Minari takes no such id.
+    """
+    identity = "/".join(out.absolute().parts[-2:])
+    if re.fullmatch(r"[-\w]{2,}/[-\w]+-v\d+", identity) is None:
+        raise UserError(
+            f"--out: Minari would call it {identity}; give a folder like pong/ours-v0: letters, "
+            "digits, '-' and '_', and a version at the end"
+        )
+    return identity

@@ -115,4 +115,4 @@ def _member(group: h5py.Group, name: str) -> Any:
 
 def _decoded(packed: Any) -> NDArray[np.uint8]:
     content = np.asarray(packed, np.uint8).tobytes()
-    return np.asarray(Image.open(io.BytesIO(content), formats=("JPEG",)))
+    return np.asarray(Image.open(io.BytesIO(content), formats=("JPEG", "PNG")))

@@ -1,0 +1,56 @@
+"""What is in a run's replay as episodes, of a run that is finished or stopped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from rrl_agents.checkpoints.minari_files.writing import PlayedEpisode
+from rrl_agents.environments.registry import make_environment
+from services.launcher.experiment import Experiment
+from services.launcher.jobs import Job, replay_config
+from services.launcher.settings import read_experiment
+from services.learner.checkpoint_records import newest_checkpoint
+from services.replay.failures import TablesUnusable
+from services.replay.local_tables import LocalTables
+from services.replay.table_episodes import table_episodes
+from services.shared.errors import UserError, user_errors
+from services.shared.locks import LEARNER_LOCK, is_locked
+
+
+def run_play(run: Path, table: str) -> tuple[Experiment, Iterator[PlayedEpisode]]:
+    """The play in a table of a run's newest checkpoint.
+
+    Args:
+        run: Folder of the run; nothing in it is changed.
+        table: `STUDENT_TABLE` or `TEACHER_TABLE`.
+
+    Returns:
+        What ran, without its teacher; and the episodes.
+
+    Raises:
+        UserError: it is no run in one process, is being trained, has no checkpoint yet, or its
+            tables are damaged.
+    """
+    config, found = read_experiment(run)
+    if not config.one_process:
+        raise UserError(
+            f"{run} has its replay in Reverb's servers, whose files hold no episodes: only the "
+            "replay of a run with --one-process can be exported"
+        )
+    lock = run / LEARNER_LOCK
+    # Looking at a lock that is not there would make it.
+    if lock.exists() and is_locked(lock):
+        raise UserError(f"{run} is being trained; wait for its end, or stop it first")
+    checkpoint = newest_checkpoint(run)
+    if checkpoint is None:
+        raise UserError(f"{run} has no checkpoint yet; resume the run until it has one")
+    with contextlib.closing(make_environment(config.environment, 1)) as environment:
+        spec = environment.spec
+    experiment = Experiment(config=config, spec=spec, card=None, random_return=found.random_return)
+    job = Job(experiment=experiment, run=run)
+    tables = LocalTables(replay_config(job), job.shard_folder / "checkpoints")
+    with user_errors((TablesUnusable,)):
+        tables.restore(checkpoint.number)
+    return experiment, table_episodes(tables.tables[table].save(), experiment.layout)

@@ -1,0 +1,42 @@
+"""The episodes that a saved table holds, each row once, in the order of time.
+
+Items overlap: the rows of an item follow each other, so all items together say which row follows
+which. Of an episode whose oldest items are gone, the rest is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rrl_agents.checkpoints.minari_files.writing import PlayedEpisode
+from services.replay.item_layout import ItemLayout
+from services.replay.local_table import SavedTable
+from services.replay.row_ring import PADDING_ROW
+
+
+def table_episodes(saved: SavedTable, layout: ItemLayout) -> Iterator[PlayedEpisode]:
+    """Read a table's episodes, the one that began first before the others.
+
+    Args:
+        saved: The table; `LocalTable.restore` has checked it.
+        layout: Shapes of its rows and items.
+    """
+    rows = saved.rows.view(layout.row_dtype)[:, 0]
+    before, after = saved.items[:, :-1].ravel(), saved.items[:, 1:].ravel()
+    are_rows = (before != PADDING_ROW) & (after != PADDING_ROW)
+    follower = np.zeros(len(rows), np.int64)
+    follower[before[are_rows] - saved.oldest_row] = after[are_rows]
+    shown = np.unique(saved.items[saved.items != PADDING_ROW])
+    for first in np.setdiff1d(shown, after[are_rows]):
+        places = [int(first) - saved.oldest_row]
+        while (number := int(follower[places[-1]])) != PADDING_ROW:
+            places.append(number - saved.oldest_row)
+        episode = rows[places]
+        yield PlayedEpisode(
+            frames=[*episode["frame"]],
+            action=episode["action"],
+            reward=episode["reward"],
+            terminated=bool(episode["terminated"][-1]),
+        )
