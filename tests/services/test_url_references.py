@@ -292,5 +292,5 @@ def test_a_file_that_comes_compressed_is_refused(
 
 @pytest.mark.parametrize("url", ["./gs://x/y", "file:///x/y", "ftp://x/y"])
 def test_urls_of_other_kinds_are_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(UserError, match="give a URL of https://, http:// or gs://, or a path"):
+    with pytest.raises(UserError, match="https://, http://, gs:// or hf://, or a path"):
         download_reference(url, tmp_path)
