@@ -71,11 +71,12 @@ class Order:
     experiment: Settings
 
 
-# The preset for small environments with a tenth of its budget.
+# The preset for small environments with less than a tenth of its budget.
 TINY = """
---preset small --teacher-steps 1500 --method.offline-updates 500 --offline-evaluation-period 500
---online-steps 1000 --method.q-learning.min-replay-size 500 --online-evaluation-period 250
---evaluation.episodes 10 --evaluation.final-episodes 30 --evaluation.teacher-episodes 10
+--preset small --teacher-steps 800 --method.offline-updates 300 --offline-evaluation-period 300
+--online-steps 600 --method.q-learning.min-replay-size 500 --online-evaluation-period 100
+--evaluation.episodes 5 --evaluation.final-episodes 10 --evaluation.teacher-episodes 5
+--evaluation.num-envs 5
 """
 
 
