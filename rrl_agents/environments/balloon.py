@@ -31,6 +31,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_agents.environments import balloon_shortcuts
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.environments.vector_environment import VectorEnvironment, one_by_one
 
@@ -146,13 +147,11 @@ def _package_environment() -> Any:
     """The package's own environment, without its registry, which imports all its agents."""
     package_file()
     with _hashable_defaults(), _without_tensorflow(), _in_silence():
-        from balloon_learning_environment.env import balloon_env, wind_gp
-        from balloon_learning_environment.env.balloon import acs
+        from balloon_learning_environment.env import balloon_env
 
         # Lazily imported otherwise, at the first reset.
         importlib.import_module("tensorflow_probability.substrates.jax.distributions")
-    wind_gp.WindGP.query_batch = _one_deviation(wind_gp.WindGP.query_batch)
-    acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY = _spline(acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY)
+        balloon_shortcuts.install()
     with _older_libraries():
         return balloon_env.BalloonEnv(seed=0)
 
@@ -221,32 +220,3 @@ def _hashable_defaults() -> Iterator[None]:
         library.dataclass = original
         for kind in unhashable:
             kind.__hash__ = None
-
-
-def _one_deviation(query: Any) -> Any:
-    """A wind's query with one deviation per place.
-
-    From scikit-learn 1.1 on, there is one for each of the two components of the wind; they are
-    equal, since both have the same kernel.
-    """
-    if getattr(query, "gives_one_deviation", False):
-        return query
-
-    def one(self: Any, locations: NDArray[np.float64]) -> tuple[Any, Any]:
-        means, deviations = query(self, locations)
-        return means, deviations[:, 0] if deviations.ndim == 2 else deviations
-
-    one.gives_one_deviation = True  # type: ignore[attr-defined]
-    return one
-
-
-def _spline(interpolation: Any) -> Any:
-    """A two-dimensional interpolation's value at one point, without its warning on every call.
-
-    SciPy's `interp2d`, which is deprecated, asks the same function for it.
-    """
-    from scipy.interpolate import bisplev
-
-    if not hasattr(interpolation, "tck"):
-        return interpolation
-    return lambda x, y: bisplev(x, y, interpolation.tck)

@@ -36,6 +36,9 @@ class TeacherChoice:
         data_number: Which checkpoint of the data; the newest when None.
         labels: Folder that `rrl teacher label` made of the data by this teacher, to share between
             runs; None labels what this run takes, in the run's own folder.
+        play: Folder of what the teacher plays, to share between runs in one process: the first to
+            have played it leaves its table and its evaluation there, whatever their seeds, and the
+            others take them. None has the teacher play for each run.
     """
 
     checkpoint: str | None = "pong_dqn"
@@ -44,6 +47,7 @@ class TeacherChoice:
     data: str | None = None
     data_number: int | None = None
     labels: str | None = None
+    play: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,6 +138,10 @@ class ExperimentConfig:
             raise ValueError(
                 f"replay_shards is {self.replay_shards}; it must be from 1 to the {self.num_actors}"
                 " actors (num_actors), as each shard is filled by actors of its own"
+            )
+        if self.teacher.play is not None and not self.one_process:
+            raise ValueError(
+                "teacher.play is for runs in one process: give --one-process, or leave it out"
             )
         if self.one_process and self.replay_shards > 1:
             raise ValueError(

@@ -41,6 +41,7 @@ from services.launcher.jobs import (
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import is_finished, open_run
 from services.launcher.served_teacher import ServedTeacher
+from services.launcher.shared_play import SharedPlay
 from services.launcher.watching import Answer
 from services.learner.codec import EvaluationReport
 from services.learner.config import LearnerConfig
@@ -50,6 +51,7 @@ from services.learner.metrics import LearnerMetrics
 from services.learner.run_clock import RunClock
 from services.recorded_data.in_process import import_in_process
 from services.replay.local_tables import LocalTables
+from services.replay.table_names import TEACHER_TABLE
 from services.shared.addresses import parse_address
 from services.shared.errors import user_errors
 from services.shared.locks import LAUNCHER_LOCK, locked
@@ -154,6 +156,9 @@ class _Shared:
         self.evaluator_metrics = EvaluatorMetrics(job.registry)
         self.tables = LocalTables(replay_config(job), job.shard_folder / "checkpoints")
         self.teacher = _teacher(experiment) if experiment.uses_teacher else None
+        self.shared_play: SharedPlay | None = None
+        if self.teacher is not None and experiment.config.teacher.play is not None:
+            self.shared_play = SharedPlay(Path(experiment.config.teacher.play), experiment)
         self.evaluator = evaluator_config(job)
         self.evaluation = EvaluationPlayer(self.evaluator, self.evaluator_metrics)
 
@@ -243,6 +248,9 @@ class _Turns:
         if self._experiment.data is not None and self.learner.progress.teacher_steps < wanted:
             self._import()
             return
+        table, play = self._shared.tables.tables[TEACHER_TABLE], self._shared.shared_play
+        if play is not None and table.inserted == 0 and play.take_table(table):
+            self._feed.count()
         while (
             self.learner.progress.teacher_steps < wanted
             and time.monotonic() < end
@@ -250,6 +258,8 @@ class _Turns:
         ):
             self._player.step(Stage.COLLECT)
             self._feed.count()
+        if play is not None and table.is_complete:
+            play.leave_table(table)
 
     def _import(self) -> None:
         config, teacher = importer_config(self._shared.job), self._shared.teacher
@@ -274,9 +284,14 @@ class _Turns:
     def _evaluate_teacher(self) -> None:
         teacher = self._shared.teacher
         assert teacher is not None, "a teacher whose return is unknown is one that can be played"
-        played = self._shared.evaluation.teacher(
-            teacher.scores, teacher.described, self._is_stopped
-        )
+        play = self._shared.shared_play
+        played = play.evaluation() if play is not None else None
+        if played is None:
+            played = self._shared.evaluation.teacher(
+                teacher.scores, teacher.described, self._is_stopped
+            )
+            if play is not None and played is not None:
+                play.leave_evaluation(played)
         self._record(played, version=0)
 
     def _evaluate_students(self) -> None:

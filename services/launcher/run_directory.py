@@ -25,7 +25,7 @@ from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE, read_config, write_config
 
 _NOT_COMPARED = (
-    *("teacher.checkpoint", "teacher.address", "teacher.mean_return"),
+    *("teacher.checkpoint", "teacher.address", "teacher.mean_return", "teacher.play"),
     *("teacher.data", "teacher.data_number", "teacher.labels", "evaluation.max_share"),
     *("score_protocols", "track"),
 )

@@ -16,6 +16,7 @@ import os
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class LocalTables:
             if unseal(digests.decode()) != _digests(path):
                 raise ValueError("a file is not as it was written")
             for name, table in self.tables.items():
-                table.restore(_load(path / f"{name}.npz"))
+                table.restore(load_table(path / f"{name}.npz"))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             self.tables = self._empty()
             raise TablesUnusable(
@@ -111,8 +112,8 @@ class LocalTables:
             with contextlib.suppress(OSError):
                 os.link(before, file)
                 return
-        # Not `asdict`, which copies the arrays once more.
-        np.savez(file, **vars(table.save()))
+        with file.open("wb") as opened:
+            save_table(opened, table)
 
     def _note(self, number: int) -> None:
         path = self._folders.path(number)
@@ -121,7 +122,13 @@ class LocalTables:
         }
 
 
-def _load(file: Path) -> SavedTable:
+def save_table(file: BinaryIO, table: LocalTable) -> None:
+    """Write what `load_table` reads."""
+    # Not `asdict`, which copies the arrays once more.
+    np.savez(file, **vars(table.save()))
+
+
+def load_table(file: Path) -> SavedTable:
     """Read a file that `SavedTable`'s fields were written to; nothing in it is executed."""
     with np.load(file, allow_pickle=False) as arrays:
         return SavedTable(

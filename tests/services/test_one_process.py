@@ -369,3 +369,27 @@ def test_a_second_start_of_a_run_leaves_nothing_behind(catch_teacher: Path, tmp_
         launch_in_one_process(experiment, run, threading.Event(), display)
     assert not (run / "logs").exists()
     assert not shown.getvalue()
+
+
+def test_runs_that_share_the_teachers_play_learn_from_the_first_ones(
+    catch_teacher: Path, tmp_path: Path
+) -> None:
+    shared = {
+        "teacher.play": str(tmp_path / "play"),
+        "evaluation.first_seed": 0,
+    }
+    tables = []
+    for seed in (3, 4):
+        run = tmp_path / str(seed)
+        experiment = experiment_of("qdagger", catch_teacher, seed=seed, **shared)
+        assert run_in_one_process(experiment, run, threading.Event())
+        newest = max((run / "replay" / "00" / "checkpoints").iterdir())
+        with np.load(newest / "teacher.npz") as saved:
+            tables.append(saved["rows"].view(experiment.layout.row_dtype)["frame"])
+    # The second one's own play would have had other frames, at seeds of its own.
+    np.testing.assert_array_equal(*tables)
+    (table,) = (tmp_path / "play").glob("table-*.npz")
+    table.write_bytes(table.read_bytes()[:-1])
+    experiment = experiment_of("qdagger", catch_teacher, seed=5, **shared)
+    with pytest.raises(UserError, match="delete it"):
+        run_in_one_process(experiment, tmp_path / "5", threading.Event())

@@ -1,9 +1,11 @@
-"""The balloon, against what its package documents of it."""
+"""The balloon, against what its package documents of it, and computes without our shortcuts."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +37,63 @@ def test_a_seed_is_a_flight_and_another_seed_is_another(balloon: Balloon) -> Non
     assert one.dtype == np.float32 and one.shape == (4, 1_099)
     np.testing.assert_array_equal(one, flown(7))
     assert (one != other).any()
+
+
+@pytest.fixture
+def arena(balloon: Balloon) -> Any:
+    """The package's, 5 hours into a flight that went up and down."""
+    balloon.reset(seed=3)
+    for step in range(100):
+        balloon.step(np.int64(step // 10 % NUM_ACTIONS))
+    return balloon._flight.arena
+
+
+def test_winds_and_features_are_those_of_the_package(arena: Any) -> None:
+    features = arena.feature_constructor
+    balloon, process = arena.get_balloon_state(), features.windgp
+    column = np.empty((181, 4))
+    column[:] = (balloon.x.meters, balloon.y.meters, 0.0, balloon.time_elapsed.total_seconds())
+    column[:, 2] = features.pressure_levels
+    means, deviations = type(process).query_batch.replaced(process, column)
+    ours, variances = process.query_batch(column)
+    np.testing.assert_allclose(ours, means, rtol=0, atol=1e-9)
+    # scikit-learn has a column of deviations for each of the wind's two components.
+    np.testing.assert_allclose(variances, deviations[:, 0], rtol=0, atol=1e-9)
+
+    expected, found = np.zeros((2, 1_099), np.float32)
+    type(features)._add_wind_features.replaced(features, expected)
+    features._add_wind_features(found)
+    assert len(np.unique(expected)) > 100
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+    field, where = process.wind_forecast, (balloon.x, balloon.y, 9_000.0, balloon.time_elapsed)
+    np.testing.assert_allclose(
+        *(
+            (wind.u.meters_per_second, wind.v.meters_per_second)
+            for wind in (
+                field.get_forecast(*where),
+                type(field).get_forecast.replaced(field, *where),
+            )
+        ),
+        rtol=1e-6,
+    )
+
+
+def test_a_flight_is_the_same_with_numpys_functions_in_the_physics(
+    balloon: Balloon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flown() -> np.ndarray:
+        balloon.reset(seed=5)
+        return np.stack([balloon.step(np.int64(step % NUM_ACTIONS))[0] for step in range(30)])
+
+    ours = flown()
+    for name in ("balloon", "solar", "stable_init", "standard_atmosphere", "thermal"):
+        module = importlib.import_module(f"balloon_learning_environment.env.balloon.{name}")
+        assert module.np is not np
+        monkeypatch.setattr(module, "np", np)
+        if name == "solar":
+            module.solar_calculator.cache_clear()
+    np.testing.assert_allclose(ours, flown(), rtol=0, atol=1e-6)
 
 
 def test_without_a_seed_the_next_flight_is_another(balloon: Balloon) -> None:

@@ -1,0 +1,179 @@
+"""What a teacher plays, shared by runs in one process: where play is costly, it is played once.
+
+    FOLDER/table-<key>-<seed>.npz   the teacher's table (`local_table.SavedTable`)
+    FOLDER/table-<key>.json         of what it is, the seed it was played with, and its SHA-256
+    FOLDER/evaluation-<key>.json    returns, steps and metrics of its evaluation
+
+A key is the digest of all that decides what is played, but for the run's seed: the teacher's
+weights, the environment, the size and shapes of the table, the protocol of evaluations. Runs with
+other settings have other keys, and leave each other's files alone. Of two runs that play at the
+same time, each learns from its own play, and one of the two is what others find.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rrl_agents.checkpoints.bounded_files import read_bounded
+from rrl_agents.checkpoints.sealed_json import decode_sealed, seal
+from rrl_agents.durable_files import make_folders, replacing, write_whole
+from rrl_agents.typed_json import encode
+from services.evaluator.episodes import PlayedEpisodes
+from services.launcher.experiment import Experiment
+from services.replay.local_table import LocalTable
+from services.replay.local_tables import load_table, save_table
+from services.shared.errors import UserError, user_errors
+from services.shared.file_digest import file_sha256
+
+_MAX_DOCUMENT_BYTES = 2**24
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _TableDocument:
+    """Of what a table is, the seed of the run that played it, and the digest of its file."""
+
+    of: Mapping[str, Any]
+    seed: int
+    sha256_of_table: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _EvaluationDocument:
+    """Of what an evaluation is, and its episodes as `PlayedEpisodes` has them."""
+
+    of: Mapping[str, Any]
+    returns: tuple[float, ...]
+    steps: tuple[int, ...]
+    metrics: Mapping[str, tuple[float, ...]]
+
+
+class SharedPlay:
+    """The shared play of one experiment's teacher.
+
+    Args:
+        folder: Made when something is left there.
+        experiment: Of the run.
+
+    Raises:
+        UserError: the teacher has no card that says which weights it has.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment) -> None:
+        if experiment.card is None:
+            raise UserError("teacher.play needs a teacher with a card; leave it out")
+        config, self._folder, self._seed = experiment.config, folder, experiment.config.seed
+        played = {
+            "teacher": experiment.card.parameters_sha256,
+            "environment": encode(config.environment),
+        }
+        self._table = played | {
+            "layout": encode(experiment.layout),
+            "teacher_steps": experiment.targets.teacher_steps,
+            "environments": config.num_actors * config.envs_per_actor,
+        }
+        protocol = config.evaluation
+        self._evaluation = played | {
+            "episodes": protocol.teacher_episodes,
+            "epsilon": protocol.epsilon,
+            "num_envs": protocol.num_envs,
+            "first_seed": protocol.first_seed,
+        }
+
+    def take_table(self, table: LocalTable) -> bool:
+        """Fill an empty table with the play that was left here.
+
+        Returns:
+            Whether there was any.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        document = self._table_document
+        if not document.exists():
+            return False
+        with user_errors(_DAMAGED, prefix=f"{document} cannot be used; delete it: "):
+            found = decode_sealed(_TableDocument, _read(document), str(document))
+            file = self._table_file(found.seed)
+            if file_sha256(file) != found.sha256_of_table:
+                raise ValueError(f"{file} is not as it was written")
+            table.restore(load_table(file))
+        _LOGGER.info("took %d of the teacher's steps from %s", table.inserted, file)
+        return True
+
+    def leave_table(self, table: LocalTable) -> None:
+        """Leave a complete table for others, unless one is there.
+
+        Raises:
+            UserError: no space, or no permission.
+        """
+        if self._table_document.exists():
+            return
+        with user_errors((OSError,)):
+            make_folders(self._folder)
+            file = self._table_file(self._seed)
+            with replacing(file) as opened:
+                save_table(opened, table)
+            document = _TableDocument(
+                of=self._table, seed=self._seed, sha256_of_table=file_sha256(file)
+            )
+            write_whole(self._table_document, seal(encode(document)))
+
+    def evaluation(self) -> PlayedEpisodes | None:
+        """The teacher's episodes that were left here, where evaluations have fixed seeds.
+
+        Raises:
+            UserError: they are damaged.
+        """
+        path = self._evaluation_document
+        if self._evaluation["first_seed"] is None or not path.exists():
+            return None
+        with user_errors(_DAMAGED, prefix=f"{path} cannot be used; delete it: "):
+            found = decode_sealed(_EvaluationDocument, _read(path), str(path))
+        _LOGGER.info("took the teacher's %d episodes from %s", len(found.returns), path)
+        return PlayedEpisodes(
+            returns=found.returns,
+            steps=found.steps,
+            metrics=found.metrics,
+            first_episode_frames=(),
+        )
+
+    def leave_evaluation(self, played: PlayedEpisodes) -> None:
+        """Leave the teacher's episodes for others.
+
+        Raises:
+            UserError: no space, or no permission.
+        """
+        document = _EvaluationDocument(
+            of=self._evaluation, returns=played.returns, steps=played.steps, metrics=played.metrics
+        )
+        with user_errors((OSError,)):
+            make_folders(self._folder)
+            write_whole(self._evaluation_document, seal(encode(document)))
+
+    @property
+    def _table_document(self) -> Path:
+        return self._document("table", self._table)
+
+    def _table_file(self, seed: int) -> Path:
+        return self._table_document.with_name(f"{self._table_document.stem}-{seed}.npz")
+
+    @property
+    def _evaluation_document(self) -> Path:
+        return self._document("evaluation", self._evaluation)
+
+    def _document(self, what: str, of: Mapping[str, Any]) -> Path:
+        key = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
+        return self._folder / f"{what}-{key}.json"
+
+
+def _read(path: Path) -> str:
+    return read_bounded(path, _MAX_DOCUMENT_BYTES, what="a document").decode()
