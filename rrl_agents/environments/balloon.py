@@ -145,8 +145,7 @@ def _thread_pools() -> Any:
 
 def _package_environment() -> Any:
     """The package's own environment, without its registry, which imports all its agents."""
-    package_file()
-    with _hashable_defaults(), _without_tensorflow(), _in_silence():
+    with package_imports():
         from balloon_learning_environment.env import balloon_env
 
         # Lazily imported otherwise, at the first reset.
@@ -154,6 +153,18 @@ def _package_environment() -> Any:
         balloon_shortcuts.install()
     with _older_libraries():
         return balloon_env.BalloonEnv(seed=0)
+
+
+@contextlib.contextmanager
+def package_imports() -> Iterator[None]:
+    """Where modules of the package can be imported: it was written for older libraries.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+    package_file()
+    with _hashable_defaults(), _without_tensorflow(), _in_silence():
+        yield
 
 
 @contextlib.contextmanager

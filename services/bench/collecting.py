@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
 from rrl_agents.environments.registry import make_environment
@@ -10,7 +10,7 @@ from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.types import EnvironmentSpec
 from services.bench.plan import PlannedRun
-from services.bench.results import EvaluationRow, ReferenceRow, Results
+from services.bench.results import TEACHER, EpisodeRow, EvaluationRow, ReferenceRow, Results
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.random_play import random_return
@@ -31,6 +31,7 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
         UserError: a run's records are damaged.
     """
     evaluations: list[EvaluationRow] = []
+    episodes: list[EpisodeRow] = []
     students = [run for run in runs if run.export is None]
     firsts = {run.game: run for run in reversed(students)}
     scaled = {run.game: run for run in reversed(students) if run.has_suites_teacher}
@@ -40,12 +41,17 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
         for record in current_records(read_records(run.folder / EVALUATIONS_FILE)):
             if record.player != "teacher":
                 evaluations.append(_evaluation(run, record, specs[run.game]))
+                if record.final:
+                    episodes.extend(_episodes(run, record))
             elif run.has_suites_teacher:
+                if run.config.evaluation.first_seed is not None and not by_teacher[run.game]:
+                    episodes.extend(_episodes(run, record))
                 by_teacher[run.game].append(record)
     references = [_reference(scaled[game], played) for game, played in by_teacher.items()]
     return Results(
         evaluations=tuple(evaluations),
         references=tuple(row for row in references if row is not None),
+        episodes=tuple(episodes),
     )
 
 
@@ -144,6 +150,16 @@ def _evaluation(run: PlannedRun, record: EvaluationRecord, spec: EnvironmentSpec
         max_episode_steps=spec.max_episode_steps,
         final=record.final,
     )
+
+
+def _episodes(run: PlannedRun, record: EvaluationRecord) -> Iterator[EpisodeRow]:
+    """Rows of an evaluation's episodes; none where the return is all that there is."""
+    if not record.episode_metrics:
+        return
+    entry = TEACHER if record.player == "teacher" else run.entry
+    for metric, values in {**record.episode_metrics, "return": record.episode_returns}.items():
+        for episode, value in enumerate(values):
+            yield EpisodeRow(entry, run.game, run.seed, metric, episode, value)
 
 
 def _reference(run: PlannedRun, played: Sequence[EvaluationRecord]) -> ReferenceRow | None:

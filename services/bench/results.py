@@ -2,6 +2,8 @@
 
     results/evaluations.csv   a row per evaluation of a student
     results/references.csv    a row per game: the random policy and the teacher
+    results/episodes.csv      a row per episode of final weights and metric, where the environment
+                              judges episodes by more than the return
 
 Returns are undiscounted sums of raw rewards. Frames are environment frames; `frames` are those of
 online play (of JSRL's teacher, too), counted by updates: replay holds the ratio between the two, so
@@ -24,7 +26,10 @@ from rrl_agents.durable_files import make_folders, write_whole
 from rrl_agents.typed_json import decode
 from services.shared.errors import user_errors
 
-EVALUATIONS, REFERENCES = "evaluations.csv", "references.csv"
+EVALUATIONS, REFERENCES, EPISODES = "evaluations.csv", "references.csv", "episodes.csv"
+
+TEACHER = "teacher"
+"""Stands for an entry in the rows of the teacher's episodes."""
 
 MAX_FILE_BYTES = 256 * 2**20
 """Larger tables are refused; one of 10,000 runs has some tens of megabytes."""
@@ -110,6 +115,29 @@ class ReferenceRow:
     teacher_updates: int | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class EpisodeRow:
+    """What one episode is judged by.
+
+    Attributes:
+        entry: Name of the suite's entry; `TEACHER` for the teacher, of whom there are rows only
+            where evaluations have fixed seeds, so that its episodes are the students'.
+        game: What was played.
+        seed: Number of the repetition.
+        metric: Name of a metric of the environment, or "return".
+        episode: Number of the episode in its evaluation, from 0; with fixed seeds, the same number
+            is the same episode for all.
+        value: The metric's mean over the episode's steps; the return.
+    """
+
+    entry: str
+    game: str
+    seed: int
+    metric: str
+    episode: int
+    value: float
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
     """The tables.
@@ -117,16 +145,22 @@ class Results:
     Attributes:
         evaluations: In the order of the suite, of each run in the order of its training.
         references: One per game.
+        episodes: Of final weights, and of the teacher.
     """
 
     evaluations: tuple[EvaluationRow, ...]
     references: tuple[ReferenceRow, ...]
+    episodes: tuple[EpisodeRow, ...] = ()
 
 
 def write_results(folder: Path, results: Results) -> None:
     """Write the tables into a folder, which is made; each whole or not at all."""
     write_rows(folder / EVALUATIONS, EvaluationRow, results.evaluations)
     write_rows(folder / REFERENCES, ReferenceRow, results.references)
+    if results.episodes:
+        write_rows(folder / EPISODES, EpisodeRow, results.episodes)
+    else:
+        (folder / EPISODES).unlink(missing_ok=True)
 
 
 def read_results(folder: Path) -> Results:
@@ -138,6 +172,7 @@ def read_results(folder: Path) -> Results:
     return Results(
         evaluations=read_rows(folder / EVALUATIONS, EvaluationRow),
         references=read_rows(folder / REFERENCES, ReferenceRow),
+        episodes=read_rows(folder / EPISODES, EpisodeRow) if (folder / EPISODES).exists() else (),
     )
 
 

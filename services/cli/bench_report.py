@@ -63,6 +63,12 @@ def bench_report(
         interval = low_high if summary["entries"][name]["seeds"] > 1 else "(one run of each game)"
         rows.append([f"  {suite.label_of(name)}", f"{found['point']:6.3f}", interval])
     print_rows(rows)
+    for one in summary.get("episode_metrics", ()):
+        teacher = "" if one["teacher"] is None else f", teacher {one['teacher']:.3f}"
+        print(
+            f"{suite.label_of(one['entry'])}, {one['game']}: {one['metric']} {one['mean']:.3f} "
+            f"({one['low']:.3f} to {one['high']:.3f}){teacher}"
+        )
     for remark in summary["remarks"]:
         print(f"mind: {remark}")
     print(f"report: {target / PAGE}")

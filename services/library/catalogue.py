@@ -78,6 +78,13 @@ PACKAGED_TEACHERS: Mapping[str, PackagedTeacher] = {
 }
 """Name -> where it is, whether or not its package is installed."""
 
+_PLAYERS = "rrl_agents.environments.balloon_players"
+_OWN_POLICIES: Mapping[str, str] = {
+    "BLE/station_seeker": f"{_PLAYERS}:StationSeeker",
+    "BLE/random": f"{_PLAYERS}:Random",
+}
+"""Name -> `module:factory` of policies here that have no parameters."""
+
 
 def entries() -> list[Entry]:
     """Every teacher there is, by name; nothing in their files is looked at."""
@@ -135,8 +142,12 @@ def locate(name_or_path: str) -> str:
 
 
 def installed_teachers() -> Mapping[str, str]:
-    """The teachers that installed packages declare: name -> `module:factory`."""
-    return plugins.declared(TEACHERS_GROUP)
+    """The teachers that are code, here and declared by installed packages, by name.
+
+    Returns:
+        Name -> `module:factory`.
+    """
+    return {**_OWN_POLICIES, **plugins.declared(TEACHERS_GROUP)}
 
 
 def packaged_teacher(name: str) -> PackagedTeacher | None:

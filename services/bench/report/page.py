@@ -37,6 +37,7 @@ th, td {{ padding: .2rem .6rem; text-align: left; }}
 {figures}
 <h2>Returns of the final weights in each game: mean over seeds and 95% interval</h2>
 {games}
+{judged}
 <h2>What scores are measured by: 0 is the random policy, 1 the teacher</h2>
 {references}
 <p>Raw scores: evaluations.csv and references.csv of results/ beside suite.toml.
@@ -45,12 +46,16 @@ Numbers of the figures: the CSV files beside this page, and summary.json.</p>
 """
 
 
+_JUDGED = "Episodes of the final weights; differences are from the teacher's on the same seeds"
+
+
 def make_page(
     suite: Suite,
     tables: Tables,
     references: Mapping[str, ReferenceRow],
     pictures: Sequence[Picture],
     remarks: Sequence[str],
+    judged: pd.DataFrame,
     folder: Path,
     sweeps: Sequence[tuple[Sweep, pd.DataFrame]],
 ) -> str:
@@ -62,6 +67,7 @@ def make_page(
         references: Game -> what its scores are measured by.
         pictures: The figures.
         remarks: What a reader must know before believing the numbers.
+        judged: What the environment judges episodes by; may be empty.
         folder: Where the figures' files are.
         sweeps: The suite's that have scores, each with its table.
 
@@ -76,6 +82,7 @@ def make_page(
         sweeps="\n".join(_sweep(sweep, table) for sweep, table in sweeps),
         figures="\n".join(_figure(picture, folder) for picture in pictures),
         games=_html(_games(tables, references)),
+        judged=f"<h2>{_JUDGED}</h2>\n{_html(judged)}" if len(judged) else "",
         references=_html(pd.DataFrame(references.values())),
     )
 

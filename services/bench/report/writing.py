@@ -1,7 +1,7 @@
 """A suite's report: figures, tables, summary.json and one page, in a folder that is swapped whole.
 
 iqm_curve.png  final_iqm.png  performance_profiles.png  improvement.png  games.png
-iqm_curve.csv  performance_profiles.csv  improvement.csv  games.csv
+iqm_curve.csv  performance_profiles.csv  improvement.csv  games.csv  episode_metrics.csv
 sweep_ENTRY.png, sweep_ENTRY.csv   of each entry with a sweep
 summary.json   index.html
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from services.bench.report.episode_metrics import episode_metrics
 from services.bench.report.figures import Painter
 from services.bench.report.page import make_page
 from services.bench.report.scores import SuiteScores, arrange
@@ -77,7 +78,8 @@ def write_report(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
             new = Path(scratch, "new")
             new.mkdir()
-            summary = _fill(new, suite, scores, remarks, resamples)
+            judged = episode_metrics(results.episodes, [*suite.entries], resamples)
+            summary = _fill(new, suite, scores, remarks, judged, resamples)
             if out.exists():
                 out.rename(Path(scratch, "old"))
             new.rename(out)
@@ -120,20 +122,30 @@ def _check_replaceable(out: Path) -> None:
 
 
 def _fill(
-    folder: Path, suite: Suite, scores: SuiteScores, remarks: Sequence[str], resamples: int
+    folder: Path,
+    suite: Suite,
+    scores: SuiteScores,
+    remarks: Sequence[str],
+    judged: pd.DataFrame,
+    resamples: int,
 ) -> dict[str, Any]:
     tables = compute_tables(suite, scores, resamples=resamples)
     for name in ("iqm_curve", "performance_profiles", "improvement", "games"):
         getattr(tables, name).to_csv(folder / f"{name}.csv", index=False)
+    if len(judged):
+        judged.to_csv(folder / "episode_metrics.csv", index=False)
     sweeps = [(one, table) for one in suite.sweeps if len(table := sweep_table(one, tables))]
     for sweep, table in sweeps:
         table.to_csv(folder / f"sweep_{sweep.entry}.csv", index=False)
     # Figures name no runs or games.
     marks = dict.fromkeys(f"{remark.partition(':')[0]}." for remark in remarks)
     pictures = Painter(suite, tables, scores, " ".join(marks)).draw_all(folder, sweeps)
-    page = make_page(suite, tables, scores.references, pictures, remarks, folder, sweeps)
+    page = make_page(suite, tables, scores.references, pictures, remarks, judged, folder, sweeps)
     (folder / PAGE).write_text(page, encoding="utf-8")
     summary = _summary(suite, scores, tables, remarks)
+    if len(judged):
+        known = judged.astype(object).where(judged.notna(), None)
+        summary["episode_metrics"] = known.to_dict("records")
     text = json.dumps(summary, indent=1, allow_nan=False)
     (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
     return summary
