@@ -127,6 +127,8 @@ class Environment:
         clips_rewards: Whether its protocol clips the rewards of training to [-1, 1].
         open_games: How its game is named where there is no list of them; empty where there is.
         has_image_settings: Whether it reads the config's `grayscale` and `resize`.
+        episodes_are_counted: Whether play is so slow, and episodes so much of one length, that runs
+            show their progress in episodes of `episode_steps`, too.
         steps_are_costly: Whether a step costs so much more than a call that N environments of one
             game cost no more than one of N games.
         drawing_function: As `function`, for environments that draw themselves where they can; empty
@@ -142,6 +144,7 @@ class Environment:
     clips_rewards: bool = False
     open_games: str = ""
     has_image_settings: bool = False
+    episodes_are_counted: bool = False
     steps_are_costly: bool = False
     drawing_function: str = ""
 
@@ -297,6 +300,8 @@ _BUILT_IN = {
         function=f"{_HERE}.balloon:make_balloon",
         # Two days of 3 minutes each.
         episode_steps=960,
+        episodes_are_counted=True,
+        steps_are_costly=True,
         random_source=_MEASURED,
     ),
     "catch": Environment(

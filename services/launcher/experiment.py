@@ -58,6 +58,12 @@ class Experiment:
         return score.mean_return if score is not None else None
 
     @property
+    def episode_steps(self) -> int | None:
+        """Steps of a whole episode, where so few are played that they are what one counts."""
+        environment = self.config.environment
+        return environment.episode_steps if environment.environment.episodes_are_counted else None
+
+    @property
     def asks_teacher(self) -> bool:
         """Whether actors ask for the teacher's scores or actions."""
         return self.recipe.asks_teacher(self.random_return)

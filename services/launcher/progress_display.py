@@ -240,6 +240,7 @@ def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
     rate = f"{response.updates_per_second:.1f} updates/s" if response.updates_per_second > 0 else ""
     facts = [
         _awaited(response),
+        _episodes(response),
         speed,
         # One rate of updates is enough: where the stage counts them, its own.
         "" if "updates/s" in speed else rate,
@@ -251,6 +252,19 @@ def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
     ]
     # Losses and failures carry foreign words.
     return [printable(fact) for fact in facts if fact]
+
+
+def _episodes(response: GetProgressResponse) -> str:
+    """How many episodes have been played in this stage, where that is what one counts."""
+    progress, steps = response.progress, response.episode_steps
+    played = {
+        Stage.COLLECT: (progress.teacher_steps, response.teacher_steps_target),
+        Stage.ONLINE: (progress.actor_steps, response.actor_steps_target),
+    }.get(Stage(progress.stage) if progress.stage in set(Stage) else Stage.FINISHED)
+    if not steps or played is None:
+        return ""
+    done, target = played
+    return f"{done / steps:.1f} of {target / steps:g} episodes"
 
 
 def _awaited(response: GetProgressResponse) -> str:

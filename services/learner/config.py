@@ -73,6 +73,8 @@ class LearnerConfig:
         student: How it learns beside its architecture.
         arithmetic: What updates compute in, and on how many devices.
         spec: Shapes of the environment.
+        episode_steps: Steps of a whole episode, where steps are costly and play is counted in
+            episodes; else None.
         targets: How far each stage goes.
         random_return: Mean return of the random policy.
         teacher_return: Mean return of the teacher; None has the evaluator measure it.
@@ -110,6 +112,7 @@ class LearnerConfig:
     teacher_return: float | None
     seed: int
     replay: tuple[ShardAddress, ...]
+    episode_steps: int | None = None
     student: StudentConfig = StudentConfig()
     arithmetic: ArithmeticConfig = ArithmeticConfig()
     initial_teacher: Path | None = None

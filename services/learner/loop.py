@@ -111,6 +111,7 @@ class Learner:
             checkpoints=self._checkpoints,
             curves=self._curves,
             pauses=config.pause_for_evaluation,
+            episode_steps=config.episode_steps,
         )
         self._server = weight_server(
             self.served, host=config.host, port=config.port, security=config.security

@@ -27,6 +27,7 @@ class ServedRun:
         checkpoints: The run's checkpoints.
         curves: Rates and losses.
         pauses: Whether updates wait for each evaluation that is due.
+        episode_steps: As `LearnerConfig`.
 
     Attributes:
         session: Changes whenever a learner resumes the run.
@@ -46,6 +47,7 @@ class ServedRun:
         checkpoints: RunCheckpoints,
         curves: MetricsLog,
         pauses: bool,
+        episode_steps: int | None = None,
     ) -> None:
         self._targets = targets
         self._clock = clock
@@ -53,6 +55,7 @@ class ServedRun:
         self._checkpoints = checkpoints
         self._curves = curves
         self._pauses = pauses
+        self._episode_steps = episode_steps
         self.session = evaluations.session
         self.acting = acting
         self.evaluation = evaluations.weights
@@ -86,6 +89,7 @@ class ServedRun:
             awaited_updates=waits_for.updates,
             awaits_teacher_return=waits_for.teacher,
             evaluation_metrics=self._evaluations.newest_metrics,
+            episode_steps=self._episode_steps or 0,
         )
 
     def take_evaluation(self, report: EvaluationReport) -> Progress:

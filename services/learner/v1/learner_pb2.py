@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!services/learner/v1/learner.proto\x12\x0errl.learner.v1\"\xc4\x03\n\x08Progress\x12$\n\x05stage\x18\x01 \x01(\x0e\x32\x15.rrl.learner.v1.Stage\x12\x15\n\rteacher_steps\x18\x02 \x01(\x04\x12\x17\n\x0foffline_updates\x18\x03 \x01(\x04\x12\x16\n\x0eonline_updates\x18\x04 \x01(\x04\x12\x13\n\x0b\x61\x63tor_steps\x18\x05 \x01(\x04\x12\x16\n\x0eweaning_weight\x18\x06 \x01(\x01\x12\x1b\n\x0estudent_return\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0eteacher_return\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\rrandom_return\x18\t \x01(\x01\x12\x17\n\x0fweights_version\x18\n \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x0b \x01(\x04\x12\x14\n\x0cmax_priority\x18\x0c \x01(\x01\x12\x1a\n\ronline_return\x18\r \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x65valuated_updates\x18\x0e \x01(\x04H\x03\x88\x01\x01\x42\x11\n\x0f_student_returnB\x11\n\x0f_teacher_returnB\x10\n\x0e_online_returnB\x14\n\x12_evaluated_updates\"[\n\x11GetWeightsRequest\x12\x15\n\rknown_version\x18\x01 \x01(\x04\x12/\n\x07purpose\x18\x02 \x01(\x0e\x32\x1e.rrl.learner.v1.WeightsPurpose\"\x82\x01\n\x12GetWeightsResponse\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x18.rrl.learner.v1.Progress\x12\x0f\n\x07weights\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12\x0f\n\x07session\x18\x05 \x01(\t\"\x14\n\x12GetProgressRequest\"\xe0\x04\n\x13GetProgressResponse\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x18.rrl.learner.v1.Progress\x12\x1c\n\x14teacher_steps_target\x18\x02 \x01(\x04\x12\x1e\n\x16offline_updates_target\x18\x03 \x01(\x04\x12\x1a\n\x12\x61\x63tor_steps_target\x18\x04 \x01(\x04\x12\x1a\n\x12updates_per_second\x18\x05 \x01(\x01\x12?\n\x06losses\x18\x06 \x03(\x0b\x32/.rrl.learner.v1.GetProgressResponse.LossesEntry\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\'\n\x05saved\x18\x08 \x01(\x0b\x32\x18.rrl.learner.v1.Progress\x12\x1a\n\x12\x63heckpoint_failure\x18\t \x01(\t\x12\x1c\n\x0f\x61waited_updates\x18\n \x01(\x04H\x00\x88\x01\x01\x12\x1d\n\x15\x61waits_teacher_return\x18\x0b \x01(\x08\x12V\n\x12\x65valuation_metrics\x18\x0c \x03(\x0b\x32:.rrl.learner.v1.GetProgressResponse.EvaluationMetricsEntry\x1a-\n\x0bLossesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x38\n\x16\x45valuationMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x12\n\x10_awaited_updates\"\xb0\x02\n\x17ReportEvaluationRequest\x12\x17\n\x0fweights_version\x18\x01 \x01(\x04\x12\x17\n\x0f\x65pisode_returns\x18\x02 \x03(\x01\x12\x15\n\repisode_steps\x18\x03 \x03(\x04\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x0f\n\x07session\x18\x05 \x01(\t\x12T\n\x0f\x65pisode_metrics\x18\x06 \x03(\x0b\x32;.rrl.learner.v1.ReportEvaluationRequest.EpisodeMetricsEntry\x1aT\n\x13\x45pisodeMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.rrl.learner.v1.EpisodeMetric:\x02\x38\x01\"\x1f\n\rEpisodeMetric\x12\x0e\n\x06values\x18\x01 \x03(\x01\"F\n\x18ReportEvaluationResponse\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x18.rrl.learner.v1.Progress*\x86\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_COLLECT\x10\x01\x12\x11\n\rSTAGE_OFFLINE\x10\x02\x12\x10\n\x0cSTAGE_ONLINE\x10\x03\x12\x1a\n\x16STAGE_FINAL_EVALUATION\x10\x04\x12\x12\n\x0eSTAGE_FINISHED\x10\x05*h\n\x0eWeightsPurpose\x12\x1f\n\x1bWEIGHTS_PURPOSE_UNSPECIFIED\x10\x00\x12\x17\n\x13WEIGHTS_PURPOSE_ACT\x10\x01\x12\x1c\n\x18WEIGHTS_PURPOSE_EVALUATE\x10\x02\x32\x9d\x02\n\x07Learner\x12S\n\nGetWeights\x12!.rrl.learner.v1.GetWeightsRequest\x1a\".rrl.learner.v1.GetWeightsResponse\x12V\n\x0bGetProgress\x12\".rrl.learner.v1.GetProgressRequest\x1a#.rrl.learner.v1.GetProgressResponse\x12\x65\n\x10ReportEvaluation\x12\'.rrl.learner.v1.ReportEvaluationRequest\x1a(.rrl.learner.v1.ReportEvaluationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!services/learner/v1/learner.proto\x12\x0errl.learner.v1\"\xc4\x03\n\x08Progress\x12$\n\x05stage\x18\x01 \x01(\x0e\x32\x15.rrl.learner.v1.Stage\x12\x15\n\rteacher_steps\x18\x02 \x01(\x04\x12\x17\n\x0foffline_updates\x18\x03 \x01(\x04\x12\x16\n\x0eonline_updates\x18\x04 \x01(\x04\x12\x13\n\x0b\x61\x63tor_steps\x18\x05 \x01(\x04\x12\x16\n\x0eweaning_weight\x18\x06 \x01(\x01\x12\x1b\n\x0estudent_return\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0eteacher_return\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\rrandom_return\x18\t \x01(\x01\x12\x17\n\x0fweights_version\x18\n \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x0b \x01(\x04\x12\x14\n\x0cmax_priority\x18\x0c \x01(\x01\x12\x1a\n\ronline_return\x18\r \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x65valuated_updates\x18\x0e \x01(\x04H\x03\x88\x01\x01\x42\x11\n\x0f_student_returnB\x11\n\x0f_teacher_returnB\x10\n\x0e_online_returnB\x14\n\x12_evaluated_updates\"[\n\x11GetWeightsRequest\x12\x15\n\rknown_version\x18\x01 \x01(\x04\x12/\n\x07purpose\x18\x02 \x01(\x0e\x32\x1e.rrl.learner.v1.WeightsPurpose\"\x82\x01\n\x12GetWeightsResponse\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x18.rrl.learner.v1.Progress\x12\x0f\n\x07weights\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12\x0f\n\x07session\x18\x05 \x01(\t\"\x14\n\x12GetProgressRequest\"\xf7\x04\n\x13GetProgressResponse\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x18.rrl.learner.v1.Progress\x12\x1c\n\x14teacher_steps_target\x18\x02 \x01(\x04\x12\x1e\n\x16offline_updates_target\x18\x03 \x01(\x04\x12\x1a\n\x12\x61\x63tor_steps_target\x18\x04 \x01(\x04\x12\x1a\n\x12updates_per_second\x18\x05 \x01(\x01\x12?\n\x06losses\x18\x06 \x03(\x0b\x32/.rrl.learner.v1.GetProgressResponse.LossesEntry\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\'\n\x05saved\x18\x08 \x01(\x0b\x32\x18.rrl.learner.v1.Progress\x12\x1a\n\x12\x63heckpoint_failure\x18\t \x01(\t\x12\x1c\n\x0f\x61waited_updates\x18\n \x01(\x04H\x00\x88\x01\x01\x12\x1d\n\x15\x61waits_teacher_return\x18\x0b \x01(\x08\x12V\n\x12\x65valuation_metrics\x18\x0c \x03(\x0b\x32:.rrl.learner.v1.GetProgressResponse.EvaluationMetricsEntry\x12\x15\n\repisode_steps\x18\r \x01(\x04\x1a-\n\x0bLossesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x38\n\x16\x45valuationMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x12\n\x10_awaited_updates\"\xb0\x02\n\x17ReportEvaluationRequest\x12\x17\n\x0fweights_version\x18\x01 \x01(\x04\x12\x17\n\x0f\x65pisode_returns\x18\x02 \x03(\x01\x12\x15\n\repisode_steps\x18\x03 \x03(\x04\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x0f\n\x07session\x18\x05 \x01(\t\x12T\n\x0f\x65pisode_metrics\x18\x06 \x03(\x0b\x32;.rrl.learner.v1.ReportEvaluationRequest.EpisodeMetricsEntry\x1aT\n\x13\x45pisodeMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.rrl.learner.v1.EpisodeMetric:\x02\x38\x01\"\x1f\n\rEpisodeMetric\x12\x0e\n\x06values\x18\x01 \x03(\x01\"F\n\x18ReportEvaluationResponse\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x18.rrl.learner.v1.Progress*\x86\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_COLLECT\x10\x01\x12\x11\n\rSTAGE_OFFLINE\x10\x02\x12\x10\n\x0cSTAGE_ONLINE\x10\x03\x12\x1a\n\x16STAGE_FINAL_EVALUATION\x10\x04\x12\x12\n\x0eSTAGE_FINISHED\x10\x05*h\n\x0eWeightsPurpose\x12\x1f\n\x1bWEIGHTS_PURPOSE_UNSPECIFIED\x10\x00\x12\x17\n\x13WEIGHTS_PURPOSE_ACT\x10\x01\x12\x1c\n\x18WEIGHTS_PURPOSE_EVALUATE\x10\x02\x32\x9d\x02\n\x07Learner\x12S\n\nGetWeights\x12!.rrl.learner.v1.GetWeightsRequest\x1a\".rrl.learner.v1.GetWeightsResponse\x12V\n\x0bGetProgress\x12\".rrl.learner.v1.GetProgressRequest\x1a#.rrl.learner.v1.GetProgressResponse\x12\x65\n\x10ReportEvaluation\x12\'.rrl.learner.v1.ReportEvaluationRequest\x1a(.rrl.learner.v1.ReportEvaluationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -27,10 +27,10 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_GETPROGRESSRESPONSE_EVALUATIONMETRICSENTRY']._serialized_options = b'8\001'
   _globals['_REPORTEVALUATIONREQUEST_EPISODEMETRICSENTRY']._options = None
   _globals['_REPORTEVALUATIONREQUEST_EPISODEMETRICSENTRY']._serialized_options = b'8\001'
-  _globals['_STAGE']._serialized_start=1780
-  _globals['_STAGE']._serialized_end=1914
-  _globals['_WEIGHTSPURPOSE']._serialized_start=1916
-  _globals['_WEIGHTSPURPOSE']._serialized_end=2020
+  _globals['_STAGE']._serialized_start=1803
+  _globals['_STAGE']._serialized_end=1937
+  _globals['_WEIGHTSPURPOSE']._serialized_start=1939
+  _globals['_WEIGHTSPURPOSE']._serialized_end=2043
   _globals['_PROGRESS']._serialized_start=54
   _globals['_PROGRESS']._serialized_end=506
   _globals['_GETWEIGHTSREQUEST']._serialized_start=508
@@ -40,19 +40,19 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_GETPROGRESSREQUEST']._serialized_start=734
   _globals['_GETPROGRESSREQUEST']._serialized_end=754
   _globals['_GETPROGRESSRESPONSE']._serialized_start=757
-  _globals['_GETPROGRESSRESPONSE']._serialized_end=1365
-  _globals['_GETPROGRESSRESPONSE_LOSSESENTRY']._serialized_start=1242
-  _globals['_GETPROGRESSRESPONSE_LOSSESENTRY']._serialized_end=1287
-  _globals['_GETPROGRESSRESPONSE_EVALUATIONMETRICSENTRY']._serialized_start=1289
-  _globals['_GETPROGRESSRESPONSE_EVALUATIONMETRICSENTRY']._serialized_end=1345
-  _globals['_REPORTEVALUATIONREQUEST']._serialized_start=1368
-  _globals['_REPORTEVALUATIONREQUEST']._serialized_end=1672
-  _globals['_REPORTEVALUATIONREQUEST_EPISODEMETRICSENTRY']._serialized_start=1588
-  _globals['_REPORTEVALUATIONREQUEST_EPISODEMETRICSENTRY']._serialized_end=1672
-  _globals['_EPISODEMETRIC']._serialized_start=1674
-  _globals['_EPISODEMETRIC']._serialized_end=1705
-  _globals['_REPORTEVALUATIONRESPONSE']._serialized_start=1707
-  _globals['_REPORTEVALUATIONRESPONSE']._serialized_end=1777
-  _globals['_LEARNER']._serialized_start=2023
-  _globals['_LEARNER']._serialized_end=2308
+  _globals['_GETPROGRESSRESPONSE']._serialized_end=1388
+  _globals['_GETPROGRESSRESPONSE_LOSSESENTRY']._serialized_start=1265
+  _globals['_GETPROGRESSRESPONSE_LOSSESENTRY']._serialized_end=1310
+  _globals['_GETPROGRESSRESPONSE_EVALUATIONMETRICSENTRY']._serialized_start=1312
+  _globals['_GETPROGRESSRESPONSE_EVALUATIONMETRICSENTRY']._serialized_end=1368
+  _globals['_REPORTEVALUATIONREQUEST']._serialized_start=1391
+  _globals['_REPORTEVALUATIONREQUEST']._serialized_end=1695
+  _globals['_REPORTEVALUATIONREQUEST_EPISODEMETRICSENTRY']._serialized_start=1611
+  _globals['_REPORTEVALUATIONREQUEST_EPISODEMETRICSENTRY']._serialized_end=1695
+  _globals['_EPISODEMETRIC']._serialized_start=1697
+  _globals['_EPISODEMETRIC']._serialized_end=1728
+  _globals['_REPORTEVALUATIONRESPONSE']._serialized_start=1730
+  _globals['_REPORTEVALUATIONRESPONSE']._serialized_end=1800
+  _globals['_LEARNER']._serialized_start=2046
+  _globals['_LEARNER']._serialized_end=2331
 # @@protoc_insertion_point(module_scope)

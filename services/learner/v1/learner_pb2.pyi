@@ -271,6 +271,7 @@ class GetProgressResponse(google.protobuf.message.Message):
     AWAITED_UPDATES_FIELD_NUMBER: builtins.int
     AWAITS_TEACHER_RETURN_FIELD_NUMBER: builtins.int
     EVALUATION_METRICS_FIELD_NUMBER: builtins.int
+    EPISODE_STEPS_FIELD_NUMBER: builtins.int
     teacher_steps_target: builtins.int
     """Totals the stages work towards, in the units of Progress."""
     offline_updates_target: builtins.int
@@ -287,6 +288,8 @@ class GetProgressResponse(google.protobuf.message.Message):
     """
     awaits_teacher_return: builtins.bool
     """Whether the run waits in this way for the return of the teacher."""
+    episode_steps: builtins.int
+    """Steps of a whole episode, where play is so slow that progress is best told in episodes; else 0."""
     @property
     def progress(self) -> global___Progress: ...
     @property
@@ -318,9 +321,10 @@ class GetProgressResponse(google.protobuf.message.Message):
         awaited_updates: builtins.int | None = ...,
         awaits_teacher_return: builtins.bool = ...,
         evaluation_metrics: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        episode_steps: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "awaited_updates", b"awaited_updates", "progress", b"progress", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "actor_steps_target", b"actor_steps_target", "awaited_updates", b"awaited_updates", "awaits_teacher_return", b"awaits_teacher_return", "checkpoint_failure", b"checkpoint_failure", "evaluation_metrics", b"evaluation_metrics", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "saved", b"saved", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_awaited_updates", b"_awaited_updates", "actor_steps_target", b"actor_steps_target", "awaited_updates", b"awaited_updates", "awaits_teacher_return", b"awaits_teacher_return", "checkpoint_failure", b"checkpoint_failure", "episode_steps", b"episode_steps", "evaluation_metrics", b"evaluation_metrics", "losses", b"losses", "offline_updates_target", b"offline_updates_target", "progress", b"progress", "saved", b"saved", "seconds", b"seconds", "teacher_steps_target", b"teacher_steps_target", "updates_per_second", b"updates_per_second"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_awaited_updates", b"_awaited_updates"]) -> typing.Literal["awaited_updates"] | None: ...
 
 global___GetProgressResponse = GetProgressResponse

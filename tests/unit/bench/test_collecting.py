@@ -9,10 +9,11 @@ import pytest
 from services.bench.collecting import collect, nominal_frames, reference_row
 from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, plan_suite
+from services.bench.results import TEACHER
 from services.bench.suite import parse_suite
 from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
-from services.learner.evaluation_records import append_record
+from services.learner.evaluation_records import EvaluationRecord, append_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from tests.support.bench_rows import SUITE_TEXT, changed, record
 
@@ -49,6 +50,31 @@ def test_frames_are_counted_by_updates(plan: Runs) -> None:
     assert nominal_frames(config, 50, frames_per_step=4) == (200 + 50 * 4) * 4
     # Nothing has been learned from the student's own play yet.
     assert nominal_frames(config, 0, frames_per_step=4) == 0
+
+
+def test_what_else_episodes_are_judged_by_becomes_rows_of_final_weights(plan: Runs) -> None:
+    def judged(of: EvaluationRecord) -> EvaluationRecord:
+        return dataclasses.replace(of, episode_metrics={"caught": of.episode_returns})
+
+    fixed = dataclasses.replace(plan[0].config.evaluation, first_seed=0)
+    runs = [
+        dataclasses.replace(run, config=dataclasses.replace(run.config, evaluation=fixed))
+        for run in plan[:2]
+    ]
+    for run in runs:
+        records = run.folder / EVALUATIONS_FILE
+        append_record(records, judged(record(0, 1.0, player="teacher")))
+        append_record(records, judged(record(0, 0.0)))
+        append_record(records, judged(record(200, -1.0, final=True)))
+    rows = [dataclasses.astuple(row) for row in collect(runs).episodes]
+    # The teacher's episodes are the same in all runs: one is enough.
+    assert [row for row in rows if row[3] == "caught"] == [
+        (TEACHER, "catch", 0, "caught", 0, 1.0),
+        ("qdagger", "catch", 0, "caught", 0, -1.0),
+        ("scratch", "catch", 0, "caught", 0, -1.0),
+    ]
+    # Without fixed seeds they are others.
+    assert TEACHER not in {row.entry for row in collect(plan[:2]).episodes}
 
 
 def test_a_runs_records_become_rows(plan: Runs) -> None:

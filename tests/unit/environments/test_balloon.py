@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from rrl_agents.environments.balloon import NUM_ACTIONS, STATION_RADIUS_METRES, Balloon
+from services.library.catalogue import locate
+from services.teacher.policies.entry_point import card_of_policy, make_policy
 
-DOWN, STAY = 0, 1
+DOWN, STAY, UP = range(3)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,36 @@ def test_a_flight_is_the_same_with_the_packages_sun_and_numpys_functions(
 def test_without_a_seed_the_next_flight_is_another(balloon: Balloon) -> None:
     first, _ = balloon.reset(seed=7)
     assert (balloon.reset()[0] != first).any()
+
+
+@pytest.mark.parametrize(("levels_above", "action"), [(-5, DOWN), (0, STAY), (5, UP)])
+def test_station_seeker_goes_to_the_level_whose_wind_blows_to_the_station(
+    levels_above: int, action: int
+) -> None:
+    located = locate("BLE/station_seeker")
+    seeker = make_policy(located)
+    assert (
+        card_of_policy(seeker, located).spec.misfit(
+            observation_shape=(1_099,), observation_dtype="float32", num_actions=3, of="balloon"
+        )
+        is None
+    )
+    # 16 numbers of the balloon, then variance, angle and speed of 361 levels, from the highest on,
+    # of which the 181st is the balloon's; those that it cannot reach are 0, 1, 1.
+    observation = np.zeros(1_099, np.float32)
+    # 250 km from the station: where the wind blows to counts.
+    observation[7] = 0.5
+    winds = observation[16:].reshape(361, 3)
+    winds[:] = (0.0, 1.0, 1.0)
+    winds[180] = (0.1, 0.9, 0.2)
+    winds[180 - levels_above] = (0.1, 0.0, 0.2)
+    (scores,) = seeker.evaluate(observation[None])
+    assert scores.argmax() == action
+
+
+def test_random_play_likes_all_actions_alike() -> None:
+    scores = make_policy(locate("BLE/random")).evaluate(np.zeros((2, 1_099), np.float32))
+    np.testing.assert_array_equal(scores, np.zeros((2, 3), np.float32))
 
 
 def test_the_radius_is_where_the_reward_has_its_step(balloon: Balloon) -> None:

@@ -55,6 +55,16 @@ def test_a_plain_line_holds_stage_rate_time_left_lambda_and_scores() -> None:
     )
 
 
+def test_slow_play_is_counted_in_episodes_and_scored_by_the_environments_metrics() -> None:
+    first = answer(Stage.STAGE_ONLINE, actor_steps=1_000, student_return=-12.0)
+    first.episode_steps = 500
+    first.evaluation_metrics["twr50"] = 0.25
+    assert lines((0.0, first))[-1][-1] == (
+        "online 1,000/4,000 steps (25%) | 2.0 of 8 episodes | lambda 0.50 | "
+        "student -12.00 (teacher-normalised 0.50), twr50 0.250, teacher -4.00, random -20.00"
+    )
+
+
 def test_a_line_says_when_everything_waits_for_an_evaluation() -> None:
     final = answer(Stage.STAGE_FINAL_EVALUATION)
     final.awaited_updates = 14_500

@@ -79,6 +79,10 @@ def test_a_path_of_two_parts_stays_a_path(
     assert catalogue.locate("runs/teacher") == "runs/teacher"
 
 
+def test_policies_of_ours_without_parameters_have_names(cache: Path) -> None:
+    assert catalogue.locate("BLE/random") == "rrl_agents.environments.balloon_players:Random"
+
+
 def test_an_unknown_name_names_the_nearest(cache: Path) -> None:
     put_fetched(cache, "Breakout/dqn400-run1")
     with pytest.raises(UserError, match=r"near it: Breakout/dqn400-run1.*rrl teacher list"):
