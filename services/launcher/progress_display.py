@@ -258,9 +258,9 @@ def _episodes(response: GetProgressResponse) -> str:
     """How many episodes have been played in this stage, where that is what one counts."""
     progress, steps = response.progress, response.episode_steps
     played = {
-        Stage.COLLECT: (progress.teacher_steps, response.teacher_steps_target),
-        Stage.ONLINE: (progress.actor_steps, response.actor_steps_target),
-    }.get(Stage(progress.stage) if progress.stage in set(Stage) else Stage.FINISHED)
+        int(Stage.COLLECT): (progress.teacher_steps, response.teacher_steps_target),
+        int(Stage.ONLINE): (progress.actor_steps, response.actor_steps_target),
+    }.get(int(progress.stage))
     if not steps or played is None:
         return ""
     done, target = played
