@@ -33,9 +33,8 @@ from services.shared.errors import UserError
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def fetch(
-    reference: Positional[str | None] = None,
-    /,
     request: FetchRequest = FetchRequest(),  # noqa: B008 - frozen
+    reference: Annotated[Positional[str | None], tyro.conf.arg(metavar="URL")] = None,
     *,
     show: Annotated[bool, tyro.conf.arg(name="list")] = False,
     cache: Path | None = None,
@@ -46,9 +45,9 @@ def fetch(
     A download that was interrupted resumes where it was; what is here is not downloaded again.
 
     Args:
+        request: What.
         reference: What lies elsewhere, instead of a public agent: hf://ORG/REPO[@REVISION][/FILE],
             gs://… or https://…; it may also stand wherever a teacher is named.
-        request: What.
         show: Only show what there is: games; with --game its runs and checkpoints.
         cache: Folder for everything fetched; by default $RRL_CACHE, or ~/.cache/rrl.
         endpoint: Another store than Google's; $STORAGE_EMULATOR_HOST does the same.
