@@ -63,13 +63,19 @@ def evaluate_main(arguments: list[str]) -> None:
 def _lines(evaluation: Evaluation) -> list[str]:
     rules, (low, high) = evaluation.protocol, evaluation.interval
     known = evaluation.random_return
+    # An environment without a limit has the largest whole number.
+    limit = (
+        f"at most {rules.max_episode_steps:,}"
+        if rules.max_episode_steps < 10**12
+        else "any number of"
+    )
     last_seed = rules.first_seed + rules.episodes - 1
     return [
         f"agent     {evaluation.agent} {evaluation.parameters_sha256[:12]}",
         f"protocol  {rules.game} ({rules.environment}), {rules.episodes} episodes of seeds "
         f"{rules.first_seed} to {last_seed}, acting {rules.acts}, epsilon {rules.epsilon:g}, "
-        f"sticky actions {rules.sticky_actions:g}, {rules.frames_per_step} frames a step, at most "
-        f"{rules.max_episode_steps:,} steps an episode",
+        f"sticky actions {rules.sticky_actions:g}, {rules.frames_per_step} frames a step, "
+        f"{limit} steps an episode",
         f"return    {evaluation.mean_return:.2f} (95% interval {low:.2f} to {high:.2f}; "
         f"episodes {min(evaluation.returns):g} to {max(evaluation.returns):g})",
         *(f"{name:<9} {value:.4g}" for name, value in evaluation.metrics.items()),
