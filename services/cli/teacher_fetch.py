@@ -34,7 +34,7 @@ from services.shared.errors import UserError
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def fetch(
     request: FetchRequest = FetchRequest(),  # noqa: B008 - frozen
-    reference: Annotated[Positional[str | None], tyro.conf.arg(metavar="URL")] = None,
+    reference: Annotated[Positional[str | None], tyro.conf.arg(metavar="[URL]")] = None,
     *,
     show: Annotated[bool, tyro.conf.arg(name="list")] = False,
     cache: Path | None = None,

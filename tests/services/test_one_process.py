@@ -14,12 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from minari import MinariDataset
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
 from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import METHODS
 from rrl_agents.types import Stage
+from services.cli.teacher_minari import minari
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
@@ -105,6 +107,11 @@ def test_a_run_goes_through_its_stages_to_the_end(
     begun = offline[-1]
     wanted = [update for update in offline if update or not recipe.offline_updates]
     assert played == [*wanted, begun + 40, begun + 80, begun + 100]
+    dataset = tmp_path / "ours" / "students-v0"
+    minari(str(tmp_path / "run"), out=dataset)
+    # Of each of the 4 episodes under way, the last n + 1 rows are in no item, or lead to nothing.
+    open_steps = progress.actor_steps - MinariDataset(dataset / "data").total_steps
+    assert 0 <= open_steps <= 4 * (recipe.q_learning.n_step + 1)
     # Nothing is left behind in the process but what pools keep.
     assert threading.active_count() <= threads + 8
 
