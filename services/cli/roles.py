@@ -75,6 +75,7 @@ class Replay(_Role):
             opens Reverb's port to them.
         shard: Which of the run's --replay-shards this is, from 0.
         security: Encryption and tokens of the control; Reverb has neither.
+        peers: What to trust and show at the teacher service of --teacher.address.
     """
 
     run: Path = required()
@@ -83,6 +84,7 @@ class Replay(_Role):
     host: str = "127.0.0.1"
     shard: int = 0
     security: Secured = SecurityConfig()
+    peers: Peers = Peers()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,13 +97,14 @@ class Importer(_Role):
     Attributes:
         run: Folder of the run; the labels go there.
         replay_address: HOST:PORT of the replay server.
-        teacher_address: The teacher service, as `rrl actor` takes it.
+        teacher_address: The teacher service, as `rrl actor` takes it; by default that of
+            --teacher.address.
         peers: What to trust and show there.
     """
 
     run: Path = required()
     replay_address: str = required()
-    teacher_address: str = required()
+    teacher_address: str | None = None
     peers: Peers = Peers()
 
 
@@ -118,7 +121,8 @@ class Learner(_Role):
         host: Address to serve weights on; 0.0.0.0 lets other machines ask.
         port: Port to serve weights on.
         security: Encryption and tokens of that service.
-        peers: What to trust and show at replay's control.
+        peers: What to trust and show at replay's control, and at the teacher service of
+            --teacher.address.
         when_finished: exit, or wait for SIGTERM, still serving the weights.
     """
 
@@ -190,6 +194,8 @@ def _run(kind: type[_Role], arguments: list[str]) -> None:
             f"a run in one process has no process of its own for the {role}: leave --one-process "
             "out for all roles, or use rrl train --one-process"
         )
+    if isinstance(own, Importer) and not (own.teacher_address or own.experiment.teacher.address):
+        raise UserError("the importer has no teacher to ask: give --teacher-address HOST:PORT")
     # What a role computes with is imported once its flags are right.
     from services.launcher.resolution import resolve
     from services.launcher.roles import ROLES, Process

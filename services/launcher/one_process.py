@@ -40,7 +40,7 @@ from services.launcher.jobs import (
 )
 from services.launcher.run_addresses import RunAddresses, write_addresses
 from services.launcher.run_directory import is_finished, open_run
-from services.launcher.served_teacher import ServedTeacher
+from services.launcher.served_teacher import ServedTeacher, TeacherLost
 from services.launcher.shared_play import SharedPlay
 from services.launcher.watching import Answer
 from services.learner.codec import EvaluationReport
@@ -50,10 +50,11 @@ from services.learner.loop import Learner, train_to_the_end
 from services.learner.metrics import LearnerMetrics
 from services.learner.run_clock import RunClock
 from services.recorded_data.in_process import import_in_process
+from services.recorded_data.retrying_teacher import Stopped
 from services.replay.local_tables import LocalTables
 from services.replay.table_names import TEACHER_TABLE
 from services.shared.addresses import parse_address
-from services.shared.errors import user_errors
+from services.shared.errors import UserError, user_errors
 from services.shared.locks import LAUNCHER_LOCK, locked
 from services.shared.logging import Occasionally
 from services.teacher.in_process import TeacherInProcess
@@ -85,8 +86,8 @@ def run_in_one_process(
 
     Raises:
         UserError: the folder is another experiment's or in use; or the run cannot
-            continue, as where a loss or a weight is not finite: it resumes from its last
-            checkpoint next time.
+            continue, as where a loss or a weight is not finite, or a teacher service is lost: it
+            resumes from its last checkpoint next time.
     """
     open_run(run, experiment)
     with locked(run / LAUNCHER_LOCK):
@@ -134,7 +135,7 @@ def run_opened(
         turns = _Turns(shared, unusable)
         return turns.learner, turns.run
 
-    with user_errors((FloatingPointError,)):
+    with contextlib.closing(shared), user_errors((FloatingPointError,)):
         train_to_the_end(start, run, stop, shared.metrics)
     return is_finished(run)
 
@@ -155,19 +156,26 @@ class _Shared:
         self.actor_metrics = ActorMetrics(job.registry)
         self.evaluator_metrics = EvaluatorMetrics(job.registry)
         self.tables = LocalTables(replay_config(job), job.shard_folder / "checkpoints")
-        self.teacher = _teacher(experiment) if experiment.uses_teacher else None
+        self.teacher = _teacher(experiment, stop) if experiment.uses_teacher else None
         self.shared_play: SharedPlay | None = None
         if self.teacher is not None and experiment.config.teacher.play is not None:
             self.shared_play = SharedPlay(Path(experiment.config.teacher.play), experiment)
         self.evaluator = evaluator_config(job)
         self.evaluation = EvaluationPlayer(self.evaluator, self.evaluator_metrics)
 
+    def close(self) -> None:
+        """Close the connection to a teacher service."""
+        if isinstance(self.teacher, ServedTeacher):
+            self.teacher.close()
 
-def _teacher(experiment: Experiment) -> TeacherInProcess | ServedTeacher | None:
+
+def _teacher(
+    experiment: Experiment, stop: threading.Event
+) -> TeacherInProcess | ServedTeacher | None:
     """The run's teacher, computed here or asked of the service that is named."""
     choice = experiment.config.teacher
     if choice.address is not None:
-        return ServedTeacher(choice.address, experiment.teacher_peers)
+        return ServedTeacher(choice.address, experiment.teacher_peers, stop=stop)
     return TeacherInProcess(choice.checkpoint) if choice.checkpoint is not None else None
 
 
@@ -208,7 +216,7 @@ class _Turns:
     def run(self) -> None:
         """Train until the run is finished or stopped; raises as `Learner.run`."""
         with contextlib.closing(self._player):
-            self.learner.run(self._stop, self._take_turns)
+            self.learner.run(self._stop, self._take_turns_with_the_teacher)
             self._shared.on_progress(self.learner.served.report_progress())
 
     def _make_feed(
@@ -225,6 +233,21 @@ class _Turns:
             self._feed.count()
             self._shared.on_progress(self.learner.served.report_progress())
         return self._stop.is_set()
+
+    def _take_turns_with_the_teacher(self) -> None:
+        """As `_take_turns`; saves a checkpoint where the teacher is lost.
+
+        Raises:
+            UserError: it is; says what to do.
+        """
+        try:
+            self._take_turns()
+        except Stopped:
+            # The learner looks at `stop` itself, and saves its checkpoint.
+            return
+        except TeacherLost as error:
+            self.learner.save_checkpoint()
+            raise UserError(f"{error}; the same command resumes the run") from error
 
     def _take_turns(self) -> None:
         """All that the learner's next step would otherwise wait for."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from concurrent.futures import Future
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,21 @@ from rrl_client import (
     TeacherDescription,
     TeacherError,
 )
+from services.recorded_data.retrying_teacher import Stopped
 from services.shared.errors import UserError, quoted, user_errors
 
 _READY_SECONDS = 30.0
 _TIMEOUT_SECONDS = 60.0
 """Of a query, and so how long a service may be away before a run in one process ends."""
 
+_LOOK_SECONDS = 0.2
+"""Time between two looks, while a query waits, whether to stop."""
+
 _HASH_DIGITS = 64
+
+
+class TeacherLost(UserError):
+    """The service does not answer any more, or with other parameters."""
 
 
 class ServedTeacher:
@@ -35,12 +44,14 @@ class ServedTeacher:
         address: Of the service, as `TeacherClient` takes it.
         security: What to trust and show there; None for plaintext without a token.
         priority: What its queries are for.
+        stop: Ends a query under way with `Stopped`, and closes the connection; None where nothing
+            does.
 
     Attributes:
         described: What is served.
 
     Raises:
-        UserError: there is no teacher that answers, or the address is none.
+        UserError: there is no teacher that answers, or the address is invalid.
     """
 
     def __init__(
@@ -48,7 +59,10 @@ class ServedTeacher:
         address: str,
         security: ClientSecurity | None = None,
         priority: Priority = Priority.ACTING,
+        stop: threading.Event | None = None,
     ) -> None:
+        self._stop = stop or threading.Event()
+        self._thread = ThreadPoolExecutor(1, "teacher-query")
         with user_errors((TeacherError, ValueError)):
             self._client = TeacherClient(
                 address, timeout_seconds=_TIMEOUT_SECONDS, priority=priority, security=security
@@ -59,12 +73,20 @@ class ServedTeacher:
         """As `TeacherClient.evaluate`.
 
         Raises:
-            UserError: the teacher does not answer, or not any more with the same parameters.
+            TeacherLost: the teacher does not answer, or not any more with the same parameters.
+            Stopped: `stop` was set before it did.
         """
-        with user_errors((TeacherError,)):
-            answer = self._client.evaluate(observations)
+        asked = self._thread.submit(self._client.evaluate, observations)
+        while not wait([asked], _LOOK_SECONDS).done:
+            if self._stop.is_set():
+                self._client.close()
+                raise Stopped("stopped while waiting for the teacher")
+        try:
+            answer = asked.result()
+        except TeacherError as error:
+            raise TeacherLost(str(error)) from error
         if answer.teacher_version != self.described.teacher_version:
-            raise UserError(
+            raise TeacherLost(
                 f"the service answers with {answer.teacher_version} now, and began with "
                 f"{self.described.teacher_version}; serve the first one again"
             )
@@ -81,8 +103,9 @@ class ServedTeacher:
         return self.evaluate(observations).action_values
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a query under way fails."""
         self._client.close()
+        self._thread.shutdown()
 
 
 def card_of_service(address: str, security: ClientSecurity | None = None) -> TeacherCard:

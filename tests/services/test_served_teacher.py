@@ -24,6 +24,8 @@ from services.launcher.resolution import resolve
 from services.launcher.roles import processes_of
 from services.launcher.served_teacher import card_of_service
 from services.launcher.settings import with_settings
+from services.launcher.watching import Answer
+from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import read_records
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
@@ -128,6 +130,41 @@ def test_the_teacher_of_a_service_without_a_card_is_played(tmp_path: Path) -> No
     assert (teacher.player, len(teacher.episode_returns)) == ("teacher", 40)
 
 
+def test_a_run_whose_teacher_is_away_saves_a_checkpoint_and_resumes(
+    catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(str(catch_teacher), backend="jax", buckets=(4,))
+    monkeypatch.setattr("services.launcher.one_process._REPORT_SECONDS", 0.0)
+    stop = threading.Event()
+
+    def run_until(teacher_steps: int, *, is_stopped: bool) -> int:
+        """Lose the teacher after so many steps; gives those of the newest checkpoint then."""
+        with contextlib.ExitStack() as ending:
+            address = ending.enter_context(serving(policy))
+            config = with_settings(served_config(address), QUICK | {"teacher_steps": 2_000})
+
+            def lose_teacher(answer: Answer) -> None:
+                if answer.progress.teacher_steps >= teacher_steps:
+                    ending.close()
+                    if is_stopped:
+                        threading.Timer(0.5, stop.set).start()
+
+            assert not run_in_one_process(resolve(config), tmp_path / "run", stop, lose_teacher)
+        return saved_steps()
+
+    def saved_steps() -> int:
+        checkpoint = newest_checkpoint(tmp_path / "run")
+        assert checkpoint is not None
+        return checkpoint.record.progress.teacher_steps
+
+    with monkeypatch.context() as patch:
+        patch.setattr("services.launcher.served_teacher._TIMEOUT_SECONDS", 0.5)
+        with pytest.raises(UserError, match="the same command resumes the run"):
+            run_until(100, is_stopped=False)
+    assert 100 <= saved_steps() < 200
+    assert 200 <= run_until(200, is_stopped=True) < 300
+
+
 def test_a_service_that_does_not_fit_is_refused_in_one_line(address: str) -> None:
     asterix = EnvironmentConfig(name="minatar", game="asterix")
     with pytest.raises(UserError, match=r"catch_by_hand \(catch\) has 3 actions, minatar_asterix"):
@@ -161,4 +198,7 @@ def test_the_command_line_names_one_teacher_and_its_credentials(
         patch.setattr("services.launcher.served_teacher._READY_SECONDS", 0.2)
         assert rrl(["train", "qdagger", run, away]) == 2
     assert "localhost" in capsys.readouterr().err
+    roots = f"--peers.root-certificates={tmp_path / 'absent.pem'}"
+    assert rrl(["replay", "qdagger", run, f"--teacher.address={address}", roots]) == 2
+    assert "absent.pem" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
