@@ -64,6 +64,10 @@ class ExperimentConfig:
         teacher_steps: Agent steps the teacher plays into its table first; not played where nothing
             is learned from it. With recorded data, the most that are taken of it, the newest;
             all of it goes in where this and `replay_capacity` allow.
+        collect_epsilon: Probability of a random action while the teacher plays into its table; its
+            labels are its own all the same. None for 0.01. Where a state holds the last action, a
+            teacher that mostly repeats it teaches that alone: much randomness then shows what it
+            does elsewhere.
         online_steps: Agent steps the students play, all actors together.
         evaluation: How students are scored.
         offline_evaluation_period: Updates between two evaluations in the offline stage.
@@ -99,6 +103,7 @@ class ExperimentConfig:
     student: StudentConfig = StudentConfig()
     teacher: TeacherChoice = TeacherChoice()
     teacher_steps: int = 1_000_000
+    collect_epsilon: float | None = None
     online_steps: int = 2_500_000
     evaluation: EvaluationProtocol = EvaluationProtocol()
     offline_evaluation_period: int = 100_000
@@ -121,6 +126,7 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         """Refuse counts without a meaning; the parts refuse the rest."""
         check_ranges(self, "teacher_steps", least=0)
+        check_ranges(self, "collect_epsilon", least=0, most=1)
         check_seed(self.seed, "seed")
         check_ranges(
             self,

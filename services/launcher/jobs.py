@@ -208,10 +208,14 @@ def actor_config(job: Job) -> ActorConfig:
         UserError: the run has another number of replay shards, or the index is none.
     """
     shards = _shards(job)
-    own = {
-        "num_envs": job.experiment.config.envs_per_actor,
+    config = job.experiment.config
+    own: dict[str, Any] = {
+        "num_envs": config.envs_per_actor,
         "replay_address": shards[job.index % len(shards)].data,
+        "collect_epsilon": ActorConfig.collect_epsilon,
     }
+    if config.collect_epsilon is not None:
+        own["collect_epsilon"] = config.collect_epsilon
     return ActorConfig(**_shared(ActorConfig, job) | own)
 
 

@@ -80,6 +80,8 @@ class SharedPlay:
             "teacher_steps": experiment.targets.teacher_steps,
             "environments": config.num_actors * config.envs_per_actor,
         }
+        if config.collect_epsilon is not None:
+            self._table["collect_epsilon"] = config.collect_epsilon
         protocol = config.evaluation
         self._evaluation = played | {
             "episodes": protocol.teacher_episodes,
