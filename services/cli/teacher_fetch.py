@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +55,10 @@ def fetch(
         endpoint: Another store than Google's; $STORAGE_EMULATOR_HOST does the same.
     """
     if reference is not None:
-        _fetch_reference(reference, cache)
+        others = {"list": show, "endpoint": endpoint is not None}
+        for field in dataclasses.fields(request):
+            others[field.name] = getattr(request, field.name) != field.default
+        _fetch_reference(reference, cache, [name for name, is_given in others.items() if is_given])
         return
     agent = public_agents.public_agent(request.agent)
     bucket = Bucket(parse_endpoint(endpoint), agent.bucket, Http())
@@ -80,9 +85,15 @@ def fetch(
     print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(reference)}")
 
 
-def _fetch_reference(reference: str, cache: Path | None) -> None:
+def _fetch_reference(reference: str, cache: Path | None, others: Sequence[str]) -> None:
+    """Download and import what a URL names; `others` are flags that only public agents have."""
     if "://" not in reference:
         raise UserError(f"{reference}: give a URL, or --game of a public agent")
+    if others:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise UserError(
+            f"{flags}: only for public agents, not for a URL; leave out one or the other"
+        )
     if cache is not None:
         os.environ[CACHE_VARIABLE] = str(cache)
     directory = open_reference(reference)
@@ -90,7 +101,8 @@ def _fetch_reference(reference: str, cache: Path | None) -> None:
     card = read_card(directory / CARD_FILE)
     print(f"{card.name}: {one_line(card.algorithm)} on {one_line(card.game)}")
     print(f"verified: {directory}")
-    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(reference)}")
+    called = reference if cache is None else str(directory)
+    print(f"serve it: rrl teacher serve --checkpoint {shlex.quote(called)}")
 
 
 def _download(request: FetchRequest, bucket: Bucket, root: Path) -> Fetched:

@@ -29,12 +29,13 @@ def push(
 
     Its card, its parameters and a model card of scores, protocol and lineage go there as one
     commit, from which `--checkpoint hf://ORG/REPO` takes it. The token is that of `hf auth login`,
-    or HF_TOKEN.
+    or HF_TOKEN. A README.md that is there is replaced. The card publishes the command line of the
+    run, whose URLs lose user, password and query.
 
     Args:
         source: Folder of a run that is finished or stopped; or a teacher by name, path or URL.
         destination: The repository; made where it is missing.
-        private: Make a new repository private.
+        private: Make a new repository private; one that is there must be.
 
     Raises:
         UserError: there is no such student or teacher, or the Hub refuses.
@@ -62,7 +63,7 @@ def _teacher_directory(source: str, name: str) -> Iterator[Path]:
     if not (Path(source) / CONFIG_FILE).is_file():
         opened = open_reference(source)
         if not isinstance(opened, Path):
-            raise UserError(f"{source} is a Python policy, which has no files to upload")
+            raise UserError(f"{source} has no files of its own to upload; push a teacher that has")
         yield opened
         return
     from services.launcher.trained_student import read_student

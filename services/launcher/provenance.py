@@ -21,6 +21,7 @@ from services.launcher.machine import describe_code, describe_hardware
 from services.launcher.run_records import read_record, write_record
 from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
+from services.shared.urls import without_credentials
 from services.teacher.policies.loading import load_card
 
 PROVENANCE_FILE = "provenance.json"
@@ -37,7 +38,7 @@ class Session:
 
     Attributes:
         started: Date and time, ISO 8601 with its offset from UTC.
-        command: The command line.
+        command: The command line; its URLs without user, password and query, as it is published.
         code: Versions of this package, with its commit where there is one, of Python and of the
             libraries.
         hardware: CPU, cores, memory and GPUs.
@@ -132,7 +133,7 @@ def _this_session() -> Session:
     program = Path(sys.argv[0]).name
     return Session(
         started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        command=shlex.join([program, *sys.argv[1:]]),
+        command=shlex.join([program, *map(without_credentials, sys.argv[1:])]),
         code=describe_code(),
         hardware=describe_hardware(),
     )

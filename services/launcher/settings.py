@@ -120,6 +120,9 @@ def decode_config(
     """
     kinds = typing.get_type_hints(ExperimentConfig)
     del kinds["method"]
+    if "track" not in content:
+        # Runs that are older than it have its default.
+        del kinds["track"]
     if missing := sorted(kinds.keys() - content.keys()):
         raise ValueError(f"{where}: field {missing[0]} is missing")
     fields = {

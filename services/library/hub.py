@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from rrl_agents.checkpoints.model_files import MODEL_SUFFIXES
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, ONNX_SUFFIX, POLICY_FILES
@@ -48,8 +48,8 @@ class HubReference:
     path: str = ""
 
     def __str__(self) -> str:
-        """As it was written."""
-        revision = "" if self.revision is None else f"@{self.revision}"
+        """As it is written: `parse_hub` reads it back."""
+        revision = "" if self.revision is None else f"@{quote(self.revision, safe='')}"
         return f"{SCHEME}{self.repository}{revision}{self.path and '/'}{self.path}"
 
 
@@ -160,32 +160,43 @@ def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
 def push_files(
     reference: HubReference, files: Iterable[Path], readme: str, *, private: bool
 ) -> str:
-    """Upload files into a repository, as one commit; the repository is made where it is missing.
+    """Upload a teacher into a repository, as one commit; the repository is made where missing.
+
+    Parameters of a teacher that was there before, which would not fit the new card, are removed.
 
     Args:
         reference: A repository.
         files: What to upload, under the files' own names.
         readme: Its README.md.
-        private: Whether a new repository is private.
+        private: Whether a new repository is private, and one that is there must be.
 
     Returns:
         URL of the commit.
 
     Raises:
-        UserError: the Hub refuses, as without a token that may write.
+        UserError: the Hub refuses, as without a token that may write; or the repository is public
+            where `private` is wanted.
     """
     with _library(), _hub_errors(reference):
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
         api = HfApi()
         api.create_repo(reference.repository, private=private, exist_ok=True)
+        there = api.model_info(reference.repository, timeout=_LIST_SECONDS)
+        if private and not there.private:
+            raise UserError(
+                f"{reference} is public, and nothing was uploaded; make it private in its settings "
+                "on the Hub, choose another name, or leave out --private"
+            )
         contents: dict[str, Path | bytes] = {file.name: file for file in files}
         contents["README.md"] = readme.encode()
+        names = {sibling.rfilename for sibling in there.siblings or []}
+        outdated = names.intersection(POLICY_FILES).difference(contents)
         commit = api.create_commit(
             reference.repository,
             [
-                CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
-                for name, content in contents.items()
+                *(CommitOperationAdd(name, content) for name, content in contents.items()),
+                *(CommitOperationDelete(name) for name in sorted(outdated)),
             ],
             commit_message="Teacher by rrl-agents",
         )

@@ -22,10 +22,15 @@ def table_episodes(saved: SavedTable, layout: ItemLayout) -> Iterator[PlayedEpis
     Args:
         saved: The table; `LocalTable.restore` has checked it.
         layout: Shapes of its rows and items.
+
+    Raises:
+        ValueError: an item's rows are not in the order of time, so that episodes might not end.
     """
     rows = saved.rows.view(layout.row_dtype)[:, 0]
     before, after = saved.items[:, :-1].ravel(), saved.items[:, 1:].ravel()
     are_rows = (before != PADDING_ROW) & (after != PADDING_ROW)
+    if (before >= after)[are_rows].any():
+        raise ValueError("rows of an item are not in the order of time; the table is damaged")
     follower = np.zeros(len(rows), np.int64)
     follower[before[are_rows] - saved.oldest_row] = after[are_rows]
     shown = np.unique(saved.items[saved.items != PADDING_ROW])

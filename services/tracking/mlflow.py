@@ -37,18 +37,17 @@ class MLflow:
             )
         )
         self._run = opened.info.run_id
-        self._has_params = bool(opened.data.params)
+        self._params = {*opened.data.params}
         self._client.update_run(self._run, status=RunStatus.to_string(RunStatus.RUNNING))
         self._is_open = True
 
     def configuration(self, settings: Mapping[str, object]) -> None:
-        """Adds the settings; once, since MLflow refuses to change them."""
-        if self._has_params:
-            return
-        params = [Param(name, str(value)) for name, value in settings.items()]
+        """Adds the settings that the run lacks; MLflow refuses to change others."""
+        missing = {name: value for name, value in settings.items() if name not in self._params}
+        params = [Param(name, str(value)) for name, value in missing.items()]
         for first in range(0, len(params), _MOST_PARAMS):
             self._client.log_batch(self._run, params=params[first : first + _MOST_PARAMS])
-        self._has_params = True
+        self._params |= missing.keys()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one point per tag."""

@@ -12,21 +12,27 @@ import functools
 import importlib.util
 import logging
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from services.shared.errors import UserError
+from services.shared.errors import UserError, printable
 from services.shared.installation import ADVICE
 from services.shared.run_config import CONFIG_FILE, read_config
+from services.shared.urls import without_credentials
 from services.tracking.tracker import TrackedRun, Tracker, TrackerName
 
 CLOSE_SECONDS = 30.0
 """How long trackers may take to write what they have at the end of a session."""
 _MOST_WAITING = 1000
 """Points that wait for a slow tracker; further ones are dropped."""
+
+_MOST_WORDS = 200
+"""Characters of a library's own message in the log."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,14 +41,29 @@ _Sent: TypeAlias = tuple[int, Callable[[Tracker], None]]
 
 
 def check_trackers(names: Iterable[TrackerName]) -> None:
-    """See that the libraries of some trackers are installed, without importing them.
+    """See that the libraries of some trackers are installed, and W&B has a login.
+
+    They are not imported here: they start threads, and roles are copies of a process without any.
 
     Raises:
-        UserError: one is not; says how to install it.
+        UserError: one is not, or W&B would ask for a login; says what to do.
     """
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UserError(f"--track {name} needs the package {name}: {ADVICE['track']}")
+        if name == "wandb" and _wandb_would_ask():
+            raise UserError(
+                "--track wandb: there is no login; run `wandb login`, or set WANDB_MODE=offline"
+            )
+
+
+@functools.cache
+def _wandb_would_ask() -> bool:
+    """Whether W&B would wait for a login, in a thread whose prompt is hard to answer."""
+    code = "import sys; from services.tracking.wandb import would_ask; sys.exit(3 * would_ask())"
+    command = [sys.executable, "-c", code]
+    quiet = subprocess.DEVNULL
+    return subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet).returncode == 3
 
 
 class RunTracking:
@@ -54,7 +75,7 @@ class RunTracking:
         resumed_step: Updates at which this session resumes; None for a fresh run.
 
     Raises:
-        UserError: a tracker's library is not installed.
+        UserError: as `check_trackers`.
     """
 
     def __init__(
@@ -105,7 +126,7 @@ class _Sender:
         self._waiting: queue.SimpleQueue[_Sent | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._tracker: Tracker | None = None
-        self._has_failed = False
+        self._has_failed = self._has_dropped = False
 
     def send(self, step: int, use: Callable[[Tracker], None]) -> None:
         if self._thread is None:
@@ -113,6 +134,9 @@ class _Sender:
             self._thread.start()
         if self._waiting.qsize() < _MOST_WAITING:
             self._waiting.put((step, use))
+        elif not self._has_dropped:
+            self._has_dropped = True
+            _LOGGER.warning("%s is too slow: points are lost from step %d on", self._name, step)
 
     def stop(self) -> None:
         self._waiting.put(None)
@@ -139,7 +163,8 @@ class _Sender:
         # Libraries raise what they like, and a run is worth more than its curves.
         except Exception as error:
             if not self._has_failed:
-                _LOGGER.error("no metrics written to %s: %s", self._name, error)
+                words = printable(str(error)[:_MOST_WORDS])
+                _LOGGER.error("no metrics written to %s: %s", self._name, words)
             self._has_failed = True
             self._close()
         self._resumed_step = step
@@ -162,12 +187,20 @@ class _Sender:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Dotted name -> value."""
+    """Dotted name -> value, whose URLs hold no credentials."""
     flat: dict[str, object] = {}
     for name, value in settings.items():
-        is_group = isinstance(value, dict) and value
-        flat |= _flat(value, f"{prefix}{name}.") if is_group else {f"{prefix}{name}": value}
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = _public(value)
     return flat
+
+
+def _public(value: object) -> object:
+    if isinstance(value, list):
+        return [_public(one) for one in value]
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def _tensorboard(run: TrackedRun) -> Tracker:

@@ -14,6 +14,13 @@ from services.tracking.tracker import PROJECT, TrackedRun
 _STEP = "learner_updates"
 
 
+def would_ask() -> bool:
+    """Whether opening a run would ask for a login, and wait for it where there is a terminal."""
+    settings = wandb.setup().settings
+    is_online = settings.mode not in ("offline", "dryrun", "disabled")
+    return is_online and wandb.api.api_key is None and settings.identity_token_file is None
+
+
 class WandB:
     """One run of Weights & Biases; a `Tracker`."""
 

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import constants
 from huggingface_hub.repocard import metadata_load
 
-from rrl_agents.checkpoints.teacher_card import CARD_FILE, PARAMS_FILE, read_card
+from rrl_agents.checkpoints.teacher_card import CARD_FILE, ONNX_POLICY_FILE, PARAMS_FILE, read_card
 from services.cli.main import run as rrl
 from services.cli.teacher_push import push
 from services.library.catalogue import BUNDLED_DIRECTORY
@@ -144,6 +144,40 @@ def test_a_pushed_teacher_comes_back_and_its_card_is_one_of_the_hubs(
     printed = capsys.readouterr().out
     assert card.name in printed and "--checkpoint hf://org/pong" in printed
     assert rrl(["teacher", "inspect", "hf://org/pong"]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_a_push_replaces_the_teacher_that_was_there(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    other = {CARD_FILE: b"{}", ONNX_POLICY_FILE: b"of another teacher", "notes.md": b"stay"}
+    hub.commits["org/pong"] = [other]
+    push("pong_dqn", "hf://org/pong")
+    assert hub.commits["org/pong"][-1].keys() == {*teacher_files(), "README.md", "notes.md"}
+    open_reference("hf://org/pong")
+
+
+def test_nothing_private_goes_into_a_repository_that_is_public(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.commits["org/pong"] = [{}]
+    with pytest.raises(UserError, match="hf://org/pong is public, and nothing was uploaded"):
+        push("pong_dqn", "hf://org/pong", private=True)
+    assert hub.commits["org/pong"] == [{}]
+
+
+def test_a_reference_is_written_as_it_is_read() -> None:
+    for text in ("hf://org/repo@refs%2Fpr%2F1/a/dqn.zip", "hf://org/repo@v1.0", "hf://org/repo"):
+        assert str(parse_hub(text)) == text
+
+
+def test_flags_of_public_agents_are_refused_beside_a_url(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert rrl(["teacher", "fetch", "hf://org/pong", "--list", "--max-gib", "1"]) == 2
+    assert "--list, --max-gib: only for public agents" in capsys.readouterr().err
 
 
 def test_only_a_repository_is_pushed_to(hub: HubServer) -> None:

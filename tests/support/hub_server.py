@@ -132,10 +132,14 @@ class _Request(BaseHTTPRequestHandler):
 
     def _create(self, wanted: dict[str, Any]) -> None:
         repository = "/".join(part for part in (wanted.get("organization"), wanted["name"]) if part)
+        about = {"url": f"{self.server.url}/{repository}"}
+        if repository in self.server.commits:
+            self._json(about, status=409)
+            return
         if wanted.get("private") or wanted.get("visibility") == "private":
             self.server.private.add(repository)
-        self.server.commits.setdefault(repository, [{}])
-        self._json({"url": f"{self.server.url}/{repository}"})
+        self.server.commits[repository] = [{}]
+        self._json(about)
 
     def _uploads(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
@@ -151,6 +155,8 @@ class _Request(BaseHTTPRequestHandler):
                 content[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 content[value["path"]] = self.server.objects[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del content[value["path"]]
         self.server.commits[repository].append(content)
         oid = commit_of(content)
         url = f"{self.server.url}/{repository}/commit/{oid}"
@@ -182,7 +188,8 @@ class _Request(BaseHTTPRequestHandler):
                 digest = hashlib.sha256(data).hexdigest()
                 one["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 130}
             siblings.append(one)
-        self._json({"id": repository, "sha": commit_of(content), "siblings": siblings})
+        about = {"id": repository, "sha": commit_of(content), "siblings": siblings}
+        self._json(about | {"private": repository in self.server.private})
 
     def _file(self, repository: str, revision: str, name: str) -> None:
         content = self._seen(repository, revision)
@@ -210,11 +217,13 @@ class _Request(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"]))
 
-    def _json(self, answer: dict[str, Any]) -> None:
-        self._content(json.dumps(answer).encode(), kind="application/json")
+    def _json(self, answer: dict[str, Any], status: int = 200) -> None:
+        self._content(json.dumps(answer).encode(), "application/json", status)
 
-    def _content(self, data: bytes, kind: str = "application/octet-stream") -> None:
-        self.send_response(200)
+    def _content(
+        self, data: bytes, kind: str = "application/octet-stream", status: int = 200
+    ) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -22,6 +22,8 @@ from PIL import Image
 from rrl_agents.checkpoints.minari_files.conversion import DATASET_FILE
 from rrl_agents.checkpoints.recorded_rows import RecordedRows
 
+_MOST_CHANNELS = 4
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlayedEpisode:
@@ -70,7 +72,7 @@ class MinariDescription:
 def write_minari(
     folder: Path, episodes: Iterable[PlayedEpisode], about: MinariDescription
 ) -> tuple[int, int]:
-    """Write a dataset; episodes without a step are left out.
+    """Write a dataset; episodes without a step are left out, and the axis of a single channel.
 
     Args:
         folder: Of the dataset; exists, and is empty.
@@ -81,7 +83,7 @@ def write_minari(
         Episodes and steps written.
 
     Raises:
-        ValueError: there is no step, or Minari takes no such dataset_id.
+        ValueError: there is no step, or Minari takes no such dataset_id or images.
         OSError: it cannot be written.
     """
     from minari import __version__
@@ -90,6 +92,7 @@ def write_minari(
     from minari.dataset.minari_storage import MinariStorage
 
     parse_dataset_id(about.dataset_id)
+    about = _with_images_of_minari(about)
     observations, actions = _spaces(about)
     storage = MinariStorage.new(
         (folder / DATASET_FILE).parent,
@@ -159,13 +162,30 @@ def _spaces(about: MinariDescription) -> tuple[Any, Any]:
     return box, spaces.Discrete(about.num_actions)
 
 
+def _with_images_of_minari(about: MinariDescription) -> MinariDescription:
+    """The same with a shape that PNG has, in which Minari looks for what it takes for images."""
+    from minari.dataset.minari_storage import is_image_space
+
+    *sides, channels = about.frame_shape
+    if len(sides) != 2 or not is_image_space(_spaces(about)[0]):
+        return about
+    if channels == 1:
+        return dataclasses.replace(about, frame_shape=tuple(sides))
+    if channels > _MOST_CHANNELS:
+        raise ValueError(
+            f"frames of {sides[0]} x {sides[1]} pixels have {channels} channels; Minari keeps "
+            f"images of at most {_MOST_CHANNELS}, so play in gray or RGB, or in less than 32 pixels"
+        )
+    return about
+
+
 def _write_observations(
     group: h5py.Group, episode: PlayedEpisode, about: MinariDescription
 ) -> None:
     """T + 1 observations; behind a terminal step, of which replay keeps none, zeros."""
     from minari.dataset.minari_storage import is_image_space
 
-    frames = [*episode.frames]
+    frames = [frame.reshape(about.frame_shape) for frame in episode.frames]
     if episode.terminated:
         frames.append(np.zeros(about.frame_shape, about.frame_dtype))
     if not is_image_space(_spaces(about)[0]):

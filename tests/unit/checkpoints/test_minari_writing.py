@@ -53,7 +53,13 @@ def written(folder: Path, played: list[PlayedEpisode], shape: tuple[int, ...], d
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((36, 40), "uint8"), ((10, 5), "uint8"), ((10, 10, 4), "uint8"), ((4,), "float32")],
+    [
+        ((36, 40), "uint8"),
+        ((36, 40, 3), "uint8"),
+        ((10, 5), "uint8"),
+        ((10, 10, 4), "uint8"),
+        ((4,), "float32"),
+    ],
 )
 def test_minari_reads_what_was_played(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
     played = episodes(shape, dtype)
@@ -95,6 +101,18 @@ def test_gray_frames_come_back_as_the_same_rows(tmp_path: Path) -> None:
         assert same == (other.steps, [frame.tolist() for frame in other.frames])
         np.testing.assert_array_equal(one.action[: one.steps], other.action[: other.steps])
         np.testing.assert_array_equal(one.reward[: one.steps], other.reward[: other.steps])
+
+
+def test_images_of_one_channel_lose_its_axis_and_of_many_are_refused(tmp_path: Path) -> None:
+    played = episodes((36, 40, 1), "uint8")
+    dataset = minari.MinariDataset(
+        written(tmp_path / "gray", played, (36, 40, 1), "uint8") / "data"
+    )
+    assert dataset.observation_space.shape == (36, 40)
+    _, second = dataset.iterate_episodes()
+    np.testing.assert_array_equal(second.observations, np.stack([*played[1].frames])[..., 0])
+    with pytest.raises(ValueError, match="have 5 channels; Minari keeps images of at most 4"):
+        written(tmp_path / "many", episodes((36, 40, 5), "uint8"), (36, 40, 5), "uint8")
 
 
 def test_nothing_played_is_no_dataset(tmp_path: Path) -> None:

@@ -49,13 +49,16 @@ def noted(run: Path) -> Provenance:
 def test_a_run_notes_its_command_code_and_hardware_and_its_teachers_whole_card(
     experiment: Experiment, catch_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["/some/where/bin/rrl", "train", "qdagger", "--run", "my run"])
+    teacher = "--teacher.checkpoint=https://me:secret@host/policy.onnx?token=secret"
+    command = ["/some/where/bin/rrl", "train", "qdagger", teacher, "--run", "my run"]
+    monkeypatch.setattr(sys, "argv", command)
     record_session(tmp_path, lambda: parents_of(experiment))
     assert noted(tmp_path).parents == (
         Parent(relations=("teacher",), card=read_card(catch_teacher)),
     )
     (session,) = noted(tmp_path).sessions
-    assert session.command == "rrl train qdagger --run 'my run'"
+    public = "--teacher.checkpoint=https://host/policy.onnx"
+    assert session.command == f"rrl train qdagger {public} --run 'my run'"
     code = r"rrl-agents 0.*\(python 3\.\d+\.\d+, jax \d.*, numpy \d.*\)"
     assert re.fullmatch(code, session.code)
     assert " cores of " in session.hardware and " GiB memory, " in session.hardware

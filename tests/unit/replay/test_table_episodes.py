@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 
 from rrl_agents.checkpoints.minari_files.writing import PlayedEpisode
 from services.replay.item_layout import ItemLayout, StepRow
@@ -68,6 +71,13 @@ def test_each_episode_has_its_rows_once_and_in_order() -> None:
     assert (ended.steps, cut_off.steps, open_ended.steps) == (4, 4, 3)
     assert ended.action.tolist() == [0, 1, 2, 0]
     assert cut_off.reward[: cut_off.steps].tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_rows_that_follow_each_other_in_a_circle_are_refused() -> None:
+    saved = table().save()
+    damaged = dataclasses.replace(saved, items=saved.items[:, ::-1])
+    with pytest.raises(ValueError, match="not in the order of time"):
+        [*table_episodes(damaged, LAYOUT)]
 
 
 def test_of_an_episode_whose_oldest_items_are_gone_the_rest_is_there() -> None:

@@ -30,12 +30,15 @@ def text(run: Path, tag: str) -> str:
 
 
 def test_configuration_and_lineage_come_before_the_first_point(tmp_path: Path) -> None:
-    write_config(tmp_path, {"method": "qdagger", "settings": {"q_learning": {"n_step": 3}}})
+    teacher = {"checkpoint": "https://me:secret@host/policy.onnx?token=secret"}
+    settings = {"q_learning": {"n_step": 3}}
+    write_config(tmp_path, {"method": "qdagger", "settings": settings, "teacher": teacher})
     (tmp_path / "provenance.json").write_text('{"parents": []}')
     with contextlib.closing(RunTracking(["tensorboard"], tmp_path)) as tracking:
         tracking.scalars(100, {"loss/td": 0.5})
     assert '|method|"qdagger"|' in text(tmp_path, "configuration")
     assert "|settings.q_learning.n_step|3|" in text(tmp_path, "configuration")
+    assert '|teacher.checkpoint|"https://host/policy.onnx"|' in text(tmp_path, "configuration")
     assert '{"parents": []}' in text(tmp_path, "provenance.json")
     assert [(e.step, e.value) for e in events(tmp_path).Scalars("loss/td")] == [(100, 0.5)]
 
@@ -113,6 +116,7 @@ def test_a_tracker_that_hangs_delays_neither_the_run_nor_the_other_trackers(
     for step in range(1, 1203):
         tracking.scalars(step, {"loss/td": 1.0})
     tracking.close(timeout_seconds=1.0)
+    assert caplog.text.count("wandb is too slow: points are lost from step") == 1
     assert "wandb has not taken all metrics" in caplog.text
     assert events(tmp_path).Scalars("loss/td")[0].step == 1
 

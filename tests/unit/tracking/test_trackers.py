@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from services.shared.errors import UserError
 from services.shared.run_config import write_config
-from services.tracking.run_tracking import RunTracking
+from services.tracking.run_tracking import RunTracking, _wandb_would_ask, check_trackers
 from services.tracking.tracker import TrackedRun, TrackerName
 
 pytestmark = [pytest.mark.tracking, pytest.mark.filterwarnings("default")]
@@ -123,6 +124,21 @@ def test_wandb_keeps_settings_curves_and_files_in_a_folder_to_sync(
     assert any(record.get("settings.q_learning.n_step") == 3 for record in records)
     files = {path.name for path in (sessions[-1] / "files").iterdir()}
     assert {"provenance.json", "README.md", "learning_curve.png", "student.gif"} <= files
+
+
+def test_wandb_without_a_login_is_refused_before_it_asks_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _wandb_would_ask.cache_clear()
+    with pytest.raises(UserError, match="run `wandb login`, or set WANDB_MODE=offline"):
+        check_trackers(["wandb"])
+    _wandb_would_ask.cache_clear()
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "a")
+    check_trackers(["wandb"])
+    _wandb_would_ask.cache_clear()
 
 
 def read_wandb(session: Path) -> list[dict[str, object]]:
