@@ -417,9 +417,8 @@ class Dispatcher:
         if error is not None and not isinstance(error, TeacherUnavailable):
             return copy.copy(error)
         since = now - (self._away_since if self._away_since is not None else now)
-        return client_errors.unavailable(
-            self._name, f"away for {since:.0f} s{'' if error is None else f': {error}'}"
-        )
+        why = "" if error is None else f": {error.details or error}"
+        return client_errors.unavailable(self._name, f"away for {since:.0f} s{why}")
 
     def _expiry_error(self, query: StreamQuery, now: float) -> TeacherError:
         if any(query.tag in replica.under_way for replica in self.replicas):

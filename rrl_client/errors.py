@@ -65,7 +65,13 @@ class TeacherTimeout(TeacherError):
 
 
 class TeacherUnavailable(TeacherError):
-    """No server answers at the address, or the teacher is warming up or draining."""
+    """No server answers at the address, or the teacher is warming up or draining.
+
+    Attributes:
+        details: Why, without address and advice; empty where only the message says it.
+    """
+
+    details: str = ""
 
 
 class TeacherFailed(TeacherError):
@@ -131,7 +137,9 @@ def check_process(address: str) -> None:
 def unavailable(address: str, details: str) -> TeacherUnavailable:
     """The error of a query that reached no teacher."""
     advice = refusal_advice(details) or "check the address, or wait until it is ready"
-    return TeacherUnavailable(f"teacher at {address} is unavailable ({details}); {advice}")
+    error = TeacherUnavailable(f"teacher at {address} is unavailable ({details}); {advice}")
+    error.details = details
+    return error
 
 
 def not_ready(address: str, waited_seconds: float, last: TeacherError) -> TeacherUnavailable:

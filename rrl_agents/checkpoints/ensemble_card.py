@@ -23,7 +23,8 @@ def ensemble_card(ensemble: Ensemble, members: Sequence[TeacherCard]) -> Teacher
     """
     rule, first = RULES[ensemble.rule], members[0]
     game = next((card.game for card in members if card.game != UNKNOWN_GAME), UNKNOWN_GAME)
-    _check_fit(ensemble, members, game)
+    meanings = next((card.action_meanings for card in members if card.action_meanings), ())
+    _check_fit(ensemble, members, game, meanings)
     digest = hashlib.sha256(f"{ensemble.rule} {ensemble.temperature}".encode())
     for card in members:
         digest.update(bytes.fromhex(card.parameters_sha256))
@@ -35,7 +36,7 @@ def ensemble_card(ensemble: Ensemble, members: Sequence[TeacherCard]) -> Teacher
         observation_shape=first.observation_shape,
         observation_dtype=first.observation_dtype,
         observation_order=first.observation_order,
-        action_meanings=first.action_meanings,
+        action_meanings=meanings,
         output="q_values" if rule.gives_values else "logits",
         temperature=None if rule.gives_values else DEFAULT_TEMPERATURE,
         algorithm="ensemble",
@@ -44,12 +45,15 @@ def ensemble_card(ensemble: Ensemble, members: Sequence[TeacherCard]) -> Teacher
         compute=Compute(
             environment_frames=0, teacher_frames=0, gradient_updates=0, hardware_seconds=0.0
         ),
+        protocol=first.protocol if all(c.protocol == first.protocol for c in members) else None,
         parents=tuple(Parent(relations=("member",), card=card) for card in members),
         parameters_sha256=digest.hexdigest(),
     )
 
 
-def _check_fit(ensemble: Ensemble, members: Sequence[TeacherCard], game: str) -> None:
+def _check_fit(
+    ensemble: Ensemble, members: Sequence[TeacherCard], game: str, meanings: tuple[str, ...]
+) -> None:
     rule, first = RULES[ensemble.rule], members[0]
     for card in members:
         misfit = card.spec.misfit(
@@ -60,7 +64,13 @@ def _check_fit(ensemble: Ensemble, members: Sequence[TeacherCard], game: str) ->
         )
         if misfit is None and name_key(card.game) not in (name_key(UNKNOWN_GAME), name_key(game)):
             misfit = f"plays {card.game}, another one {game}"
+        if misfit is None and card.action_meanings not in ((), meanings):
+            misfit = f"has the actions {_words(card.action_meanings)}, another {_words(meanings)}"
         if misfit is None and rule.gives_values and card.output != "q_values":
             misfit = f"gives {card.output}, and {ensemble.rule} is of action values: use mean"
         if misfit is not None:
             raise ValueError(f"{ensemble}: the teacher {card.name} {misfit}")
+
+
+def _words(meanings: Sequence[str]) -> str:
+    return ", ".join(map(repr, meanings))

@@ -126,9 +126,11 @@ def _made(config: EnvironmentConfig, *, draws: bool = False) -> gymnasium.Env[An
             found = make(render_mode=_DRAWN)
         return found
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        reason = str(error).rstrip(".")
         raise ValueError(
-            f"Gymnasium makes no environment {config.game!r}: {error}. Of a package that registers "
-            "ids when it is imported, write package:id, e.g. minigrid:MiniGrid-Empty-5x5-v0"
+            f"Gymnasium makes no environment {config.game!r}: {reason}. Of a package that "
+            "registers ids when it is imported, write package:id, e.g. "
+            "minigrid:MiniGrid-Empty-5x5-v0"
         ) from error
 
 

@@ -251,9 +251,11 @@ def find_task(task: str) -> tuple[str, str]:
     """
     if ":" not in task and task in ENVIRONMENTS and not ENVIRONMENTS[task].games():
         return task, ""
-    name, _, game = task.partition("_")
-    if name == "minatar" and game_names.find_name(game, ENVIRONMENTS[name].games()):
-        return name, game
+    for name in ENVIRONMENTS:
+        if task.startswith(f"{name}_"):
+            game = game_names.find_name(task.removeprefix(f"{name}_"), ENVIRONMENTS[name].games())
+            if game is not None:
+                return name, game
     atari = game_names.find_name(task, ENVIRONMENTS["atari"].games())
     if atari is not None:
         return "atari", atari

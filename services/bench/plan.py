@@ -34,6 +34,7 @@ from services.launcher.settings import with_settings
 from services.shared.errors import UserError, user_errors
 
 _PLAYED = "environment."
+_TAUGHT = "teacher."
 
 PROTOCOL_SETTINGS = ("evaluation.", _PLAYED)
 """Beginnings of the settings that teachers share with students: scores must compare."""
@@ -193,9 +194,15 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
 
 
 def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder) -> PlannedRun:
-    with user_errors(_ANY, prefix=f"[entries.{entry}]: "):
-        config = _config(suite, suite.entries[entry], game, suite.settings)
     own = suite.entries[entry].teacher
+    shared = {
+        name: value
+        for name, value in suite.settings.items()
+        # Return, data and labels of the suite's teacher are of no other.
+        if own is None or not name.startswith(_TAUGHT)
+    }
+    with user_errors(_ANY, prefix=f"[entries.{entry}]: "):
+        config = _config(suite, suite.entries[entry], game, shared)
     given = suite.teacher.checkpoint if own is None else own
     trained = folder.teachers / folder_name(game)
     checkpoint = str(trained) if given is None else given.replace(_GAME, folder_name(game))

@@ -20,7 +20,7 @@ CommandT = TypeVar("CommandT")
 
 _AGENT = (
     "AGENT is the folder of a run, RUN/checkpoints/NUMBER, a teacher (a name of `rrl teacher "
-    "list`, a path, a URL, module:factory), or HOST:PORT of a teacher service"
+    "list`, a path, a URL, module:factory, ensemble:RULE:A,B), or HOST:PORT of a teacher service"
 )
 
 
@@ -66,8 +66,9 @@ def parsed_with_agent(
     """
     word, *rest = arguments or [""]
     if word in ("-h", "--help"):
-        print(f"usage: {prog} AGENT [flags]\n\n{_AGENT}.\n\n{prog} AGENT --help lists the flags.")
-        raise SystemExit(0)
+        # Tyro ends the command; the defaults are those of an agent that says nothing of itself.
+        print(f"{_AGENT}. What it says of itself are the defaults of the flags.\n")
+        tyro.cli(command, args=["--help"], registry=FLAG_TYPES, prog=f"{prog} AGENT")
     if not word or word.startswith("-"):
         raise UserError(f"AGENT is missing; give it first. {_AGENT}")
     asked, _ = tyro.cli(
@@ -77,18 +78,17 @@ def parsed_with_agent(
         protocol = {name: getattr(agent.protocol, of) for name, of in of_a_run.items()}
         own = cast(Any, command)(environment=_environment(agent, rest), **protocol)
         with user_errors():
-            yield (
-                agent,
-                tyro.cli(
-                    command, default=own, args=rest, registry=FLAG_TYPES, prog=f"{prog} AGENT"
-                ),
+            parsed = tyro.cli(
+                command, default=own, args=rest, registry=FLAG_TYPES, prog=f"{prog} AGENT"
             )
+        yield agent, parsed
 
 
 @contextlib.contextmanager
 def opened(reference: str, peers: Peers) -> Iterator[Agent]:
     """As `opened_agent`, with the flags' credentials."""
-    address = ",".join(parse_addresses(reference)) if is_address(reference) else None
+    with user_errors():
+        address = ",".join(parse_addresses(reference)) if is_address(reference) else None
     with opened_agent(reference, peers.security(address)) as agent:
         yield agent
 

@@ -3,7 +3,7 @@
 runs/mine                      the student of a run, as its newest checkpoint has it
 runs/mine/checkpoints/00000007 the same, as that checkpoint has it
 teacher.example:50051          a teacher service
-Pong/dqn-bundled, a path, a URL, module:factory
+Pong/dqn-bundled, a path, a URL, module:factory, ensemble:RULE:A,B
                                a teacher, as `services.library.door.open_reference` takes it
 """
 
@@ -33,11 +33,11 @@ _ENDLESS = 10**12
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Agent:
-    """Someone who can play.
+    """A policy that plays.
 
     Attributes:
-        card: What it is.
-        scores: Of states.
+        card: Its card.
+        scores: Scores float32 [B, A] of observations.
         environment: What it plays, under the rules it was trained in; None where it does not say.
         protocol: How it is scored: a run's own, or the usual one.
     """
@@ -95,8 +95,10 @@ def opened_agent(reference: str, peers: ClientSecurity | None = None) -> Iterato
         yield _taught(TeacherInProcess(reference))
         return
     served = ServedTeacher(reference, peers, Priority.EVALUATION)
-    with contextlib.closing(served), user_errors(prefix=f"the teacher at {reference}: "):
-        yield _taught(served)
+    with contextlib.closing(served):
+        with user_errors(prefix=f"the teacher at {reference}: "):
+            agent = _taught(served)
+        yield agent
 
 
 def _student(run: Path, number: int | None) -> Agent:
@@ -120,10 +122,13 @@ def _taught(teacher: TeacherInProcess | ServedTeacher) -> Agent:
 
 
 def _environment_of(card: TeacherCard) -> EnvironmentConfig | None:
-    """What a card says that its agent plays."""
+    """What a card says that its agent plays; None where that is no environment here."""
     if card.game == UNKNOWN_GAME:
         return None
-    name, game = find_task(card.game)
+    try:
+        name, game = find_task(card.game)
+    except ValueError:
+        return None
     found, rules = EnvironmentConfig(name=name, game=game), card.protocol
     if rules is None:
         return found

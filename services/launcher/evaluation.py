@@ -50,7 +50,7 @@ class PlayedUnder:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What came out.
+    """Result of an evaluation.
 
     Attributes:
         agent: Name of the agent.
@@ -90,7 +90,7 @@ def evaluate_agent(
     """Play an agent.
 
     Args:
-        agent: Who plays.
+        agent: Agent to evaluate.
         environment: What is played.
         episodes: Number of whole episodes, at least 1.
         epsilon: Probability of a uniformly random action.

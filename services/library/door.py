@@ -10,7 +10,7 @@
     https://.., gs://BUCKET/..     any of these, downloaded once
     hf://ORG/REPO[@REVISION][/..]  a teacher's directory, or a model, of the Hugging Face Hub
     my_package:make_teacher        an entry point: a Python policy of the user's own
-    ensemble:mean:A,B              several of these, that answer as one
+    ensemble:mean:A,B              several of these that answer as one
 
 What is foreign is imported once into CACHE/imported/<key>/ and found there the next time. The key
 is the SHA-256 of the content of all files that are read, of their names and of what the user says.

@@ -4,7 +4,8 @@ Reverb's client and server need TensorFlow's native library and a few of its Pyt
 packages import everything in their `__init__`, which takes 6 of 7 seconds of CPU and 250 MB. So a
 package without contents stands in for either while Reverb's modules are imported: the import system
 looks for submodules on a package's path, and imports those that are asked for. Afterwards
-`import tensorflow` and `import reverb` import the whole, and find the modules that are there.
+`import tensorflow` and `import reverb` import the whole; the modules that are there are no
+attributes of it: write `from reverb import errors`, not `reverb.errors`.
 
 Where this fails, as it may with other versions, the whole is imported at once.
 """

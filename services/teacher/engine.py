@@ -15,6 +15,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from rrl_agents.checkpoints.teacher_card import MAX_CARD_BYTES
 from rrl_client import TeacherDescription
 from rrl_client.requests import Refusal, RefusalCode
 from services.shared.errors import quoted
@@ -213,7 +214,8 @@ class Engine:
             backend=policy.backend,
             max_message_bytes=self._max_message_bytes,
             host_id=self._host_id,
-            card=info.card,
+            # A larger one would be refused where it arrives; without it, the fields above remain.
+            card=info.card if len(info.card.encode()) <= MAX_CARD_BYTES else "",
         )
 
     def _descriptions(self) -> list[TeacherDescription]:

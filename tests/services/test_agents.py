@@ -120,6 +120,21 @@ def test_an_agent_that_does_not_say_its_game_needs_flags(
     assert found["returns"] == [5.0, 5.0]
 
 
+def test_a_policy_of_a_game_that_is_none_here_needs_flags(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_game.py").write_text(
+        "import numpy as np\nclass Policy:\n"
+        '    name, game, version = "mine", "my game! of 2 words", "1"\n'
+        '    num_actions, observation_shape, observation_dtype = 2, (3,), "float32"\n'
+        '    output, temperature = "q_values", None\n'
+        "    def evaluate(self, observations):\n"
+        "        return np.zeros((len(observations), 2), np.float32)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "does not say which game it plays" in errors(capsys, "evaluate", "own_game:Policy")
+
+
 def errors(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert rrl([*words]) == 2
     return capsys.readouterr().err
@@ -139,6 +154,7 @@ def test_bad_input_is_one_line(
     monkeypatch.setattr("services.launcher.served_teacher._READY_SECONDS", 0.2)
     away = f"localhost:{free_port()}"
     assert away in errors(capsys, "evaluate", away)
+    assert "99999" in errors(capsys, "evaluate", "foo:99999")
     assert ".mp4 or .gif" in errors(capsys, "play", teacher, "--out=film.avi")
     assert "there is no directory" in errors(capsys, "play", teacher, "--out=/nothere/film.gif")
 

@@ -61,6 +61,9 @@ def test_an_entry_may_have_a_teacher_of_its_own() -> None:
     qdagger, scratch, *_ = _plan(changed('label = "QDagger"', own))
     assert qdagger.config.teacher.checkpoint == "ensemble:mean:a/asterix,b"
     assert scratch.config.teacher.checkpoint == "teachers/asterix"
+    shared = '[settings]\n"teacher.data" = "play"'
+    qdagger, scratch, *_ = _plan(changed("[settings]", shared, changed('label = "QDagger"', own)))
+    assert (scratch.config.teacher.data, qdagger.config.teacher.data) == ("play", None)
     assert (qdagger.has_suites_teacher, scratch.has_suites_teacher) == (False, True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rrl_agents.environments.registry import (
+    ENVIRONMENTS,
     EnvironmentConfig,
     find_task,
     make_environment,
@@ -69,13 +70,18 @@ def test_what_is_played_has_one_name(name: str, game: str, task: str) -> None:
     [
         ("atari", "ms_pacman"),
         ("minatar", "space_invaders"),
+        ("my_arcade", "space_race"),
         ("balloon", ""),
         ("catch", ""),
         ("gymnasium", "CartPole-v1"),
         ("gymnasium", "my_package:make_env"),
     ],
 )
-def test_the_environment_of_a_task_is_found_by_its_name(name: str, game: str) -> None:
+def test_the_environment_of_a_task_is_found_by_its_name(
+    name: str, game: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arcade = dataclasses.replace(ENVIRONMENTS["minatar"], games=lambda: ("space_race",))
+    monkeypatch.setitem(ENVIRONMENTS, "my_arcade", arcade)
     assert find_task(task_name(name, game)) == (name, game)
     # As papers write it.
     assert find_task("SpaceInvaders") == ("atari", "space_invaders")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rrl_agents.checkpoints.ensemble_card import ensemble_card
 from rrl_agents.checkpoints.lineage import family, line_cost
-from rrl_agents.checkpoints.teacher_card import TeacherCard
-from rrl_agents.ensembles import RULES
+from rrl_agents.checkpoints.teacher_card import PlayProtocol, TeacherCard
+from rrl_agents.ensembles import RULES, Ensemble
 from rrl_agents.environments import catch
 from services.library.door import import_reference
 from services.shared.errors import UserError
@@ -98,6 +100,19 @@ def test_its_card_has_its_members_as_parents_and_costs_nothing_more() -> None:
     # What its members cost is not known; itself it is no third.
     assert line_cost(family(card))["gradient_updates"].unknown == 2
     assert load_policy(of("highest", "Unknown", "B")).info.version == card.parameters_sha256[:16]
+
+
+def test_its_card_keeps_the_actions_and_the_rules_of_play_that_its_members_share() -> None:
+    ensemble = Ensemble(rule="mean", members=("a", "b"))
+    rules = PlayProtocol(frames_per_step=1, stack_size=1, max_episode_steps=9, sticky_actions=0.0)
+    silent = load_card("ensemble_members:A")
+    named = dataclasses.replace(silent, action_meanings=("LEFT", "RIGHT"), protocol=rules)
+    assert ensemble_card(ensemble, [named, named]).protocol == rules
+    mixed = ensemble_card(ensemble, [silent, named])
+    assert (mixed.action_meanings, mixed.protocol) == (("LEFT", "RIGHT"), None)
+    turned = dataclasses.replace(named, action_meanings=("RIGHT", "LEFT"))
+    with pytest.raises(ValueError, match="has the actions 'RIGHT', 'LEFT'"):
+        ensemble_card(ensemble, [named, turned])
 
 
 def test_its_version_is_another_with_another_rule_member_order_or_temperature() -> None:
