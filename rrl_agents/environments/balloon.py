@@ -39,9 +39,6 @@ OBSERVATION_SIZE = 1_099
 NUM_ACTIONS = 3
 """Down, stay, up: the package's `AltitudeControlCommand`."""
 
-FLIGHT_STEPS = 960
-"""Decisions of a flight: two days of 3 minutes each."""
-
 STATION_RADIUS_METRES = 50_000.0
 """The metric TWR50 is the share of a flight's steps within this distance."""
 

@@ -3,8 +3,8 @@
 A flight of the Balloon Learning Environment takes 13 to 20 s of CPU, most of it overhead: NumPy's
 functions on single numbers, scikit-learn's checks around a small Gaussian process, SciPy's around
 an interpolation, the same wind asked for twice. Each function here returns what the package's
-returns, up to the rounding of float64; `tests/unit/environments/test_balloon_shortcuts.py` compares
-them. Lengths are in metres, pressures in pascals, times in seconds, winds in metres per second.
+returns, up to the rounding of float64; `tests/unit/environments/test_balloon.py` compares them.
+Lengths are in metres, pressures in pascals, times in seconds, winds in metres per second.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def install() -> None:
     spherical_geometry.calculate_latlng_from_offset = _replacing(
         spherical_geometry.calculate_latlng_from_offset, _latlng_from_offset
     )
-    units.relative_distance = lambda x, y: units.Distance(m=math.hypot(x.meters, y.meters))
+    units.relative_distance = _replacing(
+        units.relative_distance, lambda x, y: units.Distance(m=math.hypot(x.meters, y.meters))
+    )
     if hasattr(acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY, "tck"):
         acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY = _spline(acs._PRESSURE_RATIO_POWER_TO_EFFICIENCY)
     _replace(standard_atmosphere.Atmosphere, "reset", _atmosphere_of_numbers)
@@ -126,7 +128,7 @@ def _spline(interpolation: Any) -> Any:
     """
     from scipy.interpolate import bisplev
 
-    return lambda x, y: bisplev(x, y, interpolation.tck)
+    return _replacing(interpolation, lambda x, y: bisplev(x, y, interpolation.tck))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -316,6 +318,8 @@ def _query_batch(
     from balloon_learning_environment.utils import units
     from scipy.linalg.lapack import dpotrf, dtrtrs
 
+    if not self.measurement_locations:
+        return original(self, locations)
     measured = np.array(self.measurement_locations[-_MOST_MEASUREMENTS:])
     errors = np.array(self.error_values[-_MOST_MEASUREMENTS:])
     fresh = np.abs(measured[:, 3] - locations[0, 3]) < self.time_horizon
