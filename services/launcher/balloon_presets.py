@@ -32,7 +32,7 @@ from rrl_agents.training.q_learning_config import QLearningConfig
 from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 
-FLIGHT_STEPS = 960
+FLIGHT_STEPS = EnvironmentConfig(name="balloon").episode_steps
 """Decisions of a whole flight."""
 
 _TEACHERS_FLIGHTS, _STUDENTS_FLIGHTS = 100, 60
@@ -68,7 +68,7 @@ def _experiment(method: MethodConfig) -> ExperimentConfig:
         teacher=TeacherChoice(checkpoint="BLE/perciatelli44"),
         teacher_steps=_TEACHERS_FLIGHTS * FLIGHT_STEPS,
         online_steps=_STUDENTS_FLIGHTS * FLIGHT_STEPS,
-        # A flight is 16 s of CPU: few for the curve, more at the end, always the same ones.
+        # A flight is 6 s of CPU: few for the curve, more at the end, always the same ones.
         evaluation=EvaluationProtocol(
             episodes=5,
             final_episodes=20,

@@ -38,7 +38,7 @@ class TeacherChoice:
             runs; None labels what this run takes, in the run's own folder.
         play: Folder of what the teacher plays, to share between runs in one process: the first to
             have played it leaves its table and its evaluation there, whatever their seeds, and the
-            others take them. None has the teacher play for each run.
+            others take them. None has the teacher play for each run. Not with `data`.
     """
 
     checkpoint: str | None = "pong_dqn"
@@ -48,6 +48,14 @@ class TeacherChoice:
     data_number: int | None = None
     labels: str | None = None
     play: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two sources of the teacher's table."""
+        if self.data is not None and self.play is not None:
+            raise ValueError(
+                "the teacher's table is filled from teacher.data or by its play (teacher.play): "
+                "give one of them"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

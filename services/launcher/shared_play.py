@@ -6,8 +6,9 @@
 
 A key is the digest of all that decides what is played, but for the run's seed: the teacher's
 weights, the environment, the size and shapes of the table, the protocol of evaluations. Runs with
-other settings have other keys, and leave each other's files alone. Of two runs that play at the
-same time, each learns from its own play, and one of the two is what others find.
+other settings, or another format of these files, have other keys, and leave each other's files
+alone. Of two runs that play at the same time, each learns from its own play, and one of the two is
+what others find.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from services.shared.errors import UserError, user_errors
 from services.shared.file_digest import file_sha256
 
 _MAX_DOCUMENT_BYTES = 2**24
+_FORMAT = 2
+"""Of the files here; raise it with any change to what is in them."""
+
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 _LOGGER = logging.getLogger(__name__)
 
@@ -72,11 +76,14 @@ class SharedPlay:
             raise UserError("teacher.play needs a teacher with a card; leave it out")
         config, self._folder, self._seed = experiment.config, folder, experiment.config.seed
         played = {
+            "format": _FORMAT,
             "teacher": experiment.card.parameters_sha256,
             "environment": encode(config.environment),
         }
         self._table = played | {
             "layout": encode(experiment.layout),
+            # A table with room for less keeps the newest.
+            "items": min(experiment.targets.teacher_steps, config.replay_capacity),
             "teacher_steps": experiment.targets.teacher_steps,
             "environments": config.num_actors * config.envs_per_actor,
         }
@@ -149,11 +156,13 @@ class SharedPlay:
         )
 
     def leave_evaluation(self, played: PlayedEpisodes) -> None:
-        """Leave the teacher's episodes for others.
+        """Leave the teacher's episodes for others, where evaluations have fixed seeds.
 
         Raises:
             UserError: no space, or no permission.
         """
+        if self._evaluation["first_seed"] is None:
+            return
         document = _EvaluationDocument(
             of=self._evaluation, returns=played.returns, steps=played.steps, metrics=played.metrics
         )
