@@ -117,8 +117,9 @@ def locate(name_or_path: str) -> str:
     if name_or_path.isidentifier() and (BUNDLED_DIRECTORY / name_or_path / CARD_FILE).is_file():
         return str(BUNDLED_DIRECTORY / name_or_path)
     declared = installed_teachers()
-    if name_or_path in declared and not Path(name_or_path).exists():
-        return declared[name_or_path]
+    spelled = next((name for name in declared if _is_same(name, name_or_path)), None)
+    if spelled is not None and not Path(name_or_path).exists():
+        return declared[spelled]
     if not _NAME.fullmatch(name_or_path):
         return name_or_path
     named = _find_named(name_or_path)
@@ -161,8 +162,10 @@ def _find_named(name: str) -> Path | None:
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Whether two names are one in any spelling of the game."""
+    """Whether two names are one in any spelling of the game; one without a game has no other."""
     (game, _, agent), (other_game, _, other_agent) = one.partition("/"), other.partition("/")
+    if not agent:
+        return one == other
     return name_key(game) == name_key(other_game) and agent == other_agent
 
 

@@ -79,8 +79,11 @@ def test_a_path_of_two_parts_stays_a_path(
     assert catalogue.locate("runs/teacher") == "runs/teacher"
 
 
-def test_policies_of_ours_without_parameters_have_names(cache: Path) -> None:
-    assert catalogue.locate("BLE/random") == "rrl_agents.environments.balloon_players:Random"
+@pytest.mark.parametrize("name", ["BLE/random", "ble/random"])
+def test_policies_of_ours_without_parameters_have_names_in_any_spelling_of_the_game(
+    cache: Path, name: str
+) -> None:
+    assert catalogue.locate(name) == "rrl_agents.environments.balloon_players:Random"
 
 
 def test_an_unknown_name_names_the_nearest(cache: Path) -> None:
