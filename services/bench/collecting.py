@@ -37,6 +37,7 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
     scaled = {run.game: run for run in reversed(students) if run.has_suites_teacher}
     specs = {game: _spec(run.config) for game, run in firsts.items()}
     by_teacher: dict[str, list[EvaluationRecord]] = {run.game: [] for run in students}
+    paired = _paired_games(students)
     for run in students:
         for record in current_records(read_records(run.folder / EVALUATIONS_FILE)):
             if record.player != "teacher":
@@ -44,7 +45,7 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
                 if record.final:
                     episodes.extend(_episodes(run, record))
             elif run.has_suites_teacher:
-                if run.config.evaluation.first_seed is not None and not by_teacher[run.game]:
+                if run.game in paired and not by_teacher[run.game]:
                     episodes.extend(_episodes(run, record))
                 by_teacher[run.game].append(record)
     references = [_reference(scaled[game], played) for game, played in by_teacher.items()]
@@ -124,6 +125,17 @@ def reference_row(
         teacher_frames=compute.environment_frames if compute is not None else None,
         teacher_updates=compute.gradient_updates if compute is not None else None,
     )
+
+
+def _paired_games(runs: Sequence[PlannedRun]) -> set[str]:
+    """Games whose evaluations all play the same episodes: of fixed seeds, under one protocol."""
+    protocols: dict[str, set[tuple[object, ...]]] = {run.game: set() for run in runs}
+    for run in runs:
+        evaluation = run.config.evaluation
+        seeds = (evaluation.first_seed, evaluation.epsilon, evaluation.num_envs)
+        protocols[run.game].add((run.config.environment, *seeds))
+    unseeded = {run.game for run in runs if run.config.evaluation.first_seed is None}
+    return {game for game, found in protocols.items() if len(found) == 1} - unseeded
 
 
 def _spec(config: ExperimentConfig) -> EnvironmentSpec:

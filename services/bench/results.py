@@ -1,9 +1,9 @@
 """Raw scores of a suite, in tables that others can aggregate.
 
-    results/evaluations.csv   a row per evaluation of a student
-    results/references.csv    a row per game: the random policy and the teacher
-    results/episodes.csv      a row per episode of final weights and metric, where the environment
-                              judges episodes by more than the return
+    results/evaluations.csv       a row per evaluation of a student
+    results/references.csv        a row per game: the random policy and the teacher
+    results/judged_episodes.csv   a row per episode of final weights and metric, where the
+                                  environment judges episodes by more than the return
 
 Returns are undiscounted sums of raw rewards. Frames are environment frames; `frames` are those of
 online play (of JSRL's teacher, too), counted by updates: replay holds the ratio between the two, so
@@ -26,10 +26,10 @@ from rrl_agents.durable_files import make_folders, write_whole
 from rrl_agents.typed_json import decode
 from services.shared.errors import user_errors
 
-EVALUATIONS, REFERENCES, EPISODES = "evaluations.csv", "references.csv", "episodes.csv"
+EVALUATIONS, REFERENCES, EPISODES = "evaluations.csv", "references.csv", "judged_episodes.csv"
 
 TEACHER = "teacher"
-"""Stands for an entry in the rows of the teacher's episodes."""
+"""Stands for an entry in the rows of the teacher's episodes; no entry has this name."""
 
 MAX_FILE_BYTES = 256 * 2**20
 """Larger tables are refused; one of 10,000 runs has some tens of megabytes."""
@@ -121,7 +121,8 @@ class EpisodeRow:
 
     Attributes:
         entry: Name of the suite's entry; `TEACHER` for the teacher, of whom there are rows only
-            where evaluations have fixed seeds, so that its episodes are the students'.
+            where all evaluations of the game are alike and have fixed seeds, so that its episodes
+            are the students'.
         game: What was played.
         seed: Number of the repetition.
         metric: Name of a metric of the environment, or "return".

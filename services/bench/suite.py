@@ -37,6 +37,7 @@ from pathlib import Path
 from rrl_agents.checkpoints.bounded_files import read_bounded
 from rrl_agents.environments.game_names import folder_name
 from rrl_agents.typed_json import decode, may_be_missing
+from services.bench.results import TEACHER
 from services.bench.sweeps import Sweep, grid, point_label, point_name
 from services.launcher.experiment_config import check_seed
 from services.library.catalogue import check_name
@@ -177,6 +178,8 @@ class Suite:
         folders = [folder_name(game) for game in self.games]
         for name in (*folders, *self.entries):
             check_name(name)
+        if TEACHER in self.entries:
+            raise ValueError(f"an entry is called {TEACHER!r}, as its teacher is; rename the entry")
         for seed in self.seeds:
             check_seed(seed, "one of seeds")
         if self.entries and None not in [entry.teacher for entry in self.entries.values()]:

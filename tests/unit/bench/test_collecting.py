@@ -73,8 +73,15 @@ def test_what_else_episodes_are_judged_by_becomes_rows_of_final_weights(plan: Ru
         ("qdagger", "catch", 0, "caught", 0, -1.0),
         ("scratch", "catch", 0, "caught", 0, -1.0),
     ]
-    # Without fixed seeds they are others.
-    assert TEACHER not in {row.entry for row in collect(plan[:2]).episodes}
+    # Without fixed seeds, or where a run has another protocol or environment, they are others.
+    config = runs[1].config
+    for other in (
+        dataclasses.replace(config, evaluation=dataclasses.replace(fixed, epsilon=0.5)),
+        dataclasses.replace(config, environment=dataclasses.replace(config.environment, balls=2)),
+    ):
+        unlike = [runs[0], dataclasses.replace(runs[1], config=other)]
+        assert {row.entry for row in collect(unlike).episodes} == {"qdagger", "scratch"}
+    assert {row.entry for row in collect(plan[:2]).episodes} == {"qdagger", "scratch"}
 
 
 def test_a_runs_records_become_rows(plan: Runs) -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.bench.results import read_rows, write_rows
+from services.bench.results import read_results, read_rows, write_rows
 from services.shared.errors import UserError
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,13 @@ def test_a_table_is_what_anybody_expects_of_a_csv_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "rows.csv"
     write_rows(path, Row, [Row("a, b", 3, 0.1, None, True)])
     assert path.read_text() == 'name,count,value,maybe,truth\n"a, b",3,0.1,,True\n'
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(RESULTS.glob("*/results")), ids=lambda one: one.parent.name
+)
+def test_results_of_the_documentation_can_be_aggregated_again(folder: Path) -> None:
+    assert read_results(folder).evaluations
 
 
 HEADER = "name,count,value,maybe,truth\n"

@@ -69,6 +69,7 @@ def test_a_teacher_may_be_trained_first() -> None:
         ("[0, 1]", str([*range(2_501)]), "10,004 runs; give 1 to 10,000"),
         ('"asterix"', '"../asterix"', "is no name"),
         ("[entries.scratch]", '[entries."a/b"]', "is no name"),
+        ("[entries.scratch]", "[entries.teacher]", "an entry is called 'teacher'.*rename"),
         ('name = "two_games"', "", "name is missing"),
         (SETTING, '"seed" = 1', "fills it in from seeds"),
         (SETTING, '"teacher.checkpoint" = "x"', r"from checkpoint of \[teacher\]"),
