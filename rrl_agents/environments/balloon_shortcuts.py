@@ -319,7 +319,8 @@ def _query_batch(
     from scipy.linalg.lapack import dpotrf, dtrtrs
 
     if not self.measurement_locations:
-        return original(self, locations)
+        forecast: tuple[NDArray[np.float64], NDArray[np.float64]] = original(self, locations)
+        return forecast
     measured = np.array(self.measurement_locations[-_MOST_MEASUREMENTS:])
     errors = np.array(self.error_values[-_MOST_MEASUREMENTS:])
     fresh = np.abs(measured[:, 3] - locations[0, 3]) < self.time_horizon
